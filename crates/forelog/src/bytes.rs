@@ -1,0 +1,46 @@
+//! Little-endian fields of fixed-size pages and headers, and the page checksum they share.
+
+pub fn get_u16(page: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes([page[at], page[at + 1]])
+}
+
+pub fn get_u32(page: &[u8], at: usize) -> u32 {
+    let mut field = [0; 4];
+    field.copy_from_slice(&page[at..at + 4]);
+    u32::from_le_bytes(field)
+}
+
+pub fn get_u64(page: &[u8], at: usize) -> u64 {
+    let mut field = [0; 8];
+    field.copy_from_slice(&page[at..at + 8]);
+    u64::from_le_bytes(field)
+}
+
+pub fn put_u16(page: &mut [u8], at: usize, value: u16) {
+    page[at..at + 2].copy_from_slice(&value.to_le_bytes());
+}
+
+pub fn put_u32(page: &mut [u8], at: usize, value: u32) {
+    page[at..at + 4].copy_from_slice(&value.to_le_bytes());
+}
+
+pub fn put_u64(page: &mut [u8], at: usize, value: u64) {
+    page[at..at + 8].copy_from_slice(&value.to_le_bytes());
+}
+
+/// A stored CRC is masked, so that a checksum taken over bytes that contain checksums does not degenerate.
+pub fn mask(crc: u32) -> u32 {
+    crc.rotate_right(15).wrapping_add(0xa282_ead8)
+}
+
+/// Where the checksum of a 4 KiB page stands: its last four bytes, over everything before them.
+const PAGE_CRC: usize = crate::options::PAGE as usize - 4;
+
+pub fn seal_page(page: &mut [u8]) {
+    let crc = mask(crc32c::crc32c(&page[..PAGE_CRC]));
+    put_u32(page, PAGE_CRC, crc);
+}
+
+pub fn page_is_sealed(page: &[u8]) -> bool {
+    get_u32(page, PAGE_CRC) == mask(crc32c::crc32c(&page[..PAGE_CRC]))
+}

@@ -1,0 +1,145 @@
+//! One error type for the engine. It is data: the binding carries its fields over, nobody parses its message.
+
+use crate::storage::Fault;
+use std::ops::{Deref, DerefMut};
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What went wrong, as a caller tells cases apart. `as_str` gives the code that JavaScript sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Code {
+    Locked,
+    NotFound,
+    Corrupt,
+    Closed,
+    Poisoned,
+    NoSpace,
+    TooLarge,
+    Truncated,
+    OutOfRange,
+    Conflict,
+    Backpressure,
+    ReadOnly,
+    Format,
+    InvalidArg,
+    Io,
+}
+
+impl Code {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Code::Locked => "ERR_WAL_LOCKED",
+            Code::NotFound => "ERR_WAL_NOT_FOUND",
+            Code::Corrupt => "ERR_WAL_CORRUPT",
+            Code::Closed => "ERR_WAL_CLOSED",
+            Code::Poisoned => "ERR_WAL_POISONED",
+            Code::NoSpace => "ERR_WAL_NO_SPACE",
+            Code::TooLarge => "ERR_WAL_TOO_LARGE",
+            Code::Truncated => "ERR_WAL_TRUNCATED",
+            Code::OutOfRange => "ERR_WAL_OUT_OF_RANGE",
+            Code::Conflict => "ERR_WAL_CONFLICT",
+            Code::Backpressure => "ERR_WAL_BACKPRESSURE",
+            Code::ReadOnly => "ERR_WAL_READ_ONLY",
+            Code::Format => "ERR_WAL_FORMAT",
+            Code::InvalidArg => "ERR_WAL_INVALID_ARG",
+            Code::Io => "ERR_WAL_IO",
+        }
+    }
+}
+
+/// An error with everything that is known about it, read as fields of [`Info`]. Boxed, so that the results of the
+/// append path stay small.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{}", .0.message)]
+pub struct Error(Box<Info>);
+
+/// What an [`Error`] knows; fields that do not apply are `None`.
+#[derive(Clone, Debug)]
+pub struct Info {
+    pub code: Code,
+    pub message: String,
+    /// The public operation that failed: `open`, `append`, `sync`, `read`, `close`.
+    pub operation: Option<&'static str>,
+    pub position: Option<u64>,
+    /// File name of the segment, without its directory.
+    pub segment: Option<String>,
+    /// Byte offset in that segment.
+    pub offset: Option<u64>,
+    /// Inclusive range of positions that the damage covers.
+    pub lost: Option<(u64, u64)>,
+    /// First position that can be read, for `Truncated`.
+    pub first_position: Option<u64>,
+    /// Process that holds the lock, for `Locked`.
+    pub pid: Option<u32>,
+    /// The operating system's failure underneath.
+    pub cause: Option<Fault>,
+}
+
+impl Error {
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Error(Box::new(Info {
+            code,
+            message: message.into(),
+            operation: None,
+            position: None,
+            segment: None,
+            offset: None,
+            lost: None,
+            first_position: None,
+            pid: None,
+            cause: None,
+        }))
+    }
+
+    /// Everything it knows, to be taken apart.
+    pub fn into_info(self) -> Info {
+        *self.0
+    }
+
+    /// Names the public operation, unless a deeper layer has already done so.
+    pub fn during(mut self, operation: &'static str) -> Self {
+        self.operation.get_or_insert(operation);
+        self
+    }
+
+    pub fn at_position(mut self, position: u64) -> Self {
+        self.position = Some(position);
+        self
+    }
+
+    pub fn at(mut self, segment: impl Into<String>, offset: u64) -> Self {
+        self.segment = Some(segment.into());
+        self.offset = Some(offset);
+        self
+    }
+}
+
+impl Deref for Error {
+    type Target = Info;
+
+    fn deref(&self) -> &Info {
+        &self.0
+    }
+}
+
+impl DerefMut for Error {
+    fn deref_mut(&mut self) -> &mut Info {
+        &mut self.0
+    }
+}
+
+/// A fault of the disk keeps its kind: full is `NoSpace`, a read-only file system `ReadOnly`, the rest `Io`.
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        let code = if fault.is_no_space() {
+            Code::NoSpace
+        } else if fault.is_read_only() {
+            Code::ReadOnly
+        } else {
+            Code::Io
+        };
+        let mut error = Error::new(code, fault.to_string());
+        error.cause = Some(fault);
+        error
+    }
+}

@@ -1,0 +1,34 @@
+//! Forelog's engine: a segmented, checksummed, group-committing write-ahead log, without Node and without an async
+//! runtime. Appends copy into memory and return; one commit thread per log writes, syncs and settles them.
+
+mod bytes;
+mod catalog;
+mod control;
+mod error;
+mod frame;
+mod group;
+mod intake;
+mod open;
+mod options;
+pub mod pool;
+mod reader;
+mod record;
+mod recovery;
+mod registry;
+mod segment;
+mod spares;
+mod stats;
+mod storage;
+mod wal;
+mod writer;
+
+pub use error::{Code, Error, Info, Result};
+pub use group::Batch;
+pub use intake::Settled;
+pub use open::{Fenced, Recovery};
+pub use options::{Fsync, Mode, Options};
+pub use reader::{Block, Reader};
+pub use record::{Parts, RecordRef};
+pub use stats::{Histogram, Stats};
+pub use storage::Fault;
+pub use wal::{Notify, Positions, Waiter, Wal};

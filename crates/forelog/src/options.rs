@@ -1,0 +1,83 @@
+//! What a caller may ask of a log. Every value is checked once, here, before anything touches the disk.
+
+use crate::error::{Code, Error, Result};
+use std::time::Duration;
+
+/// When an append is acknowledged and when written bytes are made durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fsync {
+    /// Acknowledged once an fsync that covers the record has succeeded. The default.
+    Always,
+    /// Acknowledged once written; an fsync starts no later than this long after the oldest unsynced write.
+    Every(Duration),
+    /// Acknowledged once written; the operating system decides when it reaches the disk.
+    Os,
+}
+
+/// What opening does about damage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Corruption is an error and changes nothing. The default.
+    Strict,
+}
+
+/// One page: the size of a segment header and of a CONTROL slot, and the unit of alignment.
+pub const PAGE: u64 = 4096;
+
+/// Smallest and largest values of `segment_bytes`.
+pub const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=4 << 30;
+
+/// Options of [`crate::Wal::open`]. `Default` gives the documented defaults.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    pub fsync: Fsync,
+    pub mode: Mode,
+    /// Create the directory and the log when they are absent; otherwise their absence is `NotFound`.
+    pub create: bool,
+    /// Target size of a segment file in bytes, 64 KiB to 4 GiB; a frame that is larger gets a segment grown to fit it.
+    pub segment_bytes: u64,
+    /// Largest encoded record in bytes (key, value and a few bytes of framing), up to 1 GiB.
+    pub max_record_bytes: u64,
+    /// Largest encoded batch in bytes, up to 1 GiB.
+    pub max_batch_bytes: u64,
+    /// Bytes of accepted but unacknowledged records above which appends are refused.
+    pub max_pending_bytes: u64,
+    /// Open on NFS or SMB although their locks and fsyncs cannot be trusted.
+    pub allow_unsafe_filesystem: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            fsync: Fsync::Always,
+            mode: Mode::Strict,
+            create: true,
+            segment_bytes: 64 << 20,
+            max_record_bytes: 16 << 20,
+            max_batch_bytes: 64 << 20,
+            max_pending_bytes: 64 << 20,
+            allow_unsafe_filesystem: false,
+        }
+    }
+}
+
+impl Options {
+    /// Refuses values outside their ranges with `InvalidArg`, naming the option as the TypeScript face spells it.
+    pub fn validate(&self) -> Result<()> {
+        let within = |name: &str, value: u64, low: u64, high: u64| {
+            if (low..=high).contains(&value) {
+                Ok(())
+            } else {
+                Err(Error::new(Code::InvalidArg, format!("{name} must be from {low} to {high}, got {value}")).during("open"))
+            }
+        };
+        within("segmentBytes", self.segment_bytes, *SEGMENT_BYTES.start(), *SEGMENT_BYTES.end())?;
+        within("maxRecordBytes", self.max_record_bytes, 1, 1 << 30)?;
+        within("maxBatchBytes", self.max_batch_bytes, 1, 1 << 30)?;
+        within("maxPendingBytes", self.max_pending_bytes, 1 << 10, 1 << 40)?;
+        if let Fsync::Every(period) = self.fsync {
+            within("fsync.everyMs", period.as_millis() as u64, 1, 3_600_000)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,234 @@
+//! Reading: blocks of verified frames in position order, across segments, while the writer runs.
+
+use crate::bytes::mask;
+use crate::catalog::{Catalog, Segment};
+use crate::error::{Code, Error, Result};
+use crate::frame::{self, Frame, HEADER};
+use crate::options::PAGE;
+use crate::record::Parts;
+use crate::recovery::{joint_near, Joint};
+use crate::segment::Header;
+use crate::storage::window::Window;
+use crate::storage::{FileRef, Storage};
+use std::sync::Arc;
+
+/// Verified bytes and where the records lie in them.
+#[derive(Debug, Default)]
+pub struct Block {
+    /// Record i of the block has the position `first_position + i`.
+    pub first_position: u64,
+    pub bytes: Vec<u8>,
+    /// Four entries per record: key start, value start (which is the key's end), value end, meta.
+    pub index: Vec<u32>,
+    /// `expires_at`, then term and index, of the records whose meta says so.
+    pub extras: Vec<f64>,
+}
+
+/// Bits of a record's meta entry are those of its flags; from this bit on stands where its extras begin.
+const EXTRAS_SHIFT: u32 = 8;
+
+impl Block {
+    /// Records in the block.
+    pub fn len(&self) -> usize {
+        self.index.len() / 4
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    fn push(&mut self, base: usize, parts: &Parts) {
+        let extras = (self.extras.len() as u32) << EXTRAS_SHIFT;
+        self.index.extend([
+            (base + parts.key) as u32,
+            (base + parts.value) as u32,
+            (base + parts.end) as u32,
+            u32::from(parts.flags) | extras,
+        ]);
+        if let Some(expiry) = parts.expires_at {
+            self.extras.push(expiry as f64);
+        }
+        if let Some((term, index)) = parts.version {
+            self.extras.extend([term as f64, index as f64]);
+        }
+    }
+}
+
+/// The segment being read and the place in it.
+struct Cursor {
+    segment: Arc<Segment>,
+    file: FileRef,
+    header: Header,
+    at: Joint,
+}
+
+/// Reads from one position to another; blocking.
+pub struct Reader {
+    storage: Arc<dyn Storage>,
+    catalog: Arc<Catalog>,
+    /// Position of the next record to be given out.
+    next: u64,
+    /// Last position to be given out.
+    to: u64,
+    cursor: Option<Cursor>,
+}
+
+impl Reader {
+    /// Reads `next..=to`; the caller has checked that these are acknowledged.
+    pub fn new(storage: Arc<dyn Storage>, catalog: Arc<Catalog>, next: u64, to: u64) -> Reader {
+        Reader { storage, catalog, next, to, cursor: None }
+    }
+
+    /// The next verified records: about `max_bytes` of frames, or one frame if it is larger. `None` at the end.
+    ///
+    /// # Errors
+    /// `Corrupt` when a frame that was acknowledged does not hold, `Io` when the disk does not answer.
+    pub fn next_block(&mut self, max_bytes: usize) -> Result<Option<Block>> {
+        while self.next <= self.to {
+            let mut cursor = match self.cursor.take() {
+                Some(cursor) => self.advance(cursor)?,
+                None => self.seek()?,
+            };
+            let block = self.read(&mut cursor, max_bytes)?;
+            self.cursor = Some(cursor);
+            if !block.is_empty() {
+                return Ok(Some(block));
+            }
+        }
+        Ok(None)
+    }
+
+    fn open(&self, segment: Arc<Segment>) -> Result<Cursor> {
+        let file = self.storage.open(&segment.file, false)?;
+        let mut page = vec![0; PAGE as usize];
+        let n = file.read_at(&mut page, 0)?;
+        let header = Header::decode(&page[..n]).ok().filter(|h| h.id == segment.id && h.first == segment.first);
+        let Some(header) = header else {
+            return Err(self.corrupt(&segment, 0, format!("the header of {} is damaged", segment.file)));
+        };
+        Ok(Cursor { at: Joint::start(&header), segment, file, header })
+    }
+
+    /// Finds the frame that holds the next position, by frame headers alone from the last noted place before it.
+    fn seek(&self) -> Result<Cursor> {
+        let Some(segment) = self.catalog.holding(self.next) else {
+            return Err(Error::new(Code::Truncated, format!("position {} is not in the log any more", self.next)).during("read"));
+        };
+        let mut cursor = self.open(segment)?;
+        if let Some(near) = cursor.segment.near(self.next) {
+            cursor.at = near;
+        }
+        let mut window = Window::new(&*cursor.file, cursor.file.len()?);
+        let found = joint_near(&mut window, &cursor.header, cursor.at, self.next)?;
+        match found {
+            Ok(joint) => cursor.at = joint,
+            Err(broken) => return Err(self.broken(&cursor.segment, broken.offset)),
+        }
+        Ok(cursor)
+    }
+
+    /// Moves on to the following segment where the next position is in it, and checks that the two fit together.
+    fn advance(&self, cursor: Cursor) -> Result<Cursor> {
+        let Some(following) = self.catalog.following(cursor.segment.id).filter(|s| s.first <= cursor.at.next) else {
+            return Ok(cursor);
+        };
+        let next = self.open(following)?;
+        let predecessor = next.header.predecessor;
+        // Segments in between that hold nothing are not in the catalog; the chain of CRCs runs on through them.
+        let fits = next.header.first == cursor.at.next
+            && predecessor.is_some_and(|p| {
+                p.id != cursor.header.id || (p.salt == cursor.header.salt && p.end == cursor.at.offset && p.crc == cursor.at.crc)
+            });
+        if !fits {
+            let text = format!("{} does not continue {}", next.segment.file, cursor.segment.file);
+            return Err(self.corrupt(&cursor.segment, cursor.at.offset, text));
+        }
+        Ok(next)
+    }
+
+    fn read(&mut self, cursor: &mut Cursor, max_bytes: usize) -> Result<Block> {
+        let mut bytes = vec![0; max_bytes.max(HEADER)];
+        let n = cursor.file.read_at(&mut bytes, cursor.at.offset)?;
+        bytes.truncate(n);
+        let mut block = Block { first_position: self.next, bytes, index: Vec::new(), extras: Vec::new() };
+        let start = cursor.at.offset;
+        let mut used = 0;
+        // What is not acknowledged yet is not looked at: the next position decides, never what the bytes seem to say.
+        while cursor.at.next <= self.to {
+            let frame = frame::decode(&block.bytes[used..], cursor.header.seed(), cursor.at.offset);
+            let Some(frame) = frame.filter(|f| f.first == cursor.at.next && f.prev == cursor.at.crc) else {
+                // The segment may just have ended: the next position then is in the following one. Otherwise what is
+                // good comes first: the damage, if it is one, is met again at the start of the next block.
+                if used > 0 || self.catalog.following(cursor.segment.id).is_some_and(|s| s.first <= cursor.at.next) {
+                    break;
+                }
+                return Err(self.broken(&cursor.segment, cursor.at.offset));
+            };
+            let span = frame.span() as usize;
+            if used + span > block.bytes.len() {
+                if used > 0 {
+                    break;
+                }
+                self.read_whole(cursor, &mut block, span, start)?;
+            }
+            match self.take(cursor, &mut block, used, &frame) {
+                Err(error) if block.is_empty() => return Err(error),
+                Err(_) => break,
+                Ok(()) => used += span,
+            }
+            cursor.at = Joint { offset: cursor.at.offset + span as u64, next: frame.next_position(), crc: frame.crc };
+        }
+        Ok(block)
+    }
+
+    /// Reads a frame that is larger than a block.
+    fn read_whole(&self, cursor: &Cursor, block: &mut Block, span: usize, start: u64) -> Result<()> {
+        let have = block.bytes.len();
+        // The header's CRC held, but its length is believed no further than the file reaches.
+        if span as u64 > cursor.file.len()?.saturating_sub(start) {
+            return Err(self.broken(&cursor.segment, start));
+        }
+        block.bytes.resize(span, 0);
+        let n = cursor.file.read_at(&mut block.bytes[have..], start + have as u64)?;
+        if have + n < span {
+            return Err(self.broken(&cursor.segment, start));
+        }
+        Ok(())
+    }
+
+    /// Checks a frame's body and notes its records between the next position and the last one asked for.
+    fn take(&mut self, cursor: &Cursor, block: &mut Block, at: usize, frame: &Frame) -> Result<()> {
+        let body = at + HEADER..at + HEADER + frame.body_len as usize;
+        if mask(crc32c::crc32c(&block.bytes[body.clone()])) != frame.body_crc {
+            return Err(self.broken(&cursor.segment, cursor.at.offset));
+        }
+        let (mut offset, mut position) = (0, frame.first);
+        while position < frame.next_position() {
+            let Some(parts) = Parts::parse(&block.bytes[body.clone()], offset) else {
+                return Err(self.broken(&cursor.segment, cursor.at.offset));
+            };
+            if position == self.next && position <= self.to {
+                block.push(body.start, &parts);
+                self.next += 1;
+            }
+            offset = parts.end;
+            position += 1;
+        }
+        Ok(())
+    }
+
+    fn broken(&self, segment: &Segment, offset: u64) -> Error {
+        let text = format!(
+            "{} is damaged at offset {offset}: position {} and those after it in the same frame cannot be read",
+            segment.file, self.next
+        );
+        self.corrupt(segment, offset, text)
+    }
+
+    fn corrupt(&self, segment: &Segment, offset: u64, text: String) -> Error {
+        let mut error = Error::new(Code::Corrupt, text).at(segment.file.clone(), offset).during("read");
+        let last = self.catalog.following(segment.id).map_or(self.to, |s| s.first - 1);
+        error.lost = Some((self.next, last.max(self.next)));
+        error
+    }
+}

@@ -1,0 +1,214 @@
+//! The record codec: how one record's bytes lie in a frame's body. Pure; every read is bounded by the body.
+//!
+//! `flags u8 · varint key length · varint value length · [expiry u64] · [term u64 · index u64] · key · value`
+
+use crate::error::{Code, Error, Result};
+
+const HAS_KEY: u8 = 1;
+const HAS_VALUE: u8 = 2;
+const TOMBSTONE: u8 = 4;
+const HAS_EXPIRY: u8 = 8;
+const HAS_VERSION: u8 = 16;
+const KNOWN: u8 = HAS_KEY | HAS_VALUE | TOMBSTONE | HAS_EXPIRY | HAS_VERSION;
+
+/// A record as the caller has it. Borrowed: appending copies it before it returns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecordRef<'a> {
+    pub key: Option<&'a [u8]>,
+    pub value: Option<&'a [u8]>,
+    pub tombstone: bool,
+    /// Absolute expiry in milliseconds since the epoch, fixed when the record was made.
+    pub expires_at: Option<u64>,
+    /// Raft's term and index.
+    pub version: Option<(u64, u64)>,
+}
+
+fn varint_len(value: u32) -> usize {
+    match value {
+        0..=0x7f => 1,
+        0x80..=0x3fff => 2,
+        0x4000..=0x1f_ffff => 3,
+        0x20_0000..=0x0fff_ffff => 4,
+        _ => 5,
+    }
+}
+
+fn put_varint(out: &mut Vec<u8>, mut value: u32) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn get_varint(body: &[u8], at: &mut usize) -> Option<u32> {
+    let mut value = 0u32;
+    for shift in [0, 7, 14, 21, 28] {
+        let byte = *body.get(*at)?;
+        *at += 1;
+        if shift == 28 && byte > 0x0f {
+            return None;
+        }
+        value |= u32::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+impl<'a> RecordRef<'a> {
+    /// Refuses what has no meaning, before it takes a position, and gives the encoded length in bytes.
+    pub fn check(&self, max_record_bytes: u64) -> Result<usize> {
+        if self.key.is_none() && self.value.is_none() && !self.tombstone {
+            return Err(Error::new(Code::InvalidArg, "a record needs a key, a value or a tombstone").during("append"));
+        }
+        if self.tombstone && self.value.is_some() {
+            return Err(Error::new(Code::InvalidArg, "a tombstone has no value").during("append"));
+        }
+        let (key, value) = (self.key.map_or(0, <[u8]>::len), self.value.map_or(0, <[u8]>::len));
+        // Refused before the lengths are narrowed: `max_record_bytes` is at most 1 GiB.
+        if (key as u64).saturating_add(value as u64) > max_record_bytes {
+            return Err(self.too_large(key as u64 + value as u64, max_record_bytes));
+        }
+        let mut len = 1 + varint_len(key as u32) + varint_len(value as u32) + key + value;
+        len += if self.expires_at.is_some() { 8 } else { 0 };
+        len += if self.version.is_some() { 16 } else { 0 };
+        if len as u64 > max_record_bytes {
+            return Err(self.too_large(len as u64, max_record_bytes));
+        }
+        Ok(len)
+    }
+
+    fn too_large(&self, len: u64, max: u64) -> Error {
+        Error::new(Code::TooLarge, format!("record of {len} bytes is above maxRecordBytes ({max})")).during("append")
+    }
+
+    /// Appends the encoding of a record that `check` has passed.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let (key, value) = (self.key.unwrap_or(&[]), self.value.unwrap_or(&[]));
+        let mut flags = 0;
+        flags |= if self.key.is_some() { HAS_KEY } else { 0 };
+        flags |= if self.value.is_some() { HAS_VALUE } else { 0 };
+        flags |= if self.tombstone { TOMBSTONE } else { 0 };
+        flags |= if self.expires_at.is_some() { HAS_EXPIRY } else { 0 };
+        flags |= if self.version.is_some() { HAS_VERSION } else { 0 };
+        out.push(flags);
+        put_varint(out, key.len() as u32);
+        put_varint(out, value.len() as u32);
+        if let Some(expiry) = self.expires_at {
+            out.extend_from_slice(&expiry.to_le_bytes());
+        }
+        if let Some((term, index)) = self.version {
+            out.extend_from_slice(&term.to_le_bytes());
+            out.extend_from_slice(&index.to_le_bytes());
+        }
+        out.extend_from_slice(key);
+        out.extend_from_slice(value);
+    }
+}
+
+/// Where one record's parts lie in a body; offsets into the body it was parsed from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parts {
+    pub flags: u8,
+    pub key: usize,
+    pub value: usize,
+    /// End of the value, and of the record.
+    pub end: usize,
+    pub expires_at: Option<u64>,
+    pub version: Option<(u64, u64)>,
+}
+
+impl Parts {
+    /// Parses the record that starts at `at`; `None` when the bytes are not one, or reach past the body.
+    pub fn parse(body: &[u8], mut at: usize) -> Option<Parts> {
+        let flags = *body.get(at)?;
+        at += 1;
+        if flags & !KNOWN != 0 {
+            return None;
+        }
+        let key_len = get_varint(body, &mut at)? as usize;
+        let value_len = get_varint(body, &mut at)? as usize;
+        if (flags & HAS_KEY == 0 && key_len != 0) || (flags & HAS_VALUE == 0 && value_len != 0) {
+            return None;
+        }
+        let mut fixed = |has: bool| -> Option<Option<u64>> {
+            if !has {
+                return Some(None);
+            }
+            let field: [u8; 8] = body.get(at..at + 8)?.try_into().ok()?;
+            at += 8;
+            Some(Some(u64::from_le_bytes(field)))
+        };
+        let expires_at = fixed(flags & HAS_EXPIRY != 0)?;
+        let term = fixed(flags & HAS_VERSION != 0)?;
+        let index = fixed(flags & HAS_VERSION != 0)?;
+        let value = at.checked_add(key_len)?;
+        let end = value.checked_add(value_len)?;
+        if end > body.len() {
+            return None;
+        }
+        Some(Parts { flags, key: at, value, end, expires_at, version: term.zip(index) })
+    }
+
+    pub fn record<'a>(&self, body: &'a [u8]) -> RecordRef<'a> {
+        RecordRef {
+            key: (self.flags & HAS_KEY != 0).then(|| &body[self.key..self.value]),
+            value: (self.flags & HAS_VALUE != 0).then(|| &body[self.value..self.end]),
+            tombstone: self.flags & TOMBSTONE != 0,
+            expires_at: self.expires_at,
+            version: self.version,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn every_record_decodes_to_itself(
+            key in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..300)),
+            value in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..20_000)),
+            expires_at in proptest::option::of(any::<u64>()),
+            version in proptest::option::of(any::<(u64, u64)>()),
+        ) {
+            let record = RecordRef { key: key.as_deref(), value: value.as_deref(), tombstone: value.is_none(), expires_at, version };
+            let len = record.check(1 << 20).map_err(|e| TestCaseError::fail(e.to_string()))?;
+            let mut body = vec![0xee; 3];
+            record.encode(&mut body);
+            prop_assert_eq!(body.len(), 3 + len);
+            let parts = Parts::parse(&body, 3);
+            prop_assert_eq!(parts.map(|p| (p.record(&body), p.end)), Some((record, body.len())));
+        }
+
+        #[test]
+        fn hostile_bytes_never_reach_outside_the_body(body in proptest::collection::vec(any::<u8>(), 0..64), at in 0usize..70) {
+            if let Some(parts) = Parts::parse(&body, at) {
+                prop_assert!(parts.key <= parts.value && parts.value <= parts.end && parts.end <= body.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_truncated_record_is_refused_at_every_length() {
+        let mut body = Vec::new();
+        RecordRef { key: Some(b"key"), value: Some(&[7; 200]), expires_at: Some(1), version: Some((2, 3)), ..Default::default() }
+            .encode(&mut body);
+        for len in 0..body.len() {
+            assert_eq!(Parts::parse(&body[..len], 0), None, "cut at {len}");
+        }
+    }
+
+    #[test]
+    fn a_record_above_the_limit_or_without_meaning_is_refused() {
+        let refused = |record: RecordRef| record.check(64).map_err(|e| e.code);
+        assert_eq!(refused(RecordRef { value: Some(&[0; 64]), ..Default::default() }), Err(Code::TooLarge));
+        assert_eq!(refused(RecordRef { value: Some(&[0; 61]), ..Default::default() }), Ok(64));
+        assert_eq!(refused(RecordRef::default()), Err(Code::InvalidArg));
+        assert_eq!(refused(RecordRef { value: Some(b"v"), tombstone: true, ..Default::default() }), Err(Code::InvalidArg));
+    }
+}

@@ -1,0 +1,160 @@
+//! Files prepared ahead of a roll: created, allocated and, where that pays, filled with zeroes in the background.
+//!
+//! Overwriting blocks that were written before syncs faster than extending a file or filling allocated holes.
+
+use crate::options::PAGE;
+use crate::segment::{RESERVE, SPARE};
+use crate::storage::{Fault, FileRef, Storage};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// Filled per step, each followed by an fsync of its own, so that no step holds up a commit for long.
+const STEP: usize = 1 << 20;
+/// Size of `reserve`: enough for a header and a carry of what a few commits leave unproven.
+const RESERVE_BYTES: u64 = 1 << 20;
+
+/// A file that a roll can take.
+pub struct Spare {
+    pub name: String,
+    pub file: FileRef,
+    pub len: u64,
+    /// It may hold bytes of an earlier use.
+    pub recycled: bool,
+}
+
+#[derive(Default)]
+struct Shelf {
+    ready: Option<Spare>,
+    preparing: bool,
+    closed: bool,
+}
+
+pub struct Spares {
+    storage: Arc<dyn Storage>,
+    segment_bytes: u64,
+    shelf: Mutex<Shelf>,
+    idle: Condvar,
+}
+
+impl Spares {
+    pub fn new(storage: Arc<dyn Storage>, segment_bytes: u64) -> Spares {
+        Spares { storage, segment_bytes, shelf: Mutex::default(), idle: Condvar::new() }
+    }
+
+    fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A spare of at least `need` bytes: the prepared one, a new one, or on a full disk the reserve.
+    pub fn take(&self, need: u64) -> Result<Spare, Fault> {
+        let ready = self.shelf().ready.take();
+        match ready {
+            Some(spare) if spare.len >= need => return Ok(spare),
+            // Put back for a later segment: this one has to be larger than the rest.
+            Some(spare) => self.shelf().ready = Some(spare),
+            None => {}
+        }
+        match self.create(need.max(self.segment_bytes)) {
+            Err(fault) if fault.is_no_space() => self.open_reserve(need)?.ok_or(fault),
+            other => other,
+        }
+    }
+
+    fn create(&self, len: u64) -> Result<Spare, Fault> {
+        let mut salt = [0; 8];
+        // The name only has to be free; a collision is an error of `create`, never an overwrite.
+        let _ = getrandom::fill(&mut salt);
+        let name = format!("{SPARE}{:016x}", u64::from_le_bytes(salt));
+        let file = self.storage.create(&name, len)?;
+        Ok(Spare { name, file, len, recycled: false })
+    }
+
+    fn open_reserve(&self, need: u64) -> Result<Option<Spare>, Fault> {
+        let file = match self.storage.open(RESERVE, true) {
+            Ok(file) => file,
+            Err(fault) if fault.is_not_found() => return Ok(None),
+            Err(fault) => return Err(fault),
+        };
+        let len = file.len()?;
+        // A roll that was cut off may have written to it.
+        Ok((len >= need).then(|| Spare { name: RESERVE.into(), file, len, recycled: true }))
+    }
+
+    /// Makes `reserve` if it is missing and there is room for it.
+    pub fn remake_reserve(&self) -> Result<(), Fault> {
+        if self.storage.open(RESERVE, false).is_ok() {
+            return Ok(());
+        }
+        let made = self.storage.create(RESERVE, RESERVE_BYTES.min(self.segment_bytes));
+        match made.and_then(|file| file.sync()) {
+            Err(fault) if fault.is_no_space() => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Whether `prepare` has something to do.
+    pub fn wanted(&self) -> bool {
+        let shelf = self.shelf();
+        shelf.ready.is_none() && !shelf.preparing && !shelf.closed
+    }
+
+    /// Makes a spare ready, blocking; a failure leaves the next roll to make its own.
+    pub fn prepare(&self) {
+        {
+            let mut shelf = self.shelf();
+            if shelf.ready.is_some() || shelf.preparing || shelf.closed {
+                return;
+            }
+            shelf.preparing = true;
+        }
+        let made = self.create(self.segment_bytes);
+        // A roll on a full disk may have used it up; without room this leaves things as they are.
+        let _ = self.remake_reserve();
+        let filled = made.as_ref().is_ok_and(|spare| self.fill(spare).unwrap_or(false));
+        let mut shelf = self.shelf();
+        shelf.preparing = false;
+        if let Ok(spare) = made {
+            if filled && !shelf.closed {
+                shelf.ready = Some(spare);
+            } else {
+                let _ = self.storage.remove(&spare.name);
+            }
+        }
+        self.idle.notify_all();
+    }
+
+    /// False when the log was closed meanwhile.
+    fn fill(&self, spare: &Spare) -> Result<bool, Fault> {
+        if !self.storage.overwrites_in_place() {
+            return Ok(true);
+        }
+        let zeroes = vec![0; STEP];
+        let mut at = 0;
+        while at < spare.len {
+            if self.shelf().closed {
+                return Ok(false);
+            }
+            let step = (spare.len - at).min(STEP as u64);
+            spare.file.write_at(&zeroes[..step as usize], at).map_err(|short| short.fault)?;
+            spare.file.sync()?;
+            at += step;
+        }
+        Ok(true)
+    }
+
+    /// Ends preparation and removes what is ready.
+    pub fn close(&self) {
+        let mut shelf = self.shelf();
+        shelf.closed = true;
+        while shelf.preparing {
+            shelf = self.idle.wait(shelf).unwrap_or_else(PoisonError::into_inner);
+        }
+        if let Some(spare) = shelf.ready.take() {
+            let _ = self.storage.remove(&spare.name);
+        }
+    }
+}
+
+/// Smallest file that can hold a header and `carried` bytes of frames.
+pub fn least_len(carried: u64) -> u64 {
+    PAGE + carried + PAGE
+}

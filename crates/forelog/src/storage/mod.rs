@@ -1,0 +1,86 @@
+//! The seam between the engine and a disk: the few operations a log needs, with the failures told apart.
+//!
+//! `disk` is the real one and the only place that makes anything durable; a simulated disk can stand in for it.
+
+pub mod disk;
+pub mod window;
+
+use std::fmt;
+use std::sync::Arc;
+
+/// A failed operation of the disk, in the shape Node gives to system errors.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    pub syscall: &'static str,
+    /// File name inside the log's directory, or the directory itself.
+    pub path: String,
+    /// The operating system's error number; `None` when the failure is not the system's.
+    pub errno: Option<i32>,
+    pub message: String,
+}
+
+impl Fault {
+    pub fn new(syscall: &'static str, path: impl Into<String>, error: &std::io::Error) -> Self {
+        Fault { syscall, path: path.into(), errno: error.raw_os_error(), message: error.to_string() }
+    }
+
+    fn kind(&self) -> Option<std::io::ErrorKind> {
+        self.errno.map(|n| std::io::Error::from_raw_os_error(n).kind())
+    }
+
+    /// The disk or the quota is full.
+    pub fn is_no_space(&self) -> bool {
+        matches!(self.kind(), Some(std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded))
+    }
+
+    pub fn is_read_only(&self) -> bool {
+        self.kind() == Some(std::io::ErrorKind::ReadOnlyFilesystem)
+    }
+
+    pub fn is_not_found(&self) -> bool {
+        self.kind() == Some(std::io::ErrorKind::NotFound)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.syscall, self.path, self.message)
+    }
+}
+
+/// A write that did not complete: how many bytes of it reached the file, and why it stopped.
+#[derive(Clone, Debug)]
+pub struct ShortWrite {
+    pub written: usize,
+    pub fault: Fault,
+}
+
+/// One open file of the log's directory.
+pub trait File: Send + Sync {
+    /// Reads at `offset` until `buffer` is full or the file ends; returns how many bytes were read.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, Fault>;
+    /// Writes all of `bytes` at `offset`, or says how many of them.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), ShortWrite>;
+    /// Makes the file's data, and whatever metadata is needed to read it back, durable.
+    fn sync(&self) -> Result<(), Fault>;
+    fn len(&self) -> Result<u64, Fault>;
+}
+
+pub type FileRef = Arc<dyn File>;
+
+/// The directory of one log.
+pub trait Storage: Send + Sync {
+    /// Names of everything in the directory, in no order.
+    fn list(&self) -> Result<Vec<String>, Fault>;
+    /// Opens an existing file for reading and, with `write`, for writing.
+    fn open(&self, name: &str, write: bool) -> Result<FileRef, Fault>;
+    /// Creates a file of `len` bytes that read as zeroes, with its blocks allocated; fails when the name exists.
+    fn create(&self, name: &str, len: u64) -> Result<FileRef, Fault>;
+    /// Renames over whatever has the new name.
+    fn rename(&self, from: &str, to: &str) -> Result<(), Fault>;
+    fn remove(&self, name: &str) -> Result<(), Fault>;
+    /// Makes creations, renames and removals in the directory durable.
+    fn sync_dir(&self) -> Result<(), Fault>;
+    /// Whether zero-filling a file ahead of its use buys anything here: not on copy-on-write file systems.
+    fn overwrites_in_place(&self) -> bool;
+}

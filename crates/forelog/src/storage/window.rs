@@ -1,0 +1,38 @@
+//! A bounded look into a file: whoever scans bytes reads them through this, in large steps, forwards.
+
+use super::{Fault, File};
+
+const BYTES: usize = 256 << 10;
+
+pub struct Window<'a> {
+    file: &'a dyn File,
+    len: u64,
+    buffer: Vec<u8>,
+    start: u64,
+    filled: usize,
+}
+
+impl<'a> Window<'a> {
+    /// Looks at the first `len` bytes of `file`; what lies past them does not exist for the one who looks.
+    pub fn new(file: &'a dyn File, len: u64) -> Window<'a> {
+        Window { file, len, buffer: vec![0; BYTES], start: 0, filled: 0 }
+    }
+
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Up to `len` bytes from `offset` on: fewer where the window's file ends, or above the largest step.
+    pub fn get(&mut self, offset: u64, len: usize) -> Result<&[u8], Fault> {
+        let len = len.min(BYTES).min(self.len.saturating_sub(offset) as usize);
+        let inside = offset >= self.start && offset + len as u64 <= self.start + self.filled as u64;
+        if !inside {
+            let want = BYTES.min((self.len - offset) as usize);
+            self.filled = 0;
+            self.filled = self.file.read_at(&mut self.buffer[..want], offset)?;
+            self.start = offset;
+        }
+        let at = (offset - self.start) as usize;
+        Ok(&self.buffer[at..self.filled.min(at + len)])
+    }
+}

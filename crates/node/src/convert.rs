@@ -1,0 +1,140 @@
+//! Options in, reports out.
+
+use forelog::{Error, Fsync, Histogram, Options, Recovery, Stats};
+use napi_derive::napi;
+use std::time::Duration;
+
+/// Options of opening, checked for their types by the facade and for their ranges by the engine. What is absent has its default.
+#[napi(object, object_to_js = false)]
+pub struct OpenOptions {
+    /// 'always' or 'os'; `everyMs` counts instead when it is there.
+    pub fsync: Option<String>,
+    pub every_ms: Option<f64>,
+    pub create: Option<bool>,
+    pub segment_bytes: Option<f64>,
+    pub max_record_bytes: Option<f64>,
+    pub max_batch_bytes: Option<f64>,
+    pub max_pending_bytes: Option<f64>,
+    pub allow_unsafe_filesystem: Option<bool>,
+}
+
+pub fn open_options(given: &OpenOptions) -> Result<Options, Error> {
+    let default = Options::default();
+    let bytes = |given: Option<f64>, default: u64| given.map_or(default, |n| n as u64);
+    let options = Options {
+        fsync: match (given.every_ms, given.fsync.as_deref()) {
+            (Some(ms), _) => Fsync::Every(Duration::from_millis(ms as u64)),
+            (None, Some("os")) => Fsync::Os,
+            _ => Fsync::Always,
+        },
+        mode: default.mode,
+        create: given.create.unwrap_or(default.create),
+        segment_bytes: bytes(given.segment_bytes, default.segment_bytes),
+        max_record_bytes: bytes(given.max_record_bytes, default.max_record_bytes),
+        max_batch_bytes: bytes(given.max_batch_bytes, default.max_batch_bytes),
+        max_pending_bytes: bytes(given.max_pending_bytes, default.max_pending_bytes),
+        allow_unsafe_filesystem: given.allow_unsafe_filesystem.unwrap_or(default.allow_unsafe_filesystem),
+    };
+    options.validate()?;
+    Ok(options)
+}
+
+#[napi(object, object_from_js = false)]
+pub struct HistogramData {
+    pub count: f64,
+    pub min: f64,
+    pub mean: f64,
+    pub max: f64,
+    pub p50: f64,
+    pub p90: f64,
+    pub p99: f64,
+    pub p999: f64,
+}
+
+impl From<Histogram> for HistogramData {
+    fn from(h: Histogram) -> Self {
+        let Histogram { count, min, mean, max, p50, p90, p99, p999 } = h;
+        HistogramData { count: count as f64, min, mean, max, p50, p90, p99, p999 }
+    }
+}
+
+#[napi(object, object_from_js = false)]
+pub struct StatsData {
+    pub appends: f64,
+    pub batches: f64,
+    pub bytes: f64,
+    pub commits: f64,
+    pub fsyncs: f64,
+    pub rolls: f64,
+    pub written_bytes: f64,
+    pub pending_bytes: f64,
+    pub group: HistogramData,
+    pub commit_us: HistogramData,
+    pub fsync_us: HistogramData,
+}
+
+impl From<Stats> for StatsData {
+    fn from(stats: Stats) -> Self {
+        StatsData {
+            appends: stats.appends as f64,
+            batches: stats.batches as f64,
+            bytes: stats.bytes as f64,
+            commits: stats.commits as f64,
+            fsyncs: stats.fsyncs as f64,
+            rolls: stats.rolls as f64,
+            written_bytes: stats.written_bytes as f64,
+            pending_bytes: stats.pending_bytes as f64,
+            group: stats.group.into(),
+            commit_us: stats.commit_us.into(),
+            fsync_us: stats.fsync_us.into(),
+        }
+    }
+}
+
+#[napi(object, object_from_js = false)]
+pub struct FencedData {
+    pub segment: String,
+    pub offset: f64,
+    pub bytes: f64,
+    pub first_position: Option<f64>,
+    pub last_position: Option<f64>,
+    pub recycled: bool,
+}
+
+#[napi(object, object_from_js = false)]
+pub struct RecoveryData {
+    pub verdict: String,
+    pub clean: bool,
+    pub created: bool,
+    pub first_position: f64,
+    pub next_position: f64,
+    pub records: f64,
+    pub carried: f64,
+    pub fenced: Option<FencedData>,
+    pub scanned_bytes: f64,
+    pub duration_ms: f64,
+}
+
+impl From<&Recovery> for RecoveryData {
+    fn from(recovery: &Recovery) -> Self {
+        RecoveryData {
+            verdict: recovery.verdict.to_owned(),
+            clean: recovery.clean,
+            created: recovery.created,
+            first_position: recovery.first_position as f64,
+            next_position: recovery.next_position as f64,
+            records: recovery.records as f64,
+            carried: recovery.carried as f64,
+            fenced: recovery.fenced.as_ref().map(|fenced| FencedData {
+                segment: fenced.segment.clone(),
+                offset: fenced.offset as f64,
+                bytes: fenced.bytes as f64,
+                first_position: fenced.positions.map(|(first, _)| first as f64),
+                last_position: fenced.positions.map(|(_, last)| last as f64),
+                recycled: fenced.recycled,
+            }),
+            scanned_bytes: recovery.scanned_bytes as f64,
+            duration_ms: recovery.duration_ms,
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! One JavaScript environment: the main thread's or a worker's.
+//!
+//! Other threads reach it in one way only. They leave what they have (a log with news, the outcome of a request) in [`Shared`] and wake it.
+//! The wake is level-triggered and carries no data: until JavaScript rearms it, further wakes cost one atomic swap.
+
+use crate::convert::{open_options, OpenOptions, RecoveryData, StatsData};
+use crate::error::{invalid, panicked, ErrorData, FailureData};
+use crate::reader::{BlockData, Reader};
+use crate::wal;
+use forelog::{Batch, Block, Code, Error, Notify, Wal};
+use napi::bindgen_prelude::{Function, Object};
+use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
+use napi::{sys, Env, Status};
+use napi_derive::napi;
+use std::cell::RefCell;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Called without arguments; weak, so that it alone does not keep the process alive.
+type Wake = ThreadsafeFunction<(), (), (), Status, false, true>;
+
+/// What a request has come to.
+pub enum Outcome {
+    Opened(u32, forelog::Result<Wal>),
+    Closed(forelog::Result<()>),
+    Read(forelog::Result<Option<Block>>),
+}
+
+/// The part of an environment that other threads hold. It may outlive the environment.
+pub struct Shared {
+    /// `None` once the environment has ended: nothing may be called then, and nothing is kept.
+    wake: Mutex<Option<Wake>>,
+    woken: AtomicBool,
+    news: Mutex<Vec<u32>>,
+    completions: Mutex<Vec<(f64, Outcome)>>,
+    requests: AtomicU64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    fn wake(&self) {
+        if !self.woken.swap(true, Ordering::SeqCst) {
+            if let Some(wake) = lock(&self.wake).as_ref() {
+                wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
+            }
+        }
+    }
+
+    /// Runs blocking work on the engine's pool; gives the number under which its completion will appear.
+    pub fn request(self: &Arc<Self>, work: impl FnOnce() -> Outcome + Send + 'static) -> f64 {
+        let id = self.requests.fetch_add(1, Ordering::Relaxed) as f64;
+        let shared = self.clone();
+        forelog::pool::spawn(move || shared.complete(id, work()));
+        id
+    }
+
+    fn complete(&self, id: f64, outcome: Outcome) {
+        // An outcome that nobody will ask for is dropped here, on the pool's thread: a log that has just been opened is closed.
+        let mut late = Some(outcome);
+        {
+            // Held meanwhile, so that the environment cannot end between the look and the push.
+            let wake = lock(&self.wake);
+            if let (Some(_), Some(outcome)) = (wake.as_ref(), late.take_if(|_| wake.is_some())) {
+                lock(&self.completions).push((id, outcome));
+            }
+        }
+        drop(late);
+        self.wake();
+    }
+
+    /// To be called before looking at what there is: what comes later wakes again.
+    pub fn rearm(&self) -> usize {
+        self.woken.store(false, Ordering::SeqCst);
+        lock(&self.completions).len()
+    }
+}
+
+/// What the engine calls when something of one log has settled.
+struct LogNotify {
+    shared: Arc<Shared>,
+    log: u32,
+    listed: AtomicBool,
+}
+
+impl Notify for LogNotify {
+    fn wake(&self) {
+        if !self.listed.swap(true, Ordering::SeqCst) {
+            lock(&self.shared.news).push(self.log);
+        }
+        self.shared.wake();
+    }
+}
+
+/// A log from the request to open it until it is forgotten. JavaScript knows it by its index.
+struct Slot {
+    notify: Arc<LogNotify>,
+    wal: Option<Arc<Wal>>,
+}
+
+/// The part of an environment that only its own thread touches.
+pub struct Host {
+    env: sys::napi_env,
+    pub shared: Arc<Shared>,
+    slots: RefCell<Vec<Option<Slot>>>,
+    pub batch: RefCell<Batch>,
+    refusal: RefCell<Option<Box<Error>>>,
+    failure: RefCell<Option<(u64, Error)>>,
+}
+
+impl Host {
+    /// Remembers why a raw call was refused, until `Environment.refusal()` takes it.
+    pub fn refuse(&self, error: Box<Error>) {
+        *self.refusal.borrow_mut() = Some(error);
+    }
+
+    pub fn fail(&self, up_to: u64, error: Error) {
+        *self.failure.borrow_mut() = Some((up_to, error));
+    }
+
+    pub fn with_log<T>(&self, log: u32, call: impl FnOnce(&Wal) -> forelog::Result<T>) -> Result<T, Error> {
+        match self.slots.borrow().get(log as usize) {
+            Some(Some(Slot { wal: Some(wal), .. })) => call(wal).map_err(Box::new),
+            _ => Err(Box::new(Error::new(Code::Closed, "the log is closed"))),
+        }
+    }
+
+    pub fn next_news(&self) -> Option<u32> {
+        let log = lock(&self.shared.news).pop()?;
+        if let Some(Some(slot)) = self.slots.borrow().get(log as usize) {
+            slot.notify.listed.store(false, Ordering::SeqCst);
+        }
+        Some(log)
+    }
+
+    /// Whether the wake keeps the event loop alive. False once the environment has ended.
+    pub fn hold(&self, held: bool) -> bool {
+        let guard = lock(&self.shared.wake);
+        let Some(wake) = guard.as_ref() else { return false };
+        // SAFETY: on the environment's own thread, as every raw call is; the function is not released before `end` takes it.
+        let status = unsafe {
+            if held {
+                sys::napi_ref_threadsafe_function(self.env, wake.raw())
+            } else {
+                sys::napi_unref_threadsafe_function(self.env, wake.raw())
+            }
+        };
+        status == sys::Status::napi_ok
+    }
+
+    fn reserve(&self) -> (u32, Arc<LogNotify>) {
+        let mut slots = self.slots.borrow_mut();
+        let index = slots.iter().position(Option::is_none).unwrap_or(slots.len());
+        let notify = Arc::new(LogNotify { shared: self.shared.clone(), log: index as u32, listed: AtomicBool::new(false) });
+        let slot = Some(Slot { notify: notify.clone(), wal: None });
+        match slots.get_mut(index) {
+            Some(free) => *free = slot,
+            None => slots.push(slot),
+        }
+        (index as u32, notify)
+    }
+
+    fn forget(&self, log: u32) {
+        let slot = self.slots.borrow_mut().get_mut(log as usize).and_then(Option::take);
+        drop(slot);
+    }
+
+    fn opened(&self, log: u32, wal: Wal) {
+        if let Some(Some(slot)) = self.slots.borrow_mut().get_mut(log as usize) {
+            slot.wal = Some(Arc::new(wal));
+        }
+    }
+
+    fn wal(&self, log: u32) -> Option<Arc<Wal>> {
+        self.slots.borrow().get(log as usize)?.as_ref()?.wal.clone()
+    }
+
+    /// The end of the environment. Whatever it accepted is committed, in this thread; nobody is told. Safe to repeat.
+    fn end(&self) {
+        let wake = lock(&self.shared.wake).take();
+        drop(wake);
+        let slots = std::mem::take(&mut *self.slots.borrow_mut());
+        for wal in slots.into_iter().flatten().filter_map(|slot| slot.wal) {
+            // A close under way in the pool holds the log too: this waits for it, where a drop would not.
+            let _ = wal.close();
+        }
+        let completions = std::mem::take(&mut *lock(&self.shared.completions));
+        drop(completions);
+    }
+}
+
+/// The outcome of a request; `error`, or what was asked for.
+#[napi(object, object_from_js = false)]
+pub struct Completion {
+    pub request: f64,
+    pub error: Option<ErrorData>,
+    /// The log opened.
+    pub log: Option<u32>,
+    /// The same for every handle on one log in this process.
+    pub identity: Option<f64>,
+    pub block: Option<BlockData>,
+}
+
+#[napi]
+pub struct Environment {
+    host: Rc<Host>,
+}
+
+#[napi]
+impl Environment {
+    /// `wake` is called, without arguments and once until `rearm()`, when there is news of a log or a completion.
+    #[napi(constructor, catch_unwind)]
+    pub fn new(env: Env, wake: Function<'_, (), ()>) -> napi::Result<Self> {
+        let wake = wake.build_threadsafe_function::<()>().weak::<true>().build()?;
+        let shared = Arc::new(Shared {
+            wake: Mutex::new(Some(wake)),
+            woken: AtomicBool::new(false),
+            news: Mutex::new(Vec::new()),
+            completions: Mutex::new(Vec::new()),
+            requests: AtomicU64::new(0),
+        });
+        let host = Rc::new(Host {
+            env: env.raw(),
+            shared,
+            slots: RefCell::new(Vec::new()),
+            batch: RefCell::new(Batch::new()),
+            refusal: RefCell::new(None),
+            failure: RefCell::new(None),
+        });
+        // Added after the threadsafe function, so that it runs before Node takes that down.
+        env.add_env_cleanup_hook(host.clone(), |host| {
+            let _ = catch_unwind(AssertUnwindSafe(|| host.end()));
+        })?;
+        Ok(Environment { host })
+    }
+
+    /// The functions of the raw path.
+    #[napi(catch_unwind, ts_return_type = "object")]
+    pub fn calls<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
+        wal::calls(env, &self.host)
+    }
+
+    /// Opens a log; gives the number of the request.
+    #[napi(catch_unwind)]
+    pub fn open(&self, dir: String, options: OpenOptions) -> f64 {
+        let (log, notify) = self.host.reserve();
+        self.host.shared.request(move || {
+            let open = || Wal::open(&PathBuf::from(dir), open_options(&options)?, notify);
+            let opened = catch_unwind(AssertUnwindSafe(open));
+            Outcome::Opened(log, opened.unwrap_or_else(|panic| Err(panicked(panic).during("open"))))
+        })
+    }
+
+    /// Closes a log; gives the number of the request. What has settled can still be asked until `forget()`.
+    #[napi(catch_unwind)]
+    pub fn close(&self, log: u32) -> f64 {
+        let wal = self.host.wal(log);
+        self.host.shared.request(move || {
+            let closed = catch_unwind(AssertUnwindSafe(|| wal.map_or(Ok(()), |wal| wal.close())));
+            Outcome::Closed(closed.unwrap_or_else(|panic| Err(panicked(panic).during("close"))))
+        })
+    }
+
+    /// Frees the number of a log that has been closed.
+    #[napi(catch_unwind)]
+    pub fn forget(&self, log: u32) {
+        self.host.forget(log);
+    }
+
+    /// A reader of the records from position `from` to `to`, both inclusive; nothing when it was refused, see `refusal()`.
+    #[napi(catch_unwind)]
+    pub fn reader(&self, log: u32, from: f64, to: f64) -> Option<Reader> {
+        match self.host.with_log(log, |wal| wal.reader(from as u64, if to.is_finite() { to as u64 } else { u64::MAX })) {
+            Ok(reader) => Some(Reader::new(self.host.shared.clone(), reader)),
+            Err(error) => {
+                self.host.refuse(error);
+                None
+            }
+        }
+    }
+
+    /// Takes the outcomes that there are.
+    #[napi(catch_unwind)]
+    pub fn completions(&self) -> Vec<Completion> {
+        let outcomes = std::mem::take(&mut *lock(&self.host.shared.completions));
+        outcomes.into_iter().map(|(request, outcome)| self.completion(request, outcome)).collect()
+    }
+
+    fn completion(&self, request: f64, outcome: Outcome) -> Completion {
+        let mut completion = Completion { request, error: None, log: None, identity: None, block: None };
+        match outcome {
+            Outcome::Opened(log, Ok(wal)) => {
+                completion.log = Some(log);
+                completion.identity = Some(wal.identity() as f64);
+                self.host.opened(log, wal);
+            }
+            Outcome::Opened(log, Err(error)) => {
+                self.host.forget(log);
+                completion.error = Some(error.into());
+            }
+            Outcome::Read(Ok(block)) => completion.block = block.map(Into::into),
+            Outcome::Closed(Ok(())) => {}
+            Outcome::Closed(Err(error)) | Outcome::Read(Err(error)) => completion.error = Some(error.into()),
+        }
+        completion
+    }
+
+    /// Why the last raw call, or `reader()`, was refused.
+    #[napi(catch_unwind)]
+    pub fn refusal(&self) -> ErrorData {
+        let refusal = self.host.refusal.borrow_mut().take();
+        ErrorData::from(*refusal.unwrap_or_else(|| invalid("nothing was refused")))
+    }
+
+    /// What `settled()` announced with a negative number.
+    #[napi(catch_unwind)]
+    pub fn failure(&self) -> Option<FailureData> {
+        let failure = self.host.failure.borrow_mut().take();
+        failure.map(|(up_to, error)| FailureData { up_to: up_to as f64, error: error.into() })
+    }
+
+    #[napi(catch_unwind)]
+    pub fn stats(&self, log: u32) -> Option<StatsData> {
+        self.host.wal(log).map(|wal| wal.stats().into())
+    }
+
+    #[napi(catch_unwind)]
+    pub fn recovery(&self, log: u32) -> Option<RecoveryData> {
+        self.host.wal(log).map(|wal| wal.recovery().into())
+    }
+
+    /// Ends everything at once, for a process about to exit: blocks until what was accepted is committed.
+    #[napi(catch_unwind)]
+    pub fn end(&self) {
+        self.host.end();
+    }
+}

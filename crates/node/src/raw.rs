@@ -1,0 +1,223 @@
+//! Calls straight on Node-API, for what happens per record. A raw function takes numbers, strings and byte arrays, and returns a number:
+//! negative when the call was refused, and then `Environment.refusal()` says why.
+
+use crate::environment::Host;
+use crate::error::{invalid, panicked};
+use forelog::Error;
+use napi::bindgen_prelude::Object;
+use napi::{check_status, sys, Env, JsValue};
+use std::ffi::{c_void, CStr};
+use std::mem::MaybeUninit;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::ptr;
+use std::rc::Rc;
+
+pub type Answer = Result<f64, Error>;
+
+/// The largest integer that a JavaScript number holds exactly.
+const MAX_SAFE_INTEGER: f64 = 9_007_199_254_740_991.0;
+
+/// Strings of up to this many bytes are encoded without an allocation.
+const SHORT: usize = 2048;
+
+/// The most bytes of one character in UTF-8: a buffer with less room left may have been too short.
+const LONGEST_CHARACTER: usize = 4;
+
+/// How an argument holds bytes; the facade knows, and Node-API checks it.
+pub enum Holds {
+    Nothing,
+    String,
+    Bytes,
+}
+
+/// Where a string is encoded to.
+pub struct Space {
+    short: [MaybeUninit<u8>; SHORT],
+    long: Vec<u8>,
+}
+
+impl Space {
+    pub fn new() -> Self {
+        Space { short: [MaybeUninit::uninit(); SHORT], long: Vec::new() }
+    }
+}
+
+/// The arguments of one call from JavaScript.
+pub struct Call<'a, const N: usize> {
+    env: sys::napi_env,
+    arguments: [sys::napi_value; N],
+    pub host: &'a Host,
+}
+
+impl<const N: usize> Call<'_, N> {
+    pub fn unsigned(&self, at: usize, name: &str) -> Result<u32, Error> {
+        let mut value = 0;
+        // SAFETY: `env` and the argument are those of the call under way on this thread.
+        let status = unsafe { sys::napi_get_value_uint32(self.env, self.arguments[at], &mut value) };
+        if status == sys::Status::napi_ok {
+            Ok(value)
+        } else {
+            Err(invalid(format!("{name} must be a number")))
+        }
+    }
+
+    /// A safe non-negative integer.
+    pub fn integer(&self, at: usize, name: &str) -> Result<u64, Error> {
+        let mut value = f64::NAN;
+        // SAFETY: as in `unsigned`.
+        unsafe { sys::napi_get_value_double(self.env, self.arguments[at], &mut value) };
+        if (0.0..=MAX_SAFE_INTEGER).contains(&value) && value.fract() == 0.0 {
+            Ok(value as u64)
+        } else {
+            Err(invalid(format!("{name} must be a safe non-negative integer")))
+        }
+    }
+
+    /// Bytes of an argument: a string's are encoded into `space`, an array's are where they were, and must be used before JavaScript
+    /// runs again.
+    pub fn bytes<'s>(&'s self, at: usize, holds: Holds, space: &'s mut Space, name: &str) -> Result<Option<&'s [u8]>, Error> {
+        match holds {
+            Holds::Nothing => Ok(None),
+            Holds::String => self.string(at, space, name).map(Some),
+            Holds::Bytes => self.array(at, name).map(Some),
+        }
+    }
+
+    fn string<'s>(&self, at: usize, space: &'s mut Space, name: &str) -> Result<&'s [u8], Error> {
+        let not_a_string = || invalid(format!("{name} must be a string"));
+        let value = self.arguments[at];
+        let mut len = 0;
+        // SAFETY: as in `unsigned`; at most SHORT bytes are written, the terminator included.
+        let status = unsafe { sys::napi_get_value_string_utf8(self.env, value, space.short.as_mut_ptr().cast(), SHORT, &mut len) };
+        if status != sys::Status::napi_ok {
+            return Err(not_a_string());
+        }
+        if len + LONGEST_CHARACTER < SHORT {
+            // SAFETY: Node-API has just written the first `len` bytes.
+            return Ok(unsafe { std::slice::from_raw_parts(space.short.as_ptr().cast(), len) });
+        }
+        // SAFETY: without a buffer, only the length is asked for.
+        let status = unsafe { sys::napi_get_value_string_utf8(self.env, value, ptr::null_mut(), 0, &mut len) };
+        if status != sys::Status::napi_ok {
+            return Err(not_a_string());
+        }
+        space.long.clear();
+        space.long.reserve(len + 1);
+        let room = space.long.capacity();
+        // SAFETY: the vector has `room` bytes, more than the string and its terminator take.
+        let status = unsafe { sys::napi_get_value_string_utf8(self.env, value, space.long.as_mut_ptr().cast(), room, &mut len) };
+        if status != sys::Status::napi_ok {
+            return Err(not_a_string());
+        }
+        // SAFETY: the first `len` bytes have just been written, and `len` is below the capacity.
+        unsafe { space.long.set_len(len) };
+        Ok(&space.long)
+    }
+
+    fn array(&self, at: usize, name: &str) -> Result<&[u8], Error> {
+        let mut data = ptr::null_mut();
+        let mut len = 0;
+        // SAFETY: as in `unsigned`.
+        let status = unsafe { sys::napi_get_buffer_info(self.env, self.arguments[at], &mut data, &mut len) };
+        if status != sys::Status::napi_ok {
+            return Err(invalid(format!("{name} must be a Uint8Array")));
+        }
+        if len == 0 {
+            // An array whose memory was transferred away has no bytes either, and was not meant to be empty.
+            return if self.is_detached(at) { Err(invalid(format!("{name} is detached"))) } else { Ok(&[]) };
+        }
+        // SAFETY: the view spans `len` bytes, and no JavaScript of this thread can shrink, detach or collect it before the call ends.
+        // Another thread may write to shared memory meanwhile: the bytes are only copied, whatever they are.
+        Ok(unsafe { std::slice::from_raw_parts(data.cast(), len) })
+    }
+
+    fn is_detached(&self, at: usize) -> bool {
+        let (mut kind, mut len, mut offset) = (0, 0, 0);
+        let (mut data, mut buffer) = (ptr::null_mut(), ptr::null_mut());
+        let mut detached = false;
+        // SAFETY: as in `unsigned`; the buffer is only looked at if the first call has given it.
+        unsafe {
+            let status =
+                sys::napi_get_typedarray_info(self.env, self.arguments[at], &mut kind, &mut len, &mut data, &mut buffer, &mut offset);
+            status == sys::Status::napi_ok
+                && sys::napi_is_detached_arraybuffer(self.env, buffer, &mut detached) == sys::Status::napi_ok
+                && detached
+        }
+    }
+
+    /// Overwrites the first elements of a `Float64Array`.
+    pub fn fill(&self, at: usize, numbers: &[f64]) -> Result<(), Error> {
+        let (mut kind, mut len, mut data) = (0, 0, ptr::null_mut());
+        // SAFETY: as in `unsigned`; what is not asked for may be null.
+        let status = unsafe {
+            sys::napi_get_typedarray_info(self.env, self.arguments[at], &mut kind, &mut len, &mut data, ptr::null_mut(), ptr::null_mut())
+        };
+        if status != sys::Status::napi_ok || kind != sys::TypedarrayType::float64_array || len < numbers.len() {
+            return Err(invalid(format!("a Float64Array of {} elements is needed", numbers.len())));
+        }
+        // SAFETY: `data` points to `len` aligned doubles, at least as many as are copied.
+        unsafe { ptr::copy_nonoverlapping(numbers.as_ptr(), data.cast(), numbers.len()) };
+        Ok(())
+    }
+}
+
+/// One call: collects its arguments, runs `body`, turns the answer into a number.
+///
+/// # Safety
+/// `env` and `info` are those that Node-API has called with, and the function was made by [`define`].
+pub unsafe fn enter<const N: usize>(
+    env: sys::napi_env,
+    info: sys::napi_callback_info,
+    body: impl FnOnce(&Call<'_, N>) -> Answer,
+) -> sys::napi_value {
+    let mut arguments = [ptr::null_mut(); N];
+    let mut count = N;
+    let mut data = ptr::null_mut();
+    let mut result = ptr::null_mut();
+    // Missing arguments are filled with `undefined`.
+    let status = sys::napi_get_cb_info(env, info, &mut count, arguments.as_mut_ptr(), ptr::null_mut(), &mut data);
+    if status != sys::Status::napi_ok || data.is_null() {
+        return result;
+    }
+    // The function owns a count of the host, see `define`.
+    let call = Call { env, arguments, host: &*data.cast::<Host>() };
+    let answer = match catch_unwind(AssertUnwindSafe(|| body(&call))) {
+        Ok(answer) => answer,
+        Err(panic) => Err(Box::new(panicked(panic))),
+    };
+    let number = answer.unwrap_or_else(|error| {
+        call.host.refuse(error);
+        -1.0
+    });
+    sys::napi_create_double(env, number, &mut result);
+    result
+}
+
+/// Adds a function to `object`. It keeps the host alive as long as it lives itself.
+pub fn define(
+    env: &Env,
+    object: &Object<'_>,
+    name: &CStr,
+    callback: unsafe extern "C" fn(sys::napi_env, sys::napi_callback_info) -> sys::napi_value,
+    host: &Rc<Host>,
+) -> napi::Result<()> {
+    let mut function = ptr::null_mut();
+    let data = Rc::into_raw(host.clone()).cast_mut().cast::<c_void>();
+    // SAFETY: `env` is the current one; `data` is a count of the host that the finalizer gives back, once.
+    unsafe {
+        let created = sys::napi_create_function(env.raw(), name.as_ptr(), name.count_bytes() as isize, Some(callback), data, &mut function);
+        let owned = match created {
+            sys::Status::napi_ok => sys::napi_add_finalizer(env.raw(), function, data, Some(release), ptr::null_mut(), ptr::null_mut()),
+            failed => failed,
+        };
+        if owned != sys::Status::napi_ok {
+            drop(Rc::from_raw(data.cast::<Host>()));
+        }
+        check_status!(owned)?;
+        check_status!(sys::napi_set_named_property(env.raw(), object.raw(), name.as_ptr(), function))
+    }
+}
+
+unsafe extern "C" fn release(_: sys::napi_env, data: *mut c_void, _: *mut c_void) {
+    drop(Rc::from_raw(data.cast::<Host>()));
+}

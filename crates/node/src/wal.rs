@@ -1,0 +1,165 @@
+//! The calls on an open log that are made per record or per turn, see `raw`. A log is the number that opening gave.
+
+use crate::environment::Host;
+use crate::error::invalid;
+use crate::raw::{define, enter, Answer, Call, Holds, Space};
+use forelog::{Error, RecordRef, Settled};
+use napi::bindgen_prelude::Object;
+use napi::{sys, Env};
+use std::rc::Rc;
+
+/// Bits of the `flags` argument; `src/native.ts` has the same.
+mod flag {
+    pub const TOMBSTONE: u32 = 1;
+    pub const DURABLE: u32 = 2;
+    pub const EXPIRES: u32 = 4;
+    pub const VERSION: u32 = 8;
+    pub const KEY_STRING: u32 = 16;
+    pub const KEY_BYTES: u32 = 32;
+    pub const VALUE_STRING: u32 = 64;
+    pub const VALUE_BYTES: u32 = 128;
+}
+
+fn holds(flags: u32, string: u32, bytes: u32) -> Holds {
+    match (flags & string != 0, flags & bytes != 0) {
+        (true, _) => Holds::String,
+        (_, true) => Holds::Bytes,
+        _ => Holds::Nothing,
+    }
+}
+
+/// Reads `key, value, flags, expiresAt?, term?, index?` from the second argument on and hands the record to `take`.
+fn with_record<const N: usize, T>(
+    call: &Call<'_, N>,
+    take: impl FnOnce(RecordRef<'_>, u32) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let flags = call.unsigned(3, "flags")?;
+    let (mut key, mut value) = (Space::new(), Space::new());
+    let expires_at = if flags & flag::EXPIRES != 0 { Some(call.integer(4, "expiresAt")?) } else { None };
+    let version = if flags & flag::VERSION != 0 {
+        Some((call.integer(5, "version.term")?, call.integer(6, "version.index")?))
+    } else {
+        None
+    };
+    let record = RecordRef {
+        key: call.bytes(1, holds(flags, flag::KEY_STRING, flag::KEY_BYTES), &mut key, "key")?,
+        value: call.bytes(2, holds(flags, flag::VALUE_STRING, flag::VALUE_BYTES), &mut value, "value")?,
+        tombstone: flags & flag::TOMBSTONE != 0,
+        expires_at,
+        version,
+    };
+    take(record, flags)
+}
+
+fn log<const N: usize>(call: &Call<'_, N>) -> Result<u32, Error> {
+    call.unsigned(0, "log")
+}
+
+/// `append(log, key, value, flags, expiresAt?, term?, index?)`: the record's position.
+fn append(call: &Call<'_, 7>) -> Answer {
+    with_record(call, |record, flags| {
+        let position = call.host.with_log(log(call)?, |wal| wal.append(record, flags & flag::DURABLE != 0))?;
+        Ok(position as f64)
+    })
+}
+
+/// `push(log, key, value, flags, expiresAt?, term?, index?)`: adds to the batch being built.
+fn push(call: &Call<'_, 7>) -> Answer {
+    with_record(call, |record, _| {
+        let mut batch = call.host.batch.borrow_mut();
+        call.host.with_log(log(call)?, |wal| batch.push(record, wal.options().max_record_bytes))?;
+        Ok(f64::from(batch.len()))
+    })
+}
+
+/// `commit(log, flags)`: appends the batch, gives the position of its first record.
+fn commit(call: &Call<'_, 2>) -> Answer {
+    let durable = call.unsigned(1, "flags")? & flag::DURABLE != 0;
+    let mut batch = call.host.batch.borrow_mut();
+    let (first, _) = call.host.with_log(log(call)?, |wal| wal.append_batch(&mut batch, durable))?;
+    Ok(first as f64)
+}
+
+/// `abort()`: forgets the batch being built.
+fn abort(call: &Call<'_, 0>) -> Answer {
+    call.host.batch.borrow_mut().clear();
+    Ok(0.0)
+}
+
+/// `sync(log)`
+fn sync(call: &Call<'_, 1>) -> Answer {
+    call.host.with_log(log(call)?, |wal| wal.sync())?;
+    Ok(0.0)
+}
+
+/// `kick(log)`
+fn kick(call: &Call<'_, 1>) -> Answer {
+    call.host.with_log(log(call)?, |wal| {
+        wal.kick();
+        Ok(0.0)
+    })
+}
+
+/// `settled(log)`: how many operations have succeeded; negative when a failure comes next, see `Environment.failure()`.
+fn settled(call: &Call<'_, 1>) -> Answer {
+    call.host.with_log(log(call)?, |wal| {
+        Ok(match wal.settled() {
+            Settled::Done(count) => count as f64,
+            Settled::Failed(up_to, error) => {
+                call.host.fail(up_to, error);
+                -1.0
+            }
+        })
+    })
+}
+
+/// `positions(log, Float64Array)`: fills in first, next, written, acknowledged, durable, the number of pending bytes and their limit.
+fn positions(call: &Call<'_, 2>) -> Answer {
+    let numbers = call.host.with_log(log(call)?, |wal| {
+        let at = wal.positions();
+        let bytes = [wal.pending_bytes(), wal.options().max_pending_bytes];
+        Ok([at.first, at.next, at.written, at.acknowledged, at.durable, bytes[0], bytes[1]].map(|n| n as f64))
+    })?;
+    call.fill(1, &numbers)?;
+    Ok(0.0)
+}
+
+/// `rearm()`: the next news wakes again. Gives how many completions there are.
+fn rearm(call: &Call<'_, 0>) -> Answer {
+    Ok(call.host.shared.rearm() as f64)
+}
+
+/// `news()`: a log in which something has settled, negative when there is none left.
+fn news(call: &Call<'_, 0>) -> Answer {
+    Ok(call.host.next_news().map_or(-1.0, f64::from))
+}
+
+/// `hold(1 | 0)`: whether the environment must not end by itself.
+fn hold(call: &Call<'_, 1>) -> Answer {
+    let held = call.unsigned(0, "held")? != 0;
+    if call.host.hold(held) {
+        Ok(0.0)
+    } else {
+        Err(invalid("the environment has ended"))
+    }
+}
+
+macro_rules! functions {
+    ($env:expr, $object:expr, $host:expr, $($name:ident)*) => {$(
+        {
+            unsafe extern "C" fn callback(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+                enter(env, info, $name)
+            }
+            let name = concat!(stringify!($name), "\0");
+            let name = std::ffi::CStr::from_bytes_with_nul(name.as_bytes()).map_err(|e| napi::Error::from_reason(e.to_string()))?;
+            define($env, $object, name, callback, $host)?;
+        }
+    )*};
+}
+
+/// An object with all of the above.
+pub fn calls<'env>(env: &'env Env, host: &Rc<Host>) -> napi::Result<Object<'env>> {
+    let object = Object::new(env)?;
+    functions!(env, &object, host, append push commit abort sync kick settled positions rearm news hold);
+    Ok(object)
+}
