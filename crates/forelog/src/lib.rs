@@ -5,6 +5,8 @@ mod bytes;
 mod catalog;
 mod control;
 mod error;
+#[cfg(test)]
+mod format_page;
 mod frame;
 mod group;
 mod intake;

@@ -153,13 +153,14 @@ impl Reader {
         let mut block = Block { first_position: self.next, bytes, index: Vec::new(), extras: Vec::new() };
         let start = cursor.at.offset;
         let mut used = 0;
-        // What is not acknowledged yet is not looked at: the next position decides, never what the bytes seem to say.
-        while cursor.at.next <= self.to {
+        // What is not acknowledged yet, or dead because the following segment starts before it, is not looked at: the
+        // next position decides, never what the bytes seem to say.
+        let last = self.catalog.following(cursor.segment.id).map_or(self.to, |s| self.to.min(s.first - 1));
+        while cursor.at.next <= last {
             let frame = frame::decode(&block.bytes[used..], cursor.header.seed(), cursor.at.offset);
             let Some(frame) = frame.filter(|f| f.first == cursor.at.next && f.prev == cursor.at.crc) else {
-                // The segment may just have ended: the next position then is in the following one. Otherwise what is
-                // good comes first: the damage, if it is one, is met again at the start of the next block.
-                if used > 0 || self.catalog.following(cursor.segment.id).is_some_and(|s| s.first <= cursor.at.next) {
+                // What is good comes first: the damage, if it is one, is met again at the start of the next block.
+                if used > 0 {
                     break;
                 }
                 return Err(self.broken(&cursor.segment, cursor.at.offset));

@@ -109,13 +109,13 @@ pub struct Host {
     pub shared: Arc<Shared>,
     slots: RefCell<Vec<Option<Slot>>>,
     pub batch: RefCell<Batch>,
-    refusal: RefCell<Option<Box<Error>>>,
+    refusal: RefCell<Option<Error>>,
     failure: RefCell<Option<(u64, Error)>>,
 }
 
 impl Host {
     /// Remembers why a raw call was refused, until `Environment.refusal()` takes it.
-    pub fn refuse(&self, error: Box<Error>) {
+    pub fn refuse(&self, error: Error) {
         *self.refusal.borrow_mut() = Some(error);
     }
 
@@ -125,8 +125,8 @@ impl Host {
 
     pub fn with_log<T>(&self, log: u32, call: impl FnOnce(&Wal) -> forelog::Result<T>) -> Result<T, Error> {
         match self.slots.borrow().get(log as usize) {
-            Some(Some(Slot { wal: Some(wal), .. })) => call(wal).map_err(Box::new),
-            _ => Err(Box::new(Error::new(Code::Closed, "the log is closed"))),
+            Some(Some(Slot { wal: Some(wal), .. })) => call(wal),
+            _ => Err(Error::new(Code::Closed, "the log is closed")),
         }
     }
 
@@ -314,7 +314,7 @@ impl Environment {
     #[napi(catch_unwind)]
     pub fn refusal(&self) -> ErrorData {
         let refusal = self.host.refusal.borrow_mut().take();
-        ErrorData::from(*refusal.unwrap_or_else(|| invalid("nothing was refused")))
+        ErrorData::from(refusal.unwrap_or_else(|| invalid("nothing was refused")))
     }
 
     /// What `settled()` announced with a negative number.

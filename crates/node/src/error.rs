@@ -60,8 +60,8 @@ impl From<Error> for ErrorData {
     }
 }
 
-pub fn invalid(message: impl Into<String>) -> Box<Error> {
-    Box::new(Error::new(Code::InvalidArg, message))
+pub fn invalid(message: impl Into<String>) -> Error {
+    Error::new(Code::InvalidArg, message)
 }
 
 /// A bug of ours must not take the process down: it is told to whoever asked.

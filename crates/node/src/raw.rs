@@ -183,7 +183,7 @@ pub unsafe fn enter<const N: usize>(
     let call = Call { env, arguments, host: &*data.cast::<Host>() };
     let answer = match catch_unwind(AssertUnwindSafe(|| body(&call))) {
         Ok(answer) => answer,
-        Err(panic) => Err(Box::new(panicked(panic))),
+        Err(panic) => Err(panicked(panic)),
     };
     let number = answer.unwrap_or_else(|error| {
         call.host.refuse(error);

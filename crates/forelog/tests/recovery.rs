@@ -1,0 +1,232 @@
+//! What opening makes of a log that was not closed: on the real disk, with the bytes a crash can leave.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use forelog::{Code, Fsync, Options, RecordRef, Settled, Waiter, Wal};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+fn options(fsync: Fsync) -> Options {
+    Options { fsync, segment_bytes: 64 << 10, ..Options::default() }
+}
+
+fn open(dir: &Path, options: Options) -> forelog::Result<(Wal, Arc<Waiter>)> {
+    let waiter = Arc::new(Waiter::default());
+    Ok((Wal::open(dir, options, waiter.clone())?, waiter))
+}
+
+fn value(n: u64) -> Vec<u8> {
+    format!("value of record number {n}").into_bytes()
+}
+
+/// Appends `from..=to`, one commit each, and waits for all of them.
+fn fill(wal: &Wal, waiter: &Waiter, from: u64, to: u64) {
+    for (op, n) in (from..=to).enumerate() {
+        assert_eq!(wal.append(RecordRef { value: Some(&value(n)), ..Default::default() }, false).unwrap(), n);
+        wal.kick();
+        waiter.wait_for(|| match wal.settled() {
+            Settled::Done(done) => (done > op as u64).then_some(()),
+            Settled::Failed(_, error) => panic!("{error}"),
+        });
+    }
+}
+
+fn read_all(wal: &Wal) -> Vec<Vec<u8>> {
+    let mut reader = wal.reader(wal.positions().first, u64::MAX).unwrap();
+    let mut out = Vec::new();
+    while let Some(block) = reader.next_block(64 << 10).unwrap() {
+        for entry in block.index.chunks(4) {
+            out.push(block.bytes[entry[1] as usize..entry[2] as usize].to_vec());
+        }
+    }
+    out
+}
+
+fn expected(to: u64) -> Vec<Vec<u8>> {
+    (1..=to).map(value).collect()
+}
+
+/// What a killed process leaves: the files as they are, without whatever closing would have written.
+fn killed_copy(dir: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+    }
+    copy
+}
+
+fn newest(dir: &Path) -> PathBuf {
+    let mut names: Vec<_> =
+        std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "wal")).collect();
+    names.sort();
+    names.pop().unwrap()
+}
+
+fn snapshot(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut files: Vec<_> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_file()).collect();
+    files.sort();
+    files.into_iter().map(|p| (p.clone(), std::fs::read(&p).unwrap())).collect()
+}
+
+/// Offset of the first zero page after the frames of a segment: where the next frame would go, rounded up.
+fn end_of_frames(path: &Path) -> u64 {
+    let bytes = std::fs::read(path).unwrap();
+    bytes.iter().rposition(|b| *b != 0).unwrap() as u64 + 1
+}
+
+#[test]
+fn a_killed_log_opens_with_everything_written_and_carries_what_is_unproven() {
+    for fsync in [Fsync::Always, Fsync::Os] {
+        let dir = tempfile::tempdir().unwrap();
+        let (wal, waiter) = open(dir.path(), options(fsync)).unwrap();
+        fill(&wal, &waiter, 1, 50);
+        let copy = killed_copy(dir.path());
+        let (wal, waiter) = open(copy.path(), options(fsync)).unwrap();
+        let report = wal.recovery().clone();
+        assert_eq!((report.verdict, report.clean, report.records, report.next_position), ("unproven", false, 50, 51));
+        // Under `always` each frame vouches for the one before it: only the last is in doubt.
+        assert_eq!(report.carried, if fsync == Fsync::Always { 1 } else { 50 });
+        assert_eq!(wal.positions().durable, 50);
+        assert_eq!(read_all(&wal), expected(50));
+        fill(&wal, &waiter, 51, 60);
+        assert_eq!(read_all(&wal), expected(60));
+        wal.close().unwrap();
+        let (wal, _) = open(copy.path(), options(fsync)).unwrap();
+        assert!(wal.recovery().clean);
+        assert_eq!(read_all(&wal), expected(60));
+    }
+}
+
+#[test]
+fn a_torn_tail_is_fenced_and_reported_and_its_bytes_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, waiter) = open(dir.path(), options(Fsync::Always)).unwrap();
+    fill(&wal, &waiter, 1, 20);
+    let copy = killed_copy(dir.path());
+    let torn = newest(copy.path());
+    let end = end_of_frames(&torn).next_multiple_of(8);
+    std::fs::OpenOptions::new().write(true).open(&torn).unwrap().write_all_at(&[0xab; 100], end + 16).unwrap();
+    let before = std::fs::read(&torn).unwrap();
+    let (wal, _) = open(copy.path(), options(Fsync::Always)).unwrap();
+    let report = wal.recovery();
+    assert_eq!(report.verdict, "torn");
+    let fenced = report.fenced.clone().unwrap();
+    assert_eq!((fenced.offset, fenced.bytes), (end, 116 + (8 - (end + 116) % 8) % 8));
+    assert_eq!(read_all(&wal), expected(20));
+    assert_eq!(std::fs::read(&torn).unwrap(), before, "no repair destroys bytes");
+}
+
+#[test]
+fn damage_before_the_proven_offset_is_corruption_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, waiter) = open(dir.path(), options(Fsync::Always)).unwrap();
+    fill(&wal, &waiter, 1, 20);
+    let copy = killed_copy(dir.path());
+    let damaged = newest(copy.path());
+    // Not one of the zeroes between two frames, which no checksum covers and nothing reads.
+    let half = (4096 + end_of_frames(&damaged)) / 2;
+    let middle = half + std::fs::read(&damaged).unwrap()[half as usize..].iter().position(|b| *b != 0).unwrap() as u64;
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(&damaged).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, middle).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x10], middle).unwrap();
+    let before = snapshot(copy.path());
+    let error = open(copy.path(), options(Fsync::Always)).err().unwrap();
+    assert_eq!(error.code, Code::Corrupt);
+    assert_eq!(error.segment.as_deref(), damaged.file_name().and_then(|n| n.to_str()));
+    let (first, last) = error.lost.unwrap();
+    assert!(error.offset.unwrap() <= middle && first > 1 && first <= 20 && last == 20, "{error:?}");
+    assert_eq!(snapshot(copy.path()), before);
+}
+
+#[test]
+fn a_missing_segment_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, waiter) = open(dir.path(), options(Fsync::Os)).unwrap();
+    fill(&wal, &waiter, 1, 8000);
+    wal.close().unwrap();
+    let mut names: Vec<_> =
+        std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "wal")).collect();
+    names.sort();
+    assert!(names.len() >= 5);
+    for missing in &names {
+        let copy = killed_copy(dir.path());
+        std::fs::remove_file(copy.path().join(missing.file_name().unwrap())).unwrap();
+        let before = snapshot(copy.path());
+        assert_eq!(open(copy.path(), options(Fsync::Os)).err().map(|e| e.code), Some(Code::Corrupt), "{missing:?}");
+        assert_eq!(snapshot(copy.path()), before);
+    }
+    let copy = killed_copy(dir.path());
+    std::fs::remove_file(copy.path().join("CONTROL")).unwrap();
+    assert_eq!(open(copy.path(), options(Fsync::Os)).err().map(|e| e.code), Some(Code::Corrupt));
+}
+
+#[test]
+fn damage_in_a_sealed_segment_is_an_error_and_the_records_before_it_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, waiter) = open(dir.path(), options(Fsync::Os)).unwrap();
+    fill(&wal, &waiter, 1, 4000);
+    wal.close().unwrap();
+    let mut names: Vec<_> =
+        std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "wal")).collect();
+    names.sort();
+    let file = std::fs::OpenOptions::new().write(true).open(&names[1]).unwrap();
+    file.write_all_at(&[0xff; 1000], 30_000).unwrap();
+    let (wal, _) = open(dir.path(), options(Fsync::Os)).unwrap();
+    let mut reader = wal.reader(1, u64::MAX).unwrap();
+    let mut read = 0;
+    let error = loop {
+        match reader.next_block(64 << 10) {
+            Ok(Some(block)) => read += block.len() as u64,
+            Ok(None) => panic!("the damage was not noticed"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.code, Code::Corrupt);
+    assert_eq!(error.lost.map(|(first, _)| first), Some(read + 1));
+    let offset = error.offset.unwrap();
+    assert!((29_800..31_000).contains(&offset), "{offset}");
+}
+
+#[test]
+fn a_newer_version_and_a_foreign_control_are_refused_untouched() {
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, waiter) = open(dir.path(), options(Fsync::Always)).unwrap();
+    fill(&wal, &waiter, 1, 3);
+    wal.close().unwrap();
+    let reseal = |page: &mut [u8]| {
+        let crc = crc32c::crc32c(&page[..4092]).rotate_right(15).wrapping_add(0xa282_ead8);
+        page[4092..4096].copy_from_slice(&crc.to_le_bytes());
+    };
+    let change = |name: &Path, change: &dyn Fn(&mut [u8])| {
+        let copy = killed_copy(dir.path());
+        let path = copy.path().join(name.file_name().unwrap());
+        let mut bytes = std::fs::read(&path).unwrap();
+        change(&mut bytes);
+        std::fs::write(&path, bytes).unwrap();
+        let before = snapshot(copy.path());
+        let code = open(copy.path(), options(Fsync::Always)).err().map(|e| e.code);
+        assert_eq!(snapshot(copy.path()), before);
+        code
+    };
+    let control = dir.path().join("CONTROL");
+    let newer = |page: &mut [u8]| {
+        page[8] = 2;
+        reseal(page);
+    };
+    assert_eq!(change(&control, &|bytes| bytes[..8192].chunks_mut(4096).for_each(newer)), Some(Code::Format));
+    assert_eq!(change(&control, &|bytes| bytes.fill(b'x')), Some(Code::Format));
+    assert_eq!(change(&control, &|bytes| (bytes[100], bytes[4196]) = (7, 7)), Some(Code::Corrupt));
+    assert_eq!(change(&newest(dir.path()), &|bytes| newer(&mut bytes[..4096])), Some(Code::Format));
+    assert_eq!(change(&newest(dir.path()), &|bytes| bytes[0] ^= 1), Some(Code::Corrupt));
+}
+
+#[test]
+fn a_directory_with_only_the_leftovers_of_a_cut_off_creation_becomes_a_log() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("LOCK"), "").unwrap();
+    std::fs::write(dir.path().join("spare-control"), [1; 500]).unwrap();
+    std::fs::write(dir.path().join("CONTROL"), vec![0; 12288]).unwrap();
+    assert_eq!(open(dir.path(), options(Fsync::Always)).err().map(|e| e.code), Some(Code::Format), "zeroes carry no magic");
+}
