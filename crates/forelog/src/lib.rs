@@ -1,6 +1,7 @@
 //! Forelog's engine: a segmented, checksummed, group-committing write-ahead log, without Node and without an async
 //! runtime. Appends copy into memory and return; one commit thread per log writes, syncs and settles them.
 
+mod ahead;
 mod bytes;
 mod catalog;
 mod control;

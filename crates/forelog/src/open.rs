@@ -10,7 +10,7 @@ use crate::segment::{classify, BadPage, Entry, Header, Name, Predecessor, CONTRO
 use crate::spares::Spares;
 use crate::storage::window::Window;
 use crate::storage::{FileRef, Storage};
-use crate::writer::{Active, Carry, Plan, Start, Writer};
+use crate::writer::{Active, Carry, Filling, Plan, Start, Writer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -323,7 +323,7 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, listing: &Listing, mut 
     // The verdict stands. From here on the disk changes, and CONTROL's own page comes first.
     control.confirm()?;
     drop_spares(&*storage, listing);
-    let mut start = writer(storage, options, control, newest.id, clock);
+    let mut start = writer(storage.clone(), options, control, newest.id, clock);
     start.catalog.replace(live.iter().map(|name| Arc::new(Segment::of_name(name))).collect());
     let entry = start.catalog.holding(u64::MAX).unwrap_or_else(|| Arc::new(Segment::of_header(&header)));
     let empty = scan.end.next < low;
@@ -343,7 +343,8 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, listing: &Listing, mut 
         start.plan = Some(plan);
     }
     let synced = if clean { scan.end } else { proven };
-    start.active = Some(Active { file, header, capacity: len, end: scan.end, synced, entry });
+    let filling = if storage.overwrites_in_place() { Filling::WORTHWHILE } else { Filling::Done };
+    start.active = Some(Active { file, header, capacity: len, end: scan.end, synced, entry, filling });
     let catalog = start.catalog.clone();
     let mut writer = Writer::new(start);
     match writer.finish_plan(0) {

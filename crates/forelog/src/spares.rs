@@ -19,6 +19,8 @@ pub struct Spare {
     pub len: u64,
     /// It may hold bytes of an earlier use.
     pub recycled: bool,
+    /// All of its blocks have been written.
+    pub filled: bool,
 }
 
 #[derive(Default)]
@@ -65,7 +67,7 @@ impl Spares {
         let _ = getrandom::fill(&mut salt);
         let name = format!("{SPARE}{:016x}", u64::from_le_bytes(salt));
         let file = self.storage.create(&name, len)?;
-        Ok(Spare { name, file, len, recycled: false })
+        Ok(Spare { name, file, len, recycled: false, filled: !self.storage.overwrites_in_place() })
     }
 
     fn open_reserve(&self, need: u64) -> Result<Option<Spare>, Fault> {
@@ -76,7 +78,7 @@ impl Spares {
         };
         let len = file.len()?;
         // A roll that was cut off may have written to it.
-        Ok((len >= need).then(|| Spare { name: RESERVE.into(), file, len, recycled: true }))
+        Ok((len >= need).then(|| Spare { name: RESERVE.into(), file, len, recycled: true, filled: false }))
     }
 
     /// Makes `reserve` if it is missing and there is room for it.
@@ -114,7 +116,7 @@ impl Spares {
         shelf.preparing = false;
         if let Ok(spare) = made {
             if filled && !shelf.closed {
-                shelf.ready = Some(spare);
+                shelf.ready = Some(Spare { filled, ..spare });
             } else {
                 let _ = self.storage.remove(&spare.name);
             }
@@ -124,7 +126,7 @@ impl Spares {
 
     /// False when the log was closed meanwhile.
     fn fill(&self, spare: &Spare) -> Result<bool, Fault> {
-        if !self.storage.overwrites_in_place() {
+        if spare.filled {
             return Ok(true);
         }
         let zeroes = vec![0; STEP];

@@ -576,6 +576,14 @@ impl CommitThread {
             let spares = self.writer.spares();
             pool::spawn(move || spares.prepare());
         }
+        if let Some(ahead) = self.writer.due_filling() {
+            let shared = self.shared.clone();
+            pool::spawn(move || {
+                if let Err(fault) = ahead.fill() {
+                    shared.report(fault);
+                }
+            });
+        }
     }
 
     /// Tells the clients how their operations ended.

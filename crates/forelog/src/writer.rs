@@ -4,6 +4,7 @@
 //! Nothing is acknowledged here; each method returns how far the log is written and durable, and what that rests on
 //! stands beside the return.
 
+use crate::ahead::Ahead;
 use crate::bytes::mask;
 use crate::catalog::{Catalog, Segment};
 use crate::control::{Control, Fence, Mark};
@@ -44,6 +45,21 @@ pub struct Active {
     /// How much of it is proven durable.
     pub synced: Joint,
     pub entry: Arc<Segment>,
+    pub filling: Filling,
+}
+
+/// Whether a segment's blocks are written ahead of its frames.
+pub enum Filling {
+    /// They all are, or it would gain nothing here.
+    Done,
+    /// They may not be: filling begins once this many more syncs show that it would pay.
+    After(u32),
+    Running(Arc<Ahead>),
+}
+
+impl Filling {
+    /// A log that is synced now and then is not worth the writing.
+    pub const WORTHWHILE: Filling = Filling::After(64);
 }
 
 /// How far a commit got.
@@ -221,6 +237,9 @@ impl Writer {
         }
         let start = group.frames[from].start;
         let stop = group.frames.get(to).map_or(group.bytes.len(), |f| f.start);
+        if let Filling::Running(ahead) = &active.filling {
+            ahead.reserve(end.offset);
+        }
         match active.file.write_at(&group.bytes[start..stop], active.end.offset) {
             Ok(()) => {
                 active.end = end;
@@ -315,7 +334,9 @@ impl Writer {
         self.catalog.add(entry.clone());
         // (4) CONTROL names it; only then may anything in it be acknowledged, and anything below it be removed.
         let mark = Mark { segment: header.id, offset: end.offset, position: end.next - 1 };
-        self.active = Some(Active { file: spare.file, header, capacity: spare.len, end, synced: end, entry });
+        let filling = if spare.filled { Filling::Done } else { Filling::WORTHWHILE };
+        self.stop_filling();
+        self.active = Some(Active { file: spare.file, header, capacity: spare.len, end, synced: end, entry, filling });
         self.counters.rolls += 1;
         self.counters.fsyncs += 1;
         let named = lock(&self.control).update(|state| {
@@ -407,6 +428,9 @@ impl Writer {
         self.sync_file(&file)?;
         if let Some(active) = &mut self.active {
             active.synced = end;
+            if let Filling::After(syncs) = &mut active.filling {
+                *syncs = syncs.saturating_sub(1);
+            }
         }
         Ok(())
     }
@@ -443,9 +467,32 @@ impl Writer {
 }
 
 impl Writer {
-    /// Ends every background write to CONTROL: the directory is about to be somebody else's.
-    pub fn retire(&self) {
+    /// Ends every background write: the directory is about to be somebody else's.
+    pub fn retire(&mut self) {
+        self.stop_filling();
         lock(&self.control).retire();
+    }
+
+    fn stop_filling(&mut self) {
+        if let Some(Active { filling: Filling::Running(ahead), .. }) = &self.active {
+            ahead.stop();
+        }
+    }
+
+    /// The filling of the active segment, when it is time to run it.
+    pub fn due_filling(&mut self) -> Option<Arc<Ahead>> {
+        let active = self.active.as_mut().filter(|_| self.plan.is_none() && self.poisoned.is_none())?;
+        if let Filling::After(0) = active.filling {
+            active.filling = match self.storage.open(&active.entry.file, true) {
+                Ok(file) => Filling::Running(Arc::new(Ahead::new(file, active.capacity, active.end.offset))),
+                // It only makes syncs faster: without it everything works the same.
+                Err(_) => Filling::Done,
+            };
+        }
+        match &active.filling {
+            Filling::Running(ahead) if ahead.is_due() => Some(ahead.clone()),
+            _ => None,
+        }
     }
 }
 
