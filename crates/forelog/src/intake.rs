@@ -4,9 +4,9 @@
 use crate::error::{Code, Error, Result};
 use crate::frame::MAX_POSITION;
 use crate::group::{Batch, Group, Run};
+use crate::notify::Notify;
 use crate::options::Options;
 use crate::record::RecordRef;
-use crate::wal::Notify;
 use std::collections::VecDeque;
 use std::sync::Arc;
 

@@ -1,16 +1,18 @@
 //! Opening: reads what the directory holds, takes recovery's verdict, and does what it says in an order in which a
 //! crash at any step leaves the same verdict to the next opening.
 
+use crate::active::{Active, Filling};
 use crate::catalog::{Catalog, Segment};
 use crate::control::{self, Control, State};
 use crate::error::{Code, Error, Result};
 use crate::options::{Options, PAGE};
 use crate::recovery::{self, Evidence, Joint, Scan, Verdict};
+use crate::roll::{Carry, Plan};
 use crate::segment::{classify, BadPage, Entry, Header, Name, Predecessor, CONTROL, SPARE};
 use crate::spares::Spares;
 use crate::storage::window::Window;
 use crate::storage::{FileRef, Storage};
-use crate::writer::{Active, Carry, Filling, Plan, Start, Writer};
+use crate::writer::{Start, Writer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -344,7 +346,9 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, listing: &Listing, mut 
     }
     let synced = if clean { scan.end } else { proven };
     let filling = if storage.overwrites_in_place() { Filling::WORTHWHILE } else { Filling::Done };
-    start.active = Some(Active { file, header, capacity: len, end: scan.end, synced, entry, filling });
+    // What stands past a fence was not looked at.
+    let debris_end = if fence < len || header.recycled { len } else { scan.garbage.map_or(0, |(_, last)| last + 1) };
+    start.active = Some(Active { file, header, capacity: len, end: scan.end, synced, entry, filling, debris_end });
     let catalog = start.catalog.clone();
     let mut writer = Writer::new(start);
     match writer.finish_plan(0) {

@@ -12,6 +12,9 @@ const STEP: usize = 1 << 20;
 /// Size of `reserve`: enough for a header and a carry of what a few commits leave unproven.
 const RESERVE_BYTES: u64 = 1 << 20;
 
+/// On a nearly full disk a segment is made no smaller than this.
+const SMALLEST: u64 = 256 << 10;
+
 /// A file that a roll can take.
 pub struct Spare {
     pub name: String,
@@ -55,9 +58,14 @@ impl Spares {
             Some(spare) => self.shelf().ready = Some(spare),
             None => {}
         }
-        match self.create(need.max(self.segment_bytes)) {
-            Err(fault) if fault.is_no_space() => self.open_reserve(need)?.ok_or(fault),
-            other => other,
+        let mut len = need.max(self.segment_bytes);
+        loop {
+            match self.create(len) {
+                // A disk that is nearly full has room for a smaller segment.
+                Err(fault) if fault.is_no_space() && len > need.max(SMALLEST) => len = need.max(SMALLEST).max(len / 4),
+                Err(fault) if fault.is_no_space() => return self.open_reserve(need)?.ok_or(fault),
+                other => return other,
+            }
         }
     }
 

@@ -4,63 +4,19 @@
 //! Nothing is acknowledged here; each method returns how far the log is written and durable, and what that rests on
 //! stands beside the return.
 
+use crate::active::{Active, Filling};
 use crate::ahead::Ahead;
 use crate::bytes::mask;
-use crate::catalog::{Catalog, Segment};
+use crate::catalog::Catalog;
 use crate::control::{Control, Fence, Mark};
 use crate::error::{Code, Error, Result};
 use crate::frame::{self, Frame, HEADER};
 use crate::group::Group;
-use crate::options::PAGE;
 use crate::recovery::Joint;
-use crate::segment::{file_name, Header, Predecessor, RESERVE};
-use crate::spares::{least_len, Spare, Spares};
-use crate::storage::window::Window;
+use crate::roll::Plan;
+use crate::spares::Spares;
 use crate::storage::{Fault, FileRef, Storage};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// Good frames that recovery could not prove durable, to be written again into the next segment.
-pub struct Carry {
-    pub file: FileRef,
-    pub header: Header,
-    /// Where they begin, and what they continue there.
-    pub from: Joint,
-    pub to: u64,
-}
-
-/// A roll that has to come before anything else is written.
-pub struct Plan {
-    pub predecessor: Option<Predecessor>,
-    pub first: u64,
-    pub carry: Option<Carry>,
-}
-
-/// The segment being written.
-pub struct Active {
-    pub file: FileRef,
-    pub header: Header,
-    pub capacity: u64,
-    /// Where the next frame goes, and what it continues.
-    pub end: Joint,
-    /// How much of it is proven durable.
-    pub synced: Joint,
-    pub entry: Arc<Segment>,
-    pub filling: Filling,
-}
-
-/// Whether a segment's blocks are written ahead of its frames.
-pub enum Filling {
-    /// They all are, or it would gain nothing here.
-    Done,
-    /// They may not be: filling begins once this many more syncs show that it would pay.
-    After(u32),
-    Running(Arc<Ahead>),
-}
-
-impl Filling {
-    /// A log that is synced now and then is not worth the writing.
-    pub const WORTHWHILE: Filling = Filling::After(64);
-}
 
 /// How far a commit got.
 pub struct Progress {
@@ -79,22 +35,22 @@ pub struct Counters {
 }
 
 pub struct Writer {
-    storage: Arc<dyn Storage>,
-    spares: Arc<Spares>,
-    control: Arc<Mutex<Control>>,
-    catalog: Arc<Catalog>,
-    uuid: [u8; 16],
-    highest_id: u64,
-    active: Option<Active>,
+    pub storage: Arc<dyn Storage>,
+    pub spares: Arc<Spares>,
+    pub control: Arc<Mutex<Control>>,
+    pub catalog: Arc<Catalog>,
+    pub uuid: [u8; 16],
+    pub highest_id: u64,
+    pub active: Option<Active>,
     /// Set when nothing may be written to the active segment any more.
-    plan: Option<Plan>,
+    pub plan: Option<Plan>,
     /// The plan stems from opening: what the active segment holds past its proven offset is not known to be durable.
-    unproven: bool,
-    poisoned: Option<Error>,
+    pub unproven: bool,
+    pub poisoned: Option<Error>,
     /// Ends of the frames being written; kept to be used again.
-    joints: Vec<Joint>,
+    pub joints: Vec<Joint>,
     /// Monotonic nanoseconds, for the statistics alone.
-    clock: fn() -> u64,
+    pub clock: fn() -> u64,
     pub counters: Counters,
     /// Duration of each fsync of a segment since they were last taken, in nanoseconds.
     pub fsync_times: Vec<u64>,
@@ -112,7 +68,7 @@ pub struct Start {
     pub clock: fn() -> u64,
 }
 
-fn lock(control: &Mutex<Control>) -> MutexGuard<'_, Control> {
+pub fn lock(control: &Mutex<Control>) -> MutexGuard<'_, Control> {
     control.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -174,7 +130,7 @@ impl Writer {
         self.poisoned.get_or_insert(error).clone()
     }
 
-    fn alive(&self) -> Result<()> {
+    pub fn alive(&self) -> Result<()> {
         match &self.poisoned {
             Some(error) => Err(error.clone()),
             None => Ok(()),
@@ -255,7 +211,8 @@ impl Writer {
     /// A full disk cut a write short. Before anybody is told, CONTROL says in both slots that nothing past the last
     /// good frame is ever read: the torn bytes may hold whole frames of records that are about to be rejected.
     fn fence(&mut self, fault: Fault) -> Error {
-        let Some(active) = &self.active else { return fault.into() };
+        let Some(active) = &mut self.active else { return fault.into() };
+        active.debris_end = active.capacity;
         let fence = Fence { segment: active.header.id, offset: active.end.offset };
         for _ in 0..2 {
             let written = lock(&self.control).update(|state| state.fence = Some(fence));
@@ -268,149 +225,7 @@ impl Writer {
         fault.into()
     }
 
-    /// The next write starts a new segment after the last complete frame.
-    fn plan_roll(&mut self) {
-        if let (Some(active), None) = (&self.active, &self.plan) {
-            let end = active.end;
-            let predecessor = Predecessor { id: active.header.id, salt: active.header.salt, end: end.offset, crc: end.crc };
-            self.plan = Some(Plan { predecessor: Some(predecessor), first: end.next, carry: None });
-        }
-    }
-
-    /// Rolls if a roll is due, into a segment with room for a frame of `span` bytes.
-    pub fn finish_plan(&mut self, span: u64) -> Result<()> {
-        self.alive()?;
-        let Some(plan) = self.plan.take() else { return Ok(()) };
-        match self.roll(&plan, span) {
-            Ok(()) => {
-                self.unproven = false;
-                Ok(())
-            }
-            Err(error) => {
-                self.plan = Some(plan);
-                Err(error)
-            }
-        }
-    }
-
-    /// Starts the next segment, in the order that makes every crash in between harmless.
-    fn roll(&mut self, plan: &Plan, span: u64) -> Result<()> {
-        // (1) Whatever the next header will seal is durable before that header exists.
-        if !self.unproven {
-            self.sync_active()?;
-        }
-        // (2) Header and carried frames become durable under a spare's name.
-        let carried = plan.carry.as_ref().map_or(0, |c| c.to - c.from.offset);
-        let salt = random()?;
-        let spare = self.spares.take(least_len(carried + span))?;
-        let header = Header {
-            uuid: self.uuid,
-            id: self.highest_id + 1,
-            first: plan.first,
-            salt,
-            predecessor: plan.predecessor,
-            carried_end: PAGE + carried,
-            recycled: spare.recycled,
-            created_ms: std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64),
-        };
-        let end = match self.fill(&spare, &header, plan) {
-            Ok(end) => end,
-            Err(error) => return Err(self.discard(&spare, error)),
-        };
-        self.sync_file(&spare.file)?;
-        // (3) The commit point: from here on a crash opens the new segment.
-        let name = file_name(header.first, header.id);
-        match self.storage.rename(&spare.name, &name) {
-            Ok(()) => {}
-            Err(fault) if fault.is_no_space() => return Err(self.discard(&spare, fault.into())),
-            Err(fault) => return Err(self.poison(fault)),
-        }
-        self.counters.fsyncs += 1;
-        if let Err(fault) = self.storage.sync_dir() {
-            return Err(self.poison(fault));
-        }
-        self.highest_id = header.id;
-        let entry = Arc::new(Segment::of_header(&header));
-        self.catalog.add(entry.clone());
-        // (4) CONTROL names it; only then may anything in it be acknowledged, and anything below it be removed.
-        let mark = Mark { segment: header.id, offset: end.offset, position: end.next - 1 };
-        let filling = if spare.filled { Filling::Done } else { Filling::WORTHWHILE };
-        self.stop_filling();
-        self.active = Some(Active { file: spare.file, header, capacity: spare.len, end, synced: end, entry, filling });
-        self.counters.rolls += 1;
-        self.counters.fsyncs += 1;
-        let named = lock(&self.control).update(|state| {
-            state.active = mark.segment;
-            state.mark = Some(mark);
-        });
-        named.map_err(|fault| self.poison(fault))
-    }
-
-    /// Drops a spare that never got a final name: on a full disk its room is worth more than its bytes.
-    fn discard(&self, spare: &Spare, error: Error) -> Error {
-        if spare.name != RESERVE {
-            let _ = self.storage.remove(&spare.name);
-        }
-        error
-    }
-
-    /// Writes a new segment's header and the frames carried into it, and gives their end.
-    fn fill(&mut self, spare: &Spare, header: &Header, plan: &Plan) -> Result<Joint> {
-        let write = |writer: &mut Writer, bytes: &[u8], offset: u64| match spare.file.write_at(bytes, offset) {
-            Ok(()) => Ok(()),
-            // The file has no final name yet, so a full disk costs nothing but the roll.
-            Err(short) if short.fault.is_no_space() => Err(Error::from(short.fault)),
-            Err(short) => Err(writer.poison(short.fault)),
-        };
-        write(self, &header.encode(), 0)?;
-        let mut end = Joint::start(header);
-        let Some(carry) = &plan.carry else { return Ok(end) };
-        let mut window = Window::new(&*carry.file, carry.to);
-        let (old, new) = (carry.header.seed(), header.seed());
-        let mut from = carry.from;
-        while from.offset < carry.to {
-            let found = frame::decode(window.get(from.offset, HEADER)?, old, from.offset);
-            let changed = || {
-                Error::new(Code::Corrupt, "a frame changed between two readings")
-                    .at(file_name(carry.header.first, carry.header.id), from.offset)
-            };
-            let frame = found.filter(|f| f.first == from.next && f.prev == from.crc).ok_or_else(changed)?;
-            let moved = Frame { synced: PAGE, prev: end.crc, ..frame };
-            let mut head = [0; HEADER];
-            let crc = frame::encode(&mut head, &moved, new, end.offset);
-            write(self, &head, end.offset)?;
-            self.copy_body(&mut window, &frame, from.offset, |writer, bytes, at| write(writer, bytes, end.offset + at))?
-                .then_some(())
-                .ok_or_else(changed)?;
-            from = Joint { offset: from.offset + frame.span(), next: frame.next_position(), crc: frame.crc };
-            end = Joint { offset: end.offset + frame.span(), next: frame.next_position(), crc };
-        }
-        Ok(end)
-    }
-
-    /// Hands on a frame's body in pieces, with their offsets in the frame; false when it no longer matches its CRC.
-    fn copy_body(
-        &mut self,
-        window: &mut Window,
-        frame: &Frame,
-        offset: u64,
-        mut put: impl FnMut(&mut Writer, &[u8], u64) -> Result<()>,
-    ) -> Result<bool> {
-        let (mut at, end) = (HEADER as u64, HEADER as u64 + u64::from(frame.body_len));
-        let mut crc = 0;
-        while at < end {
-            let piece = window.get(offset + at, (end - at).min(128 << 10) as usize)?;
-            if piece.is_empty() {
-                return Ok(false);
-            }
-            crc = frame::body_crc(crc, piece);
-            put(self, piece, at)?;
-            at += piece.len() as u64;
-        }
-        Ok(frame::stored(crc) == frame.body_crc)
-    }
-
-    fn sync_file(&mut self, file: &FileRef) -> Result<()> {
+    pub fn sync_file(&mut self, file: &FileRef) -> Result<()> {
         self.counters.fsyncs += 1;
         let began = (self.clock)();
         let synced = file.sync();
@@ -418,7 +233,7 @@ impl Writer {
         synced.map_err(|fault| self.poison(fault))
     }
 
-    fn sync_active(&mut self) -> Result<()> {
+    pub fn sync_active(&mut self) -> Result<()> {
         let Some(active) = &self.active else { return Ok(()) };
         if active.synced.offset == active.end.offset {
             return Ok(());
@@ -473,7 +288,7 @@ impl Writer {
         lock(&self.control).retire();
     }
 
-    fn stop_filling(&mut self) {
+    pub fn stop_filling(&mut self) {
         if let Some(Active { filling: Filling::Running(ahead), .. }) = &self.active {
             ahead.stop();
         }
@@ -515,10 +330,4 @@ impl MarkJob {
         }
         control.update(|state| state.mark = Some(self.mark))
     }
-}
-
-fn random() -> Result<u64> {
-    let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes).map_err(|e| Error::new(Code::Io, format!("no random numbers: {e}")))?;
-    Ok(u64::from_le_bytes(bytes))
 }

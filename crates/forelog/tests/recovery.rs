@@ -230,3 +230,19 @@ fn a_directory_with_only_the_leftovers_of_a_cut_off_creation_becomes_a_log() {
     std::fs::write(dir.path().join("CONTROL"), vec![0; 12288]).unwrap();
     assert_eq!(open(dir.path(), options(Fsync::Always)).err().map(|e| e.code), Some(Code::Format), "zeroes carry no magic");
 }
+
+#[test]
+fn a_segment_left_after_a_crash_gives_back_its_unused_blocks_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { segment_bytes: 4 << 20, ..Options::default() };
+    let (wal, waiter) = open(dir.path(), options.clone()).unwrap();
+    fill(&wal, &waiter, 1, 20);
+    let copy = killed_copy(dir.path());
+    let left = newest(copy.path());
+    let before = std::fs::read(&left).unwrap();
+    assert_eq!(before.len(), 4 << 20);
+    let (wal, _) = open(copy.path(), options).unwrap();
+    let after = std::fs::read(&left).unwrap();
+    assert!(after.len() < 64 << 10 && before.starts_with(&after) && before[after.len()..].iter().all(|b| *b == 0));
+    assert_eq!(read_all(&wal), expected(20));
+}

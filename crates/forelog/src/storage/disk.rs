@@ -262,6 +262,10 @@ impl File for DiskFile {
     fn len(&self) -> std::result::Result<u64, Fault> {
         Ok(self.file.metadata().map_err(|e| self.fault("fstat", &e))?.len())
     }
+
+    fn shrink(&self, len: u64) {
+        let _ = self.file.set_len(len);
+    }
 }
 
 /// The lock that makes this process the directory's only writer; released when dropped.

@@ -64,6 +64,8 @@ pub trait File: Send + Sync {
     /// Makes the file's data, and whatever metadata is needed to read it back, durable.
     fn sync(&self) -> Result<(), Fault>;
     fn len(&self) -> Result<u64, Fault>;
+    /// Gives back what lies past `len`, which the caller knows to be zeroes. Nothing rests on its success.
+    fn shrink(&self, len: u64);
 }
 
 pub type FileRef = Arc<dyn File>;

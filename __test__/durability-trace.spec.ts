@@ -1,0 +1,65 @@
+// What the addon really asks of the operating system, and in which order, as a trace of its system calls shows.
+
+import test from 'ava'
+import { temporaryDirectory } from './helpers/directory.js'
+import { has } from './helpers/needs.js'
+import { traceAppends, type Call } from './helpers/trace/strace.js'
+
+const isSegment = (file: string) => file.endsWith('.wal')
+const isSync = (call: Call) => call.name === 'fdatasync' || call.name === 'fsync'
+const isRename = (call: Call) => call.name.startsWith('rename') && /\.wal"/.test(call.args)
+const writes = (calls: Call[], text: string) => calls.filter((call) => call.name === 'pwrite64' && call.args.includes(text))
+const marker = (calls: Call[], n: number) => calls.find((call) => call.name === 'write' && call.args.includes(`acknowledged<${n}>`))
+
+/** The first of `calls` that began after `line`. */
+const after = (calls: Call[], line: number, wanted: (call: Call) => boolean) => calls.find((call) => call.began > line && wanted(call))
+
+test('a durable append resolves only after an fdatasync that began after its write and returned 0', async (t) => {
+  if (!has(t, 'strace')) return
+  const calls = await traceAppends(temporaryDirectory(t), 20, 100)
+  for (let n = 1; n <= 20; n++) {
+    const told = marker(calls, n)
+    const written = writes(calls, `record<${n}>`).at(-1)
+    if (!told || !written) return t.fail(`record ${n}: ${told ? 'its write' : 'its marker'} is not in the trace`)
+    t.true(isSegment(written.file) && written.result > 0)
+    const synced = after(calls, written.ended, (call) => isSync(call) && call.file === written.file)
+    t.true(synced !== undefined && synced.result === 0 && synced.ended < told.began, `record ${n}: no fdatasync between write and promise`)
+  }
+})
+
+test('a roll keeps its order before anything in the new segment is acknowledged', async (t) => {
+  if (!has(t, 'strace')) return
+  const records = 60
+  const calls = await traceAppends(temporaryDirectory(t), records, 6000)
+  const renames = calls.filter(isRename)
+  // The first one makes the log; the others are rolls between two segments.
+  t.true(renames.length >= 4, `${renames.length} segments`)
+  renames.forEach((rename, i) => {
+    const [spare, segment] = [...rename.args.matchAll(/"([^"]*)"/g)].map((match) => match[1].split('/').at(-1)!)
+    const before = calls.filter((call) => call.ended < rename.began)
+    const since = calls.filter((call) => call.began > rename.ended)
+
+    const header = before.filter((call) => call.name === 'pwrite64' && call.file === spare).at(-1)
+    const named = since.find((call) => call.name === 'pwrite64' && call.file === 'CONTROL')
+    if (!header || !named) return t.fail(`${segment}: ${header ? 'CONTROL' : 'its header'} is not written`)
+    if (i > 0) {
+      const left = before.filter((call) => call.name === 'pwrite64' && isSegment(call.file)).at(-1)
+      const sealed = left && after(before, left.ended, (call) => isSync(call) && call.file === left.file)
+      t.true(sealed?.result === 0 && sealed.ended < header.began, `${segment}: 1. the segment before it is synced before its header is written`)
+    }
+    const filled = after(before, header.ended, (call) => isSync(call) && call.file === spare)
+    t.is(filled?.result, 0, `${segment}: 2. header synced under the spare's name`)
+    const committed = after(since, rename.ended, (call) => call.name === 'fsync')
+    t.true(committed?.result === 0 && committed.file === 'log' && committed.ended < named.began, `${segment}: 3. renamed, directory synced`)
+    const controlled = after(since, named.ended, (call) => isSync(call) && call.file === 'CONTROL')
+    t.is(controlled?.result, 0, `${segment}: 4. CONTROL names it, synced`)
+
+    for (let n = 1; n <= records; n++) {
+      const written = writes(calls, `record<${n}>`).at(-1)
+      const told = marker(calls, n)
+      if (written?.file !== segment || !told || !controlled) continue
+      t.true(controlled.ended < told.began, `${segment}: 5. record ${n} is acknowledged only then`)
+      break
+    }
+  })
+})

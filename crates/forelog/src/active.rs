@@ -1,0 +1,50 @@
+//! The segment being written.
+
+use crate::ahead::Ahead;
+use crate::catalog::Segment;
+use crate::recovery::Joint;
+use crate::segment::Header;
+use crate::storage::FileRef;
+use std::sync::Arc;
+
+/// The segment being written.
+pub struct Active {
+    pub file: FileRef,
+    pub header: Header,
+    pub capacity: u64,
+    /// Where the next frame goes, and what it continues.
+    pub end: Joint,
+    /// How much of it is proven durable.
+    pub synced: Joint,
+    pub entry: Arc<Segment>,
+    pub filling: Filling,
+    /// Bytes up to here may be other than zero although they are no frames: they stay.
+    pub debris_end: u64,
+}
+
+/// Whether a segment's blocks are written ahead of its frames.
+pub enum Filling {
+    /// They all are, or it would gain nothing here.
+    Done,
+    /// They may not be: filling begins once this many more syncs show that it would pay.
+    After(u32),
+    Running(Arc<Ahead>),
+}
+
+impl Filling {
+    /// A log that is synced now and then is not worth the writing.
+    pub const WORTHWHILE: Filling = Filling::After(64);
+}
+
+/// A sealed segment gives back zeroes at its end if they are at least this many.
+const WORTH_GIVING_BACK: u64 = 64 << 10;
+
+impl Active {
+    /// A segment that is left early, as after a crash, would hold its unused blocks for as long as it lives.
+    pub fn give_back(&self) {
+        let used = self.end.offset.max(self.debris_end);
+        if used + WORTH_GIVING_BACK <= self.capacity {
+            self.file.shrink(used);
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! The commit thread: steps the writer, settles what it returns, and keeps the deadlines of the policy.
+
+use crate::error::{Code, Error, Result};
+use crate::group::Group;
+use crate::intake::Phase;
+use crate::notify::Notify;
+use crate::options::Fsync;
+use crate::pool;
+use crate::shared::{locked, Shared};
+use crate::storage::disk::Lock;
+use crate::writer::{Progress, Writer};
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The durable mark in CONTROL is at most this old while the durable horizon moves.
+const MARK_EVERY: Duration = Duration::from_secs(1);
+
+/// Steps the writer: takes what has gathered, commits it, settles it, and keeps the deadlines of the policy.
+pub struct CommitThread {
+    shared: Arc<Shared>,
+    writer: Writer,
+    group: Group,
+    wake: Vec<Arc<dyn Notify>>,
+    /// When the oldest write that no fsync has covered began.
+    behind_since: Option<Instant>,
+    marked_at: Instant,
+    /// Durable position of the last mark handed out.
+    marked: u64,
+}
+
+impl CommitThread {
+    pub fn new(shared: Arc<Shared>, writer: Writer) -> CommitThread {
+        let marked = writer.durable_position();
+        CommitThread { shared, writer, group: Group::default(), wake: Vec::new(), behind_since: None, marked_at: Instant::now(), marked }
+    }
+
+    pub fn run(mut self, lock: Lock) -> Result<()> {
+        let result = catch_unwind(AssertUnwindSafe(|| self.serve()));
+        let result = result.unwrap_or_else(|_| {
+            let error = Error::new(Code::Poisoned, "the log is poisoned: its commit thread failed unexpectedly");
+            self.fail(&error);
+            self.await_stop();
+            Err(error)
+        });
+        // No background job may touch the directory once it is given up.
+        self.writer.retire();
+        self.writer.spares().close();
+        drop(lock);
+        result
+    }
+
+    fn serve(&mut self) -> Result<()> {
+        loop {
+            let stop = self.take();
+            if !self.group.is_empty() {
+                self.commit();
+            }
+            self.keep_deadlines();
+            if stop {
+                let closed = self.writer.close();
+                self.collect_counters(None);
+                self.shared.publish(&self.writer, closed.is_ok());
+                return closed;
+            }
+        }
+    }
+
+    /// Sleeps until there is something to do, and takes what has gathered. True when this is the last time.
+    fn take(&mut self) -> bool {
+        let shared = self.shared.clone();
+        let mut intake = locked(&shared.intake);
+        loop {
+            let stop = shared.stop.load(Ordering::Acquire);
+            let due = self.deadline();
+            let wait = due.map(|due| due.saturating_duration_since(Instant::now()));
+            if stop || intake.kicked || wait == Some(Duration::ZERO) {
+                break;
+            }
+            intake.asleep = true;
+            intake = match wait {
+                Some(wait) => self.shared.work.wait_timeout(intake, wait).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.shared.work.wait(intake).unwrap_or_else(PoisonError::into_inner),
+            };
+            intake.asleep = false;
+        }
+        if let Some(fault) = intake.fault.take() {
+            let error = self.writer.poison(fault);
+            drop(intake);
+            self.fail(&error);
+            return shared.stop.load(Ordering::Acquire);
+        }
+        intake.kicked = false;
+        self.group.clear();
+        std::mem::swap(&mut intake.group, &mut self.group);
+        shared.stop.load(Ordering::Acquire)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        if self.writer.poisoned().is_some() {
+            return None;
+        }
+        let sync = match self.shared.options.fsync {
+            Fsync::Every(period) => self.behind_since.map(|since| since + period),
+            Fsync::Always | Fsync::Os => None,
+        };
+        let mark = (self.writer.durable_position() != self.marked).then(|| self.marked_at + MARK_EVERY);
+        [sync, mark].into_iter().flatten().min()
+    }
+
+    fn commit(&mut self) {
+        let began = Instant::now();
+        let durable = self.group.durable || self.shared.options.fsync == Fsync::Always;
+        let progress = self.writer.commit(&mut self.group, durable);
+        let took = began.elapsed();
+        self.settle(progress);
+        self.behind_since = self.writer.is_behind().then(|| self.behind_since.unwrap_or(began));
+        self.collect_counters(Some(took));
+        if self.writer.wants_spare() {
+            let spares = self.writer.spares();
+            pool::spawn(move || spares.prepare());
+        }
+        if let Some(ahead) = self.writer.due_filling() {
+            let shared = self.shared.clone();
+            pool::spawn(move || {
+                if let Err(fault) = ahead.fill() {
+                    shared.report(fault);
+                }
+            });
+        }
+    }
+
+    /// Tells the clients how their operations ended.
+    fn settle(&mut self, progress: Progress) {
+        let Progress { frames, failure } = progress;
+        match &failure {
+            Some(error) if error.code != Code::NoSpace => {
+                let error = match self.writer.poisoned() {
+                    Some(poisoned) => poisoned.clone(),
+                    // Neither full nor poisoned: the bytes that opening left to be carried do not read back.
+                    None => error.clone(),
+                };
+                return self.fail(&error);
+            }
+            _ => {}
+        }
+        // Frames that were written are acknowledged: the writer has synced them, or nobody asked for that.
+        self.shared.publish(&self.writer, true);
+        let shared = self.shared.clone();
+        let mut intake = locked(&shared.intake);
+        if failure.is_none() || frames > 0 {
+            intake.succeed(self.group.runs_of(0, frames), &mut self.wake);
+        }
+        match failure {
+            None => intake.pending_bytes -= self.group.record_bytes,
+            Some(error) => intake.fail(&error, self.writer.next_position(), &mut self.wake),
+        }
+        drop(intake);
+        self.notify();
+    }
+
+    /// Rejects everything that waits, and all that comes.
+    fn fail(&mut self, error: &Error) {
+        let shared = self.shared.clone();
+        self.shared.publish(&self.writer, false);
+        let mut intake = locked(&shared.intake);
+        intake.phase = Phase::Poisoned(error.clone());
+        let next = intake.next;
+        intake.fail(error, next, &mut self.wake);
+        drop(intake);
+        self.group.clear();
+        self.behind_since = None;
+        self.notify();
+    }
+
+    fn notify(&mut self) {
+        self.wake.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        for client in self.wake.drain(..) {
+            client.wake();
+        }
+    }
+
+    fn keep_deadlines(&mut self) {
+        if self.writer.poisoned().is_some() {
+            return;
+        }
+        if let (Fsync::Every(period), Some(since)) = (self.shared.options.fsync, self.behind_since) {
+            if since.elapsed() >= period {
+                match self.writer.sync() {
+                    Ok(()) => self.shared.publish(&self.writer, true),
+                    // A log opened on a full disk cannot roll yet; its next write tries again.
+                    Err(error) if error.code == Code::NoSpace => {}
+                    Err(error) => return self.fail(&error),
+                }
+                self.behind_since = None;
+                self.collect_counters(None);
+            }
+        }
+        let durable = self.writer.durable_position();
+        if durable != self.marked && self.marked_at.elapsed() >= MARK_EVERY {
+            self.marked = durable;
+            self.marked_at = Instant::now();
+            if let Some(job) = self.writer.mark() {
+                let shared = self.shared.clone();
+                pool::spawn(move || {
+                    if let Err(fault) = job.run() {
+                        shared.report(fault);
+                    }
+                });
+            }
+        }
+    }
+
+    fn collect_counters(&mut self, commit: Option<Duration>) {
+        let mut measures = locked(&self.shared.measures);
+        measures.counters = self.writer.counters;
+        for nanos in self.writer.fsync_times.drain(..) {
+            measures.fsync.record(nanos);
+        }
+        if let Some(took) = commit {
+            measures.commits += 1;
+            measures.commit.record(took.as_nanos() as u64);
+            measures.group.record(self.group.records);
+        }
+    }
+
+    /// A failed thread stays until it is told to end, so that the directory remains locked while handles are open.
+    fn await_stop(&mut self) {
+        let mut intake = locked(&self.shared.intake);
+        while !self.shared.stop.load(Ordering::Acquire) {
+            intake.asleep = true;
+            intake = self.shared.work.wait(intake).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! One open log: what its handles, its commit thread and its background jobs share.
+
+use crate::catalog::Catalog;
+use crate::commit::CommitThread;
+use crate::error::{Code, Error, Result};
+use crate::intake::{Client, Intake, Phase, Settled};
+use crate::notify::Waiter;
+use crate::open::{Opened, Recovery};
+use crate::options::Options;
+use crate::stats::{Measure, Stats};
+use crate::storage::disk::Lock;
+use crate::storage::{Fault, Storage};
+use crate::writer::{Counters, Writer};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+/// Positions of a log; all but `first` and `next` are inclusive, 0 when there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Positions {
+    /// First position that can be read; equal to `next` in an empty log.
+    pub first: u64,
+    /// Position of the next record accepted.
+    pub next: u64,
+    /// Handed to the operating system.
+    pub written: u64,
+    /// Readers see up to here.
+    pub acknowledged: u64,
+    /// Survives power loss.
+    pub durable: u64,
+}
+
+/// What the commit thread publishes; everyone else reads it without a lock.
+#[derive(Default)]
+pub struct Horizons {
+    pub first: AtomicU64,
+    pub written: AtomicU64,
+    pub acknowledged: AtomicU64,
+    pub durable: AtomicU64,
+}
+
+pub struct Measures {
+    pub commits: u64,
+    pub counters: Counters,
+    pub group: Measure,
+    pub commit: Measure,
+    pub fsync: Measure,
+}
+
+/// One open log; all handles on it in this process share it.
+pub struct Shared {
+    pub identity: u64,
+    pub options: Options,
+    pub storage: Arc<dyn Storage>,
+    pub catalog: Arc<Catalog>,
+    pub recovery: Recovery,
+    pub intake: Mutex<Intake>,
+    pub work: Condvar,
+    pub horizons: Horizons,
+    pub measures: Mutex<Measures>,
+    /// Tells the commit thread to finish what is accepted and end.
+    pub stop: AtomicBool,
+    pub thread: Mutex<Option<JoinHandle<Result<()>>>>,
+}
+
+pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Monotonic nanoseconds since this process first asked.
+pub fn clock() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_nanos() as u64
+}
+
+impl Shared {
+    pub fn start(storage: Arc<dyn Storage>, options: Options, opened: Opened, lock: Lock) -> Result<Arc<Shared>> {
+        static IDENTITIES: AtomicU64 = AtomicU64::new(1);
+        let Opened { writer, catalog, recovery } = opened;
+        let shared = Arc::new(Shared {
+            identity: IDENTITIES.fetch_add(1, Ordering::Relaxed),
+            options,
+            storage,
+            catalog,
+            intake: Mutex::new(Intake::new(writer.next_position())),
+            work: Condvar::new(),
+            horizons: Horizons::default(),
+            measures: Mutex::new(Measures {
+                commits: 0,
+                counters: writer.counters,
+                group: Measure::new(1.0),
+                commit: Measure::new(1e-3),
+                fsync: Measure::new(1e-3),
+            }),
+            recovery,
+            stop: AtomicBool::new(false),
+            thread: Mutex::new(None),
+        });
+        shared.horizons.first.store(shared.recovery.first_position, Ordering::Release);
+        shared.publish(&writer, true);
+        let thread = std::thread::Builder::new().name("forelog-commit".into()).spawn({
+            let shared = shared.clone();
+            move || CommitThread::new(shared, writer).run(lock)
+        });
+        let thread = thread.map_err(|e| Error::from(Fault::new("thread", "forelog-commit", &e)))?;
+        *locked(&shared.thread) = Some(thread);
+        Ok(shared)
+    }
+
+    pub fn stats(&self) -> Stats {
+        let measures = locked(&self.measures);
+        let intake = locked(&self.intake);
+        Stats {
+            appends: intake.appends,
+            batches: intake.batches,
+            bytes: intake.bytes,
+            pending_bytes: intake.pending_bytes,
+            commits: measures.commits,
+            fsyncs: measures.counters.fsyncs,
+            rolls: measures.counters.rolls,
+            written_bytes: measures.counters.written_bytes,
+            group: measures.group.snapshot(),
+            commit_us: measures.commit.snapshot(),
+            fsync_us: measures.fsync.snapshot(),
+        }
+    }
+
+    pub fn positions(&self, next: u64) -> Positions {
+        let at = |horizon: &AtomicU64| horizon.load(Ordering::Acquire);
+        let h = &self.horizons;
+        Positions { first: at(&h.first), next, written: at(&h.written), acknowledged: at(&h.acknowledged), durable: at(&h.durable) }
+    }
+
+    /// The horizons as the writer stands; what is written is acknowledged unless a waiter's fsync failed.
+    pub fn publish(&self, writer: &Writer, acknowledged: bool) {
+        let written = writer.next_position() - 1;
+        self.horizons.durable.store(writer.durable_position(), Ordering::Release);
+        self.horizons.written.store(written, Ordering::Release);
+        if acknowledged {
+            self.horizons.acknowledged.store(written, Ordering::Release);
+        }
+    }
+
+    pub fn rouse(&self, intake: &mut Intake) {
+        intake.kicked = true;
+        if intake.asleep {
+            intake.asleep = false;
+            self.work.notify_one();
+        }
+    }
+
+    /// A background write to CONTROL failed: the commit thread learns of it before it acknowledges anything more.
+    pub fn report(&self, fault: Fault) {
+        let mut intake = locked(&self.intake);
+        intake.fault = Some(fault);
+        self.rouse(&mut intake);
+    }
+
+    /// Waits until everything accepted so far is durable.
+    pub fn flush(&self) -> Result<()> {
+        let latch = Arc::new(Waiter::default());
+        let client = {
+            let mut intake = locked(&self.intake);
+            let client = intake.join(Client::new(latch.clone()));
+            let entered = intake.sync(client, &self.options);
+            if let Err(error) = entered {
+                intake.clients[client] = None;
+                return Err(error);
+            }
+            self.rouse(&mut intake);
+            client
+        };
+        let settled = latch.wait_for(|| {
+            let mut intake = locked(&self.intake);
+            let client = intake.clients.get_mut(client).and_then(Option::as_mut)?;
+            (client.settled == client.entered).then(|| client.collect())
+        });
+        locked(&self.intake).clients[client] = None;
+        match settled {
+            Settled::Done(_) => Ok(()),
+            Settled::Failed(_, error) => Err(error),
+        }
+    }
+
+    pub fn shut_down(&self) -> Result<()> {
+        {
+            let mut intake = locked(&self.intake);
+            if matches!(intake.phase, Phase::Open) {
+                intake.phase = Phase::Closing;
+            }
+            self.stop.store(true, Ordering::Release);
+            self.rouse(&mut intake);
+        }
+        match locked(&self.thread).take().map(JoinHandle::join) {
+            Some(Ok(result)) => result,
+            Some(Err(_)) => Err(Error::new(Code::Poisoned, "the commit thread ended in a panic")),
+            None => Ok(()),
+        }
+    }
+}
