@@ -218,7 +218,7 @@ impl CommitThread {
         for nanos in self.writer.fsync_times.drain(..) {
             measures.fsync.record(nanos);
         }
-        if let Some(took) = commit {
+        if let Some(took) = commit.filter(|_| self.group.records > 0) {
             measures.commits += 1;
             measures.commit.record(took.as_nanos() as u64);
             measures.group.record(self.group.records);

@@ -147,16 +147,15 @@ pub fn open(storage: Arc<dyn Storage>, options: &Options, clock: fn() -> u64) ->
     let listing = Listing::read(&*storage)?;
     listing.refuse_foreign()?;
     let mut opened = match existing_control(&*storage, &listing)? {
-        None => create(storage, options, clock)?,
-        Some((control, low)) if listing.segments.is_empty() => first_segment(storage, options, &listing, control, low, clock)?,
-        Some((control, _)) => recover(storage, options, &listing, control, clock)?,
+        None => create(storage, options, &listing, clock)?,
+        Some(control) => recover(storage, options, &listing, control, clock)?,
     };
     opened.recovery.duration_ms = clock().saturating_sub(began) as f64 / 1e6;
     Ok(opened)
 }
 
-/// The CONTROL to go on from and its low mark; `None` when the log is to be created anew.
-fn existing_control(storage: &dyn Storage, listing: &Listing) -> Result<Option<(Control, u64)>> {
+/// The CONTROL to go on from; `None` when the log is to be created anew.
+fn existing_control(storage: &dyn Storage, listing: &Listing) -> Result<Option<Control>> {
     if !listing.control {
         return match listing.segments.values().next() {
             Some(name) => Err(corrupt(format!("{} is there, CONTROL is not", name.file)).at(CONTROL, 0)),
@@ -168,10 +167,10 @@ fn existing_control(storage: &dyn Storage, listing: &Listing) -> Result<Option<(
         Ok((state, _)) if state.active != 0 && !listing.segments.contains_key(&state.active) => {
             Err(corrupt(format!("CONTROL names segment {:016x}, which is absent", state.active)).at(CONTROL, 0))
         }
-        Ok((state, slot)) => {
-            let low = state.low;
-            Ok(Some((Control::new(found.file, state, slot), low)))
-        }
+        // A creation that was cut off. Its CONTROL may have a name that never became durable, after a failed fsync of
+        // the directory, and no later one would prove it: a new file takes the name.
+        Ok(_) if listing.segments.is_empty() => Ok(None),
+        Ok((state, slot)) => Ok(Some(Control::new(found.file, state, slot))),
         // It never named a segment, so nothing was ever acknowledged: unless the file is no CONTROL of ours at all.
         Err(BadPage::Damaged) if listing.segments.is_empty() && found.len == control::FILE_BYTES => Ok(None),
         Err(bad) => Err(bad_page("CONTROL", bad).at(CONTROL, 0)),
@@ -192,7 +191,7 @@ fn writer(storage: Arc<dyn Storage>, options: &Options, control: Control, highes
 }
 
 /// A new log: CONTROL comes first, through a spare, naming no segment; the first segment is then a roll.
-fn create(storage: Arc<dyn Storage>, options: &Options, clock: fn() -> u64) -> Result<Opened> {
+fn create(storage: Arc<dyn Storage>, options: &Options, listing: &Listing, clock: fn() -> u64) -> Result<Opened> {
     let mut uuid = [0; 16];
     getrandom::fill(&mut uuid).map_err(|e| Error::new(Code::Io, format!("no random numbers: {e}")))?;
     let state = State { uuid, sequence: 1, active: 0, low: 1, mark: None, fence: None };
@@ -207,27 +206,14 @@ fn create(storage: Arc<dyn Storage>, options: &Options, clock: fn() -> u64) -> R
     storage.rename(&name, CONTROL)?;
     storage.sync_dir()?;
     let control = Control::new(file, state, 0);
-    first_segment(storage, options, &Listing::default(), control, 1, clock)
-}
-
-fn first_segment(
-    storage: Arc<dyn Storage>,
-    options: &Options,
-    listing: &Listing,
-    mut control: Control,
-    low: u64,
-    clock: fn() -> u64,
-) -> Result<Opened> {
-    control.confirm()?;
     drop_spares(&*storage, listing);
     let mut start = writer(storage, options, control, 0, clock);
-    start.plan = Some(Plan { predecessor: None, first: low, carry: None });
+    start.plan = Some(Plan { predecessor: None, first: 1, carry: None });
     let catalog = start.catalog.clone();
     let mut writer = Writer::new(start);
     writer.finish_plan(0)?;
     writer.spares().remake_reserve()?;
-    let recovery =
-        Recovery { verdict: "created", clean: true, created: true, first_position: low, next_position: low, ..Recovery::default() };
+    let recovery = Recovery { verdict: "created", clean: true, created: true, first_position: 1, next_position: 1, ..Recovery::default() };
     Ok(Opened { writer, catalog, recovery })
 }
 
@@ -344,7 +330,12 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, listing: &Listing, mut 
         report.carried = plan.carry.as_ref().map_or(0, |carry| scan.end.next - carry.from.next);
         start.plan = Some(plan);
     }
-    let synced = if clean { scan.end } else { proven };
+    // Whatever the header proves, nothing is durable in a segment whose name may not be.
+    let synced = match (clean, evidence.named) {
+        (true, _) => scan.end,
+        (false, true) => proven,
+        (false, false) => Joint::start(&header),
+    };
     let filling = if storage.overwrites_in_place() { Filling::WORTHWHILE } else { Filling::Done };
     // What stands past a fence was not looked at.
     let debris_end = if fence < len || header.recycled { len } else { scan.garbage.map_or(0, |(_, last)| last + 1) };
