@@ -45,7 +45,10 @@ test('a roll keeps its order before anything in the new segment is acknowledged'
     if (i > 0) {
       const left = before.filter((call) => call.name === 'pwrite64' && isSegment(call.file)).at(-1)
       const sealed = left && after(before, left.ended, (call) => isSync(call) && call.file === left.file)
-      t.true(sealed?.result === 0 && sealed.ended < header.began, `${segment}: 1. the segment before it is synced before its header is written`)
+      t.true(
+        sealed?.result === 0 && sealed.ended < header.began,
+        `${segment}: 1. the segment before it is synced before its header is written`
+      )
     }
     const filled = after(before, header.ended, (call) => isSync(call) && call.file === spare)
     t.is(filled?.result, 0, `${segment}: 2. header synced under the spare's name`)

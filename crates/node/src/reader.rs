@@ -3,9 +3,12 @@
 use crate::environment::{Outcome, Shared};
 use crate::error::panicked;
 use forelog::Block;
-use napi::bindgen_prelude::{Buffer, Float64Array, Uint32Array};
+use napi::bindgen_prelude::ToNapiValue;
+use napi::{check_status, sys};
 use napi_derive::napi;
+use std::mem::size_of_val;
 use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,22 +16,50 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[napi(object, object_from_js = false)]
 pub struct BlockData {
     pub first_position: f64,
-    pub bytes: Buffer,
-    /// Four numbers per record: start of its key, start of its value (the end of its key), end of its value, meta.
-    /// Bits of meta: 1 has a key, 2 has a value, 4 tombstone, 8 expires, 16 has a version; the rest is the index of its first extra.
-    pub index: Uint32Array,
-    /// `expiresAt` (one number), then term and index (two) of the records that have them.
-    pub extras: Option<Float64Array>,
+    /// How many records.
+    pub records: u32,
+    /// How many numbers the extras are.
+    pub extras: u32,
+    /// One after the other: the extras, the index, the bytes that the index points into.
+    ///
+    /// The extras are doubles: `expiresAt` (one), then term and index (two) of the records that have them. The index is four unsigned
+    /// 32-bit numbers per record: start of its key, start of its value (the end of its key), end of its value, meta. Bits of meta: 1 has a
+    /// key, 2 has a value, 4 tombstone, 8 expires, 16 has a version; the rest is the index of its first extra.
+    #[napi(ts_type = "Buffer")]
+    pub memory: Packed,
 }
 
 impl From<Block> for BlockData {
     fn from(block: Block) -> Self {
         BlockData {
             first_position: block.first_position as f64,
-            bytes: block.bytes.into(),
-            index: block.index.into(),
-            extras: if block.extras.is_empty() { None } else { Some(block.extras.into()) },
+            records: (block.index.len() / 4) as u32,
+            extras: block.extras.len() as u32,
+            memory: Packed(block),
         }
+    }
+}
+
+/// Copied into one buffer that JavaScript allocates. Memory of ours, handed over, would be let go only by a full collection of garbage:
+/// V8 keeps what has a finalizer alive through all the small ones, and blocks would pile up.
+pub struct Packed(Block);
+
+impl ToNapiValue for Packed {
+    unsafe fn to_napi_value(env: sys::napi_env, Packed(block): Self) -> napi::Result<sys::napi_value> {
+        let parts: [(*const u8, usize); 3] = [
+            (block.extras.as_ptr().cast(), size_of_val(block.extras.as_slice())),
+            (block.index.as_ptr().cast(), size_of_val(block.index.as_slice())),
+            (block.bytes.as_ptr(), block.bytes.len()),
+        ];
+        let len = parts.iter().map(|(_, len)| len).sum();
+        let (mut data, mut buffer) = (ptr::null_mut(), ptr::null_mut());
+        check_status!(sys::napi_create_buffer(env, len, &mut data, &mut buffer))?;
+        let mut at = data.cast::<u8>();
+        for (part, len) in parts {
+            ptr::copy_nonoverlapping(part, at, len);
+            at = at.add(len);
+        }
+        Ok(buffer)
     }
 }
 

@@ -1,0 +1,115 @@
+// However an environment ends, nothing crashes, and what it accepted is in the log.
+
+import path from 'node:path'
+import test from 'ava'
+import { Wal } from '../index.js'
+import { node, root } from './helpers/command.js'
+import { temporaryDirectory } from './helpers/directory.js'
+import { SEGMENT_BYTES, values } from './helpers/log.js'
+
+const options = { segmentBytes: SEGMENT_BYTES }
+
+interface Stage {
+  name: string
+  /** Runs with `Wal`, `dir`, `options` and `wal`, an open log; `worker(body)` plays another body in a worker that has the same. */
+  body: string
+  /** Records that must be in the log afterwards. */
+  records: number
+  /** Default 0. */
+  code?: number
+  stdout?: string
+}
+
+const stages: Stage[] = [
+  { name: 'before the log is open', body: `Wal.open(dir + '/other').then(() => console.log('open'))`, records: 0, stdout: 'open\n' },
+  { name: 'process.exit while opening', body: `Wal.open(dir + '/other'); process.exit()`, records: 0 },
+  { name: 'after open', body: ``, records: 0 },
+  { name: 'after close', body: `await wal.append('x'); await wal.close()`, records: 1 },
+  { name: 'while closing', body: `wal.append('x'); wal.close().then(() => console.log('closed'))`, records: 1, stdout: 'closed\n' },
+  { name: 'process.exit while closing', body: `wal.append('x'); wal.close(); process.exit()`, records: 1 },
+  { name: 'idle, without close', body: `await wal.append('x')`, records: 1 },
+  { name: 'with a pending append', body: `wal.append('x').then((position) => console.log(position))`, records: 1, stdout: '1\n' },
+  { name: 'with something enqueued', body: `for (let i = 0; i < 1000; i++) wal.enqueue('x')`, records: 1000 },
+  { name: 'with a pending sync', body: `wal.enqueue('x'); wal.sync().then(() => console.log('synced'))`, records: 1, stdout: 'synced\n' },
+  {
+    name: 'with a pending read',
+    body: `await wal.append('x'); wal.readFrom('start').next().then(({ value }) => console.log(value.position))`,
+    records: 1,
+    stdout: '1\n',
+  },
+  {
+    name: 'with a reader left open',
+    body: `await wal.append('x'); globalThis.reader = wal.readFrom('start'); await reader.next()`,
+    records: 1,
+  },
+  { name: 'process.exit with pending appends', body: `for (let i = 0; i < 1000; i++) wal.append('x'); process.exit()`, records: 1000 },
+  {
+    name: 'process.exit in the middle of appending',
+    body: `wal.append('x'); await wal.append('x'); wal.append('x'); process.exit()`,
+    records: 3,
+  },
+  { name: 'process.exit with a pending read', body: `await wal.append('x'); wal.readFrom('start').next(); process.exit()`, records: 1 },
+  { name: 'process.exit with a code', body: `wal.enqueue('x'); process.exit(7)`, records: 1, code: 7 },
+  {
+    name: 'an uncaught exception',
+    body: `wal.enqueue('x'); process.on('uncaughtException', () => process.exit(3)); throw new Error()`,
+    records: 1,
+    code: 3,
+  },
+  {
+    name: 'an exit listener that uses the log',
+    body: `process.on('exit', () => { try { wal.enqueue('x') } catch ({ code }) { console.log(code) } })`,
+    records: 0,
+    stdout: 'ERR_WAL_CLOSED\n',
+  },
+  { name: 'two handles', body: `const two = await Wal.open(dir, options); two.enqueue('x'); wal.enqueue('x'); process.exit()`, records: 2 },
+  { name: 'a worker that ends by itself', body: `await worker("wal.append('x')")`, records: 1 },
+  {
+    name: 'a worker that exits with pending appends',
+    body: `await worker("for (let i = 0; i < 1000; i++) wal.append('x'); process.exit()")`,
+    records: 1000,
+  },
+  {
+    name: 'a worker terminated with pending appends',
+    body: `await worker("for (let i = 0; i < 1000; i++) wal.append('x'); parentPort.postMessage(0); for (;;);")`,
+    records: 1000,
+  },
+  {
+    name: 'a worker terminated while it opens, reads and closes',
+    body: `
+      await worker("Wal.open(dir + '/other'); parentPort.postMessage(0); for (;;);")
+      await worker("await wal.append('x'); wal.readFrom('start').next(); parentPort.postMessage(0); for (;;);")
+      await worker("wal.append('x'); wal.close(); parentPort.postMessage(0); for (;;);")`,
+    records: 2,
+  },
+  {
+    name: 'workers terminated one after the other',
+    body: `for (let n = 0; n < 10; n++) await worker("const loop = async () => { for (;;) await wal.append('x') }; loop(); loop(); parentPort.postMessage(0)"); console.log(wal.nextPosition > 1)`,
+    records: NaN,
+    stdout: 'true\n',
+  },
+  {
+    name: 'process.exit with workers appending',
+    body: `worker("for (;;) await wal.append('x')", false); worker("for (;;) await wal.append('x')", false); await wal.append('x'); process.exit()`,
+    records: NaN,
+  },
+]
+
+const script = path.join(root, '__test__', 'helpers', 'stage.mjs')
+
+for (const { name, body, records, code = 0, stdout = '' } of stages) {
+  test(name, async (t) => {
+    const dir = temporaryDirectory(t)
+    const result = await node([script, dir, JSON.stringify(options), body])
+    t.is(result.stderr, '')
+    t.is(result.stdout.toString(), stdout)
+    t.is(result.signal, null)
+    t.is(result.code, code)
+
+    const wal = await Wal.open(dir, options)
+    t.teardown(() => wal.close())
+    const read = await values(wal.readFrom('start'))
+    t.true(read.every((value) => value === 'x'))
+    if (!Number.isNaN(records)) t.is(read.length, records)
+  })
+}

@@ -1,0 +1,105 @@
+// Several handles on one log, in one environment and in several.
+
+import { once } from 'node:events'
+import path from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { Worker } from 'node:worker_threads'
+import test from 'ava'
+import { Wal } from '../index.js'
+import { node, root } from './helpers/command.js'
+import { temporaryDirectory } from './helpers/directory.js'
+import { SEGMENT_BYTES, fill, numbered, temporaryLog, values } from './helpers/log.js'
+
+const options = { segmentBytes: SEGMENT_BYTES }
+
+test('two handles share positions, and settle in their order', async (t) => {
+  const one = await temporaryLog(t, options)
+  const two = await Wal.open(one.dir, options)
+  t.teardown(() => two.close())
+  const settled: number[] = []
+  const appends = Array.from({ length: 1000 }, (_, i) => (i % 3 ? one : two).append('x').then((at) => settled.push(at)))
+  await Promise.all(appends)
+  t.deepEqual(
+    settled,
+    Array.from({ length: 1000 }, (_, i) => i + 1)
+  )
+  t.is(one.nextPosition, two.nextPosition)
+})
+
+test('closing one handle makes what was accepted durable and leaves the other open', async (t) => {
+  const one = await temporaryLog(t, { ...options, fsync: 'os' })
+  const two = await Wal.open(one.dir, { ...options, fsync: 'os' })
+  one.enqueue('x')
+  const reader = two.readFrom('start')
+  await one.close()
+  t.is(two.durablePosition, 1)
+  await t.throwsAsync(one.append('x'), { code: 'ERR_WAL_CLOSED' })
+  t.true((await reader.next()).done)
+  t.is(await two.append('y'), 2)
+  await two.close()
+  const again = await Wal.open(one.dir, { ...options, fsync: 'os' })
+  t.deepEqual(await values(again.readFrom('start')), ['x', 'y'])
+  await again.close()
+})
+
+test('options other than those the log is open with are refused', async (t) => {
+  const wal = await temporaryLog(t, options)
+  await t.throwsAsync(Wal.open(wal.dir, { ...options, fsync: 'os' }), { code: 'ERR_WAL_INVALID_ARG' })
+  t.is(await wal.append('still open'), 1)
+})
+
+test('many logs are open side by side', async (t) => {
+  const wals = await Promise.all(Array.from({ length: 20 }, () => temporaryLog(t, options)))
+  await Promise.all(wals.map((wal) => fill(wal, 50)))
+  for (const wal of wals) t.deepEqual(await values(wal.readFrom('start')), numbered(1, 50))
+  await Promise.all(wals.map((wal) => wal.close()))
+})
+
+test('workers share the writer: every position is given once, and all records are there', async (t) => {
+  const wal = await temporaryLog(t, options)
+  const script = `
+    import { parentPort, workerData } from 'node:worker_threads'
+    const { Wal } = await import(workerData.entry)
+    const wal = await Wal.open(workerData.dir, workerData.options)
+    const positions = await Promise.all(Array.from({ length: 500 }, () => wal.append(String(workerData.n))))
+    await wal.close()
+    parentPort.postMessage(positions)`
+  const entry = pathToFileURL(path.join(root, 'index.js')).href
+  const work = async (n: number): Promise<number[]> => {
+    const url = new URL(`data:text/javascript,${encodeURIComponent(script)}`)
+    const worker = new Worker(url, { workerData: { dir: wal.dir, options, entry, n }, execArgv: [] })
+    const [[positions], [code]] = await Promise.all([once(worker, 'message'), once(worker, 'exit')])
+    t.is(code, 0)
+    return positions
+  }
+  const own = Promise.all(Array.from({ length: 500 }, () => wal.append('0')))
+  const all = await Promise.all([own, work(1), work(2), work(3)])
+  t.deepEqual(
+    all.flat().toSorted((a, b) => a - b),
+    Array.from({ length: 2000 }, (_, i) => i + 1)
+  )
+  const read = await values(wal.readFrom('start'))
+  for (const [n, positions] of all.entries()) t.true(positions.every((position) => read[position - 1] === String(n)))
+})
+
+test('a handle that was dropped without closing gives its log up', async (t) => {
+  const dir = temporaryDirectory(t)
+  const script = `
+    const { Wal } = await import(process.argv[1])
+    let wal = await Wal.open(process.argv[2])
+    wal.enqueue('kept')
+    wal = undefined
+    // Once the garbage collector has closed it, the options may differ.
+    for (;;) {
+      globalThis.gc()
+      await new Promise(setImmediate)
+      const opened = await Wal.open(process.argv[2], { fsync: 'os' }).catch((error) => error.code)
+      if (opened === 'ERR_WAL_INVALID_ARG') continue
+      console.log(opened.nextPosition)
+      break
+    }`
+  const result = await node(['--expose-gc', '--input-type=module', '-e', script, path.join(root, 'index.js'), dir])
+  t.is(result.stderr, '')
+  t.is(result.stdout.toString(), '2\n')
+  t.is(result.code, 0)
+})

@@ -1,0 +1,28 @@
+// Temporary directories, and what is in a directory, byte for byte.
+
+import { createHash } from 'node:crypto'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import type { ExecutionContext } from 'ava'
+
+/** Removed when the test ends. */
+export function temporaryDirectory(t: ExecutionContext): string {
+  const dir = mkdtempSync(path.join(os.tmpdir(), 'forelog-test-'))
+  t.teardown(() => rmSync(dir, { recursive: true, force: true, maxRetries: 3 }))
+  return dir
+}
+
+/** One line per entry: its name, size and content hash; a file stands for itself. */
+export function snapshot(entry: string): string[] {
+  if (!statSync(entry).isDirectory()) return [describe(entry, path.basename(entry))]
+  return readdirSync(entry, { recursive: true, encoding: 'utf8' })
+    .sort()
+    .map((name) => describe(path.join(entry, name), name))
+}
+
+function describe(file: string, name: string): string {
+  const stat = statSync(file)
+  if (!stat.isFile()) return `${name} (not a file)`
+  return `${name} ${stat.size} ${createHash('sha256').update(readFileSync(file)).digest('hex')}`
+}

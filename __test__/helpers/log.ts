@@ -1,0 +1,34 @@
+// Logs for tests to play with.
+
+import type { ExecutionContext } from 'ava'
+import { Wal, type WalOptions, type WalReader, type WalRecord } from '../../index.js'
+import { temporaryDirectory } from './directory.js'
+
+/** Small enough that a test sees several segments. */
+export const SEGMENT_BYTES = 64 * 1024
+
+/** A log in a directory of its own, closed when the test ends; how it closes is not judged. */
+export async function temporaryLog(t: ExecutionContext, options: WalOptions = {}): Promise<Wal> {
+  const wal = await Wal.open(temporaryDirectory(t), { segmentBytes: SEGMENT_BYTES, ...options })
+  t.teardown(() => wal.close().catch(() => {}))
+  return wal
+}
+
+export async function collect(reader: WalReader): Promise<WalRecord[]> {
+  const records: WalRecord[] = []
+  for await (const record of reader) records.push(record)
+  return records
+}
+
+/** The values, as text. */
+export async function values(reader: WalReader): Promise<(string | undefined)[]> {
+  return (await collect(reader)).map(({ value }) => value?.toString())
+}
+
+/** Fills a log with `count` numbered records, `value-1` first, in one go. */
+export async function fill(wal: Wal, count: number): Promise<void> {
+  for (let n = 1; n <= count; n++) wal.enqueue(`value-${n}`)
+  await wal.sync()
+}
+
+export const numbered = (from: number, to: number): string[] => Array.from({ length: to - from + 1 }, (_, i) => `value-${from + i}`)

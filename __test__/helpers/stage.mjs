@@ -1,0 +1,22 @@
+// Plays one stage of environment-exit.spec.ts, in a process and, if the stage wants it, in workers.
+
+import { once } from 'node:events'
+import { argv } from 'node:process'
+import { fileURLToPath } from 'node:url'
+import { Worker, parentPort, workerData } from 'node:worker_threads'
+import { Wal } from '../../index.js'
+
+const AsyncFunction = (async () => {}).constructor
+const [dir, options, body] = workerData ?? [argv[2], JSON.parse(argv[3]), argv[4]]
+
+/** Plays a stage in a worker; terminates it when it has posted a message, unless told not to. */
+async function worker(body, terminate = true) {
+  const worker = new Worker(fileURLToPath(import.meta.url), { workerData: [dir, options, body] })
+  const ended = once(worker, 'exit')
+  await Promise.race([once(worker, 'message'), ended])
+  if (terminate) await worker.terminate()
+  await ended
+}
+
+const wal = await Wal.open(dir, options)
+await new AsyncFunction('Wal', 'wal', 'dir', 'options', 'worker', 'parentPort', body)(Wal, wal, dir, options, worker, parentPort)

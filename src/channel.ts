@@ -1,0 +1,258 @@
+// What one environment and one log have to say to each other: operations go in, promises are settled in the order of positions.
+
+import type { Environment } from './environment.js'
+import {
+  DURABLE,
+  EXPIRES,
+  KEY_BYTES,
+  KEY_STRING,
+  TOMBSTONE,
+  VALUE_BYTES,
+  VALUE_STRING,
+  VERSION,
+  type Calls,
+  type NativeReader,
+} from './native.js'
+import type { Entry } from './record.js'
+import { Waiters, type Reject, type Resolve } from './waiters.js'
+
+/** First and last position of a batch, both inclusive. */
+export interface BatchPositions {
+  first: number
+  last: number
+}
+
+// Places in the array that `positions()` fills.
+export const FIRST = 0
+export const NEXT = 1
+export const WRITTEN = 2
+export const ACKNOWLEDGED = 3
+export const DURABLE_POSITION = 4
+export const PENDING_BYTES = 5
+const MAX_PENDING_BYTES = 6
+
+// A turn that accepts more operations than this does not keep the disk waiting for its end.
+const KICK_EVERY = 256
+
+// A promise's functions without a closure per promise.
+let resolve: Resolve
+let reject: Reject
+const capture = (res: (value: never) => void, rej: Reject): void => {
+  resolve = res as Resolve
+  reject = rej
+}
+
+function flagsOf(entry: Entry, durable: boolean): number {
+  const { key, value } = entry
+  let flags = durable ? DURABLE : 0
+  if (key !== undefined) flags |= typeof key === 'string' ? KEY_STRING : KEY_BYTES
+  if (value !== undefined) flags |= typeof value === 'string' ? VALUE_STRING : VALUE_BYTES
+  if (entry.tombstone) flags |= TOMBSTONE
+  if (entry.expiresAt !== undefined) flags |= EXPIRES
+  if (entry.version !== undefined) flags |= VERSION
+  return flags
+}
+
+export class Channel {
+  readonly log: number
+  readonly identity: number
+  readonly #environment: Environment
+  readonly #calls: Calls
+  readonly #waiters = new Waiters()
+  readonly #positions = new Float64Array(7)
+  /** Operations are counted from one, here and in the engine alike: append, batch and sync, when they are accepted. */
+  #issued = 0
+  #settled = 0
+  /** Of the operations after `#settled`, those up to here have succeeded and are still to be told. */
+  #succeeded = 0
+  /** Operations accepted since the kick at the end of the last turn. */
+  #unkicked = 0
+  /** Failure of an operation that nobody waits for. */
+  #unheard: Error | undefined
+  #handles = 1
+  #closing = false
+  #idle: (() => void)[] = []
+  #drained: (() => void)[] = []
+
+  constructor(environment: Environment, log: number, identity: number) {
+    this.#environment = environment
+    this.#calls = environment.calls
+    this.log = log
+    this.identity = identity
+  }
+
+  /** Accepts a record, gives its position. */
+  enqueue(entry: Entry, durable: boolean): number {
+    const flags = flagsOf(entry, durable)
+    const { log } = this
+    let position
+    if ((flags & (EXPIRES | VERSION)) === 0) {
+      position = this.#calls.append(log, entry.key, entry.value, flags)
+    } else {
+      const { version } = entry
+      position = this.#calls.append(log, entry.key, entry.value, flags, entry.expiresAt, version?.term, version?.index)
+    }
+    this.#accepted(position)
+    return position
+  }
+
+  /** Accepts a value without a key, gives its position. */
+  enqueueValue(value: string | Uint8Array, durable: boolean): number {
+    const flags = (typeof value === 'string' ? VALUE_STRING : VALUE_BYTES) | (durable ? DURABLE : 0)
+    const position = this.#calls.append(this.log, undefined, value, flags)
+    this.#accepted(position)
+    return position
+  }
+
+  append(entry: Entry, durable: boolean): Promise<number> {
+    return this.#wait(this.enqueue(entry, durable))
+  }
+
+  appendValue(value: string | Uint8Array, durable: boolean): Promise<number> {
+    return this.#wait(this.enqueueValue(value, durable))
+  }
+
+  appendBatch(entries: Entry[], durable: boolean): Promise<BatchPositions> {
+    const { log } = this
+    for (const entry of entries) {
+      const { key, value, expiresAt, version } = entry
+      const pushed = this.#calls.push(log, key, value, flagsOf(entry, false), expiresAt, version?.term, version?.index)
+      if (pushed < 0) {
+        this.#calls.abort()
+        throw this.#environment.refusal()
+      }
+    }
+    const first = this.#calls.commit(log, durable ? DURABLE : 0)
+    this.#accepted(first)
+    return this.#wait({ first, last: first + entries.length - 1 })
+  }
+
+  /** Also tells what befell operations that nobody waits for. */
+  sync(): Promise<void> {
+    this.#accepted(this.#calls.sync(this.log))
+    return new Promise((resolve, reject) => {
+      const failed = (reason: unknown) => {
+        this.#unheard = undefined
+        reject(reason)
+      }
+      const done = () => (this.#unheard === undefined ? resolve() : failed(this.#unheard))
+      this.#waiters.push(this.#issued, undefined, done, failed)
+    })
+  }
+
+  #accepted(answer: number): void {
+    if (answer < 0) throw this.#environment.refusal()
+    if (this.#issued++ === this.#settled) this.#environment.hold()
+    if (++this.#unkicked === 1) this.#environment.kickLater(this)
+    else if (this.#unkicked % KICK_EVERY === 0) this.#calls.kick(this.log)
+  }
+
+  #wait<T>(value: T): Promise<T> {
+    const promise = new Promise<T>(capture)
+    this.#waiters.push(this.#issued, value, resolve, reject)
+    return promise
+  }
+
+  kick(): void {
+    this.#unkicked = 0
+    this.#calls.kick(this.log)
+  }
+
+  /** Settles `limit` promises at most; false when there are more to settle. */
+  settle(limit: number): boolean {
+    for (;;) {
+      limit -= this.#waiters.resolve(this.#succeeded, limit)
+      if (this.#waiters.has(this.#succeeded)) return false
+      this.#advance(this.#succeeded)
+      const answer = this.#calls.settled(this.log)
+      if (answer < 0) this.#fail()
+      else if (answer > this.#succeeded) this.#succeeded = answer
+      else break
+    }
+    if (this.#drained.length > 0 && !this.#isFull()) for (const drained of this.#drained.splice(0)) drained()
+    return true
+  }
+
+  #fail(): void {
+    const { upTo, error } = this.#environment.failure()
+    let told = this.#settled
+    while (this.#waiters.has(upTo)) {
+      if (this.#waiters.first > told + 1) this.#unheard ??= error
+      told = this.#waiters.first
+      this.#waiters.rejectFirst(error)
+    }
+    if (upTo > told) this.#unheard ??= error
+    this.#succeeded = upTo
+    this.#advance(upTo)
+  }
+
+  #advance(upTo: number): void {
+    if (upTo === this.#settled) return
+    this.#settled = upTo
+    if (upTo < this.#issued) return
+    this.#environment.letGo()
+    for (const idle of this.#idle.splice(0)) idle()
+  }
+
+  /** Resolves when everything accepted has been settled. */
+  idle(): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.#issued === this.#settled) resolve()
+      else this.#idle.push(resolve)
+    })
+  }
+
+  /** Resolves when no more than half of the bytes that may be pending are. */
+  drain(): Promise<void> {
+    return new Promise((resolve) => {
+      if (!this.#isFull()) return resolve()
+      this.#drained.push(resolve)
+      // With nothing under way here, what is pending is another environment's, and only an operation of ours tells when it is done.
+      if (this.#issued === this.#settled) this.sync().catch(() => this.#drained.splice(0).forEach((drained) => drained()))
+    })
+  }
+
+  #isFull(): boolean {
+    const positions = this.positions()
+    return positions[PENDING_BYTES] > positions[MAX_PENDING_BYTES] / 2
+  }
+
+  /** Up to date until the next call. After closing, what was last. */
+  positions(): Float64Array {
+    this.#calls.positions(this.log, this.#positions)
+    return this.#positions
+  }
+
+  reader(from: number, to: number): NativeReader {
+    const reader = this.#environment.native.reader(this.log, from, to)
+    if (reader === null) throw this.#environment.refusal()
+    return reader
+  }
+
+  /** Everything has been settled and no more will come. */
+  get quiet(): boolean {
+    return this.#closing && this.#issued === this.#settled
+  }
+
+  /** Counts one more handle; false when the last one has left already. */
+  enter(): boolean {
+    if (this.#closing) return false
+    this.#handles++
+    return true
+  }
+
+  /** One handle leaves: settles everything accepted so far and makes it durable. The last one closes the log, after `last`. */
+  async leave(last: () => void = () => {}): Promise<void> {
+    if (--this.#handles > 0) return this.sync()
+    this.#closing = true
+    await this.idle()
+    try {
+      await this.#environment.request(this.#environment.native.close(this.log))
+    } finally {
+      this.positions()
+      last()
+      this.#environment.remove(this)
+    }
+    if (this.#unheard !== undefined) throw this.#unheard
+  }
+}

@@ -1,0 +1,160 @@
+// `forelog append`: lines become records.
+
+import type { FileHandle } from 'node:fs/promises'
+import { open } from 'node:fs/promises'
+import { addAbortSignal, type Readable } from 'node:stream'
+import { Wal, WalError, type WalOptions } from '../index.js'
+import { LineTooLongError, splitLines } from './lines.js'
+import { count, mean, megabytes, milliseconds, rate } from './numbers.js'
+import { progressOn, silent, type Progress } from './progress.js'
+
+export interface AppendOptions {
+  fsync: NonNullable<WalOptions['fsync']>
+  segmentBytes?: number
+  maxRecordBytes: number
+  quiet?: boolean
+}
+
+// Read in pieces large enough that one group commit takes many lines.
+const CHUNK_BYTES = 1 << 20
+// A record is a little longer than its line: the limit the user gives is the line's.
+const FRAMING_BYTES = 64
+const PENDING_BYTES = 64 << 20
+
+interface Input {
+  stream: Readable
+  bytes: number | undefined
+}
+
+async function openInput(file: string | undefined): Promise<Input> {
+  if (file === undefined) return { stream: process.stdin, bytes: undefined }
+  const handle: FileHandle = await open(file)
+  const stat = await handle.stat()
+  if (stat.isDirectory()) {
+    await handle.close()
+    throw Object.assign(new Error(`${file} is a directory`), { code: 'EISDIR' })
+  }
+  return {
+    stream: handle.createReadStream({ highWaterMark: CHUNK_BYTES }),
+    bytes: stat.isFile() ? stat.size : undefined,
+  }
+}
+
+/** Appends lines in order; stops at the first that the log does not take where it belongs. */
+class LineAppender {
+  lines = 0
+  bytes = 0
+  readonly #wal: Wal
+  readonly #first: number
+  #position: number
+
+  constructor(wal: Wal) {
+    this.#wal = wal
+    this.#first = wal.nextPosition
+    this.#position = this.#first
+  }
+
+  async take(lines: Buffer[]): Promise<void> {
+    for (const line of lines) {
+      // After a failed write the log gives the positions of the refused records again. Whoever
+      // went on appending would leave a hole in the file's lines.
+      if (this.refused) return
+      if (!this.#enqueue(line)) {
+        await this.#wal.drain()
+        if (this.refused) return
+        this.#wal.enqueue(line)
+      }
+      this.#position += 1
+      this.lines += 1
+      this.bytes += line.length
+    }
+    await this.#wal.drain()
+  }
+
+  get refused(): boolean {
+    return this.#wal.nextPosition !== this.#position
+  }
+
+  /** Lines that will be there when the log is opened again. */
+  get acknowledged(): number {
+    return Math.max(0, this.#wal.acknowledgedPosition - this.#first + 1)
+  }
+
+  #enqueue(line: Buffer): boolean {
+    try {
+      this.#wal.enqueue(line)
+      return true
+    } catch (error) {
+      if (error instanceof WalError && error.code === 'ERR_WAL_BACKPRESSURE') return false
+      throw error
+    }
+  }
+}
+
+function summary(appender: LineAppender, wal: Wal, started: number): string {
+  const { lines, bytes } = appender
+  const elapsed = performance.now() - started
+  const stats = wal.stats()
+  return [
+    `${count(lines)} records`,
+    megabytes(bytes),
+    `${rate(lines, elapsed)} records/s`,
+    `${count(stats.fsyncs)} fsyncs`,
+    `mean group ${mean(lines, stats.commits)}`,
+    `p99 commit ${milliseconds(stats.commitUs.p99 / 1000)}`,
+  ].join(', ')
+}
+
+/** The same error, with what the user needs to go on from there. */
+function explain(error: unknown, appender: LineAppender): unknown {
+  if (!(error instanceof Error)) return error
+  const hint = error instanceof LineTooLongError ? ' (see --max-record-bytes)' : ''
+  error.message += `${hint}; the first ${count(appender.acknowledged)} lines are in the log`
+  return error
+}
+
+async function ingest(input: Input, appender: LineAppender, limit: number, progress: Progress) {
+  for await (const lines of splitLines(input.stream, limit)) {
+    await appender.take(lines)
+    if (appender.refused) return
+    progress.update(appender.bytes, `${count(appender.lines)} records, ${megabytes(appender.bytes)}`)
+  }
+}
+
+/** Resolves to the exit code. */
+export async function append(dir: string, file: string | undefined, options: AppendOptions): Promise<number> {
+  const { fsync, segmentBytes, maxRecordBytes, quiet } = options
+  // Before the log: a misspelt file must not create one.
+  const input = await openInput(file)
+  const wal = await Wal.open(dir, {
+    fsync,
+    maxRecordBytes: maxRecordBytes + FRAMING_BYTES,
+    maxPendingBytes: Math.max(PENDING_BYTES, 2 * maxRecordBytes),
+    ...(segmentBytes === undefined ? {} : { segmentBytes }),
+  })
+
+  const started = performance.now()
+  const appender = new LineAppender(wal)
+  const progress = quiet || !process.stderr.isTTY ? silent : progressOn(process.stderr, input.bytes)
+  // Ctrl-C ends the input, not the process: whole lines that were read are committed, as after `tail -f`.
+  const interrupted = new AbortController()
+  const interrupt = () => interrupted.abort()
+  process.once('SIGINT', interrupt)
+  addAbortSignal(interrupted.signal, input.stream)
+  try {
+    await ingest(input, appender, maxRecordBytes, progress).catch((error: unknown) => {
+      if (!interrupted.signal.aborted) throw error
+    })
+    await wal.close()
+  } catch (error) {
+    // Closing commits what was accepted; if that is what failed, it fails again in the same way.
+    await wal.close().catch(() => {})
+    throw explain(error, appender)
+  } finally {
+    process.removeListener('SIGINT', interrupt)
+    progress.stop()
+    input.stream.destroy()
+  }
+  if (!quiet) process.stderr.write(`${summary(appender, wal, started)}\n`)
+  return interrupted.signal.aborted ? 130 : 0
+}

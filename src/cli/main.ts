@@ -1,0 +1,83 @@
+#!/usr/bin/env node
+// The `forelog` command: arguments in, exit code out. One file per subcommand.
+
+import { readFileSync } from 'node:fs'
+import { Command, CommanderError, InvalidArgumentError } from 'commander'
+import { append, type AppendOptions } from './append.js'
+import { cat, type CatOptions } from './cat.js'
+
+const USAGE = 2
+
+function positiveInteger(text: string): number {
+  const value = Number(text)
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value) || value === 0) {
+    throw new InvalidArgumentError('It must be a positive integer.')
+  }
+  return value
+}
+
+function fsyncPolicy(text: string): AppendOptions['fsync'] {
+  if (text === 'always' || text === 'os') return text
+  if (!/^\d+$/.test(text) || Number(text) === 0) {
+    throw new InvalidArgumentError('It must be "always", "os" or a number of milliseconds.')
+  }
+  return { everyMs: Number(text) }
+}
+
+/** One line for any failure, with the code that programs match on. */
+function describe(error: unknown): string {
+  const { message, code } = error as NodeJS.ErrnoException
+  return `forelog: ${message ?? String(error)}${code ? ` (${code})` : ''}\n`
+}
+
+function program(finish: (code: number) => void): Command {
+  const manifest = new URL('../../package.json', import.meta.url)
+  const { version } = JSON.parse(readFileSync(manifest, 'utf8')) as { version: string }
+  const command = new Command('forelog')
+    .description('Write-ahead logs from the command line.')
+    .version(version)
+    .exitOverride()
+    .showHelpAfterError('Try --help.')
+
+  command
+    .command('append')
+    .description('append the lines of a file, or of standard input, as records')
+    .argument('<dir>', 'directory of the log, created when absent')
+    .argument('[file]', 'file to read instead of standard input')
+    .option('--fsync <policy>', '"always", "os", or at the latest after so many milliseconds', fsyncPolicy, 'always')
+    .option('--segment-bytes <n>', 'size of a segment file', positiveInteger)
+    .option('--max-record-bytes <n>', 'longest line that is taken', positiveInteger, 16 << 20)
+    .option('--quiet', 'no progress and no summary')
+    .addHelpText('after', '\nA line keeps its line feed, so that `forelog cat` gives the same bytes back.')
+    .action(async (dir: string, file: string | undefined, options: AppendOptions) => {
+      finish(await append(dir, file, options))
+    })
+
+  command
+    .command('cat')
+    .description('print the values of the records')
+    .argument('<dir>', 'directory of the log')
+    .option('--from <position>', 'first record to print', positiveInteger)
+    .option('--json', 'one JSON object per record; bytes that are not UTF-8 as {"base64": …}')
+    .option('--chomp', 'strip the line feed a record ends with, and print one after each')
+    .addHelpText(
+      'after',
+      '\nThe log is opened as its writer would: while another process has it open, cat fails with\nERR_WAL_LOCKED, and a log that was not closed is recovered first.'
+    )
+    .action(async (dir: string, options: CatOptions) => finish(await cat(dir, options)))
+
+  return command
+}
+
+// process.exitCode and not process.exit(): what is still on its way to a pipe must arrive.
+try {
+  await program((code) => (process.exitCode = code)).parseAsync()
+} catch (error) {
+  if (error instanceof CommanderError) {
+    // Commander has printed its message; help and --version are no errors.
+    process.exitCode = error.exitCode === 0 ? 0 : USAGE
+  } else {
+    process.stderr.write(describe(error))
+    process.exitCode = 1
+  }
+}

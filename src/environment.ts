@@ -1,0 +1,152 @@
+// One per JavaScript environment (the main thread's or a worker's): what it shares among all the logs open in it.
+
+import { Channel } from './channel.js'
+import { closed, fromNative } from './errors.js'
+import { loadNative, type Calls, type Completion, type Native, type NativeEnvironment } from './native.js'
+
+// Promises settled in one turn of the event loop: about a millisecond with what they set off.
+const SETTLED_PER_TURN = 8192
+
+interface Request {
+  resolve(completion: Completion): void
+  reject(reason: unknown): void
+}
+
+export class Environment {
+  readonly native: NativeEnvironment
+  readonly calls: Calls
+  #turnArmed = false
+  #held = 0
+  #kicksArmed = false
+  #kicks: Channel[] = []
+  readonly #channels = new Map<number, Channel>()
+  readonly #requests = new Map<number, Request>()
+  /** Channels that still have something to tell after the last turn, oldest first. */
+  #unfinished = new Set<Channel>()
+
+  constructor(native: Native) {
+    this.native = new native.Environment(() => this.#wake())
+    this.calls = this.native.calls() as Calls
+    // process.exit() does not run the native side's own cleanup on the main thread.
+    process.once('exit', () => this.native.end())
+  }
+
+  /** While anything is held, the event loop goes on. */
+  hold(): void {
+    if (this.#held++ === 0) this.calls.hold(1)
+  }
+
+  letGo(): void {
+    if (--this.#held === 0) this.calls.hold(0)
+  }
+
+  /** Has the channel's log told to commit at the end of this turn, after everything that the turn's promises have set off. */
+  kickLater(channel: Channel): void {
+    this.#kicks.push(channel)
+    if (this.#kicksArmed) return
+    this.#kicksArmed = true
+    // The next tick comes when no microtask is left, so the appends of all loops that one settled commit continues go into one kick.
+    process.nextTick(this.#kickAll)
+  }
+
+  readonly #kickAll = (): void => {
+    const channels = this.#kicks
+    this.#kicksArmed = false
+    this.#kicks = []
+    for (const channel of channels) channel.kick()
+  }
+
+  /** The completion of a request just made to the native side. */
+  async request(request: number): Promise<Completion> {
+    this.hold()
+    try {
+      return await new Promise((resolve, reject) => this.#requests.set(request, { resolve, reject }))
+    } finally {
+      this.letGo()
+    }
+  }
+
+  /**
+   * The channel for a log just opened. A log open already in this environment goes on with the channel it has, so that everything
+   * appended to it here settles in the order of positions; the new native handle is not needed then.
+   */
+  async join(log: number, identity: number): Promise<Channel> {
+    for (let channel; (channel = this.#find(identity)) !== undefined;) {
+      if (channel.enter()) {
+        void this.request(this.native.close(log)).finally(() => this.native.forget(log))
+        return channel
+      }
+      // It is closing: its promises come first.
+      await channel.idle()
+    }
+    const channel = new Channel(this, log, identity)
+    this.#channels.set(log, channel)
+    return channel
+  }
+
+  #find(identity: number): Channel | undefined {
+    for (const channel of this.#channels.values()) {
+      if (channel.identity === identity && !channel.quiet) return channel
+    }
+    return undefined
+  }
+
+  /** Lets go of a log that has been closed. */
+  remove(channel: Channel): void {
+    this.#channels.delete(channel.log)
+    this.native.forget(channel.log)
+  }
+
+  // Settling inside the wake would starve the event loop: what is settled appends again, the commit thread wakes again, and the
+  // callback never yields.
+  #wake(): void {
+    if (this.#turnArmed) return
+    this.#turnArmed = true
+    setImmediate(this.#turn)
+  }
+
+  readonly #turn = (): void => {
+    this.#turnArmed = false
+    const completions = this.calls.rearm()
+    const channels = this.#unfinished
+    this.#unfinished = new Set()
+    for (let log; (log = this.calls.news()) >= 0;) {
+      const channel = this.#channels.get(log)
+      if (channel !== undefined) channels.add(channel)
+    }
+    if (completions > 0) this.#complete(this.native.completions())
+    for (const channel of channels) {
+      if (!channel.settle(SETTLED_PER_TURN)) this.#unfinished.add(channel)
+    }
+    if (this.#unfinished.size > 0) this.#wake()
+  }
+
+  #complete(completions: Completion[]): void {
+    for (const completion of completions) {
+      const request = this.#requests.get(completion.request)
+      this.#requests.delete(completion.request)
+      if (completion.error === undefined) request?.resolve(completion)
+      else request?.reject(fromNative(completion.error))
+    }
+  }
+
+  /** The error of a raw call that has just been refused. */
+  refusal(): Error {
+    return fromNative(this.native.refusal())
+  }
+
+  /** The failure that a negative `settled()` has announced. */
+  failure(): { upTo: number; error: Error } {
+    const failure = this.native.failure()
+    if (failure === null) throw closed('append')
+    return { upTo: failure.upTo, error: fromNative(failure.error) }
+  }
+}
+
+let environment: Promise<Environment> | undefined
+
+/** This environment; loads the native module the first time. */
+export function currentEnvironment(): Promise<Environment> {
+  environment ??= loadNative().then((native) => new Environment(native))
+  return environment
+}

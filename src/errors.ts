@@ -1,0 +1,136 @@
+// Every error this package makes is made here.
+
+import { getSystemErrorName } from 'node:util'
+import type { ErrorData } from './native.js'
+
+/**
+ * What went wrong, as a program tells cases apart.
+ *
+ * - `ERR_WAL_LOCKED`: another process has the log open (`pid`, if known).
+ * - `ERR_WAL_NOT_FOUND`: there is no log, and `create` is `false`.
+ * - `ERR_WAL_CORRUPT`: bytes that were durable are damaged (`segment`, `offset`, `firstLost`, `lastLost`). Nothing was changed.
+ * - `ERR_WAL_CLOSED`: the handle is closed, or closing.
+ * - `ERR_WAL_POISONED`: an fsync failed. What was waiting may or may not be in the log after reopening.
+ * - `ERR_WAL_NO_SPACE`: the disk or the quota is full. What was rejected is not in the log; appends work again when there is space.
+ * - `ERR_WAL_TOO_LARGE`: a record above `maxRecordBytes` or a batch above `maxBatchBytes`.
+ * - `ERR_WAL_TRUNCATED`: the position is before the first that can be read (`firstPosition`).
+ * - `ERR_WAL_OUT_OF_RANGE`: the position is after the end of the log.
+ * - `ERR_WAL_CONFLICT`: the log is not where the caller expected it to be.
+ * - `ERR_WAL_BACKPRESSURE`: more than `maxPendingBytes` wait to be written; see `Wal.drain`.
+ * - `ERR_WAL_READ_ONLY`: the file system or the log is read-only.
+ * - `ERR_WAL_FORMAT`: the directory holds something that is not a log of this version.
+ * - `ERR_WAL_INVALID_ARG`: an argument has the wrong type or range; the message names it.
+ * - `ERR_WAL_IO`: the operating system failed otherwise (`cause`).
+ * - `ERR_WAL_NATIVE_NOT_FOUND`: the native module for this platform is not installed.
+ */
+export type WalErrorCode =
+  | 'ERR_WAL_LOCKED'
+  | 'ERR_WAL_NOT_FOUND'
+  | 'ERR_WAL_CORRUPT'
+  | 'ERR_WAL_CLOSED'
+  | 'ERR_WAL_POISONED'
+  | 'ERR_WAL_NO_SPACE'
+  | 'ERR_WAL_TOO_LARGE'
+  | 'ERR_WAL_TRUNCATED'
+  | 'ERR_WAL_OUT_OF_RANGE'
+  | 'ERR_WAL_CONFLICT'
+  | 'ERR_WAL_BACKPRESSURE'
+  | 'ERR_WAL_READ_ONLY'
+  | 'ERR_WAL_FORMAT'
+  | 'ERR_WAL_INVALID_ARG'
+  | 'ERR_WAL_IO'
+  | 'ERR_WAL_NATIVE_NOT_FOUND'
+
+/** Fields of a {@link WalError} that are there only when they apply. */
+export interface WalErrorDetails {
+  operation?: string
+  position?: number
+  segment?: string
+  offset?: number
+  firstLost?: number
+  lastLost?: number
+  firstPosition?: number
+  pid?: number
+  cause?: unknown
+}
+
+/** What every failure of this package is, aborts aside. Tell cases apart by `code`; fields that do not apply are absent. */
+export class WalError extends Error {
+  static {
+    this.prototype.name = 'WalError'
+  }
+
+  readonly code: WalErrorCode
+  /** The operation that failed: `open`, `append`, `sync`, `read`, `close`. */
+  declare readonly operation?: string
+  declare readonly position?: number
+  /** File name of the segment, without its directory. */
+  declare readonly segment?: string
+  /** Byte offset in that segment. */
+  declare readonly offset?: number
+  /** First position that the damage covers. */
+  declare readonly firstLost?: number
+  /** Last position that the damage covers. */
+  declare readonly lastLost?: number
+  /** First position that can be read, for `ERR_WAL_TRUNCATED`. */
+  declare readonly firstPosition?: number
+  /** Process that holds the log, for `ERR_WAL_LOCKED`. */
+  declare readonly pid?: number
+  /** For a failure of the operating system an error of Node's shape: `code` (such as `'ENOSPC'`), `errno`, `syscall`, `path`. */
+  declare readonly cause?: unknown
+
+  /** @internal */
+  constructor(code: WalErrorCode, message: string, { cause, ...details }: WalErrorDetails = {}) {
+    super(message, cause === undefined ? undefined : { cause })
+    this.code = code
+    for (const [name, value] of Object.entries(details)) {
+      if (value !== undefined) Object.assign(this, { [name]: value })
+    }
+  }
+}
+
+/** The rejection of an operation whose `AbortSignal` was aborted; `cause` is the signal's reason. */
+export class AbortError extends Error {
+  static {
+    this.prototype.name = 'AbortError'
+  }
+
+  readonly code = 'ABORT_ERR'
+
+  /** @internal */
+  constructor(signal: AbortSignal) {
+    super('The operation was aborted', { cause: signal.reason })
+  }
+}
+
+// Windows has numbers of its own; these are the ones a log meets.
+const windowsErrors: { [errno: number]: string } = {
+  2: 'ENOENT',
+  3: 'ENOENT',
+  5: 'EPERM',
+  32: 'EBUSY',
+  33: 'EBUSY',
+  80: 'EEXIST',
+  112: 'ENOSPC',
+  183: 'EEXIST',
+}
+
+function systemError({ errno, syscall, path, message }: NonNullable<ErrorData['cause']>): NodeJS.ErrnoException {
+  const error: NodeJS.ErrnoException = new Error(message)
+  if (errno !== undefined) {
+    error.code = process.platform === 'win32' ? (windowsErrors[errno] ?? 'UNKNOWN') : getSystemErrorName(-errno)
+    error.errno = -errno
+  }
+  error.syscall = syscall
+  error.path = path
+  return error
+}
+
+/** The error for what the native side tells. */
+export function fromNative({ code, message, cause, ...details }: ErrorData): WalError {
+  return new WalError(code as WalErrorCode, message, { ...details, cause: cause && systemError(cause) })
+}
+
+export const invalid = (message: string, operation: string): WalError => new WalError('ERR_WAL_INVALID_ARG', message, { operation })
+
+export const closed = (operation: string): WalError => new WalError('ERR_WAL_CLOSED', 'the log is closed', { operation })

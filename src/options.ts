@@ -1,0 +1,136 @@
+// What callers may ask, checked: types and names here, ranges in the engine.
+
+import { invalid } from './errors.js'
+import type { OpenOptions } from './native.js'
+
+/** Options of `Wal.open`. */
+export interface WalOptions {
+  /**
+   * When an append is acknowledged, and when it is durable (survives power loss).
+   *
+   * - `'always'` (default): acknowledged once an fsync that covers it has succeeded. Appends that wait together share one fsync.
+   * - `{ everyMs: n }`: acknowledged once written, which survives a crash of the process; an fsync starts no later than `n` ms after the
+   *   oldest write without one. From 1 to 3,600,000.
+   * - `'os'`: acknowledged once written; the operating system decides when it becomes durable.
+   */
+  fsync?: 'always' | 'os' | { everyMs: number }
+  /** What opening does about damage. `'strict'` (default): corruption is an error and changes nothing. */
+  mode?: 'strict'
+  /** Create the directory and the log when they are missing; otherwise that is `ERR_WAL_NOT_FOUND`. Default `true`. */
+  create?: boolean
+  /** Target size of a segment file in bytes, from 64 KiB to 4 GiB. Default 64 MiB. */
+  segmentBytes?: number
+  /** Largest record in bytes: key, value and a few bytes of framing. Up to 1 GiB, default 16 MiB. */
+  maxRecordBytes?: number
+  /** Largest batch in bytes. Up to 1 GiB, default 64 MiB. */
+  maxBatchBytes?: number
+  /** Bytes accepted and not yet acknowledged above which appends are refused with `ERR_WAL_BACKPRESSURE`. Default 64 MiB. */
+  maxPendingBytes?: number
+  /** Open on NFS or SMB although their locks and fsyncs cannot be trusted. Default `false`. */
+  allowUnsafeFilesystem?: boolean
+}
+
+/** Options of `append`, `appendBatch` and `enqueue`. */
+export interface AppendOptions {
+  /** Acknowledge only once durable, whatever the log's `fsync` says. It can only strengthen it. Default `false`. */
+  durable?: boolean
+}
+
+/** Options of `readFrom`. */
+export interface ReadOptions {
+  /** Last position to read. Default: the last one acknowledged at the call. */
+  to?: number
+  /** Most records to read. Default: no limit. */
+  limit?: number
+  /** Rejects with an `AbortError` (code `ABORT_ERR`) when aborted. */
+  signal?: AbortSignal
+  /** Give every record bytes of its own instead of views of a shared block: to post it to a worker, or to keep few of many. Default `false`. */
+  copy?: boolean
+}
+
+type Fields = { [name: string]: unknown }
+
+/** The options as an object whose names are all known. */
+function known(options: unknown, names: ReadonlySet<string>, operation: string): Fields {
+  if (options === undefined) return {}
+  if (typeof options !== 'object' || options === null) throw invalid('options must be an object', operation)
+  for (const name of Object.keys(options)) {
+    if (!names.has(name)) throw invalid(`options.${name} is not known`, operation)
+  }
+  return options as Fields
+}
+
+const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0
+
+function count(fields: Fields, name: string, operation: string): number | undefined {
+  const value = fields[name]
+  if (value === undefined || isCount(value)) return value
+  throw invalid(`options.${name} must be a safe non-negative integer`, operation)
+}
+
+function flag(fields: Fields, name: string, operation: string): boolean | undefined {
+  const value = fields[name]
+  if (value === undefined || typeof value === 'boolean') return value
+  throw invalid(`options.${name} must be a boolean`, operation)
+}
+
+function fsync(value: unknown): Pick<OpenOptions, 'fsync' | 'everyMs'> {
+  if (value === undefined) return {}
+  if (value === 'always' || value === 'os') return { fsync: value }
+  if (typeof value === 'object' && value !== null) {
+    const { everyMs, ...rest } = value as Fields
+    if (Object.keys(rest).length === 0 && isCount(everyMs)) return { everyMs }
+  }
+  throw invalid("options.fsync must be 'always', 'os' or { everyMs: milliseconds }", 'open')
+}
+
+const openNames = new Set([
+  'fsync',
+  'mode',
+  'create',
+  'segmentBytes',
+  'maxRecordBytes',
+  'maxBatchBytes',
+  'maxPendingBytes',
+  'allowUnsafeFilesystem',
+] satisfies (keyof WalOptions)[])
+
+export function checkOpen(dir: unknown, options: unknown): OpenOptions {
+  if (typeof dir !== 'string' || dir === '' || dir.includes('\0')) throw invalid('dir must be the path of a directory', 'open')
+  const fields = known(options, openNames, 'open')
+  if (fields.mode !== undefined && fields.mode !== 'strict') throw invalid("options.mode must be 'strict'", 'open')
+  return {
+    ...fsync(fields.fsync),
+    create: flag(fields, 'create', 'open'),
+    segmentBytes: count(fields, 'segmentBytes', 'open'),
+    maxRecordBytes: count(fields, 'maxRecordBytes', 'open'),
+    maxBatchBytes: count(fields, 'maxBatchBytes', 'open'),
+    maxPendingBytes: count(fields, 'maxPendingBytes', 'open'),
+    allowUnsafeFilesystem: flag(fields, 'allowUnsafeFilesystem', 'open'),
+  }
+}
+
+const appendNames = new Set(['durable'] satisfies (keyof AppendOptions)[])
+
+/** Whether the append is to be durable. */
+export function checkAppend(options: AppendOptions | undefined): boolean {
+  if (options === undefined) return false
+  return flag(known(options, appendNames, 'append'), 'durable', 'append') === true
+}
+
+const readNames = new Set(['to', 'limit', 'signal', 'copy'] satisfies (keyof ReadOptions)[])
+
+export function checkRead(start: unknown, options: unknown): ReadOptions {
+  if (start !== 'start' && start !== 'end' && !(isCount(start) && start > 0)) {
+    throw invalid("start must be a position, 'start' or 'end'", 'read')
+  }
+  const fields = known(options, readNames, 'read')
+  const { signal } = fields
+  if (signal !== undefined && !(signal instanceof AbortSignal)) throw invalid('options.signal must be an AbortSignal', 'read')
+  return {
+    to: count(fields, 'to', 'read'),
+    limit: count(fields, 'limit', 'read'),
+    copy: flag(fields, 'copy', 'read'),
+    signal,
+  }
+}

@@ -1,0 +1,211 @@
+// Reading: blocks come from the native side, one ahead of the one being consumed; records are looked up in them.
+
+import { Block, RecordCopy, RecordView, type WalRecord } from './block.js'
+import type { Channel } from './channel.js'
+import type { Environment } from './environment.js'
+import { AbortError, closed } from './errors.js'
+import type { BlockData, NativeReader } from './native.js'
+
+// Large enough that a block costs little next to its records, small enough that two of them are consumed within a millisecond or so:
+// only between blocks does the event loop get its turn.
+const BLOCK_BYTES = 256 * 1024
+
+const END = { done: true, value: undefined } as const
+
+/** What a reader is made for. */
+export interface ReadRange {
+  from: number
+  /** Inclusive; `Infinity` for what was acknowledged at the call. */
+  to: number
+  copy: boolean
+  signal: AbortSignal | undefined
+}
+
+/**
+ * Reads records in order of position. Made by `Wal.readFrom`.
+ *
+ * It is its own iterator: `for await` takes it from where it is. Leaving the loop releases it. A failure is told at every later `next()`.
+ */
+export class WalReader implements AsyncIterableIterator<WalRecord> {
+  readonly #environment: Environment
+  readonly #copy: boolean
+  readonly #signal: AbortSignal | undefined
+  /** The readers of the log that hold something open; a reader that was dropped is not kept alive by that. */
+  readonly #readers: Set<WeakRef<WalReader>>
+  readonly #self = new WeakRef(this)
+  #native: NativeReader | undefined
+  #block: Block | undefined
+  #at = 0
+  #count = 0
+  #position = 0
+  /** The block being read, if any. */
+  #ahead: Promise<BlockData | undefined> | undefined
+  /** Ends the wait for it. */
+  #interrupt: (() => void) | undefined
+  /** Calls of `next()` that have to wait answer each other. */
+  #queue: Promise<unknown> = Promise.resolve()
+  #waiting = 0
+  #failure: unknown
+  #ended = false
+
+  /** @internal */
+  constructor(environment: Environment, channel: Channel, { from, to, copy, signal }: ReadRange, readers: Set<WeakRef<WalReader>>) {
+    this.#environment = environment
+    this.#copy = copy
+    this.#signal = signal
+    this.#readers = readers
+    try {
+      this.#native = channel.reader(from, to)
+      readers.add(this.#self)
+    } catch (error) {
+      this.#failure = error
+    }
+    if (signal?.aborted) this.#onAbort()
+    else signal?.addEventListener('abort', this.#onAbort, { once: true })
+  }
+
+  /** Position of the last record given, 0 before the first. Reading can be resumed at the one after it. */
+  get position(): number {
+    return this.#position
+  }
+
+  next(): Promise<IteratorResult<WalRecord, undefined>> {
+    if (this.#waiting === 0 && this.#at < this.#count) return Promise.resolve({ done: false, value: this.#take() })
+    return this.#wait(() => this.#take())
+  }
+
+  /** Ends the reader and releases what it holds open. */
+  return(): Promise<IteratorResult<WalRecord, undefined>> {
+    this.#end()
+    return Promise.resolve(END)
+  }
+
+  /** Like `return()`, and rejects with `error`. */
+  throw(error: unknown): Promise<IteratorResult<WalRecord, undefined>> {
+    this.#end()
+    return Promise.reject(error)
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this
+  }
+
+  /**
+   * The same records in arrays, which costs far less per record. Shares this reader's place; all the records that are at hand come at
+   * once, so the arrays differ in length.
+   */
+  batches(): AsyncIterableIterator<WalRecord[]> {
+    const takeAll = () => {
+      const records: WalRecord[] = []
+      while (this.#at < this.#count) records.push(this.#take())
+      return records
+    }
+    return {
+      next: () => this.#wait(takeAll),
+      return: async () => {
+        this.#end()
+        return END
+      },
+      throw: async (error) => {
+        this.#end()
+        throw error
+      },
+      [Symbol.asyncIterator]() {
+        return this
+      },
+    }
+  }
+
+  #take(): WalRecord {
+    const block = this.#block as Block
+    const record = this.#at++
+    this.#position = block.firstPosition + record
+    return this.#copy ? new RecordCopy(block, record) : new RecordView(block, record)
+  }
+
+  #wait<T>(take: () => T): Promise<IteratorResult<T, undefined>> {
+    this.#waiting++
+    const answer = this.#queue.then(() => this.#answer(take))
+    this.#queue = answer.catch(() => {})
+    return answer
+  }
+
+  async #answer<T>(take: () => T): Promise<IteratorResult<T, undefined>> {
+    try {
+      while (this.#at >= this.#count) if (!(await this.#nextBlock())) return END
+      return { done: false, value: take() }
+    } finally {
+      this.#waiting--
+    }
+  }
+
+  /** False at the end. */
+  async #nextBlock(): Promise<boolean> {
+    let data: BlockData | undefined
+    try {
+      if (this.#native !== undefined) data = await this.#interruptible(this.#ahead ?? this.#fetch(this.#native))
+    } catch (error) {
+      this.#fail(error)
+    }
+    if (this.#failure !== undefined) throw this.#failure
+    if (data === undefined || this.#ended || this.#native === undefined) {
+      this.#end()
+      return false
+    }
+    this.#block = new Block(data)
+    this.#at = 0
+    this.#count = this.#block.count
+    this.#fetch(this.#native)
+    return true
+  }
+
+  /** Asks for a block. The caller may or may not wait for it. */
+  #fetch(native: NativeReader): Promise<BlockData | undefined> {
+    const ahead = this.#environment.request(native.next(BLOCK_BYTES)).then(({ block }) => block)
+    // If it fails, that is told when somebody asks for what is in it.
+    ahead.catch(() => {})
+    this.#ahead = ahead
+    return ahead
+  }
+
+  /** Nothing, as soon as the reader ends; what stops it is set only while it is waited for, or every block would live until then. */
+  async #interruptible(ahead: Promise<BlockData | undefined>): Promise<BlockData | undefined> {
+    try {
+      return await new Promise((resolve, reject) => {
+        this.#interrupt = () => resolve(undefined)
+        ahead.then(resolve, reject)
+      })
+    } finally {
+      this.#interrupt = undefined
+    }
+  }
+
+  readonly #onAbort = (): void => this.#fail(new AbortError(this.#signal as AbortSignal))
+
+  /** @internal The log has been closed. */
+  close(): void {
+    this.#fail(closed('read'))
+  }
+
+  #fail(error: unknown): void {
+    if (!this.#ended) this.#failure ??= error
+    this.#release()
+  }
+
+  #end(): void {
+    this.#ended = true
+    this.#failure = undefined
+    this.#release()
+  }
+
+  #release(): void {
+    this.#signal?.removeEventListener('abort', this.#onAbort)
+    this.#block = undefined
+    this.#at = this.#count = 0
+    this.#interrupt?.()
+    this.#native?.release()
+    this.#native = undefined
+    this.#ahead = undefined
+    this.#readers.delete(this.#self)
+  }
+}

@@ -1,0 +1,127 @@
+// Records on their way in.
+
+import { types } from 'node:util'
+import { invalid } from './errors.js'
+
+/** Where a record stands in a replicated log. Both are safe non-negative integers. */
+export interface RecordVersion {
+  term: number
+  index: number
+}
+
+/** A record to append. Strings are stored as UTF-8. It has a key, a value or both; a tombstone has no value. */
+export interface RecordInit {
+  key?: string | Uint8Array
+  value?: string | Uint8Array
+  /** Says that what the key stood for is gone. */
+  tombstone?: boolean
+  /** Expires so many milliseconds after the record was made. Not together with `expiresAt`. */
+  ttlMs?: number
+  /** When it expires, in milliseconds since 1970. */
+  expiresAt?: number
+  version?: RecordVersion
+}
+
+/** What {@link Record.put} and {@link Record.delete} take besides key and value. */
+export type RecordOptions = Pick<RecordInit, 'ttlMs' | 'expiresAt' | 'version'>
+
+type Bytes = string | Uint8Array
+
+/** A record whose fields have been checked: appending it does not check them again. */
+export class Entry implements RecordInit {
+  readonly key: Bytes | undefined
+  readonly value: Bytes | undefined
+  readonly tombstone: boolean
+  readonly expiresAt: number | undefined
+  readonly version: RecordVersion | undefined
+
+  constructor(
+    key: Bytes | undefined,
+    value: Bytes | undefined,
+    tombstone: boolean,
+    expiresAt: number | undefined,
+    version: RecordVersion | undefined
+  ) {
+    this.key = key
+    this.value = value
+    this.tombstone = tombstone
+    this.expiresAt = expiresAt
+    this.version = version
+  }
+}
+
+// The second test is for arrays of another realm.
+export const isBytes = (value: unknown): value is Bytes =>
+  typeof value === 'string' || value instanceof Uint8Array || types.isUint8Array(value)
+
+const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0
+
+const wrong = (name: string, expected: string) => invalid(`${name} must be ${expected}`, 'append')
+
+function bytes(name: string, value: unknown): Bytes {
+  if (isBytes(value)) return value
+  throw wrong(name, 'a string or a Uint8Array')
+}
+
+/** The absolute time; a time to live starts now. */
+function expiry(ttlMs: unknown, expiresAt: unknown): number | undefined {
+  if (ttlMs === undefined && expiresAt === undefined) return undefined
+  if (ttlMs !== undefined && expiresAt !== undefined) throw invalid('ttlMs and expiresAt exclude each other', 'append')
+  if (expiresAt !== undefined) {
+    if (isCount(expiresAt)) return expiresAt
+    throw wrong('expiresAt', 'a safe non-negative integer')
+  }
+  if (isCount(ttlMs) && isCount(Date.now() + ttlMs)) return Date.now() + ttlMs
+  throw wrong('ttlMs', 'a safe non-negative integer')
+}
+
+function version(given: unknown): RecordVersion | undefined {
+  if (given === undefined) return undefined
+  if (typeof given !== 'object' || given === null) throw wrong('version', '{ term, index }')
+  const { term, index, ...rest } = given as RecordVersion
+  for (const name of Object.keys(rest)) throw invalid(`version.${name} is not known`, 'append')
+  if (!isCount(term)) throw wrong('version.term', 'a safe non-negative integer')
+  if (!isCount(index)) throw wrong('version.index', 'a safe non-negative integer')
+  return { term, index }
+}
+
+const initNames = new Set(['key', 'value', 'tombstone', 'ttlMs', 'expiresAt', 'version'] satisfies (keyof RecordInit)[])
+const optionNames = new Set(['ttlMs', 'expiresAt', 'version'] satisfies (keyof RecordOptions)[])
+
+function fields<T extends object>(given: T, names: ReadonlySet<string>, what: string): T {
+  if (typeof given !== 'object' || given === null) throw invalid(`${what} must be an object`, 'append')
+  for (const name of Object.keys(given)) {
+    if (!names.has(name)) throw invalid(`${what}.${name} is not known`, 'append')
+  }
+  return given
+}
+
+/** Checks a plain object field by field. */
+export function toEntry(init: RecordInit): Entry {
+  if (init instanceof Entry) return init
+  const { key, value, tombstone = false, ttlMs, expiresAt, version: given } = fields(init, initNames, 'record')
+  if (key !== undefined) bytes('key', key)
+  if (value !== undefined) bytes('value', value)
+  if (typeof tombstone !== 'boolean') throw wrong('tombstone', 'a boolean')
+  if (tombstone && value !== undefined) throw invalid('value and tombstone exclude each other', 'append')
+  if (key === undefined && value === undefined && !tombstone) throw invalid('the record has neither key nor value nor tombstone', 'append')
+  return new Entry(key, value, tombstone, expiry(ttlMs, expiresAt), version(given))
+}
+
+/** Makes records that are checked once, here, which makes appending them cheaper. Both throw `ERR_WAL_INVALID_ARG`. */
+export const Record = Object.freeze({
+  /** A key and what it stands for from now on. A `ttlMs` starts now. */
+  put(key: string | Uint8Array, value: string | Uint8Array, options?: RecordOptions): RecordInit {
+    if (!isBytes(key)) throw wrong('key', 'a string or a Uint8Array')
+    if (!isBytes(value)) throw wrong('value', 'a string or a Uint8Array')
+    if (options === undefined) return new Entry(key, value, false, undefined, undefined)
+    const { ttlMs, expiresAt, version: given } = fields(options, optionNames, 'options')
+    return new Entry(key, value, false, expiry(ttlMs, expiresAt), version(given))
+  },
+
+  /** A tombstone: what the key stood for is gone. */
+  delete(key: string | Uint8Array, options: RecordOptions = {}): RecordInit {
+    const { ttlMs, expiresAt, version: given } = fields(options, optionNames, 'options')
+    return new Entry(bytes('key', key), undefined, true, expiry(ttlMs, expiresAt), version(given))
+  },
+})

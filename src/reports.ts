@@ -1,0 +1,80 @@
+// What opening found and what the log has done since, as plain data.
+
+import { closed } from './errors.js'
+import type { Environment } from '../native.js'
+
+/** Distribution of a quantity. All zero when there is nothing to tell. */
+export interface Histogram {
+  count: number
+  min: number
+  mean: number
+  max: number
+  p50: number
+  p90: number
+  p99: number
+  p999: number
+}
+
+/** Counters since the log was opened in this process. */
+export interface WalStats {
+  /** Records accepted one by one. */
+  appends: number
+  batches: number
+  /** Bytes of all records accepted, those of batches included. */
+  bytes: number
+  commits: number
+  fsyncs: number
+  /** Segments started. */
+  rolls: number
+  /** Bytes written to segments, framing included. */
+  writtenBytes: number
+  /** Bytes accepted and not yet acknowledged. */
+  pendingBytes: number
+  /** Records per commit. */
+  group: Histogram
+  /** Duration of commits in microseconds. */
+  commitUs: Histogram
+  /** Duration of fsyncs in microseconds. */
+  fsyncUs: Histogram
+}
+
+/** Bytes that a crash left behind and that were never acknowledged as durable. They stay in their segment, out of reach. */
+export interface FencedBytes {
+  /** File name of the segment. */
+  segment: string
+  offset: number
+  bytes: number
+  /** Positions that the bytes would have had, as far as can be told. */
+  firstPosition?: number
+  lastPosition?: number
+  /** They may be left over from the file's earlier use. */
+  recycled: boolean
+}
+
+/** What opening found, and did. */
+export interface RecoveryReport {
+  verdict: string
+  /** The log had been closed; it goes on where it ended. */
+  clean: boolean
+  /** There was no log before. */
+  created: boolean
+  firstPosition: number
+  nextPosition: number
+  /** Records found in the part that was scanned. */
+  records: number
+  /** Records carried over into a new segment. */
+  carried: number
+  fenced?: FencedBytes
+  scannedBytes: number
+  durationMs: number
+}
+
+export function walStats(stats: ReturnType<Environment['stats']>): WalStats {
+  if (stats === null) throw closed('stats')
+  return stats
+}
+
+export function recoveryReport(report: ReturnType<Environment['recovery']>): RecoveryReport {
+  if (report === null) throw closed('open')
+  return Object.freeze(report)
+}

@@ -1,0 +1,227 @@
+// The log as a program sees it.
+
+import { resolve } from 'node:path'
+import { inspect, type InspectOptions } from 'node:util'
+import { ACKNOWLEDGED, DURABLE_POSITION, FIRST, NEXT, PENDING_BYTES, WRITTEN, type BatchPositions, type Channel } from './channel.js'
+import { currentEnvironment, type Environment } from './environment.js'
+import { closed, invalid } from './errors.js'
+import { checkAppend, checkOpen, checkRead, type AppendOptions, type ReadOptions, type WalOptions } from './options.js'
+import { WalReader } from './reader.js'
+import { Entry, isBytes, toEntry, type RecordInit } from './record.js'
+import { recoveryReport, walStats, type RecoveryReport, type WalStats } from './reports.js'
+
+// A handle that is garbage without having been closed must not keep the log, and its lock, for ever.
+const forgotten = new FinalizationRegistry<Channel>((channel) => channel.leave().catch(() => {}))
+
+/** What an open handle is made of. */
+interface Opened {
+  environment: Environment
+  channel: Channel
+  dir: string
+  recovery: RecoveryReport
+}
+
+/**
+ * An open write-ahead log: one directory, one writer.
+ *
+ * Records get dense positions 1, 2, 3 … in the order of the calls, and promises are resolved in that order. An idle log does not keep the
+ * process alive; whatever is waited for does.
+ */
+export class Wal {
+  /** The directory, absolute. */
+  readonly dir: string
+  /** What opening found, and did. */
+  readonly recovery: RecoveryReport
+  readonly #environment: Environment
+  readonly #channel: Channel
+  readonly #readers = new Set<WeakRef<WalReader>>()
+  #stats: WalStats | undefined
+  #closed: Promise<void> | undefined
+
+  /** Use {@link Wal.open}. */
+  private constructor({ environment, channel, dir, recovery }: Opened) {
+    this.#environment = environment
+    this.#channel = channel
+    this.dir = dir
+    this.recovery = recovery
+    forgotten.register(this, channel, this)
+  }
+
+  /**
+   * Opens the log in a directory, creating both when they are missing. After a crash it recovers by itself.
+   *
+   * A log open already in this process, worker threads included, gets one more handle; the options must be equal.
+   *
+   * Rejects with `ERR_WAL_INVALID_ARG`, `ERR_WAL_LOCKED` (another process has it open), `ERR_WAL_NOT_FOUND` (with `create: false`),
+   * `ERR_WAL_CORRUPT`, `ERR_WAL_FORMAT`, `ERR_WAL_NO_SPACE`, `ERR_WAL_IO` or `ERR_WAL_NATIVE_NOT_FOUND`.
+   */
+  static async open(dir: string, options?: WalOptions): Promise<Wal> {
+    const checked = checkOpen(dir, options)
+    const absolute = resolve(dir)
+    const environment = await currentEnvironment()
+    const { native } = environment
+    const { log, identity } = await environment.request(native.open(absolute, checked))
+    if (log === undefined || identity === undefined) throw closed('open')
+    const recovery = recoveryReport(native.recovery(log))
+    return new Wal({ environment, channel: await environment.join(log, identity), dir: absolute, recovery })
+  }
+
+  /**
+   * Appends one record: a string or bytes (a value without a key), what `Record.put` or `Record.delete` made, or a plain object with
+   * its fields. The input has been copied when the call returns.
+   *
+   * Resolves to the record's position once it is acknowledged: with `fsync: 'always'`, the default, or with `durable: true` it is on
+   * the disk then, otherwise it has been handed to the operating system.
+   *
+   * Rejects at once, and takes no position, with `ERR_WAL_INVALID_ARG`, `ERR_WAL_TOO_LARGE`, `ERR_WAL_BACKPRESSURE`, `ERR_WAL_CLOSED`,
+   * `ERR_WAL_NO_SPACE` or `ERR_WAL_POISONED`; later with `ERR_WAL_NO_SPACE` (it is not in the log) or `ERR_WAL_POISONED` (unknown).
+   */
+  append(input: string | Uint8Array | RecordInit, options?: AppendOptions): Promise<number> {
+    try {
+      const durable = checkAppend(options)
+      this.#checkOpen('append')
+      if (input instanceof Entry) return this.#channel.append(input, durable)
+      if (isBytes(input)) return this.#channel.appendValue(input, durable)
+      return this.#channel.append(toEntry(input), durable)
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  /**
+   * Appends records as one atomic unit: after a crash all of them are in the log, or none. Otherwise like {@link Wal.append}; a batch
+   * above `maxBatchBytes` is `ERR_WAL_TOO_LARGE`, one without records `ERR_WAL_INVALID_ARG`.
+   */
+  appendBatch(records: Iterable<string | Uint8Array | RecordInit>, options?: AppendOptions): Promise<BatchPositions> {
+    try {
+      const durable = checkAppend(options)
+      this.#checkOpen('append')
+      if (typeof records === 'string' || typeof records?.[Symbol.iterator] !== 'function') {
+        throw invalid('records must be an iterable of records', 'append')
+      }
+      const entries = Array.from(records, (record) =>
+        isBytes(record) ? new Entry(undefined, record, false, undefined, undefined) : toEntry(record)
+      )
+      if (entries.length === 0) throw invalid('records must not be empty', 'append')
+      this.#checkOpen('append')
+      return this.#channel.appendBatch(entries, durable)
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  /**
+   * Appends like {@link Wal.append} and returns the position at once, without a promise. The position is final once acknowledged: see
+   * `acknowledgedPosition`, or wait for `sync()`.
+   *
+   * Throws when the call is refused. A record refused later is told by the next `sync()` or `close()`, whichever comes first.
+   */
+  enqueue(input: string | Uint8Array | RecordInit, options?: AppendOptions): number {
+    const durable = checkAppend(options)
+    this.#checkOpen('append')
+    if (input instanceof Entry) return this.#channel.enqueue(input, durable)
+    if (isBytes(input)) return this.#channel.enqueueValue(input, durable)
+    return this.#channel.enqueue(toEntry(input), durable)
+  }
+
+  /**
+   * Resolves when everything accepted so far is durable. Rejects with `ERR_WAL_CLOSED`, `ERR_WAL_POISONED` or `ERR_WAL_NO_SPACE`, and
+   * with the failure of a record that was enqueued.
+   */
+  sync(): Promise<void> {
+    try {
+      this.#checkOpen('sync')
+      return this.#channel.sync()
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  /** Resolves when no more than half of `maxPendingBytes` is waiting; at once if that is so already. For use after `ERR_WAL_BACKPRESSURE`. */
+  drain(): Promise<void> {
+    return this.#channel.drain()
+  }
+
+  /**
+   * Reads records in order, from a position, from the first (`'start'`) or from after the last (`'end'`), up to what was acknowledged at
+   * the call. Starting at `nextPosition` gives nothing.
+   *
+   * Bad arguments throw `ERR_WAL_INVALID_ARG`. The first `next()` rejects with `ERR_WAL_TRUNCATED` or `ERR_WAL_OUT_OF_RANGE`, any one
+   * with `ERR_WAL_CORRUPT`, `ERR_WAL_IO`, `ERR_WAL_CLOSED` or an `AbortError`.
+   */
+  readFrom(start: number | 'start' | 'end', options?: ReadOptions): WalReader {
+    const { to = Infinity, limit = Infinity, copy = false, signal } = checkRead(start, options)
+    const from = start === 'start' ? this.firstPosition : start === 'end' ? this.nextPosition : start
+    const range = { from, to: Math.min(to, from + limit - 1), copy, signal }
+    const reader = new WalReader(this.#environment, this.#channel, range, this.#readers)
+    if (this.#closed !== undefined) reader.close()
+    return reader
+  }
+
+  /** Position of the first record that can be read; `nextPosition` in an empty log. */
+  get firstPosition(): number {
+    return this.#channel.positions()[FIRST]
+  }
+
+  /** Position that the next record appended will get. */
+  get nextPosition(): number {
+    return this.#channel.positions()[NEXT]
+  }
+
+  /** Last position handed to the operating system, 0 when none. It survives a crash of the process. */
+  get writtenPosition(): number {
+    return this.#channel.positions()[WRITTEN]
+  }
+
+  /** Last position acknowledged, 0 when none: readers see the log up to here. */
+  get acknowledgedPosition(): number {
+    return this.#channel.positions()[ACKNOWLEDGED]
+  }
+
+  /** Last position that survives power loss, 0 when none. */
+  get durablePosition(): number {
+    return this.#channel.positions()[DURABLE_POSITION]
+  }
+
+  /** Bytes accepted and not yet acknowledged, of the whole log. */
+  get pendingBytes(): number {
+    return this.#channel.positions()[PENDING_BYTES]
+  }
+
+  /** Counters and histograms since the log was opened in this process. After closing, the last ones. */
+  stats(): WalStats {
+    return this.#stats ?? walStats(this.#environment.native.stats(this.#channel.log))
+  }
+
+  /**
+   * Closes this handle: appends are refused from now on, what was accepted is settled and made durable under every policy, and readers
+   * end with `ERR_WAL_CLOSED`. The last handle releases the log. Idempotent: gives the same promise again.
+   *
+   * Rejects with `ERR_WAL_POISONED` after a failed fsync, and with the failure of a record that was enqueued.
+   */
+  close(): Promise<void> {
+    this.#closed ??= this.#close()
+    return this.#closed
+  }
+
+  #close(): Promise<void> {
+    forgotten.unregister(this)
+    for (const reader of this.#readers) reader.deref()?.close()
+    return this.#channel.leave(() => (this.#stats = this.stats()))
+  }
+
+  /** Closes, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  #checkOpen(operation: string): void {
+    if (this.#closed !== undefined) throw closed(operation)
+  }
+
+  [Symbol.for('nodejs.util.inspect.custom')](_depth: number, options: InspectOptions): string {
+    const { dir, firstPosition, nextPosition, acknowledgedPosition, durablePosition } = this
+    const shown = { dir, firstPosition, nextPosition, acknowledgedPosition, durablePosition, closed: this.#closed !== undefined }
+    return `Wal ${inspect(shown, options)}`
+  }
+}
