@@ -146,7 +146,7 @@ test('settling many promises leaves turns of the event loop in between', async (
   setImmediate(count)
   await Promise.all(Array.from({ length: 30_000 }, () => wal.append('x').then(() => turns.add(turn))))
   running = false
-  t.true(turns.size >= 3, `settled in ${turns.size} turns`)
+  t.true(turns.size >= 10, `settled in ${turns.size} turns`)
 })
 
 test('a record above maxRecordBytes is refused and takes no position', async (t) => {

@@ -1,10 +1,10 @@
 // What is durable, and when.
 
-import { readdirSync, truncateSync, writeFileSync } from 'node:fs'
+import { truncateSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { setImmediate } from 'node:timers/promises'
-import test from 'ava'
-import { Wal } from '../index.js'
+import test, { type ExecutionContext } from 'ava'
+import { Wal, type WalError } from '../index.js'
 import { SEGMENT_BYTES, temporaryLog, values } from './helpers/log.js'
 import { smallDisk } from './helpers/mount.js'
 import { has } from './helpers/needs.js'
@@ -63,36 +63,68 @@ test('everyMs makes an idle tail durable by itself', async (t) => {
   t.pass()
 })
 
-test('a full disk is told, to appends as well as to the next sync after enqueue, and appends work again when there is space', async (t) => {
-  if (!has(t, 'mount')) return
+/** A log on a small disk, and how to fill that and make room again. */
+async function logOnSmallDisk(t: ExecutionContext) {
   const disk = smallDisk(t, '2m')
   const wal = await Wal.open(path.join(disk, 'log'), { segmentBytes: SEGMENT_BYTES })
   t.teardown(() => wal.close().catch(() => {}))
   await wal.append('kept')
   const ballast = path.join(disk, 'ballast')
-  writeFileSync(ballast, '')
-  t.throws(() => writeFileSync(ballast, Buffer.alloc(4 << 20)), { code: 'ENOSPC' })
+  const fillUp = async (): Promise<Failure> => {
+    t.throws(() => writeFileSync(ballast, Buffer.alloc(4 << 20)), { code: 'ENOSPC' })
+    // What the log has set aside is used up first.
+    const failure = await t.throwsAsync<Failure>(async () => {
+      for (;;) await wal.append(Buffer.alloc(16 << 10))
+    })
+    return failure
+  }
+  return { wal, fillUp, makeRoom: () => truncateSync(ballast, 0) }
+}
 
-  // Whatever is left in the segment and its spares is used up first.
-  const failure = await t.throwsAsync<NodeJS.ErrnoException & { cause?: NodeJS.ErrnoException }>(async () => {
-    for (;;) await wal.append(Buffer.alloc(16 << 10))
-  })
+type Failure = WalError & { cause?: NodeJS.ErrnoException }
+
+const full = { code: 'ERR_WAL_NO_SPACE' }
+
+test('a full disk rejects what waits, loses nothing, and is over when there is space', async (t) => {
+  if (!has(t, 'mount')) return
+  const { wal, fillUp, makeRoom } = await logOnSmallDisk(t)
+  const failure = await fillUp()
   t.is(failure.code, 'ERR_WAL_NO_SPACE')
   t.is(failure.cause?.code, 'ENOSPC')
-  t.true(failure.cause !== undefined && (failure.cause.errno ?? 0) < 0)
+  t.true((failure.cause?.errno ?? 0) < 0)
   const kept = wal.acknowledgedPosition
-
-  const refusedOrLost = async () => {
-    wal.enqueue(Buffer.alloc(16 << 10))
-    await wal.sync()
-  }
-  await t.throwsAsync(refusedOrLost, { code: 'ERR_WAL_NO_SPACE' })
+  const large = Buffer.alloc(16 << 10)
+  const results = await Promise.allSettled([wal.append(large), wal.appendBatch([large, large]), wal.append(large)])
+  for (const result of results) t.is(result.status === 'rejected' && result.reason.code, 'ERR_WAL_NO_SPACE')
   t.is(wal.acknowledgedPosition, kept)
-
-  truncateSync(ballast, 0)
+  makeRoom()
   t.is(await wal.append('again'), kept + 1)
-  await wal.sync()
-  t.is((await values(wal.readFrom('start'))).at(-1), 'again')
+  const read = await values(wal.readFrom('start'))
+  t.is(read[0], 'kept')
+  t.is(read.at(-1), 'again')
   await wal.close()
-  t.true(readdirSync(path.join(disk, 'log')).length > 0)
+})
+
+test('the failure of an enqueued record is told by the next sync, once', async (t) => {
+  if (!has(t, 'mount')) return
+  const { wal, fillUp, makeRoom } = await logOnSmallDisk(t)
+  await fillUp()
+  wal.enqueue(Buffer.alloc(16 << 10))
+  while (wal.pendingBytes > 0) await setImmediate()
+  makeRoom()
+  t.is(await wal.append('again'), wal.acknowledgedPosition)
+  await t.throwsAsync(wal.sync(), full)
+  await wal.sync()
+  await wal.close()
+})
+
+test('the failure of an enqueued record is told by close, if no sync was asked for', async (t) => {
+  if (!has(t, 'mount')) return
+  const { wal, fillUp, makeRoom } = await logOnSmallDisk(t)
+  await fillUp()
+  wal.enqueue(Buffer.alloc(16 << 10))
+  while (wal.pendingBytes > 0) await setImmediate()
+  makeRoom()
+  await wal.append('again')
+  await t.throwsAsync(wal.close(), full)
 })

@@ -4,8 +4,8 @@ import { Channel } from './channel.js'
 import { closed, fromNative } from './errors.js'
 import { loadNative, type Calls, type Completion, type Native, type NativeEnvironment } from './native.js'
 
-// Promises settled in one turn of the event loop: about a millisecond with what they set off.
-const SETTLED_PER_TURN = 8192
+// Promises settled in one turn of the event loop: a fraction of a millisecond, with what they set off.
+const SETTLED_PER_TURN = 1024
 
 interface Request {
   resolve(completion: Completion): void

@@ -9,6 +9,9 @@ import type { BlockData, NativeReader } from './native.js'
 // Large enough that a block costs little next to its records, small enough that two of them are consumed within a millisecond or so:
 // only between blocks does the event loop get its turn.
 const BLOCK_BYTES = 256 * 1024
+// For large records, of which the other would hold a few: then the way there and back is what costs.
+const LARGE_BLOCK_BYTES = 1024 * 1024
+const FEW_RECORDS = 64
 
 const END = { done: true, value: undefined } as const
 
@@ -37,11 +40,12 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
   #block: Block | undefined
   #at = 0
   #count = 0
+  #blockBytes = BLOCK_BYTES
   #position = 0
   /** The block being read, if any. */
   #ahead: Promise<BlockData | undefined> | undefined
-  /** Ends the wait for it. */
-  #interrupt: (() => void) | undefined
+  /** Ends the wait for it, with nothing. */
+  #interrupt: ((nothing: undefined) => void) | undefined
   /** Calls of `next()` that have to wait answer each other. */
   #queue: Promise<unknown> = Promise.resolve()
   #waiting = 0
@@ -143,7 +147,7 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
   async #nextBlock(): Promise<boolean> {
     let data: BlockData | undefined
     try {
-      if (this.#native !== undefined) data = await this.#interruptible(this.#ahead ?? this.#fetch(this.#native))
+      if (this.#native !== undefined) data = await (this.#ahead ?? this.#fetch(this.#native))
     } catch (error) {
       this.#fail(error)
     }
@@ -155,29 +159,23 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
     this.#block = new Block(data)
     this.#at = 0
     this.#count = this.#block.count
+    this.#blockBytes = this.#count < FEW_RECORDS ? LARGE_BLOCK_BYTES : BLOCK_BYTES
     this.#fetch(this.#native)
     return true
   }
 
   /** Asks for a block. The caller may or may not wait for it. */
   #fetch(native: NativeReader): Promise<BlockData | undefined> {
-    const ahead = this.#environment.request(native.next(BLOCK_BYTES)).then(({ block }) => block)
+    const ahead = new Promise<BlockData | undefined>((resolve, reject) => {
+      // Not a function written here: V8 makes those that are assigned to a property in the old generation, and what they hold, the
+      // block in the end, would live until a full collection of garbage.
+      this.#interrupt = resolve
+      this.#environment.request(native.next(this.#blockBytes)).then(({ block }) => resolve(block), reject)
+    })
     // If it fails, that is told when somebody asks for what is in it.
     ahead.catch(() => {})
     this.#ahead = ahead
     return ahead
-  }
-
-  /** Nothing, as soon as the reader ends; what stops it is set only while it is waited for, or every block would live until then. */
-  async #interruptible(ahead: Promise<BlockData | undefined>): Promise<BlockData | undefined> {
-    try {
-      return await new Promise((resolve, reject) => {
-        this.#interrupt = () => resolve(undefined)
-        ahead.then(resolve, reject)
-      })
-    } finally {
-      this.#interrupt = undefined
-    }
   }
 
   readonly #onAbort = (): void => this.#fail(new AbortError(this.#signal as AbortSignal))
@@ -202,10 +200,10 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
     this.#signal?.removeEventListener('abort', this.#onAbort)
     this.#block = undefined
     this.#at = this.#count = 0
-    this.#interrupt?.()
+    this.#interrupt?.(undefined)
     this.#native?.release()
     this.#native = undefined
-    this.#ahead = undefined
+    this.#ahead = this.#interrupt = undefined
     this.#readers.delete(this.#self)
   }
 }

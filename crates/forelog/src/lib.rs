@@ -4,6 +4,8 @@
 mod active;
 mod ahead;
 mod bytes;
+#[cfg(test)]
+mod campaign;
 mod catalog;
 mod commit;
 mod control;

@@ -310,6 +310,10 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, listing: &Listing, mut 
 
     // The verdict stands. From here on the disk changes, and CONTROL's own page comes first.
     control.confirm()?;
+    if evidence.fenced {
+        // The fence may have reached one slot only; rot there must not bring back what this opening leaves out.
+        control.update(|_| {})?;
+    }
     drop_spares(&*storage, listing);
     let mut start = writer(storage.clone(), options, control, newest.id, clock);
     start.catalog.replace(live.iter().map(|name| Arc::new(Segment::of_name(name))).collect());

@@ -91,10 +91,14 @@ impl Spares {
 
     /// Makes `reserve` if it is missing and there is room for it.
     pub fn remake_reserve(&self) -> Result<(), Fault> {
-        if self.storage.open(RESERVE, false).is_ok() {
-            return Ok(());
+        let len = RESERVE_BYTES.min(self.segment_bytes);
+        match self.storage.open(RESERVE, false).and_then(|file| file.len()) {
+            Ok(found) if found >= len => return Ok(()),
+            // A crash may have kept its name and lost its length.
+            Ok(_) => self.storage.remove(RESERVE)?,
+            Err(_) => {}
         }
-        let made = self.storage.create(RESERVE, RESERVE_BYTES.min(self.segment_bytes));
+        let made = self.storage.create(RESERVE, len);
         match made.and_then(|file| file.sync()) {
             Err(fault) if fault.is_no_space() => Ok(()),
             other => other,

@@ -3,6 +3,8 @@
 //! `disk` is the real one and the only place that makes anything durable; a simulated disk can stand in for it.
 
 pub mod disk;
+#[cfg(test)]
+pub mod sim;
 pub mod window;
 
 use std::fmt;

@@ -27,7 +27,7 @@ impl<'a> Window<'a> {
         let len = len.min(BYTES).min(self.len.saturating_sub(offset) as usize);
         let inside = offset >= self.start && offset + len as u64 <= self.start + self.filled as u64;
         if !inside {
-            let want = BYTES.min((self.len - offset) as usize);
+            let want = BYTES.min(self.len.saturating_sub(offset) as usize);
             self.filled = 0;
             self.filled = self.file.read_at(&mut self.buffer[..want], offset)?;
             self.start = offset;

@@ -1,0 +1,194 @@
+import { join } from 'node:path'
+import { KEY_BYTES, Unavailable, type Contestant, type Job } from './lib/contract.js'
+import { expect, inFlight, measured } from './lib/loops.js'
+import { KEY_MASK, type Meter } from './lib/meter.js'
+import { optional } from './lib/optional.js'
+
+/** The part of the public face that the bench uses; typed here so that the benches type-check before a build. */
+interface RecordInit {
+  readonly key?: Uint8Array | string
+  readonly value?: Uint8Array | string
+}
+
+interface LogRecord {
+  readonly position: number
+  readonly key: Buffer | undefined
+  readonly value: Buffer | undefined
+}
+
+interface Log {
+  append(record: RecordInit): Promise<number>
+  appendBatch(records: RecordInit[]): Promise<{ first: number; last: number }>
+  enqueue(record: RecordInit): number
+  drain(): Promise<void>
+  sync(): Promise<void>
+  readFrom(start: 'start'): AsyncIterable<LogRecord> & { batches(): AsyncIterable<LogRecord[]> }
+  close(): Promise<void>
+}
+
+interface Forelog {
+  readonly Wal: { open(dir: string, options: { fsync: 'always' | 'os' }): Promise<Log> }
+  readonly Record: { put(key: Uint8Array, value: Uint8Array): RecordInit }
+}
+
+/** The log and what makes its records: everything as a user gets it, with no option but `fsync`. */
+interface Store {
+  readonly wal: Log
+  readonly put: Forelog['Record']['put']
+  close(): Promise<void>
+}
+
+async function open(job: Job, fsync: 'always' | 'os'): Promise<Store> {
+  const { Wal, Record } = await load(job.entry)
+  const wal = await Wal.open(join(job.dir, 'wal'), { fsync })
+  return { wal, put: (key, value) => Record.put(key, value), close: () => wal.close() }
+}
+
+async function load(entry: string): Promise<Forelog> {
+  try {
+    return await optional<Forelog>(entry)
+  } catch (error) {
+    throw new Unavailable(`not built (${(error as Error).message})`)
+  }
+}
+
+const durable = (job: Job): Promise<Store> => open(job, 'always')
+const unsynced = (job: Job): Promise<Store> => open(job, 'os')
+
+async function one({ wal, put }: Store, meter: Meter): Promise<void> {
+  for (let index = 0; meter.take(); index++) {
+    const begun = meter.begin()
+    const position = await wal.append(put(meter.keys[index & KEY_MASK], meter.value))
+    meter.end(begun)
+    expect(position === index + 1, `position ${position}, expected ${index + 1}`)
+  }
+}
+
+async function many(job: Job, { wal, put }: Store, meter: Meter): Promise<void> {
+  let acknowledged = 0
+  await inFlight(job, async (loop) => {
+    let last = 0
+    for (let index = loop; meter.take(); index++) {
+      const begun = meter.begin()
+      const position = await wal.append(put(meter.keys[index & KEY_MASK], meter.value))
+      meter.end(begun)
+      expect(position > last, 'positions go backwards')
+      last = position
+      acknowledged += position
+    }
+  })
+  // Every position from 1 on was given out once and acknowledged.
+  expect(acknowledged === (meter.operations * (meter.operations + 1)) / 2, 'positions do not add up')
+}
+
+/** Every append is awaited, `job.window` later: the way to ingest when each record's fate matters. */
+async function writtenAwaited(job: Job, { wal, put }: Store, meter: Meter): Promise<void> {
+  const window = new Array<Promise<number>>(job.window)
+  let index = 0
+  for (; meter.take(); index++) {
+    const slot = index % job.window
+    if (index >= job.window) {
+      const position = await window[slot]
+      expect(position === index - job.window + 1, 'a position is missing')
+    }
+    window[slot] = wal.append(put(meter.keys[index & KEY_MASK], meter.value))
+    if (slot === 0) meter.checkClock(job.seconds)
+  }
+  await Promise.all(window)
+  if (job.finalSync) await wal.sync()
+}
+
+/** No promise per record; `drain` keeps the memory bounded and `sync` at the end hears of any failure. */
+async function writtenEnqueued(job: Job, { wal, put }: Store, meter: Meter): Promise<void> {
+  const recordsPerDrain = Math.max(1, Math.floor((256 << 10) / job.valueBytes))
+  for (let index = 0; meter.take(); index++) {
+    const position = wal.enqueue(put(meter.keys[index & KEY_MASK], meter.value))
+    expect(position === index + 1, 'a position is missing')
+    if (position % recordsPerDrain !== 0) continue
+    await wal.drain()
+    meter.checkClock(job.seconds)
+  }
+  // Without a final fsync the run still ends when everything is written: the last append is acknowledged then.
+  await (job.finalSync ? wal.sync() : wal.append(put(meter.keys[0], meter.value)))
+}
+
+const written = (job: Job): typeof writtenAwaited => (job.variant === 'enqueue' ? writtenEnqueued : writtenAwaited)
+
+async function batches(job: Job, { wal, put }: Store, meter: Meter): Promise<void> {
+  for (let first = 1; meter.take(job.batch); first += job.batch) {
+    const begun = meter.begin()
+    const records: RecordInit[] = []
+    for (let index = 0; index < job.batch; index++) records.push(put(meter.keys[index & KEY_MASK], meter.value))
+    const range = await wal.appendBatch(records)
+    meter.end(begun)
+    expect(range.first === first && range.last === first + job.batch - 1, 'a position is missing')
+  }
+}
+
+async function replay(job: Job, { wal }: Store, meter: Meter): Promise<void> {
+  let records = 0
+  let bytes = 0
+  for await (const { position, key, value } of wal.readFrom('start')) {
+    expect(position === ++records, 'a position is missing')
+    bytes += key!.length + value!.length
+  }
+  finishReplay(job, meter, records, bytes)
+}
+
+async function replayArrays(job: Job, { wal }: Store, meter: Meter): Promise<void> {
+  let records = 0
+  let bytes = 0
+  for await (const batch of wal.readFrom('start').batches()) {
+    for (const { key, value } of batch) bytes += key!.length + value!.length
+    records += batch.length
+  }
+  finishReplay(job, meter, records, bytes)
+}
+
+function finishReplay(job: Job, meter: Meter, records: number, bytes: number): void {
+  expect(records === job.records && bytes === records * (KEY_BYTES + job.valueBytes), `replayed ${records} records, ${bytes} bytes`)
+  meter.operations = records
+}
+
+export default {
+  workloads: {
+    one: (job) => measured(job, () => durable(job), one),
+    inFlight: (job) =>
+      measured(
+        job,
+        () => durable(job),
+        (store, meter) => many(job, store, meter)
+      ),
+    written: (job) =>
+      measured(
+        job,
+        () => unsynced(job),
+        (store, meter) => written(job)(job, store, meter)
+      ),
+    batches: (job) =>
+      measured(
+        job,
+        () => durable(job),
+        (store, meter) => batches(job, store, meter)
+      ),
+    replay: (job) =>
+      measured(
+        job,
+        () => durable(job),
+        (store, meter) => replay(job, store, meter)
+      ),
+    replayArrays: (job) =>
+      measured(
+        job,
+        () => durable(job),
+        (store, meter) => replayArrays(job, store, meter)
+      ),
+  },
+  prepare: async (job) => {
+    await measured(
+      job,
+      () => unsynced(job),
+      (store, meter) => batches(job, store, meter)
+    )
+  },
+} satisfies Contestant

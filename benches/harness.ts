@@ -1,0 +1,93 @@
+import { fork } from 'node:child_process'
+import fs from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { compile } from './lib/compile.js'
+import { entrant } from './lib/contestants.js'
+import { writeDocs } from './lib/docs.js'
+import { describe } from './lib/environment.js'
+import { parse, type Options } from './lib/options.js'
+import { Progress } from './lib/progress.js'
+import type { Row } from './lib/rows.js'
+import { Runner, type Sample } from './lib/runner.js'
+import { Settle } from './lib/settle.js'
+import { summarise, type RowResult } from './lib/statistics.js'
+import { markdown } from './lib/table.js'
+
+const benches = fileURLToPath(new URL('.', import.meta.url))
+const root = fileURLToPath(new URL('..', import.meta.url))
+const entry = pathToFileURL(join(root, 'index.js')).href
+
+const options = parse(process.argv, join(benches, '.data'))
+const build = compile(benches)
+if (options.micro) {
+  fork(join(build, 'micro.js'), [entry], { execArgv: [] }).on('exit', (code) => (process.exitCode = code ?? 1))
+} else {
+  await main()
+}
+
+async function main(): Promise<void> {
+  const data = join(options.dir, `forelog-bench-${process.pid}`)
+  fs.mkdirSync(data, { recursive: true })
+  const cleanUp = (): void => fs.rmSync(data, { recursive: true, force: true })
+  process.once('SIGINT', () => {
+    cleanUp()
+    process.exit(130)
+  })
+  try {
+    const environment = describe(data)
+    const settle = new Settle(data, options.quick ? 400 : 2000)
+    const runner = new Runner({ build, data, entry, quick: options.quick }, settle)
+    const progress = new Progress(total(options), process.stderr)
+    const results: RowResult[] = []
+    for (const row of options.rows) results.push(await measure(row, runner, progress))
+    progress.stop()
+    settle.close()
+    const tables = markdown(environment, options, results)
+    process.stdout.write(`${tables}\n`)
+    save({ environment, rounds: options.rounds, quick: options.quick, results })
+    if (!options.markdown) process.stderr.write('\nEvery single measurement is in benches/results/latest.json.\n')
+    if (options.writeDocs) writeDocs(join(root, 'docs', 'benchmarks.md'), tables)
+  } finally {
+    cleanUp()
+  }
+}
+
+/** All contestants once, then all again: what disturbs the machine for a while disturbs everybody. */
+async function measure(row: Row, runner: Runner, progress: Progress): Promise<RowResult> {
+  const results = new Map<string, { samples: Sample[]; reason?: string }>()
+  const ids = contestants(row)
+  for (const id of ids) {
+    progress.begin(`${row.id} prepare ${id}`)
+    results.set(id, { samples: [], reason: (await runner.prepare(row, entrant(id)))?.reason })
+  }
+  for (let round = 1; round <= options.rounds; round++) {
+    for (const id of ids) {
+      const result = results.get(id)!
+      progress.begin(`${row.id} round ${round} ${id}`)
+      if (result.reason === undefined) {
+        const sample = await runner.run(row, entrant(id))
+        if ('reason' in sample) result.reason = sample.reason
+        else result.samples.push(sample)
+      }
+      progress.end()
+    }
+  }
+  for (const id of ids) runner.finish(row, entrant(id))
+  return summarise(row, results)
+}
+
+/** The limit of the row is always taken: without it no figure can be judged. */
+function contestants(row: Row): string[] {
+  return row.contestants.filter((id) => options.only.length === 0 || options.only.includes(id) || id === row.limit)
+}
+
+function total({ rows, rounds }: Options): number {
+  return rows.reduce((sum, row) => sum + contestants(row).length * rounds, 0)
+}
+
+function save(results: object): void {
+  const directory = join(benches, 'results')
+  fs.mkdirSync(directory, { recursive: true })
+  fs.writeFileSync(join(directory, 'latest.json'), `${JSON.stringify(results, null, 2)}\n`)
+}

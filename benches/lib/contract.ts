@@ -1,0 +1,68 @@
+/**
+ * What the harness and a contestant agree on. A contestant is one module whose default export maps each kind of
+ * workload it can run to one function; the harness runs that function alone in a fresh process.
+ */
+
+/** The shapes of work. A row of the table is a kind plus sizes. */
+export type Kind = 'one' | 'inFlight' | 'written' | 'batches' | 'replay' | 'replayArrays'
+
+/** One run: everything a workload may depend on, so that two contestants cannot run different work. */
+export interface Job {
+  readonly kind: Kind
+  /** Module of the contestant, relative to `benches/`, without its extension. */
+  readonly module: string
+  /** Which of the module's configurations to run ('' for its only one). */
+  readonly variant: string
+  /** An empty directory on the disk under test; for a replay, the directory that `prepare` filled. */
+  readonly dir: string
+  /** The public entry of Forelog, as a URL. */
+  readonly entry: string
+  /** Replays only: fill `dir` instead of reading it. */
+  readonly prepare: boolean
+  readonly valueBytes: number
+  /** Stop after this many records … */
+  readonly records: number
+  /** … or after this long, whichever comes first. */
+  readonly seconds: number
+  /** Appends awaited at the same time (1 for `one`). */
+  readonly window: number
+  /** Records in one atomic batch, or in one array of a replay. */
+  readonly batch: number
+  /** Whether one fsync at the end of the run belongs to the measured time (`written`). */
+  readonly finalSync: boolean
+}
+
+/** What one run measured. Times are seconds unless a name says otherwise. */
+export interface Outcome {
+  readonly operations: number
+  readonly seconds: number
+  /** CPU time of all threads of the process during the run. */
+  readonly cpuSeconds: number
+  /** Time the JavaScript thread was not waiting for the event loop. */
+  readonly activeSeconds: number
+  readonly peakRssMiB: number
+  readonly p50Micros?: number
+  readonly p99Micros?: number
+}
+
+export type Workload = (job: Job) => Promise<Outcome>
+
+/** A module under `benches/` that takes part: one function per kind, and what fills the log that its replays read. */
+export interface Contestant {
+  readonly workloads: Partial<{ [K in Kind]: Workload }>
+  readonly prepare?: (job: Job) => Promise<void>
+}
+
+/** CPU seconds of the whole life of the process, to tell its load on the machine from that of others. */
+export interface Measured {
+  readonly outcome: Outcome
+  readonly processCpuSeconds: number
+}
+
+/** What a child process reports: a measurement, or the reason why there is none. */
+export type Report = Measured | { readonly skipped: string } | { readonly prepared: true }
+
+/** Thrown by a contestant that is not installed or not built: the row says so and the run goes on. */
+export class Unavailable extends Error {}
+
+export const KEY_BYTES = 16

@@ -1,0 +1,36 @@
+import type { Job, Outcome } from './contract.js'
+import { Meter } from './meter.js'
+
+/** What a store under test is opened as for the length of one run. */
+interface Closable {
+  close(): unknown
+}
+
+/**
+ * The frame of every workload: open (not measured), run, stop the clock, close. `work` returns when everything it
+ * took from the meter is as durable as the row says.
+ */
+export async function measured<S extends Closable>(
+  job: Job,
+  open: () => S | Promise<S>,
+  work: (store: S, meter: Meter) => Promise<void>
+): Promise<Outcome> {
+  const store = await open()
+  const meter = await Meter.start(job)
+  await work(store, meter)
+  const outcome = meter.stop()
+  await store.close()
+  return outcome
+}
+
+/** `job.window` loops at the same time, each awaiting its own operations one after the other. */
+export async function inFlight(job: Job, loop: (index: number) => Promise<void>): Promise<void> {
+  const loops: Promise<void>[] = []
+  for (let index = 0; index < job.window; index++) loops.push(loop(index))
+  await Promise.all(loops)
+}
+
+/** Where a check fails, the figure is worthless: the run ends as an error. */
+export function expect(condition: boolean, message: string): void {
+  if (!condition) throw new Error(message)
+}

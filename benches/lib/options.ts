@@ -1,0 +1,51 @@
+import { Command, InvalidArgumentError } from 'commander'
+import { entrants } from './contestants.js'
+import { rows, type Row } from './rows.js'
+
+export interface Options {
+  readonly rounds: number
+  readonly quick: boolean
+  readonly rows: readonly Row[]
+  /** Contestants to run; all when empty. */
+  readonly only: readonly string[]
+  readonly dir: string
+  readonly markdown: boolean
+  readonly writeDocs: boolean
+  readonly micro: boolean
+}
+
+export function parse(argv: readonly string[], defaultDir: string): Options {
+  const command = new Command('npm run bench --')
+    .description('Measures Forelog beside its rivals, at the same durability, in interleaved rounds of fresh processes.')
+    .option('--rounds <n>', 'rounds (default 5, with --quick 3)', positive)
+    .option('--quick', 'short runs: under three minutes in all, for a first look', false)
+    .option('--rows <ids>', `rows to run, by id or its beginning: ${rows.map((row) => row.id).join(', ')}`, selectRows)
+    .option('--only <ids>', `contestants to run: ${entrants.map((each) => each.id).join(', ')}`, selectEntrants)
+    .option('--dir <path>', 'directory on the disk to measure (default: the one the sources are on)')
+    .option('--markdown', 'print nothing but the tables, which are Markdown', false)
+    .option('--write-docs', 'write the tables into docs/benchmarks.md', false)
+    .option('--micro', 'the micro rows instead: what the boundary between JavaScript and Rust costs', false)
+    .parse(argv)
+  const given = command.opts<Partial<Options> & Pick<Options, 'quick' | 'markdown' | 'writeDocs' | 'micro'>>()
+  return { rounds: given.quick ? 3 : 5, rows, only: [], dir: defaultDir, ...given }
+}
+
+function positive(text: string): number {
+  const value = Number(text)
+  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('Not a positive whole number.')
+  return value
+}
+
+function selectRows(text: string): Row[] {
+  const wanted = text.split(',').map((each) => each.trim().toLowerCase())
+  const selected = rows.filter((row) => wanted.some((each) => row.id.toLowerCase() === each || row.id.toLowerCase().startsWith(`${each}-`)))
+  if (selected.length === 0) throw new InvalidArgumentError(`No row is called ${text}.`)
+  return selected
+}
+
+function selectEntrants(text: string): string[] {
+  const wanted = text.split(',').map((each) => each.trim())
+  const unknown = wanted.filter((each) => !entrants.some(({ id }) => id === each))
+  if (unknown.length > 0) throw new InvalidArgumentError(`No contestant is called ${unknown.join(', ')}.`)
+  return wanted
+}

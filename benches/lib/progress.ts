@@ -1,0 +1,30 @@
+import { SingleBar } from 'cli-progress'
+
+/** One line on a terminal; nothing where nobody watches. */
+export class Progress {
+  readonly #bar: SingleBar | undefined
+  #done = 0
+
+  constructor(total: number, stream: NodeJS.WriteStream) {
+    if (!stream.isTTY) return
+    this.#bar = new SingleBar({
+      format: '{bar} {value}/{total} · {eta_formatted} left · {what}',
+      stream,
+      clearOnComplete: true,
+      hideCursor: true,
+    })
+    this.#bar.start(total, 0, { what: '' })
+  }
+
+  begin(what: string): void {
+    this.#bar?.update(this.#done, { what })
+  }
+
+  end(): void {
+    this.#bar?.update(++this.#done)
+  }
+
+  stop(): void {
+    this.#bar?.stop()
+  }
+}

@@ -1,0 +1,139 @@
+import { join } from 'node:path'
+import type { Contestant, Job } from '../lib/contract.js'
+import { expect, inFlight, measured } from '../lib/loops.js'
+import { KEY_MASK, type Meter } from '../lib/meter.js'
+import { GroupCommitLog, type LogOptions } from './group-commit/log.js'
+import { GroupCommitReader } from './group-commit/reader.js'
+
+/**
+ * The honest rival: a group commit written for this bench, without a package, at the same durability. Variant
+ * `direct` is the same code with direct I/O. It has no segments, no recovery and no reader beside the writer.
+ */
+const RECORD_OVERHEAD = 64 // more than header, key and padding: the prepared file is never too small
+
+function open(job: Job, sync: LogOptions['sync']): GroupCommitLog {
+  const bytes = Math.min(job.records * (job.valueBytes + RECORD_OVERHEAD), 1 << 30)
+  const writeBack = job.finalSync
+  return new GroupCommitLog(join(job.dir, 'log'), {
+    sync,
+    writeBack,
+    prepareBytes: job.window === 1 && job.batch === 1 ? job.records * 4096 : bytes,
+  })
+}
+
+const durable = (job: Job): GroupCommitLog => open(job, job.variant === 'direct' ? 'direct' : 'dsync')
+
+async function one(log: GroupCommitLog, meter: Meter): Promise<void> {
+  for (let index = 0; meter.take(); index++) {
+    const begun = meter.begin()
+    await log.append(meter.keys[index & KEY_MASK], meter.value)
+    meter.end(begun)
+  }
+}
+
+async function many(job: Job, log: GroupCommitLog, meter: Meter): Promise<void> {
+  let acknowledged = 0
+  await inFlight(job, async (loop) => {
+    for (let index = loop; meter.take(); index++) {
+      const begun = meter.begin()
+      const promise = log.append(meter.keys[index & KEY_MASK], meter.value)
+      const position = log.position
+      await promise
+      acknowledged += position
+      meter.end(begun)
+    }
+  })
+  // Every position from 1 on was given out once and acknowledged.
+  expect(acknowledged === (meter.operations * (meter.operations + 1)) / 2, 'positions do not add up')
+}
+
+async function written(job: Job, log: GroupCommitLog, meter: Meter): Promise<void> {
+  for (let index = 0; meter.take(); index++) {
+    void log.append(meter.keys[index & KEY_MASK], meter.value)
+    if (log.saturated) {
+      await log.ready()
+      meter.checkClock(job.seconds)
+    }
+  }
+  await (job.finalSync ? log.sync() : log.drain())
+}
+
+async function batches(job: Job, log: GroupCommitLog, meter: Meter): Promise<void> {
+  const keys = Array.from({ length: job.batch }, (_, index) => meter.keys[index & KEY_MASK])
+  const values = keys.map(() => meter.value)
+  while (meter.take(job.batch)) {
+    const begun = meter.begin()
+    await log.appendBatch(keys, values)
+    meter.end(begun)
+  }
+}
+
+async function replay(job: Job, reader: GroupCommitReader, meter: Meter): Promise<void> {
+  let bytes = 0
+  let last = 0
+  for await (const record of reader) {
+    bytes += record.key.length + record.value.length
+    last = record.position
+  }
+  finishReplay(job, meter, last, bytes)
+}
+
+async function replayArrays(job: Job, reader: GroupCommitReader, meter: Meter): Promise<void> {
+  let bytes = 0
+  let last = 0
+  for await (const records of reader.batches(job.batch)) {
+    for (let index = 0; index < records.length; index++) bytes += records[index].key.length + records[index].value.length
+    last = records[records.length - 1].position
+  }
+  finishReplay(job, meter, last, bytes)
+}
+
+function finishReplay(job: Job, meter: Meter, last: number, bytes: number): void {
+  expect(last === job.records && bytes === last * (meter.keys[0].length + job.valueBytes), `replayed up to ${last}, ${bytes} bytes`)
+  meter.operations = last
+}
+
+const openReader = (job: Job): GroupCommitReader => new GroupCommitReader(join(job.dir, 'log'))
+
+export default {
+  workloads: {
+    one: (job) => measured(job, () => durable(job), one),
+    inFlight: (job) =>
+      measured(
+        job,
+        () => durable(job),
+        (log, meter) => many(job, log, meter)
+      ),
+    written: (job) =>
+      measured(
+        job,
+        () => open(job, 'none'),
+        (log, meter) => written(job, log, meter)
+      ),
+    batches: (job) =>
+      measured(
+        job,
+        () => durable(job),
+        (log, meter) => batches(job, log, meter)
+      ),
+    replay: (job) =>
+      measured(
+        job,
+        () => openReader(job),
+        (reader, meter) => replay(job, reader, meter)
+      ),
+    replayArrays: (job) =>
+      measured(
+        job,
+        () => openReader(job),
+        (reader, meter) => replayArrays(job, reader, meter)
+      ),
+  },
+  prepare: async (job) => {
+    await measured(
+      job,
+      () => open(job, 'none'),
+      (log, meter) => batches(job, log, meter)
+    )
+  },
+} satisfies Contestant

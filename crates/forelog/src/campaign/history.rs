@@ -1,0 +1,396 @@
+//! One random life of a log: epochs of opening, operating and dying over the simulated disk, each opening checked
+//! against what the log has promised.
+
+use super::oracle::{read, Expected, Made, Read, Tag};
+use crate::active::Filling;
+use crate::error::{Code, Error};
+use crate::group::{Batch, Group};
+use crate::open::{open, Opened};
+use crate::options::Options;
+use crate::record::RecordRef;
+use crate::storage::sim::{Faults, Rng, SimDisk};
+use crate::writer::MarkJob;
+use std::sync::Arc;
+
+/// A promise that was broken.
+#[derive(Debug)]
+pub struct Broken(pub String);
+
+pub type Held<T> = Result<T, Broken>;
+
+pub fn broken<T>(text: impl Into<String>) -> Held<T> {
+    Err(Broken(text.into()))
+}
+
+/// How an epoch came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The process died in the middle of an operation, or between two.
+    Died,
+    /// The log refuses to go on until it is reopened.
+    Failed,
+    Closed,
+}
+
+pub struct History {
+    pub disk: SimDisk,
+    pub expected: Expected,
+    pub options: Options,
+    pub recoveries: u64,
+    rng: Rng,
+    /// Attempts at each position.
+    attempts: Vec<u32>,
+    /// Likelihoods for the whole history.
+    faults: Faults,
+    space_varies: bool,
+    large: bool,
+    opened_once: bool,
+    /// Since the log was last opened, unsynced bytes may have been lost.
+    lossy: bool,
+    closed_clean: bool,
+    /// A write fell short since the log was opened: its segment is not gone on with.
+    fenced: bool,
+    job: Option<MarkJob>,
+}
+
+fn no_clock() -> u64 {
+    0
+}
+
+fn record(made: &Made) -> (RecordRef<'_>, usize) {
+    let record = made.record();
+    let len = record.check(1 << 30).unwrap();
+    (record, len)
+}
+
+impl History {
+    pub fn new(seed: u64) -> History {
+        let mut rng = Rng::new(seed ^ 0x5eed);
+        let sector = if rng.chance(0.5) { 512 } else { 4096 };
+        let pick = |rng: &mut Rng, values: [f64; 4]| values[rng.below(4) as usize];
+        let faults = Faults {
+            sync: pick(&mut rng, [0.0, 0.0, 0.02, 0.1]),
+            short: pick(&mut rng, [0.0, 0.0, 0.1, 0.2]),
+            write: pick(&mut rng, [0.0, 0.0, 0.0, 0.02]),
+            read: pick(&mut rng, [0.0, 0.0, 0.0, 0.02]),
+            full: false,
+            garble: rng.chance(0.2),
+        };
+        let segment_bytes = [12 << 10, 16 << 10, 32 << 10, 64 << 10][rng.below(4) as usize];
+        History {
+            disk: SimDisk::new(seed, sector),
+            expected: Expected::new(),
+            options: Options { segment_bytes, ..Options::default() },
+            recoveries: 0,
+            attempts: Vec::new(),
+            faults,
+            space_varies: rng.chance(0.4),
+            large: rng.chance(0.3),
+            opened_once: false,
+            lossy: false,
+            closed_clean: false,
+            fenced: false,
+            job: None,
+            rng,
+        }
+    }
+
+    /// Lives through all epochs; with `rot`, stops after a power cut half of the time: what follows is damage.
+    pub fn run(&mut self, rot: bool) -> Held<()> {
+        let epochs = 1 + self.rng.below(7);
+        for epoch in 0..=epochs {
+            let last = epoch == epochs;
+            let end = self.epoch(last)?;
+            if let Some(rule) = self.disk.violation() {
+                return broken(rule);
+            }
+            if last {
+                break;
+            }
+            if self.rng.chance(0.55) {
+                self.disk.say(|| format!("## {end:?}, power cut"));
+                self.disk.power_cut();
+                self.lossy = true;
+                if rot && self.opened_once && self.rng.chance(0.5) {
+                    self.disk.restart();
+                    return Ok(());
+                }
+            } else {
+                self.disk.say(|| format!("## {end:?}, the process ends"));
+                self.lossy |= self.disk.sync_failed();
+            }
+            self.disk.restart();
+        }
+        Ok(())
+    }
+
+    fn epoch(&mut self, last: bool) -> Held<End> {
+        let mut faults = if last { Faults::default() } else { self.faults.clone() };
+        faults.full = self.space_varies && self.rng.chance(0.3);
+        self.disk.set_faults(faults);
+        let budget = if self.rng.chance(0.3) { self.rng.below(20) } else { self.rng.below(120) };
+        self.disk.set_budget(if last { u64::MAX } else { budget });
+        let end = self.live(last);
+        self.job = None;
+        end
+    }
+
+    fn live(&mut self, last: bool) -> Held<End> {
+        let Some(mut opened) = self.open()? else { return Ok(End::Died) };
+        let operations = if last { 3 } else { self.rng.below(16) };
+        for _ in 0..operations {
+            let end = self.operate(&mut opened)?;
+            if self.disk.crashed() {
+                return Ok(End::Died);
+            }
+            if let Some(end) = end {
+                if end == End::Failed {
+                    self.stays_failed(&mut opened)?;
+                }
+                return Ok(end);
+            }
+        }
+        Ok(End::Died)
+    }
+
+    /// Opens and compares what is found with what was promised; `None` when this attempt ended in a fault.
+    fn open(&mut self) -> Held<Option<Opened>> {
+        self.disk.say(|| format!("-- open, {}, in {}", self.expected.bounds(), self.disk.names().join(" ")));
+        let injected = self.disk.injected();
+        let opened = open(Arc::new(self.disk.clone()), &self.options, no_clock);
+        if self.disk.crashed() {
+            return Ok(None);
+        }
+        let faulty = self.disk.injected() > injected;
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.disk.say(|| format!("-- not opened: {error}"));
+                let told = match error.code {
+                    // Without a segment there is nothing yet that a log could go on from.
+                    Code::NoSpace => faulty || self.disk.faults().full && !self.disk.names().iter().any(|n| n.ends_with(".wal")),
+                    Code::Io | Code::Poisoned => faulty,
+                    _ => false,
+                };
+                return if told { Ok(None) } else { broken(format!("opening failed: {:?}, {error}", error.code)) };
+            }
+        };
+        let end = opened.writer.next_position() - 1;
+        let bounds = &self.expected;
+        self.lossy |= self.disk.sync_failed();
+        let least = if self.lossy { bounds.durable } else { bounds.written };
+        self.disk.say(|| format!("-- opened, {}: 1..={end}, durable {}", opened.recovery.verdict, opened.writer.durable_position()));
+        if let Some(why) = bounds.refuses(end, least) {
+            return broken(why);
+        }
+        if self.closed_clean && !opened.recovery.clean {
+            return broken(format!("closed in order, but opening says {}", opened.recovery.verdict));
+        }
+        self.check_read(&opened, 1, end, 1 << 16)?;
+        self.recoveries += 1;
+        if opened.recovery.next_position != end + 1 || opened.recovery.first_position != 1 {
+            return broken(format!("the report says {:?}", opened.recovery));
+        }
+        self.expected.cut(end);
+        self.expected.whole[end as usize] = true;
+        self.expected.written = end;
+        self.expected.durable = self.expected.durable.max(opened.writer.durable_position());
+        (self.lossy, self.closed_clean, self.fenced, self.opened_once) = (false, false, false, true);
+        Ok(Some(opened))
+    }
+
+    /// Reads without faults and compares.
+    fn check_read(&mut self, opened: &Opened, from: u64, to: u64, block: usize) -> Held<()> {
+        let faults = self.disk.faults();
+        self.disk.set_faults(Faults { read: 0.0, ..faults.clone() });
+        let outcome = read(Arc::new(self.disk.clone()), &opened.catalog, &self.expected, from, to, block);
+        self.disk.set_faults(faults);
+        match outcome {
+            Read::All => Ok(()),
+            Read::Stopped(error) => broken(format!("reading {from} to {to}: {error}")),
+            Read::Wrong(text) => broken(text),
+        }
+    }
+
+    /// One operation; says how the epoch ends, if it does.
+    fn operate(&mut self, opened: &mut Opened) -> Held<Option<End>> {
+        if self.space_varies && self.rng.chance(0.15) {
+            let faults = self.disk.faults();
+            self.disk.say(|| format!("space: {}", if faults.full { "free" } else { "full" }));
+            self.disk.set_faults(Faults { full: !faults.full, ..faults });
+        }
+        let injected = self.disk.injected();
+        let failure = match self.rng.below(100) {
+            0..54 => self.append(opened)?,
+            54..66 => {
+                let synced = opened.writer.sync();
+                self.disk.say(|| format!("sync: {synced:?}", synced = synced.as_ref().map_err(|e| e.code)));
+                if synced.is_ok() {
+                    self.expected.durable = self.expected.end;
+                    self.expected.written = self.expected.end;
+                }
+                synced.err()
+            }
+            66..76 => {
+                // Sometimes a job is overtaken by whatever happens next.
+                let job = self.job.take().or_else(|| opened.writer.mark());
+                if self.rng.chance(0.3) {
+                    self.job = job;
+                    None
+                } else {
+                    self.disk.say(|| "mark".into());
+                    job.and_then(|job| job.run().err()).map(|fault| opened.writer.poison(fault))
+                }
+            }
+            76..84 => {
+                self.disk.say(|| "prepare a spare".into());
+                opened.writer.spares().prepare();
+                None
+            }
+            84..87 => {
+                if let Some(active) = opened.writer.active.as_mut().filter(|a| matches!(a.filling, Filling::After(_))) {
+                    active.filling = Filling::After(0);
+                }
+                let filled = opened.writer.due_filling().map_or(Ok(()), |ahead| ahead.fill());
+                self.disk.say(|| "zeroes ahead".into());
+                filled.err().map(|fault| opened.writer.poison(fault))
+            }
+            87..95 => {
+                let (end, block) = (self.expected.end, 1 << self.rng.below(18));
+                let from = 1 + self.rng.below(end + 1);
+                self.check_read(opened, from, end, block)?;
+                None
+            }
+            _ => return self.close(opened),
+        };
+        if self.disk.crashed() {
+            return Ok(None);
+        }
+        let Some(error) = failure else { return Ok(None) };
+        let faulty = self.disk.injected() > injected;
+        match error.code {
+            Code::NoSpace if faulty || self.disk.faults().full => Ok(None),
+            Code::Poisoned | Code::Io if faulty => Ok(Some(End::Failed)),
+            code => broken(format!("an operation failed without cause: {code:?}, {error}")),
+        }
+    }
+
+    fn close(&mut self, opened: &mut Opened) -> Held<Option<End>> {
+        let injected = self.disk.injected();
+        let provable = opened.writer.mark().is_some();
+        let closed = opened.writer.close();
+        self.disk.say(|| format!("close: {:?}", closed.as_ref().map_err(|e| e.code)));
+        if self.disk.crashed() {
+            return Ok(None);
+        }
+        opened.writer.retire();
+        opened.writer.spares().close();
+        match closed {
+            Ok(()) if provable => {
+                self.expected.durable = self.expected.end;
+                self.expected.written = self.expected.end;
+                self.closed_clean = !self.fenced;
+            }
+            Ok(()) => {}
+            Err(_) if self.disk.injected() > injected => return Ok(Some(End::Failed)),
+            Err(error) => return broken(format!("closing failed without cause: {error}")),
+        }
+        Ok(Some(End::Closed))
+    }
+
+    /// A failed log says so again and touches nothing.
+    fn stays_failed(&mut self, opened: &mut Opened) -> Held<()> {
+        let poisoned = opened.writer.poisoned().is_some();
+        let changes = self.disk.changes();
+        if poisoned {
+            let mut group = Group::default();
+            let made = Made::new(1, Tag { attempt: 0, len: 9 });
+            let (record, len) = record(&made);
+            group.push(0, opened.writer.next_position(), &record, len);
+            let refused = opened.writer.commit(&mut group, true).failure.is_some_and(|e| e.code == Code::Poisoned);
+            if !refused || opened.writer.sync().is_ok() || opened.writer.close().is_ok() || opened.writer.mark().is_some() {
+                return broken("a poisoned log goes on");
+            }
+        }
+        if self.disk.changes() != changes {
+            return broken("a poisoned log writes");
+        }
+        Ok(())
+    }
+
+    /// A record's content: new, or one that was tried at this position before.
+    fn tag(&mut self, position: u64) -> Tag {
+        let p = position as usize;
+        if self.attempts.len() <= p {
+            self.attempts.resize(p + 1, 0);
+        }
+        let again = self.attempts[p] > 0 && self.rng.chance(0.5);
+        let attempt = if again { self.attempts[p] - 1 } else { self.attempts[p] };
+        self.attempts[p] = attempt + 1;
+        // The length follows from the attempt, so that the same one makes the same record.
+        let mut size = Rng::new(position << 8 ^ u64::from(attempt));
+        let len = match size.below(100) {
+            0..60 => size.below(120),
+            60..85 => 100 + size.below(1500),
+            85..95 => 1000 + size.below(9000),
+            95..98 if self.large => 9000 + size.below(30_000),
+            98.. if self.large => 30_000 + size.below(170_000),
+            _ => size.below(3000),
+        };
+        Tag { attempt, len: len as u32 }
+    }
+
+    /// Appends a group of singles and batches as group commit would; gives why some of it was rejected.
+    fn append(&mut self, opened: &mut Opened) -> Held<Option<Error>> {
+        let writer = &mut opened.writer;
+        if writer.next_position() != self.expected.end + 1 {
+            return broken(format!("the writer would use {}, the log ends at {}", writer.next_position(), self.expected.end));
+        }
+        let mut group = Group::default();
+        let mut next = writer.next_position();
+        for _ in 0..1 + self.rng.below(4) {
+            if self.rng.chance(0.5) {
+                let tag = self.tag(next);
+                let made = Made::new(next, tag);
+                let (record, len) = record(&made);
+                group.push(0, next, &record, len);
+                self.expected.push(tag, true);
+                next += 1;
+                continue;
+            }
+            let (first, count) = (next, 1 + self.rng.below(4));
+            let mut batch = Batch::new();
+            for i in 1..=count {
+                let tag = self.tag(next);
+                batch.push(Made::new(next, tag).record(), 1 << 30).unwrap();
+                self.expected.push(tag, i == count);
+                next += 1;
+            }
+            group.push_batch(0, first, &batch);
+        }
+        let durable = self.rng.chance(0.5);
+        self.disk.say(|| format!("append up to {}, {} bytes{}", next - 1, group.bytes.len(), if durable { ", durable" } else { "" }));
+        let progress = writer.commit(&mut group, durable);
+        if self.disk.crashed() {
+            return Ok(None);
+        }
+        let rejected = match progress.failure {
+            Some(error) if error.code != Code::NoSpace => return Ok(Some(error)),
+            other => other,
+        };
+        let kept = group.frames.get(progress.frames).map_or(next - 1, |frame| frame.first - 1);
+        if rejected.is_none() && kept != next - 1 {
+            return broken("a commit succeeded in part");
+        }
+        self.expected.cut(kept);
+        self.fenced |= rejected.is_some();
+        if rejected.is_none() || progress.frames > 0 {
+            self.expected.written = kept;
+            if durable {
+                self.expected.durable = kept;
+            }
+        }
+        self.disk.say(|| format!("  acknowledged up to {kept}{}", if rejected.is_some() { ", the rest rejected" } else { "" }));
+        Ok(rejected)
+    }
+}

@@ -1,0 +1,139 @@
+//! Two cases that other logs fail, and the log that sweeps and cases are made on.
+
+use super::history::Held;
+use super::oracle::{read, Expected, Made, Read, Tag};
+use super::rot;
+use crate::error::Code;
+use crate::group::{Batch, Group};
+use crate::open::{open, Opened};
+use crate::options::{Options, PAGE};
+use crate::storage::sim::SimDisk;
+use std::sync::Arc;
+
+/// A log without faults, written to step by step.
+pub struct Log {
+    pub disk: SimDisk,
+    pub options: Options,
+    pub expected: Expected,
+    pub opened: Opened,
+}
+
+impl Log {
+    pub fn new(sector: u64, segment_bytes: u64) -> Log {
+        let disk = SimDisk::new(1, sector);
+        let options = Options { segment_bytes, ..Options::default() };
+        let opened = open(Arc::new(disk.clone()), &options, || 0).unwrap();
+        Log { disk, options, expected: Expected::new(), opened }
+    }
+
+    /// Commits batches of the given lengths of records, one frame each.
+    pub fn commit(&mut self, batches: &[&[u32]], durable: bool) {
+        let mut group = Group::default();
+        for lens in batches {
+            let (first, mut batch) = (self.expected.end + 1, Batch::new());
+            for (i, len) in lens.iter().enumerate() {
+                let tag = Tag { attempt: 0, len: *len };
+                let made = Made::new(self.expected.end + 1, tag);
+                batch.push(made.record(), 1 << 30).unwrap();
+                self.expected.push(tag, i + 1 == lens.len());
+            }
+            group.push_batch(0, first, &batch);
+        }
+        let progress = self.opened.writer.commit(&mut group, durable);
+        assert!(progress.failure.is_none());
+        self.expected.written = self.expected.end;
+        if durable {
+            self.expected.durable = self.expected.end;
+        }
+    }
+
+    /// Where the next frame goes.
+    pub fn end(&self) -> u64 {
+        self.opened.writer.active.as_ref().unwrap().end.offset
+    }
+
+    pub fn segment(&self) -> String {
+        rot::newest(&self.disk).unwrap().file
+    }
+
+    pub fn check(&self, disk: &SimDisk, least: u64) -> Held<bool> {
+        rot::check(disk, &self.options, &self.expected, least)
+    }
+}
+
+#[test]
+fn a_an_unacknowledged_commit_that_lost_one_page_and_kept_the_others_opens() {
+    for sector in [512, 4096] {
+        for (batches, whole) in [(&[&[30_000u32][..]][..], false), (&[&[3000], &[200, 3000], &[9000], &[5000], &[40]], true)] {
+            let mut log = Log::new(sector, 64 << 10);
+            log.commit(&[&[100], &[2000]], true);
+            let (start, durable) = (log.end(), log.expected.end);
+            log.commit(batches, false);
+            let pages = (log.end() - 1) / PAGE - start / PAGE + 1;
+            assert!(pages >= 5);
+            for lost in 0..pages {
+                let disk = log.disk.fork();
+                let lost = start / PAGE + lost..start / PAGE + lost + 1;
+                disk.power_cut_keeping(&mut |_, _, offset, versions| if lost.contains(&(offset / PAGE)) { 0 } else { versions }, 1.0);
+                disk.restart();
+                let opened = open(Arc::new(disk.clone()), &log.options, || 0).unwrap();
+                let end = opened.writer.next_position() - 1;
+                assert_eq!(opened.recovery.verdict, "torn", "page {lost:?} of {pages}, sector {sector}");
+                assert!(log.expected.refuses(end, durable).is_none() && end < log.expected.end);
+                assert!(lost.start != start / PAGE || end == durable);
+                let fenced = opened.recovery.fenced.unwrap();
+                assert_eq!(fenced.positions.is_some(), whole && fenced.offset / PAGE + 2 < log.end() / PAGE, "{fenced:?}, page {lost:?}");
+                assert!(matches!(read(Arc::new(disk.clone()), &opened.catalog, &log.expected, 1, end, 1 << 12), Read::All));
+            }
+        }
+    }
+}
+
+#[test]
+fn b_rot_amid_acknowledged_records_is_corruption_and_changes_nothing() {
+    let mut log = Log::new(4096, 128 << 10);
+    for _ in 0..60 {
+        log.commit(&[&[1000]], true);
+    }
+    let (segment, end) = (log.segment(), log.end());
+    for start in (PAGE..end - (16 << 10) - 1100).step_by(1500) {
+        let disk = log.disk.fork();
+        disk.power_cut();
+        disk.restart();
+        let before = disk.names();
+        disk.damage(&segment, start, &vec![0xa5; 16 << 10]);
+        let bytes = disk.bytes(&segment);
+        for _ in 0..2 {
+            let changes = disk.changes();
+            let error = open(Arc::new(disk.clone()), &log.options, || 0).err().expect("rot opens");
+            assert_eq!((error.code, error.segment.as_deref()), (Code::Corrupt, Some(segment.as_str())), "{error}");
+            // The frame that the damage begins in: none is longer than this.
+            assert!(error.offset.is_some_and(|at| at <= start && start < at + 1200), "{error}");
+            let (first, last) = error.lost.expect("positions");
+            assert!(first <= 60 && (59..=61).contains(&last), "{first} to {last}");
+            assert_eq!((disk.changes(), disk.names(), disk.bytes(&segment) == bytes), (changes, before.clone(), true));
+        }
+    }
+}
+
+#[test]
+fn b_rot_in_a_sealed_segment_is_told_when_it_is_read_and_only_there() {
+    let mut log = Log::new(512, 64 << 10);
+    let first = log.segment();
+    while log.segment() == first {
+        log.commit(&[&[1000]], true);
+    }
+    let second = log.expected.end;
+    log.commit(&[&[500]], true);
+    log.opened.writer.close().unwrap();
+    log.disk.damage(&first, 20_000, &vec![0x5a; 16 << 10]);
+    log.disk.restart();
+    let opened = open(Arc::new(log.disk.clone()), &log.options, || 0).unwrap();
+    let storage = || Arc::new(log.disk.clone());
+    let Read::Stopped(error) = read(storage(), &opened.catalog, &log.expected, 1, second + 1, 1 << 14) else { panic!("silence") };
+    assert_eq!((error.code, error.segment.as_deref()), (Code::Corrupt, Some(first.as_str())));
+    let (from, to) = error.lost.unwrap();
+    assert!(from > 1 && to == second - 1, "{from} to {to}");
+    assert!(matches!(read(storage(), &opened.catalog, &log.expected, 1, from - 1, 1 << 14), Read::All));
+    assert!(matches!(read(storage(), &opened.catalog, &log.expected, second, second + 1, 1 << 14), Read::All));
+}

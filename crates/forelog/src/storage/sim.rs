@@ -1,0 +1,369 @@
+//! A simulated disk, deterministic by seed: what a log meets when the power fails or the disk lies still and short.
+//!
+//! Every file has two views: what reads give, and what is on the platter. An unsynced sector keeps every version that
+//! was written since the last sync; a power cut keeps any one of them or none. Names are durable in any subset until
+//! their directory is synced. A failed sync leaves pages clean, readable and absent from the platter.
+
+use super::{Fault, File, FileRef, ShortWrite, Storage};
+use crate::segment::{classify, Entry, CONTROL};
+use std::collections::{BTreeMap, HashSet};
+use std::io::Error;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
+
+/// A small seeded generator (splitmix64), so that a seed printed by a failing test replays everywhere.
+#[derive(Clone)]
+pub struct Rng(u64);
+
+impl Rng {
+    pub fn new(seed: u64) -> Rng {
+        Rng(seed)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Below `n`; 0 when `n` is 0.
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.next() % n.max(1)
+    }
+
+    pub fn share(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    pub fn chance(&mut self, p: f64) -> bool {
+        p > 0.0 && self.share() < p
+    }
+
+    /// Nothing, everything, or some share: whole outcomes are as telling as mixed ones.
+    fn portion(&mut self) -> f64 {
+        match self.below(10) {
+            0 | 1 => 0.0,
+            2 | 3 => 1.0,
+            _ => self.share(),
+        }
+    }
+}
+
+/// What goes wrong by itself, as probabilities per operation.
+#[derive(Clone, Default)]
+pub struct Faults {
+    /// A sync, of a file or of the directory.
+    pub sync: f64,
+    /// A write to a segment stops early with ENOSPC; to other files less often.
+    pub short: f64,
+    /// A write stops early with EIO, a rename fails.
+    pub write: f64,
+    pub read: f64,
+    /// Nothing can be created.
+    pub full: bool,
+    /// A power cut leaves garbage in sectors that were being written for the first time.
+    pub garble: bool,
+}
+
+type Chunk = Arc<[u8]>;
+type Sectors = BTreeMap<u64, Chunk>;
+
+#[derive(Clone, Default)]
+struct Inode {
+    len: u64,
+    durable_len: u64,
+    seen: Sectors,
+    durable: Sectors,
+    /// Versions of each sector since it was last synced, oldest first.
+    dirty: BTreeMap<u64, Vec<Chunk>>,
+    /// A sync failed: clean pages may differ from the platter, and may be dropped from memory.
+    stale: bool,
+    /// Under a final name: bytes below this were written and may not change. Recycled files are exempt.
+    guarded: Option<u64>,
+}
+
+#[derive(Clone)]
+enum DirOp {
+    Create(String, u64),
+    Rename(String, u64),
+    Remove(String, u64),
+}
+
+#[derive(Clone)]
+struct State {
+    rng: Rng,
+    sector: u64,
+    inodes: BTreeMap<u64, Inode>,
+    seen: BTreeMap<String, u64>,
+    durable: BTreeMap<String, u64>,
+    pending: Vec<DirOp>,
+    next_inode: u64,
+    faults: Faults,
+    budget: u64,
+    crashed: bool,
+    /// Operations that changed something.
+    changes: u64,
+    sync_failed: bool,
+    injected: u64,
+    violation: Option<String>,
+    trace: Option<Vec<String>>,
+}
+
+/// Chooses which of the versions of a dirty sector a power cut keeps (1 is the oldest), or 0 for none of them.
+pub type Keep<'a> = &'a mut dyn FnMut(&mut Rng, &str, u64, usize) -> usize;
+
+/// One directory on the simulated disk; clones are the same disk.
+#[derive(Clone)]
+pub struct SimDisk(Arc<Mutex<State>>);
+
+struct SimFile {
+    disk: SimDisk,
+    inode: u64,
+}
+
+fn fault(syscall: &'static str, name: &str, errno: i32) -> Fault {
+    Fault::new(syscall, name, &Error::from_raw_os_error(errno))
+}
+
+/// What every operation gives once the process has died: no error of any disk, and nothing happens.
+fn dead() -> Fault {
+    Fault { syscall: "crash", path: String::new(), errno: None, message: "the simulated process has died".into() }
+}
+
+fn last_used(sectors: &Sectors, sector: u64) -> u64 {
+    let used = |(s, chunk): (&u64, &Chunk)| chunk.iter().rposition(|b| *b != 0).map(|i| s * sector + i as u64 + 1);
+    sectors.iter().rev().find_map(used).unwrap_or(0)
+}
+
+impl Inode {
+    /// Gives the file `len` bytes; those past it are gone, in every view.
+    fn drop_beyond(&mut self, len: u64, sector: u64) {
+        self.len = len;
+        let beyond = len.div_ceil(sector);
+        self.seen.split_off(&beyond);
+        self.durable.split_off(&beyond);
+        self.dirty.split_off(&beyond);
+    }
+}
+
+impl State {
+    fn say(&mut self, text: impl FnOnce(&State) -> String) {
+        if self.trace.is_some() {
+            let line = text(self);
+            if let Some(trace) = &mut self.trace {
+                trace.push(line);
+            }
+        }
+    }
+
+    fn name_of(&self, inode: u64) -> String {
+        self.seen.iter().find(|(_, i)| **i == inode).map_or(format!("#{inode}"), |(name, _)| name.clone())
+    }
+
+    fn inode(&mut self, inode: u64) -> &mut Inode {
+        self.inodes.entry(inode).or_default()
+    }
+
+    /// Counts an operation against the budget; the one that exceeds it is where the process dies.
+    fn step(&mut self) -> Result<(), Fault> {
+        if self.crashed || self.budget == 0 {
+            self.crashed = true;
+            return Err(dead());
+        }
+        self.budget -= 1;
+        self.changes += 1;
+        Ok(())
+    }
+
+    fn inject(&mut self, p: f64) -> bool {
+        let hit = self.rng.chance(p);
+        self.injected += u64::from(hit);
+        hit
+    }
+
+    fn write(&mut self, inode: u64, bytes: &[u8], offset: u64) -> Result<(), ShortWrite> {
+        if self.crashed {
+            return Err(ShortWrite { written: 0, fault: dead() });
+        }
+        let name = self.name_of(inode);
+        let weight = match classify(&name) {
+            Entry::Segment(_) => 1.0,
+            Entry::Control => 0.02,
+            _ => 0.2,
+        };
+        let (full, broken) = (self.faults.short * weight, self.faults.write);
+        let why = match self.step() {
+            Err(dead) => Some(dead),
+            Ok(()) if self.inject(full) => Some(fault("pwrite", &name, ENOSPC)),
+            Ok(()) if self.inject(broken) => Some(fault("pwrite", &name, EIO)),
+            Ok(()) => None,
+        };
+        let written = if why.is_some() { self.rng.below(bytes.len() as u64 + 1) as usize } else { bytes.len() };
+        self.put(inode, &bytes[..written], offset);
+        self.say(|_| {
+            let stop = why.as_ref().map_or(String::new(), |f| format!(" of {}: {}", bytes.len(), f.message));
+            format!("write {name}@{offset}+{written}{stop}")
+        });
+        match why {
+            Some(fault) => Err(ShortWrite { written, fault }),
+            None => Ok(()),
+        }
+    }
+
+    fn put(&mut self, inode: u64, bytes: &[u8], offset: u64) {
+        let (size, file) = (self.sector, self.inodes.entry(inode).or_default());
+        let end = offset + bytes.len() as u64;
+        if end > file.len {
+            self.violation.get_or_insert(format!("#{inode} is written up to {end}, past its end at {}", file.len));
+            return;
+        }
+        let recycled = file.seen.get(&0).is_some_and(|page| page[12] & 1 != 0);
+        let guarded = file.guarded.filter(|_| !recycled).unwrap_or(0);
+        let mut at = offset;
+        while at < end {
+            let (sector, from) = (at / size, (at % size) as usize);
+            let n = (size as usize - from).min((end - at) as usize);
+            let new = &bytes[(at - offset) as usize..][..n];
+            let old = file.seen.get(&sector);
+            let unwritten = old.is_none() && !file.durable.contains_key(&sector) && !file.dirty.contains_key(&sector);
+            if !(unwritten && new.iter().all(|b| *b == 0)) {
+                let mut chunk = old.map_or_else(|| vec![0; size as usize], |old| old.to_vec());
+                let kept = (guarded.saturating_sub(at) as usize).min(n);
+                if chunk[from..from + kept] != new[..kept] {
+                    self.violation.get_or_insert(format!("bytes of #{inode} near {at} are overwritten with others"));
+                }
+                chunk[from..from + n].copy_from_slice(new);
+                let chunk: Chunk = chunk.into();
+                file.seen.insert(sector, chunk.clone());
+                file.dirty.entry(sector).or_default().push(chunk);
+            }
+            at += n as u64;
+        }
+        // Zeroes may be written ahead of frames; they are there to be overwritten.
+        let used = bytes.iter().rposition(|b| *b != 0).map_or(0, |i| offset + i as u64 + 1);
+        file.guarded = file.guarded.map(|g| g.max(used));
+    }
+
+    fn sync(&mut self, inode: u64) -> Result<(), Fault> {
+        self.step()?;
+        let name = self.name_of(inode);
+        let failed = self.inject(self.faults.sync);
+        let p = if failed { self.rng.portion() } else { 1.0 };
+        let dirty = std::mem::take(&mut self.inode(inode).dirty);
+        for (sector, mut versions) in dirty {
+            if self.rng.chance(p) {
+                let last = versions.pop();
+                self.inode(inode).durable.extend(last.map(|chunk| (sector, chunk)));
+            }
+        }
+        let file = self.inode(inode);
+        if !failed {
+            file.durable_len = file.len;
+            self.say(|_| format!("sync {name}"));
+            return Ok(());
+        }
+        file.stale = true;
+        self.sync_failed = true;
+        let errno = if self.rng.chance(0.3) { ENOSPC } else { EIO };
+        self.say(|_| format!("sync {name} FAILS ({errno}), {p:.2} of it reached the disk"));
+        Err(fault("fdatasync", &name, errno))
+    }
+
+    fn apply(&mut self, op: DirOp) {
+        match op {
+            DirOp::Create(name, inode) => drop(self.durable.insert(name, inode)),
+            DirOp::Remove(name, inode) => {
+                if self.durable.get(&name) == Some(&inode) {
+                    self.durable.remove(&name);
+                }
+            }
+            DirOp::Rename(to, inode) => {
+                self.durable.retain(|_, i| *i != inode);
+                self.durable.insert(to, inode);
+            }
+        }
+    }
+
+    /// Makes some pending directory operations durable: per file never one whose precursor is lost.
+    fn apply_some(&mut self, p: f64) {
+        let mut blocked = HashSet::new();
+        for op in std::mem::take(&mut self.pending) {
+            let (DirOp::Create(_, inode) | DirOp::Rename(_, inode) | DirOp::Remove(_, inode)) = op;
+            if blocked.contains(&inode) {
+                continue;
+            }
+            if self.rng.chance(p) {
+                self.apply(op);
+            } else if !matches!(op, DirOp::Create(..)) {
+                blocked.insert(inode);
+            }
+        }
+    }
+
+    fn sync_dir(&mut self) -> Result<(), Fault> {
+        self.step()?;
+        if self.inject(self.faults.sync) {
+            let p = self.rng.portion();
+            self.apply_some(p);
+            self.sync_failed = true;
+            self.say(|_| "sync directory FAILS".into());
+            return Err(fault("fsync", ".", EIO));
+        }
+        for op in std::mem::take(&mut self.pending) {
+            self.apply(op);
+        }
+        self.say(|_| "sync directory".into());
+        Ok(())
+    }
+
+    fn cut(&mut self, keep: Keep, names: f64) {
+        let inodes: Vec<u64> = self.inodes.keys().copied().collect();
+        for inode in inodes {
+            let name = self.name_of(inode);
+            for (sector, versions) in std::mem::take(&mut self.inode(inode).dirty) {
+                let offset = sector * self.sector;
+                let kept = keep(&mut self.rng, &name, offset, versions.len());
+                let mut chunk = kept.checked_sub(1).map(|i| versions[i].clone());
+                let virgin = self.inode(inode).durable.get(&sector).is_none_or(|old| old.iter().all(|b| *b == 0));
+                if self.faults.garble && virgin && name != CONTROL && self.rng.chance(0.1) {
+                    chunk = Some((0..self.sector).map(|_| self.rng.next() as u8).collect());
+                    self.say(|_| "  the next one is garbled".into());
+                }
+                self.say(|_| format!("  cut: {name}@{offset}: version {kept} of {}", versions.len()));
+                self.inode(inode).durable.extend(chunk.map(|chunk| (sector, chunk)));
+            }
+            // A length is metadata: until a sync it may be the old one, 0 in a new file.
+            let old_len = self.rng.chance(0.5);
+            let size = self.sector;
+            let file = self.inode(inode);
+            let len = if old_len { file.durable_len } else { file.len };
+            file.drop_beyond(len, size);
+            file.durable_len = len;
+            file.seen = file.durable.clone();
+            file.stale = false;
+        }
+        self.apply_some(names);
+        self.seen = self.durable.clone();
+        let live: HashSet<u64> = self.seen.values().copied().collect();
+        self.inodes.retain(|inode, _| live.contains(inode));
+        self.sync_failed = false;
+        self.guard_again();
+        self.say(|s| format!("  names after the cut: {}", s.seen.keys().cloned().collect::<Vec<_>>().join(" ")));
+    }
+
+    /// What a cut or an eviction took away may be written again.
+    fn guard_again(&mut self) {
+        let size = self.sector;
+        for (name, inode) in &self.seen {
+            if let (Some(file), Entry::Segment(_)) = (self.inodes.get_mut(inode), classify(name)) {
+                file.guarded = Some(last_used(&file.seen, size));
+            }
+        }
+    }
+}
+
+mod files;
+mod harness;

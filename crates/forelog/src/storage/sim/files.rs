@@ -1,0 +1,144 @@
+//! The simulated disk as the engine sees it.
+
+use super::*;
+
+const ENOENT: i32 = 2;
+const EEXIST: i32 = 17;
+
+impl Storage for SimDisk {
+    fn list(&self) -> Result<Vec<String>, Fault> {
+        let mut disk = self.lock();
+        if disk.crashed {
+            return Err(dead());
+        }
+        let p = disk.faults.read;
+        if disk.inject(p) {
+            return Err(fault("scandir", ".", EIO));
+        }
+        // By age: names of spares are random, and histories replay.
+        let mut names: Vec<_> = disk.seen.iter().map(|(name, inode)| (*inode, name.clone())).collect();
+        names.sort();
+        Ok(names.into_iter().map(|(_, name)| name).collect())
+    }
+
+    fn open(&self, name: &str, _write: bool) -> Result<FileRef, Fault> {
+        let disk = self.lock();
+        if disk.crashed {
+            return Err(dead());
+        }
+        let inode = *disk.seen.get(name).ok_or_else(|| fault("open", name, ENOENT))?;
+        Ok(Arc::new(SimFile { disk: self.clone(), inode }))
+    }
+
+    fn create(&self, name: &str, len: u64) -> Result<FileRef, Fault> {
+        let mut disk = self.lock();
+        disk.step()?;
+        if disk.seen.contains_key(name) {
+            return Err(fault("open", name, EEXIST));
+        }
+        if disk.faults.full {
+            disk.say(|_| "create: the disk is full".into());
+            return Err(fault("fallocate", name, ENOSPC));
+        }
+        disk.next_inode += 1;
+        let inode = disk.next_inode;
+        disk.inodes.insert(inode, Inode { len, ..Inode::default() });
+        disk.seen.insert(name.to_owned(), inode);
+        disk.pending.push(DirOp::Create(name.to_owned(), inode));
+        disk.say(|_| format!("create {name} #{inode}, {len} bytes"));
+        Ok(Arc::new(SimFile { disk: self.clone(), inode }))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<(), Fault> {
+        let mut disk = self.lock();
+        disk.step()?;
+        let p = disk.faults.write;
+        if disk.inject(p) {
+            let errno = if disk.rng.chance(0.5) { ENOSPC } else { EIO };
+            return Err(fault("rename", from, errno));
+        }
+        let inode = disk.seen.remove(from).ok_or_else(|| fault("rename", from, ENOENT))?;
+        disk.seen.insert(to.to_owned(), inode);
+        disk.pending.push(DirOp::Rename(to.to_owned(), inode));
+        let size = disk.sector;
+        let file = disk.inode(inode);
+        file.guarded = matches!(classify(to), Entry::Segment(_)).then(|| last_used(&file.seen, size));
+        disk.say(|_| format!("rename {from} -> {to}"));
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> Result<(), Fault> {
+        let mut disk = self.lock();
+        disk.step()?;
+        let inode = disk.seen.remove(name).ok_or_else(|| fault("unlink", name, ENOENT))?;
+        disk.pending.push(DirOp::Remove(name.to_owned(), inode));
+        disk.say(|_| format!("remove {name}"));
+        Ok(())
+    }
+
+    fn sync_dir(&self) -> Result<(), Fault> {
+        self.lock().sync_dir()
+    }
+
+    fn overwrites_in_place(&self) -> bool {
+        true
+    }
+}
+
+impl File for SimFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, Fault> {
+        let mut disk = self.disk.lock();
+        if disk.crashed {
+            return Err(dead());
+        }
+        let p = disk.faults.read;
+        if disk.inject(p) {
+            return Err(fault("pread", &disk.name_of(self.inode), EIO));
+        }
+        let size = disk.sector;
+        let file = disk.inode(self.inode);
+        let n = (buffer.len() as u64).min(file.len.saturating_sub(offset)) as usize;
+        buffer[..n].fill(0);
+        if n == 0 {
+            return Ok(0);
+        }
+        let end = offset + n as u64;
+        for (sector, chunk) in file.seen.range(offset / size..=(end - 1) / size) {
+            let (from, to) = ((sector * size).max(offset), (sector * size + size).min(end));
+            let bytes = &chunk[(from - sector * size) as usize..(to - sector * size) as usize];
+            buffer[(from - offset) as usize..(to - offset) as usize].copy_from_slice(bytes);
+        }
+        Ok(n)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), ShortWrite> {
+        self.disk.lock().write(self.inode, bytes, offset)
+    }
+
+    fn sync(&self) -> Result<(), Fault> {
+        self.disk.lock().sync(self.inode)
+    }
+
+    fn len(&self) -> Result<u64, Fault> {
+        let mut disk = self.disk.lock();
+        if disk.crashed {
+            return Err(dead());
+        }
+        Ok(disk.inode(self.inode).len)
+    }
+
+    fn shrink(&self, len: u64) {
+        let mut disk = self.disk.lock();
+        if disk.step().is_err() {
+            return;
+        }
+        let (size, name) = (disk.sector, disk.name_of(self.inode));
+        let file = disk.inode(self.inode);
+        let lost = last_used(&file.seen, size) > len;
+        file.drop_beyond(len, size);
+        if lost {
+            disk.violation.get_or_insert(format!("{name} is cut to {len} bytes, which loses some that are not zero"));
+        }
+        disk.say(|_| format!("shrink {name} to {len}"));
+    }
+}

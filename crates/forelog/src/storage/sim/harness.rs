@@ -1,0 +1,188 @@
+//! The simulated disk as a test holds it: faults, crashes, power cuts, damage, and looking at bytes.
+
+use super::*;
+
+impl SimDisk {
+    pub fn new(seed: u64, sector: u64) -> SimDisk {
+        SimDisk(Arc::new(Mutex::new(State {
+            rng: Rng::new(seed),
+            sector,
+            inodes: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            durable: BTreeMap::new(),
+            pending: Vec::new(),
+            next_inode: 0,
+            faults: Faults::default(),
+            budget: u64::MAX,
+            crashed: false,
+            changes: 0,
+            sync_failed: false,
+            injected: 0,
+            violation: None,
+            trace: None,
+        })))
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another disk in the same state, so that one moment can be damaged in many ways.
+    pub fn fork(&self) -> SimDisk {
+        SimDisk(Arc::new(Mutex::new(self.lock().clone())))
+    }
+
+    pub fn faults(&self) -> Faults {
+        self.lock().faults.clone()
+    }
+
+    pub fn set_faults(&self, faults: Faults) {
+        self.lock().faults = faults;
+    }
+
+    /// The process dies at the operation after the next `operations`.
+    pub fn set_budget(&self, operations: u64) {
+        self.lock().budget = operations;
+    }
+
+    pub fn crashed(&self) -> bool {
+        self.lock().crashed
+    }
+
+    /// Operations so far that changed something.
+    pub fn changes(&self) -> u64 {
+        self.lock().changes
+    }
+
+    /// Faults so far; a full disk's refusals to create are none.
+    pub fn injected(&self) -> u64 {
+        self.lock().injected
+    }
+
+    /// Whether a sync has failed since the last power cut: what reads give may be on no disk.
+    pub fn sync_failed(&self) -> bool {
+        self.lock().sync_failed
+    }
+
+    /// The first rule that the engine broke in its dealings with the disk.
+    pub fn violation(&self) -> Option<String> {
+        self.lock().violation.clone()
+    }
+
+    pub fn start_trace(&self) {
+        self.lock().trace = Some(Vec::new());
+    }
+
+    fn is_traced(&self) -> bool {
+        self.lock().trace.is_some()
+    }
+
+    pub fn trace(&self) -> Vec<String> {
+        self.lock().trace.clone().unwrap_or_default()
+    }
+
+    pub fn say(&self, text: impl FnOnce() -> String) {
+        // The text may ask the disk: made before the lock is taken.
+        if self.is_traced() {
+            let line = text();
+            self.lock().say(|_| line);
+        }
+    }
+
+    /// The process is gone; another one begins. Pages that a failed sync left clean may be forgotten in between.
+    pub fn restart(&self) {
+        let mut disk = self.lock();
+        disk.crashed = false;
+        disk.budget = u64::MAX;
+        let stale: Vec<u64> = disk.inodes.iter().filter(|(_, f)| f.stale).map(|(inode, _)| *inode).collect();
+        for inode in stale {
+            let p = disk.rng.share();
+            let sectors: Vec<u64> = disk.inode(inode).seen.keys().copied().collect();
+            for sector in sectors {
+                if disk.inode(inode).dirty.contains_key(&sector) || !disk.rng.chance(p) {
+                    continue;
+                }
+                let file = disk.inode(inode);
+                let forgotten = match file.durable.get(&sector).cloned() {
+                    Some(chunk) => file.seen.insert(sector, chunk.clone()).is_some_and(|old| old != chunk),
+                    None => file.seen.remove(&sector).is_some(),
+                };
+                if forgotten {
+                    disk.say(|s| format!("  evicted: {}@{}", s.name_of(inode), sector * s.sector));
+                }
+            }
+        }
+        disk.guard_again();
+    }
+
+    /// Loses any subset of what was not synced.
+    pub fn power_cut(&self) {
+        let mut disk = self.lock();
+        let p = disk.rng.portion();
+        let names = disk.rng.portion();
+        disk.cut(&mut |rng, _, _, versions| some_version(rng, p, versions), names);
+    }
+
+    /// Loses what `keep` says, and the names with probability `1 - names`.
+    pub fn power_cut_keeping(&self, keep: Keep, names: f64) {
+        self.lock().cut(keep, names);
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        self.lock().seen.keys().cloned().collect()
+    }
+
+    /// All bytes of a file as reads give them; empty when there is none.
+    pub fn bytes(&self, name: &str) -> Vec<u8> {
+        let disk = self.lock();
+        let Some(file) = disk.seen.get(name).and_then(|inode| disk.inodes.get(inode)) else { return Vec::new() };
+        let mut bytes = vec![0; file.len as usize];
+        for (sector, chunk) in &file.seen {
+            let at = (sector * disk.sector) as usize;
+            let n = chunk.len().min(bytes.len() - at);
+            bytes[at..at + n].copy_from_slice(&chunk[..n]);
+        }
+        bytes
+    }
+
+    /// Changes bytes behind the engine's back, in memory and on the platter.
+    pub fn damage(&self, name: &str, offset: u64, bytes: &[u8]) {
+        let mut disk = self.lock();
+        let size = disk.sector;
+        let Some(inode) = disk.seen.get(name).copied() else { return };
+        let file = disk.inode(inode);
+        for (i, byte) in bytes.iter().enumerate() {
+            let at = offset + i as u64;
+            let old = file.seen.get(&(at / size)).cloned();
+            let mut chunk = old.map_or_else(|| vec![0; size as usize], |old| old.to_vec());
+            if chunk[(at % size) as usize] != *byte {
+                chunk[(at % size) as usize] = *byte;
+                let chunk: Chunk = chunk.into();
+                file.seen.insert(at / size, chunk.clone());
+                file.durable.insert(at / size, chunk);
+            }
+        }
+    }
+
+    /// Cuts a file to `len` bytes behind the engine's back.
+    pub fn truncate(&self, name: &str, len: u64) {
+        let old = self.bytes(name);
+        let zeroes = vec![0; old.len().saturating_sub(len as usize)];
+        self.damage(name, len, &zeroes);
+        let mut disk = self.lock();
+        if let Some(inode) = disk.seen.get(name).copied() {
+            let size = disk.sector;
+            disk.inode(inode).drop_beyond(len, size);
+            disk.inode(inode).durable_len = len;
+        }
+    }
+}
+
+/// Any version of a sector with probability `p`, mostly the newest.
+fn some_version(rng: &mut Rng, p: f64, versions: usize) -> usize {
+    if !rng.chance(p) {
+        return 0;
+    }
+    let older = if rng.chance(0.5) { rng.below(versions as u64) as usize } else { 0 };
+    versions - older
+}
