@@ -1,13 +1,13 @@
 //! One random life of a log: epochs of opening, operating and dying over the simulated disk, each opening checked
 //! against what the log has promised.
 
-use super::oracle::{read, Expected, Made, Read, Tag};
+use super::appends::push;
+use super::oracle::{read, Expected, Read, Tag};
 use crate::active::Filling;
-use crate::error::{Code, Error};
-use crate::group::{Batch, Group};
+use crate::error::Code;
+use crate::group::Group;
 use crate::open::{open, Opened};
 use crate::options::Options;
-use crate::record::RecordRef;
 use crate::storage::sim::{Faults, Rng, SimDisk};
 use crate::writer::MarkJob;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub fn broken<T>(text: impl Into<String>) -> Held<T> {
 
 /// How an epoch came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+pub enum End {
     /// The process died in the middle of an operation, or between two.
     Died,
     /// The log refuses to go on until it is reopened.
@@ -37,30 +37,26 @@ pub struct History {
     pub expected: Expected,
     pub options: Options,
     pub recoveries: u64,
-    rng: Rng,
+    pub rng: Rng,
     /// Attempts at each position.
-    attempts: Vec<u32>,
+    pub attempts: Vec<u32>,
     /// Likelihoods for the whole history.
     faults: Faults,
     space_varies: bool,
-    large: bool,
+    /// The disk is full nearly always, so that rolls have to take the reserve.
+    scarce: bool,
+    pub large: bool,
     opened_once: bool,
     /// Since the log was last opened, unsynced bytes may have been lost.
-    lossy: bool,
+    pub lossy: bool,
     closed_clean: bool,
     /// A write fell short since the log was opened: its segment is not gone on with.
-    fenced: bool,
+    pub fenced: bool,
     job: Option<MarkJob>,
 }
 
 fn no_clock() -> u64 {
     0
-}
-
-fn record(made: &Made) -> (RecordRef<'_>, usize) {
-    let record = made.record();
-    let len = record.check(1 << 30).unwrap();
-    (record, len)
 }
 
 impl History {
@@ -85,6 +81,7 @@ impl History {
             attempts: Vec::new(),
             faults,
             space_varies: rng.chance(0.4),
+            scarce: rng.chance(0.15),
             large: rng.chance(0.3),
             opened_once: false,
             lossy: false,
@@ -93,6 +90,12 @@ impl History {
             job: None,
             rng,
         }
+    }
+
+    /// For scripts that bring faults of their own.
+    pub fn without_faults(&mut self, options: Options) {
+        (self.options, self.faults) = (options, Faults::default());
+        (self.space_varies, self.scarce) = (false, false);
     }
 
     /// Lives through all epochs; with `rot`, stops after a power cut half of the time: what follows is damage.
@@ -126,7 +129,10 @@ impl History {
 
     fn epoch(&mut self, last: bool) -> Held<End> {
         let mut faults = if last { Faults::default() } else { self.faults.clone() };
-        faults.full = self.space_varies && self.rng.chance(0.3);
+        faults.full = match self.scarce {
+            true => self.opened_once && self.rng.chance(0.8),
+            false => self.space_varies && self.rng.chance(0.3),
+        };
         self.disk.set_faults(faults);
         let budget = if self.rng.chance(0.3) { self.rng.below(20) } else { self.rng.below(120) };
         self.disk.set_budget(if last { u64::MAX } else { budget });
@@ -154,7 +160,7 @@ impl History {
     }
 
     /// Opens and compares what is found with what was promised; `None` when this attempt ended in a fault.
-    fn open(&mut self) -> Held<Option<Opened>> {
+    pub fn open(&mut self) -> Held<Option<Opened>> {
         self.disk.say(|| format!("-- open, {}, in {}", self.expected.bounds(), self.disk.names().join(" ")));
         let injected = self.disk.injected();
         let opened = open(Arc::new(self.disk.clone()), &self.options, no_clock);
@@ -214,7 +220,7 @@ impl History {
 
     /// One operation; says how the epoch ends, if it does.
     fn operate(&mut self, opened: &mut Opened) -> Held<Option<End>> {
-        if self.space_varies && self.rng.chance(0.15) {
+        if self.space_varies && !self.scarce && self.rng.chance(0.15) {
             let faults = self.disk.faults();
             self.disk.say(|| format!("space: {}", if faults.full { "free" } else { "full" }));
             self.disk.set_faults(Faults { full: !faults.full, ..faults });
@@ -275,7 +281,7 @@ impl History {
         }
     }
 
-    fn close(&mut self, opened: &mut Opened) -> Held<Option<End>> {
+    pub fn close(&mut self, opened: &mut Opened) -> Held<Option<End>> {
         let injected = self.disk.injected();
         let provable = opened.writer.mark().is_some();
         let closed = opened.writer.close();
@@ -304,9 +310,7 @@ impl History {
         let changes = self.disk.changes();
         if poisoned {
             let mut group = Group::default();
-            let made = Made::new(1, Tag { attempt: 0, len: 9 });
-            let (record, len) = record(&made);
-            group.push(0, opened.writer.next_position(), &record, len);
+            push(&mut group, opened.writer.next_position(), Tag { attempt: 0, len: 9 });
             let refused = opened.writer.commit(&mut group, true).failure.is_some_and(|e| e.code == Code::Poisoned);
             if !refused || opened.writer.sync().is_ok() || opened.writer.close().is_ok() || opened.writer.mark().is_some() {
                 return broken("a poisoned log goes on");
@@ -316,81 +320,5 @@ impl History {
             return broken("a poisoned log writes");
         }
         Ok(())
-    }
-
-    /// A record's content: new, or one that was tried at this position before.
-    fn tag(&mut self, position: u64) -> Tag {
-        let p = position as usize;
-        if self.attempts.len() <= p {
-            self.attempts.resize(p + 1, 0);
-        }
-        let again = self.attempts[p] > 0 && self.rng.chance(0.5);
-        let attempt = if again { self.attempts[p] - 1 } else { self.attempts[p] };
-        self.attempts[p] = attempt + 1;
-        // The length follows from the attempt, so that the same one makes the same record.
-        let mut size = Rng::new(position << 8 ^ u64::from(attempt));
-        let len = match size.below(100) {
-            0..60 => size.below(120),
-            60..85 => 100 + size.below(1500),
-            85..95 => 1000 + size.below(9000),
-            95..98 if self.large => 9000 + size.below(30_000),
-            98.. if self.large => 30_000 + size.below(170_000),
-            _ => size.below(3000),
-        };
-        Tag { attempt, len: len as u32 }
-    }
-
-    /// Appends a group of singles and batches as group commit would; gives why some of it was rejected.
-    fn append(&mut self, opened: &mut Opened) -> Held<Option<Error>> {
-        let writer = &mut opened.writer;
-        if writer.next_position() != self.expected.end + 1 {
-            return broken(format!("the writer would use {}, the log ends at {}", writer.next_position(), self.expected.end));
-        }
-        let mut group = Group::default();
-        let mut next = writer.next_position();
-        for _ in 0..1 + self.rng.below(4) {
-            if self.rng.chance(0.5) {
-                let tag = self.tag(next);
-                let made = Made::new(next, tag);
-                let (record, len) = record(&made);
-                group.push(0, next, &record, len);
-                self.expected.push(tag, true);
-                next += 1;
-                continue;
-            }
-            let (first, count) = (next, 1 + self.rng.below(4));
-            let mut batch = Batch::new();
-            for i in 1..=count {
-                let tag = self.tag(next);
-                batch.push(Made::new(next, tag).record(), 1 << 30).unwrap();
-                self.expected.push(tag, i == count);
-                next += 1;
-            }
-            group.push_batch(0, first, &batch);
-        }
-        let durable = self.rng.chance(0.5);
-        self.disk.say(|| format!("append up to {}, {} bytes{}", next - 1, group.bytes.len(), if durable { ", durable" } else { "" }));
-        let progress = writer.commit(&mut group, durable);
-        if self.disk.crashed() {
-            return Ok(None);
-        }
-        let rejected = match progress.failure {
-            Some(error) if error.code != Code::NoSpace => return Ok(Some(error)),
-            other => other,
-        };
-        let kept = group.frames.get(progress.frames).map_or(next - 1, |frame| frame.first - 1);
-        if rejected.is_none() && kept != next - 1 {
-            return broken("a commit succeeded in part");
-        }
-        self.expected.cut(kept);
-        self.fenced |= rejected.is_some();
-        if rejected.is_none() || progress.frames > 0 {
-            self.expected.written = kept;
-            if durable {
-                self.expected.durable = kept;
-            }
-        }
-        self.disk.say(|| format!("  acknowledged up to {kept}{}", if rejected.is_some() { ", the rest rejected" } else { "" }));
-        Ok(rejected)
     }
 }

@@ -3,6 +3,8 @@
 //! A failing seed is printed with its trace. `FORELOG_SEEDS=from..to` runs other and longer ranges.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod appends;
+mod exhaustive;
 mod history;
 mod named;
 mod oracle;

@@ -3,11 +3,12 @@
 use super::history::Held;
 use super::oracle::{read, Expected, Made, Read, Tag};
 use super::rot;
-use crate::error::Code;
+use crate::error::{Code, Error};
 use crate::group::{Batch, Group};
 use crate::open::{open, Opened};
 use crate::options::{Options, PAGE};
-use crate::storage::sim::SimDisk;
+use crate::segment::CONTROL;
+use crate::storage::sim::{Faults, SimDisk};
 use std::sync::Arc;
 
 /// A log without faults, written to step by step.
@@ -28,6 +29,15 @@ impl Log {
 
     /// Commits batches of the given lengths of records, one frame each.
     pub fn commit(&mut self, batches: &[&[u32]], durable: bool) {
+        assert!(self.try_commit(batches, durable).is_none());
+        self.expected.written = self.expected.end;
+        if durable {
+            self.expected.durable = self.expected.end;
+        }
+    }
+
+    /// The same, where it may fail.
+    fn try_commit(&mut self, batches: &[&[u32]], durable: bool) -> Option<Error> {
         let mut group = Group::default();
         for lens in batches {
             let (first, mut batch) = (self.expected.end + 1, Batch::new());
@@ -39,12 +49,7 @@ impl Log {
             }
             group.push_batch(0, first, &batch);
         }
-        let progress = self.opened.writer.commit(&mut group, durable);
-        assert!(progress.failure.is_none());
-        self.expected.written = self.expected.end;
-        if durable {
-            self.expected.durable = self.expected.end;
-        }
+        self.opened.writer.commit(&mut group, durable).failure
     }
 
     /// Where the next frame goes.
@@ -74,7 +79,10 @@ fn a_an_unacknowledged_commit_that_lost_one_page_and_kept_the_others_opens() {
             for lost in 0..pages {
                 let disk = log.disk.fork();
                 let lost = start / PAGE + lost..start / PAGE + lost + 1;
-                disk.power_cut_keeping(&mut |_, _, offset, versions| if lost.contains(&(offset / PAGE)) { 0 } else { versions }, 1.0);
+                disk.power_cut_keeping(
+                    &mut |_, _, offset, versions| if lost.contains(&(offset / PAGE)) { 0 } else { versions },
+                    &mut |_| true,
+                );
                 disk.restart();
                 let opened = open(Arc::new(disk.clone()), &log.options, || 0).unwrap();
                 let end = opened.writer.next_position() - 1;
@@ -136,4 +144,59 @@ fn b_rot_in_a_sealed_segment_is_told_when_it_is_read_and_only_there() {
     assert!(from > 1 && to == second - 1, "{from} to {to}");
     assert!(matches!(read(storage(), &opened.catalog, &log.expected, 1, from - 1, 1 << 14), Read::All));
     assert!(matches!(read(storage(), &opened.catalog, &log.expected, second, second + 1, 1 << 14), Read::All));
+}
+
+#[test]
+fn c_frames_that_a_roll_left_in_the_reserve_when_it_was_cut_off_do_not_come_back() {
+    let mut rolled = 0;
+    for (budget, names_kept) in (0..24).flat_map(|budget| [(budget, false), (budget, true)]) {
+        let mut log = Log::new(512, 16 << 10);
+        log.commit(&[&[100]], true);
+        let mut ends = vec![log.end()];
+        for _ in 0..3 {
+            log.commit(&[&[1500]], false);
+            ends.push(log.end());
+        }
+        let (segment, full) = (log.segment(), Faults { full: true, ..Faults::default() });
+        log.disk.set_faults(full);
+        log.disk.restart();
+        log.disk.set_budget(budget);
+        let _ = open(Arc::new(log.disk.clone()), &log.options, || 0);
+        // What the segment lost, the reserve still holds: the roll had carried it there from memory.
+        for lost in &ends {
+            let disk = log.disk.fork();
+            let keep = &mut |_: &mut _, name: &str, offset, versions| if name == segment && offset + 512 > *lost { 0 } else { versions };
+            disk.power_cut_keeping(keep, &mut |_| names_kept);
+            disk.restart();
+            let reopen = || open(Arc::new(disk.clone()), &log.options, || 0).unwrap();
+            let opened = reopen();
+            rolled += u64::from(opened.recovery.carried > 0);
+            let end = opened.writer.next_position() - 1;
+            assert!(log.expected.refuses(end, 1).is_none(), "budget {budget}: {end}");
+            drop(opened);
+            disk.restart();
+            assert_eq!(reopen().writer.next_position() - 1, end, "budget {budget}, bytes from {lost} on were lost");
+        }
+    }
+    assert!(rolled > 20);
+}
+
+#[test]
+fn d_rot_in_one_slot_of_control_does_not_lift_a_fence() {
+    for slot in 0..2 {
+        let mut log = Log::new(512, 16 << 10);
+        log.commit(&[&[100]], true);
+        let kept = log.expected.end;
+        // The next write stops early; by this seed, after some whole frames.
+        log.disk.set_trip(0);
+        let error = log.try_commit(&[&[40], &[50], &[60], &[3000]], false).unwrap();
+        assert_eq!(error.code, Code::NoSpace);
+        log.disk.power_cut_keeping(&mut |_, _, _, versions| versions, &mut |_| true);
+        log.disk.restart();
+        let written = log.disk.bytes(&log.segment());
+        assert!(written[log.end() as usize..][..500].iter().any(|b| *b != 0), "the write left nothing");
+        log.disk.damage(CONTROL, slot * PAGE + 100, &[0xee; 40]);
+        let opened = open(Arc::new(log.disk.clone()), &log.options, || 0).unwrap();
+        assert_eq!((opened.recovery.verdict, opened.writer.next_position() - 1), ("fenced", kept), "slot {slot}");
+    }
 }

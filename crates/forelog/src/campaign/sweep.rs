@@ -32,7 +32,7 @@ fn small_log(closed: bool) -> Log {
         log.opened.writer.close().unwrap();
         log.expected.durable = log.expected.end;
     }
-    log.disk.power_cut_keeping(&mut |_, _, _, versions| versions, 1.0);
+    log.disk.power_cut_keeping(&mut |_, _, _, versions| versions, &mut |_| true);
     log.disk.restart();
     log
 }

@@ -103,6 +103,9 @@ struct State {
     next_inode: u64,
     faults: Faults,
     budget: u64,
+    /// One more fault: of the operation after this many.
+    trip: u64,
+    tripped: bool,
     crashed: bool,
     /// Operations that changed something.
     changes: u64,
@@ -114,6 +117,9 @@ struct State {
 
 /// Chooses which of the versions of a dirty sector a power cut keeps (1 is the oldest), or 0 for none of them.
 pub type Keep<'a> = &'a mut dyn FnMut(&mut Rng, &str, u64, usize) -> usize;
+
+/// Chooses what happens to a name or a length that is not durable: true makes it so.
+pub type Settle<'a> = &'a mut dyn FnMut(&mut Rng) -> bool;
 
 /// One directory on the simulated disk; clones are the same disk.
 #[derive(Clone)]
@@ -175,11 +181,13 @@ impl State {
         }
         self.budget -= 1;
         self.changes += 1;
+        self.tripped = self.trip == 0;
+        self.trip = self.trip.checked_sub(1).unwrap_or(u64::MAX);
         Ok(())
     }
 
     fn inject(&mut self, p: f64) -> bool {
-        let hit = self.rng.chance(p);
+        let hit = self.rng.chance(p) || std::mem::take(&mut self.tripped);
         self.injected += u64::from(hit);
         hit
     }
@@ -288,14 +296,14 @@ impl State {
     }
 
     /// Makes some pending directory operations durable: per file never one whose precursor is lost.
-    fn apply_some(&mut self, p: f64) {
+    fn apply_some(&mut self, settle: Settle) {
         let mut blocked = HashSet::new();
         for op in std::mem::take(&mut self.pending) {
             let (DirOp::Create(_, inode) | DirOp::Rename(_, inode) | DirOp::Remove(_, inode)) = op;
             if blocked.contains(&inode) {
                 continue;
             }
-            if self.rng.chance(p) {
+            if settle(&mut self.rng) {
                 self.apply(op);
             } else if !matches!(op, DirOp::Create(..)) {
                 blocked.insert(inode);
@@ -307,7 +315,7 @@ impl State {
         self.step()?;
         if self.inject(self.faults.sync) {
             let p = self.rng.portion();
-            self.apply_some(p);
+            self.apply_some(&mut |rng| rng.chance(p));
             self.sync_failed = true;
             self.say(|_| "sync directory FAILS".into());
             return Err(fault("fsync", ".", EIO));
@@ -319,7 +327,7 @@ impl State {
         Ok(())
     }
 
-    fn cut(&mut self, keep: Keep, names: f64) {
+    fn cut(&mut self, keep: Keep, settle: Settle) {
         let inodes: Vec<u64> = self.inodes.keys().copied().collect();
         for inode in inodes {
             let name = self.name_of(inode);
@@ -336,16 +344,15 @@ impl State {
                 self.inode(inode).durable.extend(chunk.map(|chunk| (sector, chunk)));
             }
             // A length is metadata: until a sync it may be the old one, 0 in a new file.
-            let old_len = self.rng.chance(0.5);
-            let size = self.sector;
+            let (size, lens) = (self.sector, (self.inode(inode).durable_len, self.inode(inode).len));
+            let len = if lens.0 == lens.1 || settle(&mut self.rng) { lens.1 } else { lens.0 };
             let file = self.inode(inode);
-            let len = if old_len { file.durable_len } else { file.len };
             file.drop_beyond(len, size);
             file.durable_len = len;
             file.seen = file.durable.clone();
             file.stale = false;
         }
-        self.apply_some(names);
+        self.apply_some(settle);
         self.seen = self.durable.clone();
         let live: HashSet<u64> = self.seen.values().copied().collect();
         self.inodes.retain(|inode, _| live.contains(inode));

@@ -36,7 +36,7 @@ impl Storage for SimDisk {
         if disk.seen.contains_key(name) {
             return Err(fault("open", name, EEXIST));
         }
-        if disk.faults.full {
+        if disk.faults.full || disk.inject(0.0) {
             disk.say(|_| "create: the disk is full".into());
             return Err(fault("fallocate", name, ENOSPC));
         }

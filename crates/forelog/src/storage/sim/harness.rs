@@ -14,6 +14,8 @@ impl SimDisk {
             next_inode: 0,
             faults: Faults::default(),
             budget: u64::MAX,
+            trip: u64::MAX,
+            tripped: false,
             crashed: false,
             changes: 0,
             sync_failed: false,
@@ -43,6 +45,11 @@ impl SimDisk {
     /// The process dies at the operation after the next `operations`.
     pub fn set_budget(&self, operations: u64) {
         self.lock().budget = operations;
+    }
+
+    /// A fault befalls the operation after the next `operations`, if it is one that can fail.
+    pub fn set_trip(&self, operations: u64) {
+        self.lock().trip = operations;
     }
 
     pub fn crashed(&self) -> bool {
@@ -120,12 +127,12 @@ impl SimDisk {
         let mut disk = self.lock();
         let p = disk.rng.portion();
         let names = disk.rng.portion();
-        disk.cut(&mut |rng, _, _, versions| some_version(rng, p, versions), names);
+        disk.cut(&mut |rng, _, _, versions| some_version(rng, p, versions), &mut |rng| rng.chance(names));
     }
 
-    /// Loses what `keep` says, and the names with probability `1 - names`.
-    pub fn power_cut_keeping(&self, keep: Keep, names: f64) {
-        self.lock().cut(keep, names);
+    /// Loses what the two of them say.
+    pub fn power_cut_keeping(&self, keep: Keep, settle: Settle) {
+        self.lock().cut(keep, settle);
     }
 
     pub fn names(&self) -> Vec<String> {

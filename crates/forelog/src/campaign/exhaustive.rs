@@ -1,0 +1,188 @@
+//! Tiny scripts, run in every way: each crash point, each single fault, each subset of unsynced effects; then the same
+//! for the recovery that follows.
+
+use super::appends::Part;
+use super::history::{broken, Held, History};
+use super::oracle::Tag;
+use crate::open::Opened;
+use crate::options::Options;
+use crate::storage::sim::{Faults, Rng, SimDisk};
+use std::cell::RefCell;
+
+/// Counts through all combinations of choices whose number turns out only as they are made, or draws some of them.
+#[derive(Default)]
+struct Odometer {
+    digits: Vec<(u64, u64)>,
+    at: usize,
+    drawn: Option<Rng>,
+}
+
+impl Odometer {
+    fn choose(&mut self, options: u64) -> u64 {
+        if options < 2 {
+            return 0;
+        }
+        if self.at == self.digits.len() {
+            let digit = self.drawn.as_mut().map_or(0, |rng| rng.below(options));
+            self.digits.push((digit, options));
+        }
+        self.at += 1;
+        self.digits[self.at - 1].0
+    }
+
+    /// The next combination; false after the last one.
+    fn turn(&mut self) -> bool {
+        self.digits.truncate(self.at);
+        self.at = 0;
+        if self.drawn.is_some() {
+            self.digits.clear();
+            return true;
+        }
+        while self.digits.last().is_some_and(|(digit, options)| digit + 1 == *options) {
+            self.digits.pop();
+        }
+        self.digits.last_mut().map(|(digit, _)| *digit += 1).is_some()
+    }
+}
+
+enum Step {
+    /// Batches of records of these lengths, each a frame.
+    Append(&'static [&'static [u32]]),
+    Durable(&'static [&'static [u32]]),
+    Sync,
+    Mark,
+    Prepare,
+    Close,
+}
+
+use Step::{Append, Close, Durable, Mark, Prepare, Sync};
+
+const SCRIPTS: [(&str, &[Step]); 5] = [
+    ("durable then plain", &[Durable(&[&[30], &[20, 20]]), Append(&[&[40], &[50]])]),
+    ("plain, sync, mark, durable", &[Append(&[&[30]]), Sync, Mark, Durable(&[&[20, 9], &[40]])]),
+    ("two pages", &[Durable(&[&[10]]), Append(&[&[2000], &[2500], &[30]])]),
+    ("roll", &[Append(&[&[30]]), Prepare, Append(&[&[3000], &[3000, 2500], &[900]]), Append(&[&[40]])]),
+    ("close", &[Append(&[&[30], &[20]]), Close]),
+];
+
+fn play(history: &mut History, opened: &mut Opened, script: &[Step]) -> Held<()> {
+    for step in script {
+        let goes_on = match step {
+            Append(batches) | Durable(batches) => {
+                let tag = |len: &u32| Tag { attempt: 0, len: *len };
+                let parts = batches.iter().map(|lens| Part { tags: lens.iter().map(tag).collect(), batch: true });
+                let parts: Vec<Part> = parts.collect();
+                history.commit(opened, &parts, matches!(step, Durable(_)))?.is_none_or(|e| e.code == crate::error::Code::NoSpace)
+            }
+            Sync => {
+                let synced = opened.writer.sync().is_ok();
+                if synced {
+                    (history.expected.durable, history.expected.written) = (history.expected.end, history.expected.end);
+                }
+                synced
+            }
+            Mark => opened.writer.mark().is_none_or(|job| job.run().is_ok()),
+            Prepare => {
+                opened.writer.spares().prepare();
+                true
+            }
+            Close => {
+                history.close(opened)?;
+                false
+            }
+        };
+        if !goes_on || history.disk.crashed() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// One way through a script and the deaths after it.
+fn run(script: &[Step], deaths: u64, sector: u64, fault: bool, odometer: &RefCell<Odometer>, traced: bool) -> (Held<()>, History) {
+    let choose = |options: u64| odometer.borrow_mut().choose(options);
+    let mut history = History::new(1);
+    history.disk = SimDisk::new(1, sector);
+    if traced {
+        history.disk.start_trace();
+    }
+    history.without_faults(Options { segment_bytes: 12 << 10, ..Options::default() });
+    let mut outcome = || -> Held<()> {
+        for death in 0..=deaths {
+            let mut opened = None;
+            // The first opening is not what this is about: creation has a script's worth of steps itself.
+            if death == 0 {
+                opened = history.open()?;
+            }
+            if death < deaths {
+                if fault {
+                    history.disk.set_trip(choose(24));
+                }
+                history.disk.set_budget(choose(24));
+            }
+            if death > 0 {
+                opened = history.open()?;
+            }
+            if let (0, Some(opened)) = (death, &mut opened) {
+                play(&mut history, opened, script)?;
+            }
+            if let Some(rule) = history.disk.violation() {
+                return broken(rule);
+            }
+            if death < deaths && choose(2) == 0 {
+                history.disk.say(|| "## power cut".into());
+                let keep = &mut |_: &mut _, _: &str, _, versions: usize| choose(versions as u64 + 1) as usize;
+                history.disk.power_cut_keeping(keep, &mut |_| choose(2) == 1);
+                history.lossy = true;
+            }
+            history.disk.set_trip(u64::MAX);
+            history.disk.set_faults(Faults::default());
+            history.disk.restart();
+        }
+        Ok(())
+    };
+    let outcome = outcome();
+    (outcome, history)
+}
+
+/// Draws a few runs of each script, or with `FORELOG_RUNS` counts through that many of them, or all there are.
+fn explore(deaths: u64, fault: bool) {
+    let asked: Option<u64> = std::env::var("FORELOG_RUNS").ok().and_then(|n| n.parse().ok());
+    for (name, script) in SCRIPTS {
+        for sector in [4096, 512] {
+            let drawn = asked.is_none().then(|| Rng::new(sector));
+            let odometer = RefCell::new(Odometer { drawn, ..Odometer::default() });
+            let (cap, mut runs) = (asked.unwrap_or(150), 0);
+            let complete = loop {
+                if let Err(broken) = run(script, deaths, sector, fault, &odometer, false).0 {
+                    odometer.borrow_mut().at = 0;
+                    let history = run(script, deaths, sector, fault, &odometer, true).1;
+                    panic!("{name}, sectors of {sector}, run {runs}: {broken:?}\n{}", history.disk.trace().join("\n"));
+                }
+                runs += 1;
+                if !odometer.borrow_mut().turn() {
+                    break true;
+                }
+                if runs == cap {
+                    break false;
+                }
+            };
+            println!("{deaths} deaths, {name}, sectors of {sector}: {runs} runs{}", if complete { ", all" } else { "" });
+        }
+    }
+}
+
+#[test]
+fn every_death_of_a_tiny_script_and_every_outcome_of_it() {
+    explore(1, false);
+}
+
+#[test]
+fn every_death_after_every_single_fault() {
+    explore(1, true);
+}
+
+#[test]
+fn every_death_of_a_recovery_and_every_outcome_of_it() {
+    explore(2, false);
+}
