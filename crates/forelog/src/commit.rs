@@ -134,16 +134,8 @@ impl CommitThread {
     /// Tells the clients how their operations ended.
     fn settle(&mut self, progress: Progress) {
         let Progress { frames, failure } = progress;
-        match &failure {
-            Some(error) if error.code != Code::NoSpace => {
-                let error = match self.writer.poisoned() {
-                    Some(poisoned) => poisoned.clone(),
-                    // Neither full nor poisoned: the bytes that opening left to be carried do not read back.
-                    None => error.clone(),
-                };
-                return self.fail(&error);
-            }
-            _ => {}
+        if let Some(error) = failure.as_ref().filter(|error| error.code != Code::NoSpace) {
+            return self.fail(error);
         }
         // Frames that were written are acknowledged: the writer has synced them, or nobody asked for that.
         self.shared.publish(&self.writer, true);

@@ -211,10 +211,18 @@ fn create(storage: Arc<dyn Storage>, options: &Options, listing: &Listing, clock
     start.plan = Some(Plan { predecessor: None, first: 1, carry: None });
     let catalog = start.catalog.clone();
     let mut writer = Writer::new(start);
-    writer.finish_plan(0)?;
+    writer.finish_plan(0).map_err(unopened)?;
     writer.spares().remake_reserve()?;
     let recovery = Recovery { verdict: "created", clean: true, created: true, first_position: 1, next_position: 1, ..Recovery::default() };
     Ok(Opened { writer, catalog, recovery })
+}
+
+/// A log that never opened is not poisoned: the next opening starts over from what the disk then shows.
+fn unopened(error: Error) -> Error {
+    match &error.cause {
+        Some(fault) if error.code == Code::Poisoned => Error::from(fault.clone()).during("open"),
+        _ => error,
+    }
 }
 
 /// Spares of an earlier process: what they hold is not known, and making new ones costs nothing that matters.
@@ -347,7 +355,7 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, listing: &Listing, mut 
     let catalog = start.catalog.clone();
     let mut writer = Writer::new(start);
     match writer.finish_plan(0) {
-        Err(error) if error.code != Code::NoSpace => return Err(error),
+        Err(error) if error.code != Code::NoSpace => return Err(unopened(error)),
         _ => {}
     }
     writer.spares().remake_reserve()?;

@@ -15,7 +15,7 @@ use crate::registry::{self, Place};
 use crate::shared::{clock, locked, Positions, Shared};
 use crate::stats::Stats;
 use crate::storage::disk::{create_dir, Disk, Lock};
-use crate::storage::Fault;
+use crate::storage::{Fault, Storage};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -44,9 +44,14 @@ impl Wal {
 
     fn open_checked(dir: &Path, options: Options, notify: Arc<dyn Notify>) -> Result<Wal> {
         prepare_dir(dir, &options)?;
-        let disk = Arc::new(Disk::new(dir, options.allow_unsafe_filesystem)?);
-        let listing = Listing::read(&*disk)?;
-        open::refuse_unknown(&*disk, &listing)?;
+        let disk = Disk::new(dir, options.allow_unsafe_filesystem)?;
+        Wal::open_on(Arc::new(disk), dir, options, notify)
+    }
+
+    /// Opens the log that `storage` holds; `dir` is where its lock is.
+    fn open_on(storage: Arc<dyn Storage>, dir: &Path, options: Options, notify: Arc<dyn Notify>) -> Result<Wal> {
+        let listing = Listing::read(&*storage)?;
+        open::refuse_unknown(&*storage, &listing)?;
         if !options.create && !listing.control && listing.segments.is_empty() {
             return Err(not_found(dir));
         }
@@ -61,9 +66,9 @@ impl Wal {
             Some(shared) => shared.clone(),
             None => {
                 lock.acquire(dir)?;
-                let opened = open::open(disk.clone(), &options, clock)?;
+                let opened = open::open(storage.clone(), &options, clock)?;
                 lock.sign();
-                let shared = Shared::start(disk, options, opened, lock)?;
+                let shared = Shared::start(storage, options, opened, lock)?;
                 tenant.shared = Some(shared.clone());
                 shared
             }
@@ -249,3 +254,6 @@ fn prepare_dir(dir: &Path, options: &Options) -> Result<()> {
         Err(e) => Err(Fault::new("stat", dir.to_string_lossy(), &e).into()),
     }
 }
+
+#[cfg(test)]
+mod failures;

@@ -125,9 +125,22 @@ impl Writer {
     /// The first failed fsync, or a failure that leaves unknown what reached the disk, is final: after it the kernel
     /// may call pages clean that never were written, so no later success proves anything.
     pub fn poison(&mut self, fault: Fault) -> Error {
-        let mut error = Error::new(Code::Poisoned, format!("the log is poisoned until it is reopened: {fault}"));
-        error.cause = Some(fault);
-        self.poisoned.get_or_insert(error).clone()
+        self.give_up(fault.into())
+    }
+
+    /// Ends all writing until the log is reopened, whatever `why` was.
+    pub fn give_up(&mut self, why: Error) -> Error {
+        let poisoned = || {
+            let mut error = Error::new(Code::Poisoned, format!("the log is poisoned until it is reopened: {why}"));
+            (error.cause, error.segment, error.offset) = (why.cause.clone(), why.segment.clone(), why.offset);
+            error
+        };
+        self.poisoned.get_or_insert_with(poisoned).clone()
+    }
+
+    /// What a step gives its caller: on a full disk the log goes on later, after any other failure it does not.
+    fn conclude<T>(&mut self, step: Result<T>) -> Result<T> {
+        step.map_err(|error| if error.code == Code::NoSpace { error } else { self.give_up(error) })
     }
 
     pub fn alive(&self) -> Result<()> {
@@ -142,7 +155,8 @@ impl Writer {
         group.seal();
         let mut done = 0;
         while done < group.frames.len() {
-            match self.write_some(group, done) {
+            let written = self.write_some(group, done);
+            match self.conclude(written) {
                 Ok(more) => done += more,
                 // Frames before this one are in segments that a roll has made durable: each pass of this loop but
                 // the last ends at a roll, and a roll begins with an fsync of the segment it leaves.
@@ -253,10 +267,8 @@ impl Writer {
     /// Makes everything written durable. After an unproven opening that takes the roll: an fsync would prove nothing.
     pub fn sync(&mut self) -> Result<()> {
         self.alive()?;
-        if self.unproven {
-            return self.finish_plan(0);
-        }
-        self.sync_active()
+        let synced = if self.unproven { self.finish_plan(0) } else { self.sync_active() };
+        self.conclude(synced)
     }
 
     /// The durable mark as it stands, to be written to CONTROL off the commit path; `None` when it says nothing new.

@@ -59,7 +59,7 @@ pub struct Faults {
     pub sync: f64,
     /// A write to a segment stops early with ENOSPC; to other files less often.
     pub short: f64,
-    /// A write stops early with EIO, a rename fails.
+    /// A write stops early with EIO, a rename or a creation fails.
     pub write: f64,
     pub read: f64,
     /// Nothing can be created.

@@ -40,6 +40,10 @@ impl Storage for SimDisk {
             disk.say(|_| "create: the disk is full".into());
             return Err(fault("fallocate", name, ENOSPC));
         }
+        let p = disk.faults.write;
+        if disk.inject(p) {
+            return Err(fault("open", name, EIO));
+        }
         disk.next_inode += 1;
         let inode = disk.next_inode;
         disk.inodes.insert(inode, Inode { len, ..Inode::default() });

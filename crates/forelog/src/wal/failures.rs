@@ -1,0 +1,144 @@
+//! What a failing disk means to those who wait: the commit thread over the simulated disk.
+
+use super::*;
+use crate::notify::Waiter;
+use crate::options::Fsync;
+use crate::storage::sim::{Faults, SimDisk};
+
+struct Log {
+    wal: Wal,
+    disk: SimDisk,
+    waiter: Arc<Waiter>,
+    /// Holds the lock.
+    _dir: tempfile::TempDir,
+}
+
+impl Log {
+    fn open(disk: SimDisk, fsync: Fsync) -> Result<Log> {
+        let dir = tempfile::tempdir().map_err(|e| Error::new(Code::Io, e.to_string()))?;
+        let waiter = Arc::new(Waiter::default());
+        let options = Options { fsync, segment_bytes: 64 << 10, ..Options::default() };
+        let wal = Wal::open_on(Arc::new(disk.clone()), dir.path(), options, waiter.clone())?;
+        Ok(Log { wal, disk, waiter, _dir: dir })
+    }
+
+    fn append(&self, value: &[u8]) -> Result<u64> {
+        self.wal.append(RecordRef { value: Some(value), ..RecordRef::default() }, false)
+    }
+
+    /// Waits until operation `ops` has settled; an error is what the first one that failed was told.
+    fn settled(&self, ops: u64) -> Result<()> {
+        self.wal.kick();
+        self.waiter.wait_for(|| match self.wal.settled() {
+            Settled::Done(done) => (done >= ops).then_some(Ok(())),
+            Settled::Failed(_, error) => Some(Err(error)),
+        })
+    }
+
+    fn last_readable(&self) -> Result<u64> {
+        let mut reader = self.wal.reader(1, u64::MAX)?;
+        let mut last = 0;
+        while let Some(block) = reader.next_block(1 << 16)? {
+            last = block.first_position + block.len() as u64 - 1;
+        }
+        Ok(last)
+    }
+}
+
+fn code<T>(result: Result<T>) -> Option<Code> {
+    result.err().map(|error| error.code)
+}
+
+fn failing_syncs() -> Faults {
+    Faults { sync: 1.0, ..Faults::default() }
+}
+
+#[test]
+fn a_failed_fsync_rejects_whoever_waits_and_all_that_comes_and_closing_writes_nothing() -> Result<()> {
+    let log = Log::open(SimDisk::new(1, 4096), Fsync::Always)?;
+    log.append(b"durable")?;
+    log.settled(1)?;
+    log.disk.set_faults(failing_syncs());
+    for _ in 0..3 {
+        log.append(b"lost or not")?;
+    }
+    let error = log.settled(4).err().map(|e| (e.code, e.cause.as_ref().map(|f| f.syscall)));
+    assert_eq!(error, Some((Code::Poisoned, Some("fdatasync"))));
+    log.disk.set_faults(Faults::default());
+    let changes = log.disk.changes();
+    assert_eq!(code(log.append(b"refused")), Some(Code::Poisoned));
+    assert_eq!(code(log.wal.sync()), Some(Code::Poisoned));
+    assert_eq!(log.last_readable()?, 1, "reading goes on up to the durable position");
+    assert_eq!(code(log.wal.close()), Some(Code::Poisoned));
+    assert_eq!(code(log.wal.close()), Some(Code::Poisoned), "closing again says the same");
+    assert_eq!(log.disk.changes(), changes, "a poisoned log writes nothing");
+    Ok(())
+}
+
+#[test]
+fn what_was_acknowledged_without_an_fsync_is_not_read_once_one_has_failed() -> Result<()> {
+    let log = Log::open(SimDisk::new(2, 4096), Fsync::Os)?;
+    log.append(b"durable")?;
+    log.wal.sync()?;
+    log.settled(2)?;
+    log.append(b"written")?;
+    log.settled(3)?;
+    assert_eq!(log.last_readable()?, 2);
+    log.disk.set_faults(failing_syncs());
+    log.wal.sync()?;
+    assert_eq!(code(log.settled(4)), Some(Code::Poisoned));
+    assert_eq!(log.last_readable()?, 1);
+    Ok(())
+}
+
+#[test]
+fn a_roll_that_fails_for_another_reason_than_space_ends_the_log_like_a_failed_fsync() -> Result<()> {
+    let log = Log::open(SimDisk::new(3, 4096), Fsync::Always)?;
+    log.append(b"durable")?;
+    log.settled(1)?;
+    log.disk.set_faults(Faults { write: 1.0, ..Faults::default() });
+    log.append(&[1; 100 << 10])?;
+    let error = log.settled(2).err().map(|e| (e.code, e.cause.as_ref().and_then(|f| f.errno)));
+    assert_eq!(error, Some((Code::Poisoned, Some(5))));
+    log.disk.set_faults(Faults::default());
+    assert_eq!(code(log.append(b"refused")), Some(Code::Poisoned));
+    let changes = log.disk.changes();
+    assert_eq!(code(log.wal.close()), Some(Code::Poisoned));
+    assert_eq!(log.disk.changes(), changes);
+    Ok(())
+}
+
+#[test]
+fn a_poisoned_log_opens_again_with_all_that_was_durable() -> Result<()> {
+    let log = Log::open(SimDisk::new(4, 4096), Fsync::Always)?;
+    log.append(b"durable")?;
+    log.settled(1)?;
+    log.disk.set_faults(failing_syncs());
+    log.append(b"unknown")?;
+    assert_eq!(code(log.settled(2)), Some(Code::Poisoned));
+    log.disk.set_faults(Faults::default());
+    let disk = log.disk.clone();
+    drop(log);
+    disk.restart();
+    let again = Log::open(disk, Fsync::Always)?;
+    assert!(!again.wal.recovery().clean);
+    assert!(again.last_readable()? >= 1);
+    again.append(b"goes on")?;
+    again.settled(1)
+}
+
+#[test]
+fn on_a_full_disk_appends_are_rejected_until_there_is_space_and_nothing_is_lost() -> Result<()> {
+    let log = Log::open(SimDisk::new(5, 4096), Fsync::Always)?;
+    log.append(b"durable")?;
+    log.settled(1)?;
+    log.disk.set_faults(Faults { full: true, short: 1.0, ..Faults::default() });
+    let rejected = log.append(b"no room")?;
+    assert_eq!(code(log.settled(2)), Some(Code::NoSpace));
+    assert_eq!(log.last_readable()?, 1);
+    log.disk.set_faults(Faults::default());
+    assert_eq!(log.append(b"room again")?, rejected, "the position is given back");
+    log.settled(3)?;
+    assert_eq!(log.last_readable()?, rejected);
+    log.wal.close()
+}
