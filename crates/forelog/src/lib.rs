@@ -4,8 +4,8 @@
 mod active;
 mod ahead;
 mod bytes;
-#[cfg(test)]
-mod campaign;
+#[cfg(any(test, feature = "sim"))]
+pub mod campaign;
 mod catalog;
 mod commit;
 mod control;

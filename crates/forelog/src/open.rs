@@ -193,7 +193,7 @@ fn writer(storage: Arc<dyn Storage>, options: &Options, control: Control, highes
 /// A new log: CONTROL comes first, through a spare, naming no segment; the first segment is then a roll.
 fn create(storage: Arc<dyn Storage>, options: &Options, listing: &Listing, clock: fn() -> u64) -> Result<Opened> {
     let mut uuid = [0; 16];
-    getrandom::fill(&mut uuid).map_err(|e| Error::new(Code::Io, format!("no random numbers: {e}")))?;
+    storage.random(&mut uuid)?;
     let state = State { uuid, sequence: 1, active: 0, low: 1, mark: None, fence: None };
     let name = format!("{SPARE}control");
     match storage.remove(&name) {

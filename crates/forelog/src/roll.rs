@@ -64,17 +64,18 @@ impl Writer {
         }
         // (2) Header and carried frames become durable under a spare's name.
         let carried = plan.carry.as_ref().map_or(0, |c| c.to - c.from.offset);
-        let salt = random()?;
+        let mut salt = [0; 8];
+        self.storage.random(&mut salt)?;
         let spare = self.spares.take(least_len(carried + span))?;
         let header = Header {
             uuid: self.uuid,
             id: self.highest_id + 1,
             first: plan.first,
-            salt,
+            salt: u64::from_le_bytes(salt),
             predecessor: plan.predecessor,
             carried_end: PAGE + carried,
             recycled: spare.recycled,
-            created_ms: std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64),
+            created_ms: self.storage.wall_clock(),
         };
         let end = match self.fill(&spare, &header, plan) {
             Ok(end) => end,
@@ -178,10 +179,4 @@ impl Writer {
         }
         Ok(frame::stored(crc) == frame.body_crc)
     }
-}
-
-fn random() -> Result<u64> {
-    let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes).map_err(|e| Error::new(Code::Io, format!("no random numbers: {e}")))?;
-    Ok(u64::from_le_bytes(bytes))
 }

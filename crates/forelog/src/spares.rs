@@ -72,7 +72,7 @@ impl Spares {
     fn create(&self, len: u64) -> Result<Spare, Fault> {
         let mut salt = [0; 8];
         // The name only has to be free; a collision is an error of `create`, never an overwrite.
-        let _ = getrandom::fill(&mut salt);
+        self.storage.random(&mut salt)?;
         let name = format!("{SPARE}{:016x}", u64::from_le_bytes(salt));
         let file = self.storage.create(&name, len)?;
         Ok(Spare { name, file, len, recycled: false, filled: !self.storage.overwrites_in_place() })

@@ -1,6 +1,6 @@
 //! Appending as group commit does it: what is asked, and what the answer promises.
 
-use super::history::{broken, Held, History};
+use super::history::{broken, Act, Held, History, Policy};
 use super::oracle::{Made, Tag};
 use crate::error::{Code, Error};
 use crate::group::{Batch, Group};
@@ -55,7 +55,11 @@ impl History {
             Part { tags, batch }
         });
         let parts: Vec<Part> = parts.collect();
-        let durable = self.rng.chance(0.5);
+        let durable = match self.policy {
+            Policy::Always => true,
+            Policy::Mixed => self.rng.chance(0.5),
+            Policy::Os => false,
+        };
         self.commit(opened, &parts, durable)
     }
 
@@ -84,7 +88,7 @@ impl History {
             }
         }
         self.disk.say(|| format!("append up to {}, {} bytes{}", next - 1, group.bytes.len(), if durable { ", durable" } else { "" }));
-        let progress = writer.commit(&mut group, durable);
+        let progress = self.watched(Act::Commit, || writer.commit(&mut group, durable));
         if self.disk.crashed() {
             return Ok(None);
         }

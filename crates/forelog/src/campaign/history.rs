@@ -8,8 +8,10 @@ use crate::error::Code;
 use crate::group::Group;
 use crate::open::{open, Opened};
 use crate::options::Options;
-use crate::storage::sim::{Faults, Rng, SimDisk};
+use crate::storage::sim::{Faults, Moment, Rng, SimDisk};
 use crate::writer::MarkJob;
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// A promise that was broken.
@@ -32,6 +34,34 @@ pub enum End {
     Closed,
 }
 
+/// What the log was at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    Create,
+    Recover,
+    Commit,
+    Sync,
+    /// Marks, spares, zeroes ahead: what the pool does.
+    Background,
+    Close,
+}
+
+/// How appends of a history are acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    Always,
+    Mixed,
+    Os,
+}
+
+/// A moment of a history, and what the log had promised by then.
+pub struct Caught {
+    pub moment: Moment,
+    pub act: Act,
+    pub before: Rc<History>,
+}
+
+#[derive(Clone)]
 pub struct History {
     pub disk: SimDisk,
     pub expected: Expected,
@@ -42,6 +72,7 @@ pub struct History {
     pub attempts: Vec<u32>,
     /// Likelihoods for the whole history.
     faults: Faults,
+    pub policy: Policy,
     space_varies: bool,
     /// The disk is full nearly always, so that rolls have to take the reserve.
     scarce: bool,
@@ -52,7 +83,9 @@ pub struct History {
     closed_clean: bool,
     /// A write fell short since the log was opened: its segment is not gone on with.
     pub fenced: bool,
-    job: Option<MarkJob>,
+    job: Option<Arc<MarkJob>>,
+    /// Where moments are kept, and which share of them.
+    pub caught: Option<(Rc<RefCell<Vec<Caught>>>, f64)>,
 }
 
 fn no_clock() -> u64 {
@@ -72,7 +105,7 @@ impl History {
             full: false,
             garble: rng.chance(0.2),
         };
-        let segment_bytes = [12 << 10, 16 << 10, 32 << 10, 64 << 10][rng.below(4) as usize];
+        let segment_bytes = [8 << 10, 12 << 10, 16 << 10, 32 << 10, 64 << 10][rng.below(5) as usize];
         History {
             disk: SimDisk::new(seed, sector),
             expected: Expected::new(),
@@ -80,6 +113,7 @@ impl History {
             recoveries: 0,
             attempts: Vec::new(),
             faults,
+            policy: [Policy::Always, Policy::Mixed, Policy::Mixed, Policy::Os][rng.below(4) as usize],
             space_varies: rng.chance(0.4),
             scarce: rng.chance(0.15),
             large: rng.chance(0.3),
@@ -88,14 +122,55 @@ impl History {
             closed_clean: false,
             fenced: false,
             job: None,
+            caught: None,
             rng,
         }
     }
 
     /// For scripts that bring faults of their own.
+    #[cfg(test)]
     pub fn without_faults(&mut self, options: Options) {
         (self.options, self.faults) = (options, Faults::default());
         (self.space_varies, self.scarce) = (false, false);
+    }
+
+    pub fn was_open(&self) -> bool {
+        self.opened_once
+    }
+
+    /// The bounds that the next opening is held to, as one number.
+    pub fn promises(&self) -> u64 {
+        let bounds = [self.expected.end, self.expected.durable, self.expected.written, u64::from(self.lossy), u64::from(self.closed_clean)];
+        bounds.iter().fold(0, |hash, bound| Rng::new(hash ^ bound).next())
+    }
+
+    /// Opens the log once and reads it whole. False when it may not open: on a full disk, before it was ever open.
+    pub fn reopen(&mut self) -> Held<bool> {
+        let opened = self.open()?.is_some();
+        match self.disk.violation() {
+            Some(rule) => broken(rule),
+            None => Ok(opened),
+        }
+    }
+
+    /// The same history up to here, over a disk of its own.
+    pub fn branch(&self, disk: SimDisk) -> History {
+        History { disk, job: None, caught: None, ..self.clone() }
+    }
+
+    /// Does one thing to the log, and keeps moments of it. The oracle knows by now all that was promised before it.
+    pub fn watched<T>(&mut self, act: Act, call: impl FnOnce() -> T) -> T {
+        let Some((caught, share)) = self.caught.clone() else { return call() };
+        // Creations are all alike.
+        let share = if act == Act::Create { share / 4.0 } else { share };
+        self.disk.watch(self.disk.digest(), share);
+        let result = call();
+        let moments = self.disk.watched();
+        if !moments.is_empty() {
+            let before = Rc::new(self.branch(self.disk.clone()));
+            caught.borrow_mut().extend(moments.into_iter().map(|moment| Caught { moment, act, before: before.clone() }));
+        }
+        result
     }
 
     /// Lives through all epochs; with `rot`, stops after a power cut half of the time: what follows is damage.
@@ -163,7 +238,9 @@ impl History {
     pub fn open(&mut self) -> Held<Option<Opened>> {
         self.disk.say(|| format!("-- open, {}, in {}", self.expected.bounds(), self.disk.names().join(" ")));
         let injected = self.disk.injected();
-        let opened = open(Arc::new(self.disk.clone()), &self.options, no_clock);
+        let (storage, options) = (Arc::new(self.disk.clone()), self.options.clone());
+        let act = if self.opened_once { Act::Recover } else { Act::Create };
+        let opened = self.watched(act, || open(storage, &options, no_clock));
         if self.disk.crashed() {
             return Ok(None);
         }
@@ -202,6 +279,7 @@ impl History {
         self.expected.written = end;
         self.expected.durable = self.expected.durable.max(opened.writer.durable_position());
         (self.lossy, self.closed_clean, self.fenced, self.opened_once) = (false, false, false, true);
+        self.disk.forget_faults();
         Ok(Some(opened))
     }
 
@@ -229,7 +307,7 @@ impl History {
         let failure = match self.rng.below(100) {
             0..54 => self.append(opened)?,
             54..66 => {
-                let synced = opened.writer.sync();
+                let synced = self.watched(Act::Sync, || opened.writer.sync());
                 self.disk.say(|| format!("sync: {synced:?}", synced = synced.as_ref().map_err(|e| e.code)));
                 if synced.is_ok() {
                     self.expected.durable = self.expected.end;
@@ -239,25 +317,25 @@ impl History {
             }
             66..76 => {
                 // Sometimes a job is overtaken by whatever happens next.
-                let job = self.job.take().or_else(|| opened.writer.mark());
+                let job = self.job.take().or_else(|| opened.writer.mark().map(Arc::new));
                 if self.rng.chance(0.3) {
                     self.job = job;
                     None
                 } else {
                     self.disk.say(|| "mark".into());
-                    job.and_then(|job| job.run().err()).map(|fault| opened.writer.poison(fault))
+                    self.watched(Act::Background, || job.and_then(|job| job.run().err())).map(|fault| opened.writer.poison(fault))
                 }
             }
             76..84 => {
                 self.disk.say(|| "prepare a spare".into());
-                opened.writer.spares().prepare();
+                self.watched(Act::Background, || opened.writer.spares().prepare());
                 None
             }
             84..87 => {
                 if let Some(active) = opened.writer.active.as_mut().filter(|a| matches!(a.filling, Filling::After(_))) {
                     active.filling = Filling::After(0);
                 }
-                let filled = opened.writer.due_filling().map_or(Ok(()), |ahead| ahead.fill());
+                let filled = self.watched(Act::Background, || opened.writer.due_filling().map_or(Ok(()), |ahead| ahead.fill()));
                 self.disk.say(|| "zeroes ahead".into());
                 filled.err().map(|fault| opened.writer.poison(fault))
             }
@@ -284,7 +362,7 @@ impl History {
     pub fn close(&mut self, opened: &mut Opened) -> Held<Option<End>> {
         let injected = self.disk.injected();
         let provable = opened.writer.mark().is_some();
-        let closed = opened.writer.close();
+        let closed = self.watched(Act::Close, || opened.writer.close());
         self.disk.say(|| format!("close: {:?}", closed.as_ref().map_err(|e| e.code)));
         if self.disk.crashed() {
             return Ok(None);

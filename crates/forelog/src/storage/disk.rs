@@ -191,6 +191,19 @@ impl Storage for Disk {
     fn overwrites_in_place(&self) -> bool {
         self.in_place
     }
+
+    fn random(&self, out: &mut [u8]) -> std::result::Result<(), Fault> {
+        getrandom::fill(out).map_err(|e| Fault {
+            syscall: "getrandom",
+            path: String::new(),
+            errno: e.raw_os_error(),
+            message: e.to_string(),
+        })
+    }
+
+    fn wall_clock(&self) -> u64 {
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
+    }
 }
 
 struct DiskFile {

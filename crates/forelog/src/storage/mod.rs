@@ -1,9 +1,10 @@
-//! The seam between the engine and a disk: the few operations a log needs, with the failures told apart.
+//! The seam between the engine and a disk: the few operations a log needs, with the failures told apart. What else of
+//! the machine reaches the disk's bytes, random numbers and the wall clock, comes through it as well.
 //!
 //! `disk` is the real one and the only place that makes anything durable; a simulated disk can stand in for it.
 
 pub mod disk;
-#[cfg(test)]
+#[cfg(any(test, feature = "sim"))]
 pub mod sim;
 pub mod window;
 
@@ -87,4 +88,8 @@ pub trait Storage: Send + Sync {
     fn sync_dir(&self) -> Result<(), Fault>;
     /// Whether zero-filling a file ahead of its use buys anything here: not on copy-on-write file systems.
     fn overwrites_in_place(&self) -> bool;
+    /// Fills `out` with bytes that nobody can foresee: for a log's uuid, salts, and names of spares.
+    fn random(&self, out: &mut [u8]) -> Result<(), Fault>;
+    /// Wall clock in milliseconds since the epoch. Nothing that recovery decides rests on it.
+    fn wall_clock(&self) -> u64;
 }

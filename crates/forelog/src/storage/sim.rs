@@ -8,7 +8,8 @@ use super::{Fault, File, FileRef, ShortWrite, Storage};
 use crate::segment::{classify, Entry, CONTROL};
 use std::collections::{BTreeMap, HashSet};
 use std::io::Error;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
@@ -68,7 +69,29 @@ pub struct Faults {
     pub garble: bool,
 }
 
-type Chunk = Arc<[u8]>;
+/// The content of one sector; forks of a disk share it, and so its hash is taken once.
+struct Content {
+    bytes: Box<[u8]>,
+    hash: OnceLock<u64>,
+}
+
+#[derive(Clone)]
+struct Chunk(Arc<Content>);
+
+impl From<Vec<u8>> for Chunk {
+    fn from(bytes: Vec<u8>) -> Chunk {
+        Chunk(Arc::new(Content { bytes: bytes.into(), hash: OnceLock::new() }))
+    }
+}
+
+impl Deref for Chunk {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0.bytes
+    }
+}
+
 type Sectors = BTreeMap<u64, Chunk>;
 
 #[derive(Clone, Default)]
@@ -96,11 +119,13 @@ enum DirOp {
 struct State {
     rng: Rng,
     sector: u64,
-    inodes: BTreeMap<u64, Inode>,
+    /// Copied only when a fork changes them.
+    inodes: BTreeMap<u64, Arc<Inode>>,
     seen: BTreeMap<String, u64>,
     durable: BTreeMap<String, u64>,
     pending: Vec<DirOp>,
     next_inode: u64,
+    drawn: u64,
     faults: Faults,
     budget: u64,
     /// One more fault: of the operation after this many.
@@ -111,6 +136,12 @@ struct State {
     changes: u64,
     sync_failed: bool,
     injected: u64,
+    /// Something went wrong by itself since the log was last opened.
+    faulty: bool,
+    rolling: Rolling,
+    watch: Option<Watch>,
+    /// Hash of everything that happened.
+    digest: u64,
     violation: Option<String>,
     trace: Option<Vec<String>>,
 }
@@ -170,7 +201,7 @@ impl State {
     }
 
     fn inode(&mut self, inode: u64) -> &mut Inode {
-        self.inodes.entry(inode).or_default()
+        Arc::make_mut(self.inodes.entry(inode).or_default())
     }
 
     /// Counts an operation against the budget; the one that exceeds it is where the process dies.
@@ -179,6 +210,7 @@ impl State {
             self.crashed = true;
             return Err(dead());
         }
+        self.look();
         self.budget -= 1;
         self.changes += 1;
         self.tripped = self.trip == 0;
@@ -189,6 +221,7 @@ impl State {
     fn inject(&mut self, p: f64) -> bool {
         let hit = self.rng.chance(p) || std::mem::take(&mut self.tripped);
         self.injected += u64::from(hit);
+        self.faulty |= hit;
         hit
     }
 
@@ -209,8 +242,11 @@ impl State {
             Ok(()) if self.inject(broken) => Some(fault("pwrite", &name, EIO)),
             Ok(()) => None,
         };
+        self.look_midway(inode, bytes, offset, why.is_some());
         let written = if why.is_some() { self.rng.below(bytes.len() as u64 + 1) as usize } else { bytes.len() };
         self.put(inode, &bytes[..written], offset);
+        self.roll_wrote(&name, &bytes[..written]);
+        self.mix(&[1, inode, offset, written as u64]);
         self.say(|_| {
             let stop = why.as_ref().map_or(String::new(), |f| format!(" of {}: {}", bytes.len(), f.message));
             format!("write {name}@{offset}+{written}{stop}")
@@ -222,7 +258,7 @@ impl State {
     }
 
     fn put(&mut self, inode: u64, bytes: &[u8], offset: u64) {
-        let (size, file) = (self.sector, self.inodes.entry(inode).or_default());
+        let (size, file) = (self.sector, Arc::make_mut(self.inodes.entry(inode).or_default()));
         let end = offset + bytes.len() as u64;
         if end > file.len {
             self.violation.get_or_insert(format!("#{inode} is written up to {end}, past its end at {}", file.len));
@@ -267,9 +303,11 @@ impl State {
                 self.inode(inode).durable.extend(last.map(|chunk| (sector, chunk)));
             }
         }
+        self.mix(&[2, inode, u64::from(failed)]);
         let file = self.inode(inode);
         if !failed {
             file.durable_len = file.len;
+            self.roll_synced(&name);
             self.say(|_| format!("sync {name}"));
             return Ok(());
         }
@@ -323,6 +361,7 @@ impl State {
         for op in std::mem::take(&mut self.pending) {
             self.apply(op);
         }
+        self.mix(&[3]);
         self.say(|_| "sync directory".into());
         Ok(())
     }
@@ -337,7 +376,8 @@ impl State {
                 let mut chunk = kept.checked_sub(1).map(|i| versions[i].clone());
                 let virgin = self.inode(inode).durable.get(&sector).is_none_or(|old| old.iter().all(|b| *b == 0));
                 if self.faults.garble && virgin && name != CONTROL && self.rng.chance(0.1) {
-                    chunk = Some((0..self.sector).map(|_| self.rng.next() as u8).collect());
+                    chunk = Some((0..self.sector).map(|_| self.rng.next() as u8).collect::<Vec<_>>().into());
+                    self.faulty = true;
                     self.say(|_| "  the next one is garbled".into());
                 }
                 self.say(|_| format!("  cut: {name}@{offset}: version {kept} of {}", versions.len()));
@@ -358,6 +398,7 @@ impl State {
         self.inodes.retain(|inode, _| live.contains(inode));
         self.sync_failed = false;
         self.guard_again();
+        self.mix(&[4, self.inodes.len() as u64]);
         self.say(|s| format!("  names after the cut: {}", s.seen.keys().cloned().collect::<Vec<_>>().join(" ")));
     }
 
@@ -366,7 +407,10 @@ impl State {
         let size = self.sector;
         for (name, inode) in &self.seen {
             if let (Some(file), Entry::Segment(_)) = (self.inodes.get_mut(inode), classify(name)) {
-                file.guarded = Some(last_used(&file.seen, size));
+                let used = last_used(&file.seen, size);
+                if file.guarded != Some(used) {
+                    Arc::make_mut(file).guarded = Some(used);
+                }
             }
         }
     }
@@ -374,3 +418,7 @@ impl State {
 
 mod files;
 mod harness;
+mod watch;
+
+pub use watch::Moment;
+use watch::{Rolling, Watch};

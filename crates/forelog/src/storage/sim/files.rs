@@ -37,6 +37,7 @@ impl Storage for SimDisk {
             return Err(fault("open", name, EEXIST));
         }
         if disk.faults.full || disk.inject(0.0) {
+            disk.faulty = true;
             disk.say(|_| "create: the disk is full".into());
             return Err(fault("fallocate", name, ENOSPC));
         }
@@ -46,7 +47,8 @@ impl Storage for SimDisk {
         }
         disk.next_inode += 1;
         let inode = disk.next_inode;
-        disk.inodes.insert(inode, Inode { len, ..Inode::default() });
+        disk.inodes.insert(inode, Arc::new(Inode { len, ..Inode::default() }));
+        disk.mix(&[5, inode, len]);
         disk.seen.insert(name.to_owned(), inode);
         disk.pending.push(DirOp::Create(name.to_owned(), inode));
         disk.say(|_| format!("create {name} #{inode}, {len} bytes"));
@@ -64,6 +66,8 @@ impl Storage for SimDisk {
         let inode = disk.seen.remove(from).ok_or_else(|| fault("rename", from, ENOENT))?;
         disk.seen.insert(to.to_owned(), inode);
         disk.pending.push(DirOp::Rename(to.to_owned(), inode));
+        disk.roll_renamed(to);
+        disk.mix(&[6, inode]);
         let size = disk.sector;
         let file = disk.inode(inode);
         file.guarded = matches!(classify(to), Entry::Segment(_)).then(|| last_used(&file.seen, size));
@@ -76,6 +80,8 @@ impl Storage for SimDisk {
         disk.step()?;
         let inode = disk.seen.remove(name).ok_or_else(|| fault("unlink", name, ENOENT))?;
         disk.pending.push(DirOp::Remove(name.to_owned(), inode));
+        disk.roll_removed(name);
+        disk.mix(&[7, inode]);
         disk.say(|_| format!("remove {name}"));
         Ok(())
     }
@@ -86,6 +92,19 @@ impl Storage for SimDisk {
 
     fn overwrites_in_place(&self) -> bool {
         true
+    }
+
+    /// The same numbers in every history, so that two disks differ only in what happened to them.
+    fn random(&self, out: &mut [u8]) -> Result<(), Fault> {
+        let mut disk = self.lock();
+        disk.drawn += 1;
+        let mut rng = Rng::new(disk.drawn);
+        out.iter_mut().for_each(|byte| *byte = rng.next() as u8);
+        Ok(())
+    }
+
+    fn wall_clock(&self) -> u64 {
+        1_700_000_000_000
     }
 }
 
@@ -99,8 +118,8 @@ impl File for SimFile {
         if disk.inject(p) {
             return Err(fault("pread", &disk.name_of(self.inode), EIO));
         }
-        let size = disk.sector;
-        let file = disk.inode(self.inode);
+        let (size, inode) = (disk.sector, self.inode);
+        let Some(file) = disk.inodes.get(&inode) else { return Ok(0) };
         let n = (buffer.len() as u64).min(file.len.saturating_sub(offset)) as usize;
         buffer[..n].fill(0);
         if n == 0 {
@@ -124,11 +143,11 @@ impl File for SimFile {
     }
 
     fn len(&self) -> Result<u64, Fault> {
-        let mut disk = self.disk.lock();
+        let disk = self.disk.lock();
         if disk.crashed {
             return Err(dead());
         }
-        Ok(disk.inode(self.inode).len)
+        Ok(disk.inodes.get(&self.inode).map_or(0, |file| file.len))
     }
 
     fn shrink(&self, len: u64) {

@@ -12,6 +12,7 @@ impl SimDisk {
             durable: BTreeMap::new(),
             pending: Vec::new(),
             next_inode: 0,
+            drawn: 0,
             faults: Faults::default(),
             budget: u64::MAX,
             trip: u64::MAX,
@@ -20,6 +21,10 @@ impl SimDisk {
             changes: 0,
             sync_failed: false,
             injected: 0,
+            faulty: false,
+            rolling: Rolling::No,
+            watch: None,
+            digest: seed,
             violation: None,
             trace: None,
         })))
@@ -48,6 +53,7 @@ impl SimDisk {
     }
 
     /// A fault befalls the operation after the next `operations`, if it is one that can fail.
+    #[cfg(test)]
     pub fn set_trip(&self, operations: u64) {
         self.lock().trip = operations;
     }
@@ -101,6 +107,8 @@ impl SimDisk {
         let mut disk = self.lock();
         disk.crashed = false;
         disk.budget = u64::MAX;
+        disk.rolling = Rolling::No;
+        disk.mix(&[8]);
         let stale: Vec<u64> = disk.inodes.iter().filter(|(_, f)| f.stale).map(|(inode, _)| *inode).collect();
         for inode in stale {
             let p = disk.rng.share();
@@ -111,7 +119,7 @@ impl SimDisk {
                 }
                 let file = disk.inode(inode);
                 let forgotten = match file.durable.get(&sector).cloned() {
-                    Some(chunk) => file.seen.insert(sector, chunk.clone()).is_some_and(|old| old != chunk),
+                    Some(chunk) => file.seen.insert(sector, chunk.clone()).is_some_and(|old| *old != *chunk),
                     None => file.seen.remove(&sector).is_some(),
                 };
                 if forgotten {
@@ -131,6 +139,7 @@ impl SimDisk {
     }
 
     /// Loses what the two of them say.
+    #[cfg(test)]
     pub fn power_cut_keeping(&self, keep: Keep, settle: Settle) {
         self.lock().cut(keep, settle);
     }
@@ -155,6 +164,7 @@ impl SimDisk {
     /// Changes bytes behind the engine's back, in memory and on the platter.
     pub fn damage(&self, name: &str, offset: u64, bytes: &[u8]) {
         let mut disk = self.lock();
+        disk.faulty = true;
         let size = disk.sector;
         let Some(inode) = disk.seen.get(name).copied() else { return };
         let file = disk.inode(inode);
@@ -172,6 +182,7 @@ impl SimDisk {
     }
 
     /// Cuts a file to `len` bytes behind the engine's back.
+    #[cfg(test)]
     pub fn truncate(&self, name: &str, len: u64) {
         let old = self.bytes(name);
         let zeroes = vec![0; old.len().saturating_sub(len as usize)];

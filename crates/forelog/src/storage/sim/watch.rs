@@ -1,0 +1,170 @@
+//! Moments: the disk as it stands before each operation that changes it, kept so that one history can be cut at all of
+//! them; and the hash that tells one image of a disk from another.
+
+use super::*;
+use xxhash_rust::xxh3::{xxh3_64, Xxh3Default};
+
+/// How far a roll has come, told from what it does to the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rolling {
+    No,
+    /// The next header is being written into a spare.
+    Written,
+    /// It has its final name, and CONTROL does not name it yet.
+    Named,
+}
+
+/// The disk at one moment, before the operation that came next or in the middle of it.
+pub struct Moment {
+    pub disk: SimDisk,
+    /// A new segment was under way: from the first byte of its header until CONTROL names it.
+    pub rolling: bool,
+}
+
+#[derive(Clone)]
+pub(super) struct Watch {
+    rng: Rng,
+    share: f64,
+    seen: Vec<State>,
+}
+
+impl State {
+    pub(super) fn mix(&mut self, words: &[u64]) {
+        for word in words {
+            self.digest = Rng::new(self.digest ^ word).next();
+        }
+    }
+
+    /// Another disk in this state, for somebody else to go on with.
+    fn apart(&mut self) -> State {
+        let watch = self.watch.take();
+        let apart = State { budget: u64::MAX, trip: u64::MAX, ..self.clone() };
+        self.watch = watch;
+        apart
+    }
+
+    fn keep(&mut self, state: State) {
+        if let Some(watch) = &mut self.watch {
+            watch.seen.push(state);
+        }
+    }
+
+    /// Keeps this moment, or not.
+    pub(super) fn look(&mut self) {
+        let rolling = self.rolling != Rolling::No;
+        // A roll is short, and what it rests on is intricate: all of its moments are worth keeping where many are.
+        if self.watch.as_mut().is_some_and(|watch| watch.rng.chance(watch.share) || rolling && watch.share >= 0.5) {
+            let state = self.apart();
+            self.keep(state);
+        }
+    }
+
+    /// Keeps a moment in which some of a write has reached the page cache and the process is gone.
+    pub(super) fn look_midway(&mut self, inode: u64, bytes: &[u8], offset: u64, failing: bool) {
+        let Some(watch) = self.watch.as_mut().filter(|_| !failing && !self.crashed) else { return };
+        if !watch.rng.chance(watch.share / 4.0) {
+            return;
+        }
+        let part = watch.rng.below(bytes.len() as u64) as usize;
+        let name = self.name_of(inode);
+        let mut state = self.apart();
+        state.put(inode, &bytes[..part], offset);
+        state.roll_wrote(&name, &bytes[..part]);
+        state.say(|_| format!("write {name}@{offset}+{part} of {}: the process dies", bytes.len()));
+        self.keep(state);
+    }
+
+    pub(super) fn roll_wrote(&mut self, name: &str, bytes: &[u8]) {
+        // Zeroes only prepare a spare, and a new CONTROL is no segment.
+        let spare = matches!(classify(name), Entry::Spare(_) | Entry::Reserve) && !name.ends_with("control");
+        if spare && bytes.iter().any(|b| *b != 0) {
+            self.rolling = Rolling::Written;
+        }
+    }
+
+    pub(super) fn roll_renamed(&mut self, to: &str) {
+        if let Entry::Segment(_) = classify(to) {
+            self.rolling = Rolling::Named;
+        }
+    }
+
+    pub(super) fn roll_removed(&mut self, name: &str) {
+        if self.rolling == Rolling::Written && matches!(classify(name), Entry::Spare(_)) {
+            self.rolling = Rolling::No;
+        }
+    }
+
+    pub(super) fn roll_synced(&mut self, name: &str) {
+        if self.rolling == Rolling::Named && name == CONTROL {
+            self.rolling = Rolling::No;
+        }
+    }
+
+    /// Names, lengths and contents as reads give them. Sectors of zeroes are as if they had never been written.
+    fn image(&self) -> u64 {
+        let mut hash = Xxh3Default::new();
+        for (name, inode) in &self.seen {
+            hash.update(name.as_bytes());
+            let Some(file) = self.inodes.get(inode) else { continue };
+            hash.update(&file.len.to_le_bytes());
+            for (sector, chunk) in &file.seen {
+                let content = chunk.hash();
+                if content != 0 {
+                    hash.update(&sector.to_le_bytes());
+                    hash.update(&content.to_le_bytes());
+                }
+            }
+        }
+        hash.digest()
+    }
+}
+
+impl Chunk {
+    /// 0 for a sector of zeroes.
+    fn hash(&self) -> u64 {
+        *self.0.hash.get_or_init(|| if self.iter().all(|b| *b == 0) { 0 } else { xxh3_64(self).max(1) })
+    }
+}
+
+impl SimDisk {
+    /// Keeps about this share of the moments from here on, drawn by a seed of their own: a history goes the same way
+    /// whether it is watched or not.
+    pub fn watch(&self, seed: u64, share: f64) {
+        self.lock().watch = Some(Watch { rng: Rng::new(seed), share, seen: Vec::new() });
+    }
+
+    /// The moments kept since `watch`, which ends.
+    pub fn watched(&self) -> Vec<Moment> {
+        let seen = self.lock().watch.take().map_or(Vec::new(), |watch| watch.seen);
+        let moment = |state: State| Moment { rolling: state.rolling != Rolling::No, disk: SimDisk(Arc::new(Mutex::new(state))) };
+        seen.into_iter().map(moment).collect()
+    }
+
+    /// A hash of the whole disk: names, lengths, contents.
+    pub fn image(&self) -> u64 {
+        self.lock().image()
+    }
+
+    /// A hash of everything that ever happened to this disk.
+    pub fn digest(&self) -> u64 {
+        self.lock().digest
+    }
+
+    /// Whether anything went wrong by itself since this was last asked to be forgotten.
+    pub fn is_faulty(&self) -> bool {
+        self.lock().faulty
+    }
+
+    pub fn forget_faults(&self) {
+        self.lock().faulty = false;
+    }
+
+    pub fn sector(&self) -> u64 {
+        self.lock().sector
+    }
+
+    /// Makes choices from here on that nobody else makes: forks of one moment are to differ.
+    pub fn reseed(&self, seed: u64) {
+        self.lock().rng = Rng::new(seed);
+    }
+}
