@@ -1,5 +1,6 @@
 // Every error this package makes is made here.
 
+import { constants } from 'node:os'
 import { getSystemErrorName } from 'node:util'
 import type { ErrorData } from './native.js'
 
@@ -115,10 +116,16 @@ const windowsErrors: { [errno: number]: string } = {
   183: 'EEXIST',
 }
 
+// Node names the errors that libuv knows, which does not know of quotas.
+function errorName(errno: number): string {
+  if (process.platform === 'win32') return windowsErrors[errno] ?? 'UNKNOWN'
+  return errno === constants.errno.EDQUOT ? 'EDQUOT' : getSystemErrorName(-errno)
+}
+
 function systemError({ errno, syscall, path, message }: NonNullable<ErrorData['cause']>): NodeJS.ErrnoException {
   const error: NodeJS.ErrnoException = new Error(message)
   if (errno !== undefined) {
-    error.code = process.platform === 'win32' ? (windowsErrors[errno] ?? 'UNKNOWN') : getSystemErrorName(-errno)
+    error.code = errorName(errno)
     error.errno = -errno
   }
   error.syscall = syscall

@@ -1,10 +1,11 @@
 // Small file systems of one's own, for what only a full or a read-only disk shows.
 
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, rmdirSync } from 'node:fs'
+import { closeSync, ftruncateSync, mkdirSync, mkdtempSync, openSync, rmdirSync, rmSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import type { ExecutionContext } from 'ava'
+import { compile } from './compile.js'
 
 function must(command: string, ...args: string[]): void {
   const { status, stderr } = spawnSync(command, args, { encoding: 'utf8' })
@@ -25,4 +26,42 @@ export function smallDisk(t: ExecutionContext, size: string): string {
 
 export function remountReadOnly(dir: string): void {
   must('mount', '-o', 'remount,ro', dir)
+}
+
+/** An ext4 file system in a file, which can lose its power. Needs `root`, `loop`, `mkfs.ext4`; cutting it `cc`. */
+export class LoopDisk {
+  readonly dir: string
+  readonly #image: string
+
+  constructor(t: ExecutionContext, megabytes: number) {
+    const around = mkdtempSync(path.join(os.tmpdir(), 'forelog-loop-'))
+    this.dir = path.join(around, 'mount')
+    this.#image = path.join(around, 'image')
+    mkdirSync(this.dir)
+    t.teardown(() => {
+      spawnSync('umount', ['--lazy', this.dir])
+      rmSync(around, { recursive: true })
+    })
+    const fd = openSync(this.#image, 'w')
+    ftruncateSync(fd, megabytes << 20)
+    closeSync(fd)
+    // No blocks that only root may use: full is full.
+    must('mkfs.ext4', '-q', '-F', '-m', '0', '-E', 'lazy_itable_init=0', this.#image)
+    this.#mount()
+  }
+
+  #mount(): void {
+    must('mount', '-o', 'loop', this.#image, this.dir)
+  }
+
+  /** From now on nothing reaches the disk; the journal does, if it is `flushed` first. */
+  cut(journal: 'flushed' | 'lost'): void {
+    must(compile('cut'), this.dir, journal === 'flushed' ? '1' : '2')
+  }
+
+  /** Mounts what is on the disk, as after a reboot. No process may have files open on it. */
+  restart(): void {
+    must('umount', this.dir)
+    this.#mount()
+  }
 }

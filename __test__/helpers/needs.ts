@@ -2,7 +2,7 @@
 // continuous build reads: `SKIP name: needs WHAT[, WHAT…]`.
 
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, rmdirSync } from 'node:fs'
+import { mkdtempSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import type { ExecutionContext } from 'ava'
@@ -18,11 +18,33 @@ function canMount(): boolean {
 // ptrace may be forbidden where the program is there.
 const canTrace = (): boolean => spawnSync('strace', ['-f', '-o', os.devNull, process.execPath, '-e', '0']).status === 0
 
+const runs = (command: string, ...args: string[]): boolean => spawnSync(command, args).status === 0
+
+/** The C library whose calls the shim of native/fault.c stands in for. */
+const isGlibc = (): boolean => {
+  const { header } = process.report.getReport() as { header?: { glibcVersionRuntime?: string } }
+  return header?.glibcVersionRuntime !== undefined
+}
+
+function canLoop(): boolean {
+  const dir = mkdtempSync(path.join(os.tmpdir(), 'forelog-loop-'))
+  const image = path.join(dir, 'image')
+  writeFileSync(image, Buffer.alloc(1 << 20))
+  const { status, stdout } = spawnSync('losetup', ['--find', '--show', image], { encoding: 'utf8' })
+  if (status === 0) spawnSync('losetup', ['--detach', stdout.trim()])
+  rmSync(dir, { recursive: true })
+  return status === 0
+}
+
 const checks = {
   posix: () => process.platform !== 'win32',
   linux: () => process.platform === 'linux',
   root: () => process.getuid?.() === 0,
   mount: () => process.platform === 'linux' && process.getuid?.() === 0 && canMount(),
+  loop: () => process.platform === 'linux' && process.getuid?.() === 0 && canLoop(),
+  'mkfs.ext4': () => runs('mkfs.ext4', '-V'),
+  cc: () => runs('cc', '--version'),
+  preload: () => process.platform === 'linux' && isGlibc() && runs('cc', '--version'),
   strace: () => process.platform === 'linux' && canTrace(),
 }
 

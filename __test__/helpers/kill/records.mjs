@@ -20,3 +20,6 @@ export function recordAt(seed, position) {
   bytes.writeDoubleLE(position)
   return bytes
 }
+
+/** The number that `recordAt` was given. */
+export const attemptOf = (bytes) => bytes.readDoubleLE(0)

@@ -1,0 +1,154 @@
+// A failed fsync, from the outside: a preloaded shim fails the n-th one, and proves that it did.
+
+import test, { type ExecutionContext } from 'ava'
+import { append, holds, type Job, type Told } from './helpers/faults/process.js'
+import { Shim, rule, type Action, type Call } from './helpers/faults/shim.js'
+import { has } from './helpers/needs.js'
+
+const POISONED = 'ERR_WAL_POISONED'
+const SECOND = 1e9
+const options = { segmentBytes: 64 << 10 }
+const seed = 7
+
+/** A spare that its filling failed holds nothing and is only discarded; a header and a carry are what a log rests on. */
+function isOfAnUnusedSpare(calls: Call[], fault: Call): boolean {
+  const before = calls.filter((call) => call.file === fault.file && call.ended <= fault.began)
+  const isHeader = (call: Call) => call.name === 'pwrite64' && call.offset === 0 && call.length === 4096
+  return fault.file.startsWith('spare-') && !before.some(isHeader) && !isHeader(fault)
+}
+
+/** What began after a fault and would change what the next opening finds. */
+function changes(calls: Call[], fault: Call): Call[] {
+  const later = calls.filter((call) => call.began > fault.ended && call.name !== 'pread64' && call.name !== 'unlink')
+  const marks = later.filter((call) => call.file === 'CONTROL')
+  // Once a second a mark may be under way: it was proven before the fault.
+  const allowed = fault.began - calls[0].began > 0.9 * SECOND ? marks.slice(0, 2) : []
+  return later.filter((call) => !isSpare(call) && !allowed.includes(call))
+}
+
+const isSpare = (call: Call): boolean => /^(spare-|reserve$)/.test(call.file)
+
+/** Everybody is told, nothing more is taken or written, and what is durable can still be read. */
+function isPoisoned(t: ExecutionContext, { rejected, end, acknowledged }: Told, calls: Call[], fault: Call, label: string): void {
+  t.true(rejected.length > 0, `${label}: nobody was told`)
+  t.true(
+    rejected.every(({ code }) => code === POISONED),
+    `${label}: ${JSON.stringify(rejected)}`
+  )
+  t.like(end, { again: POISONED, sync: POISONED, close: POISONED, readError: undefined }, label)
+  t.is(end?.read, end?.durable, `${label}: reads end at the durable position`)
+  t.true((end?.durable ?? 0) >= Math.max(0, ...acknowledged.keys()), label)
+  t.deepEqual(changes(calls, fault), [], `${label}: nothing is written any more`)
+}
+
+interface Target {
+  name: string
+  /** The call and the files. */
+  on: Parameters<typeof rule> extends [infer C, infer P, ...unknown[]] ? [C, P] : never
+  actions: Action[]
+  upTo: number
+}
+
+const targets: Target[] = [
+  { name: 'data', on: ['fdatasync', '*.wal'], actions: ['EIO', 'ENOSPC', 'LOSE'], upTo: 6 },
+  { name: 'a header', on: ['fdatasync', 'spare-*'], actions: ['EIO', 'ENOSPC'], upTo: 5 },
+  { name: 'CONTROL', on: ['fdatasync', 'CONTROL'], actions: ['EIO', 'ENOSPC'], upTo: 3 },
+  { name: 'the directory', on: ['fsync', '.'], actions: ['EIO', 'ENOSPC'], upTo: 3 },
+]
+
+for (const { name, on, actions, upTo } of targets) {
+  test(`the n-th fsync of ${name} fails: poisoned for good, nothing acknowledged is lost`, async (t) => {
+    if (!has(t, 'preload')) return
+    t.timeout(120_000)
+    let poisoned = 0
+    for (const action of actions) {
+      for (let nth = 1; nth <= upTo; nth += 1) {
+        const label = `${action} at fsync ${nth} of ${name}`
+        const shim = new Shim(t)
+        const job: Job = { dir: shim.dir, seed, options, then: 'tell', arm: rule(...on, nth, action) }
+        const told = await append({ ...job, upTo: 1000 }, { env: shim.env })
+        t.is(told.stderr, '', label)
+        const [fault] = shim.fired()
+        if (!fault) return t.fail(`${label}: the fault did not fire`)
+        if (isOfAnUnusedSpare(shim.calls(), fault)) t.is(told.rejected.length, 0, label)
+        else {
+          isPoisoned(t, told, shim.calls(), fault, label)
+          poisoned += 1
+        }
+        const report = await holds(t, job, told, label)
+        // Where the fault left nothing unproven behind, the next opening finds nothing to distrust.
+        if (action !== 'LOSE' && name !== 'CONTROL') t.is(report.clean, told.rejected.length === 0, label)
+      }
+    }
+    t.log(`${poisoned} poisoned logs of ${actions.length * upTo} faults`)
+    t.true(poisoned >= actions.length)
+  })
+}
+
+const pathOf = (call: Call): string => `${call.name} ${call.file.replace(/^spare-.*/, 'spare').replace(/^.*\.wal$/, 'segment')}`
+
+test('a tail that an fsync failed to prove is carried into a fresh segment before it is trusted', async (t) => {
+  if (!has(t, 'preload')) return
+  const shim = new Shim(t)
+  const job: Job = { dir: shim.dir, seed, options: { segmentBytes: 1 << 20 }, then: 'tell' }
+  const failed = await append({ ...job, arm: rule('fdatasync', '*.wal', 5, 'EIO') }, { env: shim.env })
+  t.true(failed.acknowledged.size > 0 && failed.rejected.length > 0)
+  t.is(shim.fired().length, 1)
+
+  const before = shim.calls().length
+  shim.arm('')
+  const reopened = await append({ ...job, upTo: 0, inFlight: 1, then: 'kill' }, { env: shim.env })
+  t.true(reopened.opened)
+  const calls = shim.calls().slice(before)
+  const written = calls.filter((call) => call.name !== 'pread64' && call.name !== 'unlink' && call.file !== 'reserve')
+  const order = written.map(pathOf).filter((call, i, all) => call !== all[i - 1])
+  t.deepEqual(order.slice(0, 8), [
+    'pwrite64 CONTROL',
+    'fdatasync CONTROL',
+    'pwrite64 spare',
+    'fdatasync spare',
+    'rename segment',
+    'fsync .',
+    'pwrite64 CONTROL',
+    'fdatasync CONTROL',
+  ])
+  const named = written.findIndex((call) => call.name === 'rename')
+  const header = 1
+  t.true(written.slice(0, named).filter((call) => call.name === 'pwrite64' && isSpare(call)).length > header, 'frames are carried')
+  t.false(
+    written.slice(0, named).some((call) => call.file.endsWith('.wal')),
+    'the old segment is not touched'
+  )
+  await holds(t, job, failed)
+})
+
+test('an fsync that fails while a log is made or recovered: refused, and the next opening finds everything', async (t) => {
+  if (!has(t, 'preload')) return
+  t.timeout(120_000)
+  let refused = 0
+  for (const [call, pattern] of [
+    ['fdatasync', '*'],
+    ['fsync', '.'],
+  ] as const) {
+    for (let nth = 1; nth <= 4; nth += 1) {
+      for (const killed of [false, true]) {
+        const label = `${call} ${nth} ${killed ? 'of recovery' : 'of a new log'}`
+        const shim = new Shim(t)
+        const job: Job = { dir: shim.dir, seed, options, then: 'tell' }
+        const before = killed ? await append({ ...job, upTo: 20, then: 'kill' }) : undefined
+        shim.arm(rule(call, pattern, nth, 'EIO'))
+        const told = await append({ ...job, upTo: 20 }, { env: shim.env })
+        t.is(told.stderr, '', label)
+        if (shim.fired().length === 0) continue
+        if (!told.opened) {
+          refused += 1
+          t.true(told.end?.open === POISONED || told.end?.open === 'ERR_WAL_IO', `${label}: ${told.end?.open}`)
+          t.is(told.end?.cause, 'EIO', label)
+        }
+        const acknowledged = new Map([...(before?.acknowledged ?? []), ...told.acknowledged])
+        await holds(t, job, { ...told, acknowledged }, label)
+      }
+    }
+  }
+  t.true(refused >= 8, `${refused} openings were refused`)
+})

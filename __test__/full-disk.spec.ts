@@ -1,0 +1,129 @@
+// Disks that are really full, to the last byte: nothing acknowledged is lost, closing and opening work, appends come back.
+
+import { closeSync, existsSync, openSync, rmSync, statfsSync, writeSync } from 'node:fs'
+import path from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import { Wal, type WalError } from '../index.js'
+import { append, flaws, type Job, type Told } from './helpers/faults/process.js'
+import { recordAt } from './helpers/kill/records.mjs'
+import { LoopDisk, smallDisk } from './helpers/mount.js'
+import { has, type Need } from './helpers/needs.js'
+
+const NO_SPACE = 'ERR_WAL_NO_SPACE'
+const options = { segmentBytes: 256 << 10 }
+const seed = 3
+
+/** Leaves no byte free. */
+function fillUp(disk: string): string {
+  const filler = path.join(disk, 'filler')
+  const fd = openSync(filler, 'a')
+  for (let chunk = Buffer.alloc(1 << 20, 'f'); chunk.length > 0;) {
+    try {
+      writeSync(fd, chunk)
+    } catch {
+      chunk = chunk.subarray(0, chunk.length >> 1)
+    }
+  }
+  closeSync(fd)
+  return filler
+}
+
+/** Appends numbered records until one is rejected; gives what it told, and the error. */
+async function appendUntilFull(wal: Wal, told: Told, from: number): Promise<WalError> {
+  for (let attempt = from; ; attempt += 1) {
+    try {
+      told.acknowledged.set(await wal.append(recordAt(seed, attempt)), attempt)
+    } catch (error) {
+      told.rejected.push({ attempt, code: (error as WalError).code, cause: '' })
+      return error as WalError
+    }
+  }
+}
+
+const nothing = (): Told => ({ signal: null, opened: true, acknowledged: new Map(), written: 0, rejected: [], stderr: '' })
+
+interface Disk {
+  name: string
+  needs: Need[]
+  make: (t: ExecutionContext) => string
+}
+
+const disks: Disk[] = [
+  { name: 'tmpfs', needs: ['mount'], make: (t) => smallDisk(t, '4m') },
+  { name: 'ext4', needs: ['root', 'loop', 'mkfs.ext4'], make: (t) => new LoopDisk(t, 16).dir },
+]
+
+for (const { name, needs, make } of disks) {
+  test(`${name} without a byte free: rejects, reads, closes, opens, and appends again when there is space`, async (t) => {
+    if (!has(t, ...needs)) return
+    const disk = make(t)
+    const dir = path.join(disk, 'log')
+    const told = nothing()
+    let wal = await Wal.open(dir, options)
+    t.teardown(() => wal.close().catch(() => {}))
+    told.acknowledged.set(await wal.append(recordAt(seed, 1)), 1)
+    const filler = fillUp(disk)
+
+    // What is allocated is used to its end, and then the reserve: at 0 bytes free the log still rolls once.
+    const before = wal.stats().rolls
+    const error = await appendUntilFull(wal, told, 2)
+    t.is(error.code, NO_SPACE)
+    t.is((error.cause as NodeJS.ErrnoException).code, 'ENOSPC')
+    t.true(wal.stats().rolls > before)
+    fillUp(disk)
+    t.is(statfsSync(disk).bavail, 0)
+    t.false(existsSync(path.join(dir, 'reserve')))
+    await t.throwsAsync(wal.append(recordAt(seed, 0)), { code: NO_SPACE })
+    t.deepEqual(await flaws(wal, seed, told), [])
+
+    await wal.close()
+    t.is(statfsSync(disk).bavail, 0)
+    wal = await Wal.open(dir, options)
+    t.true(wal.recovery.clean)
+    t.deepEqual(await flaws(wal, seed, told), [])
+    await appendUntilFull(wal, told, 10_000)
+
+    rmSync(filler)
+    const resumed = 20_000
+    told.acknowledged.set(await wal.append(recordAt(seed, resumed)), resumed)
+    t.is(wal.nextPosition, told.acknowledged.size + 1)
+    await wal.close()
+    wal = await Wal.open(dir, options)
+    t.deepEqual(await flaws(wal, seed, told), [])
+    await wal.close()
+  })
+
+  test(`${name} without a byte free: nothing is lost by kill -9, and the log opens and reads before there is space`, async (t) => {
+    if (!has(t, ...needs)) return
+    const disk = make(t)
+    const job: Job = { dir: path.join(disk, 'log'), seed, options, then: 'wait' }
+    for (const round of [1, 2]) {
+      const told = await append(
+        { ...job, firstAttempt: round * 10_000 },
+        {
+          onLine: (word, _told, kill) => {
+            if (word === 'open') fillUp(disk)
+            else if (word === 'failed') kill()
+          },
+        }
+      )
+      t.is(told.signal, 'SIGKILL')
+      t.is(told.stderr, '')
+      t.true(told.rejected.length > 0 && told.rejected.every(({ code }) => code === NO_SPACE))
+      const filler = fillUp(disk)
+      // Twice: the first opening at 0 bytes free changes nothing for the second.
+      for (const _ of [1, 2]) {
+        const wal = await Wal.open(job.dir, options)
+        t.deepEqual(await flaws(wal, seed, told), [])
+        await appendUntilFull(wal, told, round * 10_000 + 5_000)
+        await wal.close().catch((error) => t.is(error.code, NO_SPACE))
+      }
+      rmSync(filler)
+      const wal = await Wal.open(job.dir, options)
+      t.deepEqual(await flaws(wal, seed, told), [])
+      told.acknowledged.set(await wal.append(recordAt(seed, 1)), 1)
+      t.deepEqual(await flaws(wal, seed, told), [])
+      await wal.close()
+    }
+  })
+}

@@ -1,0 +1,74 @@
+// The preloaded shim of native/fault.c: which faults it shall inject, and what it recorded.
+
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import type { ExecutionContext } from 'ava'
+import { compile } from '../compile.js'
+import { temporaryDirectory } from '../directory.js'
+
+export type Action = 'EIO' | 'ENOSPC' | 'EDQUOT' | 'HALF' | 'LOSE' | 'CUT'
+export type Syscall = 'pwrite64' | 'pread64' | 'fdatasync' | 'fsync' | 'ftruncate64' | 'rename' | 'unlink'
+
+/** The `nth` call of that name on a file that matches, up to the `last`-th, is failed. */
+export const rule = (call: Syscall, pattern: string, nth: number, action: Action, last = nth): string =>
+  `${call} ${pattern} ${nth} ${last} ${action}\n`
+
+/** A call on a file of the log; times are monotonic nanoseconds. */
+export interface Call {
+  began: number
+  ended: number
+  name: Syscall
+  /** Below the log's directory, which itself is `.`. */
+  file: string
+  offset: number
+  length: number
+  result: number
+  /** Number of the rule that befell it, 0 for none. */
+  fault: number
+}
+
+export class Shim {
+  readonly dir: string
+  readonly #record: string
+  readonly #rules: string
+
+  /** For a log in a temporary directory, or one of that name that exists already. */
+  constructor(t: ExecutionContext, dir?: string) {
+    const around = temporaryDirectory(t)
+    this.dir = dir ?? path.join(around, 'log')
+    this.#record = path.join(around, 'record')
+    this.#rules = path.join(around, 'rules')
+    mkdirSync(this.dir, { recursive: true })
+  }
+
+  /** Rules in force from the start of the next process. */
+  arm(rules: string): void {
+    writeFileSync(this.#rules, rules)
+  }
+
+  get env(): NodeJS.ProcessEnv {
+    return {
+      ...process.env,
+      LD_PRELOAD: compile('fault', '-shared', '-fPIC', '-ldl', '-pthread'),
+      FORELOG_FAULT_DIR: this.dir,
+      FORELOG_FAULT_LOG: this.#record,
+      FORELOG_FAULT_RULES: this.#rules,
+    }
+  }
+
+  /** Every call so far, in the order in which they ended. */
+  calls(): Call[] {
+    if (!existsSync(this.#record)) return []
+    const lines = readFileSync(this.#record, 'utf8').trimEnd().split('\n')
+    return lines.map((line) => {
+      const [began, ended, name, file, offset, length, result, , fault] = line.split(' ')
+      const numbers = { began: Number(began), ended: Number(ended), offset: Number(offset), length: Number(length) }
+      return { ...numbers, name: name as Syscall, file, result: Number(result), fault: Number(fault) }
+    })
+  }
+
+  /** The calls that a rule befell: proof that the fault happened. */
+  fired(): Call[] {
+    return this.calls().filter((call) => call.fault > 0)
+  }
+}

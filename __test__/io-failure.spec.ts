@@ -1,0 +1,132 @@
+// Writes and reads that fail, from the outside: a preloaded shim fails the n-th one, and proves that it did.
+
+import test from 'ava'
+import { Wal } from '../index.js'
+import { snapshot } from './helpers/directory.js'
+import { append, holds, type Job } from './helpers/faults/process.js'
+import { Shim, rule, type Action } from './helpers/faults/shim.js'
+import { has } from './helpers/needs.js'
+
+const options = { segmentBytes: 64 << 10 }
+const seed = 11
+
+test('a write that fails for any reason but space poisons', async (t) => {
+  if (!has(t, 'preload')) return
+  for (const pattern of ['*.wal', 'CONTROL']) {
+    for (let nth = 1; nth <= 4; nth += 1) {
+      const label = `write ${nth} to ${pattern}`
+      const shim = new Shim(t)
+      const job: Job = { dir: shim.dir, seed, options, then: 'tell', arm: rule('pwrite64', pattern, nth, 'EIO') }
+      const told = await append(job, { env: shim.env })
+      t.is(told.stderr, '', label)
+      t.is(shim.fired().length, 1, label)
+      const code = 'ERR_WAL_POISONED'
+      t.true(told.rejected.length > 0 && told.rejected.every((rejection) => rejection.code === code), label)
+      t.like(told.end, { again: code, sync: code, close: code, readError: undefined, read: told.end?.durable }, label)
+      await holds(t, job, told, label)
+    }
+  }
+})
+
+// The first half of the write is on the disk, with whole frames in it of records that are rejected.
+const short = (nth: number): string => rule('pwrite64', '*.wal', nth, 'HALF') + rule('pwrite64', '*.wal', nth + 1, 'ENOSPC')
+const full =
+  (action: Action) =>
+  (nth: number): string =>
+    rule('pwrite64', '*.wal', nth, action)
+
+for (const [name, rules, faults, cause] of [
+  ['a write for which there is no space', full('ENOSPC'), 1, 'ENOSPC'],
+  ['a write above the quota', full('EDQUOT'), 1, 'EDQUOT'],
+  ['a write that space ran out under', short, 2, 'ENOSPC'],
+] as const) {
+  test(`${name} rejects, gives its positions back and loses nothing`, async (t) => {
+    if (!has(t, 'preload')) return
+    t.timeout(120_000)
+    for (let nth = 1; nth <= 4; nth += 1) {
+      for (const goOn of [true, false]) {
+        const label = `write ${nth}, ${goOn ? 'then on' : 'then killed'}`
+        const shim = new Shim(t)
+        const job: Job = { dir: shim.dir, seed, options, then: 'kill', arm: rules(nth) }
+        const told = await append({ ...job, goOn, upTo: goOn ? 60 : undefined }, { env: shim.env })
+        t.is(told.stderr, '', label)
+        t.is(shim.fired().length, faults, `${label}: the fault fired`)
+        t.true(told.rejected.length > 0, label)
+        t.true(
+          told.rejected.every((rejection) => rejection.code === 'ERR_WAL_NO_SPACE' && rejection.cause === cause),
+          label
+        )
+        t.true(goOn === told.acknowledged.size >= 60, label)
+
+        // The fence stands in both slots before anything else is written, and that segment is never written again.
+        const calls = shim.calls()
+        const fault = shim.fired().at(-1)
+        const since = calls.filter(
+          (call) => call.began > (fault?.ended ?? 0) && call.name !== 'pread64' && !/^(spare|reserve)/.test(call.file)
+        )
+        t.deepEqual(
+          since.slice(0, 4).map((call) => `${call.name} ${call.file}`),
+          ['pwrite64 CONTROL', 'fdatasync CONTROL', 'pwrite64 CONTROL', 'fdatasync CONTROL'],
+          label
+        )
+        t.false(
+          since.some((call) => call.name === 'pwrite64' && call.file === fault?.file),
+          label
+        )
+
+        const report = await holds(t, job, told, label)
+        if (!goOn) t.is(report.verdict, 'fenced', label)
+      }
+    }
+  })
+}
+
+test("a write that is cut short and then goes on is nobody's business", async (t) => {
+  if (!has(t, 'preload')) return
+  const shim = new Shim(t)
+  const job: Job = { dir: shim.dir, seed, options, upTo: 60, then: 'kill', arm: rule('pwrite64', '*.wal', 2, 'HALF', 9) }
+  const told = await append(job, { env: shim.env })
+  t.true(shim.fired().length > 1)
+  t.deepEqual(told.rejected, [])
+  await holds(t, job, told)
+})
+
+test('a read that fails while opening is ERR_WAL_IO, and changes nothing', async (t) => {
+  if (!has(t, 'preload')) return
+  t.timeout(120_000)
+  const shim = new Shim(t)
+  const job: Job = { dir: shim.dir, seed, options, then: 'tell' }
+  const told = await append({ ...job, upTo: 40, then: 'kill' })
+  let refused = 0
+  for (const pattern of ['CONTROL', '*.wal']) {
+    for (let nth = 1; nth <= 4; nth += 1) {
+      const before = snapshot(shim.dir)
+      shim.arm(rule('pread64', pattern, nth, 'EIO'))
+      const { end, opened } = await append({ ...job, upTo: 0, inFlight: 1 }, { env: shim.env })
+      // Beyond the last read of an opening: it went on to append, and the log has changed.
+      if (opened) break
+      refused += 1
+      t.is(shim.fired().length, refused, 'the fault fired')
+      t.like(end, { open: 'ERR_WAL_IO', cause: 'EIO' })
+      t.deepEqual(snapshot(shim.dir), before)
+    }
+  }
+  t.true(refused >= 4, `${refused} openings were refused`)
+  await holds(t, job, told)
+})
+
+test('a read that fails while reading is ERR_WAL_IO, and the log goes on', async (t) => {
+  if (!has(t, 'preload')) return
+  const shim = new Shim(t)
+  const job: Job = { dir: shim.dir, seed, options, then: 'tell' }
+  // A write that is rejected ends the appending; then the records are read.
+  const fullDisk = rule('pwrite64', '*.wal', 30, 'ENOSPC')
+  const told = await append({ ...job, arm: fullDisk + rule('pread64', '*.wal', 2, 'EIO') }, { env: shim.env })
+  t.is(shim.fired().length, 2)
+  t.is(told.end?.readError, 'ERR_WAL_IO')
+  t.deepEqual([told.end?.again, told.end?.sync, told.end?.close], [undefined, undefined, undefined])
+  const wal = await Wal.open(shim.dir, options)
+  t.true(wal.recovery.clean)
+  t.is(wal.nextPosition, told.acknowledged.size + 2)
+  await wal.close()
+})
