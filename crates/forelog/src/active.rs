@@ -2,7 +2,7 @@
 
 use crate::ahead::Ahead;
 use crate::catalog::Segment;
-use crate::recovery::Joint;
+use crate::scan::Joint;
 use crate::segment::Header;
 use crate::storage::FileRef;
 use std::sync::Arc;

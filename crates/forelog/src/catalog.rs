@@ -1,6 +1,6 @@
 //! Which segments make up the log, for readers: written by the commit thread, read by everyone.
 
-use crate::recovery::Joint;
+use crate::scan::Joint;
 use crate::segment::{file_name, Header, Name};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 

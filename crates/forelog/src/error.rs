@@ -67,12 +67,25 @@ pub struct Info {
     pub offset: Option<u64>,
     /// Inclusive range of positions that the damage covers.
     pub lost: Option<(u64, u64)>,
+    /// The case of recovery's table that an opening or a reading met, by its label in docs/recovery.md.
+    pub verdict: Option<&'static str>,
+    /// The one bit that explains a checksum that does not hold.
+    pub flipped: Option<Flipped>,
     /// First position that can be read, for `Truncated`.
     pub first_position: Option<u64>,
     /// Process that holds the lock, for `Locked`.
     pub pid: Option<u32>,
     /// The operating system's failure underneath.
     pub cause: Option<Fault>,
+}
+
+/// One bit of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flipped {
+    /// Of its byte in the file.
+    pub offset: u64,
+    /// 0 for the lowest to 7.
+    pub bit: u8,
 }
 
 impl Error {
@@ -85,6 +98,8 @@ impl Error {
             segment: None,
             offset: None,
             lost: None,
+            verdict: None,
+            flipped: None,
             first_position: None,
             pid: None,
             cause: None,
@@ -99,6 +114,12 @@ impl Error {
     /// Names the public operation, unless a deeper layer has already done so.
     pub fn during(mut self, operation: &'static str) -> Self {
         self.operation.get_or_insert(operation);
+        self
+    }
+
+    /// Names the case of recovery's table, unless that has been done.
+    pub fn judged(mut self, verdict: &'static str) -> Self {
+        self.verdict.get_or_insert(verdict);
         self
     }
 

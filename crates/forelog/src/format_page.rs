@@ -7,7 +7,7 @@ use crate::frame::{self, Frame, Kind, HEADER};
 use crate::group::Batch;
 use crate::group::Group;
 use crate::record::RecordRef;
-use crate::recovery::Joint;
+use crate::scan::Joint;
 use crate::segment::{file_name, Header};
 use crate::{Options, Waiter, Wal};
 use std::fmt::Write;

@@ -63,6 +63,8 @@ pub enum Phase {
     /// The last handle is closing: what is there is committed, nothing more is taken.
     Closing,
     Poisoned(Error),
+    /// Opened for reading alone.
+    ReadOnly,
 }
 
 /// The gathering group is given to the commit thread at this size without waiting for the end of the turn.
@@ -123,6 +125,7 @@ impl Intake {
             Phase::Open => {}
             Phase::Closing => return Err(closed()),
             Phase::Poisoned(error) => return Err(error.clone()),
+            Phase::ReadOnly => return Err(Error::new(Code::ReadOnly, "the log is open in mode 'readOnly'")),
         }
         // One record above the bound is taken when nothing else is pending: it could never be appended otherwise.
         if records > 0 && self.pending_bytes > 0 && self.pending_bytes + bytes > options.max_pending_bytes {

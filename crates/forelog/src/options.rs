@@ -19,6 +19,11 @@ pub enum Fsync {
 pub enum Mode {
     /// Corruption is an error and changes nothing. The default.
     Strict,
+    /// The log goes on in front of the damage, in a new segment; what is behind it is left out, and stays on disk. Reads
+    /// the whole log to find it.
+    Prefix,
+    /// For reading alone: nothing is written, nothing is locked, and damage is no obstacle.
+    ReadOnly,
 }
 
 /// One page: the size of a segment header and of a CONTROL slot, and the unit of alignment.

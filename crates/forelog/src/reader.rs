@@ -6,7 +6,7 @@ use crate::error::{Code, Error, Result};
 use crate::frame::{self, Frame, HEADER};
 use crate::options::PAGE;
 use crate::record::Parts;
-use crate::recovery::{joint_near, Joint};
+use crate::scan::{joint_near, Joint};
 use crate::segment::Header;
 use crate::storage::window::Window;
 use crate::storage::{FileRef, Storage};

@@ -1,135 +1,13 @@
-//! What the bytes of the active segment mean after a crash: a pure function from bytes and marks to a verdict.
+//! What is found when a log is opened, and what it means: from evidence to a verdict, as a table. Pure data; `survey`
+//! gathers the evidence, `open` and `read_only` act on the verdict.
 //!
-//! Nothing here writes, and nothing is believed before its checksum. The table at the end of the file is section
-//! "Recovery" of docs/format.md: one row for each combination of evidence, under the same labels.
+//! The labels are those of docs/recovery.md, of reports and of errors. Every combination of evidence matches one row.
 
 use crate::control::State;
-use crate::frame::{self, Frame, ALIGN, HEADER};
-use crate::options::PAGE;
+use crate::error::Code;
+use crate::options::Mode;
+use crate::scan::{Joint, Scan};
 use crate::segment::Header;
-use crate::storage::window::Window;
-use crate::storage::Fault;
-
-/// A place between two frames: what a frame that starts there must continue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Joint {
-    pub offset: u64,
-    /// Position of the next record.
-    pub next: u64,
-    /// CRC field of the frame that ends here.
-    pub crc: u32,
-}
-
-impl Joint {
-    pub fn start(header: &Header) -> Joint {
-        Joint { offset: PAGE, next: header.first, crc: header.first_prev() }
-    }
-
-    fn after(self, frame: &Frame) -> Joint {
-        Joint { offset: self.offset + frame.span(), next: frame.next_position(), crc: frame.crc }
-    }
-}
-
-/// What a scan of a segment found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scan {
-    /// X: where the first byte stands that does not continue the log.
-    pub end: Joint,
-    pub records: u64,
-    /// The furthest synced offset that any valid frame claims, on either side of the end.
-    pub claimed: u64,
-    /// Positions of valid frames past the end, lowest and highest.
-    pub stray: Option<(u64, u64)>,
-    /// First and last non-zero byte past the end.
-    pub garbage: Option<(u64, u64)>,
-}
-
-/// The valid frame at `offset`, body checked; `None` when the bytes there are not one.
-fn valid(bytes: &mut Window, header: &Header, offset: u64) -> Result<Option<Frame>, Fault> {
-    let Some(frame) = frame::decode(bytes.get(offset, HEADER)?, header.seed(), offset) else { return Ok(None) };
-    if frame.first < header.first || frame.span() > bytes.len() - offset {
-        return Ok(None);
-    }
-    let (mut at, end) = (offset + HEADER as u64, offset + HEADER as u64 + u64::from(frame.body_len));
-    let mut crc = 0;
-    while at < end {
-        let piece = bytes.get(at, (end - at).min(128 << 10) as usize)?;
-        if piece.is_empty() {
-            return Ok(None);
-        }
-        crc = frame::body_crc(crc, piece);
-        at += piece.len() as u64;
-    }
-    Ok((frame::stored(crc) == frame.body_crc).then_some(frame))
-}
-
-/// Whether `frame` is the one that continues the log at `joint`.
-fn continues(frame: &Frame, joint: &Joint) -> bool {
-    frame.first == joint.next && frame.prev == joint.crc
-}
-
-/// Reads a segment to its end, through zeroes: a crash may leave a hole where an earlier page was lost.
-/// The window's length is the file's, or the fence.
-pub fn scan(bytes: &mut Window, header: &Header) -> Result<Scan, Fault> {
-    let mut scan = Scan { end: Joint::start(header), records: 0, claimed: 0, stray: None, garbage: None };
-    while let Some(frame) = valid(bytes, header, scan.end.offset)?.filter(|f| continues(f, &scan.end)) {
-        scan.claimed = scan.claimed.max(frame.synced);
-        scan.records += u64::from(frame.count);
-        scan.end = scan.end.after(&frame);
-    }
-    let mut at = scan.end.offset;
-    while at < bytes.len() {
-        let step = bytes.get(at, 64 << 10)?;
-        if step.is_empty() {
-            break;
-        }
-        let Some(non_zero) = step.iter().position(|b| *b != 0) else {
-            at += step.len() as u64;
-            continue;
-        };
-        let dirty = at + non_zero as u64;
-        at = dirty - dirty % ALIGN;
-        let (first, _) = *scan.garbage.get_or_insert((dirty, dirty));
-        let frame = valid(bytes, header, at)?;
-        let span = frame.map_or(ALIGN, |f| f.span());
-        scan.garbage = Some((first, (at + span).min(bytes.len()) - 1));
-        if let Some(frame) = frame {
-            scan.claimed = scan.claimed.max(frame.synced);
-            let last = frame.next_position().saturating_sub(1).max(frame.first);
-            let (low, high) = scan.stray.unwrap_or((frame.first, last));
-            scan.stray = Some((low.min(frame.first), high.max(last)));
-        }
-        at += span;
-    }
-    Ok(scan)
-}
-
-/// The joint at `offset`, reached by the frame headers alone; `None` when no chain of them leads there.
-pub fn joint_at(bytes: &mut Window, header: &Header, offset: u64) -> Result<Option<Joint>, Fault> {
-    let mut joint = Joint::start(header);
-    while joint.offset < offset {
-        let frame = frame::decode(bytes.get(joint.offset, HEADER)?, header.seed(), joint.offset);
-        match frame.filter(|f| continues(f, &joint)) {
-            Some(frame) => joint = joint.after(&frame),
-            None => return Ok(None),
-        }
-    }
-    Ok((joint.offset == offset).then_some(joint))
-}
-
-/// The joint before the frame that holds `position`, reached by frame headers from `joint` on; `Err` is where the
-/// chain of them breaks first.
-pub fn joint_near(bytes: &mut Window, header: &Header, mut joint: Joint, position: u64) -> Result<Result<Joint, Joint>, Fault> {
-    while joint.next < position {
-        let frame = frame::decode(bytes.get(joint.offset, HEADER)?, header.seed(), joint.offset);
-        match frame.filter(|f| continues(f, &joint)) {
-            Some(frame) if frame.next_position() > position => break,
-            Some(frame) => joint = joint.after(&frame),
-            None => return Ok(Err(joint)),
-        }
-    }
-    Ok(Ok(joint))
-}
 
 /// D: how much of the active segment is proven to have been durable.
 pub fn proven(header: &Header, control: &State, scan: &Scan) -> u64 {
@@ -137,39 +15,104 @@ pub fn proven(header: &Header, control: &State, scan: &Scan) -> u64 {
     header.carried_end.max(marked).max(scan.claimed)
 }
 
-/// What was seen, as answers to five questions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What was seen, as answers to questions. What an earlier answer left nobody to ask is `false`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
-    /// The frames end before the proven offset: X < D.
+    /// The disk failed to read something back.
+    pub unreadable: bool,
+    /// Files of somebody else, or a CONTROL that never was one, and no segment.
+    pub foreign: bool,
+    /// An intact page of a newer format version.
+    pub newer: bool,
+    /// A segment under its final name.
+    pub segments: bool,
+    /// A slot of CONTROL that holds.
+    pub control: bool,
+    /// CONTROL names a segment that is not there.
+    pub lost: bool,
+    /// Two files have the same segment id.
+    pub twins: bool,
+    /// A predecessor above the low mark is missing.
+    pub gap: bool,
+    /// The oldest segment starts above the low mark.
+    pub late: bool,
+    /// A sealed segment's frames end before its successor says: looked for in `prefix` mode, otherwise met in reading.
+    pub sealed_short: bool,
+    /// A final name whose header does not hold, or is another's.
+    pub bad_header: bool,
+    /// The active segment's frames end before the proven offset, X < D, or none of them ends there.
     pub short: bool,
-    /// CONTROL names this segment, or a later one that it outlived.
-    pub named: bool,
-    /// CONTROL's durable mark is exactly the end.
-    pub marked: bool,
-    /// A write to this segment failed and was told.
-    pub fenced: bool,
-    /// Past the end stands a valid frame or, unless the file was recycled, any byte that is not zero.
+    /// Past the active segment's end stands a valid frame or, unless the file was recycled, any byte that is not zero.
     pub debris: bool,
+    /// A write to the active segment failed and was told.
+    pub fenced: bool,
+    /// CONTROL names the active segment, or a later one that it outlived.
+    pub named: bool,
+    /// CONTROL's durable mark is exactly the active segment's end.
+    pub marked: bool,
 }
 
 impl Evidence {
-    pub fn of(header: &Header, control: &State, scan: &Scan) -> Evidence {
+    /// Adds what a scan of the active segment shows; `joint` is the last one up to the proven offset.
+    pub fn scanned(&mut self, header: &Header, control: &State, scan: &Scan, joint: Joint) {
         let mark = control.mark.filter(|m| m.segment == header.id);
-        Evidence {
-            short: scan.end.offset < proven(header, control, scan),
-            named: control.active >= header.id,
-            marked: mark.is_some_and(|m| m.offset == scan.end.offset),
-            fenced: control.fence.is_some_and(|f| f.segment == header.id),
-            debris: scan.stray.is_some() || (scan.garbage.is_some() && !header.recycled),
-        }
+        self.short = joint.offset < proven(header, control, scan);
+        self.named = control.active >= header.id;
+        self.marked = mark.is_some_and(|m| m.offset == scan.end.offset);
+        self.fenced = control.fence.is_some_and(|f| f.segment == header.id);
+        self.debris = scan.stray.is_some() || (scan.garbage.is_some() && !header.recycled);
+    }
+
+    fn answers(&self) -> [bool; 16] {
+        let e = self;
+        [
+            e.unreadable,
+            e.foreign,
+            e.newer,
+            e.segments,
+            e.control,
+            e.lost,
+            e.twins,
+            e.gap,
+            e.late,
+            e.sealed_short,
+            e.bad_header,
+            e.short,
+            e.debris,
+            e.fenced,
+            e.named,
+            e.marked,
+        ]
     }
 }
 
 /// What the evidence amounts to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Bytes that were durable are damaged: an error, and nothing is changed.
-    Corrupt,
+    /// The disk does not answer: no damage is concluded from that.
+    Unreadable,
+    /// The directory is somebody else's.
+    Foreign,
+    /// The log was written by a newer version.
+    Newer,
+    /// No log is there: it is created where that is asked for.
+    Absent,
+    /// CONTROL names a segment that is absent.
+    LostActive,
+    /// Segments are there, but no slot of CONTROL holds.
+    NoControl,
+    /// Two files claim one segment id.
+    Twins,
+    /// A segment between the low mark and the active one is missing.
+    Gap,
+    /// What stood between the low mark and the oldest segment is missing.
+    LateStart,
+    /// Records in a sealed segment are damaged: by the order of a roll all of it was durable.
+    DamagedSealed,
+    /// A segment's header is damaged: it was durable before the segment had its name.
+    BadHeader,
+    /// Records in the active segment are damaged that were durable.
+    DamagedActive,
     /// Debris of writes that were never acknowledged as durable: fenced off by rolling.
     Torn,
     /// A write failed before the crash: what it left is not even looked at, and the log rolls.
@@ -185,7 +128,18 @@ pub enum Verdict {
 impl Verdict {
     pub fn label(self) -> &'static str {
         match self {
-            Verdict::Corrupt => "corrupt",
+            Verdict::Unreadable => "unreadable",
+            Verdict::Foreign => "foreign",
+            Verdict::Newer => "newer",
+            Verdict::Absent => "absent",
+            Verdict::LostActive => "lost-active",
+            Verdict::NoControl => "no-control",
+            Verdict::Twins => "twins",
+            Verdict::Gap => "gap",
+            Verdict::LateStart => "late-start",
+            Verdict::DamagedSealed => "damaged-sealed",
+            Verdict::BadHeader => "bad-header",
+            Verdict::DamagedActive => "damaged-active",
             Verdict::Torn => "torn",
             Verdict::Fenced => "fenced",
             Verdict::Unnamed => "unnamed",
@@ -193,6 +147,23 @@ impl Verdict {
             Verdict::Clean => "clean",
         }
     }
+}
+
+/// What a mode does about a verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// An error; nothing on disk changes.
+    Refuse(Code),
+    /// A new log, where `create` allows it.
+    Create,
+    /// The log goes on in place.
+    GoOn,
+    /// The log goes on in a new segment, which takes over everything that is good and not proven durable.
+    Roll,
+    /// The log goes on in a new segment that starts where the damage does; what is behind it is left out.
+    Cut,
+    /// Opened for reading; nothing on disk changes.
+    Read,
 }
 
 #[derive(Clone, Copy)]
@@ -204,56 +175,120 @@ enum Cell {
 
 struct Row {
     verdict: Verdict,
-    short: Cell,
-    named: Cell,
-    marked: Cell,
-    fenced: Cell,
-    debris: Cell,
+    cells: [Cell; 16],
+    strict: Answer,
+    prefix: Answer,
+    read_only: Answer,
 }
 
-use Cell::{Any, No, Yes};
+const fn row(verdict: Verdict, cells: [Cell; 16], strict: Answer, prefix: Answer, read_only: Answer) -> Row {
+    Row { verdict, cells, strict, prefix, read_only }
+}
 
-/// Every combination of evidence matches exactly one row; a test walks them all.
-const TABLE: [Row; 6] = [
-    Row { verdict: Verdict::Corrupt, short: Yes, named: Any, marked: Any, fenced: Any, debris: Any },
-    Row { verdict: Verdict::Torn, short: No, named: Any, marked: Any, fenced: Any, debris: Yes },
-    Row { verdict: Verdict::Fenced, short: No, named: Any, marked: Any, fenced: Yes, debris: No },
-    Row { verdict: Verdict::Unnamed, short: No, named: No, marked: Any, fenced: No, debris: No },
-    Row { verdict: Verdict::Unproven, short: No, named: Yes, marked: No, fenced: No, debris: No },
-    Row { verdict: Verdict::Clean, short: No, named: Yes, marked: Yes, fenced: No, debris: No },
+use Answer::*;
+use Cell::{Any as o, No as N, Yes as Y};
+use Code::{Corrupt, Format, Io, NotFound};
+
+/// In the order of the columns: see [`Evidence`].
+///
+/// `prefix` cuts only where it can tell what came before the damage. What a lost segment's header or CONTROL alone
+/// knew, where the segment before ends and what was fenced off in it, no guess replaces.
+#[rustfmt::skip]
+#[allow(non_upper_case_globals)]
+const TABLE: [Row; 17] = [
+    //                           unreadable  segments  twins    sealed_short debris  named
+    //                           |  foreign  |  control|  gap   |  bad_header|  fenced  marked
+    //                           |  |  newer |  |  lost|  |  late  |  short  |  |  |  |  strict           prefix           readOnly
+    row(Verdict::Unreadable,    [Y, o, o, o, o, o, o, o, o, o, o, o, o, o, o, o], Refuse(Io),      Refuse(Io),      Read),
+    row(Verdict::Foreign,       [N, Y, o, o, o, o, o, o, o, o, o, o, o, o, o, o], Refuse(Format),  Refuse(Format),  Refuse(Format)),
+    row(Verdict::Newer,         [N, N, Y, o, o, o, o, o, o, o, o, o, o, o, o, o], Refuse(Format),  Refuse(Format),  Refuse(Format)),
+    row(Verdict::LostActive,    [N, N, N, o, o, Y, o, o, o, o, o, o, o, o, o, o], Refuse(Corrupt), Refuse(Corrupt), Read),
+    row(Verdict::Absent,        [N, N, N, N, o, N, o, o, o, o, o, o, o, o, o, o], Create,          Create,          Refuse(NotFound)),
+    row(Verdict::NoControl,     [N, N, N, Y, N, N, o, o, o, o, o, o, o, o, o, o], Refuse(Corrupt), Refuse(Corrupt), Read),
+    row(Verdict::Twins,         [N, N, N, Y, Y, N, Y, o, o, o, o, o, o, o, o, o], Refuse(Corrupt), Refuse(Corrupt), Read),
+    row(Verdict::Gap,           [N, N, N, Y, Y, N, N, Y, o, o, o, o, o, o, o, o], Refuse(Corrupt), Refuse(Corrupt), Read),
+    row(Verdict::LateStart,     [N, N, N, Y, Y, N, N, N, Y, o, o, o, o, o, o, o], Refuse(Corrupt), Refuse(Corrupt), Read),
+    row(Verdict::DamagedSealed, [N, N, N, Y, Y, N, N, N, N, Y, o, o, o, o, o, o], Refuse(Corrupt), Cut,             Read),
+    row(Verdict::BadHeader,     [N, N, N, Y, Y, N, N, N, N, N, Y, o, o, o, o, o], Refuse(Corrupt), Cut,             Read),
+    row(Verdict::DamagedActive, [N, N, N, Y, Y, N, N, N, N, N, N, Y, o, o, o, o], Refuse(Corrupt), Cut,             Read),
+    row(Verdict::Torn,          [N, N, N, Y, Y, N, N, N, N, N, N, N, Y, o, o, o], Roll,            Roll,            Read),
+    row(Verdict::Fenced,        [N, N, N, Y, Y, N, N, N, N, N, N, N, N, Y, o, o], Roll,            Roll,            Read),
+    row(Verdict::Unnamed,       [N, N, N, Y, Y, N, N, N, N, N, N, N, N, N, N, o], Roll,            Roll,            Read),
+    row(Verdict::Unproven,      [N, N, N, Y, Y, N, N, N, N, N, N, N, N, N, Y, N], Roll,            Roll,            Read),
+    row(Verdict::Clean,         [N, N, N, Y, Y, N, N, N, N, N, N, N, N, N, Y, Y], GoOn,            GoOn,            Read),
 ];
 
 impl Row {
     fn matches(&self, evidence: &Evidence) -> bool {
-        let holds = |cell: Cell, seen: bool| match cell {
-            Yes => seen,
-            No => !seen,
-            Any => true,
-        };
-        holds(self.short, evidence.short)
-            && holds(self.named, evidence.named)
-            && holds(self.marked, evidence.marked)
-            && holds(self.fenced, evidence.fenced)
-            && holds(self.debris, evidence.debris)
+        self.cells.iter().zip(evidence.answers()).all(|(cell, seen)| match cell {
+            Cell::Yes => seen,
+            Cell::No => !seen,
+            Cell::Any => true,
+        })
     }
 }
 
 /// The verdict for what was seen. Should the table ever have a gap, damage is the answer that changes nothing.
 pub fn judge(evidence: &Evidence) -> Verdict {
-    TABLE.iter().find(|row| row.matches(evidence)).map_or(Verdict::Corrupt, |row| row.verdict)
+    TABLE.iter().find(|row| row.matches(evidence)).map_or(Verdict::LostActive, |row| row.verdict)
+}
+
+/// What `mode` does about `verdict`.
+pub fn answer(verdict: Verdict, mode: Mode) -> Answer {
+    let row = TABLE.iter().find(|row| row.verdict == verdict);
+    row.map_or(Refuse(Corrupt), |row| match mode {
+        Mode::Strict => row.strict,
+        Mode::Prefix => row.prefix,
+        Mode::ReadOnly => row.read_only,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn evidence(bits: u32) -> Evidence {
+        let bit = |n: u32| bits & 1 << n != 0;
+        Evidence {
+            unreadable: bit(0),
+            foreign: bit(1),
+            newer: bit(2),
+            segments: bit(3),
+            control: bit(4),
+            lost: bit(5),
+            twins: bit(6),
+            gap: bit(7),
+            late: bit(8),
+            sealed_short: bit(9),
+            bad_header: bit(10),
+            short: bit(11),
+            debris: bit(12),
+            fenced: bit(13),
+            named: bit(14),
+            marked: bit(15),
+        }
+    }
+
     #[test]
     fn every_combination_of_evidence_matches_exactly_one_row() {
-        for bits in 0..32u8 {
-            let bit = |n: u8| bits & 1 << n != 0;
-            let evidence = Evidence { short: bit(0), named: bit(1), marked: bit(2), fenced: bit(3), debris: bit(4) };
+        let mut met = Vec::new();
+        for bits in 0..1 << 16 {
+            let evidence = evidence(bits);
             let rows: Vec<_> = TABLE.iter().filter(|row| row.matches(&evidence)).map(|row| row.verdict).collect();
             assert_eq!(rows, [judge(&evidence)], "{evidence:?}");
+            if !met.contains(&rows[0]) {
+                met.push(rows[0]);
+            }
+        }
+        assert_eq!(met.len(), TABLE.len(), "a row that nothing matches: {met:?}");
+    }
+
+    #[test]
+    fn no_mode_writes_where_another_verdict_than_damage_refuses() {
+        for row in &TABLE {
+            assert!(matches!(row.read_only, Read | Refuse(_)), "{:?}", row.verdict);
+            // `prefix` differs from `strict` in one thing alone.
+            assert!(row.prefix == row.strict || (row.strict, row.prefix) == (Refuse(Corrupt), Cut), "{:?}", row.verdict);
         }
     }
 }

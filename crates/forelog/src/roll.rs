@@ -6,7 +6,7 @@ use crate::control::Mark;
 use crate::error::{Code, Error, Result};
 use crate::frame::{self, Frame, HEADER};
 use crate::options::PAGE;
-use crate::recovery::Joint;
+use crate::scan::Joint;
 use crate::segment::{file_name, Header, Predecessor, RESERVE};
 use crate::spares::{least_len, Spare};
 use crate::storage::window::Window;

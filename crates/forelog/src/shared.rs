@@ -5,8 +5,10 @@ use crate::commit::CommitThread;
 use crate::error::{Code, Error, Result};
 use crate::intake::{Client, Intake, Phase, Settled};
 use crate::notify::Waiter;
-use crate::open::{Opened, Recovery};
+use crate::open::Opened;
 use crate::options::Options;
+use crate::read_only::View;
+use crate::report::Recovery;
 use crate::stats::{Measure, Stats};
 use crate::storage::disk::Lock;
 use crate::storage::{Fault, Storage};
@@ -76,27 +78,9 @@ pub fn clock() -> u64 {
 
 impl Shared {
     pub fn start(storage: Arc<dyn Storage>, options: Options, opened: Opened, lock: Lock) -> Result<Arc<Shared>> {
-        static IDENTITIES: AtomicU64 = AtomicU64::new(1);
         let Opened { writer, catalog, recovery } = opened;
-        let shared = Arc::new(Shared {
-            identity: IDENTITIES.fetch_add(1, Ordering::Relaxed),
-            options,
-            storage,
-            catalog,
-            intake: Mutex::new(Intake::new(writer.next_position())),
-            work: Condvar::new(),
-            horizons: Horizons::default(),
-            measures: Mutex::new(Measures {
-                commits: 0,
-                counters: writer.counters,
-                group: Measure::new(1.0),
-                commit: Measure::new(1e-3),
-                fsync: Measure::new(1e-3),
-            }),
-            recovery,
-            stop: AtomicBool::new(false),
-            thread: Mutex::new(None),
-        });
+        let intake = Intake::new(writer.next_position());
+        let shared = Arc::new(Shared::new(storage, options, catalog, recovery, intake, writer.counters));
         shared.horizons.first.store(shared.recovery.first_position, Ordering::Release);
         shared.publish(&writer, true);
         let thread = std::thread::Builder::new().name("forelog-commit".into()).spawn({
@@ -106,6 +90,44 @@ impl Shared {
         let thread = thread.map_err(|e| Error::from(Fault::new("thread", "forelog-commit", &e)))?;
         *locked(&shared.thread) = Some(thread);
         Ok(shared)
+    }
+
+    /// A log that nobody writes to through this: without a commit thread, and never changing.
+    pub fn read_only(storage: Arc<dyn Storage>, options: Options, view: View) -> Arc<Shared> {
+        let View { catalog, recovery, positions } = view;
+        let intake = Intake { phase: Phase::ReadOnly, ..Intake::new(positions.next) };
+        let shared = Arc::new(Shared::new(storage, options, catalog, recovery, intake, Counters::default()));
+        let h = &shared.horizons;
+        h.first.store(positions.first, Ordering::Release);
+        h.written.store(positions.written, Ordering::Release);
+        h.acknowledged.store(positions.acknowledged, Ordering::Release);
+        h.durable.store(positions.durable, Ordering::Release);
+        shared
+    }
+
+    fn new(
+        storage: Arc<dyn Storage>,
+        options: Options,
+        catalog: Arc<Catalog>,
+        recovery: Recovery,
+        intake: Intake,
+        counters: Counters,
+    ) -> Shared {
+        static IDENTITIES: AtomicU64 = AtomicU64::new(1);
+        let measures = Measures { commits: 0, counters, group: Measure::new(1.0), commit: Measure::new(1e-3), fsync: Measure::new(1e-3) };
+        Shared {
+            identity: IDENTITIES.fetch_add(1, Ordering::Relaxed),
+            options,
+            storage,
+            catalog,
+            recovery,
+            intake: Mutex::new(intake),
+            work: Condvar::new(),
+            horizons: Horizons::default(),
+            measures: Mutex::new(measures),
+            stop: AtomicBool::new(false),
+            thread: Mutex::new(None),
+        }
     }
 
     pub fn stats(&self) -> Stats {

@@ -7,11 +7,14 @@ use crate::error::{Code, Error, Result};
 use crate::group::Batch;
 use crate::intake::{closed, Client, Intake, Phase, Settled};
 use crate::notify::Notify;
-use crate::open::{self, Listing, Recovery};
-use crate::options::Options;
+use crate::open;
+use crate::options::{Mode, Options};
+use crate::read_only;
 use crate::reader::Reader;
 use crate::record::RecordRef;
+use crate::recovery::Verdict;
 use crate::registry::{self, Place};
+use crate::report::Recovery;
 use crate::shared::{clock, locked, Positions, Shared};
 use crate::stats::Stats;
 use crate::storage::disk::{create_dir, Disk, Lock};
@@ -33,9 +36,9 @@ impl Wal {
     /// Opens the log in `dir`, recovering it if need be; blocking. A log that this process has open already is shared.
     ///
     /// # Errors
-    /// `InvalidArg` for options out of range or other than those it is open with, `NotFound` without `create`,
-    /// `Locked` when another process has it, `Corrupt` for damage, `Format` for a foreign directory or a newer
-    /// version, `NoSpace`, `ReadOnly` and `Io` from the file system. None of them changes what is on disk.
+    /// `InvalidArg` for options out of range or other than those it is open with, `NotFound` without `create` or when
+    /// read-only, `Locked` when another process has it, `Corrupt` for damage, `Format` for a foreign directory or a
+    /// newer version, `NoSpace`, `ReadOnly` and `Io` from the file system. None of them changes what is on disk.
     pub fn open(dir: &Path, options: Options, notify: Arc<dyn Notify>) -> Result<Wal> {
         options.validate()?;
         let opened = Wal::open_checked(dir, options, notify);
@@ -43,18 +46,17 @@ impl Wal {
     }
 
     fn open_checked(dir: &Path, options: Options, notify: Arc<dyn Notify>) -> Result<Wal> {
-        prepare_dir(dir, &options)?;
+        if options.mode == Mode::ReadOnly {
+            return Wal::open_read_only(dir, options, notify);
+        }
+        prepare_dir(dir, options.create)?;
         let disk = Disk::new(dir, options.allow_unsafe_filesystem)?;
         Wal::open_on(Arc::new(disk), dir, options, notify)
     }
 
     /// Opens the log that `storage` holds; `dir` is where its lock is.
     fn open_on(storage: Arc<dyn Storage>, dir: &Path, options: Options, notify: Arc<dyn Notify>) -> Result<Wal> {
-        let listing = Listing::read(&*storage)?;
-        open::refuse_unknown(&*storage, &listing)?;
-        if !options.create && !listing.control && listing.segments.is_empty() {
-            return Err(not_found(dir));
-        }
+        open::refuse_unknown(&*storage, options.create).map_err(|error| named(error, dir))?;
         let mut lock = Lock::open(dir)?;
         let place = registry::place(lock.identity(dir)?);
         let mut tenant = place.tenant();
@@ -75,8 +77,28 @@ impl Wal {
         };
         tenant.handles += 1;
         drop(tenant);
+        Ok(Wal::handle(shared, place, notify))
+    }
+
+    /// A handle of its own, whoever else has the log open: it writes nothing and locks nothing.
+    fn open_read_only(dir: &Path, options: Options, notify: Arc<dyn Notify>) -> Result<Wal> {
+        prepare_dir(dir, false)?;
+        // Nothing is written, so a network's locks and fsyncs do not matter.
+        let disk: Arc<dyn Storage> = Arc::new(Disk::new(dir, true)?);
+        let view = read_only::open(&disk, clock).map_err(|error| named(error, dir))?;
+        let shared = Shared::read_only(disk, options, view);
+        let place = Arc::new(Place::default());
+        {
+            let mut tenant = place.tenant();
+            tenant.shared = Some(shared.clone());
+            tenant.handles = 1;
+        }
+        Ok(Wal::handle(shared, place, notify))
+    }
+
+    fn handle(shared: Arc<Shared>, place: Arc<Place>, notify: Arc<dyn Notify>) -> Wal {
         let client = locked(&shared.intake).join(Client::new(notify));
-        Ok(Wal { shared, place, client, closed: AtomicBool::new(false), outcome: Mutex::new(None) })
+        Wal { shared, place, client, closed: AtomicBool::new(false), outcome: Mutex::new(None) }
     }
 
     /// The same number for every handle on this log in this process.
@@ -237,10 +259,18 @@ impl Drop for Wal {
 }
 
 fn not_found(dir: &Path) -> Error {
-    Error::new(Code::NotFound, format!("no log in {}", dir.display()))
+    Error::new(Code::NotFound, format!("no log in {}", dir.display())).judged(Verdict::Absent.label())
 }
 
-fn prepare_dir(dir: &Path, options: &Options) -> Result<()> {
+/// A missing log is named by its directory.
+fn named(mut error: Error, dir: &Path) -> Error {
+    if error.code == Code::NotFound {
+        error.message = not_found(dir).into_info().message;
+    }
+    error
+}
+
+fn prepare_dir(dir: &Path, create: bool) -> Result<()> {
     match std::fs::metadata(dir) {
         Ok(meta) if meta.is_dir() => Ok(()),
         Ok(_) => {
@@ -249,7 +279,7 @@ fn prepare_dir(dir: &Path, options: &Options) -> Result<()> {
             fault.errno = std::fs::read_dir(dir).err().and_then(|e| e.raw_os_error());
             Err(fault.into())
         }
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound && options.create => Ok(create_dir(dir)?),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && create => Ok(create_dir(dir)?),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(not_found(dir)),
         Err(e) => Err(Fault::new("stat", dir.to_string_lossy(), &e).into()),
     }

@@ -1,73 +1,12 @@
 //! What opening makes of a log that was not closed: on the real disk, with the bytes a crash can leave.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use forelog::{Code, Fsync, Options, RecordRef, Settled, Waiter, Wal};
+mod common;
+
+use common::{expected, fill, killed_copy, newest, open, options, read_all, snapshot};
+use forelog::{Code, Fsync, Options};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-fn options(fsync: Fsync) -> Options {
-    Options { fsync, segment_bytes: 64 << 10, ..Options::default() }
-}
-
-fn open(dir: &Path, options: Options) -> forelog::Result<(Wal, Arc<Waiter>)> {
-    let waiter = Arc::new(Waiter::default());
-    Ok((Wal::open(dir, options, waiter.clone())?, waiter))
-}
-
-fn value(n: u64) -> Vec<u8> {
-    format!("value of record number {n}").into_bytes()
-}
-
-/// Appends `from..=to`, one commit each, and waits for all of them.
-fn fill(wal: &Wal, waiter: &Waiter, from: u64, to: u64) {
-    for (op, n) in (from..=to).enumerate() {
-        assert_eq!(wal.append(RecordRef { value: Some(&value(n)), ..Default::default() }, false).unwrap(), n);
-        wal.kick();
-        waiter.wait_for(|| match wal.settled() {
-            Settled::Done(done) => (done > op as u64).then_some(()),
-            Settled::Failed(_, error) => panic!("{error}"),
-        });
-    }
-}
-
-fn read_all(wal: &Wal) -> Vec<Vec<u8>> {
-    let mut reader = wal.reader(wal.positions().first, u64::MAX).unwrap();
-    let mut out = Vec::new();
-    while let Some(block) = reader.next_block(64 << 10).unwrap() {
-        for entry in block.index.chunks(4) {
-            out.push(block.bytes[entry[1] as usize..entry[2] as usize].to_vec());
-        }
-    }
-    out
-}
-
-fn expected(to: u64) -> Vec<Vec<u8>> {
-    (1..=to).map(value).collect()
-}
-
-/// What a killed process leaves: the files as they are, without whatever closing would have written.
-fn killed_copy(dir: &Path) -> tempfile::TempDir {
-    let copy = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
-    }
-    copy
-}
-
-fn newest(dir: &Path) -> PathBuf {
-    let mut names: Vec<_> =
-        std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "wal")).collect();
-    names.sort();
-    names.pop().unwrap()
-}
-
-fn snapshot(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    let mut files: Vec<_> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_file()).collect();
-    files.sort();
-    files.into_iter().map(|p| (p.clone(), std::fs::read(&p).unwrap())).collect()
-}
+use std::path::Path;
 
 /// Offset of the first zero page after the frames of a segment: where the next frame would go, rounded up.
 fn end_of_frames(path: &Path) -> u64 {
@@ -216,7 +155,7 @@ fn a_newer_version_and_a_foreign_control_are_refused_untouched() {
         reseal(page);
     };
     assert_eq!(change(&control, &|bytes| bytes[..8192].chunks_mut(4096).for_each(newer)), Some(Code::Format));
-    assert_eq!(change(&control, &|bytes| bytes.fill(b'x')), Some(Code::Format));
+    assert_eq!(change(&control, &|bytes| bytes.fill(b'x')), Some(Code::Corrupt), "the segments say that it is a log");
     assert_eq!(change(&control, &|bytes| (bytes[100], bytes[4196]) = (7, 7)), Some(Code::Corrupt));
     assert_eq!(change(&newest(dir.path()), &|bytes| newer(&mut bytes[..4096])), Some(Code::Format));
     assert_eq!(change(&newest(dir.path()), &|bytes| bytes[0] ^= 1), Some(Code::Corrupt));

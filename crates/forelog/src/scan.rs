@@ -1,0 +1,174 @@
+//! Reading a segment's frames in order, and finding them again behind damage: pure functions of bytes.
+//!
+//! Nothing is believed before its checksum, and nothing here writes.
+
+use crate::frame::{self, Frame, ALIGN, HEADER};
+use crate::options::PAGE;
+use crate::segment::Header;
+use crate::storage::window::Window;
+use crate::storage::Fault;
+use std::ops::Range;
+
+/// A place between two frames: what a frame that starts there must continue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Joint {
+    pub offset: u64,
+    /// Position of the next record.
+    pub next: u64,
+    /// CRC field of the frame that ends here.
+    pub crc: u32,
+}
+
+impl Joint {
+    pub fn start(header: &Header) -> Joint {
+        Joint { offset: PAGE, next: header.first, crc: header.first_prev() }
+    }
+
+    pub fn after(self, frame: &Frame) -> Joint {
+        Joint { offset: self.offset + frame.span(), next: frame.next_position(), crc: frame.crc }
+    }
+}
+
+/// What a scan of a segment found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scan {
+    /// X: where the first byte stands that does not continue the log.
+    pub end: Joint,
+    pub records: u64,
+    /// The furthest synced offset that any valid frame claims, on either side of the end.
+    pub claimed: u64,
+    /// Positions of valid frames past the end, lowest and highest.
+    pub stray: Option<(u64, u64)>,
+    /// First and last non-zero byte past the end.
+    pub garbage: Option<(u64, u64)>,
+}
+
+/// The valid frame at `offset`, body checked; `None` when the bytes there are not one.
+fn valid(bytes: &mut Window, header: &Header, offset: u64) -> Result<Option<Frame>, Fault> {
+    let Some(frame) = frame::decode(bytes.get(offset, HEADER)?, header.seed(), offset) else { return Ok(None) };
+    if frame.first < header.first || frame.span() > bytes.len() - offset {
+        return Ok(None);
+    }
+    let (mut at, end) = (offset + HEADER as u64, offset + HEADER as u64 + u64::from(frame.body_len));
+    let mut crc = 0;
+    while at < end {
+        let piece = bytes.get(at, (end - at).min(128 << 10) as usize)?;
+        if piece.is_empty() {
+            return Ok(None);
+        }
+        crc = frame::body_crc(crc, piece);
+        at += piece.len() as u64;
+    }
+    Ok((frame::stored(crc) == frame.body_crc).then_some(frame))
+}
+
+/// Whether `frame` is the one that continues the log at `joint`.
+fn continues(frame: &Frame, joint: &Joint) -> bool {
+    frame.first == joint.next && frame.prev == joint.crc
+}
+
+/// Reads a segment to its end, through zeroes: a crash may leave a hole where an earlier page was lost.
+/// The window's length is the file's, or the fence.
+pub fn scan(bytes: &mut Window, header: &Header) -> Result<Scan, Fault> {
+    let mut scan = Scan { end: Joint::start(header), records: 0, claimed: 0, stray: None, garbage: None };
+    while let Some(frame) = valid(bytes, header, scan.end.offset)?.filter(|f| continues(f, &scan.end)) {
+        scan.claimed = scan.claimed.max(frame.synced);
+        scan.records += u64::from(frame.count);
+        scan.end = scan.end.after(&frame);
+    }
+    let mut at = scan.end.offset;
+    while at < bytes.len() {
+        let step = bytes.get(at, 64 << 10)?;
+        if step.is_empty() {
+            break;
+        }
+        let Some(non_zero) = step.iter().position(|b| *b != 0) else {
+            at += step.len() as u64;
+            continue;
+        };
+        let dirty = at + non_zero as u64;
+        at = dirty - dirty % ALIGN;
+        let (first, _) = *scan.garbage.get_or_insert((dirty, dirty));
+        let frame = valid(bytes, header, at)?;
+        let span = frame.map_or(ALIGN, |f| f.span());
+        scan.garbage = Some((first, (at + span).min(bytes.len()) - 1));
+        if let Some(frame) = frame {
+            scan.claimed = scan.claimed.max(frame.synced);
+            let last = frame.next_position().saturating_sub(1).max(frame.first);
+            let (low, high) = scan.stray.unwrap_or((frame.first, last));
+            scan.stray = Some((low.min(frame.first), high.max(last)));
+        }
+        at += span;
+    }
+    Ok(scan)
+}
+
+/// The last joint at or before `offset`, reached by the frame headers alone.
+pub fn joint_before(bytes: &mut Window, header: &Header, offset: u64) -> Result<Joint, Fault> {
+    let mut joint = Joint::start(header);
+    loop {
+        let frame = frame::decode(bytes.get(joint.offset, HEADER)?, header.seed(), joint.offset);
+        match frame.filter(|f| continues(f, &joint) && joint.offset + f.span() <= offset) {
+            Some(frame) => joint = joint.after(&frame),
+            None => return Ok(joint),
+        }
+    }
+}
+
+/// The joint before the frame that holds `position`, reached by frame headers from `joint` on; `Err` is where the
+/// chain of them breaks first.
+pub fn joint_near(bytes: &mut Window, header: &Header, mut joint: Joint, position: u64) -> Result<Result<Joint, Joint>, Fault> {
+    while joint.next < position {
+        let frame = frame::decode(bytes.get(joint.offset, HEADER)?, header.seed(), joint.offset);
+        match frame.filter(|f| continues(f, &joint)) {
+            Some(frame) if frame.next_position() > position => break,
+            Some(frame) => joint = joint.after(&frame),
+            None => return Ok(Err(joint)),
+        }
+    }
+    Ok(Ok(joint))
+}
+
+/// Where a walk over a sealed segment's frames ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Walk {
+    /// At the position asked for.
+    Whole(Joint),
+    /// At the first frame that does not hold.
+    Broken(Joint),
+}
+
+/// Reads and checks the frames from `joint` up to the one that holds `position`, bodies included.
+pub fn walk(bytes: &mut Window, header: &Header, mut joint: Joint, position: u64) -> Result<Walk, Fault> {
+    while joint.next < position {
+        match valid(bytes, header, joint.offset)?.filter(|f| continues(f, &joint)) {
+            Some(frame) => joint = joint.after(&frame),
+            None => return Ok(Walk::Broken(joint)),
+        }
+    }
+    Ok(Walk::Whole(joint))
+}
+
+/// The next place behind damage at which a valid frame starts, from `from` on: one whose records lie in `positions`.
+pub fn resync(bytes: &mut Window, header: &Header, from: u64, positions: &Range<u64>) -> Result<Option<Joint>, Fault> {
+    let mut at = from.next_multiple_of(ALIGN);
+    while at < bytes.len() {
+        let step = bytes.get(at, 64 << 10)?;
+        if step.is_empty() {
+            break;
+        }
+        let Some(non_zero) = step.iter().position(|b| *b != 0) else {
+            at += step.len() as u64;
+            continue;
+        };
+        at += non_zero as u64;
+        at -= at % ALIGN;
+        match valid(bytes, header, at)? {
+            Some(frame) if positions.contains(&frame.first) && frame.next_position() <= positions.end => {
+                return Ok(Some(Joint { offset: at, next: frame.first, crc: frame.prev }));
+            }
+            frame => at += frame.map_or(ALIGN, |f| f.span()),
+        }
+    }
+    Ok(None)
+}
