@@ -2,17 +2,17 @@
 
 use crate::error::{Code, Error, Result};
 use crate::group::Group;
+use crate::host::Host;
 use crate::intake::Phase;
 use crate::notify::Notify;
 use crate::options::Fsync;
-use crate::pool;
 use crate::shared::{locked, Shared};
 use crate::storage::disk::Lock;
 use crate::writer::{Progress, Writer};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The durable mark in CONTROL is at most this old while the durable horizon moves.
 const MARK_EVERY: Duration = Duration::from_secs(1);
@@ -20,20 +20,21 @@ const MARK_EVERY: Duration = Duration::from_secs(1);
 /// Steps the writer: takes what has gathered, commits it, settles it, and keeps the deadlines of the policy.
 pub struct CommitThread {
     shared: Arc<Shared>,
-    writer: Writer,
+    host: Arc<dyn Host>,
+    pub writer: Writer,
     group: Group,
     wake: Vec<Arc<dyn Notify>>,
     /// When the oldest write that no fsync has covered began.
-    behind_since: Option<Instant>,
-    marked_at: Instant,
+    behind_since: Option<Duration>,
+    marked_at: Duration,
     /// Durable position of the last mark handed out.
     marked: u64,
 }
 
 impl CommitThread {
-    pub fn new(shared: Arc<Shared>, writer: Writer) -> CommitThread {
-        let marked = writer.durable_position();
-        CommitThread { shared, writer, group: Group::default(), wake: Vec::new(), behind_since: None, marked_at: Instant::now(), marked }
+    pub fn new(shared: Arc<Shared>, writer: Writer, host: Arc<dyn Host>) -> CommitThread {
+        let (marked, marked_at) = (writer.durable_position(), host.now());
+        CommitThread { shared, host, writer, group: Group::default(), wake: Vec::new(), behind_since: None, marked_at, marked }
     }
 
     pub fn run(mut self, lock: Lock) -> Result<()> {
@@ -53,18 +54,25 @@ impl CommitThread {
 
     fn serve(&mut self) -> Result<()> {
         loop {
-            let stop = self.take();
-            if !self.group.is_empty() {
-                self.commit();
-            }
-            self.keep_deadlines();
-            if stop {
-                let closed = self.writer.close();
-                self.collect_counters(None);
-                self.shared.publish(&self.writer, closed.is_ok());
+            if let Some(closed) = self.step() {
                 return closed;
             }
         }
+    }
+
+    /// Does what there is to do, and sleeps before it if there is nothing yet; gives how closing went, in the end.
+    pub fn step(&mut self) -> Option<Result<()>> {
+        let stop = self.take();
+        if !self.group.is_empty() {
+            self.commit();
+        }
+        self.keep_deadlines();
+        stop.then(|| {
+            let closed = self.writer.close();
+            self.collect_counters(None);
+            self.shared.publish(&self.writer, closed.is_ok());
+            closed
+        })
     }
 
     /// Sleeps until there is something to do, and takes what has gathered. True when this is the last time.
@@ -74,7 +82,7 @@ impl CommitThread {
         loop {
             let stop = shared.stop.load(Ordering::Acquire);
             let due = self.deadline();
-            let wait = due.map(|due| due.saturating_duration_since(Instant::now()));
+            let wait = due.map(|due| due.saturating_sub(self.host.now()));
             if stop || intake.kicked || wait == Some(Duration::ZERO) {
                 break;
             }
@@ -97,7 +105,7 @@ impl CommitThread {
         shared.stop.load(Ordering::Acquire)
     }
 
-    fn deadline(&self) -> Option<Instant> {
+    fn deadline(&self) -> Option<Duration> {
         if self.writer.poisoned().is_some() {
             return None;
         }
@@ -110,24 +118,24 @@ impl CommitThread {
     }
 
     fn commit(&mut self) {
-        let began = Instant::now();
+        let began = self.host.now();
         let durable = self.group.durable || self.shared.options.fsync == Fsync::Always;
         let progress = self.writer.commit(&mut self.group, durable);
-        let took = began.elapsed();
+        let took = self.host.now().saturating_sub(began);
         self.settle(progress);
         self.behind_since = self.writer.is_behind().then(|| self.behind_since.unwrap_or(began));
         self.collect_counters(Some(took));
         if self.writer.wants_spare() {
             let spares = self.writer.spares();
-            pool::spawn(move || spares.prepare());
+            self.host.spawn(Box::new(move || spares.prepare()));
         }
         if let Some(ahead) = self.writer.due_filling() {
             let shared = self.shared.clone();
-            pool::spawn(move || {
+            self.host.spawn(Box::new(move || {
                 if let Err(fault) = ahead.fill() {
                     shared.report(fault);
                 }
-            });
+            }));
         }
     }
 
@@ -178,7 +186,7 @@ impl CommitThread {
             return;
         }
         if let (Fsync::Every(period), Some(since)) = (self.shared.options.fsync, self.behind_since) {
-            if since.elapsed() >= period {
+            if self.host.now().saturating_sub(since) >= period {
                 match self.writer.sync() {
                     Ok(()) => self.shared.publish(&self.writer, true),
                     // A log opened on a full disk cannot roll yet; its next write tries again.
@@ -190,16 +198,16 @@ impl CommitThread {
             }
         }
         let durable = self.writer.durable_position();
-        if durable != self.marked && self.marked_at.elapsed() >= MARK_EVERY {
+        if durable != self.marked && self.host.now().saturating_sub(self.marked_at) >= MARK_EVERY {
             self.marked = durable;
-            self.marked_at = Instant::now();
+            self.marked_at = self.host.now();
             if let Some(job) = self.writer.mark() {
                 let shared = self.shared.clone();
-                pool::spawn(move || {
+                self.host.spawn(Box::new(move || {
                     if let Err(fault) = job.run() {
                         shared.report(fault);
                     }
-                });
+                }));
             }
         }
     }

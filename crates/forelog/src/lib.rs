@@ -14,6 +14,7 @@ mod error;
 mod format_page;
 mod frame;
 mod group;
+mod host;
 mod intake;
 mod notify;
 mod open;

@@ -3,6 +3,7 @@
 use crate::catalog::Catalog;
 use crate::commit::CommitThread;
 use crate::error::{Code, Error, Result};
+use crate::host::Process;
 use crate::intake::{Client, Intake, Phase, Settled};
 use crate::notify::Waiter;
 use crate::open::Opened;
@@ -77,15 +78,21 @@ pub fn clock() -> u64 {
 }
 
 impl Shared {
-    pub fn start(storage: Arc<dyn Storage>, options: Options, opened: Opened, lock: Lock) -> Result<Arc<Shared>> {
+    /// Everything of an open log but its commit thread.
+    pub fn writable(storage: Arc<dyn Storage>, options: Options, opened: Opened) -> (Arc<Shared>, Writer) {
         let Opened { writer, catalog, recovery } = opened;
         let intake = Intake::new(writer.next_position());
         let shared = Arc::new(Shared::new(storage, options, catalog, recovery, intake, writer.counters));
         shared.horizons.first.store(shared.recovery.first_position, Ordering::Release);
         shared.publish(&writer, true);
+        (shared, writer)
+    }
+
+    pub fn start(storage: Arc<dyn Storage>, options: Options, opened: Opened, lock: Lock) -> Result<Arc<Shared>> {
+        let (shared, writer) = Shared::writable(storage, options, opened);
         let thread = std::thread::Builder::new().name("forelog-commit".into()).spawn({
             let shared = shared.clone();
-            move || CommitThread::new(shared, writer).run(lock)
+            move || CommitThread::new(shared, writer, Arc::new(Process)).run(lock)
         });
         let thread = thread.map_err(|e| Error::from(Fault::new("thread", "forelog-commit", &e)))?;
         *locked(&shared.thread) = Some(thread);
