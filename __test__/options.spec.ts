@@ -32,6 +32,8 @@ const badOpens: [RegExp, unknown][] = [
   [/maxRecordBytes/, { maxRecordBytes: 2 ** 30 + 1 }],
   [/maxBatchBytes/, { maxBatchBytes: 0 }],
   [/maxPendingBytes/, { maxPendingBytes: 1023 }],
+  [/compression/, { compression: 'gzip' }],
+  [/compression/, { compression: true }],
 ]
 
 test('bad options of open reject, and create nothing', async (t) => {

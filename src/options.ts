@@ -26,6 +26,11 @@ export interface WalOptions {
   maxBatchBytes?: number
   /** Bytes accepted and not yet acknowledged above which appends are refused with `ERR_WAL_BACKPRESSURE`. Default 64 MiB. */
   maxPendingBytes?: number
+  /**
+   * How the commit thread compresses frames: `'none'` (default), `'lz4'` (fast) or `'zstd'` (smaller). A frame that would not become
+   * smaller is stored as it is. A log written with one value opens with every other.
+   */
+  compression?: 'none' | 'lz4' | 'zstd'
   /** Open on NFS or SMB although their locks and fsyncs cannot be trusted. Default `false`. */
   allowUnsafeFilesystem?: boolean
 }
@@ -84,6 +89,11 @@ function fsync(value: unknown): Pick<OpenOptions, 'fsync' | 'everyMs'> {
   throw invalid("options.fsync must be 'always', 'os' or { everyMs: milliseconds }", 'open')
 }
 
+function compression(value: unknown): WalOptions['compression'] {
+  if (value === undefined || value === 'none' || value === 'lz4' || value === 'zstd') return value
+  throw invalid("options.compression must be 'none', 'lz4' or 'zstd'", 'open')
+}
+
 const openNames = new Set([
   'fsync',
   'mode',
@@ -92,6 +102,7 @@ const openNames = new Set([
   'maxRecordBytes',
   'maxBatchBytes',
   'maxPendingBytes',
+  'compression',
   'allowUnsafeFilesystem',
 ] satisfies (keyof WalOptions)[])
 
@@ -106,6 +117,7 @@ export function checkOpen(dir: unknown, options: unknown): OpenOptions {
     maxRecordBytes: count(fields, 'maxRecordBytes', 'open'),
     maxBatchBytes: count(fields, 'maxBatchBytes', 'open'),
     maxPendingBytes: count(fields, 'maxPendingBytes', 'open'),
+    compression: compression(fields.compression),
     allowUnsafeFilesystem: flag(fields, 'allowUnsafeFilesystem', 'open'),
   }
 }

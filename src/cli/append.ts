@@ -11,6 +11,7 @@ import { progressOn, silent, type Progress } from './progress.js'
 export interface AppendOptions {
   fsync: NonNullable<WalOptions['fsync']>
   segmentBytes?: number
+  compression: NonNullable<WalOptions['compression']>
   maxRecordBytes: number
   quiet?: boolean
 }
@@ -123,11 +124,12 @@ async function ingest(input: Input, appender: LineAppender, limit: number, progr
 
 /** Resolves to the exit code. */
 export async function append(dir: string, file: string | undefined, options: AppendOptions): Promise<number> {
-  const { fsync, segmentBytes, maxRecordBytes, quiet } = options
+  const { fsync, segmentBytes, compression, maxRecordBytes, quiet } = options
   // Before the log: a misspelt file must not create one.
   const input = await openInput(file)
   const wal = await Wal.open(dir, {
     fsync,
+    compression,
     maxRecordBytes: maxRecordBytes + FRAMING_BYTES,
     maxPendingBytes: Math.max(PENDING_BYTES, 2 * maxRecordBytes),
     ...(segmentBytes === undefined ? {} : { segmentBytes }),

@@ -2,7 +2,7 @@
 // The `forelog` command: arguments in, exit code out. One file per subcommand.
 
 import { readFileSync } from 'node:fs'
-import { Command, CommanderError, InvalidArgumentError } from 'commander'
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { append, type AppendOptions } from './append.js'
 import { cat, type CatOptions } from './cat.js'
 
@@ -47,6 +47,7 @@ function program(finish: (code: number) => void): Command {
     .option('--fsync <policy>', '"always", "os", or at the latest after so many milliseconds', fsyncPolicy, 'always')
     .option('--segment-bytes <n>', 'size of a segment file', positiveInteger)
     .option('--max-record-bytes <n>', 'longest line that is taken', positiveInteger, 16 << 20)
+    .addOption(new Option('--compression <codec>', 'how the records are compressed').choices(['none', 'lz4', 'zstd']).default('none'))
     .option('--quiet', 'no progress and no summary')
     .addHelpText('after', '\nA line keeps its line feed, so that `forelog cat` gives the same bytes back.')
     .action(async (dir: string, file: string | undefined, options: AppendOptions) => {

@@ -68,7 +68,7 @@ impl State {
     }
 
     pub fn decode(page: &[u8]) -> Result<State, BadPage> {
-        identify(page, &MAGIC)?;
+        identify(page, &MAGIC, 0)?;
         let at = |field| get_u64(page, field);
         Ok(State {
             uuid: page_uuid(page),

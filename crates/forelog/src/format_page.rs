@@ -9,7 +9,7 @@ use crate::group::Group;
 use crate::record::RecordRef;
 use crate::scan::Joint;
 use crate::segment::{file_name, Header};
-use crate::{Options, Waiter, Wal};
+use crate::{Compression, Options, Waiter, Wal};
 use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,6 +25,7 @@ fn header() -> Header {
         predecessor: None,
         carried_end: 4096,
         recycled: false,
+        compressed: false,
         created_ms: 1_767_225_600_000,
     }
 }
@@ -58,6 +59,7 @@ fn segment() -> (Vec<u8>, Joint) {
             first: end.next,
             count: gathered.count,
             kind,
+            codec: Compression::None,
             synced,
             body_crc,
             prev: end.crc,

@@ -4,6 +4,7 @@
 //! The header's checksum is validated before any of its fields is believed, the body length above all.
 
 use crate::bytes::*;
+use crate::options::Compression;
 
 /// A frame starts on a multiple of this, and is zero-padded to one.
 pub const ALIGN: u64 = 8;
@@ -19,7 +20,7 @@ const BODY_LEN: usize = 4; // u32
 const FIRST: usize = 8; // u64: position of the first record; of the next record in a padding frame
 const COUNT: usize = 16; // u32: records in the body
 const KIND: usize = 20; // u8; zero is never valid, so that unwritten bytes are no frame
-const CODEC: usize = 21; // u8
+const CODEC: usize = 21; // u8: how the body is compressed
 const FLAGS: usize = 22; // u16, zero in version 1
 const SYNCED: usize = 24; // u64: how much of this segment was durable when the frame was built
 const BODY_CRC: usize = 32; // u32, masked
@@ -43,7 +44,10 @@ pub struct Frame {
     pub first: u64,
     pub count: u32,
     pub kind: Kind,
+    /// The body begins with its raw length if this is not `None`.
+    pub codec: Compression,
     pub synced: u64,
+    /// Over the body as it is stored.
     pub body_crc: u32,
     pub prev: u32,
     /// The header's own CRC: what the next frame names as its previous.
@@ -100,7 +104,7 @@ pub fn encode(out: &mut [u8], frame: &Frame, seed: Seed, offset: u64) -> u32 {
     put_u64(out, FIRST, frame.first);
     put_u32(out, COUNT, frame.count);
     out[KIND] = frame.kind as u8;
-    out[CODEC] = 0;
+    out[CODEC] = frame.codec as u8;
     put_u16(out, FLAGS, 0);
     put_u64(out, SYNCED, frame.synced);
     put_u32(out, BODY_CRC, frame.body_crc);
@@ -112,7 +116,7 @@ pub fn encode(out: &mut [u8], frame: &Frame, seed: Seed, offset: u64) -> u32 {
 
 /// The frame whose header stands in `bytes`, if they are one for `offset` of the seed's segment.
 ///
-/// Besides the checksum, it must be plausible: a known kind, records if and only if it is no padding, a synced offset
+/// Besides the checksum, it must be plausible: a known kind and codec, records if and only if it is no padding, a synced offset
 /// not past its own, positions within range. Whether the body fits the file and matches its CRC is the caller's to check.
 pub fn decode(bytes: &[u8], seed: Seed, offset: u64) -> Option<Frame> {
     if bytes.len() < HEADER {
@@ -125,8 +129,14 @@ pub fn decode(bytes: &[u8], seed: Seed, offset: u64) -> Option<Frame> {
         3 => Kind::Padding,
         _ => return None,
     };
+    let codec = match bytes[CODEC] {
+        0 => Compression::None,
+        1 => Compression::Lz4,
+        2 => Compression::Zstd,
+        _ => return None,
+    };
     let crc = get_u32(bytes, CRC);
-    if crc != seed.crc(offset, bytes) || bytes[CODEC] != 0 || get_u16(bytes, FLAGS) != 0 {
+    if crc != seed.crc(offset, bytes) || get_u16(bytes, FLAGS) != 0 {
         return None;
     }
     let frame = Frame {
@@ -134,6 +144,7 @@ pub fn decode(bytes: &[u8], seed: Seed, offset: u64) -> Option<Frame> {
         first: get_u64(bytes, FIRST),
         count: get_u32(bytes, COUNT),
         kind,
+        codec,
         synced: get_u64(bytes, SYNCED),
         body_crc: get_u32(bytes, BODY_CRC),
         prev: get_u32(bytes, PREV),
@@ -141,6 +152,7 @@ pub fn decode(bytes: &[u8], seed: Seed, offset: u64) -> Option<Frame> {
     };
     let plausible = frame.synced <= offset
         && (frame.count == 0) == (kind == Kind::Padding)
+        && (codec == Compression::None || kind != Kind::Padding)
         && frame.first >= 1
         && frame.first <= MAX_POSITION + 1
         && u64::from(frame.count) <= MAX_POSITION + 1 - frame.first;
@@ -155,7 +167,8 @@ mod tests {
 
     fn sample() -> (Seed, [u8; HEADER], Frame) {
         let seed = Seed::new(&UUID, 3, 77);
-        let mut frame = Frame { body_len: 11, first: 42, count: 2, kind: Kind::Batch, synced: 4096, body_crc: 5, prev: 6, crc: 0 };
+        let (kind, codec) = (Kind::Batch, Compression::Zstd);
+        let mut frame = Frame { body_len: 11, first: 42, count: 2, kind, codec, synced: 4096, body_crc: 5, prev: 6, crc: 0 };
         let mut bytes = [0; HEADER];
         frame.crc = encode(&mut bytes, &frame, seed, 8192);
         (seed, bytes, frame)
@@ -196,6 +209,7 @@ mod tests {
             Frame { synced: 8200, ..frame },
             Frame { count: 0, ..frame },
             Frame { kind: Kind::Padding, ..frame },
+            Frame { kind: Kind::Padding, count: 0, ..frame },
             Frame { first: 0, ..frame },
             Frame { first: MAX_POSITION, ..frame },
         ] {

@@ -1,8 +1,10 @@
 //! What group commit gathers: records encoded where they are accepted, with room for the frame headers that only
 //! the commit can fill in, and who waits for them. Memory only.
 
+use crate::compress::Packer;
 use crate::error::{Code, Error, Result};
 use crate::frame::{span, Kind, ALIGN, HEADER, MERGED_BYTES};
+use crate::options::Compression;
 use crate::record::RecordRef;
 
 /// One frame of a group: its header's place in the arena, and the records after it.
@@ -13,6 +15,7 @@ pub struct Gathered {
     pub first: u64,
     pub count: u32,
     pub kind: Kind,
+    pub codec: Compression,
     /// First of the runs that wait for this frame; they end where the next frame's begin.
     pub first_run: usize,
 }
@@ -100,11 +103,33 @@ impl Group {
         self.bytes.resize(self.bytes.len().next_multiple_of(ALIGN as usize), 0);
     }
 
+    /// Packs the bodies that become smaller by it and closes the gaps; the sealed arena can only shrink.
+    pub fn compress(&mut self, packer: &mut Packer) {
+        let mut to = 0;
+        for frame in &mut self.frames {
+            let (body, place) = (frame.start + HEADER..frame.start + HEADER + frame.body_len, to + HEADER);
+            // A shorter body that takes as much room on the disk only costs time.
+            let smaller = packer.pack(&self.bytes[body.clone()]).filter(|packed| span(packed.len()) < frame.span());
+            match smaller {
+                Some(packed) => {
+                    self.bytes[place..place + packed.len()].copy_from_slice(packed);
+                    frame.body_len = packed.len();
+                    frame.codec = packer.compression();
+                }
+                None => self.bytes.copy_within(body, place),
+            }
+            frame.start = to;
+            to += frame.span() as usize;
+            self.bytes[place + frame.body_len..to].fill(0);
+        }
+        self.bytes.truncate(to);
+    }
+
     fn open_frame(&mut self, first: u64, kind: Kind) {
         self.seal();
         let start = self.bytes.len();
         self.bytes.resize(start + HEADER, 0);
-        self.frames.push(Gathered { start, body_len: 0, first, count: 0, kind, first_run: self.runs.len() });
+        self.frames.push(Gathered { start, body_len: 0, first, count: 0, kind, codec: Compression::None, first_run: self.runs.len() });
     }
 
     fn grow(&mut self, client: usize, bytes: usize, records: u32) {

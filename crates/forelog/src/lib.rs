@@ -8,6 +8,7 @@ mod bytes;
 pub mod campaign;
 mod catalog;
 mod commit;
+mod compress;
 mod control;
 mod error;
 #[cfg(test)]
@@ -41,7 +42,7 @@ pub use error::{Code, Error, Flipped, Info, Result};
 pub use group::Batch;
 pub use intake::Settled;
 pub use notify::{Notify, Waiter};
-pub use options::{Fsync, Mode, Options};
+pub use options::{Compression, Fsync, Mode, Options};
 pub use reader::{Block, Reader};
 pub use record::{Parts, RecordRef};
 pub use report::{Fenced, Recovery};

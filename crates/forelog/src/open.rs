@@ -3,6 +3,7 @@
 
 use crate::active::{self, Filling};
 use crate::catalog::{self, Catalog};
+use crate::compress::Packer;
 use crate::control::{self, Control, State};
 use crate::error::{Code, Error, Result};
 use crate::options::Options;
@@ -54,8 +55,8 @@ pub fn unread(fault: Fault) -> Error {
     Error::from(fault).judged(Verdict::Unreadable.label()).during("open")
 }
 
-fn writer(storage: Arc<dyn Storage>, options: &Options, control: Control, highest_id: u64, clock: fn() -> u64) -> Start {
-    Start {
+fn writer(storage: Arc<dyn Storage>, options: &Options, control: Control, highest_id: u64, clock: fn() -> u64) -> Result<Start> {
+    Ok(Start {
         spares: Arc::new(Spares::new(storage.clone(), options.segment_bytes)),
         storage,
         control,
@@ -63,8 +64,9 @@ fn writer(storage: Arc<dyn Storage>, options: &Options, control: Control, highes
         highest_id,
         active: None,
         plan: None,
+        packer: Packer::new(options.compression)?,
         clock,
-    }
+    })
 }
 
 /// A new log: CONTROL comes first, through a spare, naming no segment; the first segment is then a roll.
@@ -84,7 +86,7 @@ fn create(storage: Arc<dyn Storage>, options: &Options, listing: &Listing, clock
     storage.sync_dir()?;
     let control = Control::new(file, state, 0);
     drop_spares(&*storage, listing);
-    let mut start = writer(storage, options, control, 0, clock);
+    let mut start = writer(storage, options, control, 0, clock)?;
     start.plan = Some(Plan { predecessor: None, first: 1, carry: None });
     let catalog = start.catalog.clone();
     let mut writer = Writer::new(start);
@@ -156,7 +158,7 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answ
     }
     drop_spares(&*storage, &found.listing);
     let highest_id = found.listing.segments.keys().next_back().copied().unwrap_or(0);
-    let mut start = writer(storage.clone(), options, control, highest_id, clock);
+    let mut start = writer(storage.clone(), options, control, highest_id, clock)?;
     let (low, base) = (found.low, base(&mut found, answer));
     let empty = base.as_ref().is_none_or(|base| base.end.next < low);
     report.clean &= !empty;

@@ -2,14 +2,16 @@
 
 use crate::bytes::mask;
 use crate::catalog::{Catalog, Segment};
+use crate::compress::{raw_len, Unpacker};
 use crate::error::{Code, Error, Result};
-use crate::frame::{self, Frame, HEADER};
-use crate::options::PAGE;
+use crate::frame::{self, Frame, HEADER, MERGED_BYTES};
+use crate::options::{Compression, PAGE};
 use crate::record::Parts;
 use crate::scan::{joint_near, Joint};
 use crate::segment::Header;
 use crate::storage::window::Window;
 use crate::storage::{FileRef, Storage};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Verified bytes and where the records lie in them.
@@ -71,15 +73,18 @@ pub struct Reader {
     /// Last position to be given out.
     to: u64,
     cursor: Option<Cursor>,
+    unpacker: Unpacker,
+    /// Raw bytes that a stored byte has become of late: how much of a compressed segment makes a block.
+    growth: usize,
 }
 
 impl Reader {
     /// Reads `next..=to`; the caller has checked that these are acknowledged.
     pub fn new(storage: Arc<dyn Storage>, catalog: Arc<Catalog>, next: u64, to: u64) -> Reader {
-        Reader { storage, catalog, next, to, cursor: None }
+        Reader { storage, catalog, next, to, cursor: None, unpacker: Unpacker::default(), growth: 1 }
     }
 
-    /// The next verified records: about `max_bytes` of frames, or one frame if it is larger. `None` at the end.
+    /// The next verified records: about `max_bytes` of frames, unpacked, or one frame if it is larger. `None` at the end.
     ///
     /// # Errors
     /// `Corrupt` when a frame that was acknowledged does not hold, `Io` when the disk does not answer.
@@ -147,17 +152,19 @@ impl Reader {
     }
 
     fn read(&mut self, cursor: &mut Cursor, max_bytes: usize) -> Result<Block> {
-        let mut bytes = vec![0; max_bytes.max(HEADER)];
-        let n = cursor.file.read_at(&mut bytes, cursor.at.offset)?;
-        bytes.truncate(n);
-        let mut block = Block { first_position: self.next, bytes, index: Vec::new(), extras: Vec::new() };
+        let compressed = cursor.header.compressed;
+        let want = if compressed { (max_bytes / self.growth).max(MERGED_BYTES).min(max_bytes) } else { max_bytes };
+        let mut stored = vec![0; want.max(HEADER)];
+        let n = cursor.file.read_at(&mut stored, cursor.at.offset)?;
+        stored.truncate(n);
+        let mut block = Block { first_position: self.next, ..Block::default() };
         let start = cursor.at.offset;
         let mut used = 0;
         // What is not acknowledged yet, or dead because the following segment starts before it, is not looked at: the
         // next position decides, never what the bytes seem to say.
         let last = self.catalog.following(cursor.segment.id).map_or(self.to, |s| self.to.min(s.first - 1));
         while cursor.at.next <= last {
-            let frame = frame::decode(&block.bytes[used..], cursor.header.seed(), cursor.at.offset);
+            let frame = frame::decode(&stored[used..], cursor.header.seed(), cursor.at.offset);
             let Some(frame) = frame.filter(|f| f.first == cursor.at.next && f.prev == cursor.at.crc) else {
                 // What is good comes first: the damage, if it is one, is met again at the start of the next block.
                 if used > 0 {
@@ -166,31 +173,42 @@ impl Reader {
                 return Err(self.broken(&cursor.segment, cursor.at.offset));
             };
             let span = frame.span() as usize;
-            if used + span > block.bytes.len() {
+            if used + span > stored.len() {
                 if used > 0 {
                     break;
                 }
-                self.read_whole(cursor, &mut block, span, start)?;
+                self.read_whole(cursor, &mut stored, span, start)?;
             }
-            match self.take(cursor, &mut block, used, &frame) {
+            let body = used + HEADER..used + HEADER + frame.body_len as usize;
+            // Unpacked bytes count: a block is bounded by what it takes in memory.
+            let full = |raw: usize| !block.is_empty() && block.bytes.len() + raw > max_bytes;
+            if compressed && raw_len(frame.codec, &stored[body.clone()]).is_some_and(full) {
+                break;
+            }
+            match self.take(cursor, &mut block, &stored, body, &frame) {
                 Err(error) if block.is_empty() => return Err(error),
                 Err(_) => break,
                 Ok(()) => used += span,
             }
             cursor.at = Joint { offset: cursor.at.offset + span as u64, next: frame.next_position(), crc: frame.crc };
         }
+        if compressed {
+            self.growth = (block.bytes.len() / used.max(1)).max(1);
+        } else {
+            block.bytes = stored;
+        }
         Ok(block)
     }
 
     /// Reads a frame that is larger than a block.
-    fn read_whole(&self, cursor: &Cursor, block: &mut Block, span: usize, start: u64) -> Result<()> {
-        let have = block.bytes.len();
+    fn read_whole(&self, cursor: &Cursor, stored: &mut Vec<u8>, span: usize, start: u64) -> Result<()> {
+        let have = stored.len();
         // The header's CRC held, but its length is believed no further than the file reaches.
         if span as u64 > cursor.file.len()?.saturating_sub(start) {
             return Err(self.broken(&cursor.segment, start));
         }
-        block.bytes.resize(span, 0);
-        let n = cursor.file.read_at(&mut block.bytes[have..], start + have as u64)?;
+        stored.resize(span, 0);
+        let n = cursor.file.read_at(&mut stored[have..], start + have as u64)?;
         if have + n < span {
             return Err(self.broken(&cursor.segment, start));
         }
@@ -198,18 +216,29 @@ impl Reader {
     }
 
     /// Checks a frame's body and notes its records between the next position and the last one asked for.
-    fn take(&mut self, cursor: &Cursor, block: &mut Block, at: usize, frame: &Frame) -> Result<()> {
-        let body = at + HEADER..at + HEADER + frame.body_len as usize;
-        if mask(crc32c::crc32c(&block.bytes[body.clone()])) != frame.body_crc {
-            return Err(self.broken(&cursor.segment, cursor.at.offset));
+    fn take(&mut self, cursor: &Cursor, block: &mut Block, stored: &[u8], body: Range<usize>, frame: &Frame) -> Result<()> {
+        let broken = |reader: &Reader| reader.broken(&cursor.segment, cursor.at.offset);
+        if mask(crc32c::crc32c(&stored[body.clone()])) != frame.body_crc {
+            return Err(broken(self));
         }
+        // Bytes of a segment without compressed frames become the block as they are; others are unpacked into it.
+        let base = if cursor.header.compressed {
+            let base = block.bytes.len();
+            self.unpacker.unpack(frame.codec, &stored[body.clone()], &mut block.bytes).ok_or_else(|| broken(self))?;
+            base
+        } else if frame.codec == Compression::None {
+            body.start
+        } else {
+            return Err(broken(self));
+        };
         let (mut offset, mut position) = (0, frame.first);
         while position < frame.next_position() {
-            let Some(parts) = Parts::parse(&block.bytes[body.clone()], offset) else {
-                return Err(self.broken(&cursor.segment, cursor.at.offset));
+            let raw = if cursor.header.compressed { &block.bytes[base..] } else { &stored[body.clone()] };
+            let Some(parts) = Parts::parse(raw, offset) else {
+                return Err(broken(self));
             };
             if position == self.next && position <= self.to {
-                block.push(body.start, &parts);
+                block.push(base, &parts);
                 self.next += 1;
             }
             offset = parts.end;

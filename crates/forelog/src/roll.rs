@@ -75,6 +75,8 @@ impl Writer {
             predecessor: plan.predecessor,
             carried_end: PAGE + carried,
             recycled: spare.recycled,
+            // Carried frames stay as they are stored.
+            compressed: self.packer.is_some() || plan.carry.as_ref().is_some_and(|c| c.header.compressed),
             created_ms: self.storage.wall_clock(),
         };
         let end = match self.fill(&spare, &header, plan) {

@@ -3,7 +3,7 @@
 //! Nothing is believed before its checksum, and nothing here writes.
 
 use crate::frame::{self, Frame, ALIGN, HEADER};
-use crate::options::PAGE;
+use crate::options::{Compression, PAGE};
 use crate::segment::Header;
 use crate::storage::window::Window;
 use crate::storage::Fault;
@@ -46,7 +46,8 @@ pub struct Scan {
 /// The valid frame at `offset`, body checked; `None` when the bytes there are not one.
 fn valid(bytes: &mut Window, header: &Header, offset: u64) -> Result<Option<Frame>, Fault> {
     let Some(frame) = frame::decode(bytes.get(offset, HEADER)?, header.seed(), offset) else { return Ok(None) };
-    if frame.first < header.first || frame.span() > bytes.len() - offset {
+    let readable = header.compressed || frame.codec == Compression::None;
+    if !readable || frame.first < header.first || frame.span() > bytes.len() - offset {
         return Ok(None);
     }
     let (mut at, end) = (offset + HEADER as u64, offset + HEADER as u64 + u64::from(frame.body_len));

@@ -26,6 +26,9 @@ const CREATED: usize = 112; // u64, ms since the epoch; no decision rests on it
 /// The file held other bytes before: what stands past its frames may be stale and proves nothing.
 const RECYCLED: u32 = 1;
 
+/// Incompatible feature: frames may be compressed.
+const COMPRESSED: u64 = 1;
+
 /// Where a segment says that the one before it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Predecessor {
@@ -45,6 +48,8 @@ pub struct Header {
     pub predecessor: Option<Predecessor>,
     pub carried_end: u64,
     pub recycled: bool,
+    /// Frames may be compressed: a version that cannot unpack them must refuse the segment.
+    pub compressed: bool,
     pub created_ms: u64,
 }
 
@@ -59,8 +64,9 @@ pub enum BadPage {
     Damaged,
 }
 
-/// Tells apart whose page this is, before its fields are read. The magic differs between segments and CONTROL.
-pub fn identify(page: &[u8], magic: &[u8; 8]) -> Result<(), BadPage> {
+/// Tells apart whose page this is, before its fields are read. The magic differs between segments and CONTROL, and so do
+/// the incompatible features that this version knows.
+pub fn identify(page: &[u8], magic: &[u8; 8], known: u64) -> Result<(), BadPage> {
     if page[..8] != *magic {
         return Err(BadPage::Foreign);
     }
@@ -68,7 +74,7 @@ pub fn identify(page: &[u8], magic: &[u8; 8]) -> Result<(), BadPage> {
         return Err(BadPage::Damaged);
     }
     let version = get_u32(page, VERSION_AT);
-    if version != VERSION || get_u64(page, INCOMPATIBLE) != 0 {
+    if version != VERSION || get_u64(page, INCOMPATIBLE) & !known != 0 {
         return Err(BadPage::Newer(version));
     }
     Ok(())
@@ -102,6 +108,7 @@ impl Header {
     pub fn encode(&self) -> Vec<u8> {
         let mut page = begin_page(&MAGIC, &self.uuid);
         put_u32(&mut page, SEGMENT_FLAGS, if self.recycled { RECYCLED } else { 0 });
+        put_u64(&mut page, INCOMPATIBLE, if self.compressed { COMPRESSED } else { 0 });
         put_u64(&mut page, COMPATIBLE, 0);
         put_u64(&mut page, ID, self.id);
         put_u64(&mut page, FIRST, self.first);
@@ -122,7 +129,7 @@ impl Header {
         if page.len() < PAGE as usize {
             return Err(BadPage::Damaged);
         }
-        identify(page, &MAGIC)?;
+        identify(page, &MAGIC, COMPRESSED)?;
         let predecessor_id = get_u64(page, PREDECESSOR_ID);
         let header = Header {
             uuid: page_uuid(page),
@@ -137,6 +144,7 @@ impl Header {
             }),
             carried_end: get_u64(page, CARRIED_END),
             recycled: get_u32(page, SEGMENT_FLAGS) & RECYCLED != 0,
+            compressed: get_u64(page, INCOMPATIBLE) & COMPRESSED != 0,
             created_ms: get_u64(page, CREATED),
         };
         let sound =
@@ -211,6 +219,7 @@ mod tests {
             predecessor: Some(Predecessor { id: 6, salt: 5, end: 65536, crc: 99 }),
             carried_end: 4096,
             recycled: true,
+            compressed: true,
             created_ms: 1_700_000_000_000,
         }
     }
@@ -218,7 +227,7 @@ mod tests {
     #[test]
     fn a_header_decodes_to_what_was_encoded() {
         assert_eq!(Header::decode(&sample().encode()), Ok(sample()));
-        let first = Header { predecessor: None, recycled: false, ..sample() };
+        let first = Header { predecessor: None, recycled: false, compressed: false, ..sample() };
         assert_eq!(Header::decode(&first.encode()), Ok(first));
     }
 
@@ -240,7 +249,7 @@ mod tests {
         seal_page(&mut page);
         assert_eq!(Header::decode(&page), Err(BadPage::Newer(2)));
         let mut page = sample().encode();
-        put_u64(&mut page, INCOMPATIBLE, 1);
+        put_u64(&mut page, INCOMPATIBLE, 2);
         seal_page(&mut page);
         assert_eq!(Header::decode(&page), Err(BadPage::Newer(1)));
         page[0] = b'X';

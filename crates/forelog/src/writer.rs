@@ -8,10 +8,12 @@ use crate::active::{Active, Filling};
 use crate::ahead::Ahead;
 use crate::bytes::mask;
 use crate::catalog::Catalog;
+use crate::compress::Packer;
 use crate::control::{Control, Fence, Mark};
 use crate::error::{Code, Error, Result};
 use crate::frame::{self, Frame, HEADER};
-use crate::group::Group;
+use crate::group::{Gathered, Group};
+use crate::options::Compression;
 use crate::roll::Plan;
 use crate::scan::Joint;
 use crate::spares::Spares;
@@ -47,6 +49,8 @@ pub struct Writer {
     /// The plan stems from opening: what the active segment holds past its proven offset is not known to be durable.
     pub unproven: bool,
     pub poisoned: Option<Error>,
+    /// Compresses frames, if that is asked for.
+    pub packer: Option<Packer>,
     /// Ends of the frames being written; kept to be used again.
     pub joints: Vec<Joint>,
     /// Monotonic nanoseconds, for the statistics alone.
@@ -65,6 +69,7 @@ pub struct Start {
     pub highest_id: u64,
     pub active: Option<Active>,
     pub plan: Option<Plan>,
+    pub packer: Option<Packer>,
     pub clock: fn() -> u64,
 }
 
@@ -85,6 +90,7 @@ impl Writer {
             active: start.active,
             plan: start.plan,
             poisoned: None,
+            packer: start.packer,
             joints: Vec::new(),
             clock: start.clock,
             counters: Counters::default(),
@@ -153,6 +159,9 @@ impl Writer {
     /// Writes a group's frames, rolling where they do not fit, and makes them durable if `durable`.
     pub fn commit(&mut self, group: &mut Group, durable: bool) -> Progress {
         group.seal();
+        if let Some(packer) = &mut self.packer {
+            group.compress(packer);
+        }
         let mut done = 0;
         while done < group.frames.len() {
             let written = self.write_some(group, done);
@@ -175,8 +184,11 @@ impl Writer {
     fn write_some(&mut self, group: &mut Group, from: usize) -> Result<usize> {
         self.alive()?;
         self.finish_plan(group.frames[from].span())?;
-        let room = |active: &Active, bytes: u64| active.end.offset + bytes <= active.capacity;
-        if !self.active.as_ref().is_some_and(|a| room(a, group.frames[from].span())) {
+        // A segment begun without compression may be read by a version without it: it takes raw frames only.
+        let takes = |active: &Active, frame: &Gathered, offset: u64| {
+            offset + frame.span() <= active.capacity && (active.header.compressed || frame.codec == Compression::None)
+        };
+        if !self.active.as_ref().is_some_and(|a| takes(a, &group.frames[from], a.end.offset)) {
             self.plan_roll();
             self.finish_plan(group.frames[from].span())?;
         }
@@ -186,7 +198,7 @@ impl Writer {
         self.joints.clear();
         let seed = active.header.seed();
         let (mut end, synced, mut to) = (active.end, active.synced.offset, from);
-        while to < group.frames.len() && end.offset + group.frames[to].span() <= active.capacity {
+        while to < group.frames.len() && takes(active, &group.frames[to], end.offset) {
             let gathered = &group.frames[to];
             let (head, body) = group.bytes[gathered.start..].split_at_mut(HEADER);
             let frame = Frame {
@@ -194,6 +206,7 @@ impl Writer {
                 first: end.next,
                 count: gathered.count,
                 kind: gathered.kind,
+                codec: gathered.codec,
                 synced,
                 body_crc: mask(crc32c::crc32c(&body[..gathered.body_len])),
                 prev: end.crc,

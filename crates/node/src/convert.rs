@@ -1,6 +1,6 @@
 //! Options in, reports out.
 
-use forelog::{Error, Fsync, Histogram, Options, Recovery, Stats};
+use forelog::{Compression, Error, Fsync, Histogram, Options, Recovery, Stats};
 use napi_derive::napi;
 use std::time::Duration;
 
@@ -15,6 +15,8 @@ pub struct OpenOptions {
     pub max_record_bytes: Option<f64>,
     pub max_batch_bytes: Option<f64>,
     pub max_pending_bytes: Option<f64>,
+    /// 'none', 'lz4' or 'zstd'.
+    pub compression: Option<String>,
     pub allow_unsafe_filesystem: Option<bool>,
 }
 
@@ -33,6 +35,11 @@ pub fn open_options(given: &OpenOptions) -> Result<Options, Error> {
         max_record_bytes: bytes(given.max_record_bytes, default.max_record_bytes),
         max_batch_bytes: bytes(given.max_batch_bytes, default.max_batch_bytes),
         max_pending_bytes: bytes(given.max_pending_bytes, default.max_pending_bytes),
+        compression: match given.compression.as_deref() {
+            Some("lz4") => Compression::Lz4,
+            Some("zstd") => Compression::Zstd,
+            _ => default.compression,
+        },
         allow_unsafe_filesystem: given.allow_unsafe_filesystem.unwrap_or(default.allow_unsafe_filesystem),
     };
     options.validate()?;

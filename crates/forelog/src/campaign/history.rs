@@ -7,7 +7,7 @@ use crate::active::Filling;
 use crate::error::Code;
 use crate::group::Group;
 use crate::open::{open, Opened};
-use crate::options::Options;
+use crate::options::{Compression, Options};
 use crate::storage::sim::{Faults, Moment, Rng, SimDisk};
 use crate::writer::MarkJob;
 use std::cell::RefCell;
@@ -77,6 +77,8 @@ pub struct History {
     /// The disk is full nearly always, so that rolls have to take the reserve.
     scarce: bool,
     pub large: bool,
+    /// Every opening brings another setting of compression.
+    compresses: bool,
     opened_once: bool,
     /// Since the log was last opened, unsynced bytes may have been lost.
     pub lossy: bool,
@@ -117,6 +119,7 @@ impl History {
             space_varies: rng.chance(0.4),
             scarce: rng.chance(0.15),
             large: rng.chance(0.3),
+            compresses: rng.chance(0.5),
             opened_once: false,
             lossy: false,
             closed_clean: false,
@@ -131,7 +134,7 @@ impl History {
     #[cfg(test)]
     pub fn without_faults(&mut self, options: Options) {
         (self.options, self.faults) = (options, Faults::default());
-        (self.space_varies, self.scarce) = (false, false);
+        (self.space_varies, self.scarce, self.compresses) = (false, false, false);
     }
 
     pub fn was_open(&self) -> bool {
@@ -238,6 +241,9 @@ impl History {
     pub fn open(&mut self) -> Held<Option<Opened>> {
         self.disk.say(|| format!("-- open, {}, in {}", self.expected.bounds(), self.disk.names().join(" ")));
         let injected = self.disk.injected();
+        if self.compresses {
+            self.options.compression = [Compression::None, Compression::Lz4, Compression::Zstd][self.rng.below(3) as usize];
+        }
         let (storage, options) = (Arc::new(self.disk.clone()), self.options.clone());
         let act = if self.opened_once { Act::Recover } else { Act::Create };
         let opened = self.watched(act, || open(storage, &options, no_clock));

@@ -26,15 +26,20 @@ pub struct Made {
 impl Made {
     pub fn new(position: u64, tag: Tag) -> Made {
         let mut rng = Rng::new(position << 20 ^ u64::from(tag.attempt) << 8 ^ u64::from(tag.len));
+        let kind = position.wrapping_mul(7) + u64::from(tag.attempt);
         let mut bytes = |len: usize| {
             let mut out = vec![0; len];
+            // Half of the records repeat themselves, so that there is something to compress.
+            let period = if kind.is_multiple_of(2) { 24 } else { usize::MAX };
             for piece in out.chunks_mut(8) {
                 let word = (rng.next() | 0x0101_0101_0101_0101).to_le_bytes();
                 piece.copy_from_slice(&word[..piece.len()]);
             }
+            for at in period.min(len)..len {
+                out[at] = out[at - period];
+            }
             out
         };
-        let kind = position.wrapping_mul(7) + u64::from(tag.attempt);
         let key = (!kind.is_multiple_of(3)).then(|| bytes(1 + kind as usize % 20));
         let value = (kind.is_multiple_of(3) || !kind.is_multiple_of(5)).then(|| bytes(tag.len as usize));
         let expires_at = kind.is_multiple_of(4).then_some(kind * 1000);
