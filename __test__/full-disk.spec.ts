@@ -50,7 +50,7 @@ interface Disk {
 
 const disks: Disk[] = [
   { name: 'tmpfs', needs: ['mount'], make: (t) => smallDisk(t, '4m') },
-  { name: 'ext4', needs: ['root', 'loop', 'mkfs.ext4'], make: (t) => new LoopDisk(t, 16).dir },
+  { name: 'ext4', needs: ['root', 'loop', 'ext4'], make: (t) => new LoopDisk(t, 'ext4', 16).dir },
 ]
 
 for (const { name, needs, make } of disks) {

@@ -1,4 +1,4 @@
-// ext4 cut off from its disk, as when the power fails: what was acknowledged as durable is there after the next mount.
+// ext4 and XFS cut off from their disk, as when the power fails: what was acknowledged as durable is there after the next mount.
 
 import path from 'node:path'
 import test, { type ExecutionContext } from 'ava'
@@ -6,10 +6,10 @@ import { Wal, type WalOptions } from '../index.js'
 import { append, flaws, holds, type Job, type Told } from './helpers/faults/process.js'
 import { Shim, rule, type Syscall } from './helpers/faults/shim.js'
 import { random } from './helpers/kill/records.mjs'
-import { LoopDisk } from './helpers/mount.js'
+import { LoopDisk, type Kind } from './helpers/mount.js'
 import { has } from './helpers/needs.js'
 
-const ROUNDS = 8
+const ROUNDS = 6
 const seed = Number(process.env['FORELOG_SEED'] ?? Date.now() % 2 ** 31)
 const next = random(seed)
 const upTo = (n: number): number => 1 + Math.floor(next() * n)
@@ -29,9 +29,10 @@ class Log {
 
   constructor(
     readonly t: ExecutionContext,
+    kind: Kind,
     readonly options: WalOptions
   ) {
-    this.disk = new LoopDisk(t, 64)
+    this.disk = new LoopDisk(t, kind, 64)
     this.shim = new Shim(t, path.join(this.disk.dir, 'log'))
   }
 
@@ -75,17 +76,19 @@ class Log {
   }
 }
 
-const needs = ['root', 'loop', 'mkfs.ext4', 'preload'] as const
+const needs = ['root', 'loop', 'preload'] as const
 
-for (const [policy, options] of [
-  ["'always'", always],
-  ["'os' with { durable: true }", os],
+for (const [policy, options, kind] of [
+  ["'always'", always, 'ext4'],
+  ["'always'", always, 'xfs'],
+  ["'os' with { durable: true }", os, 'ext4'],
+  ["'os' with { durable: true }", os, 'xfs'],
 ] as const) {
-  test(`${policy}: every record acknowledged as durable survives ${ROUNDS} cuts of ext4`, async (t) => {
-    if (!has(t, ...needs)) return
+  test(`${policy}: every record acknowledged as durable survives ${ROUNDS} cuts of ${kind}`, async (t) => {
+    if (!has(t, ...needs, kind)) return
     t.timeout(300_000)
     t.log(`seed ${seed} (FORELOG_SEED)`)
-    const log = new Log(t, options)
+    const log = new Log(t, kind, options)
     let acknowledged = 0
     for (let round = 0; round < ROUNDS; round += 1) {
       // Every other cut comes right before a certain call: of a write, of its sync, inside a roll.
@@ -113,9 +116,9 @@ for (const [policy, options] of [
 }
 
 test('a cut in the middle of recovery, at every step of it, loses nothing', async (t) => {
-  if (!has(t, ...needs)) return
+  if (!has(t, ...needs, 'ext4')) return
   t.timeout(300_000)
-  const log = new Log(t, always)
+  const log = new Log(t, 'ext4', always)
   const cuts: string[] = []
   for (const [call, pattern] of [
     ['pwrite64', 'CONTROL'],

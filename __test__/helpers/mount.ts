@@ -28,12 +28,20 @@ export function remountReadOnly(dir: string): void {
   must('mount', '-o', 'remount,ro', dir)
 }
 
-/** An ext4 file system in a file, which can lose its power. Needs `root`, `loop`, `mkfs.ext4`; cutting it `cc`. */
+// What makes a file system, and the least it takes. Full is to be full: no blocks that only root may use.
+const kinds = {
+  ext4: { make: ['mkfs.ext4', '-q', '-F', '-m', '0', '-E', 'lazy_itable_init=0'], least: 0 },
+  xfs: { make: ['mkfs.xfs', '-q', '-f'], least: 320 },
+  btrfs: { make: ['mkfs.btrfs', '-q', '-f'], least: 128 },
+}
+export type Kind = keyof typeof kinds
+
+/** A file system in a file; ext4 and xfs can lose their power. Needs `root`, `loop` and its kind; cutting it `cc`. */
 export class LoopDisk {
   readonly dir: string
   readonly #image: string
 
-  constructor(t: ExecutionContext, megabytes: number) {
+  constructor(t: ExecutionContext, kind: Kind, megabytes: number) {
     const around = mkdtempSync(path.join(os.tmpdir(), 'forelog-loop-'))
     this.dir = path.join(around, 'mount')
     this.#image = path.join(around, 'image')
@@ -43,10 +51,10 @@ export class LoopDisk {
       rmSync(around, { recursive: true })
     })
     const fd = openSync(this.#image, 'w')
-    ftruncateSync(fd, megabytes << 20)
+    const { make, least } = kinds[kind]
+    ftruncateSync(fd, Math.max(megabytes, least) << 20)
     closeSync(fd)
-    // No blocks that only root may use: full is full.
-    must('mkfs.ext4', '-q', '-F', '-m', '0', '-E', 'lazy_itable_init=0', this.#image)
+    must(make[0], ...make.slice(1), this.#image)
     this.#mount()
   }
 

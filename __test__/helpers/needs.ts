@@ -2,7 +2,7 @@
 // continuous build reads: `SKIP name: needs WHAT[, WHAT…]`.
 
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import type { ExecutionContext } from 'ava'
@@ -36,13 +36,17 @@ function canLoop(): boolean {
   return status === 0
 }
 
+/** The kernel knows the file system, and the program that makes one is there. */
+const canMake = (kind: string): boolean => readFileSync('/proc/filesystems', 'utf8').includes(`\t${kind}\n`) && runs(`mkfs.${kind}`, '-V')
+
 const checks = {
   posix: () => process.platform !== 'win32',
   linux: () => process.platform === 'linux',
   root: () => process.getuid?.() === 0,
   mount: () => process.platform === 'linux' && process.getuid?.() === 0 && canMount(),
   loop: () => process.platform === 'linux' && process.getuid?.() === 0 && canLoop(),
-  'mkfs.ext4': () => runs('mkfs.ext4', '-V'),
+  ext4: () => process.platform === 'linux' && canMake('ext4'),
+  xfs: () => process.platform === 'linux' && canMake('xfs'),
   cc: () => runs('cc', '--version'),
   preload: () => process.platform === 'linux' && isGlibc() && runs('cc', '--version'),
   strace: () => process.platform === 'linux' && canTrace(),

@@ -10,7 +10,7 @@
 //                      HALF                  pwrite64: writes half of it and says so
 //                      LOSE                  fdatasync: EIO, and what was written to the file since its last sync is
 //                                            taken back, as a kernel does that marks unwritten pages clean
-//                      CUT                   cuts an ext4 file system off from its device first, as a power failure
+//                      CUT                   cuts an ext4 or XFS file system off from its device first, as a power failure
 //                                            would; what the call then does is the kernel's answer
 
 #define _GNU_SOURCE
@@ -30,7 +30,8 @@
 #include <unistd.h>
 
 #define MAX_RULES 8
-#define EXT4_IOC_SHUTDOWN _IOR('X', 125, uint32_t)
+// EXT4_IOC_SHUTDOWN and XFS_IOC_GOINGDOWN are the same.
+#define IOC_SHUTDOWN _IOR('X', 125, uint32_t)
 
 enum action { NONE, FAIL, HALF, LOSE };
 
@@ -104,7 +105,7 @@ static void read_rules(void) {
 static void cut(void) {
   uint32_t without_the_journal = 2;
   int fd = open(getenv("FORELOG_FAULT_DIR"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0 || ioctl(fd, EXT4_IOC_SHUTDOWN, &without_the_journal) < 0) abort();
+  if (fd < 0 || ioctl(fd, IOC_SHUTDOWN, &without_the_journal) < 0) abort();
   close(fd);
 }
 
