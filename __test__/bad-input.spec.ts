@@ -1,7 +1,7 @@
 // Whatever is wrong with the input gets an error with a code, and the disk stays as it was.
 
 import { spawn } from 'node:child_process'
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import path from 'node:path'
 import test, { type ExecutionContext } from 'ava'
@@ -64,6 +64,9 @@ function rewriteControl(dir: string, change: (slot: Buffer) => void): void {
 test('a CONTROL with a magic number that is not ours', async (t) => {
   const dir = await smallLog(temporaryDirectory(t))
   rewriteControl(dir, (slot) => slot.write('NOTALOG!', 0, 'latin1'))
+  // The segments say that it is a log; without them it is anybody's.
+  await refused(t, dir, 'ERR_WAL_CORRUPT', () => Wal.open(dir))
+  for (const name of readdirSync(dir)) if (name.endsWith('.wal')) rmSync(path.join(dir, name))
   await refused(t, dir, 'ERR_WAL_FORMAT', () => Wal.open(dir))
 })
 

@@ -42,6 +42,14 @@ export type WalErrorCode =
   | 'ERR_WAL_IO'
   | 'ERR_WAL_NATIVE_NOT_FOUND'
 
+/** One bit of a file. */
+export interface FlippedBit {
+  /** Of its byte in the file. */
+  offset: number
+  /** From 0, the lowest, to 7. */
+  bit: number
+}
+
 /** Fields of a {@link WalError} that are there only when they apply. */
 export interface WalErrorDetails {
   operation?: string
@@ -50,6 +58,8 @@ export interface WalErrorDetails {
   offset?: number
   firstLost?: number
   lastLost?: number
+  verdict?: string
+  flipped?: FlippedBit
   firstPosition?: number
   pid?: number
   cause?: unknown
@@ -73,6 +83,10 @@ export class WalError extends Error {
   declare readonly firstLost?: number
   /** Last position that the damage covers. */
   declare readonly lastLost?: number
+  /** The case of recovery that opening or reading met, by its label in docs/recovery.md. */
+  declare readonly verdict?: string
+  /** The one bit that explains a checksum that does not hold. */
+  declare readonly flipped?: FlippedBit
   /** First position that can be read, for `ERR_WAL_TRUNCATED`. */
   declare readonly firstPosition?: number
   /** Process that holds the log, for `ERR_WAL_LOCKED`. */

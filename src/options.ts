@@ -3,6 +3,9 @@
 import { invalid } from './errors.js'
 import type { OpenOptions } from './native.js'
 
+/** What opening does about damage, see {@link WalOptions.mode}. */
+export type Mode = 'strict' | 'prefix' | 'readOnly'
+
 /** Options of `Wal.open`. */
 export interface WalOptions {
   /**
@@ -14,8 +17,16 @@ export interface WalOptions {
    * - `'os'`: acknowledged once written; the operating system decides when it becomes durable.
    */
   fsync?: 'always' | 'os' | { everyMs: number }
-  /** What opening does about damage. `'strict'` (default): corruption is an error and changes nothing. */
-  mode?: 'strict'
+  /**
+   * What opening does about damage.
+   *
+   * - `'strict'` (default): corruption is an error and changes nothing.
+   * - `'prefix'`: goes on in front of the damage, in a new segment. What is behind it is left out, and stays on disk; the report names it.
+   *   Opening reads the whole log, to find it. Where it cannot be told what came before the damage, it is an error as with `'strict'`.
+   * - `'readOnly'`: for reading alone. Nothing is written and no lock is taken: works on a damaged log, on a read-only file system and
+   *   beside a writer in another process. `append`, `sync` and the like are `ERR_WAL_READ_ONLY`, a missing log is `ERR_WAL_NOT_FOUND`.
+   */
+  mode?: Mode
   /** Create the directory and the log when they are missing; otherwise that is `ERR_WAL_NOT_FOUND`. Default `true`. */
   create?: boolean
   /** Target size of a segment file in bytes, from 64 KiB to 4 GiB. Default 64 MiB. */
@@ -94,6 +105,11 @@ function compression(value: unknown): WalOptions['compression'] {
   throw invalid("options.compression must be 'none', 'lz4' or 'zstd'", 'open')
 }
 
+function mode(value: unknown): Mode | undefined {
+  if (value === undefined || value === 'strict' || value === 'prefix' || value === 'readOnly') return value
+  throw invalid("options.mode must be 'strict', 'prefix' or 'readOnly'", 'open')
+}
+
 const openNames = new Set([
   'fsync',
   'mode',
@@ -109,9 +125,9 @@ const openNames = new Set([
 export function checkOpen(dir: unknown, options: unknown): OpenOptions {
   if (typeof dir !== 'string' || dir === '' || dir.includes('\0')) throw invalid('dir must be the path of a directory', 'open')
   const fields = known(options, openNames, 'open')
-  if (fields.mode !== undefined && fields.mode !== 'strict') throw invalid("options.mode must be 'strict'", 'open')
   return {
     ...fsync(fields.fsync),
+    mode: mode(fields.mode),
     create: flag(fields, 'create', 'open'),
     segmentBytes: count(fields, 'segmentBytes', 'open'),
     maxRecordBytes: count(fields, 'maxRecordBytes', 'open'),

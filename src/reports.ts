@@ -1,6 +1,6 @@
 // What opening found and what the log has done since, as plain data.
 
-import { closed } from './errors.js'
+import { closed, type FlippedBit } from './errors.js'
 import type { Environment } from '../native.js'
 
 /** Distribution of a quantity. All zero when there is nothing to tell. */
@@ -38,7 +38,7 @@ export interface WalStats {
   fsyncUs: Histogram
 }
 
-/** Bytes that a crash left behind and that were never acknowledged as durable. They stay in their segment, out of reach. */
+/** Bytes that opening cut off: a crash left them behind, never acknowledged as durable, or they were damaged. They stay in their segment. */
 export interface FencedBytes {
   /** File name of the segment. */
   segment: string
@@ -51,8 +51,22 @@ export interface FencedBytes {
   recycled: boolean
 }
 
+/** Bytes that were durable and do not hold any more. */
+export interface Damage {
+  message: string
+  /** File name. */
+  segment: string
+  offset: number
+  /** Positions it covers, as far as can be told. */
+  firstLost?: number
+  lastLost?: number
+  /** The one bit that explains it. */
+  flipped?: FlippedBit
+}
+
 /** What opening found, and did. */
 export interface RecoveryReport {
+  /** The case that was met, by its label in docs/recovery.md: `'clean'`, `'torn'`, `'damaged-active'` … */
   verdict: string
   /** The log had been closed; it goes on where it ended. */
   clean: boolean
@@ -64,7 +78,12 @@ export interface RecoveryReport {
   records: number
   /** Records carried over into a new segment. */
   carried: number
+  /** What was cut off, or in mode `'readOnly'` would be. */
   fenced?: FencedBytes
+  /** The damage in spite of which the log was opened, in the modes `'prefix'` and `'readOnly'`. */
+  damage?: Damage
+  /** Segments behind the damage that mode `'prefix'` left out whole, by file name. */
+  leftOut: string[]
   scannedBytes: number
   durationMs: number
 }

@@ -46,7 +46,7 @@ function render(records: WalRecord[], { json = false, chomp = false }: CatOption
 /** Resolves to the exit code. */
 export async function cat(dir: string, options: CatOptions): Promise<number> {
   const output = new Output(process.stdout)
-  const wal = await Wal.open(dir, { create: false })
+  const wal = await Wal.open(dir, { mode: 'readOnly' })
   try {
     for await (const records of wal.readFrom(options.from ?? 'start').batches()) {
       await output.write(render(records, options))

@@ -63,7 +63,7 @@ function program(finish: (code: number) => void): Command {
     .option('--chomp', 'strip the line feed a record ends with, and print one after each')
     .addHelpText(
       'after',
-      '\nThe log is opened as its writer would: while another process has it open, cat fails with\nERR_WAL_LOCKED, and a log that was not closed is recovered first.'
+      '\nNothing is written and nothing is locked: cat works on a log that another process is writing, on\na read-only file system, and up to the damage on a damaged log.'
     )
     .action(async (dir: string, options: CatOptions) => finish(await cat(dir, options)))
 

@@ -1,6 +1,6 @@
 //! Options in, reports out.
 
-use forelog::{Compression, Error, Fsync, Histogram, Options, Recovery, Stats};
+use forelog::{Compression, Error, Flipped, Fsync, Histogram, Mode, Options, Recovery, Stats};
 use napi_derive::napi;
 use std::time::Duration;
 
@@ -10,6 +10,8 @@ pub struct OpenOptions {
     /// 'always' or 'os'; `everyMs` counts instead when it is there.
     pub fsync: Option<String>,
     pub every_ms: Option<f64>,
+    /// 'strict', 'prefix' or 'readOnly'.
+    pub mode: Option<String>,
     pub create: Option<bool>,
     pub segment_bytes: Option<f64>,
     pub max_record_bytes: Option<f64>,
@@ -29,7 +31,11 @@ pub fn open_options(given: &OpenOptions) -> Result<Options, Error> {
             (None, Some("os")) => Fsync::Os,
             _ => Fsync::Always,
         },
-        mode: default.mode,
+        mode: match given.mode.as_deref() {
+            Some("prefix") => Mode::Prefix,
+            Some("readOnly") => Mode::ReadOnly,
+            _ => default.mode,
+        },
         create: given.create.unwrap_or(default.create),
         segment_bytes: bytes(given.segment_bytes, default.segment_bytes),
         max_record_bytes: bytes(given.max_record_bytes, default.max_record_bytes),
@@ -108,6 +114,29 @@ pub struct FencedData {
     pub recycled: bool,
 }
 
+/// One bit of a file.
+#[napi(object, object_from_js = false)]
+pub struct FlippedData {
+    pub offset: f64,
+    pub bit: u8,
+}
+
+impl From<Flipped> for FlippedData {
+    fn from(Flipped { offset, bit }: Flipped) -> Self {
+        FlippedData { offset: offset as f64, bit }
+    }
+}
+
+#[napi(object, object_from_js = false)]
+pub struct DamageData {
+    pub message: String,
+    pub segment: String,
+    pub offset: f64,
+    pub first_lost: Option<f64>,
+    pub last_lost: Option<f64>,
+    pub flipped: Option<FlippedData>,
+}
+
 #[napi(object, object_from_js = false)]
 pub struct RecoveryData {
     pub verdict: String,
@@ -118,6 +147,8 @@ pub struct RecoveryData {
     pub records: f64,
     pub carried: f64,
     pub fenced: Option<FencedData>,
+    pub damage: Option<DamageData>,
+    pub left_out: Vec<String>,
     pub scanned_bytes: f64,
     pub duration_ms: f64,
 }
@@ -140,6 +171,15 @@ impl From<&Recovery> for RecoveryData {
                 last_position: fenced.positions.map(|(_, last)| last as f64),
                 recycled: fenced.recycled,
             }),
+            damage: recovery.damage.clone().map(|damage| DamageData {
+                message: damage.text,
+                segment: damage.segment,
+                offset: damage.offset as f64,
+                first_lost: damage.lost.map(|(first, _)| first as f64),
+                last_lost: damage.lost.map(|(_, last)| last as f64),
+                flipped: damage.flipped.map(Into::into),
+            }),
+            left_out: recovery.left_out.clone(),
             scanned_bytes: recovery.scanned_bytes as f64,
             duration_ms: recovery.duration_ms,
         }

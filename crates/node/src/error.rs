@@ -1,5 +1,6 @@
 //! Errors cross as data; the facade makes the error objects, so that they are of its class and have its caller's stack.
 
+use crate::convert::FlippedData;
 use forelog::{Code, Error};
 use napi_derive::napi;
 
@@ -14,6 +15,8 @@ pub struct ErrorData {
     pub offset: Option<f64>,
     pub first_lost: Option<f64>,
     pub last_lost: Option<f64>,
+    pub verdict: Option<String>,
+    pub flipped: Option<FlippedData>,
     pub first_position: Option<f64>,
     pub pid: Option<u32>,
     pub cause: Option<CauseData>,
@@ -48,6 +51,8 @@ impl From<Error> for ErrorData {
             offset: error.offset.map(|n| n as f64),
             first_lost: error.lost.map(|(first, _)| first as f64),
             last_lost: error.lost.map(|(_, last)| last as f64),
+            verdict: error.verdict.map(str::to_owned),
+            flipped: error.flipped.map(Into::into),
             first_position: error.first_position.map(|n| n as f64),
             pid: error.pid,
             cause: error.cause.map(|fault| CauseData {
