@@ -3,6 +3,7 @@
 use crate::ahead::Ahead;
 use crate::catalog::Segment;
 use crate::scan::Joint;
+use crate::seal::Seal;
 use crate::segment::Header;
 use crate::storage::FileRef;
 use std::sync::Arc;
@@ -36,13 +37,23 @@ impl Filling {
     pub const WORTHWHILE: Filling = Filling::After(64);
 }
 
-/// A sealed segment gives back zeroes at its end if they are at least this many.
+/// A dead segment gives back zeroes at its end if they are at least this many.
 const WORTH_GIVING_BACK: u64 = 64 << 10;
 
 impl Active {
-    /// A segment that is left early, as after a crash, would hold its unused blocks for as long as it lives.
+    /// Nothing but zeroes stands from here on.
+    fn used(&self) -> u64 {
+        self.end.offset.max(self.debris_end)
+    }
+
+    /// To be given a footer, now that its successor has its name and says that it ends at `end`.
+    pub fn sealed(self, end: Joint) -> Seal {
+        Seal { seed: self.header.seed(), used: self.used(), file: self.file, entry: self.entry, end }
+    }
+
+    /// A segment that is left for dead would hold its unused blocks for as long as it lives.
     pub fn give_back(&self) {
-        let used = self.end.offset.max(self.debris_end);
+        let used = self.used();
         if used + WORTH_GIVING_BACK <= self.capacity {
             self.file.shrink(used);
         }

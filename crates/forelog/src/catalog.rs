@@ -1,45 +1,70 @@
 //! Which segments make up the log, for readers: written by the commit thread, read by everyone.
 
+use crate::footer::Index;
+use crate::frame::Seed;
 use crate::scan::Joint;
+use crate::seal::{find, Found};
 use crate::segment::{file_name, Header, Name};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-
-/// A place is noted about this often in a segment written by this process, so that a reader can start near it.
-const NOTE_EVERY: u64 = 64 << 10;
+use crate::storage::File;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// One segment of the log, as readers need it.
 pub struct Segment {
     pub id: u64,
     pub first: u64,
     pub file: String,
-    /// Joints between frames in ascending order, about every 64 KiB; empty for segments of an earlier process.
-    notes: Mutex<Vec<Joint>>,
+    known: Mutex<Known>,
+}
+
+/// What is known of a segment's joints.
+#[derive(Default)]
+struct Known {
+    /// Complete from the start of the segment up to its last joint.
+    index: Index,
+    /// There is no footer that would say more, or it has been read.
+    asked: bool,
 }
 
 impl Segment {
     pub fn of_name(name: &Name) -> Segment {
-        Segment { id: name.id, first: name.first, file: name.file.clone(), notes: Mutex::default() }
+        Segment { id: name.id, first: name.first, file: name.file.clone(), known: Mutex::default() }
     }
 
     pub fn of_header(header: &Header) -> Segment {
-        Segment { id: header.id, first: header.first, file: file_name(header.first, header.id), notes: Mutex::default() }
+        let known = Mutex::new(Known { asked: true, ..Known::default() });
+        Segment { id: header.id, first: header.first, file: file_name(header.first, header.id), known }
     }
 
-    /// Notes those of `joints` that are far enough from the last note.
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes up `joints`, which follow each other without a gap from a joint known before.
     pub fn note(&self, joints: &[Joint]) {
-        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known();
         for joint in joints {
-            if notes.last().map_or(0, |n| n.offset) + NOTE_EVERY <= joint.offset {
-                notes.push(*joint);
-            }
+            known.index.note(*joint);
         }
     }
 
-    /// The last noted joint at or before `position`.
-    pub fn near(&self, position: u64) -> Option<Joint> {
-        let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
-        let after = notes.partition_point(|n| n.next <= position);
-        after.checked_sub(1).map(|i| notes[i])
+    /// Takes over an index of the whole segment.
+    pub fn adopt(&self, index: Index) {
+        *self.known() = Known { index, asked: true };
+    }
+
+    pub fn index(&self) -> Index {
+        self.known().index.clone()
+    }
+
+    /// The last known joint at or before `position`. The first time, the footer is asked; without one, or where it
+    /// does not read, the caller walks from the last joint on and notes what it passes.
+    pub fn near(&self, position: u64, file: &dyn File, seed: Seed) -> Option<Joint> {
+        if !std::mem::replace(&mut self.known().asked, true) {
+            if let Ok(Found::Footer(footer)) = find(file, seed) {
+                self.adopt(footer.index);
+            }
+        }
+        self.known().index.near(position)
     }
 }
 

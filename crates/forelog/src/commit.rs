@@ -62,6 +62,14 @@ impl CommitThread {
 
     /// Does what there is to do, and sleeps before it if there is nothing yet; gives how closing went, in the end.
     pub fn step(&mut self) -> Option<Result<()>> {
+        if self.writer.sealer.is_due() {
+            let (shared, sealer) = (self.shared.clone(), self.writer.sealer.clone());
+            self.host.spawn(Box::new(move || {
+                if let Err(fault) = sealer.run() {
+                    shared.report(fault);
+                }
+            }));
+        }
         let stop = self.take();
         if !self.group.is_empty() {
             self.commit();

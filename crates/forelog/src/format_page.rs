@@ -3,6 +3,7 @@
 
 use crate::bytes::mask;
 use crate::control::{Mark, State, FILE_BYTES};
+use crate::footer::{Footer, Index};
 use crate::frame::{self, Frame, Kind, HEADER};
 use crate::group::Batch;
 use crate::group::Group;
@@ -92,6 +93,9 @@ fn the_hex_dump_in_the_format_page_is_what_the_codecs_write() {
     let (bytes, end) = segment();
     let mut text = String::from("```text\n");
     dump(&file_name(1, 1), &bytes, &mut text);
+    text.push('\n');
+    let footer = Footer { index: Index::default(), end };
+    dump("Its footer, at 002000", &footer.encode(header().seed(), 0x2000), &mut text);
     text.push('\n');
     dump("CONTROL, slot 0", &control(end).encode(), &mut text);
     text.push_str("```\n");

@@ -83,8 +83,13 @@ impl Seed {
     }
 
     fn crc(self, offset: u64, header: &[u8]) -> u32 {
+        self.over(offset, &header[CRC + 4..HEADER])
+    }
+
+    /// The masked checksum of bytes that belong at `offset` of the segment and nowhere else.
+    pub fn over(self, offset: u64, bytes: &[u8]) -> u32 {
         let crc = crc32c::crc32c_append(self.0, &offset.to_le_bytes());
-        mask(crc32c::crc32c_append(crc, &header[CRC + 4..HEADER]))
+        mask(crc32c::crc32c_append(crc, bytes))
     }
 }
 

@@ -11,6 +11,7 @@ mod commit;
 mod compress;
 mod control;
 mod error;
+mod footer;
 #[cfg(test)]
 mod format_page;
 mod frame;
@@ -29,6 +30,7 @@ mod registry;
 mod report;
 mod roll;
 mod scan;
+mod seal;
 mod segment;
 mod shared;
 mod spares;

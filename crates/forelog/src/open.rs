@@ -6,12 +6,14 @@ use crate::catalog::{self, Catalog};
 use crate::compress::Packer;
 use crate::control::{self, Control, State};
 use crate::error::{Code, Error, Result};
+use crate::footer::Index;
 use crate::options::Options;
 use crate::recovery::{self, Answer, Verdict};
 use crate::report::Recovery;
 use crate::roll::{Carry, Plan};
 use crate::scan::Joint;
-use crate::segment::{Predecessor, CONTROL, SPARE};
+use crate::seal::Bare;
+use crate::segment::{Header, Predecessor, CONTROL, SPARE};
 use crate::spares::Spares;
 use crate::storage::{Fault, Storage};
 use crate::survey::{glance, survey, Active, Cut, Listing, Segment, Slots, Survey};
@@ -65,6 +67,7 @@ fn writer(storage: Arc<dyn Storage>, options: &Options, control: Control, highes
         active: None,
         plan: None,
         packer: Packer::new(options.compression)?,
+        bare: None,
         clock,
     })
 }
@@ -129,6 +132,8 @@ struct Base {
     /// Whether CONTROL vouches for the segment's name.
     named: bool,
     debris_end: u64,
+    /// Of the good frames.
+    index: Index,
 }
 
 /// `None` when nothing stands before the damage.
@@ -136,13 +141,13 @@ fn base(found: &mut Survey, answer: Answer) -> Option<Base> {
     let cut = found.cut.take();
     if answer == Answer::Cut && found.verdict != Verdict::DamagedActive {
         // A sealed segment was named long ago, and all of it was durable.
-        return cut.map(|Cut { segment, len, end }| Base { segment, len, end, proven: end, named: true, debris_end: len });
+        return cut.map(|Cut { segment, len, end, index }| Base { segment, len, end, proven: end, named: true, debris_end: len, index });
     }
     let Active { segment, len, fence, scan, proven } = found.active.take()?;
     // What stands past a fence was not looked at, and damage hides what there is.
     let unknown = fence < len || segment.header.recycled || answer == Answer::Cut;
     let debris_end = if unknown { len } else { scan.garbage.map_or(0, |(_, last)| last + 1) };
-    Some(Base { segment, len, end: scan.end, proven, named: found.evidence.named, debris_end })
+    Some(Base { segment, len, end: scan.end, proven, named: found.evidence.named, debris_end, index: scan.index })
 }
 
 fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answer: Answer, clock: fn() -> u64) -> Result<Opened> {
@@ -167,10 +172,12 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answ
         report.carried = plan.carry.as_ref().zip(base.as_ref()).map_or(0, |(carry, base)| base.end.next - carry.from.next);
         start.plan = Some(plan);
     }
-    if let Some(Base { segment: Segment { name, file, header }, len, end, proven, named, debris_end }) = base {
+    if let Some(Base { segment: Segment { name, file, header }, len, end, proven, named, debris_end, index }) = base {
         let live = found.live.iter().filter(|live| live.id <= name.id);
         start.catalog.replace(live.map(|name| Arc::new(catalog::Segment::of_name(name))).collect());
         let entry = start.catalog.holding(u64::MAX).unwrap_or_else(|| Arc::new(catalog::Segment::of_header(&header)));
+        entry.adopt(index);
+        start.bare = bare(&start.catalog, &header);
         // Whatever the header proves, nothing is durable in a segment whose name may not be.
         let synced = match (report.clean, named) {
             (true, _) => end,
@@ -189,6 +196,13 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answ
     writer.spares().remake_reserve()?;
     report.next_position = writer.next_position();
     Ok(Opened { writer, catalog, recovery: report })
+}
+
+/// The segment before, for the background to look whether it has its footer.
+fn bare(catalog: &Catalog, header: &Header) -> Option<Bare> {
+    let sealed = header.predecessor?;
+    let entry = catalog.holding(header.first - 1).filter(|entry| entry.id == sealed.id)?;
+    Some(Bare { entry, uuid: header.uuid, sealed, next: header.first })
 }
 
 /// How the log goes on when it does not go on in place. All that was found may lie below the low mark, `low` then: the

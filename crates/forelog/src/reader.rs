@@ -4,6 +4,7 @@ use crate::bytes::mask;
 use crate::catalog::{Catalog, Segment};
 use crate::compress::{raw_len, Unpacker};
 use crate::error::{Code, Error, Result};
+use crate::footer;
 use crate::frame::{self, Frame, HEADER, MERGED_BYTES};
 use crate::options::{Compression, PAGE};
 use crate::record::Parts;
@@ -25,6 +26,9 @@ pub struct Block {
     /// `expires_at`, then term and index, of the records whose meta says so.
     pub extras: Vec<f64>,
 }
+
+/// What lies between two joints of an index, and a header: one read finds any position from the joint before it.
+const SEEK: usize = footer::EVERY as usize + HEADER;
 
 /// Bits of a record's meta entry are those of its flags; from this bit on stands where its extras begin.
 const EXTRAS_SHIFT: u32 = 8;
@@ -114,17 +118,17 @@ impl Reader {
         Ok(Cursor { at: Joint::start(&header), segment, file, header })
     }
 
-    /// Finds the frame that holds the next position, by frame headers alone from the last noted place before it.
+    /// Finds the frame that holds the next position, by frame headers alone from the last known joint before it.
     fn seek(&self) -> Result<Cursor> {
         let Some(segment) = self.catalog.holding(self.next) else {
             return Err(Error::new(Code::Truncated, format!("position {} is not in the log any more", self.next)).during("read"));
         };
         let mut cursor = self.open(segment)?;
-        if let Some(near) = cursor.segment.near(self.next) {
+        if let Some(near) = cursor.segment.near(self.next, &*cursor.file, cursor.header.seed()) {
             cursor.at = near;
         }
-        let mut window = Window::new(&*cursor.file, cursor.file.len()?);
-        let found = joint_near(&mut window, &cursor.header, cursor.at, self.next)?;
+        let mut window = Window::of(&*cursor.file, cursor.file.len()?, SEEK);
+        let found = joint_near(&mut window, &cursor.header, cursor.at, self.next, |joint| cursor.segment.note(&[joint]))?;
         match found {
             Ok(joint) => cursor.at = joint,
             Err(broken) => return Err(self.broken(&cursor.segment, broken.offset)),

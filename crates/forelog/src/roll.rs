@@ -58,6 +58,9 @@ impl Writer {
 
     /// Starts the next segment, in the order that makes every crash in between harmless.
     fn roll(&mut self, plan: &Plan, span: u64) -> Result<()> {
+        // One segment behind at most: the footer of the one that was left last comes first.
+        let sealer = self.sealer.clone();
+        sealer.flush().map_err(|fault| self.poison(fault))?;
         // (1) Whatever the next header will seal is durable before that header exists.
         if !self.unproven {
             self.sync_active()?;
@@ -112,8 +115,12 @@ impl Writer {
             state.mark = Some(mark);
         });
         named.map_err(|fault| self.poison(fault))?;
-        if let Some(left) = left {
-            left.give_back();
+        match (left, plan.predecessor) {
+            (Some(left), Some(p)) if p.id == left.header.id => {
+                self.sealer.push(left.sealed(Joint { offset: p.end, next: plan.first, crc: p.crc }));
+            }
+            (Some(left), _) => left.give_back(),
+            (None, _) => {}
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 //!
 //! Nothing is believed before its checksum, and nothing here writes.
 
+use crate::footer::Index;
 use crate::frame::{self, Frame, ALIGN, HEADER};
 use crate::options::{Compression, PAGE};
 use crate::segment::Header;
@@ -35,6 +36,8 @@ pub struct Scan {
     /// X: where the first byte stands that does not continue the log.
     pub end: Joint,
     pub records: u64,
+    /// Of the frames up to the end.
+    pub index: Index,
     /// The furthest synced offset that any valid frame claims, on either side of the end.
     pub claimed: u64,
     /// Positions of valid frames past the end, lowest and highest.
@@ -71,11 +74,12 @@ fn continues(frame: &Frame, joint: &Joint) -> bool {
 /// Reads a segment to its end, through zeroes: a crash may leave a hole where an earlier page was lost.
 /// The window's length is the file's, or the fence.
 pub fn scan(bytes: &mut Window, header: &Header) -> Result<Scan, Fault> {
-    let mut scan = Scan { end: Joint::start(header), records: 0, claimed: 0, stray: None, garbage: None };
+    let mut scan = Scan { end: Joint::start(header), records: 0, index: Index::default(), claimed: 0, stray: None, garbage: None };
     while let Some(frame) = valid(bytes, header, scan.end.offset)?.filter(|f| continues(f, &scan.end)) {
         scan.claimed = scan.claimed.max(frame.synced);
         scan.records += u64::from(frame.count);
         scan.end = scan.end.after(&frame);
+        scan.index.note(scan.end);
     }
     let mut at = scan.end.offset;
     while at < bytes.len() {
@@ -116,9 +120,32 @@ pub fn joint_before(bytes: &mut Window, header: &Header, offset: u64) -> Result<
     }
 }
 
-/// The joint before the frame that holds `position`, reached by frame headers from `joint` on; `Err` is where the
-/// chain of them breaks first.
-pub fn joint_near(bytes: &mut Window, header: &Header, mut joint: Joint, position: u64) -> Result<Result<Joint, Joint>, Fault> {
+/// The joint at `offset`, reached by frame headers from the segment's start on; tells `pass` of those on the way, and
+/// gives up when it says so.
+pub fn joint_at(bytes: &mut Window, header: &Header, offset: u64, mut pass: impl FnMut(Joint) -> bool) -> Result<Option<Joint>, Fault> {
+    let mut joint = Joint::start(header);
+    while joint.offset < offset {
+        let frame = frame::decode(bytes.get(joint.offset, HEADER)?, header.seed(), joint.offset);
+        match frame.filter(|f| continues(f, &joint)) {
+            Some(frame) => joint = joint.after(&frame),
+            None => return Ok(None),
+        }
+        if !pass(joint) {
+            return Ok(None);
+        }
+    }
+    Ok((joint.offset == offset).then_some(joint))
+}
+
+/// The joint before the frame that holds `position`, reached by frame headers from `joint` on, telling `pass` of those
+/// on the way; `Err` is where the chain of them breaks first.
+pub fn joint_near(
+    bytes: &mut Window,
+    header: &Header,
+    mut joint: Joint,
+    position: u64,
+    mut pass: impl FnMut(Joint),
+) -> Result<Result<Joint, Joint>, Fault> {
     while joint.next < position {
         let frame = frame::decode(bytes.get(joint.offset, HEADER)?, header.seed(), joint.offset);
         match frame.filter(|f| continues(f, &joint)) {
@@ -126,6 +153,7 @@ pub fn joint_near(bytes: &mut Window, header: &Header, mut joint: Joint, positio
             Some(frame) => joint = joint.after(&frame),
             None => return Ok(Err(joint)),
         }
+        pass(joint);
     }
     Ok(Ok(joint))
 }
@@ -139,13 +167,15 @@ pub enum Walk {
     Broken(Joint),
 }
 
-/// Reads and checks the frames from `joint` up to the one that holds `position`, bodies included.
-pub fn walk(bytes: &mut Window, header: &Header, mut joint: Joint, position: u64) -> Result<Walk, Fault> {
+/// Reads and checks the frames from `joint` up to the one that holds `position`, bodies included; tells `pass` of every
+/// joint on the way.
+pub fn walk(bytes: &mut Window, header: &Header, mut joint: Joint, position: u64, mut pass: impl FnMut(Joint)) -> Result<Walk, Fault> {
     while joint.next < position {
         match valid(bytes, header, joint.offset)?.filter(|f| continues(f, &joint)) {
             Some(frame) => joint = joint.after(&frame),
             None => return Ok(Walk::Broken(joint)),
         }
+        pass(joint);
     }
     Ok(Walk::Whole(joint))
 }

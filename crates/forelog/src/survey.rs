@@ -3,6 +3,7 @@
 
 use crate::control::{self, State};
 use crate::error::{Code, Error, Flipped};
+use crate::footer::Index;
 use crate::options::{Mode, PAGE};
 use crate::recovery::{self, Answer, Evidence, Verdict};
 use crate::scan::{self, Joint, Scan, Walk};
@@ -97,6 +98,8 @@ pub struct Cut {
     pub segment: Segment,
     pub len: u64,
     pub end: Joint,
+    /// Of the frames up to there.
+    pub index: Index,
 }
 
 /// All that was seen.
@@ -376,7 +379,7 @@ impl Survey {
             Some(segment) => {
                 let mut window = Window::new(&*segment.file, segment.file.len()?);
                 let (Walk::Whole(end) | Walk::Broken(end)) =
-                    scan::walk(&mut window, &segment.header, Joint::start(&segment.header), above.first)?;
+                    scan::walk(&mut window, &segment.header, Joint::start(&segment.header), above.first, |_| {})?;
                 end
             }
             None => Joint { offset: 0, next: below.first, crc: 0 },
@@ -431,15 +434,17 @@ impl Survey {
             };
             let len = segment.file.len()?;
             let mut window = Window::new(&*segment.file, len);
-            let mut walk = scan::walk(&mut window, &segment.header, Joint::start(&segment.header), above.first)?;
+            let mut index = Index::default();
+            let mut note = |joint| index.note(joint);
+            let mut walk = scan::walk(&mut window, &segment.header, Joint::start(&segment.header), above.first, &mut note)?;
             while let Walk::Broken(at) = walk {
                 // Damage to what is below the low mark is none to the log.
                 let next = scan::resync(&mut window, &segment.header, at.offset + 1, &(at.next..above.first))?;
                 let Some(next) = next.filter(|next| next.next <= self.low) else { break };
-                walk = scan::walk(&mut window, &segment.header, next, above.first)?;
+                walk = scan::walk(&mut window, &segment.header, next, above.first, &mut note)?;
             }
             let (Walk::Whole(end) | Walk::Broken(end)) = walk;
-            self.cut = Some(Cut { segment, len, end });
+            self.cut = Some(Cut { segment, len, end, index });
             if let Walk::Broken(at) = walk {
                 self.evidence.sealed_short = true;
                 let lost = (at.next, above.first - 1);

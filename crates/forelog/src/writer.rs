@@ -16,6 +16,7 @@ use crate::group::{Gathered, Group};
 use crate::options::Compression;
 use crate::roll::Plan;
 use crate::scan::Joint;
+use crate::seal::{Bare, Sealer};
 use crate::spares::Spares;
 use crate::storage::{Fault, FileRef, Storage};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,6 +40,7 @@ pub struct Counters {
 pub struct Writer {
     pub storage: Arc<dyn Storage>,
     pub spares: Arc<Spares>,
+    pub sealer: Arc<Sealer>,
     pub control: Arc<Mutex<Control>>,
     pub catalog: Arc<Catalog>,
     pub uuid: [u8; 16],
@@ -70,6 +72,8 @@ pub struct Start {
     pub active: Option<Active>,
     pub plan: Option<Plan>,
     pub packer: Option<Packer>,
+    /// The newest sealed segment, which may still need its footer.
+    pub bare: Option<Bare>,
     pub clock: fn() -> u64,
 }
 
@@ -82,6 +86,7 @@ impl Writer {
         Writer {
             uuid: start.control.state().uuid,
             unproven: start.plan.is_some(),
+            sealer: Arc::new(Sealer::new(start.storage.clone(), start.bare)),
             storage: start.storage,
             spares: start.spares,
             control: Arc::new(Mutex::new(start.control)),
@@ -141,6 +146,7 @@ impl Writer {
             (error.cause, error.segment, error.offset) = (why.cause.clone(), why.segment.clone(), why.offset);
             error
         };
+        self.sealer.halt();
         self.poisoned.get_or_insert_with(poisoned).clone()
     }
 
@@ -299,6 +305,8 @@ impl Writer {
             return Ok(());
         }
         self.sync_active()?;
+        let sealer = self.sealer.clone();
+        sealer.flush().map_err(|fault| self.poison(fault))?;
         match self.mark().map(|job| job.run()) {
             Some(Err(fault)) => Err(self.poison(fault)),
             _ => Ok(()),
@@ -310,6 +318,7 @@ impl Writer {
     /// Ends every background write: the directory is about to be somebody else's.
     pub fn retire(&mut self) {
         self.stop_filling();
+        self.sealer.stop();
         lock(&self.control).retire();
     }
 

@@ -53,7 +53,9 @@ fn a_torn_tail_is_fenced_and_reported_and_its_bytes_stay() {
     let fenced = report.fenced.clone().unwrap();
     assert_eq!((fenced.offset, fenced.bytes), (end, 116 + (8 - (end + 116) % 8) % 8));
     assert_eq!(read_all(&wal), expected(20));
-    assert_eq!(std::fs::read(&torn).unwrap(), before, "no repair destroys bytes");
+    // The footer that the segment gets goes past them.
+    let kept = &before[..before.iter().rposition(|b| *b != 0).unwrap() + 1];
+    assert!(std::fs::read(&torn).unwrap().starts_with(kept), "no repair destroys bytes");
 }
 
 #[test]
@@ -181,7 +183,10 @@ fn a_segment_left_after_a_crash_gives_back_its_unused_blocks_and_nothing_else() 
     let before = std::fs::read(&left).unwrap();
     assert_eq!(before.len(), 4 << 20);
     let (wal, _) = open(copy.path(), options).unwrap();
-    let after = std::fs::read(&left).unwrap();
-    assert!(after.len() < 64 << 10 && before.starts_with(&after) && before[after.len()..].iter().all(|b| *b == 0));
     assert_eq!(read_all(&wal), expected(20));
+    // Closing waits for the background, which puts the footer on a page of its own.
+    wal.close().unwrap();
+    let after = std::fs::read(&left).unwrap();
+    let frames = after.len() / 4096 * 4096;
+    assert!(after.len() < 64 << 10 && before.starts_with(&after[..frames]) && before[frames..].iter().all(|b| *b == 0));
 }

@@ -52,16 +52,17 @@ enum Step {
     Sync,
     Mark,
     Prepare,
+    Seal,
     Close,
 }
 
-use Step::{Append, Close, Durable, Mark, Prepare, Sync};
+use Step::{Append, Close, Durable, Mark, Prepare, Seal, Sync};
 
 const SCRIPTS: [(&str, &[Step]); 5] = [
     ("durable then plain", &[Durable(&[&[30], &[20, 20]]), Append(&[&[40], &[50]])]),
     ("plain, sync, mark, durable", &[Append(&[&[30]]), Sync, Mark, Durable(&[&[20, 9], &[40]])]),
     ("two pages", &[Durable(&[&[10]]), Append(&[&[2000], &[2500], &[30]])]),
-    ("roll", &[Append(&[&[30]]), Prepare, Append(&[&[3000], &[3000, 2500], &[900]]), Append(&[&[40]])]),
+    ("roll", &[Append(&[&[30]]), Prepare, Append(&[&[3000], &[3000, 2500], &[900]]), Seal, Append(&[&[40]])]),
     ("close", &[Append(&[&[30], &[20]]), Close]),
 ];
 
@@ -86,6 +87,7 @@ fn play(history: &mut History, opened: &mut Opened, script: &[Step]) -> Held<()>
                 opened.writer.spares().prepare();
                 true
             }
+            Seal => opened.writer.sealer.run().is_ok(),
             Close => {
                 history.close(opened)?;
                 false

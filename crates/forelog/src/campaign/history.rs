@@ -332,7 +332,11 @@ impl History {
                     self.watched(Act::Background, || job.and_then(|job| job.run().err())).map(|fault| opened.writer.poison(fault))
                 }
             }
-            76..84 => {
+            76..80 => {
+                self.disk.say(|| "footers".into());
+                opened.writer.sealer.run().err().map(|fault| opened.writer.poison(fault))
+            }
+            80..84 => {
                 self.disk.say(|| "prepare a spare".into());
                 self.watched(Act::Background, || opened.writer.spares().prepare());
                 None

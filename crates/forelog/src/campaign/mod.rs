@@ -15,6 +15,8 @@ mod exhaustive;
 #[cfg(test)]
 mod named;
 #[cfg(test)]
+mod seal;
+#[cfg(test)]
 mod sweep;
 #[cfg(test)]
 mod tests;

@@ -37,7 +37,7 @@ impl Log {
     }
 
     /// The same, where it may fail.
-    fn try_commit(&mut self, batches: &[&[u32]], durable: bool) -> Option<Error> {
+    pub fn try_commit(&mut self, batches: &[&[u32]], durable: bool) -> Option<Error> {
         let mut group = Group::default();
         for lens in batches {
             let (first, mut batch) = (self.expected.end + 1, Batch::new());

@@ -279,6 +279,10 @@ impl File for DiskFile {
     fn shrink(&self, len: u64) {
         let _ = self.file.set_len(len);
     }
+
+    fn grow(&self, len: u64) -> std::result::Result<(), Fault> {
+        allocate(&self.file, len).map_err(|e| self.fault("fallocate", &e))
+    }
 }
 
 /// The lock that makes this process the directory's only writer; released when dropped.

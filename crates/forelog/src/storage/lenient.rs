@@ -104,4 +104,8 @@ impl File for LenientFile {
     fn shrink(&self, len: u64) {
         self.file.shrink(len);
     }
+
+    fn grow(&self, len: u64) -> Result<(), Fault> {
+        self.file.grow(len)
+    }
 }

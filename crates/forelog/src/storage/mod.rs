@@ -70,6 +70,8 @@ pub trait File: Send + Sync {
     fn len(&self) -> Result<u64, Fault>;
     /// Gives back what lies past `len`, which the caller knows to be zeroes. Nothing rests on its success.
     fn shrink(&self, len: u64);
+    /// Makes the file `len` bytes long, which is more than it has, with blocks allocated that read as zeroes.
+    fn grow(&self, len: u64) -> Result<(), Fault>;
 }
 
 pub type FileRef = Arc<dyn File>;

@@ -1,7 +1,8 @@
-//! A bounded look into a file: whoever scans bytes reads them through this, in large steps, forwards.
+//! A bounded look into a file: whoever scans bytes reads them through this, in steps, forwards.
 
 use super::{Fault, File};
 
+/// Large enough that a scan of everything loses nothing to the number of its reads.
 const BYTES: usize = 256 << 10;
 
 pub struct Window<'a> {
@@ -15,7 +16,12 @@ pub struct Window<'a> {
 impl<'a> Window<'a> {
     /// Looks at the first `len` bytes of `file`; what lies past them does not exist for the one who looks.
     pub fn new(file: &'a dyn File, len: u64) -> Window<'a> {
-        Window { file, len, buffer: vec![0; BYTES], start: 0, filled: 0 }
+        Window::of(file, len, BYTES)
+    }
+
+    /// One that reads at most `step` bytes at a time.
+    pub fn of(file: &'a dyn File, len: u64, step: usize) -> Window<'a> {
+        Window { file, len, buffer: vec![0; step], start: 0, filled: 0 }
     }
 
     pub fn len(&self) -> u64 {
@@ -24,10 +30,10 @@ impl<'a> Window<'a> {
 
     /// Up to `len` bytes from `offset` on: fewer where the window's file ends, or above the largest step.
     pub fn get(&mut self, offset: u64, len: usize) -> Result<&[u8], Fault> {
-        let len = len.min(BYTES).min(self.len.saturating_sub(offset) as usize);
+        let len = len.min(self.buffer.len()).min(self.len.saturating_sub(offset) as usize);
         let inside = offset >= self.start && offset + len as u64 <= self.start + self.filled as u64;
         if !inside {
-            let want = BYTES.min(self.len.saturating_sub(offset) as usize);
+            let want = self.buffer.len().min(self.len.saturating_sub(offset) as usize);
             self.filled = 0;
             self.filled = self.file.read_at(&mut self.buffer[..want], offset)?;
             self.start = offset;

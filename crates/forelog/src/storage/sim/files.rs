@@ -164,4 +164,19 @@ impl File for SimFile {
         }
         disk.say(|_| format!("shrink {name} to {len}"));
     }
+
+    fn grow(&self, len: u64) -> Result<(), Fault> {
+        let mut disk = self.disk.lock();
+        disk.step()?;
+        let name = disk.name_of(self.inode);
+        if disk.faults.full || disk.inject(0.0) {
+            disk.faulty = true;
+            disk.say(|_| format!("grow {name}: the disk is full"));
+            return Err(fault("fallocate", &name, ENOSPC));
+        }
+        disk.inode(self.inode).len = len;
+        disk.mix(&[9, self.inode, len]);
+        disk.say(|_| format!("grow {name} to {len}"));
+        Ok(())
+    }
 }
