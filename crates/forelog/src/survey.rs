@@ -406,7 +406,8 @@ impl Survey {
         let mut window = Window::new(&*segment.file, fence);
         let scan = scan::scan(&mut window, header)?;
         let proven = recovery::proven(header, state, &scan);
-        let joint = scan::joint_before(&mut window, header, proven)?;
+        // Headers alone would lead on past a body that is damaged.
+        let joint = scan::joint_before(&mut window, header, proven.min(scan.end.offset))?;
         self.evidence.scanned(header, state, &scan, joint);
         if self.evidence.short {
             let file = segment.name.file.clone();
