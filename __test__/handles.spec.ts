@@ -103,3 +103,29 @@ test('a handle that was dropped without closing gives its log up', async (t) => 
   t.is(result.stdout.toString(), '2\n')
   t.is(result.code, 0)
 })
+
+test('handles dropped without closing, in workers too, release the lock to other processes', async (t) => {
+  const dir = temporaryDirectory(t)
+  const script = `
+    import { execFileSync } from 'node:child_process'
+    import { Worker } from 'node:worker_threads'
+    const [, entry, dir, worker] = process.argv
+    const { Wal } = await import(entry)
+    const open = async () => void (await Wal.open(dir)).enqueue('kept')
+    await Promise.all([open(), open(), open()])
+    const inWorker = 'import(' + JSON.stringify(entry) + ').then(({ Wal }) => Wal.open(' + JSON.stringify(dir) + ')).then((wal) => wal.enqueue("kept"))'
+    await new Promise((ended) => new Worker(inWorker, { eval: true }).on('exit', ended))
+    const other = 'import(' + JSON.stringify(entry) + ').then(({ Wal }) => Wal.open(' + JSON.stringify(dir) + ')).then((wal) => console.log(wal.nextPosition), ({ code }) => console.log(code))'
+    for (;;) {
+      globalThis.gc()
+      await new Promise(setImmediate)
+      const said = String(execFileSync(process.execPath, ['-e', other])).trim()
+      if (said === 'ERR_WAL_LOCKED') continue
+      console.log(said)
+      break
+    }`
+  const result = await node(['--expose-gc', '--input-type=module', '-e', script, path.join(root, 'index.js'), dir])
+  t.is(result.stderr, '')
+  t.is(result.stdout.toString(), '5\n')
+  t.is(result.code, 0)
+})
