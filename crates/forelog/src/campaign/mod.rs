@@ -13,6 +13,8 @@ mod rot;
 #[cfg(test)]
 mod exhaustive;
 #[cfg(test)]
+mod modes;
+#[cfg(test)]
 mod named;
 #[cfg(test)]
 mod seal;

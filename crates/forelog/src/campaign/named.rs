@@ -21,8 +21,11 @@ pub struct Log {
 
 impl Log {
     pub fn new(sector: u64, segment_bytes: u64) -> Log {
+        Log::with(sector, Options { segment_bytes, ..Options::default() })
+    }
+
+    pub fn with(sector: u64, options: Options) -> Log {
         let disk = SimDisk::new(1, sector);
-        let options = Options { segment_bytes, ..Options::default() };
         let opened = open(Arc::new(disk.clone()), &options, || 0).unwrap();
         Log { disk, options, expected: Expected::new(), opened }
     }
