@@ -44,15 +44,20 @@ impl History {
         Tag { attempt, len: len as u32 }
     }
 
+    /// A record or a batch for the positions from `first` on.
+    pub fn part(&mut self, first: u64) -> Part {
+        let batch = self.rng.chance(0.5);
+        let count = if batch { 1 + self.rng.below(4) } else { 1 };
+        Part { tags: (first..first + count).map(|position| self.tag(position)).collect(), batch }
+    }
+
     /// Appends a group of singles and batches as group commit would; gives why some of it was rejected.
     pub fn append(&mut self, opened: &mut Opened) -> Held<Option<Error>> {
         let mut next = self.expected.end + 1;
         let parts = (0..1 + self.rng.below(4)).map(|_| {
-            let batch = self.rng.chance(0.5);
-            let count = if batch { 1 + self.rng.below(4) } else { 1 };
-            let tags: Vec<Tag> = (next..next + count).map(|position| self.tag(position)).collect();
-            next += count;
-            Part { tags, batch }
+            let part = self.part(next);
+            next += part.tags.len() as u64;
+            part
         });
         let parts: Vec<Part> = parts.collect();
         let durable = match self.policy {

@@ -4,6 +4,7 @@
 use super::appends::push;
 use super::oracle::{read, Expected, Read, Tag};
 use crate::active::Filling;
+use crate::catalog::Catalog;
 use crate::error::Code;
 use crate::group::Group;
 use crate::open::{open, Opened};
@@ -85,6 +86,8 @@ pub struct History {
     closed_clean: bool,
     /// A write fell short since the log was opened: its segment is not gone on with.
     pub fenced: bool,
+    /// Led through the commit thread, with clients.
+    served: bool,
     job: Option<Arc<MarkJob>>,
     /// Where moments are kept, and which share of them.
     pub caught: Option<(Rc<RefCell<Vec<Caught>>>, f64)>,
@@ -124,6 +127,7 @@ impl History {
             lossy: false,
             closed_clean: false,
             fenced: false,
+            served: rng.chance(0.4),
             job: None,
             caught: None,
             rng,
@@ -163,16 +167,22 @@ impl History {
 
     /// Does one thing to the log, and keeps moments of it. The oracle knows by now all that was promised before it.
     pub fn watched<T>(&mut self, act: Act, call: impl FnOnce() -> T) -> T {
+        self.watched_with(act, call, |_, _| {})
+    }
+
+    /// The same, where promises are made meanwhile: `told` adds those made before the disk had changed so often.
+    pub fn watched_with<T>(&mut self, act: Act, call: impl FnOnce() -> T, told: impl Fn(&mut History, u64)) -> T {
         let Some((caught, share)) = self.caught.clone() else { return call() };
         // Creations are all alike.
         let share = if act == Act::Create { share / 4.0 } else { share };
         self.disk.watch(self.disk.digest(), share);
         let result = call();
         let moments = self.disk.watched();
-        if !moments.is_empty() {
-            let before = Rc::new(self.branch(self.disk.clone()));
-            caught.borrow_mut().extend(moments.into_iter().map(|moment| Caught { moment, act, before: before.clone() }));
-        }
+        caught.borrow_mut().extend(moments.into_iter().map(|moment| {
+            let mut before = self.branch(self.disk.clone());
+            told(&mut before, moment.disk.changes());
+            Caught { moment, act, before: Rc::new(before) }
+        }));
         result
     }
 
@@ -222,6 +232,9 @@ impl History {
     fn live(&mut self, last: bool) -> Held<End> {
         let Some(mut opened) = self.open()? else { return Ok(End::Died) };
         let operations = if last { 3 } else { self.rng.below(16) };
+        if self.served {
+            return self.serve(opened, operations);
+        }
         for _ in 0..operations {
             let end = self.operate(&mut opened)?;
             if self.disk.crashed() {
@@ -275,7 +288,7 @@ impl History {
         if self.closed_clean && !opened.recovery.clean {
             return broken(format!("closed in order, but opening says {}", opened.recovery.verdict));
         }
-        self.check_read(&opened, 1, end, 1 << 16)?;
+        self.check_read(&opened.catalog, 1, end, 1 << 16)?;
         self.recoveries += 1;
         if opened.recovery.next_position != end + 1 || opened.recovery.first_position != 1 {
             return broken(format!("the report says {:?}", opened.recovery));
@@ -290,10 +303,10 @@ impl History {
     }
 
     /// Reads without faults and compares.
-    fn check_read(&mut self, opened: &Opened, from: u64, to: u64, block: usize) -> Held<()> {
+    pub fn check_read(&mut self, catalog: &Arc<Catalog>, from: u64, to: u64, block: usize) -> Held<()> {
         let faults = self.disk.faults();
         self.disk.set_faults(Faults { read: 0.0, ..faults.clone() });
-        let outcome = read(Arc::new(self.disk.clone()), &opened.catalog, &self.expected, from, to, block);
+        let outcome = read(Arc::new(self.disk.clone()), catalog, &self.expected, from, to, block);
         self.disk.set_faults(faults);
         match outcome {
             Read::All => Ok(()),
@@ -302,13 +315,24 @@ impl History {
         }
     }
 
-    /// One operation; says how the epoch ends, if it does.
-    fn operate(&mut self, opened: &mut Opened) -> Held<Option<End>> {
+    /// The disk fills up, or has room again.
+    pub fn change_space(&mut self) {
         if self.space_varies && !self.scarce && self.rng.chance(0.15) {
             let faults = self.disk.faults();
             self.disk.say(|| format!("space: {}", if faults.full { "free" } else { "full" }));
             self.disk.set_faults(Faults { full: !faults.full, ..faults });
         }
+    }
+
+    /// The log was closed in order: the next opening goes on in place.
+    pub fn closes_clean(&mut self) {
+        (self.expected.durable, self.expected.written) = (self.expected.end, self.expected.end);
+        self.closed_clean = !self.fenced;
+    }
+
+    /// One operation; says how the epoch ends, if it does.
+    fn operate(&mut self, opened: &mut Opened) -> Held<Option<End>> {
+        self.change_space();
         let injected = self.disk.injected();
         let failure = match self.rng.below(100) {
             0..54 => self.append(opened)?,
@@ -352,7 +376,7 @@ impl History {
             87..95 => {
                 let (end, block) = (self.expected.end, 1 << self.rng.below(18));
                 let from = 1 + self.rng.below(end + 1);
-                self.check_read(opened, from, end, block)?;
+                self.check_read(&opened.catalog, from, end, block)?;
                 None
             }
             _ => return self.close(opened),
@@ -380,11 +404,7 @@ impl History {
         opened.writer.retire();
         opened.writer.spares().close();
         match closed {
-            Ok(()) if provable => {
-                self.expected.durable = self.expected.end;
-                self.expected.written = self.expected.end;
-                self.closed_clean = !self.fenced;
-            }
+            Ok(()) if provable => self.closes_clean(),
             Ok(()) => {}
             Err(_) if self.disk.injected() > injected => return Ok(Some(End::Failed)),
             Err(error) => return broken(format!("closing failed without cause: {error}")),

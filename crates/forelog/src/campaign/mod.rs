@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod appends;
+mod clients;
 mod history;
 mod images;
 mod oracle;

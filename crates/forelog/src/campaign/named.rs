@@ -203,3 +203,19 @@ fn d_rot_in_one_slot_of_control_does_not_lift_a_fence() {
         assert_eq!((opened.recovery.verdict, opened.writer.next_position() - 1), ("fenced", kept), "slot {slot}");
     }
 }
+
+#[test]
+fn e_a_damaged_body_below_the_proven_offset_is_corruption_although_all_headers_hold() {
+    let mut log = Log::new(512, 16 << 10);
+    log.commit(&[&[100]], true);
+    let body = log.end() + crate::frame::HEADER as u64 + 20;
+    log.commit(&[&[200]], true);
+    log.commit(&[&[300]], true);
+    log.opened.writer.close().unwrap();
+    log.disk.restart();
+    let byte = log.disk.bytes(&log.segment())[body as usize];
+    log.disk.damage(&log.segment(), body, &[byte ^ 4]);
+    let changes = log.disk.changes();
+    let error = open(Arc::new(log.disk.clone()), &log.options, || 0).err().expect("damage opens");
+    assert_eq!((error.code, log.disk.changes()), (Code::Corrupt, changes), "{error}");
+}

@@ -68,6 +68,8 @@ impl State {
         let part = watch.rng.below(bytes.len() as u64) as usize;
         let name = self.name_of(inode);
         let mut state = self.apart();
+        // The operation is not complete: whatever is told after it is not told yet.
+        state.changes -= 1;
         state.put(inode, &bytes[..part], offset);
         state.roll_wrote(&name, &bytes[..part]);
         state.say(|_| format!("write {name}@{offset}+{part} of {}: the process dies", bytes.len()));
