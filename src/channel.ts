@@ -223,8 +223,8 @@ export class Channel {
     return this.#positions
   }
 
-  reader(from: number, to: number): NativeReader {
-    const reader = this.#environment.native.reader(this.log, from, to)
+  reader(from: number, to: number, salvage: boolean): NativeReader {
+    const reader = this.#environment.native.reader(this.log, from, to, salvage)
     if (reader === null) throw this.#environment.refusal()
     return reader
   }

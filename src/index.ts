@@ -1,5 +1,5 @@
 export { Wal } from './wal.js'
-export { WalReader } from './reader.js'
+export { WalReader, type Hole } from './reader.js'
 export { Record } from './record.js'
 export { AbortError, WalError } from './errors.js'
 export type { BatchPositions } from './channel.js'

@@ -60,6 +60,11 @@ export interface ReadOptions {
   limit?: number
   /** Rejects with an `AbortError` (code `ABORT_ERR`) when aborted. */
   signal?: AbortSignal
+  /**
+   * Go on behind damage, on a log opened in mode `'readOnly'`: every record that holds is given, on both sides, and never a damaged one.
+   * What is missing is in `reader.holes`. Bytes that the disk fails to read count as damaged. Default `false`: damage rejects.
+   */
+  salvage?: boolean
   /** Give every record bytes of its own instead of views of a shared block: to post it to a worker, or to keep few of many. Default `false`. */
   copy?: boolean
 }
@@ -146,7 +151,7 @@ export function checkAppend(options: AppendOptions | undefined): boolean {
   return flag(known(options, appendNames, 'append'), 'durable', 'append') === true
 }
 
-const readNames = new Set(['to', 'limit', 'signal', 'copy'] satisfies (keyof ReadOptions)[])
+const readNames = new Set(['to', 'limit', 'signal', 'salvage', 'copy'] satisfies (keyof ReadOptions)[])
 
 export function checkRead(start: unknown, options: unknown): ReadOptions {
   if (start !== 'start' && start !== 'end' && !(isCount(start) && start > 0)) {
@@ -158,6 +163,7 @@ export function checkRead(start: unknown, options: unknown): ReadOptions {
   return {
     to: count(fields, 'to', 'read'),
     limit: count(fields, 'limit', 'read'),
+    salvage: flag(fields, 'salvage', 'read'),
     copy: flag(fields, 'copy', 'read'),
     signal,
   }

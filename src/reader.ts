@@ -3,7 +3,7 @@
 import { Block, RecordCopy, RecordView, type WalRecord } from './block.js'
 import type { Channel } from './channel.js'
 import type { Environment } from './environment.js'
-import { AbortError, closed } from './errors.js'
+import { AbortError, closed, type FlippedBit } from './errors.js'
 import type { BlockData, NativeReader } from './native.js'
 
 // Large enough that a block costs little next to its records, small enough that two of them are consumed within a millisecond or so:
@@ -20,8 +20,24 @@ export interface ReadRange {
   from: number
   /** Inclusive; `Infinity` for what was acknowledged at the call. */
   to: number
+  /** Go on behind damage. */
+  salvage: boolean
   copy: boolean
   signal: AbortSignal | undefined
+}
+
+/** Positions that nothing readable holds any more, and the bytes where they were. */
+export interface Hole {
+  first: number
+  /** Inclusive. */
+  last: number
+  /** File name of the segment. */
+  segment: string
+  offset: number
+  /** From `offset` to the next good record, or to the end of the file. */
+  bytes: number
+  /** The one bit that explains the first of the damage. */
+  flipped?: FlippedBit
 }
 
 /**
@@ -42,6 +58,7 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
   #count = 0
   #blockBytes = BLOCK_BYTES
   #position = 0
+  #holes: Hole[] = []
   /** The block being read, if any. */
   #ahead: Promise<BlockData | undefined> | undefined
   /** Ends the wait for it, with nothing. */
@@ -53,13 +70,18 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
   #ended = false
 
   /** @internal */
-  constructor(environment: Environment, channel: Channel, { from, to, copy, signal }: ReadRange, readers: Set<WeakRef<WalReader>>) {
+  constructor(
+    environment: Environment,
+    channel: Channel,
+    { from, to, salvage, copy, signal }: ReadRange,
+    readers: Set<WeakRef<WalReader>>
+  ) {
     this.#environment = environment
     this.#copy = copy
     this.#signal = signal
     this.#readers = readers
     try {
-      this.#native = channel.reader(from, to)
+      this.#native = channel.reader(from, to, salvage)
       readers.add(this.#self)
     } catch (error) {
       this.#failure = error
@@ -71,6 +93,11 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
   /** Position of the last record given, 0 before the first. Reading can be resumed at the one after it. */
   get position(): number {
     return this.#position
+  }
+
+  /** With `salvage`, what had to be left out so far, in order of positions; complete at the end. */
+  get holes(): readonly Hole[] {
+    return this.#holes
   }
 
   next(): Promise<IteratorResult<WalRecord, undefined>> {
@@ -156,6 +183,7 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
       this.#end()
       return false
     }
+    if (data.holes !== undefined) this.#holes.push(...data.holes)
     this.#block = new Block(data)
     this.#at = 0
     this.#count = this.#block.count

@@ -1,13 +1,14 @@
 // `forelog cat`: the records, as they came or as JSON.
 
 import { isUtf8 } from 'node:buffer'
-import { Wal, type WalRecord } from '../index.js'
+import { Wal, type Hole, type WalRecord } from '../index.js'
 import { Output } from './output.js'
 
 export interface CatOptions {
   from?: number
   json?: boolean
   chomp?: boolean
+  salvage?: boolean
 }
 
 const LINE_FEED = Buffer.from('\n')
@@ -43,18 +44,26 @@ function render(records: WalRecord[], { json = false, chomp = false }: CatOption
   return Buffer.concat(values)
 }
 
+function describe({ first, last, segment, offset, bytes, flipped }: Hole): string {
+  const positions = first === last ? `position ${first}` : `positions ${first} to ${last}`
+  const bit = flipped ? `; bit ${flipped.bit} of the byte at ${flipped.offset} has flipped` : ''
+  return `forelog: lost: ${positions}, ${segment} from offset ${offset}, ${bytes} bytes${bit}\n`
+}
+
 /** Resolves to the exit code. */
 export async function cat(dir: string, options: CatOptions): Promise<number> {
   const output = new Output(process.stdout)
   const wal = await Wal.open(dir, { mode: 'readOnly' })
   try {
-    for await (const records of wal.readFrom(options.from ?? 'start').batches()) {
+    const reader = wal.readFrom(options.from ?? 'start', { salvage: options.salvage })
+    for await (const records of reader.batches()) {
       await output.write(render(records, options))
       if (output.abandoned) break
     }
     await output.flush()
+    for (const hole of reader.holes) process.stderr.write(describe(hole))
+    return reader.holes.length > 0 ? 1 : 0
   } finally {
     await wal.close()
   }
-  return 0
 }

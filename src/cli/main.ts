@@ -60,6 +60,7 @@ function program(finish: (code: number) => void): Command {
     .argument('<dir>', 'directory of the log')
     .option('--from <position>', 'first record to print', positiveInteger)
     .option('--json', 'one JSON object per record; bytes that are not UTF-8 as {"base64": …}')
+    .option('--salvage', 'go on behind damage; what is lost is named on standard error, and the exit code is 1 then')
     .option('--chomp', 'strip the line feed a record ends with, and print one after each')
     .addHelpText(
       'after',

@@ -33,6 +33,11 @@ pub fn mask(crc: u32) -> u32 {
     crc.rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
+/// Undoes [`mask`].
+pub fn unmask(stored: u32) -> u32 {
+    stored.wrapping_sub(0xa282_ead8).rotate_left(15)
+}
+
 /// Where the checksum of a 4 KiB page stands: its last four bytes, over everything before them.
 const PAGE_CRC: usize = crate::options::PAGE as usize - 4;
 

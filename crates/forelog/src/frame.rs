@@ -82,7 +82,8 @@ impl Seed {
         Seed(crc32c::crc32c_append(crc, &salt.to_le_bytes()))
     }
 
-    fn crc(self, offset: u64, header: &[u8]) -> u32 {
+    /// The checksum of a frame header at `offset`, as it is stored.
+    pub fn crc(self, offset: u64, header: &[u8]) -> u32 {
         self.over(offset, &header[CRC + 4..HEADER])
     }
 

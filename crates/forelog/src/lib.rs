@@ -11,6 +11,7 @@ mod commit;
 mod compress;
 mod control;
 mod error;
+mod flipped;
 mod footer;
 #[cfg(test)]
 mod format_page;
@@ -45,7 +46,7 @@ pub use group::Batch;
 pub use intake::Settled;
 pub use notify::{Notify, Waiter};
 pub use options::{Compression, Fsync, Mode, Options};
-pub use reader::{Block, Reader};
+pub use reader::{Block, Hole, Reader};
 pub use record::{Parts, RecordRef};
 pub use report::{Fenced, Recovery};
 pub use shared::Positions;

@@ -15,6 +15,11 @@ use crate::storage::{FileRef, Storage};
 use std::ops::Range;
 use std::sync::Arc;
 
+mod salvage;
+
+pub use salvage::Hole;
+use salvage::Salvage;
+
 /// Verified bytes and where the records lie in them.
 #[derive(Debug, Default)]
 pub struct Block {
@@ -25,6 +30,8 @@ pub struct Block {
     pub index: Vec<u32>,
     /// `expires_at`, then term and index, of the records whose meta says so.
     pub extras: Vec<f64>,
+    /// What a salvaging reader left out before the first of these records.
+    pub holes: Vec<Hole>,
 }
 
 /// What lies between two joints of an index, and a header: one read finds any position from the joint before it.
@@ -80,19 +87,21 @@ pub struct Reader {
     unpacker: Unpacker,
     /// Raw bytes that a stored byte has become of late: how much of a compressed segment makes a block.
     growth: usize,
+    /// Of a reader that goes on behind damage.
+    salvage: Option<Salvage>,
 }
 
 impl Reader {
     /// Reads `next..=to`; the caller has checked that these are acknowledged.
     pub fn new(storage: Arc<dyn Storage>, catalog: Arc<Catalog>, next: u64, to: u64) -> Reader {
-        Reader { storage, catalog, next, to, cursor: None, unpacker: Unpacker::default(), growth: 1 }
+        Reader { storage, catalog, next, to, cursor: None, unpacker: Unpacker::default(), growth: 1, salvage: None }
     }
 
     /// The next verified records: about `max_bytes` of frames, unpacked, or one frame if it is larger. `None` at the end.
     ///
     /// # Errors
     /// `Corrupt` when a frame that was acknowledged does not hold, `Io` when the disk does not answer.
-    pub fn next_block(&mut self, max_bytes: usize) -> Result<Option<Block>> {
+    fn next_verified(&mut self, max_bytes: usize) -> Result<Option<Block>> {
         while self.next <= self.to {
             let mut cursor = match self.cursor.take() {
                 Some(cursor) => self.advance(cursor)?,

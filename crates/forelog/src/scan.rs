@@ -180,8 +180,8 @@ pub fn walk(bytes: &mut Window, header: &Header, mut joint: Joint, position: u64
     Ok(Walk::Whole(joint))
 }
 
-/// The next place behind damage at which a valid frame starts, from `from` on: one whose records lie in `positions`.
-pub fn resync(bytes: &mut Window, header: &Header, from: u64, positions: &Range<u64>) -> Result<Option<Joint>, Fault> {
+/// The next place behind damage at which a valid frame starts, from `from` on: one that ends within `positions`.
+pub fn resync(bytes: &mut Window, header: &Header, from: u64, positions: Range<u64>) -> Result<Option<Joint>, Fault> {
     let mut at = from.next_multiple_of(ALIGN);
     while at < bytes.len() {
         let step = bytes.get(at, 64 << 10)?;
@@ -195,7 +195,7 @@ pub fn resync(bytes: &mut Window, header: &Header, from: u64, positions: &Range<
         at += non_zero as u64;
         at -= at % ALIGN;
         match valid(bytes, header, at)? {
-            Some(frame) if positions.contains(&frame.first) && frame.next_position() <= positions.end => {
+            Some(frame) if frame.next_position() > positions.start && frame.next_position() <= positions.end => {
                 return Ok(Some(Joint { offset: at, next: frame.first, crc: frame.prev }));
             }
             frame => at += frame.map_or(ALIGN, |f| f.span()),

@@ -3,6 +3,7 @@
 
 use crate::control::{self, State};
 use crate::error::{Code, Error, Flipped};
+use crate::flipped;
 use crate::footer::Index;
 use crate::options::{Mode, PAGE};
 use crate::recovery::{self, Answer, Evidence, Verdict};
@@ -293,7 +294,7 @@ impl Survey {
         Ok(())
     }
 
-    /// Opens a segment and reads its header; notes the evidence and gives nothing when that is bad.
+    /// Opens a segment and reads its header; notes the evidence when that is bad, and gives nothing to a writer.
     fn open_segment(&mut self, storage: &dyn Storage, name: &Name, write: bool) -> Result<Option<Segment>, Fault> {
         let file = storage.open(&name.file, write)?;
         let page = first_page(&*file)?;
@@ -310,14 +311,17 @@ impl Survey {
             }
             Err(_) => format!("the header of {} is damaged: its checksum does not hold", name.file),
         };
+        let mended = flipped::mended(&page).filter(|(header, _)| header.id == name.id && header.first == name.first);
         self.evidence.bad_header = true;
         let above = self.listing.segments.values().find(|above| above.id > name.id && above.first > name.first);
         let last = match above {
             Some(above) => above.first - 1,
             None => self.marked(name.id).unwrap_or(0).max(name.first),
         };
-        self.told(Verdict::BadHeader, text, (&name.file, 0), Some((name.first, last)), None);
-        Ok(None)
+        let flipped = mended.as_ref().map(|(_, flipped)| *flipped);
+        self.told(Verdict::BadHeader, text, (&name.file, 0), Some((name.first, last)), flipped);
+        // Who only reads is helped by what the header would be; who writes takes nothing damaged for good.
+        Ok(mended.filter(|_| !write).map(|(header, _)| Segment { name: name.clone(), file, header }))
     }
 
     /// The last durable position that CONTROL's mark knows of in segment `id`.
@@ -416,7 +420,8 @@ impl Survey {
             let at = scan.end.offset;
             let text =
                 format!("{file} is damaged at offset {at}: bytes up to {proven} were durable; positions {first} to {last} are affected");
-            self.told(Verdict::DamagedActive, text, (&file, at), Some((first, last)), None);
+            let flipped = flipped::in_frame(&mut window, header, at)?;
+            self.told(Verdict::DamagedActive, text, (&file, at), Some((first, last)), flipped);
         }
         self.active = Some(Active { segment, len, fence, scan, proven: joint });
         Ok(())
@@ -440,17 +445,18 @@ impl Survey {
             let mut walk = scan::walk(&mut window, &segment.header, Joint::start(&segment.header), above.first, &mut note)?;
             while let Walk::Broken(at) = walk {
                 // Damage to what is below the low mark is none to the log.
-                let next = scan::resync(&mut window, &segment.header, at.offset + 1, &(at.next..above.first))?;
+                let next = scan::resync(&mut window, &segment.header, at.offset + 1, at.next..above.first)?;
                 let Some(next) = next.filter(|next| next.next <= self.low) else { break };
                 walk = scan::walk(&mut window, &segment.header, next, above.first, &mut note)?;
             }
             let (Walk::Whole(end) | Walk::Broken(end)) = walk;
+            let flipped = if let Walk::Broken(at) = walk { flipped::in_frame(&mut window, &segment.header, at.offset)? } else { None };
             self.cut = Some(Cut { segment, len, end, index });
             if let Walk::Broken(at) = walk {
                 self.evidence.sealed_short = true;
                 let lost = (at.next, above.first - 1);
                 let text = format!("{} is damaged at offset {}: positions {} to {} are affected", name.file, at.offset, lost.0, lost.1);
-                self.told(Verdict::DamagedSealed, text, (&name.file, at.offset), Some(lost), None);
+                self.told(Verdict::DamagedSealed, text, (&name.file, at.offset), Some(lost), flipped);
                 return Ok(());
             }
         }

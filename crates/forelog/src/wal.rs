@@ -195,6 +195,24 @@ impl Wal {
     /// # Errors
     /// `Truncated` below the first position, `OutOfRange` above the next one, `Closed`.
     pub fn reader(&self, from: u64, to: u64) -> Result<Reader> {
+        let limit = self.readable(from)?;
+        if let Some(error) = self.lost_start(from) {
+            return Err(error);
+        }
+        Ok(Reader::new(self.shared.storage.clone(), self.shared.catalog.clone(), from, to.min(limit)))
+    }
+
+    /// Why nothing can be read from `from` on, when a log opened read-only lacks its oldest segments.
+    fn lost_start(&self, from: u64) -> Option<Error> {
+        let damage = self.recovery().damage.as_ref().filter(|_| self.recovery().verdict == Verdict::LateStart.label())?;
+        let (_, last) = damage.lost.filter(|(first, last)| (*first..=*last).contains(&from))?;
+        let mut error = Error::new(Code::Corrupt, damage.text.clone()).at(damage.segment.clone(), damage.offset);
+        error.lost = Some((from, last));
+        Some(error.judged(Verdict::LateStart.label()).at_position(from).during("read"))
+    }
+
+    /// The last position that can be read now; refuses to start at `from` where there is nothing.
+    fn readable(&self, from: u64) -> Result<u64> {
         if self.closed.load(Ordering::Acquire) {
             return Err(closed().during("read"));
         }
@@ -214,7 +232,21 @@ impl Wal {
             let text = format!("position {from} is above the next one, {}", positions.next);
             return Err(Error::new(Code::OutOfRange, text).at_position(from).during("read"));
         }
-        Ok(Reader::new(self.shared.storage.clone(), self.shared.catalog.clone(), from, to.min(limit)))
+        Ok(limit)
+    }
+
+    /// A reader like [`Wal::reader`] that goes on behind damage and tells what it had to leave out, see [`Block::holes`].
+    ///
+    /// # Errors
+    /// Like [`Wal::reader`], and `InvalidArg` unless the log is open in mode `readOnly`.
+    ///
+    /// [`Block::holes`]: crate::Block::holes
+    pub fn salvage(&self, from: u64, to: u64) -> Result<Reader> {
+        if self.shared.options.mode != Mode::ReadOnly {
+            return Err(Error::new(Code::InvalidArg, "salvage needs mode 'readOnly'").during("read"));
+        }
+        let limit = self.readable(from)?;
+        Ok(Reader::salvaging(self.shared.storage.clone(), self.shared.catalog.clone(), from, to.min(limit)))
     }
 
     /// Commits and syncs everything accepted, under every policy; blocking. The last handle ends the commit thread and

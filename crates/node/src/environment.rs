@@ -272,10 +272,12 @@ impl Environment {
         self.host.forget(log);
     }
 
-    /// A reader of the records from position `from` to `to`, both inclusive; nothing when it was refused, see `refusal()`.
+    /// A reader of the records from position `from` to `to`, both inclusive; nothing when it was refused, see `refusal()`. One that
+    /// salvages goes on behind damage.
     #[napi(catch_unwind)]
-    pub fn reader(&self, log: u32, from: f64, to: f64) -> Option<Reader> {
-        match self.host.with_log(log, |wal| wal.reader(from as u64, if to.is_finite() { to as u64 } else { u64::MAX })) {
+    pub fn reader(&self, log: u32, from: f64, to: f64, salvage: bool) -> Option<Reader> {
+        let (from, to) = (from as u64, if to.is_finite() { to as u64 } else { u64::MAX });
+        match self.host.with_log(log, |wal| if salvage { wal.salvage(from, to) } else { wal.reader(from, to) }) {
             Ok(reader) => Some(Reader::new(self.host.shared.clone(), reader)),
             Err(error) => {
                 self.host.refuse(error);

@@ -1,8 +1,9 @@
 //! Block reads, each one a job on the engine's pool.
 
+use crate::convert::FlippedData;
 use crate::environment::{Outcome, Shared};
 use crate::error::panicked;
-use forelog::Block;
+use forelog::{Block, Hole};
 use napi::bindgen_prelude::ToNapiValue;
 use napi::{check_status, sys};
 use napi_derive::napi;
@@ -27,11 +28,39 @@ pub struct BlockData {
     /// key, 2 has a value, 4 tombstone, 8 expires, 16 has a version; the rest is the index of its first extra.
     #[napi(ts_type = "Buffer")]
     pub memory: Packed,
+    /// What a salvaging reader left out before the first record.
+    pub holes: Option<Vec<HoleData>>,
+}
+
+/// Positions that nothing readable holds any more.
+#[napi(object, object_from_js = false)]
+pub struct HoleData {
+    pub first: f64,
+    pub last: f64,
+    pub segment: String,
+    pub offset: f64,
+    pub bytes: f64,
+    pub flipped: Option<FlippedData>,
+}
+
+impl From<Hole> for HoleData {
+    fn from(hole: Hole) -> Self {
+        HoleData {
+            first: hole.first as f64,
+            last: hole.last as f64,
+            segment: hole.segment,
+            offset: hole.offset as f64,
+            bytes: hole.bytes as f64,
+            flipped: hole.flipped.map(Into::into),
+        }
+    }
 }
 
 impl From<Block> for BlockData {
-    fn from(block: Block) -> Self {
+    fn from(mut block: Block) -> Self {
+        let holes = std::mem::take(&mut block.holes);
         BlockData {
+            holes: (!holes.is_empty()).then(|| holes.into_iter().map(Into::into).collect()),
             first_position: block.first_position as f64,
             records: (block.index.len() / 4) as u32,
             extras: block.extras.len() as u32,

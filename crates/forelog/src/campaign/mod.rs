@@ -12,6 +12,8 @@ mod oracle;
 mod rot;
 
 #[cfg(test)]
+mod damage;
+#[cfg(test)]
 mod exhaustive;
 #[cfg(test)]
 mod modes;

@@ -58,7 +58,7 @@ impl Made {
     }
 
     /// Whether the block's record `i` is this one, to the last byte and mark.
-    fn is(&self, block: &Block, i: usize) -> bool {
+    pub fn is(&self, block: &Block, i: usize) -> bool {
         let entry = &block.index[i * 4..i * 4 + 4];
         let [key, value, end, meta] = [entry[0], entry[1], entry[2], entry[3]].map(|e| e as usize);
         let mut encoded = Vec::new();

@@ -9,6 +9,7 @@ use crate::segment::{classify, Entry, CONTROL};
 use std::collections::{BTreeMap, HashSet};
 use std::io::Error;
 use std::ops::Deref;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 const EIO: i32 = 5;
@@ -131,6 +132,10 @@ struct State {
     /// One more fault: of the operation after this many.
     trip: u64,
     tripped: bool,
+    /// The read after this many fails.
+    read_trip: u64,
+    /// Bytes of inodes that cannot be read.
+    bad: Vec<(u64, Range<u64>)>,
     crashed: bool,
     /// Operations that changed something.
     changes: u64,
@@ -216,6 +221,15 @@ impl State {
         self.tripped = self.trip == 0;
         self.trip = self.trip.checked_sub(1).unwrap_or(u64::MAX);
         Ok(())
+    }
+
+    /// Whether this read of `bytes` fails by itself.
+    fn read_fails(&mut self, inode: Option<u64>, bytes: Range<u64>) -> bool {
+        let tripped = self.read_trip == 0;
+        self.read_trip = self.read_trip.checked_sub(1).unwrap_or(u64::MAX);
+        let bad = self.bad.iter().any(|(at, range)| Some(*at) == inode && range.start < bytes.end && bytes.start < range.end);
+        let p = self.faults.read;
+        tripped || bad || self.inject(p)
     }
 
     fn inject(&mut self, p: f64) -> bool {

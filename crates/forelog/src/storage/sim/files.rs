@@ -11,8 +11,7 @@ impl Storage for SimDisk {
         if disk.crashed {
             return Err(dead());
         }
-        let p = disk.faults.read;
-        if disk.inject(p) {
+        if disk.read_fails(None, 0..0) {
             return Err(fault("scandir", ".", EIO));
         }
         // By age: names of spares are random, and histories replay.
@@ -114,8 +113,7 @@ impl File for SimFile {
         if disk.crashed {
             return Err(dead());
         }
-        let p = disk.faults.read;
-        if disk.inject(p) {
+        if disk.read_fails(Some(self.inode), offset..offset + buffer.len() as u64) {
             return Err(fault("pread", &disk.name_of(self.inode), EIO));
         }
         let (size, inode) = (disk.sector, self.inode);

@@ -17,6 +17,8 @@ impl SimDisk {
             budget: u64::MAX,
             trip: u64::MAX,
             tripped: false,
+            read_trip: u64::MAX,
+            bad: Vec::new(),
             crashed: false,
             changes: 0,
             sync_failed: false,
@@ -56,6 +58,27 @@ impl SimDisk {
     #[cfg(test)]
     pub fn set_trip(&self, operations: u64) {
         self.lock().trip = operations;
+    }
+
+    /// The read after the next `reads` fails, once.
+    #[cfg(test)]
+    pub fn set_read_trip(&self, reads: u64) {
+        self.lock().read_trip = reads;
+    }
+
+    /// Reads left until then; above any number once it has failed.
+    #[cfg(test)]
+    pub fn read_trip(&self) -> u64 {
+        self.lock().read_trip
+    }
+
+    /// Bytes of a file that the disk does not give back any more.
+    #[cfg(test)]
+    pub fn spoil(&self, name: &str, bytes: Range<u64>) {
+        let mut disk = self.lock();
+        if let Some(inode) = disk.seen.get(name).copied() {
+            disk.bad.push((inode, bytes));
+        }
     }
 
     pub fn crashed(&self) -> bool {

@@ -1,0 +1,181 @@
+//! Reading past damage: everything that holds, on both sides of it, and where something is missing.
+
+use super::{Block, Cursor, Reader};
+use crate::catalog::{Catalog, Segment};
+use crate::error::{Code, Error, Flipped, Result};
+use crate::flipped;
+use crate::frame::ALIGN;
+use crate::options::PAGE;
+use crate::recovery::Verdict;
+use crate::scan::{self, Joint};
+use crate::segment::Header;
+use crate::storage::lenient::Lenient;
+use crate::storage::window::Window;
+use crate::storage::Storage;
+use std::sync::Arc;
+
+/// Positions that nothing readable holds any more, and the bytes where they were.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hole {
+    pub first: u64,
+    pub last: u64,
+    /// File name.
+    pub segment: String,
+    pub offset: u64,
+    /// From there to the next good frame, or to the end of the file.
+    pub bytes: u64,
+    /// The one bit that explains the first frame of it.
+    pub flipped: Option<Flipped>,
+}
+
+/// What a salvaging reader knows beside its place.
+#[derive(Default)]
+pub struct Salvage {
+    /// Met since the last block was given out.
+    holes: Vec<Hole>,
+    /// The segment and offset that reading last went on from: what fails there again is not good, although it looks it.
+    tried: Option<(u64, u64)>,
+}
+
+impl Reader {
+    /// A reader that goes on behind damage. What the disk does not give back counts as damaged.
+    pub fn salvaging(storage: Arc<dyn Storage>, catalog: Arc<Catalog>, next: u64, to: u64) -> Reader {
+        let storage = Arc::new(Lenient::new(storage));
+        Reader { salvage: Some(Salvage::default()), ..Reader::new(storage, catalog, next, to) }
+    }
+
+    /// The next verified records; on a salvaging reader with the holes before them, or at the end with those alone.
+    ///
+    /// # Errors
+    /// As for [`Reader::next_verified`]; a salvaging reader meets no damage, and no failure to read a file that is there.
+    pub fn next_block(&mut self, max_bytes: usize) -> Result<Option<Block>> {
+        loop {
+            let read = self.next_verified(max_bytes);
+            let Some(salvage) = &mut self.salvage else { return read.map_err(|error| self.judged(error)) };
+            match read {
+                Ok(None) if salvage.holes.is_empty() => return Ok(None),
+                Ok(block) => {
+                    let mut block = block.unwrap_or_else(|| Block { first_position: self.next, ..Block::default() });
+                    block.holes = std::mem::take(&mut salvage.holes);
+                    return Ok(Some(block));
+                }
+                Err(error) if matches!(error.code, Code::Corrupt | Code::Truncated) => self.skip(&error)?,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Goes on behind what `error` tells of: each time a position further, or at a frame that has not been tried.
+    fn skip(&mut self, error: &Error) -> Result<()> {
+        self.cursor = None;
+        let Some(segment) = self.catalog.holding(self.next) else {
+            let oldest = self.catalog.following(0);
+            let (first, file) = oldest.map_or((self.to + 1, String::new()), |oldest| (oldest.first, oldest.file.clone()));
+            self.leave_out(first - 1, file, 0, 0, None);
+            return Ok(());
+        };
+        let end = self.catalog.following(segment.id).map_or(u64::MAX, |following| following.first);
+        // The damage may be at the end of the segment before: then this one is read from its start.
+        let met = error.offset.filter(|_| error.segment.as_ref() == Some(&segment.file)).unwrap_or(0).max(PAGE);
+        let Some(mut cursor) = self.open_damaged(segment.clone())? else {
+            let len = self.storage.open(&segment.file, false)?.len()?;
+            self.leave_out(end - 1, segment.file.clone(), 0, len, None);
+            return Ok(());
+        };
+        let tried = self.salvage.as_ref().and_then(|salvage| salvage.tried) == Some((segment.id, met));
+        let file = cursor.file.clone();
+        let len = file.len()?;
+        let mut window = Window::new(&*file, len);
+        let found = scan::resync(&mut window, &cursor.header, if tried { met + ALIGN } else { met }, self.next..end)?;
+        let found = found.filter(|joint| joint.next <= self.to);
+        let flipped = flipped::in_frame(&mut window, &cursor.header, met)?;
+        let (next, offset) = found.map_or((end, len), |joint| (joint.next, joint.offset));
+        if next > self.next {
+            self.leave_out(next - 1, segment.file.clone(), met, offset.saturating_sub(met), flipped);
+        }
+        if let (Some(joint), Some(salvage)) = (found, &mut self.salvage) {
+            salvage.tried = Some((segment.id, joint.offset));
+            cursor.at = joint;
+            self.cursor = Some(cursor);
+        }
+        Ok(())
+    }
+
+    /// The records up to `last`, as far as they were asked for, are in a hole.
+    fn leave_out(&mut self, last: u64, segment: String, offset: u64, bytes: u64, flipped: Option<Flipped>) {
+        let last = last.min(self.to);
+        if let Some(salvage) = &mut self.salvage {
+            salvage.holes.push(Hole { first: self.next, last, segment, offset, bytes, flipped });
+        }
+        self.next = last + 1;
+    }
+
+    /// Opens a segment whose header may be damaged: with its one flipped bit turned back, or by what the next segment
+    /// knows of it. `None` when its frames cannot be told from others any more.
+    fn open_damaged(&self, segment: Arc<Segment>) -> Result<Option<Cursor>> {
+        match self.open(segment.clone()) {
+            Ok(cursor) => return Ok(Some(cursor)),
+            Err(error) if error.code == Code::Corrupt => {}
+            Err(error) => return Err(error),
+        }
+        let file = self.storage.open(&segment.file, false)?;
+        let mut page = vec![0; PAGE as usize];
+        let n = file.read_at(&mut page, 0)?;
+        let mended = flipped::mended(&page[..n]).map(|(header, _)| header);
+        let header = match mended.filter(|header| header.id == segment.id && header.first == segment.first) {
+            Some(header) => Some(header),
+            None => self.known_by_next(&segment)?,
+        };
+        Ok(header.map(|header| Cursor { at: Joint::start(&header), segment, file, header }))
+    }
+
+    /// As much of a segment's header as its successor repeats: enough to tell its frames from others.
+    fn known_by_next(&self, segment: &Segment) -> Result<Option<Header>> {
+        let Some(following) = self.catalog.following(segment.id) else { return Ok(None) };
+        let next = match self.open(following) {
+            Ok(cursor) => cursor.header,
+            Err(error) if error.code == Code::Corrupt => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let predecessor = next.predecessor.filter(|p| p.id == segment.id);
+        // Whether frames are compressed, each of them says itself.
+        Ok(predecessor.map(|p| Header {
+            id: segment.id,
+            first: segment.first,
+            salt: p.salt,
+            predecessor: None,
+            carried_end: PAGE,
+            recycled: true,
+            compressed: true,
+            ..next
+        }))
+    }
+
+    /// Adds to a report of damage which case it is, and the bit that explains it.
+    fn judged(&self, error: Error) -> Error {
+        let (Code::Corrupt, Some(file), Some(offset)) = (error.code, error.segment.clone(), error.offset) else { return error };
+        let Some(segment) = self.catalog.holding(self.next).filter(|segment| segment.file == file) else { return error };
+        let sealed = self.catalog.following(segment.id).is_some();
+        let verdict = match (offset, sealed) {
+            (0, _) => Verdict::BadHeader,
+            (_, true) => Verdict::DamagedSealed,
+            (_, false) => Verdict::DamagedActive,
+        };
+        let mut error = error.judged(verdict.label());
+        error.flipped = self.flipped(&segment, offset);
+        error
+    }
+
+    /// Only an explanation: where the disk does not answer, there is none.
+    fn flipped(&self, segment: &Arc<Segment>, offset: u64) -> Option<Flipped> {
+        if offset == 0 {
+            let file = self.storage.open(&segment.file, false).ok()?;
+            let mut page = vec![0; PAGE as usize];
+            let n = file.read_at(&mut page, 0).ok()?;
+            return flipped::mended(&page[..n]).map(|(_, flipped)| flipped);
+        }
+        let cursor = self.open(segment.clone()).ok()?;
+        let mut window = Window::new(&*cursor.file, cursor.file.len().ok()?);
+        flipped::in_frame(&mut window, &cursor.header, offset).ok()?
+    }
+}
