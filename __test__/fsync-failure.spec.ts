@@ -23,8 +23,13 @@ function changes(calls: Call[], fault: Call): Call[] {
   const marks = later.filter((call) => call.file === 'CONTROL')
   // Once a second a mark may be under way: it was proven before the fault.
   const allowed = fault.began - calls[0].began > 0.9 * SECOND ? marks.slice(0, 2) : []
-  return later.filter((call) => !isSpare(call) && !allowed.includes(call))
+  // The footer of a sealed segment may be under way too: nothing rests on it.
+  const newest = calls.filter((call) => call.ended <= fault.ended).reduce((id, call) => (idOf(call) > id ? idOf(call) : id), '')
+  const isSealed = (call: Call) => idOf(call) !== '' && idOf(call) < newest
+  return later.filter((call) => !isSpare(call) && !isSealed(call) && !allowed.includes(call))
 }
+
+const idOf = (call: Call): string => /-(\w{16})\.wal$/.exec(call.file)?.[1] ?? ''
 
 const isSpare = (call: Call): boolean => /^(spare-|reserve$)/.test(call.file)
 
