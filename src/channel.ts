@@ -223,8 +223,8 @@ export class Channel {
     return this.#positions
   }
 
-  reader(from: number, to: number, salvage: boolean): NativeReader {
-    const reader = this.#environment.native.reader(this.log, from, to, salvage)
+  reader(from: number, to: number, follow: boolean, salvage: boolean): NativeReader {
+    const reader = this.#environment.native.reader(this.log, from, to, follow, salvage)
     if (reader === null) throw this.#environment.refusal()
     return reader
   }

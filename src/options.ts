@@ -54,7 +54,12 @@ export interface AppendOptions {
 
 /** Options of `readFrom`. */
 export interface ReadOptions {
-  /** Last position to read. Default: the last one acknowledged at the call. */
+  /**
+   * Go on as the log does: at the end, wait for the next record instead of ending. A `next()` that waits keeps the process alive and
+   * costs nothing else. Default `false`.
+   */
+  follow?: boolean
+  /** Last position to read. Default: the last one acknowledged at the call; with `follow` there is none. */
   to?: number
   /** Most records to read. Default: no limit. */
   limit?: number
@@ -151,7 +156,7 @@ export function checkAppend(options: AppendOptions | undefined): boolean {
   return flag(known(options, appendNames, 'append'), 'durable', 'append') === true
 }
 
-const readNames = new Set(['to', 'limit', 'signal', 'salvage', 'copy'] satisfies (keyof ReadOptions)[])
+const readNames = new Set(['follow', 'to', 'limit', 'signal', 'salvage', 'copy'] satisfies (keyof ReadOptions)[])
 
 export function checkRead(start: unknown, options: unknown): ReadOptions {
   if (start !== 'start' && start !== 'end' && !(isCount(start) && start > 0)) {
@@ -160,10 +165,14 @@ export function checkRead(start: unknown, options: unknown): ReadOptions {
   const fields = known(options, readNames, 'read')
   const { signal } = fields
   if (signal !== undefined && !(signal instanceof AbortSignal)) throw invalid('options.signal must be an AbortSignal', 'read')
+  const follow = flag(fields, 'follow', 'read')
+  const salvage = flag(fields, 'salvage', 'read')
+  if (follow && salvage) throw invalid('options.follow and options.salvage exclude each other', 'read')
   return {
+    follow,
     to: count(fields, 'to', 'read'),
     limit: count(fields, 'limit', 'read'),
-    salvage: flag(fields, 'salvage', 'read'),
+    salvage,
     copy: flag(fields, 'copy', 'read'),
     signal,
   }

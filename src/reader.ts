@@ -18,10 +18,12 @@ const END = { done: true, value: undefined } as const
 /** What a reader is made for. */
 export interface ReadRange {
   from: number
-  /** Inclusive; `Infinity` for what was acknowledged at the call. */
+  /** Inclusive; `Infinity` for what was acknowledged at the call, or without end when it follows. */
   to: number
   /** Go on behind damage. */
   salvage: boolean
+  /** Wait at the end for what comes. */
+  follow: boolean
   copy: boolean
   signal: AbortSignal | undefined
 }
@@ -61,6 +63,8 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
   #holes: Hole[] = []
   /** The block being read, if any. */
   #ahead: Promise<BlockData | undefined> | undefined
+  /** The next block has to be waited for: only a `next()` may do that, because it keeps the process alive. */
+  #caughtUp = false
   /** Ends the wait for it, with nothing. */
   #interrupt: ((nothing: undefined) => void) | undefined
   /** Calls of `next()` that have to wait answer each other. */
@@ -73,7 +77,7 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
   constructor(
     environment: Environment,
     channel: Channel,
-    { from, to, salvage, copy, signal }: ReadRange,
+    { from, to, follow, salvage, copy, signal }: ReadRange,
     readers: Set<WeakRef<WalReader>>
   ) {
     this.#environment = environment
@@ -81,7 +85,7 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
     this.#signal = signal
     this.#readers = readers
     try {
-      this.#native = channel.reader(from, to, salvage)
+      this.#native = channel.reader(from, to, follow, salvage)
       readers.add(this.#self)
     } catch (error) {
       this.#failure = error
@@ -188,7 +192,8 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
     this.#at = 0
     this.#count = this.#block.count
     this.#blockBytes = this.#count < FEW_RECORDS ? LARGE_BLOCK_BYTES : BLOCK_BYTES
-    this.#fetch(this.#native)
+    this.#ahead = undefined
+    if (!this.#caughtUp) this.#fetch(this.#native)
     return true
   }
 
@@ -198,7 +203,10 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
       // Not a function written here: V8 makes those that are assigned to a property in the old generation, and what they hold, the
       // block in the end, would live until a full collection of garbage.
       this.#interrupt = resolve
-      this.#environment.request(native.next(this.#blockBytes)).then(({ block }) => resolve(block), reject)
+      this.#environment.request(native.next(this.#blockBytes)).then(({ block, caughtUp = false }) => {
+        this.#caughtUp = caughtUp
+        resolve(block)
+      }, reject)
     })
     // If it fails, that is told when somebody asks for what is in it.
     ahead.catch(() => {})

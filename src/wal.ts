@@ -144,15 +144,17 @@ export class Wal {
 
   /**
    * Reads records in order, from a position, from the first (`'start'`) or from after the last (`'end'`), up to what was acknowledged at
-   * the call. Starting at `nextPosition` gives nothing.
+   * the call, or with `follow` for as long as the log is open. Starting at `nextPosition` gives nothing, or waits.
    *
-   * Bad arguments throw `ERR_WAL_INVALID_ARG`, `salvage` on a log that is not open in mode `'readOnly'` rejects with it. The first `next()` rejects with `ERR_WAL_TRUNCATED` or `ERR_WAL_OUT_OF_RANGE`, any one
-   * with `ERR_WAL_CORRUPT`, `ERR_WAL_IO`, `ERR_WAL_CLOSED` or an `AbortError`.
+   * Bad arguments throw `ERR_WAL_INVALID_ARG`, `salvage` on a log that is not open in mode `'readOnly'` rejects with it. The first `next()`
+   * rejects with `ERR_WAL_TRUNCATED` or `ERR_WAL_OUT_OF_RANGE`, any one with `ERR_WAL_CORRUPT`, `ERR_WAL_IO`, `ERR_WAL_CLOSED` or an
+   * `AbortError`; one that follows also with `ERR_WAL_TRUNCATED` when the log was truncated past its place, and with `ERR_WAL_POISONED`
+   * when nothing more can come.
    */
   readFrom(start: number | 'start' | 'end', options?: ReadOptions): WalReader {
-    const { to = Infinity, limit = Infinity, salvage = false, copy = false, signal } = checkRead(start, options)
+    const { follow = false, to = Infinity, limit = Infinity, salvage = false, copy = false, signal } = checkRead(start, options)
     const from = start === 'start' ? this.firstPosition : start === 'end' ? this.nextPosition : start
-    const range = { from, to: Math.min(to, from + limit - 1), salvage, copy, signal }
+    const range = { from, to: Math.min(to, from + limit - 1), follow, salvage, copy, signal }
     const reader = new WalReader(this.#environment, this.#channel, range, this.#readers)
     if (this.#closed !== undefined) reader.close()
     return reader

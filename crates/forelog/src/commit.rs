@@ -17,6 +17,9 @@ use std::time::Duration;
 /// The durable mark in CONTROL is at most this old while the durable horizon moves.
 const MARK_EVERY: Duration = Duration::from_secs(1);
 
+/// The horizon that other processes follow is at most this old while it moves.
+const TELL_EVERY: Duration = Duration::from_millis(4);
+
 /// Steps the writer: takes what has gathered, commits it, settles it, and keeps the deadlines of the policy.
 pub struct CommitThread {
     shared: Arc<Shared>,
@@ -29,12 +32,26 @@ pub struct CommitThread {
     marked_at: Duration,
     /// Durable position of the last mark handed out.
     marked: u64,
+    told_at: Duration,
+    /// The page that other processes follow is behind the horizons.
+    untold: bool,
 }
 
 impl CommitThread {
     pub fn new(shared: Arc<Shared>, writer: Writer, host: Arc<dyn Host>) -> CommitThread {
-        let (marked, marked_at) = (writer.durable_position(), host.now());
-        CommitThread { shared, host, writer, group: Group::default(), wake: Vec::new(), behind_since: None, marked_at, marked }
+        let (marked, now) = (writer.durable_position(), host.now());
+        CommitThread {
+            shared,
+            host,
+            writer,
+            group: Group::default(),
+            wake: Vec::new(),
+            behind_since: None,
+            marked_at: now,
+            marked,
+            told_at: now,
+            untold: false,
+        }
     }
 
     pub fn run(mut self, lock: Lock) -> Result<()> {
@@ -79,6 +96,7 @@ impl CommitThread {
             let closed = self.writer.close();
             self.collect_counters(None);
             self.shared.publish(&self.writer, closed.is_ok());
+            self.shared.tell(&mut self.writer);
             closed
         })
     }
@@ -122,7 +140,8 @@ impl CommitThread {
             Fsync::Always | Fsync::Os => None,
         };
         let mark = (self.writer.durable_position() != self.marked).then(|| self.marked_at + MARK_EVERY);
-        [sync, mark].into_iter().flatten().min()
+        let tell = self.untold.then(|| self.told_at + TELL_EVERY);
+        [sync, mark, tell].into_iter().flatten().min()
     }
 
     fn commit(&mut self) {
@@ -179,6 +198,7 @@ impl CommitThread {
         drop(intake);
         self.group.clear();
         self.behind_since = None;
+        self.shared.followers.wake_all();
         self.notify();
     }
 
@@ -204,6 +224,13 @@ impl CommitThread {
                 self.behind_since = None;
                 self.collect_counters(None);
             }
+        }
+        // After the acknowledgements, so that none of them waits for it.
+        self.untold = self.shared.is_untold(&self.writer);
+        if self.untold && self.host.now().saturating_sub(self.told_at) >= TELL_EVERY {
+            self.told_at = self.host.now();
+            self.shared.tell(&mut self.writer);
+            self.untold = self.shared.is_untold(&self.writer);
         }
         let durable = self.writer.durable_position();
         if durable != self.marked && self.host.now().saturating_sub(self.marked_at) >= MARK_EVERY {

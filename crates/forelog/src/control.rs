@@ -4,12 +4,13 @@
 //! while the durable horizon moves; never between an append and its acknowledgement.
 
 use crate::bytes::*;
+use crate::horizon::{self, Horizon};
 use crate::options::PAGE;
 use crate::segment::{begin_page, identify, page_uuid, BadPage, CONTROL};
-use crate::storage::{Fault, FileRef};
+use crate::storage::{Fault, FileRef, Storage};
 
 pub const MAGIC: [u8; 8] = *b"\x89FCTL\r\n\x1a";
-/// Two slots, and a page outside recovery that is kept for the acknowledged horizon.
+/// Two slots, and a page outside recovery for the acknowledged horizon, see `horizon`.
 pub const FILE_BYTES: u64 = 3 * PAGE;
 
 // Offsets of a slot's fields after those that every page shares.
@@ -21,6 +22,9 @@ const MARK_OFFSET: usize = 80; // u64
 const MARK_POSITION: usize = 88; // u64
 const FENCE_SEGMENT: usize = 96; // u64, 0: no fence
 const FENCE_OFFSET: usize = 104; // u64
+
+/// The name under which CONTROL is made.
+pub const CREATING: &str = "spare-control";
 
 /// How much of a segment is known to be durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +102,16 @@ pub fn choose(slots: &[u8]) -> Result<(State, u64), BadPage> {
     }
 }
 
+/// Makes CONTROL, through a spare, so that it has its name only with its bytes durable.
+pub fn create(storage: &dyn Storage, state: &State) -> Result<FileRef, Fault> {
+    let file = storage.create(CREATING, FILE_BYTES)?;
+    file.write_at(&state.encode(), 0).map_err(|short| short.fault)?;
+    file.sync()?;
+    storage.rename(CREATING, CONTROL)?;
+    storage.sync_dir()?;
+    Ok(file)
+}
+
 /// The open CONTROL file: the state last written and the slot it went to.
 pub struct Control {
     file: FileRef,
@@ -140,6 +154,19 @@ impl Control {
         self.slot = slot;
         self.state = next;
         Ok(())
+    }
+
+    /// What the last writer said to readers in other processes; `None` when it cannot be told.
+    pub fn horizon(&self) -> Option<Horizon> {
+        Horizon::read(&*self.file).ok().flatten()
+    }
+
+    /// Tells them how far the log is now. Not synced: nothing of recovery rests on it.
+    pub fn put_horizon(&self, horizon: &Horizon) -> Result<(), Fault> {
+        if self.retired {
+            return Ok(());
+        }
+        self.file.write_at(&horizon.encode(), horizon::OFFSET).map_err(|short| short.fault)
     }
 
     fn put(&self, slot: u64, state: &State) -> Result<(), Fault> {

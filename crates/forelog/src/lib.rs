@@ -3,6 +3,7 @@
 
 mod active;
 mod ahead;
+mod backup;
 mod bytes;
 #[cfg(any(test, feature = "sim"))]
 pub mod campaign;
@@ -12,11 +13,13 @@ mod compress;
 mod control;
 mod error;
 mod flipped;
+mod follow;
 mod footer;
 #[cfg(test)]
 mod format_page;
 mod frame;
 mod group;
+mod horizon;
 mod host;
 mod intake;
 mod notify;
@@ -41,7 +44,9 @@ mod survey;
 mod wal;
 mod writer;
 
+pub use backup::{Backup, Progress};
 pub use error::{Code, Error, Flipped, Info, Result};
+pub use follow::{Lookout, Ticket, Wake};
 pub use group::Batch;
 pub use intake::Settled;
 pub use notify::{Notify, Waiter};

@@ -13,7 +13,7 @@ use crate::report::Recovery;
 use crate::roll::{Carry, Plan};
 use crate::scan::Joint;
 use crate::seal::Bare;
-use crate::segment::{Header, Predecessor, CONTROL, SPARE};
+use crate::segment::{Header, Predecessor};
 use crate::spares::Spares;
 use crate::storage::{Fault, Storage};
 use crate::survey::{glance, survey, Active, Cut, Listing, Segment, Slots, Survey};
@@ -77,17 +77,11 @@ fn create(storage: Arc<dyn Storage>, options: &Options, listing: &Listing, clock
     let mut uuid = [0; 16];
     storage.random(&mut uuid)?;
     let state = State { uuid, sequence: 1, active: 0, low: 1, mark: None, fence: None };
-    let name = format!("{SPARE}control");
-    match storage.remove(&name) {
+    match storage.remove(control::CREATING) {
         Err(fault) if !fault.is_not_found() => return Err(fault.into()),
         _ => {}
     }
-    let file = storage.create(&name, control::FILE_BYTES)?;
-    file.write_at(&state.encode(), 0).map_err(|short| short.fault)?;
-    file.sync()?;
-    storage.rename(&name, CONTROL)?;
-    storage.sync_dir()?;
-    let control = Control::new(file, state, 0);
+    let control = Control::new(control::create(&*storage, &state)?, state, 0);
     drop_spares(&*storage, listing);
     let mut start = writer(storage, options, control, 0, clock)?;
     start.plan = Some(Plan { predecessor: None, first: 1, carry: None });

@@ -4,6 +4,7 @@ use crate::bytes::mask;
 use crate::catalog::{Catalog, Segment};
 use crate::compress::{raw_len, Unpacker};
 use crate::error::{Code, Error, Result};
+use crate::follow::{Lookout, Tail};
 use crate::footer;
 use crate::frame::{self, Frame, HEADER, MERGED_BYTES};
 use crate::options::{Compression, PAGE};
@@ -36,6 +37,9 @@ pub struct Block {
 
 /// What lies between two joints of an index, and a header: one read finds any position from the joint before it.
 const SEEK: usize = footer::EVERY as usize + HEADER;
+/// A follower this close to the end reads no more than this at once.
+const FEW: u64 = 64;
+const FEW_BYTES: usize = 16 << 10;
 
 /// Bits of a record's meta entry are those of its flags; from this bit on stands where its extras begin.
 const EXTRAS_SHIFT: u32 = 8;
@@ -67,6 +71,13 @@ impl Block {
     }
 }
 
+/// The error for a position that is not in the log any more.
+pub fn truncated(position: u64, first: u64) -> Error {
+    let mut error = Error::new(Code::Truncated, format!("position {position} is below the first one, {first}"));
+    error.first_position = Some(first);
+    error.at_position(position)
+}
+
 /// The segment being read and the place in it.
 struct Cursor {
     segment: Arc<Segment>,
@@ -83,6 +94,10 @@ pub struct Reader {
     next: u64,
     /// Last position to be given out.
     to: u64,
+    /// Last position that may be read now.
+    limit: u64,
+    /// Where a follower learns how far that is.
+    tail: Option<Arc<dyn Tail>>,
     cursor: Option<Cursor>,
     unpacker: Unpacker,
     /// Raw bytes that a stored byte has become of late: how much of a compressed segment makes a block.
@@ -94,15 +109,55 @@ pub struct Reader {
 impl Reader {
     /// Reads `next..=to`; the caller has checked that these are acknowledged.
     pub fn new(storage: Arc<dyn Storage>, catalog: Arc<Catalog>, next: u64, to: u64) -> Reader {
-        Reader { storage, catalog, next, to, cursor: None, unpacker: Unpacker::default(), growth: 1, salvage: None }
+        Reader { storage, catalog, next, to, limit: to, tail: None, cursor: None, unpacker: Unpacker::default(), growth: 1, salvage: None }
     }
 
-    /// The next verified records: about `max_bytes` of frames, unpacked, or one frame if it is larger. `None` at the end.
+    /// Reads `next..=to` as far as `tail` allows it at the time.
+    pub fn following(storage: Arc<dyn Storage>, catalog: Arc<Catalog>, next: u64, to: u64, tail: Arc<dyn Tail>) -> Reader {
+        Reader { limit: 0, tail: Some(tail), ..Reader::new(storage, catalog, next, to) }
+    }
+
+    /// Whether everything that was asked for has been given out.
+    pub fn is_done(&self) -> bool {
+        self.next > self.to
+    }
+
+    pub fn follows(&self) -> bool {
+        self.tail.is_some()
+    }
+
+    /// Whether a follower has been given everything that it could be at its last block.
+    pub fn has_caught_up(&self) -> bool {
+        self.next > self.limit
+    }
+
+    /// What a follower that has caught up waits with; `None` for a reader that does not follow or is done.
+    pub fn lookout(&self) -> Option<Lookout> {
+        let tail = self.tail.clone().filter(|_| !self.is_done())?;
+        Some(Lookout { tail, next: self.next })
+    }
+
+    /// The next verified records: about `max_bytes` of frames, unpacked, or one frame if it is larger. `None` at
+    /// the end, and when a follower has caught up.
     ///
     /// # Errors
-    /// `Corrupt` when a frame that was acknowledged does not hold, `Io` when the disk does not answer.
+    /// `Corrupt` when a frame that was acknowledged does not hold, `Io` when the disk does not answer. A follower also
+    /// `Closed` and `Poisoned` after the last record that can be read, and `Truncated`.
     fn next_verified(&mut self, max_bytes: usize) -> Result<Option<Block>> {
-        while self.next <= self.to {
+        let max_bytes = match &self.tail {
+            Some(_) if self.is_done() => return Ok(None),
+            Some(tail) => {
+                self.limit = tail.limit(self.next)?.min(self.to);
+                // Next to the end a block would mostly be bytes that nobody may look at yet.
+                if self.limit < self.next + FEW {
+                    max_bytes.min(FEW_BYTES)
+                } else {
+                    max_bytes
+                }
+            }
+            None => max_bytes,
+        };
+        while self.next <= self.limit {
             let mut cursor = match self.cursor.take() {
                 Some(cursor) => self.advance(cursor)?,
                 None => self.seek()?,
@@ -175,7 +230,7 @@ impl Reader {
         let mut used = 0;
         // What is not acknowledged yet, or dead because the following segment starts before it, is not looked at: the
         // next position decides, never what the bytes seem to say.
-        let last = self.catalog.following(cursor.segment.id).map_or(self.to, |s| self.to.min(s.first - 1));
+        let last = self.catalog.following(cursor.segment.id).map_or(self.limit, |s| self.limit.min(s.first - 1));
         while cursor.at.next <= last {
             let frame = frame::decode(&stored[used..], cursor.header.seed(), cursor.at.offset);
             let Some(frame) = frame.filter(|f| f.first == cursor.at.next && f.prev == cursor.at.crc) else {
@@ -200,7 +255,11 @@ impl Reader {
             }
             match self.take(cursor, &mut block, &stored, body, &frame) {
                 Err(error) if block.is_empty() => return Err(error),
-                Err(_) => break,
+                // It may have given records before it broke; their bytes go along.
+                Err(_) => {
+                    used += span;
+                    break;
+                }
                 Ok(()) => used += span,
             }
             cursor.at = Joint { offset: cursor.at.offset + span as u64, next: frame.next_position(), crc: frame.crc };
@@ -208,6 +267,8 @@ impl Reader {
         if compressed {
             self.growth = (block.bytes.len() / used.max(1)).max(1);
         } else {
+            // What is not the reader's yet is not handed on.
+            stored.truncate(used);
             block.bytes = stored;
         }
         Ok(block)
@@ -250,7 +311,7 @@ impl Reader {
             let Some(parts) = Parts::parse(raw, offset) else {
                 return Err(broken(self));
             };
-            if position == self.next && position <= self.to {
+            if position == self.next && position <= self.limit {
                 block.push(base, &parts);
                 self.next += 1;
             }
@@ -270,7 +331,7 @@ impl Reader {
 
     fn corrupt(&self, segment: &Segment, offset: u64, text: String) -> Error {
         let mut error = Error::new(Code::Corrupt, text).at(segment.file.clone(), offset).during("read");
-        let last = self.catalog.following(segment.id).map_or(self.to, |s| s.first - 1);
+        let last = self.catalog.following(segment.id).map_or(self.limit, |s| s.first - 1);
         error.lost = Some((self.next, last.max(self.next)));
         error
     }

@@ -1,14 +1,17 @@
 //! One open log: what its handles, its commit thread and its background jobs share.
 
+use crate::backup::{Cut, Origin};
 use crate::catalog::Catalog;
 use crate::commit::CommitThread;
 use crate::error::{Code, Error, Result};
+use crate::follow::{Followers, Tail, Ticket, Wake};
 use crate::host::Process;
-use crate::intake::{Client, Intake, Phase, Settled};
+use crate::intake::{closed, Client, Intake, Phase, Settled};
 use crate::notify::Waiter;
 use crate::open::Opened;
 use crate::options::Options;
 use crate::read_only::View;
+use crate::reader::truncated;
 use crate::report::Recovery;
 use crate::stats::{Measure, Stats};
 use crate::storage::disk::Lock;
@@ -61,9 +64,14 @@ pub struct Shared {
     pub intake: Mutex<Intake>,
     pub work: Condvar,
     pub horizons: Horizons,
+    pub followers: Arc<Followers>,
+    /// Where a backup may cut the log now.
+    pub cut: Mutex<Option<Cut>>,
     pub measures: Mutex<Measures>,
     /// Tells the commit thread to finish what is accepted and end.
     pub stop: AtomicBool,
+    /// The commit thread has ended: nothing more will be acknowledged.
+    pub ended: AtomicBool,
     pub thread: Mutex<Option<JoinHandle<Result<()>>>>,
 }
 
@@ -80,11 +88,12 @@ pub fn clock() -> u64 {
 impl Shared {
     /// Everything of an open log but its commit thread.
     pub fn writable(storage: Arc<dyn Storage>, options: Options, opened: Opened) -> (Arc<Shared>, Writer) {
-        let Opened { writer, catalog, recovery } = opened;
+        let Opened { mut writer, catalog, recovery } = opened;
         let intake = Intake::new(writer.next_position());
         let shared = Arc::new(Shared::new(storage, options, catalog, recovery, intake, writer.counters));
         shared.horizons.first.store(shared.recovery.first_position, Ordering::Release);
         shared.publish(&writer, true);
+        shared.tell(&mut writer);
         (shared, writer)
     }
 
@@ -131,8 +140,11 @@ impl Shared {
             intake: Mutex::new(intake),
             work: Condvar::new(),
             horizons: Horizons::default(),
+            followers: Arc::default(),
+            cut: Mutex::default(),
             measures: Mutex::new(measures),
             stop: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             thread: Mutex::new(None),
         }
     }
@@ -164,11 +176,30 @@ impl Shared {
     /// The horizons as the writer stands; what is written is acknowledged unless a waiter's fsync failed.
     pub fn publish(&self, writer: &Writer, acknowledged: bool) {
         let written = writer.next_position() - 1;
+        *locked(&self.cut) = writer.cut();
         self.horizons.durable.store(writer.durable_position(), Ordering::Release);
         self.horizons.written.store(written, Ordering::Release);
         if acknowledged {
             self.horizons.acknowledged.store(written, Ordering::Release);
+            self.followers.reached(written);
         }
+    }
+
+    /// What other processes may read, from the first position to the last.
+    fn acknowledged(&self) -> (u64, u64) {
+        (self.horizons.first.load(Ordering::Acquire), self.horizons.acknowledged.load(Ordering::Acquire))
+    }
+
+    /// Whether other processes have not been told yet how far they may read.
+    pub fn is_untold(&self, writer: &Writer) -> bool {
+        let (first, last) = self.acknowledged();
+        writer.is_untold(first, last)
+    }
+
+    /// Tells them. Only what has been acknowledged is ever told.
+    pub fn tell(&self, writer: &mut Writer) {
+        let (first, last) = self.acknowledged();
+        writer.tell(first, last);
     }
 
     pub fn rouse(&self, intake: &mut Intake) {
@@ -221,10 +252,61 @@ impl Shared {
             self.stop.store(true, Ordering::Release);
             self.rouse(&mut intake);
         }
+        let ended = self.join();
+        // What was accepted has been acknowledged before.
+        self.ended.store(true, Ordering::Release);
+        self.followers.wake_all();
+        ended
+    }
+
+    fn join(&self) -> Result<()> {
         match locked(&self.thread).take().map(JoinHandle::join) {
             Some(Ok(result)) => result,
             Some(Err(_)) => Err(Error::new(Code::Poisoned, "the commit thread ended in a panic")),
             None => Ok(()),
         }
+    }
+}
+
+impl Tail for Shared {
+    fn limit(&self, next: u64) -> Result<u64> {
+        let intake = locked(&self.intake);
+        let at = self.positions(intake.next);
+        if next < at.first {
+            return Err(truncated(next, at.first).during("read"));
+        }
+        match &intake.phase {
+            // What was acknowledged without being durable may be gone once an fsync has failed.
+            Phase::Poisoned(error) if next > at.durable => Err(error.clone().during("read")),
+            Phase::Poisoned(_) => Ok(at.durable),
+            Phase::Closing if next > at.acknowledged && self.ended.load(Ordering::Acquire) => Err(closed().during("read")),
+            _ => Ok(at.acknowledged),
+        }
+    }
+
+    fn wait(self: Arc<Self>, next: u64, wake: Wake) -> Ticket {
+        let followers = self.followers.clone();
+        followers.enter(next, wake, move || {
+            let poisoned = matches!(locked(&self.intake).phase, Phase::Poisoned(_));
+            poisoned || self.ended.load(Ordering::Acquire) || self.horizons.acknowledged.load(Ordering::Acquire) >= next
+        })
+    }
+}
+
+impl Origin for Shared {
+    fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
+    }
+
+    fn cut(&self) -> Result<Cut> {
+        let cut = *locked(&self.cut);
+        cut.ok_or_else(|| Error::new(Code::NoSpace, "nothing in the log's last segment is proven durable until there is space to roll"))
+    }
+
+    fn low(&self) -> Result<u64> {
+        if self.ended.load(Ordering::Acquire) {
+            return Err(closed());
+        }
+        Ok(self.horizons.first.load(Ordering::Acquire))
     }
 }

@@ -3,6 +3,7 @@
 //! An append goes: handle → intake (position, bytes) → commit thread → writer → disk; and back: horizons →
 //! settlements → one wake per client. Nothing is settled before the writer has returned what it rests on.
 
+use crate::backup::Backup;
 use crate::error::{Code, Error, Result};
 use crate::group::Batch;
 use crate::intake::{closed, Client, Intake, Phase, Settled};
@@ -211,7 +212,33 @@ impl Wal {
         Some(error.judged(Verdict::LateStart.label()).at_position(from).during("read"))
     }
 
-    /// The last position that can be read now; refuses to start at `from` where there is nothing.
+    /// A reader of `from..=to` that goes on as the log does, see [`Reader::lookout`].
+    ///
+    /// # Errors
+    /// Like [`Wal::reader`].
+    pub fn follower(&self, from: u64, to: u64) -> Result<Reader> {
+        self.readable(from)?;
+        if let Some(error) = self.lost_start(from) {
+            return Err(error);
+        }
+        Ok(Reader::following(self.shared.storage.clone(), self.shared.catalog.clone(), from, to, self.shared.clone()))
+    }
+
+    /// A backup of the log as it is durable at the first step, into a directory that is created if need be and must be
+    /// empty. The log may be appended to, rolled and truncated meanwhile. Blocking.
+    ///
+    /// # Errors
+    /// `Format` when the directory is not empty, `InvalidArg` when it is the log's own or inside it, `Locked` when
+    /// another process is at work there, `Closed`.
+    pub fn backup(&self, dir: &Path) -> Result<Backup> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(closed().during("backup"));
+        }
+        let backup = Backup::into_dir(self.shared.clone(), dir, self.shared.options.allow_unsafe_filesystem);
+        backup.map_err(|error| error.during("backup"))
+    }
+
+    /// Last position that a reader from `from` on may read now.
     fn readable(&self, from: u64) -> Result<u64> {
         if self.closed.load(Ordering::Acquire) {
             return Err(closed().during("read"));

@@ -6,6 +6,7 @@
 
 use crate::active::{Active, Filling};
 use crate::ahead::Ahead;
+use crate::backup::Cut;
 use crate::bytes::mask;
 use crate::catalog::Catalog;
 use crate::compress::Packer;
@@ -13,6 +14,7 @@ use crate::control::{Control, Fence, Mark};
 use crate::error::{Code, Error, Result};
 use crate::frame::{self, Frame, HEADER};
 use crate::group::{Gathered, Group};
+use crate::horizon::{Horizon, Place, Publisher};
 use crate::options::Compression;
 use crate::roll::Plan;
 use crate::scan::Joint;
@@ -53,6 +55,7 @@ pub struct Writer {
     pub poisoned: Option<Error>,
     /// Compresses frames, if that is asked for.
     pub packer: Option<Packer>,
+    pub publisher: Publisher,
     /// Ends of the frames being written; kept to be used again.
     pub joints: Vec<Joint>,
     /// Monotonic nanoseconds, for the statistics alone.
@@ -83,8 +86,12 @@ pub fn lock(control: &Mutex<Control>) -> MutexGuard<'_, Control> {
 
 impl Writer {
     pub fn new(start: Start) -> Writer {
+        let uuid = start.control.state().uuid;
+        let planned = start.plan.as_ref().map_or(1, |plan| plan.first);
+        let next = start.active.as_ref().map_or(1, |active| active.end.next).max(planned);
         Writer {
-            uuid: start.control.state().uuid,
+            publisher: Publisher::resume(&*start.storage, start.control.horizon(), &uuid, next - 1),
+            uuid,
             unproven: start.plan.is_some(),
             sealer: Arc::new(Sealer::new(start.storage.clone(), start.bare)),
             storage: start.storage,
@@ -113,6 +120,13 @@ impl Writer {
     /// Last position that survives power loss, 0 when none.
     pub fn durable_position(&self) -> u64 {
         self.active.as_ref().map_or(0, |active| active.synced.next - 1)
+    }
+
+    /// Where the log can be cut; `None` while not even the frames that its segment began with are proven durable.
+    pub fn cut(&self) -> Option<Cut> {
+        let active = self.active.as_ref().filter(|a| a.synced.offset >= a.header.carried_end)?;
+        let durable = Place { offset: active.synced.offset, position: active.synced.next - 1 };
+        Some(Cut { segment: active.header.id, durable })
     }
 
     pub fn poisoned(&self) -> Option<&Error> {
@@ -295,6 +309,34 @@ impl Writer {
         let active = self.active.as_ref().filter(|_| self.poisoned.is_none() && !self.unproven)?;
         let mark = Mark { segment: active.header.id, offset: active.synced.offset, position: active.synced.next - 1 };
         Some(MarkJob { control: self.control.clone(), mark })
+    }
+
+    /// The log as readers in other processes may see it; `None` while more is written than acknowledged.
+    fn horizon(&self, low: u64, acknowledged: u64) -> Option<Horizon> {
+        let active = self.active.as_ref().filter(|a| self.poisoned.is_none() && a.end.next - 1 == acknowledged)?;
+        let place = |joint: Joint| Place { offset: joint.offset, position: joint.next - 1 };
+        Some(Horizon {
+            uuid: self.uuid,
+            sequence: 0,
+            active: active.header.id,
+            low,
+            acknowledged: place(active.end),
+            durable: place(active.synced),
+            generation: 0,
+            kept: 0,
+        })
+    }
+
+    /// Whether `tell` has something new to say.
+    pub fn is_untold(&self, low: u64, acknowledged: u64) -> bool {
+        self.horizon(low, acknowledged).is_some_and(|now| self.publisher.is_behind(&now))
+    }
+
+    /// Publishes to other processes that positions from `low` to `acknowledged` can be read.
+    pub fn tell(&mut self, low: u64, acknowledged: u64) {
+        if let Some(now) = self.horizon(low, acknowledged) {
+            self.publisher.publish(&self.control, &now);
+        }
     }
 
     /// Syncs, and leaves a mark that lets the next opening go on in place. Writes nothing to a poisoned log.

@@ -26,7 +26,8 @@ type Wake = ThreadsafeFunction<(), (), (), Status, false, true>;
 pub enum Outcome {
     Opened(u32, forelog::Result<Wal>),
     Closed(forelog::Result<()>),
-    Read(forelog::Result<Option<Block>>),
+    /// And whether a follower has been given everything there is.
+    Read(forelog::Result<Option<Block>>, bool),
 }
 
 /// The part of an environment that other threads hold. It may outlive the environment.
@@ -54,13 +55,18 @@ impl Shared {
 
     /// Runs blocking work on the engine's pool; gives the number under which its completion will appear.
     pub fn request(self: &Arc<Self>, work: impl FnOnce() -> Outcome + Send + 'static) -> f64 {
-        let id = self.requests.fetch_add(1, Ordering::Relaxed) as f64;
+        let id = self.number();
         let shared = self.clone();
         forelog::pool::spawn(move || shared.complete(id, work()));
         id
     }
 
-    fn complete(&self, id: f64, outcome: Outcome) {
+    /// A number for a request that will be completed by whoever serves it.
+    pub fn number(&self) -> f64 {
+        self.requests.fetch_add(1, Ordering::Relaxed) as f64
+    }
+
+    pub fn complete(&self, id: f64, outcome: Outcome) {
         // An outcome that nobody will ask for is dropped here, on the pool's thread: a log that has just been opened is closed.
         let mut late = Some(outcome);
         {
@@ -204,6 +210,8 @@ pub struct Completion {
     /// The same for every handle on one log in this process.
     pub identity: Option<f64>,
     pub block: Option<BlockData>,
+    /// The block takes a follower to the end of what is acknowledged: the next one will have to be waited for.
+    pub caught_up: Option<bool>,
 }
 
 #[napi]
@@ -272,12 +280,17 @@ impl Environment {
         self.host.forget(log);
     }
 
-    /// A reader of the records from position `from` to `to`, both inclusive; nothing when it was refused, see `refusal()`. One that
-    /// salvages goes on behind damage.
+    /// A reader of the records from position `from` to `to`, both inclusive; nothing when it was refused, see `refusal()`. A follower
+    /// waits for what is not there yet; one that salvages goes on behind damage.
     #[napi(catch_unwind)]
-    pub fn reader(&self, log: u32, from: f64, to: f64, salvage: bool) -> Option<Reader> {
+    pub fn reader(&self, log: u32, from: f64, to: f64, follow: bool, salvage: bool) -> Option<Reader> {
         let (from, to) = (from as u64, if to.is_finite() { to as u64 } else { u64::MAX });
-        match self.host.with_log(log, |wal| if salvage { wal.salvage(from, to) } else { wal.reader(from, to) }) {
+        let reader = self.host.with_log(log, |wal| match (follow, salvage) {
+            (true, _) => wal.follower(from, to),
+            (_, true) => wal.salvage(from, to),
+            _ => wal.reader(from, to),
+        });
+        match reader {
             Ok(reader) => Some(Reader::new(self.host.shared.clone(), reader)),
             Err(error) => {
                 self.host.refuse(error);
@@ -294,7 +307,7 @@ impl Environment {
     }
 
     fn completion(&self, request: f64, outcome: Outcome) -> Completion {
-        let mut completion = Completion { request, error: None, log: None, identity: None, block: None };
+        let mut completion = Completion { request, error: None, log: None, identity: None, block: None, caught_up: None };
         match outcome {
             Outcome::Opened(log, Ok(wal)) => {
                 completion.log = Some(log);
@@ -305,9 +318,12 @@ impl Environment {
                 self.host.forget(log);
                 completion.error = Some(error.into());
             }
-            Outcome::Read(Ok(block)) => completion.block = block.map(Into::into),
+            Outcome::Read(Ok(block), caught_up) => {
+                completion.block = block.map(Into::into);
+                completion.caught_up = Some(caught_up);
+            }
             Outcome::Closed(Ok(())) => {}
-            Outcome::Closed(Err(error)) | Outcome::Read(Err(error)) => completion.error = Some(error.into()),
+            Outcome::Closed(Err(error)) | Outcome::Read(Err(error), _) => completion.error = Some(error.into()),
         }
         completion
     }

@@ -3,7 +3,7 @@
 use crate::convert::FlippedData;
 use crate::environment::{Outcome, Shared};
 use crate::error::panicked;
-use forelog::{Block, Hole};
+use forelog::{Block, Hole, Ticket};
 use napi::bindgen_prelude::ToNapiValue;
 use napi::{check_status, sys};
 use napi_derive::napi;
@@ -11,7 +11,7 @@ use std::mem::size_of_val;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A block of verified records and where they are in it.
 #[napi(object, object_from_js = false)]
@@ -93,58 +93,114 @@ impl ToNapiValue for Packed {
 }
 
 struct Source {
+    shared: Arc<Shared>,
     reader: Mutex<Option<forelog::Reader>>,
     released: AtomicBool,
+    /// Of a follower that waits.
+    ticket: Mutex<Option<Ticket>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Source {
-    /// `None` at the end, or once released.
-    fn next(&self, max_bytes: usize) -> forelog::Result<Option<Block>> {
-        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        let block = match reader.as_mut() {
-            Some(reader) if !self.released.load(Ordering::SeqCst) => reader.next_block(max_bytes),
-            _ => Ok(None),
-        };
-        // What it holds open is let go at once, not when the garbage collector comes by.
-        if !matches!(block, Ok(Some(_))) || self.released.load(Ordering::SeqCst) {
-            *reader = None;
+    /// Answers a request with the next block, without one at the end or once released. For a follower that has caught up, the
+    /// answer is left to whoever wakes it.
+    fn serve(self: Arc<Self>, request: f64, max_bytes: usize) {
+        let read = catch_unwind(AssertUnwindSafe(|| self.next(request, max_bytes)));
+        match read.unwrap_or_else(|panic| Err(panicked(panic).during("read"))) {
+            Ok(Next::Later) => {}
+            Ok(Next::Block(block, caught_up)) => self.shared.complete(request, Outcome::Read(Ok(Some(block)), caught_up)),
+            Ok(Next::End) => self.shared.complete(request, Outcome::Read(Ok(None), false)),
+            Err(error) => self.shared.complete(request, Outcome::Read(Err(error), false)),
         }
-        block
     }
+
+    fn next(self: &Arc<Self>, request: f64, max_bytes: usize) -> forelog::Result<Next> {
+        // Not held meanwhile: a wake may come at once, and on this thread.
+        let Some(mut reader) = lock(&self.reader).take().filter(|_| !self.released.load(Ordering::SeqCst)) else { return Ok(Next::End) };
+        // Where it fails or ends, what it holds open is let go at once, not when the garbage collector comes by.
+        match reader.next_block(max_bytes)? {
+            Some(block) => {
+                let caught_up = reader.follows() && reader.has_caught_up();
+                self.put_back(reader);
+                Ok(Next::Block(block, caught_up))
+            }
+            None => {
+                let this = self.clone();
+                let again = move || forelog::pool::spawn(move || this.serve(request, max_bytes));
+                let Some(lookout) = reader.lookout() else { return Ok(Next::End) };
+                self.put_back(reader);
+                let ticket = lookout.wait(Box::new(again));
+                {
+                    // It may have been woken and be waiting again by now.
+                    let mut latest = lock(&self.ticket);
+                    if latest.as_ref().is_none_or(|other| other.is_older_than(&ticket)) {
+                        *latest = Some(ticket);
+                    }
+                }
+                // A release that came before the ticket was there has woken nobody.
+                if self.released.load(Ordering::SeqCst) {
+                    self.wake();
+                }
+                Ok(Next::Later)
+            }
+        }
+    }
+
+    fn put_back(&self, reader: forelog::Reader) {
+        let mut place = lock(&self.reader);
+        if !self.released.load(Ordering::SeqCst) {
+            *place = Some(reader);
+        }
+    }
+
+    fn wake(&self) {
+        let ticket = lock(&self.ticket).take();
+        if let Some(ticket) = ticket {
+            ticket.wake();
+        }
+    }
+}
+
+enum Next {
+    /// And whether it took a follower to the end of what is acknowledged.
+    Block(Block, bool),
+    Later,
+    End,
 }
 
 /// Reads records in blocks. One request at a time.
 #[napi]
 pub struct Reader {
-    shared: Arc<Shared>,
     source: Arc<Source>,
 }
 
 impl Reader {
     pub fn new(shared: Arc<Shared>, reader: forelog::Reader) -> Self {
-        let source = Source { reader: Mutex::new(Some(reader)), released: AtomicBool::new(false) };
-        Reader { shared, source: Arc::new(source) }
+        let source = Source { shared, reader: Mutex::new(Some(reader)), released: AtomicBool::new(false), ticket: Mutex::default() };
+        Reader { source: Arc::new(source) }
     }
 }
 
 #[napi]
 impl Reader {
-    /// Asks for the next block of about `max_bytes`; gives the number of the request. Its completion has no block at the end.
+    /// Asks for the next block of about `max_bytes`; gives the number of the request. Its completion has no block at the end; a
+    /// follower's comes when there is one.
     #[napi(catch_unwind)]
     pub fn next(&self, max_bytes: u32) -> f64 {
         let source = self.source.clone();
-        self.shared.request(move || {
-            let read = catch_unwind(AssertUnwindSafe(|| source.next(max_bytes as usize)));
-            Outcome::Read(read.unwrap_or_else(|panic| Err(panicked(panic).during("read"))))
-        })
+        let request = source.shared.number();
+        forelog::pool::spawn(move || source.serve(request, max_bytes as usize));
+        request
     }
 
     /// Lets go of what the reader holds open; a request under way completes first.
     #[napi(catch_unwind)]
     pub fn release(&self) {
         self.source.released.store(true, Ordering::SeqCst);
-        if let Ok(mut reader) = self.source.reader.try_lock() {
-            *reader = None;
-        }
+        drop(lock(&self.source.reader).take());
+        self.source.wake();
     }
 }

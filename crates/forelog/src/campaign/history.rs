@@ -5,12 +5,12 @@ use super::appends::push;
 use super::oracle::{read, Expected, Read, Tag};
 use crate::active::Filling;
 use crate::catalog::Catalog;
-use crate::error::Code;
+use crate::error::{Code, Error};
 use crate::group::Group;
 use crate::open::{open, Opened};
 use crate::options::{Compression, Options};
 use crate::storage::sim::{Faults, Moment, Rng, SimDisk};
-use crate::writer::MarkJob;
+use crate::writer::{lock, MarkJob};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -373,7 +373,8 @@ impl History {
                 self.disk.say(|| "zeroes ahead".into());
                 filled.err().map(|fault| opened.writer.poison(fault))
             }
-            87..95 => {
+            87..90 => self.tell(opened)?,
+            90..95 => {
                 let (end, block) = (self.expected.end, 1 << self.rng.below(18));
                 let from = 1 + self.rng.below(end + 1);
                 self.check_read(&opened.catalog, from, end, block)?;
@@ -390,6 +391,19 @@ impl History {
             Code::NoSpace if faulty || self.disk.faults().full => Ok(None),
             Code::Poisoned | Code::Io if faulty => Ok(Some(End::Failed)),
             code => broken(format!("an operation failed without cause: {code:?}, {error}")),
+        }
+    }
+
+    /// Publishes the horizon for other processes; what they find never goes past what was accepted.
+    fn tell(&mut self, opened: &mut Opened) -> Held<Option<Error>> {
+        opened.writer.tell(1, opened.writer.next_position() - 1);
+        let faults = self.disk.faults();
+        self.disk.set_faults(Faults { read: 0.0, ..faults.clone() });
+        let told = lock(&opened.writer.control).horizon();
+        self.disk.set_faults(faults);
+        match told {
+            Some(told) if told.acknowledged.position > self.expected.end => broken(format!("readers are told {told:?}")),
+            _ => Ok(None),
         }
     }
 

@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One log's directory.
 pub struct Disk {
@@ -150,6 +151,17 @@ fn allocate(file: &fs::File, len: u64) -> io::Result<()> {
     file.set_len(len)
 }
 
+/// Whether `to` now shares the blocks of `from`.
+#[cfg(target_os = "linux")]
+fn clone_blocks(to: &fs::File, from: &fs::File) -> bool {
+    rustix::fs::ioctl_ficlone(to, from).is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn clone_blocks(_to: &fs::File, _from: &fs::File) -> bool {
+    false
+}
+
 impl Storage for Disk {
     fn list(&self) -> std::result::Result<Vec<String>, Fault> {
         let fault = |e: &io::Error| Fault::new("scandir", self.dir.to_string_lossy(), e);
@@ -186,6 +198,34 @@ impl Storage for Disk {
 
     fn sync_dir(&self) -> std::result::Result<(), Fault> {
         sync_directory(&self.dir).map_err(|e| Fault::new("fsync", self.dir.to_string_lossy(), &e))
+    }
+
+    fn dir(&self) -> Option<&Path> {
+        Some(&self.dir)
+    }
+
+    fn link(&self, from: &dyn Storage, name: &str) -> std::result::Result<bool, Fault> {
+        let Some(dir) = from.dir() else { return Ok(false) };
+        match fs::hard_link(dir.join(name), self.path(name)) {
+            Ok(()) => Ok(true),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::StorageFull | io::ErrorKind::ReadOnlyFilesystem) => {
+                Err(self.fault("link", name, &e))
+            }
+            // Another disk, a file system without links, or one that is not ours to link: the bytes can be copied.
+            Err(_) => Ok(false),
+        }
+    }
+
+    fn clone_file(&self, from: &dyn Storage, name: &str) -> std::result::Result<Option<FileRef>, Fault> {
+        let Some(dir) = from.dir() else { return Ok(None) };
+        let path = self.path(name);
+        let source = fs::File::open(dir.join(name)).map_err(|e| self.fault("open", name, &e))?;
+        let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path).map_err(|e| self.fault("open", name, &e))?;
+        if clone_blocks(&file, &source) {
+            return Ok(Some(Arc::new(DiskFile { file, path })));
+        }
+        fs::remove_file(&path).map_err(|e| self.fault("unlink", name, &e))?;
+        Ok(None)
     }
 
     fn overwrites_in_place(&self) -> bool {
@@ -285,6 +325,10 @@ impl File for DiskFile {
     }
 }
 
+/// How often and how long a writer waits for one who only looks at the lock.
+const LOOKS: usize = 10;
+const LOOK: Duration = Duration::from_millis(2);
+
 /// The lock that makes this process the directory's only writer; released when dropped.
 pub struct Lock {
     file: fs::File,
@@ -321,9 +365,36 @@ impl Lock {
         Ok(Identity::Path(path))
     }
 
+    /// Whether a writer holds the lock of the log in `dir` now. Looking takes the lock for a moment.
+    #[allow(dead_code)] // Read-only opening asks it.
+    pub fn is_held(dir: &Path) -> Result<bool> {
+        let path = dir.join(LOCK);
+        let file = match fs::File::open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(e) => return Err(Fault::new("open", path.to_string_lossy(), &e).into()),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(fs::TryLockError::WouldBlock) => Ok(true),
+            Err(fs::TryLockError::Error(e)) => Err(Fault::new("flock", path.to_string_lossy(), &e).into()),
+        }
+    }
+
+    /// Asks for the lock again for a moment: a reader that looks whether there is a writer holds it that long.
+    fn try_lock(&self) -> std::result::Result<(), fs::TryLockError> {
+        for _ in 0..LOOKS {
+            match self.file.try_lock() {
+                Err(fs::TryLockError::WouldBlock) => std::thread::sleep(LOOK),
+                decided => return decided,
+            }
+        }
+        self.file.try_lock()
+    }
+
     /// Takes the lock or says who holds it. Any other failure to lock is an error: no lock, no writer.
     pub fn acquire(&mut self, dir: &Path) -> Result<()> {
-        match self.file.try_lock() {
+        match self.try_lock() {
             Ok(()) => Ok(()),
             Err(fs::TryLockError::WouldBlock) => {
                 let mut text = String::new();

@@ -10,6 +10,7 @@ pub mod sim;
 pub mod window;
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 /// A failed operation of the disk, in the shape Node gives to system errors.
@@ -89,6 +90,18 @@ pub trait Storage: Send + Sync {
     fn remove(&self, name: &str) -> Result<(), Fault>;
     /// Makes creations, renames and removals in the directory durable.
     fn sync_dir(&self) -> Result<(), Fault>;
+    /// Where the directory is; nowhere on a simulated disk.
+    fn dir(&self) -> Option<&Path> {
+        None
+    }
+    /// Gives the file `name` of another directory the same name here: both are one file then. False where that cannot be.
+    fn link(&self, _from: &dyn Storage, _name: &str) -> Result<bool, Fault> {
+        Ok(false)
+    }
+    /// Copies the file `name` of another directory, sharing blocks until one is written. `None` where that cannot be.
+    fn clone_file(&self, _from: &dyn Storage, _name: &str) -> Result<Option<FileRef>, Fault> {
+        Ok(None)
+    }
     /// Whether zero-filling a file ahead of its use buys anything here: not on copy-on-write file systems.
     fn overwrites_in_place(&self) -> bool;
     /// Fills `out` with bytes that nobody can foresee: for a log's uuid, salts, and names of spares.

@@ -1,0 +1,371 @@
+//! A copy of a log that is being written: sealed segments shared where the file system can, the active one copied up to
+//! where it is durable, CONTROL last. Until CONTROL is there the directory opens as nothing; from then on as a log.
+//!
+//! The copy has the original's uuid, ids and salts, because its frames are bound to them: it is the same log up to the
+//! cut, and goes on as another one. New segments have new salts, so the two are never taken for each other after it.
+
+use crate::control::{self, State};
+use crate::error::{Code, Error, Result};
+use crate::horizon::Place;
+use crate::options::PAGE;
+use crate::seal::{self, Found};
+use crate::segment::{Header, Name, CONTROL, LOCK};
+use crate::storage::disk::{create_dir, Disk, Lock};
+use crate::storage::{Fault, FileRef, Storage};
+use crate::survey::Listing;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Bytes copied by one step, roughly.
+const STEP: u64 = 4 << 20;
+const PIECE: usize = 1 << 20;
+/// Segments linked by one step.
+const LINKS: usize = 64;
+/// Truncation can overtake a cut this often before it is given up.
+const CUTS: usize = 8;
+
+/// Where a log can be cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// Id of the active segment.
+    pub segment: u64,
+    /// What of it, and of the log, is durable.
+    pub durable: Place,
+}
+
+/// A log that can be copied while it is written.
+pub trait Origin: Send + Sync {
+    fn storage(&self) -> &Arc<dyn Storage>;
+    /// The durable end as it is now.
+    ///
+    /// # Errors
+    /// `NoSpace` while the log could not roll at opening and nothing in its segment is proven, `Closed`.
+    fn cut(&self) -> Result<Cut>;
+    /// First position that counts now: what lies wholly below may vanish at any time.
+    ///
+    /// # Errors
+    /// `Closed`: anything may vanish.
+    fn low(&self) -> Result<u64>;
+}
+
+/// The directory, or as much of its path as there is.
+fn existing(dir: &Path) -> Option<PathBuf> {
+    let dir = std::path::absolute(dir).ok()?;
+    dir.ancestors().find_map(|part| fs::canonicalize(part).ok())
+}
+
+fn refuse_used(to: &Disk, dir: &Path) -> Result<()> {
+    match to.list()?.into_iter().find(|name| name != LOCK) {
+        Some(name) => Err(Error::new(Code::Format, format!("a backup needs an empty directory: {} holds {name}", dir.display()))),
+        None => Ok(()),
+    }
+}
+
+/// A file in two logs has to be one that nobody writes to any more: a segment is done with once its footer is there.
+fn is_finished(from: &dyn Storage, file: &str) -> std::result::Result<bool, Fault> {
+    let file = from.open(file, false)?;
+    let mut page = vec![0; PAGE as usize];
+    let n = file.read_at(&mut page, 0)?;
+    let Ok(header) = Header::decode(&page[..n]) else { return Ok(false) };
+    Ok(matches!(seal::find(&*file, header.seed())?, Found::Footer(_)))
+}
+
+/// How far a backup is, and what has become of the segments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    pub first_position: u64,
+    /// Last position of the copy, the durable one at the cut; 0 when none.
+    pub last_position: u64,
+    pub segments: u64,
+    pub total_segments: u64,
+    pub bytes: u64,
+    pub total_bytes: u64,
+    /// Segments that are the same file as the original's.
+    pub linked: u64,
+    /// Segments that share their blocks with the original's.
+    pub cloned: u64,
+    pub copied: u64,
+}
+
+struct Piece {
+    name: Name,
+    len: u64,
+}
+
+/// The segment being copied.
+struct Copying {
+    from: FileRef,
+    to: FileRef,
+    at: u64,
+}
+
+/// How segments get to the other directory, best first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd)]
+enum Way {
+    Link,
+    Clone,
+    Copy,
+}
+
+/// A backup under way. Dropping it before it is done removes what it has made.
+pub struct Backup {
+    origin: Arc<dyn Origin>,
+    to: Arc<dyn Storage>,
+    cut: Option<Cut>,
+    cuts: usize,
+    low: u64,
+    /// What is still to come, newest first.
+    pieces: Vec<Piece>,
+    copying: Option<Copying>,
+    way: Way,
+    /// Names in the other directory, with the ids of segments.
+    made: Vec<(u64, String)>,
+    progress: Progress,
+    done: bool,
+    /// Of the other directory: nobody opens it meanwhile.
+    lock: Option<Lock>,
+}
+
+impl Backup {
+    /// A backup into an empty directory. Nothing happens before the first step.
+    pub fn new(origin: Arc<dyn Origin>, to: Arc<dyn Storage>) -> Backup {
+        Backup {
+            origin,
+            to,
+            cut: None,
+            cuts: 0,
+            low: 1,
+            pieces: Vec::new(),
+            copying: None,
+            way: Way::Link,
+            made: Vec::new(),
+            progress: Progress::default(),
+            done: false,
+            lock: None,
+        }
+    }
+
+    /// A backup into a directory of the real disk, which is created if need be.
+    ///
+    /// # Errors
+    /// `Format` when it is not empty, `InvalidArg` when it is the log's own or inside it, `Locked`.
+    pub fn into_dir(origin: Arc<dyn Origin>, dir: &Path, allow_unsafe: bool) -> Result<Backup> {
+        if let Some(log) = origin.storage().dir() {
+            let inside = existing(dir).zip(fs::canonicalize(log).ok()).is_some_and(|(dir, log)| dir.starts_with(log));
+            if inside {
+                return Err(Error::new(Code::InvalidArg, "a backup must not be in the directory of its log"));
+            }
+        }
+        if !dir.is_dir() {
+            create_dir(dir)?;
+        }
+        let to = Disk::new(dir, allow_unsafe)?;
+        refuse_used(&to, dir)?;
+        let mut lock = Lock::open(dir)?;
+        lock.acquire(dir)?;
+        // Another one may have been at work until just now.
+        refuse_used(&to, dir)?;
+        let mut backup = Backup::new(origin, Arc::new(to));
+        backup.lock = Some(lock);
+        Ok(backup)
+    }
+
+    /// Goes on for a few MiB, blocking. The backup is complete and durable when `is_done`.
+    ///
+    /// # Errors
+    /// `Io`, `NoSpace` and `ReadOnly` from either directory, `Corrupt` when a segment is missing, `Closed`. The backup
+    /// is over then; dropping it removes what it has made.
+    pub fn step(&mut self) -> Result<Progress> {
+        let stepped = self.advance();
+        stepped.map_err(|error| error.during("backup"))
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.done
+    }
+
+    fn advance(&mut self) -> Result<Progress> {
+        let low = self.origin.low()?;
+        let Some(cut) = self.cut else {
+            self.take()?;
+            return Ok(self.progress);
+        };
+        let (mut budget, mut links) = (STEP, LINKS);
+        while budget > 0 && links > 0 {
+            let Some(piece) = self.pieces.last() else {
+                self.finish(cut)?;
+                break;
+            };
+            let id = piece.name.id;
+            match self.bring(cut, &mut budget) {
+                Ok(true) => {
+                    links -= 1;
+                    self.pieces.pop();
+                    self.progress.segments += 1;
+                }
+                Ok(false) => {}
+                Err(fault) if fault.is_not_found() => {
+                    self.overtaken(cut, id, low)?;
+                    break;
+                }
+                Err(fault) => return Err(fault.into()),
+            }
+        }
+        Ok(self.progress)
+    }
+
+    /// Cuts the log, and lists what belongs to it.
+    fn take(&mut self) -> Result<()> {
+        self.cuts += 1;
+        let cut = self.origin.cut()?;
+        let from = self.origin.storage().clone();
+        let mut names = Listing::read(&*from)?.segments;
+        names.retain(|id, _| *id <= cut.segment);
+        // After the listing: what was removed before it is below this.
+        self.low = self.origin.low()?;
+        let base = names.values().rev().find(|name| name.first <= self.low).map(|name| name.id);
+        let (Some(base), true) = (base, names.contains_key(&cut.segment)) else {
+            return Err(Error::new(Code::Corrupt, format!("no segment holds position {}", self.low)));
+        };
+        names.retain(|id, _| *id >= base);
+        self.progress = Progress { first_position: self.low, last_position: cut.durable.position, ..Progress::default() };
+        for (_, name) in names.into_iter().rev() {
+            let len = match from.open(&name.file, false).and_then(|file| file.len()) {
+                Ok(len) => len,
+                // It will be missed when its turn comes.
+                Err(fault) if fault.is_not_found() => 0,
+                Err(fault) => return Err(fault.into()),
+            };
+            let len = if name.id == cut.segment { cut.durable.offset } else { len };
+            self.progress.total_bytes += len;
+            self.pieces.push(Piece { name, len });
+        }
+        self.progress.total_segments = self.pieces.len() as u64;
+        self.cut = Some(cut);
+        Ok(())
+    }
+
+    /// Brings some of the next segment over; true when it is there.
+    fn bring(&mut self, cut: Cut, budget: &mut u64) -> std::result::Result<bool, Fault> {
+        let Some(Piece { name, len }) = self.pieces.last() else { return Ok(true) };
+        let (file, id, len) = (name.file.clone(), name.id, *len);
+        let from = self.origin.storage().clone();
+        if self.copying.is_none() {
+            let sealed = id < cut.segment;
+            if sealed && self.way == Way::Link && is_finished(&*from, &file)? {
+                if self.to.link(&*from, &file)? {
+                    self.made.push((id, file));
+                    self.progress.linked += 1;
+                    self.progress.bytes += len;
+                    return Ok(true);
+                }
+                self.way = Way::Clone;
+            }
+            if sealed && self.way <= Way::Clone {
+                if let Some(cloned) = self.to.clone_file(&*from, &file)? {
+                    self.made.push((id, file.clone()));
+                    cloned.sync()?;
+                    self.progress.cloned += 1;
+                    self.progress.bytes += len;
+                    return self.is_whole(&*from, &file);
+                }
+                self.way = Way::Copy;
+            }
+            let source = from.open(&file, false)?;
+            let to = self.to.create(&file, len)?;
+            self.made.push((id, file.clone()));
+            self.copying = Some(Copying { from: source, to, at: 0 });
+        }
+        let Some(copying) = &mut self.copying else { return Ok(true) };
+        let mut buffer = vec![0; PIECE];
+        while copying.at < len && *budget > 0 {
+            let want = PIECE.min((len - copying.at) as usize);
+            let n = copying.from.read_at(&mut buffer[..want], copying.at)?;
+            if n == 0 {
+                // Sealed segments give back what they do not use.
+                self.progress.total_bytes -= len - copying.at;
+                copying.to.shrink(copying.at);
+                if let Some(piece) = self.pieces.last_mut() {
+                    piece.len = copying.at;
+                }
+                break;
+            }
+            copying.to.write_at(&buffer[..n], copying.at).map_err(|short| short.fault)?;
+            copying.at += n as u64;
+            self.progress.bytes += n as u64;
+            *budget = budget.saturating_sub(n as u64);
+        }
+        let len = self.pieces.last().map_or(0, |piece| piece.len);
+        if copying.at < len {
+            return Ok(false);
+        }
+        copying.to.sync()?;
+        self.copying = None;
+        self.progress.copied += 1;
+        self.is_whole(&*from, &file)
+    }
+
+    /// A segment that lost its name while it was copied may have been written over as another one.
+    fn is_whole(&self, from: &dyn Storage, file: &str) -> std::result::Result<bool, Fault> {
+        from.open(file, false).map(|_| true)
+    }
+
+    /// A segment has vanished: truncation has passed it, or something is wrong.
+    fn overtaken(&mut self, cut: Cut, id: u64, before: u64) -> Result<()> {
+        self.copying = None;
+        let low = self.origin.low()?;
+        if low > cut.durable.position + 1 && self.cuts < CUTS {
+            // Nothing of the cut is left.
+            self.remove(|_| true);
+            (self.cut, self.pieces) = (None, Vec::new());
+            return Ok(());
+        }
+        let base = self.pieces.iter().map(|piece| &piece.name).find(|name| name.first <= low).map_or(0, |name| name.id);
+        if base <= id {
+            let text = format!("segment {id:016x} is missing, and the log starts at position {}", low.max(before));
+            return Err(Error::new(Code::Corrupt, text));
+        }
+        self.pieces.retain(|piece| piece.name.id >= base);
+        self.remove(|made| made < base);
+        (self.low, self.progress.first_position) = (low, low);
+        self.progress.total_segments = self.progress.segments + self.pieces.len() as u64;
+        Ok(())
+    }
+
+    /// Everything is there but what makes it a log.
+    fn finish(&mut self, cut: Cut) -> Result<()> {
+        self.to.sync_dir()?;
+        let Some((_, file)) = self.made.iter().find(|(id, _)| *id == cut.segment) else {
+            return Err(Error::new(Code::Corrupt, "the active segment is missing"));
+        };
+        let mut page = vec![0; PAGE as usize];
+        let n = self.to.open(file, false)?.read_at(&mut page, 0)?;
+        let header = Header::decode(&page[..n]).map_err(|_| Error::new(Code::Corrupt, format!("the header of {file} is damaged")))?;
+        let mark = control::Mark { segment: cut.segment, offset: cut.durable.offset, position: cut.durable.position };
+        let state = State { uuid: header.uuid, sequence: 1, active: cut.segment, low: self.low, mark: Some(mark), fence: None };
+        self.made.extend([control::CREATING, CONTROL].map(|name| (u64::MAX, name.to_owned())));
+        control::create(&*self.to, &state)?;
+        self.made.clear();
+        self.done = true;
+        self.lock = None;
+        Ok(())
+    }
+
+    fn remove(&mut self, which: impl Fn(u64) -> bool) {
+        // CONTROL first: without it what is left is no log.
+        for (_, name) in self.made.iter().rev().filter(|(id, _)| which(*id)) {
+            let _ = self.to.remove(name);
+        }
+        self.made.retain(|(id, _)| !which(*id));
+    }
+}
+
+impl Drop for Backup {
+    fn drop(&mut self) {
+        if !self.done {
+            self.copying = None;
+            self.remove(|_| true);
+        }
+    }
+}

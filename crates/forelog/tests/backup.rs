@@ -1,0 +1,195 @@
+//! A backup is a log of its own: the records up to the cut, made while the original is written.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use forelog::{Backup, Code, Fsync, Options, Progress, RecordRef, Settled, Waiter, Wal};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+
+const LARGE: u64 = 2500;
+
+struct Log {
+    wal: Wal,
+    waiter: Arc<Waiter>,
+    entered: u64,
+}
+
+impl Log {
+    fn open(dir: &Path, fsync: Fsync) -> forelog::Result<Log> {
+        let waiter = Arc::new(Waiter::default());
+        let options = Options { fsync, segment_bytes: 64 << 10, ..Options::default() };
+        Ok(Log { wal: Wal::open(dir, options, waiter.clone())?, waiter, entered: 0 })
+    }
+
+    fn append(&mut self, count: u64) {
+        for _ in 0..count {
+            let bytes = value(self.wal.positions().next);
+            self.wal.append(RecordRef { value: Some(&bytes), ..Default::default() }, false).unwrap();
+        }
+        self.entered += count;
+        self.settle();
+    }
+
+    fn settle(&self) {
+        self.wal.kick();
+        self.waiter.wait_for(|| match self.wal.settled() {
+            Settled::Done(done) => (done >= self.entered).then_some(()),
+            Settled::Failed(_, error) => panic!("{error}"),
+        })
+    }
+
+    /// Every record is what was appended; gives the last position.
+    fn check(&self) -> u64 {
+        let mut next = self.wal.positions().first;
+        let mut reader = self.wal.reader(next, u64::MAX).unwrap();
+        while let Some(block) = reader.next_block(32 << 10).unwrap() {
+            for entry in block.index.chunks(4) {
+                assert_eq!(block.bytes[entry[1] as usize..entry[2] as usize], value(next));
+                next += 1;
+            }
+        }
+        assert_eq!(next, self.wal.positions().next);
+        next - 1
+    }
+}
+
+fn value(n: u64) -> Vec<u8> {
+    let mut bytes = format!("record {n} ").into_bytes();
+    // One is larger than what a backup copies at once.
+    bytes.resize(if n == LARGE { 6 << 20 } else { 20 + (n as usize * 37) % 900 }, b'.');
+    bytes
+}
+
+fn finish(mut backup: Backup) -> forelog::Result<Progress> {
+    loop {
+        let progress = backup.step()?;
+        if backup.is_done() {
+            return Ok(progress);
+        }
+    }
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).filter(|n| n != "LOCK").collect()
+}
+
+#[test]
+fn a_backup_opens_clean_with_the_records_up_to_the_cut_and_goes_on_apart_from_the_original() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (dir.path().join("log"), dir.path().join("a/copy"));
+    let mut log = Log::open(&from, Fsync::Always).unwrap();
+    log.append(1000);
+    let progress = finish(log.wal.backup(&to).unwrap()).unwrap();
+    assert_eq!((progress.first_position, progress.last_position), (1, 1000));
+    assert_eq!((progress.segments, progress.bytes), (progress.total_segments, progress.total_bytes));
+    assert_eq!(progress.linked + progress.cloned + progress.copied, progress.segments);
+    assert!(progress.linked > 3 && progress.cloned + progress.copied <= 2, "{progress:?}");
+    log.append(500);
+    let mut copy = Log::open(&to, Fsync::Always).unwrap();
+    assert!(copy.wal.recovery().clean, "{:?}", copy.wal.recovery());
+    assert_eq!(copy.check(), 1000);
+    copy.append(700);
+    for log in [log, copy] {
+        let end = log.check();
+        log.wal.close().unwrap();
+        let dir = if end == 1500 { &from } else { &to };
+        assert_eq!(Log::open(dir, Fsync::Os).unwrap().check(), end);
+    }
+}
+
+#[test]
+fn nothing_but_what_is_durable_is_copied() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = Log::open(&dir.path().join("log"), Fsync::Os).unwrap();
+    log.append(100);
+    log.wal.sync().unwrap();
+    log.entered += 1;
+    log.settle();
+    log.append(10);
+    assert_eq!(log.wal.positions().durable, 100);
+    let to = dir.path().join("copy");
+    assert_eq!(finish(log.wal.backup(&to).unwrap()).unwrap().last_position, 100);
+    assert_eq!(Log::open(&to, Fsync::Os).unwrap().check(), 100);
+}
+
+#[test]
+fn an_empty_log_gives_an_empty_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Log::open(&dir.path().join("log"), Fsync::Always).unwrap();
+    let to = dir.path().join("copy");
+    assert_eq!(finish(log.wal.backup(&to).unwrap()).unwrap().last_position, 0);
+    let mut copy = Log::open(&to, Fsync::Always).unwrap();
+    copy.append(3);
+    assert_eq!(copy.check(), 3);
+}
+
+#[test]
+fn appends_and_rolls_go_on_while_a_backup_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = Log::open(&dir.path().join("log"), Fsync::Always).unwrap();
+    log.append(500);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let backups: Vec<_> = (0..5).map(|n| dir.path().join(format!("copy-{n}"))).collect();
+        let made: Vec<_> = backups.iter().map(|to| log.wal.backup(to).unwrap()).collect();
+        scope.spawn(|| {
+            for backup in made {
+                finish(backup).unwrap();
+            }
+            done.store(true, Ordering::Release);
+        });
+        while !done.load(Ordering::Acquire) {
+            log.append(20);
+        }
+        for to in backups {
+            assert!(Log::open(&to, Fsync::Always).unwrap().check() >= 500);
+        }
+    });
+}
+
+#[test]
+fn a_backup_that_is_not_finished_leaves_nothing_that_opens_and_another_one_can_be_made_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = Log::open(&dir.path().join("log"), Fsync::Os).unwrap();
+    log.append(LARGE);
+    log.wal.sync().unwrap();
+    log.entered += 1;
+    log.settle();
+    let to = dir.path().join("copy");
+    let mut backup = log.wal.backup(&to).unwrap();
+    // Locked meanwhile.
+    assert_eq!(log.wal.backup(&to).err().map(|e| e.code), Some(Code::Locked));
+    while names(&to).is_empty() {
+        backup.step().unwrap();
+    }
+    assert!(!backup.is_done() && !names(&to).iter().any(|name| name == "CONTROL"));
+    // As a crash would leave it.
+    let left = dir.path().join("left");
+    std::fs::create_dir(&left).unwrap();
+    for name in names(&to) {
+        std::fs::copy(to.join(&name), left.join(&name)).unwrap();
+    }
+    assert_eq!(Log::open(&left, Fsync::Os).err().map(|e| e.code), Some(Code::Corrupt));
+    drop(backup);
+    assert_eq!(names(&to), Vec::<String>::new());
+    finish(log.wal.backup(&to).unwrap()).unwrap();
+    assert_eq!(Log::open(&to, Fsync::Os).unwrap().check(), LARGE);
+}
+
+#[test]
+fn a_directory_in_use_is_refused_untouched() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = dir.path().join("log");
+    let mut log = Log::open(&from, Fsync::Always).unwrap();
+    log.append(1);
+    let used = dir.path().join("used");
+    std::fs::create_dir(&used).unwrap();
+    std::fs::write(used.join("notes.txt"), "mine").unwrap();
+    let refused = |to: &Path| log.wal.backup(to).err().map(|e| e.code);
+    assert_eq!(refused(&used), Some(Code::Format));
+    assert_eq!(std::fs::read_dir(&used).unwrap().count(), 1);
+    assert_eq!(refused(&from), Some(Code::InvalidArg));
+    assert_eq!(refused(&from.join("inside/deep")), Some(Code::InvalidArg));
+    assert!(!from.join("inside").exists());
+    assert_eq!(refused(&used.join("notes.txt")), Some(Code::Io));
+}
