@@ -3,6 +3,7 @@
 import type { Environment } from './environment.js'
 import {
   DURABLE,
+  EXPECT,
   EXPIRES,
   KEY_BYTES,
   KEY_STRING,
@@ -13,6 +14,8 @@ import {
   type Calls,
   type NativeReader,
 } from './native.js'
+import type { Terms } from './options.js'
+import type { WalReader } from './reader.js'
 import type { Entry } from './record.js'
 import { Waiters, type Reject, type Resolve } from './waiters.js'
 
@@ -30,6 +33,7 @@ export const ACKNOWLEDGED = 3
 export const DURABLE_POSITION = 4
 export const PENDING_BYTES = 5
 const MAX_PENDING_BYTES = 6
+const CUTS = 7
 
 // A turn that accepts more operations than this does not keep the disk waiting for its end.
 const KICK_EVERY = 256
@@ -42,9 +46,11 @@ const capture = (res: (value: never) => void, rej: Reject): void => {
   reject = rej
 }
 
-function flagsOf(entry: Entry, durable: boolean): number {
+const termFlags = ({ durable, expect }: Terms): number => (durable ? DURABLE : 0) | (expect === undefined ? 0 : EXPECT)
+
+function flagsOf(entry: Entry, terms: number): number {
   const { key, value } = entry
-  let flags = durable ? DURABLE : 0
+  let flags = terms
   if (key !== undefined) flags |= typeof key === 'string' ? KEY_STRING : KEY_BYTES
   if (value !== undefined) flags |= typeof value === 'string' ? VALUE_STRING : VALUE_BYTES
   if (entry.tombstone) flags |= TOMBSTONE
@@ -59,7 +65,7 @@ export class Channel {
   readonly #environment: Environment
   readonly #calls: Calls
   readonly #waiters = new Waiters()
-  readonly #positions = new Float64Array(7)
+  readonly #positions = new Float64Array(8)
   /** Operations are counted from one, here and in the engine alike: append, batch and sync, when they are accepted. */
   #issued = 0
   #settled = 0
@@ -69,6 +75,9 @@ export class Channel {
   #unkicked = 0
   /** Failure of an operation that nobody waits for. */
   #unheard: Error | undefined
+  /** The readers of all handles that hold something open; one that was dropped is not kept alive by that. */
+  readonly readers = new Set<WeakRef<WalReader>>()
+  #cuts = 0
   #handles = 1
   #closing = false
   #idle: (() => void)[] = []
@@ -82,47 +91,51 @@ export class Channel {
   }
 
   /** Accepts a record, gives its position. */
-  enqueue(entry: Entry, durable: boolean): number {
-    const flags = flagsOf(entry, durable)
+  enqueue(entry: Entry, terms: Terms): number {
+    const flags = flagsOf(entry, termFlags(terms))
     const { log } = this
     let position
-    if ((flags & (EXPIRES | VERSION)) === 0) {
+    if ((flags & (EXPIRES | VERSION | EXPECT)) === 0) {
       position = this.#calls.append(log, entry.key, entry.value, flags)
     } else {
       const { version } = entry
-      position = this.#calls.append(log, entry.key, entry.value, flags, entry.expiresAt, version?.term, version?.index)
+      position = this.#calls.append(log, entry.key, entry.value, flags, entry.expiresAt, version?.term, version?.index, terms.expect)
     }
     this.#accepted(position)
     return position
   }
 
   /** Accepts a value without a key, gives its position. */
-  enqueueValue(value: string | Uint8Array, durable: boolean): number {
-    const flags = (typeof value === 'string' ? VALUE_STRING : VALUE_BYTES) | (durable ? DURABLE : 0)
-    const position = this.#calls.append(this.log, undefined, value, flags)
+  enqueueValue(value: string | Uint8Array, terms: Terms): number {
+    const flags = (typeof value === 'string' ? VALUE_STRING : VALUE_BYTES) | termFlags(terms)
+    const { expect } = terms
+    const position =
+      expect === undefined
+        ? this.#calls.append(this.log, undefined, value, flags)
+        : this.#calls.append(this.log, undefined, value, flags, undefined, undefined, undefined, expect)
     this.#accepted(position)
     return position
   }
 
-  append(entry: Entry, durable: boolean): Promise<number> {
-    return this.#wait(this.enqueue(entry, durable))
+  append(entry: Entry, terms: Terms): Promise<number> {
+    return this.#wait(this.enqueue(entry, terms))
   }
 
-  appendValue(value: string | Uint8Array, durable: boolean): Promise<number> {
-    return this.#wait(this.enqueueValue(value, durable))
+  appendValue(value: string | Uint8Array, terms: Terms): Promise<number> {
+    return this.#wait(this.enqueueValue(value, terms))
   }
 
-  appendBatch(entries: Entry[], durable: boolean): Promise<BatchPositions> {
+  appendBatch(entries: Entry[], terms: Terms): Promise<BatchPositions> {
     const { log } = this
     for (const entry of entries) {
       const { key, value, expiresAt, version } = entry
-      const pushed = this.#calls.push(log, key, value, flagsOf(entry, false), expiresAt, version?.term, version?.index)
+      const pushed = this.#calls.push(log, key, value, flagsOf(entry, 0), expiresAt, version?.term, version?.index)
       if (pushed < 0) {
         this.#calls.abort()
         throw this.#environment.refusal()
       }
     }
-    const first = this.#calls.commit(log, durable ? DURABLE : 0)
+    const first = this.#calls.commit(log, termFlags(terms), terms.expect)
     this.#accepted(first)
     return this.#wait({ first, last: first + entries.length - 1 })
   }
@@ -138,6 +151,21 @@ export class Channel {
       const done = () => (this.#unheard === undefined ? resolve() : failed(this.#unheard))
       this.#waiters.push(this.#issued, undefined, done, failed)
     })
+  }
+
+  truncateBefore(position: number): Promise<void> {
+    this.#accepted(this.#calls.truncate_before(this.log, position))
+    return this.#wait<void>(undefined)
+  }
+
+  truncateAfter(position: number): Promise<void> {
+    this.#accepted(this.#calls.truncate_after(this.log, position))
+    return this.#wait<void>(undefined)
+  }
+
+  reset(position: number): Promise<void> {
+    this.#accepted(this.#calls.reset(this.log, position))
+    return this.#wait<void>(undefined)
   }
 
   #accepted(answer: number): void {
@@ -160,6 +188,7 @@ export class Channel {
 
   /** Settles `limit` promises at most; false when there are more to settle. */
   settle(limit: number): boolean {
+    this.#heedCuts()
     for (;;) {
       limit -= this.#waiters.resolve(this.#succeeded, limit)
       if (this.#waiters.has(this.#succeeded)) return false
@@ -171,6 +200,14 @@ export class Channel {
     }
     if (this.#drained.length > 0 && !this.#isFull()) for (const drained of this.#drained.splice(0)) drained()
     return true
+  }
+
+  /** Readers may hold records that are not in the log any more: they are told before whoever cut it off. */
+  #heedCuts(): void {
+    const cuts = this.readers.size === 0 ? this.#cuts : this.positions()[CUTS]
+    if (cuts === this.#cuts) return
+    this.#cuts = cuts
+    for (const reader of this.readers) reader.deref()?.cut()
   }
 
   #fail(): void {

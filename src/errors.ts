@@ -14,9 +14,9 @@ import type { ErrorData } from './native.js'
  * - `ERR_WAL_POISONED`: an fsync failed. What was waiting may or may not be in the log after reopening.
  * - `ERR_WAL_NO_SPACE`: the disk or the quota is full. What was rejected is not in the log; appends work again when there is space.
  * - `ERR_WAL_TOO_LARGE`: a record above `maxRecordBytes` or a batch above `maxBatchBytes`.
- * - `ERR_WAL_TRUNCATED`: the position is before the first that can be read (`firstPosition`).
+ * - `ERR_WAL_TRUNCATED`: the position is before the first that can be read (`firstPosition`), or was cut off while it was read.
  * - `ERR_WAL_OUT_OF_RANGE`: the position is after the end of the log.
- * - `ERR_WAL_CONFLICT`: the log is not where the caller expected it to be.
+ * - `ERR_WAL_CONFLICT`: the next position (`actual`) is not the one expected. Nothing was appended.
  * - `ERR_WAL_BACKPRESSURE`: more than `maxPendingBytes` wait to be written; see `Wal.drain`.
  * - `ERR_WAL_READ_ONLY`: the file system or the log is read-only.
  * - `ERR_WAL_FORMAT`: the directory holds something that is not a log of this version.
@@ -61,6 +61,7 @@ export interface WalErrorDetails {
   verdict?: string
   flipped?: FlippedBit
   firstPosition?: number
+  actual?: number
   pid?: number
   cause?: unknown
 }
@@ -72,7 +73,7 @@ export class WalError extends Error {
   }
 
   readonly code: WalErrorCode
-  /** The operation that failed: `open`, `append`, `sync`, `read`, `close`. */
+  /** The operation that failed: `open`, `append`, `sync`, `read`, `truncateBefore`, `truncateAfter`, `reset`, `close`. */
   declare readonly operation?: string
   declare readonly position?: number
   /** File name of the segment, without its directory. */
@@ -89,6 +90,8 @@ export class WalError extends Error {
   declare readonly flipped?: FlippedBit
   /** First position that can be read, for `ERR_WAL_TRUNCATED`. */
   declare readonly firstPosition?: number
+  /** Position that the next record would have got, for `ERR_WAL_CONFLICT`. */
+  declare readonly actual?: number
   /** Process that holds the log, for `ERR_WAL_LOCKED`. */
   declare readonly pid?: number
   /** For a failure of the operating system an error of Node's shape: `code` (such as `'ENOSPC'`), `errno`, `syscall`, `path`. */
@@ -153,5 +156,8 @@ export function fromNative({ code, message, cause, ...details }: ErrorData): Wal
 }
 
 export const invalid = (message: string, operation: string): WalError => new WalError('ERR_WAL_INVALID_ARG', message, { operation })
+
+export const truncated = (position: number, firstPosition: number): WalError =>
+  new WalError('ERR_WAL_TRUNCATED', `position ${position} was cut off`, { operation: 'read', position, firstPosition })
 
 export const closed = (operation: string): WalError => new WalError('ERR_WAL_CLOSED', 'the log is closed', { operation })

@@ -14,6 +14,7 @@ export const KEY_STRING = 16
 export const KEY_BYTES = 32
 export const VALUE_STRING = 64
 export const VALUE_BYTES = 128
+export const EXPECT = 256
 
 // Bits of a record's meta in a block; its upper 24 bits are the index of its first extra.
 export const META_KEY = 1
@@ -28,18 +29,21 @@ type Bytes = string | Uint8Array | undefined
 /** The calls made per record or per turn. A log is a number; a negative answer is a refusal, see `Environment.refusal()`. */
 export interface Calls {
   /** Gives the record's position. The bytes have been copied when it returns. */
-  append(log: number, key: Bytes, value: Bytes, flags: number, expiresAt?: number, term?: number, index?: number): number
+  append(log: number, key: Bytes, value: Bytes, flags: number, expiresAt?: number, term?: number, index?: number, expect?: number): number
   /** Adds a record to the batch being built; there is one batch per environment. */
   push(log: number, key: Bytes, value: Bytes, flags: number, expiresAt?: number, term?: number, index?: number): number
   /** Appends that batch; gives the position of its first record. */
-  commit(log: number, flags: number): number
+  commit(log: number, flags: number, expect?: number): number
   /** Forgets that batch. */
   abort(): number
   sync(log: number): number
+  truncate_before(log: number, position: number): number
+  truncate_after(log: number, position: number): number
+  reset(log: number, position: number): number
   kick(log: number): number
   /** How many operations have succeeded; negative when a failure comes next, see `Environment.failure()`. */
   settled(log: number): number
-  /** Fills in first, next, written, acknowledged, durable, pending bytes and their limit. */
+  /** Fills in first, next, written, acknowledged, durable, pending bytes and their limit, and how many times the log was cut. */
   positions(log: number, into: Float64Array): number
   /** From now on news wakes again; gives how many completions there are. */
   rearm(): number

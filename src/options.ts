@@ -50,6 +50,11 @@ export interface WalOptions {
 export interface AppendOptions {
   /** Acknowledge only once durable, whatever the log's `fsync` says. It can only strengthen it. Default `false`. */
   durable?: boolean
+  /**
+   * Append only if the record, or the first one of the batch, gets this position; otherwise that is `ERR_WAL_CONFLICT`, with `actual`, and
+   * nothing is appended. Decided at the call: of several that expect the same position, one succeeds.
+   */
+  expect?: number
 }
 
 /** Options of `readFrom`. */
@@ -92,6 +97,12 @@ function count(fields: Fields, name: string, operation: string): number | undefi
   const value = fields[name]
   if (value === undefined || isCount(value)) return value
   throw invalid(`options.${name} must be a safe non-negative integer`, operation)
+}
+
+/** A position, the last possible one included. */
+export function checkPosition(value: unknown, least: number, operation: string): number {
+  if (isCount(value) && value >= least) return value
+  throw invalid(`position must be a safe integer of at least ${least}`, operation)
 }
 
 function flag(fields: Fields, name: string, operation: string): boolean | undefined {
@@ -148,12 +159,20 @@ export function checkOpen(dir: unknown, options: unknown): OpenOptions {
   }
 }
 
-const appendNames = new Set(['durable'] satisfies (keyof AppendOptions)[])
+const appendNames = new Set(['durable', 'expect'] satisfies (keyof AppendOptions)[])
 
-/** Whether the append is to be durable. */
-export function checkAppend(options: AppendOptions | undefined): boolean {
-  if (options === undefined) return false
-  return flag(known(options, appendNames, 'append'), 'durable', 'append') === true
+/** What an append asks for. */
+export interface Terms {
+  durable: boolean
+  expect: number | undefined
+}
+
+const NONE: Terms = { durable: false, expect: undefined }
+
+export function checkAppend(options: AppendOptions | undefined): Terms {
+  if (options === undefined) return NONE
+  const fields = known(options, appendNames, 'append')
+  return { durable: flag(fields, 'durable', 'append') === true, expect: count(fields, 'expect', 'append') }
 }
 
 const readNames = new Set(['follow', 'to', 'limit', 'signal', 'salvage', 'copy'] satisfies (keyof ReadOptions)[])

@@ -1,9 +1,9 @@
 // Reading: blocks come from the native side, one ahead of the one being consumed; records are looked up in them.
 
 import { Block, RecordCopy, RecordView, type WalRecord } from './block.js'
-import type { Channel } from './channel.js'
+import { FIRST, type Channel } from './channel.js'
 import type { Environment } from './environment.js'
-import { AbortError, closed, type FlippedBit } from './errors.js'
+import { AbortError, closed, truncated, type FlippedBit } from './errors.js'
 import type { BlockData, NativeReader } from './native.js'
 
 // Large enough that a block costs little next to its records, small enough that two of them are consumed within a millisecond or so:
@@ -49,6 +49,7 @@ export interface Hole {
  */
 export class WalReader implements AsyncIterableIterator<WalRecord> {
   readonly #environment: Environment
+  readonly #channel: Channel
   readonly #copy: boolean
   readonly #signal: AbortSignal | undefined
   /** The readers of the log that hold something open; a reader that was dropped is not kept alive by that. */
@@ -61,6 +62,11 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
   #blockBytes = BLOCK_BYTES
   #position = 0
   #holes: Hole[] = []
+  /** Position that is read next. */
+  #next: number
+  /** Last one to be read. */
+  #to: number
+  readonly #follow: boolean
   /** The block being read, if any. */
   #ahead: Promise<BlockData | undefined> | undefined
   /** The next block has to be waited for: only a `next()` may do that, because it keeps the process alive. */
@@ -81,12 +87,17 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
     readers: Set<WeakRef<WalReader>>
   ) {
     this.#environment = environment
+    this.#channel = channel
+    this.#next = from
+    this.#to = to
+    this.#follow = follow
     this.#copy = copy
     this.#signal = signal
     this.#readers = readers
     try {
       this.#native = channel.reader(from, to, follow, salvage)
       readers.add(this.#self)
+      channel.readers.add(this.#self)
     } catch (error) {
       this.#failure = error
     }
@@ -155,6 +166,7 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
     const block = this.#block as Block
     const record = this.#at++
     this.#position = block.firstPosition + record
+    this.#next = this.#position + 1
     return this.#copy ? new RecordCopy(block, record) : new RecordView(block, record)
   }
 
@@ -177,11 +189,16 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
   /** False at the end. */
   async #nextBlock(): Promise<boolean> {
     let data: BlockData | undefined
-    try {
-      if (this.#native !== undefined) data = await (this.#ahead ?? this.#fetch(this.#native))
-    } catch (error) {
-      this.#fail(error)
-    }
+    let native: NativeReader | undefined
+    do {
+      native = this.#native
+      try {
+        if (native !== undefined) data = await (this.#ahead ?? this.#fetch(native))
+      } catch (error) {
+        if (native === this.#native) this.#fail(error)
+      }
+      // Another one has taken its place if the log was cut meanwhile.
+    } while (native !== this.#native && this.#native !== undefined)
     if (this.#failure !== undefined) throw this.#failure
     if (data === undefined || this.#ended || this.#native === undefined) {
       this.#end()
@@ -216,6 +233,29 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
 
   readonly #onAbort = (): void => this.#fail(new AbortError(this.#signal as AbortSignal))
 
+  /**
+   * @internal The log has been cut. What was read ahead may not be in it any more: reading begins anew after the last record given out,
+   * and ends where the log was cut.
+   */
+  cut(): void {
+    const native = this.#native
+    const kept = native?.kept()
+    if (native === undefined || kept === null || kept === undefined) return
+    try {
+      const first = this.#channel.positions()[FIRST]
+      if (this.#next > kept + 1) throw truncated(this.#next, first)
+      if (!this.#follow) this.#to = Math.min(this.#to, kept)
+      this.#native = this.#channel.reader(this.#next, this.#to, this.#follow, false)
+    } catch (error) {
+      return this.#fail(error)
+    }
+    native.release()
+    this.#block = undefined
+    this.#at = this.#count = 0
+    this.#interrupt?.(undefined)
+    this.#ahead = this.#interrupt = undefined
+  }
+
   /** @internal The log has been closed. */
   close(): void {
     this.#fail(closed('read'))
@@ -241,5 +281,6 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
     this.#native = undefined
     this.#ahead = this.#interrupt = undefined
     this.#readers.delete(this.#self)
+    this.#channel.readers.delete(this.#self)
   }
 }

@@ -26,6 +26,8 @@ export interface WalStats {
   fsyncs: number
   /** Segments started. */
   rolls: number
+  /** Segments that truncation has removed. */
+  removedSegments: number
   /** Bytes written to segments, framing included. */
   writtenBytes: number
   /** Bytes accepted and not yet acknowledged. */

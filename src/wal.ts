@@ -5,7 +5,7 @@ import { inspect, type InspectOptions } from 'node:util'
 import { ACKNOWLEDGED, DURABLE_POSITION, FIRST, NEXT, PENDING_BYTES, WRITTEN, type BatchPositions, type Channel } from './channel.js'
 import { currentEnvironment, type Environment } from './environment.js'
 import { closed, invalid } from './errors.js'
-import { checkAppend, checkOpen, checkRead, type AppendOptions, type ReadOptions, type WalOptions } from './options.js'
+import { checkAppend, checkOpen, checkPosition, checkRead, type AppendOptions, type ReadOptions, type WalOptions } from './options.js'
 import { WalReader } from './reader.js'
 import { Entry, isBytes, toEntry, type RecordInit } from './record.js'
 import { recoveryReport, walStats, type RecoveryReport, type WalStats } from './reports.js'
@@ -73,16 +73,16 @@ export class Wal {
    * Resolves to the record's position once it is acknowledged: with `fsync: 'always'`, the default, or with `durable: true` it is on
    * the disk then, otherwise it has been handed to the operating system.
    *
-   * Rejects at once, and takes no position, with `ERR_WAL_INVALID_ARG`, `ERR_WAL_TOO_LARGE`, `ERR_WAL_BACKPRESSURE`, `ERR_WAL_CLOSED`,
-   * `ERR_WAL_NO_SPACE` or `ERR_WAL_POISONED`; later with `ERR_WAL_NO_SPACE` (it is not in the log) or `ERR_WAL_POISONED` (unknown).
+   * Rejects at once, and takes no position, with `ERR_WAL_INVALID_ARG`, `ERR_WAL_TOO_LARGE`, `ERR_WAL_BACKPRESSURE`, `ERR_WAL_CONFLICT`
+   * (with `expect`), `ERR_WAL_CLOSED`, `ERR_WAL_NO_SPACE` or `ERR_WAL_POISONED`; later with `ERR_WAL_NO_SPACE` (it is not in the log) or `ERR_WAL_POISONED` (unknown).
    */
   append(input: string | Uint8Array | RecordInit, options?: AppendOptions): Promise<number> {
     try {
-      const durable = checkAppend(options)
+      const terms = checkAppend(options)
       this.#checkOpen('append')
-      if (input instanceof Entry) return this.#channel.append(input, durable)
-      if (isBytes(input)) return this.#channel.appendValue(input, durable)
-      return this.#channel.append(toEntry(input), durable)
+      if (input instanceof Entry) return this.#channel.append(input, terms)
+      if (isBytes(input)) return this.#channel.appendValue(input, terms)
+      return this.#channel.append(toEntry(input), terms)
     } catch (error) {
       return Promise.reject(error)
     }
@@ -94,7 +94,7 @@ export class Wal {
    */
   appendBatch(records: Iterable<string | Uint8Array | RecordInit>, options?: AppendOptions): Promise<BatchPositions> {
     try {
-      const durable = checkAppend(options)
+      const terms = checkAppend(options)
       this.#checkOpen('append')
       if (typeof records === 'string' || typeof records?.[Symbol.iterator] !== 'function') {
         throw invalid('records must be an iterable of records', 'append')
@@ -104,7 +104,7 @@ export class Wal {
       )
       if (entries.length === 0) throw invalid('records must not be empty', 'append')
       this.#checkOpen('append')
-      return this.#channel.appendBatch(entries, durable)
+      return this.#channel.appendBatch(entries, terms)
     } catch (error) {
       return Promise.reject(error)
     }
@@ -117,11 +117,11 @@ export class Wal {
    * Throws when the call is refused. A record refused later is told by the next `sync()` or `close()`, whichever comes first.
    */
   enqueue(input: string | Uint8Array | RecordInit, options?: AppendOptions): number {
-    const durable = checkAppend(options)
+    const terms = checkAppend(options)
     this.#checkOpen('append')
-    if (input instanceof Entry) return this.#channel.enqueue(input, durable)
-    if (isBytes(input)) return this.#channel.enqueueValue(input, durable)
-    return this.#channel.enqueue(toEntry(input), durable)
+    if (input instanceof Entry) return this.#channel.enqueue(input, terms)
+    if (isBytes(input)) return this.#channel.enqueueValue(input, terms)
+    return this.#channel.enqueue(toEntry(input), terms)
   }
 
   /**
@@ -132,6 +132,52 @@ export class Wal {
     try {
       this.#checkOpen('sync')
       return this.#channel.sync()
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  /**
+   * Makes `position` the first of the log, once everything accepted before is acknowledged. The low mark is exact and survives power
+   * loss when the promise resolves; of the files, whole segments below it are removed. `nextPosition` empties the log; a position that
+   * the log starts at or after changes nothing. It works on a full disk. Readers that are still below end with `ERR_WAL_TRUNCATED`.
+   *
+   * Rejects with `ERR_WAL_OUT_OF_RANGE` above `nextPosition`, `ERR_WAL_INVALID_ARG`, `ERR_WAL_CLOSED`, `ERR_WAL_POISONED`,
+   * `ERR_WAL_NO_SPACE` (only where the log was opened on a disk so full that it could not go on) or `ERR_WAL_IO` (a file could not be
+   * removed; the log starts at `position` all the same).
+   */
+  truncateBefore(position: number): Promise<void> {
+    return this.#command('truncateBefore', position, 1)
+  }
+
+  /**
+   * Makes `position` the last of the log: whatever was accepted after it is removed for good, and the next record appended gets the
+   * position after it, from this call on. `firstPosition - 1` empties the log. What is kept is durable when the promise resolves; the kept
+   * part of an atomic batch is a smaller batch. Readers that are past `position` end with `ERR_WAL_TRUNCATED`, others end there.
+   *
+   * Rejects with `ERR_WAL_OUT_OF_RANGE` at `nextPosition` or above, `ERR_WAL_TRUNCATED` below `firstPosition - 1`, `ERR_WAL_INVALID_ARG`,
+   * `ERR_WAL_CLOSED` or `ERR_WAL_POISONED`; with `ERR_WAL_NO_SPACE`, `ERR_WAL_CORRUPT` or `ERR_WAL_IO` nothing was removed, and what was
+   * appended since the call is rejected likewise.
+   */
+  truncateAfter(position: number): Promise<void> {
+    return this.#command('truncateAfter', position, 0)
+  }
+
+  /**
+   * Empties the log, which goes on at `position`, be that below or above where it was: for the installation of a snapshot. It has
+   * happened, durably, when the promise resolves; `nextPosition` is `position` from this call on. Readers end with `ERR_WAL_TRUNCATED`.
+   *
+   * Rejects like {@link Wal.truncateAfter}; any position from 1 on is in range.
+   */
+  reset(position: number): Promise<void> {
+    return this.#command('reset', position, 1)
+  }
+
+  #command(name: 'truncateBefore' | 'truncateAfter' | 'reset', position: number, least: number): Promise<void> {
+    try {
+      checkPosition(position, least, name)
+      this.#checkOpen(name)
+      return this.#channel[name](position)
     } catch (error) {
       return Promise.reject(error)
     }

@@ -2,10 +2,12 @@
 
 use crate::footer::Index;
 use crate::frame::Seed;
+use crate::places::Places;
 use crate::scan::Joint;
 use crate::seal::{find, Found};
 use crate::segment::{file_name, Header, Name};
 use crate::storage::File;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// One segment of the log, as readers need it.
@@ -72,18 +74,75 @@ impl Segment {
 #[derive(Default)]
 pub struct Catalog {
     segments: RwLock<Vec<Arc<Segment>>>,
+    /// First position that counts.
+    first: AtomicU64,
+    /// Times that the log was cut.
+    cuts: AtomicU64,
+    pub places: Places,
 }
 
 impl Catalog {
-    pub fn replace(&self, segments: Vec<Arc<Segment>>) {
-        *self.segments.write().unwrap_or_else(PoisonError::into_inner) = segments;
+    /// Starts over with these segments.
+    pub fn replace(&self, segments: Vec<Arc<Segment>>, first: u64) {
+        self.first.store(first, Ordering::Release);
+        self.change(|all| *all = segments);
+    }
+
+    /// First position that can be read.
+    pub fn first(&self) -> u64 {
+        self.first.load(Ordering::Acquire)
+    }
+
+    /// The log starts at `first` now; segments wholly below it leave the catalog.
+    pub fn raise(&self, first: u64) {
+        self.first.store(first, Ordering::Release);
+        self.change(|segments| {
+            let below = segments.partition_point(|s| s.first <= first).saturating_sub(1);
+            segments.drain(..below);
+        });
     }
 
     /// Adds the new active segment; segments that it supersedes are dead and leave the catalog.
     pub fn add(&self, segment: Arc<Segment>) {
-        let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
-        segments.retain(|s| s.first < segment.first);
-        segments.push(segment);
+        self.change(|segments| {
+            segments.retain(|s| s.first < segment.first);
+            segments.push(segment);
+        });
+    }
+
+    /// The same where the log is cut after `last`. Readers are told in the same breath: none of them sees the new
+    /// order of things without knowing why.
+    pub fn cut(&self, segment: Arc<Segment>, last: u64) {
+        self.change(|segments| {
+            segments.retain(|s| s.first < segment.first);
+            segments.push(segment);
+            self.places.cut(last);
+        });
+        self.cuts.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// The log starts over in `segment`, whatever was there before.
+    pub fn restart(&self, segment: Arc<Segment>) {
+        self.change(|segments| {
+            self.first.store(segment.first, Ordering::Release);
+            *segments = vec![segment];
+            self.places.cut(0);
+        });
+        self.cuts.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How many times the log was cut since it was opened.
+    pub fn cuts(&self) -> u64 {
+        self.cuts.load(Ordering::Acquire)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Vec<Arc<Segment>>)) {
+        change(&mut self.segments.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The oldest segment.
+    pub fn oldest(&self) -> Option<Arc<Segment>> {
+        self.segments.read().unwrap_or_else(PoisonError::into_inner).first().cloned()
     }
 
     /// The segment that holds `position`, or would hold it next.

@@ -1,9 +1,9 @@
 //! The commit thread: steps the writer, settles what it returns, and keeps the deadlines of the policy.
 
 use crate::error::{Code, Error, Result};
-use crate::group::Group;
+use crate::group::{Group, Run};
 use crate::host::Host;
-use crate::intake::Phase;
+use crate::intake::{Command, Phase, Step};
 use crate::notify::Notify;
 use crate::options::Fsync;
 use crate::shared::{locked, Shared};
@@ -26,6 +26,8 @@ pub struct CommitThread {
     host: Arc<dyn Host>,
     pub writer: Writer,
     group: Group,
+    /// What follows the group.
+    command: Option<(usize, Command)>,
     wake: Vec<Arc<dyn Notify>>,
     /// When the oldest write that no fsync has covered began.
     behind_since: Option<Duration>,
@@ -45,6 +47,7 @@ impl CommitThread {
             host,
             writer,
             group: Group::default(),
+            command: None,
             wake: Vec::new(),
             behind_since: None,
             marked_at: now,
@@ -88,8 +91,13 @@ impl CommitThread {
             }));
         }
         let stop = self.take();
-        if !self.group.is_empty() {
+        if let Some(error) = self.group.rejected.take() {
+            self.reject_group(&error);
+        } else if !self.group.is_empty() {
             self.commit();
+        }
+        if let Some((client, command)) = self.command.take() {
+            self.execute(client, command);
         }
         self.keep_deadlines();
         stop.then(|| {
@@ -101,7 +109,7 @@ impl CommitThread {
         })
     }
 
-    /// Sleeps until there is something to do, and takes what has gathered. True when this is the last time.
+    /// Sleeps until there is something to do, and takes what comes next. True when this is the last time.
     fn take(&mut self) -> bool {
         let shared = self.shared.clone();
         let mut intake = locked(&shared.intake);
@@ -125,10 +133,11 @@ impl CommitThread {
             self.fail(&error);
             return shared.stop.load(Ordering::Acquire);
         }
-        intake.kicked = false;
-        self.group.clear();
-        std::mem::swap(&mut intake.group, &mut self.group);
-        shared.stop.load(Ordering::Acquire)
+        let step = intake.take(&mut self.group);
+        // With a step taken, the gathering group is still to come.
+        let last = step.is_none() && shared.stop.load(Ordering::Acquire);
+        self.command = step.and_then(|step| step.command);
+        last
     }
 
     fn deadline(&self) -> Option<Duration> {
@@ -181,9 +190,71 @@ impl CommitThread {
         }
         match failure {
             None => intake.pending_bytes -= self.group.record_bytes,
-            Some(error) => intake.fail(&error, self.writer.next_position(), &mut self.wake),
+            Some(error) => {
+                if let Some(command) = self.command.take() {
+                    intake.queue.push_front(Step { group: Group::default(), command: Some(command) });
+                }
+                let runs = self.group.runs_of(frames, self.group.frames.len());
+                intake.fail_records(runs, &error, self.writer.next_position(), &mut self.wake);
+            }
         }
         drop(intake);
+        self.notify();
+    }
+
+    fn reject_group(&mut self, error: &Error) {
+        let shared = self.shared.clone();
+        locked(&shared.intake).reject(&self.group.runs, error, &mut self.wake);
+        self.notify();
+    }
+
+    /// Does what follows a group, and tells its client.
+    fn execute(&mut self, client: usize, command: Command) {
+        let cuts = self.shared.catalog.cuts();
+        let (operation, outcome) = match command {
+            Command::TruncateBefore(first) => ("truncateBefore", self.writer.truncate_before(first)),
+            Command::TruncateAfter(last) => {
+                // A reader made from now on is not to look further; one made before is told.
+                self.shared.horizons.acknowledged.fetch_min(last, Ordering::AcqRel);
+                ("truncateAfter", self.writer.truncate_after(last))
+            }
+            Command::Reset(first) => {
+                self.shared.horizons.acknowledged.store(0, Ordering::Release);
+                ("reset", self.writer.reset(first))
+            }
+        };
+        self.behind_since = self.behind_since.filter(|_| self.writer.is_behind());
+        self.collect_counters(None);
+        if let Some(error) = self.writer.poisoned().cloned() {
+            return self.fail(&error);
+        }
+        self.shared.publish(&self.writer, true);
+        let run = [Run { client, ops: 1 }];
+        let shared = self.shared.clone();
+        let mut intake = locked(&shared.intake);
+        match outcome {
+            Ok(()) => intake.succeed(&run, &mut self.wake),
+            Err(error) => {
+                let error = error.during(operation);
+                intake.reject(&run, &error, &mut self.wake);
+                if !matches!(command, Command::TruncateBefore(_)) {
+                    // What was accepted since then has positions that rest on it.
+                    intake.fail_records(&[], &error, self.writer.next_position(), &mut self.wake);
+                }
+            }
+        }
+        if intake.queue.is_empty() {
+            intake.first = self.writer.low;
+        }
+        let cut = cuts != self.shared.catalog.cuts();
+        if cut {
+            // Their readers may hold what is not in the log any more.
+            self.wake.extend(intake.clients.iter().flatten().map(|client| client.notify.clone()));
+        }
+        drop(intake);
+        if cut {
+            self.shared.followers.wake_all();
+        }
         self.notify();
     }
 
@@ -197,6 +268,7 @@ impl CommitThread {
         intake.fail(error, next, &mut self.wake);
         drop(intake);
         self.group.clear();
+        self.command = None;
         self.behind_since = None;
         self.shared.followers.wake_all();
         self.notify();

@@ -58,7 +58,7 @@ pub struct Error(Box<Info>);
 pub struct Info {
     pub code: Code,
     pub message: String,
-    /// The public operation that failed: `open`, `append`, `sync`, `read`, `close`.
+    /// The public operation that failed: `open`, `append`, `sync`, `read`, `truncateBefore`, `close` …
     pub operation: Option<&'static str>,
     pub position: Option<u64>,
     /// File name of the segment, without its directory.
@@ -73,6 +73,8 @@ pub struct Info {
     pub flipped: Option<Flipped>,
     /// First position that can be read, for `Truncated`.
     pub first_position: Option<u64>,
+    /// Position that the next record would have got, for `Conflict`.
+    pub actual: Option<u64>,
     /// Process that holds the lock, for `Locked`.
     pub pid: Option<u32>,
     /// The operating system's failure underneath.
@@ -101,6 +103,7 @@ impl Error {
             verdict: None,
             flipped: None,
             first_position: None,
+            actual: None,
             pid: None,
             cause: None,
         }))

@@ -1,6 +1,7 @@
 //! Following: who has read everything and waits for more. A waiting follower is an entry here and holds no thread.
 
 use crate::error::Result;
+use crate::places::Place;
 use std::sync::atomic::{fence, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -110,13 +111,21 @@ impl Followers {
 pub struct Lookout {
     pub(crate) tail: Arc<dyn Tail>,
     pub(crate) next: u64,
+    pub(crate) place: Arc<Place>,
+    /// Cuts that the reader knows of.
+    pub(crate) cuts: u64,
 }
 
 impl Lookout {
     /// Calls `wake` once, from any thread and possibly at once, when it is worth asking for the next block: there is
     /// more, or there never will be.
     pub fn wait(self, wake: Wake) -> Ticket {
-        self.tail.wait(self.next, wake)
+        let ticket = self.tail.wait(self.next, wake);
+        // A cut wakes everybody that waits; one just before is seen here.
+        if self.place.cuts() != self.cuts {
+            ticket.wake();
+        }
+        ticket
     }
 }
 

@@ -45,6 +45,8 @@ pub struct Group {
     pub durable: bool,
     /// Encoded bytes of its records, as they count towards `max_pending_bytes`.
     pub record_bytes: u64,
+    /// Its operations are to be told this instead of being committed; it has no frames then.
+    pub rejected: Option<Error>,
 }
 
 /// An arena above this is given back once a small group follows, so that one burst does not hold memory for ever.
@@ -65,6 +67,16 @@ impl Group {
         self.records = 0;
         self.durable = false;
         self.record_bytes = 0;
+        self.rejected = None;
+    }
+
+    /// Drops the records and keeps who waited for them.
+    pub fn reject(&mut self, error: &Error) {
+        let runs = std::mem::take(&mut self.runs);
+        let rejected = self.rejected.take();
+        self.clear();
+        self.runs = runs;
+        self.rejected = rejected.or_else(|| Some(error.clone()));
     }
 
     /// Adds one record of `len` encoded bytes at `position`, merged into the frame before it if there is room.

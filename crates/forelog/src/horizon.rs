@@ -138,6 +138,13 @@ impl Publisher {
         }
     }
 
+    /// Positions above `last` are taken back: another generation.
+    pub fn cut(&mut self, last: u64) {
+        let told = self.last.as_ref().is_some_and(|told| told.generation == self.generation);
+        self.kept = if told { last } else { self.kept.min(last) };
+        self.generation += u64::from(told);
+    }
+
     /// Whether the page says something else than `now`, which leaves sequence and generation open.
     pub fn is_behind(&self, now: &Horizon) -> bool {
         self.last.as_ref() != Some(&self.stamped(now, self.sequence()))

@@ -6,7 +6,9 @@ use crate::frame::MAX_POSITION;
 use crate::group::{Batch, Group, Run};
 use crate::notify::Notify;
 use crate::options::Options;
+use crate::reader::truncated;
 use crate::record::RecordRef;
+use crate::truncate::out_of_range;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -43,10 +45,10 @@ impl Client {
         }
     }
 
-    /// Everything entered and not settled has failed.
-    fn fail(&mut self, error: &Error) {
-        if self.settled < self.entered {
-            self.settled = self.entered;
+    /// The next `ops` operations have failed.
+    fn fail(&mut self, ops: u64, error: &Error) {
+        if ops > 0 {
+            self.settled += ops;
             self.news.push_back(Settled::Failed(self.settled, error.clone()));
         }
     }
@@ -67,11 +69,45 @@ pub enum Phase {
     ReadOnly,
 }
 
+/// What an append asks for beside its records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// Acknowledge only once durable, whatever the log's policy.
+    pub durable: bool,
+    /// Refuse with `Conflict` unless this is the next position.
+    pub expect: Option<u64>,
+}
+
+impl From<bool> for Terms {
+    fn from(durable: bool) -> Terms {
+        Terms { durable, expect: None }
+    }
+}
+
+/// What the commit thread does between two groups, in the order of the calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    TruncateBefore(u64),
+    TruncateAfter(u64),
+    Reset(u64),
+}
+
+/// A group that is closed because a command follows it.
+pub struct Step {
+    pub group: Group,
+    /// With the client whose operation it is; `None` once it has been rejected.
+    pub command: Option<(usize, Command)>,
+}
+
 /// The gathering group is given to the commit thread at this size without waiting for the end of the turn.
 const EAGER_BYTES: usize = 256 << 10;
 
 pub struct Intake {
     pub group: Group,
+    /// What comes before the gathering group.
+    pub queue: VecDeque<Step>,
+    /// First position of the log once everything queued is done.
+    pub first: u64,
     /// Position of the next record accepted.
     pub next: u64,
     /// Bytes accepted and not settled, the group under way included.
@@ -90,9 +126,11 @@ pub struct Intake {
 }
 
 impl Intake {
-    pub fn new(next: u64) -> Intake {
+    pub fn new(first: u64, next: u64) -> Intake {
         Intake {
             group: Group::default(),
+            queue: VecDeque::new(),
+            first,
             next,
             pending_bytes: 0,
             phase: Phase::Open,
@@ -141,21 +179,37 @@ impl Intake {
         self.clients.get_mut(client).and_then(Option::as_mut).ok_or_else(closed)
     }
 
-    pub fn append(&mut self, client: usize, record: &RecordRef, len: usize, durable: bool, options: &Options) -> Result<u64> {
+    /// Optimistic concurrency: decided under the lock that gives out positions.
+    fn meet(&self, terms: Terms) -> Result<()> {
+        match (&self.phase, terms.expect) {
+            (Phase::Open, Some(expected)) if expected != self.next => {
+                let text = format!("the next position is {}, not {expected}", self.next);
+                let mut error = Error::new(Code::Conflict, text).at_position(expected);
+                error.actual = Some(self.next);
+                Err(error)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub fn append(&mut self, client: usize, record: &RecordRef, len: usize, terms: impl Into<Terms>, options: &Options) -> Result<u64> {
+        let terms = terms.into();
+        self.meet(terms)?;
         self.admit(client, 1, len as u64, options)?.entered += 1;
         let position = self.next;
         self.group.push(client, position, record, len);
-        self.accept(1, len as u64, durable);
+        self.accept(1, len as u64, terms.durable);
         self.appends += 1;
         Ok(position)
     }
 
-    pub fn append_batch(&mut self, client: usize, batch: &Batch, durable: bool, options: &Options) -> Result<(u64, u64)> {
-        let count = u64::from(batch.len());
+    pub fn append_batch(&mut self, client: usize, batch: &Batch, terms: impl Into<Terms>, options: &Options) -> Result<(u64, u64)> {
+        let (count, terms) = (u64::from(batch.len()), terms.into());
+        self.meet(terms)?;
         self.admit(client, count, batch.bytes(), options)?.entered += 1;
         let first = self.next;
         self.group.push_batch(client, first, batch);
-        self.accept(count, batch.bytes(), durable);
+        self.accept(count, batch.bytes(), terms.durable);
         self.batches += 1;
         Ok((first, first + count - 1))
     }
@@ -164,6 +218,46 @@ impl Intake {
         self.admit(client, 0, 0, options)?.entered += 1;
         self.group.push_sync(client);
         Ok(())
+    }
+
+    /// Enters a command behind everything accepted so far.
+    pub fn command(&mut self, client: usize, command: Command, options: &Options) -> Result<()> {
+        self.admit(client, 0, 0, options)?;
+        // Positions change at the call: what is accepted behind it gets those that follow from it.
+        (self.first, self.next) = match command {
+            Command::TruncateBefore(first) if first > self.next => return Err(out_of_range(first, self.next)),
+            Command::TruncateBefore(first) => (self.first.max(first), self.next),
+            Command::TruncateAfter(last) if last >= self.next => {
+                let text = format!("position {last} is not below the next one, {}", self.next);
+                return Err(Error::new(Code::OutOfRange, text).at_position(last));
+            }
+            Command::TruncateAfter(last) if last + 1 < self.first => return Err(truncated(last, self.first)),
+            Command::TruncateAfter(last) => (self.first, last + 1),
+            Command::Reset(first) if !(1..=MAX_POSITION).contains(&first) => {
+                return Err(Error::new(Code::InvalidArg, format!("position must be from 1 to 2^53 - 1, got {first}")));
+            }
+            Command::Reset(first) => (first, first),
+        };
+        self.admit(client, 0, 0, options)?.entered += 1;
+        let group = std::mem::take(&mut self.group);
+        self.queue.push_back(Step { group, command: Some((client, command)) });
+        Ok(())
+    }
+
+    /// Moves what comes next into `group`: the oldest step, whose command is returned, or the gathering group.
+    pub fn take(&mut self, group: &mut Group) -> Option<Step> {
+        self.kicked = !self.queue.is_empty();
+        group.clear();
+        match self.queue.pop_front() {
+            Some(mut step) => {
+                std::mem::swap(group, &mut step.group);
+                Some(step)
+            }
+            None => {
+                std::mem::swap(group, &mut self.group);
+                None
+            }
+        }
     }
 
     fn accept(&mut self, records: u64, bytes: u64, durable: bool) {
@@ -188,19 +282,106 @@ impl Intake {
         }
     }
 
+    /// Settles `runs` as failed.
+    pub fn reject(&mut self, runs: &[Run], error: &Error, wake: &mut Vec<Arc<dyn Notify>>) {
+        for run in runs {
+            if let Some(client) = self.clients.get_mut(run.client).and_then(Option::as_mut) {
+                client.fail(run.ops, error);
+                wake.push(client.notify.clone());
+            }
+        }
+    }
+
     /// Rejects everything accepted and not settled, the gathering group included, and takes the positions back.
     pub fn fail(&mut self, error: &Error, next: u64, wake: &mut Vec<Arc<dyn Notify>>) {
         for client in self.clients.iter_mut().flatten() {
-            client.fail(error);
+            client.fail(client.entered - client.settled, error);
             wake.push(client.notify.clone());
         }
+        self.queue.clear();
         self.group.clear();
         self.pending_bytes = 0;
         self.next = next;
         self.kicked = false;
     }
+
+    /// Rejects every record accepted and not settled and takes the positions back, but leaves the commands that make
+    /// room. `runs` come first: they are what is left of the group under way. Operations settle in their order, so
+    /// those behind such a command are told after it.
+    pub fn fail_records(&mut self, runs: &[Run], error: &Error, next: u64, wake: &mut Vec<Arc<dyn Notify>>) {
+        if self.queue.is_empty() {
+            return self.fail(error, next, wake);
+        }
+        self.reject(runs, error, wake);
+        let group = std::mem::take(&mut self.group);
+        self.queue.push_back(Step { group, command: None });
+        for step in &mut self.queue {
+            step.group.reject(error);
+            // What changes positions rests on those that are taken back.
+            if let Some((client, _)) = step.command.take_if(|(_, command)| !matches!(command, Command::TruncateBefore(_))) {
+                step.group.runs.push(Run { client, ops: 1 });
+            }
+        }
+        self.pending_bytes = 0;
+        self.next = next;
+        self.kicked = true;
+    }
 }
 
 pub fn closed() -> Error {
     Error::new(Code::Closed, "the log is closed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::notify::Waiter;
+
+    fn intake() -> (Intake, Options) {
+        let mut intake = Intake::new(1, 1);
+        assert_eq!((intake.join(Client::new(Arc::new(Waiter::default()))), intake.next), (0, 1));
+        (intake, Options::default())
+    }
+
+    fn append(intake: &mut Intake) -> u64 {
+        let record = RecordRef { value: Some(b"v"), ..Default::default() };
+        intake.append(0, &record, 4, false, &Options::default()).unwrap_or(0)
+    }
+
+    fn news(intake: &mut Intake) -> Vec<(bool, u64)> {
+        let client = intake.clients[0].as_mut().map(|c| std::mem::take(&mut c.news)).unwrap_or_default();
+        let told = |news| match news {
+            Settled::Done(upto) => (true, upto),
+            Settled::Failed(upto, _) => (false, upto),
+        };
+        client.into_iter().map(told).collect()
+    }
+
+    #[test]
+    fn what_makes_room_outlives_the_records_around_it_and_all_settle_in_order() {
+        let (mut intake, options) = intake();
+        let (mut group, mut wake) = (Group::default(), Vec::new());
+        let full = Error::new(Code::NoSpace, "full");
+        append(&mut intake);
+        assert!(intake.command(0, Command::TruncateBefore(1), &options).is_ok());
+        append(&mut intake);
+        append(&mut intake);
+        // The first group fails: its command comes back in front.
+        let step = intake.take(&mut group);
+        assert!(intake.kicked && group.records == 1);
+        intake.queue.push_front(Step { group: Group::default(), command: step.and_then(|s| s.command) });
+        intake.fail_records(&group.runs, &full, 1, &mut wake);
+        assert_eq!((intake.next, intake.pending_bytes, news(&mut intake)), (1, 0, vec![(false, 1)]));
+        assert_eq!(append(&mut intake), 1, "positions are given again");
+        let step = intake.take(&mut group);
+        assert!(group.is_empty() && step.and_then(|s| s.command) == Some((0, Command::TruncateBefore(1))));
+        intake.succeed(&[Run { client: 0, ops: 1 }], &mut wake);
+        assert!(intake.take(&mut group).is_some_and(|s| s.command.is_none()) && group.frames.is_empty());
+        let rejected = group.rejected.take().map(|e| e.code);
+        assert_eq!(rejected, Some(Code::NoSpace));
+        intake.reject(&group.runs, &full, &mut wake);
+        assert!(intake.take(&mut group).is_none() && group.records == 1 && !intake.kicked);
+        intake.succeed(&group.runs, &mut wake);
+        assert_eq!(news(&mut intake), [(true, 2), (false, 4), (true, 5)]);
+    }
 }

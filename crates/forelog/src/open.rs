@@ -10,7 +10,7 @@ use crate::footer::Index;
 use crate::options::Options;
 use crate::recovery::{self, Answer, Verdict};
 use crate::report::Recovery;
-use crate::roll::{Carry, Plan};
+use crate::roll::{Carry, Frames, Plan};
 use crate::scan::Joint;
 use crate::seal::Bare;
 use crate::segment::{Header, Predecessor};
@@ -57,19 +57,30 @@ pub fn unread(fault: Fault) -> Error {
     Error::from(fault).judged(Verdict::Unreadable.label()).during("open")
 }
 
-fn writer(storage: Arc<dyn Storage>, options: &Options, control: Control, highest_id: u64, clock: fn() -> u64) -> Result<Start> {
-    Ok(Start {
+fn writer(
+    storage: Arc<dyn Storage>,
+    options: &Options,
+    control: Control,
+    listing: &Listing,
+    low: u64,
+    clock: fn() -> u64,
+) -> Result<Start> {
+    let start = Start {
         spares: Arc::new(Spares::new(storage.clone(), options.segment_bytes)),
         storage,
         control,
         catalog: Arc::default(),
-        highest_id,
+        names: listing.segments.values().cloned().collect(),
+        low,
         active: None,
         plan: None,
         packer: Packer::new(options.compression)?,
         bare: None,
         clock,
-    })
+    };
+    // First of all, and also where nothing is found that counts.
+    start.catalog.replace(Vec::new(), low);
+    Ok(start)
 }
 
 /// A new log: CONTROL comes first, through a spare, naming no segment; the first segment is then a roll.
@@ -83,8 +94,8 @@ fn create(storage: Arc<dyn Storage>, options: &Options, listing: &Listing, clock
     }
     let control = Control::new(control::create(&*storage, &state)?, state, 0);
     drop_spares(&*storage, listing);
-    let mut start = writer(storage, options, control, 0, clock)?;
-    start.plan = Some(Plan { predecessor: None, first: 1, carry: None });
+    let mut start = writer(storage, options, control, listing, 1, clock)?;
+    start.plan = Some(Plan { predecessor: None, first: 1, carry: Carry::Nothing, cut: None });
     let catalog = start.catalog.clone();
     let mut writer = Writer::new(start);
     writer.finish_plan(0).map_err(unopened)?;
@@ -156,19 +167,18 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answ
         control.update(|_| {})?;
     }
     drop_spares(&*storage, &found.listing);
-    let highest_id = found.listing.segments.keys().next_back().copied().unwrap_or(0);
-    let mut start = writer(storage.clone(), options, control, highest_id, clock)?;
     let (low, base) = (found.low, base(&mut found, answer));
+    let mut start = writer(storage.clone(), options, control, &found.listing, low, clock)?;
     let empty = base.as_ref().is_none_or(|base| base.end.next < low);
     report.clean &= !empty;
     if !report.clean {
         let plan = plan(base.as_ref(), empty.then_some(low));
-        report.carried = plan.carry.as_ref().zip(base.as_ref()).map_or(0, |(carry, base)| base.end.next - carry.from.next);
+        report.carried = base.as_ref().filter(|_| !empty).map_or(0, |base| base.end.next - plan.first);
         start.plan = Some(plan);
     }
     if let Some(Base { segment: Segment { name, file, header }, len, end, proven, named, debris_end, index }) = base {
         let live = found.live.iter().filter(|live| live.id <= name.id);
-        start.catalog.replace(live.map(|name| Arc::new(catalog::Segment::of_name(name))).collect());
+        start.catalog.replace(live.map(|name| Arc::new(catalog::Segment::of_name(name))).collect(), low);
         let entry = start.catalog.holding(u64::MAX).unwrap_or_else(|| Arc::new(catalog::Segment::of_header(&header)));
         entry.adopt(index);
         start.bare = bare(&start.catalog, &header);
@@ -187,6 +197,11 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answ
         Err(error) if error.code != Code::NoSpace => return Err(unopened(error)),
         _ => {}
     }
+    match writer.remove_below() {
+        // Files that cannot be removed now only take up room; the next truncation tries again.
+        Err(error) if error.code == Code::Poisoned => return Err(unopened(error)),
+        _ => {}
+    }
     writer.spares().remake_reserve()?;
     report.next_position = writer.next_position();
     Ok(Opened { writer, catalog, recovery: report })
@@ -203,7 +218,7 @@ fn bare(catalog: &Catalog, header: &Header) -> Option<Bare> {
 /// log goes on empty there.
 fn plan(base: Option<&Base>, low: Option<u64>) -> Plan {
     let (Some(Base { segment: Segment { file, header, .. }, end, proven, named, .. }), None) = (base, low) else {
-        return Plan { predecessor: None, first: low.unwrap_or(1), carry: None };
+        return Plan { predecessor: None, first: low.unwrap_or(1), carry: Carry::Nothing, cut: None };
     };
     let from = if *named { *proven } else { Joint::start(header) };
     let predecessor = if *named {
@@ -212,6 +227,7 @@ fn plan(base: Option<&Base>, low: Option<u64>) -> Plan {
         // Nothing vouches for this segment's name: the next one takes its place.
         header.predecessor
     };
-    let carry = Carry { file: file.clone(), header: header.clone(), from, to: end.offset };
-    Plan { predecessor, first: from.next, carry: (carry.to > from.offset).then_some(carry) }
+    let frames = Frames { file: file.clone(), header: header.clone(), from, to: end.offset };
+    let carry = if frames.to > from.offset { Carry::Frames(frames) } else { Carry::Nothing };
+    Plan { predecessor, first: from.next, carry, cut: None }
 }

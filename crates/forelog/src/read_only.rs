@@ -37,7 +37,7 @@ pub fn open(storage: &Arc<dyn Storage>, clock: fn() -> u64) -> Result<View> {
     let durable = found.active.as_ref().map_or(0, |active| active.proven.next - 1).min(last);
     let positions = Positions { first: found.low, next: last + 1, written: last, acknowledged: last, durable };
     let catalog = Arc::new(Catalog::default());
-    catalog.replace(found.live.iter().map(|name| Arc::new(Segment::of_name(name))).collect());
+    catalog.replace(found.live.iter().map(|name| Arc::new(Segment::of_name(name))).collect(), found.low);
     let mut recovery = Recovery::of(&found, answer);
     recovery.next_position = positions.next;
     recovery.duration_ms = clock().saturating_sub(began) as f64 / 1e6;

@@ -8,6 +8,7 @@ use crate::follow::{Lookout, Tail};
 use crate::footer;
 use crate::frame::{self, Frame, HEADER, MERGED_BYTES};
 use crate::options::{Compression, PAGE};
+use crate::places::Place;
 use crate::record::Parts;
 use crate::scan::{joint_near, Joint};
 use crate::segment::Header;
@@ -73,7 +74,12 @@ impl Block {
 
 /// The error for a position that is not in the log any more.
 pub fn truncated(position: u64, first: u64) -> Error {
-    let mut error = Error::new(Code::Truncated, format!("position {position} is below the first one, {first}"));
+    let text = if position < first {
+        format!("position {position} is below the first one, {first}")
+    } else {
+        format!("position {position} was cut off")
+    };
+    let mut error = Error::new(Code::Truncated, text);
     error.first_position = Some(first);
     error.at_position(position)
 }
@@ -104,12 +110,42 @@ pub struct Reader {
     growth: usize,
     /// Of a reader that goes on behind damage.
     salvage: Option<Salvage>,
+    place: Arc<Place>,
+    /// Cuts that it has taken note of.
+    cuts: u64,
+    /// One of them removed what it has given out.
+    cut_off: bool,
 }
 
 impl Reader {
     /// Reads `next..=to`; the caller has checked that these are acknowledged.
     pub fn new(storage: Arc<dyn Storage>, catalog: Arc<Catalog>, next: u64, to: u64) -> Reader {
-        Reader { storage, catalog, next, to, limit: to, tail: None, cursor: None, unpacker: Unpacker::default(), growth: 1, salvage: None }
+        let place = catalog.places.enter(next);
+        Reader::at(place, storage, catalog, next, to)
+    }
+
+    /// The same where its place was entered before `to` was looked up.
+    pub fn at(place: Arc<Place>, storage: Arc<dyn Storage>, catalog: Arc<Catalog>, next: u64, to: u64) -> Reader {
+        Reader {
+            storage,
+            catalog,
+            next,
+            to,
+            limit: to,
+            tail: None,
+            cursor: None,
+            unpacker: Unpacker::default(),
+            growth: 1,
+            salvage: None,
+            place,
+            cuts: 0,
+            cut_off: false,
+        }
+    }
+
+    /// Outlives the reader, for what is done with its blocks.
+    pub fn place(&self) -> &Arc<Place> {
+        &self.place
     }
 
     /// Reads `next..=to` as far as `tail` allows it at the time.
@@ -134,41 +170,88 @@ impl Reader {
     /// What a follower that has caught up waits with; `None` for a reader that does not follow or is done.
     pub fn lookout(&self) -> Option<Lookout> {
         let tail = self.tail.clone().filter(|_| !self.is_done())?;
-        Some(Lookout { tail, next: self.next })
+        Some(Lookout { tail, next: self.next, place: self.place.clone(), cuts: self.cuts })
     }
 
     /// The next verified records: about `max_bytes` of frames, unpacked, or one frame if it is larger. `None` at
     /// the end, and when a follower has caught up.
     ///
     /// # Errors
-    /// `Corrupt` when a frame that was acknowledged does not hold, `Io` when the disk does not answer. A follower also
-    /// `Closed` and `Poisoned` after the last record that can be read, and `Truncated`.
+    /// `Truncated` when what comes next was removed meanwhile, `Corrupt` when a frame that was acknowledged does not
+    /// hold, `Io` when the disk does not answer. A follower also `Closed` and `Poisoned` after the last record that
+    /// can be read.
     fn next_verified(&mut self, max_bytes: usize) -> Result<Option<Block>> {
-        let max_bytes = match &self.tail {
-            Some(_) if self.is_done() => return Ok(None),
-            Some(tail) => {
-                self.limit = tail.limit(self.next)?.min(self.to);
-                // Next to the end a block would mostly be bytes that nobody may look at yet.
-                if self.limit < self.next + FEW {
-                    max_bytes.min(FEW_BYTES)
-                } else {
-                    max_bytes
-                }
+        loop {
+            self.heed_truncation()?;
+            if self.is_done() {
+                self.place.advance(u64::MAX);
+                return Ok(None);
             }
-            None => max_bytes,
-        };
-        while self.next <= self.limit {
-            let mut cursor = match self.cursor.take() {
-                Some(cursor) => self.advance(cursor)?,
-                None => self.seek()?,
+            let max_bytes = match &self.tail {
+                Some(tail) => {
+                    self.limit = tail.limit(self.next)?.min(self.to);
+                    // Next to the end a block would mostly be bytes that nobody may look at yet.
+                    if self.limit < self.next + FEW {
+                        max_bytes.min(FEW_BYTES)
+                    } else {
+                        max_bytes
+                    }
+                }
+                None => max_bytes,
             };
-            let block = self.read(&mut cursor, max_bytes)?;
-            self.cursor = Some(cursor);
-            if !block.is_empty() {
-                return Ok(Some(block));
+            if self.has_caught_up() {
+                return Ok(None);
+            }
+            match self.try_block(max_bytes) {
+                Ok(block) if block.is_empty() => {}
+                Ok(block) => {
+                    self.place.advance(self.next);
+                    return Ok(Some(block));
+                }
+                // What has been truncated meanwhile may be gone or dead: that is no damage.
+                Err(_) if self.is_behind() => {}
+                Err(error) => return Err(error),
             }
         }
-        Ok(None)
+    }
+
+    fn try_block(&mut self, max_bytes: usize) -> Result<Block> {
+        let mut cursor = match self.cursor.take() {
+            Some(cursor) => self.advance(cursor)?,
+            None => self.seek()?,
+        };
+        let block = self.read(&mut cursor, max_bytes)?;
+        self.cursor = Some(cursor);
+        Ok(block)
+    }
+
+    /// The log was truncated since it was last looked at.
+    fn is_behind(&self) -> bool {
+        // What is salvaged is a log that nobody changes.
+        self.salvage.is_none() && (self.next < self.catalog.first() || self.cuts != self.place.cuts())
+    }
+
+    fn heed_truncation(&mut self) -> Result<()> {
+        if self.salvage.is_some() {
+            return Ok(());
+        }
+        let cuts = self.place.cuts();
+        if cuts != self.cuts {
+            self.cuts = cuts;
+            let kept = self.place.heed();
+            self.cut_off |= self.next - 1 > kept;
+            // The segment it was in may be dead; what was kept is found in the one that took its place.
+            self.cursor = None;
+            if self.tail.is_none() {
+                self.to = self.to.min(kept);
+                self.limit = self.to;
+            }
+        }
+        let first = self.catalog.first();
+        if self.cut_off || self.next < first && self.next <= self.to {
+            return Err(truncated(self.next, first).during("read"));
+        }
+        Ok(())
     }
 
     fn open(&self, segment: Arc<Segment>) -> Result<Cursor> {
@@ -185,7 +268,7 @@ impl Reader {
     /// Finds the frame that holds the next position, by frame headers alone from the last known joint before it.
     fn seek(&self) -> Result<Cursor> {
         let Some(segment) = self.catalog.holding(self.next) else {
-            return Err(Error::new(Code::Truncated, format!("position {} is not in the log any more", self.next)).during("read"));
+            return Err(truncated(self.next, self.catalog.first()).during("read"));
         };
         let mut cursor = self.open(segment)?;
         if let Some(near) = cursor.segment.near(self.next, &*cursor.file, cursor.header.seed()) {

@@ -1,21 +1,22 @@
 //! Rolling: the next segment is made durable, named, and only then written to.
 
 use crate::active::{Active, Filling};
+use crate::bytes::mask;
 use crate::catalog::Segment;
 use crate::control::Mark;
 use crate::error::{Code, Error, Result};
-use crate::frame::{self, Frame, HEADER};
-use crate::options::PAGE;
+use crate::frame::{self, span, Frame, Kind, HEADER};
+use crate::options::{Compression, PAGE};
 use crate::scan::Joint;
-use crate::segment::{file_name, Header, Predecessor, RESERVE};
+use crate::segment::{file_name, Header, Name, Predecessor, RESERVE};
 use crate::spares::{least_len, Spare};
 use crate::storage::window::Window;
 use crate::storage::FileRef;
 use crate::writer::{lock, Writer};
 use std::sync::Arc;
 
-/// Good frames that recovery could not prove durable, to be written again into the next segment.
-pub struct Carry {
+/// Good frames that are written again into the next segment, because recovery could not prove them durable.
+pub struct Frames {
     pub file: FileRef,
     pub header: Header,
     /// Where they begin, and what they continue there.
@@ -23,11 +24,38 @@ pub struct Carry {
     pub to: u64,
 }
 
-/// A roll that has to come before anything else is written.
+/// The part of a frame that a cut keeps.
+pub struct Part {
+    pub kind: Kind,
+    pub count: u32,
+    pub body: Vec<u8>,
+}
+
+/// What the next segment starts with.
+pub enum Carry {
+    Nothing,
+    Frames(Frames),
+    Part(Part),
+}
+
+impl Carry {
+    /// Bytes that it takes.
+    fn span(&self) -> u64 {
+        match self {
+            Carry::Nothing => 0,
+            Carry::Frames(frames) => frames.to - frames.from.offset,
+            Carry::Part(part) => span(part.body.len()),
+        }
+    }
+}
+
+/// A roll that has to come before anything else is written. Without a predecessor, the log starts over at `first`.
 pub struct Plan {
     pub predecessor: Option<Predecessor>,
     pub first: u64,
-    pub carry: Option<Carry>,
+    pub carry: Carry,
+    /// The log ends after this position from now on, whatever came after it.
+    pub cut: Option<u64>,
 }
 
 impl Writer {
@@ -36,7 +64,7 @@ impl Writer {
         if let (Some(active), None) = (&self.active, &self.plan) {
             let end = active.end;
             let predecessor = Predecessor { id: active.header.id, salt: active.header.salt, end: end.offset, crc: end.crc };
-            self.plan = Some(Plan { predecessor: Some(predecessor), first: end.next, carry: None });
+            self.plan = Some(Plan { predecessor: Some(predecessor), first: end.next, carry: Carry::Nothing, cut: None });
         }
     }
 
@@ -57,7 +85,7 @@ impl Writer {
     }
 
     /// Starts the next segment, in the order that makes every crash in between harmless.
-    fn roll(&mut self, plan: &Plan, span: u64) -> Result<()> {
+    pub fn roll(&mut self, plan: &Plan, span: u64) -> Result<()> {
         // One segment behind at most: the footer of the one that was left last comes first.
         let sealer = self.sealer.clone();
         sealer.flush().map_err(|fault| self.poison(fault))?;
@@ -66,7 +94,7 @@ impl Writer {
             self.sync_active()?;
         }
         // (2) Header and carried frames become durable under a spare's name.
-        let carried = plan.carry.as_ref().map_or(0, |c| c.to - c.from.offset);
+        let carried = plan.carry.span();
         let mut salt = [0; 8];
         self.storage.random(&mut salt)?;
         let spare = self.spares.take(least_len(carried + span))?;
@@ -79,7 +107,7 @@ impl Writer {
             carried_end: PAGE + carried,
             recycled: spare.recycled,
             // Carried frames stay as they are stored.
-            compressed: self.packer.is_some() || plan.carry.as_ref().is_some_and(|c| c.header.compressed),
+            compressed: self.packer.is_some() || matches!(&plan.carry, Carry::Frames(frames) if frames.header.compressed),
             created_ms: self.storage.wall_clock(),
         };
         let end = match self.fill(&spare, &header, plan) {
@@ -99,8 +127,20 @@ impl Writer {
             return Err(self.poison(fault));
         }
         self.highest_id = header.id;
+        self.names.push(Name { first: header.first, id: header.id, file: name });
         let entry = Arc::new(Segment::of_header(&header));
-        self.catalog.add(entry.clone());
+        match (header.predecessor, plan.cut) {
+            (None, _) => {
+                self.low = header.first;
+                self.publisher.cut(0);
+                self.catalog.restart(entry.clone());
+            }
+            (_, Some(last)) => {
+                self.publisher.cut(last);
+                self.catalog.cut(entry.clone(), last);
+            }
+            (_, None) => self.catalog.add(entry.clone()),
+        }
         // (4) CONTROL names it; only then may anything in it be acknowledged, and anything below it be removed.
         let mark = Mark { segment: header.id, offset: end.offset, position: end.next - 1 };
         let filling = if spare.filled { Filling::Done } else { Filling::WORTHWHILE };
@@ -110,9 +150,11 @@ impl Writer {
         let left = self.active.replace(next);
         self.counters.rolls += 1;
         self.counters.fsyncs += 1;
+        let low = self.low;
         let named = lock(&self.control).update(|state| {
             state.active = mark.segment;
             state.mark = Some(mark);
+            state.low = low;
         });
         named.map_err(|fault| self.poison(fault))?;
         match (left, plan.predecessor) {
@@ -143,7 +185,28 @@ impl Writer {
         };
         write(self, &header.encode(), 0)?;
         let mut end = Joint::start(header);
-        let Some(carry) = &plan.carry else { return Ok(end) };
+        let carry = match &plan.carry {
+            Carry::Nothing => return Ok(end),
+            Carry::Part(part) => {
+                let frame = Frame {
+                    body_len: part.body.len() as u32,
+                    first: header.first,
+                    count: part.count,
+                    kind: part.kind,
+                    codec: Compression::None,
+                    synced: PAGE,
+                    body_crc: mask(crc32c::crc32c(&part.body)),
+                    prev: end.crc,
+                    crc: 0,
+                };
+                let mut bytes = vec![0; HEADER];
+                let crc = frame::encode(&mut bytes, &frame, header.seed(), end.offset);
+                bytes.extend_from_slice(&part.body);
+                write(self, &bytes, end.offset)?;
+                return Ok(Joint { offset: end.offset + frame.span(), next: frame.next_position(), crc });
+            }
+            Carry::Frames(frames) => frames,
+        };
         let mut window = Window::new(&*carry.file, carry.to);
         let (old, new) = (carry.header.seed(), header.seed());
         let mut from = carry.from;

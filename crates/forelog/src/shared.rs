@@ -89,9 +89,8 @@ impl Shared {
     /// Everything of an open log but its commit thread.
     pub fn writable(storage: Arc<dyn Storage>, options: Options, opened: Opened) -> (Arc<Shared>, Writer) {
         let Opened { mut writer, catalog, recovery } = opened;
-        let intake = Intake::new(writer.next_position());
+        let intake = Intake::new(writer.low, writer.next_position());
         let shared = Arc::new(Shared::new(storage, options, catalog, recovery, intake, writer.counters));
-        shared.horizons.first.store(shared.recovery.first_position, Ordering::Release);
         shared.publish(&writer, true);
         shared.tell(&mut writer);
         (shared, writer)
@@ -111,7 +110,7 @@ impl Shared {
     /// A log that nobody writes to through this: without a commit thread, and never changing.
     pub fn read_only(storage: Arc<dyn Storage>, options: Options, view: View) -> Arc<Shared> {
         let View { catalog, recovery, positions } = view;
-        let intake = Intake { phase: Phase::ReadOnly, ..Intake::new(positions.next) };
+        let intake = Intake { phase: Phase::ReadOnly, ..Intake::new(positions.first, positions.next) };
         let shared = Arc::new(Shared::new(storage, options, catalog, recovery, intake, Counters::default()));
         let h = &shared.horizons;
         h.first.store(positions.first, Ordering::Release);
@@ -160,6 +159,7 @@ impl Shared {
             commits: measures.commits,
             fsyncs: measures.counters.fsyncs,
             rolls: measures.counters.rolls,
+            removed_segments: measures.counters.removed,
             written_bytes: measures.counters.written_bytes,
             group: measures.group.snapshot(),
             commit_us: measures.commit.snapshot(),
@@ -170,13 +170,21 @@ impl Shared {
     pub fn positions(&self, next: u64) -> Positions {
         let at = |horizon: &AtomicU64| horizon.load(Ordering::Acquire);
         let h = &self.horizons;
-        Positions { first: at(&h.first), next, written: at(&h.written), acknowledged: at(&h.acknowledged), durable: at(&h.durable) }
+        // A reset to a lower position takes effect there before it has been done.
+        Positions {
+            first: at(&h.first).min(next),
+            next,
+            written: at(&h.written),
+            acknowledged: at(&h.acknowledged),
+            durable: at(&h.durable),
+        }
     }
 
     /// The horizons as the writer stands; what is written is acknowledged unless a waiter's fsync failed.
     pub fn publish(&self, writer: &Writer, acknowledged: bool) {
         let written = writer.next_position() - 1;
         *locked(&self.cut) = writer.cut();
+        self.horizons.first.store(writer.low, Ordering::Release);
         self.horizons.durable.store(writer.durable_position(), Ordering::Release);
         self.horizons.written.store(written, Ordering::Release);
         if acknowledged {

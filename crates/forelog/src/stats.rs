@@ -27,6 +27,8 @@ pub struct Stats {
     pub commits: u64,
     pub fsyncs: u64,
     pub rolls: u64,
+    /// Segments that truncation has removed.
+    pub removed_segments: u64,
     /// Bytes handed to the operating system, headers included.
     pub written_bytes: u64,
     /// Encoded bytes accepted and not yet acknowledged.

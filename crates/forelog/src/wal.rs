@@ -6,12 +6,12 @@
 use crate::backup::Backup;
 use crate::error::{Code, Error, Result};
 use crate::group::Batch;
-use crate::intake::{closed, Client, Intake, Phase, Settled};
+use crate::intake::{closed, Client, Command, Intake, Phase, Settled, Terms};
 use crate::notify::Notify;
 use crate::open;
 use crate::options::{Mode, Options};
 use crate::read_only;
-use crate::reader::Reader;
+use crate::reader::{truncated, Reader};
 use crate::record::RecordRef;
 use crate::recovery::Verdict;
 use crate::registry::{self, Place};
@@ -20,6 +20,7 @@ use crate::shared::{clock, locked, Positions, Shared};
 use crate::stats::Stats;
 use crate::storage::disk::{create_dir, Disk, Lock};
 use crate::storage::{Fault, Storage};
+use crate::truncate::out_of_range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -122,11 +123,11 @@ impl Wal {
     ///
     /// # Errors
     /// A refused record takes no position and is no operation: `InvalidArg`, `TooLarge`, `Backpressure`, `Closed`,
-    /// `Poisoned`, `OutOfRange`.
-    pub fn append(&self, record: RecordRef<'_>, durable: bool) -> Result<u64> {
+    /// `Poisoned`, `OutOfRange`; `Conflict`, with `actual`, when it expects another position.
+    pub fn append(&self, record: RecordRef<'_>, terms: impl Into<Terms>) -> Result<u64> {
         let len = record.check(self.shared.options.max_record_bytes)?;
         let mut intake = self.intake("append")?;
-        let position = intake.append(self.client, &record, len, durable, &self.shared.options).map_err(|e| e.during("append"))?;
+        let position = intake.append(self.client, &record, len, terms, &self.shared.options).map_err(|e| e.during("append"))?;
         if intake.is_eager() {
             self.shared.rouse(&mut intake);
         }
@@ -134,13 +135,13 @@ impl Wal {
     }
 
     /// Like `append`, for a batch: after a crash all of its records are there or none. Empties the batch either way.
-    pub fn append_batch(&self, batch: &mut Batch, durable: bool) -> Result<(u64, u64)> {
-        let appended = self.enter_batch(batch, durable).map_err(|e| e.during("appendBatch"));
+    pub fn append_batch(&self, batch: &mut Batch, terms: impl Into<Terms>) -> Result<(u64, u64)> {
+        let appended = self.enter_batch(batch, terms.into()).map_err(|e| e.during("appendBatch"));
         batch.clear();
         appended
     }
 
-    fn enter_batch(&self, batch: &Batch, durable: bool) -> Result<(u64, u64)> {
+    fn enter_batch(&self, batch: &Batch, terms: Terms) -> Result<(u64, u64)> {
         let max = self.shared.options.max_batch_bytes;
         if batch.is_empty() {
             return Err(Error::new(Code::InvalidArg, "a batch needs at least one record"));
@@ -149,7 +150,7 @@ impl Wal {
             return Err(Error::new(Code::TooLarge, format!("batch of {} bytes is above maxBatchBytes ({max})", batch.bytes())));
         }
         let mut intake = self.intake("appendBatch")?;
-        let range = intake.append_batch(self.client, batch, durable, &self.shared.options)?;
+        let range = intake.append_batch(self.client, batch, terms, &self.shared.options)?;
         if intake.is_eager() {
             self.shared.rouse(&mut intake);
         }
@@ -161,10 +162,47 @@ impl Wal {
         self.intake("sync")?.sync(self.client, &self.shared.options).map_err(|e| e.during("sync"))
     }
 
+    /// Enters an operation that makes `first` the first position of the log: exact, although only whole segments below
+    /// it are removed. When it is done that is durable. Positions up to the next one are right; one that the log
+    /// starts at or after changes nothing. It works on a full disk.
+    ///
+    /// # Errors
+    /// `OutOfRange` above the next position, `Closed`, `Poisoned`; as the outcome also `NoSpace`, in a log opened on
+    /// a full disk that could not go on yet, and `Io` when the log starts at `first` but a file could not be removed.
+    pub fn truncate_before(&self, first: u64) -> Result<()> {
+        self.command(Command::TruncateBefore(first), "truncateBefore")
+    }
+
+    fn command(&self, command: Command, operation: &'static str) -> Result<()> {
+        self.intake(operation)?.command(self.client, command, &self.shared.options).map_err(|e| e.during(operation))
+    }
+
+    /// Enters an operation that makes `last` the last position of the log: whatever was accepted after it is removed
+    /// for good, and the next record gets the position after it at once. What is kept is durable when it is done.
+    /// Inside an atomic batch the kept part becomes a smaller batch. Readers past `last` end with `Truncated`.
+    ///
+    /// # Errors
+    /// `OutOfRange` from the next position on, `Truncated` below the one before the first, `Closed`, `Poisoned`; as
+    /// the outcome also `NoSpace`, `Corrupt` and `Io`: then nothing was removed, what was accepted since the call is
+    /// rejected with the same error, and positions go on after the last record there is.
+    pub fn truncate_after(&self, last: u64) -> Result<()> {
+        self.command(Command::TruncateAfter(last), "truncateAfter")
+    }
+
+    /// Enters an operation that empties the log and lets it go on at position `first`, from 1 to 2^53 - 1, be that
+    /// below or above where it was: what follows the installation of a snapshot. Every reader ends with `Truncated`.
+    ///
+    /// # Errors
+    /// `InvalidArg` for a `first` out of range, `Closed`, `Poisoned`; as the outcome also `NoSpace`, like
+    /// `truncate_after`.
+    pub fn reset(&self, first: u64) -> Result<()> {
+        self.command(Command::Reset(first), "reset")
+    }
+
     /// Tells the commit thread to take what has been accepted. Cheap when it has been told already.
     pub fn kick(&self) {
         let mut intake = locked(&self.shared.intake);
-        if !intake.kicked && !intake.group.is_empty() {
+        if !(intake.kicked || intake.group.is_empty() && intake.queue.is_empty()) {
             self.shared.rouse(&mut intake);
         }
     }
@@ -179,6 +217,12 @@ impl Wal {
 
     pub fn positions(&self) -> Positions {
         self.shared.positions(locked(&self.shared.intake).next)
+    }
+
+    /// How many times `truncate_after` and `reset` have cut the log since it was opened: when it changes, ask the places
+    /// of readers what was kept. Every client is woken then.
+    pub fn cuts(&self) -> u64 {
+        self.shared.catalog.cuts()
     }
 
     /// Encoded bytes accepted and not yet acknowledged, by all handles together.
@@ -196,11 +240,13 @@ impl Wal {
     /// # Errors
     /// `Truncated` below the first position, `OutOfRange` above the next one, `Closed`.
     pub fn reader(&self, from: u64, to: u64) -> Result<Reader> {
+        // Entered before the horizons are looked up: a cut is told to the reader, or seen there.
+        let place = self.shared.catalog.places.enter(from);
         let limit = self.readable(from)?;
         if let Some(error) = self.lost_start(from) {
             return Err(error);
         }
-        Ok(Reader::new(self.shared.storage.clone(), self.shared.catalog.clone(), from, to.min(limit)))
+        Ok(Reader::at(place, self.shared.storage.clone(), self.shared.catalog.clone(), from, to.min(limit)))
     }
 
     /// Why nothing can be read from `from` on, when a log opened read-only lacks its oldest segments.
@@ -251,13 +297,10 @@ impl Wal {
             (positions, limit)
         };
         if from < positions.first {
-            let mut error = Error::new(Code::Truncated, format!("position {from} is below the first one, {}", positions.first));
-            error.first_position = Some(positions.first);
-            return Err(error.at_position(from).during("read"));
+            return Err(truncated(from, positions.first).during("read"));
         }
         if from > positions.next {
-            let text = format!("position {from} is above the next one, {}", positions.next);
-            return Err(Error::new(Code::OutOfRange, text).at_position(from).during("read"));
+            return Err(out_of_range(from, positions.next).during("read"));
         }
         Ok(limit)
     }

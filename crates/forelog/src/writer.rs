@@ -19,6 +19,7 @@ use crate::options::Compression;
 use crate::roll::Plan;
 use crate::scan::Joint;
 use crate::seal::{Bare, Sealer};
+use crate::segment::Name;
 use crate::spares::Spares;
 use crate::storage::{Fault, FileRef, Storage};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,6 +37,8 @@ pub struct Progress {
 pub struct Counters {
     pub fsyncs: u64,
     pub rolls: u64,
+    /// Segments removed.
+    pub removed: u64,
     pub written_bytes: u64,
 }
 
@@ -47,6 +50,10 @@ pub struct Writer {
     pub catalog: Arc<Catalog>,
     pub uuid: [u8; 16],
     pub highest_id: u64,
+    /// Every segment file in the directory, by id: those of the log, and dead ones that the low mark has not passed.
+    pub names: Vec<Name>,
+    /// First position that counts.
+    pub low: u64,
     pub active: Option<Active>,
     /// Set when nothing may be written to the active segment any more.
     pub plan: Option<Plan>,
@@ -71,7 +78,8 @@ pub struct Start {
     pub spares: Arc<Spares>,
     pub control: Control,
     pub catalog: Arc<Catalog>,
-    pub highest_id: u64,
+    pub names: Vec<Name>,
+    pub low: u64,
     pub active: Option<Active>,
     pub plan: Option<Plan>,
     pub packer: Option<Packer>,
@@ -98,7 +106,9 @@ impl Writer {
             spares: start.spares,
             control: Arc::new(Mutex::new(start.control)),
             catalog: start.catalog,
-            highest_id: start.highest_id,
+            highest_id: start.names.last().map_or(0, |newest| newest.id),
+            names: start.names,
+            low: start.low,
             active: start.active,
             plan: start.plan,
             poisoned: None,
@@ -165,7 +175,7 @@ impl Writer {
     }
 
     /// What a step gives its caller: on a full disk the log goes on later, after any other failure it does not.
-    fn conclude<T>(&mut self, step: Result<T>) -> Result<T> {
+    pub fn conclude<T>(&mut self, step: Result<T>) -> Result<T> {
         step.map_err(|error| if error.code == Code::NoSpace { error } else { self.give_up(error) })
     }
 
@@ -306,9 +316,13 @@ impl Writer {
 
     /// The durable mark as it stands, to be written to CONTROL off the commit path; `None` when it says nothing new.
     pub fn mark(&self) -> Option<MarkJob> {
+        Some(MarkJob { control: self.control.clone(), mark: self.current_mark()? })
+    }
+
+    /// How much of the active segment is proven durable; `None` while that is no more than CONTROL says.
+    pub fn current_mark(&self) -> Option<Mark> {
         let active = self.active.as_ref().filter(|_| self.poisoned.is_none() && !self.unproven)?;
-        let mark = Mark { segment: active.header.id, offset: active.synced.offset, position: active.synced.next - 1 };
-        Some(MarkJob { control: self.control.clone(), mark })
+        Some(Mark { segment: active.header.id, offset: active.synced.offset, position: active.synced.next - 1 })
     }
 
     /// The log as readers in other processes may see it; `None` while more is written than acknowledged.

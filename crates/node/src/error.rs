@@ -18,6 +18,7 @@ pub struct ErrorData {
     pub verdict: Option<String>,
     pub flipped: Option<FlippedData>,
     pub first_position: Option<f64>,
+    pub actual: Option<f64>,
     pub pid: Option<u32>,
     pub cause: Option<CauseData>,
 }
@@ -54,6 +55,7 @@ impl From<Error> for ErrorData {
             verdict: error.verdict.map(str::to_owned),
             flipped: error.flipped.map(Into::into),
             first_position: error.first_position.map(|n| n as f64),
+            actual: error.actual.map(|n| n as f64),
             pid: error.pid,
             cause: error.cause.map(|fault| CauseData {
                 errno: fault.errno,

@@ -3,7 +3,7 @@
 use crate::convert::FlippedData;
 use crate::environment::{Outcome, Shared};
 use crate::error::panicked;
-use forelog::{Block, Hole, Ticket};
+use forelog::{Block, Hole, Place, Ticket};
 use napi::bindgen_prelude::ToNapiValue;
 use napi::{check_status, sys};
 use napi_derive::napi;
@@ -95,6 +95,7 @@ impl ToNapiValue for Packed {
 struct Source {
     shared: Arc<Shared>,
     reader: Mutex<Option<forelog::Reader>>,
+    place: Arc<Place>,
     released: AtomicBool,
     /// Of a follower that waits.
     ticket: Mutex<Option<Ticket>>,
@@ -179,7 +180,8 @@ pub struct Reader {
 
 impl Reader {
     pub fn new(shared: Arc<Shared>, reader: forelog::Reader) -> Self {
-        let source = Source { shared, reader: Mutex::new(Some(reader)), released: AtomicBool::new(false), ticket: Mutex::default() };
+        let place = reader.place().clone();
+        let source = Source { shared, reader: Mutex::new(Some(reader)), place, released: AtomicBool::new(false), ticket: Mutex::default() };
         Reader { source: Arc::new(source) }
     }
 }
@@ -194,6 +196,12 @@ impl Reader {
         let request = source.shared.number();
         forelog::pool::spawn(move || source.serve(request, max_bytes as usize));
         request
+    }
+
+    /// Last position that every cut of the log since the reader was made has kept; nothing when there was none.
+    #[napi(catch_unwind)]
+    pub fn kept(&self) -> Option<f64> {
+        self.source.place.kept().map(|last| last as f64)
     }
 
     /// Lets go of what the reader holds open; a request under way completes first.

@@ -3,7 +3,7 @@
 use crate::environment::Host;
 use crate::error::invalid;
 use crate::raw::{define, enter, Answer, Call, Holds, Space};
-use forelog::{Error, RecordRef, Settled};
+use forelog::{Error, RecordRef, Settled, Terms};
 use napi::bindgen_prelude::Object;
 use napi::{sys, Env};
 use std::rc::Rc;
@@ -18,6 +18,7 @@ mod flag {
     pub const KEY_BYTES: u32 = 32;
     pub const VALUE_STRING: u32 = 64;
     pub const VALUE_BYTES: u32 = 128;
+    pub const EXPECT: u32 = 256;
 }
 
 fn holds(flags: u32, string: u32, bytes: u32) -> Holds {
@@ -49,10 +50,16 @@ fn log<const N: usize>(call: &Call<'_, N>) -> Result<u32, Error> {
     call.unsigned(0, "log")
 }
 
-/// `append(log, key, value, flags, expiresAt?, term?, index?)`: the record's position.
-fn append(call: &Call<'_, 7>) -> Answer {
+fn terms<const N: usize>(call: &Call<'_, N>, flags: u32, expect: usize) -> Result<Terms, Error> {
+    let expect = if flags & flag::EXPECT != 0 { Some(call.integer(expect, "expect")?) } else { None };
+    Ok(Terms { durable: flags & flag::DURABLE != 0, expect })
+}
+
+/// `append(log, key, value, flags, expiresAt?, term?, index?, expect?)`: the record's position.
+fn append(call: &Call<'_, 8>) -> Answer {
     with_record(call, |record, flags| {
-        let position = call.host.with_log(log(call)?, |wal| wal.append(record, flags & flag::DURABLE != 0))?;
+        let terms = terms(call, flags, 7)?;
+        let position = call.host.with_log(log(call)?, |wal| wal.append(record, terms))?;
         Ok(position as f64)
     })
 }
@@ -66,11 +73,11 @@ fn push(call: &Call<'_, 7>) -> Answer {
     })
 }
 
-/// `commit(log, flags)`: appends the batch, gives the position of its first record.
-fn commit(call: &Call<'_, 2>) -> Answer {
-    let durable = call.unsigned(1, "flags")? & flag::DURABLE != 0;
+/// `commit(log, flags, expect?)`: appends the batch, gives the position of its first record.
+fn commit(call: &Call<'_, 3>) -> Answer {
+    let terms = terms(call, call.unsigned(1, "flags")?, 2)?;
     let mut batch = call.host.batch.borrow_mut();
-    let (first, _) = call.host.with_log(log(call)?, |wal| wal.append_batch(&mut batch, durable))?;
+    let (first, _) = call.host.with_log(log(call)?, |wal| wal.append_batch(&mut batch, terms))?;
     Ok(first as f64)
 }
 
@@ -83,6 +90,24 @@ fn abort(call: &Call<'_, 0>) -> Answer {
 /// `sync(log)`
 fn sync(call: &Call<'_, 1>) -> Answer {
     call.host.with_log(log(call)?, |wal| wal.sync())?;
+    Ok(0.0)
+}
+
+/// `truncateBefore(log, position)`
+fn truncate_before(call: &Call<'_, 2>) -> Answer {
+    call.host.with_log(log(call)?, |wal| wal.truncate_before(call.integer(1, "position")?))?;
+    Ok(0.0)
+}
+
+/// `truncateAfter(log, position)`
+fn truncate_after(call: &Call<'_, 2>) -> Answer {
+    call.host.with_log(log(call)?, |wal| wal.truncate_after(call.integer(1, "position")?))?;
+    Ok(0.0)
+}
+
+/// `reset(log, position)`
+fn reset(call: &Call<'_, 2>) -> Answer {
+    call.host.with_log(log(call)?, |wal| wal.reset(call.integer(1, "position")?))?;
     Ok(0.0)
 }
 
@@ -107,12 +132,13 @@ fn settled(call: &Call<'_, 1>) -> Answer {
     })
 }
 
-/// `positions(log, Float64Array)`: fills in first, next, written, acknowledged, durable, the number of pending bytes and their limit.
+/// `positions(log, Float64Array)`: fills in first, next, written, acknowledged, durable, the number of pending bytes and their limit, and
+/// how many times the log was cut.
 fn positions(call: &Call<'_, 2>) -> Answer {
     let numbers = call.host.with_log(log(call)?, |wal| {
         let at = wal.positions();
         let bytes = [wal.pending_bytes(), wal.options().max_pending_bytes];
-        Ok([at.first, at.next, at.written, at.acknowledged, at.durable, bytes[0], bytes[1]].map(|n| n as f64))
+        Ok([at.first, at.next, at.written, at.acknowledged, at.durable, bytes[0], bytes[1], wal.cuts()].map(|n| n as f64))
     })?;
     call.fill(1, &numbers)?;
     Ok(0.0)
@@ -154,6 +180,6 @@ macro_rules! functions {
 /// An object with all of the above.
 pub fn calls<'env>(env: &'env Env, host: &Rc<Host>) -> napi::Result<Object<'env>> {
     let object = Object::new(env)?;
-    functions!(env, &object, host, append push commit abort sync kick settled positions rearm news hold);
+    functions!(env, &object, host, append push commit abort sync truncate_before truncate_after reset kick settled positions rearm news hold);
     Ok(object)
 }

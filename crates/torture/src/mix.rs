@@ -37,11 +37,12 @@ impl Mix {
     }
 }
 
-const CUTS: [(&str, Cut); 7] = [
+const CUTS: [(&str, Cut); 8] = [
     ("a roll", Cut::Roll),
     ("recovery", Cut::Recovery),
     ("a commit", Cut::Commit),
     ("a sync", Cut::Sync),
+    ("a truncation", Cut::Truncation),
     ("background work", Cut::Background),
     ("closing", Cut::Close),
     ("creation", Cut::Creation),

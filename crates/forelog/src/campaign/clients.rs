@@ -146,6 +146,9 @@ impl History {
         };
         self.options.fsync = fsync;
         let (shared, writer) = Shared::writable(Arc::new(self.disk.clone()), self.options.clone(), opened);
+        if self.disk.crashed() {
+            return Ok(End::Died);
+        }
         let scheduler = Arc::new(Scheduler::default());
         let thread = CommitThread::new(shared.clone(), writer, scheduler.clone());
         let (wakes, inboxes) = (Vec::new(), Vec::new());
@@ -187,7 +190,8 @@ impl History {
                 74..86 => self.background(&mut log)?,
                 86..96 => {
                     let acknowledged = log.shared.positions(0).acknowledged;
-                    let (from, block) = (1 + self.rng.below(acknowledged + 1), 1 << self.rng.below(18));
+                    let (low, block) = (self.expected.low, 1 << self.rng.below(18));
+                    let from = low + self.rng.below(acknowledged + 2 - low);
                     self.check_read(&log.shared.catalog, from, acknowledged, block)?;
                     None
                 }

@@ -49,6 +49,9 @@ enum Step {
     /// Batches of records of these lengths, each a frame.
     Append(&'static [&'static [u32]]),
     Durable(&'static [&'static [u32]]),
+    TruncateBefore(u64),
+    TruncateAfter(u64),
+    Reset(u64),
     Sync,
     Mark,
     Prepare,
@@ -56,13 +59,19 @@ enum Step {
     Close,
 }
 
-use Step::{Append, Close, Durable, Mark, Prepare, Seal, Sync};
+use Step::{Append, Close, Durable, Mark, Prepare, Reset, Seal, Sync, TruncateAfter, TruncateBefore};
 
-const SCRIPTS: [(&str, &[Step]); 5] = [
+const SCRIPTS: [(&str, &[Step]); 11] = [
     ("durable then plain", &[Durable(&[&[30], &[20, 20]]), Append(&[&[40], &[50]])]),
     ("plain, sync, mark, durable", &[Append(&[&[30]]), Sync, Mark, Durable(&[&[20, 9], &[40]])]),
     ("two pages", &[Durable(&[&[10]]), Append(&[&[2000], &[2500], &[30]])]),
     ("roll", &[Append(&[&[30]]), Prepare, Append(&[&[3000], &[3000, 2500], &[900]]), Seal, Append(&[&[40]])]),
+    ("truncate before, not yet durable", &[Durable(&[&[30]]), Append(&[&[20, 20]]), TruncateBefore(4), Append(&[&[40]])]),
+    ("truncate before, a segment goes", &[Durable(&[&[6000]]), Append(&[&[5000], &[40]]), TruncateBefore(3), Append(&[&[40]])]),
+    ("truncate after, inside a batch", &[Durable(&[&[30]]), Append(&[&[20, 20, 9]]), TruncateAfter(3), Append(&[&[40]])]),
+    ("truncate after, in a sealed segment", &[Durable(&[&[30, 6000]]), Append(&[&[5000]]), TruncateAfter(1), Durable(&[&[40]])]),
+    ("reset upwards", &[Durable(&[&[30]]), Append(&[&[20]]), Reset(7), Append(&[&[40]])]),
+    ("reset downwards", &[TruncateBefore(1), Durable(&[&[30], &[20], &[9]]), TruncateBefore(3), Reset(2), Append(&[&[40]])]),
     ("close", &[Append(&[&[30], &[20]]), Close]),
 ];
 
@@ -75,6 +84,9 @@ fn play(history: &mut History, opened: &mut Opened, script: &[Step]) -> Held<()>
                 let parts: Vec<Part> = parts.collect();
                 history.commit(opened, &parts, matches!(step, Durable(_)))?.is_none_or(|e| e.code == crate::error::Code::NoSpace)
             }
+            TruncateBefore(first) => history.truncate_before(opened, *first)?.is_none(),
+            TruncateAfter(last) => history.truncate_after(opened, *last)?.is_none(),
+            Reset(first) => history.reset(opened, *first)?.is_none(),
             Sync => {
                 let synced = opened.writer.sync().is_ok();
                 if synced {

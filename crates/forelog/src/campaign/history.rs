@@ -3,6 +3,7 @@
 
 use super::appends::push;
 use super::oracle::{read, Expected, Read, Tag};
+use super::rot;
 use crate::active::Filling;
 use crate::catalog::Catalog;
 use crate::error::{Code, Error};
@@ -42,6 +43,7 @@ pub enum Act {
     Recover,
     Commit,
     Sync,
+    Truncate,
     /// Marks, spares, zeroes ahead: what the pool does.
     Background,
     Close,
@@ -66,6 +68,8 @@ pub struct Caught {
 pub struct History {
     pub disk: SimDisk,
     pub expected: Expected,
+    /// What the log may hold instead, where a truncation was cut off.
+    pub others: Vec<Expected>,
     pub options: Options,
     pub recoveries: u64,
     pub rng: Rng,
@@ -114,6 +118,7 @@ impl History {
         History {
             disk: SimDisk::new(seed, sector),
             expected: Expected::new(),
+            others: Vec::new(),
             options: Options { segment_bytes, ..Options::default() },
             recoveries: 0,
             attempts: Vec::new(),
@@ -147,8 +152,10 @@ impl History {
 
     /// The bounds that the next opening is held to, as one number.
     pub fn promises(&self) -> u64 {
-        let bounds = [self.expected.end, self.expected.durable, self.expected.written, u64::from(self.lossy), u64::from(self.closed_clean)];
-        bounds.iter().fold(0, |hash, bound| Rng::new(hash ^ bound).next())
+        let flags = [u64::from(self.lossy), u64::from(self.closed_clean)];
+        let outcomes = std::iter::once(&self.expected).chain(&self.others);
+        let bounds = outcomes.flat_map(|e| [e.low, e.end, e.durable, e.written]);
+        flags.into_iter().chain(bounds).fold(0, |hash, bound| Rng::new(hash ^ bound).next())
     }
 
     /// Opens the log once and reads it whole. False when it may not open: on a full disk, before it was ever open.
@@ -277,20 +284,15 @@ impl History {
                 return if told { Ok(None) } else { broken(format!("opening failed: {:?}, {error}", error.code)) };
             }
         };
-        let end = opened.writer.next_position() - 1;
-        let bounds = &self.expected;
+        let (low, end) = (opened.recovery.first_position, opened.writer.next_position() - 1);
         self.lossy |= self.disk.sync_failed();
-        let least = if self.lossy { bounds.durable } else { bounds.written };
-        self.disk.say(|| format!("-- opened, {}: 1..={end}, durable {}", opened.recovery.verdict, opened.writer.durable_position()));
-        if let Some(why) = bounds.refuses(end, least) {
-            return broken(why);
-        }
+        self.disk.say(|| format!("-- opened, {}: {low}..={end}, durable {}", opened.recovery.verdict, opened.writer.durable_position()));
+        self.recognise(&opened, low, end)?;
         if self.closed_clean && !opened.recovery.clean {
             return broken(format!("closed in order, but opening says {}", opened.recovery.verdict));
         }
-        self.check_read(&opened.catalog, 1, end, 1 << 16)?;
         self.recoveries += 1;
-        if opened.recovery.next_position != end + 1 || opened.recovery.first_position != 1 {
+        if opened.recovery.next_position != end + 1 || opened.writer.low != low {
             return broken(format!("the report says {:?}", opened.recovery));
         }
         self.expected.cut(end);
@@ -300,6 +302,45 @@ impl History {
         (self.lossy, self.closed_clean, self.fenced, self.opened_once) = (false, false, false, true);
         self.disk.forget_faults();
         Ok(Some(opened))
+    }
+
+    /// Finds what was opened among all that may be there.
+    fn recognise(&mut self, opened: &Opened, low: u64, end: u64) -> Held<()> {
+        let mut outcomes = vec![std::mem::take(&mut self.expected)];
+        outcomes.append(&mut self.others);
+        let mut why = Vec::new();
+        for i in 0..outcomes.len() {
+            self.expected = std::mem::take(&mut outcomes[i]);
+            let least = if self.lossy { self.expected.durable } else { self.expected.written };
+            let refused = match self.expected.refuses(end, least) {
+                _ if low != self.expected.low => Some(format!("it starts at {low}")),
+                None => self.check_read(&opened.catalog, low, end, 1 << 16).err().map(|Broken(text)| text),
+                refused => refused,
+            };
+            match refused {
+                Some(text) => why.push(format!("[{}: {text}]", self.expected.bounds())),
+                None => {
+                    // The name of a segment that CONTROL does not name may still be lost, and bring back another outcome.
+                    if opened.writer.unproven && !opened.writer.is_named() {
+                        outcomes[i] = self.expected.clone();
+                        self.others = outcomes;
+                    }
+                    return Ok(());
+                }
+            }
+            outcomes[i] = std::mem::take(&mut self.expected);
+        }
+        broken(why.join(" "))
+    }
+
+    /// Opens the damaged `disk`: told, or harmless to what the log may hold. Outcomes are tried on disks of their own.
+    pub fn survives(&self, disk: &SimDisk, least: u64) -> Held<()> {
+        if self.others.is_empty() {
+            return rot::check(disk, &self.options, &self.expected, least).map(|_| ());
+        }
+        let outcomes = std::iter::once(&self.expected).chain(&self.others);
+        let told = outcomes.map(|expected| rot::check(&disk.fork(), &self.options, expected, least).map(|_| ()));
+        told.reduce(|a, b| a.or(b)).unwrap_or(Ok(()))
     }
 
     /// Reads without faults and compares.
@@ -335,7 +376,8 @@ impl History {
         self.change_space();
         let injected = self.disk.injected();
         let failure = match self.rng.below(100) {
-            0..54 => self.append(opened)?,
+            0..46 => self.append(opened)?,
+            46..54 => self.truncate(opened)?,
             54..66 => {
                 let synced = self.watched(Act::Sync, || opened.writer.sync());
                 self.disk.say(|| format!("sync: {synced:?}", synced = synced.as_ref().map_err(|e| e.code)));
@@ -375,8 +417,8 @@ impl History {
             }
             87..90 => self.tell(opened)?,
             90..95 => {
-                let (end, block) = (self.expected.end, 1 << self.rng.below(18));
-                let from = 1 + self.rng.below(end + 1);
+                let (low, end, block) = (self.expected.low, self.expected.end, 1 << self.rng.below(18));
+                let from = low + self.rng.below(end + 2 - low);
                 self.check_read(&opened.catalog, from, end, block)?;
                 None
             }
@@ -385,7 +427,12 @@ impl History {
         if self.disk.crashed() {
             return Ok(None);
         }
-        let Some(error) = failure else { return Ok(None) };
+        let Some(error) = failure else {
+            if !opened.writer.unproven {
+                self.others.clear();
+            }
+            return Ok(None);
+        };
         let faulty = self.disk.injected() > injected;
         match error.code {
             Code::NoSpace if faulty || self.disk.faults().full => Ok(None),
@@ -434,7 +481,14 @@ impl History {
             let mut group = Group::default();
             push(&mut group, opened.writer.next_position(), Tag { attempt: 0, len: 9 });
             let refused = opened.writer.commit(&mut group, true).failure.is_some_and(|e| e.code == Code::Poisoned);
-            if !refused || opened.writer.sync().is_ok() || opened.writer.close().is_ok() || opened.writer.mark().is_some() {
+            if !refused
+                || opened.writer.truncate_before(self.expected.end + 1).is_ok()
+                || opened.writer.truncate_after(1).is_ok()
+                || opened.writer.reset(5).is_ok()
+                || opened.writer.sync().is_ok()
+                || opened.writer.close().is_ok()
+                || opened.writer.mark().is_some()
+            {
                 return broken("a poisoned log goes on");
             }
         }

@@ -17,6 +17,7 @@ pub enum Cut {
     Roll,
     Commit,
     Sync,
+    Truncation,
     Background,
     Close,
 }
@@ -146,6 +147,7 @@ impl Explorer {
                 _ if caught.moment.rolling => Cut::Roll,
                 Act::Commit => Cut::Commit,
                 Act::Sync => Cut::Sync,
+                Act::Truncate => Cut::Truncation,
                 Act::Background => Cut::Background,
                 Act::Close => Cut::Close,
             },
@@ -156,7 +158,7 @@ impl Explorer {
         };
         self.mix(hash);
         if let Some((_, least)) = rot {
-            let told = held(|| rot::check(&disk, &branch.options, &branch.expected, least));
+            let told = held(|| branch.survives(&disk, least));
             if self.note(&branch, told).is_some() {
                 self.report.images.push(Image { hash, class });
             }

@@ -10,6 +10,7 @@ mod history;
 mod images;
 mod oracle;
 mod rot;
+mod truncations;
 
 #[cfg(test)]
 mod damage;

@@ -81,6 +81,8 @@ pub struct Expected {
     pub tags: Vec<Tag>,
     /// Whether the log may end after that position: not inside a batch.
     pub whole: Vec<bool>,
+    /// First position that counts.
+    pub low: u64,
     /// Nothing past this was appended, or what was has been rejected.
     pub end: u64,
     /// Survives power loss.
@@ -91,7 +93,7 @@ pub struct Expected {
 
 impl Expected {
     pub fn new() -> Expected {
-        Expected { tags: vec![Tag { attempt: 0, len: 0 }], whole: vec![true], ..Expected::default() }
+        Expected { tags: vec![Tag { attempt: 0, len: 0 }], whole: vec![true], low: 1, ..Expected::default() }
     }
 
     pub fn push(&mut self, tag: Tag, whole: bool) {
@@ -100,26 +102,29 @@ impl Expected {
         self.end += 1;
     }
 
-    /// Positions above `end` are given back.
+    /// Positions above `end` are given back; those up to it that were never given out stay empty.
     pub fn cut(&mut self, end: u64) {
-        self.tags.truncate(end as usize + 1);
-        self.whole.truncate(end as usize + 1);
+        self.tags.resize(end as usize + 1, Tag { attempt: 0, len: 0 });
+        self.whole.resize(end as usize + 1, true);
         self.end = end;
     }
 
     pub fn bounds(&self) -> String {
-        format!("durable {}, written {}, appended {}", self.durable, self.written, self.end)
+        format!("from {}, durable {}, written {}, appended {}", self.low, self.durable, self.written, self.end)
     }
 
     /// Why the log may not end at `end`, as far as its bounds tell.
     pub fn refuses(&self, end: u64, least: u64) -> Option<String> {
+        if end + 1 < self.low {
+            return Some(format!("the log ends at {end}, but starts at {}", self.low));
+        }
         if end < least {
             return Some(format!("the log ends at {end}, but {least} has to be there"));
         }
         if end > self.end {
             return Some(format!("the log ends at {end}, but nothing above {} is there to come back", self.end));
         }
-        (!self.whole[end as usize]).then(|| format!("the log ends at {end}, inside a batch"))
+        (end >= self.low && !self.whole[end as usize]).then(|| format!("the log ends at {end}, inside a batch"))
     }
 }
 

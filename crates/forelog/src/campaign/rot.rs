@@ -112,12 +112,15 @@ pub fn check(disk: &SimDisk, options: &Options, expected: &Expected, least: u64)
             };
         }
     };
-    let end = opened.writer.next_position() - 1;
-    disk.say(|| format!("-- opened, {}: 1..={end}", opened.recovery.verdict));
+    let (low, end) = (opened.recovery.first_position, opened.writer.next_position() - 1);
+    disk.say(|| format!("-- opened, {}: {low}..={end}", opened.recovery.verdict));
+    if low > expected.low {
+        return broken(format!("silence: the log starts at {low}, but only positions below {} were truncated", expected.low));
+    }
     if end > expected.end {
         return broken(format!("damage opens to {end}, {} were appended", expected.end));
     }
-    match read(Arc::new(disk.clone()), &opened.catalog, expected, 1, end, 1 << 16) {
+    match read(Arc::new(disk.clone()), &opened.catalog, expected, expected.low, end, 1 << 16) {
         Read::Wrong(text) => broken(format!("damage: {text}")),
         Read::Stopped(error) if error.code == Code::Corrupt && error.segment.is_some() && error.lost.is_some() => Ok(true),
         Read::Stopped(error) => broken(format!("damage is told as {error:?}")),

@@ -142,3 +142,35 @@ fn on_a_full_disk_appends_are_rejected_until_there_is_space_and_nothing_is_lost(
     assert_eq!(log.last_readable()?, rejected);
     log.wal.close()
 }
+
+#[test]
+fn on_a_full_disk_the_log_is_truncated_even_amid_appends_that_are_rejected() -> Result<()> {
+    let log = Log::open(SimDisk::new(5, 4096), Fsync::Always)?;
+    for _ in 0..3 {
+        log.append(&[1; 40 << 10])?;
+    }
+    log.settled(3)?;
+    let segments = |log: &Log| log.disk.names().iter().filter(|name| name.ends_with(".wal")).count();
+    let before = segments(&log);
+    log.disk.set_faults(Faults { full: true, short: 1.0, ..Faults::default() });
+    log.append(b"no room")?;
+    log.wal.truncate_before(3)?;
+    log.append(b"no room either")?;
+    let mut told = Vec::new();
+    log.wal.kick();
+    log.waiter.wait_for(|| loop {
+        let news = match log.wal.settled() {
+            Settled::Done(upto) => (true, upto),
+            Settled::Failed(upto, error) => (error.code != Code::NoSpace, upto),
+        };
+        if told.last().is_some_and(|(_, upto)| *upto == news.1) {
+            return (news.1 == 6).then_some(());
+        }
+        told.push(news);
+    });
+    told.retain(|(_, upto)| *upto > 3);
+    assert_eq!(told, [(false, 4), (true, 5), (false, 6)]);
+    assert!(before == 3 && segments(&log) == 1);
+    assert_eq!((log.wal.positions().first, log.wal.positions().next), (3, 4));
+    Ok(())
+}

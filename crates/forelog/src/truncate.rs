@@ -1,0 +1,177 @@
+//! Truncation: what goes from either end of the log, and in which order, so that a crash at any step leaves the log
+//! as it was before or as it is after.
+
+use crate::compress::Unpacker;
+use crate::error::{Code, Error, Result};
+use crate::frame::{self, HEADER};
+use crate::options::PAGE;
+use crate::reader::truncated;
+use crate::record::Parts;
+use crate::roll::{Carry, Part, Plan};
+use crate::scan::{joint_near, Joint};
+use crate::segment::{Header, Name, Predecessor};
+use crate::storage::window::Window;
+use crate::writer::{lock, Writer};
+
+/// The error for a position that the log has not reached.
+pub fn out_of_range(position: u64, next: u64) -> Error {
+    Error::new(Code::OutOfRange, format!("position {position} is above the next one, {next}")).at_position(position)
+}
+
+impl Writer {
+    /// Position `first` becomes the first of the log: the low mark is exact, and whole segments below it go. Needs no
+    /// space. Where the log starts there or later, only what could not be removed before goes.
+    ///
+    /// # Errors
+    /// `OutOfRange` above the next position; `NoSpace` when the log was opened on a full disk and CONTROL does not
+    /// name its active segment yet; `Io` when the log starts at `first` now, but a file could not be removed;
+    /// `Poisoned`.
+    pub fn truncate_before(&mut self, first: u64) -> Result<()> {
+        self.alive()?;
+        // A segment that no CONTROL names may be gone after a crash: nothing may rest on its being there.
+        if self.unproven && !self.is_named() {
+            let rolled = self.finish_plan(0);
+            self.conclude(rolled)?;
+        }
+        if first <= self.low {
+            // A roll may have left a segment below the mark since then, and a file may not have gone at the first try.
+            return self.remove_below();
+        }
+        if first > self.next_position() {
+            return Err(out_of_range(first, self.next_position()));
+        }
+        let mark = self.current_mark();
+        self.counters.fsyncs += 1;
+        let marked = lock(&self.control).update(|state| {
+            state.low = first;
+            state.mark = mark.or(state.mark);
+        });
+        marked.map_err(|fault| self.poison(fault))?;
+        self.low = first;
+        // Readers are told before a file goes, so that none of them takes its absence for damage.
+        self.catalog.raise(first);
+        self.remove_below()
+    }
+
+    /// Position `last` becomes the last of the log, by a roll to a segment that starts with the kept part of the frame
+    /// that holds it. Nothing older is rewritten, and what is cut stays where it is, dead. What is kept is durable
+    /// then; when the log ends there already, that is all.
+    ///
+    /// # Errors
+    /// `OutOfRange` from the next position on, `Truncated` below the one before the first; `NoSpace`; `Corrupt` and
+    /// `Io` when the place of the cut does not read: in these cases the log is as before. `Poisoned`.
+    pub fn truncate_after(&mut self, last: u64) -> Result<()> {
+        self.go_on()?;
+        let next = self.next_position();
+        if last + 1 < self.low {
+            return Err(truncated(last, self.low));
+        }
+        if last + 1 >= next {
+            return if last + 1 == next { self.sync() } else { Err(out_of_range(last, next)) };
+        }
+        let plan = self.cut_after(last)?;
+        self.roll_to(plan)
+    }
+
+    /// The log becomes empty and goes on at `first`: a roll without predecessor, which moves the low mark. Segments
+    /// wholly below it go.
+    ///
+    /// # Errors
+    /// `NoSpace`: the log is as before. `Io` when the log starts at `first` now, but a file could not be removed.
+    /// `Poisoned`.
+    pub fn reset(&mut self, first: u64) -> Result<()> {
+        self.go_on()?;
+        self.roll_to(Plan { predecessor: None, first, carry: Carry::Nothing, cut: None })?;
+        self.remove_below()
+    }
+
+    /// Rolls first where opening could not: until then only part of what there is counts.
+    fn go_on(&mut self) -> Result<()> {
+        self.alive()?;
+        if !self.unproven {
+            return Ok(());
+        }
+        let rolled = self.finish_plan(0);
+        self.conclude(rolled)
+    }
+
+    /// Rolls by this plan instead of the one there may be, which stays if there is no space.
+    fn roll_to(&mut self, plan: Plan) -> Result<()> {
+        let rolled = self.roll(&plan, 0);
+        self.conclude(rolled)?;
+        self.plan = None;
+        Ok(())
+    }
+
+    /// Where the log ends when `last` is its last position, and what of the frame there is kept.
+    fn cut_after(&mut self, last: u64) -> Result<Plan> {
+        let holder = self.catalog.holding(last).or_else(|| self.catalog.oldest());
+        let Some(segment) = holder else { return Err(Error::new(Code::Closed, "the log has no segment")) };
+        let damaged =
+            |offset: u64| Error::new(Code::Corrupt, format!("{} is damaged at offset {offset}", segment.file)).at(&segment.file, offset);
+        let file = self.storage.open(&segment.file, false)?;
+        let mut page = vec![0; PAGE as usize];
+        let n = file.read_at(&mut page, 0)?;
+        let header = Header::decode(&page[..n]).ok().filter(|h| h.id == segment.id && h.first == segment.first);
+        let header = header.ok_or_else(|| damaged(0))?;
+        let near = segment.near(last + 1, &*file, header.seed()).unwrap_or(Joint::start(&header));
+        let mut window = Window::new(&*file, file.len()?);
+        let end = joint_near(&mut window, &header, near, last + 1, |_| {})?.map_err(|at| damaged(at.offset))?;
+        let mut carry = Carry::Nothing;
+        if end.next <= last {
+            let found = frame::decode(window.get(end.offset, HEADER)?, header.seed(), end.offset);
+            let room = file.len()?.saturating_sub(end.offset);
+            let frame = found.filter(|f| f.span() <= room).ok_or_else(|| damaged(end.offset))?;
+            let mut stored = vec![0; frame.body_len as usize];
+            let n = file.read_at(&mut stored, end.offset + HEADER as u64)?;
+            if n < stored.len() || frame::stored(frame::body_crc(0, &stored)) != frame.body_crc {
+                return Err(damaged(end.offset));
+            }
+            let mut body = Vec::new();
+            Unpacker::default().unpack(frame.codec, &stored, &mut body).ok_or_else(|| damaged(end.offset))?;
+            let count = (last + 1 - frame.first) as u32;
+            let kept = (0..count).try_fold(0, |at, _| Some(Parts::parse(&body, at)?.end));
+            body.truncate(kept.ok_or_else(|| damaged(end.offset))?);
+            carry = Carry::Part(Part { kind: frame.kind, count, body });
+        }
+        let predecessor = Predecessor { id: header.id, salt: header.salt, end: end.offset, crc: end.crc };
+        Ok(Plan { predecessor: Some(predecessor), first: end.next, carry, cut: Some(last) })
+    }
+
+    /// CONTROL vouches for the active segment's name.
+    pub fn is_named(&self) -> bool {
+        let named = lock(&self.control).state().active;
+        self.active.as_ref().is_some_and(|active| active.header.id <= named)
+    }
+
+    /// Removes segments wholly below the low mark, oldest first. The durable CONTROL alone decides which.
+    pub fn remove_below(&mut self) -> Result<()> {
+        let (active, low) = {
+            let control = lock(&self.control);
+            (control.state().active, control.state().low)
+        };
+        // The segment that holds the low mark: what has a lower id and starts lower ends below it.
+        let holder = self.names.iter().filter(|n| n.id <= active && n.first <= low).map(|n| n.id).max().unwrap_or(0);
+        let gone: Vec<Name> = self.names.iter().filter(|n| n.id < holder && n.first < low).cloned().collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let mut failure = None;
+        for name in &gone {
+            match self.storage.remove(&name.file) {
+                Err(fault) if !fault.is_not_found() => {
+                    // It and those after it stay listed, for the next time.
+                    failure = Some(Error::from(fault));
+                    break;
+                }
+                _ => self.names.retain(|n| n.id != name.id),
+            }
+            self.counters.removed += 1;
+        }
+        self.counters.fsyncs += 1;
+        if let Err(fault) = self.storage.sync_dir() {
+            return Err(self.poison(fault));
+        }
+        failure.map_or(Ok(()), Err)
+    }
+}
