@@ -5,6 +5,7 @@
 //! cut, and goes on as another one. New segments have new salts, so the two are never taken for each other after it.
 
 use crate::control::{self, State};
+use crate::directory::Listing;
 use crate::error::{Code, Error, Result};
 use crate::horizon::Place;
 use crate::options::PAGE;
@@ -12,7 +13,6 @@ use crate::seal::{self, Found};
 use crate::segment::{Header, Name, CONTROL, LOCK};
 use crate::storage::disk::{create_dir, Disk, Lock};
 use crate::storage::{Fault, FileRef, Storage};
-use crate::survey::Listing;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -4,9 +4,10 @@
 //! while the durable horizon moves; never between an append and its acknowledgement.
 
 use crate::bytes::*;
+use crate::frame::MAX_POSITION;
 use crate::horizon::{self, Horizon};
 use crate::options::PAGE;
-use crate::segment::{begin_page, identify, page_uuid, BadPage, CONTROL};
+use crate::segment::{begin_page, identify, page_uuid, BadPage, CONTROL, MAX_ID};
 use crate::storage::{Fault, FileRef, Storage};
 
 pub const MAGIC: [u8; 8] = *b"\x89FCTL\r\n\x1a";
@@ -74,14 +75,24 @@ impl State {
     pub fn decode(page: &[u8]) -> Result<State, BadPage> {
         identify(page, &MAGIC, 0)?;
         let at = |field| get_u64(page, field);
-        Ok(State {
+        let state = State {
             uuid: page_uuid(page),
             sequence: at(SEQUENCE),
             active: at(ACTIVE),
             low: at(LOW),
             mark: (at(MARK_SEGMENT) != 0).then(|| Mark { segment: at(MARK_SEGMENT), offset: at(MARK_OFFSET), position: at(MARK_POSITION) }),
             fence: (at(FENCE_SEGMENT) != 0).then(|| Fence { segment: at(FENCE_SEGMENT), offset: at(FENCE_OFFSET) }),
-        })
+        };
+        // Whatever has a good checksum was written by somebody, not necessarily by us: no sum below may overflow.
+        let sound = state.sequence < 1 << 62
+            && state.active <= MAX_ID
+            && (1..=MAX_POSITION + 1).contains(&state.low)
+            && state.mark.is_none_or(|mark| mark.segment <= MAX_ID && mark.position <= MAX_POSITION);
+        if sound {
+            Ok(state)
+        } else {
+            Err(BadPage::Damaged)
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod catalog;
 mod commit;
 mod compress;
 mod control;
+mod directory;
 mod error;
 mod flipped;
 mod follow;

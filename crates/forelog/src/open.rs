@@ -5,6 +5,7 @@ use crate::active::{self, Filling};
 use crate::catalog::{self, Catalog};
 use crate::compress::Packer;
 use crate::control::{self, Control, State};
+use crate::directory::{Listing, Slots};
 use crate::error::{Code, Error, Result};
 use crate::footer::Index;
 use crate::options::Options;
@@ -16,7 +17,7 @@ use crate::seal::Bare;
 use crate::segment::{Header, Predecessor};
 use crate::spares::Spares;
 use crate::storage::{Fault, Storage};
-use crate::survey::{glance, survey, Active, Cut, Listing, Segment, Slots, Survey};
+use crate::survey::{glance, survey, Active, Cut, Segment, Survey};
 use crate::writer::{Start, Writer};
 use std::sync::Arc;
 

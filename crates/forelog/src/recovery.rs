@@ -292,4 +292,24 @@ mod tests {
             assert!(row.prefix == row.strict || (row.strict, row.prefix) == (Refuse(Corrupt), Cut), "{:?}", row.verdict);
         }
     }
+
+    #[test]
+    fn the_table_in_the_recovery_page_is_this_one() {
+        let page = include_str!("../../../docs/recovery.md");
+        let rows = page.lines().skip_while(|line| !line.starts_with("| verdict")).skip(2).take_while(|line| line.starts_with('|'));
+        let told: Vec<Vec<String>> = rows.map(|row| row.split('|').map(|cell| cell.trim().replace('`', "")).collect()).collect();
+        let word = |answer: Answer| match answer {
+            Refuse(code) => code.as_str(),
+            Create => "creates",
+            GoOn => "goes on",
+            Roll => "rolls",
+            Cut => "cuts",
+            Read => "reads",
+        };
+        assert_eq!(told.len(), TABLE.len());
+        for (row, told) in TABLE.iter().zip(&told) {
+            let told = [&told[1], &told[3], &told[4], &told[5]];
+            assert_eq!(told, [row.verdict.label(), word(row.strict), word(row.prefix), word(row.read_only)]);
+        }
+    }
 }

@@ -6,6 +6,8 @@ use crate::options::PAGE;
 
 pub const MAGIC: [u8; 8] = *b"\x89FLOG\r\n\x1a";
 pub const VERSION: u32 = 1;
+/// Of segments; a number that no log gets to, so that ids can be counted on from any that is there.
+pub const MAX_ID: u64 = u64::MAX >> 1;
 
 // Offsets of the header's fields. Every future version keeps the magic, the version and the page's CRC where they are.
 const VERSION_AT: usize = 8; // u32
@@ -201,7 +203,11 @@ pub fn classify(name: &str) -> Entry {
     let parsed = name.strip_suffix(".wal").and_then(|stem| stem.split_once('-')).and_then(|(first, id)| {
         let (first, id) = (first.parse().ok()?, u64::from_str_radix(id, 16).ok()?);
         // Only the one spelling that we write: `+1` or `1` would parse as well.
-        (file_name(first, id) == name && first >= 1 && id >= 1).then(|| Name { first, id, file: name.to_owned() })
+        (file_name(first, id) == name && (1..=MAX_POSITION + 1).contains(&first) && (1..=MAX_ID).contains(&id)).then(|| Name {
+            first,
+            id,
+            file: name.to_owned(),
+        })
     });
     parsed.map_or(Entry::Foreign, Entry::Segment)
 }

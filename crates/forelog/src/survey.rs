@@ -1,66 +1,17 @@
-//! What a log's directory holds, before anything is done about it: reads names, CONTROL and segments, and gathers the
-//! evidence for recovery's verdict. Nothing here writes.
+//! What a log holds, before anything is done about it: reads names, CONTROL and segments, and gathers the evidence for
+//! recovery's verdict. Nothing here writes.
 
 use crate::control::{self, State};
+use crate::directory::{first_page, Listing, Slots};
 use crate::error::{Code, Error, Flipped};
 use crate::flipped;
 use crate::footer::Index;
-use crate::options::{Mode, PAGE};
+use crate::options::Mode;
 use crate::recovery::{self, Answer, Evidence, Verdict};
 use crate::scan::{self, Joint, Scan, Walk};
-use crate::segment::{classify, BadPage, Entry, Header, Name, CONTROL};
+use crate::segment::{BadPage, Header, Name, CONTROL};
 use crate::storage::window::Window;
 use crate::storage::{Fault, FileRef, Storage};
-use std::collections::BTreeMap;
-
-/// What names in the directory stand for.
-#[derive(Default)]
-pub struct Listing {
-    /// By id.
-    pub segments: BTreeMap<u64, Name>,
-    /// A file that has the same id as one of them.
-    pub twin: Option<Name>,
-    pub spares: Vec<String>,
-    pub control: bool,
-    pub foreign: Option<String>,
-}
-
-impl Listing {
-    pub fn read(storage: &dyn Storage) -> Result<Listing, Fault> {
-        let mut listing = Listing::default();
-        for name in storage.list()? {
-            match classify(&name) {
-                Entry::Segment(name) => {
-                    if let Some(twin) = listing.segments.insert(name.id, name) {
-                        listing.twin = Some(twin);
-                    }
-                }
-                Entry::Control => listing.control = true,
-                Entry::Spare(name) => listing.spares.push(name),
-                Entry::Foreign => listing.foreign = Some(name),
-                Entry::Lock | Entry::Reserve | Entry::Cursors => {}
-            }
-        }
-        Ok(listing)
-    }
-}
-
-/// CONTROL as it stands in the directory.
-pub struct Slots {
-    pub file: FileRef,
-    pub chosen: Result<(State, u64), BadPage>,
-    pub len: u64,
-}
-
-impl Slots {
-    fn read(storage: &dyn Storage, write: bool) -> Result<Slots, Fault> {
-        let file = storage.open(CONTROL, write)?;
-        let len = file.len()?;
-        let mut bytes = vec![0; control::FILE_BYTES as usize];
-        let n = file.read_at(&mut bytes, 0)?;
-        Ok(Slots { chosen: control::choose(&bytes[..n]), file, len })
-    }
-}
 
 /// Bytes that were durable and do not hold any more.
 #[derive(Clone, Debug, PartialEq)]
@@ -466,11 +417,4 @@ impl Survey {
 
 fn newer_text(what: &str, version: u32) -> String {
     format!("{what} has format version {version} or features that this version of forelog does not know")
-}
-
-fn first_page(file: &dyn crate::storage::File) -> Result<Vec<u8>, Fault> {
-    let mut page = vec![0; PAGE as usize];
-    let n = file.read_at(&mut page, 0)?;
-    page.truncate(n);
-    Ok(page)
 }

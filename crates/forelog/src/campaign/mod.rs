@@ -17,6 +17,8 @@ mod damage;
 #[cfg(test)]
 mod exhaustive;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod modes;
 #[cfg(test)]
 mod named;
