@@ -165,6 +165,16 @@ pub fn decode(bytes: &[u8], seed: Seed, offset: u64) -> Option<Frame> {
     plausible.then_some(frame)
 }
 
+/// Sets both checksums of the frame in `bytes` right, so that a test gets past them. Its body ends where they do.
+#[cfg(any(test, feature = "sim"))]
+pub fn reseal(bytes: &mut [u8], seed: Seed, offset: u64) {
+    let end = (HEADER + get_u32(bytes, BODY_LEN) as usize).min(bytes.len());
+    let body = mask(crc32c::crc32c(&bytes[HEADER..end]));
+    put_u32(bytes, BODY_CRC, body);
+    let crc = seed.crc(offset, bytes);
+    put_u32(bytes, CRC, crc);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -388,4 +388,6 @@ fn prepare_dir(dir: &Path, create: bool) -> Result<()> {
 }
 
 #[cfg(test)]
+mod ancestry;
+#[cfg(test)]
 mod failures;

@@ -10,6 +10,7 @@ mod history;
 mod images;
 mod oracle;
 mod rot;
+pub mod targets;
 mod truncations;
 
 #[cfg(test)]

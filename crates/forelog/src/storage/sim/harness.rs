@@ -205,7 +205,6 @@ impl SimDisk {
     }
 
     /// Cuts a file to `len` bytes behind the engine's back.
-    #[cfg(test)]
     pub fn truncate(&self, name: &str, len: u64) {
         let old = self.bytes(name);
         let zeroes = vec![0; old.len().saturating_sub(len as usize)];

@@ -1,0 +1,69 @@
+// Logs of every format version, frozen: each opens for ever, with the records that its writer was told are there.
+
+import test from 'ava'
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { gunzipSync } from 'node:zlib'
+import { Wal, type WalRecord } from '../index.js'
+import { snapshot, temporaryDirectory } from './helpers/directory.js'
+import { collect } from './helpers/log.js'
+import { root } from './helpers/command.js'
+import type { Expected, Fixture } from './helpers/fixtures.js'
+
+const fixtures = path.join(root, '__test__', 'fixtures')
+
+/** The files of a log as they were packed. */
+function unpack(dir: string, to: string): void {
+  mkdirSync(to)
+  for (const name of readdirSync(dir).filter((name) => name.endsWith('.gz'))) {
+    writeFileSync(path.join(to, name.slice(0, -'.gz'.length)), gunzipSync(readFileSync(path.join(dir, name))))
+  }
+}
+
+const text = (bytes: Expected['value']): string | undefined => (typeof bytes === 'object' ? bytes.repeat.repeat(bytes.times) : bytes)
+
+const plain = ({ position, key, value, tombstone, expiresAt, version }: WalRecord) => ({
+  position,
+  key: key?.toString(),
+  value: value?.toString(),
+  tombstone,
+  expiresAt,
+  version,
+})
+
+for (const version of readdirSync(fixtures)) {
+  for (const name of readdirSync(path.join(fixtures, version))) {
+    const dir = path.join(fixtures, version, name)
+    const { records, verdict } = JSON.parse(readFileSync(path.join(dir, 'expected.json'), 'utf8')) as Fixture
+    const expected = records.map(({ tombstone = false, key, value, expiresAt, version }, i) => {
+      return { position: i + 1, key, value: text(value), tombstone, expiresAt, version }
+    })
+
+    test(`${version}, ${name}: opens for reading, unchanged`, async (t) => {
+      const log = path.join(temporaryDirectory(t), 'log')
+      unpack(dir, log)
+      const before = snapshot(log)
+      const wal = await Wal.open(log, { mode: 'readOnly' })
+      t.is(wal.recovery.verdict, verdict)
+      t.deepEqual((await collect(wal.readFrom('start'))).map(plain), expected)
+      await wal.close()
+      t.deepEqual(snapshot(log), before)
+    })
+
+    test(`${version}, ${name}: opens for writing, goes on, and stays clean`, async (t) => {
+      const log = path.join(temporaryDirectory(t), 'log')
+      unpack(dir, log)
+      const wal = await Wal.open(log)
+      t.is(wal.recovery.verdict, verdict)
+      t.deepEqual((await collect(wal.readFrom('start'))).map(plain), expected)
+      t.is(await wal.append('one more'), expected.length + 1)
+      await wal.close()
+      const again = await Wal.open(log)
+      t.true(again.recovery.clean)
+      const read = (await collect(again.readFrom('start'))).map(plain)
+      t.deepEqual(read.slice(0, -1), expected)
+      t.is(read.at(-1)?.value, 'one more')
+      await again.close()
+    })
+  }
+}
