@@ -42,6 +42,14 @@ export interface WalOptions {
    * smaller is stored as it is. A log written with one value opens with every other.
    */
   compression?: 'none' | 'lz4' | 'zstd'
+  /**
+   * What is kept, by itself: whole sealed segments go, oldest first, never one that an open reader of this log still has to read. Default:
+   * everything.
+   *
+   * - `maxBytes`: segments go while all segment files together, the active one's included, take more bytes than this.
+   * - `maxAgeMs`: a segment goes once the one after it was begun that long ago, so that no record goes before its age. By the wall clock.
+   */
+  retention?: { maxBytes?: number; maxAgeMs?: number }
   /** Open on NFS or SMB although their locks and fsyncs cannot be trusted. Default `false`. */
   allowUnsafeFilesystem?: boolean
 }
@@ -131,6 +139,17 @@ function mode(value: unknown): Mode | undefined {
   throw invalid("options.mode must be 'strict', 'prefix' or 'readOnly'", 'open')
 }
 
+function retention(value: unknown): Pick<OpenOptions, 'retentionBytes' | 'retentionAgeMs'> {
+  if (value === undefined) return {}
+  if (typeof value === 'object' && value !== null) {
+    const { maxBytes, maxAgeMs, ...rest } = value as Fields
+    const isLimit = (limit: unknown): limit is number | undefined => limit === undefined || isCount(limit)
+    if (Object.keys(rest).length === 0 && isLimit(maxBytes) && isLimit(maxAgeMs))
+      return { retentionBytes: maxBytes, retentionAgeMs: maxAgeMs }
+  }
+  throw invalid('options.retention must be { maxBytes?: bytes, maxAgeMs?: milliseconds }', 'open')
+}
+
 const openNames = new Set([
   'fsync',
   'mode',
@@ -140,6 +159,7 @@ const openNames = new Set([
   'maxBatchBytes',
   'maxPendingBytes',
   'compression',
+  'retention',
   'allowUnsafeFilesystem',
 ] satisfies (keyof WalOptions)[])
 
@@ -155,6 +175,7 @@ export function checkOpen(dir: unknown, options: unknown): OpenOptions {
     maxBatchBytes: count(fields, 'maxBatchBytes', 'open'),
     maxPendingBytes: count(fields, 'maxPendingBytes', 'open'),
     compression: compression(fields.compression),
+    ...retention(fields.retention),
     allowUnsafeFilesystem: flag(fields, 'allowUnsafeFilesystem', 'open'),
   }
 }

@@ -140,6 +140,11 @@ impl Catalog {
         change(&mut self.segments.write().unwrap_or_else(PoisonError::into_inner));
     }
 
+    /// All segments, oldest first.
+    pub fn all(&self) -> Vec<Arc<Segment>> {
+        self.segments.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The oldest segment.
     pub fn oldest(&self) -> Option<Arc<Segment>> {
         self.segments.read().unwrap_or_else(PoisonError::into_inner).first().cloned()

@@ -6,6 +6,7 @@ use crate::host::Host;
 use crate::intake::{Command, Phase, Step};
 use crate::notify::Notify;
 use crate::options::Fsync;
+use crate::retention::Due;
 use crate::shared::{locked, Shared};
 use crate::storage::disk::Lock;
 use crate::writer::{Progress, Writer};
@@ -19,6 +20,10 @@ const MARK_EVERY: Duration = Duration::from_secs(1);
 
 /// The horizon that other processes follow is at most this old while it moves.
 const TELL_EVERY: Duration = Duration::from_millis(4);
+
+/// Retention looks again no sooner, and by its age no later than this.
+const RETRY: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(3600);
 
 /// Steps the writer: takes what has gathered, commits it, settles it, and keeps the deadlines of the policy.
 pub struct CommitThread {
@@ -37,11 +42,15 @@ pub struct CommitThread {
     told_at: Duration,
     /// The page that other processes follow is behind the horizons.
     untold: bool,
+    /// Rolls when retention was last looked at, and when to look again all the same.
+    retained: Option<u64>,
+    retain_at: Option<Duration>,
 }
 
 impl CommitThread {
     pub fn new(shared: Arc<Shared>, writer: Writer, host: Arc<dyn Host>) -> CommitThread {
         let (marked, now) = (writer.durable_position(), host.now());
+        let retain_at = (!shared.options.retention.is_off()).then_some(now);
         CommitThread {
             shared,
             host,
@@ -54,6 +63,8 @@ impl CommitThread {
             marked,
             told_at: now,
             untold: false,
+            retained: None,
+            retain_at,
         }
     }
 
@@ -100,6 +111,7 @@ impl CommitThread {
             self.execute(client, command);
         }
         self.keep_deadlines();
+        self.retain();
         stop.then(|| {
             let closed = self.writer.close();
             self.collect_counters(None);
@@ -150,7 +162,9 @@ impl CommitThread {
         };
         let mark = (self.writer.durable_position() != self.marked).then(|| self.marked_at + MARK_EVERY);
         let tell = self.untold.then(|| self.told_at + TELL_EVERY);
-        [sync, mark, tell].into_iter().flatten().min()
+        // A log that could not roll at opening lets go of nothing until it has.
+        let retain = self.retain_at.filter(|_| !self.writer.unproven);
+        [sync, mark, tell, retain].into_iter().flatten().min()
     }
 
     fn commit(&mut self) {
@@ -316,6 +330,32 @@ impl CommitThread {
                     }
                 }));
             }
+        }
+    }
+
+    /// Lets go of what retention does not keep: after a roll, and in time.
+    fn retain(&mut self) {
+        let retention = self.shared.options.retention;
+        let rolls = self.writer.counters.rolls;
+        let due = self.retained != Some(rolls) || self.retain_at.is_some_and(|at| at <= self.host.now());
+        if retention.is_off() || !due || self.writer.poisoned().is_some() || self.writer.unproven {
+            return;
+        }
+        let floor = self.shared.catalog.places.floor();
+        // What does not read now may read later: nothing of the log depends on it.
+        let due = self.writer.due(&retention, floor).unwrap_or(Due { first: None, again: Some(RETRY) });
+        self.retained = Some(rolls);
+        self.retain_at = due.again.map(|again| self.host.now() + again.clamp(RETRY, LONGEST));
+        let Some(first) = due.first else { return };
+        let removed = self.writer.truncate_before(first);
+        self.collect_counters(None);
+        if let (Err(_), Some(error)) = (removed, self.writer.poisoned().cloned()) {
+            return self.fail(&error);
+        }
+        self.shared.publish(&self.writer, true);
+        let mut intake = locked(&self.shared.intake);
+        if intake.queue.is_empty() {
+            intake.first = self.writer.low;
         }
     }
 

@@ -1,6 +1,8 @@
 //! What a caller may ask of a log. Every value is checked once, here, before anything touches the disk.
 
 use crate::error::{Code, Error, Result};
+use crate::frame::MAX_POSITION;
+use crate::retention::Retention;
 use std::time::Duration;
 
 /// When an append is acknowledged and when written bytes are made durable.
@@ -63,6 +65,8 @@ pub struct Options {
     /// How frames are compressed, by the commit thread; one that would not become smaller is stored raw. Logs written
     /// with one value open with every other.
     pub compression: Compression,
+    /// How much is kept. Off by default.
+    pub retention: Retention,
     /// Open on NFS or SMB although their locks and fsyncs cannot be trusted.
     pub allow_unsafe_filesystem: bool,
 }
@@ -78,6 +82,7 @@ impl Default for Options {
             max_batch_bytes: 64 << 20,
             max_pending_bytes: 64 << 20,
             compression: Compression::None,
+            retention: Retention::default(),
             allow_unsafe_filesystem: false,
         }
     }
@@ -97,6 +102,12 @@ impl Options {
         within("maxRecordBytes", self.max_record_bytes, 1, 1 << 30)?;
         within("maxBatchBytes", self.max_batch_bytes, 1, 1 << 30)?;
         within("maxPendingBytes", self.max_pending_bytes, 1 << 10, 1 << 40)?;
+        if let Some(bytes) = self.retention.max_bytes {
+            within("retention.maxBytes", bytes, 1, MAX_POSITION)?;
+        }
+        if let Some(age) = self.retention.max_age {
+            within("retention.maxAgeMs", age.as_millis() as u64, 1, MAX_POSITION)?;
+        }
         if let Fsync::Every(period) = self.fsync {
             within("fsync.everyMs", period.as_millis() as u64, 1, 3_600_000)?;
         }

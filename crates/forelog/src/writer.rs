@@ -16,6 +16,7 @@ use crate::frame::{self, Frame, HEADER};
 use crate::group::{Gathered, Group};
 use crate::horizon::{Horizon, Place, Publisher};
 use crate::options::Compression;
+use crate::retention::Known;
 use crate::roll::Plan;
 use crate::scan::Joint;
 use crate::seal::{Bare, Sealer};
@@ -63,6 +64,8 @@ pub struct Writer {
     /// Compresses frames, if that is asked for.
     pub packer: Option<Packer>,
     pub publisher: Publisher,
+    /// For retention.
+    pub known: Known,
     /// Ends of the frames being written; kept to be used again.
     pub joints: Vec<Joint>,
     /// Monotonic nanoseconds, for the statistics alone.
@@ -98,6 +101,7 @@ impl Writer {
         let planned = start.plan.as_ref().map_or(1, |plan| plan.first);
         let next = start.active.as_ref().map_or(1, |active| active.end.next).max(planned);
         Writer {
+            known: Known::default(),
             publisher: Publisher::resume(&*start.storage, start.control.horizon(), &uuid, next - 1),
             uuid,
             unproven: start.plan.is_some(),

@@ -1,6 +1,6 @@
 //! Options in, reports out.
 
-use forelog::{Compression, Error, Flipped, Fsync, Histogram, Mode, Options, Recovery, Stats};
+use forelog::{Compression, Error, Flipped, Fsync, Histogram, Mode, Options, Recovery, Retention, Stats};
 use napi_derive::napi;
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ pub struct OpenOptions {
     pub max_pending_bytes: Option<f64>,
     /// 'none', 'lz4' or 'zstd'.
     pub compression: Option<String>,
+    pub retention_bytes: Option<f64>,
+    pub retention_age_ms: Option<f64>,
     pub allow_unsafe_filesystem: Option<bool>,
 }
 
@@ -45,6 +47,10 @@ pub fn open_options(given: &OpenOptions) -> Result<Options, Error> {
             Some("lz4") => Compression::Lz4,
             Some("zstd") => Compression::Zstd,
             _ => default.compression,
+        },
+        retention: Retention {
+            max_bytes: given.retention_bytes.map(|n| n as u64),
+            max_age: given.retention_age_ms.map(|ms| Duration::from_millis(ms as u64)),
         },
         allow_unsafe_filesystem: given.allow_unsafe_filesystem.unwrap_or(default.allow_unsafe_filesystem),
     };

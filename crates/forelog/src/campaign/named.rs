@@ -7,9 +7,11 @@ use crate::error::{Code, Error};
 use crate::group::{Batch, Group};
 use crate::open::{open, Opened};
 use crate::options::{Options, PAGE};
+use crate::retention::{Due, Retention};
 use crate::segment::CONTROL;
 use crate::storage::sim::{Faults, SimDisk};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A log without faults, written to step by step.
 pub struct Log {
@@ -218,4 +220,18 @@ fn e_a_damaged_body_below_the_proven_offset_is_corruption_although_all_headers_h
     let changes = log.disk.changes();
     let error = open(Arc::new(log.disk.clone()), &log.options, || 0).err().expect("damage opens");
     assert_eq!((error.code, log.disk.changes()), (Code::Corrupt, changes), "{error}");
+}
+
+#[test]
+fn e_a_segment_goes_by_age_once_the_one_after_it_is_old_enough_and_no_reader_needs_it() {
+    let mut log = Log::new(512, 16 << 10);
+    for _ in 0..3 {
+        log.commit(&[&[11_000]], true);
+    }
+    let [old, young] = [0, 1].map(|ms| Retention { max_age: Some(Duration::from_millis(ms)), ..Retention::default() });
+    let due = |log: &mut Log, retention, floor| log.opened.writer.due(&retention, floor).unwrap();
+    assert_eq!(due(&mut log, young, u64::MAX), Due { first: None, again: Some(Duration::from_millis(1)) });
+    assert_eq!(due(&mut log, old, u64::MAX).first, Some(3), "the active segment stays");
+    assert_eq!(due(&mut log, old, 2).first, Some(2));
+    assert_eq!(due(&mut log, old, 1).first, None);
 }
