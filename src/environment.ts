@@ -15,6 +15,7 @@ interface Request {
 export class Environment {
   readonly native: NativeEnvironment
   readonly calls: Calls
+  readonly Watcher: Native['Watcher']
   #turnArmed = false
   #held = 0
   #kicksArmed = false
@@ -27,6 +28,7 @@ export class Environment {
   constructor(native: Native) {
     this.native = new native.Environment(() => this.#wake())
     this.calls = this.native.calls() as Calls
+    this.Watcher = native.Watcher
     // process.exit() does not run the native side's own cleanup on the main thread.
     process.once('exit', () => this.native.end())
   }

@@ -1,9 +1,17 @@
 // The seam to the native module: loads it, and describes the calls that its generated types do not.
 
 import { WalError } from './errors.js'
-import type { Environment } from '../native.js'
+import type { Environment, Watcher } from '../native.js'
 
-export type { BlockData, Completion, ErrorData, Environment as NativeEnvironment, OpenOptions, Reader as NativeReader } from '../native.js'
+export type {
+  BlockData,
+  Completion,
+  ErrorData,
+  Environment as NativeEnvironment,
+  OpenOptions,
+  Reader as NativeReader,
+  Watcher as NativeWatcher,
+} from '../native.js'
 
 // Bits of `flags`; crates/node/src/wal.rs has the same.
 export const TOMBSTONE = 1
@@ -55,6 +63,7 @@ export interface Calls {
 
 export interface Native {
   Environment: typeof Environment
+  Watcher: typeof Watcher
 }
 
 /**

@@ -87,6 +87,20 @@ export interface ReadOptions {
   copy?: boolean
 }
 
+/** Options of `verify`. */
+export interface VerifyOptions {
+  /** Called now and then with the bytes read and all there are to read; the last time when both are the same. */
+  onProgress?: (done: number, total: number) => void
+  /** Rejects with an `AbortError` (code `ABORT_ERR`) when aborted. */
+  signal?: AbortSignal
+}
+
+/** Options of `Wal.scrub`. */
+export interface ScrubOptions extends VerifyOptions {
+  /** How fast it reads, from 1. Default 16 MiB. */
+  bytesPerSecond?: number
+}
+
 type Fields = { [name: string]: unknown }
 
 /** The options as an object whose names are all known. */
@@ -117,6 +131,11 @@ function flag(fields: Fields, name: string, operation: string): boolean | undefi
   const value = fields[name]
   if (value === undefined || typeof value === 'boolean') return value
   throw invalid(`options.${name} must be a boolean`, operation)
+}
+
+function signalOf({ signal }: Fields, operation: string): AbortSignal | undefined {
+  if (signal === undefined || signal instanceof AbortSignal) return signal
+  throw invalid('options.signal must be an AbortSignal', operation)
 }
 
 function fsync(value: unknown): Pick<OpenOptions, 'fsync' | 'everyMs'> {
@@ -163,8 +182,12 @@ const openNames = new Set([
   'allowUnsafeFilesystem',
 ] satisfies (keyof WalOptions)[])
 
+function checkDir(dir: unknown, operation: string): void {
+  if (typeof dir !== 'string' || dir === '' || dir.includes('\0')) throw invalid('dir must be the path of a directory', operation)
+}
+
 export function checkOpen(dir: unknown, options: unknown): OpenOptions {
-  if (typeof dir !== 'string' || dir === '' || dir.includes('\0')) throw invalid('dir must be the path of a directory', 'open')
+  checkDir(dir, 'open')
   const fields = known(options, openNames, 'open')
   return {
     ...fsync(fields.fsync),
@@ -203,8 +226,6 @@ export function checkRead(start: unknown, options: unknown): ReadOptions {
     throw invalid("start must be a position, 'start' or 'end'", 'read')
   }
   const fields = known(options, readNames, 'read')
-  const { signal } = fields
-  if (signal !== undefined && !(signal instanceof AbortSignal)) throw invalid('options.signal must be an AbortSignal', 'read')
   const follow = flag(fields, 'follow', 'read')
   const salvage = flag(fields, 'salvage', 'read')
   if (follow && salvage) throw invalid('options.follow and options.salvage exclude each other', 'read')
@@ -214,6 +235,30 @@ export function checkRead(start: unknown, options: unknown): ReadOptions {
     limit: count(fields, 'limit', 'read'),
     salvage,
     copy: flag(fields, 'copy', 'read'),
-    signal,
+    signal: signalOf(fields, 'read'),
   }
+}
+
+function watching(fields: Fields, operation: string): VerifyOptions {
+  const { onProgress } = fields
+  if (onProgress !== undefined && typeof onProgress !== 'function') throw invalid('options.onProgress must be a function', operation)
+  return { onProgress: onProgress as VerifyOptions['onProgress'], signal: signalOf(fields, operation) }
+}
+
+const verifyNames = new Set(['onProgress', 'signal'] satisfies (keyof VerifyOptions)[])
+
+export function checkVerify(dir: unknown, options: unknown): ScrubOptions {
+  checkDir(dir, 'verify')
+  return watching(known(options, verifyNames, 'verify'), 'verify')
+}
+
+const SCRUB_BYTES_PER_SECOND = 16 << 20
+
+const scrubNames = new Set(['bytesPerSecond', 'onProgress', 'signal'] satisfies (keyof ScrubOptions)[])
+
+export function checkScrub(options: unknown): ScrubOptions {
+  const fields = known(options, scrubNames, 'scrub')
+  const bytesPerSecond = count(fields, 'bytesPerSecond', 'scrub') ?? SCRUB_BYTES_PER_SECOND
+  if (bytesPerSecond === 0) throw invalid('options.bytesPerSecond must be at least 1', 'scrub')
+  return { ...watching(fields, 'scrub'), bytesPerSecond }
 }

@@ -66,6 +66,37 @@ export interface Damage {
   flipped?: FlippedBit
 }
 
+/** Something that is not as it was written. */
+export interface Problem {
+  /**
+   * A label of docs/recovery.md (`'damaged-sealed'`, `'gap'` …); `'broken-chain'` where segments disagree on where one ends,
+   * `'wrong-footer'` where an intact one says otherwise than the frames, `'unreadable'` where the disk fails.
+   */
+  kind: string
+  message: string
+  /** File name. */
+  segment: string
+  offset: number
+  /** Positions that it takes, as far as can be told. */
+  firstLost?: number
+  lastLost?: number
+}
+
+/** What a verification found. */
+export interface Verification {
+  /** Segments that count: from the first position on, and not superseded. */
+  segments: number
+  /** Good frames, the records in them, and their bytes. */
+  frames: number
+  records: number
+  bytes: number
+  /** Sealed segments without a footer, and those whose footer does not hold, which a crash can cause. Neither costs a record. */
+  withoutFooter: number
+  brokenFooters: number
+  /** Empty when all is well. */
+  problems: Problem[]
+}
+
 /** What opening found, and did. */
 export interface RecoveryReport {
   /** The case that was met, by its label in docs/recovery.md: `'clean'`, `'torn'`, `'damaged-active'` … */

@@ -5,10 +5,21 @@ import { inspect, type InspectOptions } from 'node:util'
 import { ACKNOWLEDGED, DURABLE_POSITION, FIRST, NEXT, PENDING_BYTES, WRITTEN, type BatchPositions, type Channel } from './channel.js'
 import { currentEnvironment, type Environment } from './environment.js'
 import { closed, invalid } from './errors.js'
-import { checkAppend, checkOpen, checkPosition, checkRead, type AppendOptions, type ReadOptions, type WalOptions } from './options.js'
+import {
+  checkAppend,
+  checkOpen,
+  checkPosition,
+  checkRead,
+  checkScrub,
+  type AppendOptions,
+  type ReadOptions,
+  type ScrubOptions,
+  type WalOptions,
+} from './options.js'
 import { WalReader } from './reader.js'
 import { Entry, isBytes, toEntry, type RecordInit } from './record.js'
-import { recoveryReport, walStats, type RecoveryReport, type WalStats } from './reports.js'
+import { recoveryReport, walStats, type RecoveryReport, type Verification, type WalStats } from './reports.js'
+import { Verifying } from './verify.js'
 
 // A handle that is garbage without having been closed must not keep the log, and its lock, for ever.
 const forgotten = new FinalizationRegistry<Channel>((channel) => channel.leave().catch(() => {}))
@@ -35,6 +46,7 @@ export class Wal {
   readonly #environment: Environment
   readonly #channel: Channel
   readonly #readers = new Set<WeakRef<WalReader>>()
+  readonly #scrubs = new Set<Verifying>()
   #stats: WalStats | undefined
   #closed: Promise<void> | undefined
 
@@ -206,6 +218,25 @@ export class Wal {
     return reader
   }
 
+  /**
+   * Verifies the sealed segments in the background, at a pace; appends and reads go on. Ended by `close()`. For a whole log, the active
+   * segment included, see `verify`.
+   *
+   * Damage is no error: it is in the report's `problems`. Rejects with `ERR_WAL_INVALID_ARG`, `ERR_WAL_CLOSED`, `ERR_WAL_IO` or an
+   * `AbortError`.
+   */
+  async scrub(options?: ScrubOptions): Promise<Verification> {
+    const checked = checkScrub(options)
+    this.#checkOpen('scrub')
+    const scrub = new Verifying(this.#environment, checked)
+    this.#scrubs.add(scrub)
+    try {
+      return await scrub.run((watcher) => this.#environment.native.scrub(this.#channel.log, watcher))
+    } finally {
+      this.#scrubs.delete(scrub)
+    }
+  }
+
   /** Position of the first record that can be read; `nextPosition` in an empty log. */
   get firstPosition(): number {
     return this.#channel.positions()[FIRST]
@@ -255,6 +286,7 @@ export class Wal {
   #close(): Promise<void> {
     forgotten.unregister(this)
     for (const reader of this.#readers) reader.deref()?.close()
+    for (const scrub of this.#scrubs) scrub.stop(closed('scrub'))
     return this.#channel.leave(() => (this.#stats = this.stats()))
   }
 

@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs'
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { append, type AppendOptions } from './append.js'
 import { cat, type CatOptions } from './cat.js'
+import { verifyLog, type VerifyOptions } from './verify.js'
 
 const USAGE = 2
 
@@ -67,6 +68,15 @@ function program(finish: (code: number) => void): Command {
       '\nNothing is written and nothing is locked: cat works on a log that another process is writing, on\na read-only file system, and up to the damage on a damaged log.'
     )
     .action(async (dir: string, options: CatOptions) => finish(await cat(dir, options)))
+
+  command
+    .command('verify')
+    .description('read every segment and say what is damaged')
+    .argument('<dir>', 'directory of the log')
+    .option('--json', 'print the report as one JSON object')
+    .option('--quiet', 'print problems alone, and no progress')
+    .addHelpText('after', '\nExits with 1 when there is damage. Nothing is written and nothing is locked.')
+    .action(async (dir: string, options: VerifyOptions) => finish(await verifyLog(dir, options)))
 
   return command
 }

@@ -150,6 +150,12 @@ impl Catalog {
         self.segments.read().unwrap_or_else(PoisonError::into_inner).first().cloned()
     }
 
+    /// All of them, the active one last.
+    pub fn names(&self) -> Vec<Name> {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        segments.iter().map(|s| Name { first: s.first, id: s.id, file: s.file.clone() }).collect()
+    }
+
     /// The segment that holds `position`, or would hold it next.
     pub fn holding(&self, position: u64) -> Option<Arc<Segment>> {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);

@@ -45,7 +45,9 @@ mod stats;
 mod storage;
 mod survey;
 mod truncate;
+mod verify;
 mod wal;
+mod watch;
 mod writer;
 
 pub use backup::{Backup, Progress};
@@ -64,4 +66,6 @@ pub use shared::Positions;
 pub use stats::{Histogram, Stats};
 pub use storage::Fault;
 pub use survey::Damage;
+pub use verify::{verify, Problem, Verification};
 pub use wal::Wal;
+pub use watch::Watch;

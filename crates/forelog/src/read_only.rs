@@ -48,7 +48,7 @@ pub fn open(storage: &Arc<dyn Storage>, clock: fn() -> u64) -> Result<View> {
 ///
 /// A reader may see a later write and miss an earlier one: then the next look sees both. So damage counts once two looks
 /// in a row agree on it, and an end once CONTROL has not moved the log on meanwhile.
-fn look(storage: &Arc<dyn Storage>) -> Result<Survey> {
+pub fn look(storage: &Arc<dyn Storage>) -> Result<Survey> {
     let mut before: Option<Survey> = None;
     for left in (0..LOOKS).rev() {
         let lenient = Lenient::new(storage.clone());

@@ -5,6 +5,7 @@ use crate::bytes::mask;
 use crate::catalog::Segment;
 use crate::control::Mark;
 use crate::error::{Code, Error, Result};
+use crate::footer::Index;
 use crate::frame::{self, span, Frame, Kind, HEADER};
 use crate::options::{Compression, PAGE};
 use crate::scan::Joint;
@@ -110,8 +111,8 @@ impl Writer {
             compressed: self.packer.is_some() || matches!(&plan.carry, Carry::Frames(frames) if frames.header.compressed),
             created_ms: self.storage.wall_clock(),
         };
-        let end = match self.fill(&spare, &header, plan) {
-            Ok(end) => end,
+        let (end, index) = match self.fill(&spare, &header, plan) {
+            Ok(filled) => filled,
             Err(error) => return Err(self.discard(&spare, error)),
         };
         self.sync_file(&spare.file)?;
@@ -129,6 +130,7 @@ impl Writer {
         self.highest_id = header.id;
         self.names.push(Name { first: header.first, id: header.id, file: name });
         let entry = Arc::new(Segment::of_header(&header));
+        entry.adopt(index);
         match (header.predecessor, plan.cut) {
             (None, _) => {
                 self.low = header.first;
@@ -175,8 +177,8 @@ impl Writer {
         error
     }
 
-    /// Writes a new segment's header and the frames carried into it, and gives their end.
-    fn fill(&mut self, spare: &Spare, header: &Header, plan: &Plan) -> Result<Joint> {
+    /// Writes a new segment's header and the frames carried into it, and gives their end and an index of them.
+    fn fill(&mut self, spare: &Spare, header: &Header, plan: &Plan) -> Result<(Joint, Index)> {
         let write = |writer: &mut Writer, bytes: &[u8], offset: u64| match spare.file.write_at(bytes, offset) {
             Ok(()) => Ok(()),
             // The file has no final name yet, so a full disk costs nothing but the roll.
@@ -184,9 +186,9 @@ impl Writer {
             Err(short) => Err(writer.poison(short.fault)),
         };
         write(self, &header.encode(), 0)?;
-        let mut end = Joint::start(header);
+        let (mut end, mut index) = (Joint::start(header), Index::default());
         let carry = match &plan.carry {
-            Carry::Nothing => return Ok(end),
+            Carry::Nothing => return Ok((end, index)),
             Carry::Part(part) => {
                 let frame = Frame {
                     body_len: part.body.len() as u32,
@@ -203,7 +205,9 @@ impl Writer {
                 let crc = frame::encode(&mut bytes, &frame, header.seed(), end.offset);
                 bytes.extend_from_slice(&part.body);
                 write(self, &bytes, end.offset)?;
-                return Ok(Joint { offset: end.offset + frame.span(), next: frame.next_position(), crc });
+                end = Joint { offset: end.offset + frame.span(), next: frame.next_position(), crc };
+                index.note(end);
+                return Ok((end, index));
             }
             Carry::Frames(frames) => frames,
         };
@@ -226,8 +230,9 @@ impl Writer {
                 .ok_or_else(changed)?;
             from = Joint { offset: from.offset + frame.span(), next: frame.next_position(), crc: frame.crc };
             end = Joint { offset: end.offset + frame.span(), next: frame.next_position(), crc };
+            index.note(end);
         }
-        Ok(end)
+        Ok((end, index))
     }
 
     /// Hands on a frame's body in pieces, with their offsets in the frame; false when it no longer matches its CRC.

@@ -66,6 +66,11 @@ fn valid(bytes: &mut Window, header: &Header, offset: u64) -> Result<Option<Fram
     Ok((frame::stored(crc) == frame.body_crc).then_some(frame))
 }
 
+/// The valid frame that continues the log at `joint`.
+pub fn next(bytes: &mut Window, header: &Header, joint: Joint) -> Result<Option<Frame>, Fault> {
+    Ok(valid(bytes, header, joint.offset)?.filter(|frame| continues(frame, &joint)))
+}
+
 /// Whether `frame` is the one that continues the log at `joint`.
 fn continues(frame: &Frame, joint: &Joint) -> bool {
     frame.first == joint.next && frame.prev == joint.crc

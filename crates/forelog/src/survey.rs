@@ -117,6 +117,11 @@ impl Survey {
         self.damage.iter().find(|(verdict, _)| *verdict == self.verdict).map(|(_, damage)| damage)
     }
 
+    /// All damage that was seen, with the verdict that each amounts to.
+    pub fn all_damage(&self) -> &[(Verdict, Damage)] {
+        &self.damage
+    }
+
     /// The verdict as the error that a refusal is.
     pub fn refusal(&self, code: Code) -> Error {
         let text = match (self.verdict, self.damage()) {

@@ -21,6 +21,8 @@ use crate::stats::Stats;
 use crate::storage::disk::{create_dir, Disk, Lock};
 use crate::storage::{Fault, Storage};
 use crate::truncate::out_of_range;
+use crate::verify::{self, Verification};
+use crate::watch::Watch;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -32,6 +34,8 @@ pub struct Wal {
     client: usize,
     closed: AtomicBool,
     outcome: Mutex<Option<Result<()>>>,
+    /// Scrubs under way, which closing ends.
+    scrubs: Mutex<Vec<Arc<Watch>>>,
 }
 
 impl Wal {
@@ -100,7 +104,7 @@ impl Wal {
 
     fn handle(shared: Arc<Shared>, place: Arc<Place>, notify: Arc<dyn Notify>) -> Wal {
         let client = locked(&shared.intake).join(Client::new(notify));
-        Wal { shared, place, client, closed: AtomicBool::new(false), outcome: Mutex::new(None) }
+        Wal { shared, place, client, closed: AtomicBool::new(false), outcome: Mutex::new(None), scrubs: Mutex::default() }
     }
 
     /// The same number for every handle on this log in this process.
@@ -319,6 +323,25 @@ impl Wal {
         Ok(Reader::salvaging(self.shared.storage.clone(), self.shared.catalog.clone(), from, to.min(limit)))
     }
 
+    /// Verifies the sealed segments, blocking, at the watch's pace; appends, reads and truncation go on beside it.
+    ///
+    /// # Errors
+    /// `Closed` once the watch is stopped or this handle is closed, `Io` when the directory cannot be listed. Damage is
+    /// no error: it is in the report.
+    pub fn scrub(&self, watch: &Arc<Watch>) -> Result<Verification> {
+        {
+            let mut scrubs = locked(&self.scrubs);
+            if self.closed.load(Ordering::Acquire) {
+                return Err(closed().during("scrub"));
+            }
+            scrubs.push(watch.clone());
+        }
+        let low = || self.shared.horizons.first.load(Ordering::Acquire);
+        let verified = verify::scrub(&self.shared.storage, &self.shared.catalog, &low, watch);
+        locked(&self.scrubs).retain(|other| !Arc::ptr_eq(other, watch));
+        verified.map_err(|error| error.during("scrub"))
+    }
+
     /// Commits and syncs everything accepted, under every policy; blocking. The last handle ends the commit thread and
     /// releases the directory. Idempotent: later calls give the same result.
     ///
@@ -330,6 +353,9 @@ impl Wal {
             return outcome.clone();
         }
         self.closed.store(true, Ordering::Release);
+        for scrub in locked(&self.scrubs).iter() {
+            scrub.stop();
+        }
         let mut tenant = self.place.tenant();
         let last = tenant.handles == 1;
         let result = if last { self.shared.shut_down() } else { self.shared.flush() };

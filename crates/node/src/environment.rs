@@ -6,8 +6,9 @@
 use crate::convert::{open_options, OpenOptions, RecoveryData, StatsData};
 use crate::error::{invalid, panicked, ErrorData, FailureData};
 use crate::reader::{BlockData, Reader};
+use crate::verify::{VerificationData, Watcher};
 use crate::wal;
-use forelog::{Batch, Block, Code, Error, Notify, Wal};
+use forelog::{Batch, Block, Code, Error, Notify, Verification, Wal};
 use napi::bindgen_prelude::{Function, Object};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{sys, Env, Status};
@@ -28,6 +29,7 @@ pub enum Outcome {
     Closed(forelog::Result<()>),
     /// And whether a follower has been given everything there is.
     Read(forelog::Result<Option<Block>>, bool),
+    Verified(forelog::Result<Verification>),
 }
 
 /// The part of an environment that other threads hold. It may outlive the environment.
@@ -58,6 +60,18 @@ impl Shared {
         let id = self.number();
         let shared = self.clone();
         forelog::pool::spawn(move || shared.complete(id, work()));
+        id
+    }
+
+    /// Runs work that may take hours on a thread of its own.
+    pub fn long_request(self: &Arc<Self>, work: impl FnOnce() -> Outcome + Send + 'static) -> f64 {
+        let id = self.requests.fetch_add(1, Ordering::Relaxed) as f64;
+        let shared = self.clone();
+        let spawned = std::thread::Builder::new().name("forelog-verify".into()).spawn(move || shared.complete(id, work()));
+        if let Err(error) = spawned {
+            let error = Error::new(Code::Io, format!("no thread to verify on: {error}"));
+            self.complete(id, Outcome::Verified(Err(error.during("verify"))));
+        }
         id
     }
 
@@ -212,6 +226,7 @@ pub struct Completion {
     pub block: Option<BlockData>,
     /// The block takes a follower to the end of what is acknowledged: the next one will have to be waited for.
     pub caught_up: Option<bool>,
+    pub verification: Option<VerificationData>,
 }
 
 #[napi]
@@ -274,6 +289,27 @@ impl Environment {
         })
     }
 
+    /// Verifies the log in a directory, with no handle on it; gives the number of the request.
+    #[napi(catch_unwind)]
+    pub fn verify(&self, dir: String, watcher: &Watcher) -> f64 {
+        let watch = watcher.watch.clone();
+        self.host.shared.long_request(move || {
+            let verified = catch_unwind(AssertUnwindSafe(|| forelog::verify(&PathBuf::from(dir), &watch)));
+            Outcome::Verified(verified.unwrap_or_else(|panic| Err(panicked(panic).during("verify"))))
+        })
+    }
+
+    /// Verifies the sealed segments of an open log; gives the number of the request.
+    #[napi(catch_unwind)]
+    pub fn scrub(&self, log: u32, watcher: &Watcher) -> f64 {
+        let (wal, watch) = (self.host.wal(log), watcher.watch.clone());
+        self.host.shared.long_request(move || {
+            let closed = || Err(Error::new(Code::Closed, "the log is closed").during("scrub"));
+            let verified = catch_unwind(AssertUnwindSafe(|| wal.map_or_else(closed, |wal| wal.scrub(&watch))));
+            Outcome::Verified(verified.unwrap_or_else(|panic| Err(panicked(panic).during("scrub"))))
+        })
+    }
+
     /// Frees the number of a log that has been closed.
     #[napi(catch_unwind)]
     pub fn forget(&self, log: u32) {
@@ -307,7 +343,8 @@ impl Environment {
     }
 
     fn completion(&self, request: f64, outcome: Outcome) -> Completion {
-        let mut completion = Completion { request, error: None, log: None, identity: None, block: None, caught_up: None };
+        let mut completion =
+            Completion { request, error: None, log: None, identity: None, block: None, caught_up: None, verification: None };
         match outcome {
             Outcome::Opened(log, Ok(wal)) => {
                 completion.log = Some(log);
@@ -322,8 +359,11 @@ impl Environment {
                 completion.block = block.map(Into::into);
                 completion.caught_up = Some(caught_up);
             }
+            Outcome::Verified(Ok(found)) => completion.verification = Some(found.into()),
             Outcome::Closed(Ok(())) => {}
-            Outcome::Closed(Err(error)) | Outcome::Read(Err(error), _) => completion.error = Some(error.into()),
+            Outcome::Closed(Err(error)) | Outcome::Read(Err(error), _) | Outcome::Verified(Err(error)) => {
+                completion.error = Some(error.into())
+            }
         }
         completion
     }

@@ -3,6 +3,7 @@
 //! - `environment` is one JavaScript environment: the one wake it gets, the logs it has open, the blocking requests under way.
 //! - `wal` holds the calls made per record or per turn. They bypass the conversions of napi-rs, which take about 370 ns a call, and
 //!   go through `raw`.
+//! - `verify` holds what follows and ends a long verification.
 //! - `reader` and `error` carry blocks of records and errors over, as data. `convert` does the same for options and reports.
 
 mod convert;
@@ -10,4 +11,5 @@ mod environment;
 mod error;
 mod raw;
 mod reader;
+mod verify;
 mod wal;

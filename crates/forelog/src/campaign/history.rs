@@ -11,6 +11,7 @@ use crate::group::Group;
 use crate::open::{open, Opened};
 use crate::options::{Compression, Options};
 use crate::storage::sim::{Faults, Moment, Rng, SimDisk};
+use crate::verify::verify_storage;
 use crate::writer::{lock, MarkJob};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -260,6 +261,7 @@ impl History {
     /// Opens and compares what is found with what was promised; `None` when this attempt ended in a fault.
     pub fn open(&mut self) -> Held<Option<Opened>> {
         self.disk.say(|| format!("-- open, {}, in {}", self.expected.bounds(), self.disk.names().join(" ")));
+        let before = self.disk.fork();
         let injected = self.disk.injected();
         if self.compresses {
             self.options.compression = [Compression::None, Compression::Lz4, Compression::Zstd][self.rng.below(3) as usize];
@@ -291,6 +293,7 @@ impl History {
         if self.closed_clean && !opened.recovery.clean {
             return broken(format!("closed in order, but opening says {}", opened.recovery.verdict));
         }
+        self.check_verify(&before)?;
         self.recoveries += 1;
         if opened.recovery.next_position != end + 1 || opened.writer.low != low {
             return broken(format!("the report says {:?}", opened.recovery));
@@ -343,6 +346,23 @@ impl History {
         told.reduce(|a, b| a.or(b)).unwrap_or(Ok(()))
     }
 
+    /// Verifies what opening found, and what it made of it: no crash and no fault is ever taken for damage.
+    fn check_verify(&self, before: &SimDisk) -> Held<()> {
+        for (disk, when) in [(before, "before opening"), (&self.disk.fork(), "after opening")] {
+            disk.set_faults(Faults::default());
+            match verify_storage(Arc::new(disk.clone()), &Arc::default()) {
+                Ok(report) => {
+                    if let Some(problem) = report.problems.first() {
+                        return broken(format!("verifying {when} tells {problem:?}"));
+                    }
+                }
+                Err(error) if error.code == Code::NotFound && when == "before opening" => {}
+                Err(error) => return broken(format!("verifying {when}: {error}")),
+            }
+        }
+        Ok(())
+    }
+
     /// Reads without faults and compares.
     pub fn check_read(&mut self, catalog: &Arc<Catalog>, from: u64, to: u64, block: usize) -> Held<()> {
         let faults = self.disk.faults();
@@ -351,6 +371,8 @@ impl History {
         self.disk.set_faults(faults);
         match outcome {
             Read::All => Ok(()),
+            // The dead read nothing; what is found after is for the next opening to say.
+            Read::Stopped(_) if self.disk.crashed() => Ok(()),
             Read::Stopped(error) => broken(format!("reading {from} to {to}: {error}")),
             Read::Wrong(text) => broken(text),
         }

@@ -29,6 +29,8 @@ mod seal;
 mod sweep;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod verify;
 
 pub use history::Policy;
 pub use images::{torture, Class, Cut, Failure, Image, Report};

@@ -9,6 +9,7 @@ use crate::open::open;
 use crate::options::{Options, PAGE};
 use crate::segment::{classify, Entry, Header, Name, CONTROL};
 use crate::storage::sim::{Faults, Rng, SimDisk};
+use crate::verify::verify_storage;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -100,13 +101,23 @@ pub fn inflict(disk: &SimDisk, rng: &mut Rng) -> Option<(Damage, u64)> {
 pub fn check(disk: &SimDisk, options: &Options, expected: &Expected, least: u64) -> Held<bool> {
     disk.set_faults(Faults::default());
     let changes = disk.changes();
+    let verified = verify_storage(Arc::new(disk.clone()), &Arc::default());
+    if disk.changes() != changes {
+        return broken("verifying changes the disk");
+    }
+    // Whatever opening or reading meets, verifying has seen.
+    let unseen = match &verified {
+        Ok(report) => report.problems.is_empty(),
+        Err(error) => !matches!(error.code, Code::NotFound | Code::Format),
+    };
+    let told = |what: String| if unseen { broken(format!("verifying overlooks: {what}")) } else { Ok(true) };
     let opened = match open(Arc::new(disk.clone()), options, || 0) {
         Ok(opened) => opened,
         Err(error) => {
             disk.say(|| format!("-- told: {error}"));
             let typed = matches!(error.code, Code::Corrupt | Code::Format) && error.segment.is_some() && error.offset.is_some();
             return match (typed, disk.changes() == changes) {
-                (true, true) => Ok(true),
+                (true, true) => told(error.to_string()),
                 (false, _) => broken(format!("damage is told as {error:?}")),
                 (_, false) => broken(format!("damage is told, but the disk was changed: {error}")),
             };
@@ -122,7 +133,7 @@ pub fn check(disk: &SimDisk, options: &Options, expected: &Expected, least: u64)
     }
     match read(Arc::new(disk.clone()), &opened.catalog, expected, expected.low, end, 1 << 16) {
         Read::Wrong(text) => broken(format!("damage: {text}")),
-        Read::Stopped(error) if error.code == Code::Corrupt && error.segment.is_some() && error.lost.is_some() => Ok(true),
+        Read::Stopped(error) if error.code == Code::Corrupt && error.segment.is_some() && error.lost.is_some() => told(error.to_string()),
         Read::Stopped(error) => broken(format!("damage is told as {error:?}")),
         Read::All if end < least.min(expected.durable) => {
             broken(format!("silence: the log ends at {end}, {least} is proven, {} durable", expected.durable))

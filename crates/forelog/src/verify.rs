@@ -1,0 +1,316 @@
+//! Verifying: every byte that counts is read and checked, whoever is writing meanwhile. Nothing is changed.
+
+use crate::catalog::Catalog;
+use crate::directory::Listing;
+use crate::error::{Code, Error, Result};
+use crate::footer::Index;
+use crate::options::{Mode, PAGE};
+use crate::read_only::look;
+use crate::recovery::{self, Answer, Verdict};
+use crate::scan::{self, Joint};
+use crate::seal::{find, Found};
+use crate::segment::{Header, Name, Predecessor};
+use crate::storage::disk::Disk;
+use crate::storage::lenient::Lenient;
+use crate::storage::window::Window;
+use crate::storage::{Fault, FileRef, Storage};
+use crate::survey::{glance, Active, Damage, Survey};
+use crate::watch::{Watch, Watched};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Something that is not as it was written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem {
+    /// A verdict's label, of docs/recovery.md; or `broken-chain`, where segments disagree on where one ends;
+    /// `wrong-footer`, where an intact one says otherwise than its frames; `unreadable`, where the disk fails.
+    pub kind: &'static str,
+    pub damage: Damage,
+}
+
+/// What a verification has found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Verification {
+    /// Segments that count: those at or above the low mark that no later one supersedes.
+    pub segments: u64,
+    /// Of these, sealed ones without a footer. Whoever looks something up in them walks their frames.
+    pub without_footer: u64,
+    /// Those whose footer does not hold. A crash may have cut it off, so it is no proof of damage; it costs no record.
+    pub broken_footers: u64,
+    /// Good frames, and the records in them.
+    pub frames: u64,
+    pub records: u64,
+    /// Bytes of good frames.
+    pub bytes: u64,
+    /// In the order of the log. Empty when all is well.
+    pub problems: Vec<Problem>,
+}
+
+/// Verifies the log in `dir`, active segment and CONTROL included; blocking. Needs no writer and takes no lock: one at
+/// work, in whatever process, does not matter.
+///
+/// # Errors
+/// `NotFound` and `Format` where there is no log to verify, `Io` when the directory cannot be listed, `Closed` when the
+/// watch was stopped. Damage is no error: it is in the report.
+pub fn verify(dir: &Path, watch: &Arc<Watch>) -> Result<Verification> {
+    let verified = Disk::new(dir, true).and_then(|disk| verify_storage(Arc::new(disk), watch));
+    verified.map_err(|error| error.during("verify"))
+}
+
+pub(crate) fn verify_storage(storage: Arc<dyn Storage>, watch: &Arc<Watch>) -> Result<Verification> {
+    let watched: Arc<dyn Storage> = Arc::new(Watched::new(storage.clone(), watch.clone()));
+    let found = look(&watched).map_err(|error| stopped(watch, error))?;
+    if let Answer::Refuse(code) = recovery::answer(found.verdict, Mode::ReadOnly) {
+        return Err(found.refusal(code));
+    }
+    let low_now = || glance(&*storage, false).map_or(0, |found| found.low);
+    let mut verifier = Verifier::new(watched, found.state.uuid, found.low, &low_now)?;
+    watch.begin(verifier.total(&found.live));
+    for (verdict, damage) in found.all_damage() {
+        // Frames and headers of live segments are read once more, which tells more of them.
+        let again = match verdict {
+            Verdict::BadHeader => found.live.iter().any(|name| name.file == damage.segment),
+            Verdict::DamagedActive | Verdict::DamagedSealed | Verdict::Unreadable => true,
+            _ => false,
+        };
+        if !again {
+            verifier.report.problems.push(Problem { kind: verdict.label(), damage: damage.clone() });
+        }
+    }
+    let outcome = verifier.sealed_ones(&found.live).and_then(|()| match found.live.last() {
+        Some(newest) => verifier.active(newest, &found),
+        None => Ok(()),
+    });
+    outcome.map_err(|fault| stopped(watch, fault.into()))?;
+    watch.finish();
+    Ok(verifier.report)
+}
+
+/// Verifies the sealed segments of an open log.
+pub(crate) fn scrub(storage: &Arc<dyn Storage>, catalog: &Catalog, low: &dyn Fn() -> u64, watch: &Arc<Watch>) -> Result<Verification> {
+    let control = glance(&**storage, false).map_err(Error::from)?;
+    let watched: Arc<dyn Storage> = Arc::new(Watched::new(storage.clone(), watch.clone()));
+    let mut verifier = Verifier::new(watched, control.state.uuid, low(), low)?;
+    let live: Vec<Name> = catalog.names();
+    watch.begin(verifier.total(live.split_last().map_or(&[], |(_, sealed)| sealed)));
+    verifier.sealed_ones(&live).map_err(|fault| stopped(watch, fault.into()))?;
+    watch.finish();
+    Ok(verifier.report)
+}
+
+fn stopped(watch: &Watch, error: Error) -> Error {
+    if watch.is_stopped() {
+        return Error::new(Code::Closed, "the verification was stopped");
+    }
+    error
+}
+
+struct Verifier<'a> {
+    storage: Arc<dyn Storage>,
+    listing: Listing,
+    uuid: [u8; 16],
+    /// Positions below it are not in the log any more.
+    low: u64,
+    /// Where it is by now: what is below is removed while we read.
+    low_now: &'a dyn Fn() -> u64,
+    report: Verification,
+}
+
+/// A segment being read.
+struct Segment {
+    name: Name,
+    file: FileRef,
+    header: Header,
+    lenient: Lenient,
+}
+
+/// Where the frames of a segment are known to end.
+#[derive(Clone, Copy)]
+enum End {
+    At(Joint),
+    /// Before this position; where, only the segment that is missing knew.
+    Before(u64),
+}
+
+impl<'a> Verifier<'a> {
+    fn new(storage: Arc<dyn Storage>, uuid: [u8; 16], low: u64, low_now: &'a dyn Fn() -> u64) -> Result<Verifier<'a>> {
+        let listing = Listing::read(&*storage).map_err(Error::from)?;
+        Ok(Verifier { storage, listing, uuid, low, low_now, report: Verification::default() })
+    }
+
+    fn total(&self, names: &[Name]) -> u64 {
+        let len = |name: &Name| self.storage.open(&name.file, false).and_then(|file| file.len());
+        names.iter().filter_map(|name| len(name).ok()).sum()
+    }
+
+    fn problem(&mut self, kind: &'static str, text: String, at: (&str, u64), lost: Option<(u64, u64)>) {
+        let lost = lost.map(|(first, last)| (first.max(self.low), last)).filter(|(first, last)| first <= last);
+        let damage = Damage { text, segment: at.0.into(), offset: at.1, lost, flipped: None };
+        // A gap is told where the frames before it end, and they end there too soon.
+        let known = |p: &Problem| p.damage.segment == damage.segment && p.damage.offset == damage.offset && p.damage.lost == damage.lost;
+        if !self.report.problems.iter().any(known) {
+            self.report.problems.push(Problem { kind, damage });
+        }
+    }
+
+    /// Opens a segment whose positions go up to `last`; `None` when it does not count any more, or its header is bad.
+    fn open(&mut self, name: &Name, last: u64) -> std::result::Result<Option<Segment>, Fault> {
+        let lenient = Lenient::new(self.storage.clone());
+        let file = match lenient.open(&name.file, false) {
+            Err(fault) if fault.is_not_found() => {
+                if last >= (self.low_now)() {
+                    self.problem(Verdict::Gap.label(), format!("{} is missing", name.file), (&name.file, 0), Some((name.first, last)));
+                }
+                return Ok(None);
+            }
+            other => other?,
+        };
+        let mut page = vec![0; PAGE as usize];
+        let n = file.read_at(&mut page, 0)?;
+        let header = Header::decode(&page[..n]).ok();
+        let header = header.filter(|h| h.id == name.id && h.first == name.first && h.uuid == self.uuid);
+        if header.is_none() {
+            let text = format!("the header of {} is damaged, or another's", name.file);
+            self.problem(Verdict::BadHeader.label(), text, (&name.file, 0), Some((name.first, last)));
+            self.unreadable(&name.file, &lenient, last);
+        }
+        Ok(header.map(|header| Segment { name: name.clone(), file, header, lenient }))
+    }
+
+    /// Tells that the disk did not give back a part of a file.
+    fn unreadable(&mut self, file: &str, lenient: &Lenient, last: u64) {
+        if let Some(fault) = lenient.fault().filter(|_| last >= self.low) {
+            self.problem(Verdict::Unreadable.label(), format!("the disk does not read: {fault}"), (file, 0), None);
+        }
+    }
+
+    /// Checks every segment but the last of `live`.
+    fn sealed_ones(&mut self, live: &[Name]) -> std::result::Result<(), Fault> {
+        for pair in live.windows(2) {
+            if let [name, above] = pair {
+                self.sealed(name, above)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn sealed(&mut self, name: &Name, above: &Name) -> std::result::Result<(), Fault> {
+        self.report.segments += 1;
+        let Some(segment) = self.open(name, above.first - 1)? else { return Ok(()) };
+        let end = match self.sealed_end(name, above)? {
+            Some(p) if p.salt != segment.header.salt => {
+                let text = format!("{} continues another segment than {}", above.file, name.file);
+                self.problem("broken-chain", text, (&above.file, 0), None);
+                End::Before(above.first)
+            }
+            Some(p) => End::At(Joint { offset: p.end, next: above.first, crc: p.crc }),
+            None => End::Before(above.first),
+        };
+        // Asked before the frames and after: a writer may be at it.
+        let before = find(&*segment.file, segment.header.seed())?;
+        let (index, whole) = self.frames(&segment, end, Verdict::DamagedSealed)?;
+        let footer = match before {
+            Found::Damaged => find(&*segment.file, segment.header.seed())?,
+            other => other,
+        };
+        let at = segment.file.len()?;
+        match (footer, end) {
+            (Found::None, _) => self.report.without_footer += 1,
+            (Found::Damaged, _) => self.report.broken_footers += 1,
+            (Found::Footer(footer), End::At(end)) if whole => {
+                // A later cut may have moved the end forwards, never backwards.
+                let agrees = footer.end == end || footer.end.offset > end.offset;
+                if !agrees || footer.index.below(end.offset) != index.below(end.offset) {
+                    let text = format!("the footer of {} says something else than its frames", name.file);
+                    self.problem("wrong-footer", text, (&name.file, at), None);
+                }
+            }
+            (Found::Footer(_), _) => {}
+        }
+        self.unreadable(&name.file, &segment.lenient, above.first - 1);
+        Ok(())
+    }
+
+    /// Where the next one says that `name` ends: `above`, or one in between that holds nothing any more.
+    fn sealed_end(&mut self, name: &Name, above: &Name) -> std::result::Result<Option<Predecessor>, Fault> {
+        let mut at = above.clone();
+        loop {
+            // Its own turn comes; here only what it says counts.
+            let known = self.report.problems.len();
+            let segment = self.open(&at, u64::MAX)?;
+            self.report.problems.truncate(known);
+            let Some(predecessor) = segment.and_then(|segment| segment.header.predecessor) else { return Ok(None) };
+            if predecessor.id == name.id {
+                return Ok(Some(predecessor));
+            }
+            match self.listing.segments.get(&predecessor.id).filter(|_| predecessor.id > name.id) {
+                Some(between) => at = between.clone(),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// Checks the frames up to the end, through damage. Gives an index of them, and whether they were whole.
+    fn frames(&mut self, segment: &Segment, end: End, verdict: Verdict) -> std::result::Result<(Index, bool), Fault> {
+        let (header, file) = (&segment.header, &segment.name.file);
+        let (limit, next) = match end {
+            End::At(end) => (end.offset, end.next),
+            End::Before(next) => (u64::MAX, next),
+        };
+        let mut window = Window::new(&*segment.file, segment.file.len()?.min(limit));
+        let (mut joint, mut index, mut whole) = (Joint::start(header), Index::default(), true);
+        loop {
+            let ended = match end {
+                End::At(end) => joint.offset >= end.offset,
+                End::Before(next) => joint.next >= next,
+            };
+            if ended {
+                break;
+            }
+            if let Some(frame) = scan::next(&mut window, header, joint)? {
+                self.report.frames += 1;
+                self.report.records += u64::from(frame.count);
+                self.report.bytes += frame.span();
+                joint = joint.after(&frame);
+                index.note(joint);
+                continue;
+            }
+            whole = false;
+            let found = scan::resync(&mut window, header, joint.offset + 1, joint.next..next)?;
+            let lost = (joint.next, found.map_or(next, |found| found.next) - 1);
+            // Below the low mark no position is lost, but what stands above is reached through here.
+            let text = format!("{file} is damaged at offset {}: positions {} to {} are affected", joint.offset, lost.0, lost.1);
+            self.problem(verdict.label(), text, (file, joint.offset), Some(lost));
+            match found {
+                Some(found) => joint = found,
+                None => return Ok((index, false)),
+            }
+        }
+        if let End::At(end) = end {
+            if joint != end {
+                let text = format!("the segment after {file} says that it ends otherwise: at {}, before position {}", end.offset, end.next);
+                self.problem("broken-chain", text, (file, joint.offset), None);
+                whole = false;
+            }
+        }
+        Ok((index, whole))
+    }
+
+    /// Checks the newest segment: up to where recovery would say that it ends, or if it is damaged to the last position
+    /// that was found in it.
+    fn active(&mut self, name: &Name, found: &Survey) -> std::result::Result<(), Fault> {
+        self.report.segments += 1;
+        let last = found.last();
+        let Some(segment) = self.open(name, last.max(name.first))? else { return Ok(()) };
+        let Some(Active { scan, .. }) = &found.active else { return Ok(()) };
+        let end = if scan.end.offset >= recovery::proven(&segment.header, &found.state, scan) {
+            // What may be past it was never acknowledged as durable.
+            End::At(scan.end)
+        } else {
+            End::Before(scan.stray.map_or(0, |(_, last)| last).max(last).max(scan.end.next) + 1)
+        };
+        self.frames(&segment, end, Verdict::DamagedActive)?;
+        self.unreadable(&name.file, &segment.lenient, last);
+        Ok(())
+    }
+}

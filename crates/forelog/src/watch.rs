@@ -1,0 +1,185 @@
+//! A long reading job, as whoever started it sees it: how far it is, how fast it may go, and its end.
+
+use crate::storage::{Fault, File, FileRef, ShortWrite, Storage};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+type Tell = Box<dyn Fn(u64, u64) + Send + Sync>;
+
+/// Follows a [`crate::verify()`] or a [`crate::Wal::scrub`], from any thread.
+#[derive(Default)]
+pub struct Watch {
+    bytes_per_second: Option<u64>,
+    tell: Option<Tell>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    done: u64,
+    total: u64,
+    began: Option<Instant>,
+    stopped: bool,
+}
+
+impl Watch {
+    /// Without a limit the job reads as fast as the disk gives.
+    pub fn new(bytes_per_second: Option<u64>) -> Watch {
+        Watch { bytes_per_second, ..Watch::default() }
+    }
+
+    /// Has `tell` called with the bytes done and the total after every read, on the job's thread.
+    pub fn telling(self, tell: impl Fn(u64, u64) + Send + Sync + 'static) -> Watch {
+        Watch { tell: Some(Box::new(tell)), ..self }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes read so far, and to be read; the total is 0 until it is known.
+    pub fn progress(&self) -> (u64, u64) {
+        let state = self.state();
+        (state.done, state.total)
+    }
+
+    /// Ends the job soon, in the middle of a pause too.
+    pub fn stop(&self) {
+        self.state().stopped = true;
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.state().stopped
+    }
+
+    /// The job begins in earnest: so many bytes are ahead of it.
+    pub(crate) fn begin(&self, total: u64) {
+        let mut state = self.state();
+        (state.done, state.total, state.began) = (0, total, Some(Instant::now()));
+    }
+
+    /// All that was to be read has been.
+    pub(crate) fn finish(&self) {
+        let mut state = self.state();
+        state.done = state.total;
+        drop(state);
+        self.tell();
+    }
+
+    fn tell(&self) {
+        if let Some(tell) = &self.tell {
+            let (done, total) = self.progress();
+            tell(done, total);
+        }
+    }
+
+    /// Counts bytes that were read, and waits as long as the pace asks. False when the job is to end.
+    fn advance(&self, bytes: u64) -> bool {
+        let mut state = self.state();
+        if let Some(began) = state.began {
+            state.done = (state.done + bytes).min(state.total);
+            let due = self.bytes_per_second.map(|rate| began + Duration::from_secs_f64(state.done as f64 / rate.max(1) as f64));
+            while let Some(pause) = due.and_then(|due| due.checked_duration_since(Instant::now())).filter(|_| !state.stopped) {
+                state = self.changed.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner).0;
+            }
+        }
+        let goes_on = !state.stopped;
+        drop(state);
+        self.tell();
+        goes_on
+    }
+}
+
+/// A storage that reads at a watch's pace, and not at all once it is stopped. It writes nothing.
+pub struct Watched {
+    storage: Arc<dyn Storage>,
+    watch: Arc<Watch>,
+}
+
+impl Watched {
+    pub fn new(storage: Arc<dyn Storage>, watch: Arc<Watch>) -> Watched {
+        Watched { storage, watch }
+    }
+}
+
+struct WatchedFile {
+    file: FileRef,
+    watch: Arc<Watch>,
+}
+
+/// Of no operating system: it passes through what makes zeroes of bad blocks.
+fn refused(syscall: &'static str) -> Fault {
+    Fault { syscall, path: String::new(), errno: None, message: "stopped, or not for writing".into() }
+}
+
+impl Storage for Watched {
+    fn list(&self) -> Result<Vec<String>, Fault> {
+        self.storage.list()
+    }
+
+    fn open(&self, name: &str, write: bool) -> Result<FileRef, Fault> {
+        if write {
+            return Err(refused("open"));
+        }
+        Ok(Arc::new(WatchedFile { file: self.storage.open(name, false)?, watch: self.watch.clone() }))
+    }
+
+    fn create(&self, _: &str, _: u64) -> Result<FileRef, Fault> {
+        Err(refused("open"))
+    }
+
+    fn rename(&self, _: &str, _: &str) -> Result<(), Fault> {
+        Err(refused("rename"))
+    }
+
+    fn remove(&self, _: &str) -> Result<(), Fault> {
+        Err(refused("unlink"))
+    }
+
+    fn sync_dir(&self) -> Result<(), Fault> {
+        Err(refused("fsync"))
+    }
+
+    fn overwrites_in_place(&self) -> bool {
+        self.storage.overwrites_in_place()
+    }
+
+    fn random(&self, out: &mut [u8]) -> Result<(), Fault> {
+        self.storage.random(out)
+    }
+
+    fn wall_clock(&self) -> u64 {
+        self.storage.wall_clock()
+    }
+}
+
+impl File for WatchedFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, Fault> {
+        let n = self.file.read_at(buffer, offset)?;
+        if self.watch.advance(n as u64) {
+            Ok(n)
+        } else {
+            Err(refused("pread"))
+        }
+    }
+
+    fn write_at(&self, _: &[u8], _: u64) -> Result<(), ShortWrite> {
+        Err(ShortWrite { written: 0, fault: refused("pwrite") })
+    }
+
+    fn sync(&self) -> Result<(), Fault> {
+        Err(refused("fdatasync"))
+    }
+
+    fn len(&self) -> Result<u64, Fault> {
+        self.file.len()
+    }
+
+    fn shrink(&self, _: u64) {}
+
+    fn grow(&self, _: u64) -> Result<(), Fault> {
+        Err(refused("fallocate"))
+    }
+}

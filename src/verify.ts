@@ -1,0 +1,80 @@
+// Verifying: every byte of a log is read and checked, and nothing is changed.
+
+import { resolve } from 'node:path'
+import { currentEnvironment, type Environment } from './environment.js'
+import { AbortError } from './errors.js'
+import type { Completion, NativeWatcher } from './native.js'
+import { checkScrub, checkVerify, type VerifyOptions } from './options.js'
+import type { Verification } from './reports.js'
+
+// Often enough for a progress bar.
+const PROGRESS_EVERY_MS = 100
+
+/**
+ * Reads a whole log and checks it: headers, the checksum of every frame, the chain of segments, footers, CONTROL. Needs no handle on the
+ * log and takes no lock; a writer at work, in this process or another, is never taken for damage. Not a byte is changed.
+ *
+ * Damage is no error: it is in the report's `problems`. Rejects with `ERR_WAL_INVALID_ARG`, `ERR_WAL_NOT_FOUND`, `ERR_WAL_FORMAT`,
+ * `ERR_WAL_IO` (the directory cannot be listed) or an `AbortError`.
+ */
+export async function verify(dir: string, options?: VerifyOptions): Promise<Verification> {
+  const checked = checkVerify(dir, options)
+  const environment = await currentEnvironment()
+  return new Verifying(environment, checked).run((watcher) => environment.native.verify(resolve(dir), watcher))
+}
+
+/** A verification under way. */
+export class Verifying {
+  readonly #environment: Environment
+  readonly #options: VerifyOptions
+  readonly #watcher: NativeWatcher
+  #failure: unknown
+  #told = 0
+
+  constructor(environment: Environment, options: ReturnType<typeof checkScrub>) {
+    this.#environment = environment
+    this.#options = options
+    this.#watcher = new environment.Watcher(options.bytesPerSecond)
+  }
+
+  async run(start: (watcher: NativeWatcher) => number): Promise<Verification> {
+    const { signal } = this.#options
+    const onAbort = () => this.stop(new AbortError(signal as AbortSignal))
+    if (signal?.aborted) onAbort()
+    signal?.addEventListener('abort', onAbort, { once: true })
+    const timer = setInterval(() => this.#tell(), PROGRESS_EVERY_MS)
+    try {
+      const { verification } = await this.#environment.request(start(this.#watcher))
+      this.#tell()
+      if (this.#failure !== undefined) throw this.#failure
+      return report(verification)
+    } catch (error) {
+      throw this.#failure ?? error
+    } finally {
+      clearInterval(timer)
+      signal?.removeEventListener('abort', onAbort)
+    }
+  }
+
+  /** Ends it soon; it rejects with `reason`. */
+  stop(reason: unknown): void {
+    this.#failure ??= reason
+    this.#watcher.stop()
+  }
+
+  #tell(): void {
+    const [done, total] = this.#watcher.progress()
+    if (total === 0 || done === this.#told || this.#failure !== undefined) return
+    this.#told = done
+    try {
+      this.#options.onProgress?.(done, total)
+    } catch (error) {
+      this.stop(error)
+    }
+  }
+}
+
+function report(verification: Completion['verification']): Verification {
+  if (verification === undefined) throw new TypeError('the verification has no report')
+  return verification
+}
