@@ -4,6 +4,7 @@ import { WalError } from './errors.js'
 import type { Environment, Watcher } from '../native.js'
 
 export type {
+  Backup as NativeBackup,
   BlockData,
   Completion,
   ErrorData,

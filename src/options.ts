@@ -1,5 +1,6 @@
 // What callers may ask, checked: types and names here, ranges in the engine.
 
+import type { BackupProgress } from './backup.js'
 import { invalid } from './errors.js'
 import type { OpenOptions } from './native.js'
 
@@ -99,6 +100,14 @@ export interface VerifyOptions {
 export interface ScrubOptions extends VerifyOptions {
   /** How fast it reads, from 1. Default 16 MiB. */
   bytesPerSecond?: number
+}
+
+/** Options of `backup`. */
+export interface BackupOptions {
+  /** Called now and then with how far it is, and once at the end. What it throws ends the backup. */
+  onProgress?: (progress: BackupProgress) => void
+  /** Gives the backup up, removes what there is of it, and rejects with an `AbortError`. */
+  signal?: AbortSignal
 }
 
 type Fields = { [name: string]: unknown }
@@ -261,4 +270,14 @@ export function checkScrub(options: unknown): ScrubOptions {
   const bytesPerSecond = count(fields, 'bytesPerSecond', 'scrub') ?? SCRUB_BYTES_PER_SECOND
   if (bytesPerSecond === 0) throw invalid('options.bytesPerSecond must be at least 1', 'scrub')
   return { ...watching(fields, 'scrub'), bytesPerSecond }
+}
+
+const backupNames = new Set(['onProgress', 'signal'] satisfies (keyof BackupOptions)[])
+
+export function checkBackup(dir: unknown, options: unknown): BackupOptions {
+  checkDir(dir, 'backup')
+  const fields = known(options, backupNames, 'backup')
+  const { onProgress } = fields
+  if (onProgress !== undefined && typeof onProgress !== 'function') throw invalid('options.onProgress must be a function', 'backup')
+  return { onProgress: onProgress as BackupOptions['onProgress'], signal: signalOf(fields, 'backup') }
 }

@@ -2,16 +2,19 @@
 
 import { resolve } from 'node:path'
 import { inspect, type InspectOptions } from 'node:util'
+import { runBackup, type BackupReport } from './backup.js'
 import { ACKNOWLEDGED, DURABLE_POSITION, FIRST, NEXT, PENDING_BYTES, WRITTEN, type BatchPositions, type Channel } from './channel.js'
 import { currentEnvironment, type Environment } from './environment.js'
 import { closed, invalid } from './errors.js'
 import {
   checkAppend,
+  checkBackup,
   checkOpen,
   checkPosition,
   checkRead,
   checkScrub,
   type AppendOptions,
+  type BackupOptions,
   type ReadOptions,
   type ScrubOptions,
   type WalOptions,
@@ -270,6 +273,25 @@ export class Wal {
   /** Counters and histograms since the log was opened in this process. After closing, the last ones. */
   stats(): WalStats {
     return this.#stats ?? walStats(this.#environment.native.stats(this.#channel.log))
+  }
+
+  /**
+   * Copies the log as it is durable now into a directory, which is created and must be empty, while it is appended to, rolled and
+   * truncated. Sealed segments become hard links, or clones, where the file system can; the rest is copied. The copy opens as a log of
+   * its own with the positions of the original, which end at `lastPosition`, and goes on from there apart from the original.
+   *
+   * In a handle that only reads it copies what the writer has made durable, or what a writer that is gone has left.
+   *
+   * Rejects with `ERR_WAL_FORMAT` (not empty), `ERR_WAL_INVALID_ARG` (in the directory of the log), `ERR_WAL_LOCKED` (another backup or a
+   * log is open there), `ERR_WAL_CORRUPT`, `ERR_WAL_NO_SPACE`, `ERR_WAL_IO`, `ERR_WAL_CLOSED` or an `AbortError`; then nothing but an
+   * empty directory is left. After a crash in the middle the directory does not open as a log.
+   */
+  async backup(dir: string, options?: BackupOptions): Promise<BackupReport> {
+    const checked = checkBackup(dir, options)
+    this.#checkOpen('backup')
+    const native = this.#environment.native.backup(this.#channel.log, resolve(dir))
+    if (native === null) throw closed('backup')
+    return runBackup(this.#environment, native, checked, () => this.#checkOpen('backup'))
   }
 
   /**

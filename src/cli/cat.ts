@@ -6,6 +6,7 @@ import { Output } from './output.js'
 
 export interface CatOptions {
   from?: number
+  follow?: boolean
   json?: boolean
   chomp?: boolean
   salvage?: boolean
@@ -55,7 +56,8 @@ export async function cat(dir: string, options: CatOptions): Promise<number> {
   const output = new Output(process.stdout)
   const wal = await Wal.open(dir, { mode: 'readOnly' })
   try {
-    const reader = wal.readFrom(options.from ?? 'start', { salvage: options.salvage })
+    const { from = 'start', follow = false, salvage = false } = options
+    const reader = wal.readFrom(from, { follow, salvage })
     for await (const records of reader.batches()) {
       await output.write(render(records, options))
       if (output.abandoned) break

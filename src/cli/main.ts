@@ -4,6 +4,7 @@
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { append, type AppendOptions } from './append.js'
+import { backup, type BackupOptions } from './backup.js'
 import { cat, type CatOptions } from './cat.js'
 import { verifyLog, type VerifyOptions } from './verify.js'
 
@@ -60,6 +61,7 @@ function program(finish: (code: number) => void): Command {
     .description('print the values of the records')
     .argument('<dir>', 'directory of the log')
     .option('--from <position>', 'first record to print', positiveInteger)
+    .option('--follow', 'go on as the log does, until interrupted')
     .option('--json', 'one JSON object per record; bytes that are not UTF-8 as {"base64": …}')
     .option('--salvage', 'go on behind damage; what is lost is named on standard error, and the exit code is 1 then')
     .option('--chomp', 'strip the line feed a record ends with, and print one after each')
@@ -77,6 +79,18 @@ function program(finish: (code: number) => void): Command {
     .option('--quiet', 'print problems alone, and no progress')
     .addHelpText('after', '\nExits with 1 when there is damage. Nothing is written and nothing is locked.')
     .action(async (dir: string, options: VerifyOptions) => finish(await verifyLog(dir, options)))
+
+  command
+    .command('backup')
+    .description('copy a log, also while it is written, to a directory where it opens as one of its own')
+    .argument('<dir>', 'directory of the log')
+    .argument('<dest>', 'directory of the copy, created when absent, empty otherwise')
+    .option('--quiet', 'no progress and no summary')
+    .addHelpText(
+      'after',
+      '\nThe copy holds what is durable when the backup begins. Segments that are complete become hard links\nor clones where the file system can.'
+    )
+    .action(async (dir: string, dest: string, options: BackupOptions) => finish(await backup(dir, dest, options)))
 
   return command
 }

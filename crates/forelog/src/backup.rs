@@ -7,8 +7,9 @@
 use crate::control::{self, State};
 use crate::directory::Listing;
 use crate::error::{Code, Error, Result};
-use crate::horizon::Place;
+use crate::horizon::Reach;
 use crate::options::PAGE;
+use crate::places::Place;
 use crate::seal::{self, Found};
 use crate::segment::{Header, Name, CONTROL, LOCK};
 use crate::storage::disk::{create_dir, Disk, Lock};
@@ -31,7 +32,7 @@ pub struct Cut {
     /// Id of the active segment.
     pub segment: u64,
     /// What of it, and of the log, is durable.
-    pub durable: Place,
+    pub durable: Reach,
 }
 
 /// A log that can be copied while it is written.
@@ -47,6 +48,8 @@ pub trait Origin: Send + Sync {
     /// # Errors
     /// `Closed`: anything may vanish.
     fn low(&self) -> Result<u64>;
+    /// Keeps retention off what lies from `first` on for as long as the place is held; truncation by name goes on.
+    fn hold(&self, first: u64) -> Arc<Place>;
 }
 
 /// The directory, or as much of its path as there is.
@@ -121,6 +124,7 @@ pub struct Backup {
     way: Way,
     /// Names in the other directory, with the ids of segments.
     made: Vec<(u64, String)>,
+    place: Option<Arc<Place>>,
     progress: Progress,
     done: bool,
     /// Of the other directory: nobody opens it meanwhile.
@@ -140,6 +144,7 @@ impl Backup {
             copying: None,
             way: Way::Link,
             made: Vec::new(),
+            place: None,
             progress: Progress::default(),
             done: false,
             lock: None,
@@ -219,6 +224,7 @@ impl Backup {
     fn take(&mut self) -> Result<()> {
         self.cuts += 1;
         let cut = self.origin.cut()?;
+        self.place = Some(self.origin.hold(self.origin.low()?));
         let from = self.origin.storage().clone();
         let mut names = Listing::read(&*from)?.segments;
         names.retain(|id, _| *id <= cut.segment);
@@ -315,13 +321,13 @@ impl Backup {
     fn overtaken(&mut self, cut: Cut, id: u64, before: u64) -> Result<()> {
         self.copying = None;
         let low = self.origin.low()?;
-        if low > cut.durable.position + 1 && self.cuts < CUTS {
-            // Nothing of the cut is left.
+        let base = self.pieces.iter().map(|piece| &piece.name).find(|name| name.first <= low).map_or(0, |name| name.id);
+        if (low > cut.durable.position + 1 || base <= id) && self.cuts < CUTS {
+            // Nothing of the cut is left, or the log was cut there itself.
             self.remove(|_| true);
             (self.cut, self.pieces) = (None, Vec::new());
             return Ok(());
         }
-        let base = self.pieces.iter().map(|piece| &piece.name).find(|name| name.first <= low).map_or(0, |name| name.id);
         if base <= id {
             let text = format!("segment {id:016x} is missing, and the log starts at position {}", low.max(before));
             return Err(Error::new(Code::Corrupt, text));
@@ -348,7 +354,7 @@ impl Backup {
         control::create(&*self.to, &state)?;
         self.made.clear();
         self.done = true;
-        self.lock = None;
+        (self.lock, self.place) = (None, None);
         Ok(())
     }
 

@@ -131,6 +131,26 @@ impl Catalog {
         self.cuts.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// Another process has moved the log on; `kept` if positions after it were taken back.
+    pub fn move_on(&self, segments: Vec<Arc<Segment>>, first: u64, kept: Option<u64>) {
+        self.change(|all| {
+            self.first.store(first, Ordering::Release);
+            *all = segments;
+            if let Some(kept) = kept {
+                self.places.cut(kept);
+            }
+        });
+    }
+
+    /// Id of the newest segment.
+    pub fn newest(&self) -> Option<u64> {
+        self.segments.read().unwrap_or_else(PoisonError::into_inner).last().map(|s| s.id)
+    }
+
+    pub fn with_id(&self, id: u64) -> Option<Arc<Segment>> {
+        self.segments.read().unwrap_or_else(PoisonError::into_inner).iter().find(|s| s.id == id).cloned()
+    }
+
     /// How many times the log was cut since it was opened.
     pub fn cuts(&self) -> u64 {
         self.cuts.load(Ordering::Acquire)

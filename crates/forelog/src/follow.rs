@@ -13,6 +13,9 @@ pub trait Tail: Send + Sync {
     /// Why `next` can never be read: `Truncated`, `Closed`, `Poisoned`.
     fn limit(&self, next: u64) -> Result<u64>;
 
+    /// Looks again after `next` could not be read: what was there may have been truncated just now.
+    fn look_again(&self, next: u64);
+
     /// Calls `wake` once, from any thread, when `next` may have come within the limit or never will; at once if that
     /// is so already.
     fn wait(self: Arc<Self>, next: u64, wake: Wake) -> Ticket;
@@ -88,7 +91,6 @@ impl Followers {
         self.wake_where(|_| true);
     }
 
-    #[cfg(test)]
     pub fn is_empty(&self) -> bool {
         self.queue().waiting.is_empty()
     }

@@ -29,9 +29,9 @@ const KEPT: usize = 112; // u64: last position that the latest generation took o
 /// A reading may meet the page while it is being written; a write of one page takes far less than this many readings.
 const READINGS: usize = 16;
 
-/// A place between frames of the active segment and the last position before it.
+/// How far something is: a joint between frames of the active segment, and the last position before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Reach {
     pub offset: u64,
     /// 0 when none.
     pub position: u64,
@@ -44,8 +44,8 @@ pub struct Horizon {
     pub sequence: u64,
     pub active: u64,
     pub low: u64,
-    pub acknowledged: Place,
-    pub durable: Place,
+    pub acknowledged: Reach,
+    pub durable: Reach,
     pub generation: u64,
     pub kept: u64,
 }
@@ -82,8 +82,8 @@ impl Horizon {
             sequence: at(SEQUENCE),
             active: at(ACTIVE),
             low: at(LOW),
-            acknowledged: Place { offset: at(ACKNOWLEDGED_OFFSET), position: at(ACKNOWLEDGED) },
-            durable: Place { offset: at(DURABLE_OFFSET), position: at(DURABLE) },
+            acknowledged: Reach { offset: at(ACKNOWLEDGED_OFFSET), position: at(ACKNOWLEDGED) },
+            durable: Reach { offset: at(DURABLE_OFFSET), position: at(DURABLE) },
             generation: at(GENERATION),
             kept: at(KEPT),
         };
@@ -184,8 +184,8 @@ mod tests {
             sequence: 12,
             active: 3,
             low: 5,
-            acknowledged: Place { offset: 9000, position: 40 },
-            durable: Place { offset: 8192, position: 33 },
+            acknowledged: Reach { offset: 9000, position: 40 },
+            durable: Reach { offset: 8192, position: 33 },
             generation: 2,
             kept: 30,
         }

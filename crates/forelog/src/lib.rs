@@ -26,6 +26,7 @@ mod intake;
 mod notify;
 mod open;
 mod options;
+mod peer;
 mod places;
 pub mod pool;
 mod read_only;

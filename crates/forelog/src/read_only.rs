@@ -1,16 +1,20 @@
 //! Opening a log for reading alone: not a byte is written and no lock is taken, so a damaged log, a read-only file system
 //! and a writer in another process do not stand in the way.
 
+use crate::backup::Cut;
 use crate::catalog::{Catalog, Segment};
 use crate::control::Fence;
 use crate::error::{Code, Error, Result};
+use crate::horizon::{Horizon, Reach};
 use crate::options::Mode;
+use crate::peer::{Peer, Seen};
 use crate::recovery::{self, Answer};
 use crate::report::Recovery;
+use crate::segment::CONTROL;
 use crate::shared::Positions;
 use crate::storage::lenient::Lenient;
 use crate::storage::Storage;
-use crate::survey::{glance, survey, Survey};
+use crate::survey::{glance, survey, Active, Survey};
 use std::sync::Arc;
 
 /// A log as it was found.
@@ -18,6 +22,7 @@ pub struct View {
     pub catalog: Arc<Catalog>,
     pub recovery: Recovery,
     pub positions: Positions,
+    pub peer: Option<Peer>,
 }
 
 /// A writer can move the log on between two looks this often before what was seen last is taken as it is.
@@ -25,9 +30,12 @@ const LOOKS: usize = 32;
 
 /// Looks at the log in `storage`; its end is where a writer's recovery would find it.
 ///
-/// What is damaged, or the disk fails to read, is in the report: reading meets it where it stands.
-pub fn open(storage: &Arc<dyn Storage>, clock: fn() -> u64) -> Result<View> {
+/// What is damaged, or the disk fails to read, is in the report: reading meets it where it stands. While `held` says that
+/// a writer has the log, no more of it is shown than that has acknowledged.
+pub fn beside(storage: &Arc<dyn Storage>, held: impl FnOnce() -> Result<bool>, clock: fn() -> u64) -> Result<View> {
     let began = clock();
+    let page = told(storage);
+    let live = held()?;
     let found = look(storage).map_err(|error| error.during("open"))?;
     let answer = recovery::answer(found.verdict, Mode::ReadOnly);
     if let Answer::Refuse(code) = answer {
@@ -35,13 +43,49 @@ pub fn open(storage: &Arc<dyn Storage>, clock: fn() -> u64) -> Result<View> {
     }
     let last = found.last().max(found.low - 1);
     let durable = found.active.as_ref().map_or(0, |active| active.proven.next - 1).min(last);
+    // Read before the look: all that it says was acknowledged is there, unless it is older than a power loss.
+    let told_up_to = page.as_ref().map_or(0, |page| page.sequence);
+    let left = page.filter(|page| page.uuid == found.state.uuid && page.acknowledged.position <= last);
+    let shown = match &left {
+        Some(page) if live => page.acknowledged.position.max(found.low - 1),
+        // A writer that has not told anything yet is still opening the log: it keeps what is proven durable.
+        None if live => durable,
+        _ => last,
+    };
+    // What a living writer told is taken over again at the first reading, names and all.
+    let sequence = if live && left.is_some() { 0 } else { told_up_to };
+    let peer = peer(storage, &found, left, sequence, live);
+    let (last, durable) = (shown, durable.min(shown));
     let positions = Positions { first: found.low, next: last + 1, written: last, acknowledged: last, durable };
     let catalog = Arc::new(Catalog::default());
     catalog.replace(found.live.iter().map(|name| Arc::new(Segment::of_name(name))).collect(), found.low);
     let mut recovery = Recovery::of(&found, answer);
     recovery.next_position = positions.next;
     recovery.duration_ms = clock().saturating_sub(began) as f64 / 1e6;
-    Ok(View { catalog, recovery, positions })
+    Ok(View { catalog, recovery, positions, peer })
+}
+
+/// The same where nobody can be writing.
+#[cfg(any(test, feature = "sim"))]
+pub fn open(storage: &Arc<dyn Storage>, clock: fn() -> u64) -> Result<View> {
+    beside(storage, || Ok(false), clock)
+}
+
+/// The page for readers in other processes, as it stands.
+fn told(storage: &Arc<dyn Storage>) -> Option<Horizon> {
+    Horizon::read(&*storage.open(CONTROL, false).ok()?).ok()?
+}
+
+/// What it takes to go along with a writer; `None` without a CONTROL to look at.
+fn peer(storage: &Arc<dyn Storage>, found: &Survey, left: Option<Horizon>, sequence: u64, live: bool) -> Option<Peer> {
+    let control = storage.open(CONTROL, false).ok()?;
+    let generation = left.map(|page| page.generation);
+    let whole = |_: &&Active| !live && found.damage().is_none();
+    let cut = found.active.as_ref().filter(whole).map(|active| Cut {
+        segment: active.segment.header.id,
+        durable: Reach { offset: active.scan.end.offset, position: active.scan.end.next - 1 },
+    });
+    Some(Peer::new(control, Seen { sequence, generation, cut }))
 }
 
 /// Looks until a writer at work cannot be what makes the log seem damaged.

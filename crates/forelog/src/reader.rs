@@ -14,6 +14,7 @@ use crate::scan::{joint_near, Joint};
 use crate::segment::Header;
 use crate::storage::window::Window;
 use crate::storage::{FileRef, Storage};
+use crate::truncate::out_of_range;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -102,8 +103,12 @@ pub struct Reader {
     to: u64,
     /// Last position that may be read now.
     limit: u64,
-    /// Where a follower learns how far that is.
+    /// Where it learns how far that is, if it may change.
     tail: Option<Arc<dyn Tail>>,
+    /// It goes on as the log does; otherwise what is there at its first block is all.
+    follows: bool,
+    /// Nobody has looked yet whether there is anything at the place it starts at.
+    unseen: bool,
     cursor: Option<Cursor>,
     unpacker: Unpacker,
     /// Raw bytes that a stored byte has become of late: how much of a compressed segment makes a block.
@@ -133,6 +138,8 @@ impl Reader {
             to,
             limit: to,
             tail: None,
+            follows: false,
+            unseen: false,
             cursor: None,
             unpacker: Unpacker::default(),
             growth: 1,
@@ -150,7 +157,12 @@ impl Reader {
 
     /// Reads `next..=to` as far as `tail` allows it at the time.
     pub fn following(storage: Arc<dyn Storage>, catalog: Arc<Catalog>, next: u64, to: u64, tail: Arc<dyn Tail>) -> Reader {
-        Reader { limit: 0, tail: Some(tail), ..Reader::new(storage, catalog, next, to) }
+        Reader { limit: 0, tail: Some(tail), follows: true, ..Reader::new(storage, catalog, next, to) }
+    }
+
+    /// Reads a log that another process writes; whether there is something at `next` shows at the first block.
+    pub fn watching(storage: Arc<dyn Storage>, catalog: Arc<Catalog>, next: u64, to: u64, tail: Arc<dyn Tail>, follows: bool) -> Reader {
+        Reader { follows, unseen: true, ..Reader::following(storage, catalog, next, to, tail) }
     }
 
     /// Whether everything that was asked for has been given out.
@@ -159,7 +171,7 @@ impl Reader {
     }
 
     pub fn follows(&self) -> bool {
-        self.tail.is_some()
+        self.follows
     }
 
     /// Whether a follower has been given everything that it could be at its last block.
@@ -169,7 +181,7 @@ impl Reader {
 
     /// What a follower that has caught up waits with; `None` for a reader that does not follow or is done.
     pub fn lookout(&self) -> Option<Lookout> {
-        let tail = self.tail.clone().filter(|_| !self.is_done())?;
+        let tail = self.tail.clone().filter(|_| self.follows && !self.is_done())?;
         Some(Lookout { tail, next: self.next, place: self.place.clone(), cuts: self.cuts })
     }
 
@@ -189,9 +201,22 @@ impl Reader {
             }
             let max_bytes = match &self.tail {
                 Some(tail) => {
-                    self.limit = tail.limit(self.next)?.min(self.to);
+                    let limit = tail.limit(self.next)?;
+                    // The look may have shown that the log was cut: then the limit is of another order of things.
+                    if self.is_behind() {
+                        continue;
+                    }
+                    if std::mem::take(&mut self.unseen) {
+                        if self.next > limit + 1 {
+                            return Err(out_of_range(self.next, limit + 1).during("read"));
+                        }
+                        if !self.follows {
+                            self.to = self.to.min(limit);
+                        }
+                    }
+                    self.limit = limit.min(self.to);
                     // Next to the end a block would mostly be bytes that nobody may look at yet.
-                    if self.limit < self.next + FEW {
+                    if self.follows && self.limit < self.next + FEW {
                         max_bytes.min(FEW_BYTES)
                     } else {
                         max_bytes
@@ -210,7 +235,14 @@ impl Reader {
                 }
                 // What has been truncated meanwhile may be gone or dead: that is no damage.
                 Err(_) if self.is_behind() => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    if let Some(tail) = &self.tail {
+                        tail.look_again(self.next);
+                    }
+                    if !self.is_behind() {
+                        return Err(error);
+                    }
+                }
             }
         }
     }
@@ -242,7 +274,7 @@ impl Reader {
             self.cut_off |= self.next - 1 > kept;
             // The segment it was in may be dead; what was kept is found in the one that took its place.
             self.cursor = None;
-            if self.tail.is_none() {
+            if !self.follows {
                 self.to = self.to.min(kept);
                 self.limit = self.to;
             }
@@ -288,6 +320,10 @@ impl Reader {
         let Some(following) = self.catalog.following(cursor.segment.id).filter(|s| s.first <= cursor.at.next) else {
             return Ok(cursor);
         };
+        // A writer that opened the log after another one has written its last frames again.
+        if following.first < cursor.at.next && self.tail.is_some() {
+            return self.seek();
+        }
         let next = self.open(following)?;
         let predecessor = next.header.predecessor;
         // Segments in between that hold nothing are not in the catalog; the chain of CRCs runs on through them.

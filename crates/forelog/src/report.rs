@@ -40,6 +40,10 @@ pub struct Fenced {
 }
 
 impl Recovery {
+    pub fn is_damaged(&self) -> bool {
+        self.damage.is_some()
+    }
+
     /// The part of the report that follows from what was seen.
     pub fn of(found: &Survey, answer: Answer) -> Recovery {
         let damage = if answer == Answer::Cut || answer == Answer::Read { found.damage().cloned() } else { None };

@@ -10,6 +10,8 @@ use crate::intake::{closed, Client, Intake, Phase, Settled};
 use crate::notify::Waiter;
 use crate::open::Opened;
 use crate::options::Options;
+use crate::peer::{self, News, Peer};
+use crate::places::Place;
 use crate::read_only::View;
 use crate::reader::truncated;
 use crate::report::Recovery;
@@ -65,6 +67,8 @@ pub struct Shared {
     pub work: Condvar,
     pub horizons: Horizons,
     pub followers: Arc<Followers>,
+    /// How a log that is only read goes along with its writer.
+    pub peer: Option<Peer>,
     /// Where a backup may cut the log now.
     pub cut: Mutex<Option<Cut>>,
     pub measures: Mutex<Measures>,
@@ -107,17 +111,17 @@ impl Shared {
         Ok(shared)
     }
 
-    /// A log that nobody writes to through this: without a commit thread, and never changing.
+    /// A log that nobody writes to through this: without a commit thread, and changing as another process makes it.
     pub fn read_only(storage: Arc<dyn Storage>, options: Options, view: View) -> Arc<Shared> {
-        let View { catalog, recovery, positions } = view;
+        let View { catalog, recovery, positions, peer } = view;
         let intake = Intake { phase: Phase::ReadOnly, ..Intake::new(positions.first, positions.next) };
-        let shared = Arc::new(Shared::new(storage, options, catalog, recovery, intake, Counters::default()));
+        let shared = Shared { peer, ..Shared::new(storage, options, catalog, recovery, intake, Counters::default()) };
         let h = &shared.horizons;
         h.first.store(positions.first, Ordering::Release);
         h.written.store(positions.written, Ordering::Release);
         h.acknowledged.store(positions.acknowledged, Ordering::Release);
         h.durable.store(positions.durable, Ordering::Release);
-        shared
+        Arc::new(shared)
     }
 
     fn new(
@@ -140,6 +144,7 @@ impl Shared {
             work: Condvar::new(),
             horizons: Horizons::default(),
             followers: Arc::default(),
+            peer: None,
             cut: Mutex::default(),
             measures: Mutex::new(measures),
             stop: AtomicBool::new(false),
@@ -190,6 +195,29 @@ impl Shared {
         if acknowledged {
             self.horizons.acknowledged.store(written, Ordering::Release);
             self.followers.reached(written);
+        }
+    }
+
+    /// Takes over what the writer in another process tells.
+    pub fn refresh(&self, peer: &Peer) -> Result<News> {
+        let news = peer.refresh(self)?;
+        match news {
+            News::None => {}
+            News::More => self.followers.reached(self.horizons.acknowledged.load(Ordering::Acquire)),
+            News::Cut => self.followers.wake_all(),
+        }
+        Ok(news)
+    }
+
+    /// The same, for those who wait; an error is met by them when they look themselves.
+    pub fn look(&self) -> bool {
+        let Some(peer) = &self.peer else { return false };
+        match self.refresh(peer) {
+            Ok(news) => news != News::None,
+            Err(_) => {
+                self.followers.wake_all();
+                false
+            }
         }
     }
 
@@ -278,6 +306,15 @@ impl Shared {
 
 impl Tail for Shared {
     fn limit(&self, next: u64) -> Result<u64> {
+        if let Some(peer) = &self.peer {
+            if self.ended.load(Ordering::Acquire) {
+                return Err(closed().during("read"));
+            }
+            self.refresh(peer)?;
+            let first = self.catalog.first();
+            let limit = self.horizons.acknowledged.load(Ordering::Acquire);
+            return if next < first { Err(truncated(next, first).during("read")) } else { Ok(limit) };
+        }
         let intake = locked(&self.intake);
         let at = self.positions(intake.next);
         if next < at.first {
@@ -292,12 +329,23 @@ impl Tail for Shared {
         }
     }
 
+    fn look_again(&self, next: u64) {
+        if let Some(peer) = &self.peer {
+            peer.look_again(self, next);
+        }
+    }
+
     fn wait(self: Arc<Self>, next: u64, wake: Wake) -> Ticket {
         let followers = self.followers.clone();
-        followers.enter(next, wake, move || {
+        let watched = self.peer.is_some().then(|| self.clone());
+        let ticket = followers.enter(next, wake, move || {
             let poisoned = matches!(locked(&self.intake).phase, Phase::Poisoned(_));
             poisoned || self.ended.load(Ordering::Acquire) || self.horizons.acknowledged.load(Ordering::Acquire) >= next
-        })
+        });
+        if let Some(shared) = watched {
+            peer::attend(&shared);
+        }
+        ticket
     }
 }
 
@@ -307,6 +355,13 @@ impl Origin for Shared {
     }
 
     fn cut(&self) -> Result<Cut> {
+        if let Some(peer) = &self.peer {
+            self.refresh(peer)?;
+            return peer.cut().ok_or_else(|| match self.recovery.is_damaged() {
+                true => Error::new(Code::Corrupt, "the log is damaged, and so would be its copy"),
+                false => Error::new(Code::Locked, "the log is still being opened by its writer"),
+            });
+        }
         let cut = *locked(&self.cut);
         cut.ok_or_else(|| Error::new(Code::NoSpace, "nothing in the log's last segment is proven durable until there is space to roll"))
     }
@@ -315,6 +370,13 @@ impl Origin for Shared {
         if self.ended.load(Ordering::Acquire) {
             return Err(closed());
         }
-        Ok(self.horizons.first.load(Ordering::Acquire))
+        match &self.peer {
+            Some(peer) => peer.low(self),
+            None => Ok(self.horizons.first.load(Ordering::Acquire)),
+        }
+    }
+
+    fn hold(&self, first: u64) -> Arc<Place> {
+        self.catalog.places.enter(first)
     }
 }

@@ -91,7 +91,7 @@ impl Wal {
         prepare_dir(dir, false)?;
         // Nothing is written, so a network's locks and fsyncs do not matter.
         let disk: Arc<dyn Storage> = Arc::new(Disk::new(dir, true)?);
-        let view = read_only::open(&disk, clock).map_err(|error| named(error, dir))?;
+        let view = read_only::beside(&disk, || Lock::is_held(dir), clock).map_err(|error| named(error, dir))?;
         let shared = Shared::read_only(disk, options, view);
         let place = Arc::new(Place::default());
         {
@@ -244,6 +244,9 @@ impl Wal {
     /// # Errors
     /// `Truncated` below the first position, `OutOfRange` above the next one, `Closed`.
     pub fn reader(&self, from: u64, to: u64) -> Result<Reader> {
+        if self.shared.peer.is_some() {
+            return self.watching(from, to, false);
+        }
         // Entered before the horizons are looked up: a cut is told to the reader, or seen there.
         let place = self.shared.catalog.places.enter(from);
         let limit = self.readable(from)?;
@@ -267,6 +270,9 @@ impl Wal {
     /// # Errors
     /// Like [`Wal::reader`].
     pub fn follower(&self, from: u64, to: u64) -> Result<Reader> {
+        if self.shared.peer.is_some() {
+            return self.watching(from, to, true);
+        }
         self.readable(from)?;
         if let Some(error) = self.lost_start(from) {
             return Err(error);
@@ -286,6 +292,18 @@ impl Wal {
         }
         let backup = Backup::into_dir(self.shared.clone(), dir, self.shared.options.allow_unsafe_filesystem);
         backup.map_err(|error| error.during("backup"))
+    }
+
+    /// A reader that looks at what another process has written when it is asked for its first block, not before.
+    fn watching(&self, from: u64, to: u64, follows: bool) -> Result<Reader> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(closed().during("read"));
+        }
+        if let Some(error) = self.lost_start(from) {
+            return Err(error);
+        }
+        let (storage, catalog) = (self.shared.storage.clone(), self.shared.catalog.clone());
+        Ok(Reader::watching(storage, catalog, from, to, self.shared.clone(), follows))
     }
 
     /// Last position that a reader from `from` on may read now.

@@ -14,7 +14,7 @@ use crate::control::{Control, Fence, Mark};
 use crate::error::{Code, Error, Result};
 use crate::frame::{self, Frame, HEADER};
 use crate::group::{Gathered, Group};
-use crate::horizon::{Horizon, Place, Publisher};
+use crate::horizon::{Horizon, Publisher, Reach};
 use crate::options::Compression;
 use crate::retention::Known;
 use crate::roll::Plan;
@@ -139,7 +139,7 @@ impl Writer {
     /// Where the log can be cut; `None` while not even the frames that its segment began with are proven durable.
     pub fn cut(&self) -> Option<Cut> {
         let active = self.active.as_ref().filter(|a| a.synced.offset >= a.header.carried_end)?;
-        let durable = Place { offset: active.synced.offset, position: active.synced.next - 1 };
+        let durable = Reach { offset: active.synced.offset, position: active.synced.next - 1 };
         Some(Cut { segment: active.header.id, durable })
     }
 
@@ -332,7 +332,7 @@ impl Writer {
     /// The log as readers in other processes may see it; `None` while more is written than acknowledged.
     fn horizon(&self, low: u64, acknowledged: u64) -> Option<Horizon> {
         let active = self.active.as_ref().filter(|a| self.poisoned.is_none() && a.end.next - 1 == acknowledged)?;
-        let place = |joint: Joint| Place { offset: joint.offset, position: joint.next - 1 };
+        let place = |joint: Joint| Reach { offset: joint.offset, position: joint.next - 1 };
         Some(Horizon {
             uuid: self.uuid,
             sequence: 0,

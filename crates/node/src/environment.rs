@@ -3,6 +3,7 @@
 //! Other threads reach it in one way only. They leave what they have (a log with news, the outcome of a request) in [`Shared`] and wake it.
 //! The wake is level-triggered and carries no data: until JavaScript rearms it, further wakes cost one atomic swap.
 
+use crate::backup::{Backup, BackupData};
 use crate::convert::{open_options, OpenOptions, RecoveryData, StatsData};
 use crate::error::{invalid, panicked, ErrorData, FailureData};
 use crate::reader::{BlockData, Reader};
@@ -27,6 +28,7 @@ type Wake = ThreadsafeFunction<(), (), (), Status, false, true>;
 pub enum Outcome {
     Opened(u32, forelog::Result<Wal>),
     Closed(forelog::Result<()>),
+    Backup(forelog::Result<BackupData>),
     /// And whether a follower has been given everything there is.
     Read(forelog::Result<Option<Block>>, bool),
     Verified(forelog::Result<Verification>),
@@ -224,6 +226,7 @@ pub struct Completion {
     /// The same for every handle on one log in this process.
     pub identity: Option<f64>,
     pub block: Option<BlockData>,
+    pub backup: Option<BackupData>,
     /// The block takes a follower to the end of what is acknowledged: the next one will have to be waited for.
     pub caught_up: Option<bool>,
     pub verification: Option<VerificationData>,
@@ -335,6 +338,12 @@ impl Environment {
         }
     }
 
+    /// A backup of a log into a directory; nothing when the log is closed.
+    #[napi(catch_unwind)]
+    pub fn backup(&self, log: u32, dir: String) -> Option<Backup> {
+        Some(Backup::new(self.host.shared.clone(), self.host.wal(log)?, dir))
+    }
+
     /// Takes the outcomes that there are.
     #[napi(catch_unwind)]
     pub fn completions(&self) -> Vec<Completion> {
@@ -344,7 +353,7 @@ impl Environment {
 
     fn completion(&self, request: f64, outcome: Outcome) -> Completion {
         let mut completion =
-            Completion { request, error: None, log: None, identity: None, block: None, caught_up: None, verification: None };
+            Completion { request, error: None, log: None, identity: None, block: None, backup: None, caught_up: None, verification: None };
         match outcome {
             Outcome::Opened(log, Ok(wal)) => {
                 completion.log = Some(log);
@@ -360,8 +369,9 @@ impl Environment {
                 completion.caught_up = Some(caught_up);
             }
             Outcome::Verified(Ok(found)) => completion.verification = Some(found.into()),
+            Outcome::Backup(Ok(backup)) => completion.backup = Some(backup),
             Outcome::Closed(Ok(())) => {}
-            Outcome::Closed(Err(error)) | Outcome::Read(Err(error), _) | Outcome::Verified(Err(error)) => {
+            Outcome::Closed(Err(error)) | Outcome::Backup(Err(error)) | Outcome::Read(Err(error), _) | Outcome::Verified(Err(error)) => {
                 completion.error = Some(error.into())
             }
         }

@@ -6,6 +6,7 @@
 //! - `verify` holds what follows and ends a long verification.
 //! - `reader` and `error` carry blocks of records and errors over, as data. `convert` does the same for options and reports.
 
+mod backup;
 mod convert;
 mod environment;
 mod error;

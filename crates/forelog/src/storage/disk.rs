@@ -366,7 +366,6 @@ impl Lock {
     }
 
     /// Whether a writer holds the lock of the log in `dir` now. Looking takes the lock for a moment.
-    #[allow(dead_code)] // Read-only opening asks it.
     pub fn is_held(dir: &Path) -> Result<bool> {
         let path = dir.join(LOCK);
         let file = match fs::File::open(&path) {

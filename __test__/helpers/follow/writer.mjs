@@ -1,0 +1,29 @@
+// Appends until it is told to end or is killed, under the policy and with the options given. Before a record is
+// appended nothing is said; after every acknowledgement it says the position that is acknowledged. A pipe is written
+// synchronously, so what was acknowledged first is also told first.
+
+import { createInterface } from 'node:readline'
+import { Wal } from '../../../index.js'
+
+const [dir, options, commands] = [process.argv[2], JSON.parse(process.argv[3]), createInterface({ input: process.stdin })]
+const wal = await Wal.open(dir, options)
+const say = (line) => process.stdout.write(`${line}\n`)
+say(`open ${wal.nextPosition}`)
+let running = true
+commands.on('line', async (line) => {
+  const [command, argument] = line.split(' ')
+  if (command === 'end') running = false
+  if (command === 'truncate') {
+    await wal.truncateBefore(Number(argument))
+    say('truncated')
+  }
+})
+while (running) {
+  const from = wal.nextPosition
+  const group = Array.from({ length: 50 }, (_, n) => wal.append(`value-${from + n}`.padEnd(200, '.')))
+  await Promise.all(group)
+  say(`acknowledged ${wal.acknowledgedPosition}`)
+}
+await wal.close()
+say('closed')
+process.exit()
