@@ -98,8 +98,12 @@ impl Spares {
             Ok(_) => self.storage.remove(RESERVE)?,
             Err(_) => {}
         }
-        let made = self.storage.create(RESERVE, len);
-        match made.and_then(|file| file.sync()) {
+        // It has its name only once it is whole: a roll may take the reserve at any moment.
+        let made = self.create(len).and_then(|spare| {
+            let named = spare.file.sync().and_then(|()| self.storage.rename(&spare.name, RESERVE));
+            named.inspect_err(|_| drop(self.storage.remove(&spare.name)))
+        });
+        match made {
             Err(fault) if fault.is_no_space() => Ok(()),
             other => other,
         }
@@ -171,4 +175,66 @@ impl Spares {
 /// Smallest file that can hold a header and `carried` bytes of frames.
 pub fn least_len(carried: u64) -> u64 {
     PAGE + carried + PAGE
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::storage::disk::Disk;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// Runs out of space while it allocates a file, and notes whether a reserve could be seen just then.
+    struct Full {
+        disk: Disk,
+        seen: AtomicBool,
+    }
+
+    impl Storage for Full {
+        fn list(&self) -> Result<Vec<String>, Fault> {
+            self.disk.list()
+        }
+        fn open(&self, name: &str, write: bool) -> Result<FileRef, Fault> {
+            self.disk.open(name, write)
+        }
+        fn create(&self, name: &str, len: u64) -> Result<FileRef, Fault> {
+            self.disk.create(name, len)?;
+            self.seen.store(self.disk.open(RESERVE, false).is_ok(), Ordering::Relaxed);
+            self.disk.remove(name)?;
+            Err(Fault::new("fallocate", name, &std::io::Error::from_raw_os_error(28)))
+        }
+        fn rename(&self, from: &str, to: &str) -> Result<(), Fault> {
+            self.disk.rename(from, to)
+        }
+        fn remove(&self, name: &str) -> Result<(), Fault> {
+            self.disk.remove(name)
+        }
+        fn sync_dir(&self) -> Result<(), Fault> {
+            self.disk.sync_dir()
+        }
+        fn overwrites_in_place(&self) -> bool {
+            true
+        }
+        fn random(&self, out: &mut [u8]) -> Result<(), Fault> {
+            self.disk.random(out)
+        }
+        fn wall_clock(&self) -> u64 {
+            self.disk.wall_clock()
+        }
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_roll_never_finds_a_reserve_that_is_being_made_and_will_be_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = || Disk::new(dir.path(), false).unwrap();
+        let full = Arc::new(Full { disk: disk(), seen: AtomicBool::new(false) });
+        Spares::new(full.clone(), 64 << 10).remake_reserve().unwrap();
+        assert!(!full.seen.load(Ordering::Relaxed));
+        assert_eq!(full.list().unwrap(), [""; 0]);
+
+        Spares::new(Arc::new(disk()), 64 << 10).remake_reserve().unwrap();
+        assert_eq!(full.list().unwrap(), [RESERVE]);
+        assert_eq!(full.open(RESERVE, false).unwrap().len().unwrap(), 64 << 10);
+    }
 }
