@@ -1,19 +1,22 @@
-// A fresh process that opens the log and compares all of it. Says `open` when recovery is over, then
-// `INTACT NEXT`: the last position up to which every record is right, and the log's next position.
-// With `abandon` it ends without closing, so that whoever comes next has to recover again.
+// A fresh process that opens the log and says what is in it: `open FIRST NEXT` when recovery is over, `POSITION ATTEMPT`
+// for every record that is as it was made, and `end`. With `abandon` it ends without closing, so that whoever comes
+// next has to recover again.
 
 import { Wal } from '../../../index.js'
-import { recordAt } from './records.mjs'
+import { attemptOf, recordAt } from './records.mjs'
 
-const [dir, seed, ending] = process.argv.slice(2)
+const [dir, seed, segmentBytes, ending] = process.argv.slice(2)
+const tell = (line) => process.stdout.write(`${line}\n`)
 
-const wal = await Wal.open(dir, { create: false, segmentBytes: 1 << 20 })
-process.stdout.write('open\n')
-let intact = wal.firstPosition - 1
-for await (const { position, value } of wal.readFrom('start')) {
-  if (position !== intact + 1 || !value?.equals(recordAt(Number(seed), position))) break
-  intact = position
+const wal = await Wal.open(dir, { create: false, segmentBytes: Number(segmentBytes) })
+tell(`open ${wal.firstPosition} ${wal.nextPosition}`)
+for await (const records of wal.readFrom('start').batches()) {
+  const lines = records.map(({ position, value }) => {
+    const attempt = attemptOf(value)
+    return value.equals(recordAt(Number(seed), attempt)) ? `${position} ${attempt}` : `${position} damaged`
+  })
+  tell(lines.join('\n'))
 }
-process.stdout.write(`${intact} ${wal.nextPosition}\n`)
+tell('end')
 if (ending === 'abandon') process.kill(process.pid, 'SIGKILL')
 else await wal.close()

@@ -6,16 +6,27 @@ import path from 'node:path'
 const PAGE = 4096
 const SEQUENCE = 48
 const ACTIVE = 56
-const SEGMENT_NAME = /^\d{20}-([0-9a-f]{16})\.wal$/
+const LOW = 64
+const SEGMENT_NAME = /^(\d{20})-([0-9a-f]{16})\.wal$/
 
-/** The segment that CONTROL names: the slot with the higher sequence counts. */
-function activeSegment(dir: string): bigint {
-  const control = readFileSync(path.join(dir, 'CONTROL'))
+/** What CONTROL says: the slot with the higher sequence counts. */
+function control(dir: string): { active: bigint; low: bigint } {
+  const bytes = readFileSync(path.join(dir, 'CONTROL'))
   const [first, second] = [0, PAGE].map((slot) => ({
-    sequence: control.readBigUInt64LE(slot + SEQUENCE),
-    active: control.readBigUInt64LE(slot + ACTIVE),
+    sequence: bytes.readBigUInt64LE(slot + SEQUENCE),
+    active: bytes.readBigUInt64LE(slot + ACTIVE),
+    low: bytes.readBigUInt64LE(slot + LOW),
   }))
-  return first.sequence > second.sequence ? first.active : second.active
+  return first.sequence > second.sequence ? first : second
+}
+
+/** First positions and ids of the segments, in the order of their ids. */
+function segments(dir: string): { first: bigint; id: bigint }[] {
+  const found = readdirSync(dir).flatMap((name) => {
+    const [, first, id] = SEGMENT_NAME.exec(name) ?? []
+    return id === undefined ? [] : [{ first: BigInt(first), id: BigInt(`0x${id}`) }]
+  })
+  return found.sort((a, b) => (a.id < b.id ? -1 : 1))
 }
 
 function startsWithHeader(file: string): boolean {
@@ -31,13 +42,15 @@ function startsWithHeader(file: string): boolean {
 
 /** Whether a roll was cut off: between header and rename, or between rename and CONTROL. */
 export function cutRoll(dir: string): 'before the rename' | 'before CONTROL' | undefined {
-  const names = readdirSync(dir)
-  const ids = names.flatMap((name) => {
-    const id = SEGMENT_NAME.exec(name)?.[1]
-    return id === undefined ? [] : [BigInt(`0x${id}`)]
-  })
-  const newest = ids.reduce((a, b) => (a > b ? a : b), 0n)
-  if (newest !== activeSegment(dir)) return 'before CONTROL'
-  const begun = names.some((name) => name.startsWith('spare-') && startsWithHeader(path.join(dir, name)))
+  const newest = segments(dir).at(-1)?.id ?? 0n
+  if (newest !== control(dir).active) return 'before CONTROL'
+  const begun = readdirSync(dir).some((name) => name.startsWith('spare-') && startsWithHeader(path.join(dir, name)))
   return begun ? 'before the rename' : undefined
+}
+
+/** Whether the removal of segments was cut off: some are wholly below the low mark, and still there. */
+export function cutTruncation(dir: string): boolean {
+  const { low } = control(dir)
+  const second = segments(dir)[1]
+  return second !== undefined && second.first <= low
 }

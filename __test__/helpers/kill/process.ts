@@ -4,6 +4,14 @@ import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import os from 'node:os'
 import { fileURLToPath } from 'node:url'
+import type { Contents, Knowledge } from './knowledge.js'
+
+/** What is written where. */
+export interface Log {
+  dir: string
+  seed: number
+  segmentBytes: number
+}
 
 const script = (name: string): string => fileURLToPath(new URL(`./${name}.mjs`, import.meta.url))
 
@@ -42,44 +50,45 @@ async function watch(
 
 export interface Written {
   killed: boolean
-  acknowledged: number
+  /** Appends that were accepted and not acknowledged at the end. */
   inFlight: number
   stderr: string
 }
 
-/** Appends until that many new records have been acknowledged, or until the trap. */
-export async function write(dir: string, seed: number, limit: number, trap?: Trap): Promise<Written> {
-  let first = 0
+/** Appends until that many records have been acknowledged, or until the trap; `knowledge` learns what is told. */
+export async function write(log: Log, knowledge: Knowledge, limit: number, trap?: Trap): Promise<Written> {
   let acknowledged = 0
   let inFlight = 0
-  const end = await watch('writer', [dir, String(seed)], trap, (line, kill) => {
-    const [a, b] = line.split(' ')
-    if (a === 'open') first = Number(b)
+  const args = [log.dir, log.seed, knowledge.nextAttempts(), log.segmentBytes].map(String)
+  const end = await watch('writer', args, trap, (line, kill) => {
     // The kill may have cut the line short: then it says nothing.
-    else if (b !== undefined && Number(b) > acknowledged) {
-      acknowledged = Number(a)
-      inFlight = Number(b) - acknowledged
-      if (!trap && acknowledged - first + 1 >= limit) kill()
-    }
+    const [, word, a, b] = /^(appended|pending|before) (\d+)(?: (\d+))?\??;$/.exec(line) ?? []
+    if (word === 'before') knowledge.truncated(Number(a), line.includes('?'))
+    else if (word === 'pending') inFlight = Number(a)
+    if (word !== 'appended') return
+    knowledge.appended(Number(a), Number(b))
+    acknowledged += 1
+    if (!trap && acknowledged >= limit) kill()
   })
-  return { ...end, acknowledged, inFlight }
+  return { ...end, inFlight }
 }
 
 export interface Checked {
   killed: boolean
   opened: boolean
-  intact: number
-  next: number
+  found?: Contents
   stderr: string
 }
 
-export async function check(dir: string, seed: number, ending: 'close' | 'abandon', trap?: Trap): Promise<Checked> {
-  let opened = false
-  let intact = 0
-  let next = 0
-  const end = await watch('checker', [dir, String(seed), ending], trap, (line) => {
-    if (line === 'open') opened = true
-    else [intact, next] = line.split(' ').map(Number) as [number, number]
+export async function check(log: Log, ending: 'close' | 'abandon', trap?: Trap): Promise<Checked> {
+  let contents: Contents | undefined
+  let complete = false
+  const args = [log.dir, String(log.seed), String(log.segmentBytes), ending]
+  const end = await watch('checker', args, trap, (line) => {
+    const [word, a, b] = line.split(' ')
+    if (word === 'open') contents = { first: Number(a), next: Number(b), attempts: new Map() }
+    else if (word === 'end') complete = true
+    else contents?.attempts.set(Number(word), a === 'damaged' ? NaN : Number(a))
   })
-  return { ...end, opened, intact, next }
+  return { ...end, opened: contents !== undefined, found: complete ? contents : undefined }
 }
