@@ -2,7 +2,7 @@
 
 import test, { type ExecutionContext } from 'ava'
 import { append, holds, type Job, type Told } from './helpers/faults/process.js'
-import { Shim, rule, type Action, type Call } from './helpers/faults/shim.js'
+import { Shim, isHint, rule, type Action, type Call } from './helpers/faults/shim.js'
 import { has } from './helpers/needs.js'
 
 const POISONED = 'ERR_WAL_POISONED'
@@ -19,15 +19,19 @@ function isOfAnUnusedSpare(calls: Call[], fault: Call): boolean {
 
 /** What began after a fault and would change what the next opening finds. */
 function changes(calls: Call[], fault: Call): Call[] {
-  const later = calls.filter((call) => call.began > fault.ended && call.name !== 'pread64' && call.name !== 'unlink')
+  const later = calls.filter((call) => call.began > fault.ended && call.name !== 'pread64' && call.name !== 'unlink' && !isHint(call))
   const marks = later.filter((call) => call.file === 'CONTROL')
   // Once a second a mark may be under way: it was proven before the fault.
   const allowed = fault.began - calls[0].began > 0.9 * SECOND ? marks.slice(0, 2) : []
-  // The footer of a sealed segment may be under way too: nothing rests on it.
-  const newest = calls.filter((call) => call.ended <= fault.ended).reduce((id, call) => (idOf(call) > id ? idOf(call) : id), '')
-  const isSealed = (call: Call) => idOf(call) !== '' && idOf(call) < newest
+  // The footer of a sealed segment may be under way too: nothing rests on it. If it is what failed, a commit may be.
+  const isSealed = (call: Call) => idOf(call) !== '' && idOf(call) < newest(calls, fault)
+  if (isSealed(fault)) return []
   return later.filter((call) => !isSpare(call) && !isSealed(call) && !allowed.includes(call))
 }
+
+/** Id of the newest segment at a moment. */
+const newest = (calls: Call[], at: Call): string =>
+  calls.filter((call) => call.ended <= at.ended).reduce((id, call) => (idOf(call) > id ? idOf(call) : id), '')
 
 const idOf = (call: Call): string => /-(\w{16})\.wal$/.exec(call.file)?.[1] ?? ''
 

@@ -4,19 +4,20 @@ import test from 'ava'
 import { Wal } from '../index.js'
 import { snapshot } from './helpers/directory.js'
 import { append, holds, type Job } from './helpers/faults/process.js'
-import { Shim, rule, type Action, type Call } from './helpers/faults/shim.js'
+import { SLOTS, Shim, isHint, rule, type Action, type Call } from './helpers/faults/shim.js'
 import { has } from './helpers/needs.js'
 
-const options = { segmentBytes: 64 << 10 }
+// No roll before the fault: a footer that cannot be written is nobody's business.
+const options = { segmentBytes: 1 << 20 }
 const seed = 11
 
 test('a write that fails for any reason but space poisons', async (t) => {
   if (!has(t, 'preload')) return
-  for (const pattern of ['*.wal', 'CONTROL']) {
+  for (const pattern of ['*.wal', SLOTS]) {
     for (let nth = 1; nth <= 4; nth += 1) {
       const label = `write ${nth} to ${pattern}`
       const shim = new Shim(t)
-      const job: Job = { dir: shim.dir, seed, options, then: 'tell', arm: rule('pwrite64', pattern, nth, 'EIO') }
+      const job: Job = { dir: shim.dir, seed, options, upTo: 3000, then: 'tell', arm: rule('pwrite64', pattern, nth, 'EIO') }
       const told = await append(job, { env: shim.env })
       t.is(told.stderr, '', label)
       t.is(shim.fired().length, 1, label)
@@ -62,7 +63,7 @@ for (const [name, rules, faults, cause] of [
         const calls = shim.calls()
         const fault = shim.fired().at(-1)
         const since = calls.filter(
-          (call) => call.began > (fault?.ended ?? 0) && call.name !== 'pread64' && !/^(spare|reserve)/.test(call.file)
+          (call) => call.began > (fault?.ended ?? 0) && call.name !== 'pread64' && !/^(spare|reserve)/.test(call.file) && !isHint(call)
         )
         t.deepEqual(
           since.slice(0, 4).map((call) => `${call.name} ${call.file}`),
@@ -98,15 +99,16 @@ test('a read that fails while opening is ERR_WAL_IO, and changes nothing', async
   const job: Job = { dir: shim.dir, seed, options, then: 'tell' }
   const told = await append({ ...job, upTo: 40, then: 'kill' })
   let refused = 0
-  for (const pattern of ['CONTROL', '*.wal']) {
+  for (const pattern of [SLOTS, '*.wal']) {
     for (let nth = 1; nth <= 4; nth += 1) {
       const before = snapshot(shim.dir)
+      const fired = shim.fired().length
       shim.arm(rule('pread64', pattern, nth, 'EIO'))
       const { end, opened } = await append({ ...job, upTo: 0, inFlight: 1 }, { env: shim.env })
       // Beyond the last read of an opening: it went on to append, and the log has changed.
       if (opened) break
       refused += 1
-      t.is(shim.fired().length, refused, 'the fault fired')
+      t.true(shim.fired().length > fired, 'the fault fired')
       t.like(end, { open: 'ERR_WAL_IO', cause: 'EIO' })
       t.deepEqual(snapshot(shim.dir), before)
     }

@@ -5,7 +5,7 @@
 // FORELOG_FAULT_LOG    the record, one line per call: BEGAN ENDED CALL FILE OFFSET LENGTH RESULT ERRNO RULE
 // FORELOG_FAULT_RULES  a file with one rule per line: CALL PATTERN FROM TO ACTION. It is read again whenever it has
 //                      changed, and then every rule counts from one again. The FROM-th to TO-th call of that name
-//                      on a file that matches (the directory itself is `.`) gets the action:
+//                      on a file that matches, as NAME or as NAME@OFFSET (the directory itself is `.`), gets the action:
 //                      EIO, ENOSPC, EDQUOT   fails without doing anything
 //                      HALF                  pwrite64: writes half of it and says so
 //                      LOSE                  fdatasync: EIO, and what was written to the file since its last sync is
@@ -110,13 +110,15 @@ static void cut(void) {
 }
 
 // What befalls this call; sets errno for FAIL and LOSE, and gives the number of the rule, from one.
-static enum action verdict(const char *call, const char *name, int *number) {
+static enum action verdict(const char *call, const char *name, off_t offset, int *number) {
   enum action action = NONE;
+  char place[PATH_MAX + 32];
+  snprintf(place, sizeof place, "%s@%lld", name, (long long)offset);
   pthread_mutex_lock(&lock);
   read_rules();
   for (int i = 0; i < rule_count; i++) {
     struct rule *r = &rules[i];
-    if (strcmp(r->call, call) != 0 || fnmatch(r->pattern, name, 0) != 0) continue;
+    if (strcmp(r->call, call) != 0 || (fnmatch(r->pattern, name, 0) != 0 && fnmatch(r->pattern, place, 0) != 0)) continue;
     r->seen++;
     if (action != NONE || r->seen < r->from || r->seen > r->to) continue;
     *number = i + 1;
@@ -186,7 +188,7 @@ ssize_t pwrite64(int fd, const void *bytes, size_t length, off64_t offset) {
   if (!name) return REAL(pwrite64)(fd, bytes, length, offset);
   long long began = now();
   int number = 0;
-  enum action action = verdict("pwrite64", name, &number);
+  enum action action = verdict("pwrite64", name, offset, &number);
   if (action == FAIL) return tell(began, "pwrite64", name, offset, length, -1, number);
   if (loses()) keep(fd, offset, length);
   ssize_t result = REAL(pwrite64)(fd, bytes, action == HALF ? length / 2 : length, offset);
@@ -199,7 +201,7 @@ ssize_t pread64(int fd, void *bytes, size_t length, off64_t offset) {
   if (!name) return REAL(pread64)(fd, bytes, length, offset);
   long long began = now();
   int number = 0;
-  ssize_t result = verdict("pread64", name, &number) == FAIL ? -1 : REAL(pread64)(fd, bytes, length, offset);
+  ssize_t result = verdict("pread64", name, offset, &number) == FAIL ? -1 : REAL(pread64)(fd, bytes, length, offset);
   return tell(began, "pread64", name, offset, length, result, number);
 }
 
@@ -209,7 +211,7 @@ static int synced(int fd, const char *call, int (*real)(int)) {
   if (!name) return real(fd);
   long long began = now();
   int number = 0;
-  enum action action = verdict(call, name, &number);
+  enum action action = verdict(call, name, 0, &number);
   int result = action == NONE ? real(fd) : -1;
   if (action != FAIL) settle(fd, action == LOSE);
   if (action == LOSE) errno = EIO;
@@ -226,7 +228,7 @@ int ftruncate64(int fd, off64_t length) {
   if (!name) return REAL(ftruncate64)(fd, length);
   long long began = now();
   int number = 0;
-  int result = verdict("ftruncate64", name, &number) == FAIL ? -1 : REAL(ftruncate64)(fd, length);
+  int result = verdict("ftruncate64", name, length, &number) == FAIL ? -1 : REAL(ftruncate64)(fd, length);
   return tell(began, "ftruncate64", name, length, 0, result, number);
 }
 
@@ -235,7 +237,7 @@ int rename(const char *from, const char *to) {
   if (!name) return REAL(rename)(from, to);
   long long began = now();
   int number = 0;
-  int result = verdict("rename", name, &number) == FAIL ? -1 : REAL(rename)(from, to);
+  int result = verdict("rename", name, 0, &number) == FAIL ? -1 : REAL(rename)(from, to);
   return tell(began, "rename", name, 0, 0, result, number);
 }
 
@@ -244,6 +246,6 @@ int unlink(const char *path) {
   if (!name) return REAL(unlink)(path);
   long long began = now();
   int number = 0;
-  int result = verdict("unlink", name, &number) == FAIL ? -1 : REAL(unlink)(path);
+  int result = verdict("unlink", name, 0, &number) == FAIL ? -1 : REAL(unlink)(path);
   return tell(began, "unlink", name, 0, 0, result, number);
 }

@@ -13,6 +13,10 @@ export type Syscall = 'pwrite64' | 'pread64' | 'fdatasync' | 'fsync' | 'ftruncat
 export const rule = (call: Syscall, pattern: string, nth: number, action: Action, last = nth): string =>
   `${call} ${pattern} ${nth} ${last} ${action}\n`
 
+/** The two slots of CONTROL; recovery does not look at the page behind them. */
+export const SLOTS = 'CONTROL@[04]*'
+export const isHint = (call: Call): boolean => call.file === 'CONTROL' && call.offset >= 8192
+
 /** A call on a file of the log; times are monotonic nanoseconds. */
 export interface Call {
   began: number
