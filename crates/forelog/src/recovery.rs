@@ -56,8 +56,7 @@ impl Evidence {
     /// Adds what a scan of the active segment shows; `joint` is the last one up to the proven offset.
     pub fn scanned(&mut self, header: &Header, control: &State, scan: &Scan, joint: Joint) {
         let mark = control.mark.filter(|m| m.segment == header.id);
-        // A frame whose body is damaged ends the scan, although the headers after it lead on to the proven offset.
-        self.short = scan.end.offset.min(joint.offset) < proven(header, control, scan);
+        self.short = joint.offset < proven(header, control, scan);
         self.named = control.active >= header.id;
         self.marked = mark.is_some_and(|m| m.offset == scan.end.offset);
         self.fenced = control.fence.is_some_and(|f| f.segment == header.id);

@@ -163,6 +163,9 @@ impl History {
             log.inboxes.push(inbox);
         }
         for _ in 0..operations {
+            if self.disk.crashed() {
+                return Ok(End::Died);
+            }
             self.change_space();
             let end = match self.rng.below(100) {
                 0..60 => {
@@ -197,10 +200,7 @@ impl History {
                 }
                 _ => return self.shut_down(&mut log),
             };
-            if self.disk.crashed() {
-                return Ok(End::Died);
-            }
-            if let Some(end) = end {
+            if let Some(end) = end.filter(|_| !self.disk.crashed()) {
                 return Ok(end);
             }
         }
@@ -327,16 +327,15 @@ impl History {
         let job = self.rng.below(jobs.len() as u64) as usize;
         let job = jobs.swap_remove(job);
         drop(jobs);
-        let injected = self.disk.injected();
+        let (injected, grave) = (self.disk.injected(), self.disk.grave_failures());
         self.disk.say(|| "a job in the background".into());
         self.watched(Act::Background, job);
         if self.disk.crashed() || self.disk.injected() == injected {
             return Ok(None);
         }
         // What went wrong there is told at the next step, before anything else is acknowledged.
-        let reported = locked(&log.shared.intake).fault.is_some();
         let end = self.step_since(log, Act::Background, injected)?;
-        if reported && end != Some(End::Failed) && !self.disk.crashed() {
+        if self.disk.grave_failures() > grave && end != Some(End::Failed) && !self.disk.crashed() {
             return broken("a failed fsync in the background does not end the log");
         }
         Ok(end)

@@ -140,6 +140,8 @@ struct State {
     /// Operations that changed something.
     changes: u64,
     sync_failed: bool,
+    /// Failed syncs of anything but spares: each ends the log.
+    grave: u64,
     injected: u64,
     /// Something went wrong by itself since the log was last opened.
     faulty: bool,
@@ -327,6 +329,7 @@ impl State {
         }
         file.stale = true;
         self.sync_failed = true;
+        self.grave += u64::from(!matches!(classify(&name), Entry::Spare(_) | Entry::Reserve));
         let errno = if self.rng.chance(0.3) { ENOSPC } else { EIO };
         self.say(|_| format!("sync {name} FAILS ({errno}), {p:.2} of it reached the disk"));
         Err(fault("fdatasync", &name, errno))

@@ -22,6 +22,7 @@ impl SimDisk {
             crashed: false,
             changes: 0,
             sync_failed: false,
+            grave: 0,
             injected: 0,
             faulty: false,
             rolling: Rolling::No,
@@ -98,6 +99,11 @@ impl SimDisk {
     /// Whether a sync has failed since the last power cut: what reads give may be on no disk.
     pub fn sync_failed(&self) -> bool {
         self.lock().sync_failed
+    }
+
+    /// Failed syncs so far of files that hold, or may hold, something of the log.
+    pub fn grave_failures(&self) -> u64 {
+        self.lock().grave
     }
 
     /// The first rule that the engine broke in its dealings with the disk.

@@ -1,0 +1,94 @@
+// `npm run mutants [-- NAME …]`: builds the engine wrong, one way at a time, and shows that the unmodified campaign or
+// a test fails for each. Ends with 1 when one survives.
+//
+// --ci checks that all of them still apply and runs three.
+
+import { spawnSync } from 'node:child_process'
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import path from 'node:path'
+import { root } from './lib.mjs'
+import { requireToolchain } from './toolchain.mjs'
+
+const CI = ['acknowledge-before-fsync', 'name-in-control-before-it-is-durable', 'no-fence']
+const TIMEOUT = 300_000
+
+requireToolchain()
+const patches = path.join(root, 'mutants')
+const target = path.join(process.env.CARGO_TARGET_DIR ?? path.join(root, 'target'), 'mutants')
+const tree = path.join(target, 'tree')
+const sources = ['Cargo.toml', 'Cargo.lock', 'rustfmt.toml', 'crates', 'docs']
+
+function read(name) {
+  const text = readFileSync(path.join(patches, `${name}.patch`), 'utf8')
+  const field = (label) => new RegExp(`^${label}: *(.*)$`, 'm').exec(text)?.[1] ?? ''
+  return { name, what: field('Mutant'), breaks: field('Breaks'), check: field('Check').split(' '), says: new RegExp(field('Says')) }
+}
+
+// Outside of any repository git applies a patch to what is there.
+function apply(name, ...options) {
+  const env = { ...process.env, GIT_CEILING_DIRECTORIES: target }
+  return spawnSync('git', ['apply', ...options, path.join(patches, `${name}.patch`)], { cwd: tree, env, encoding: 'utf8' })
+}
+
+function cargo(...args) {
+  const env = {
+    ...process.env,
+    CARGO_TARGET_DIR: path.join(target, 'build'),
+    CARGO_PROFILE_TORTURE_INCREMENTAL: 'true',
+    CARGO_PROFILE_TORTURE_OPT_LEVEL: '2',
+  }
+  return spawnSync('cargo', args, { cwd: tree, env, encoding: 'utf8', timeout: TIMEOUT, maxBuffer: 1 << 28 })
+}
+
+/** What the unmodified check says of a mutant, and how many seeds that took; nothing when it survives. */
+function run({ check: [kind, ...args], says }) {
+  if (kind === 'test') {
+    const built = cargo('test', '--quiet', '--package', 'forelog', '--lib', '--no-run')
+    if (built.status !== 0) throw new Error(built.stderr)
+    const { status, stdout } = cargo('test', '--quiet', '--package', 'forelog', '--lib', ...args)
+    return status !== 0 && says.test(stdout) ? { caught: `test ${args[0]}`, seeds: '' } : undefined
+  }
+  const campaign = ['--quiet', '--profile', 'torture', '--package', 'forelog-torture']
+  const built = cargo('build', ...campaign)
+  if (built.status !== 0) throw new Error(built.stderr)
+  const { status, stdout } = cargo('run', ...campaign, '--', ...args)
+  const text = /^=> (.*)/m.exec(stdout)?.[1] ?? ''
+  const seed = /^FAILED: seed (\d+)/m.exec(stdout)?.[1]
+  return status === 1 && seed && says.test(text) ? { caught: text, seeds: seed } : undefined
+}
+
+const asked = process.argv.slice(2).filter((name) => name !== '--ci')
+const ci = process.argv.includes('--ci')
+const all = readdirSync(patches)
+  .filter((file) => file.endsWith('.patch'))
+  .map((file) => read(file.replace(/\.patch$/, '')))
+const chosen = all.filter(({ name }) => (ci ? CI : asked.length ? asked : [name]).includes(name))
+
+rmSync(tree, { recursive: true, force: true })
+mkdirSync(tree, { recursive: true })
+for (const source of sources) cpSync(path.join(root, source), path.join(tree, source), { recursive: true, preserveTimestamps: true })
+
+let bad = 0
+for (const { name } of all) {
+  const { status, stderr } = apply(name, '--check')
+  if (status === 0) continue
+  bad += 1
+  console.log(`STALE ${name}: ${stderr.trim()}`)
+}
+console.log(`${all.length - bad} of ${all.length} mutants apply`)
+if (bad === 0) console.log('\n| mutant | breaks | caught by | seeds |\n| --- | --- | --- | ---: |')
+for (const mutant of bad === 0 ? chosen : []) {
+  apply(mutant.name)
+  let row
+  try {
+    const result = run(mutant)
+    if (result === undefined) bad += 1
+    row = result ? `${result.caught.slice(0, 110)} | ${result.seeds}` : 'SURVIVES |'
+  } catch (error) {
+    bad += 1
+    row = `DOES NOT BUILD: ${error.message} |`
+  }
+  console.log(`| ${mutant.name}: ${mutant.what} | ${mutant.breaks} | ${row} |`)
+  apply(mutant.name, '--reverse')
+}
+process.exitCode = bad === 0 ? 0 : 1
