@@ -4,7 +4,7 @@
 
 use crate::options::PAGE;
 use crate::segment::{RESERVE, SPARE};
-use crate::storage::{Fault, FileRef, Storage};
+use crate::storage::{Fault, File, FileRef, Storage};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Filled per step, each followed by an fsync of its own, so that no step holds up a commit for long.
@@ -85,8 +85,11 @@ impl Spares {
             Err(fault) => return Err(fault),
         };
         let len = file.len()?;
-        // A roll that was cut off may have written to it.
-        Ok((len >= need).then(|| Spare { name: RESERVE.into(), file, len, recycled: true, filled: false }))
+        if len < need {
+            return Ok(None);
+        }
+        blank(&*file, len)?;
+        Ok(Some(Spare { name: RESERVE.into(), file, len, recycled: false, filled: false }))
     }
 
     /// Makes `reserve` if it is missing and there is room for it.
@@ -172,6 +175,25 @@ impl Spares {
     }
 }
 
+/// Zeroes what a roll that was cut off has left in a file. The next roll makes that durable with its header, and so can
+/// tell what a later crash tears: were the bytes stale, half of a lost frame could be taken for them and come back.
+fn blank(file: &dyn File, len: u64) -> Result<(), Fault> {
+    let mut piece = vec![0; 64 << 10];
+    let mut at = 0;
+    while at < len {
+        let n = file.read_at(&mut piece, at)?;
+        if n == 0 {
+            break;
+        }
+        if piece[..n].iter().any(|b| *b != 0) {
+            piece[..n].fill(0);
+            file.write_at(&piece[..n], at).map_err(|short| short.fault)?;
+        }
+        at += n as u64;
+    }
+    Ok(())
+}
+
 /// Smallest file that can hold a header and `carried` bytes of frames.
 pub fn least_len(carried: u64) -> u64 {
     PAGE + carried + PAGE
@@ -182,6 +204,7 @@ pub fn least_len(carried: u64) -> u64 {
 mod tests {
     use super::*;
     use crate::storage::disk::Disk;
+    use crate::storage::sim::{Faults, SimDisk};
     use std::sync::atomic::{AtomicBool, Ordering};
 
     /// Runs out of space while it allocates a file, and notes whether a reserve could be seen just then.
@@ -236,5 +259,18 @@ mod tests {
         Spares::new(Arc::new(disk()), 64 << 10).remake_reserve().unwrap();
         assert_eq!(full.list().unwrap(), [RESERVE]);
         assert_eq!(full.open(RESERVE, false).unwrap().len().unwrap(), 64 << 10);
+    }
+
+    #[test]
+    fn nothing_that_a_cut_off_roll_left_in_the_reserve_is_in_the_segment_that_takes_it() -> Result<(), Fault> {
+        let disk = SimDisk::new(1, 512);
+        let spares = Spares::new(Arc::new(disk.clone()), 128 << 10);
+        spares.remake_reserve()?;
+        disk.damage(RESERVE, 70_000, &[7; 900]);
+        disk.set_faults(Faults { full: true, ..Faults::default() });
+        let taken = spares.take(8192)?;
+        assert_eq!((taken.name.as_str(), taken.recycled), (RESERVE, false));
+        assert!(disk.bytes(RESERVE).iter().all(|b| *b == 0));
+        Ok(())
     }
 }

@@ -235,3 +235,23 @@ fn e_a_segment_goes_by_age_once_the_one_after_it_is_old_enough_and_no_reader_nee
     assert_eq!(due(&mut log, old, 2).first, Some(2));
     assert_eq!(due(&mut log, old, 1).first, None);
 }
+
+#[test]
+fn f_a_header_alone_proves_the_frames_that_were_carried_with_it() {
+    let mut log = Log::new(512, 16 << 10);
+    log.commit(&[&[100]], true);
+    log.commit(&[&[200], &[300]], false);
+    log.disk.restart();
+    let opened = open(Arc::new(log.disk.clone()), &log.options, || 0).unwrap();
+    assert_eq!(opened.recovery.carried, 2);
+    drop(opened);
+    log.disk.restart();
+    // The slot that names the new segment is lost, and so are the frames in it.
+    let slots = log.disk.bytes(CONTROL);
+    let (_, newer) = crate::control::choose(&slots).unwrap();
+    log.disk.damage(CONTROL, newer * PAGE + 60, &[0x77; 30]);
+    log.disk.damage(&log.segment(), PAGE + 50, &[0x77; 500]);
+    let changes = log.disk.changes();
+    let error = open(Arc::new(log.disk.clone()), &log.options, || 0).err().expect("damage opens");
+    assert_eq!((error.code, log.disk.changes()), (Code::Corrupt, changes), "{error}");
+}

@@ -423,11 +423,11 @@ impl State {
     fn guard_again(&mut self) {
         let size = self.sector;
         for (name, inode) in &self.seen {
-            if let (Some(file), Entry::Segment(_)) = (self.inodes.get_mut(inode), classify(name)) {
-                let used = last_used(&file.seen, size);
-                if file.guarded != Some(used) {
-                    Arc::make_mut(file).guarded = Some(used);
-                }
+            let Some(file) = self.inodes.get_mut(inode) else { continue };
+            // A rename that was lost gives back what was no segment yet.
+            let used = matches!(classify(name), Entry::Segment(_)).then(|| last_used(&file.seen, size));
+            if file.guarded != used {
+                Arc::make_mut(file).guarded = used;
             }
         }
     }
