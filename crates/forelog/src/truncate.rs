@@ -156,6 +156,8 @@ impl Writer {
         if gone.is_empty() {
             return Ok(());
         }
+        // What opening removes is still listed: it was live until its roll.
+        self.catalog.raise(low);
         let mut failure = None;
         for name in &gone {
             match self.storage.remove(&name.file) {

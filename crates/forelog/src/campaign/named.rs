@@ -255,3 +255,17 @@ fn f_a_header_alone_proves_the_frames_that_were_carried_with_it() {
     let error = open(Arc::new(log.disk.clone()), &log.options, || 0).err().expect("damage opens");
     assert_eq!((error.code, log.disk.changes()), (Code::Corrupt, changes), "{error}");
 }
+
+#[test]
+fn g_a_segment_that_opening_removed_is_not_looked_for_when_the_log_is_cut_to_nothing() {
+    let mut log = Log::new(512, 16 << 10);
+    let first = log.segment();
+    log.commit(&[&[10], &[10]], true);
+    log.opened.writer.truncate_before(3).unwrap();
+    log.commit(&[&[10]], false);
+    log.disk.restart();
+    let mut opened = open(Arc::new(log.disk.clone()), &log.options, || 0).unwrap();
+    assert!(opened.recovery.carried == 1 && !log.disk.names().contains(&first));
+    opened.writer.truncate_after(2).unwrap();
+    assert_eq!(opened.writer.next_position(), 3);
+}
