@@ -12,7 +12,7 @@ import type { Row } from './lib/rows.js'
 import { Runner, type Sample } from './lib/runner.js'
 import { Settle } from './lib/settle.js'
 import { summarise, type RowResult } from './lib/statistics.js'
-import { markdown } from './lib/table.js'
+import { heading, markdown } from './lib/table.js'
 
 const benches = fileURLToPath(new URL('.', import.meta.url))
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -22,11 +22,14 @@ const options = parse(process.argv, join(benches, '.data'))
 const build = compile(benches)
 if (options.micro) {
   fork(join(build, 'micro.js'), [entry], { execArgv: [] }).on('exit', (code) => (process.exitCode = code ?? 1))
+} else if (options.opening !== undefined) {
+  await openings(options.opening)
 } else {
   await main()
 }
 
-async function main(): Promise<void> {
+/** A directory for the data of this run; gives how to remove it, which an interrupt does as well. */
+function makeData(): [string, () => void] {
   const data = join(options.dir, `forelog-bench-${process.pid}`)
   fs.mkdirSync(data, { recursive: true })
   const cleanUp = (): void => fs.rmSync(data, { recursive: true, force: true })
@@ -34,6 +37,21 @@ async function main(): Promise<void> {
     cleanUp()
     process.exit(130)
   })
+  return [data, cleanUp]
+}
+
+async function openings(gib: number): Promise<void> {
+  const [data, cleanUp] = makeData()
+  try {
+    const { opening } = (await import(pathToFileURL(join(build, 'opening.js')).href)) as typeof import('./opening.js')
+    process.stdout.write(`${heading(describe(data), options)}\n\n${await opening(entry, data, gib, options.rounds)}\n`)
+  } finally {
+    cleanUp()
+  }
+}
+
+async function main(): Promise<void> {
+  const [data, cleanUp] = makeData()
   try {
     const environment = describe(data)
     const settle = new Settle(data, options.quick ? 400 : 2000)

@@ -12,6 +12,8 @@ export interface Options {
   readonly markdown: boolean
   readonly writeDocs: boolean
   readonly micro: boolean
+  /** Size in GiB of the larger log whose opening is timed, if that is what is asked for. */
+  readonly opening?: number
 }
 
 export function parse(argv: readonly string[], defaultDir: string): Options {
@@ -25,9 +27,11 @@ export function parse(argv: readonly string[], defaultDir: string): Options {
     .option('--markdown', 'print nothing but the tables, which are Markdown', false)
     .option('--write-docs', 'write the tables into docs/benchmarks.md', false)
     .option('--micro', 'the micro rows instead: what the boundary between JavaScript and Rust costs', false)
+    .option('--opening [GiB]', 'how long opening takes instead: a log of 100 MiB beside one of so many GiB (default 10)', positive)
     .parse(argv)
   const given = command.opts<Partial<Options> & Pick<Options, 'quick' | 'markdown' | 'writeDocs' | 'micro'>>()
-  return { rounds: given.quick ? 3 : 5, rows, only: [], dir: defaultDir, ...given }
+  const opening = (given.opening as number | true | undefined) === true ? 10 : given.opening
+  return { rounds: given.quick ? 3 : 5, rows, only: [], dir: defaultDir, ...given, opening }
 }
 
 function positive(text: string): number {

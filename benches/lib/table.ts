@@ -15,13 +15,21 @@ const HEAD = [
   'peak RSS',
 ]
 
+interface Run {
+  rounds: number
+  quick: boolean
+}
+
+/** What was measured where, in a line. */
+export function heading(environment: Environment, { rounds, quick }: Run): string {
+  const { date, node, cpu, cores, memoryGiB, system, fileSystem, device } = environment
+  const kind = quick ? 'quick rounds: a first look, not a claim' : 'rounds'
+  return `${date} · Node.js ${node} · ${cpu}, ${cores} cores, ${memoryGiB} GiB · ${system} · ${fileSystem} on ${device} · ${rounds} interleaved ${kind}`
+}
+
 /** The tables as Markdown: what the terminal shows padded, and the docs as they are. */
-export function markdown(environment: Environment, run: { rounds: number; quick: boolean }, results: readonly RowResult[]): string {
-  return [
-    `${environment.date} · Node.js ${environment.node} · ${environment.cpu}, ${environment.cores} cores, ${environment.memoryGiB} GiB · ` +
-      `${environment.system} · ${environment.fileSystem} on ${environment.device} · ${run.rounds} interleaved ${run.quick ? 'quick rounds: a first look, not a claim' : 'rounds'}`,
-    ...results.map(section),
-  ].join('\n\n')
+export function markdown(environment: Environment, run: Run, results: readonly RowResult[]): string {
+  return [heading(environment, run), ...results.map(section)].join('\n\n')
 }
 
 function section(result: RowResult): string {
