@@ -1,5 +1,7 @@
 // What the addon really asks of the operating system, and in which order, as a trace of its system calls shows.
 
+import { mkdirSync } from 'node:fs'
+import path from 'node:path'
 import test from 'ava'
 import { temporaryDirectory } from './helpers/directory.js'
 import { has } from './helpers/needs.js'
@@ -26,6 +28,18 @@ test('a durable append resolves only after an fdatasync that began after its wri
     t.true(synced !== undefined && synced.result === 0 && synced.ended < told.began, `record ${n}: no fdatasync between write and promise`)
   }
 })
+
+for (const made of ['by the log', 'before']) {
+  test(`the name of a directory made ${made} is synced before the first acknowledgement`, async (t) => {
+    if (!has(t, 'strace')) return
+    const parent = temporaryDirectory(t)
+    if (made === 'before') mkdirSync(path.join(parent, 'log'))
+    const calls = await traceAppends(parent, 1, 100)
+    const synced = calls.find((call) => call.name === 'fsync' && call.file === path.basename(parent))
+    const told = marker(calls, 1)
+    t.true(synced?.result === 0 && told !== undefined && synced.ended < told.began)
+  })
+}
 
 test('a roll keeps its order before anything in the new segment is acknowledged', async (t) => {
   if (!has(t, 'strace')) return

@@ -16,9 +16,10 @@ use crate::record::RecordRef;
 use crate::recovery::Verdict;
 use crate::registry::{self, Place};
 use crate::report::Recovery;
+use crate::segment::CONTROL;
 use crate::shared::{clock, locked, Positions, Shared};
 use crate::stats::Stats;
-use crate::storage::disk::{create_dir, Disk, Lock};
+use crate::storage::disk::{create_dir, sync_name, Disk, Lock};
 use crate::storage::{Fault, Storage};
 use crate::truncate::out_of_range;
 use crate::verify::{self, Verification};
@@ -418,6 +419,7 @@ fn named(mut error: Error, dir: &Path) -> Error {
 
 fn prepare_dir(dir: &Path, create: bool) -> Result<()> {
     match std::fs::metadata(dir) {
+        Ok(meta) if meta.is_dir() && create && !dir.join(CONTROL).exists() => Ok(sync_name(dir)?),
         Ok(meta) if meta.is_dir() => Ok(()),
         Ok(_) => {
             let error = std::io::Error::from(std::io::ErrorKind::NotADirectory);

@@ -45,6 +45,15 @@ impl Disk {
     }
 }
 
+/// Makes the name of a directory durable that somebody else has created. One whose parent may not be opened is theirs to see to.
+pub fn sync_name(dir: &Path) -> std::result::Result<(), Fault> {
+    let fault = |error: io::Error| Fault::new("fsync", dir.to_string_lossy(), &error);
+    match fs::canonicalize(dir).map_err(fault)?.parent().map(sync_directory) {
+        Some(Err(e)) if e.kind() != io::ErrorKind::PermissionDenied => Err(fault(e)),
+        _ => Ok(()),
+    }
+}
+
 /// Creates `dir` and its missing parents, and makes their names durable.
 pub fn create_dir(dir: &Path) -> std::result::Result<(), Fault> {
     let fault = |path: &Path, error: &io::Error| Fault::new("mkdir", path.to_string_lossy(), error);
