@@ -75,6 +75,7 @@ test('the counts that the test script sums up', (t) => {
   ].join('\n')
   t.deepEqual(cargoCounts(cargo), { passed: 15, failed: 2 })
   t.deepEqual(ignoredRustTests(cargo), [{ name: 'c', reason: 'needs root' }])
-  t.deepEqual(avaCounts('  ─\n\n  12 tests passed\n'), { passed: 12, failed: 0 })
-  t.deepEqual(avaCounts('\u001b[31m  1 test failed\u001b[39m\n  1 uncaught exception\n  7 tests passed'), { passed: 7, failed: 2 })
+  t.deepEqual(avaCounts('  ✔ a › b (1s)\n    ℹ 3 rounds\n  ✔ c\n  ─\n\n  2 tests passed\n'), { passed: 2, failed: 0 })
+  const failed = '  \u001b[32m✔\u001b[39m a\n  ✘ [fail]: b\n\u001b[31m  1 test failed\u001b[39m\n  1 uncaught exception'
+  t.deepEqual(avaCounts(failed), { passed: 1, failed: 2 })
 })

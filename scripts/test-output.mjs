@@ -21,11 +21,11 @@ export function ignoredRustTests(text) {
   return [...lines].map(([, name, reason]) => ({ name, reason: reason ?? 'no reason given' }))
 }
 
-// ava closes with lines like "12 tests passed", "1 test failed", "1 uncaught exception",
-// "2 unhandled rejections", "1 test remained pending after a timeout".
+// ava gives each test that passed a line, and closes with lines like "1 test failed", "1 uncaught exception", "2 unhandled rejections",
+// "1 test remained pending after a timeout"; how many passed it says only when none failed.
 export function avaCounts(text) {
   return {
-    passed: sum(text, /^\s*(\d+) tests? passed$/gm),
+    passed: stripVTControlCharacters(text).match(/^\s*[✔√] /gm)?.length ?? 0,
     failed: sum(text, /^\s*(\d+) (?:tests?|hooks?) failed$/gm) + sum(text, /^\s*(\d+) (?:uncaught exceptions?|unhandled rejections?)$/gm),
   }
 }
