@@ -372,7 +372,8 @@ impl Origin for Shared {
         }
         match &self.peer {
             Some(peer) => peer.low(self),
-            None => Ok(self.horizons.first.load(Ordering::Acquire)),
+            // Not the horizon: that follows only once the files below are gone.
+            None => Ok(self.catalog.first()),
         }
     }
 
