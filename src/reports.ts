@@ -117,6 +117,8 @@ export interface RecoveryReport {
   damage?: Damage
   /** Segments behind the damage that mode `'prefix'` left out whole, by file name. */
   leftOut: string[]
+  /** The directory is in memory (tmpfs, ramfs): nothing in it survives a restart of the machine, not even what is called durable. */
+  volatile: boolean
   scannedBytes: number
   durationMs: number
 }

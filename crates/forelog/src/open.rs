@@ -34,11 +34,13 @@ pub struct Opened {
 pub fn open(storage: Arc<dyn Storage>, options: &Options, clock: fn() -> u64) -> Result<Opened> {
     let began = clock();
     let found = survey(&*storage, options.mode).map_err(unread)?;
+    let volatile = storage.is_volatile();
     let mut opened = match recovery::answer(found.verdict, options.mode) {
         Answer::Refuse(code) => return Err(found.refusal(code)),
         Answer::Create => create(storage, options, &found.listing, clock)?,
         answer => recover(storage, options, found, answer, clock)?,
     };
+    opened.recovery.volatile = volatile;
     opened.recovery.duration_ms = clock().saturating_sub(began) as f64 / 1e6;
     Ok(opened)
 }

@@ -61,6 +61,7 @@ pub fn beside(storage: &Arc<dyn Storage>, held: impl FnOnce() -> Result<bool>, c
     catalog.replace(found.live.iter().map(|name| Arc::new(Segment::of_name(name))).collect(), found.low);
     let mut recovery = Recovery::of(&found, answer);
     recovery.next_position = positions.next;
+    recovery.volatile = storage.is_volatile();
     recovery.duration_ms = clock().saturating_sub(began) as f64 / 1e6;
     Ok(View { catalog, recovery, positions, peer })
 }

@@ -23,6 +23,8 @@ pub struct Recovery {
     pub damage: Option<Damage>,
     /// Segments behind the damage that `prefix` mode left out whole, by file name.
     pub left_out: Vec<String>,
+    /// The directory is in memory: nothing in it survives a restart of the machine.
+    pub volatile: bool,
     pub scanned_bytes: u64,
     pub duration_ms: f64,
 }

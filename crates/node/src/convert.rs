@@ -157,6 +157,7 @@ pub struct RecoveryData {
     pub fenced: Option<FencedData>,
     pub damage: Option<DamageData>,
     pub left_out: Vec<String>,
+    pub volatile: bool,
     pub scanned_bytes: f64,
     pub duration_ms: f64,
 }
@@ -188,6 +189,7 @@ impl From<&Recovery> for RecoveryData {
                 flipped: damage.flipped.map(Into::into),
             }),
             left_out: recovery.left_out.clone(),
+            volatile: recovery.volatile,
             scanned_bytes: recovery.scanned_bytes as f64,
             duration_ms: recovery.duration_ms,
         }

@@ -13,6 +13,7 @@ use std::time::Duration;
 pub struct Disk {
     dir: PathBuf,
     in_place: bool,
+    volatile: bool,
 }
 
 /// What kind of file system a directory is on, as far as durability is concerned.
@@ -21,6 +22,8 @@ enum Kind {
     Local,
     /// Overwriting never reuses a block, so filling ahead buys nothing.
     CopyOnWrite,
+    /// In memory: an fsync succeeds and means nothing.
+    Memory,
     /// Locks and fsyncs are promises of another machine.
     Network,
 }
@@ -33,7 +36,7 @@ impl Disk {
             let text = "the directory is on a network file system, whose locks and fsyncs cannot be trusted; set allowUnsafeFilesystem to open it all the same";
             return Err(Error::new(Code::InvalidArg, text).during("open"));
         }
-        Ok(Disk { dir: dir.to_owned(), in_place: kind == Kind::Local })
+        Ok(Disk { dir: dir.to_owned(), in_place: kind == Kind::Local, volatile: kind == Kind::Memory })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -118,11 +121,14 @@ fn kind_of(dir: &Path) -> Kind {
     const BTRFS: i64 = 0x9123_683e;
     const ZFS: i64 = 0x2fc1_2fc1;
     const BCACHEFS: i64 = 0xca45_1a4e;
+    const TMPFS: i64 = 0x0102_1994;
+    const RAMFS: i64 = 0x8584_58f6;
     // The field's width differs between targets.
     #[allow(clippy::unnecessary_cast)]
     match rustix::fs::statfs(dir).map(|s| s.f_type as i64) {
         Ok(t) if t == NFS || SMB.contains(&t) => Kind::Network,
         Ok(BTRFS | ZFS | BCACHEFS) => Kind::CopyOnWrite,
+        Ok(TMPFS | RAMFS) => Kind::Memory,
         _ => Kind::Local,
     }
 }
@@ -235,6 +241,10 @@ impl Storage for Disk {
         }
         fs::remove_file(&path).map_err(|e| self.fault("unlink", name, &e))?;
         Ok(None)
+    }
+
+    fn is_volatile(&self) -> bool {
+        self.volatile
     }
 
     fn overwrites_in_place(&self) -> bool {

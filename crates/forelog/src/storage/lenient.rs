@@ -49,6 +49,10 @@ impl Storage for Lenient {
         self.storage.sync_dir()
     }
 
+    fn is_volatile(&self) -> bool {
+        self.storage.is_volatile()
+    }
+
     fn overwrites_in_place(&self) -> bool {
         self.storage.overwrites_in_place()
     }

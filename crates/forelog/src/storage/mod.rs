@@ -102,7 +102,11 @@ pub trait Storage: Send + Sync {
     fn clone_file(&self, _from: &dyn Storage, _name: &str) -> Result<Option<FileRef>, Fault> {
         Ok(None)
     }
-    /// Whether zero-filling a file ahead of its use buys anything here: not on copy-on-write file systems.
+    /// Whether nothing here survives a restart of the machine, whatever a sync says.
+    fn is_volatile(&self) -> bool {
+        false
+    }
+    /// Whether zero-filling a file ahead of its use buys anything here: not on copy-on-write file systems, nor in memory.
     fn overwrites_in_place(&self) -> bool;
     /// Fills `out` with bytes that nobody can foresee: for a log's uuid, salts, and names of spares.
     fn random(&self, out: &mut [u8]) -> Result<(), Fault>;
