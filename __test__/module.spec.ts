@@ -1,6 +1,6 @@
 // The package loads both ways.
 
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import path from 'node:path'
 import test from 'ava'
@@ -40,4 +40,19 @@ test('the package manifest can be read by name', (t) => {
   t.is(name, 'forelog')
   t.is(exports['./package.json'], './package.json')
   t.is(createRequire(entry)('forelog/package.json').name, 'forelog')
+})
+
+test('every target has a package for its binary, of the version of the main one', (t) => {
+  const read = (...names: string[]) => JSON.parse(readFileSync(path.join(root, ...names, 'package.json'), 'utf8'))
+  const main = read()
+  const platforms = readdirSync(path.join(root, 'npm'))
+  t.is(platforms.length, main.napi.targets.length)
+  for (const platform of platforms) {
+    t.like(read('npm', platform), {
+      name: `forelog-${platform}`,
+      version: main.version,
+      main: `forelog.${platform}.node`,
+      engines: main.engines,
+    })
+  }
 })
