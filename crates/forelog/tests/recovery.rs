@@ -23,9 +23,13 @@ fn a_killed_log_opens_with_everything_written_and_carries_what_is_unproven() {
         let copy = killed_copy(dir.path());
         let (wal, waiter) = open(copy.path(), options(fsync)).unwrap();
         let report = wal.recovery().clone();
-        assert_eq!((report.verdict, report.clean, report.records, report.next_position), ("unproven", false, 50, 51));
-        // Under `always` each frame vouches for the one before it: only the last is in doubt.
-        assert_eq!(report.carried, if fsync == Fsync::Always { 1 } else { 50 });
+        assert_eq!((report.records, report.next_position), (50, 51));
+        match fsync {
+            Fsync::Os => assert_eq!((report.verdict, report.carried), ("unproven", 50)),
+            // Each frame vouches for the one before it, so only the last is in doubt; on a machine that stalls for a
+            // second, CONTROL's mark has vouched for that one too.
+            _ => assert!(matches!((report.verdict, report.carried), ("unproven", 1) | ("clean", 0)), "{report:?}"),
+        }
         assert_eq!(wal.positions().durable, 50);
         assert_eq!(read_all(&wal), expected(50));
         fill(&wal, &waiter, 51, 60);
