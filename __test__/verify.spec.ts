@@ -1,4 +1,4 @@
-import { closeSync, existsSync, openSync, readdirSync, writeSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readdirSync, readSync, writeSync } from 'node:fs'
 import path from 'node:path'
 import test from 'ava'
 import { verify, Wal } from '../index.js'
@@ -24,6 +24,15 @@ const oldest = (dir: string): string =>
 function damage(file: string, offset: number): void {
   const fd = openSync(file, 'r+')
   writeSync(fd, Buffer.from([0xee]), 0, 1, offset)
+  closeSync(fd)
+}
+
+function flip(file: string, offset: number, bit: number): void {
+  const fd = openSync(file, 'r+')
+  const byte = Buffer.alloc(1)
+  readSync(fd, byte, 0, 1, offset)
+  byte[0] ^= 1 << bit
+  writeSync(fd, byte, 0, 1, offset)
   closeSync(fd)
 }
 
@@ -115,6 +124,10 @@ test('forelog verify exits with 1 and names the place when there is damage', asy
   t.regex(String(good.stdout), /^\d segments, 60 frames, 60 records, .* MB, no damage\n$/)
   t.is(good.stderr, '')
   t.is(String((await forelog(['verify', dir, '--quiet'])).stdout), '')
+
+  flip(oldest(dir), 10_000, 6)
+  const flipped = await forelog(['verify', dir])
+  t.regex(String(flipped.stdout), /^damaged-sealed: .*; bit 6 of the byte at 10000 has flipped\n/)
 
   damage(oldest(dir), 10_000)
   const bad = await forelog(['verify', dir])

@@ -73,6 +73,7 @@ export interface Problem {
    * `'wrong-footer'` where an intact one says otherwise than the frames, `'unreadable'` where the disk fails.
    */
   kind: string
+  /** Names the one flipped bit that explains it, where there is one. */
   message: string
   /** File name. */
   segment: string

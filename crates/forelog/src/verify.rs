@@ -2,7 +2,8 @@
 
 use crate::catalog::Catalog;
 use crate::directory::Listing;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Flipped, Result};
+use crate::flipped;
 use crate::footer::Index;
 use crate::options::{Mode, PAGE};
 use crate::read_only::look;
@@ -144,8 +145,16 @@ impl<'a> Verifier<'a> {
     }
 
     fn problem(&mut self, kind: &'static str, text: String, at: (&str, u64), lost: Option<(u64, u64)>) {
+        self.explained(kind, text, at, lost, None);
+    }
+
+    /// A problem that one flipped bit may explain: then it is named in the text as well.
+    fn explained(&mut self, kind: &'static str, mut text: String, at: (&str, u64), lost: Option<(u64, u64)>, flipped: Option<Flipped>) {
+        if let Some(Flipped { offset, bit }) = flipped {
+            text += &format!("; bit {bit} of the byte at {offset} has flipped");
+        }
         let lost = lost.map(|(first, last)| (first.max(self.low), last)).filter(|(first, last)| first <= last);
-        let damage = Damage { text, segment: at.0.into(), offset: at.1, lost, flipped: None };
+        let damage = Damage { text, segment: at.0.into(), offset: at.1, lost, flipped };
         // A gap is told where the frames before it end, and they end there too soon.
         let known = |p: &Problem| p.damage.segment == damage.segment && p.damage.offset == damage.offset && p.damage.lost == damage.lost;
         if !self.report.problems.iter().any(known) {
@@ -167,11 +176,12 @@ impl<'a> Verifier<'a> {
         };
         let mut page = vec![0; PAGE as usize];
         let n = file.read_at(&mut page, 0)?;
-        let header = Header::decode(&page[..n]).ok();
-        let header = header.filter(|h| h.id == name.id && h.first == name.first && h.uuid == self.uuid);
+        let ours = |header: &Header| header.id == name.id && header.first == name.first && header.uuid == self.uuid;
+        let header = Header::decode(&page[..n]).ok().filter(ours);
         if header.is_none() {
             let text = format!("the header of {} is damaged, or another's", name.file);
-            self.problem(Verdict::BadHeader.label(), text, (&name.file, 0), Some((name.first, last)));
+            let flipped = flipped::mended(&page[..n]).filter(|(header, _)| ours(header)).map(|(_, flipped)| flipped);
+            self.explained(Verdict::BadHeader.label(), text, (&name.file, 0), Some((name.first, last)), flipped);
             self.unreadable(&name.file, &lenient, last);
         }
         Ok(header.map(|header| Segment { name: name.clone(), file, header, lenient }))
@@ -276,11 +286,12 @@ impl<'a> Verifier<'a> {
                 continue;
             }
             whole = false;
+            let flipped = flipped::in_frame(&mut window, header, joint.offset)?;
             let found = scan::resync(&mut window, header, joint.offset + 1, joint.next..next)?;
             let lost = (joint.next, found.map_or(next, |found| found.next) - 1);
             // Below the low mark no position is lost, but what stands above is reached through here.
             let text = format!("{file} is damaged at offset {}: positions {} to {} are affected", joint.offset, lost.0, lost.1);
-            self.problem(verdict.label(), text, (file, joint.offset), Some(lost));
+            self.explained(verdict.label(), text, (file, joint.offset), Some(lost), flipped);
             match found {
                 Some(found) => joint = found,
                 None => return Ok((index, false)),

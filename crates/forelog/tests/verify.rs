@@ -100,6 +100,45 @@ fn a_scrub_finds_rot_in_sealed_segments_while_appends_go_on() {
 }
 
 #[test]
+fn the_flipped_bit_that_explains_damage_is_named_wherever_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, waiter) = log(dir.path());
+    // One frame each.
+    (0..60).for_each(|_| append(&wal, &waiter, 1));
+    wal.close().unwrap();
+    let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    let segments = || names.iter().filter(|name| name.ends_with(".wal"));
+    for name in [segments().min().unwrap(), segments().max().unwrap()] {
+        let file = std::fs::OpenOptions::new().read(true).write(true).open(dir.path().join(name)).unwrap();
+        // In the header page; in the first frame's header and its body; in the second frame's body.
+        for (offset, bit) in [(50, 3), (4096, 0), (4096 + 13, 7), (4096 + 2000, 5), (4096 + 5000, 1)] {
+            let flip = || {
+                let mut byte = [0];
+                file.read_exact_at(&mut byte, offset).unwrap();
+                file.write_all_at(&[byte[0] ^ 1 << bit], offset).unwrap();
+            };
+            flip();
+            let report = verify(dir.path(), &Arc::default()).unwrap();
+            flip();
+            assert_eq!(report.problems.len(), 1, "{report:?}");
+            let damage = &report.problems[0].damage;
+            assert_eq!(damage.flipped.map(|f| (f.offset, f.bit)), Some((offset, bit)), "{damage:?}");
+            assert!(
+                damage.segment == *name && damage.text.ends_with(&format!("; bit {bit} of the byte at {offset} has flipped")),
+                "{damage:?}"
+            );
+        }
+        // What more than one bit did is explained by none.
+        let mut whole = [0; 20];
+        file.read_exact_at(&mut whole, 4096 + 2000).unwrap();
+        file.write_all_at(&[0x5a; 20], 4096 + 2000).unwrap();
+        let report = verify(dir.path(), &Arc::default()).unwrap();
+        file.write_all_at(&whole, 4096 + 2000).unwrap();
+        assert!(report.problems.len() == 1 && report.problems[0].damage.flipped.is_none(), "{report:?}");
+    }
+}
+
+#[test]
 fn closing_ends_a_scrub_in_the_middle_of_its_pause_and_commits_do_not_wait_for_it() {
     let dir = tempfile::tempdir().unwrap();
     let (wal, waiter) = log(dir.path());
