@@ -1,9 +1,15 @@
 // Retention: the log lets go of its oldest segments by itself.
 
-import test from 'ava'
-import { Wal } from '../index.js'
-import { temporaryDirectory } from './helpers/directory.js'
-import { temporaryLog, values } from './helpers/log.js'
+import { readFileSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import { Wal, type WalOptions } from '../index.js'
+import { segments, temporaryDirectory } from './helpers/directory.js'
+import { SEGMENT_BYTES, temporaryLog, until, values } from './helpers/log.js'
+import { sealPage } from './helpers/page.js'
+
+const HOUR = 3_600_000
+const CREATED = 112
 
 test('with maxBytes the oldest segments go, and the rest reads', async (t) => {
   const wal = await temporaryLog(t, { retention: { maxBytes: 256 * 1024 } })
@@ -14,6 +20,80 @@ test('with maxBytes the oldest segments go, and the rest reads', async (t) => {
   const read = await values(wal.readFrom('start'))
   t.true(read[0]?.startsWith(`${wal.firstPosition} `))
   t.is(read.length, 401 - wal.firstPosition)
+})
+
+/** A closed log, and where its segments start; they say that they were created so many hours ago. */
+async function agedLog(t: ExecutionContext, hours: number[]): Promise<{ dir: string; starts: number[] }> {
+  const wal = await temporaryLog(t)
+  while (segments(wal.dir).length < hours.length) await wal.append(`${wal.nextPosition} `.padEnd(5000, 'x'))
+  await wal.close()
+  const names = segments(wal.dir)
+  for (const [i, name] of names.entries()) {
+    const file = path.join(wal.dir, name)
+    const bytes = readFileSync(file)
+    bytes.writeBigUInt64LE(Number.isFinite(hours[i]) ? BigInt(Date.now() - hours[i] * HOUR) : 2n ** 64n - 1n, CREATED)
+    sealPage(bytes.subarray(0, 4096))
+    writeFileSync(file, bytes)
+  }
+  return { dir: wal.dir, starts: names.map((name) => Number.parseInt(name, 10)) }
+}
+
+async function open(t: ExecutionContext, dir: string, retention: WalOptions['retention']): Promise<Wal> {
+  const wal = await Wal.open(dir, { segmentBytes: SEGMENT_BYTES, retention })
+  t.teardown(() => wal.close())
+  return wal
+}
+
+test('with maxAgeMs a segment goes once the one after it is older, also while the log is idle', async (t) => {
+  const { dir, starts } = await agedLog(t, [9, 8, 7, 1, 0.5, 0])
+  const names = segments(dir)
+  const wal = await open(t, dir, { maxAgeMs: 2 * HOUR })
+  await until(() => wal.firstPosition > 1)
+  // The third one may hold records that are younger than its own beginning: it stays.
+  t.is(wal.firstPosition, starts[2])
+  t.deepEqual(segments(dir), names.slice(2))
+  const read = await values(wal.readFrom('start'))
+  t.true(read[0]?.startsWith(`${starts[2]} `))
+  t.is(read.length, wal.nextPosition - starts[2])
+  // Looked at again after a roll, with the same outcome.
+  const { rolls } = wal.stats()
+  while (wal.stats().rolls < rolls + 2) await wal.append('x'.repeat(5000))
+  t.is(wal.firstPosition, starts[2])
+  t.is(wal.stats().removedSegments, 2)
+})
+
+test('the age of a log that waits comes: nobody has to append', async (t) => {
+  const { dir, starts } = await agedLog(t, [9, 9, 2])
+  // A moment after opening the last segment is old enough, and the first two are not needed any more.
+  const wal = await open(t, dir, { maxAgeMs: 2 * HOUR + 2000 })
+  await until(() => wal.firstPosition === starts[2])
+  t.is(segments(dir).length, 1)
+})
+
+test('a segment created in the future, however far, makes nothing old', async (t) => {
+  const { dir } = await agedLog(t, [9, -Infinity, -5])
+  const wal = await open(t, dir, { maxAgeMs: HOUR })
+  while (wal.stats().rolls < 2) await wal.append('x'.repeat(5000))
+  t.is(wal.firstPosition, 1)
+  t.is(wal.stats().removedSegments, 0)
+})
+
+test('what is old stays for as long as an open reader needs it', async (t) => {
+  const wal = await temporaryLog(t, { retention: { maxAgeMs: 1 } })
+  await wal.append('first')
+  const reader = wal.readFrom('start', { follow: true })
+  while (wal.stats().rolls < 3) await wal.append('x'.repeat(5000))
+  t.is(wal.firstPosition, 1)
+  let read = 0
+  for await (const { position } of reader) {
+    t.is(position, ++read)
+    if (position === wal.nextPosition - 1) break
+  }
+  await until(() => wal.firstPosition > 1)
+  t.deepEqual(
+    [wal.firstPosition],
+    segments(wal.dir).map((name) => Number.parseInt(name, 10))
+  )
 })
 
 test('without retention nothing goes', async (t) => {

@@ -3,18 +3,13 @@ import path from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { Wal, type WalError, type WalReader } from '../index.js'
 import { forelog } from './helpers/command.js'
-import { snapshot, temporaryDirectory } from './helpers/directory.js'
+import { segments, snapshot, temporaryDirectory } from './helpers/directory.js'
 import { SEGMENT_BYTES } from './helpers/log.js'
 
 const ROT = 16 * 1024
 const COUNT = 400
 /** About 300 bytes, so that rot takes some of many. */
 const line = (n: number): string => `record ${n} ${'.'.repeat(300)}\n`
-
-const segments = (dir: string): string[] =>
-  readdirSync(dir)
-    .filter((name) => name.endsWith('.wal'))
-    .sort()
 
 /** What a killed writer leaves: some sealed segments, and one in the middle of being written. */
 async function killedLog(t: ExecutionContext): Promise<string> {

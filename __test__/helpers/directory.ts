@@ -13,6 +13,12 @@ export function temporaryDirectory(t: ExecutionContext): string {
   return dir
 }
 
+/** The file names of a log's segments, oldest first. */
+export const segments = (dir: string): string[] =>
+  readdirSync(dir)
+    .filter((name) => name.endsWith('.wal'))
+    .sort()
+
 /** One line per entry: its name, size and content hash; a file stands for itself. */
 export function snapshot(entry: string): string[] {
   if (!statSync(entry).isDirectory()) return [describe(entry, path.basename(entry))]

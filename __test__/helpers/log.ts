@@ -32,3 +32,11 @@ export async function fill(wal: Wal, count: number): Promise<void> {
 }
 
 export const numbered = (from: number, to: number): string[] => Array.from({ length: to - from + 1 }, (_, i) => `value-${from + i}`)
+
+/** Waits until it holds, or for a minute in vain. */
+export async function until(holds: () => boolean): Promise<void> {
+  for (const deadline = performance.now() + 60_000; !holds();) {
+    if (performance.now() > deadline) throw new Error(`never came: ${holds}`)
+    await new Promise((again) => setTimeout(again, 5))
+  }
+}

@@ -60,7 +60,7 @@ impl Writer {
             let [segment, following] = pair else { break };
             let large = retention.max_bytes.is_some_and(|most| bytes > most);
             let left = match retention.max_age {
-                Some(age) => (self.created(following)? + age.as_millis() as u64).saturating_sub(now),
+                Some(age) => self.created(following)?.saturating_add(age.as_millis() as u64).saturating_sub(now),
                 None => u64::MAX,
             };
             if !large && left > 0 {
