@@ -12,7 +12,8 @@ const PROGRESS_EVERY_MS = 100
 
 /**
  * Reads a whole log and checks it: headers, the checksum of every frame, the chain of segments, footers, CONTROL. Needs no handle on the
- * log and takes no lock; a writer at work, in this process or another, is never taken for damage. Not a byte is changed.
+ * log and takes no lock; a writer at work, in this process or another, is never taken for damage. Not a byte is changed. On Linux sealed
+ * segments are read from the disk itself: what the page cache holds of them is dropped.
  *
  * Damage is no error: it is in the report's `problems`. Rejects with `ERR_WAL_INVALID_ARG`, `ERR_WAL_NOT_FOUND`, `ERR_WAL_FORMAT`,
  * `ERR_WAL_IO` (the directory cannot be listed) or an `AbortError`.

@@ -222,8 +222,8 @@ export class Wal {
   }
 
   /**
-   * Verifies the sealed segments in the background, at a pace; appends and reads go on. Ended by `close()`. For a whole log, the active
-   * segment included, see `verify`.
+   * Verifies the sealed segments in the background, at a pace; appends and reads go on. Ended by `close()`. On Linux it reads the disk
+   * itself: what the page cache holds of these segments is dropped. For a whole log, the active segment included, see `verify`.
    *
    * Damage is no error: it is in the report's `problems`. Rejects with `ERR_WAL_INVALID_ARG`, `ERR_WAL_CLOSED`, `ERR_WAL_IO` or an
    * `AbortError`.

@@ -204,45 +204,20 @@ pub fn least_len(carried: u64) -> u64 {
 mod tests {
     use super::*;
     use crate::storage::disk::Disk;
+    use crate::storage::layer::{Layer, Layered};
     use crate::storage::sim::{Faults, SimDisk};
     use std::sync::atomic::{AtomicBool, Ordering};
 
     /// Runs out of space while it allocates a file, and notes whether a reserve could be seen just then.
-    struct Full {
-        disk: Disk,
-        seen: AtomicBool,
-    }
+    #[derive(Default)]
+    struct Full(AtomicBool);
 
-    impl Storage for Full {
-        fn list(&self) -> Result<Vec<String>, Fault> {
-            self.disk.list()
-        }
-        fn open(&self, name: &str, write: bool) -> Result<FileRef, Fault> {
-            self.disk.open(name, write)
-        }
-        fn create(&self, name: &str, len: u64) -> Result<FileRef, Fault> {
-            self.disk.create(name, len)?;
-            self.seen.store(self.disk.open(RESERVE, false).is_ok(), Ordering::Relaxed);
-            self.disk.remove(name)?;
+    impl Layer for Full {
+        fn create(&self, below: &dyn Storage, name: &str, len: u64) -> Result<FileRef, Fault> {
+            below.create(name, len)?;
+            self.0.store(below.open(RESERVE, false).is_ok(), Ordering::Relaxed);
+            below.remove(name)?;
             Err(Fault::new("fallocate", name, &std::io::Error::from_raw_os_error(28)))
-        }
-        fn rename(&self, from: &str, to: &str) -> Result<(), Fault> {
-            self.disk.rename(from, to)
-        }
-        fn remove(&self, name: &str) -> Result<(), Fault> {
-            self.disk.remove(name)
-        }
-        fn sync_dir(&self) -> Result<(), Fault> {
-            self.disk.sync_dir()
-        }
-        fn overwrites_in_place(&self) -> bool {
-            true
-        }
-        fn random(&self, out: &mut [u8]) -> Result<(), Fault> {
-            self.disk.random(out)
-        }
-        fn wall_clock(&self) -> u64 {
-            self.disk.wall_clock()
         }
     }
 
@@ -251,9 +226,9 @@ mod tests {
     fn a_roll_never_finds_a_reserve_that_is_being_made_and_will_be_removed() {
         let dir = tempfile::tempdir().unwrap();
         let disk = || Disk::new(dir.path(), false).unwrap();
-        let full = Arc::new(Full { disk: disk(), seen: AtomicBool::new(false) });
+        let full = Arc::new(Layered::over(Arc::new(disk()), Full::default()));
         Spares::new(full.clone(), 64 << 10).remake_reserve().unwrap();
-        assert!(!full.seen.load(Ordering::Relaxed));
+        assert!(!full.layer.0.load(Ordering::Relaxed));
         assert_eq!(full.list().unwrap(), [""; 0]);
 
         Spares::new(Arc::new(disk()), 64 << 10).remake_reserve().unwrap();

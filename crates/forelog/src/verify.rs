@@ -11,6 +11,7 @@ use crate::recovery::{self, Answer, Verdict};
 use crate::scan::{self, Joint};
 use crate::seal::{find, Found};
 use crate::segment::{Header, Name, Predecessor};
+use crate::storage::cold::cold;
 use crate::storage::disk::Disk;
 use crate::storage::lenient::Lenient;
 use crate::storage::window::Window;
@@ -48,7 +49,8 @@ pub struct Verification {
 }
 
 /// Verifies the log in `dir`, active segment and CONTROL included; blocking. Needs no writer and takes no lock: one at
-/// work, in whatever process, does not matter.
+/// work, in whatever process, does not matter. On Linux it drops what the page cache holds of sealed segments, so that the
+/// disk is asked.
 ///
 /// # Errors
 /// `NotFound` and `Format` where there is no log to verify, `Io` when the directory cannot be listed, `Closed` when the
@@ -125,6 +127,16 @@ struct Segment {
     lenient: Lenient,
 }
 
+/// Where a segment is read from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum From {
+    /// What the page cache holds proves nothing about the disk. Of a sealed segment everything was durable before it was
+    /// sealed, so dropping it there loses nothing.
+    Disk,
+    /// After a failed fsync the cache may be all there is of the active segment's last frames.
+    Cache,
+}
+
 /// Where the frames of a segment are known to end.
 #[derive(Clone, Copy)]
 enum End {
@@ -163,7 +175,7 @@ impl<'a> Verifier<'a> {
     }
 
     /// Opens a segment whose positions go up to `last`; `None` when it does not count any more, or its header is bad.
-    fn open(&mut self, name: &Name, last: u64) -> std::result::Result<Option<Segment>, Fault> {
+    fn open(&mut self, name: &Name, last: u64, from: From) -> std::result::Result<Option<Segment>, Fault> {
         let lenient = Lenient::new(self.storage.clone());
         let file = match lenient.open(&name.file, false) {
             Err(fault) if fault.is_not_found() => {
@@ -174,6 +186,7 @@ impl<'a> Verifier<'a> {
             }
             other => other?,
         };
+        let file = if from == From::Disk { cold(file) } else { file };
         let mut page = vec![0; PAGE as usize];
         let n = file.read_at(&mut page, 0)?;
         let ours = |header: &Header| header.id == name.id && header.first == name.first && header.uuid == self.uuid;
@@ -206,7 +219,7 @@ impl<'a> Verifier<'a> {
 
     fn sealed(&mut self, name: &Name, above: &Name) -> std::result::Result<(), Fault> {
         self.report.segments += 1;
-        let Some(segment) = self.open(name, above.first - 1)? else { return Ok(()) };
+        let Some(segment) = self.open(name, above.first - 1, From::Disk)? else { return Ok(()) };
         let end = match self.sealed_end(name, above)? {
             Some(p) if p.salt != segment.header.salt => {
                 let text = format!("{} continues another segment than {}", above.file, name.file);
@@ -247,7 +260,7 @@ impl<'a> Verifier<'a> {
         loop {
             // Its own turn comes; here only what it says counts.
             let known = self.report.problems.len();
-            let segment = self.open(&at, u64::MAX)?;
+            let segment = self.open(&at, u64::MAX, From::Cache)?;
             self.report.problems.truncate(known);
             let Some(predecessor) = segment.and_then(|segment| segment.header.predecessor) else { return Ok(None) };
             if predecessor.id == name.id {
@@ -312,7 +325,7 @@ impl<'a> Verifier<'a> {
     fn active(&mut self, name: &Name, found: &Survey) -> std::result::Result<(), Fault> {
         self.report.segments += 1;
         let last = found.last();
-        let Some(segment) = self.open(name, last.max(name.first))? else { return Ok(()) };
+        let Some(segment) = self.open(name, last.max(name.first), From::Cache)? else { return Ok(()) };
         let Some(Active { scan, .. }) = &found.active else { return Ok(()) };
         let end = if scan.end.offset >= recovery::proven(&segment.header, &found.state, scan) {
             // What may be past it was never acknowledged as durable.

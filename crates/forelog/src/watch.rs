@@ -165,6 +165,10 @@ impl File for WatchedFile {
         }
     }
 
+    fn forget(&self, offset: u64, len: u64) {
+        self.file.forget(offset, len);
+    }
+
     fn write_at(&self, _: &[u8], _: u64) -> Result<(), ShortWrite> {
         Err(ShortWrite { written: 0, fault: refused("pwrite") })
     }

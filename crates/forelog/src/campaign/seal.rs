@@ -11,85 +11,31 @@ use crate::options::PAGE;
 use crate::reader::Reader;
 use crate::seal::{find, Found};
 use crate::segment::{classify, Entry, Header};
+use crate::storage::layer::{Layer, Layered};
 use crate::storage::sim::{Faults, SimDisk};
-use crate::storage::{Fault, File, FileRef, ShortWrite, Storage};
+use crate::storage::{Fault, File, Storage};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
-/// A disk that counts the bytes read from it.
-#[derive(Clone)]
-struct Counting {
-    disk: SimDisk,
-    read: Arc<AtomicU64>,
-}
+/// Counts the bytes read.
+#[derive(Default)]
+struct Counting(AtomicU64);
 
-impl Counting {
-    fn new(disk: &SimDisk) -> Counting {
-        Counting { disk: disk.clone(), read: Arc::default() }
-    }
-
-    /// Bytes read since the last call.
-    fn take(&self) -> u64 {
-        self.read.swap(0, Ordering::Relaxed)
-    }
-}
-
-struct CountingFile {
-    file: FileRef,
-    read: Arc<AtomicU64>,
-}
-
-impl Storage for Counting {
-    fn list(&self) -> Result<Vec<String>, Fault> {
-        self.disk.list()
-    }
-    fn open(&self, name: &str, write: bool) -> Result<FileRef, Fault> {
-        Ok(Arc::new(CountingFile { file: self.disk.open(name, write)?, read: self.read.clone() }))
-    }
-    fn create(&self, name: &str, len: u64) -> Result<FileRef, Fault> {
-        self.disk.create(name, len)
-    }
-    fn rename(&self, from: &str, to: &str) -> Result<(), Fault> {
-        self.disk.rename(from, to)
-    }
-    fn remove(&self, name: &str) -> Result<(), Fault> {
-        self.disk.remove(name)
-    }
-    fn sync_dir(&self) -> Result<(), Fault> {
-        self.disk.sync_dir()
-    }
-    fn overwrites_in_place(&self) -> bool {
-        self.disk.overwrites_in_place()
-    }
-    fn random(&self, out: &mut [u8]) -> Result<(), Fault> {
-        self.disk.random(out)
-    }
-    fn wall_clock(&self) -> u64 {
-        self.disk.wall_clock()
-    }
-}
-
-impl File for CountingFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, Fault> {
-        let n = self.file.read_at(buffer, offset)?;
-        self.read.fetch_add(n as u64, Ordering::Relaxed);
+impl Layer for Counting {
+    fn read_at(&self, file: &dyn File, buffer: &mut [u8], offset: u64) -> Result<usize, Fault> {
+        let n = file.read_at(buffer, offset)?;
+        self.0.fetch_add(n as u64, Ordering::Relaxed);
         Ok(n)
     }
-    fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), ShortWrite> {
-        self.file.write_at(bytes, offset)
-    }
-    fn sync(&self) -> Result<(), Fault> {
-        self.file.sync()
-    }
-    fn len(&self) -> Result<u64, Fault> {
-        self.file.len()
-    }
-    fn shrink(&self, len: u64) {
-        self.file.shrink(len);
-    }
-    fn grow(&self, len: u64) -> Result<(), Fault> {
-        self.file.grow(len)
-    }
+}
+
+fn counting(disk: &SimDisk) -> Arc<Layered<Counting>> {
+    Arc::new(Layered::over(Arc::new(disk.clone()), Counting::default()))
+}
+
+/// Bytes read since the last call.
+fn take(counting: &Layered<Counting>) -> u64 {
+    counting.layer.0.swap(0, Ordering::Relaxed)
 }
 
 /// Segment files, oldest first.
@@ -178,14 +124,14 @@ fn a_reader_reads_at_most_64_kib_of_frames_before_the_position_it_starts_at() {
     fill(&mut log, 3, 700);
     log.opened.writer.close().unwrap();
     let opened = reopen(&log.disk, &log);
-    let counting = Counting::new(&log.disk);
+    let counting = counting(&log.disk);
     let footers = 20 * 24 + 2 * 64;
     for from in (1..=log.expected.end).step_by(17) {
         let catalog = opened.catalog.clone();
         let block = 2000;
-        let mut reader = Reader::new(Arc::new(counting.clone()), catalog, from, log.expected.end);
+        let mut reader = Reader::new(counting.clone(), catalog, from, log.expected.end);
         assert_eq!(reader.next_block(block).unwrap().unwrap().first_position, from);
-        let read = counting.take();
+        let read = take(&counting);
         assert!(read <= PAGE + footers + EVERY + HEADER as u64 + 2 * block as u64, "{read} bytes for position {from}");
     }
 }
@@ -204,12 +150,12 @@ fn a_footer_that_is_damaged_or_missing_costs_one_scan_and_no_record() {
         disk.damage(&name, at, &[!disk.bytes(&name)[at as usize]]);
         let opened = reopen(&disk, &log);
         assert_eq!(footer(&disk, &name), None);
-        let counting = Counting::new(&disk);
+        let counting = counting(&disk);
         let mut bytes = Vec::new();
         for from in [700, 700, 400] {
-            let mut reader = Reader::new(Arc::new(counting.clone()), opened.catalog.clone(), from, log.expected.end);
+            let mut reader = Reader::new(counting.clone(), opened.catalog.clone(), from, log.expected.end);
             assert_eq!(reader.next_block(2000).unwrap().unwrap().first_position, from);
-            bytes.push(counting.take());
+            bytes.push(take(&counting));
         }
         assert!(bytes[0] > 400 << 10 && bytes[0] < len + EVERY, "{bytes:?}");
         assert!(bytes[1..].iter().all(|read| *read <= PAGE + EVERY + HEADER as u64 + 4000), "{bytes:?}");
@@ -284,12 +230,12 @@ fn opening_reads_no_more_the_more_sealed_segments_there_are() {
         fill(&mut log, count, 9000);
         log.opened.writer.close().unwrap();
         log.disk.restart();
-        let counting = Counting::new(&log.disk);
-        let opened = open(Arc::new(counting.clone()), &log.options, || 0).unwrap();
+        let counting = counting(&log.disk);
+        let opened = open(counting.clone(), &log.options, || 0).unwrap();
         assert!(opened.recovery.clean);
-        let read = counting.take();
+        let read = take(&counting);
         opened.writer.sealer.run().unwrap();
-        bytes.push((read, counting.take()));
+        bytes.push((read, take(&counting)));
     }
     assert!(bytes.iter().all(|read| *read == bytes[0]), "{bytes:?}");
 }

@@ -335,6 +335,14 @@ impl File for DiskFile {
         Ok(self.file.metadata().map_err(|e| self.fault("fstat", &e))?.len())
     }
 
+    #[cfg(target_os = "linux")]
+    fn forget(&self, offset: u64, len: u64) {
+        use rustix::fs::{fadvise, Advice};
+        if let Some(len) = std::num::NonZeroU64::new(len) {
+            let _ = fadvise(&self.file, offset, Some(len), Advice::DontNeed);
+        }
+    }
+
     fn shrink(&self, len: u64) {
         let _ = self.file.set_len(len);
     }

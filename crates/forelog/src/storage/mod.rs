@@ -3,7 +3,9 @@
 //!
 //! `disk` is the real one and the only place that makes anything durable; a simulated disk can stand in for it.
 
+pub mod cold;
 pub mod disk;
+pub mod layer;
 pub mod lenient;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
@@ -69,6 +71,9 @@ pub trait File: Send + Sync {
     /// Makes the file's data, and whatever metadata is needed to read it back, durable.
     fn sync(&self) -> Result<(), Fault>;
     fn len(&self) -> Result<u64, Fault>;
+    /// A hint: what the page cache holds of `len` bytes from `offset` on is of no use, so that the next read of them asks
+    /// the disk. It drops whole pages that are the same on disk, and no others.
+    fn forget(&self, _offset: u64, _len: u64) {}
     /// Gives back what lies past `len`, which the caller knows to be zeroes. Nothing rests on its success.
     fn shrink(&self, len: u64);
     /// Makes the file `len` bytes long, which is more than it has, with blocks allocated that read as zeroes.

@@ -6,8 +6,9 @@ use crate::frame::HEADER;
 use crate::notify::Waiter;
 use crate::open::{open, Opened};
 use crate::options::{Fsync, PAGE};
+use crate::storage::layer::{Layer, Layered};
 use crate::storage::sim::{Faults, Rng, SimDisk};
-use crate::storage::{File, FileRef, ShortWrite};
+use crate::storage::File;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
@@ -281,59 +282,14 @@ fn a_record_of_any_size_that_is_taken_can_be_read() -> Result<()> {
     Ok(())
 }
 
-/// A storage that remembers the largest read.
-struct Metered(SimDisk, Arc<AtomicUsize>);
-struct MeteredFile(FileRef, Arc<AtomicUsize>);
+/// Remembers the largest read.
+#[derive(Default)]
+struct Metered(AtomicUsize);
 
-impl File for MeteredFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::result::Result<usize, Fault> {
-        self.1.fetch_max(buffer.len(), Ordering::Relaxed);
-        self.0.read_at(buffer, offset)
-    }
-    fn write_at(&self, bytes: &[u8], offset: u64) -> std::result::Result<(), ShortWrite> {
-        self.0.write_at(bytes, offset)
-    }
-    fn sync(&self) -> std::result::Result<(), Fault> {
-        self.0.sync()
-    }
-    fn len(&self) -> std::result::Result<u64, Fault> {
-        self.0.len()
-    }
-    fn shrink(&self, len: u64) {
-        self.0.shrink(len)
-    }
-    fn grow(&self, len: u64) -> std::result::Result<(), Fault> {
-        self.0.grow(len)
-    }
-}
-
-impl Storage for Metered {
-    fn list(&self) -> std::result::Result<Vec<String>, Fault> {
-        self.0.list()
-    }
-    fn open(&self, name: &str, write: bool) -> std::result::Result<FileRef, Fault> {
-        Ok(Arc::new(MeteredFile(self.0.open(name, write)?, self.1.clone())))
-    }
-    fn create(&self, name: &str, len: u64) -> std::result::Result<FileRef, Fault> {
-        self.0.create(name, len)
-    }
-    fn rename(&self, from: &str, to: &str) -> std::result::Result<(), Fault> {
-        self.0.rename(from, to)
-    }
-    fn remove(&self, name: &str) -> std::result::Result<(), Fault> {
-        self.0.remove(name)
-    }
-    fn sync_dir(&self) -> std::result::Result<(), Fault> {
-        self.0.sync_dir()
-    }
-    fn overwrites_in_place(&self) -> bool {
-        self.0.overwrites_in_place()
-    }
-    fn random(&self, out: &mut [u8]) -> std::result::Result<(), Fault> {
-        self.0.random(out)
-    }
-    fn wall_clock(&self) -> u64 {
-        self.0.wall_clock()
+impl Layer for Metered {
+    fn read_at(&self, file: &dyn File, buffer: &mut [u8], offset: u64) -> std::result::Result<usize, Fault> {
+        self.0.fetch_max(buffer.len(), Ordering::Relaxed);
+        file.read_at(buffer, offset)
     }
 }
 
@@ -343,11 +299,11 @@ fn recovery_reads_in_steps_however_large_the_segment_and_its_records_are() -> Re
     log.append(&vec![5; 12 << 20])?;
     log.fill(2, 50)?;
     log.disk.restart();
-    let largest = Arc::new(AtomicUsize::new(0));
-    let disk = log.disk.fork();
-    let opened = open(Arc::new(Metered(disk, largest.clone())), &options(Fsync::Os), || 0)?;
+    let metered = Arc::new(Layered::over(Arc::new(log.disk.fork()), Metered::default()));
+    let opened = open(metered.clone(), &options(Fsync::Os), || 0)?;
     assert_eq!(opened.writer.next_position(), 51);
-    assert!(largest.load(Ordering::Relaxed) <= 1 << 20, "{} bytes at once", largest.load(Ordering::Relaxed));
+    let largest = metered.layer.0.load(Ordering::Relaxed);
+    assert!(largest > 0 && largest <= 1 << 20, "{largest} bytes at once");
     Ok(())
 }
 

@@ -1,0 +1,65 @@
+//! A file read from the disk itself: what the page cache holds of it is dropped just before it is read.
+//!
+//! Only for bytes that are durable. The system drops clean pages alone, so nothing written is lost by it; but after a failed fsync
+//! pages are clean that never reached the disk.
+
+use super::layer::{layered, Layer};
+use super::{Fault, File, FileRef};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Dropped at once: enough that what the system reads ahead is rarely dropped again, too little for other readers to notice.
+const STEP: u64 = 1 << 20;
+
+struct Cold {
+    /// What lies before it has been dropped already.
+    to: AtomicU64,
+}
+
+pub fn cold(file: FileRef) -> FileRef {
+    layered(file, Cold { to: AtomicU64::new(0) })
+}
+
+impl Layer for Cold {
+    fn read_at(&self, file: &dyn File, buffer: &mut [u8], offset: u64) -> Result<usize, Fault> {
+        let (dropped, end) = (self.to.load(Ordering::Relaxed), (offset + buffer.len() as u64).next_multiple_of(STEP));
+        if end > dropped {
+            // A footer is read before the frames: its part is dropped by itself.
+            let start = if offset > dropped { offset - offset % STEP } else { dropped };
+            file.forget(start, end - start);
+            if start == dropped {
+                self.to.store(end, Ordering::Relaxed);
+            }
+        }
+        file.read_at(buffer, offset)
+    }
+}
+#[cfg(all(test, target_os = "linux"))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::disk::Disk;
+    use super::super::Storage;
+    use super::*;
+    use rustix::io::{preadv2, Errno, ReadWriteFlags};
+
+    #[test]
+    fn what_is_durable_is_not_in_the_page_cache_any_more_once_it_is_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::new(dir.path(), false).unwrap();
+        let file = disk.create("spare-cold", STEP).unwrap();
+        file.write_at(&vec![7; STEP as usize], 0).unwrap();
+        file.sync().unwrap();
+        let looker = std::fs::File::open(dir.path().join("spare-cold")).unwrap();
+        // Gives only what needs no disk.
+        let cached = |page: u64| {
+            let mut byte = [0];
+            preadv2(&looker, &mut [std::io::IoSliceMut::new(&mut byte)], page * 4096, ReadWriteFlags::NOWAIT)
+        };
+        if disk.is_volatile() || cached(0) == Err(Errno::OPNOTSUPP) {
+            println!("SKIP what_is_durable_is_not_in_the_page_cache_any_more_once_it_is_forgotten: needs a file system on a disk");
+            return;
+        }
+        file.forget(0, STEP);
+        assert!((0..STEP / 4096).all(|page| cached(page) == Err(Errno::AGAIN)));
+        assert!(file.read_at(&mut [0], 0).is_ok() && cached(0) == Ok(1));
+    }
+}

@@ -1,0 +1,116 @@
+//! A storage over another one, that has a hand in what is read through it. Everything else goes below as it is.
+
+use super::{Fault, File, FileRef, ShortWrite, Storage};
+use std::sync::Arc;
+
+/// What a layer does differently.
+pub trait Layer: Send + Sync + 'static {
+    fn read_at(&self, file: &dyn File, buffer: &mut [u8], offset: u64) -> Result<usize, Fault> {
+        file.read_at(buffer, offset)
+    }
+
+    fn forget(&self, file: &dyn File, offset: u64, len: u64) {
+        file.forget(offset, len);
+    }
+
+    fn open(&self, below: &dyn Storage, name: &str, write: bool) -> Result<FileRef, Fault> {
+        below.open(name, write)
+    }
+
+    fn create(&self, below: &dyn Storage, name: &str, len: u64) -> Result<FileRef, Fault> {
+        below.create(name, len)
+    }
+}
+
+pub struct Layered<L> {
+    below: Arc<dyn Storage>,
+    pub layer: Arc<L>,
+}
+
+impl<L: Layer> Layered<L> {
+    pub fn over(below: Arc<dyn Storage>, layer: L) -> Layered<L> {
+        Layered { below, layer: Arc::new(layer) }
+    }
+}
+
+/// The same of one file.
+pub fn layered<L: Layer>(file: FileRef, layer: L) -> FileRef {
+    Arc::new(LayeredFile { file, layer: Arc::new(layer) })
+}
+
+impl<L: Layer> Storage for Layered<L> {
+    fn list(&self) -> Result<Vec<String>, Fault> {
+        self.below.list()
+    }
+
+    fn open(&self, name: &str, write: bool) -> Result<FileRef, Fault> {
+        Ok(Arc::new(LayeredFile { file: self.layer.open(&*self.below, name, write)?, layer: self.layer.clone() }))
+    }
+
+    fn create(&self, name: &str, len: u64) -> Result<FileRef, Fault> {
+        self.layer.create(&*self.below, name, len)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<(), Fault> {
+        self.below.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> Result<(), Fault> {
+        self.below.remove(name)
+    }
+
+    fn sync_dir(&self) -> Result<(), Fault> {
+        self.below.sync_dir()
+    }
+
+    fn is_volatile(&self) -> bool {
+        self.below.is_volatile()
+    }
+
+    fn overwrites_in_place(&self) -> bool {
+        self.below.overwrites_in_place()
+    }
+
+    fn random(&self, out: &mut [u8]) -> Result<(), Fault> {
+        self.below.random(out)
+    }
+
+    fn wall_clock(&self) -> u64 {
+        self.below.wall_clock()
+    }
+}
+
+struct LayeredFile<L> {
+    file: FileRef,
+    layer: Arc<L>,
+}
+
+impl<L: Layer> File for LayeredFile<L> {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, Fault> {
+        self.layer.read_at(&*self.file, buffer, offset)
+    }
+
+    fn forget(&self, offset: u64, len: u64) {
+        self.layer.forget(&*self.file, offset, len);
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), ShortWrite> {
+        self.file.write_at(bytes, offset)
+    }
+
+    fn sync(&self) -> Result<(), Fault> {
+        self.file.sync()
+    }
+
+    fn len(&self) -> Result<u64, Fault> {
+        self.file.len()
+    }
+
+    fn shrink(&self, len: u64) {
+        self.file.shrink(len);
+    }
+
+    fn grow(&self, len: u64) -> Result<(), Fault> {
+        self.file.grow(len)
+    }
+}
