@@ -58,7 +58,7 @@ class Writer {
   }
 }
 
-const expected = (position: number): string => `value-${position}`.padEnd(200, '.')
+const expected = (position: number, fill = '.'): string => `value-${position}`.padEnd(200, fill)
 
 async function view(t: ExecutionContext, dir: string): Promise<Wal> {
   const wal = await Wal.open(dir, { mode: 'readOnly' })
@@ -130,6 +130,41 @@ test('truncation passes a follower in another process, which is told', async (t)
   const { value } = await wal.readFrom(4000, { follow: true }).next()
   t.is(value?.value?.toString(), expected(4000))
   await writer.end()
+})
+
+test('truncateAfter in another process: who is past it ends, who is not drops what was read ahead and sees what is there now', async (t) => {
+  const dir = temporaryDirectory(t)
+  const writer = await Writer.start(t, dir, { fsync: 'os' })
+  while (writer.acknowledged < 5000) await writer.says(/^acknowledged/)
+  const wal = await view(t, dir)
+  // Each of them has all up to the cut and far behind it at hand.
+  const [before, ending, at, past] = [
+    wal.readFrom(1, { follow: true }),
+    wal.readFrom(1),
+    wal.readFrom(500, { follow: true }),
+    wal.readFrom(501),
+  ]
+  for (const reader of [before, ending, at, past]) t.false((await reader.next()).done)
+  const last = wal.readFrom('end', { follow: true })
+  writer.tell('cut 500')
+  await writer.says(/^cut/)
+  const read = async () => {
+    for await (const { position } of last) t.true(position > 5000)
+  }
+  await t.throwsAsync(read, { code: 'ERR_WAL_TRUNCATED' })
+
+  t.like(await t.throwsAsync(past.next()), { code: 'ERR_WAL_TRUNCATED', position: 502 })
+  t.is(String((await at.next()).value?.value), expected(501, '+'))
+  let next = 2
+  for await (const { position, value } of before) {
+    t.deepEqual([position, String(value)], [next, expected(next, next > 500 ? '+' : '.')])
+    if (next++ === 3000) break
+  }
+  const rest = await values(ending)
+  t.is(rest.length, 499)
+  t.true(rest.every((value, i) => value === expected(i + 2)))
+  await writer.end()
+  t.is(writer.stderr, '')
 })
 
 test('followers in another process end when they are aborted or closed, and hold no thread each', async (t) => {

@@ -98,6 +98,53 @@ test('many followers wait without holding up reads, appends or each other', asyn
   t.true((await Promise.all(second)).every(({ value }) => value?.position === 2))
 })
 
+test('truncateAfter: a follower that is not past it drops what was read ahead and goes on with what comes', async (t) => {
+  const wal = await temporaryLog(t)
+  await fill(wal, 5000)
+  const readers = [wal.readFrom('start', { follow: true }), wal.readFrom(20, { follow: true }), wal.readFrom('start', { follow: true })]
+  for (const reader of readers) await reader.next()
+  // What it waits for comes behind the cut as well.
+  const last = wal.readFrom(4999, { follow: true })
+  for (const position of [4999, 5000]) t.is((await last.next()).value?.position, position)
+  await wal.truncateAfter(5000)
+  const waiting = last.next()
+  await wal.truncateAfter(20)
+  await t.throwsAsync(waiting, { code: 'ERR_WAL_TRUNCATED' })
+  const batches = readers[2].batches()
+  const rest = await batches.next()
+  t.deepEqual([rest.value?.at(0)?.position, rest.value?.at(-1)?.position], [2, 20])
+
+  const waits = batches.next()
+  for (let n = 21; n <= 5000; n++) wal.enqueue(`other-${n}`)
+  await wal.sync()
+  t.is(String((await waits).value?.[0].value), 'other-21')
+  for (const reader of readers.slice(0, 2)) {
+    for (let next = reader.position + 1; next <= 5000; next++) {
+      const { value } = await reader.next()
+      if (value?.position !== next || String(value.value) !== `${next > 20 ? 'other' : 'value'}-${next}`)
+        throw new Error(`at ${next}: ${value?.position} ${String(value?.value)}`)
+    }
+  }
+})
+
+test('truncateAfter and reset: a follower that is past it ends and says where', async (t) => {
+  const wal = await temporaryLog(t)
+  await fill(wal, 50)
+  const past = wal.readFrom('start', { follow: true })
+  for (let n = 1; n <= 22; n++) await past.next()
+  const just = wal.readFrom(21, { follow: true })
+  const waiting = wal.readFrom('end', { follow: true }).next()
+  await wal.truncateAfter(21)
+  await wal.append('other')
+  t.like(await t.throwsAsync(past.next()), { code: 'ERR_WAL_TRUNCATED', position: 23 })
+  await t.throwsAsync(waiting, { code: 'ERR_WAL_TRUNCATED' })
+  t.is(past.position, 22)
+  for (const value of ['value-21', 'other']) t.is(String((await just.next()).value?.value), value)
+  const next = just.next()
+  await wal.reset(100)
+  await t.throwsAsync(next, { code: 'ERR_WAL_TRUNCATED' })
+})
+
 const stage = path.join(root, '__test__', 'helpers', 'stage.mjs')
 const stages: { name: string; body: string; stdout: string }[] = [
   {

@@ -67,6 +67,7 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
   /** Last one to be read. */
   #to: number
   readonly #follow: boolean
+  readonly #salvage: boolean
   /** The block being read, if any. */
   #ahead: Promise<BlockData | undefined> | undefined
   /** The next block has to be waited for: only a `next()` may do that, because it keeps the process alive. */
@@ -91,6 +92,7 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
     this.#next = from
     this.#to = to
     this.#follow = follow
+    this.#salvage = salvage
     this.#copy = copy
     this.#signal = signal
     this.#readers = readers
@@ -238,7 +240,8 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
    * and ends where the log was cut.
    */
   cut(): void {
-    const native = this.#native
+    // What is salvaged is a log that nobody changes.
+    const native = this.#salvage ? undefined : this.#native
     const kept = native?.kept()
     if (native === undefined || kept === null || kept === undefined) return
     try {

@@ -10,6 +10,8 @@ const wal = await Wal.open(dir, options)
 const say = (line) => process.stdout.write(`${line}\n`)
 say(`open ${wal.nextPosition}`)
 let running = true
+// What comes in the place of something that was cut off is told from it.
+let fill = '.'
 commands.on('line', async (line) => {
   const [command, argument] = line.split(' ')
   if (command === 'end') running = false
@@ -17,10 +19,16 @@ commands.on('line', async (line) => {
     await wal.truncateBefore(Number(argument))
     say('truncated')
   }
+  if (command === 'cut') {
+    const cut = wal.truncateAfter(Number(argument))
+    fill = '+'
+    await cut
+    say('cut')
+  }
 })
 while (running) {
   const from = wal.nextPosition
-  const group = Array.from({ length: 50 }, (_, n) => wal.append(`value-${from + n}`.padEnd(200, '.')))
+  const group = Array.from({ length: 50 }, (_, n) => wal.append(`value-${from + n}`.padEnd(200, fill)))
   await Promise.all(group)
   say(`acknowledged ${wal.acknowledgedPosition}`)
 }

@@ -140,6 +140,7 @@ impl Catalog {
                 self.places.cut(kept);
             }
         });
+        self.cuts.fetch_add(u64::from(kept.is_some()), Ordering::AcqRel);
     }
 
     /// Id of the newest segment.

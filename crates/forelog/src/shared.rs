@@ -204,7 +204,12 @@ impl Shared {
         match news {
             News::None => {}
             News::More => self.followers.reached(self.horizons.acknowledged.load(Ordering::Acquire)),
-            News::Cut => self.followers.wake_all(),
+            News::Cut => {
+                // Whoever holds what is not in the log any more is told before anybody reads on.
+                let clients: Vec<_> = locked(&self.intake).clients.iter().flatten().map(|client| client.notify.clone()).collect();
+                clients.iter().for_each(|client| client.wake());
+                self.followers.wake_all();
+            }
         }
         Ok(news)
     }
