@@ -7,9 +7,9 @@ import { temporaryDirectory } from './directory.js'
 /** Small enough that a test sees several segments. */
 export const SEGMENT_BYTES = 64 * 1024
 
-/** A log in a directory of its own, closed when the test ends; how it closes is not judged. */
-export async function temporaryLog(t: ExecutionContext, options: WalOptions = {}): Promise<Wal> {
-  const wal = await Wal.open(temporaryDirectory(t), { segmentBytes: SEGMENT_BYTES, ...options })
+/** A log, in a directory of its own if none is named, closed when the test ends; how it closes is not judged. */
+export async function temporaryLog(t: ExecutionContext, options: WalOptions = {}, dir = temporaryDirectory(t)): Promise<Wal> {
+  const wal = await Wal.open(dir, { segmentBytes: SEGMENT_BYTES, ...options })
   t.teardown(() => wal.close().catch(() => {}))
   return wal
 }

@@ -103,14 +103,6 @@ struct Copying {
     at: u64,
 }
 
-/// How segments get to the other directory, best first.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd)]
-enum Way {
-    Link,
-    Clone,
-    Copy,
-}
-
 /// A backup under way. Dropping it before it is done removes what it has made.
 pub struct Backup {
     origin: Arc<dyn Origin>,
@@ -121,7 +113,9 @@ pub struct Backup {
     /// What is still to come, newest first.
     pieces: Vec<Piece>,
     copying: Option<Copying>,
-    way: Way,
+    /// Until the file system has shown that it cannot.
+    can_link: bool,
+    can_clone: bool,
     /// Names in the other directory, with the ids of segments.
     made: Vec<(u64, String)>,
     place: Option<Arc<Place>>,
@@ -142,7 +136,8 @@ impl Backup {
             low: 1,
             pieces: Vec::new(),
             copying: None,
-            way: Way::Link,
+            can_link: true,
+            can_clone: true,
             made: Vec::new(),
             place: None,
             progress: Progress::default(),
@@ -259,16 +254,16 @@ impl Backup {
         let from = self.origin.storage().clone();
         if self.copying.is_none() {
             let sealed = id < cut.segment;
-            if sealed && self.way == Way::Link && is_finished(&*from, &file)? {
+            if sealed && self.can_link && is_finished(&*from, &file)? {
                 if self.to.link(&*from, &file)? {
                     self.made.push((id, file));
                     self.progress.linked += 1;
                     self.progress.bytes += len;
                     return Ok(true);
                 }
-                self.way = Way::Clone;
+                self.can_link = false;
             }
-            if sealed && self.way <= Way::Clone {
+            if sealed && self.can_clone {
                 if let Some(cloned) = self.to.clone_file(&*from, &file)? {
                     self.made.push((id, file.clone()));
                     cloned.sync()?;
@@ -276,7 +271,7 @@ impl Backup {
                     self.progress.bytes += len;
                     return self.is_whole(&*from, &file);
                 }
-                self.way = Way::Copy;
+                self.can_clone = false;
             }
             let source = from.open(&file, false)?;
             let to = self.to.create(&file, len)?;
