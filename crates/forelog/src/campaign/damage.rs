@@ -1,14 +1,14 @@
 //! What each mode makes of damage, of what is missing, and of a disk that does not read.
 
 use super::named::Log;
-use super::oracle::{read, Made, Read};
+use super::oracle::{read, Read};
+use super::salvage::{self, Salvaged};
 use crate::catalog::Catalog;
 use crate::error::{Code, Error};
 use crate::flipped;
 use crate::open::{open, Opened};
 use crate::options::{Mode, Options, PAGE};
 use crate::read_only::{self, View};
-use crate::reader::{Hole, Reader};
 use crate::segment::{classify, Entry, Name, CONTROL};
 use crate::storage::sim::SimDisk;
 use crate::storage::Storage;
@@ -38,27 +38,9 @@ fn segments(disk: &SimDisk) -> Vec<Name> {
     names
 }
 
-/// Everything that a salvaging reader gives, each record compared with what was appended, and the holes; together they
-/// are every position once.
-fn salvage(disk: &SimDisk, catalog: &Arc<Catalog>, log: &Log, from: u64, to: u64) -> (Vec<u64>, Vec<Hole>) {
-    let mut reader = Reader::salvaging(storage(disk), catalog.clone(), from, to);
-    let (mut given, mut holes, mut next) = (Vec::new(), Vec::new(), from);
-    while let Some(block) = reader.next_block(8 << 10).unwrap() {
-        for hole in &block.holes {
-            assert_eq!(hole.first, next, "{hole:?}");
-            assert!(hole.last >= hole.first);
-            next = hole.last + 1;
-        }
-        holes.extend(block.holes.iter().cloned());
-        assert!(block.is_empty() || block.first_position == next);
-        for i in 0..block.len() {
-            assert!(Made::new(next, log.expected.tags[next as usize]).is(&block, i), "position {next} is not what was appended");
-            given.push(next);
-            next += 1;
-        }
-    }
-    assert_eq!(next, to + 1);
-    (given, holes)
+/// Everything that a salvaging reader gives, and the holes.
+fn salvage(disk: &SimDisk, catalog: &Arc<Catalog>, log: &Log, from: u64, to: u64) -> Salvaged {
+    salvage::salvage(disk, catalog, &log.expected, from, to, 8 << 10).unwrap()
 }
 
 /// Some segments of records of about a kilobyte, one frame each, and where each frame stands.

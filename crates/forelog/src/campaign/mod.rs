@@ -10,6 +10,7 @@ mod history;
 mod images;
 mod oracle;
 mod rot;
+mod salvage;
 pub mod targets;
 mod truncations;
 
@@ -23,6 +24,8 @@ mod hostile;
 mod modes;
 #[cfg(test)]
 mod named;
+#[cfg(test)]
+mod places;
 #[cfg(test)]
 mod seal;
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::appends::push;
 use super::history::{broken, Broken, Held};
 use super::named::Log;
 use super::oracle::{read, Made, Read, Tag};
+use super::places::{self, places, Place};
 use super::rot::{check, proven_without, Damage};
 use crate::compress::Packer;
 use crate::error::Code;
@@ -20,17 +21,7 @@ use crate::read_only;
 use crate::segment::CONTROL;
 use crate::storage::sim::SimDisk;
 use crate::storage::Storage;
-use std::ops::Range;
 use std::sync::Arc;
-
-/// A frame of the log: where it is, and the last position it holds.
-struct Place {
-    file: String,
-    /// Header and body; the zeroes that pad it lie between them and `end`.
-    bytes: Range<u64>,
-    end: u64,
-    last: u64,
-}
 
 struct Swept {
     log: Log,
@@ -100,7 +91,7 @@ impl Swept {
         let file = log.segment();
         let start = if file == before { start } else { PAGE };
         let end = start + HEADER as u64 + group.frames[0].body_len as u64;
-        self.frames.push(Place { file, bytes: start..end, end: end.next_multiple_of(ALIGN), last: log.expected.end });
+        self.frames.push(Place { file, bytes: start..end, end: end.next_multiple_of(ALIGN), first, last: log.expected.end });
     }
 
     fn files(&self) -> Vec<String> {
@@ -127,15 +118,11 @@ impl Swept {
 
     /// Whether the damage changes a byte that something rests on.
     fn matters(&self, damage: &Damage) -> bool {
-        damage.bytes.start < PAGE || self.frames.iter().any(|place| self.hits(damage, place))
+        damage.bytes.start < PAGE || self.frames.iter().any(|place| place.is_hit(damage))
     }
 
-    fn hits(&self, damage: &Damage, place: &Place) -> bool {
-        place.file == damage.file && damage.bytes.start < place.bytes.end && place.bytes.start < damage.bytes.end
-    }
-
-    /// Damages a copy of the log and opens it in every mode.
-    fn try_damage(&self, damage: &Damage, inflict: impl Fn(&SimDisk)) {
+    /// Damages a copy of the log, by one `bit` if there is one, and opens it in every mode.
+    fn try_damage(&self, damage: &Damage, bit: Option<u8>, inflict: impl Fn(&SimDisk)) {
         let damaged = || {
             let disk = self.log.disk.fork();
             inflict(&disk);
@@ -143,8 +130,11 @@ impl Swept {
         };
         let outcome = || -> Held<()> {
             let least = proven_without(&self.log.disk, damage).min(self.log.expected.durable);
-            let told =
-                [self.strict(damaged(), damage, least)?, self.prefix(damaged(), damage, least)?, self.read_only(damaged(), damage, least)?];
+            let told = [
+                self.strict(damaged(), damage, least)?,
+                self.prefix(damaged(), damage, least)?,
+                self.read_only(damaged(), damage, bit, least)?,
+            ];
             // A mark vouches for a log that was closed, and its successor's header for a sealed segment.
             let vouched = damage.file != CONTROL && (self.closed || damage.file != self.log.segment());
             if vouched && self.matters(damage) && told.contains(&false) {
@@ -159,7 +149,7 @@ impl Swept {
 
     /// `strict` refuses a damaged active segment at once; a sealed one when it is read.
     fn strict(&self, disk: SimDisk, damage: &Damage, least: u64) -> Held<bool> {
-        let proven = self.frames.iter().any(|place| place.last <= least && self.hits(damage, place));
+        let proven = self.frames.iter().any(|place| place.last <= least && place.is_hit(damage));
         if damage.file == self.log.segment() && proven && self.open(&disk.fork(), Mode::Strict).is_ok() {
             return broken("strict opens although durable records are damaged");
         }
@@ -214,8 +204,8 @@ impl Swept {
         }
     }
 
-    /// `readOnly` opens whatever is damaged, changes nothing, and reads up to the damage.
-    fn read_only(&self, disk: SimDisk, damage: &Damage, least: u64) -> Held<bool> {
+    /// `readOnly` opens whatever is damaged, changes nothing, reads up to the damage, and salvages what is behind it.
+    fn read_only(&self, disk: SimDisk, damage: &Damage, bit: Option<u8>, least: u64) -> Held<bool> {
         let (changes, storage) = (disk.changes(), Arc::new(disk.clone()) as Arc<dyn Storage>);
         let view = match read_only::open(&storage, || 0) {
             Ok(view) => view,
@@ -235,6 +225,7 @@ impl Swept {
         if !told && last < least {
             return broken(format!("readOnly: silence, the log ends at {last}, {least} is proven"));
         }
+        places::check(&self.log.disk, &self.frames, damage, bit, &disk, &view, &self.log.expected)?;
         if disk.changes() != changes {
             return broken("readOnly changes the disk");
         }
@@ -255,7 +246,8 @@ fn the_swept_log_has_what_it_is_to_have() {
         codecs
     };
     assert_eq!(swept.files().iter().map(|file| codecs(file)).collect::<Vec<_>>(), [vec![0, 1], vec![0, 1, 2], vec![0, 2]]);
-    swept.try_damage(&Damage { file: CONTROL.into(), bytes: 0..0 }, |_| {});
+    assert_eq!(places(&swept.log.disk), swept.frames);
+    swept.try_damage(&Damage { file: CONTROL.into(), bytes: 0..0 }, None, |_| {});
 }
 
 #[test]
@@ -271,9 +263,9 @@ fn every_length_that_remains_of_any_file_is_told_or_harmless_in_every_mode() {
                 // CONTROL never shrinks by itself: what is missing of it is somebody's doing, and reads as another's file.
                 let damage = Damage { file: file.clone(), bytes: len..whole };
                 if file != CONTROL {
-                    swept.try_damage(&damage, |disk| disk.truncate(&file, len));
+                    swept.try_damage(&damage, None, |disk| disk.truncate(&file, len));
                 }
-                swept.try_damage(&damage, |disk| disk.damage(&file, len, &vec![0; (whole - len) as usize]));
+                swept.try_damage(&damage, None, |disk| disk.damage(&file, len, &vec![0; (whole - len) as usize]));
             }
         }
     }
@@ -296,7 +288,7 @@ fn every_flipped_bit_of_any_file_is_told_or_harmless_in_every_mode() {
                 let bits = if thorough() { 0..8 } else { at % 8..at % 8 + 1 };
                 for bit in bits {
                     let damage = Damage { file: file.clone(), bytes: at..at + 1 };
-                    swept.try_damage(&damage, |disk| disk.damage(&file, at, &[bytes[at as usize] ^ 1 << bit]));
+                    swept.try_damage(&damage, Some(bit as u8), |disk| disk.damage(&file, at, &[bytes[at as usize] ^ 1 << bit]));
                 }
                 at += step(at);
             }

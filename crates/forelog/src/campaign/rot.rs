@@ -20,7 +20,7 @@ pub struct Damage {
 }
 
 impl Damage {
-    fn hits(&self, file: &str, bytes: Range<u64>) -> bool {
+    pub fn hits(&self, file: &str, bytes: Range<u64>) -> bool {
         self.file == file && self.bytes.start < bytes.end && bytes.start < self.bytes.end
     }
 }
