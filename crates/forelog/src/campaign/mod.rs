@@ -10,7 +10,6 @@ mod history;
 mod images;
 mod oracle;
 mod rot;
-mod salvage;
 pub mod targets;
 mod truncations;
 
@@ -26,6 +25,8 @@ mod modes;
 mod named;
 #[cfg(test)]
 mod places;
+#[cfg(test)]
+mod salvage;
 #[cfg(test)]
 mod seal;
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Exhaustive damage to a log of several segments, opened in every mode: every length that can remain of a file, and
 //! every bit of it flipped. Told or harmless, never wrong, never silent about what is proven.
-//! `FORELOG_SEEDS=0..1 cargo test --release -p forelog campaign::modes` takes them all; without it, every few bytes.
+//! `FORELOG_SEEDS=0..1 cargo test --release -p forelog --lib campaign::modes -- --nocapture` takes them all, on all cores;
+//! without it, every few bytes.
 //!
 //! Silence is right where nothing undamaged proves that the lost records were durable: damage that reaches the last
 //! frames of a log that was not closed. `proven_without` says how much that is, from the bytes alone.
@@ -8,7 +9,7 @@
 use super::appends::push;
 use super::history::{broken, Broken, Held};
 use super::named::Log;
-use super::oracle::{read, Made, Read, Tag};
+use super::oracle::{read, Expected, Made, Read, Tag};
 use super::places::{self, places, Place};
 use super::rot::{check, proven_without, Damage};
 use crate::compress::Packer;
@@ -21,12 +22,43 @@ use crate::read_only;
 use crate::segment::CONTROL;
 use crate::storage::sim::SimDisk;
 use crate::storage::Storage;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::time::Instant;
 
+/// The log that is damaged, as its last process left it.
 struct Swept {
-    log: Log,
+    disk: SimDisk,
+    options: Options,
+    expected: Expected,
     frames: Vec<Place>,
+    /// Name of the active segment.
+    active: String,
     closed: bool,
+}
+
+/// What befalls the bytes of a damage.
+enum Harm {
+    /// The file ends in front of them.
+    Cut,
+    Zeroed,
+    Flipped(u8),
+}
+
+struct Case {
+    damage: Damage,
+    harm: Harm,
+}
+
+impl Case {
+    fn inflict(&self, disk: &SimDisk) {
+        let Damage { file, bytes } = &self.damage;
+        match self.harm {
+            Harm::Cut => disk.truncate(file, bytes.start),
+            Harm::Zeroed => disk.damage(file, bytes.start, &vec![0; (bytes.end - bytes.start) as usize]),
+            Harm::Flipped(bit) => disk.damage(file, bytes.start, &[disk.bytes(file)[bytes.start as usize] ^ 1 << bit]),
+        }
+    }
 }
 
 /// Whether all of it is asked for.
@@ -34,39 +66,13 @@ fn thorough() -> bool {
     std::env::var_os("FORELOG_SEEDS").is_some()
 }
 
-impl Swept {
-    /// Three segments; singles, merged and alone, and batches; raw, LZ4 and zstd; every kind of record.
-    fn new(closed: bool) -> Swept {
-        let options = Options { segment_bytes: 8 << 10, compression: Compression::Lz4, ..Options::default() };
-        let mut swept = Swept { log: Log::with(512, options), frames: Vec::new(), closed };
-        let first = swept.log.segment();
-        while swept.log.segment() == first {
-            swept.commit(true, &[20, 300], true);
-            swept.commit(false, &[40, 3, 0, 9], false);
-            // In the first segment, the rest of the room in one go.
-            swept.commit(false, &[2900], true);
-        }
-        swept.log.opened.writer.packer = Packer::new(Compression::Zstd).unwrap();
-        let second = swept.log.segment();
-        while swept.log.segment() == second {
-            swept.commit(true, &[700, 50, 1], true);
-            swept.commit(false, &[2600], true);
-        }
-        swept.log.opened.writer.packer = None;
-        swept.commit(true, &[30], true);
-        swept.commit(false, &[25, 90], false);
-        swept.commit(true, &[11, 300], true);
-        swept.commit(false, &[17], false);
-        swept.commit(true, &[5, 60], false);
-        if closed {
-            swept.log.opened.writer.close().unwrap();
-            swept.log.expected.durable = swept.log.expected.end;
-        }
-        swept.log.disk.power_cut_keeping(&mut |_, _, _, versions| versions, &mut |_| true);
-        swept.log.disk.restart();
-        swept
-    }
+/// The log while it is written.
+struct Building {
+    log: Log,
+    frames: Vec<Place>,
+}
 
+impl Building {
     /// Commits one frame: a batch, or singles merged.
     fn commit(&mut self, batch: bool, lens: &[u32], durable: bool) {
         let (log, mut group, mut gathered) = (&mut self.log, Group::default(), Batch::new());
@@ -93,6 +99,41 @@ impl Swept {
         let end = start + HEADER as u64 + group.frames[0].body_len as u64;
         self.frames.push(Place { file, bytes: start..end, end: end.next_multiple_of(ALIGN), first, last: log.expected.end });
     }
+}
+
+impl Swept {
+    /// Three segments; singles, merged and alone, and batches; raw, LZ4 and zstd; every kind of record.
+    fn new(closed: bool) -> Swept {
+        let options = Options { segment_bytes: 8 << 10, compression: Compression::Lz4, ..Options::default() };
+        let mut at = Building { log: Log::with(512, options), frames: Vec::new() };
+        let first = at.log.segment();
+        while at.log.segment() == first {
+            at.commit(true, &[20, 300], true);
+            at.commit(false, &[40, 3, 0, 9], false);
+            // In the first segment, the rest of the room in one go.
+            at.commit(false, &[2900], true);
+        }
+        at.log.opened.writer.packer = Packer::new(Compression::Zstd).unwrap();
+        let second = at.log.segment();
+        while at.log.segment() == second {
+            at.commit(true, &[700, 50, 1], true);
+            at.commit(false, &[2600], true);
+        }
+        at.log.opened.writer.packer = None;
+        at.commit(true, &[30], true);
+        at.commit(false, &[25, 90], false);
+        at.commit(true, &[11, 300], true);
+        at.commit(false, &[17], false);
+        at.commit(true, &[5, 60], false);
+        let Building { mut log, frames } = at;
+        if closed {
+            log.opened.writer.close().unwrap();
+            log.expected.durable = log.expected.end;
+        }
+        log.disk.power_cut_keeping(&mut |_, _, _, versions| versions, &mut |_| true);
+        log.disk.restart();
+        Swept { active: log.segment(), disk: log.disk, options: log.options, expected: log.expected, frames, closed }
+    }
 
     fn files(&self) -> Vec<String> {
         let mut files: Vec<String> = self.frames.iter().map(|place| place.file.clone()).collect();
@@ -108,7 +149,7 @@ impl Swept {
     /// The last position in front of the damage.
     fn intact(&self, damage: &Damage) -> u64 {
         if damage.file == CONTROL {
-            return self.log.expected.end;
+            return self.expected.end;
         }
         let untouched = |place: &&Place| {
             place.file < damage.file || place.file == damage.file && damage.bytes.start >= PAGE && place.end <= damage.bytes.start
@@ -121,43 +162,58 @@ impl Swept {
         damage.bytes.start < PAGE || self.frames.iter().any(|place| place.is_hit(damage))
     }
 
-    /// Damages a copy of the log, by one `bit` if there is one, and opens it in every mode.
-    fn try_damage(&self, damage: &Damage, bit: Option<u8>, inflict: impl Fn(&SimDisk)) {
+    /// Tries all of these, on all cores; with all there are, it takes minutes, and says how far it is.
+    fn try_all(&self, cases: &[Case]) {
+        let (next, began, state) = (AtomicUsize::new(0), Instant::now(), if self.closed { "closed" } else { "not closed" });
+        std::thread::scope(|scope| {
+            for _ in 0..std::thread::available_parallelism().map_or(1, usize::from).min(8) {
+                scope.spawn(|| {
+                    while let Some((n, case)) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|n| Some((n, cases.get(n)?))) {
+                        if let Err(Broken(text)) = self.try_case(case) {
+                            // The others need not go on.
+                            next.store(cases.len(), Ordering::Relaxed);
+                            panic!("{} at {:?}, {state}: {text}", case.damage.file, case.damage.bytes);
+                        }
+                        if thorough() && (n + 1) % 20_000 == 0 {
+                            eprintln!("{} of {} images, {state}, {} s", n + 1, cases.len(), began.elapsed().as_secs());
+                        }
+                    }
+                });
+            }
+        });
+        println!("{} images, {state}", cases.len());
+    }
+
+    /// Damages copies of the log and opens one in every mode.
+    fn try_case(&self, case: &Case) -> Held<()> {
+        let damage = &case.damage;
         let damaged = || {
-            let disk = self.log.disk.fork();
-            inflict(&disk);
+            let disk = self.disk.fork();
+            case.inflict(&disk);
             disk
         };
-        let outcome = || -> Held<()> {
-            let least = proven_without(&self.log.disk, damage).min(self.log.expected.durable);
-            let told = [
-                self.strict(damaged(), damage, least)?,
-                self.prefix(damaged(), damage, least)?,
-                self.read_only(damaged(), damage, bit, least)?,
-            ];
-            // A mark vouches for a log that was closed, and its successor's header for a sealed segment.
-            let vouched = damage.file != CONTROL && (self.closed || damage.file != self.log.segment());
-            if vouched && self.matters(damage) && told.contains(&false) {
-                return broken(format!("silence in a mode: told {told:?}"));
-            }
-            Ok(())
-        };
-        if let Err(Broken(text)) = outcome() {
-            panic!("{} at {:?}, {}: {text}", damage.file, damage.bytes, if self.closed { "closed" } else { "not closed" });
+        let least = proven_without(&self.disk, damage).min(self.expected.durable);
+        let told =
+            [self.strict(damaged(), damage, least)?, self.prefix(damaged(), damage, least)?, self.read_only(damaged(), case, least)?];
+        // A mark vouches for a log that was closed, and its successor's header for a sealed segment.
+        let vouched = damage.file != CONTROL && (self.closed || damage.file != self.active);
+        if vouched && self.matters(damage) && told.contains(&false) {
+            return broken(format!("silence in a mode: told {told:?}"));
         }
+        Ok(())
     }
 
     /// `strict` refuses a damaged active segment at once; a sealed one when it is read.
     fn strict(&self, disk: SimDisk, damage: &Damage, least: u64) -> Held<bool> {
         let proven = self.frames.iter().any(|place| place.last <= least && place.is_hit(damage));
-        if damage.file == self.log.segment() && proven && self.open(&disk.fork(), Mode::Strict).is_ok() {
+        if damage.file == self.active && proven && self.open(&disk.fork(), Mode::Strict).is_ok() {
             return broken("strict opens although durable records are damaged");
         }
-        check(&disk, &self.log.options, &self.log.expected, least)
+        check(&disk, &self.options, &self.expected, least)
     }
 
     fn open(&self, disk: &SimDisk, mode: Mode) -> crate::error::Result<Opened> {
-        let options = Options { mode, ..self.log.options.clone() };
+        let options = Options { mode, ..self.options.clone() };
         open(Arc::new(disk.clone()), &options, || 0)
     }
 
@@ -178,11 +234,11 @@ impl Swept {
             None if end < least => return broken(format!("prefix: silence, the log ends at {end}, {least} is proven")),
             _ => {}
         }
-        if end < self.intact(damage) || end > self.log.expected.end {
+        if end < self.intact(damage) || end > self.expected.end {
             return broken(format!("prefix ends at {end}, {} is in front of the damage", self.intact(damage)));
         }
         // What is left is a log like any other.
-        let mut expected = self.log.expected.clone();
+        let mut expected = self.expected.clone();
         expected.cut(end);
         let tag = Tag { attempt: 1, len: 33 };
         expected.push(tag, true);
@@ -205,7 +261,8 @@ impl Swept {
     }
 
     /// `readOnly` opens whatever is damaged, changes nothing, reads up to the damage, and salvages what is behind it.
-    fn read_only(&self, disk: SimDisk, damage: &Damage, bit: Option<u8>, least: u64) -> Held<bool> {
+    fn read_only(&self, disk: SimDisk, case: &Case, least: u64) -> Held<bool> {
+        let damage = &case.damage;
         let (changes, storage) = (disk.changes(), Arc::new(disk.clone()) as Arc<dyn Storage>);
         let view = match read_only::open(&storage, || 0) {
             Ok(view) => view,
@@ -213,10 +270,10 @@ impl Swept {
         };
         let last = view.positions.written;
         let intact = self.intact(damage).min(last);
-        if !matches!(read(storage.clone(), &view.catalog, &self.log.expected, 1, intact, 1 << 12), Read::All) {
+        if !matches!(read(storage.clone(), &view.catalog, &self.expected, 1, intact, 1 << 12), Read::All) {
             return broken(format!("readOnly: 1 to {intact}, in front of the damage, cannot be read"));
         }
-        let told = match read(storage, &view.catalog, &self.log.expected, 1, last, 1 << 12) {
+        let told = match read(storage, &view.catalog, &self.expected, 1, last, 1 << 12) {
             Read::All => view.recovery.damage.is_some(),
             Read::Stopped(error) if error.code == Code::Corrupt => true,
             Read::Stopped(error) => return broken(format!("readOnly: {error:?}")),
@@ -225,7 +282,8 @@ impl Swept {
         if !told && last < least {
             return broken(format!("readOnly: silence, the log ends at {last}, {least} is proven"));
         }
-        places::check(&self.log.disk, &self.frames, damage, bit, &disk, &view, &self.log.expected)?;
+        let bit = if let Harm::Flipped(bit) = case.harm { Some(bit) } else { None };
+        places::check(&self.disk, &self.frames, damage, bit, &disk, &view, &self.expected)?;
         if disk.changes() != changes {
             return broken("readOnly changes the disk");
         }
@@ -238,7 +296,7 @@ fn the_swept_log_has_what_it_is_to_have() {
     let swept = Swept::new(true);
     assert_eq!(swept.files().len(), 3);
     let codecs = |file: &str| {
-        let bytes = swept.log.disk.bytes(file);
+        let bytes = swept.disk.bytes(file);
         let frames = swept.frames.iter().filter(|place| place.file == file);
         let mut codecs: Vec<u8> = frames.map(|place| bytes[place.bytes.start as usize + 21]).collect();
         codecs.sort();
@@ -246,52 +304,53 @@ fn the_swept_log_has_what_it_is_to_have() {
         codecs
     };
     assert_eq!(swept.files().iter().map(|file| codecs(file)).collect::<Vec<_>>(), [vec![0, 1], vec![0, 1, 2], vec![0, 2]]);
-    assert_eq!(places(&swept.log.disk), swept.frames);
-    swept.try_damage(&Damage { file: CONTROL.into(), bytes: 0..0 }, None, |_| {});
+    assert_eq!(places(&swept.disk), swept.frames);
+    let untouched = Case { damage: Damage { file: CONTROL.into(), bytes: 0..0 }, harm: Harm::Zeroed };
+    swept.try_case(&untouched).unwrap();
 }
 
 #[test]
 fn every_length_that_remains_of_any_file_is_told_or_harmless_in_every_mode() {
     for closed in [false, true] {
-        let swept = Swept::new(closed);
+        let (swept, mut cases) = (Swept::new(closed), Vec::new());
         for file in swept.files().into_iter().chain([CONTROL.to_owned()]) {
-            let whole = swept.log.disk.bytes(&file).len() as u64;
+            let whole = swept.disk.bytes(&file).len() as u64;
             let end = if file == CONTROL { whole } else { swept.end(&file) };
             let (page, frames) = if thorough() { (7, 1) } else { (1021, 23) };
             let frames_from = if file == CONTROL { end } else { PAGE };
             for len in (0..frames_from).step_by(page).chain((frames_from..end + 9).step_by(frames)).filter(|len| *len < whole) {
+                let damage = || Damage { file: file.clone(), bytes: len..whole };
                 // CONTROL never shrinks by itself: what is missing of it is somebody's doing, and reads as another's file.
-                let damage = Damage { file: file.clone(), bytes: len..whole };
                 if file != CONTROL {
-                    swept.try_damage(&damage, None, |disk| disk.truncate(&file, len));
+                    cases.push(Case { damage: damage(), harm: Harm::Cut });
                 }
-                swept.try_damage(&damage, None, |disk| disk.damage(&file, len, &vec![0; (whole - len) as usize]));
+                cases.push(Case { damage: damage(), harm: Harm::Zeroed });
             }
         }
+        swept.try_all(&cases);
     }
 }
 
 #[test]
 fn every_flipped_bit_of_any_file_is_told_or_harmless_in_every_mode() {
     for closed in [false, true] {
-        let swept = Swept::new(closed);
+        let (swept, mut cases) = (Swept::new(closed), Vec::new());
         for file in swept.files().into_iter().chain([CONTROL.to_owned()]) {
-            let bytes = swept.log.disk.bytes(&file);
-            let end = if file == CONTROL { PAGE } else { swept.end(&file) + 64 };
-            let step = |at: u64| match (thorough(), at < PAGE) {
+            let len = swept.disk.bytes(&file).len() as u64;
+            let end = if file == CONTROL { len } else { len.min(swept.end(&file) + 64) };
+            let step = |at: u64| match (thorough(), at < PAGE || file == CONTROL) {
                 (true, _) => 1,
                 (false, true) => 127,
                 (false, false) => 5,
             };
             let mut at = 0;
-            while at < end.min(bytes.len() as u64) {
-                let bits = if thorough() { 0..8 } else { at % 8..at % 8 + 1 };
-                for bit in bits {
-                    let damage = Damage { file: file.clone(), bytes: at..at + 1 };
-                    swept.try_damage(&damage, Some(bit as u8), |disk| disk.damage(&file, at, &[bytes[at as usize] ^ 1 << bit]));
-                }
+            while at < end {
+                let bits = if thorough() { 0..8 } else { at as u8 % 8..at as u8 % 8 + 1 };
+                let damage = || Damage { file: file.clone(), bytes: at..at + 1 };
+                cases.extend(bits.map(|bit| Case { damage: damage(), harm: Harm::Flipped(bit) }));
                 at += step(at);
             }
         }
+        swept.try_all(&cases);
     }
 }
