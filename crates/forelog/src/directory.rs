@@ -2,7 +2,7 @@
 
 use crate::control::{self, State};
 use crate::options::PAGE;
-use crate::segment::{classify, BadPage, Entry, Name, CONTROL};
+use crate::segment::{classify, BadPage, Entry, Header, Name, CONTROL};
 use crate::storage::{Fault, File, FileRef, Storage};
 use std::collections::BTreeMap;
 
@@ -23,11 +23,15 @@ impl Listing {
         let mut listing = Listing::default();
         for name in storage.list()? {
             match classify(&name) {
-                Entry::Segment(name) => {
-                    if let Some(twin) = listing.segments.insert(name.id, name) {
+                Entry::Segment(name) => match listing.segments.remove(&name.id) {
+                    None => drop(listing.segments.insert(name.id, name)),
+                    Some(other) => {
+                        // Whoever only reads is helped by the one that is what its name says.
+                        let (kept, twin) = if is_as_named(storage, &other) { (other, name) } else { (name, other) };
+                        listing.segments.insert(kept.id, kept);
                         listing.twin = Some(twin);
                     }
-                }
+                },
                 Entry::Control => listing.control = true,
                 Entry::Spare(name) => listing.spares.push(name),
                 Entry::Foreign => listing.foreign = Some(name),
@@ -36,6 +40,11 @@ impl Listing {
         }
         Ok(listing)
     }
+}
+
+fn is_as_named(storage: &dyn Storage, name: &Name) -> bool {
+    let page = storage.open(&name.file, false).and_then(|file| first_page(&*file));
+    page.is_ok_and(|page| Header::decode(&page).is_ok_and(|header| (header.id, header.first) == (name.id, name.first)))
 }
 
 /// CONTROL as it stands in the directory.

@@ -10,6 +10,7 @@ use crate::frame::{self, Frame, HEADER, MERGED_BYTES};
 use crate::options::{Compression, PAGE};
 use crate::places::Place;
 use crate::record::Parts;
+use crate::recovery::Verdict;
 use crate::scan::{joint_near, Joint};
 use crate::segment::Header;
 use crate::storage::window::Window;
@@ -300,7 +301,12 @@ impl Reader {
     /// Finds the frame that holds the next position, by frame headers alone from the last known joint before it.
     fn seek(&self) -> Result<Cursor> {
         let Some(segment) = self.catalog.holding(self.next) else {
-            return Err(truncated(self.next, self.catalog.first()).during("read"));
+            let first = self.catalog.first();
+            if self.next >= first {
+                let text = format!("the segment that held position {} is missing", self.next);
+                return Err(Error::new(Code::Corrupt, text).judged(Verdict::LateStart.label()).at_position(self.next).during("read"));
+            }
+            return Err(truncated(self.next, first).during("read"));
         };
         let mut cursor = self.open(segment)?;
         if let Some(near) = cursor.segment.near(self.next, &*cursor.file, cursor.header.seed()) {

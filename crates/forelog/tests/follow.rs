@@ -1,67 +1,27 @@
 //! Following: a reader that goes on as the log does, in the process that writes it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use forelog::{Code, Error, Fsync, Options, Reader, RecordRef, Settled, Waiter, Wal};
-use std::path::Path;
+mod common;
+
+use common::{append, next, next_of, open, options, settle, varied, BLOCK};
+use forelog::{Code, Fsync, Reader};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::Arc;
 use std::time::Duration;
 
-const BLOCK: usize = 32 << 10;
-
-fn open(dir: &Path, fsync: Fsync) -> (Wal, Arc<Waiter>) {
-    let waiter = Arc::new(Waiter::default());
-    let options = Options { fsync, segment_bytes: 64 << 10, ..Options::default() };
-    (Wal::open(dir, options, waiter.clone()).unwrap(), waiter)
-}
-
-fn append(wal: &Wal, value: &[u8]) -> u64 {
-    wal.append(RecordRef { value: Some(value), ..Default::default() }, false).unwrap()
-}
-
-fn settle((wal, waiter): &(Wal, Arc<Waiter>), ops: u64) {
-    wal.kick();
-    waiter.wait_for(|| match wal.settled() {
-        Settled::Done(done) => (done >= ops).then_some(()),
-        Settled::Failed(_, error) => panic!("{error}"),
-    });
-}
-
-fn value(n: u64) -> Vec<u8> {
-    let mut bytes = format!("record {n} ").into_bytes();
-    bytes.resize(20 + (n as usize * 37) % 900, b'.');
-    bytes
-}
-
-/// The next records, waiting for them.
-fn next(reader: &mut Reader) -> Result<Vec<(u64, Vec<u8>)>, Error> {
-    loop {
-        if let Some(block) = reader.next_block(BLOCK)? {
-            let value = |entry: &[u32]| block.bytes[entry[1] as usize..entry[2] as usize].to_vec();
-            return Ok(block.index.chunks(4).enumerate().map(|(i, e)| (block.first_position + i as u64, value(e))).collect());
-        }
-        let (woken, wake) = channel();
-        let Some(lookout) = reader.lookout() else { return Ok(Vec::new()) };
-        let _ticket = lookout.wait(Box::new(move || {
-            let _ = woken.send(());
-        }));
-        wake.recv().unwrap();
-    }
-}
-
 #[test]
 fn a_follower_sees_every_record_in_order_across_rolls_and_none_before_it_is_acknowledged() {
     for fsync in [Fsync::Always, Fsync::Every(Duration::from_millis(2)), Fsync::Os] {
         let dir = tempfile::tempdir().unwrap();
-        let log = open(dir.path(), fsync);
+        let log = open(dir.path(), options(fsync)).unwrap();
         let mut follower = log.0.follower(1, 3000).unwrap();
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let mut expected = 1;
                 while expected <= 3000 {
                     for (position, bytes) in next(&mut follower).unwrap() {
-                        assert_eq!((position, bytes), (expected, value(expected)));
+                        assert_eq!((position, bytes), (expected, varied(expected)));
                         assert!(log.0.positions().acknowledged >= position);
                         expected += 1;
                     }
@@ -69,9 +29,9 @@ fn a_follower_sees_every_record_in_order_across_rolls_and_none_before_it_is_ackn
                 assert!(follower.is_done() && next(&mut follower).unwrap().is_empty());
             });
             for n in 1..=3000 {
-                append(&log.0, &value(n));
+                append(&log.0, &varied(n));
                 if n % 20 == 0 {
-                    settle(&log, n);
+                    settle(&log.0, &log.1, n);
                 }
             }
         });
@@ -82,9 +42,9 @@ fn a_follower_sees_every_record_in_order_across_rolls_and_none_before_it_is_ackn
 #[test]
 fn a_follower_that_waits_is_not_woken_by_what_concerns_it_not() {
     let dir = tempfile::tempdir().unwrap();
-    let log = open(dir.path(), Fsync::Os);
+    let log = open(dir.path(), options(Fsync::Os)).unwrap();
     append(&log.0, b"one");
-    settle(&log, 1);
+    settle(&log.0, &log.1, 1);
     let follower = log.0.follower(3, u64::MAX).map_err(|e| e.code);
     assert_eq!(follower.err(), Some(Code::OutOfRange));
     let mut follower = log.0.follower(2, u64::MAX).unwrap();
@@ -98,17 +58,17 @@ fn a_follower_that_waits_is_not_woken_by_what_concerns_it_not() {
     };
     let _ticket = follower.lookout().unwrap().wait(wake);
     log.0.sync().unwrap();
-    settle(&log, 2);
+    settle(&log.0, &log.1, 2);
     assert_eq!(woken.load(Ordering::SeqCst), 0);
     append(&log.0, b"two");
-    settle(&log, 3);
+    settle(&log.0, &log.1, 3);
     assert_eq!(woken.load(Ordering::SeqCst), 1);
 }
 
 #[test]
 fn closing_ends_a_follower_after_the_last_record() {
     let dir = tempfile::tempdir().unwrap();
-    let log = open(dir.path(), Fsync::Os);
+    let log = open(dir.path(), options(Fsync::Os)).unwrap();
     let mut follower = log.0.follower(1, u64::MAX).unwrap();
     std::thread::scope(|scope| {
         let followed = scope.spawn(|| {
@@ -121,9 +81,74 @@ fn closing_ends_a_follower_after_the_last_record() {
             }
         });
         for n in 1..=100 {
-            append(&log.0, &value(n));
+            append(&log.0, &varied(n));
         }
         log.0.close().unwrap();
         assert_eq!(followed.join().unwrap(), (100, Code::Closed));
     });
+}
+
+/// Reads on until it has been given position `last`; the last position given.
+fn read_up_to(reader: &mut Reader, last: u64) -> u64 {
+    let mut at = 0;
+    while at < last {
+        // One frame at a time.
+        for (position, value) in next_of(reader, 1).unwrap() {
+            assert_eq!(value, varied(position));
+            at = position;
+        }
+    }
+    at
+}
+
+#[test]
+fn a_cut_ends_followers_past_it_and_those_before_it_go_on_with_what_came_instead() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path(), options(Fsync::Os)).unwrap();
+    // Ten records a frame, several segments.
+    for n in 1..=400 {
+        append(&log.0, &varied(n));
+        if n % 10 == 0 {
+            settle(&log.0, &log.1, n);
+        }
+    }
+    assert!(log.0.stats().rolls > 2);
+    let mut waiting = log.0.follower(1, u64::MAX).unwrap();
+    assert_eq!(read_up_to(&mut waiting, 400), 400);
+    let (woken, wake) = channel();
+    assert!(waiting.next_block(BLOCK).unwrap().is_none());
+    let _ticket = waiting.lookout().unwrap().wait(Box::new(move || woken.send(()).unwrap()));
+    let mut past = log.0.follower(1, u64::MAX).unwrap();
+    let given = read_up_to(&mut past, 250);
+    let mut before = log.0.follower(1, u64::MAX).unwrap();
+    let mut expected = read_up_to(&mut before, 30) + 1;
+    let mut at_cut = log.0.follower(1, u64::MAX).unwrap();
+    // The cut goes through the middle of a frame; what it has read ahead of the cut is to be dropped.
+    read_up_to(&mut at_cut, 200);
+    assert!(expected <= 204 && given >= 250);
+
+    log.0.truncate_after(204).unwrap();
+    settle(&log.0, &log.1, 401);
+    wake.recv().unwrap();
+    for gone in [&mut waiting, &mut past] {
+        assert_eq!(gone.place().kept(), Some(204));
+        let error = next(gone).unwrap_err();
+        assert_eq!(error.code, Code::Truncated, "{error}");
+        assert_eq!(next(gone).unwrap_err().code, Code::Truncated, "and stays so");
+    }
+    for n in 205..=400 {
+        assert_eq!(append(&log.0, &varied(n + 1000)), n);
+    }
+    settle(&log.0, &log.1, 401 + 196);
+    for (reader, expected) in [(&mut before, &mut expected), (&mut at_cut, &mut 201)] {
+        assert_eq!(reader.place().kept(), Some(204));
+        while *expected <= 400 {
+            for (position, value) in next(reader).unwrap() {
+                let from = if position <= 204 { position } else { position + 1000 };
+                assert_eq!((position, &value), (*expected, &varied(from)));
+                *expected += 1;
+            }
+        }
+    }
+    assert_eq!(log.0.follower(401, u64::MAX).unwrap().place().kept(), None);
 }

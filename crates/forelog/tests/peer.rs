@@ -3,15 +3,12 @@
 
 mod common;
 
-use common::{killed_copy, open, options};
-use forelog::{Backup, Code, Error, Fsync, Mode, Options, Reader, RecordRef, Settled, Waiter, Wal};
+use common::{killed_copy, open, options, settle, varied};
+use forelog::{Backup, Code, Error, Fsync, Mode, Options, Reader, Waiter, Wal};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::channel;
 use std::sync::Arc;
 use std::time::Duration;
-
-const BLOCK: usize = 32 << 10;
 
 fn view(dir: &Path) -> Wal {
     open(dir, Options { mode: Mode::ReadOnly, ..Options::default() }).unwrap().0
@@ -20,44 +17,17 @@ fn view(dir: &Path) -> Wal {
 /// Appends records of some size and waits until they are acknowledged.
 fn append((wal, waiter): &(Wal, Arc<Waiter>), count: u64, entered: &mut u64) {
     for _ in 0..count {
-        wal.append(RecordRef { value: Some(&value(wal.positions().next)), ..Default::default() }, false).unwrap();
+        common::append(wal, &varied(wal.positions().next));
     }
     *entered += count;
     settle(wal, waiter, *entered);
 }
 
-fn settle(wal: &Wal, waiter: &Waiter, entered: u64) {
-    wal.kick();
-    waiter.wait_for(|| match wal.settled() {
-        Settled::Done(done) => (done >= entered).then_some(()),
-        Settled::Failed(_, error) => panic!("{error}"),
-    });
-}
-
-fn value(n: u64) -> Vec<u8> {
-    let mut bytes = format!("record {n} ").into_bytes();
-    bytes.resize(20 + (n as usize * 37) % 900, b'.');
-    bytes
-}
-
-/// The next records, waiting for them; empty at the end.
+/// The positions of the next records, waiting for them; empty at the end.
 fn next(reader: &mut Reader) -> Result<Vec<u64>, Error> {
-    loop {
-        if let Some(block) = reader.next_block(BLOCK)? {
-            let positions = block.index.chunks(4).enumerate().map(|(i, entry)| {
-                let position = block.first_position + i as u64;
-                assert_eq!(block.bytes[entry[1] as usize..entry[2] as usize], value(position));
-                position
-            });
-            return Ok(positions.collect());
-        }
-        let (woken, wake) = channel();
-        let Some(lookout) = reader.lookout() else { return Ok(Vec::new()) };
-        let _ticket = lookout.wait(Box::new(move || {
-            let _ = woken.send(());
-        }));
-        wake.recv().unwrap();
-    }
+    let records = common::next(reader)?;
+    assert!(records.iter().all(|(position, value)| *value == varied(*position)));
+    Ok(records.into_iter().map(|(position, _)| position).collect())
 }
 
 #[test]
@@ -183,18 +153,22 @@ fn a_cut_reaches_followers_elsewhere_those_below_it_go_on_and_those_above_it_are
     writer.0.truncate_after(50).unwrap();
     entered += 1;
     settle(&writer.0, &writer.1, entered);
-    append(&writer, 100, &mut entered);
+    let instead = |n: u64| varied(if n <= 50 { n } else { n + 1000 });
+    for n in 51..=150 {
+        assert_eq!(common::append(&writer.0, &instead(n)), n);
+    }
+    settle(&writer.0, &writer.1, entered + 100);
     let told = loop {
-        match next(&mut above) {
-            Ok(records) => assert!(records.iter().all(|position| *position > 100), "{records:?}"),
+        match common::next(&mut above) {
+            Ok(records) => assert!(records.iter().all(|(position, _)| *position > 100), "{records:?}"),
             Err(error) => break error.code,
         }
     };
     assert_eq!(told, Code::Truncated);
     let mut expected = 30;
     while expected <= 150 {
-        for position in next(&mut below).unwrap() {
-            assert_eq!(position, expected);
+        for (position, value) in common::next(&mut below).unwrap() {
+            assert_eq!((position, value), (expected, instead(expected)));
             expected += 1;
         }
     }

@@ -3,8 +3,8 @@
 
 mod common;
 
-use common::{expected, fill, killed_copy, newest, open, options, read_all, snapshot};
-use forelog::{Code, Fsync, Options};
+use common::{expected, fill, killed_copy, newest, open, options, read_all, settle, snapshot};
+use forelog::{Code, Fsync, Mode, Options};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -60,6 +60,89 @@ fn a_torn_tail_is_fenced_and_reported_and_its_bytes_stay() {
     // The footer that the segment gets goes past them.
     let kept = &before[..before.iter().rposition(|b| *b != 0).unwrap() + 1];
     assert!(std::fs::read(&torn).unwrap().starts_with(kept), "no repair destroys bytes");
+}
+
+/// Every record up to the first that cannot be read, and the verdict of why.
+fn read_to_damage(wal: &forelog::Wal) -> (Vec<Vec<u8>>, Option<&'static str>) {
+    let mut reader = wal.reader(wal.positions().first, u64::MAX).unwrap();
+    let mut out = Vec::new();
+    loop {
+        match reader.next_block(64 << 10) {
+            Ok(Some(block)) => out.extend(block.index.chunks(4).map(|e| block.bytes[e[1] as usize..e[2] as usize].to_vec())),
+            Ok(None) => return (out, None),
+            Err(error) => return (out, error.verdict),
+        }
+    }
+}
+
+#[test]
+fn two_files_of_one_segment_id_are_told_as_twins_and_nothing_is_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, waiter) = open(dir.path(), options(Fsync::Os)).unwrap();
+    fill(&wal, &waiter, 1, 2500);
+    assert!(wal.stats().rolls > 2);
+    wal.close().unwrap();
+    let names: Vec<String> = snapshot(dir.path()).iter().map(|(path, _)| path.file_name().unwrap().to_str().unwrap().into()).collect();
+    for name in names.iter().filter(|name| name.ends_with(".wal")) {
+        let (first, rest) = name.split_at(20);
+        let first: u64 = first.parse().unwrap();
+        // A copy under a name that sorts before or after it.
+        for other in [first - 1, first + 1].into_iter().filter(|other| *other > 0) {
+            let copy = killed_copy(dir.path());
+            let twin = format!("{other:020}{rest}");
+            std::fs::copy(copy.path().join(name), copy.path().join(&twin)).unwrap();
+            let before = snapshot(copy.path());
+            for mode in [Mode::Strict, Mode::Prefix] {
+                let error = open(copy.path(), Options { mode, ..options(Fsync::Os) }).err().unwrap();
+                assert_eq!((error.code, error.verdict), (Code::Corrupt, Some("twins")), "{error}");
+                assert!(error.message.contains(name) && error.message.contains(&twin) && error.segment.is_some(), "{error}");
+                let mut now = snapshot(copy.path());
+                now.retain(|(path, _)| path.file_name().is_some_and(|name| name != "LOCK"));
+                assert!(now.iter().all(|file| before.contains(file)), "{mode:?}");
+            }
+            let (view, _) = open(copy.path(), Options { mode: Mode::ReadOnly, ..options(Fsync::Os) }).unwrap();
+            assert_eq!(view.recovery().verdict, "twins");
+            assert_eq!(read_to_damage(&view), (expected(2500), None), "the one that is what its name says is read: {name}");
+        }
+    }
+}
+
+#[test]
+fn a_position_whose_segment_is_missing_was_not_truncated() {
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, waiter) = open(dir.path(), options(Fsync::Os)).unwrap();
+    fill(&wal, &waiter, 1, 3500);
+    wal.close().unwrap();
+    let mut segments: Vec<_> = snapshot(dir.path()).into_iter().map(|(path, _)| path).filter(|path| path.extension().is_some()).collect();
+    segments.sort();
+    assert!(segments.len() >= 4);
+    // The verdict speaks of the gap alone.
+    std::fs::remove_file(&segments[0]).unwrap();
+    std::fs::remove_file(&segments[2]).unwrap();
+    let (view, _) = open(dir.path(), Options { mode: Mode::ReadOnly, ..options(Fsync::Os) }).unwrap();
+    assert_eq!(view.recovery().verdict, "gap");
+    let error = view.reader(1, u64::MAX).unwrap().next_block(64 << 10).map(|_| ()).unwrap_err();
+    assert_eq!((error.code, error.verdict, error.position), (Code::Corrupt, Some("late-start"), Some(1)));
+}
+
+#[test]
+fn of_two_segments_with_one_first_position_the_higher_id_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, waiter) = open(dir.path(), options(Fsync::Os)).unwrap();
+    fill(&wal, &waiter, 1, 1200);
+    let active = newest(dir.path());
+    let first: u64 = active.file_name().unwrap().to_str().unwrap()[..20].parse().unwrap();
+    assert!(first > 1 && first < 1200);
+    wal.truncate_after(first - 1).unwrap();
+    settle(&wal, &waiter, 1201);
+    let copy = killed_copy(dir.path());
+    let same = |path: &std::path::PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with(&format!("{first:020}-"));
+    assert_eq!(snapshot(copy.path()).iter().filter(|(path, _)| same(path)).count(), 2);
+    let (wal, waiter) = open(copy.path(), options(Fsync::Os)).unwrap();
+    assert_ne!(wal.recovery().verdict, "twins");
+    assert_eq!(read_all(&wal), expected(first - 1));
+    fill(&wal, &waiter, first, first + 10);
+    assert_eq!(read_all(&wal), expected(first + 10));
 }
 
 #[test]

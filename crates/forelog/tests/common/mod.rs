@@ -1,8 +1,9 @@
 //! What the tests of the engine share: logs filled with numbered records, and copies as a killed process leaves them.
 #![allow(dead_code)]
 
-use forelog::{Fsync, Options, RecordRef, Settled, Waiter, Wal};
+use forelog::{Error, Fsync, Options, Reader, RecordRef, Settled, Waiter, Wal};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
 use std::sync::Arc;
 
 pub fn options(fsync: Fsync) -> Options {
@@ -18,15 +19,54 @@ pub fn value(n: u64) -> Vec<u8> {
     format!("value of record number {n}").into_bytes()
 }
 
+/// Waits until so many of the handle's operations are done.
+pub fn settle(wal: &Wal, waiter: &Waiter, ops: u64) {
+    wal.kick();
+    waiter.wait_for(|| match wal.settled() {
+        Settled::Done(done) => (done >= ops).then_some(()),
+        Settled::Failed(_, error) => panic!("{error}"),
+    });
+}
+
 /// Appends `from..=to`, one commit each, and waits for all of them.
 pub fn fill(wal: &Wal, waiter: &Waiter, from: u64, to: u64) {
     for (op, n) in (from..=to).enumerate() {
-        assert_eq!(wal.append(RecordRef { value: Some(&value(n)), ..Default::default() }, false).unwrap(), n);
-        wal.kick();
-        waiter.wait_for(|| match wal.settled() {
-            Settled::Done(done) => (done > op as u64).then_some(()),
-            Settled::Failed(_, error) => panic!("{error}"),
-        });
+        assert_eq!(append(wal, &value(n)), n);
+        settle(wal, waiter, op as u64 + 1);
+    }
+}
+
+pub fn append(wal: &Wal, value: &[u8]) -> u64 {
+    wal.append(RecordRef { value: Some(value), ..Default::default() }, false).unwrap()
+}
+
+/// Of many lengths, up to about a kilobyte.
+pub fn varied(n: u64) -> Vec<u8> {
+    let mut bytes = format!("record {n} ").into_bytes();
+    bytes.resize(20 + (n as usize * 37) % 900, b'.');
+    bytes
+}
+
+pub const BLOCK: usize = 32 << 10;
+
+/// The next records with their positions, waiting for them; empty at the end.
+pub fn next(reader: &mut Reader) -> Result<Vec<(u64, Vec<u8>)>, Error> {
+    next_of(reader, BLOCK)
+}
+
+/// The same in blocks of another size.
+pub fn next_of(reader: &mut Reader, block: usize) -> Result<Vec<(u64, Vec<u8>)>, Error> {
+    loop {
+        if let Some(block) = reader.next_block(block)? {
+            let value = |entry: &[u32]| block.bytes[entry[1] as usize..entry[2] as usize].to_vec();
+            return Ok(block.index.chunks(4).enumerate().map(|(i, e)| (block.first_position + i as u64, value(e))).collect());
+        }
+        let (woken, wake) = channel();
+        let Some(lookout) = reader.lookout() else { return Ok(Vec::new()) };
+        let _ticket = lookout.wait(Box::new(move || {
+            let _ = woken.send(());
+        }));
+        wake.recv().unwrap();
     }
 }
 
