@@ -91,7 +91,7 @@ export interface Verification {
   frames: number
   records: number
   bytes: number
-  /** Sealed segments without a footer, and those whose footer does not hold, which a crash can cause. Neither costs a record. */
+  /** Sealed segments without a footer, and those whose footer does not hold: a crash leaves either. No damage, and no record is lost. */
   withoutFooter: number
   brokenFooters: number
   /** Empty when all is well. */

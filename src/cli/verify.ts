@@ -18,8 +18,9 @@ function line({ kind, message, segment, offset, firstLost, lastLost }: Problem):
 
 function summary({ segments, frames, records, bytes, withoutFooter, brokenFooters, problems }: Verification): string {
   const parts = [`${count(segments)} segments`, `${count(frames)} frames`, `${count(records)} records`, megabytes(bytes)]
-  if (withoutFooter > 0) parts.push(`${count(withoutFooter)} without footer`)
-  if (brokenFooters > 0) parts.push(`${count(brokenFooters)} with a broken footer`)
+  // Which of the two is no matter: a crash leaves either, and no record depends on it.
+  const bare = withoutFooter + brokenFooters
+  if (bare > 0) parts.push(`${count(bare)} without a whole footer`)
   parts.push(problems.length === 0 ? 'no damage' : `${count(problems.length)} problems`)
   return `${parts.join(', ')}\n`
 }

@@ -37,7 +37,7 @@ pub struct Verification {
     pub segments: u64,
     /// Of these, sealed ones without a footer. Whoever looks something up in them walks their frames.
     pub without_footer: u64,
-    /// Those whose footer does not hold. A crash may have cut it off, so it is no proof of damage; it costs no record.
+    /// Those whose footer does not hold: a crash while it is written leaves that, so it is no problem, and costs no record.
     pub broken_footers: u64,
     /// Good frames, and the records in them.
     pub frames: u64,

@@ -53,6 +53,8 @@ fn body(codec: Compression, stored: &[u8]) {
     let mut at = 0;
     while let Some(parts) = Parts::parse(&raw, at) {
         assert!(at < parts.key && parts.key <= parts.value && parts.value <= parts.end && parts.end <= raw.len(), "{parts:?}");
+        let record = parts.record(&raw);
+        assert!(record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len) == parts.end - parts.key, "{parts:?}");
         at = parts.end;
     }
 }
@@ -250,6 +252,7 @@ fn sound_end(base: &Base) -> crate::scan::Joint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::Frame;
     use proptest::prelude::*;
 
     proptest! {
@@ -258,6 +261,18 @@ mod tests {
             head in proptest::collection::vec(prop_oneof![Just(0u8), Just(1), Just(2), any::<u8>()], HEADER), rest in bytes(200),
         ) {
             frame(&[head, rest].concat());
+        }
+
+        #[test]
+        fn a_hostile_record_is_refused_or_read_within_its_frame(flags in 0u8..40, key in 0u8..90, value in 0u8..90, rest in bytes(80)) {
+            let body = [&[flags, key, value], rest.as_slice()].concat();
+            let sound = Frame {
+                body_len: body.len() as u32, first: 1, count: 1, kind: Kind::Singles, codec: Compression::None, synced: 4096,
+                body_crc: 0, prev: 0, crc: 0,
+            };
+            let mut head = [0; HEADER];
+            frame::encode(&mut head, &sound, frame::Seed::new(&[7; 16], 1, 2), 8192);
+            frame(&[&head, body.as_slice()].concat());
         }
 
         #[test]
