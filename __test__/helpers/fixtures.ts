@@ -1,11 +1,14 @@
-// Makes the fixtures of `__test__/fixtures`, once per format version: `npx tsx __test__/helpers/fixtures.ts v2`.
-// What is there is never made again: fixtures are frozen, and this refuses to write over them.
+// Makes the fixtures of `__test__/fixtures` that a format version lacks: `npx tsx __test__/helpers/fixtures.ts v2`.
+// What is there is never made again: fixtures are frozen.
 
+import { spawnSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { gzipSync } from 'node:zlib'
+import { segments } from './directory.js'
+import { rule, shimEnvironment } from './faults/shim.js'
 
 /** A record that a fixture holds; long values are told as repetitions. */
 export interface Expected {
@@ -43,8 +46,8 @@ const kinds: Expected[] = [
 const numbered = (from: number, to: number): Expected[] =>
   Array.from({ length: to - from + 1 }, (_, i) => ({ key: `key-${from + i}`, value: `value of record number ${from + i}` }))
 
-/** An array is one batch; `crash` leaves the log as a killed process does. */
-type Step = Expected | Expected[] | 'crash' | 'close'
+/** An array is one batch; what is `refused` finds space for half of its write; `crash` leaves the log as a killed process does. */
+type Step = Expected | Expected[] | { refused: Expected[] } | 'crash' | 'close'
 
 const shapes: { [name: string]: { options?: object; steps: Step[]; damage?: (segment: string) => void; verdict: string } } = {
   clean: { steps: [...kinds, 'close'], verdict: 'clean' },
@@ -68,6 +71,16 @@ const shapes: { [name: string]: { options?: object; steps: Step[]; damage?: (seg
     verdict: 'clean',
   },
   'recovered-twice': { steps: [...numbered(1, 5), 'crash', ...numbered(6, 9), 'crash', ...numbered(10, 12), 'close'], verdict: 'clean' },
+  // The fence stands in CONTROL, and behind it whole frames that were rejected.
+  fenced: { steps: [...numbered(1, 12), { refused: numbered(13, 40) }, 'crash'], verdict: 'fenced' },
+  'fenced-and-left': { steps: [...numbered(1, 12), { refused: numbered(13, 40) }, ...numbered(13, 15), 'crash'], verdict: 'unproven' },
+  // Opened after an unclean end, and killed before anything was appended: all of it is proven by then.
+  carried: { options: { fsync: 'os' }, steps: [...kinds, ...numbered(12, 40), 'crash', 'crash'], verdict: 'clean' },
+  'carried-and-killed': {
+    options: { fsync: 'os' },
+    steps: [...numbered(1, 20), 'crash', ...numbered(21, 24), 'crash'],
+    verdict: 'unproven',
+  },
   lz4: {
     options: { compression: 'lz4' },
     steps: [...kinds, long('lorem ipsum ', 3000), kinds, long('x', 90_000), 'close'],
@@ -80,19 +93,17 @@ const shapes: { [name: string]: { options?: object; steps: Step[]; damage?: (seg
   },
 }
 
-const segments = (dir: string): string[] =>
-  readdirSync(dir)
-    .filter((name) => name.endsWith('.wal'))
-    .sort()
-
-async function make(to: string): Promise<void> {
+async function make(to: string, around: string): Promise<void> {
+  const rules = path.join(around, 'rules')
   const { Wal } = await import('../../index.js')
   const record = ({ value, ...rest }: Expected) => ({
     ...rest,
     ...(value === undefined ? {} : { value: typeof value === 'object' ? value.repeat.repeat(value.times) : value }),
   })
   for (const [name, { options, steps, damage, verdict }] of Object.entries(shapes)) {
-    const work = mkdtempSync(path.join(os.tmpdir(), 'forelog-fixture-'))
+    const fixture = path.join(to, name)
+    if (existsSync(fixture)) continue
+    const work = mkdtempSync(path.join(around, 'fixture-'))
     const open = (dir: string) => Wal.open(dir, { segmentBytes: SEGMENT_BYTES, ...options })
     let dir = path.join(work, 'log-0')
     let wal = await open(dir)
@@ -104,13 +115,18 @@ async function make(to: string): Promise<void> {
         await wal.close()
         dir = next
         if (i + 1 < steps.length) wal = await open(dir)
+      } else if (typeof step === 'object' && 'refused' in step) {
+        writeFileSync(rules, rule('pwrite64', '*.wal', 1, 'HALF') + rule('pwrite64', '*.wal', 2, 'ENOSPC'))
+        // A batch each: each has a frame, and half of the write has some of them whole.
+        const refused = await Promise.allSettled(step.refused.map((one) => wal.appendBatch([record(one)])))
+        if (refused.some(({ status }) => status === 'fulfilled')) throw new Error(`${name}: not refused`)
+        writeFileSync(rules, '')
       } else if (Array.isArray(step)) await wal.appendBatch(step.map(record))
       else await wal.append(record(step))
     }
     damage?.(path.join(dir, segments(dir).at(-1) as string))
-    const fixture = path.join(to, name)
     mkdirSync(fixture)
-    const records = steps.filter((step) => typeof step === 'object').flat()
+    const records = steps.filter((step): step is Expected | Expected[] => typeof step === 'object' && !('refused' in step)).flat()
     writeFileSync(path.join(fixture, 'expected.json'), `${JSON.stringify({ verdict, records } satisfies Fixture)}\n`)
     for (const file of readdirSync(dir)) {
       // What nothing reads after a crash or a closing need not be kept.
@@ -123,8 +139,17 @@ async function make(to: string): Promise<void> {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const version = process.argv[2] ?? ''
-  const to = path.join(fileURLToPath(new URL('../fixtures', import.meta.url)), version)
-  if (!/^v\d+$/.test(version) || existsSync(to)) throw new Error(`no version, or ${to} exists: fixtures are made once`)
-  mkdirSync(to, { recursive: true })
-  await make(to)
+  if (!/^v\d+$/.test(version)) throw new Error('which version?')
+  const around = process.env['FORELOG_FAULT_DIR']
+  if (around === undefined) {
+    // Once more, with a shim between it and the disk.
+    const dir = mkdtempSync(path.join(os.tmpdir(), 'forelog-fixtures-'))
+    const env = shimEnvironment(dir, path.join(dir, 'record'), path.join(dir, 'rules'))
+    process.exitCode = spawnSync(process.execPath, [...process.execArgv, ...process.argv.slice(1)], { env, stdio: 'inherit' }).status ?? 1
+    rmSync(dir, { recursive: true })
+  } else {
+    const to = path.join(fileURLToPath(new URL('../fixtures', import.meta.url)), version)
+    mkdirSync(to, { recursive: true })
+    await make(to, around)
+  }
 }

@@ -31,6 +31,15 @@ export interface Call {
   fault: number
 }
 
+/** Of a process whose calls on files below `dir` are recorded, and failed as the rules say. Needs `preload`. */
+export const shimEnvironment = (dir: string, record: string, rules: string): NodeJS.ProcessEnv => ({
+  ...process.env,
+  LD_PRELOAD: compile('fault', '-shared', '-fPIC', '-ldl', '-pthread'),
+  FORELOG_FAULT_DIR: dir,
+  FORELOG_FAULT_LOG: record,
+  FORELOG_FAULT_RULES: rules,
+})
+
 export class Shim {
   readonly dir: string
   readonly #record: string
@@ -51,13 +60,7 @@ export class Shim {
   }
 
   get env(): NodeJS.ProcessEnv {
-    return {
-      ...process.env,
-      LD_PRELOAD: compile('fault', '-shared', '-fPIC', '-ldl', '-pthread'),
-      FORELOG_FAULT_DIR: this.dir,
-      FORELOG_FAULT_LOG: this.#record,
-      FORELOG_FAULT_RULES: this.#rules,
-    }
+    return shimEnvironment(this.dir, this.#record, this.#rules)
   }
 
   /** Every call so far, in the order in which they ended. */
