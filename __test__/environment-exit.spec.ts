@@ -1,8 +1,9 @@
 // However an environment ends, nothing crashes, and what it accepted is in the log.
 
+import { existsSync } from 'node:fs'
 import path from 'node:path'
 import test from 'ava'
-import { Wal } from '../index.js'
+import { Wal, type WalError } from '../index.js'
 import { node, root } from './helpers/command.js'
 import { temporaryDirectory } from './helpers/directory.js'
 import { SEGMENT_BYTES, values } from './helpers/log.js'
@@ -11,7 +12,10 @@ const options = { segmentBytes: SEGMENT_BYTES }
 
 interface Stage {
   name: string
-  /** Runs with `Wal`, `dir`, `options` and `wal`, an open log; `worker(body)` plays another body in a worker that has the same. */
+  /**
+   * Runs with `Wal`, `dir`, `options` and `wal`, an open log; `worker(body)` plays another body in a worker that has the same,
+   * `collect()` collects garbage. A backup goes to `dir + '/../copy'`.
+   */
   body: string
   /** Records that must be in the log afterwards. */
   records: number
@@ -146,11 +150,108 @@ const stages: Stage[] = [
   },
 ]
 
+const fill = `for (let i = 0; i < 100; i++) wal.enqueue('x'.repeat(20_000));`
+const view = `const view = await Wal.open(dir, { mode: 'readOnly' });`
+const wait = `parentPort.postMessage(0); for (;;);`
+
+/** What may be under way when an environment ends, however it ends; `records` are in the log afterwards. */
+const underWay: { name: string; body: string; records: number }[] = [
+  { name: 'a follower waiting', body: `await wal.append('x'); wal.readFrom('end', { follow: true }).next();`, records: 1 },
+  {
+    name: 'a follower reading on',
+    body: `await wal.append('x'); const reader = wal.readFrom('start', { follow: true }); await reader.next(); reader.next(); wal.append('x');`,
+    records: 2,
+  },
+  { name: 'a handle that only reads', body: `await wal.append('x'); ${view}`, records: 1 },
+  {
+    name: 'a handle that only reads being opened and closed',
+    body: `await wal.append('x'); ${view} view.close(); Wal.open(dir, { mode: 'readOnly' });`,
+    records: 1,
+  },
+  {
+    name: 'a handle that only reads, and its followers',
+    body: `
+      await wal.append('x'); ${view} const reader = view.readFrom(1, { follow: true }); await reader.next(); reader.next();
+      view.readFrom('end', { follow: true }).next(); wal.append('x');`,
+    records: 2,
+  },
+  { name: 'a backup begun', body: `${fill} await wal.sync(); wal.backup(dir + '/../copy');`, records: 100 },
+  {
+    name: 'a backup in the middle',
+    body: `${fill} await wal.sync(); await new Promise((onProgress) => { wal.backup(dir + '/../copy', { onProgress }) });`,
+    records: 100,
+  },
+  {
+    name: 'a backup of what a handle that only reads sees',
+    body: `${fill} await wal.sync(); ${view} await new Promise((onProgress) => { view.backup(dir + '/../copy', { onProgress }) });`,
+    records: 100,
+  },
+  { name: 'truncateBefore under way', body: `${fill} wal.truncateBefore(51);`, records: 50 },
+  { name: 'truncateAfter under way', body: `${fill} wal.truncateAfter(40); wal.enqueue('x');`, records: 41 },
+  { name: 'a reset under way', body: `${fill} wal.reset(1000); wal.enqueue('x'); wal.enqueue('x');`, records: 2 },
+  {
+    name: 'truncations, and readers that they concern',
+    body: `
+      ${fill} await wal.sync(); const reader = wal.readFrom('start', { follow: true }); await reader.next(); reader.next();
+      wal.readFrom('end', { follow: true }).next().catch(() => {}); wal.truncateBefore(11); wal.truncateAfter(20);`,
+    records: 10,
+  },
+  {
+    name: 'a handle dropped without close',
+    body: `await (async () => { const dropped = await Wal.open(dir, options); dropped.enqueue('x'); })(); await collect(); wal.enqueue('x');`,
+    records: 2,
+  },
+  {
+    name: 'the only handle of a log dropped without close',
+    body: `await (async () => { const dropped = await Wal.open(dir + '/own', options); dropped.append('x'); dropped.readFrom('end', { follow: true }).next(); })(); await collect();`,
+    records: 0,
+  },
+  {
+    name: 'a handle that only reads dropped without close',
+    body: `await wal.append('x'); await (async () => { ${view} view.readFrom('end', { follow: true }).next(); })(); await collect();`,
+    records: 1,
+  },
+]
+
+for (const { name, body, records } of underWay) {
+  stages.push(
+    { name: `process.exit with ${name}`, body: `${body} process.exit()`, records },
+    { name: `process.exit a turn later with ${name}`, body: `${body} setImmediate(() => process.exit())`, records },
+    {
+      name: `an uncaught exception with ${name}`,
+      body: `${body} setImmediate(() => { throw 'thrown' })`,
+      records,
+      code: 1,
+      stderr: /thrown/,
+    },
+    { name: `a worker terminated with ${name}`, body: `await worker(${JSON.stringify(body + wait)})`, records },
+    {
+      name: `a worker terminated a turn later with ${name}`,
+      body: `await worker(${JSON.stringify(`${body} setImmediate(() => { ${wait} })`)})`,
+      records,
+    },
+    { name: `a worker that exits with ${name}`, body: `await worker(${JSON.stringify(`${body} process.exit()`)})`, records }
+  )
+}
+
+/** A copy is a log, with all that it is to hold, or does not open. */
+async function copyIsWhole(copy: string): Promise<boolean> {
+  try {
+    const wal = await Wal.open(copy, { mode: 'readOnly' })
+    const read = await values(wal.readFrom('start'))
+    await wal.close()
+    return read.length === 100
+  } catch (error) {
+    return ['ERR_WAL_NOT_FOUND', 'ERR_WAL_CORRUPT'].includes((error as WalError).code)
+  }
+}
+
 const script = path.join(root, '__test__', 'helpers', 'stage.mjs')
 
 for (const { name, body, records, code = 0, stdout = '', stderr = /^$/ } of stages) {
   test(name, async (t) => {
-    const dir = temporaryDirectory(t)
+    const around = temporaryDirectory(t)
+    const dir = path.join(around, 'log')
     const result = await node([script, dir, JSON.stringify(options), body])
     t.regex(result.stderr, stderr)
     t.is(result.stdout.toString(), stdout)
@@ -162,5 +263,7 @@ for (const { name, body, records, code = 0, stdout = '', stderr = /^$/ } of stag
     const read = await values(wal.readFrom('start'))
     t.true(read.every((value) => /^x+$/.test(value ?? '')))
     if (!Number.isNaN(records)) t.is(read.length, records)
+    const copy = path.join(around, 'copy')
+    if (existsSync(copy)) t.true(await copyIsWhole(copy))
   })
 }

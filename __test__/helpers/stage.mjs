@@ -2,6 +2,8 @@
 
 import { once } from 'node:events'
 import { argv } from 'node:process'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { fileURLToPath } from 'node:url'
 import { Worker, parentPort, workerData } from 'node:worker_threads'
 import { Wal } from '../../index.js'
@@ -18,5 +20,19 @@ async function worker(body, terminate = true) {
   await ended
 }
 
+/** Until the finalizers of what is garbage have run. */
+async function collect() {
+  setFlagsFromString('--expose-gc')
+  const collected = new Promise((resolve) => {
+    globalThis.registry = new FinalizationRegistry(resolve)
+    globalThis.registry.register({})
+  })
+  const gc = runInNewContext('gc')
+  const again = setInterval(gc, 1)
+  await collected
+  clearInterval(again)
+}
+
 const wal = await Wal.open(dir, options)
-await new AsyncFunction('Wal', 'wal', 'dir', 'options', 'worker', 'parentPort', body)(Wal, wal, dir, options, worker, parentPort)
+const known = { Wal, wal, dir, options, worker, collect, parentPort }
+await new AsyncFunction(...Object.keys(known), body)(...Object.values(known))
