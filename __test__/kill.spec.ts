@@ -7,7 +7,7 @@ import { has } from './helpers/needs.js'
 const ROUNDS = 50
 const seed = Number(process.env['FORELOG_SEED'] ?? Date.now() % 2 ** 31)
 
-test(`no acknowledged record is lost, and none comes back, in ${ROUNDS} rounds of kill -9`, async (t) => {
+test(`the log and its backups hold what was acknowledged, and nothing that was taken back, in ${ROUNDS} rounds of kill -9`, async (t) => {
   if (!has(t, 'posix')) return
   t.timeout(300_000)
   t.log(`seed ${seed} (FORELOG_SEED)`)
@@ -15,6 +15,10 @@ test(`no acknowledged record is lost, and none comes back, in ${ROUNDS} rounds o
   const counts = await kill({ rounds: ROUNDS, seed, traced })
   t.log(summary(counts))
   t.true(counts.inFlight >= 40)
+  t.true(counts.inCut >= 2)
+  t.true(counts.inReset >= 1)
+  t.true(counts.inBackup >= 2)
+  t.true(counts.backups >= 5)
   if (traced) {
     t.true(counts.inRoll >= 5)
     t.true(counts.inTruncation >= 1)

@@ -20,13 +20,14 @@ function control(dir: string): { active: bigint; low: bigint } {
   return first.sequence > second.sequence ? first : second
 }
 
-/** First positions and ids of the segments, in the order of their ids. */
+/** First positions and ids of the segments that no later one has taken the place of, in the order of their ids. */
 function segments(dir: string): { first: bigint; id: bigint }[] {
   const found = readdirSync(dir).flatMap((name) => {
     const [, first, id] = SEGMENT_NAME.exec(name) ?? []
     return id === undefined ? [] : [{ first: BigInt(first), id: BigInt(`0x${id}`) }]
   })
-  return found.sort((a, b) => (a.id < b.id ? -1 : 1))
+  found.sort((a, b) => (a.id < b.id ? -1 : 1))
+  return found.filter(({ first }, i) => found.slice(i + 1).every((later) => later.first > first))
 }
 
 function startsWithHeader(file: string): boolean {

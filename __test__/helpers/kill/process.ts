@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import os from 'node:os'
 import { fileURLToPath } from 'node:url'
-import type { Contents, Knowledge } from './knowledge.js'
+import type { Command, Contents, Knowledge } from './knowledge.js'
 
 /** What is written where. */
 export interface Log {
@@ -19,6 +19,18 @@ const script = (name: string): string => fileURLToPath(new URL(`./${name}.mjs`, 
 export interface Trap {
   syscall: string
   nth: number
+}
+
+/** What a writer tells before it calls it. */
+export type Word = Command | 'backup'
+
+/** When a writer is killed: by a trap, inside what it has just called, or when it has been told of so many records. */
+export interface Moment {
+  trap?: Trap
+  inside?: Word
+  /** What is inside goes on while so many more lines are told. Default 0. */
+  later?: number
+  limit: number
 }
 
 /** The question mark: not every architecture has every call. */
@@ -55,20 +67,28 @@ export interface Written {
   stderr: string
 }
 
-/** Appends until that many records have been acknowledged, or until the trap; `knowledge` learns what is told. */
-export async function write(log: Log, knowledge: Knowledge, limit: number, trap?: Trap): Promise<Written> {
+/** Appends until its moment comes; `knowledge` learns what is told. */
+export async function write(log: Log, knowledge: Knowledge, { trap, inside, later = 0, limit }: Moment): Promise<Written> {
   let acknowledged = 0
   let inFlight = 0
+  let left = Infinity
   const args = [log.dir, log.seed, knowledge.nextAttempts(), log.segmentBytes].map(String)
   const end = await watch('writer', args, trap, (line, kill) => {
     // The kill may have cut the line short: then it says nothing.
-    const [, word, a, b] = /^(appended|pending|before) (\d+)(?: (\d+))?\??;$/.exec(line) ?? []
-    if (word === 'before') knowledge.truncated(Number(a), line.includes('?'))
-    else if (word === 'pending') inFlight = Number(a)
-    if (word !== 'appended') return
-    knowledge.appended(Number(a), Number(b))
-    acknowledged += 1
-    if (!trap && acknowledged >= limit) kill()
+    const [, word = '', a, b, c, asked] = /^(\w+) (\d+)(?: (\d+))?(?: (\d+))?(\?)?;$/.exec(line) ?? []
+    if (word === 'pending') inFlight = Number(a)
+    else if (word === 'backup') {
+      const dir = `${log.dir}-${a}`
+      if (asked) knowledge.copyAsked(dir)
+      else knowledge.copied(dir, Number(b), Number(c))
+    } else if (word === 'appended') {
+      knowledge.appended(Number(a), Number(b))
+      acknowledged += 1
+    } else if (word && asked) knowledge.asked(word as Command, Number(a), Number(b))
+    else if (word) knowledge.done()
+    if (trap) return
+    if (inside && left === Infinity && asked && word === inside) left = later
+    if (inside ? left-- <= 0 : acknowledged >= limit) kill()
   })
   return { ...end, inFlight }
 }
@@ -77,18 +97,22 @@ export interface Checked {
   killed: boolean
   opened: boolean
   found?: Contents
+  /** It does not open, and why. */
+  refused?: string
   stderr: string
 }
 
 export async function check(log: Log, ending: 'close' | 'abandon', trap?: Trap): Promise<Checked> {
   let contents: Contents | undefined
   let complete = false
+  let refused: string | undefined
   const args = [log.dir, String(log.seed), String(log.segmentBytes), ending]
   const end = await watch('checker', args, trap, (line) => {
     const [word, a, b] = line.split(' ')
     if (word === 'open') contents = { first: Number(a), next: Number(b), attempts: new Map() }
     else if (word === 'end') complete = true
+    else if (word === 'refused') refused = line
     else contents?.attempts.set(Number(word), a === 'damaged' ? NaN : Number(a))
   })
-  return { ...end, opened: contents !== undefined, found: complete ? contents : undefined }
+  return { ...end, opened: contents !== undefined, found: complete ? contents : undefined, refused }
 }

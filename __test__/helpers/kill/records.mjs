@@ -1,5 +1,8 @@
 // What record `position` holds, for whoever writes it and whoever checks it.
 
+/** Appends that a writer has in flight at the most. */
+export const IN_FLIGHT = 64
+
 /** Mulberry32: a small seeded generator of numbers in [0, 1). */
 export function random(seed) {
   let state = seed >>> 0
