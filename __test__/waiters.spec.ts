@@ -1,24 +1,47 @@
-// The ring behind the promises, against a plain list.
+// The queue behind the promises, against a plain list.
 
 import test from 'ava'
-import { Waiters } from '../src/waiters.js'
+import { Waiters, type Run } from '../src/waiters.js'
 
-test('a ring of waiters settles what a list would, however it grows and wraps', (t) => {
+test('waiters settle as a plain list of them would, however their operations and positions follow each other', (t) => {
   // A small generator of numbers, so that a failure can be repeated.
   let state = 1
   const below = (n: number) => (state = (state * 48271) % 2147483647) % n
   const waiters = new Waiters()
-  const list: { operation: number; value: string }[] = []
+  const list: { operation: number; value: unknown }[] = []
   const settled: unknown[] = []
   const expected: unknown[] = []
   let operation = 0
+  let position = 0
+  const waiter = (value: unknown) => {
+    list.push({ operation, value })
+    return [(resolved: unknown) => settled.push(resolved), (reason: unknown) => settled.push([value, reason])] as const
+  }
+  /** Waiters that are told their positions once all of them are there. */
+  const staged = (count: number) => {
+    const run: Run = waiters.begin(operation + 1, 0)
+    for (let i = 0; i < count; i++) {
+      operation++
+      run.add(...waiter(++position))
+    }
+    run.first = position - count + 1
+  }
   for (let round = 0; round < 2000; round++) {
     for (let n = below(round % 100 === 0 ? 500 : 30); n > 0; n--) {
-      operation += 1 + below(3)
-      const value = `value of ${operation}`
-      list.push({ operation, value })
-      const rejected = (reason: unknown) => settled.push([value, reason])
-      waiters.push(operation, value, (resolved) => settled.push(resolved), rejected)
+      const kind = below(20)
+      if (kind === 0) staged(1 + below(10))
+      else if (kind === 1) waiters.begin(++operation, undefined, `value of ${operation}`).add(...waiter(`value of ${operation}`))
+      else {
+        operation += kind === 2 ? 2 : 1
+        position += kind === 3 ? 2 : 1
+        waiters.push(operation, position, ...waiter(position))
+      }
+    }
+    if (below(10) === 0) {
+      // A run that is refused leaves as it came.
+      const refused = waiters.begin(operation + 1, 0)
+      refused.add(...[() => t.fail(), () => t.fail()])
+      waiters.withdraw(refused)
     }
     const upTo = operation - below(50)
     t.is(waiters.has(upTo), list.length > 0 && list[0].operation <= upTo)

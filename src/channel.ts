@@ -17,7 +17,8 @@ import {
 import type { Terms } from './options.js'
 import type { WalReader } from './reader.js'
 import type { Entry } from './record.js'
-import { Waiters, type Reject, type Resolve } from './waiters.js'
+import { LARGEST } from './stage.js'
+import { Waiters, type Reject, type Resolve, type Run } from './waiters.js'
 
 /** First and last position of a batch, both inclusive. */
 export interface BatchPositions {
@@ -34,6 +35,12 @@ export const DURABLE_POSITION = 4
 export const PENDING_BYTES = 5
 const MAX_PENDING_BYTES = 6
 const CUTS = 7
+const MAX_RECORD_BYTES = 8
+
+/** Until it crosses, a record has no position. */
+const UNNUMBERED = 0
+
+type Bytes = string | Uint8Array | undefined
 
 // A turn that accepts more operations than this does not keep the disk waiting for its end.
 const KICK_EVERY = 256
@@ -48,7 +55,7 @@ const capture = (res: (value: never) => void, rej: Reject): void => {
 
 const termFlags = ({ durable, expect }: Terms): number => (durable ? DURABLE : 0) | (expect === undefined ? 0 : EXPECT)
 
-function flagsOf(entry: Entry, terms: number): number {
+function flagsOf(entry: Pick<Entry, 'key' | 'value' | 'tombstone'> & Partial<Entry>, terms: number): number {
   const { key, value } = entry
   let flags = terms
   if (key !== undefined) flags |= typeof key === 'string' ? KEY_STRING : KEY_BYTES
@@ -65,7 +72,7 @@ export class Channel {
   readonly #environment: Environment
   readonly #calls: Calls
   readonly #waiters = new Waiters()
-  readonly #positions = new Float64Array(8)
+  readonly #positions = new Float64Array(9)
   /** Operations are counted from one, here and in the engine alike: append, batch and sync, when they are accepted. */
   #issued = 0
   #settled = 0
@@ -73,6 +80,12 @@ export class Channel {
   #succeeded = 0
   /** Operations accepted since the kick at the end of the last turn. */
   #unkicked = 0
+  /** The records on the stage: they have been issued, and cross at the end of the turn at the latest. */
+  #staged: Run | undefined
+  /** Bytes that may go onto the stage before it is to be asked again what is pending. */
+  #room = 0
+  /** Bytes that a record on the stage may take. */
+  #largest = 0
   /** Failure of an operation that nobody waits for. */
   #unheard: Error | undefined
   /** The readers of all handles that hold something open; one that was dropped is not kept alive by that. */
@@ -92,6 +105,7 @@ export class Channel {
 
   /** Accepts a record, gives its position. */
   enqueue(entry: Entry, terms: Terms): number {
+    this.flush()
     const flags = flagsOf(entry, termFlags(terms))
     const { log } = this
     let position
@@ -107,6 +121,7 @@ export class Channel {
 
   /** Accepts a value without a key, gives its position. */
   enqueueValue(value: string | Uint8Array, terms: Terms): number {
+    this.flush()
     const flags = (typeof value === 'string' ? VALUE_STRING : VALUE_BYTES) | termFlags(terms)
     const { expect } = terms
     const position =
@@ -118,30 +133,70 @@ export class Channel {
   }
 
   append(entry: Entry, terms: Terms): Promise<number> {
-    return this.#wait(this.enqueue(entry, terms))
+    const { key, value, tombstone, expiresAt, version } = entry
+    const run = expiresAt === undefined && version === undefined ? this.#stage(key, value, tombstone, terms) : undefined
+    return run === undefined ? this.#wait(this.enqueue(entry, terms)) : this.#waitIn(run)
   }
 
   appendValue(value: string | Uint8Array, terms: Terms): Promise<number> {
-    return this.#wait(this.enqueueValue(value, terms))
+    const run = this.#stage(undefined, value, false, terms)
+    return run === undefined ? this.#wait(this.enqueueValue(value, terms)) : this.#waitIn(run)
+  }
+
+  /** Accepts a record that crosses with others; gives the run of those that wait for them, or nothing if it has to cross by itself. */
+  #stage(key: Bytes, value: Bytes, tombstone: boolean, { durable, expect }: Terms): Run | undefined {
+    if (expect !== undefined) return undefined
+    const { stage } = this.#environment
+    if (this.#staged === undefined) this.#environment.clearStageFor(this)
+    else if (stage.full || this.#staged.resolves.length === KICK_EVERY) this.#kickNow()
+    const size = stage.put(key, value, tombstone, Math.min(this.#largest, this.#room))
+    if (size === 0) {
+      this.#askForRoom()
+      return undefined
+    }
+    this.#room -= size
+    if (durable) stage.durable = true
+    this.#issue()
+    return (this.#staged ??= this.#waiters.begin(this.#issued, UNNUMBERED))
+  }
+
+  /** What was pending at the last answer counts on; so it may be less than there is, never more. */
+  #askForRoom(): void {
+    if (this.#room >= this.#largest && this.#largest > 0) return
+    const positions = this.positions()
+    this.#room = positions[MAX_PENDING_BYTES] - positions[PENDING_BYTES]
+    this.#largest = Math.min(positions[MAX_RECORD_BYTES], LARGEST)
   }
 
   appendBatch(entries: Entry[], terms: Terms): Promise<BatchPositions> {
+    this.flush()
+    this.#environment.clearStageFor(undefined)
     const { log } = this
+    const { stage } = this.#environment
     for (const entry of entries) {
-      const { key, value, expiresAt, version } = entry
-      const pushed = this.#calls.push(log, key, value, flagsOf(entry, 0), expiresAt, version?.term, version?.index)
-      if (pushed < 0) {
-        this.#calls.abort()
-        throw this.#environment.refusal()
-      }
+      const { key, value, tombstone, expiresAt, version } = entry
+      if (stage.full) this.#pushed(this.#calls.pushAll(log))
+      if (expiresAt === undefined && version === undefined && stage.put(key, value, tombstone, LARGEST) > 0) continue
+      this.#pushed(this.#calls.pushAll(log))
+      this.#pushed(this.#calls.push(log, key, value, flagsOf(entry, 0), expiresAt, version?.term, version?.index))
     }
+    this.#pushed(this.#calls.pushAll(log))
     const first = this.#calls.commit(log, termFlags(terms), terms.expect)
     this.#accepted(first)
     return this.#wait({ first, last: first + entries.length - 1 })
   }
 
+  /** What was on the stage is in the batch now; if it was refused, there is no batch. */
+  #pushed(answer: number): void {
+    this.#environment.stage.clear(undefined)
+    if (answer >= 0) return
+    this.#calls.abort()
+    throw this.#environment.refusal()
+  }
+
   /** Also tells what befell operations that nobody waits for. */
   sync(): Promise<void> {
+    this.flush()
     this.#accepted(this.#calls.sync(this.log))
     return new Promise((resolve, reject) => {
       const failed = (reason: unknown) => {
@@ -149,40 +204,93 @@ export class Channel {
         reject(reason)
       }
       const done = () => (this.#unheard === undefined ? resolve() : failed(this.#unheard))
-      this.#waiters.push(this.#issued, undefined, done, failed)
+      this.#waiters.begin(this.#issued, undefined).add(done, failed)
     })
   }
 
   truncateBefore(position: number): Promise<void> {
-    this.#accepted(this.#calls.truncate_before(this.log, position))
+    this.flush()
+    this.#accepted(this.#calls.truncateBefore(this.log, position))
     return this.#wait<void>(undefined)
   }
 
   truncateAfter(position: number): Promise<void> {
-    this.#accepted(this.#calls.truncate_after(this.log, position))
+    this.flush()
+    this.#accepted(this.#calls.truncateAfter(this.log, position))
     return this.#wait<void>(undefined)
   }
 
   reset(position: number): Promise<void> {
+    this.flush()
     this.#accepted(this.#calls.reset(this.log, position))
     return this.#wait<void>(undefined)
   }
 
   #accepted(answer: number): void {
     if (answer < 0) throw this.#environment.refusal()
+    this.#issue()
+    if (this.#unkicked % KICK_EVERY === 0) this.#calls.kick(this.log)
+  }
+
+  #issue(): void {
     if (this.#issued++ === this.#settled) this.#environment.hold()
     if (++this.#unkicked === 1) this.#environment.kickLater(this)
-    else if (this.#unkicked % KICK_EVERY === 0) this.#calls.kick(this.log)
+  }
+
+  /** Has the records on the stage accepted, before anything that has to come after them. */
+  flush(): void {
+    const run = this.#staged
+    if (run === undefined) return
+    this.#staged = undefined
+    const first = this.#calls.appendAll()
+    if (first >= 0) run.first = first
+    else this.#acceptEach(run)
+    this.#environment.stage.clear(this.log)
+  }
+
+  /** Some of the records on the stage are refused: which ones shows when each crosses by itself. */
+  #acceptEach(run: Run): void {
+    const { stage } = this.#environment
+    const records = [...stage.records()]
+    const terms = stage.durable ? DURABLE : 0
+    // From here on they are nobody's but ours, should the environment end.
+    stage.clear(undefined)
+    this.#waiters.withdraw(run)
+    this.#issued = run.operation - 1
+    this.#largest = this.#room = 0
+    for (const [i, record] of records.entries()) {
+      const { key, value } = record
+      const position = this.#calls.append(this.log, key, value, flagsOf(record, terms))
+      if (position < 0) {
+        run.rejects[i](this.#environment.refusal())
+      } else {
+        this.#issued++
+        this.#waiters.push(this.#issued, position, run.resolves[i], run.rejects[i])
+      }
+    }
+    if (this.#issued === this.#settled) this.#becomeIdle()
   }
 
   #wait<T>(value: T): Promise<T> {
     const promise = new Promise<T>(capture)
-    this.#waiters.push(this.#issued, value, resolve, reject)
+    if (typeof value === 'number') this.#waiters.push(this.#issued, value, resolve, reject)
+    else this.#waiters.begin(this.#issued, undefined, value).add(resolve, reject)
+    return promise
+  }
+
+  #waitIn(run: Run): Promise<number> {
+    const promise = new Promise<number>(capture)
+    run.add(resolve, reject)
     return promise
   }
 
   kick(): void {
     this.#unkicked = 0
+    this.#kickNow()
+  }
+
+  #kickNow(): void {
+    this.flush()
     this.#calls.kick(this.log)
   }
 
@@ -226,7 +334,10 @@ export class Channel {
   #advance(upTo: number): void {
     if (upTo === this.#settled) return
     this.#settled = upTo
-    if (upTo < this.#issued) return
+    if (upTo === this.#issued) this.#becomeIdle()
+  }
+
+  #becomeIdle(): void {
     this.#environment.letGo()
     for (const idle of this.#idle.splice(0)) idle()
   }
@@ -256,6 +367,7 @@ export class Channel {
 
   /** Up to date until the next call. After closing, what was last. */
   positions(): Float64Array {
+    this.flush()
     this.#calls.positions(this.log, this.#positions)
     return this.#positions
   }

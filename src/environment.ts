@@ -2,6 +2,7 @@
 
 import { Channel } from './channel.js'
 import { closed, fromNative } from './errors.js'
+import { Stage } from './stage.js'
 import { loadNative, type Calls, type Completion, type Native, type NativeEnvironment } from './native.js'
 
 // Promises settled in one turn of the event loop: a fraction of a millisecond, with what they set off.
@@ -16,6 +17,9 @@ export class Environment {
   readonly native: NativeEnvironment
   readonly calls: Calls
   readonly Watcher: Native['Watcher']
+  readonly stage: Stage
+  /** Whose records are on the stage. */
+  #onStage: Channel | undefined
   #turnArmed = false
   #held = 0
   #kicksArmed = false
@@ -29,8 +33,17 @@ export class Environment {
     this.native = new native.Environment(() => this.#wake())
     this.calls = this.native.calls() as Calls
     this.Watcher = native.Watcher
+    this.stage = new Stage(this.native.stage())
     // process.exit() does not run the native side's own cleanup on the main thread.
     process.once('exit', () => this.native.end())
+  }
+
+  /** Leaves the stage to `channel`: another's records on it cross now. */
+  clearStageFor(channel: Channel | undefined): void {
+    if (this.#onStage === channel) return
+    this.#onStage?.flush()
+    this.#onStage = channel
+    this.stage.clear(channel?.log)
   }
 
   /** While anything is held, the event loop goes on. */

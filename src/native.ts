@@ -39,20 +39,24 @@ type Bytes = string | Uint8Array | undefined
 export interface Calls {
   /** Gives the record's position. The bytes have been copied when it returns. */
   append(log: number, key: Bytes, value: Bytes, flags: number, expiresAt?: number, term?: number, index?: number, expect?: number): number
+  /** Appends what is on the stage to the log that it is for, and clears it, or refuses all of it. Gives the position of the first. */
+  appendAll(): number
   /** Adds a record to the batch being built; there is one batch per environment. */
   push(log: number, key: Bytes, value: Bytes, flags: number, expiresAt?: number, term?: number, index?: number): number
+  /** Adds what is on the stage to it. */
+  pushAll(log: number): number
   /** Appends that batch; gives the position of its first record. */
   commit(log: number, flags: number, expect?: number): number
   /** Forgets that batch. */
   abort(): number
   sync(log: number): number
-  truncate_before(log: number, position: number): number
-  truncate_after(log: number, position: number): number
+  truncateBefore(log: number, position: number): number
+  truncateAfter(log: number, position: number): number
   reset(log: number, position: number): number
   kick(log: number): number
   /** How many operations have succeeded; negative when a failure comes next, see `Environment.failure()`. */
   settled(log: number): number
-  /** Fills in first, next, written, acknowledged, durable, pending bytes and their limit, and how many times the log was cut. */
+  /** Fills in first, next, written, acknowledged, durable, pending bytes and their limit, how many times the log was cut, the limit of a record. */
   positions(log: number, into: Float64Array): number
   /** From now on news wakes again; gives how many completions there are. */
   rearm(): number

@@ -3,82 +3,102 @@
 export type Resolve = (value: unknown) => void
 export type Reject = (reason: unknown) => void
 
-const INITIAL_CAPACITY = 64
+/**
+ * Consecutive operations and those who wait for them, side by side. They resolve to consecutive positions from `first` on, which is
+ * known by the time the first is told; without it, to `value`.
+ */
+export class Run {
+  first: number | undefined
+  readonly operation: number
+  readonly value: unknown
+  readonly resolves: Resolve[] = []
+  readonly rejects: Reject[] = []
+  /** How many have been told. */
+  told = 0
+  next: Run | undefined
 
-/** A ring of waiters, each for one operation, in the order of the operations. No object per waiter: four arrays side by side. */
+  constructor(operation: number, first: number | undefined, value: unknown) {
+    this.operation = operation
+    this.first = first
+    this.value = value
+  }
+
+  add(resolve: Resolve, reject: Reject): void {
+    this.resolves.push(resolve)
+    this.rejects.push(reject)
+  }
+
+  get end(): number {
+    return this.operation + this.resolves.length
+  }
+}
+
+/** A queue of runs. Young arrays side by side: no object per waiter, and nothing that the collector of garbage has to remember. */
 export class Waiters {
-  #operations = new Float64Array(INITIAL_CAPACITY)
-  #values: unknown[] = new Array(INITIAL_CAPACITY).fill(undefined)
-  #resolves: (Resolve | undefined)[] = new Array(INITIAL_CAPACITY).fill(undefined)
-  #rejects: (Reject | undefined)[] = new Array(INITIAL_CAPACITY).fill(undefined)
-  #mask = INITIAL_CAPACITY - 1
-  #head = 0
-  #size = 0
+  #oldest: Run | undefined
+  #newest: Run | undefined
 
-  /** Adds a waiter that will be resolved with `value`. */
-  push(operation: number, value: unknown, resolve: Resolve, reject: Reject): void {
-    if (this.#size > this.#mask) this.#grow()
-    const at = (this.#head + this.#size) & this.#mask
-    this.#operations[at] = operation
-    this.#values[at] = value
-    this.#resolves[at] = resolve
-    this.#rejects[at] = reject
-    this.#size++
+  /** A new run, from `operation` on. It must be given a waiter before anything is told. */
+  begin(operation: number, first: number | undefined, value?: unknown): Run {
+    const run = new Run(operation, first, value)
+    if (this.#newest === undefined) this.#oldest = run
+    else this.#newest.next = run
+    return (this.#newest = run)
+  }
+
+  /** Adds a waiter that will be resolved with a position. */
+  push(operation: number, position: number, resolve: Resolve, reject: Reject): void {
+    const run = this.#newest
+    if (run?.first !== undefined && run.end === operation && run.first + run.resolves.length === position) run.add(resolve, reject)
+    else this.begin(operation, position).add(resolve, reject)
+  }
+
+  /** Takes away the newest run, of which nobody has been told. */
+  withdraw(run: Run): void {
+    let before
+    for (let at = this.#oldest; at !== run; at = at?.next) before = at
+    this.#newest = before
+    if (before === undefined) this.#oldest = undefined
+    else before.next = undefined
   }
 
   /** Whether there is a waiter for an operation up to this one. */
   has(upTo: number): boolean {
-    return this.#size > 0 && this.#operations[this.#head] <= upTo
-  }
-
-  /** Resolves those of the operations up to this one, `limit` of them at most; gives how many. */
-  resolve(upTo: number, limit: number): number {
-    const operations = this.#operations
-    let count = 0
-    while (count < limit && this.#size > 0 && operations[this.#head] <= upTo) {
-      const at = this.#head
-      const resolve = this.#resolves[at] as Resolve
-      const value = this.#values[at]
-      this.#drop()
-      resolve(value)
-      count++
-    }
-    return count
+    return this.#oldest !== undefined && this.first <= upTo
   }
 
   /** Operation of the oldest waiter; only if there is one. */
   get first(): number {
-    return this.#operations[this.#head]
+    const run = this.#oldest as Run
+    return run.operation + run.told
+  }
+
+  /** Resolves those of the operations up to this one, `limit` of them at most; gives how many. */
+  resolve(upTo: number, limit: number): number {
+    let count = 0
+    for (let run = this.#oldest; run !== undefined && count < limit && this.has(upTo); run = this.#oldest) {
+      const { resolves, first, value } = run
+      const from = run.told
+      const to = Math.min(resolves.length, upTo - run.operation + 1, from + limit - count)
+      // Before anybody is told, who may look here.
+      this.#pass(run, to)
+      for (let i = from; i < to; i++) resolves[i](first === undefined ? value : first + i)
+      count += to - from
+    }
+    return count
   }
 
   rejectFirst(reason: unknown): void {
-    const reject = this.#rejects[this.#head] as Reject
-    this.#drop()
+    const run = this.#oldest as Run
+    const reject = run.rejects[run.told]
+    this.#pass(run, run.told + 1)
     reject(reason)
   }
 
-  // What it held must not be kept alive by the ring.
-  #drop(): void {
-    const at = this.#head
-    this.#values[at] = undefined
-    this.#resolves[at] = undefined
-    this.#rejects[at] = undefined
-    this.#head = (at + 1) & this.#mask
-    this.#size--
-  }
-
-  #grow(): void {
-    const capacity = this.#size
-    // Unrolled, so that the oldest is first again.
-    const unroll = <T>(ring: T[]): T[] => [...ring.slice(this.#head), ...ring.slice(0, this.#head), ...new Array(capacity).fill(undefined)]
-    const operations = new Float64Array(capacity * 2)
-    operations.set(this.#operations.subarray(this.#head))
-    operations.set(this.#operations.subarray(0, this.#head), capacity - this.#head)
-    this.#operations = operations
-    this.#values = unroll(this.#values)
-    this.#resolves = unroll(this.#resolves)
-    this.#rejects = unroll(this.#rejects)
-    this.#head = 0
-    this.#mask = capacity * 2 - 1
+  #pass(run: Run, told: number): void {
+    run.told = told
+    if (told < run.resolves.length) return
+    this.#oldest = run.next
+    if (run.next === undefined) this.#newest = undefined
   }
 }

@@ -203,6 +203,25 @@ impl Intake {
         Ok(position)
     }
 
+    /// Takes all of `records`, which are so many and take so many bytes, or none.
+    pub fn append_all<'r>(
+        &mut self,
+        client: usize,
+        records: impl Iterator<Item = RecordRef<'r>>,
+        (count, bytes): (u64, u64),
+        durable: bool,
+        options: &Options,
+    ) -> Result<u64> {
+        self.admit(client, count, bytes, options)?.entered += count;
+        let first = self.next;
+        for (position, record) in (first..).zip(records) {
+            self.group.push(client, position, &record, record.encoded_len());
+        }
+        self.accept(count, bytes, durable);
+        self.appends += count;
+        Ok(first)
+    }
+
     pub fn append_batch(&mut self, client: usize, batch: &Batch, terms: impl Into<Terms>, options: &Options) -> Result<(u64, u64)> {
         let (count, terms) = (u64::from(batch.len()), terms.into());
         self.meet(terms)?;

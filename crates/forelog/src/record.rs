@@ -71,13 +71,20 @@ impl<'a> RecordRef<'a> {
         if (key as u64).saturating_add(value as u64) > max_record_bytes {
             return Err(self.too_large(key as u64 + value as u64, max_record_bytes));
         }
-        let mut len = 1 + varint_len(key as u32) + varint_len(value as u32) + key + value;
-        len += if self.expires_at.is_some() { 8 } else { 0 };
-        len += if self.version.is_some() { 16 } else { 0 };
+        let len = self.encoded_len();
         if len as u64 > max_record_bytes {
             return Err(self.too_large(len as u64, max_record_bytes));
         }
         Ok(len)
+    }
+
+    /// Bytes of the encoding of a record that `check` has passed.
+    pub fn encoded_len(&self) -> usize {
+        let (key, value) = (self.key.map_or(0, <[u8]>::len), self.value.map_or(0, <[u8]>::len));
+        let mut len = 1 + varint_len(key as u32) + varint_len(value as u32) + key + value;
+        len += if self.expires_at.is_some() { 8 } else { 0 };
+        len += if self.version.is_some() { 16 } else { 0 };
+        len
     }
 
     fn too_large(&self, len: u64, max: u64) -> Error {

@@ -139,6 +139,27 @@ impl Wal {
         Ok(position)
     }
 
+    /// Appends records as single ones, all of them or none, and gives the position of the first; the rest follow it. Each
+    /// is an operation of its own.
+    ///
+    /// # Errors
+    /// Those of `append`; then no record has been accepted.
+    pub fn append_all<'r>(&self, records: impl Iterator<Item = RecordRef<'r>> + Clone, durable: bool) -> Result<u64> {
+        let max = self.shared.options.max_record_bytes;
+        let (mut count, mut bytes) = (0, 0);
+        for record in records.clone() {
+            count += 1;
+            bytes += record.check(max)? as u64;
+        }
+        let mut intake = self.intake("append")?;
+        let options = &self.shared.options;
+        let first = intake.append_all(self.client, records, (count, bytes), durable, options).map_err(|e| e.during("append"))?;
+        if intake.is_eager() {
+            self.shared.rouse(&mut intake);
+        }
+        Ok(first)
+    }
+
     /// Like `append`, for a batch: after a crash all of its records are there or none. Empties the batch either way.
     pub fn append_batch(&self, batch: &mut Batch, terms: impl Into<Terms>) -> Result<(u64, u64)> {
         let appended = self.enter_batch(batch, terms.into()).map_err(|e| e.during("appendBatch"));

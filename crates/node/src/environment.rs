@@ -7,10 +7,11 @@ use crate::backup::{Backup, BackupData};
 use crate::convert::{open_options, OpenOptions, RecoveryData, StatsData};
 use crate::error::{invalid, panicked, ErrorData, FailureData};
 use crate::reader::{BlockData, Reader};
+use crate::stage::Stage;
 use crate::verify::{VerificationData, Watcher};
 use crate::wal;
 use forelog::{Batch, Block, Code, Error, Notify, Verification, Wal};
-use napi::bindgen_prelude::{Function, Object};
+use napi::bindgen_prelude::{Function, Object, Uint8Array};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{sys, Env, Status};
 use napi_derive::napi;
@@ -131,6 +132,7 @@ pub struct Host {
     pub shared: Arc<Shared>,
     slots: RefCell<Vec<Option<Slot>>>,
     pub batch: RefCell<Batch>,
+    pub stage: Rc<Stage>,
     refusal: RefCell<Option<Error>>,
     failure: RefCell<Option<(u64, Error)>>,
 }
@@ -150,6 +152,14 @@ impl Host {
             Some(Some(Slot { wal: Some(wal), .. })) => call(wal),
             _ => Err(Error::new(Code::Closed, "the log is closed")),
         }
+    }
+
+    /// Appends what is on the stage: all of it, which clears the stage, or nothing.
+    pub fn append_staged(&self) -> Result<u64, Error> {
+        let records = self.stage.records()?;
+        let first = self.with_log(self.stage.log(), |wal| wal.append_all(records, self.stage.durable()))?;
+        self.stage.clear();
+        Ok(first)
     }
 
     pub fn next_news(&self) -> Option<u32> {
@@ -206,6 +216,8 @@ impl Host {
     fn end(&self) {
         let wake = lock(&self.shared.wake).take();
         drop(wake);
+        // Its appends have been called, and only the end of the turn did not come.
+        let _ = self.append_staged();
         let slots = std::mem::take(&mut *self.slots.borrow_mut());
         for wal in slots.into_iter().flatten().filter_map(|slot| slot.wal) {
             // A close under way in the pool holds the log too: this waits for it, where a drop would not.
@@ -255,6 +267,7 @@ impl Environment {
             shared,
             slots: RefCell::new(Vec::new()),
             batch: RefCell::new(Batch::new()),
+            stage: Stage::new(),
             refusal: RefCell::new(None),
             failure: RefCell::new(None),
         });
@@ -269,6 +282,12 @@ impl Environment {
     #[napi(catch_unwind, ts_return_type = "object")]
     pub fn calls<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
         wal::calls(env, &self.host)
+    }
+
+    /// The memory that small records are gathered in.
+    #[napi(catch_unwind)]
+    pub fn stage(&self) -> Uint8Array {
+        self.host.stage.to_js()
     }
 
     /// Opens a log; gives the number of the request.

@@ -12,5 +12,6 @@ mod environment;
 mod error;
 mod raw;
 mod reader;
+mod stage;
 mod verify;
 mod wal;

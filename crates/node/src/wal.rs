@@ -64,6 +64,23 @@ fn append(call: &Call<'_, 8>) -> Answer {
     })
 }
 
+/// `appendAll()`: appends the records on the stage to the log that they are for, and clears it, or refuses all of them; gives the
+/// position of the first.
+fn append_all(call: &Call<'_, 0>) -> Answer {
+    Ok(call.host.append_staged()? as f64)
+}
+
+/// `pushAll(log)`: adds the records on the stage to the batch being built.
+fn push_all(call: &Call<'_, 1>) -> Answer {
+    let mut records = call.host.stage.records()?;
+    let mut batch = call.host.batch.borrow_mut();
+    call.host.with_log(log(call)?, |wal| {
+        let max = wal.options().max_record_bytes;
+        records.try_for_each(|record| batch.push(record, max))
+    })?;
+    Ok(f64::from(batch.len()))
+}
+
 /// `push(log, key, value, flags, expiresAt?, term?, index?)`: adds to the batch being built.
 fn push(call: &Call<'_, 7>) -> Answer {
     with_record(call, |record, _| {
@@ -133,12 +150,13 @@ fn settled(call: &Call<'_, 1>) -> Answer {
 }
 
 /// `positions(log, Float64Array)`: fills in first, next, written, acknowledged, durable, the number of pending bytes and their limit, and
-/// how many times the log was cut.
+/// how many times the log was cut, and the limit of a record's bytes.
 fn positions(call: &Call<'_, 2>) -> Answer {
     let numbers = call.host.with_log(log(call)?, |wal| {
         let at = wal.positions();
         let bytes = [wal.pending_bytes(), wal.options().max_pending_bytes];
-        Ok([at.first, at.next, at.written, at.acknowledged, at.durable, bytes[0], bytes[1], wal.cuts()].map(|n| n as f64))
+        Ok([at.first, at.next, at.written, at.acknowledged, at.durable, bytes[0], bytes[1], wal.cuts(), wal.options().max_record_bytes]
+            .map(|n| n as f64))
     })?;
     call.fill(1, &numbers)?;
     Ok(0.0)
@@ -165,12 +183,12 @@ fn hold(call: &Call<'_, 1>) -> Answer {
 }
 
 macro_rules! functions {
-    ($env:expr, $object:expr, $host:expr, $($name:ident)*) => {$(
+    ($env:expr, $object:expr, $host:expr, $($name:ident $js:literal)*) => {$(
         {
             unsafe extern "C" fn callback(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
                 enter(env, info, $name)
             }
-            let name = concat!(stringify!($name), "\0");
+            let name = concat!($js, "\0");
             let name = std::ffi::CStr::from_bytes_with_nul(name.as_bytes()).map_err(|e| napi::Error::from_reason(e.to_string()))?;
             define($env, $object, name, callback, $host)?;
         }
@@ -180,6 +198,23 @@ macro_rules! functions {
 /// An object with all of the above.
 pub fn calls<'env>(env: &'env Env, host: &Rc<Host>) -> napi::Result<Object<'env>> {
     let object = Object::new(env)?;
-    functions!(env, &object, host, append push commit abort sync truncate_before truncate_after reset kick settled positions rearm news hold);
+    functions!(env, &object, host,
+        append "append"
+        append_all "appendAll"
+        push "push"
+        push_all "pushAll"
+        commit "commit"
+        abort "abort"
+        sync "sync"
+        truncate_before "truncateBefore"
+        truncate_after "truncateAfter"
+        reset "reset"
+        kick "kick"
+        settled "settled"
+        positions "positions"
+        rearm "rearm"
+        news "news"
+        hold "hold"
+    );
     Ok(object)
 }

@@ -1,0 +1,94 @@
+//! Records that cross together. JavaScript lays them out in memory that both sides see, `src/stage.ts` says how; numbers are native-endian.
+//!
+//! `end u32 · log u32 · durable u32 · reserved u32`, then at multiples of four, up to `end`:
+//! `tag u8, key length u24 · value length u32 · key · value`
+
+use crate::error::invalid;
+use forelog::{Error, RecordRef};
+use napi::bindgen_prelude::Uint8Array;
+use std::cell::UnsafeCell;
+use std::rc::Rc;
+
+const CAPACITY: usize = 32 << 10;
+const START: usize = 16;
+const HAS_KEY: u32 = 1;
+const HAS_VALUE: u32 = 2;
+const TOMBSTONE: u32 = 4;
+const HEADER: usize = 8;
+
+/// The memory of one environment's stage; only that environment's thread touches it.
+pub struct Stage(UnsafeCell<Vec<u8>>);
+
+impl Stage {
+    pub fn new() -> Rc<Stage> {
+        Rc::new(Stage(UnsafeCell::new(vec![0; CAPACITY])))
+    }
+
+    /// The memory as JavaScript writes it; keeps it alive.
+    pub fn to_js(self: &Rc<Self>) -> Uint8Array {
+        let kept = self.clone();
+        // SAFETY: the vector never changes its length, so its memory stays where it is until the last count is gone, and JavaScript
+        // returns its own when the array is collected. Rust looks at it only inside a call, while JavaScript waits.
+        unsafe { Uint8Array::with_external_data((*self.0.get()).as_mut_ptr(), CAPACITY, move |_, _| drop(kept)) }
+    }
+
+    /// What stands in the memory now. It must not be kept beyond the call under way.
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: on the environment's thread, while JavaScript does not run.
+        unsafe { &*self.0.get() }
+    }
+
+    fn word(&self, index: usize) -> u32 {
+        self.bytes()[index * 4..].first_chunk().map_or(0, |word| u32::from_ne_bytes(*word))
+    }
+
+    pub fn log(&self) -> u32 {
+        self.word(1)
+    }
+
+    pub fn durable(&self) -> bool {
+        self.word(2) != 0
+    }
+
+    pub fn records(&self) -> Result<Staged<'_>, Error> {
+        let ill = || invalid("the stage is not laid out as it should be");
+        let bytes = self.bytes().get(START..self.word(0) as usize).ok_or_else(ill)?;
+        let mut rest = Staged { bytes };
+        while !rest.bytes.is_empty() {
+            rest.next().ok_or_else(ill)?;
+        }
+        Ok(Staged { bytes })
+    }
+
+    /// Nothing is on it any more.
+    pub fn clear(&self) {
+        // SAFETY: as in `bytes`, and no slice of it is alive: nothing that borrows it is handed out but to the caller of this.
+        unsafe { (&mut (*self.0.get()))[..4].copy_from_slice(&(START as u32).to_ne_bytes()) }
+    }
+}
+
+/// The records on the stage, which [`Stage::records`] has found to be well laid out.
+#[derive(Clone, Copy)]
+pub struct Staged<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Iterator for Staged<'a> {
+    type Item = RecordRef<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<RecordRef<'a>> {
+        let word = |at: usize| Some(u32::from_ne_bytes(*self.bytes.get(at..)?.first_chunk()?));
+        let (tagged, value_len) = (word(0)?, word(4)? as usize);
+        let key_end = HEADER + (tagged >> 8) as usize;
+        let end = key_end.checked_add(value_len)?;
+        let record = RecordRef {
+            key: if tagged & HAS_KEY != 0 { Some(self.bytes.get(HEADER..key_end)?) } else { None },
+            value: if tagged & HAS_VALUE != 0 { Some(self.bytes.get(key_end..end)?) } else { None },
+            tombstone: tagged & TOMBSTONE != 0,
+            ..RecordRef::default()
+        };
+        self.bytes = self.bytes.get(end.next_multiple_of(4)..)?;
+        Some(record)
+    }
+}

@@ -1,0 +1,144 @@
+// Small records on their way into native code: those of one turn cross together, because a crossing costs more than they do.
+
+// Tags beside the lengths; crates/node/src/stage.rs has the same.
+const HAS_KEY = 1
+const HAS_VALUE = 2
+const TOMBSTONE = 4
+
+/** Bytes before a record's own: its tag and key length, its value's length. */
+const HEADER = 8
+/** A record that may take more crosses by itself: copying it twice would cost more than crossing. */
+export const LARGEST = 4 << 10
+/** Bytes before the first record, as words: how far the bytes are used, the number of the log they are for, whether one is durable. */
+const START = 16
+const END = 0
+const LOG = 1
+const DURABLE = 2
+const NO_LOG = 0xffffffff
+/** Strings up to this length are copied character by character as long as they are ASCII: quicker than a call. */
+const SHORT_STRING = 64
+
+type Bytes = string | Uint8Array
+
+// An array's own `length` may be a getter that calls us again in the middle of a record.
+const lengthOf = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), 'length')?.get as (this: Uint8Array) => number
+
+/** How many bytes it takes at most; a string's characters take three each at most. */
+const atMost = (bytes: Bytes): number =>
+  typeof bytes === 'string' ? bytes.length * 3 : bytes instanceof Uint8Array ? lengthOf.call(bytes) : 0
+
+/** One record on the stage. Its bytes are views, good until the stage is cleared. */
+export interface Staged {
+  key: Uint8Array | undefined
+  value: Uint8Array | undefined
+  tombstone: boolean
+}
+
+/** The memory is the native side's too: what is on the stage when the environment ends is appended all the same. */
+export class Stage {
+  readonly #bytes: Uint8Array
+  readonly #words: Uint32Array
+  readonly #buffer: Buffer
+  /** How far the bytes are used; the word says the same to the native side. */
+  #end = START
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes
+    this.#words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length >>> 2)
+    this.#buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
+    this.clear(undefined)
+  }
+
+  /** Whether the next record may find no room. */
+  get full(): boolean {
+    return this.#end > this.#bytes.length - LARGEST
+  }
+
+  /** Whether any record on it asked for durability. */
+  get durable(): boolean {
+    return this.#words[DURABLE] !== 0
+  }
+
+  set durable(durable: boolean) {
+    this.#words[DURABLE] = durable ? 1 : 0
+  }
+
+  /** Empties it, for records of this log, or for those of a batch. */
+  clear(log: number | undefined): void {
+    this.#words[END] = this.#end = START
+    this.#words[DURABLE] = 0
+    this.#words[LOG] = log ?? NO_LOG
+  }
+
+  /**
+   * Copies a record of up to `limit` bytes, `LARGEST` at most; gives how many it takes, or 0 if it has to cross by itself. There is
+   * room unless it is `full`.
+   */
+  put(key: Bytes | undefined, value: Bytes | undefined, tombstone: boolean, limit: number): number {
+    let size = HEADER
+    if (key !== undefined) {
+      const bytes = atMost(key)
+      // Without bytes it may be a detached array, or one of another realm, or nothing that a record may hold.
+      if (bytes === 0) return 0
+      size += bytes
+    }
+    if (value !== undefined) {
+      const bytes = atMost(value)
+      if (bytes === 0) return 0
+      size += bytes
+    }
+    if (size > limit) return 0
+    const start = this.#end
+    let at = start + HEADER
+    let tag = tombstone ? TOMBSTONE : 0
+    let keyLength = 0
+    let valueLength = 0
+    if (key !== undefined) {
+      keyLength = this.#copy(key, at)
+      at += keyLength
+      tag |= HAS_KEY
+    }
+    if (value !== undefined) {
+      valueLength = this.#copy(value, at)
+      at += valueLength
+      tag |= HAS_VALUE
+    }
+    const words = this.#words
+    words[start >>> 2] = tag | (keyLength << 8)
+    words[(start >>> 2) + 1] = valueLength
+    words[END] = this.#end = (at + 3) & ~3
+    return this.#end - start
+  }
+
+  #copy(from: Bytes, at: number): number {
+    if (typeof from !== 'string') {
+      this.#bytes.set(from, at)
+      return lengthOf.call(from)
+    }
+    const { length } = from
+    if (length > SHORT_STRING) return this.#buffer.write(from, at)
+    const bytes = this.#bytes
+    for (let i = 0; i < length; i++) {
+      const code = from.charCodeAt(i)
+      if (code > 127) return this.#buffer.write(from, at)
+      bytes[at + i] = code
+    }
+    return length
+  }
+
+  /** What is on it, oldest first. */
+  *records(): Iterable<Staged> {
+    for (let at = START; at < this.#end;) {
+      const tag = this.#words[at >>> 2] & 0xff
+      const key = at + HEADER
+      const value = key + (this.#words[at >>> 2] >>> 8)
+      const end = value + this.#words[(at >>> 2) + 1]
+      yield {
+        key: tag & HAS_KEY ? this.#bytes.subarray(key, value) : undefined,
+        value: tag & HAS_VALUE ? this.#bytes.subarray(value, end) : undefined,
+        tombstone: (tag & TOMBSTONE) !== 0,
+      }
+      at = (end + 3) & ~3
+    }
+  }
+}
