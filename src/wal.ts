@@ -114,9 +114,12 @@ export class Wal {
       if (typeof records === 'string' || typeof records?.[Symbol.iterator] !== 'function') {
         throw invalid('records must be an iterable of records', 'append')
       }
-      const entries = Array.from(records, (record) =>
-        isBytes(record) ? new Entry(undefined, record, false, undefined, undefined) : toEntry(record)
-      )
+      // All of them before the first is taken: an iterator, or a getter, may call us again.
+      const entries: Entry[] = []
+      for (const record of records) {
+        if (record instanceof Entry) entries.push(record)
+        else entries.push(isBytes(record) ? new Entry(undefined, record, false, undefined, undefined) : toEntry(record))
+      }
       if (entries.length === 0) throw invalid('records must not be empty', 'append')
       this.#checkOpen('append')
       return this.#channel.appendBatch(entries, terms)
