@@ -294,6 +294,7 @@ impl History {
             return broken(format!("closed in order, but opening says {}", opened.recovery.verdict));
         }
         self.check_verify(&before)?;
+        self.check_views(&before, low, end)?;
         self.recoveries += 1;
         if opened.recovery.next_position != end + 1 || opened.writer.low != low {
             return broken(format!("the report says {:?}", opened.recovery));

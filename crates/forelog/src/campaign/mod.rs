@@ -10,8 +10,10 @@ mod history;
 mod images;
 mod oracle;
 mod rot;
+mod salvage;
 pub mod targets;
 mod truncations;
+mod views;
 
 #[cfg(test)]
 mod damage;
@@ -25,8 +27,6 @@ mod modes;
 mod named;
 #[cfg(test)]
 mod places;
-#[cfg(test)]
-mod salvage;
 #[cfg(test)]
 mod seal;
 #[cfg(test)]
