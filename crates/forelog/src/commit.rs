@@ -210,6 +210,7 @@ impl CommitThread {
                 }
                 let runs = self.group.runs_of(frames, self.group.frames.len());
                 intake.fail_records(runs, &error, self.writer.next_position(), &mut self.wake);
+                intake.rebase(self.writer.low);
             }
         }
         drop(intake);
@@ -257,9 +258,7 @@ impl CommitThread {
                 }
             }
         }
-        if intake.queue.is_empty() {
-            intake.first = self.writer.low;
-        }
+        intake.rebase(self.writer.low);
         let cut = cuts != self.shared.catalog.cuts();
         if cut {
             // Their readers may hold what is not in the log any more.
@@ -354,9 +353,7 @@ impl CommitThread {
         }
         self.shared.publish(&self.writer, true);
         let mut intake = locked(&self.shared.intake);
-        if intake.queue.is_empty() {
-            intake.first = self.writer.low;
-        }
+        intake.rebase(self.writer.low);
     }
 
     fn collect_counters(&mut self, commit: Option<Duration>) {

@@ -279,6 +279,17 @@ impl Intake {
         }
     }
 
+    /// The first position once everything queued is done, for a log that starts at `low` now: what was entered may have
+    /// been rejected since.
+    pub fn rebase(&mut self, low: u64) {
+        let commands = self.queue.iter().filter_map(|step| step.command);
+        self.first = commands.fold(low, |first, (_, command)| match command {
+            Command::TruncateBefore(above) if above <= self.next => first.max(above),
+            Command::Reset(anew) => anew,
+            Command::TruncateBefore(_) | Command::TruncateAfter(_) => first,
+        });
+    }
+
     fn accept(&mut self, records: u64, bytes: u64, durable: bool) {
         self.next += records;
         self.pending_bytes += bytes;
@@ -374,6 +385,26 @@ mod tests {
             Settled::Failed(upto, _) => (false, upto),
         };
         client.into_iter().map(told).collect()
+    }
+
+    #[test]
+    fn positions_that_are_taken_back_take_the_first_position_back_with_them() {
+        let (mut intake, options) = intake();
+        let (mut group, mut wake) = (Group::default(), Vec::new());
+        append(&mut intake);
+        for command in [Command::TruncateBefore(2), Command::Reset(100), Command::TruncateBefore(101)] {
+            append(&mut intake);
+            assert!(intake.command(0, command, &options).is_ok());
+        }
+        assert_eq!((intake.first, intake.next), (101, 101));
+        // The first group fails: its command comes back in front, and the reset goes with the records.
+        let step = intake.take(&mut group);
+        intake.queue.push_front(Step { group: Group::default(), command: step.and_then(|s| s.command) });
+        intake.fail_records(&group.runs, &Error::new(Code::NoSpace, "full"), 1, &mut wake);
+        intake.rebase(1);
+        assert_eq!((intake.first, intake.next), (1, 1));
+        append(&mut intake);
+        assert!(intake.command(0, Command::TruncateAfter(0), &options).is_ok());
     }
 
     #[test]

@@ -8,10 +8,11 @@ use crate::commit::CommitThread;
 use crate::error::Code;
 use crate::group::Batch;
 use crate::host::{Host, Job};
-use crate::intake::{Client, Phase, Settled};
+use crate::intake::{Client, Phase, Settled, Terms};
 use crate::notify::Notify;
 use crate::open::Opened;
 use crate::options::Fsync;
+use crate::record::RecordRef;
 use crate::shared::{locked, Shared};
 use crate::storage::sim::SimDisk;
 use std::collections::VecDeque;
@@ -37,9 +38,10 @@ impl Host for Scheduler {
 }
 
 /// An operation of a client: everything up to `last` settles with it.
-struct Operation {
-    last: u64,
-    durable: bool,
+pub struct Operation {
+    pub last: u64,
+    pub durable: bool,
+    pub command: bool,
 }
 
 /// Something that a client was told, and when.
@@ -52,6 +54,10 @@ struct Told {
     /// Positions above it were given back.
     end: Option<u64>,
     failed: Option<Code>,
+    /// Operations that are no commands.
+    operations: usize,
+    /// A command was done, or rejected.
+    command: Option<bool>,
 }
 
 /// What all clients were told, oldest first, and the first rule that was broken in telling it.
@@ -62,11 +68,11 @@ struct News {
 }
 
 /// One client: collects its settlements as soon as it is woken.
-struct Inbox {
+pub struct Inbox {
     shared: Arc<Shared>,
     disk: SimDisk,
-    client: usize,
-    waiting: Mutex<(u64, VecDeque<Operation>)>,
+    pub client: usize,
+    pub waiting: Mutex<(u64, VecDeque<Operation>)>,
     news: Arc<Mutex<News>>,
 }
 
@@ -76,7 +82,7 @@ impl Inbox {
             locked(&self.news).violation = Some("a client is woken under the intake's lock".into());
             return;
         };
-        let next = intake.next;
+        let (next, poisoned) = (intake.next, matches!(intake.phase, Phase::Poisoned(_)));
         let Some(client) = intake.clients.get_mut(self.client).and_then(Option::as_mut) else { return };
         let mut waiting = locked(&self.waiting);
         let mut told = Told { changes: self.disk.changes(), ..Told::default() };
@@ -91,11 +97,20 @@ impl Inbox {
             for _ in waiting.0..upto {
                 match (waiting.1.pop_front(), &error) {
                     (None, _) => locked(&self.news).violation = Some("an operation settles that was never entered".into()),
+                    (Some(operation), error) if operation.command => {
+                        let (failed, changes) = (error.as_ref().map(|error| error.code), told.changes);
+                        // Poisoned, nobody knows whether it was done.
+                        let command = (!poisoned).then_some(failed.is_none());
+                        let before = std::mem::replace(&mut told, Told { changes, ..Told::default() });
+                        locked(&self.news).told.extend([before, Told { changes, failed, command, ..Told::default() }]);
+                    }
                     (Some(operation), None) => {
+                        told.operations += 1;
                         told.written = told.written.max(operation.last);
                         told.durable = told.durable.max(if operation.durable { operation.last } else { 0 });
                     }
                     (Some(_), Some(error)) => {
+                        told.operations += 1;
                         told.failed = Some(error.code);
                         told.end = (error.code == Code::NoSpace).then(|| next - 1);
                     }
@@ -120,12 +135,12 @@ impl Notify for Wake {
 }
 
 /// A log with its commit thread and its clients.
-struct Served {
-    shared: Arc<Shared>,
+pub struct Served {
+    pub shared: Arc<Shared>,
     thread: CommitThread,
     scheduler: Arc<Scheduler>,
     wakes: Vec<Arc<Wake>>,
-    inboxes: Vec<Arc<Inbox>>,
+    pub inboxes: Vec<Arc<Inbox>>,
     news: Arc<Mutex<News>>,
 }
 
@@ -168,9 +183,19 @@ impl History {
             }
             self.change_space();
             let end = match self.rng.below(100) {
-                0..60 => {
+                0..52 => {
                     for _ in 0..1 + self.rng.below(4) {
-                        self.enter(&log);
+                        self.enter(&log)?;
+                    }
+                    self.step(&mut log, Act::Commit)?
+                }
+                52..60 => {
+                    for _ in 0..self.rng.below(3) {
+                        self.enter(&log)?;
+                    }
+                    self.command(&log);
+                    for _ in 0..self.rng.below(3) {
+                        self.enter(&log)?;
                     }
                     self.step(&mut log, Act::Commit)?
                 }
@@ -208,37 +233,48 @@ impl History {
     }
 
     /// Enters a record, a batch or a sync for one of the clients.
-    fn enter(&mut self, log: &Served) {
+    fn enter(&mut self, log: &Served) -> Held<()> {
         let inbox = &log.inboxes[self.rng.below(log.inboxes.len() as u64) as usize];
         let durable = self.policy == Policy::Mixed && self.rng.chance(0.3);
         let mut intake = locked(&log.shared.intake);
         let next = intake.next;
         let entered = if self.rng.chance(0.15) {
             self.disk.say(|| format!("client {}: sync", inbox.client));
-            intake.sync(inbox.client, &self.options).map(|()| Operation { last: next - 1, durable: true })
+            intake.sync(inbox.client, &self.options).map(|()| Operation { last: next - 1, durable: true, command: false })
         } else {
+            let expect = self.rng.chance(0.2).then_some(next);
+            if expect.is_some() && self.rng.chance(0.5) {
+                // Somebody else was faster.
+                let terms = Terms { durable, expect: Some(next + 1) };
+                let refused = intake.append(inbox.client, &RecordRef::default(), 1, terms, &self.options);
+                let conflict = refused.is_err_and(|error| error.code == Code::Conflict && error.actual == Some(next));
+                return if conflict && intake.next == next { Ok(()) } else { broken("an append at another position is taken") };
+            }
+            let terms = Terms { durable, expect };
             let Part { tags, batch } = self.part(next);
             let made: Vec<Made> = tags.iter().enumerate().map(|(i, tag)| Made::new(next + i as u64, *tag)).collect();
+            let accepted = self.accepted();
             for (i, tag) in tags.iter().enumerate() {
-                self.expected.push(*tag, !batch || i + 1 == tags.len());
+                accepted.push(*tag, !batch || i + 1 == tags.len());
             }
-            self.disk
-                .say(|| format!("client {}: append up to {}{}", inbox.client, self.expected.end, if durable { ", durable" } else { "" }));
+            let end = accepted.end;
+            self.disk.say(|| format!("client {}: append up to {end}{}", inbox.client, if durable { ", durable" } else { "" }));
             let last = if batch {
                 let mut gathered = Batch::new();
                 made.iter().for_each(|made| gathered.push(made.record(), 1 << 30).unwrap());
-                intake.append_batch(inbox.client, &gathered, durable, &self.options).map(|(_, last)| last)
+                intake.append_batch(inbox.client, &gathered, terms, &self.options).map(|(_, last)| last)
             } else {
                 let record = made[0].record();
                 let len = record.check(1 << 30).unwrap();
-                intake.append(inbox.client, &record, len, durable, &self.options)
+                intake.append(inbox.client, &record, len, terms, &self.options)
             };
-            last.map(|last| Operation { last, durable: durable || self.options.fsync == Fsync::Always })
+            last.map(|last| Operation { last, durable: durable || self.options.fsync == Fsync::Always, command: false })
         };
         locked(&inbox.waiting).1.push_back(entered.unwrap());
+        Ok(())
     }
 
-    /// Steps the commit thread once, and holds it to what it told.
+    /// Steps the commit thread until all is done, and holds it to what it told.
     fn step(&mut self, log: &mut Served, act: Act) -> Held<Option<End>> {
         let injected = self.disk.injected();
         self.step_since(log, act, injected)
@@ -246,24 +282,40 @@ impl History {
 
     /// The same, where the cause of a failure may be a fault since there were this many.
     fn step_since(&mut self, log: &mut Served, act: Act, injected: u64) -> Held<Option<End>> {
-        locked(&log.news).told.clear();
-        log.shared.rouse(&mut locked(&log.shared.intake));
-        let (thread, news) = (&mut log.thread, log.news.clone());
-        // Whoever is told before a moment holds the log to it from then on.
-        let told = |history: &mut History, changes: u64| {
-            for told in locked(&news).told.iter().filter(|told| told.changes <= changes) {
-                history.hear(told);
+        let (mut failed, mut stopped) = (Vec::new(), None);
+        loop {
+            locked(&log.news).told.clear();
+            let commanded = {
+                let mut intake = locked(&log.shared.intake);
+                log.shared.rouse(&mut intake);
+                intake.queue.front().is_some_and(|step| step.command.is_some())
+            };
+            let (thread, news) = (&mut log.thread, log.news.clone());
+            // Whoever is told before a moment holds the log to it from then on.
+            let told = |history: &mut History, changes: u64| {
+                for told in locked(&news).told.iter().filter(|told| told.changes <= changes) {
+                    history.hear(told);
+                }
+                history.may_be_ahead();
+            };
+            stopped = stopped.or(self.watched_with(if commanded { Act::Truncate } else { act }, || thread.step(), told));
+            let news = locked(&log.news).told.clone();
+            for told in &news {
+                self.hear(told);
+                failed.extend(told.failed.map(|code| (code, told.command.is_some())));
             }
-        };
-        let stopped = self.watched_with(act, || thread.step(), told);
-        let news = locked(&log.news).told.clone();
-        news.iter().for_each(|told| self.hear(told));
-        self.disk.say(|| format!("  told: {}", self.expected.bounds()));
-        if let Some(rule) = locked(&log.news).violation.take() {
-            return broken(rule);
-        }
-        if self.disk.crashed() {
-            return Ok(None);
+            self.disk.say(|| format!("  told: {}", self.expected.bounds()));
+            if let Some(rule) = locked(&log.news).violation.take() {
+                return broken(rule);
+            }
+            if self.disk.crashed() {
+                self.may_be_ahead();
+                return Ok(None);
+            }
+            let intake = locked(&log.shared.intake);
+            if matches!(intake.phase, Phase::Poisoned(_)) || intake.queue.is_empty() && intake.group.is_empty() {
+                break;
+            }
         }
         for inbox in &log.inboxes {
             let (told, waiting) = {
@@ -277,17 +329,25 @@ impl History {
         }
         let cause = self.disk.injected() > injected;
         let (full, poisoned) = (self.disk.faults().full, matches!(locked(&log.shared.intake).phase, Phase::Poisoned(_)));
-        match news.iter().find_map(|told| told.failed) {
-            Some(Code::NoSpace) if cause || full => self.fenced = true,
-            Some(Code::Poisoned | Code::Io) if cause && poisoned => {}
+        let first = failed.first().copied();
+        self.fenced |= failed.contains(&(Code::NoSpace, false));
+        match first {
+            Some((Code::NoSpace, _)) if cause || full => {}
+            Some((Code::Poisoned | Code::Io, _)) if cause && poisoned => {}
+            // The place of the cut could not be read.
+            Some((Code::Io, true)) if cause => {}
             None if !poisoned || cause => {}
             failed => return broken(format!("clients are told {failed:?} without cause")),
         }
+        self.may_be_ahead();
         if poisoned {
             return self.stays_poisoned(log).map(|()| Some(End::Failed));
         }
         if stopped.is_some() {
             return Ok(Some(End::Closed));
+        }
+        if !log.thread.writer.unproven {
+            self.others.clear();
         }
         self.settled_all(log)
     }
@@ -302,7 +362,8 @@ impl History {
         let end = self.expected.end;
         // Opened without space to roll, less is proven than was once durable.
         let behind = at.durable < self.expected.durable && !log.thread.writer.unproven;
-        if (at.next, at.acknowledged, at.written, pending) != (end + 1, end, end, 0) || behind || at.durable > end {
+        let low = self.expected.low;
+        if (at.first, at.next, at.acknowledged, at.written, pending) != (low, end + 1, end, end, 0) || behind || at.durable > end {
             return broken(format!("the log ends at {end} and says {at:?}, {pending} bytes pending, told {}", self.expected.bounds()));
         }
         self.expected.written = at.acknowledged;
@@ -311,10 +372,14 @@ impl History {
     }
 
     fn hear(&mut self, told: &Told) {
+        self.settled_before(told.operations, told.failed);
         self.expected.written = self.expected.written.max(told.written);
         self.expected.durable = self.expected.durable.max(told.durable);
-        if let Some(end) = told.end.filter(|end| *end < self.expected.end) {
-            self.expected.cut(end);
+        if let Some(end) = told.end {
+            self.given_back(end);
+        }
+        if let Some(done) = told.command {
+            self.commanded(done);
         }
     }
 

@@ -2,6 +2,7 @@
 //! against what the log has promised.
 
 use super::appends::push;
+use super::commands::Ahead;
 use super::oracle::{read, Expected, Read, Tag};
 use super::rot;
 use crate::active::Filling;
@@ -71,6 +72,8 @@ pub struct History {
     pub expected: Expected,
     /// What the log may hold instead, where a truncation was cut off.
     pub others: Vec<Expected>,
+    /// Asked for by a client, and not settled.
+    pub ahead: Option<Ahead>,
     pub options: Options,
     pub recoveries: u64,
     pub rng: Rng,
@@ -120,6 +123,7 @@ impl History {
             disk: SimDisk::new(seed, sector),
             expected: Expected::new(),
             others: Vec::new(),
+            ahead: None,
             options: Options { segment_bytes, ..Options::default() },
             recoveries: 0,
             attempts: Vec::new(),

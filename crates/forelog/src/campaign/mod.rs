@@ -6,6 +6,7 @@
 
 mod appends;
 mod clients;
+mod commands;
 mod history;
 mod images;
 mod oracle;
