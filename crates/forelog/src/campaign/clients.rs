@@ -2,6 +2,8 @@
 //! What they are told is the promise here, from the moment they are told.
 
 use super::appends::Part;
+use super::backups::Copying;
+use super::followers::Follower;
 use super::history::{broken, Act, End, Held, History, Policy};
 use super::oracle::Made;
 use crate::commit::CommitThread;
@@ -137,7 +139,9 @@ impl Notify for Wake {
 /// A log with its commit thread and its clients.
 pub struct Served {
     pub shared: Arc<Shared>,
-    thread: CommitThread,
+    pub thread: CommitThread,
+    pub copying: Option<Copying>,
+    pub follower: Option<Follower>,
     scheduler: Arc<Scheduler>,
     wakes: Vec<Arc<Wake>>,
     pub inboxes: Vec<Arc<Inbox>>,
@@ -167,7 +171,8 @@ impl History {
         let scheduler = Arc::new(Scheduler::default());
         let thread = CommitThread::new(shared.clone(), writer, scheduler.clone());
         let (wakes, inboxes) = (Vec::new(), Vec::new());
-        let mut log = Served { shared, thread, scheduler, wakes, inboxes, news: Arc::default() };
+        let (copying, follower) = (None, None);
+        let mut log = Served { shared, thread, copying, follower, scheduler, wakes, inboxes, news: Arc::default() };
         for _ in 0..1 + self.rng.below(3) {
             let wake = Arc::new(Wake(Mutex::default()));
             let client = locked(&log.shared.intake).join(Client::new(wake.clone()));
@@ -177,6 +182,13 @@ impl History {
             log.wakes.push(wake);
             log.inboxes.push(inbox);
         }
+        self.kept = u64::MAX;
+        let end = self.lead(&mut log, operations)?;
+        self.give_up(&mut log)?;
+        Ok(end)
+    }
+
+    fn lead(&mut self, log: &mut Served, operations: u64) -> Held<End> {
         for _ in 0..operations {
             if self.disk.crashed() {
                 return Ok(End::Died);
@@ -185,25 +197,25 @@ impl History {
             let end = match self.rng.below(100) {
                 0..52 => {
                     for _ in 0..1 + self.rng.below(4) {
-                        self.enter(&log)?;
+                        self.enter(log)?;
                     }
-                    self.step(&mut log, Act::Commit)?
+                    self.step(log, Act::Commit)?
                 }
                 52..60 => {
                     for _ in 0..self.rng.below(3) {
-                        self.enter(&log)?;
+                        self.enter(log)?;
                     }
-                    self.command(&log);
+                    self.command(log);
                     for _ in 0..self.rng.below(3) {
-                        self.enter(&log)?;
+                        self.enter(log)?;
                     }
-                    self.step(&mut log, Act::Commit)?
+                    self.step(log, Act::Commit)?
                 }
                 60..74 => {
                     let passed = Duration::from_millis(self.rng.below(1500));
                     *locked(&log.scheduler.now) += passed;
                     self.disk.say(|| "time passes".into());
-                    let end = self.step(&mut log, Act::Sync)?;
+                    let end = self.step(log, Act::Sync)?;
                     let overdue = matches!(self.options.fsync, Fsync::Every(period) if period <= passed);
                     if overdue
                         && end.is_none()
@@ -215,18 +227,25 @@ impl History {
                     }
                     end
                 }
-                74..86 => self.background(&mut log)?,
-                86..96 => {
+                74..86 => self.background(log)?,
+                86..90 => {
+                    self.copy(log)?;
+                    None
+                }
+                90..97 => {
                     let acknowledged = log.shared.positions(0).acknowledged;
                     let (low, block) = (self.expected.low, 1 << self.rng.below(18));
                     let from = low + self.rng.below(acknowledged + 2 - low);
                     self.check_read(&log.shared.catalog, from, acknowledged, block)?;
                     None
                 }
-                _ => return self.shut_down(&mut log),
+                _ => return self.shut_down(log),
             };
             if let Some(end) = end.filter(|_| !self.disk.crashed()) {
                 return Ok(end);
+            }
+            if !self.disk.crashed() && self.rng.chance(0.4) {
+                self.follow(log)?;
             }
         }
         Ok(End::Died)

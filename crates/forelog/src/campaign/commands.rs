@@ -93,6 +93,11 @@ impl History {
             let durable = self.expected.durable;
             (ahead.expected.written, ahead.expected.durable) = (self.expected.written, durable);
         }
+        self.kept = match ahead.command {
+            Command::TruncateBefore(_) => self.kept,
+            Command::TruncateAfter(last) => self.kept.min(last),
+            Command::Reset(_) => 0,
+        };
         self.expected = ahead.expected;
         self.disk.say(|| "  truncated".into());
     }

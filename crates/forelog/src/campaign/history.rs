@@ -74,6 +74,8 @@ pub struct History {
     pub others: Vec<Expected>,
     /// Asked for by a client, and not settled.
     pub ahead: Option<Ahead>,
+    /// What cuts have kept since a follower last looked.
+    pub kept: u64,
     pub options: Options,
     pub recoveries: u64,
     pub rng: Rng,
@@ -124,6 +126,7 @@ impl History {
             expected: Expected::new(),
             others: Vec::new(),
             ahead: None,
+            kept: u64::MAX,
             options: Options { segment_bytes, ..Options::default() },
             recoveries: 0,
             attempts: Vec::new(),

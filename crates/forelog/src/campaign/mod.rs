@@ -5,8 +5,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod appends;
+mod backups;
 mod clients;
 mod commands;
+mod followers;
 mod history;
 mod images;
 mod oracle;
