@@ -1,4 +1,4 @@
-import { fork, type ChildProcess } from 'node:child_process'
+import { fork, spawnSync, type ChildProcess } from 'node:child_process'
 import fs from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 /**
  * How long opening takes, and what it takes in memory, as the log grows: it must not. Two logs of different sizes,
  * active segment 90 % full, page cache warm, are opened in fresh processes, in turns: closed in order, and as a
- * `kill -9` left them.
+ * `kill -9` left them, after an append under `always` and after a segment under `os`, none of which is proven durable.
  */
 interface Log {
   readonly nextPosition: number
@@ -27,47 +27,72 @@ interface Task {
   readonly does: 'fill' | 'be killed' | 'open'
   readonly dir: string
   readonly bytes?: number
+  readonly fsync?: 'always' | 'os'
 }
 
 interface Opened {
   readonly millis: number
   readonly rssMiB: number
+  /** The same before the package was loaded. */
+  readonly bareMiB: number
   readonly verdict: string
 }
 
 const VALUE_BYTES = 64 << 10
 const FULL = 0.9
-const ENDS = ['closed in order', 'after kill -9'] as const
+const PER_SEGMENT = (64 << 20) / VALUE_BYTES
+const ENDS = ['closed in order', 'after kill -9 under always', 'after kill -9 under os'] as const
 
-/** Appends until the log is that large and its newest segment nine tenths full. */
-async function fill({ Wal }: Forelog, dir: string, bytes: number): Promise<void> {
-  const wal = await Wal.open(dir, { fsync: 'os' })
+/** Appends until the log is that large and its newest segment, a new one, nine tenths full. */
+async function fill(wal: Log, bytes: number): Promise<void> {
   const value = Buffer.alloc(VALUE_BYTES, 'v')
-  let [rolls, began, perSegment] = [0, 1, Infinity]
+  let [rolls, began] = [wal.stats().rolls, wal.nextPosition === 1 ? 1 : Infinity]
   for (;;) {
     const position = wal.enqueue(value)
     if (position % 64 !== 0) continue
     await wal.drain()
     const rolled = wal.stats().rolls
-    if (rolled > rolls) [perSegment, began, rolls] = [(position - began) / (rolled - rolls), position, rolled]
-    if (position * VALUE_BYTES >= bytes && position - began >= FULL * perSegment) break
+    if (rolled > rolls) [began, rolls] = [position, rolled]
+    if (position * VALUE_BYTES >= bytes && position - began >= FULL * PER_SEGMENT) break
   }
-  await wal.close()
 }
 
-async function child(entry: string, task: Task): Promise<void> {
+/** `maxRSS` starts at what the parent had when it forked; Linux counts what is this process's own as well. */
+function peakMiB(): number {
+  const own = process.platform === 'linux' && /^VmHWM:\s+(\d+) kB$/m.exec(fs.readFileSync('/proc/self/status', 'utf8'))
+  return (own ? Number(own[1]) : process.resourceUsage().maxRSS) / 1024
+}
+
+async function child(entry: string, { does, dir, bytes = 0, fsync = 'always' }: Task): Promise<void> {
+  const bareMiB = peakMiB()
   const forelog = (await import(entry)) as Forelog
-  if (task.does === 'fill') return fill(forelog, task.dir, task.bytes!)
   const began = performance.now()
-  const wal = await forelog.Wal.open(task.dir, { fsync: 'always' })
+  const wal = await forelog.Wal.open(dir, { fsync })
   const millis = performance.now() - began
-  if (task.does === 'be killed') {
+  const opened: Opened = { millis, rssMiB: peakMiB(), bareMiB, verdict: wal.recovery.verdict }
+  if (does !== 'open' && fsync === 'os') await fill(wal, bytes)
+  if (does === 'be killed') {
     await wal.append(Buffer.from('acknowledged'))
     process.kill(process.pid, 'SIGKILL')
   }
-  const opened: Opened = { millis, rssMiB: process.resourceUsage().maxRSS / 1024, verdict: wal.recovery.verdict }
   await wal.close()
   process.send!(opened)
+}
+
+type Rate = readonly [median: number, min: number, max: number]
+
+/** How fast recovery scans the newest segment of a log, beside the bare machine, by a program of the engine. */
+function scanning(root: string, dir: string): string {
+  const args = ['run', '--release', '--quiet', '--package', 'forelog', '--example', 'scan_rate', '--', dir]
+  const { status, stdout, stderr, error } = spawnSync('cargo', args, { cwd: root, encoding: 'utf8' })
+  if (status !== 0) return `The scan rate was not taken: ${error?.message ?? stderr.trim().split('\n').at(-1)}`
+  const rates = JSON.parse(stdout) as { readonly [what in 'read' | 'readAndCrc' | 'recovery']: Rate }
+  const told = ([middle, low, high]: Rate) => `${middle.toFixed(1)} GiB/s (${low.toFixed(1)} – ${high.toFixed(1)})`
+  const share = ((100 * rates.recovery[0]) / rates.readAndCrc[0]).toFixed(0)
+  return [
+    `Recovery scans the unsealed tail at ${told(rates.recovery)}, on one core: ${share} % of the limit, which is`,
+    `reading the same bytes and taking their CRC-32C, ${told(rates.readAndCrc)}. Reading alone: ${told(rates.read)}.`,
+  ].join('\n')
 }
 
 function run(entry: string, task: Task): Promise<Opened | undefined> {
@@ -114,10 +139,12 @@ export async function opening(entry: string, data: string, gib: number, rounds: 
   for (const { name, bytes } of logs) {
     process.stderr.write(`filling ${name} …\n`)
     const dir = join(data, name)
-    await run(entry, { does: 'fill', dir, bytes })
+    await run(entry, { does: 'fill', dir, bytes, fsync: 'os' })
     clone(dir, `${dir} ${ENDS[0]}`)
     await run(entry, { does: 'be killed', dir })
     clone(dir, `${dir} ${ENDS[1]}`)
+    await run(entry, { does: 'be killed', dir, fsync: 'os' })
+    clone(dir, `${dir} ${ENDS[2]}`)
   }
   for (let round = 1; round <= rounds; round++) {
     for (const end of ENDS) {
@@ -131,10 +158,12 @@ export async function opening(entry: string, data: string, gib: number, rounds: 
     }
   }
   const rows = [...results].map(([key, opened]) => {
-    const [millis, rss] = [opened.map((each) => each.millis), opened.map((each) => each.rssMiB)]
-    return `| ${key} | ${[...new Set(opened.map((each) => each.verdict))].join(', ')} | ${spread(millis)} | ${spread(rss)} |`
+    const of = (field: 'millis' | 'rssMiB' | 'bareMiB') => spread(opened.map((each) => each[field]))
+    return `| ${key} | ${[...new Set(opened.map((each) => each.verdict))].join(', ')} | ${of('millis')} | ${of('rssMiB')} | ${of('bareMiB')} |`
   })
-  return ['| log | verdict | open, ms: median (min – max) | peak RSS, MiB |', '| --- | --- | --- | --- |', ...rows].join('\n')
+  const head = '| log | verdict | open, ms: median (min – max) | peak RSS, MiB | bare Node, MiB |'
+  const rate = scanning(fileURLToPath(new URL('.', entry)), join(data, `${logs[1].name} ${ENDS[2]}`))
+  return [head, '| --- | --- | --- | --- | --- |', ...rows, '', rate].join('\n')
 }
 
 if (process.send !== undefined && process.argv.length === 4) await child(process.argv[2], JSON.parse(process.argv[3]) as Task)

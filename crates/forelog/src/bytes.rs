@@ -1,5 +1,14 @@
 //! Little-endian fields of fixed-size pages and headers, and the page checksum they share.
 
+/// Where the first byte stands that is not zero: by blocks, which the compiler compares many bytes at a time.
+pub fn first_non_zero(bytes: &[u8]) -> Option<usize> {
+    const BLOCK: usize = 1024;
+    let dirty = |block: &&[u8]| block.iter().fold(0, |all, byte| all | byte) != 0;
+    let clean = bytes.chunks(BLOCK).take_while(|block| !dirty(block)).count() * BLOCK;
+    let at = bytes.get(clean..)?.iter().position(|byte| *byte != 0)?;
+    Some(clean + at)
+}
+
 pub fn get_u16(page: &[u8], at: usize) -> u16 {
     u16::from_le_bytes([page[at], page[at + 1]])
 }
@@ -48,4 +57,21 @@ pub fn seal_page(page: &mut [u8]) {
 
 pub fn page_is_sealed(page: &[u8]) -> bool {
     get_u32(page, PAGE_CRC) == mask(crc32c::crc32c(&page[..PAGE_CRC]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_byte_that_is_not_zero_is_found_wherever_it_is() {
+        for len in [0, 1, 1023, 1024, 1025, 5000] {
+            let mut bytes = vec![0; len];
+            assert_eq!(first_non_zero(&bytes), None);
+            for at in (0..len).rev() {
+                bytes[at] = 1 << (at % 8);
+                assert_eq!(first_non_zero(&bytes), Some(at));
+            }
+        }
+    }
 }

@@ -51,6 +51,12 @@ impl Index {
         after.checked_sub(1).map(|i| self.0[i])
     }
 
+    /// The last joint at or before `offset`.
+    pub fn before(&self, offset: u64) -> Option<Joint> {
+        let after = self.0.partition_point(|joint| joint.offset <= offset);
+        after.checked_sub(1).map(|i| self.0[i])
+    }
+
     /// The part of it at which frames below `end` begin.
     pub fn below(&self, end: u64) -> Index {
         Index(self.0.iter().filter(|joint| joint.offset < end).copied().collect())

@@ -246,7 +246,7 @@ impl Writer {
         let (mut at, end) = (HEADER as u64, HEADER as u64 + u64::from(frame.body_len));
         let mut crc = 0;
         while at < end {
-            let piece = window.get(offset + at, (end - at).min(128 << 10) as usize)?;
+            let piece = window.some(offset + at, end - at)?;
             if piece.is_empty() {
                 return Ok(false);
             }

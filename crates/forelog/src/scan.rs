@@ -2,6 +2,7 @@
 //!
 //! Nothing is believed before its checksum, and nothing here writes.
 
+use crate::bytes::first_non_zero;
 use crate::footer::Index;
 use crate::frame::{self, Frame, ALIGN, HEADER};
 use crate::options::{Compression, PAGE};
@@ -56,7 +57,7 @@ fn valid(bytes: &mut Window, header: &Header, offset: u64) -> Result<Option<Fram
     let (mut at, end) = (offset + HEADER as u64, offset + HEADER as u64 + u64::from(frame.body_len));
     let mut crc = 0;
     while at < end {
-        let piece = bytes.get(at, (end - at).min(128 << 10) as usize)?;
+        let piece = bytes.some(at, end - at)?;
         if piece.is_empty() {
             return Ok(None);
         }
@@ -76,6 +77,20 @@ fn continues(frame: &Frame, joint: &Joint) -> bool {
     frame.first == joint.next && frame.prev == joint.crc
 }
 
+/// Where the first byte from `at` on stands that is not zero.
+fn non_zero(bytes: &mut Window, mut at: u64) -> Result<Option<u64>, Fault> {
+    loop {
+        let step = bytes.some(at, u64::MAX)?;
+        if step.is_empty() {
+            return Ok(None);
+        }
+        if let Some(found) = first_non_zero(step) {
+            return Ok(Some(at + found as u64));
+        }
+        at += step.len() as u64;
+    }
+}
+
 /// Reads a segment to its end, through zeroes: a crash may leave a hole where an earlier page was lost.
 /// The window's length is the file's, or the fence.
 pub fn scan(bytes: &mut Window, header: &Header) -> Result<Scan, Fault> {
@@ -87,16 +102,7 @@ pub fn scan(bytes: &mut Window, header: &Header) -> Result<Scan, Fault> {
         scan.index.note(scan.end);
     }
     let mut at = scan.end.offset;
-    while at < bytes.len() {
-        let step = bytes.get(at, 64 << 10)?;
-        if step.is_empty() {
-            break;
-        }
-        let Some(non_zero) = step.iter().position(|b| *b != 0) else {
-            at += step.len() as u64;
-            continue;
-        };
-        let dirty = at + non_zero as u64;
+    while let Some(dirty) = non_zero(bytes, at)? {
         at = dirty - dirty % ALIGN;
         let (first, _) = *scan.garbage.get_or_insert((dirty, dirty));
         let frame = valid(bytes, header, at)?;
@@ -113,9 +119,8 @@ pub fn scan(bytes: &mut Window, header: &Header) -> Result<Scan, Fault> {
     Ok(scan)
 }
 
-/// The last joint at or before `offset`, reached by the frame headers alone.
-pub fn joint_before(bytes: &mut Window, header: &Header, offset: u64) -> Result<Joint, Fault> {
-    let mut joint = Joint::start(header);
+/// The last joint at or before `offset`, reached from `joint` on by the frame headers alone.
+pub fn joint_before(bytes: &mut Window, header: &Header, mut joint: Joint, offset: u64) -> Result<Joint, Fault> {
     loop {
         let frame = frame::decode(bytes.get(joint.offset, HEADER)?, header.seed(), joint.offset);
         match frame.filter(|f| continues(f, &joint) && joint.offset + f.span() <= offset) {
@@ -188,17 +193,8 @@ pub fn walk(bytes: &mut Window, header: &Header, mut joint: Joint, position: u64
 /// The next place behind damage at which a valid frame starts, from `from` on: one that ends within `positions`.
 pub fn resync(bytes: &mut Window, header: &Header, from: u64, positions: Range<u64>) -> Result<Option<Joint>, Fault> {
     let mut at = from.next_multiple_of(ALIGN);
-    while at < bytes.len() {
-        let step = bytes.get(at, 64 << 10)?;
-        if step.is_empty() {
-            break;
-        }
-        let Some(non_zero) = step.iter().position(|b| *b != 0) else {
-            at += step.len() as u64;
-            continue;
-        };
-        at += non_zero as u64;
-        at -= at % ALIGN;
+    while let Some(dirty) = non_zero(bytes, at)? {
+        at = dirty - dirty % ALIGN;
         match valid(bytes, header, at)? {
             Some(frame) if frame.next_position() > positions.start && frame.next_position() <= positions.end => {
                 return Ok(Some(Joint { offset: at, next: frame.first, crc: frame.prev }));

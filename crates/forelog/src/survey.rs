@@ -367,7 +367,9 @@ impl Survey {
         let scan = scan::scan(&mut window, header)?;
         let proven = recovery::proven(header, state, &scan);
         // Headers alone would lead on past a body that is damaged.
-        let joint = scan::joint_before(&mut window, header, proven.min(scan.end.offset))?;
+        let proven_end = proven.min(scan.end.offset);
+        let near = scan.index.before(proven_end).unwrap_or_else(|| Joint::start(header));
+        let joint = scan::joint_before(&mut window, header, near, proven_end)?;
         self.evidence.scanned(header, state, &scan, joint);
         if self.evidence.short {
             let file = segment.name.file.clone();

@@ -28,6 +28,14 @@ impl<'a> Window<'a> {
         self.len
     }
 
+    /// The byte at `offset` and up to `len` in all of those after it that are at hand, or that one step reads: whoever goes
+    /// on behind them reads nothing twice. Empty where the window's file ends.
+    pub fn some(&mut self, offset: u64, len: u64) -> Result<&[u8], Fault> {
+        let end = self.start + self.filled as u64;
+        let at_hand = if (self.start..end).contains(&offset) { end - offset } else { u64::MAX };
+        self.get(offset, len.min(at_hand).min(self.buffer.len() as u64) as usize)
+    }
+
     /// Up to `len` bytes from `offset` on: fewer where the window's file ends, or above the largest step.
     pub fn get(&mut self, offset: u64, len: usize) -> Result<&[u8], Fault> {
         let len = len.min(self.buffer.len()).min(self.len.saturating_sub(offset) as usize);

@@ -282,13 +282,17 @@ fn a_record_of_any_size_that_is_taken_can_be_read() -> Result<()> {
     Ok(())
 }
 
-/// Remembers the largest read.
+/// Remembers the largest read and the sum of all.
 #[derive(Default)]
-struct Metered(AtomicUsize);
+struct Metered {
+    largest: AtomicUsize,
+    sum: AtomicUsize,
+}
 
 impl Layer for Metered {
     fn read_at(&self, file: &dyn File, buffer: &mut [u8], offset: u64) -> std::result::Result<usize, Fault> {
-        self.0.fetch_max(buffer.len(), Ordering::Relaxed);
+        self.largest.fetch_max(buffer.len(), Ordering::Relaxed);
+        self.sum.fetch_add(buffer.len(), Ordering::Relaxed);
         file.read_at(buffer, offset)
     }
 }
@@ -302,8 +306,26 @@ fn recovery_reads_in_steps_however_large_the_segment_and_its_records_are() -> Re
     let metered = Arc::new(Layered::over(Arc::new(log.disk.fork()), Metered::default()));
     let opened = open(metered.clone(), &options(Fsync::Os), || 0)?;
     assert_eq!(opened.writer.next_position(), 51);
-    let largest = metered.layer.0.load(Ordering::Relaxed);
+    let largest = metered.layer.largest.load(Ordering::Relaxed);
     assert!(largest > 0 && largest <= 1 << 20, "{largest} bytes at once");
+    Ok(())
+}
+
+#[test]
+fn opening_reads_every_byte_of_the_active_segment_once() -> Result<()> {
+    let options = Options { segment_bytes: 4 << 20, ..options(Fsync::Os) };
+    let (disk, dir) = (SimDisk::new(16, 4096), tempfile::tempdir().map_err(|e| Error::new(Code::Io, e.to_string()))?);
+    let wal = Wal::open_on(Arc::new(disk.clone()), dir.path(), options.clone(), Arc::new(Waiter::default()))?;
+    for n in 0..300 {
+        wal.append(RecordRef { value: Some(&vec![7; n * 40]), ..RecordRef::default() }, false)?;
+    }
+    wal.close()?;
+    disk.restart();
+    let metered = Arc::new(Layered::over(Arc::new(disk), Metered::default()));
+    let opened = open(metered.clone(), &options, || 0)?;
+    assert!(opened.recovery.clean && opened.recovery.scanned_bytes == 4 << 20 && opened.recovery.records == 300);
+    let (sum, pages) = (metered.layer.sum.load(Ordering::Relaxed), 512 << 10);
+    assert!(sum >= 4 << 20 && sum <= (4 << 20) + pages, "{sum} bytes");
     Ok(())
 }
 
