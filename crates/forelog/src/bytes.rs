@@ -59,6 +59,16 @@ pub fn page_is_sealed(page: &[u8]) -> bool {
     get_u32(page, PAGE_CRC) == mask(crc32c::crc32c(&page[..PAGE_CRC]))
 }
 
+/// The bytes with each of their bits flipped in turn, and the bit.
+#[cfg(test)]
+pub fn flips(bytes: &[u8]) -> impl Iterator<Item = (usize, Vec<u8>)> + '_ {
+    (0..bytes.len() * 8).map(|bit| {
+        let mut damaged = bytes.to_vec();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        (bit, damaged)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

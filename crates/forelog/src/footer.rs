@@ -163,9 +163,7 @@ mod tests {
     #[test]
     fn every_flipped_bit_and_every_missing_byte_of_a_footer_is_detected() {
         let bytes = sample().encode(seed(1), START_AT);
-        for bit in 0..bytes.len() * 8 {
-            let mut damaged = bytes.clone();
-            damaged[bit / 8] ^= 1 << (bit % 8);
+        for (bit, damaged) in flips(&bytes) {
             assert_eq!(decode(&damaged, seed(1)), None, "bit {bit}");
         }
         for len in 0..bytes.len() {

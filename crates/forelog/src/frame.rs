@@ -201,9 +201,7 @@ mod tests {
     #[test]
     fn every_flipped_bit_of_a_header_is_detected() {
         let (seed, bytes, _) = sample();
-        for bit in 0..HEADER * 8 {
-            let mut damaged = bytes;
-            damaged[bit / 8] ^= 1 << (bit % 8);
+        for (bit, damaged) in flips(&bytes[..HEADER]) {
             assert_eq!(decode(&damaged, seed, 8192), None, "bit {bit}");
         }
     }

@@ -205,9 +205,7 @@ mod tests {
             let decoded = Horizon::decode(&torn);
             assert!(decoded.is_none() || decoded == Some(sample()) || decoded.as_ref() == Some(&newer), "cut at {cut}");
         }
-        for bit in 0..old.len() * 8 {
-            let mut damaged = old.clone();
-            damaged[bit / 8] ^= 1 << (bit % 8);
+        for (bit, damaged) in flips(&old) {
             assert_eq!(Horizon::decode(&damaged), None, "bit {bit}");
         }
         assert_eq!(Horizon::decode(&[0; PAGE as usize]), None);
