@@ -172,9 +172,10 @@ impl CommitThread {
         let durable = self.group.durable || self.shared.options.fsync == Fsync::Always;
         let progress = self.writer.commit(&mut self.group, durable);
         let took = self.host.now().saturating_sub(began);
+        // Before anybody is told: who has awaited an append finds its commit in `stats`.
+        self.collect_counters(Some(took));
         self.settle(progress);
         self.behind_since = self.writer.is_behind().then(|| self.behind_since.unwrap_or(began));
-        self.collect_counters(Some(took));
         if self.writer.wants_spare() {
             let spares = self.writer.spares();
             self.host.spawn(Box::new(move || spares.prepare()));

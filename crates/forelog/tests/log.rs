@@ -61,6 +61,18 @@ fn wal_files(dir: &Path) -> usize {
 }
 
 #[test]
+fn whoever_was_told_of_a_commit_finds_it_in_the_counters() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Log::open(dir.path(), Options { fsync: Fsync::Os, ..small() }).unwrap();
+    let before = log.wal.stats().commits;
+    for n in 1..=3000 {
+        log.append(b"one");
+        log.wait(n).unwrap();
+        assert_eq!(log.wal.stats().commits, before + n);
+    }
+}
+
+#[test]
 fn records_come_back_in_order_across_segments_and_reopenings() {
     let dir = tempfile::tempdir().unwrap();
     let log = Log::open(dir.path(), small()).unwrap();
