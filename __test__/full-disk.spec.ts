@@ -42,6 +42,24 @@ async function appendUntilFull(wal: Wal, told: Told, from: number): Promise<WalE
 
 const nothing = (): Told => ({ signal: null, opened: true, acknowledged: new Map(), written: 0, rejected: [], stderr: '' })
 
+/** A log with one record on a disk that is full from now on: it is at `dir`, and `told` knows what it holds. */
+async function logOnFullDisk(t: ExecutionContext, disk: string) {
+  const dir = path.join(disk, 'log')
+  const told = nothing()
+  const wal = await Wal.open(dir, options)
+  t.teardown(() => wal.close().catch(() => {}))
+  told.acknowledged.set(await wal.append(recordAt(seed, 1)), 1)
+  return { dir, told, wal, filler: fillUp(disk) }
+}
+
+/** Opens it again, and holds it to what was told. */
+async function reopen(t: ExecutionContext, dir: string, told: Told): Promise<Wal> {
+  const wal = await Wal.open(dir, options)
+  t.teardown(() => wal.close().catch(() => {}))
+  t.deepEqual(await flaws(wal, seed, told), [])
+  return wal
+}
+
 interface Disk {
   name: string
   needs: Need[]
@@ -57,12 +75,8 @@ for (const { name, needs, make } of disks) {
   test(`${name} without a byte free: rejects, reads, closes, opens, and appends again when there is space`, async (t) => {
     if (!has(t, ...needs)) return
     const disk = make(t)
-    const dir = path.join(disk, 'log')
-    const told = nothing()
-    let wal = await Wal.open(dir, options)
-    t.teardown(() => wal.close().catch(() => {}))
-    told.acknowledged.set(await wal.append(recordAt(seed, 1)), 1)
-    const filler = fillUp(disk)
+    const { dir, told, filler, ...log } = await logOnFullDisk(t, disk)
+    let { wal } = log
 
     // What is allocated is used to its end, and then the reserve: at 0 bytes free the log still rolls once.
     const before = wal.stats().rolls
@@ -78,9 +92,8 @@ for (const { name, needs, make } of disks) {
 
     await wal.close()
     t.is(statfsSync(disk).bavail, 0)
-    wal = await Wal.open(dir, options)
+    wal = await reopen(t, dir, told)
     t.true(wal.recovery.clean)
-    t.deepEqual(await flaws(wal, seed, told), [])
     await appendUntilFull(wal, told, 10_000)
 
     rmSync(filler)
@@ -88,9 +101,7 @@ for (const { name, needs, make } of disks) {
     told.acknowledged.set(await wal.append(recordAt(seed, resumed)), resumed)
     t.is(wal.nextPosition, told.acknowledged.size + 1)
     await wal.close()
-    wal = await Wal.open(dir, options)
-    t.deepEqual(await flaws(wal, seed, told), [])
-    await wal.close()
+    await (await reopen(t, dir, told)).close()
   })
 
   test(`${name} without a byte free: nothing is lost by kill -9, and the log opens and reads before there is space`, async (t) => {
@@ -117,14 +128,12 @@ for (const { name, needs, make } of disks) {
       const filler = fillUp(disk)
       // Twice: the first opening at 0 bytes free changes nothing for the second.
       for (const opening of [1, 2]) {
-        const wal = await Wal.open(job.dir, options)
-        t.deepEqual(await flaws(wal, seed, told), [])
+        const wal = await reopen(t, job.dir, told)
         await appendUntilFull(wal, told, round * 1_000_000 + opening * 300_000)
         await wal.close().catch((error) => t.is(error.code, NO_SPACE))
       }
       rmSync(kept)
-      const wal = await Wal.open(job.dir, options)
-      t.deepEqual(await flaws(wal, seed, told), [])
+      const wal = await reopen(t, job.dir, told)
       told.acknowledged.set(await wal.append(recordAt(seed, 1)), 1)
       t.deepEqual(await flaws(wal, seed, told), [])
       await wal.close()
@@ -136,12 +145,7 @@ for (const { name, needs, make } of disks) {
   test(`${name} without a byte free: truncateBefore makes the room to go on`, async (t) => {
     if (!has(t, ...needs)) return
     const disk = make(t)
-    const dir = path.join(disk, 'log')
-    const told = nothing()
-    let wal = await Wal.open(dir, options)
-    t.teardown(() => wal.close().catch(() => {}))
-    told.acknowledged.set(await wal.append(recordAt(seed, 1)), 1)
-    fillUp(disk)
+    const { dir, told, wal } = await logOnFullDisk(t, disk)
     await appendUntilFull(wal, told, 2)
     fillUp(disk)
     t.is(statfsSync(disk).bavail, 0)
@@ -156,9 +160,8 @@ for (const { name, needs, make } of disks) {
     t.true(told.acknowledged.size > 10)
     await wal.close()
 
-    wal = await Wal.open(dir, options)
-    t.is(wal.firstPosition, first)
-    t.deepEqual(await flaws(wal, seed, told), [])
-    await wal.close()
+    const again = await reopen(t, dir, told)
+    t.is(again.firstPosition, first)
+    await again.close()
   })
 }

@@ -7,11 +7,11 @@ import { segments, snapshot, temporaryDirectory } from './helpers/directory.js'
 import { SEGMENT_BYTES } from './helpers/log.js'
 
 const ROT = 16 * 1024
-const COUNT = 400
+const COUNT = 460
 /** About 300 bytes, so that rot takes some of many. */
 const line = (n: number): string => `record ${n} ${'.'.repeat(300)}\n`
 
-/** What a killed writer leaves: some sealed segments, and one in the middle of being written. */
+/** What a killed writer leaves: some sealed segments, and one in the middle of being written, with more in it than rot takes. */
 async function killedLog(t: ExecutionContext): Promise<string> {
   const parent = temporaryDirectory(t)
   const wal = await Wal.open(path.join(parent, 'writer'), { segmentBytes: SEGMENT_BYTES })
@@ -56,10 +56,9 @@ for (const where of ['sealed', 'active'] as const) {
     const name = names[where === 'sealed' ? 1 : names.length - 1]
     const file = path.join(dir, name)
     const used = readFileSync(file).findLastIndex((byte) => byte !== 0)
-    t.true(used > 12_000 + (where === 'sealed' ? ROT : 0))
+    t.true(used > 12_000 + ROT)
     const at = where === 'sealed' ? 20_000 : 6_000
-    if (where === 'sealed') rot(file, at)
-    else change(file, at, (old) => Buffer.alloc(old.length, 0xa5), 2_000)
+    rot(file, at)
     const before = snapshot(dir)
 
     const view = await Wal.open(dir, { mode: 'readOnly' })

@@ -81,6 +81,16 @@ async function logOnSmallDisk(t: ExecutionContext) {
   return { wal, fillUp, makeRoom: () => truncateSync(ballast, 0) }
 }
 
+/** A log that could not keep a record that was enqueued, and has space again. */
+async function enqueuedInVain(t: ExecutionContext): Promise<Wal> {
+  const { wal, fillUp, makeRoom } = await logOnSmallDisk(t)
+  await fillUp()
+  wal.enqueue(Buffer.alloc(16 << 10))
+  while (wal.pendingBytes > 0) await setImmediate()
+  makeRoom()
+  return wal
+}
+
 type Failure = WalError & { cause?: NodeJS.ErrnoException }
 
 const full = { code: 'ERR_WAL_NO_SPACE' }
@@ -107,11 +117,7 @@ test('a full disk rejects what waits, loses nothing, and is over when there is s
 
 test('the failure of an enqueued record is told by the next sync, once', async (t) => {
   if (!has(t, 'mount')) return
-  const { wal, fillUp, makeRoom } = await logOnSmallDisk(t)
-  await fillUp()
-  wal.enqueue(Buffer.alloc(16 << 10))
-  while (wal.pendingBytes > 0) await setImmediate()
-  makeRoom()
+  const wal = await enqueuedInVain(t)
   t.is(await wal.append('again'), wal.acknowledgedPosition)
   await t.throwsAsync(wal.sync(), full)
   await wal.sync()
@@ -120,11 +126,7 @@ test('the failure of an enqueued record is told by the next sync, once', async (
 
 test('the failure of an enqueued record is told by close, if no sync was asked for', async (t) => {
   if (!has(t, 'mount')) return
-  const { wal, fillUp, makeRoom } = await logOnSmallDisk(t)
-  await fillUp()
-  wal.enqueue(Buffer.alloc(16 << 10))
-  while (wal.pendingBytes > 0) await setImmediate()
-  makeRoom()
+  const wal = await enqueuedInVain(t)
   await wal.append('again')
   await t.throwsAsync(wal.close(), full)
 })

@@ -35,7 +35,11 @@ test('a commit of several pages that nobody was promised lost its first and kept
     writeSync(fd, Buffer.alloc(to - from), 0, to - from, from)
     closeSync(fd)
 
-    t.is(String((await forelog(['cat', dir])).stdout), `durable\n${'x'.repeat(2 * PAGE)}`)
+    // Nothing of it is damage: salvage finds no hole, and nothing more either.
+    for (const args of [[], ['--salvage']]) {
+      const { code, stdout, stderr } = await forelog(['cat', dir, ...args])
+      t.deepEqual([code, String(stdout), stderr], [0, `durable\n${'x'.repeat(2 * PAGE)}`, ''])
+    }
     const opened = await Wal.open(dir)
     t.like(opened.recovery, { verdict: 'torn', clean: false, nextPosition: before, damage: undefined, leftOut: [] })
     t.is(opened.recovery.fenced?.segment, segment)

@@ -2,11 +2,10 @@
 
 import test from 'ava'
 import { Wal, type WalError } from '../index.js'
-import { fill, numbered, SEGMENT_BYTES, temporaryLog, values } from './helpers/log.js'
+import { filledLog, numbered, SEGMENT_BYTES, temporaryLog, values } from './helpers/log.js'
 
 test('the position becomes the last one, and the next append follows it', async (t) => {
-  const wal = await temporaryLog(t)
-  await fill(wal, 100)
+  const wal = await filledLog(t, 100)
   await wal.truncateAfter(60)
   t.is(wal.nextPosition, 61)
   t.is(wal.acknowledgedPosition, 60)
@@ -43,8 +42,7 @@ test('the kept part of a batch is a batch', async (t) => {
 })
 
 test('positions change at the call: what is appended behind it follows from it', async (t) => {
-  const wal = await temporaryLog(t)
-  await fill(wal, 10)
+  const wal = await filledLog(t, 10)
   const order: string[] = []
   const truncated = wal.truncateAfter(4).then(() => order.push('truncated'))
   t.is(wal.nextPosition, 5)
@@ -55,8 +53,7 @@ test('positions change at the call: what is appended behind it follows from it',
 })
 
 test('the end changes nothing, one before the first empties the log, what is outside is refused', async (t) => {
-  const wal = await temporaryLog(t)
-  await fill(wal, 10)
+  const wal = await filledLog(t, 10)
   await wal.truncateBefore(4)
   await wal.truncateAfter(10)
   t.is(wal.nextPosition, 11)
@@ -74,8 +71,7 @@ test('the end changes nothing, one before the first empties the log, what is out
 })
 
 test('a reader past the cut ends with an error, one before it ends at the cut', async (t) => {
-  const wal = await temporaryLog(t)
-  await fill(wal, 50)
+  const wal = await filledLog(t, 50)
   const past = wal.readFrom('start')
   const before = wal.readFrom('start')
   const fresh = wal.readFrom(40)
@@ -103,8 +99,7 @@ test('a reader far behind the cut reads all of what is kept, across segments', a
 })
 
 test('reset empties the log and lets it go on anywhere', async (t) => {
-  const wal = await temporaryLog(t)
-  await fill(wal, 10)
+  const wal = await filledLog(t, 10)
   const reader = wal.readFrom(3)
   await reader.next()
   await wal.reset(1000)

@@ -1,15 +1,12 @@
 // truncateBefore: the log starts later, and what is before takes no room.
 
-import { readdirSync } from 'node:fs'
 import test from 'ava'
 import { Wal, type WalError } from '../index.js'
-import { fill, numbered, SEGMENT_BYTES, temporaryLog, values } from './helpers/log.js'
-
-const segments = (wal: Wal) => readdirSync(wal.dir).filter((name) => name.endsWith('.wal')).length
+import { segments } from './helpers/directory.js'
+import { filledLog, numbered, SEGMENT_BYTES, temporaryLog, values } from './helpers/log.js'
 
 test('the position becomes the first one, exactly, and stays it after reopening', async (t) => {
-  const wal = await temporaryLog(t)
-  await fill(wal, 100)
+  const wal = await filledLog(t, 100)
   await wal.truncateBefore(42)
   t.is(wal.firstPosition, 42)
   t.is(wal.nextPosition, 101)
@@ -29,26 +26,18 @@ test('whole segments below it are removed from the directory, oldest first, and 
   const wal = await temporaryLog(t)
   const value = 'x'.repeat(1000)
   for (let i = 0; i < 400; i++) await wal.append(value)
-  const before = readdirSync(wal.dir)
-    .filter((name) => name.endsWith('.wal'))
-    .sort()
+  const before = segments(wal.dir)
   t.true(before.length >= 5)
   const starts = before.map((name) => Number.parseInt(name, 10))
   await wal.truncateBefore(starts[3] - 1)
-  t.deepEqual(
-    readdirSync(wal.dir)
-      .filter((name) => name.endsWith('.wal'))
-      .sort(),
-    before.slice(2)
-  )
+  t.deepEqual(segments(wal.dir), before.slice(2))
   await wal.truncateBefore(starts[3])
-  t.is(segments(wal), before.length - 3)
+  t.deepEqual(segments(wal.dir), before.slice(3))
   t.is(wal.stats().removedSegments, 3)
 })
 
 test('truncating at the next position empties the log, which goes on from there', async (t) => {
-  const wal = await temporaryLog(t)
-  await fill(wal, 10)
+  const wal = await filledLog(t, 10)
   await wal.truncateBefore(11)
   t.is(wal.firstPosition, 11)
   t.is(wal.nextPosition, 11)
@@ -58,8 +47,7 @@ test('truncating at the next position empties the log, which goes on from there'
 })
 
 test('a position the log starts at or after changes nothing, one above the next is out of range', async (t) => {
-  const wal = await temporaryLog(t)
-  await fill(wal, 10)
+  const wal = await filledLog(t, 10)
   await wal.truncateBefore(5)
   await wal.truncateBefore(5)
   await wal.truncateBefore(1)
@@ -107,8 +95,7 @@ test('a reader that is still below ends with the new first position, not with a 
 })
 
 test('after closing it is refused', async (t) => {
-  const wal = await temporaryLog(t)
-  await fill(wal, 3)
+  const wal = await filledLog(t, 3)
   const last = wal.truncateBefore(2)
   const closed = wal.close()
   await t.throwsAsync(wal.truncateBefore(3), { code: 'ERR_WAL_CLOSED' })

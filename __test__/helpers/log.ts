@@ -31,6 +31,13 @@ export async function fill(wal: Wal, count: number): Promise<void> {
   await wal.sync()
 }
 
+/** A log with that many numbered records. */
+export async function filledLog(t: ExecutionContext, count: number): Promise<Wal> {
+  const wal = await temporaryLog(t)
+  await fill(wal, count)
+  return wal
+}
+
 export const numbered = (from: number, to: number): string[] => Array.from({ length: to - from + 1 }, (_, i) => `value-${from + i}`)
 
 /** Waits until it holds, or for a minute in vain. */

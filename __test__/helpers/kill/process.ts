@@ -87,7 +87,7 @@ export async function write(log: Log, knowledge: Knowledge, { trap, inside, late
     } else if (word && asked) knowledge.asked(word as Command, Number(a), Number(b))
     else if (word) knowledge.done()
     if (trap) return
-    if (inside && left === Infinity && asked && word === inside) left = later
+    if (inside && left === Infinity && acknowledged > 0 && asked && word === inside) left = later
     if (inside ? left-- <= 0 : acknowledged >= limit) kill()
   })
   return { ...end, inFlight }
