@@ -160,6 +160,15 @@ fn base(found: &mut Survey, answer: Answer) -> Option<Base> {
 
 fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answer: Answer, clock: fn() -> u64) -> Result<Opened> {
     let mut report = Recovery::of(&found, answer);
+    let (low, base) = (found.low, base(&mut found, answer));
+    let empty = base.as_ref().is_none_or(|base| base.end.next < low);
+    report.clean &= !empty;
+    let plan = (!report.clean).then(|| plan(base.as_ref(), empty.then_some(low)));
+    // A log that went on at the low mark would have the damaged segment below it, and remove it.
+    let buried = plan.as_ref().is_some_and(|plan| plan.first <= low) && found.live.first().is_some_and(|oldest| oldest.first < low);
+    if answer == Answer::Cut && buried {
+        return Err(found.refusal(Code::Corrupt));
+    }
     let Some(Slots { file, chosen: Ok((state, slot)), .. }) = found.control.take() else { return Err(found.refusal(Code::Corrupt)) };
     let mut control = Control::new(file, state, slot);
 
@@ -170,12 +179,8 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answ
         control.update(|_| {})?;
     }
     drop_spares(&*storage, &found.listing);
-    let (low, base) = (found.low, base(&mut found, answer));
     let mut start = writer(storage.clone(), options, control, &found.listing, low, clock)?;
-    let empty = base.as_ref().is_none_or(|base| base.end.next < low);
-    report.clean &= !empty;
-    if !report.clean {
-        let plan = plan(base.as_ref(), empty.then_some(low));
+    if let Some(plan) = plan {
         report.carried = base.as_ref().filter(|_| !empty).map_or(0, |base| base.end.next - plan.first);
         start.plan = Some(plan);
     }

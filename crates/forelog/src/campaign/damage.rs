@@ -155,6 +155,23 @@ fn prefix_goes_on_in_front_of_damage_and_leaves_every_byte_behind_it_where_it_is
 }
 
 #[test]
+fn prefix_removes_nothing_where_damage_leaves_nothing_at_or_above_the_low_mark() {
+    // The header; the frames on both sides of the mark; the first above it.
+    for (sealed, harmed) in [(2, 0), (2, 4), (2, 5), (0, 0), (0, 4), (0, 5)] {
+        let (mut log, frames) = long_log(sealed);
+        log.opened.writer.truncate_before(6).unwrap();
+        log.disk.restart();
+        let (file, start, _) = &frames[harmed];
+        let at = if harmed == 0 { 60 } else { start + 10 };
+        log.disk.damage(file, at, &[0xff; 1100]);
+        let hurt = log.disk.bytes(file);
+        let opened = open_as(&log.disk, &log, Mode::Prefix);
+        assert_eq!(log.disk.names().contains(file).then(|| log.disk.bytes(file)[..hurt.len()] == hurt), Some(true), "{harmed} of {sealed}");
+        assert_eq!(opened.err().map(|error| error.code), Some(Code::Corrupt));
+    }
+}
+
+#[test]
 fn prefix_that_is_cut_off_at_any_step_says_the_same_again() {
     let (log, frames) = long_log(2);
     for i in [10, 70, frames.len() - 10] {
