@@ -48,6 +48,10 @@ pub struct Seal {
 impl Seal {
     /// Places the footer, ends the file with it and makes that durable. A full disk does without.
     fn write(&self) -> Result<(), Fault> {
+        // `prefix` mode may leave a segment that was sealed before: a copy of the log may be the same file.
+        if matches!(find(&*self.file, self.seed), Ok(Found::Footer(_))) {
+            return Ok(());
+        }
         let footer = Footer { index: self.entry.index().below(self.end.offset), end: self.end };
         // On a page of its own: no sector that holds frames is written again.
         let start = self.used.next_multiple_of(PAGE);

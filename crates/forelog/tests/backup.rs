@@ -193,3 +193,26 @@ fn a_directory_in_use_is_refused_untouched() {
     assert!(!from.join("inside").exists());
     assert_eq!(refused(&used.join("notes.txt")), Some(Code::Io));
 }
+
+#[test]
+fn a_damaged_copy_that_goes_on_writes_nothing_to_what_it_shares_with_the_original() {
+    use std::os::unix::fs::{FileExt, MetadataExt};
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (dir.path().join("log"), dir.path().join("copy"));
+    let mut log = Log::open(&from, Fsync::Always).unwrap();
+    log.append(1000);
+    let progress = finish(log.wal.backup(&to).unwrap()).unwrap();
+    if progress.linked == 0 {
+        println!("SKIP a_damaged_copy_that_goes_on_writes_nothing_to_what_it_shares_with_the_original: needs hard links");
+        return;
+    }
+    let shared = names(&from).into_iter().filter(|name| std::fs::metadata(from.join(name)).unwrap().nlink() == 2).min().unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(to.join(&shared)).unwrap();
+    file.write_all_at(&[0xff; 100], 30_000).unwrap();
+    let before = std::fs::read(from.join(&shared)).unwrap();
+    let options = Options { segment_bytes: 64 << 10, mode: forelog::Mode::Prefix, ..Options::default() };
+    let copy = Wal::open(&to, options, Arc::new(Waiter::default())).unwrap();
+    assert_eq!(copy.recovery().verdict, "damaged-sealed");
+    copy.close().unwrap();
+    assert!(std::fs::read(from.join(&shared)).unwrap() == before);
+}
