@@ -7,7 +7,7 @@ use crate::bytes::*;
 use crate::control::Control;
 use crate::frame::MAX_POSITION;
 use crate::options::PAGE;
-use crate::segment::{begin_page, identify, page_uuid};
+use crate::segment::{begin_page, identify, page_uuid, MAX_ID};
 use crate::storage::{Fault, File, Storage};
 use std::sync::{Mutex, TryLockError};
 
@@ -87,7 +87,10 @@ impl Horizon {
             generation: at(GENERATION),
             kept: at(KEPT),
         };
-        let sound = horizon.active >= 1
+        // As in CONTROL's slots: whoever counts on from a number here must not run over.
+        let sound = (1..=MAX_ID).contains(&horizon.active)
+            && horizon.sequence.max(horizon.generation) < 1 << 62
+            && horizon.acknowledged.offset < 1 << 62
             && (1..=MAX_POSITION + 1).contains(&horizon.low)
             && horizon.durable.offset >= PAGE
             && horizon.acknowledged.offset >= horizon.durable.offset
@@ -209,6 +212,20 @@ mod tests {
             assert_eq!(Horizon::decode(&damaged), None, "bit {bit}");
         }
         assert_eq!(Horizon::decode(&[0; PAGE as usize]), None);
+    }
+
+    #[test]
+    fn a_page_whose_numbers_cannot_be_counted_on_from_tells_nothing() {
+        let (none, far) = (u64::MAX, Reach { offset: u64::MAX, position: 40 });
+        for hostile in [
+            Horizon { sequence: none, ..sample() },
+            Horizon { active: none, ..sample() },
+            Horizon { acknowledged: far, ..sample() },
+            Horizon { acknowledged: far, durable: far, ..sample() },
+            Horizon { generation: none, ..sample() },
+        ] {
+            assert_eq!(Horizon::decode(&hostile.encode()), None, "{hostile:?}");
+        }
     }
 
     #[test]

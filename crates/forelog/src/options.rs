@@ -2,7 +2,7 @@
 
 use crate::error::{Code, Error, Result};
 use crate::frame::MAX_POSITION;
-use crate::retention::Retention;
+use crate::retention::{millis, Retention};
 use std::time::Duration;
 
 /// When an append is acknowledged and when written bytes are made durable.
@@ -106,10 +106,10 @@ impl Options {
             within("retention.maxBytes", bytes, 1, MAX_POSITION)?;
         }
         if let Some(age) = self.retention.max_age {
-            within("retention.maxAgeMs", age.as_millis() as u64, 1, MAX_POSITION)?;
+            within("retention.maxAgeMs", millis(age), 1, MAX_POSITION)?;
         }
         if let Fsync::Every(period) = self.fsync {
-            within("fsync.everyMs", period.as_millis() as u64, 1, 3_600_000)?;
+            within("fsync.everyMs", millis(period), 1, 3_600_000)?;
         }
         Ok(())
     }

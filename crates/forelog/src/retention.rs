@@ -37,6 +37,11 @@ pub struct Due {
 /// A reader held something back: how soon it is looked at again.
 const HELD: Duration = Duration::from_secs(1);
 
+/// As many as there are, or as 64 bits hold.
+pub fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// What is known of segments, so that a look at a long log costs no more than one at a short one.
 #[derive(Default)]
 pub struct Known {
@@ -60,7 +65,7 @@ impl Writer {
             let [segment, following] = pair else { break };
             let large = retention.max_bytes.is_some_and(|most| bytes > most);
             let left = match retention.max_age {
-                Some(age) => self.created(following)?.saturating_add(age.as_millis() as u64).saturating_sub(now),
+                Some(age) => self.created(following)?.saturating_add(millis(age)).saturating_sub(now),
                 None => u64::MAX,
             };
             if !large && left > 0 {

@@ -1,9 +1,10 @@
 //! Retention through the public face: whole sealed segments go by themselves, but nothing that a reader needs.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use forelog::{Options, RecordRef, Retention, Settled, Waiter, Wal};
+use forelog::{Code, Fsync, Options, RecordRef, Retention, Settled, Waiter, Wal};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 const MOST: u64 = 256 << 10;
 /// It is looked at when a segment begins; the footer of the one before comes later.
@@ -82,4 +83,14 @@ fn what_a_reader_still_has_to_read_stays_until_it_has_read_it() {
     assert_eq!(next, 21);
     log.fill(10);
     assert!(size(dir.path()) <= MOST + FOOTER && log.wal.positions().first > 20);
+}
+
+#[test]
+fn a_time_that_is_out_of_range_is_refused_however_long() {
+    // Its milliseconds are 5, were only 64 bits of them looked at.
+    let long = Duration::from_millis(u64::MAX) + Duration::from_millis(6);
+    let retention = Retention { max_age: Some(long), ..Retention::default() };
+    for options in [Options { retention, ..Options::default() }, Options { fsync: Fsync::Every(long), ..Options::default() }] {
+        assert_eq!(options.validate().err().map(|error| error.code), Some(Code::InvalidArg));
+    }
 }

@@ -8,7 +8,7 @@ use crate::group::{Batch, Group};
 use crate::open::{open, Opened};
 use crate::options::{Options, PAGE};
 use crate::retention::{Due, Retention};
-use crate::segment::CONTROL;
+use crate::segment::{Header, CONTROL};
 use crate::storage::sim::{Faults, SimDisk};
 use std::sync::Arc;
 use std::time::Duration;
@@ -234,6 +234,21 @@ fn e_a_segment_goes_by_age_once_the_one_after_it_is_old_enough_and_no_reader_nee
     assert_eq!(due(&mut log, old, u64::MAX).first, Some(3), "the active segment stays");
     assert_eq!(due(&mut log, old, 2).first, Some(2));
     assert_eq!(due(&mut log, old, 1).first, None);
+}
+
+#[test]
+fn e_no_age_and_no_time_of_creation_is_so_great_that_a_segment_seems_old() {
+    let long = [Duration::from_millis(u64::MAX), Duration::from_millis(u64::MAX) + Duration::from_millis(2), Duration::MAX];
+    for (age, created) in long.into_iter().map(|age| (age, 5)).chain([(Duration::from_millis(1), u64::MAX)]) {
+        let mut log = Log::new(512, 16 << 10);
+        log.commit(&[&[11_000]], true);
+        log.commit(&[&[11_000]], true);
+        let page = &log.disk.bytes(&log.segment())[..PAGE as usize];
+        let header = Header { created_ms: created, ..Header::decode(page).unwrap() };
+        log.disk.damage(&log.segment(), 0, &header.encode());
+        let due = log.opened.writer.due(&Retention { max_age: Some(age), ..Retention::default() }, u64::MAX).unwrap();
+        assert_eq!(due.first, None, "{age:?}, {created}");
+    }
 }
 
 #[test]
