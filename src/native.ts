@@ -25,13 +25,13 @@ export const VALUE_STRING = 64
 export const VALUE_BYTES = 128
 export const EXPECT = 256
 
-// Bits of a record's meta in a block; its upper 24 bits are the index of its first extra.
+// Bits of a record's meta in a block; its upper 27 bits are the index of its first extra.
 export const META_KEY = 1
 export const META_VALUE = 2
 export const META_TOMBSTONE = 4
 export const META_EXPIRES = 8
 export const META_VERSION = 16
-export const META_EXTRA_SHIFT = 8
+export const META_EXTRA_SHIFT = 5
 
 type Bytes = string | Uint8Array | undefined
 

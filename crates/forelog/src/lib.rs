@@ -59,7 +59,7 @@ pub use intake::{Settled, Terms};
 pub use notify::{Notify, Waiter};
 pub use options::{Compression, Fsync, Mode, Options};
 pub use places::Place;
-pub use reader::{Block, Hole, Reader};
+pub use reader::{Block, Hole, Reader, EXTRAS_SHIFT};
 pub use record::{Parts, RecordRef};
 pub use report::{Fenced, Recovery};
 pub use retention::Retention;

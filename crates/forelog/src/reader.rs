@@ -2,7 +2,7 @@
 
 use crate::bytes::mask;
 use crate::catalog::{Catalog, Segment};
-use crate::compress::{raw_len, Unpacker};
+use crate::compress::{raw_len, Unpacker, MAX_RAW};
 use crate::error::{Code, Error, Result};
 use crate::follow::{Lookout, Tail};
 use crate::footer;
@@ -45,7 +45,9 @@ const FEW: u64 = 64;
 const FEW_BYTES: usize = 16 << 10;
 
 /// Bits of a record's meta entry are those of its flags; from this bit on stands where its extras begin.
-const EXTRAS_SHIFT: u32 = 8;
+pub const EXTRAS_SHIFT: u32 = 5;
+// A block is a frame, or a few MiB; no frame has room for more extras, three for every 27 bytes.
+const _: () = assert!(MAX_RAW as u64 / 9 + (8 << 20) < 1 << (32 - EXTRAS_SHIFT));
 
 impl Block {
     /// Records in the block.
@@ -459,5 +461,19 @@ impl Reader {
         let last = self.catalog.following(segment.id).map_or(self.limit, |s| s.first - 1);
         error.lost = Some((self.next, last.max(self.next)));
         error
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_finds_its_extras_behind_those_of_the_largest_batch() {
+        let before = 1 << 24;
+        let mut block = Block { extras: vec![0.0; before], ..Block::default() };
+        block.push(0, &Parts { flags: 31, key: 27, value: 27, end: 27, expires_at: Some(7), version: Some((8, 9)) });
+        assert_eq!((block.index[3] & 31, (block.index[3] >> EXTRAS_SHIFT) as usize), (31, before));
+        assert_eq!(block.extras[before..], [7.0, 8.0, 9.0]);
     }
 }

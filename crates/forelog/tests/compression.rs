@@ -62,7 +62,7 @@ impl Log {
 fn records(block: &Block) -> Vec<Kept> {
     let record = |entry: &[u32]| {
         let [key, value, end, meta] = [entry[0], entry[1], entry[2], entry[3]].map(|n| n as usize);
-        let mut extras = block.extras[meta >> 8..].iter().map(|n| *n as u64);
+        let mut extras = block.extras[meta >> forelog::EXTRAS_SHIFT..].iter().map(|n| *n as u64);
         let part = |flag: usize, from: usize, to: usize| (meta & flag != 0).then(|| block.bytes[from..to].to_vec());
         let expires_at = (meta & 8 != 0).then(|| extras.next().unwrap());
         let version = (meta & 16 != 0).then(|| (extras.next().unwrap(), extras.next().unwrap()));

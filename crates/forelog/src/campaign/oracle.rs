@@ -2,7 +2,7 @@
 
 use crate::catalog::Catalog;
 use crate::error::Error;
-use crate::reader::{Block, Reader};
+use crate::reader::{Block, Reader, EXTRAS_SHIFT};
 use crate::record::RecordRef;
 use crate::storage::sim::Rng;
 use crate::storage::Storage;
@@ -63,11 +63,11 @@ impl Made {
         let [key, value, end, meta] = [entry[0], entry[1], entry[2], entry[3]].map(|e| e as usize);
         let mut encoded = Vec::new();
         self.record().encode(&mut encoded);
-        let extras = &block.extras[meta >> 8..];
+        let extras = &block.extras[meta >> EXTRAS_SHIFT..];
         let expiry = self.expires_at.map(|ms| ms as f64);
         let version = self.version.map(|(term, index)| [term as f64, index as f64]);
         let expected: Vec<f64> = expiry.into_iter().chain(version.into_iter().flatten()).collect();
-        meta as u8 == encoded[0]
+        meta & 31 == usize::from(encoded[0])
             && block.bytes[key..value] == *self.key.as_deref().unwrap_or(&[])
             && block.bytes[value..end] == *self.value.as_deref().unwrap_or(&[])
             && extras.starts_with(&expected)
