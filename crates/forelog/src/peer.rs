@@ -103,7 +103,9 @@ impl Peer {
     pub fn low(&self, shared: &Shared) -> Result<u64> {
         let mut slots = vec![0; 2 * PAGE as usize];
         let n = self.control.read_at(&mut slots, 0)?;
-        let low = control::choose(&slots[..n]).map_or(0, |(state, _)| state.low);
+        // One that does not name the newest segment yet may be from before a reset.
+        let newest = shared.catalog.newest().unwrap_or(0);
+        let low = control::choose(&slots[..n]).ok().filter(|(state, _)| state.active >= newest).map_or(0, |(state, _)| state.low);
         if low > shared.catalog.first() {
             shared.catalog.raise(low);
             shared.horizons.first.store(low, Ordering::Release);

@@ -243,3 +243,23 @@ fn a_backup_can_be_made_beside_a_writer_elsewhere_and_of_what_a_dead_one_left() 
         }
     }
 }
+
+#[test]
+fn a_backup_of_a_log_whose_reset_was_cut_off_starts_where_the_log_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let (writer, mut entered) = (open(dir.path(), options(Fsync::Always)).unwrap(), 0);
+    append(&writer, 20, &mut entered);
+    writer.0.truncate_before(15).unwrap();
+    settle(&writer.0, &writer.1, entered + 1);
+    let dead = killed_copy(dir.path());
+    writer.0.reset(5).unwrap();
+    settle(&writer.0, &writer.1, entered + 2);
+    // It was cut off after the new segment got its name and before CONTROL named it.
+    let reset = common::newest(dir.path());
+    std::fs::copy(&reset, dead.path().join(reset.file_name().unwrap())).unwrap();
+    let view = view(dead.path());
+    let copy = dir.path().join("copy");
+    assert_eq!((view.positions().first, finish(view.backup(&copy).unwrap()), view.positions().first), (5, 4, 5));
+    let (wal, _) = open(&copy, options(Fsync::Always)).unwrap();
+    assert_eq!((wal.positions().first, wal.positions().next), (5, 5));
+}
