@@ -11,7 +11,7 @@ use crate::options::{Compression, PAGE};
 use crate::places::Place;
 use crate::record::Parts;
 use crate::recovery::Verdict;
-use crate::scan::{joint_near, Joint};
+use crate::scan::{joint_near, resync, Joint};
 use crate::segment::Header;
 use crate::storage::window::Window;
 use crate::storage::{FileRef, Storage};
@@ -315,7 +315,13 @@ impl Reader {
             cursor.at = near;
         }
         let mut window = Window::of(&*cursor.file, cursor.file.len()?, SEEK);
-        let found = joint_near(&mut window, &cursor.header, cursor.at, self.next, |joint| cursor.segment.note(&[joint]))?;
+        let mut found = joint_near(&mut window, &cursor.header, cursor.at, self.next, |joint| cursor.segment.note(&[joint]))?;
+        while let Err(broken) = found {
+            // Damage to what is below the first position is none to the log.
+            let next = resync(&mut window, &cursor.header, broken.offset + 1, broken.next..u64::MAX)?;
+            let Some(next) = next.filter(|next| next.next <= self.catalog.first()) else { break };
+            found = joint_near(&mut window, &cursor.header, next, self.next, |_| {})?;
+        }
         match found {
             Ok(joint) => cursor.at = joint,
             Err(broken) => return Err(self.broken(&cursor.segment, broken.offset)),

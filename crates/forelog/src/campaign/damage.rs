@@ -3,7 +3,7 @@
 use super::named::Log;
 use super::oracle::{read, Read};
 use super::salvage::{self, Salvaged};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Segment};
 use crate::error::{Code, Error};
 use crate::flipped;
 use crate::open::{open, Opened};
@@ -340,5 +340,28 @@ fn a_header_lost_whole_costs_no_record_of_a_sealed_segment() {
     match read(storage(&disk), &seen.catalog, &log.expected, 1, frames.len() as u64, 4096) {
         Read::Stopped(error) => assert_eq!((error.code, error.verdict), (Code::Corrupt, Some("bad-header"))),
         _ => panic!("silence"),
+    }
+}
+
+#[test]
+fn what_stands_above_the_low_mark_is_read_although_something_below_it_is_damaged() {
+    let (mut log, frames) = long_log(2);
+    log.opened.writer.truncate_before(20).unwrap();
+    let last = log.expected.end;
+    for harmed in [0, 10, 17] {
+        let (file, start, _) = &frames[harmed];
+        let disk = log.disk.fork();
+        disk.restart();
+        disk.damage(file, start + 10, &[0xff; 40]);
+        let opened = open_as(&disk, &log, Mode::Strict).unwrap();
+        for from in [20, 21, 30, last] {
+            let catalog = Arc::new(Catalog::default());
+            catalog.replace(opened.catalog.names().iter().map(|name| Arc::new(Segment::of_name(name))).collect(), 20);
+            match read(storage(&disk), &catalog, &log.expected, from, last, 4096) {
+                Read::All => {}
+                Read::Stopped(error) => panic!("frame {harmed}, from {from}: {error:?}"),
+                Read::Wrong(text) => panic!("frame {harmed}, from {from}: {text}"),
+            }
+        }
     }
 }
