@@ -103,6 +103,14 @@ struct Copying {
     at: u64,
 }
 
+/// How a segment got to the other directory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Link,
+    Clone,
+    Copy,
+}
+
 /// A backup under way. Dropping it before it is done removes what it has made.
 pub struct Backup {
     origin: Arc<dyn Origin>,
@@ -118,6 +126,8 @@ pub struct Backup {
     can_clone: bool,
     /// Names in the other directory, with the ids of segments.
     made: Vec<(u64, String)>,
+    /// Segments that are there whole: id, way and length.
+    brought: Vec<(u64, Way, u64)>,
     place: Option<Arc<Place>>,
     progress: Progress,
     done: bool,
@@ -139,6 +149,7 @@ impl Backup {
             can_link: true,
             can_clone: true,
             made: Vec::new(),
+            brought: Vec::new(),
             place: None,
             progress: Progress::default(),
             done: false,
@@ -199,12 +210,12 @@ impl Backup {
             };
             let id = piece.name.id;
             match self.bring(cut, &mut budget) {
-                Ok(true) => {
+                Ok(Some(way)) => {
                     links -= 1;
-                    self.pieces.pop();
-                    self.progress.segments += 1;
+                    let len = self.pieces.pop().map_or(0, |piece| piece.len);
+                    self.brought.push((id, way, len));
                 }
-                Ok(false) => {}
+                Ok(None) => {}
                 Err(fault) if fault.is_not_found() => {
                     self.overtaken(cut, id, low)?;
                     break;
@@ -212,6 +223,7 @@ impl Backup {
                 Err(fault) => return Err(fault.into()),
             }
         }
+        self.count();
         Ok(self.progress)
     }
 
@@ -251,9 +263,9 @@ impl Backup {
         Ok(())
     }
 
-    /// Brings some of the next segment over; true when it is there.
-    fn bring(&mut self, cut: Cut, budget: &mut u64) -> std::result::Result<bool, Fault> {
-        let Some(Piece { name, len }) = self.pieces.last() else { return Ok(true) };
+    /// Brings some of the next segment over; the way it came when it is there.
+    fn bring(&mut self, cut: Cut, budget: &mut u64) -> std::result::Result<Option<Way>, Fault> {
+        let Some(Piece { name, len }) = self.pieces.last() else { return Ok(None) };
         let (file, id, len) = (name.file.clone(), name.id, *len);
         let from = self.origin.storage().clone();
         if self.copying.is_none() {
@@ -261,9 +273,7 @@ impl Backup {
             if sealed && self.can_link && is_finished(&*from, &file)? {
                 if self.to.link(&*from, &file)? {
                     self.made.push((id, file));
-                    self.progress.linked += 1;
-                    self.progress.bytes += len;
-                    return Ok(true);
+                    return Ok(Some(Way::Link));
                 }
                 self.can_link = false;
             }
@@ -271,9 +281,7 @@ impl Backup {
                 if let Some(cloned) = self.to.clone_file(&*from, &file)? {
                     self.made.push((id, file.clone()));
                     cloned.sync()?;
-                    self.progress.cloned += 1;
-                    self.progress.bytes += len;
-                    return self.is_whole(&*from, &file);
+                    return self.is_whole(&*from, &file).map(|()| Some(Way::Clone));
                 }
                 self.can_clone = false;
             }
@@ -282,14 +290,13 @@ impl Backup {
             self.made.push((id, file.clone()));
             self.copying = Some(Copying { from: source, to, at: 0 });
         }
-        let Some(copying) = &mut self.copying else { return Ok(true) };
+        let Some(copying) = &mut self.copying else { return Ok(None) };
         let mut buffer = vec![0; PIECE];
         while copying.at < len && *budget > 0 {
             let want = PIECE.min((len - copying.at) as usize);
             let n = copying.from.read_at(&mut buffer[..want], copying.at)?;
             if n == 0 {
                 // Sealed segments give back what they do not use.
-                self.progress.total_bytes -= len - copying.at;
                 copying.to.shrink(copying.at);
                 if let Some(piece) = self.pieces.last_mut() {
                     piece.len = copying.at;
@@ -298,22 +305,32 @@ impl Backup {
             }
             copying.to.write_at(&buffer[..n], copying.at).map_err(|short| short.fault)?;
             copying.at += n as u64;
-            self.progress.bytes += n as u64;
             *budget = budget.saturating_sub(n as u64);
         }
         let len = self.pieces.last().map_or(0, |piece| piece.len);
         if copying.at < len {
-            return Ok(false);
+            return Ok(None);
         }
         copying.to.sync()?;
         self.copying = None;
-        self.progress.copied += 1;
-        self.is_whole(&*from, &file)
+        self.is_whole(&*from, &file).map(|()| Some(Way::Copy))
+    }
+
+    /// Tells of what is in the other directory, and what is still to come.
+    fn count(&mut self) {
+        let came = |by: Way| self.brought.iter().filter(|(_, way, _)| *way == by).count() as u64;
+        let (linked, cloned, copied) = (came(Way::Link), came(Way::Clone), came(Way::Copy));
+        let segments = self.brought.len() as u64;
+        let whole = self.brought.iter().map(|(_, _, len)| len).sum::<u64>();
+        let bytes = whole + self.copying.as_ref().map_or(0, |copying| copying.at);
+        let total_bytes = whole + self.pieces.iter().map(|piece| piece.len).sum::<u64>();
+        let total_segments = segments + self.pieces.len() as u64;
+        self.progress = Progress { segments, total_segments, bytes, total_bytes, linked, cloned, copied, ..self.progress };
     }
 
     /// A segment that lost its name while it was copied may have been written over as another one.
-    fn is_whole(&self, from: &dyn Storage, file: &str) -> std::result::Result<bool, Fault> {
-        from.open(file, false).map(|_| true)
+    fn is_whole(&self, from: &dyn Storage, file: &str) -> std::result::Result<(), Fault> {
+        from.open(file, false).map(|_| ())
     }
 
     /// A segment has vanished: truncation has passed it, or something is wrong.
@@ -334,7 +351,6 @@ impl Backup {
         self.pieces.retain(|piece| piece.name.id >= base);
         self.remove(|made| made < base);
         (self.low, self.progress.first_position) = (low, low);
-        self.progress.total_segments = self.progress.segments + self.pieces.len() as u64;
         Ok(())
     }
 
@@ -363,6 +379,7 @@ impl Backup {
             let _ = self.to.remove(name);
         }
         self.made.retain(|(id, _)| !which(*id));
+        self.brought.retain(|(id, _, _)| !which(*id));
     }
 }
 

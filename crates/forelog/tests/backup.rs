@@ -216,3 +216,25 @@ fn a_damaged_copy_that_goes_on_writes_nothing_to_what_it_shares_with_the_origina
     copy.close().unwrap();
     assert!(std::fs::read(from.join(&shared)).unwrap() == before);
 }
+
+#[test]
+fn a_backup_that_truncation_overtakes_tells_what_is_in_the_copy() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (dir.path().join("log"), dir.path().join("copy"));
+    let mut log = Log::open(&from, Fsync::Os).unwrap();
+    while log.wal.stats().rolls < 80 {
+        log.append(500);
+    }
+    let mut backup = log.wal.backup(&to).unwrap();
+    backup.step().unwrap();
+    assert_eq!(backup.step().unwrap().segments, 64);
+    log.wal.truncate_before(log.wal.positions().next - 200).unwrap();
+    log.entered += 1;
+    log.settle();
+    let progress = finish(backup).unwrap();
+    let segments: Vec<_> = names(&to).into_iter().filter(|name| name.ends_with(".wal")).collect();
+    assert_eq!((progress.segments, progress.total_segments), (segments.len() as u64, segments.len() as u64));
+    assert_eq!(progress.linked + progress.cloned + progress.copied, progress.segments);
+    assert_eq!(progress.bytes, progress.total_bytes);
+    assert!(progress.bytes < 10 * (64 << 10), "{progress:?}");
+}
