@@ -161,3 +161,13 @@ proptest! {
         prop_assert_eq!(disk.changes(), changes);
     }
 }
+
+#[test]
+fn a_log_that_is_out_of_segment_ids_takes_nothing_more_and_loses_nothing() {
+    let mut log = super::named::Log::new(512, 16 << 10);
+    log.commit(&[&[10]], true);
+    log.opened.writer.highest_id = crate::segment::MAX_ID;
+    let names = log.disk.names();
+    assert!(log.opened.writer.reset(7).is_err());
+    assert_eq!(log.disk.names(), names);
+}
