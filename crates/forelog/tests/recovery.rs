@@ -277,3 +277,28 @@ fn a_segment_left_after_a_crash_gives_back_its_unused_blocks_and_nothing_else() 
     let frames = after.len() / 4096 * 4096;
     assert!(after.len() < 64 << 10 && before.starts_with(&after[..frames]) && before[frames..].iter().all(|b| *b == 0));
 }
+
+#[test]
+fn names_that_are_no_files_are_errors_and_nobody_waits_for_them() {
+    for name in ["CONTROL", "00000000000000000001-0000000000000001.wal", "00000000000000000009-0000000000000009.wal"] {
+        for make in ["mkdir", "mkfifo"] {
+            let dir = tempfile::tempdir().unwrap();
+            let (wal, waiter) = open(dir.path(), options(Fsync::Always)).unwrap();
+            fill(&wal, &waiter, 1, 5);
+            wal.close().unwrap();
+            let _ = std::fs::remove_file(dir.path().join(name));
+            assert!(std::process::Command::new(make).arg(dir.path().join(name)).status().unwrap().success());
+            let before = std::fs::read_dir(dir.path()).unwrap().count();
+            for mode in [Mode::Strict, Mode::Prefix] {
+                let opened = open(dir.path(), Options { mode, ..options(Fsync::Always) });
+                assert!(matches!(opened.err().map(|e| e.code), Some(Code::Io | Code::Corrupt)), "{make} {name}");
+            }
+            if let Ok((view, _)) = open(dir.path(), Options { mode: Mode::ReadOnly, ..options(Fsync::Always) }) {
+                let mut reader = view.reader(view.positions().first, u64::MAX).unwrap();
+                while let Ok(Some(_)) = reader.next_block(1 << 16) {}
+            }
+            let _ = forelog::verify(dir.path(), &Default::default());
+            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), before);
+        }
+    }
+}

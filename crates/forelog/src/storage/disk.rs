@@ -84,6 +84,22 @@ pub fn create_dir(dir: &Path) -> std::result::Result<(), Fault> {
     Ok(())
 }
 
+/// How a file is opened that is there: should it be a pipe, nobody waits for its other end.
+#[cfg(unix)]
+fn existing() -> fs::OpenOptions {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = fs::OpenOptions::new();
+    options.read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32);
+    options
+}
+
+#[cfg(not(unix))]
+fn existing() -> fs::OpenOptions {
+    let mut options = fs::OpenOptions::new();
+    options.read(true);
+    options
+}
+
 #[cfg(unix)]
 fn sync_directory(dir: &Path) -> io::Result<()> {
     fs::File::open(dir)?.sync_all()
@@ -188,7 +204,7 @@ impl Storage for Disk {
     }
 
     fn open(&self, name: &str, write: bool) -> std::result::Result<FileRef, Fault> {
-        let file = fs::OpenOptions::new().read(true).write(write).open(self.path(name)).map_err(|e| self.fault("open", name, &e))?;
+        let file = existing().write(write).open(self.path(name)).map_err(|e| self.fault("open", name, &e))?;
         Ok(Arc::new(DiskFile { file, path: self.path(name) }))
     }
 
@@ -395,7 +411,7 @@ impl Lock {
     /// Whether a writer holds the lock of the log in `dir` now. Looking takes the lock for a moment.
     pub fn is_held(dir: &Path) -> Result<bool> {
         let path = dir.join(LOCK);
-        let file = match fs::File::open(&path) {
+        let file = match existing().open(&path) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(e) => return Err(Fault::new("open", path.to_string_lossy(), &e).into()),
