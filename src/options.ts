@@ -104,7 +104,7 @@ export interface ScrubOptions extends VerifyOptions {
 
 /** Options of `backup`. */
 export interface BackupOptions {
-  /** Called now and then with how far it is, and once at the end. What it throws ends the backup. */
+  /** Called now and then with how far it is, and once when the copy is complete, which then stays. What it throws rejects and, before that, ends the backup. */
   onProgress?: (progress: BackupProgress) => void
   /** Gives the backup up, removes what there is of it, and rejects with an `AbortError`. */
   signal?: AbortSignal
