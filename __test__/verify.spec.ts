@@ -65,6 +65,18 @@ test('verify and scrub tell damage with segment, offset and positions', async (t
   }
 })
 
+test('verify and scrub name the flipped bit that explains damage, and none where there is more', async (t) => {
+  const wal = await temporaryLog(t)
+  await append(wal, 60)
+  const file = oldest(wal.dir)
+  flip(file, 10_000, 3)
+  for (const { problems } of [await verify(wal.dir), await wal.scrub()]) {
+    t.like(problems[0], { kind: 'damaged-sealed', flipped: { offset: 10_000, bit: 3 } })
+  }
+  flip(file, 10_001, 4)
+  t.is((await verify(wal.dir)).problems[0].flipped, undefined)
+})
+
 test('an aborted verification rejects with an AbortError', async (t) => {
   const wal = await temporaryLog(t)
   await append(wal, 60)

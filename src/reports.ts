@@ -73,7 +73,6 @@ export interface Problem {
    * `'wrong-footer'` where an intact one says otherwise than the frames, `'unreadable'` where the disk fails.
    */
   kind: string
-  /** Names the one flipped bit that explains it, where there is one. */
   message: string
   /** File name. */
   segment: string
@@ -81,6 +80,8 @@ export interface Problem {
   /** Positions that it takes, as far as can be told. */
   firstLost?: number
   lastLost?: number
+  /** The one bit that explains it, where there is one. */
+  flipped?: FlippedBit
 }
 
 /** What a verification found. */

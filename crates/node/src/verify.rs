@@ -1,5 +1,6 @@
 //! Verifications: long jobs on threads of their own, with a watch that JavaScript holds.
 
+use crate::convert::FlippedData;
 use forelog::{Verification, Watch};
 use napi_derive::napi;
 use std::sync::Arc;
@@ -45,6 +46,7 @@ pub struct ProblemData {
     pub offset: f64,
     pub first_lost: Option<f64>,
     pub last_lost: Option<f64>,
+    pub flipped: Option<FlippedData>,
 }
 
 #[napi(object, object_from_js = false)]
@@ -67,6 +69,7 @@ impl From<Verification> for VerificationData {
             offset: problem.damage.offset as f64,
             first_lost: problem.damage.lost.map(|(first, _)| first as f64),
             last_lost: problem.damage.lost.map(|(_, last)| last as f64),
+            flipped: problem.damage.flipped.map(Into::into),
         });
         VerificationData {
             segments: found.segments as f64,
