@@ -94,6 +94,30 @@ for (const { name, on, actions, upTo } of targets) {
   })
 }
 
+test('the n-th write past the page cache fails: a failed fsync, whatever the reason', async (t) => {
+  if (!has(t, 'preload', 'direct')) return
+  t.timeout(120_000)
+  const half = (nth: number) => rule('direct', '*.wal', nth, 'HALF') + rule('direct', '*.wal', nth + 1, 'EIO')
+  const whole = (action: Action) => (nth: number) => rule('direct', '*.wal', nth, action)
+  for (const [name, rules] of [
+    ['EIO', whole('EIO')],
+    ['ENOSPC', whole('ENOSPC')],
+    ['half of it, then EIO', half],
+  ] as const) {
+    for (const nth of [1, 2, 9]) {
+      const label = `${name} at ${nth}`
+      const shim = new Shim(t)
+      const job: Job = { dir: shim.dir, seed, options, then: 'tell', arm: rules(nth) }
+      const told = await append(job, { env: shim.env })
+      t.is(told.stderr, '', label)
+      const fault = shim.fired().at(-1)
+      if (!fault) return t.fail(`${label}: the fault did not fire`)
+      isPoisoned(t, told, shim.calls(), fault, label)
+      await holds(t, job, told, label)
+    }
+  }
+})
+
 const pathOf = (call: Call): string => `${call.name} ${call.file.replace(/^spare-.*/, 'spare').replace(/^.*\.wal$/, 'segment')}`
 
 test('a tail that an fsync failed to prove is carried into a fresh segment before it is trusted', async (t) => {

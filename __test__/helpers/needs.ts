@@ -2,7 +2,7 @@
 // continuous build reads: `SKIP name: needs WHAT[, WHAT…]`.
 
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import type { ExecutionContext } from 'ava'
@@ -39,6 +39,9 @@ function canLoop(): boolean {
 /** The kernel knows the file system, and the program that makes one is there. */
 const canMake = (kind: string): boolean => readFileSync('/proc/filesystems', 'utf8').includes(`\t${kind}\n`) && runs(`mkfs.${kind}`, '-V')
 
+/** Where temporary directories are, the log writes past the page cache: ext4 and XFS. */
+const isDirect = (): boolean => [0xef53, 0x58465342].includes(statfsSync(os.tmpdir()).type)
+
 const checks = {
   posix: () => process.platform !== 'win32',
   linux: () => process.platform === 'linux',
@@ -49,6 +52,7 @@ const checks = {
   xfs: () => process.platform === 'linux' && canMake('xfs'),
   cc: () => runs('cc', '--version'),
   preload: () => process.platform === 'linux' && isGlibc() && runs('cc', '--version'),
+  direct: () => process.platform === 'linux' && isDirect(),
   strace: () => process.platform === 'linux' && canTrace(),
 }
 

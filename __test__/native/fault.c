@@ -3,11 +3,12 @@
 //
 // FORELOG_FAULT_DIR    the directory; calls on other files pass untouched
 // FORELOG_FAULT_LOG    the record, one line per call: BEGAN ENDED CALL FILE OFFSET LENGTH RESULT ERRNO RULE
-// FORELOG_FAULT_RULES  a file with one rule per line: CALL PATTERN FROM TO ACTION. It is read again whenever it has
+// FORELOG_FAULT_RULES  a file with one rule per line: CALL PATTERN FROM TO ACTION. CALL is `direct` for a pwrite64 on a
+//                      descriptor that writes past the page cache. The file is read again whenever it has
 //                      changed, and then every rule counts from one again. The FROM-th to TO-th call of that name
 //                      on a file that matches, as NAME or as NAME@OFFSET (the directory itself is `.`), gets the action:
 //                      EIO, ENOSPC, EDQUOT   fails without doing anything
-//                      HALF                  pwrite64: writes half of it and says so
+//                      HALF                  pwrite64, direct: writes half of it and says so
 //                      LOSE                  fdatasync: EIO, and what was written to the file since its last sync is
 //                                            taken back, as a kernel does that marks unwritten pages clean
 //                      CUT                   cuts an ext4 or XFS file system off from its device first, as a power failure
@@ -182,17 +183,21 @@ static int loses(void) {
   return found;
 }
 
+// A write past the page cache is a call of its own here: durable when it returns, and nothing of it can be taken back.
+static int is_direct(int fd) { return (fcntl(fd, F_GETFL) & (O_DIRECT | O_DSYNC)) == (O_DIRECT | O_DSYNC); }
+
 ssize_t pwrite64(int fd, const void *bytes, size_t length, off64_t offset) {
   char path[PATH_MAX];
   const char *name = name_of(fd, path);
   if (!name) return REAL(pwrite64)(fd, bytes, length, offset);
   long long began = now();
   int number = 0;
-  enum action action = verdict("pwrite64", name, offset, &number);
-  if (action == FAIL) return tell(began, "pwrite64", name, offset, length, -1, number);
-  if (loses()) keep(fd, offset, length);
+  const char *call = is_direct(fd) ? "direct" : "pwrite64";
+  enum action action = verdict(call, name, offset, &number);
+  if (action == FAIL) return tell(began, call, name, offset, length, -1, number);
+  if (loses() && !is_direct(fd)) keep(fd, offset, length);
   ssize_t result = REAL(pwrite64)(fd, bytes, action == HALF ? length / 2 : length, offset);
-  return tell(began, "pwrite64", name, offset, length, result, number);
+  return tell(began, call, name, offset, length, result, number);
 }
 
 ssize_t pread64(int fd, void *bytes, size_t length, off64_t offset) {

@@ -7,7 +7,8 @@ import { compile } from '../compile.js'
 import { temporaryDirectory } from '../directory.js'
 
 export type Action = 'EIO' | 'ENOSPC' | 'EDQUOT' | 'HALF' | 'LOSE' | 'CUT'
-export type Syscall = 'pwrite64' | 'pread64' | 'fdatasync' | 'fsync' | 'ftruncate64' | 'rename' | 'unlink'
+/** `direct` is a pwrite64 past the page cache, durable when it returns; `pwrite64` is any other. */
+export type Syscall = 'pwrite64' | 'direct' | 'pread64' | 'fdatasync' | 'fsync' | 'ftruncate64' | 'rename' | 'unlink'
 
 /** The `nth` call of that name on a file that matches, up to the `last`-th, is failed. */
 export const rule = (call: Syscall, pattern: string, nth: number, action: Action, last = nth): string =>

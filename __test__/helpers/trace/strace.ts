@@ -11,12 +11,14 @@ export interface Call {
   /** Base name of the file that its first argument stands for. */
   file: string
   result: number
+  /** A write past the page cache that returns once it is durable. */
+  direct: boolean
   /** Lines of the trace at which it began and ended. */
   began: number
   ended: number
 }
 
-const traced = 'pwrite64,write,fdatasync,fsync,rename,renameat,renameat2'
+const traced = 'openat,pwrite64,write,fdatasync,fsync,rename,renameat,renameat2'
 const script = path.join(root, '__test__', 'helpers', 'trace', 'appender.mjs')
 
 /** Runs the appender under strace; gives its calls in the order in which they ended. */
@@ -32,6 +34,7 @@ export async function traceAppends(dir: string, records: number, size: number): 
 export function parse(trace: string): Call[] {
   const calls: Call[] = []
   const unfinished = new Map<string, { text: string; began: number }>()
+  const directs = new Set<number>()
   trace.split('\n').forEach((line, at) => {
     const [, thread, rest] = /^(\d+)\s+(.*)$/s.exec(line) ?? []
     if (thread === undefined) return
@@ -45,8 +48,11 @@ export function parse(trace: string): Call[] {
     const call = /^(\w+)\((.*)\)\s+= (-?\d+)/s.exec(text)
     if (!call) return
     const [, name, args, result] = call
+    if (name === 'openat' && /O_DIRECT\b/.test(args) && args.includes('O_DSYNC')) directs.add(Number(result))
+    else if (name === 'openat') directs.delete(Number(result))
+    const direct = directs.has(parseInt(args))
     const file = path.basename(/^\d+<(.*?[^\\])>/s.exec(args)?.[1] ?? '')
-    calls.push({ name, args, file, result: Number(result), began: start?.began ?? at, ended: at })
+    calls.push({ name, args, file, result: Number(result), direct, began: start?.began ?? at, ended: at })
   })
   return calls
 }

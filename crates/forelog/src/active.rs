@@ -2,6 +2,8 @@
 
 use crate::ahead::Ahead;
 use crate::catalog::Segment;
+use crate::frame::HEADER;
+use crate::options::PAGE;
 use crate::scan::Joint;
 use crate::seal::Seal;
 use crate::segment::Header;
@@ -11,6 +13,8 @@ use std::sync::Arc;
 /// The segment being written.
 pub struct Active {
     pub file: FileRef,
+    /// Writes past the page cache, where the file system can; `None` from the first time that it refuses.
+    pub through: Option<FileRef>,
     pub header: Header,
     pub capacity: u64,
     /// Where the next frame goes, and what it continues.
@@ -25,8 +29,10 @@ pub struct Active {
 
 /// Whether a segment's blocks are written ahead of its frames.
 pub enum Filling {
-    /// They all are, or it would gain nothing here.
+    /// They all were, and synced, before it had its name.
     Done,
+    /// It would gain nothing here, or cannot be.
+    Never,
     /// They may not be: filling begins once this many more syncs show that it would pay.
     After(u32),
     Running(Arc<Ahead>),
@@ -41,6 +47,30 @@ impl Filling {
 const WORTH_GIVING_BACK: u64 = 64 << 10;
 
 impl Active {
+    /// Whether `bytes` can be written past the page cache at the end. All before it is durable: so no sector that holds
+    /// frames is written again. And all of its blocks were written and synced: so it needs no space, and no metadata.
+    pub fn takes_through(&self, bytes: &[u8]) -> bool {
+        let (from, to) = (self.end.offset, self.end.offset + bytes.len() as u64);
+        let on_pages = [from, to, bytes.as_ptr() as u64].iter().all(|at| at.is_multiple_of(PAGE));
+        let prepared = match &self.filling {
+            Filling::Done => true,
+            Filling::Running(ahead) => ahead.is_filled(to),
+            Filling::Never | Filling::After(_) => false,
+        };
+        on_pages && prepared && self.synced.offset == from && to <= self.capacity
+    }
+
+    /// Bytes from `offset` to a page boundary: none, or enough for a padding frame.
+    pub fn room_to_page(&self, offset: u64) -> usize {
+        let end = offset.next_multiple_of(PAGE);
+        let end = if end != offset && end - offset < HEADER as u64 { end + PAGE } else { end };
+        if end <= self.capacity {
+            (end - offset) as usize
+        } else {
+            0
+        }
+    }
+
     /// Nothing but zeroes stands from here on.
     fn used(&self) -> u64 {
         self.end.offset.max(self.debris_end)

@@ -7,6 +7,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Each step is synced on its own, so that no commit has to flush more than this much of it.
 const STEP: u64 = 256 << 10;
+/// The page cache keeps pages in units of up to this much, one way or the other: dirty, or dropped by a write past it.
+const UNIT: u64 = 2 << 20;
 /// Filled this far ahead of the frames, and again once only half of it is left.
 const LEAD: u64 = 8 << 20;
 
@@ -55,6 +57,13 @@ impl Ahead {
         }
     }
 
+    /// Whether everything below `end` that is not the writer's was filled and synced, and shares no unit of the page
+    /// cache with what is being filled.
+    pub fn is_filled(&self, end: u64) -> bool {
+        let filled = self.state().filled;
+        end <= if filled < self.len { filled - filled % UNIT } else { filled }
+    }
+
     /// Claims the right to run `fill`, if there is enough for it to do.
     pub fn is_due(&self) -> bool {
         let mut state = self.state();
@@ -74,10 +83,9 @@ impl Ahead {
             };
             let mut state = self.state();
             state.claim = None;
-            state.filled = end;
             self.changed.notify_all();
             match filled {
-                Ok(()) => {}
+                Ok(()) => state.filled = end,
                 // Where blocks could not be allocated ahead, a full disk ends the filling and nothing else.
                 Err(fault) if fault.is_no_space() && fault.syscall == "pwrite" => {
                     state.stopped = true;
@@ -109,5 +117,33 @@ impl Ahead {
         while state.running {
             state = self.wait(state);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::sim::SimDisk;
+    use crate::storage::Storage;
+
+    #[test]
+    fn only_what_was_filled_and_is_apart_from_what_is_being_filled_is_said_to_be() -> Result<(), Fault> {
+        let disk = SimDisk::new(1, 4096);
+        let ahead = Ahead::new(disk.create("file", 9 << 20)?, 9 << 20, 5000);
+        assert!(!ahead.is_filled(8192));
+        ahead.fill()?;
+        let filled = ahead.state().filled;
+        assert!((8 << 20..9 << 20).contains(&filled), "{filled}");
+        assert!(ahead.is_filled(8 << 20) && !ahead.is_filled((8 << 20) + 1));
+        ahead.reserve(3 << 20);
+        ahead.fill()?;
+        assert!(ahead.is_filled(9 << 20) && !ahead.is_filled((9 << 20) + 1));
+
+        let ahead = Ahead::new(disk.create("other", 64 << 10)?, 64 << 10, 4096);
+        // No space: what was not filled is not said to be.
+        disk.set_trip(0);
+        ahead.fill()?;
+        assert!(!ahead.is_filled(8192));
+        Ok(())
     }
 }

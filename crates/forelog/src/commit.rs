@@ -168,6 +168,7 @@ impl CommitThread {
     }
 
     fn commit(&mut self) {
+        self.writer.followed = self.shared.followers.is_anybody();
         let began = self.host.now();
         let durable = self.group.durable || self.shared.options.fsync == Fsync::Always;
         let progress = self.writer.commit(&mut self.group, durable);

@@ -91,6 +91,11 @@ impl Followers {
         self.wake_where(|_| true);
     }
 
+    /// Whether somebody waits; at a glance, and so perhaps a moment ago.
+    pub fn is_anybody(&self) -> bool {
+        self.least.load(Ordering::Relaxed) != u64::MAX
+    }
+
     pub fn is_empty(&self) -> bool {
         self.queue().waiting.is_empty()
     }

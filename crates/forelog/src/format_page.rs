@@ -52,7 +52,7 @@ fn segment() -> (Vec<u8>, Joint) {
         }
         group.seal();
         let gathered = &group.frames[0];
-        let (head, body) = group.bytes.split_at_mut(HEADER);
+        let (head, body) = group.bytes[gathered.start..].split_at_mut(HEADER);
         let body_crc = mask(crc32c::crc32c(&body[..gathered.body_len]));
         let kind = if commit < 3 { Kind::Singles } else { Kind::Batch };
         let frame = Frame {
@@ -67,7 +67,7 @@ fn segment() -> (Vec<u8>, Joint) {
             crc: 0,
         };
         let crc = frame::encode(head, &frame, header.seed(), end.offset);
-        bytes.extend_from_slice(&group.bytes);
+        bytes.extend_from_slice(&group.bytes[gathered.start..]);
         end = Joint { offset: end.offset + frame.span(), next: frame.next_position(), crc };
         synced = end.offset;
     }

@@ -4,7 +4,7 @@
 use crate::compress::Packer;
 use crate::error::{Code, Error, Result};
 use crate::frame::{span, Kind, ALIGN, HEADER, MERGED_BYTES};
-use crate::options::Compression;
+use crate::options::{Compression, PAGE};
 use crate::record::RecordRef;
 
 /// One frame of a group: its header's place in the arena, and the records after it.
@@ -36,7 +36,8 @@ pub struct Run {
 /// Records waiting for their commit. The buffers are kept and used again.
 #[derive(Default)]
 pub struct Group {
-    /// Frames, each at a multiple of eight, headers still blank.
+    /// Frames, each a multiple of eight after the first, headers still blank. Ahead of the first stand as many unused bytes
+    /// as put it on a page of memory: writing past the page cache takes nothing else.
     pub bytes: Vec<u8>,
     pub frames: Vec<Gathered>,
     pub runs: Vec<Run>,
@@ -48,6 +49,9 @@ pub struct Group {
     /// Its operations are to be told this instead of being committed; it has no frames then.
     pub rejected: Option<Error>,
 }
+
+/// Room behind the frames, to be padded without moving them: less than two pages, and less than one to move them to a page.
+const ROOM: usize = 3 * PAGE as usize;
 
 /// An arena above this is given back once a small group follows, so that one burst does not hold memory for ever.
 const KEPT_BYTES: usize = 4 << 20;
@@ -61,7 +65,7 @@ impl Group {
         if self.bytes.capacity() > KEPT_BYTES && self.bytes.len() <= KEPT_BYTES {
             self.bytes = Vec::new();
         }
-        self.bytes.clear();
+        self.bytes.truncate(self.frames.first().map_or(0, |first| first.start));
         self.frames.clear();
         self.runs.clear();
         self.records = 0;
@@ -110,14 +114,35 @@ impl Group {
         &self.runs[start..at(to).max(start)]
     }
 
-    /// Zeroes up to the next frame boundary, so that the arena is exactly what is written.
+    /// Zeroes up to the next frame boundary, so that the arena from the first frame on is exactly what is written; and
+    /// where it has moved since that was begun, puts it on a page again.
     pub fn seal(&mut self) {
+        self.pad();
+        let Some(start) = self.frames.first().map(|first| first.start) else { return };
+        self.bytes.reserve(ROOM);
+        let (len, place) = (self.bytes.len(), self.unused());
+        if place != start {
+            self.bytes.resize(len.max(len - start + place), 0);
+            self.bytes.copy_within(start..len, place);
+            self.bytes.truncate(len - start + place);
+            self.frames.iter_mut().for_each(|frame| frame.start = frame.start - start + place);
+        }
+    }
+
+    /// Zeroes up to the next frame boundary.
+    fn pad(&mut self) {
         self.bytes.resize(self.bytes.len().next_multiple_of(ALIGN as usize), 0);
+    }
+
+    /// Bytes of the arena ahead of its first page; of the next frame boundary, if the allocator knows none of pages.
+    fn unused(&self) -> usize {
+        let before = (self.bytes.as_ptr() as usize).wrapping_neg() % PAGE as usize;
+        before.next_multiple_of(ALIGN as usize)
     }
 
     /// Packs the bodies that become smaller by it and closes the gaps; the sealed arena can only shrink.
     pub fn compress(&mut self, packer: &mut Packer) {
-        let mut to = 0;
+        let mut to = self.frames.first().map_or(0, |first| first.start);
         for frame in &mut self.frames {
             let (body, place) = (frame.start + HEADER..frame.start + HEADER + frame.body_len, to + HEADER);
             // A shorter body that takes as much room on the disk only costs time.
@@ -138,7 +163,11 @@ impl Group {
     }
 
     fn open_frame(&mut self, first: u64, kind: Kind) {
-        self.seal();
+        if self.frames.is_empty() {
+            self.bytes.reserve(ROOM);
+            self.bytes.resize(self.unused(), 0);
+        }
+        self.pad();
         let start = self.bytes.len();
         self.bytes.resize(start + HEADER, 0);
         self.frames.push(Gathered { start, body_len: 0, first, count: 0, kind, codec: Compression::None, first_run: self.runs.len() });
@@ -238,6 +267,30 @@ mod tests {
         assert_eq!(next, 101);
         push(&mut group, 0, 101, &[1; 200_000]);
         assert_eq!(group.frames.last().map(|f| f.count), Some(1), "a record above the limit has a frame of its own");
+    }
+
+    #[test]
+    fn the_first_frame_is_on_a_page_of_memory_however_the_arena_has_grown() {
+        for records in [1, 40, 400, 9000] {
+            let mut group = Group::default();
+            for _ in 0..3 {
+                (1..=records).for_each(|position| push(&mut group, 0, position, &position.to_le_bytes().repeat(40)));
+                group.seal();
+                let (start, at) = (group.frames[0].start, group.bytes.as_ptr() as u64);
+                assert!((at + start as u64).is_multiple_of(PAGE) && start < PAGE as usize);
+                let mut next = start;
+                for frame in &group.frames {
+                    assert_eq!(frame.start, next);
+                    next += frame.span() as usize;
+                    let first_value = frame.start + HEADER + 4;
+                    assert_eq!(group.bytes[first_value..first_value + 8], frame.first.to_le_bytes());
+                }
+                assert_eq!(next, group.bytes.len());
+                group.bytes.resize(next + PAGE as usize + HEADER, 0);
+                assert_eq!(group.bytes.as_ptr() as u64, at, "padding moves nothing");
+                group.clear();
+            }
+        }
     }
 
     #[test]

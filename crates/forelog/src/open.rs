@@ -196,8 +196,9 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answ
             (false, true) => proven,
             (false, false) => Joint::start(&header),
         };
-        let filling = if storage.overwrites_in_place() { Filling::WORTHWHILE } else { Filling::Done };
-        start.active = Some(active::Active { file, header, capacity: len, end, synced, entry, filling, debris_end });
+        let filling = if storage.overwrites_in_place() { Filling::WORTHWHILE } else { Filling::Never };
+        let through = storage.open_through(&name.file);
+        start.active = Some(active::Active { file, through, header, capacity: len, end, synced, entry, filling, debris_end });
     }
     let catalog = start.catalog.clone();
     let mut writer = Writer::new(start);

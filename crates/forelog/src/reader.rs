@@ -11,8 +11,8 @@ use crate::options::{Compression, PAGE};
 use crate::places::Place;
 use crate::record::Parts;
 use crate::recovery::Verdict;
-use crate::scan::{joint_near, resync, Joint};
-use crate::segment::Header;
+use crate::scan::{joint_near, past_padding, resync, Joint};
+use crate::segment::{Header, Predecessor};
 use crate::storage::window::Window;
 use crate::storage::{FileRef, Storage};
 use crate::truncate::out_of_range;
@@ -341,10 +341,14 @@ impl Reader {
         let next = self.open(following)?;
         let predecessor = next.header.predecessor;
         // Segments in between that hold nothing are not in the catalog; the chain of CRCs runs on through them.
-        let fits = next.header.first == cursor.at.next
-            && predecessor.is_some_and(|p| {
-                p.id != cursor.header.id || (p.salt == cursor.header.salt && p.end == cursor.at.offset && p.crc == cursor.at.crc)
-            });
+        let end = match predecessor.filter(|p| p.id == cursor.header.id) {
+            Some(p) => past_padding(&mut Window::of(&*cursor.file, p.end, SEEK), &cursor.header, cursor.at, p.end)?,
+            None => cursor.at,
+        };
+        // Where the positions fit, nothing but padding can be left: of which nobody misses what is damaged.
+        let ends = |p: &Predecessor| end.offset < p.end || (p.end == end.offset && p.crc == end.crc);
+        let fits = next.header.first == end.next
+            && predecessor.is_some_and(|p| p.id != cursor.header.id || (p.salt == cursor.header.salt && ends(&p)));
         if !fits {
             let text = format!("{} does not continue {}", next.segment.file, cursor.segment.file);
             return Err(self.corrupt(&cursor.segment, cursor.at.offset, text));

@@ -60,7 +60,7 @@ impl Evidence {
         self.named = control.active >= header.id;
         self.marked = mark.is_some_and(|m| m.offset == scan.end.offset);
         self.fenced = control.fence.is_some_and(|f| f.segment == header.id);
-        self.debris = scan.stray.is_some() || (scan.garbage.is_some() && !header.recycled);
+        self.debris = scan.strays > 0 || (scan.garbage.is_some() && !header.recycled);
     }
 
     fn answers(&self) -> [bool; 16] {

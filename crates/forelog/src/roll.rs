@@ -149,10 +149,15 @@ impl Writer {
         }
         // (4) CONTROL names it; only then may anything in it be acknowledged, and anything below it be removed.
         let mark = Mark { segment: header.id, offset: end.offset, position: end.next - 1 };
-        let filling = if spare.filled { Filling::Done } else { Filling::WORTHWHILE };
+        let filling = match spare.filled {
+            _ if !self.storage.overwrites_in_place() => Filling::Never,
+            true => Filling::Done,
+            false => Filling::WORTHWHILE,
+        };
+        let through = self.storage.open_through(&entry.file);
         self.stop_filling();
         let debris_end = if spare.recycled { spare.len } else { 0 };
-        let next = Active { file: spare.file, header, capacity: spare.len, end, synced: end, entry, filling, debris_end };
+        let next = Active { file: spare.file, through, header, capacity: spare.len, end, synced: end, entry, filling, debris_end };
         let left = self.active.replace(next);
         self.counters.rolls += 1;
         self.counters.fsyncs += 1;

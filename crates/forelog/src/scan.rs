@@ -4,7 +4,7 @@
 
 use crate::bytes::first_non_zero;
 use crate::footer::Index;
-use crate::frame::{self, Frame, ALIGN, HEADER};
+use crate::frame::{self, Frame, Kind, ALIGN, HEADER};
 use crate::options::{Compression, PAGE};
 use crate::segment::Header;
 use crate::storage::window::Window;
@@ -41,7 +41,9 @@ pub struct Scan {
     pub index: Index,
     /// The furthest synced offset that any valid frame claims, on either side of the end.
     pub claimed: u64,
-    /// Positions of valid frames past the end, lowest and highest.
+    /// Valid frames past the end.
+    pub strays: u64,
+    /// Positions of the records in them, lowest and highest.
     pub stray: Option<(u64, u64)>,
     /// First and last non-zero byte past the end.
     pub garbage: Option<(u64, u64)>,
@@ -94,7 +96,8 @@ fn non_zero(bytes: &mut Window, mut at: u64) -> Result<Option<u64>, Fault> {
 /// Reads a segment to its end, through zeroes: a crash may leave a hole where an earlier page was lost.
 /// The window's length is the file's, or the fence.
 pub fn scan(bytes: &mut Window, header: &Header) -> Result<Scan, Fault> {
-    let mut scan = Scan { end: Joint::start(header), records: 0, index: Index::default(), claimed: 0, stray: None, garbage: None };
+    let mut scan =
+        Scan { end: Joint::start(header), records: 0, index: Index::default(), claimed: 0, strays: 0, stray: None, garbage: None };
     while let Some(frame) = valid(bytes, header, scan.end.offset)?.filter(|f| continues(f, &scan.end)) {
         scan.claimed = scan.claimed.max(frame.synced);
         scan.records += u64::from(frame.count);
@@ -110,9 +113,12 @@ pub fn scan(bytes: &mut Window, header: &Header) -> Result<Scan, Fault> {
         scan.garbage = Some((first, (at + span).min(bytes.len()) - 1));
         if let Some(frame) = frame {
             scan.claimed = scan.claimed.max(frame.synced);
-            let last = frame.next_position().saturating_sub(1).max(frame.first);
-            let (low, high) = scan.stray.unwrap_or((frame.first, last));
-            scan.stray = Some((low.min(frame.first), high.max(last)));
+            scan.strays += 1;
+            if frame.kind != Kind::Padding {
+                let last = frame.next_position() - 1;
+                let (low, high) = scan.stray.unwrap_or((frame.first, last));
+                scan.stray = Some((low.min(frame.first), high.max(last)));
+            }
         }
         at += span;
     }
@@ -166,6 +172,18 @@ pub fn joint_near(
         pass(joint);
     }
     Ok(Ok(joint))
+}
+
+/// The joint behind the padding that may follow `joint`, no further than `end`.
+pub fn past_padding(bytes: &mut Window, header: &Header, mut joint: Joint, end: u64) -> Result<Joint, Fault> {
+    while joint.offset < end {
+        let frame = frame::decode(bytes.get(joint.offset, HEADER)?, header.seed(), joint.offset);
+        match frame.filter(|f| continues(f, &joint) && f.kind == Kind::Padding) {
+            Some(frame) => joint = joint.after(&frame),
+            None => break,
+        }
+    }
+    Ok(joint)
 }
 
 /// Where a walk over a sealed segment's frames ended.

@@ -374,10 +374,13 @@ impl Survey {
         if self.evidence.short {
             let file = segment.name.file.clone();
             let first = scan.end.next;
-            let last = self.marked(header.id).unwrap_or(0).max(scan.stray.map_or(0, |(_, last)| last)).max(first);
+            let last = self.marked(header.id).unwrap_or(0).max(scan.stray.map_or(0, |(_, last)| last));
+            // A mark that proves as much as anything tells the last position, too: behind that was padding.
+            let told = state.mark.is_some_and(|mark| mark.segment == header.id && mark.offset >= proven);
+            let last = if told { last } else { last.max(first) };
             let at = scan.end.offset;
-            let text =
-                format!("{file} is damaged at offset {at}: bytes up to {proven} were durable; positions {first} to {last} are affected");
+            let lost = if first <= last { format!("positions {first} to {last} are affected") } else { "no position is affected".into() };
+            let text = format!("{file} is damaged at offset {at}: bytes up to {proven} were durable; {lost}");
             let flipped = flipped::in_frame(&mut window, header, at)?;
             self.told(Verdict::DamagedActive, text, (&file, at), Some((first, last)), flipped);
         }

@@ -39,7 +39,7 @@ pub struct Verification {
     pub without_footer: u64,
     /// Those whose footer does not hold: a crash while it is written leaves that, so it is no problem, and costs no record.
     pub broken_footers: u64,
-    /// Good frames, and the records in them.
+    /// Good frames that hold records, and the records in them.
     pub frames: u64,
     pub records: u64,
     /// Bytes of good frames.
@@ -291,7 +291,7 @@ impl<'a> Verifier<'a> {
                 break;
             }
             if let Some(frame) = scan::next(&mut window, header, joint)? {
-                self.report.frames += 1;
+                self.report.frames += u64::from(frame.count > 0);
                 self.report.records += u64::from(frame.count);
                 self.report.bytes += frame.span();
                 joint = joint.after(&frame);
@@ -303,7 +303,11 @@ impl<'a> Verifier<'a> {
             let found = scan::resync(&mut window, header, joint.offset + 1, joint.next..next)?;
             let lost = (joint.next, found.map_or(next, |found| found.next) - 1);
             // Below the low mark no position is lost, but what stands above is reached through here.
-            let text = format!("{file} is damaged at offset {}: positions {} to {} are affected", joint.offset, lost.0, lost.1);
+            let text = match lost.0 <= lost.1 {
+                true => format!("{file} is damaged at offset {}: positions {} to {} are affected", joint.offset, lost.0, lost.1),
+                // Only padding is.
+                false => format!("{file} is damaged at offset {}: no position is affected", joint.offset),
+            };
             self.explained(verdict.label(), text, (file, joint.offset), Some(lost), flipped);
             match found {
                 Some(found) => joint = found,

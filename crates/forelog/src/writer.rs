@@ -12,7 +12,7 @@ use crate::catalog::Catalog;
 use crate::compress::Packer;
 use crate::control::{Control, Fence, Mark};
 use crate::error::{Code, Error, Result};
-use crate::frame::{self, Frame, HEADER};
+use crate::frame::{self, Frame, Kind, Seed, HEADER};
 use crate::group::{Gathered, Group};
 use crate::horizon::{Horizon, Publisher, Reach};
 use crate::options::Compression;
@@ -22,7 +22,7 @@ use crate::scan::Joint;
 use crate::seal::{Bare, Sealer};
 use crate::segment::Name;
 use crate::spares::Spares;
-use crate::storage::{Fault, FileRef, Storage};
+use crate::storage::{Fault, FileRef, ShortWrite, Storage};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How far a commit got.
@@ -64,6 +64,10 @@ pub struct Writer {
     /// Compresses frames, if that is asked for.
     pub packer: Option<Packer>,
     pub publisher: Publisher,
+    /// Something was written past the page cache, and became durable by that.
+    through: bool,
+    /// Somebody is about to read what is written next: it stays in the page cache.
+    pub followed: bool,
     /// For retention.
     pub known: Known,
     /// Ends of the frames being written; kept to be used again.
@@ -101,6 +105,8 @@ impl Writer {
         let planned = start.plan.as_ref().map_or(1, |plan| plan.first);
         let next = start.active.as_ref().map_or(1, |active| active.end.next).max(planned);
         Writer {
+            through: false,
+            followed: false,
             known: Known::default(),
             publisher: Publisher::resume(&*start.storage, start.control.horizon(), &uuid, next - 1),
             uuid,
@@ -198,7 +204,7 @@ impl Writer {
         }
         let mut done = 0;
         while done < group.frames.len() {
-            let written = self.write_some(group, done);
+            let written = self.write_some(group, done, durable);
             match self.conclude(written) {
                 Ok(more) => done += more,
                 // Frames before this one are in segments that a roll has made durable: each pass of this loop but
@@ -214,8 +220,9 @@ impl Writer {
         }
     }
 
-    /// Writes as many frames from `from` on as the active segment has room for, at least one.
-    fn write_some(&mut self, group: &mut Group, from: usize) -> Result<usize> {
+    /// Writes as many frames from `from` on as the active segment has room for, at least one. The last of a group that is
+    /// to be `durable` may be so already then.
+    fn write_some(&mut self, group: &mut Group, from: usize, durable: bool) -> Result<usize> {
         self.alive()?;
         self.finish_plan(group.frames[from].span())?;
         // A segment begun without compression may be read by a version without it: it takes raw frames only.
@@ -253,20 +260,65 @@ impl Writer {
             to += 1;
         }
         let start = group.frames[from].start;
+        // What a roll makes durable on its way needs no padding.
+        let durable = durable && to == group.frames.len();
+        if durable && active.through.is_some() {
+            let room = active.room_to_page(end.offset);
+            if room > 0 {
+                end = pad(&mut group.bytes, room, end, synced, seed);
+                self.joints.push(end);
+            }
+        }
         let stop = group.frames.get(to).map_or(group.bytes.len(), |f| f.start);
         if let Filling::Running(ahead) = &active.filling {
             ahead.reserve(end.offset);
         }
-        match active.file.write_at(&group.bytes[start..stop], active.end.offset) {
+        let bytes = &group.bytes[start..stop];
+        let through = durable && !self.followed && active.takes_through(bytes);
+        if !(through && self.write_through(bytes, end)?) {
+            self.write(bytes, end)?;
+        }
+        if let Some(active) = &self.active {
+            active.entry.note(&self.joints);
+        }
+        self.counters.written_bytes += bytes.len() as u64;
+        Ok(to - from)
+    }
+
+    /// Writes frames, up to `end`, to the page cache.
+    fn write(&mut self, bytes: &[u8], end: Joint) -> Result<()> {
+        let Some(active) = &mut self.active else { return Ok(()) };
+        match active.file.write_at(bytes, active.end.offset) {
             Ok(()) => {
                 active.end = end;
-                active.entry.note(&self.joints);
-                self.counters.written_bytes += (stop - start) as u64;
-                Ok(to - from)
+                Ok(())
             }
             Err(short) if short.fault.is_no_space() => Err(self.fence(short.fault)),
             Err(short) => Err(self.poison(short.fault)),
         }
+    }
+
+    /// Writes frames, up to `end`, past the page cache: they are durable then. False when the file system says at the first
+    /// time that it does not do that: nothing has happened then.
+    fn write_through(&mut self, bytes: &[u8], end: Joint) -> Result<bool> {
+        let Some(active) = &mut self.active else { return Ok(false) };
+        let Some(file) = &active.through else { return Ok(false) };
+        let began = (self.clock)();
+        let written = file.write_at(bytes, active.end.offset);
+        let refused = |short: &ShortWrite| short.written == 0 && short.fault.is_unsupported();
+        if !self.through && written.as_ref().is_err_and(refused) {
+            active.through = None;
+            return Ok(false);
+        }
+        self.counters.fsyncs += 1;
+        self.fsync_times.push((self.clock)().saturating_sub(began));
+        // A failed fsync, whatever the reason: what is on the disk is unknown.
+        written.map_err(|short| self.poison(short.fault))?;
+        if let Some(active) = &mut self.active {
+            (active.end, active.synced) = (end, end);
+        }
+        self.through = true;
+        Ok(true)
     }
 
     /// A full disk cut a write short. Before anybody is told, CONTROL says in both slots that nothing past the last
@@ -403,6 +455,26 @@ impl Writer {
             _ => None,
         }
     }
+}
+
+/// Appends a padding frame of `room` bytes to frames that end at `end`, and gives the end behind it.
+fn pad(bytes: &mut Vec<u8>, room: usize, end: Joint, synced: u64, seed: Seed) -> Joint {
+    let start = bytes.len();
+    bytes.resize(start + room, 0);
+    let (head, body) = bytes[start..].split_at_mut(HEADER);
+    let frame = Frame {
+        body_len: body.len() as u32,
+        first: end.next,
+        count: 0,
+        kind: Kind::Padding,
+        codec: Compression::None,
+        synced,
+        body_crc: mask(crc32c::crc32c(body)),
+        prev: end.crc,
+        crc: 0,
+    };
+    let crc = frame::encode(head, &frame, seed, end.offset);
+    Joint { offset: end.offset + frame.span(), next: end.next, crc }
 }
 
 /// Writes a durable mark to CONTROL; blocking, off the commit path.

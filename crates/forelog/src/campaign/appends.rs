@@ -92,7 +92,9 @@ impl History {
                 group.push_batch(0, first, &gathered);
             }
         }
-        self.disk.say(|| format!("append up to {}, {} bytes{}", next - 1, group.bytes.len(), if durable { ", durable" } else { "" }));
+        self.disk.say(|| {
+            format!("append up to {}, {} bytes of records{}", next - 1, group.record_bytes, if durable { ", durable" } else { "" })
+        });
         let progress = self.watched(Act::Commit, || writer.commit(&mut group, durable));
         if self.disk.crashed() {
             return Ok(None);

@@ -11,7 +11,7 @@ use crate::error::{Code, Error};
 use crate::group::Group;
 use crate::open::{open, Opened};
 use crate::options::{Compression, Options};
-use crate::storage::sim::{Faults, Moment, Rng, SimDisk};
+use crate::storage::sim::{Faults, Moment, Rng, SimDisk, Through};
 use crate::verify::verify_storage;
 use crate::writer::{lock, MarkJob};
 use std::cell::RefCell;
@@ -90,6 +90,8 @@ pub struct History {
     pub large: bool,
     /// Every opening brings another setting of compression.
     compresses: bool,
+    /// Blocks are written ahead early and often.
+    pub fills: bool,
     opened_once: bool,
     /// Since the log was last opened, unsynced bytes may have been lost.
     pub lossy: bool,
@@ -121,8 +123,16 @@ impl History {
             garble: rng.chance(0.2),
         };
         let segment_bytes = [8 << 10, 12 << 10, 16 << 10, 32 << 10, 64 << 10][rng.below(5) as usize];
+        let disk = SimDisk::new(seed, sector);
+        // By a choice of its own, so that the history of a seed whose disk does without is the same as ever.
+        let through = match Rng::new(!seed).below(8) {
+            0 => Through::Refused,
+            1..=3 => Through::None,
+            _ => Through::Taken,
+        };
+        disk.set_through(through);
         History {
-            disk: SimDisk::new(seed, sector),
+            disk,
             expected: Expected::new(),
             others: Vec::new(),
             ahead: None,
@@ -136,6 +146,7 @@ impl History {
             scarce: rng.chance(0.15),
             large: rng.chance(0.3),
             compresses: rng.chance(0.5),
+            fills: through != Through::None,
             opened_once: false,
             lossy: false,
             closed_clean: false,
@@ -248,6 +259,16 @@ impl History {
         let Some(mut opened) = self.open()? else { return Ok(End::Died) };
         let operations = if last { 3 } else { self.rng.below(16) };
         if self.served {
+            if self.fills && self.rng.chance(0.7) {
+                let filled = self.fill_ahead(&mut opened);
+                if self.disk.crashed() {
+                    return Ok(End::Died);
+                }
+                if filled.is_some() {
+                    self.stays_failed(&mut opened)?;
+                    return Ok(End::Failed);
+                }
+            }
             return self.serve(opened, operations);
         }
         for _ in 0..operations {
@@ -405,7 +426,10 @@ impl History {
     fn operate(&mut self, opened: &mut Opened) -> Held<Option<End>> {
         self.change_space();
         let injected = self.disk.injected();
-        let failure = match self.rng.below(100) {
+        let unfilled = opened.writer.active.as_ref().is_some_and(|a| matches!(a.filling, Filling::After(_)));
+        // Only blocks that were written before are written past the page cache.
+        let operation = if self.fills && unfilled && self.rng.chance(0.4) { 84 } else { self.rng.below(100) };
+        let failure = match operation {
             0..46 => self.append(opened)?,
             46..54 => self.truncate(opened)?,
             54..66 => {
@@ -437,14 +461,7 @@ impl History {
                 self.watched(Act::Background, || opened.writer.spares().prepare());
                 None
             }
-            84..87 => {
-                if let Some(active) = opened.writer.active.as_mut().filter(|a| matches!(a.filling, Filling::After(_))) {
-                    active.filling = Filling::After(0);
-                }
-                let filled = self.watched(Act::Background, || opened.writer.due_filling().map_or(Ok(()), |ahead| ahead.fill()));
-                self.disk.say(|| "zeroes ahead".into());
-                filled.err().map(|fault| opened.writer.poison(fault))
-            }
+            84..87 => self.fill_ahead(opened),
             87..90 => self.tell(opened)?,
             90..95 => {
                 let (low, end, block) = (self.expected.low, self.expected.end, 1 << self.rng.below(18));
@@ -469,6 +486,16 @@ impl History {
             Code::Poisoned | Code::Io if faulty => Ok(Some(End::Failed)),
             code => broken(format!("an operation failed without cause: {code:?}, {error}")),
         }
+    }
+
+    /// Writes the blocks of the active segment ahead.
+    fn fill_ahead(&mut self, opened: &mut Opened) -> Option<Error> {
+        if let Some(active) = opened.writer.active.as_mut().filter(|a| matches!(a.filling, Filling::After(_))) {
+            active.filling = Filling::After(0);
+        }
+        let filled = self.watched(Act::Background, || opened.writer.due_filling().map_or(Ok(()), |ahead| ahead.fill()));
+        self.disk.say(|| "zeroes ahead".into());
+        filled.err().map(|fault| opened.writer.poison(fault))
     }
 
     /// Publishes the horizon for other processes; what they find never goes past what was accepted.

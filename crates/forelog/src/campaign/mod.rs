@@ -37,6 +37,8 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod through;
+#[cfg(test)]
 mod verify;
 
 pub use history::Policy;

@@ -3,13 +3,14 @@
 use super::history::Held;
 use super::oracle::{read, Expected, Made, Read, Tag};
 use super::rot;
+use crate::active::Filling;
 use crate::error::{Code, Error};
 use crate::group::{Batch, Group};
 use crate::open::{open, Opened};
 use crate::options::{Options, PAGE};
 use crate::retention::{Due, Retention};
 use crate::segment::{Header, CONTROL};
-use crate::storage::sim::{Faults, SimDisk};
+use crate::storage::sim::{Faults, SimDisk, Through};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,9 +28,29 @@ impl Log {
     }
 
     pub fn with(sector: u64, options: Options) -> Log {
+        Log::on(SimDisk::new(1, sector), options)
+    }
+
+    /// One whose durable commits go past the page cache.
+    pub fn through(sector: u64, segment_bytes: u64) -> Log {
         let disk = SimDisk::new(1, sector);
+        disk.set_through(Through::Taken);
+        let mut log = Log::on(disk, Options { segment_bytes, ..Options::default() });
+        log.fill();
+        log
+    }
+
+    pub fn on(disk: SimDisk, options: Options) -> Log {
         let opened = open(Arc::new(disk.clone()), &options, || 0).unwrap();
         Log { disk, options, expected: Expected::new(), opened }
+    }
+
+    /// Writes the blocks of the active segment ahead.
+    pub fn fill(&mut self) {
+        if let Some(active) = self.opened.writer.active.as_mut() {
+            active.filling = Filling::After(0);
+        }
+        self.opened.writer.due_filling().unwrap().fill().unwrap();
     }
 
     /// Commits batches of the given lengths of records, one frame each.

@@ -39,7 +39,10 @@ pub fn places(disk: &SimDisk) -> Vec<Place> {
         while let Some(frame) = bytes.get(at as usize..).and_then(|rest| frame::decode(rest, header.seed(), at)) {
             let end = at + HEADER as u64 + u64::from(frame.body_len);
             let (first, last) = (frame.first, frame.next_position() - 1);
-            places.push(Place { file: file.clone(), bytes: at..end, end: at + frame.span(), first, last });
+            // Padding holds nothing to be salvaged.
+            if first <= last {
+                places.push(Place { file: file.clone(), bytes: at..end, end: at + frame.span(), first, last });
+            }
             at += frame.span();
         }
     }

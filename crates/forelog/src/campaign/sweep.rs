@@ -24,8 +24,8 @@ fn page_step() -> usize {
 }
 
 /// Batches and singles, durable and not; the last ones not synced when the process dies, unless it is closed in order.
-fn small_log(closed: bool) -> Log {
-    let mut log = Log::new(512, 16 << 10);
+fn small_log(closed: bool, through: bool) -> Log {
+    let mut log = if through { Log::through(512, 32 << 10) } else { Log::new(512, 16 << 10) };
     log.commit(&[&[20]], true);
     log.commit(&[&[40, 3], &[90]], false);
     log.commit(&[&[5]], true);
@@ -39,6 +39,9 @@ fn small_log(closed: bool) -> Log {
     log.disk.restart();
     log
 }
+
+/// Closed in order or not; with durable commits past the page cache, and so with padding, or not.
+const EVERY: [(bool, bool); 4] = [(false, false), (true, false), (false, true), (true, true)];
 
 /// Damages a copy of the log, by one `bit` if there is one; checks what opening makes of it, and what can be salvaged.
 fn try_damage(log: &Log, frames: &[Place], damage: &Damage, bit: Option<u8>, inflict: impl FnOnce(&SimDisk)) -> bool {
@@ -61,11 +64,11 @@ fn try_damage(log: &Log, frames: &[Place], damage: &Damage, bit: Option<u8>, inf
 
 #[test]
 fn every_length_that_remains_of_a_segment_is_told_or_harmless() {
-    for closed in [false, true] {
-        let log = small_log(closed);
+    for (closed, through) in EVERY {
+        let log = small_log(closed, through);
         let (file, end, frames) = (log.segment(), log.end(), places(&log.disk));
         let whole = log.disk.bytes(&file);
-        for len in (0..PAGE).step_by(page_step()).chain(PAGE..end + 20) {
+        for len in (0..PAGE).step_by(page_step()).chain((PAGE..end + 20).step_by(if through { 3 * page_step() } else { 1 })) {
             let damage = Damage { file: file.clone(), bytes: len..whole.len() as u64 };
             let zeroed = try_damage(&log, &frames, &damage, None, |disk| disk.damage(&file, len, &vec![0; whole.len() - len as usize]));
             let cut = try_damage(&log, &frames, &damage, None, |disk| disk.truncate(&file, len));
@@ -79,10 +82,12 @@ fn every_length_that_remains_of_a_segment_is_told_or_harmless() {
 
 #[test]
 fn every_flipped_bit_is_told_or_harmless() {
-    for closed in [false, true] {
-        let log = small_log(closed);
+    for (closed, through) in EVERY {
+        let log = small_log(closed, through);
         let (file, end, frames) = (log.segment(), log.end(), places(&log.disk));
-        let bits = (PAGE as usize * 8..end as usize * 8 + 512).map(|bit| (file.as_str(), bit));
+        // Padding is long.
+        let step = if through { page_step() * 16 + 1 } else { 1 };
+        let bits = (PAGE as usize * 8..end as usize * 8 + 512).step_by(step).map(|bit| (file.as_str(), bit));
         let header = (0..PAGE as usize * 8).step_by(page_step()).map(|bit| (file.as_str(), bit));
         let control = (0..3 * PAGE as usize * 8).step_by(page_step()).map(|bit| (CONTROL, bit));
         for (name, bit) in bits.chain(header).chain(control) {

@@ -40,6 +40,11 @@ impl Fault {
         matches!(self.kind(), Some(std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded))
     }
 
+    /// A call or what it was given is not known here; nothing was done.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self.kind(), Some(std::io::ErrorKind::InvalidInput | std::io::ErrorKind::Unsupported))
+    }
+
     pub fn is_read_only(&self) -> bool {
         self.kind() == Some(std::io::ErrorKind::ReadOnlyFilesystem)
     }
@@ -88,6 +93,12 @@ pub trait Storage: Send + Sync {
     fn list(&self) -> Result<Vec<String>, Fault>;
     /// Opens an existing file for reading and, with `write`, for writing.
     fn open(&self, name: &str, write: bool) -> Result<FileRef, Fault>;
+    /// A descriptor of an existing file that only writes, past the page cache: what it has written is durable once the call
+    /// returns, and unknown when it fails, as after a failed sync. It takes whole pages, at multiples of 4096 of the file
+    /// and of memory, over blocks that were written and synced before. `None` where there is no such thing.
+    fn open_through(&self, _name: &str) -> Option<FileRef> {
+        None
+    }
     /// Creates a file of `len` bytes that read as zeroes, with its blocks allocated; fails when the name exists.
     fn create(&self, name: &str, len: u64) -> Result<FileRef, Fault>;
     /// Renames over whatever has the new name.

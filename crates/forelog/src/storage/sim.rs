@@ -5,6 +5,7 @@
 //! their directory is synced. A failed sync leaves pages clean, readable and absent from the platter.
 
 use super::{Fault, File, FileRef, ShortWrite, Storage};
+use crate::options::PAGE;
 use crate::segment::{classify, Entry, CONTROL};
 use std::collections::{BTreeMap, HashSet};
 use std::io::Error;
@@ -13,6 +14,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 const EIO: i32 = 5;
+const EINVAL: i32 = 22;
 const ENOSPC: i32 = 28;
 
 /// A small seeded generator (splitmix64), so that a seed printed by a failing test replays everywhere.
@@ -95,6 +97,45 @@ impl Deref for Chunk {
 
 type Sectors = BTreeMap<u64, Chunk>;
 
+/// Bytes, as ranges in ascending order that do not touch.
+#[derive(Clone, Default)]
+struct Ranges(Vec<Range<u64>>);
+
+impl Ranges {
+    fn add(&mut self, mut new: Range<u64>) {
+        self.0.retain(|old| {
+            let apart = old.end < new.start || new.end < old.start;
+            if !apart {
+                new = old.start.min(new.start)..old.end.max(new.end);
+            }
+            apart
+        });
+        let at = self.0.partition_point(|old| old.end < new.start);
+        self.0.insert(at, new);
+    }
+
+    fn covers(&self, bytes: &Range<u64>) -> bool {
+        self.0.iter().any(|range| range.start <= bytes.start && bytes.end <= range.end)
+    }
+
+    fn drop_beyond(&mut self, len: u64) {
+        self.0.retain_mut(|range| {
+            range.end = range.end.min(len);
+            range.start < range.end
+        });
+    }
+}
+
+/// How a disk takes writes past the page cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Through {
+    /// There is no opening a file for them.
+    None,
+    /// There is, and the first of them is refused.
+    Refused,
+    Taken,
+}
+
 #[derive(Clone, Default)]
 struct Inode {
     len: u64,
@@ -103,6 +144,9 @@ struct Inode {
     durable: Sectors,
     /// Versions of each sector since it was last synced, oldest first.
     dirty: BTreeMap<u64, Vec<Chunk>>,
+    /// What has been written ever, zeroes included, and as much of it as a sync has covered.
+    written: Ranges,
+    settled: Ranges,
     /// A sync failed: clean pages may differ from the platter, and may be dropped from memory.
     stale: bool,
     /// Under a final name: bytes below this were written and may not change. Recycled files are exempt.
@@ -128,6 +172,9 @@ struct State {
     next_inode: u64,
     drawn: u64,
     faults: Faults,
+    through: Through,
+    /// Writes past the page cache that succeeded.
+    passed: u64,
     budget: u64,
     /// One more fault: of the operation after this many.
     trip: u64,
@@ -166,6 +213,8 @@ pub struct SimDisk(Arc<Mutex<State>>);
 struct SimFile {
     disk: SimDisk,
     inode: u64,
+    /// Writes past the page cache.
+    through: bool,
 }
 
 fn fault(syscall: &'static str, name: &str, errno: i32) -> Fault {
@@ -190,6 +239,8 @@ impl Inode {
         self.seen.split_off(&beyond);
         self.durable.split_off(&beyond);
         self.dirty.split_off(&beyond);
+        self.written.drop_beyond(len);
+        self.settled.drop_beyond(len);
     }
 }
 
@@ -258,7 +309,7 @@ impl State {
             Ok(()) if self.inject(broken) => Some(fault("pwrite", &name, EIO)),
             Ok(()) => None,
         };
-        self.look_midway(inode, bytes, offset, why.is_some());
+        self.look_midway(inode, bytes, offset, why.is_some(), false);
         let written = if why.is_some() { self.rng.below(bytes.len() as u64 + 1) as usize } else { bytes.len() };
         self.put(inode, &bytes[..written], offset);
         self.roll_wrote(&name, &bytes[..written]);
@@ -273,6 +324,83 @@ impl State {
         }
     }
 
+    /// A write past the page cache, of pages that were written before and over nothing that a sync has to cover still.
+    fn write_through(&mut self, inode: u64, bytes: &[u8], offset: u64) -> Result<(), ShortWrite> {
+        let failed = |fault| Err(ShortWrite { written: 0, fault });
+        if self.crashed {
+            return failed(dead());
+        }
+        let (size, name, range) = (self.sector, self.name_of(inode), offset..offset + bytes.len() as u64);
+        if self.through == Through::Refused {
+            return failed(fault("pwrite", &name, EINVAL));
+        }
+        let file = self.inode(inode);
+        let on_pages = [range.start, range.end, bytes.as_ptr() as u64].iter().all(|at| at.is_multiple_of(PAGE));
+        let unsynced = file.dirty.range(..range.end.div_ceil(size)).next().is_some();
+        if !on_pages || unsynced || !file.settled.covers(&range) {
+            let why = if !on_pages {
+                "not on pages"
+            } else if unsynced {
+                "behind unsynced bytes"
+            } else {
+                "over blocks never written"
+            };
+            self.violation.get_or_insert(format!("{name}@{offset} is written past the page cache {why}"));
+        }
+        let (sync, write) = (self.faults.sync, self.faults.write);
+        let why = match self.step() {
+            Err(dead) => Some(dead),
+            Ok(()) if self.inject(sync) => Some(if self.rng.chance(0.3) { ENOSPC } else { EIO }).map(|errno| fault("pwrite", &name, errno)),
+            Ok(()) if self.inject(write) => Some(fault("pwrite", &name, EIO)),
+            Ok(()) => None,
+        };
+        self.look_midway(inode, bytes, offset, why.is_some(), true);
+        self.mix(&[10, inode, offset, u64::from(why.is_some())]);
+        self.say(|_| {
+            let stop = why.as_ref().map_or(String::new(), |f| format!(" FAILS: {}", f.message));
+            format!("write through {name}@{offset}+{}{stop}", bytes.len())
+        });
+        let Some(fault) = why else {
+            self.put(inode, bytes, offset);
+            self.passed += 1;
+            let file = self.inode(inode);
+            for sector in offset / size..range.end / size {
+                let newest = file.dirty.remove(&sector).and_then(|mut versions| versions.pop());
+                file.durable.extend(newest.map(|chunk| (sector, chunk)));
+            }
+            return Ok(());
+        };
+        let p = self.rng.portion();
+        let put = self.put_some(inode, bytes, offset, p);
+        // Where the process is gone, what is there may reach the platter still.
+        if !self.crashed {
+            let p = self.rng.portion();
+            for sector in put {
+                let durable = self.rng.chance(p);
+                let file = self.inode(inode);
+                let newest = file.dirty.remove(&sector).and_then(|mut versions| versions.pop());
+                file.durable.extend(newest.filter(|_| durable).map(|chunk| (sector, chunk)));
+            }
+            self.inode(inode).stale = true;
+            self.sync_failed = true;
+            self.grave += 1;
+        }
+        failed(fault)
+    }
+
+    /// Writes each sector with probability `p`, and gives those.
+    fn put_some(&mut self, inode: u64, bytes: &[u8], offset: u64, p: f64) -> Vec<u64> {
+        let mut put = Vec::new();
+        for (i, piece) in bytes.chunks(self.sector as usize).enumerate() {
+            if self.rng.chance(p) {
+                let at = offset + i as u64 * self.sector;
+                self.put(inode, piece, at);
+                put.push(at / self.sector);
+            }
+        }
+        put
+    }
+
     fn put(&mut self, inode: u64, bytes: &[u8], offset: u64) {
         let (size, file) = (self.sector, Arc::make_mut(self.inodes.entry(inode).or_default()));
         let end = offset + bytes.len() as u64;
@@ -280,6 +408,7 @@ impl State {
             self.violation.get_or_insert(format!("#{inode} is written up to {end}, past its end at {}", file.len));
             return;
         }
+        file.written.add(offset..end);
         let recycled = file.seen.get(&0).is_some_and(|page| page[12] & 1 != 0);
         let guarded = file.guarded.filter(|_| !recycled).unwrap_or(0);
         let mut at = offset;
@@ -323,6 +452,7 @@ impl State {
         let file = self.inode(inode);
         if !failed {
             file.durable_len = file.len;
+            file.settled = file.written.clone();
             self.roll_synced(&name);
             self.say(|_| format!("sync {name}"));
             return Ok(());
@@ -407,6 +537,7 @@ impl State {
             file.drop_beyond(len, size);
             file.durable_len = len;
             file.seen = file.durable.clone();
+            file.written = file.settled.clone();
             file.stale = false;
         }
         self.apply_some(settle);

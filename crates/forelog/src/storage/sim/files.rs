@@ -26,7 +26,13 @@ impl Storage for SimDisk {
             return Err(dead());
         }
         let inode = *disk.seen.get(name).ok_or_else(|| fault("open", name, ENOENT))?;
-        Ok(Arc::new(SimFile { disk: self.clone(), inode }))
+        Ok(Arc::new(SimFile { disk: self.clone(), inode, through: false }))
+    }
+
+    fn open_through(&self, name: &str) -> Option<FileRef> {
+        let disk = self.lock();
+        let inode = *disk.seen.get(name).filter(|_| disk.through != Through::None && !disk.crashed)?;
+        Some(Arc::new(SimFile { disk: self.clone(), inode, through: true }))
     }
 
     fn create(&self, name: &str, len: u64) -> Result<FileRef, Fault> {
@@ -51,7 +57,7 @@ impl Storage for SimDisk {
         disk.seen.insert(name.to_owned(), inode);
         disk.pending.push(DirOp::Create(name.to_owned(), inode));
         disk.say(|_| format!("create {name} #{inode}, {len} bytes"));
-        Ok(Arc::new(SimFile { disk: self.clone(), inode }))
+        Ok(Arc::new(SimFile { disk: self.clone(), inode, through: false }))
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<(), Fault> {
@@ -133,7 +139,11 @@ impl File for SimFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), ShortWrite> {
-        self.disk.lock().write(self.inode, bytes, offset)
+        let mut disk = self.disk.lock();
+        match self.through {
+            true => disk.write_through(self.inode, bytes, offset),
+            false => disk.write(self.inode, bytes, offset),
+        }
     }
 
     fn sync(&self) -> Result<(), Fault> {

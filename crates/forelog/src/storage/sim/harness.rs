@@ -14,6 +14,8 @@ impl SimDisk {
             next_inode: 0,
             drawn: 0,
             faults: Faults::default(),
+            through: Through::None,
+            passed: 0,
             budget: u64::MAX,
             trip: u64::MAX,
             tripped: false,
@@ -48,6 +50,16 @@ impl SimDisk {
 
     pub fn set_faults(&self, faults: Faults) {
         self.lock().faults = faults;
+    }
+
+    pub fn set_through(&self, through: Through) {
+        self.lock().through = through;
+    }
+
+    /// Writes past the page cache so far that succeeded.
+    #[cfg(test)]
+    pub fn passed(&self) -> u64 {
+        self.lock().passed
     }
 
     /// The process dies at the operation after the next `operations`.

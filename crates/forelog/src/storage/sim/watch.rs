@@ -59,19 +59,23 @@ impl State {
         }
     }
 
-    /// Keeps a moment in which some of a write has reached the page cache and the process is gone.
-    pub(super) fn look_midway(&mut self, inode: u64, bytes: &[u8], offset: u64, failing: bool) {
+    /// Keeps a moment in which some of a write has arrived and the process is gone.
+    pub(super) fn look_midway(&mut self, inode: u64, bytes: &[u8], offset: u64, failing: bool, through: bool) {
         let Some(watch) = self.watch.as_mut().filter(|_| !failing && !self.crashed) else { return };
         if !watch.rng.chance(watch.share / 4.0) {
             return;
         }
-        let part = watch.rng.below(bytes.len() as u64) as usize;
+        let (part, p) = (watch.rng.below(bytes.len() as u64) as usize, watch.rng.portion());
         let name = self.name_of(inode);
         let mut state = self.apart();
         // The operation is not complete: whatever is told after it is not told yet.
         state.changes -= 1;
-        state.put(inode, &bytes[..part], offset);
-        state.roll_wrote(&name, &bytes[..part]);
+        if through {
+            state.put_some(inode, bytes, offset, p);
+        } else {
+            state.put(inode, &bytes[..part], offset);
+            state.roll_wrote(&name, &bytes[..part]);
+        }
         state.say(|_| format!("write {name}@{offset}+{part} of {}: the process dies", bytes.len()));
         self.keep(state);
     }
