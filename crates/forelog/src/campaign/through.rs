@@ -24,7 +24,7 @@ fn commit(log: &mut Log, len: u32, durable: bool) -> (bool, u64) {
 fn only_a_durable_commit_behind_durable_bytes_into_blocks_written_before_goes_past_the_page_cache() {
     let disk = SimDisk::new(1, 512);
     disk.set_through(Through::Taken);
-    let mut log = Log::on(disk, Options { segment_bytes: 128 << 10, ..Options::default() });
+    let mut log = Log::on(disk, Options { segment_bytes: 4 << 20, ..Options::default() });
     let pages = |n: u64| n * PAGE;
     assert_eq!(commit(&mut log, 100, true), (false, pages(1)), "no block was written before");
     log.fill();
@@ -34,6 +34,13 @@ fn only_a_durable_commit_behind_durable_bytes_into_blocks_written_before_goes_pa
     assert!(!passed && written < 200, "what need not be durable is not padded");
     assert_eq!(commit(&mut log, 100, true), (false, pages(1) - written), "what is before it is not durable");
     assert_eq!(commit(&mut log, 100, true), (true, pages(1)));
+    // Also where that ends on a page.
+    let whole = (3900..4096).find(|len| {
+        commit(&mut log, 100, true);
+        commit(&mut log, *len, false) == (false, PAGE)
+    });
+    assert!(whole.is_some());
+    assert_eq!(commit(&mut log, 100, true), (false, PAGE), "a whole page before it is not durable");
     commit(&mut log, 100, false);
     log.opened.writer.sync().unwrap();
     assert!(!commit(&mut log, 100, true).0, "it does not begin on a page");
