@@ -67,7 +67,8 @@ impl Ahead {
     /// Claims the right to run `fill`, if there is enough for it to do.
     pub fn is_due(&self) -> bool {
         let mut state = self.state();
-        let due = !state.running && !state.stopped && state.filled < self.len.min(state.head + LEAD / 2);
+        let start = state.filled.max(state.head.next_multiple_of(PAGE));
+        let due = !state.running && !state.stopped && start < self.len.min(state.head + LEAD / 2);
         state.running |= due;
         due
     }
@@ -140,6 +141,10 @@ mod tests {
         assert!(ahead.is_filled(9 << 20) && !ahead.is_filled((9 << 20) + 1));
 
         let ahead = Ahead::new(disk.create("other", 64 << 10)?, 64 << 10, 4096);
+        // On the last page there is nothing to fill.
+        ahead.reserve((60 << 10) + 1);
+        assert!(!ahead.is_due());
+        let ahead = Ahead::new(disk.create("third", 64 << 10)?, 64 << 10, 4096);
         // No space: what was not filled is not said to be.
         disk.set_trip(0);
         ahead.fill()?;
