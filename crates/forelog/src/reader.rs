@@ -432,6 +432,9 @@ impl Reader {
         if mask(crc32c::crc32c(&stored[body.clone()])) != frame.body_crc {
             return Err(broken(self));
         }
+        if frame.count == 0 {
+            return Ok(());
+        }
         // Bytes of a segment without compressed frames become the block as they are; others are unpacked into it.
         let base = if cursor.header.compressed {
             let base = block.bytes.len();

@@ -182,7 +182,7 @@ fn a_raft_version_survives_a_crash_in_singles_and_batches() {
 fn what_does_not_compress_is_stored_raw_and_nothing_is_stored_larger() {
     let written = |compression: Compression, record: &dyn Fn(u64) -> Kept| {
         let dir = tempfile::tempdir().unwrap();
-        let mut log = Log::open(dir.path(), options(compression));
+        let mut log = Log::open(dir.path(), Options { fsync: Fsync::Os, ..options(compression) });
         for n in 1..=60 {
             log.append(&record(n));
             log.wait();

@@ -99,7 +99,7 @@ fn a_torn_tail_is_not_read_and_nothing_is_changed() {
 #[test]
 fn a_damaged_log_opens_and_reading_stops_at_the_damage() {
     let dir = tempfile::tempdir().unwrap();
-    let (wal, waiter) = open(dir.path(), options(Fsync::Always)).unwrap();
+    let (wal, waiter) = open(dir.path(), Options { segment_bytes: 1 << 20, ..options(Fsync::Always) }).unwrap();
     fill(&wal, &waiter, 1, 40);
     let copy = killed_copy(dir.path());
     std::fs::OpenOptions::new().write(true).open(newest(copy.path())).unwrap().write_all_at(&[0xff; 100], 5000).unwrap();
@@ -112,9 +112,9 @@ fn a_damaged_log_opens_and_reading_stops_at_the_damage() {
     let first = damage.lost.unwrap().0;
     assert_eq!(view.positions().next, 41);
     let mut reader = view.reader(1, u64::MAX).unwrap();
-    let good = reader.next_block(64 << 10).unwrap().unwrap();
+    let good = reader.next_block(1 << 20).unwrap().unwrap();
     assert_eq!(good.len() as u64, first - 1);
-    let error = reader.next_block(64 << 10).err().unwrap();
+    let error = reader.next_block(1 << 20).err().unwrap();
     assert_eq!((error.code, error.lost.map(|(first, _)| first)), (Code::Corrupt, Some(first)));
     drop(view);
     assert_eq!(snapshot(copy.path()), before);
