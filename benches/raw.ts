@@ -106,6 +106,33 @@ function emptyAppends(job: Job): Promise<Outcome> {
   )
 }
 
+/** The same, where every append has a position to wait for, as a log's has: a promise each, all settled once a turn. */
+function emptyPromises(job: Job): Promise<Outcome> {
+  let resolves: ((position: number) => void)[] = []
+  let position = 0
+  let resolve!: (position: number) => void
+  const capture = (settle: (position: number) => void): void => void (resolve = settle)
+  const settle = (): void => {
+    const settled = resolves
+    resolves = []
+    for (let index = 0; index < settled.length; index++) settled[index](++position)
+  }
+  const append = (): Promise<number> => {
+    const promise = new Promise<number>(capture)
+    if (resolves.push(resolve) === 1) setImmediate(settle)
+    return promise
+  }
+  return measured(job, nothing, (_, meter) =>
+    inFlight(job, async () => {
+      while (meter.take()) {
+        const begun = meter.begin()
+        await append()
+        meter.end(begun)
+      }
+    })
+  )
+}
+
 /** Awaited appends without a log: the copy, and one promise per record, made, resolved and awaited a window later. */
 async function emptyWrites(job: Job, meter: Meter): Promise<void> {
   const chunk = new Uint8Array(CHUNK)
@@ -184,7 +211,8 @@ function finish(job: Job, meter: Meter, bytes: number): void {
 export default {
   workloads: {
     one: (job) => groups(job, 1),
-    inFlight: (job) => (job.variant === 'harness' ? emptyAppends(job) : groups(job, job.window)),
+    inFlight: (job) =>
+      job.variant === 'harness' ? emptyAppends(job) : job.variant === 'promise' ? emptyPromises(job) : groups(job, job.window),
     written: (job) => (job.variant === 'harness' ? measured(job, nothing, (_, meter) => emptyWrites(job, meter)) : sequential(job)),
     batches: (job) => groups(job, job.batch),
     replay: (job) =>

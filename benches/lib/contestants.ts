@@ -36,7 +36,7 @@ const javascript = (id: string, name: string, variant: string, how: string): Ent
   does: { durable: how, written: 'write', writtenThenSynced: SYNCED_AT_END, verified: 'checksums verified' },
 })
 
-const raw = (variant: 'disk' | 'harness', name: string): Entrant => ({
+const raw = (variant: 'disk' | 'harness' | 'promise', name: string): Entrant => ({
   id: `raw-${variant}`,
   name,
   role: 'raw',
@@ -49,7 +49,11 @@ const raw = (variant: 'disk' | 'harness', name: string): Entrant => ({
           written: 'write, new file',
           writtenThenSynced: 'write + one fdatasync, zero-filled file',
         }
-      : { durable: 'nothing', written: 'a copy and a promise', verified: 'views of memory' },
+      : {
+          durable: variant === 'promise' ? 'nothing; a promise each' : 'nothing',
+          written: 'a copy and a promise',
+          verified: 'views of memory',
+        },
 })
 
 export const entrants: readonly Entrant[] = [
@@ -58,6 +62,7 @@ export const entrants: readonly Entrant[] = [
   ours('forelog-enqueue', 'Forelog, enqueue', 'enqueue'),
   javascript('js', 'JavaScript group commit', '', 'O_DSYNC write per group'),
   javascript('js-direct', 'the same, direct I/O', 'direct', 'O_DIRECT + O_DSYNC write per group'),
+  javascript('js-fdatasync', 'the same, kept simple', 'fdatasync', 'write + fdatasync per group'),
   {
     id: 'lmdb',
     name: 'lmdb',
@@ -107,6 +112,7 @@ export const entrants: readonly Entrant[] = [
   },
   raw('disk', 'raw limit: the disk'),
   raw('harness', 'raw limit: the harness'),
+  raw('promise', 'raw limit: the harness, a promise each'),
 ]
 
 export function entrant(id: string): Entrant {

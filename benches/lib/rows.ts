@@ -28,7 +28,7 @@ interface Size {
   readonly seconds: number
 }
 
-const DURABLE_RIVALS = ['js', 'js-direct', 'lmdb', 'sqlite', 'level']
+const DURABLE_RIVALS = ['js', 'js-direct', 'js-fdatasync', 'lmdb', 'sqlite', 'level']
 const OURS_WRITTEN = ['forelog-append', 'forelog-enqueue']
 
 export const rows: readonly Row[] = [
@@ -100,7 +100,7 @@ function inFlight(id: string, size: string, valueBytes: number, records: number,
     batch: 1,
     full: { records, seconds: 2 },
     quick: { records: records / 5, seconds: 0.4 },
-    contestants: ['forelog', ...DURABLE_RIVALS, 'raw-disk', 'raw-harness'],
+    contestants: ['forelog', ...DURABLE_RIVALS, 'raw-disk', 'raw-harness', 'raw-promise'],
     limit: 'raw-disk',
     reference,
   }

@@ -7,7 +7,7 @@ import { GroupCommitReader } from './group-commit/reader.js'
 
 /**
  * The honest rival: a group commit written for this bench, without a package, at the same durability. Variant
- * `direct` is the same code with direct I/O. It has no segments, no recovery and no reader beside the writer.
+ * `direct` is the same code with direct I/O, `fdatasync` with a write and a sync, one group after the other. It has no segments, no recovery and no reader beside the writer.
  */
 const RECORD_OVERHEAD = 64 // more than header, key and padding: the prepared file is never too small
 
@@ -21,7 +21,7 @@ function open(job: Job, sync: LogOptions['sync']): GroupCommitLog {
   })
 }
 
-const durable = (job: Job): GroupCommitLog => open(job, job.variant === 'direct' ? 'direct' : 'dsync')
+const durable = (job: Job): GroupCommitLog => open(job, job.variant === 'direct' || job.variant === 'fdatasync' ? job.variant : 'dsync')
 
 async function one(log: GroupCommitLog, meter: Meter): Promise<void> {
   for (let index = 0; meter.take(); index++) {

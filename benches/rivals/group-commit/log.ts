@@ -8,8 +8,11 @@ import { FRAME_HEADER, RECORD_HEADER, align4, alignPage, checksum } from './fram
  * through the pool costs up to half of what the disk does; platforms without the flag take the two trips.
  */
 export interface LogOptions {
-  /** `direct` adds O_DIRECT: page-aligned memory and padded groups, past the page cache. `none` only writes. */
-  readonly sync: 'dsync' | 'direct' | 'none'
+  /**
+   * `direct` adds O_DIRECT: page-aligned memory and padded groups, past the page cache. `fdatasync` takes two calls, one group at a time:
+   * what most would write first. `none` only writes.
+   */
+  readonly sync: 'dsync' | 'direct' | 'fdatasync' | 'none'
   /** `none` only: start writing back early, so that a `sync` at the end finds little left to do. */
   readonly writeBack?: boolean
   /** Zero-fill this much before starting: overwriting allocated blocks syncs faster than growing the file. */
@@ -58,17 +61,19 @@ export class GroupCommitLog {
   #writtenBack = 0
   #writingBack = false
   readonly #options: LogOptions
+  readonly #depth: number
   readonly #fd: number
   readonly #free: Memory[] = []
   /** Being written, in position order: a later group may finish first but is not acknowledged before. */
   readonly #inFlight: Group[] = []
   readonly #endOfTurn = (): void => {
     this.#scheduled = false
-    if (this.#inFlight.length < DEPTH) this.#commit()
+    if (this.#inFlight.length < this.#depth) this.#commit()
   }
 
   constructor(path: string, options: LogOptions) {
     this.#options = options
+    this.#depth = options.sync === 'fdatasync' ? 1 : DEPTH
     this.#target = options.sync === 'none' ? WRITTEN_TARGET : CAPACITY
     zeroFill(path, options.prepareBytes)
     this.#fd = fs.openSync(path, O_RDWR | O_CREAT | syncFlags(options.sync))
@@ -95,7 +100,7 @@ export class GroupCommitLog {
       this.#scheduled = true
       // After the continuations of the group just acknowledged: they are in the microtask queue already.
       queueMicrotask(this.#endOfTurn)
-    } else if (end >= this.#target && this.#inFlight.length < DEPTH) {
+    } else if (end >= this.#target && this.#inFlight.length < this.#depth) {
       this.#commit()
     }
     return group.promise
@@ -115,7 +120,7 @@ export class GroupCommitLog {
 
   /** Whether a producer that does not await its appends should await `ready()` now. */
   get saturated(): boolean {
-    return this.#offset >= this.#target && this.#inFlight.length === DEPTH
+    return this.#offset >= this.#target && this.#inFlight.length === this.#depth
   }
 
   /** Resolves when the oldest write is done. */
@@ -132,7 +137,7 @@ export class GroupCommitLog {
   /** Everything appended is written, and as durable as the log's policy makes it. */
   async drain(): Promise<void> {
     while (this.#inFlight.length > 0 || this.#offset > FRAME_HEADER) {
-      if (this.#inFlight.length < DEPTH) this.#commit()
+      if (this.#inFlight.length < this.#depth) this.#commit()
       await this.ready()
     }
     if (this.#error !== undefined) throw this.#error
@@ -168,7 +173,7 @@ export class GroupCommitLog {
     if (group === undefined || group.count === 0) return
     group.length = this.#offset
     seal(group)
-    if (this.#options.sync !== 'none') this.#aim(group.length)
+    if (this.#depth > 1 && this.#options.sync !== 'none') this.#aim(group.length)
     this.#inFlight.push(group)
     this.#startGroup()
     let length = group.length
@@ -204,7 +209,7 @@ export class GroupCommitLog {
     fs.write(this.#fd, group.memory.buffer, 0, length, at, (error, written) => {
       if (error !== null) return this.#fail(error)
       if (written !== length) return this.#fail(new Error(`short write: ${written} of ${length} bytes`))
-      if (this.#options.sync === 'none' || O_DSYNC !== undefined) return this.#finish(group)
+      if (this.#options.sync === 'none' || (this.#options.sync !== 'fdatasync' && O_DSYNC !== undefined)) return this.#finish(group)
       fs.fdatasync(this.#fd, (failed) => (failed !== null ? this.#fail(failed) : this.#finish(group)))
     })
   }
@@ -254,7 +259,7 @@ function allocate(aligned: boolean): Memory {
 }
 
 function syncFlags(sync: LogOptions['sync']): number {
-  if (sync === 'none') return 0
+  if (sync === 'none' || sync === 'fdatasync') return 0
   if (sync === 'direct' && O_DIRECT === undefined) throw new Error('this platform has no O_DIRECT')
   return (O_DSYNC ?? 0) | (sync === 'direct' ? O_DIRECT : 0)
 }
