@@ -23,6 +23,8 @@ pub struct Active {
     pub synced: Joint,
     pub entry: Arc<Segment>,
     pub filling: Filling,
+    /// What is below is on its way to the disk, or there.
+    pub written_back: u64,
     /// Bytes up to here may be other than zero although they are no frames: they stay.
     pub debris_end: u64,
 }
@@ -41,23 +43,31 @@ pub enum Filling {
 impl Filling {
     /// A log that is synced now and then is not worth the writing.
     pub const WORTHWHILE: Filling = Filling::After(64);
+
+    /// Takes note of a sync. Only small ones in a row are a reason to fill.
+    pub fn note_sync(&mut self, is_large: bool) {
+        match self {
+            Filling::After(_) if is_large => *self = Filling::WORTHWHILE,
+            Filling::After(syncs) => *syncs = syncs.saturating_sub(1),
+            _ => {}
+        }
+    }
 }
+
+/// Frames that nobody waits for go to the disk by so many bytes.
+const WRITTEN_BACK: u64 = 4 << 20;
 
 /// A dead segment gives back zeroes at its end if they are at least this many.
 const WORTH_GIVING_BACK: u64 = 64 << 10;
 
 impl Active {
     /// Whether `bytes` can be written past the page cache at the end. All before it is durable: so no sector that holds
-    /// frames is written again. And all of its blocks were written and synced: so it needs no space, and no metadata.
+    /// frames is written again. And what is being filled is not near.
     pub fn takes_through(&self, bytes: &[u8]) -> bool {
         let (from, to) = (self.end.offset, self.end.offset + bytes.len() as u64);
         let on_pages = [from, to, bytes.as_ptr() as u64].iter().all(|at| at.is_multiple_of(PAGE));
-        let prepared = match &self.filling {
-            Filling::Done => true,
-            Filling::Running(ahead) => ahead.is_filled(to),
-            Filling::Never | Filling::After(_) => false,
-        };
-        on_pages && prepared && self.synced.offset == from && to <= self.capacity
+        let apart = !matches!(&self.filling, Filling::Running(ahead) if !ahead.is_filled(to));
+        on_pages && apart && self.synced.offset == from && to <= self.capacity
     }
 
     /// Bytes from `offset` to a page boundary: none, or enough for a padding frame.
@@ -74,6 +84,15 @@ impl Active {
     /// Nothing but zeroes stands from here on.
     fn used(&self) -> u64 {
         self.end.offset.max(self.debris_end)
+    }
+
+    /// Frames that no fsync follows do not pile up: the one of the next roll finds little left to do.
+    pub fn write_back(&mut self) {
+        let from = self.written_back.max(self.synced.offset);
+        if self.end.offset >= from + WRITTEN_BACK {
+            self.file.write_back(from, self.end.offset - from);
+            self.written_back = self.end.offset;
+        }
     }
 
     /// To be given a footer, now that its successor has its name and says that it ends at `end`.

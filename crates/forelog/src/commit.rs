@@ -179,7 +179,8 @@ impl CommitThread {
         self.behind_since = self.writer.is_behind().then(|| self.behind_since.unwrap_or(began));
         if self.writer.wants_spare() {
             let spares = self.writer.spares();
-            self.host.spawn(Box::new(move || spares.prepare()));
+            let fill = self.writer.fills();
+            self.host.spawn(Box::new(move || spares.prepare(fill)));
         }
         if let Some(ahead) = self.writer.due_filling() {
             let shared = self.shared.clone();

@@ -198,7 +198,18 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answ
         };
         let filling = if storage.overwrites_in_place() { Filling::WORTHWHILE } else { Filling::Never };
         let through = storage.open_through(&name.file);
-        start.active = Some(active::Active { file, through, header, capacity: len, end, synced, entry, filling, debris_end });
+        start.active = Some(active::Active {
+            file,
+            through,
+            header,
+            capacity: len,
+            end,
+            synced,
+            entry,
+            filling,
+            written_back: end.offset,
+            debris_end,
+        });
     }
     let catalog = start.catalog.clone();
     let mut writer = Writer::new(start);

@@ -157,7 +157,18 @@ impl Writer {
         let through = self.storage.open_through(&entry.file);
         self.stop_filling();
         let debris_end = if spare.recycled { spare.len } else { 0 };
-        let next = Active { file: spare.file, through, header, capacity: spare.len, end, synced: end, entry, filling, debris_end };
+        let next = Active {
+            file: spare.file,
+            through,
+            header,
+            capacity: spare.len,
+            end,
+            synced: end,
+            entry,
+            filling,
+            written_back: 0,
+            debris_end,
+        };
         let left = self.active.replace(next);
         self.counters.rolls += 1;
         self.counters.fsyncs += 1;

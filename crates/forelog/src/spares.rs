@@ -118,8 +118,8 @@ impl Spares {
         shelf.ready.is_none() && !shelf.preparing && !shelf.closed
     }
 
-    /// Makes a spare ready, blocking; a failure leaves the next roll to make its own.
-    pub fn prepare(&self) {
+    /// Makes a spare ready, blocking, and writes its blocks if `fill`; a failure leaves the next roll to make its own.
+    pub fn prepare(&self, fill: bool) {
         {
             let mut shelf = self.shelf();
             if shelf.ready.is_some() || shelf.preparing || shelf.closed {
@@ -130,12 +130,12 @@ impl Spares {
         let made = self.create(self.segment_bytes);
         // A roll on a full disk may have used it up; without room this leaves things as they are.
         let _ = self.remake_reserve();
-        let filled = made.as_ref().is_ok_and(|spare| self.fill(spare).unwrap_or(false));
+        let whole = !fill || made.as_ref().is_ok_and(|spare| self.fill(spare).unwrap_or(false));
         let mut shelf = self.shelf();
         shelf.preparing = false;
         if let Ok(spare) = made {
-            if filled && !shelf.closed {
-                shelf.ready = Some(Spare { filled, ..spare });
+            if whole && !shelf.closed {
+                shelf.ready = Some(Spare { filled: fill || spare.filled, ..spare });
             } else {
                 let _ = self.storage.remove(&spare.name);
             }

@@ -163,6 +163,11 @@ impl Writer {
         self.active.as_ref().is_some_and(|a| a.end.offset > a.capacity / 8) && self.spares.wanted()
     }
 
+    /// Whether the segment has shown that blocks written ahead pay: if not, writing everything twice would only be in the way.
+    pub fn fills(&self) -> bool {
+        self.active.as_ref().is_some_and(|a| matches!(a.filling, Filling::Running(_) | Filling::Done))
+    }
+
     pub fn spares(&self) -> Arc<Spares> {
         self.spares.clone()
     }
@@ -214,6 +219,9 @@ impl Writer {
             }
         }
         let synced = if durable { self.sync() } else { self.alive() };
+        if let Some(active) = self.active.as_mut().filter(|_| !durable) {
+            active.write_back();
+        }
         match synced {
             Ok(()) => Progress { frames: done, failure: None },
             Err(error) => Progress { frames: 0, failure: Some(error) },
@@ -260,9 +268,10 @@ impl Writer {
             to += 1;
         }
         let start = group.frames[from].start;
-        // What a roll makes durable on its way needs no padding.
-        let durable = durable && to == group.frames.len();
-        if durable && active.through.is_some() {
+        // What a roll makes durable on its way needs no padding, and for a small commit it would be most of what is written.
+        let large = end.offset - active.end.offset >= self.storage.large_commit();
+        let through = durable && large && to == group.frames.len() && active.through.is_some();
+        if through {
             let room = active.room_to_page(end.offset);
             if room > 0 {
                 end = pad(&mut group.bytes, room, end, synced, seed);
@@ -274,7 +283,7 @@ impl Writer {
             ahead.reserve(end.offset);
         }
         let bytes = &group.bytes[start..stop];
-        let through = durable && !self.followed && active.takes_through(bytes);
+        let through = through && !self.followed && active.takes_through(bytes);
         if !(through && self.write_through(bytes, end)?) {
             self.write(bytes, end)?;
         }
@@ -316,6 +325,7 @@ impl Writer {
         written.map_err(|short| self.poison(short.fault))?;
         if let Some(active) = &mut self.active {
             (active.end, active.synced) = (end, end);
+            active.filling.note_sync(true);
         }
         self.through = true;
         Ok(true)
@@ -355,10 +365,8 @@ impl Writer {
         let (file, end) = (active.file.clone(), active.end);
         self.sync_file(&file)?;
         if let Some(active) = &mut self.active {
+            active.filling.note_sync(end.offset - active.synced.offset >= self.storage.large_commit());
             active.synced = end;
-            if let Filling::After(syncs) = &mut active.filling {
-                *syncs = syncs.saturating_sub(1);
-            }
         }
         Ok(())
     }

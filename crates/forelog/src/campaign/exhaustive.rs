@@ -96,7 +96,7 @@ fn play(history: &mut History, opened: &mut Opened, script: &[Step]) -> Held<()>
             }
             Mark => opened.writer.mark().is_none_or(|job| job.run().is_ok()),
             Prepare => {
-                opened.writer.spares().prepare();
+                opened.writer.spares().prepare(true);
                 true
             }
             Seal => opened.writer.sealer.run().is_ok(),

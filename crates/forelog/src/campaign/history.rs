@@ -125,12 +125,14 @@ impl History {
         let segment_bytes = [8 << 10, 12 << 10, 16 << 10, 32 << 10, 64 << 10][rng.below(5) as usize];
         let disk = SimDisk::new(seed, sector);
         // By a choice of its own, so that the history of a seed whose disk does without is the same as ever.
-        let through = match Rng::new(!seed).below(8) {
+        let mut choice = Rng::new(!seed);
+        let through = match choice.below(8) {
             0 => Through::Refused,
             1..=3 => Through::None,
             _ => Through::Taken,
         };
         disk.set_through(through);
+        disk.set_large_commit([0, 0, 0, 2000][choice.below(4) as usize]);
         History {
             disk,
             expected: Expected::new(),
@@ -458,7 +460,7 @@ impl History {
             }
             80..84 => {
                 self.disk.say(|| "prepare a spare".into());
-                self.watched(Act::Background, || opened.writer.spares().prepare());
+                self.watched(Act::Background, || opened.writer.spares().prepare(true));
                 None
             }
             84..87 => self.fill_ahead(opened),

@@ -195,7 +195,7 @@ fn a_failed_fsync_of_a_footer_poisons_the_log() {
     // At a roll, which would write the footer that is still due:
     let mut log = Log::new(512, 64 << 10);
     fill(&mut log, 2, 900);
-    log.opened.writer.spares.prepare();
+    log.opened.writer.spares.prepare(true);
     log.disk.set_faults(Faults { sync: 1.0, ..Faults::default() });
     let error = std::iter::repeat_with(|| log.try_commit(&[&[900]], false)).find_map(|error| error).unwrap();
     assert_eq!((error.code, segments(&log.disk).len()), (Code::Poisoned, 2));

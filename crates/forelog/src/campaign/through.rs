@@ -21,15 +21,19 @@ fn commit(log: &mut Log, len: u32, durable: bool) -> (bool, u64) {
 }
 
 #[test]
-fn only_a_durable_commit_behind_durable_bytes_into_blocks_written_before_goes_past_the_page_cache() {
+fn only_a_large_durable_commit_behind_durable_bytes_goes_past_the_page_cache() {
     let disk = SimDisk::new(1, 512);
     disk.set_through(Through::Taken);
     let mut log = Log::on(disk, Options { segment_bytes: 4 << 20, ..Options::default() });
     let pages = |n: u64| n * PAGE;
-    assert_eq!(commit(&mut log, 100, true), (false, pages(1)), "no block was written before");
-    log.fill();
-    assert_eq!(commit(&mut log, 100, true), (true, pages(1)));
+    log.disk.set_large_commit(5000);
+    let (passed, written) = commit(&mut log, 100, true);
+    assert!(!passed && written < 200, "a small one is not padded");
+    assert_eq!(commit(&mut log, 5000, true), (false, pages(2) - written), "it does not begin on a page");
+    assert_eq!(commit(&mut log, 5000, true), (true, pages(2)));
+    log.disk.set_large_commit(0);
     assert_eq!(commit(&mut log, 9000, true), (true, pages(3)));
+    assert_eq!(commit(&mut log, 100, true), (true, pages(1)));
     let (passed, written) = commit(&mut log, 100, false);
     assert!(!passed && written < 200, "what need not be durable is not padded");
     assert_eq!(commit(&mut log, 100, true), (false, pages(1) - written), "what is before it is not durable");
@@ -60,6 +64,24 @@ fn only_a_durable_commit_behind_durable_bytes_into_blocks_written_before_goes_pa
     assert!(commit(&mut log, 100, true).0);
     assert_eq!(log.opened.writer.counters.fsyncs, fsyncs + 1, "it counts as an fsync");
     assert!(matches!(read(Arc::new(log.disk.clone()), &log.opened.catalog, &log.expected, 1, log.expected.end, 1 << 12), Read::All));
+}
+
+#[test]
+fn blocks_are_written_ahead_where_small_commits_follow_each_other_and_nowhere_else() {
+    let disk = SimDisk::new(1, 512);
+    disk.set_large_commit(1000);
+    let mut log = Log::on(disk, Options { segment_bytes: 1 << 20, ..Options::default() });
+    for _ in 0..3 {
+        for _ in 0..63 {
+            commit(&mut log, 10, true);
+        }
+        commit(&mut log, 2000, true);
+        assert!(log.opened.writer.due_filling().is_none() && !log.opened.writer.fills());
+    }
+    for _ in 0..64 {
+        commit(&mut log, 10, true);
+    }
+    assert!(log.opened.writer.due_filling().is_some() && log.opened.writer.fills());
 }
 
 #[test]

@@ -382,6 +382,13 @@ impl File for DiskFile {
         }
     }
 
+    #[cfg(target_os = "linux")]
+    fn write_back(&self, offset: u64, len: u64) {
+        use std::os::fd::AsRawFd;
+        // SAFETY: the descriptor is open as long as `self`, and no memory is passed.
+        unsafe { libc::sync_file_range(self.file.as_raw_fd(), offset as i64, len as i64, libc::SYNC_FILE_RANGE_WRITE) };
+    }
+
     fn shrink(&self, len: u64) {
         let _ = self.file.set_len(len);
     }

@@ -90,6 +90,10 @@ impl<L: Layer> File for LayeredFile<L> {
         self.layer.read_at(&*self.file, buffer, offset)
     }
 
+    fn write_back(&self, offset: u64, len: u64) {
+        self.file.write_back(offset, len);
+    }
+
     fn forget(&self, offset: u64, len: u64) {
         self.layer.forget(&*self.file, offset, len);
     }

@@ -79,6 +79,9 @@ pub trait File: Send + Sync {
     /// A hint: what the page cache holds of `len` bytes from `offset` on is of no use, so that the next read of them asks
     /// the disk. It drops whole pages that are the same on disk, and no others.
     fn forget(&self, _offset: u64, _len: u64) {}
+    /// A hint: `len` bytes from `offset` on begin their way to the disk, without anybody waiting. It proves nothing, and
+    /// an error on that way is still there for `sync` to meet.
+    fn write_back(&self, _offset: u64, _len: u64) {}
     /// Gives back what lies past `len`, which the caller knows to be zeroes. Nothing rests on its success.
     fn shrink(&self, len: u64);
     /// Makes the file `len` bytes long, which is more than it has, with blocks allocated that read as zeroes.
@@ -95,9 +98,14 @@ pub trait Storage: Send + Sync {
     fn open(&self, name: &str, write: bool) -> Result<FileRef, Fault>;
     /// A descriptor of an existing file that only writes, past the page cache: what it has written is durable once the call
     /// returns, and unknown when it fails, as after a failed sync. It takes whole pages, at multiples of 4096 of the file
-    /// and of memory, over blocks that were written and synced before. `None` where there is no such thing.
+    /// and of memory, over blocks that are allocated. `None` where there is no such thing.
     fn open_through(&self, _name: &str) -> Option<FileRef> {
         None
+    }
+    /// A commit of so many bytes is large here: it had better go past the page cache, and gains less by blocks that were
+    /// written ahead than writing them takes from it.
+    fn large_commit(&self) -> u64 {
+        32 << 10
     }
     /// Creates a file of `len` bytes that read as zeroes, with its blocks allocated; fails when the name exists.
     fn create(&self, name: &str, len: u64) -> Result<FileRef, Fault>;

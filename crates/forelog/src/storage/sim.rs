@@ -97,35 +97,6 @@ impl Deref for Chunk {
 
 type Sectors = BTreeMap<u64, Chunk>;
 
-/// Bytes, as ranges in ascending order that do not touch.
-#[derive(Clone, Default)]
-struct Ranges(Vec<Range<u64>>);
-
-impl Ranges {
-    fn add(&mut self, mut new: Range<u64>) {
-        self.0.retain(|old| {
-            let apart = old.end < new.start || new.end < old.start;
-            if !apart {
-                new = old.start.min(new.start)..old.end.max(new.end);
-            }
-            apart
-        });
-        let at = self.0.partition_point(|old| old.end < new.start);
-        self.0.insert(at, new);
-    }
-
-    fn covers(&self, bytes: &Range<u64>) -> bool {
-        self.0.iter().any(|range| range.start <= bytes.start && bytes.end <= range.end)
-    }
-
-    fn drop_beyond(&mut self, len: u64) {
-        self.0.retain_mut(|range| {
-            range.end = range.end.min(len);
-            range.start < range.end
-        });
-    }
-}
-
 /// How a disk takes writes past the page cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Through {
@@ -144,9 +115,6 @@ struct Inode {
     durable: Sectors,
     /// Versions of each sector since it was last synced, oldest first.
     dirty: BTreeMap<u64, Vec<Chunk>>,
-    /// What has been written ever, zeroes included, and as much of it as a sync has covered.
-    written: Ranges,
-    settled: Ranges,
     /// A sync failed: clean pages may differ from the platter, and may be dropped from memory.
     stale: bool,
     /// Under a final name: bytes below this were written and may not change. Recycled files are exempt.
@@ -173,6 +141,7 @@ struct State {
     drawn: u64,
     faults: Faults,
     through: Through,
+    large_commit: u64,
     /// Writes past the page cache that succeeded.
     passed: u64,
     budget: u64,
@@ -239,8 +208,6 @@ impl Inode {
         self.seen.split_off(&beyond);
         self.durable.split_off(&beyond);
         self.dirty.split_off(&beyond);
-        self.written.drop_beyond(len);
-        self.settled.drop_beyond(len);
     }
 }
 
@@ -324,7 +291,7 @@ impl State {
         }
     }
 
-    /// A write past the page cache, of pages that were written before and over nothing that a sync has to cover still.
+    /// A write past the page cache, of pages that are allocated, and over nothing that a sync has to cover still.
     fn write_through(&mut self, inode: u64, bytes: &[u8], offset: u64) -> Result<(), ShortWrite> {
         let failed = |fault| Err(ShortWrite { written: 0, fault });
         if self.crashed {
@@ -337,13 +304,14 @@ impl State {
         let file = self.inode(inode);
         let on_pages = [range.start, range.end, bytes.as_ptr() as u64].iter().all(|at| at.is_multiple_of(PAGE));
         let unsynced = file.dirty.range(..range.end.div_ceil(size)).next().is_some();
-        if !on_pages || unsynced || !file.settled.covers(&range) {
+        let allocated = range.end <= file.len.min(file.durable_len);
+        if !on_pages || unsynced || !allocated {
             let why = if !on_pages {
                 "not on pages"
             } else if unsynced {
                 "behind unsynced bytes"
             } else {
-                "over blocks never written"
+                "over blocks never allocated"
             };
             self.violation.get_or_insert(format!("{name}@{offset} is written past the page cache {why}"));
         }
@@ -408,7 +376,6 @@ impl State {
             self.violation.get_or_insert(format!("#{inode} is written up to {end}, past its end at {}", file.len));
             return;
         }
-        file.written.add(offset..end);
         let recycled = file.seen.get(&0).is_some_and(|page| page[12] & 1 != 0);
         let guarded = file.guarded.filter(|_| !recycled).unwrap_or(0);
         let mut at = offset;
@@ -452,7 +419,6 @@ impl State {
         let file = self.inode(inode);
         if !failed {
             file.durable_len = file.len;
-            file.settled = file.written.clone();
             self.roll_synced(&name);
             self.say(|_| format!("sync {name}"));
             return Ok(());
@@ -537,7 +503,6 @@ impl State {
             file.drop_beyond(len, size);
             file.durable_len = len;
             file.seen = file.durable.clone();
-            file.written = file.settled.clone();
             file.stale = false;
         }
         self.apply_some(settle);

@@ -35,6 +35,11 @@ impl Storage for SimDisk {
         Some(Arc::new(SimFile { disk: self.clone(), inode, through: true }))
     }
 
+    /// Few commits of a history are large.
+    fn large_commit(&self) -> u64 {
+        self.lock().large_commit
+    }
+
     fn create(&self, name: &str, len: u64) -> Result<FileRef, Fault> {
         let mut disk = self.lock();
         disk.step()?;

@@ -15,6 +15,7 @@ impl SimDisk {
             drawn: 0,
             faults: Faults::default(),
             through: Through::None,
+            large_commit: 0,
             passed: 0,
             budget: u64::MAX,
             trip: u64::MAX,
@@ -54,6 +55,11 @@ impl SimDisk {
 
     pub fn set_through(&self, through: Through) {
         self.lock().through = through;
+    }
+
+    /// From how many bytes on a commit goes past the page cache, where that is taken; from none otherwise.
+    pub fn set_large_commit(&self, bytes: u64) {
+        self.lock().large_commit = bytes;
     }
 
     /// Writes past the page cache so far that succeeded.
