@@ -75,7 +75,7 @@ function rateOf(row: Row, samples: readonly Sample[]): Figure | undefined {
 
 function voids(row: Row, summaries: readonly Summary[]): string[] {
   return summaries.flatMap(({ entrant: who, overLimit }) => {
-    if (row.limit === 'raw-disk' && who.id !== 'harness' && overLimit !== undefined && overLimit > POSSIBLE) {
+    if (row.limit === 'raw-disk' && who.module !== 'raw' && overLimit !== undefined && overLimit > POSSIBLE) {
       return [
         `${who.name} seems to be ${overLimit.toFixed(1)} times as fast as the bare disk: the machine was disturbed while one of them ran`,
       ]

@@ -75,9 +75,14 @@ pub struct Writer {
     /// Monotonic nanoseconds, for the statistics alone.
     pub clock: fn() -> u64,
     pub counters: Counters,
+    /// Of the last syncs, about so many were large.
+    large_syncs: u32,
     /// Duration of each fsync of a segment since they were last taken, in nanoseconds.
     pub fsync_times: Vec<u64>,
 }
+
+/// What is called many of the last syncs.
+const MANY: u32 = 8;
 
 /// A log that has just been found or made, as opening hands it over.
 pub struct Start {
@@ -126,6 +131,7 @@ impl Writer {
             joints: Vec::new(),
             clock: start.clock,
             counters: Counters::default(),
+            large_syncs: 0,
             fsync_times: Vec::new(),
         }
     }
@@ -163,9 +169,17 @@ impl Writer {
         self.active.as_ref().is_some_and(|a| a.end.offset > a.capacity / 8) && self.spares.wanted()
     }
 
-    /// Whether the segment has shown that blocks written ahead pay: if not, writing everything twice would only be in the way.
+    /// Whether the blocks of the next segment had better be written ahead: not where most commits are large and durable, for
+    /// which writing everything twice would only be in the way.
     pub fn fills(&self) -> bool {
-        self.active.as_ref().is_some_and(|a| matches!(a.filling, Filling::Running(_) | Filling::Done))
+        self.large_syncs < MANY / 2
+    }
+
+    fn note_sync(&mut self, is_large: bool) {
+        self.large_syncs = if is_large { (self.large_syncs + 1).min(MANY) } else { self.large_syncs.saturating_sub(1) };
+        if let Some(active) = &mut self.active {
+            active.filling.note_sync(is_large);
+        }
     }
 
     pub fn spares(&self) -> Arc<Spares> {
@@ -325,7 +339,7 @@ impl Writer {
         written.map_err(|short| self.poison(short.fault))?;
         if let Some(active) = &mut self.active {
             (active.end, active.synced) = (end, end);
-            active.filling.note_sync(true);
+            self.note_sync(true);
         }
         self.through = true;
         Ok(true)
@@ -365,8 +379,9 @@ impl Writer {
         let (file, end) = (active.file.clone(), active.end);
         self.sync_file(&file)?;
         if let Some(active) = &mut self.active {
-            active.filling.note_sync(end.offset - active.synced.offset >= self.storage.large_commit());
+            let is_large = end.offset - active.synced.offset >= self.storage.large_commit();
             active.synced = end;
+            self.note_sync(is_large);
         }
         Ok(())
     }
