@@ -7,7 +7,7 @@
 use super::{Fault, File, FileRef, ShortWrite, Storage};
 use crate::options::PAGE;
 use crate::segment::{classify, Entry, CONTROL};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::Error;
 use std::ops::Deref;
 use std::ops::Range;
@@ -115,6 +115,9 @@ struct Inode {
     durable: Sectors,
     /// Versions of each sector since it was last synced, oldest first.
     dirty: BTreeMap<u64, Vec<Chunk>>,
+    /// Of these, the ones that are written for the first time, from their first byte on: nothing in them is durable. Zeroes
+    /// alone do not say that: padding is zeroes too.
+    fresh: BTreeSet<u64>,
     /// A sync failed: clean pages may differ from the platter, and may be dropped from memory.
     stale: bool,
     /// Under a final name: bytes below this were written and may not change. Recycled files are exempt.
@@ -208,6 +211,7 @@ impl Inode {
         self.seen.split_off(&beyond);
         self.durable.split_off(&beyond);
         self.dirty.split_off(&beyond);
+        self.fresh.split_off(&beyond);
     }
 }
 
@@ -333,6 +337,7 @@ impl State {
             self.passed += 1;
             let file = self.inode(inode);
             for sector in offset / size..range.end / size {
+                file.fresh.remove(&sector);
                 let newest = file.dirty.remove(&sector).and_then(|mut versions| versions.pop());
                 file.durable.extend(newest.map(|chunk| (sector, chunk)));
             }
@@ -393,6 +398,10 @@ impl State {
                 }
                 chunk[from..from + n].copy_from_slice(new);
                 let chunk: Chunk = chunk.into();
+                let zero = |old: &Chunk| old.iter().all(|b| *b == 0);
+                if from == 0 && !file.dirty.contains_key(&sector) && file.durable.get(&sector).is_none_or(zero) {
+                    file.fresh.insert(sector);
+                }
                 file.seen.insert(sector, chunk.clone());
                 file.dirty.entry(sector).or_default().push(chunk);
             }
@@ -409,6 +418,7 @@ impl State {
         let failed = self.inject(self.faults.sync);
         let p = if failed { self.rng.portion() } else { 1.0 };
         let dirty = std::mem::take(&mut self.inode(inode).dirty);
+        self.inode(inode).fresh.clear();
         for (sector, mut versions) in dirty {
             if self.rng.chance(p) {
                 let last = versions.pop();
@@ -487,8 +497,8 @@ impl State {
                 let offset = sector * self.sector;
                 let kept = keep(&mut self.rng, &name, offset, versions.len());
                 let mut chunk = kept.checked_sub(1).map(|i| versions[i].clone());
-                let virgin = self.inode(inode).durable.get(&sector).is_none_or(|old| old.iter().all(|b| *b == 0));
-                if self.faults.garble && virgin && name != CONTROL && self.rng.chance(0.1) {
+                let fresh = self.inode(inode).fresh.remove(&sector);
+                if self.faults.garble && fresh && name != CONTROL && self.rng.chance(0.1) {
                     chunk = Some((0..self.sector).map(|_| self.rng.next() as u8).collect::<Vec<_>>().into());
                     self.faulty = true;
                     self.say(|_| "  the next one is garbled".into());
