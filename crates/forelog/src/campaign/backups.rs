@@ -17,6 +17,12 @@ pub struct Copying {
     cut: Option<(Expected, Progress)>,
 }
 
+impl Copying {
+    fn is_cut_at(&self, last: u64) -> bool {
+        self.cut.as_ref().is_some_and(|(_, known)| known.last_position == last)
+    }
+}
+
 impl History {
     /// Begins a backup, or goes on with the one under way.
     pub fn copy(&mut self, log: &mut Served) -> Held<()> {
@@ -36,7 +42,8 @@ impl History {
         self.disk.set_faults(faults);
         self.disk.say(|| format!("backup: {:?}", stepped.as_ref().map_err(|error| error.code)));
         match stepped {
-            Ok(progress) if progress.segments == 0 && progress.bytes == 0 => {
+            // Cut, for the first time or anew. Nothing is there also where truncation has passed the cut since.
+            Ok(progress) if progress.segments == 0 && progress.bytes == 0 && !copying.is_cut_at(progress.last_position) => {
                 let least = if log.thread.writer.unproven { 0 } else { self.expected.durable };
                 if progress.last_position < least || progress.last_position > self.expected.end {
                     return broken(format!("a backup is cut at {}, {}", progress.last_position, self.expected.bounds()));
