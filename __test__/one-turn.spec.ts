@@ -2,6 +2,7 @@
 
 import test from 'ava'
 import { Record, Wal, type WalOptions } from '../index.js'
+import { Stage } from '../src/stage.js'
 import { temporaryDirectory } from './helpers/directory.js'
 import { collect, temporaryLog, values } from './helpers/log.js'
 
@@ -107,6 +108,18 @@ test('more than may be pending is refused in the turn of the call, and only that
   t.is(wal.nextPosition, accepted.length + 1)
 })
 
+test('what was accepted in this turn counts at once, for readers and in the statistics', async (t) => {
+  const wal = await temporaryLog(t)
+  const pending = Promise.all(['a', 'b', 'c'].map((value) => wal.append(value)))
+  const follower = wal.readFrom(3, { follow: true })
+  t.is(wal.stats().appends, 3)
+  t.is((await follower.next()).value?.value?.toString(), 'c')
+  await follower.return()
+  await pending
+  void wal.append('d')
+  t.is(wal.stats().appends, 4)
+})
+
 test('closing in the turn of an append waits for it, and what comes after is refused', async (t) => {
   const dir = temporaryDirectory(t)
   const wal = await Wal.open(dir)
@@ -133,4 +146,10 @@ test('an array that is not what it seems is stored as it is, or refused', async 
   t.is(third.status, 'fulfilled')
   const read = (await collect(wal.readFrom('start'))).map(({ value }) => value?.toString('hex'))
   t.deepEqual(read, ['010203', '090909'])
+})
+
+test('where the native side does not see the memory, every record crosses by itself', (t) => {
+  const [seen, unseen] = [true, false].map((isSeen) => new Stage(new Uint8Array(32 << 10), () => isSeen))
+  t.is(seen.put('key', 'value', false, seen.largest), 16)
+  t.is(unseen.put('key', 'value', false, unseen.largest), 0)
 })

@@ -17,7 +17,7 @@ import {
 import type { Terms } from './options.js'
 import type { WalReader } from './reader.js'
 import type { Entry } from './record.js'
-import { LARGEST } from './stage.js'
+import { walStats, type WalStats } from './reports.js'
 import { Waiters, type Reject, type Resolve, type Run } from './waiters.js'
 
 /** First and last position of a batch, both inclusive. */
@@ -165,7 +165,7 @@ export class Channel {
     if (this.#room >= this.#largest && this.#largest > 0) return
     const positions = this.positions()
     this.#room = positions[MAX_PENDING_BYTES] - positions[PENDING_BYTES]
-    this.#largest = Math.min(positions[MAX_RECORD_BYTES], LARGEST)
+    this.#largest = Math.min(positions[MAX_RECORD_BYTES], this.#environment.stage.largest)
   }
 
   appendBatch(entries: Entry[], terms: Terms): Promise<BatchPositions> {
@@ -176,7 +176,7 @@ export class Channel {
     for (const entry of entries) {
       const { key, value, tombstone, expiresAt, version } = entry
       if (stage.full) this.#pushed(this.#calls.pushAll(log))
-      if (expiresAt === undefined && version === undefined && stage.put(key, value, tombstone, LARGEST) > 0) continue
+      if (expiresAt === undefined && version === undefined && stage.put(key, value, tombstone, stage.largest) > 0) continue
       this.#pushed(this.#calls.pushAll(log))
       this.#pushed(this.#calls.push(log, key, value, flagsOf(entry, 0), expiresAt, version?.term, version?.index))
     }
@@ -372,7 +372,13 @@ export class Channel {
     return this.#positions
   }
 
+  stats(): WalStats {
+    this.flush()
+    return walStats(this.#environment.native.stats(this.log))
+  }
+
   reader(from: number, to: number, follow: boolean, salvage: boolean): NativeReader {
+    this.flush()
     const reader = this.#environment.native.reader(this.log, from, to, follow, salvage)
     if (reader === null) throw this.#environment.refusal()
     return reader

@@ -33,7 +33,7 @@ export class Environment {
     this.native = new native.Environment(() => this.#wake())
     this.calls = this.native.calls() as Calls
     this.Watcher = native.Watcher
-    this.stage = new Stage(this.native.stage())
+    this.stage = new Stage(this.native.stage(), () => this.native.sharesStage())
     // process.exit() does not run the native side's own cleanup on the main thread.
     process.once('exit', () => this.native.end())
   }

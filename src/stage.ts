@@ -8,12 +8,16 @@ const TOMBSTONE = 4
 /** Bytes before a record's own: its tag and key length, its value's length. */
 const HEADER = 8
 /** A record that may take more crosses by itself: copying it twice would cost more than crossing. */
-export const LARGEST = 4 << 10
-/** Bytes before the first record, as words: how far the bytes are used, the number of the log they are for, whether one is durable. */
+const LARGEST = 4 << 10
+/**
+ * Bytes before the first record, as words: how far the bytes are used, the number of the log they are for, whether one is durable, and a
+ * one for the native side to see.
+ */
 const START = 16
 const END = 0
 const LOG = 1
 const DURABLE = 2
+const SEEN = 3
 const NO_LOG = 0xffffffff
 /** Strings up to this length are copied character by character as long as they are ASCII: quicker than a call. */
 const SHORT_STRING = 64
@@ -41,12 +45,16 @@ export class Stage {
   readonly #buffer: Buffer
   /** How far the bytes are used; the word says the same to the native side. */
   #end = START
+  /** What a record may take; nothing where the native side does not see the memory, as in a runtime that copies what comes from outside. */
+  readonly largest: number
 
-  constructor(bytes: Uint8Array) {
+  constructor(bytes: Uint8Array, isSeen: () => boolean) {
     this.#bytes = bytes
     this.#words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length >>> 2)
     this.#buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
     this.clear(undefined)
+    this.#words[SEEN] = 1
+    this.largest = isSeen() ? LARGEST : 0
   }
 
   /** Whether the next record may find no room. */
@@ -71,7 +79,7 @@ export class Stage {
   }
 
   /**
-   * Copies a record of up to `limit` bytes, `LARGEST` at most; gives how many it takes, or 0 if it has to cross by itself. There is
+   * Copies a record of up to `limit` bytes, `largest` at most; gives how many it takes, or 0 if it has to cross by itself. There is
    * room unless it is `full`.
    */
   put(key: Bytes | undefined, value: Bytes | undefined, tombstone: boolean, limit: number): number {

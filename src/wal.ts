@@ -21,7 +21,7 @@ import {
 } from './options.js'
 import { WalReader } from './reader.js'
 import { Entry, isBytes, toEntry, type RecordInit } from './record.js'
-import { recoveryReport, walStats, type RecoveryReport, type Verification, type WalStats } from './reports.js'
+import { recoveryReport, type RecoveryReport, type Verification, type WalStats } from './reports.js'
 import { Verifying } from './verify.js'
 
 // A handle that is garbage without having been closed must not keep the log, and its lock, for ever.
@@ -275,7 +275,7 @@ export class Wal {
 
   /** Counters and histograms since the log was opened in this process. After closing, the last ones. */
   stats(): WalStats {
-    return this.#stats ?? walStats(this.#environment.native.stats(this.#channel.log))
+    return this.#stats ?? this.#channel.stats()
   }
 
   /**

@@ -290,6 +290,12 @@ impl Environment {
         self.host.stage.to_js()
     }
 
+    /// Whether what JavaScript has written there is seen here.
+    #[napi(catch_unwind)]
+    pub fn shares_stage(&self) -> bool {
+        self.host.stage.is_shared()
+    }
+
     /// Opens a log; gives the number of the request.
     #[napi(catch_unwind)]
     pub fn open(&self, dir: String, options: OpenOptions) -> f64 {

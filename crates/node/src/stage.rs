@@ -1,6 +1,6 @@
 //! Records that cross together. JavaScript lays them out in memory that both sides see, `src/stage.ts` says how; numbers are native-endian.
 //!
-//! `end u32 · log u32 · durable u32 · reserved u32`, then at multiples of four, up to `end`:
+//! `end u32 · log u32 · durable u32 · seen u32`, then at multiples of four, up to `end`:
 //! `tag u8, key length u24 · value length u32 · key · value`
 
 use crate::error::invalid;
@@ -21,7 +21,14 @@ pub struct Stage(UnsafeCell<Vec<u8>>);
 
 impl Stage {
     pub fn new() -> Rc<Stage> {
-        Rc::new(Stage(UnsafeCell::new(vec![0; CAPACITY])))
+        let stage = Stage(UnsafeCell::new(vec![0; CAPACITY]));
+        stage.clear();
+        Rc::new(stage)
+    }
+
+    /// Whether JavaScript writes into this memory: a runtime that lets no memory in but its own has been given a copy.
+    pub fn is_shared(&self) -> bool {
+        self.word(3) != 0
     }
 
     /// The memory as JavaScript writes it; keeps it alive.
