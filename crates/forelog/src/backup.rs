@@ -25,6 +25,8 @@ const PIECE: usize = 1 << 20;
 const LINKS: usize = 64;
 /// Truncation can overtake a cut this often before it is given up.
 const CUTS: usize = 8;
+/// What another process has done is told within some milliseconds, or so many moments where that one hardly gets to run.
+const BEHIND: usize = 400;
 
 /// Where a log can be cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +52,8 @@ pub trait Origin: Send + Sync {
     fn low(&self) -> Result<u64>;
     /// Keeps retention off what lies from `first` on for as long as the place is held; truncation by name goes on.
     fn hold(&self, first: u64) -> Arc<Place>;
+    /// Where the cut may be behind the directory, waits for a moment, until it may not be. False where it never is.
+    fn catch_up(&self) -> bool;
 }
 
 /// The directory, or as much of its path as there is.
@@ -239,8 +243,8 @@ impl Backup {
         self.low = self.origin.low()?;
         let base = names.values().rev().find(|name| name.first <= self.low).map(|name| name.id);
         let (Some(base), true) = (base, names.contains_key(&cut.segment)) else {
-            // A reset between the cut and the listing.
-            if self.cuts < CUTS {
+            // A reset between the cut and the listing, or one that the cut is still to tell of.
+            if self.cuts < if self.origin.catch_up() { BEHIND } else { CUTS } {
                 return Ok(());
             }
             return Err(Error::new(Code::Corrupt, format!("no segment holds position {}", self.low)));
@@ -388,6 +392,78 @@ impl Drop for Backup {
         if !self.done {
             self.copying = None;
             self.remove(|_| true);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commit::CommitThread;
+    use crate::host::Process;
+    use crate::intake::{Client, Command};
+    use crate::notify::Waiter;
+    use crate::open::open;
+    use crate::options::Options;
+    use crate::record::RecordRef;
+    use crate::shared::{locked, Shared};
+    use crate::storage::layer::{Layer, Layered};
+    use crate::storage::sim::SimDisk;
+    use std::sync::{Mutex, OnceLock};
+
+    /// Takes steps of a backup at a moment when a file is about to be removed.
+    #[derive(Default)]
+    struct Meanwhile {
+        backup: OnceLock<Mutex<Backup>>,
+        steps: Mutex<Vec<Result<Progress>>>,
+    }
+
+    impl Layer for Meanwhile {
+        fn remove(&self, below: &dyn Storage, name: &str) -> std::result::Result<(), Fault> {
+            if let Some(backup) = self.backup.get() {
+                let mut backup = locked(backup);
+                for _ in 0..2 * CUTS {
+                    if !backup.is_done() {
+                        locked(&self.steps).push(backup.step());
+                    }
+                }
+            }
+            below.remove(name)
+        }
+    }
+
+    #[test]
+    fn a_backup_that_begins_in_the_middle_of_a_reset_is_of_the_log_after_it() {
+        for first in [30, 900] {
+            let storage = Layered::over(Arc::new(SimDisk::new(1, 512)), Meanwhile::default());
+            let (layer, storage) = (storage.layer.clone(), Arc::new(storage));
+            let options = Options { segment_bytes: 64 << 10, ..Options::default() };
+            let opened = open(storage.clone(), &options, || 0).unwrap();
+            let (shared, writer) = Shared::writable(storage, options.clone(), opened);
+            let client = locked(&shared.intake).join(Client::new(Arc::new(Waiter::default())));
+            let mut thread = CommitThread::new(shared.clone(), writer, Arc::new(Process));
+            for _ in 0..40 {
+                let record = RecordRef { value: Some(&[7; 10_000]), ..RecordRef::default() };
+                let mut intake = locked(&shared.intake);
+                let taken = intake.append(client, &record, record.encoded_len(), true, &options);
+                assert!(taken.is_ok());
+                shared.rouse(&mut intake);
+                drop(intake);
+                thread.step();
+            }
+            let copy = SimDisk::new(2, 512);
+            let backup = Backup::new(shared.clone(), Arc::new(copy));
+            assert!(layer.backup.set(Mutex::new(backup)).is_ok());
+            let mut intake = locked(&shared.intake);
+            assert!(intake.command(client, Command::Reset(first), &options).is_ok());
+            shared.rouse(&mut intake);
+            drop(intake);
+            thread.step();
+            let steps = std::mem::take(&mut *locked(&layer.steps));
+            assert!(!steps.is_empty(), "a reset removes segments");
+            let last = steps.into_iter().map(|step| step.unwrap()).next_back();
+            assert_eq!(last.map(|progress| (progress.first_position, progress.last_position)), Some((first, first - 1)));
+            assert!(locked(&layer.backup.get().unwrap()).is_done());
         }
     }
 }

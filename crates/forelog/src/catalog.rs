@@ -1,5 +1,6 @@
 //! Which segments make up the log, for readers: written by the commit thread, read by everyone.
 
+use crate::backup::Cut;
 use crate::footer::Index;
 use crate::frame::Seed;
 use crate::places::Places;
@@ -74,6 +75,8 @@ impl Segment {
 #[derive(Default)]
 pub struct Catalog {
     segments: RwLock<Vec<Arc<Segment>>>,
+    /// Where a backup may cut the log; `None` while nothing of the active segment is proven durable.
+    end: Mutex<Option<Cut>>,
     /// First position that counts.
     first: AtomicU64,
     /// Times that the log was cut.
@@ -102,29 +105,43 @@ impl Catalog {
         });
     }
 
-    /// Adds the new active segment; segments that it supersedes are dead and leave the catalog.
-    pub fn add(&self, segment: Arc<Segment>) {
+    /// Adds the new active segment, durable up to `end`; segments that it supersedes are dead and leave the catalog.
+    pub fn add(&self, segment: Arc<Segment>, end: Cut) {
         self.change(|segments| {
             segments.retain(|s| s.first < segment.first);
             segments.push(segment);
+            self.set_end(Some(end));
         });
+    }
+
+    /// How far the log is durable now.
+    pub fn set_end(&self, end: Option<Cut>) {
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner) = end;
+    }
+
+    /// Never one that a change of segments has left behind.
+    pub fn end(&self) -> Option<Cut> {
+        let _unchanged = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The same where the log is cut after `last`. Readers are told in the same breath: none of them sees the new
     /// order of things without knowing why.
-    pub fn cut(&self, segment: Arc<Segment>, last: u64) {
+    pub fn cut(&self, segment: Arc<Segment>, end: Cut, last: u64) {
         self.change(|segments| {
             segments.retain(|s| s.first < segment.first);
             segments.push(segment);
+            self.set_end(Some(end));
             self.places.cut(last);
         });
         self.cuts.fetch_add(1, Ordering::AcqRel);
     }
 
     /// The log starts over in `segment`, whatever was there before.
-    pub fn restart(&self, segment: Arc<Segment>) {
+    pub fn restart(&self, segment: Arc<Segment>, end: Cut) {
         self.change(|segments| {
             self.first.store(segment.first, Ordering::Release);
+            self.set_end(Some(end));
             *segments = vec![segment];
             self.places.cut(0);
         });

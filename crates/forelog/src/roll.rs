@@ -1,12 +1,14 @@
 //! Rolling: the next segment is made durable, named, and only then written to.
 
 use crate::active::{Active, Filling};
+use crate::backup::Cut;
 use crate::bytes::mask;
 use crate::catalog::Segment;
 use crate::control::Mark;
 use crate::error::{Code, Error, Result};
 use crate::footer::Index;
 use crate::frame::{self, span, Frame, Kind, HEADER};
+use crate::horizon::Reach;
 use crate::options::{Compression, PAGE};
 use crate::scan::Joint;
 use crate::segment::{file_name, Header, Name, Predecessor, MAX_ID, RESERVE};
@@ -135,17 +137,18 @@ impl Writer {
         self.names.push(Name { first: header.first, id: header.id, file: name });
         let entry = Arc::new(Segment::of_header(&header));
         entry.adopt(index);
+        let place = Cut { segment: header.id, durable: Reach { offset: end.offset, position: end.next - 1 } };
         match (header.predecessor, plan.cut) {
             (None, _) => {
                 self.low = header.first;
                 self.publisher.cut(0);
-                self.catalog.restart(entry.clone());
+                self.catalog.restart(entry.clone(), place);
             }
             (_, Some(last)) => {
                 self.publisher.cut(last);
-                self.catalog.cut(entry.clone(), last);
+                self.catalog.cut(entry.clone(), place, last);
             }
-            (_, None) => self.catalog.add(entry.clone()),
+            (_, None) => self.catalog.add(entry.clone(), place),
         }
         // (4) CONTROL names it; only then may anything in it be acknowledged, and anything below it be removed.
         let mark = Mark { segment: header.id, offset: end.offset, position: end.next - 1 };

@@ -69,8 +69,6 @@ pub struct Shared {
     pub followers: Arc<Followers>,
     /// How a log that is only read goes along with its writer.
     pub peer: Option<Peer>,
-    /// Where a backup may cut the log now.
-    pub cut: Mutex<Option<Cut>>,
     pub measures: Mutex<Measures>,
     /// Tells the commit thread to finish what is accepted and end.
     pub stop: AtomicBool,
@@ -145,7 +143,6 @@ impl Shared {
             horizons: Horizons::default(),
             followers: Arc::default(),
             peer: None,
-            cut: Mutex::default(),
             measures: Mutex::new(measures),
             stop: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -188,7 +185,7 @@ impl Shared {
     /// The horizons as the writer stands; what is written is acknowledged unless a waiter's fsync failed.
     pub fn publish(&self, writer: &Writer, acknowledged: bool) {
         let written = writer.next_position() - 1;
-        *locked(&self.cut) = writer.cut();
+        self.catalog.set_end(writer.cut());
         self.horizons.first.store(writer.low, Ordering::Release);
         self.horizons.durable.store(writer.durable_position(), Ordering::Release);
         self.horizons.written.store(written, Ordering::Release);
@@ -367,8 +364,9 @@ impl Origin for Shared {
                 false => Error::new(Code::Locked, "the log is still being opened by its writer"),
             });
         }
-        let cut = *locked(&self.cut);
-        cut.ok_or_else(|| Error::new(Code::NoSpace, "nothing in the log's last segment is proven durable until there is space to roll"))
+        self.catalog
+            .end()
+            .ok_or_else(|| Error::new(Code::NoSpace, "nothing in the log's last segment is proven durable until there is space to roll"))
     }
 
     fn low(&self) -> Result<u64> {
@@ -384,5 +382,9 @@ impl Origin for Shared {
 
     fn hold(&self, first: u64) -> Arc<Place> {
         self.catalog.places.enter(first)
+    }
+
+    fn catch_up(&self) -> bool {
+        self.peer.as_ref().is_some_and(Peer::wait_for_page)
     }
 }

@@ -20,6 +20,10 @@ pub trait Layer: Send + Sync + 'static {
     fn create(&self, below: &dyn Storage, name: &str, len: u64) -> Result<FileRef, Fault> {
         below.create(name, len)
     }
+
+    fn remove(&self, below: &dyn Storage, name: &str) -> Result<(), Fault> {
+        below.remove(name)
+    }
 }
 
 pub struct Layered<L> {
@@ -56,7 +60,7 @@ impl<L: Layer> Storage for Layered<L> {
     }
 
     fn remove(&self, name: &str) -> Result<(), Fault> {
-        self.below.remove(name)
+        self.layer.remove(&*self.below, name)
     }
 
     fn sync_dir(&self) -> Result<(), Fault> {
