@@ -82,7 +82,7 @@ fn is_finished(from: &dyn Storage, file: &str) -> std::result::Result<bool, Faul
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     pub first_position: u64,
-    /// Last position of the copy, the durable one at the cut; 0 when none.
+    /// Last position of the copy, the durable one at the cut; the one before the first when the copy is empty.
     pub last_position: u64,
     pub segments: u64,
     pub total_segments: u64,
@@ -250,7 +250,9 @@ impl Backup {
             return Err(Error::new(Code::Corrupt, format!("no segment holds position {}", self.low)));
         };
         names.retain(|id, _| *id >= base);
-        self.progress = Progress { first_position: self.low, last_position: cut.durable.position, ..Progress::default() };
+        // A reset upwards since the cut leaves of it what it leaves of the log: nothing, and where to go on.
+        let last = cut.durable.position.max(self.low - 1);
+        self.progress = Progress { first_position: self.low, last_position: last, ..Progress::default() };
         for (_, name) in names.into_iter().rev() {
             let len = match from.open(&name.file, false).and_then(|file| file.len()) {
                 Ok(len) => len,
@@ -397,73 +399,4 @@ impl Drop for Backup {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::commit::CommitThread;
-    use crate::host::Process;
-    use crate::intake::{Client, Command};
-    use crate::notify::Waiter;
-    use crate::open::open;
-    use crate::options::Options;
-    use crate::record::RecordRef;
-    use crate::shared::{locked, Shared};
-    use crate::storage::layer::{Layer, Layered};
-    use crate::storage::sim::SimDisk;
-    use std::sync::{Mutex, OnceLock};
-
-    /// Takes steps of a backup at a moment when a file is about to be removed.
-    #[derive(Default)]
-    struct Meanwhile {
-        backup: OnceLock<Mutex<Backup>>,
-        steps: Mutex<Vec<Result<Progress>>>,
-    }
-
-    impl Layer for Meanwhile {
-        fn remove(&self, below: &dyn Storage, name: &str) -> std::result::Result<(), Fault> {
-            if let Some(backup) = self.backup.get() {
-                let mut backup = locked(backup);
-                for _ in 0..2 * CUTS {
-                    if !backup.is_done() {
-                        locked(&self.steps).push(backup.step());
-                    }
-                }
-            }
-            below.remove(name)
-        }
-    }
-
-    #[test]
-    fn a_backup_that_begins_in_the_middle_of_a_reset_is_of_the_log_after_it() {
-        for first in [30, 900] {
-            let storage = Layered::over(Arc::new(SimDisk::new(1, 512)), Meanwhile::default());
-            let (layer, storage) = (storage.layer.clone(), Arc::new(storage));
-            let options = Options { segment_bytes: 64 << 10, ..Options::default() };
-            let opened = open(storage.clone(), &options, || 0).unwrap();
-            let (shared, writer) = Shared::writable(storage, options.clone(), opened);
-            let client = locked(&shared.intake).join(Client::new(Arc::new(Waiter::default())));
-            let mut thread = CommitThread::new(shared.clone(), writer, Arc::new(Process));
-            for _ in 0..40 {
-                let record = RecordRef { value: Some(&[7; 10_000]), ..RecordRef::default() };
-                let mut intake = locked(&shared.intake);
-                let taken = intake.append(client, &record, record.encoded_len(), true, &options);
-                assert!(taken.is_ok());
-                shared.rouse(&mut intake);
-                drop(intake);
-                thread.step();
-            }
-            let copy = SimDisk::new(2, 512);
-            let backup = Backup::new(shared.clone(), Arc::new(copy));
-            assert!(layer.backup.set(Mutex::new(backup)).is_ok());
-            let mut intake = locked(&shared.intake);
-            assert!(intake.command(client, Command::Reset(first), &options).is_ok());
-            shared.rouse(&mut intake);
-            drop(intake);
-            thread.step();
-            let steps = std::mem::take(&mut *locked(&layer.steps));
-            assert!(!steps.is_empty(), "a reset removes segments");
-            let last = steps.into_iter().map(|step| step.unwrap()).next_back();
-            assert_eq!(last.map(|progress| (progress.first_position, progress.last_position)), Some((first, first - 1)));
-            assert!(locked(&layer.backup.get().unwrap()).is_done());
-        }
-    }
-}
+mod tests;
