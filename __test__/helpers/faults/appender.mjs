@@ -5,12 +5,12 @@
 //   rejected ATTEMPT CODE CAUSE
 //   failed CODE                      the first time, once nothing is in flight any more
 //   end JSON                         what the log did after that
-// A pipe is written synchronously: what is told outlives this process and the file system below it.
+// What is told outlives this process and the file system below it.
 // Its argument is a `Job` of faults/process.ts.
 
 import { writeFileSync } from 'node:fs'
 import { Wal } from '../../../index.js'
-import { attemptOf, recordAt } from '../kill/records.mjs'
+import { attemptOf, recordAt, tell as tellLine } from '../kill/records.mjs'
 
 const {
   dir,
@@ -24,7 +24,7 @@ const {
   goOn = false,
   then,
 } = JSON.parse(process.argv[2])
-const tell = (...words) => process.stdout.write(`${words.join(' ')}\n`)
+const tell = (...words) => tellLine(words.join(' '))
 const codeOf = (promise) => promise.then(() => undefined).catch((error) => error.code)
 
 let wal

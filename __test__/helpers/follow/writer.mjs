@@ -1,13 +1,13 @@
 // Appends until it is told to end or is killed, under the policy and with the options given. Before a record is
-// appended nothing is said; after every acknowledgement it says the position that is acknowledged. A pipe is written
-// synchronously, so what was acknowledged first is also told first.
+// appended nothing is said; after every acknowledgement it says the position that is acknowledged:
+// what was acknowledged first is also told first, and outlives the process.
 
 import { createInterface } from 'node:readline'
 import { Wal } from '../../../index.js'
+import { tell as say } from '../kill/records.mjs'
 
 const [dir, options, commands] = [process.argv[2], JSON.parse(process.argv[3]), createInterface({ input: process.stdin })]
 const wal = await Wal.open(dir, options)
-const say = (line) => process.stdout.write(`${line}\n`)
 say(`open ${wal.nextPosition}`)
 let running = true
 // What comes in the place of something that was cut off is told from it.

@@ -3,10 +3,9 @@
 // next has to recover again.
 
 import { Wal } from '../../../index.js'
-import { attemptOf, recordAt } from './records.mjs'
+import { attemptOf, recordAt, tell } from './records.mjs'
 
 const [dir, seed, segmentBytes, ending] = process.argv.slice(2)
-const tell = (line) => process.stdout.write(`${line}\n`)
 
 const wal = await Wal.open(dir, { create: false, segmentBytes: Number(segmentBytes) }).catch(({ code, message }) => {
   tell(`refused ${code} ${message}`)

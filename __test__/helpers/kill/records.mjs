@@ -1,5 +1,16 @@
 // What record `position` holds, for whoever writes it and whoever checks it.
 
+import { writeSync } from 'node:fs'
+
+/**
+ * Says a line to the parent. It is in the pipe when this returns, and so outlives the process: what `process.stdout` is given waits in
+ * here while the pipe is full.
+ */
+export function tell(line) {
+  const bytes = Buffer.from(`${line}\n`)
+  for (let at = 0; at < bytes.length;) at += writeSync(1, bytes, at)
+}
+
 /** Appends that a writer has in flight at the most. */
 export const IN_FLIGHT = 64
 

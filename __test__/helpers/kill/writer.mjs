@@ -6,10 +6,9 @@
 //   before|after|reset POSITION;         done
 //   backup NUMBER?;                      about to be made beside the log
 //   backup NUMBER FIRST LAST;            done
-// A pipe is written synchronously, so whatever is told outlives the process.
 
 import { Wal } from '../../../index.js'
-import { IN_FLIGHT, random, recordAt } from './records.mjs'
+import { IN_FLIGHT, random, recordAt, tell } from './records.mjs'
 
 const [dir, seed, firstAttempt, segmentBytes] = process.argv.slice(2).map((arg, i) => (i === 0 ? arg : Number(arg)))
 const COMMAND_EVERY = 40
@@ -17,7 +16,6 @@ const FARTHEST_RESET = 100_000
 
 const next = random(seed ^ firstAttempt)
 const upTo = (n) => Math.floor(next() * (n + 1))
-const tell = (line) => process.stdout.write(`${line}\n`)
 
 const wal = await Wal.open(dir, { fsync: 'always', segmentBytes })
 let attempt = firstAttempt - 1
