@@ -42,8 +42,13 @@ const UNNUMBERED = 0
 
 type Bytes = string | Uint8Array | undefined
 
+// Records that cross together at the most.
+const STAGED = 256
 // A turn that accepts more operations than this does not keep the disk waiting for its end.
-const KICK_EVERY = 256
+const KICK_EVERY = 1024
+// Promises settled in one turn of the event loop, a fraction of a millisecond with what they set off.
+const LEAST_SETTLED = 128
+const MOST_SETTLED = 1024
 
 // A promise's functions without a closure per promise.
 let resolve: Resolve
@@ -148,7 +153,8 @@ export class Channel {
     if (expect !== undefined) return undefined
     const { stage } = this.#environment
     if (this.#staged === undefined) this.#environment.clearStageFor(this)
-    else if (stage.full || this.#staged.resolves.length === KICK_EVERY) this.#kickNow()
+    else if (this.#unkicked % KICK_EVERY === 0) this.#kickNow()
+    else if (stage.full || this.#staged.size === STAGED) this.flush()
     const size = stage.put(key, value, tombstone, Math.min(this.#largest, this.#room))
     if (size === 0) {
       this.#askForRoom()
@@ -294,8 +300,12 @@ export class Channel {
     this.#calls.kick(this.log)
   }
 
-  /** Settles `limit` promises at most; false when there are more to settle. */
-  settle(limit: number): boolean {
+  /**
+   * Settles promises; false when there are more to settle. No more than half of what is in flight in one turn: what they set off is on
+   * its way to the disk then while the others are settled.
+   */
+  settle(): boolean {
+    let limit = Math.min(Math.max((this.#issued - this.#settled) >> 1, LEAST_SETTLED), MOST_SETTLED)
     this.#heedCuts()
     for (;;) {
       limit -= this.#waiters.resolve(this.#succeeded, limit)

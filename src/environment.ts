@@ -5,9 +5,6 @@ import { closed, fromNative } from './errors.js'
 import { Stage } from './stage.js'
 import { loadNative, type Calls, type Completion, type Native, type NativeEnvironment } from './native.js'
 
-// Promises settled in one turn of the event loop: a fraction of a millisecond, with what they set off.
-const SETTLED_PER_TURN = 1024
-
 interface Request {
   resolve(completion: Completion): void
   reject(reason: unknown): void
@@ -122,18 +119,24 @@ export class Environment {
 
   readonly #turn = (): void => {
     this.#turnArmed = false
-    const completions = this.calls.rearm()
     const channels = this.#unfinished
     this.#unfinished = new Set()
+    this.#hear(channels)
+    for (const channel of channels) {
+      if (!channel.settle()) this.#unfinished.add(channel)
+    }
+    // Not before: what comes during a turn is told in it, and needs no wake of its own.
+    if (this.calls.rearm() > 0) this.#complete(this.native.completions())
+    this.#hear(this.#unfinished)
+    if (this.#unfinished.size > 0) this.#wake()
+  }
+
+  /** Adds the channels that there is news of. */
+  #hear(channels: Set<Channel>): void {
     for (let log; (log = this.calls.news()) >= 0;) {
       const channel = this.#channels.get(log)
       if (channel !== undefined) channels.add(channel)
     }
-    if (completions > 0) this.#complete(this.native.completions())
-    for (const channel of channels) {
-      if (!channel.settle(SETTLED_PER_TURN)) this.#unfinished.add(channel)
-    }
-    if (this.#unfinished.size > 0) this.#wake()
   }
 
   #complete(completions: Completion[]): void {

@@ -83,31 +83,23 @@ export class Stage {
    * room unless it is `full`.
    */
   put(key: Bytes | undefined, value: Bytes | undefined, tombstone: boolean, limit: number): number {
-    let size = HEADER
-    if (key !== undefined) {
-      const bytes = atMost(key)
-      // Without bytes it may be a detached array, or one of another realm, or nothing that a record may hold.
-      if (bytes === 0) return 0
-      size += bytes
-    }
-    if (value !== undefined) {
-      const bytes = atMost(value)
-      if (bytes === 0) return 0
-      size += bytes
-    }
-    if (size > limit) return 0
+    const keyAtMost = key === undefined ? 0 : atMost(key)
+    const valueAtMost = value === undefined ? 0 : atMost(value)
+    // Without bytes it may be a detached array, or one of another realm, or nothing that a record may hold.
+    if ((keyAtMost === 0 && key !== undefined) || (valueAtMost === 0 && value !== undefined)) return 0
+    if (HEADER + keyAtMost + valueAtMost > limit) return 0
     const start = this.#end
     let at = start + HEADER
     let tag = tombstone ? TOMBSTONE : 0
     let keyLength = 0
     let valueLength = 0
     if (key !== undefined) {
-      keyLength = this.#copy(key, at)
+      keyLength = this.#copy(key, keyAtMost, at)
       at += keyLength
       tag |= HAS_KEY
     }
     if (value !== undefined) {
-      valueLength = this.#copy(value, at)
+      valueLength = this.#copy(value, valueAtMost, at)
       at += valueLength
       tag |= HAS_VALUE
     }
@@ -118,10 +110,11 @@ export class Stage {
     return this.#end - start
   }
 
-  #copy(from: Bytes, at: number): number {
+  /** Gives how many bytes it took: those of an array are as many as it takes at most. */
+  #copy(from: Bytes, atMost: number, at: number): number {
     if (typeof from !== 'string') {
       this.#bytes.set(from, at)
-      return lengthOf.call(from)
+      return atMost
     }
     const { length } = from
     if (length > SHORT_STRING) return this.#buffer.write(from, at)

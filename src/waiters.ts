@@ -3,6 +3,9 @@
 export type Resolve = (value: unknown) => void
 export type Reject = (reason: unknown) => void
 
+const LEAST_ROOM = 4
+const MOST_ROOM = 256
+
 /**
  * Consecutive operations and those who wait for them, side by side. They resolve to consecutive positions from `first` on, which is
  * known by the time the first is told; without it, to `value`.
@@ -11,25 +14,30 @@ export class Run {
   first: number | undefined
   readonly operation: number
   readonly value: unknown
-  readonly resolves: Resolve[] = []
-  readonly rejects: Reject[] = []
+  readonly resolves: Resolve[]
+  readonly rejects: Reject[]
+  /** How many there are; the arrays may be longer. */
+  size = 0
   /** How many have been told. */
   told = 0
   next: Run | undefined
 
-  constructor(operation: number, first: number | undefined, value: unknown) {
+  constructor(operation: number, first: number | undefined, value: unknown, room: number) {
     this.operation = operation
     this.first = first
     this.value = value
+    this.resolves = new Array<Resolve>(room)
+    this.rejects = new Array<Reject>(room)
   }
 
   add(resolve: Resolve, reject: Reject): void {
-    this.resolves.push(resolve)
-    this.rejects.push(reject)
+    const at = this.size++
+    this.resolves[at] = resolve
+    this.rejects[at] = reject
   }
 
   get end(): number {
-    return this.operation + this.resolves.length
+    return this.operation + this.size
   }
 }
 
@@ -37,10 +45,12 @@ export class Run {
 export class Waiters {
   #oldest: Run | undefined
   #newest: Run | undefined
+  /** Room for as many as the last run had: arrays that grow are copied over and over. */
+  #room = LEAST_ROOM
 
   /** A new run, from `operation` on. It must be given a waiter before anything is told. */
   begin(operation: number, first: number | undefined, value?: unknown): Run {
-    const run = new Run(operation, first, value)
+    const run = new Run(operation, first, value, this.#room)
     if (this.#newest === undefined) this.#oldest = run
     else this.#newest.next = run
     return (this.#newest = run)
@@ -49,7 +59,7 @@ export class Waiters {
   /** Adds a waiter that will be resolved with a position. */
   push(operation: number, position: number, resolve: Resolve, reject: Reject): void {
     const run = this.#newest
-    if (run?.first !== undefined && run.end === operation && run.first + run.resolves.length === position) run.add(resolve, reject)
+    if (run?.first !== undefined && run.end === operation && run.first + run.size === position) run.add(resolve, reject)
     else this.begin(operation, position).add(resolve, reject)
   }
 
@@ -79,7 +89,7 @@ export class Waiters {
     for (let run = this.#oldest; run !== undefined && count < limit && this.has(upTo); run = this.#oldest) {
       const { resolves, first, value } = run
       const from = run.told
-      const to = Math.min(resolves.length, upTo - run.operation + 1, from + limit - count)
+      const to = Math.min(run.size, upTo - run.operation + 1, from + limit - count)
       // Before anybody is told, who may look here.
       this.#pass(run, to)
       for (let i = from; i < to; i++) resolves[i](first === undefined ? value : first + i)
@@ -97,7 +107,8 @@ export class Waiters {
 
   #pass(run: Run, told: number): void {
     run.told = told
-    if (told < run.resolves.length) return
+    if (told < run.size) return
+    this.#room = Math.min(Math.max(run.size, LEAST_ROOM), MOST_ROOM)
     this.#oldest = run.next
     if (run.next === undefined) this.#newest = undefined
   }
