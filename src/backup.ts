@@ -7,9 +7,13 @@ import type { BackupOptions } from './options.js'
 
 /** How far a backup is. Its totals are known from the first call on, and shrink where truncation overtakes it. */
 export interface BackupProgress {
+  /** Segments in the copy. */
   segments: number
+  /** Segments that it is to have. */
   totalSegments: number
+  /** Bytes in the copy, those of links and clones included. */
   bytes: number
+  /** Bytes that it is to have. */
   totalBytes: number
 }
 
@@ -19,12 +23,15 @@ export interface BackupReport {
   firstPosition: number
   /** Last position in the copy: the durable one at the cut. `firstPosition - 1` when the copy is empty. */
   lastPosition: number
+  /** Segments in the copy: `linked`, `cloned` and `copied` together. */
   segments: number
+  /** Bytes in the copy, those of links and clones included. */
   bytes: number
   /** Segments that are the same file as the original's: they take no space of their own. */
   linked: number
   /** Segments that share their blocks with the original's. */
   cloned: number
+  /** Segments that were copied byte for byte. */
   copied: number
 }
 

@@ -6,14 +6,17 @@ import type { RecordVersion } from './record.js'
 
 /** A record read from a log. */
 export interface WalRecord {
+  /** Its position in the log. */
   readonly position: number
   /** A view into memory shared with the records around it, unless read with `copy: true`. Made at each access. */
   readonly key: Buffer | undefined
   /** Like `key`. */
   readonly value: Buffer | undefined
+  /** What the key stood for is gone. */
   readonly tombstone: boolean
   /** When it expires, in milliseconds since 1970. */
   readonly expiresAt: number | undefined
+  /** Where it stands in a replicated log, if that was given. */
   readonly version: RecordVersion | undefined
   /** The fields that are there, as a plain object. */
   toJSON(): RecordFields
@@ -21,11 +24,17 @@ export interface WalRecord {
 
 /** The fields of a record that are there. */
 export interface RecordFields {
+  /** See {@link WalRecord.position}. */
   position: number
+  /** See {@link WalRecord.key}. */
   key?: Buffer
+  /** See {@link WalRecord.value}. */
   value?: Buffer
+  /** See {@link WalRecord.tombstone}. */
   tombstone?: true
+  /** See {@link WalRecord.expiresAt}. */
   expiresAt?: number
+  /** See {@link WalRecord.version}. */
   version?: RecordVersion
 }
 

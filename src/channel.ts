@@ -20,9 +20,11 @@ import type { Entry } from './record.js'
 import { walStats, type WalStats } from './reports.js'
 import { Waiters, type Reject, type Resolve, type Run } from './waiters.js'
 
-/** First and last position of a batch, both inclusive. */
+/** First and last position of a batch. */
 export interface BatchPositions {
+  /** Position of its first record. */
   first: number
+  /** Position of its last record. */
   last: number
 }
 

@@ -7,19 +7,19 @@ import type { ErrorData } from './native.js'
 /**
  * What went wrong, as a program tells cases apart.
  *
- * - `ERR_WAL_LOCKED`: another process has the log open (`pid`, if known).
- * - `ERR_WAL_NOT_FOUND`: there is no log, and `create` is `false`.
+ * - `ERR_WAL_LOCKED`: another process has the log open for writing (`pid`, if known).
+ * - `ERR_WAL_NOT_FOUND`: there is no log, and `create` is `false` or the mode `'readOnly'`.
  * - `ERR_WAL_CORRUPT`: bytes that were durable are damaged (`segment`, `offset`, `firstLost`, `lastLost`). Nothing was changed.
  * - `ERR_WAL_CLOSED`: the handle is closed, or closing.
  * - `ERR_WAL_POISONED`: an fsync failed. What was waiting may or may not be in the log after reopening.
  * - `ERR_WAL_NO_SPACE`: the disk or the quota is full. What was rejected is not in the log; appends work again when there is space.
  * - `ERR_WAL_TOO_LARGE`: a record above `maxRecordBytes` or a batch above `maxBatchBytes`.
  * - `ERR_WAL_TRUNCATED`: the position is before the first that can be read (`firstPosition`), or was cut off while it was read.
- * - `ERR_WAL_OUT_OF_RANGE`: the position is after the end of the log.
+ * - `ERR_WAL_OUT_OF_RANGE`: the position is above `nextPosition`, or would be above 2^53 - 1.
  * - `ERR_WAL_CONFLICT`: the next position (`actual`) is not the one expected. Nothing was appended.
  * - `ERR_WAL_BACKPRESSURE`: more than `maxPendingBytes` wait to be written; see `Wal.drain`.
- * - `ERR_WAL_READ_ONLY`: the file system or the log is read-only.
- * - `ERR_WAL_FORMAT`: the directory holds something that is not a log of this version.
+ * - `ERR_WAL_READ_ONLY`: the file system is mounted read-only, or the log is open in mode `'readOnly'`.
+ * - `ERR_WAL_FORMAT`: the directory holds other files, or a log of a newer format version. Nothing was changed.
  * - `ERR_WAL_INVALID_ARG`: an argument has the wrong type or range; the message names it.
  * - `ERR_WAL_IO`: the operating system failed otherwise (`cause`).
  * - `ERR_WAL_NATIVE_NOT_FOUND`: the native module for this platform is not installed.
@@ -50,19 +50,31 @@ export interface FlippedBit {
   bit: number
 }
 
-/** Fields of a {@link WalError} that are there only when they apply. */
+/** Fields of a {@link WalError} that are there only when they apply; it says what they are. */
 export interface WalErrorDetails {
+  /** See {@link WalError.operation}. */
   operation?: string
+  /** See {@link WalError.position}. */
   position?: number
+  /** See {@link WalError.segment}. */
   segment?: string
+  /** See {@link WalError.offset}. */
   offset?: number
+  /** See {@link WalError.firstLost}. */
   firstLost?: number
+  /** See {@link WalError.lastLost}. */
   lastLost?: number
+  /** See {@link WalError.verdict}. */
   verdict?: string
+  /** See {@link WalError.flipped}. */
   flipped?: FlippedBit
+  /** See {@link WalError.firstPosition}. */
   firstPosition?: number
+  /** See {@link WalError.actual}. */
   actual?: number
+  /** See {@link WalError.pid}. */
   pid?: number
+  /** See {@link WalError.cause}. */
   cause?: unknown
 }
 
@@ -72,9 +84,14 @@ export class WalError extends Error {
     this.prototype.name = 'WalError'
   }
 
+  /** Which case it is. */
   readonly code: WalErrorCode
-  /** The operation that failed: `open`, `append`, `sync`, `read`, `truncateBefore`, `truncateAfter`, `reset`, `close`. */
+  /**
+   * The operation that failed: `open`, `append`, `appendBatch`, `sync`, `read`, `truncateBefore`, `truncateAfter`, `reset`, `backup`,
+   * `scrub`, `verify`, `stats`, `close`.
+   */
   declare readonly operation?: string
+  /** The position that was asked for. */
   declare readonly position?: number
   /** File name of the segment, without its directory. */
   declare readonly segment?: string
@@ -113,6 +130,7 @@ export class AbortError extends Error {
     this.prototype.name = 'AbortError'
   }
 
+  /** As Node's own aborts have it. */
   readonly code = 'ABORT_ERR'
 
   /** @internal */

@@ -17,7 +17,13 @@ export interface WalOptions {
    *   oldest write without one. From 1 to 3,600,000.
    * - `'os'`: acknowledged once written; the operating system decides when it becomes durable.
    */
-  fsync?: 'always' | 'os' | { everyMs: number }
+  fsync?:
+    | 'always'
+    | 'os'
+    | {
+        /** Milliseconds, from 1 to 3,600,000. */
+        everyMs: number
+      }
   /**
    * What opening does about damage.
    *
@@ -32,11 +38,14 @@ export interface WalOptions {
   create?: boolean
   /** Target size of a segment file in bytes, from 64 KiB to 4 GiB. Default 64 MiB. */
   segmentBytes?: number
-  /** Largest record in bytes: key, value and a few bytes of framing. Up to 1 GiB, default 16 MiB. */
+  /** Largest record in bytes: key, value and a few bytes of framing. From 1 to 1 GiB, default 16 MiB. Above it is `ERR_WAL_TOO_LARGE`. */
   maxRecordBytes?: number
-  /** Largest batch in bytes. Up to 1 GiB, default 64 MiB. */
+  /** Largest batch in bytes, framing included. From 1 to 1 GiB, default 64 MiB. Above it is `ERR_WAL_TOO_LARGE`. */
   maxBatchBytes?: number
-  /** Bytes accepted and not yet acknowledged above which appends are refused with `ERR_WAL_BACKPRESSURE`. Default 64 MiB. */
+  /**
+   * Bytes accepted and not yet acknowledged, of all handles together, above which appends are refused with `ERR_WAL_BACKPRESSURE`; when nothing
+   * is pending, a larger record is taken. From 1 KiB to 1 TiB, default 64 MiB.
+   */
   maxPendingBytes?: number
   /**
    * How the commit thread compresses frames: `'none'` (default), `'lz4'` (fast) or `'zstd'` (smaller). A frame that would not become
@@ -50,7 +59,12 @@ export interface WalOptions {
    * - `maxBytes`: segments go while all segment files together, the active one's included, take more bytes than this.
    * - `maxAgeMs`: a segment goes once the one after it was begun that long ago, so that no record goes before its age. By the wall clock.
    */
-  retention?: { maxBytes?: number; maxAgeMs?: number }
+  retention?: {
+    /** Bytes, from 1. Default: no limit. */
+    maxBytes?: number
+    /** Milliseconds, from 1. Default: no limit. */
+    maxAgeMs?: number
+  }
   /** Open on NFS or SMB although their locks and fsyncs cannot be trusted. Default `false`. */
   allowUnsafeFilesystem?: boolean
 }
@@ -73,7 +87,7 @@ export interface ReadOptions {
    * costs nothing else. Default `false`.
    */
   follow?: boolean
-  /** Last position to read. Default: the last one acknowledged at the call; with `follow` there is none. */
+  /** Last position to read, inclusive. Default: the last one acknowledged at the call; with `follow` there is none. */
   to?: number
   /** Most records to read. Default: no limit. */
   limit?: number
@@ -98,7 +112,7 @@ export interface VerifyOptions {
 
 /** Options of `Wal.scrub`. */
 export interface ScrubOptions extends VerifyOptions {
-  /** How fast it reads, from 1. Default 16 MiB. */
+  /** How fast it reads, in bytes per second, from 1. Default 16 MiB. */
   bytesPerSecond?: number
 }
 

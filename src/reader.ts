@@ -30,11 +30,13 @@ export interface ReadRange {
 
 /** Positions that nothing readable holds any more, and the bytes where they were. */
 export interface Hole {
+  /** First position that is missing. */
   first: number
-  /** Inclusive. */
+  /** Last position that is missing. */
   last: number
   /** File name of the segment. */
   segment: string
+  /** Where the damage begins: byte offset in that segment. */
   offset: number
   /** From `offset` to the next good record, or to the end of the file. */
   bytes: number
@@ -117,6 +119,11 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
     return this.#holes
   }
 
+  /**
+   * The next record; done at the end. While it waits, it keeps the process alive. Calls may overlap: they are answered in order.
+   *
+   * Rejects as {@link Wal.readFrom} says; what has rejected rejects again.
+   */
   next(): Promise<IteratorResult<WalRecord, undefined>> {
     if (this.#waiting === 0 && this.#at < this.#count) return Promise.resolve({ done: false, value: this.#take() })
     return this.#wait(() => this.#take())
@@ -134,6 +141,7 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
     return Promise.reject(error)
   }
 
+  /** Itself. */
   [Symbol.asyncIterator](): this {
     return this
   }

@@ -3,26 +3,31 @@
 import { types } from 'node:util'
 import { invalid } from './errors.js'
 
-/** Where a record stands in a replicated log. Both are safe non-negative integers. */
+/** Where a record stands in a replicated log. Stored as it is; nothing is made of it. */
 export interface RecordVersion {
+  /** Of its leader: a safe non-negative integer. */
   term: number
+  /** In the replicated log: a safe non-negative integer. */
   index: number
 }
 
 /** A record to append. Strings are stored as UTF-8. It has a key, a value or both; a tombstone has no value. */
 export interface RecordInit {
+  /** What the value is for. Any bytes, empty ones too. */
   key?: string | Uint8Array
+  /** Any bytes, empty ones too. */
   value?: string | Uint8Array
-  /** Says that what the key stood for is gone. */
+  /** Says that what the key stood for is gone. Not together with `value`. Default `false`. */
   tombstone?: boolean
-  /** Expires so many milliseconds after the record was made. Not together with `expiresAt`. */
+  /** Expires so many milliseconds after the record was made, from 0. Not together with `expiresAt`. */
   ttlMs?: number
-  /** When it expires, in milliseconds since 1970. */
+  /** When it expires, in milliseconds since 1970, from 0. */
   expiresAt?: number
+  /** Where it stands in a replicated log. */
   version?: RecordVersion
 }
 
-/** What {@link Record.put} and {@link Record.delete} take besides key and value. */
+/** What `Record.put` and `Record.delete` take besides key and value. */
 export type RecordOptions = Pick<RecordInit, 'ttlMs' | 'expiresAt' | 'version'>
 
 type Bytes = string | Uint8Array

@@ -5,13 +5,21 @@ import type { Environment } from '../native.js'
 
 /** Distribution of a quantity. All zero when there is nothing to tell. */
 export interface Histogram {
+  /** How many values there were. */
   count: number
+  /** The smallest. */
   min: number
+  /** Their average. */
   mean: number
+  /** The largest. */
   max: number
+  /** Half of them are not above this. */
   p50: number
+  /** Nine in ten are not above this. */
   p90: number
+  /** 99 % are not above this. */
   p99: number
+  /** 99.9 % are not above this. */
   p999: number
 }
 
@@ -19,10 +27,13 @@ export interface Histogram {
 export interface WalStats {
   /** Records accepted one by one. */
   appends: number
+  /** Batches accepted. */
   batches: number
   /** Bytes of all records accepted, those of batches included. */
   bytes: number
+  /** Groups of records written. */
   commits: number
+  /** Fsyncs that commits, rolls and truncations made. */
   fsyncs: number
   /** Segments started. */
   rolls: number
@@ -44,10 +55,13 @@ export interface WalStats {
 export interface FencedBytes {
   /** File name of the segment. */
   segment: string
+  /** Where they begin: byte offset in that segment. */
   offset: number
+  /** How many there are. */
   bytes: number
-  /** Positions that the bytes would have had, as far as can be told. */
+  /** First position that the bytes would have had, as far as can be told. */
   firstPosition?: number
+  /** Last position that the bytes would have had, as far as can be told. */
   lastPosition?: number
   /** They may be left over from the file's earlier use. */
   recycled: boolean
@@ -55,12 +69,15 @@ export interface FencedBytes {
 
 /** Bytes that were durable and do not hold any more. */
 export interface Damage {
+  /** What does not hold, for people. */
   message: string
-  /** File name. */
+  /** File name of the segment. */
   segment: string
+  /** Where it begins: byte offset in that segment. */
   offset: number
-  /** Positions it covers, as far as can be told. */
+  /** First position it covers, as far as can be told. */
   firstLost?: number
+  /** Last position it covers, as far as can be told. */
   lastLost?: number
   /** The one bit that explains it. */
   flipped?: FlippedBit
@@ -73,12 +90,15 @@ export interface Problem {
    * `'wrong-footer'` where an intact one says otherwise than the frames, `'unreadable'` where the disk fails.
    */
   kind: string
+  /** What does not hold, for people. */
   message: string
   /** File name. */
   segment: string
+  /** Where it begins: byte offset in that file. */
   offset: number
-  /** Positions that it takes, as far as can be told. */
+  /** First position that it takes, as far as can be told. */
   firstLost?: number
+  /** Last position that it takes, as far as can be told. */
   lastLost?: number
   /** The one bit that explains it, where there is one. */
   flipped?: FlippedBit
@@ -88,12 +108,15 @@ export interface Problem {
 export interface Verification {
   /** Segments that count: from the first position on, and not superseded. */
   segments: number
-  /** Good frames, the records in them, and their bytes. */
+  /** Good frames. */
   frames: number
+  /** Records in good frames. */
   records: number
+  /** Bytes of good frames. */
   bytes: number
-  /** Sealed segments without a footer, and those whose footer does not hold: a crash leaves either. No damage, and no record is lost. */
+  /** Sealed segments without a footer: a crash leaves such. No damage, and no record is lost. */
   withoutFooter: number
+  /** Sealed segments whose footer does not hold: a crash leaves such. No damage, and no record is lost. */
   brokenFooters: number
   /** Empty when all is well. */
   problems: Problem[]
@@ -107,7 +130,9 @@ export interface RecoveryReport {
   clean: boolean
   /** There was no log before. */
   created: boolean
+  /** Position of the first record that can be read. */
   firstPosition: number
+  /** Position that the next record appended gets. */
   nextPosition: number
   /** Records found in the part that was scanned. */
   records: number
@@ -121,7 +146,9 @@ export interface RecoveryReport {
   leftOut: string[]
   /** The directory is in memory (tmpfs, ramfs): nothing in it survives a restart of the machine, not even what is called durable. */
   volatile: boolean
+  /** Bytes of the active segment that were scanned. */
   scannedBytes: number
+  /** How long opening took, in milliseconds. */
   durationMs: number
 }
 

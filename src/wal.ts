@@ -65,10 +65,12 @@ export class Wal {
   /**
    * Opens the log in a directory, creating both when they are missing. After a crash it recovers by itself.
    *
-   * A log open already in this process, worker threads included, gets one more handle; the options must be equal.
+   * A log open already in this process, worker threads included, gets one more handle; the options must be equal. What the log held is
+   * durable when the promise resolves, unless the disk is full.
    *
-   * Rejects with `ERR_WAL_INVALID_ARG`, `ERR_WAL_LOCKED` (another process has it open), `ERR_WAL_NOT_FOUND` (with `create: false`),
-   * `ERR_WAL_CORRUPT`, `ERR_WAL_FORMAT`, `ERR_WAL_NO_SPACE`, `ERR_WAL_IO` or `ERR_WAL_NATIVE_NOT_FOUND`.
+   * Rejects with `ERR_WAL_INVALID_ARG` (also for other options than those that it is open with), `ERR_WAL_LOCKED` (another process has it
+   * open), `ERR_WAL_NOT_FOUND` (with `create: false` or mode `'readOnly'`), `ERR_WAL_CORRUPT`, `ERR_WAL_FORMAT`, `ERR_WAL_NO_SPACE`,
+   * `ERR_WAL_READ_ONLY` (the file system is), `ERR_WAL_IO` or `ERR_WAL_NATIVE_NOT_FOUND`. None of them changes what is in the log.
    */
   static async open(dir: string, options?: WalOptions): Promise<Wal> {
     const checked = checkOpen(dir, options)
@@ -89,7 +91,8 @@ export class Wal {
    * the disk then, otherwise it has been handed to the operating system.
    *
    * Rejects at once, and takes no position, with `ERR_WAL_INVALID_ARG`, `ERR_WAL_TOO_LARGE`, `ERR_WAL_BACKPRESSURE`, `ERR_WAL_CONFLICT`
-   * (with `expect`), `ERR_WAL_CLOSED`, `ERR_WAL_NO_SPACE` or `ERR_WAL_POISONED`; later with `ERR_WAL_NO_SPACE` (it is not in the log) or `ERR_WAL_POISONED` (unknown).
+   * (with `expect`), `ERR_WAL_CLOSED`, `ERR_WAL_READ_ONLY`, `ERR_WAL_OUT_OF_RANGE` (positions end at 2^53 - 1), `ERR_WAL_NO_SPACE` or
+   * `ERR_WAL_POISONED`; later with `ERR_WAL_NO_SPACE` (it is not in the log) or `ERR_WAL_POISONED` (unknown).
    */
   append(input: string | Uint8Array | RecordInit, options?: AppendOptions): Promise<number> {
     try {
@@ -104,8 +107,8 @@ export class Wal {
   }
 
   /**
-   * Appends records as one atomic unit: after a crash all of them are in the log, or none. Otherwise like {@link Wal.append}; a batch
-   * above `maxBatchBytes` is `ERR_WAL_TOO_LARGE`, one without records `ERR_WAL_INVALID_ARG`.
+   * Appends records as one atomic unit: after a crash all of them are in the log, or none. Resolves to their first and last position.
+   * Otherwise like {@link Wal.append}; a batch above `maxBatchBytes` is `ERR_WAL_TOO_LARGE`, one without records `ERR_WAL_INVALID_ARG`.
    */
   appendBatch(records: Iterable<string | Uint8Array | RecordInit>, options?: AppendOptions): Promise<BatchPositions> {
     try {
@@ -143,8 +146,8 @@ export class Wal {
   }
 
   /**
-   * Resolves when everything accepted so far is durable. Rejects with `ERR_WAL_CLOSED`, `ERR_WAL_POISONED` or `ERR_WAL_NO_SPACE`, and
-   * with the failure of a record that was enqueued.
+   * Resolves when everything accepted so far, by any handle, is durable, under every policy. Rejects with `ERR_WAL_CLOSED`,
+   * `ERR_WAL_READ_ONLY`, `ERR_WAL_POISONED` or `ERR_WAL_NO_SPACE`, and with the failure of a record that was enqueued.
    */
   sync(): Promise<void> {
     try {
@@ -160,7 +163,7 @@ export class Wal {
    * loss when the promise resolves; of the files, whole segments below it are removed. `nextPosition` empties the log; a position that
    * the log starts at or after changes nothing. It works on a full disk. Readers that are still below end with `ERR_WAL_TRUNCATED`.
    *
-   * Rejects with `ERR_WAL_OUT_OF_RANGE` above `nextPosition`, `ERR_WAL_INVALID_ARG`, `ERR_WAL_CLOSED`, `ERR_WAL_POISONED`,
+   * Rejects with `ERR_WAL_OUT_OF_RANGE` above `nextPosition`, `ERR_WAL_INVALID_ARG`, `ERR_WAL_CLOSED`, `ERR_WAL_READ_ONLY`, `ERR_WAL_POISONED`,
    * `ERR_WAL_NO_SPACE` (only where the log was opened on a disk so full that it could not go on) or `ERR_WAL_IO` (a file could not be
    * removed; the log starts at `position` all the same).
    */
@@ -174,7 +177,7 @@ export class Wal {
    * part of an atomic batch is a smaller batch. Readers that are past `position` end with `ERR_WAL_TRUNCATED`, others end there.
    *
    * Rejects with `ERR_WAL_OUT_OF_RANGE` at `nextPosition` or above, `ERR_WAL_TRUNCATED` below `firstPosition - 1`, `ERR_WAL_INVALID_ARG`,
-   * `ERR_WAL_CLOSED` or `ERR_WAL_POISONED`; with `ERR_WAL_NO_SPACE`, `ERR_WAL_CORRUPT` or `ERR_WAL_IO` nothing was removed, and what was
+   * `ERR_WAL_CLOSED`, `ERR_WAL_READ_ONLY` or `ERR_WAL_POISONED`; with `ERR_WAL_NO_SPACE`, `ERR_WAL_CORRUPT` or `ERR_WAL_IO` nothing was removed, and what was
    * appended since the call is rejected likewise.
    */
   truncateAfter(position: number): Promise<void> {
@@ -201,7 +204,10 @@ export class Wal {
     }
   }
 
-  /** Resolves when no more than half of `maxPendingBytes` is waiting; at once if that is so already. For use after `ERR_WAL_BACKPRESSURE`. */
+  /**
+   * Resolves when no more than half of `maxPendingBytes` is waiting; at once if that is so already. For use after `ERR_WAL_BACKPRESSURE`. Never
+   * rejects, and makes nothing durable.
+   */
   drain(): Promise<void> {
     return this.#channel.drain()
   }
