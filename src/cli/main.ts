@@ -96,14 +96,18 @@ function program(finish: (code: number) => void): Command {
 }
 
 // process.exitCode and not process.exit(): what is still on its way to a pipe must arrive.
-try {
-  await program((code) => (process.exitCode = code)).parseAsync()
-} catch (error) {
-  if (error instanceof CommanderError) {
-    // Commander has printed its message; help and --version are no errors.
-    process.exitCode = error.exitCode === 0 ? 0 : USAGE
-  } else {
-    process.stderr.write(describe(error))
-    process.exitCode = 1
+async function main(): Promise<void> {
+  try {
+    await program((code) => (process.exitCode = code)).parseAsync()
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      // Commander has printed its message; help and --version are no errors.
+      process.exitCode = error.exitCode === 0 ? 0 : USAGE
+    } else {
+      process.stderr.write(describe(error))
+      process.exitCode = 1
+    }
   }
 }
+
+void main()

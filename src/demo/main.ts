@@ -94,9 +94,10 @@ async function main(): Promise<number> {
   }
 }
 
-try {
-  process.exitCode = await main()
-} catch (error) {
-  console.error((error as Error).message)
-  process.exitCode = 1
-}
+main().then(
+  (code) => (process.exitCode = code),
+  (error: Error) => {
+    console.error(error.message)
+    process.exitCode = 1
+  }
+)

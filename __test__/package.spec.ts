@@ -1,0 +1,126 @@
+// What npm would publish, in an empty folder: it loads by import and by require, and needs nothing that is not in it.
+
+import { existsSync, copyFileSync, cpSync, mkdirSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import ts from 'typescript'
+import { command, node, root } from './helpers/command.js'
+import { temporaryDirectory } from './helpers/directory.js'
+
+const manifest = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'))
+
+/** What `npm pack` makes of a package, unpacked where a project would have it installed. */
+async function install(t: ExecutionContext, from: string, project: string): Promise<string[]> {
+  const { name } = JSON.parse(readFileSync(path.join(from, 'package.json'), 'utf8'))
+  const script = process.env['npm_execpath']
+  const [npm, args] = script === undefined ? ['npm', []] : [process.execPath, [script]]
+  const packed = await command(npm, [...args, 'pack', '--json', '--ignore-scripts', '--pack-destination', project], { cwd: from })
+  t.is(packed.code, 0, packed.stderr)
+  // One entry for a package, in a list or under its name.
+  const [{ filename, files }] = Object.values(JSON.parse(String(packed.stdout))) as { filename: string; files: { path: string }[] }[]
+  const to = path.join(project, 'node_modules', name)
+  mkdirSync(to, { recursive: true })
+  const unpacked = await command('tar', ['-xzf', path.join(project, filename), '-C', to, '--strip-components=1'])
+  t.is(unpacked.code, 0, unpacked.stderr)
+  return files.map((file) => file.path)
+}
+
+/** A project with the package in it; with its binary, if so wished, from the package of this platform. */
+async function project(t: ExecutionContext, withBinary: boolean): Promise<{ dir: string; files: string[] }> {
+  const dir = temporaryDirectory(t)
+  const files = await install(t, root, dir)
+  for (const name of Object.keys(manifest.dependencies)) {
+    symlinkSync(path.join(root, 'node_modules', name), path.join(dir, 'node_modules', name), 'junction')
+  }
+  if (withBinary) {
+    const platform = readdirSync(path.join(root, 'npm')).find((name) => existsSync(path.join(root, `forelog.${name}.node`)))
+    if (platform === undefined) throw new Error('no binary is built')
+    const from = path.join(temporaryDirectory(t), platform)
+    cpSync(path.join(root, 'npm', platform), from, { recursive: true })
+    copyFileSync(path.join(root, `forelog.${platform}.node`), path.join(from, `forelog.${platform}.node`))
+    t.true((await install(t, from, dir)).includes(`forelog.${platform}.node`))
+  }
+  return { dir, files }
+}
+
+test('packed and installed, it gives the same by import and by require, and works', async (t) => {
+  const { dir, files } = await project(t, true)
+  for (const file of ['index.js', 'index.d.ts', 'native.js', 'dist/index.js', 'dist/cli/main.js', 'README.md', 'LICENSE']) {
+    t.true(files.includes(file), file)
+  }
+  t.deepEqual(
+    files.filter((file) => /^(src|__test__|crates|docs|dist\/demo)\/|\.(node|tsbuildinfo)$/.test(file)),
+    []
+  )
+  writeFileSync(
+    path.join(dir, 'imports.mjs'),
+    `import * as imported from 'forelog'
+    import required from './requires.cjs'
+    if (Object.keys(imported).length === 0) throw new Error('nothing')
+    for (const name of Object.keys(imported)) if (imported[name] !== required[name]) throw new Error(name)
+    const wal = await imported.Wal.open('log')
+    console.log(await wal.append('one'))
+    await wal.close()`
+  )
+  writeFileSync(
+    path.join(dir, 'requires.cjs'),
+    `module.exports = require('forelog')
+    if (require.main === module) {
+      const { Wal } = module.exports
+      Wal.open('log').then(async (wal) => {
+        console.log(await wal.append('two'))
+        for await (const { value } of wal.readFrom('start')) console.log(String(value))
+        await wal.close()
+      })
+    }`
+  )
+  const imports = await node(['imports.mjs'], { cwd: dir })
+  t.is(imports.code, 0, imports.stderr)
+  t.is(String(imports.stdout), '1\n')
+  const requires = await node(['requires.cjs'], { cwd: dir })
+  t.is(requires.code, 0, requires.stderr)
+  t.is(String(requires.stdout), '2\none\ntwo\n')
+  const cli = await node([path.join(dir, 'node_modules', 'forelog', manifest.bin.forelog), 'cat', 'log'], { cwd: dir })
+  t.is(String(cli.stdout), 'onetwo')
+  t.is(cli.code, 0, cli.stderr)
+})
+
+test('without the binary of its platform it can be imported, and says what is missing when a log is opened', async (t) => {
+  const { dir } = await project(t, false)
+  const script = `import('forelog').then(({ Wal }) => Wal.open('log')).catch(({ code }) => console.log(code))`
+  const { stdout, code } = await node(['-e', script], { cwd: dir })
+  t.is(String(stdout), 'ERR_WAL_NATIVE_NOT_FOUND\n')
+  t.is(code, 0)
+})
+
+const dist = path.join(root, 'dist')
+const modules = readdirSync(dist, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.js'))
+
+/** The first `await` that does not stand in a function. */
+function topLevelAwait(node: ts.Node): ts.Node | undefined {
+  if (ts.isFunctionLike(node) || ts.isClassStaticBlockDeclaration(node)) return undefined
+  const waits = ts.isAwaitExpression(node) || (ts.isForOfStatement(node) && node.awaitModifier !== undefined)
+  return waits ? node : ts.forEachChild(node, topLevelAwait)
+}
+
+test('no module waits at its top level', (t) => {
+  t.true(modules.length > 20)
+  for (const name of modules) {
+    const file = ts.createSourceFile(name, readFileSync(path.join(dist, name), 'utf8'), ts.ScriptTarget.Latest)
+    t.is(topLevelAwait(file)?.getText(file), undefined, name)
+  }
+  const waiting = ts.createSourceFile('x.js', 'const f = async () => { await 1 }\nfor await (const x of y);', ts.ScriptTarget.Latest)
+  t.true(topLevelAwait(waiting) !== undefined)
+})
+
+test('every module can be required', async (t) => {
+  // The two programs that the others start are for the test above; the third one is asked for its version.
+  const all = modules.map((name) => path.join(dist, name))
+  const script = 'for (const file of process.argv.slice(2)) require(file)'
+  const results = await Promise.all([
+    node(['-e', script, '', ...all.filter((file) => !/main\.js$|ingest\.js$/.test(file))]),
+    node(['-e', 'require(process.argv[2])', '', path.join(dist, 'cli', 'main.js'), '--version']),
+  ])
+  for (const { stderr } of results) t.is(stderr, '')
+  t.is(String(results[1].stdout), `${manifest.version}\n`)
+})
