@@ -95,6 +95,23 @@ const stages: Stage[] = [
   { name: 'two handles', body: `const two = await Wal.open(dir, options); two.enqueue('x'); wal.enqueue('x'); process.exit()`, records: 2 },
   { name: 'a worker that ends by itself', body: `await worker("wal.append('x')")`, records: 1 },
   {
+    name: 'a worker stays until its append is told',
+    body: `await worker("wal.append('x').then(console.log)", false)`,
+    records: 1,
+    stdout: '1\n',
+  },
+  {
+    name: 'a worker stays until its batch and its sync are told',
+    body: `await worker("wal.appendBatch(['x', 'x']).then(({ last }) => console.log(last)); wal.sync().then(() => console.log('synced'))", false)`,
+    records: 2,
+    stdout: '2\nsynced\n',
+  },
+  {
+    name: 'a worker with a log that is open and idle ends by itself, with others at work',
+    body: `const idle = worker("await wal.append('x'); globalThis.kept = wal", false); for (let i = 0; i < 100; i++) await wal.append('x'); await idle`,
+    records: 101,
+  },
+  {
     name: 'a worker that exits with pending appends',
     body: `await worker("for (let i = 0; i < 1000; i++) wal.append('x'); process.exit()")`,
     records: 1000,

@@ -74,7 +74,7 @@ const scripts: { [language: string]: { file: string; flags: string[] } } = {
 
 /** Blocks in these are run, those in the others are to be looked at. */
 export const runs = (language: string): boolean => language === 'sh' || scripts[language] !== undefined
-export const isText = (language: string): boolean => ['', 'text', 'json', 'rust'].includes(language)
+export const isText = (language: string): boolean => ['', 'text', 'json', 'yaml', 'rust'].includes(language)
 
 const arrows = (code: string): string[] => [...code.matchAll(/\/\/ → (.*)$/gm)].map(([, said]) => said.trimEnd())
 
