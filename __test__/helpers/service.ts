@@ -16,13 +16,10 @@ export interface Answer {
   text: string
 }
 
-/** Resolves to undefined where the connection was refused or broke before an answer, with the code in `broken`. */
-export function call(agent: Agent, port: number, url: string, body: string | undefined, broken: Set<string>): Promise<Answer | undefined> {
+/** Resolves to a code where the connection was refused, or broke before an answer. */
+export function call(agent: Agent, port: number, url: string, body?: string): Promise<Answer | string> {
   return new Promise((resolve) => {
-    const lost = ({ code = 'none' }: NodeJS.ErrnoException) => {
-      broken.add(code)
-      resolve(undefined)
-    }
+    const lost = ({ code = 'none' }: NodeJS.ErrnoException) => resolve(code)
     const method = body === undefined ? 'GET' : 'POST'
     const headers = body === undefined ? {} : { 'content-length': Buffer.byteLength(body) }
     const sent = request({ agent, host: '127.0.0.1', port, path: url, method, headers }, (response) => {
@@ -86,8 +83,8 @@ export interface Told {
 }
 
 /**
- * So many clients post numbered bodies, each over a connection that it keeps, until its connection breaks, `most` bodies are sent or `enough` says
- * so.
+ * So many clients post numbered bodies, each over a connection that it keeps while it holds, until one is refused, `most` bodies are sent or
+ * `enough` says so.
  */
 export async function press(service: Service, name: string, clients: number, most: number, enough: (told: Told) => boolean): Promise<Told> {
   const told: Told = { sent: new Set(), answered: new Map(), statuses: {}, broken: new Set() }
@@ -96,8 +93,12 @@ export async function press(service: Service, name: string, clients: number, mos
     for (let n = 0; told.sent.size < most && !enough(told); n += 1) {
       const body = `${name}-${c}-${n}:`.padEnd(20 + ((c * 31 + n * 17) % 600), '.')
       told.sent.add(body)
-      const answer = await call(agent, service.port, '/', body, told.broken)
-      if (answer === undefined) break
+      const answer = await call(agent, service.port, '/', body)
+      if (typeof answer === 'string') {
+        told.broken.add(answer)
+        if (answer === 'ECONNREFUSED') break
+        continue
+      }
       told.statuses[answer.status] = (told.statuses[answer.status] ?? 0) + 1
       if (answer.status === 200) told.answered.set(Number(answer.text), body)
     }
