@@ -16,6 +16,8 @@ pub struct Segment {
     pub id: u64,
     pub first: u64,
     pub file: String,
+    /// Length of its file, 0 while nobody has asked: for the statistics alone.
+    len: AtomicU64,
     known: Mutex<Known>,
 }
 
@@ -30,12 +32,20 @@ struct Known {
 
 impl Segment {
     pub fn of_name(name: &Name) -> Segment {
-        Segment { id: name.id, first: name.first, file: name.file.clone(), known: Mutex::default() }
+        Segment { id: name.id, first: name.first, file: name.file.clone(), len: AtomicU64::new(0), known: Mutex::default() }
     }
 
     pub fn of_header(header: &Header) -> Segment {
         let known = Mutex::new(Known { asked: true, ..Known::default() });
-        Segment { id: header.id, first: header.first, file: file_name(header.first, header.id), known }
+        Segment { id: header.id, first: header.first, file: file_name(header.first, header.id), len: AtomicU64::new(0), known }
+    }
+
+    pub fn len(&self) -> u64 {
+        self.len.load(Ordering::Relaxed)
+    }
+
+    pub fn set_len(&self, len: u64) {
+        self.len.store(len, Ordering::Relaxed);
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

@@ -1,6 +1,7 @@
 //! The commit thread: steps the writer, settles what it returns, and keeps the deadlines of the policy.
 
 use crate::error::{Code, Error, Result};
+use crate::events::Event;
 use crate::group::{Group, Run};
 use crate::host::Host;
 use crate::intake::{Command, Phase, Step};
@@ -115,6 +116,9 @@ impl CommitThread {
         stop.then(|| {
             let closed = self.writer.close();
             self.collect_counters(None);
+            if let Some(error) = self.writer.poisoned() {
+                self.shared.events.poison(error);
+            }
             self.shared.publish(&self.writer, closed.is_ok());
             self.shared.tell(&mut self.writer);
             closed
@@ -174,7 +178,7 @@ impl CommitThread {
         let progress = self.writer.commit(&mut self.group, durable);
         let took = self.host.now().saturating_sub(began);
         // Before anybody is told: who has awaited an append finds its commit in `stats`.
-        self.collect_counters(Some(took));
+        self.collect_counters(Some((&progress, took)));
         self.settle(progress);
         self.behind_since = self.writer.is_behind().then(|| self.behind_since.unwrap_or(began));
         if self.writer.wants_spare() {
@@ -229,6 +233,7 @@ impl CommitThread {
     /// Does what follows a group, and tells its client.
     fn execute(&mut self, client: usize, command: Command) {
         let cuts = self.shared.catalog.cuts();
+        let (low, removed) = (self.writer.low, self.writer.counters.removed);
         let (operation, outcome) = match command {
             Command::TruncateBefore(first) => ("truncateBefore", self.writer.truncate_before(first)),
             Command::TruncateAfter(last) => {
@@ -242,6 +247,9 @@ impl CommitThread {
             }
         };
         self.behind_since = self.behind_since.filter(|_| self.writer.is_behind());
+        if low != self.writer.low || cuts != self.shared.catalog.cuts() {
+            self.tell_truncation(operation, removed);
+        }
         self.collect_counters(None);
         if let Some(error) = self.writer.poisoned().cloned() {
             return self.fail(&error);
@@ -278,6 +286,7 @@ impl CommitThread {
     fn fail(&mut self, error: &Error) {
         let shared = self.shared.clone();
         self.shared.publish(&self.writer, false);
+        self.shared.events.poison(error);
         let mut intake = locked(&shared.intake);
         intake.phase = Phase::Poisoned(error.clone());
         let next = intake.next;
@@ -311,6 +320,7 @@ impl CommitThread {
                 }
                 self.behind_since = None;
                 self.collect_counters(None);
+                self.notify();
             }
         }
         // After the acknowledgements, so that none of them waits for it.
@@ -349,27 +359,65 @@ impl CommitThread {
         self.retained = Some(rolls);
         self.retain_at = due.again.map(|again| self.host.now() + again.clamp(RETRY, LONGEST));
         let Some(first) = due.first else { return };
-        let removed = self.writer.truncate_before(first);
+        let removed = self.writer.counters.removed;
+        let truncated = self.writer.truncate_before(first);
+        self.tell_truncation("retention", removed);
         self.collect_counters(None);
-        if let (Err(_), Some(error)) = (removed, self.writer.poisoned().cloned()) {
+        if let (Err(_), Some(error)) = (truncated, self.writer.poisoned().cloned()) {
             return self.fail(&error);
         }
         self.shared.publish(&self.writer, true);
-        let mut intake = locked(&self.shared.intake);
-        intake.rebase(self.writer.low);
+        locked(&self.shared.intake).rebase(self.writer.low);
+        self.notify();
     }
 
-    fn collect_counters(&mut self, commit: Option<Duration>) {
+    /// `commit` is how far the group got, and how long that took.
+    fn collect_counters(&mut self, commit: Option<(&Progress, Duration)>) {
         let mut measures = locked(&self.shared.measures);
         measures.counters = self.writer.counters;
+        measures.active = self.writer.fill_level();
+        let (mut fsyncs, mut syncing) = (0, 0);
         for nanos in self.writer.fsync_times.drain(..) {
             measures.fsync.record(nanos);
+            fsyncs += 1;
+            syncing += nanos;
         }
-        if let Some(took) = commit.filter(|_| self.group.records > 0) {
+        if let Some((_, took)) = commit.filter(|_| self.group.records > 0) {
             measures.commits += 1;
             measures.commit.record(took.as_nanos() as u64);
             measures.group.record(self.group.records);
+            measures.wait.record((self.writer.clock)().saturating_sub(self.group.since));
         }
+        drop(measures);
+        if self.shared.events.is_heard() {
+            self.tell_step(commit, fsyncs, Duration::from_nanos(syncing));
+        }
+    }
+
+    /// What has just been done, for those who listen. They are woken with the clients that it settles.
+    fn tell_step(&mut self, commit: Option<(&Progress, Duration)>, fsyncs: u64, syncing: Duration) {
+        let events = &self.shared.events;
+        if let Some((progress, took)) = commit.filter(|(progress, _)| progress.frames > 0) {
+            let (all, frames) = (self.group.frames.len(), &self.group.frames[..progress.frames]);
+            let records = frames.iter().map(|frame| u64::from(frame.count)).sum::<u64>();
+            // Of a group that a full disk cut short, as they were written.
+            let written = || frames.iter().map(|frame| frame.body_len as u64).sum();
+            let bytes = if frames.len() == all { self.group.record_bytes } else { written() };
+            let (first, waited) = (frames[0].first, Duration::from_nanos((self.writer.clock)().saturating_sub(self.group.since)));
+            events.record(Event::APPEND, || Event::Append { first, last: first + records - 1, records, bytes, took, waited });
+        }
+        if fsyncs > 0 && self.writer.poisoned().is_none() {
+            let durable = self.writer.durable_position();
+            events.record(Event::SYNC, || Event::Sync { durable, fsyncs, took: syncing });
+        }
+        events.wake(&mut self.wake);
+    }
+
+    /// The log starts or ends elsewhere; `removed` segments were gone before.
+    fn tell_truncation(&self, operation: &'static str, removed: u64) {
+        let (first, next) = (self.writer.low, self.writer.next_position());
+        let removed = self.writer.counters.removed - removed;
+        self.shared.events.record(Event::TRUNCATE, || Event::Truncate { operation, first, next, removed });
     }
 
     /// A failed thread stays until it is told to end, so that the directory remains locked while handles are open.

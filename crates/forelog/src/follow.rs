@@ -96,6 +96,10 @@ impl Followers {
         self.least.load(Ordering::Relaxed) != u64::MAX
     }
 
+    pub fn count(&self) -> u64 {
+        self.queue().waiting.len() as u64
+    }
+
     pub fn is_empty(&self) -> bool {
         self.queue().waiting.is_empty()
     }

@@ -6,6 +6,7 @@ use crate::error::{Code, Error, Result};
 use crate::frame::{span, Kind, ALIGN, HEADER, MERGED_BYTES};
 use crate::options::{Compression, PAGE};
 use crate::record::RecordRef;
+use crate::shared::clock;
 
 /// One frame of a group: its header's place in the arena, and the records after it.
 #[derive(Clone, Debug)]
@@ -46,6 +47,8 @@ pub struct Group {
     pub durable: bool,
     /// Encoded bytes of its records, as they count towards `max_pending_bytes`.
     pub record_bytes: u64,
+    /// When its oldest record was accepted; monotonic nanoseconds, for the statistics alone.
+    pub since: u64,
     /// Its operations are to be told this instead of being committed; it has no frames then.
     pub rejected: Option<Error>,
 }
@@ -164,6 +167,7 @@ impl Group {
 
     fn open_frame(&mut self, first: u64, kind: Kind) {
         if self.frames.is_empty() {
+            self.since = clock();
             self.bytes.reserve(ROOM);
             self.bytes.resize(self.unused(), 0);
         }

@@ -66,6 +66,13 @@ impl Places {
         });
     }
 
+    /// How many readers still have something to read.
+    pub fn count(&self) -> u64 {
+        let mut count = 0;
+        self.each(|place| count += u64::from(place.next.load(Ordering::Acquire) != u64::MAX));
+        count
+    }
+
     /// Lowest position that a reader still has to read.
     pub fn floor(&self) -> u64 {
         let mut floor = u64::MAX;

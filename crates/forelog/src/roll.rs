@@ -6,6 +6,7 @@ use crate::bytes::mask;
 use crate::catalog::Segment;
 use crate::control::Mark;
 use crate::error::{Code, Error, Result};
+use crate::events::Event;
 use crate::footer::Index;
 use crate::frame::{self, span, Frame, Kind, HEADER};
 use crate::horizon::Reach;
@@ -138,6 +139,7 @@ impl Writer {
         let entry = Arc::new(Segment::of_header(&header));
         entry.adopt(index);
         let place = Cut { segment: header.id, durable: Reach { offset: end.offset, position: end.next - 1 } };
+        entry.set_len(spare.len);
         match (header.predecessor, plan.cut) {
             (None, _) => {
                 self.low = header.first;
@@ -182,6 +184,9 @@ impl Writer {
             state.low = low;
         });
         named.map_err(|fault| self.poison(fault))?;
+        if let Some(name) = self.names.last() {
+            self.events.record(Event::ROLL, || Event::Roll { segment: name.file.clone(), first: name.first });
+        }
         match (left, plan.predecessor) {
             (Some(left), Some(p)) if p.id == left.header.id => {
                 self.sealer.push(left.sealed(Joint { offset: p.end, next: plan.first, crc: p.crc }));

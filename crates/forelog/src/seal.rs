@@ -70,6 +70,7 @@ impl Seal {
         } else if len < end {
             self.file.grow(end)?;
         }
+        self.entry.set_len(end);
         self.file.write_at(bytes, start).map_err(|short| short.fault)
     }
 }

@@ -4,6 +4,7 @@ use crate::backup::{Cut, Origin};
 use crate::catalog::Catalog;
 use crate::commit::CommitThread;
 use crate::error::{Code, Error, Result};
+use crate::events::Events;
 use crate::follow::{Followers, Tail, Ticket, Wake};
 use crate::host::Process;
 use crate::intake::{closed, Client, Intake, Phase, Settled};
@@ -12,10 +13,11 @@ use crate::open::Opened;
 use crate::options::Options;
 use crate::peer::{self, News, Peer};
 use crate::places::Place;
+use crate::pool;
 use crate::read_only::View;
 use crate::reader::truncated;
 use crate::report::Recovery;
-use crate::stats::{Measure, Stats};
+use crate::stats::{Measure, Scrubs, Stats};
 use crate::storage::disk::Lock;
 use crate::storage::{Fault, Storage};
 use crate::writer::{Counters, Writer};
@@ -51,9 +53,29 @@ pub struct Horizons {
 pub struct Measures {
     pub commits: u64,
     pub counters: Counters,
+    /// Bytes used of the active segment, and the size of its file.
+    pub active: (u64, u64),
+    pub scrub: Scrubs,
     pub group: Measure,
     pub commit: Measure,
     pub fsync: Measure,
+    pub wait: Measure,
+}
+
+impl Measures {
+    fn new(counters: Counters) -> Measures {
+        let micros = || Measure::new(1e-3);
+        Measures {
+            commits: 0,
+            counters,
+            active: (0, 0),
+            scrub: Scrubs::default(),
+            group: Measure::new(1.0),
+            commit: micros(),
+            fsync: micros(),
+            wait: micros(),
+        }
+    }
 }
 
 /// One open log; all handles on it in this process share it.
@@ -70,6 +92,9 @@ pub struct Shared {
     /// How a log that is only read goes along with its writer.
     pub peer: Option<Peer>,
     pub measures: Mutex<Measures>,
+    pub events: Arc<Events>,
+    /// Somebody measures the segments that opening found.
+    measuring: AtomicBool,
     /// Tells the commit thread to finish what is accepted and end.
     pub stop: AtomicBool,
     /// The commit thread has ended: nothing more will be acknowledged.
@@ -92,7 +117,10 @@ impl Shared {
     pub fn writable(storage: Arc<dyn Storage>, options: Options, opened: Opened) -> (Arc<Shared>, Writer) {
         let Opened { mut writer, catalog, recovery } = opened;
         let intake = Intake::new(writer.low, writer.next_position());
-        let shared = Arc::new(Shared::new(storage, options, catalog, recovery, intake, writer.counters));
+        let mut shared = Shared::new(storage, options, catalog, recovery, intake, writer.counters);
+        shared.events = writer.events.clone();
+        shared.measures.get_mut().unwrap_or_else(PoisonError::into_inner).active = writer.fill_level();
+        let shared = Arc::new(shared);
         shared.publish(&writer, true);
         shared.tell(&mut writer);
         (shared, writer)
@@ -106,6 +134,7 @@ impl Shared {
         });
         let thread = thread.map_err(|e| Error::from(Fault::new("thread", "forelog-commit", &e)))?;
         *locked(&shared.thread) = Some(thread);
+        shared.measure();
         Ok(shared)
     }
 
@@ -131,7 +160,6 @@ impl Shared {
         counters: Counters,
     ) -> Shared {
         static IDENTITIES: AtomicU64 = AtomicU64::new(1);
-        let measures = Measures { commits: 0, counters, group: Measure::new(1.0), commit: Measure::new(1e-3), fsync: Measure::new(1e-3) };
         Shared {
             identity: IDENTITIES.fetch_add(1, Ordering::Relaxed),
             options,
@@ -143,14 +171,21 @@ impl Shared {
             horizons: Horizons::default(),
             followers: Arc::default(),
             peer: None,
-            measures: Mutex::new(measures),
+            measures: Mutex::new(Measures::new(counters)),
+            events: Arc::default(),
+            measuring: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             thread: Mutex::new(None),
         }
     }
 
-    pub fn stats(&self) -> Stats {
+    pub fn stats(self: &Arc<Self>) -> Stats {
+        let segments = self.catalog.all();
+        if segments.iter().any(|segment| segment.len() == 0) {
+            self.measure();
+        }
+        let (events, dropped_events) = self.events.counts();
         let measures = locked(&self.measures);
         let intake = locked(&self.intake);
         Stats {
@@ -166,7 +201,34 @@ impl Shared {
             group: measures.group.snapshot(),
             commit_us: measures.commit.snapshot(),
             fsync_us: measures.fsync.snapshot(),
+            wait_us: measures.wait.snapshot(),
+            segments: segments.len() as u64,
+            disk_bytes: segments.iter().map(|segment| segment.len()).sum(),
+            active_bytes: measures.active.0,
+            active_capacity: measures.active.1,
+            readers: self.catalog.places.count(),
+            followers: self.followers.count(),
+            poisoned: matches!(intake.phase, Phase::Poisoned(_)),
+            events,
+            dropped_events,
+            scrub: measures.scrub,
         }
+    }
+
+    /// Asks, in the background, for the lengths of files that are not known: the caller must not wait for a disk.
+    fn measure(self: &Arc<Self>) {
+        if self.ended.load(Ordering::Acquire) || self.measuring.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let shared = self.clone();
+        pool::spawn(move || {
+            for segment in shared.catalog.all().iter().filter(|segment| segment.len() == 0) {
+                // One that has been removed meanwhile is not counted any more.
+                let len = shared.storage.open(&segment.file, false).and_then(|file| file.len());
+                segment.set_len(len.unwrap_or(0));
+            }
+            shared.measuring.store(false, Ordering::Release);
+        });
     }
 
     pub fn positions(&self, next: u64) -> Positions {

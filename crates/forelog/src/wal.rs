@@ -5,6 +5,7 @@
 
 use crate::backup::Backup;
 use crate::error::{Code, Error, Result};
+use crate::events::Unheard;
 use crate::group::Batch;
 use crate::intake::{closed, Client, Command, Intake, Phase, Settled, Terms};
 use crate::notify::Notify;
@@ -261,6 +262,20 @@ impl Wal {
         self.shared.stats()
     }
 
+    /// From now on the events of these kinds (bits of [`crate::Event`]) are recorded for this handle, which is woken for them; 0
+    /// for none any more. Who begins to listen to a log that is poisoned is told that.
+    pub fn listen(&self, kinds: u32) {
+        let client = locked(&self.shared.intake).clients.get(self.client).and_then(Option::as_ref).map(|client| client.notify.clone());
+        if let Some(notify) = client {
+            self.shared.events.listen(self.client, kinds, notify);
+        }
+    }
+
+    /// Takes what was recorded since the last time.
+    pub fn events(&self) -> Unheard {
+        self.shared.events.take(self.client)
+    }
+
     /// A reader of `from..=to`, as far as that is acknowledged now. No I/O happens before its first block.
     ///
     /// # Errors
@@ -380,6 +395,9 @@ impl Wal {
         let low = || self.shared.horizons.first.load(Ordering::Acquire);
         let verified = verify::scrub(&self.shared.storage, &self.shared.catalog, &low, watch);
         locked(&self.scrubs).retain(|other| !Arc::ptr_eq(other, watch));
+        if let Ok(found) = &verified {
+            locked(&self.shared.measures).scrub.note(found, self.shared.storage.wall_clock());
+        }
         verified.map_err(|error| error.during("scrub"))
     }
 
@@ -420,6 +438,7 @@ impl Wal {
 impl Drop for Wal {
     fn drop(&mut self) {
         let _ = self.close();
+        self.shared.events.leave(self.client);
         let mut intake = locked(&self.shared.intake);
         if let Some(slot) = intake.clients.get_mut(self.client) {
             *slot = None;

@@ -12,6 +12,7 @@ use crate::catalog::Catalog;
 use crate::compress::Packer;
 use crate::control::{Control, Fence, Mark};
 use crate::error::{Code, Error, Result};
+use crate::events::Events;
 use crate::frame::{self, Frame, Kind, Seed, HEADER};
 use crate::group::{Gathered, Group};
 use crate::horizon::{Horizon, Publisher, Reach};
@@ -75,6 +76,7 @@ pub struct Writer {
     /// Monotonic nanoseconds, for the statistics alone.
     pub clock: fn() -> u64,
     pub counters: Counters,
+    pub events: Arc<Events>,
     /// Of the last syncs, about so many were large.
     large_syncs: u32,
     /// Duration of each fsync of a segment since they were last taken, in nanoseconds.
@@ -131,6 +133,7 @@ impl Writer {
             joints: Vec::new(),
             clock: start.clock,
             counters: Counters::default(),
+            events: Arc::default(),
             large_syncs: 0,
             fsync_times: Vec::new(),
         }
@@ -153,6 +156,11 @@ impl Writer {
         let active = self.active.as_ref().filter(|a| a.synced.offset >= a.header.carried_end)?;
         let durable = Reach { offset: active.synced.offset, position: active.synced.next - 1 };
         Some(Cut { segment: active.header.id, durable })
+    }
+
+    /// Bytes used of the active segment, and the size of its file.
+    pub fn fill_level(&self) -> (u64, u64) {
+        self.active.as_ref().map_or((0, 0), |active| (active.end.offset, active.capacity))
     }
 
     pub fn poisoned(&self) -> Option<&Error> {

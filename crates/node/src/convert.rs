@@ -61,6 +61,7 @@ pub fn open_options(given: &OpenOptions) -> Result<Options, Error> {
 #[napi(object, object_from_js = false)]
 pub struct HistogramData {
     pub count: f64,
+    pub sum: f64,
     pub min: f64,
     pub mean: f64,
     pub max: f64,
@@ -72,8 +73,8 @@ pub struct HistogramData {
 
 impl From<Histogram> for HistogramData {
     fn from(h: Histogram) -> Self {
-        let Histogram { count, min, mean, max, p50, p90, p99, p999 } = h;
-        HistogramData { count: count as f64, min, mean, max, p50, p90, p99, p999 }
+        let Histogram { count, sum, min, mean, max, p50, p90, p99, p999 } = h;
+        HistogramData { count: count as f64, sum, min, mean, max, p50, p90, p99, p999 }
     }
 }
 
@@ -88,13 +89,44 @@ pub struct StatsData {
     pub removed_segments: f64,
     pub written_bytes: f64,
     pub pending_bytes: f64,
+    pub segments: f64,
+    pub disk_bytes: f64,
+    pub active_bytes: f64,
+    pub active_capacity: f64,
+    pub readers: f64,
+    pub followers: f64,
+    pub poisoned: bool,
+    pub events: f64,
+    pub dropped_events: f64,
     pub group: HistogramData,
     pub commit_us: HistogramData,
     pub fsync_us: HistogramData,
+    pub wait_us: HistogramData,
+    pub scrub: ScrubsData,
+    pub recovery: RecoveredData,
 }
 
-impl From<Stats> for StatsData {
-    fn from(stats: Stats) -> Self {
+/// What scrubs have done together.
+#[napi(object, object_from_js = false)]
+pub struct ScrubsData {
+    pub runs: f64,
+    pub segments: f64,
+    pub bytes: f64,
+    pub problems: f64,
+    pub finished_at: Option<f64>,
+}
+
+/// What opening did, in short.
+#[napi(object, object_from_js = false)]
+pub struct RecoveredData {
+    pub verdict: String,
+    pub records: f64,
+    pub carried: f64,
+    pub duration_ms: f64,
+}
+
+impl StatsData {
+    pub fn new(stats: Stats, recovery: &Recovery) -> Self {
         StatsData {
             appends: stats.appends as f64,
             batches: stats.batches as f64,
@@ -105,9 +137,32 @@ impl From<Stats> for StatsData {
             removed_segments: stats.removed_segments as f64,
             written_bytes: stats.written_bytes as f64,
             pending_bytes: stats.pending_bytes as f64,
+            segments: stats.segments as f64,
+            disk_bytes: stats.disk_bytes as f64,
+            active_bytes: stats.active_bytes as f64,
+            active_capacity: stats.active_capacity as f64,
+            readers: stats.readers as f64,
+            followers: stats.followers as f64,
+            poisoned: stats.poisoned,
+            events: stats.events as f64,
+            dropped_events: stats.dropped_events as f64,
             group: stats.group.into(),
             commit_us: stats.commit_us.into(),
             fsync_us: stats.fsync_us.into(),
+            wait_us: stats.wait_us.into(),
+            scrub: ScrubsData {
+                runs: stats.scrub.runs as f64,
+                segments: stats.scrub.segments as f64,
+                bytes: stats.scrub.bytes as f64,
+                problems: stats.scrub.problems as f64,
+                finished_at: stats.scrub.finished_at.map(|ms| ms as f64),
+            },
+            recovery: RecoveredData {
+                verdict: recovery.verdict.to_owned(),
+                records: recovery.records as f64,
+                carried: recovery.carried as f64,
+                duration_ms: recovery.duration_ms,
+            },
         }
     }
 }

@@ -6,6 +6,7 @@
 use crate::backup::{Backup, BackupData};
 use crate::convert::{open_options, OpenOptions, RecoveryData, StatsData};
 use crate::error::{invalid, panicked, ErrorData, FailureData};
+use crate::events::EventsData;
 use crate::reader::{BlockData, Reader};
 use crate::stage::Stage;
 use crate::verify::{VerificationData, Watcher};
@@ -417,9 +418,24 @@ impl Environment {
         failure.map(|(up_to, error)| FailureData { up_to: up_to as f64, error: error.into() })
     }
 
+    /// From now on the log records events of these kinds for this environment: bits of 1 append, 2 sync, 4 roll, 8 truncate,
+    /// 16 poisoned.
+    #[napi(catch_unwind)]
+    pub fn listen(&self, log: u32, kinds: u32) {
+        if let Some(wal) = self.host.wal(log) {
+            wal.listen(kinds);
+        }
+    }
+
+    /// Takes what it has recorded since the last time.
+    #[napi(catch_unwind)]
+    pub fn events(&self, log: u32) -> Option<EventsData> {
+        self.host.wal(log).map(|wal| wal.events().into())
+    }
+
     #[napi(catch_unwind)]
     pub fn stats(&self, log: u32) -> Option<StatsData> {
-        self.host.wal(log).map(|wal| wal.stats().into())
+        self.host.wal(log).map(|wal| StatsData::new(wal.stats(), wal.recovery()))
     }
 
     #[napi(catch_unwind)]

@@ -3,6 +3,7 @@
 //! - `environment` is one JavaScript environment: the one wake it gets, the logs it has open, the blocking requests under way.
 //! - `wal` holds the calls made per record or per turn. They bypass the conversions of napi-rs, which take about 370 ns a call, and
 //!   go through `raw`.
+//! - `events` carries over what a log tells while somebody listens.
 //! - `verify` holds what follows and ends a long verification.
 //! - `reader` and `error` carry blocks of records and errors over, as data. `convert` does the same for options and reports.
 
@@ -10,6 +11,7 @@ mod backup;
 mod convert;
 mod environment;
 mod error;
+mod events;
 mod raw;
 mod reader;
 mod stage;

@@ -113,8 +113,14 @@ impl Source {
         match read.unwrap_or_else(|panic| Err(panicked(panic).during("read"))) {
             Ok(Next::Later) => {}
             Ok(Next::Block(block, caught_up)) => self.shared.complete(request, Outcome::Read(Ok(Some(block)), caught_up)),
-            Ok(Next::End) => self.shared.complete(request, Outcome::Read(Ok(None), false)),
-            Err(error) => self.shared.complete(request, Outcome::Read(Err(error), false)),
+            Ok(Next::End) => {
+                self.place.advance(u64::MAX);
+                self.shared.complete(request, Outcome::Read(Ok(None), false));
+            }
+            Err(error) => {
+                self.place.advance(u64::MAX);
+                self.shared.complete(request, Outcome::Read(Err(error), false));
+            }
         }
     }
 
@@ -152,7 +158,9 @@ impl Source {
 
     fn put_back(&self, reader: forelog::Reader) {
         let mut place = lock(&self.reader);
-        if !self.released.load(Ordering::SeqCst) {
+        if self.released.load(Ordering::SeqCst) {
+            self.place.advance(u64::MAX);
+        } else {
             *place = Some(reader);
         }
     }
@@ -209,6 +217,7 @@ impl Reader {
     pub fn release(&self) {
         self.source.released.store(true, Ordering::SeqCst);
         drop(lock(&self.source.reader).take());
+        self.source.place.advance(u64::MAX);
         self.source.wake();
     }
 }
