@@ -1,5 +1,6 @@
 // What one environment and one log have to say to each other: operations go in, promises are settled in the order of positions.
 
+import { Diagnostics, tellCorrupt } from './diagnostics.js'
 import type { Environment } from './environment.js'
 import {
   DURABLE,
@@ -76,6 +77,7 @@ function flagsOf(entry: Pick<Entry, 'key' | 'value' | 'tombstone'> & Partial<Ent
 export class Channel {
   readonly log: number
   readonly identity: number
+  readonly diagnostics: Diagnostics
   readonly #environment: Environment
   readonly #calls: Calls
   readonly #waiters = new Waiters()
@@ -103,11 +105,12 @@ export class Channel {
   #idle: (() => void)[] = []
   #drained: (() => void)[] = []
 
-  constructor(environment: Environment, log: number, identity: number) {
+  constructor(environment: Environment, log: number, identity: number, dir: string) {
     this.#environment = environment
     this.#calls = environment.calls
     this.log = log
     this.identity = identity
+    this.diagnostics = new Diagnostics(environment.native, log, dir)
   }
 
   /** Accepts a record, gives its position. */
@@ -332,6 +335,7 @@ export class Channel {
 
   #fail(): void {
     const { upTo, error } = this.#environment.failure()
+    tellCorrupt(this.diagnostics.dir, error)
     let told = this.#settled
     while (this.#waiters.has(upTo)) {
       if (this.#waiters.first > told + 1) this.#unheard ??= error
@@ -386,6 +390,7 @@ export class Channel {
 
   stats(): WalStats {
     this.flush()
+    this.diagnostics.listen()
     return walStats(this.#environment.native.stats(this.log))
   }
 
@@ -418,6 +423,7 @@ export class Channel {
     } finally {
       this.positions()
       last()
+      this.diagnostics.tell()
       this.#environment.remove(this)
     }
     if (this.#unheard !== undefined) throw this.#unheard

@@ -54,6 +54,7 @@ export class Environment {
 
   /** Has the channel's log told to commit at the end of this turn, after everything that the turn's promises have set off. */
   kickLater(channel: Channel): void {
+    channel.diagnostics.listen()
     this.#kicks.push(channel)
     if (this.#kicksArmed) return
     this.#kicksArmed = true
@@ -82,7 +83,7 @@ export class Environment {
    * The channel for a log just opened. A log open already in this environment goes on with the channel it has, so that everything
    * appended to it here settles in the order of positions; the new native handle is not needed then.
    */
-  async join(log: number, identity: number): Promise<Channel> {
+  async join(log: number, identity: number, dir: string): Promise<Channel> {
     for (let channel; (channel = this.#find(identity)) !== undefined;) {
       if (channel.enter()) {
         void this.request(this.native.close(log)).finally(() => this.native.forget(log))
@@ -91,7 +92,7 @@ export class Environment {
       // It is closing: its promises come first.
       await channel.idle()
     }
-    const channel = new Channel(this, log, identity)
+    const channel = new Channel(this, log, identity, dir)
     this.#channels.set(log, channel)
     return channel
   }
@@ -123,6 +124,7 @@ export class Environment {
     this.#unfinished = new Set()
     this.#hear(channels)
     for (const channel of channels) {
+      channel.diagnostics.tell()
       if (!channel.settle()) this.#unfinished.add(channel)
     }
     // Not before: what comes during a turn is told in it, and needs no wake of its own.

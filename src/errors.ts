@@ -3,6 +3,7 @@
 import { constants } from 'node:os'
 import { getSystemErrorName } from 'node:util'
 import type { ErrorData } from './native.js'
+import type { Damage } from './reports.js'
 
 /**
  * What went wrong, as a program tells cases apart.
@@ -171,6 +172,12 @@ function systemError({ errno, syscall, path, message }: NonNullable<ErrorData['c
 /** The error for what the native side tells. */
 export function fromNative({ code, message, cause, ...details }: ErrorData): WalError {
   return new WalError(code as WalErrorCode, message, { ...details, cause: cause && systemError(cause) })
+}
+
+/** What somebody who looked for damage has found, as the error that a reader would meet there. */
+export function damaged({ kind, message, ...where }: Damage & { kind?: string }, operation: string): WalError {
+  const code = kind === 'unreadable' ? 'ERR_WAL_IO' : 'ERR_WAL_CORRUPT'
+  return new WalError(code, message, { operation, verdict: kind, ...where })
 }
 
 export const invalid = (message: string, operation: string): WalError => new WalError('ERR_WAL_INVALID_ARG', message, { operation })

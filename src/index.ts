@@ -3,10 +3,32 @@ export { WalReader, type Hole } from './reader.js'
 export { Record } from './record.js'
 export { verify } from './verify.js'
 export { AbortError, WalError } from './errors.js'
+export { channels } from './diagnostics.js'
 export type { BackupProgress, BackupReport } from './backup.js'
 export type { BatchPositions } from './channel.js'
 export type { AppendOptions, BackupOptions, Mode, ReadOptions, ScrubOptions, VerifyOptions, WalOptions } from './options.js'
-export type { Damage, FencedBytes, Histogram, Problem, RecoveryReport, Verification, WalStats } from './reports.js'
+export type {
+  Damage,
+  FencedBytes,
+  Histogram,
+  Problem,
+  RecoveryReport,
+  RecoveryStats,
+  ScrubStats,
+  Verification,
+  WalStats,
+} from './reports.js'
+export type {
+  AppendEvent,
+  CorruptEvent,
+  PoisonedEvent,
+  RecoverEvent,
+  RollEvent,
+  SyncEvent,
+  TruncateEvent,
+  WalEvent,
+  WalEvents,
+} from './diagnostics.js'
 export type { RecordInit, RecordOptions, RecordVersion } from './record.js'
 export type { RecordFields, WalRecord } from './block.js'
 export type { FlippedBit, WalErrorCode, WalErrorDetails } from './errors.js'

@@ -2,6 +2,7 @@
 
 import { Block, RecordCopy, RecordView, type WalRecord } from './block.js'
 import { FIRST, type Channel } from './channel.js'
+import { tellCorrupt, tellDamage } from './diagnostics.js'
 import type { Environment } from './environment.js'
 import { AbortError, closed, truncated, type FlippedBit } from './errors.js'
 import type { BlockData, NativeReader } from './native.js'
@@ -104,6 +105,7 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
       channel.readers.add(this.#self)
     } catch (error) {
       this.#failure = error
+      tellCorrupt(channel.diagnostics.dir, error)
     }
     if (signal?.aborted) this.#onAbort()
     else signal?.addEventListener('abort', this.#onAbort, { once: true })
@@ -205,6 +207,7 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
       try {
         if (native !== undefined) data = await (this.#ahead ?? this.#fetch(native))
       } catch (error) {
+        tellCorrupt(this.#channel.diagnostics.dir, error)
         if (native === this.#native) this.#fail(error)
       }
       // Another one has taken its place if the log was cut meanwhile.
@@ -214,7 +217,7 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
       this.#end()
       return false
     }
-    if (data.holes !== undefined) this.#holes.push(...data.holes)
+    if (data.holes !== undefined) this.#addHoles(data.holes)
     this.#block = new Block(data)
     this.#at = 0
     this.#count = this.#block.count
@@ -222,6 +225,17 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
     this.#ahead = undefined
     if (!this.#caughtUp) this.#fetch(this.#native)
     return true
+  }
+
+  #addHoles(holes: Hole[]): void {
+    this.#holes.push(...holes)
+    const found = holes.map(({ first, last, bytes: _, ...where }) => ({
+      message: `positions ${first} to ${last} cannot be read: ${where.segment} is damaged at offset ${where.offset}`,
+      firstLost: first,
+      lastLost: last,
+      ...where,
+    }))
+    tellDamage(this.#channel.diagnostics.dir, 'read', found)
   }
 
   /** Asks for a block. The caller may or may not wait for it. */

@@ -3,10 +3,12 @@
 import { closed, type FlippedBit } from './errors.js'
 import type { Environment } from '../native.js'
 
-/** Distribution of a quantity. All zero when there is nothing to tell. */
+/** Distribution of a quantity since the log was opened; quantiles to within 1 %. All zero when there is nothing to tell. */
 export interface Histogram {
   /** How many values there were. */
   count: number
+  /** Of all values, exactly. */
+  sum: number
   /** The smallest. */
   min: number
   /** Their average. */
@@ -23,7 +25,7 @@ export interface Histogram {
   p999: number
 }
 
-/** Counters since the log was opened in this process. */
+/** Counters and histograms since the log was opened in this process, and how things stand now. */
 export interface WalStats {
   /** Records accepted one by one. */
   appends: number
@@ -43,12 +45,60 @@ export interface WalStats {
   writtenBytes: number
   /** Bytes accepted and not yet acknowledged. */
   pendingBytes: number
+  /** Segments that make up the log now, the active one included. */
+  segments: number
+  /**
+   * Bytes that the files of these segments take now, blocks allocated ahead included. Files that opening found are measured in the
+   * background, and count from then on.
+   */
+  diskBytes: number
+  /** Bytes of the active segment that are used, and the size of its file; 0 in mode `'readOnly'`. */
+  activeBytes: number
+  activeCapacity: number
+  /** Readers of this process that still have something to read: followers and backups included. */
+  readers: number
+  /** Readers that wait at the end of the log for more. */
+  followers: number
+  /** An fsync has failed: the log takes nothing more until it is reopened. */
+  poisoned: boolean
+  /** Events recorded for subscribers of `diagnostics_channel`, of all environments: see `channels`. 0 while nobody subscribes. */
+  events: number
+  /** Of these, events that were lost because an event loop was too busy to take them. */
+  droppedEvents: number
   /** Records per commit. */
   group: Histogram
   /** Duration of commits in microseconds. */
   commitUs: Histogram
   /** Duration of fsyncs in microseconds. */
   fsyncUs: Histogram
+  /**
+   * From when the oldest record of a commit was accepted, at the end of its turn at the latest, until the commit was done and its
+   * promises could be resolved, in microseconds; one value per commit.
+   */
+  waitUs: Histogram
+  scrub: ScrubStats
+  recovery: RecoveryStats
+}
+
+/** What scrubs that came to their end have done together. */
+export interface ScrubStats {
+  runs: number
+  segments: number
+  /** Bytes of good frames. */
+  bytes: number
+  problems: number
+  /** When the last one ended, in milliseconds since the epoch; absent before. */
+  finishedAt?: number
+}
+
+/** What opening did: see `Wal.recovery` for all of it. */
+export interface RecoveryStats {
+  verdict: string
+  /** Records found in the part that was scanned. */
+  records: number
+  /** Records carried over into a new segment. */
+  carried: number
+  durationMs: number
 }
 
 /** Bytes that opening cut off: a crash left them behind, never acknowledged as durable, or they were damaged. They stay in their segment. */

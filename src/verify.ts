@@ -1,6 +1,7 @@
 // Verifying: every byte of a log is read and checked, and nothing is changed.
 
 import { resolve } from 'node:path'
+import { tellDamage } from './diagnostics.js'
 import { currentEnvironment, type Environment } from './environment.js'
 import { AbortError } from './errors.js'
 import type { Completion, NativeWatcher } from './native.js'
@@ -21,7 +22,10 @@ const PROGRESS_EVERY_MS = 100
 export async function verify(dir: string, options?: VerifyOptions): Promise<Verification> {
   const checked = checkVerify(dir, options)
   const environment = await currentEnvironment()
-  return new Verifying(environment, checked).run((watcher) => environment.native.verify(resolve(dir), watcher))
+  const absolute = resolve(dir)
+  const found = await new Verifying(environment, checked).run((watcher) => environment.native.verify(absolute, watcher))
+  tellDamage(absolute, 'verify', found.problems)
+  return found
 }
 
 /** A verification under way. */

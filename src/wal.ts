@@ -4,6 +4,7 @@ import { resolve } from 'node:path'
 import { inspect, type InspectOptions } from 'node:util'
 import { runBackup, type BackupReport } from './backup.js'
 import { ACKNOWLEDGED, DURABLE_POSITION, FIRST, NEXT, PENDING_BYTES, WRITTEN, type BatchPositions, type Channel } from './channel.js'
+import { tellCorrupt, tellDamage, tellRecovery } from './diagnostics.js'
 import { currentEnvironment, type Environment } from './environment.js'
 import { closed, invalid } from './errors.js'
 import {
@@ -77,10 +78,16 @@ export class Wal {
     const absolute = resolve(dir)
     const environment = await currentEnvironment()
     const { native } = environment
-    const { log, identity } = await environment.request(native.open(absolute, checked))
+    const { log, identity } = await environment.request(native.open(absolute, checked)).catch((error) => {
+      tellCorrupt(absolute, error)
+      throw error
+    })
     if (log === undefined || identity === undefined) throw closed('open')
     const recovery = recoveryReport(native.recovery(log))
-    return new Wal({ environment, channel: await environment.join(log, identity), dir: absolute, recovery })
+    const channel = await environment.join(log, identity, absolute)
+    // Another handle on a log that is open here has recovered nothing.
+    if (channel.log === log) tellRecovery(absolute, recovery)
+    return new Wal({ environment, channel, dir: absolute, recovery })
   }
 
   /**
@@ -243,7 +250,9 @@ export class Wal {
     const scrub = new Verifying(this.#environment, checked)
     this.#scrubs.add(scrub)
     try {
-      return await scrub.run((watcher) => this.#environment.native.scrub(this.#channel.log, watcher))
+      const found = await scrub.run((watcher) => this.#environment.native.scrub(this.#channel.log, watcher))
+      tellDamage(this.dir, 'scrub', found.problems)
+      return found
     } finally {
       this.#scrubs.delete(scrub)
     }
@@ -279,7 +288,12 @@ export class Wal {
     return this.#channel.positions()[PENDING_BYTES]
   }
 
-  /** Counters and histograms since the log was opened in this process. After closing, the last ones. */
+  /** Whether `close()` has been called on this handle. */
+  get closed(): boolean {
+    return this.#closed !== undefined
+  }
+
+  /** Counters and histograms since the log was opened in this process, and how things stand. After closing, the last ones. Does no I/O. */
   stats(): WalStats {
     return this.#stats ?? this.#channel.stats()
   }
@@ -300,7 +314,12 @@ export class Wal {
     this.#checkOpen('backup')
     const native = this.#environment.native.backup(this.#channel.log, resolve(dir))
     if (native === null) throw closed('backup')
-    return runBackup(this.#environment, native, checked, () => this.#checkOpen('backup'))
+    try {
+      return await runBackup(this.#environment, native, checked, () => this.#checkOpen('backup'))
+    } catch (error) {
+      tellCorrupt(this.dir, error)
+      throw error
+    }
   }
 
   /**
@@ -331,8 +350,8 @@ export class Wal {
   }
 
   [Symbol.for('nodejs.util.inspect.custom')](_depth: number, options: InspectOptions): string {
-    const { dir, firstPosition, nextPosition, acknowledgedPosition, durablePosition } = this
-    const shown = { dir, firstPosition, nextPosition, acknowledgedPosition, durablePosition, closed: this.#closed !== undefined }
+    const { dir, firstPosition, nextPosition, acknowledgedPosition, durablePosition, closed } = this
+    const shown = { dir, firstPosition, nextPosition, acknowledgedPosition, durablePosition, closed }
     return `Wal ${inspect(shown, options)}`
   }
 }
