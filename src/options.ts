@@ -295,3 +295,17 @@ export function checkBackup(dir: unknown, options: unknown): BackupOptions {
   if (onProgress !== undefined && typeof onProgress !== 'function') throw invalid('options.onProgress must be a function', 'backup')
   return { onProgress: onProgress as BackupOptions['onProgress'], signal: signalOf(fields, 'backup') }
 }
+
+const instrumentNames = new Set(['meter', 'attributes', 'histograms'])
+
+/** Of `forelog/otel`, whose types are not to be needed here: the caller names them. */
+export function checkInstrument(options: unknown): { meter: unknown; attributes: unknown; histograms: boolean } {
+  const { meter, attributes, ...fields } = known(options, instrumentNames, 'instrument')
+  if (typeof (meter as { addBatchObservableCallback?: unknown } | undefined)?.addBatchObservableCallback !== 'function') {
+    throw invalid('options.meter must be a Meter of OpenTelemetry', 'instrument')
+  }
+  if (attributes !== undefined && (typeof attributes !== 'object' || attributes === null)) {
+    throw invalid('options.attributes must be an object', 'instrument')
+  }
+  return { meter, attributes, histograms: flag(fields, 'histograms', 'instrument') === true }
+}
