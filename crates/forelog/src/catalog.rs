@@ -48,6 +48,11 @@ impl Segment {
         self.len.store(len, Ordering::Relaxed);
     }
 
+    /// The length of its file as somebody saw it who did not write it.
+    pub fn measured(&self, len: u64) {
+        let _ = self.len.compare_exchange(0, len, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -186,13 +186,15 @@ impl Shared {
             self.measure();
         }
         let (events, dropped_events) = self.events.counts();
+        let accepted = {
+            let intake = locked(&self.intake);
+            let poisoned = matches!(intake.phase, Phase::Poisoned(_));
+            let Intake { appends, batches, bytes, pending_bytes, .. } = *intake;
+            Stats { appends, batches, bytes, pending_bytes, poisoned, ..Stats::default() }
+        };
+        // Quantiles take tens of microseconds: no append waits for them.
         let measures = locked(&self.measures);
-        let intake = locked(&self.intake);
         Stats {
-            appends: intake.appends,
-            batches: intake.batches,
-            bytes: intake.bytes,
-            pending_bytes: intake.pending_bytes,
             commits: measures.commits,
             fsyncs: measures.counters.fsyncs,
             rolls: measures.counters.rolls,
@@ -208,10 +210,10 @@ impl Shared {
             active_capacity: measures.active.1,
             readers: self.catalog.places.count(),
             followers: self.followers.count(),
-            poisoned: matches!(intake.phase, Phase::Poisoned(_)),
             events,
             dropped_events,
             scrub: measures.scrub,
+            ..accepted
         }
     }
 
@@ -225,7 +227,7 @@ impl Shared {
             for segment in shared.catalog.all().iter().filter(|segment| segment.len() == 0) {
                 // One that has been removed meanwhile is not counted any more.
                 let len = shared.storage.open(&segment.file, false).and_then(|file| file.len());
-                segment.set_len(len.unwrap_or(0));
+                segment.measured(len.unwrap_or(0));
             }
             shared.measuring.store(false, Ordering::Release);
         });
