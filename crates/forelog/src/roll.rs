@@ -184,15 +184,15 @@ impl Writer {
             state.low = low;
         });
         named.map_err(|fault| self.poison(fault))?;
-        if let Some(name) = self.names.last() {
-            self.events.record(Event::ROLL, || Event::Roll { segment: name.file.clone(), first: name.first });
-        }
         match (left, plan.predecessor) {
             (Some(left), Some(p)) if p.id == left.header.id => {
                 self.sealer.push(left.sealed(Joint { offset: p.end, next: plan.first, crc: p.crc }));
             }
             (Some(left), _) => left.give_back(),
             (None, _) => {}
+        }
+        if let Some(name) = self.names.last() {
+            self.events.record(Event::ROLL, || Event::Roll { segment: name.file.clone(), first: name.first });
         }
         Ok(())
     }
