@@ -216,11 +216,12 @@ test.serial('a failed fsync is told as poisoned, once, also to who subscribes wh
     if (process.argv[3] === 'before') listen('early', channels.append, channels.poisoned)
     writeFileSync(process.env.FORELOG_FAULT_RULES, process.argv[4])
     const error = await wal.append('undecided').catch((error) => error)
+    const atOnce = told.length
     if (process.argv[3] === 'after') listen('late', channels.poisoned)
     const stats = wal.stats()
     await wal.close().catch(() => {})
     const shown = told.map(([who, name, { dir, error }]) => [who, name, dir, error?.code, error?.cause?.code, error instanceof Error])
-    console.log(JSON.stringify({ code: error.code, poisoned: stats.poisoned, told: shown }))`
+    console.log(JSON.stringify({ code: error.code, poisoned: stats.poisoned, atOnce, told: shown }))`
   for (const when of ['before', 'after'] as const) {
     shim.arm('')
     const rules = rule('fdatasync', '*.wal', 1, 'EIO')
@@ -232,6 +233,7 @@ test.serial('a failed fsync is told as poisoned, once, also to who subscribes wh
     t.deepEqual(JSON.parse(String(stdout)), {
       code: 'ERR_WAL_POISONED',
       poisoned: true,
+      atOnce: when === 'before' ? 1 : 0,
       told: [[when === 'before' ? 'early' : 'late', 'forelog:poisoned', shim.dir, 'ERR_WAL_POISONED', 'EIO', true]],
     })
   }
