@@ -1,7 +1,7 @@
 // One per JavaScript environment (the main thread's or a worker's): what it shares among all the logs open in it.
 
 import { Channel } from './channel.js'
-import { closed, fromNative } from './errors.js'
+import { closed, fromNative, type WalError } from './errors.js'
 import { Stage } from './stage.js'
 import { loadNative, type Calls, type Completion, type Native, type NativeEnvironment } from './native.js'
 
@@ -151,7 +151,7 @@ export class Environment {
   }
 
   /** The failure that a negative `settled()` has announced. */
-  failure(): { upTo: number; error: Error } {
+  failure(): { upTo: number; error: WalError } {
     const failure = this.native.failure()
     if (failure === null) throw closed('append')
     return { upTo: failure.upTo, error: fromNative(failure.error) }

@@ -73,8 +73,9 @@ export class WalError extends Error {
   }
 
   readonly code: WalErrorCode
-  /** The operation that failed: `open`, `append`, `sync`, `read`, `truncateBefore`, `truncateAfter`, `reset`, `close`. */
+  /** The operation that failed: `open`, `append`, `appendBatch`, `sync`, `read`, `truncateBefore`, `truncateAfter`, `reset`, `close` … */
   declare readonly operation?: string
+  /** Position that it was about: for a rejected `append` the one it had been given, for `appendBatch` the first of them. */
   declare readonly position?: number
   /** File name of the segment, without its directory. */
   declare readonly segment?: string
@@ -107,7 +108,12 @@ export class WalError extends Error {
   }
 }
 
-/** The rejection of an operation whose `AbortSignal` was aborted; `cause` is the signal's reason. */
+/**
+ * The rejection of an operation whose `AbortSignal` was aborted; `cause` is the signal's reason.
+ *
+ * Of an append that had been accepted it only ends the waiting: the append itself goes on, and its record may still be committed. One whose
+ * signal was aborted before the call was not accepted.
+ */
 export class AbortError extends Error {
   static {
     this.prototype.name = 'AbortError'
@@ -116,8 +122,8 @@ export class AbortError extends Error {
   readonly code = 'ABORT_ERR'
 
   /** @internal */
-  constructor(signal: AbortSignal) {
-    super('The operation was aborted', { cause: signal.reason })
+  constructor(signal: AbortSignal, message = 'The operation was aborted') {
+    super(message, { cause: signal.reason })
   }
 }
 
@@ -157,7 +163,53 @@ export function fromNative({ code, message, cause, ...details }: ErrorData): Wal
 
 export const invalid = (message: string, operation: string): WalError => new WalError('ERR_WAL_INVALID_ARG', message, { operation })
 
+export const unencodable = (codec: string, operation: string, cause: unknown): WalError =>
+  new WalError('ERR_WAL_INVALID_ARG', `the value cannot be encoded (${codec}): ${textOf(cause)}`, { operation, cause })
+
+export const undecodable = (codec: string, position: number, cause: unknown): WalError =>
+  new WalError('ERR_WAL_INVALID_ARG', `the value of record ${position} cannot be decoded (${codec}): ${textOf(cause)}`, {
+    operation: 'read',
+    position,
+    cause,
+  })
+
+const textOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+
+/** What an operation was, to those who waited for it. */
+export interface Asked {
+  operation: string
+  position?: number
+}
+
+/** A failure that befell several operations, as one of them is told. */
+export function befell(error: WalError, { operation, position }: Asked): WalError {
+  const { code, ...details } = error
+  return new WalError(code, error.message, { ...details, operation, position, cause: error.cause })
+}
+
+/** Where a call came from. Its text is made when asked for. */
+export interface CallSite {
+  stack: string
+}
+
+/** The frames outside of `callee`. */
+export function callSite(callee: (...args: never[]) => unknown): CallSite {
+  const site = {}
+  Error.captureStackTrace(site, callee)
+  return site as CallSite
+}
+
+/** Adds them to the stack of an error that only one caller is told. */
+export function calledFrom(error: unknown, { stack }: CallSite): unknown {
+  const frames = stack.slice(stack.indexOf('\n'))
+  if (error instanceof Error) error.stack += `\n  called from:${frames}`
+  return error
+}
+
 export const truncated = (position: number, firstPosition: number): WalError =>
   new WalError('ERR_WAL_TRUNCATED', `position ${position} was cut off`, { operation: 'read', position, firstPosition })
+
+export const streamDestroyed = (): WalError =>
+  new WalError('ERR_WAL_CLOSED', 'the stream was destroyed before the record was appended', { operation: 'append' })
 
 export const closed = (operation: string): WalError => new WalError('ERR_WAL_CLOSED', 'the log is closed', { operation })

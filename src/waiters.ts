@@ -1,5 +1,7 @@
 // The promises that wait for their operations, oldest first.
 
+import type { Asked } from './errors.js'
+
 export type Resolve = (value: unknown) => void
 export type Reject = (reason: unknown) => void
 
@@ -11,16 +13,19 @@ export class Run {
   first: number | undefined
   readonly operation: number
   readonly value: unknown
+  /** What the operation is, if not an append. */
+  readonly asked: Asked | undefined
   readonly resolves: Resolve[] = []
   readonly rejects: Reject[] = []
   /** How many have been told. */
   told = 0
   next: Run | undefined
 
-  constructor(operation: number, first: number | undefined, value: unknown) {
+  constructor(operation: number, first: number | undefined, value: unknown, asked: Asked | undefined) {
     this.operation = operation
     this.first = first
     this.value = value
+    this.asked = asked
   }
 
   add(resolve: Resolve, reject: Reject): void {
@@ -39,8 +44,8 @@ export class Waiters {
   #newest: Run | undefined
 
   /** A new run, from `operation` on. It must be given a waiter before anything is told. */
-  begin(operation: number, first: number | undefined, value?: unknown): Run {
-    const run = new Run(operation, first, value)
+  begin(operation: number, first: number | undefined, value?: unknown, asked?: Asked): Run {
+    const run = new Run(operation, first, value, asked)
     if (this.#newest === undefined) this.#oldest = run
     else this.#newest.next = run
     return (this.#newest = run)
@@ -71,6 +76,12 @@ export class Waiters {
   get first(): number {
     const run = this.#oldest as Run
     return run.operation + run.told
+  }
+
+  /** What the oldest waiter asked for; only if there is one. */
+  get asked(): Asked {
+    const { first = 0, told, asked } = this.#oldest as Run
+    return asked ?? { operation: 'append', position: first + told }
   }
 
   /** Resolves those of the operations up to this one, `limit` of them at most; gives how many. */
