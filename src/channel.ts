@@ -211,8 +211,7 @@ export class Channel {
     if (heed !== undefined) this.#heed(heed, asked)
     const [resolved, rejected] = [resolve, reject]
     const failed = (reason: unknown) => {
-      // Who has given up does not hear it.
-      if (heed?.signal?.aborted !== true) this.#unheard = undefined
+      this.#unheard = undefined
       rejected(reason)
     }
     const done = () => (this.#unheard === undefined ? resolved(undefined) : failed(this.#unheard))
@@ -311,7 +310,7 @@ export class Channel {
     }
     reject = (reason) => {
       done()
-      // Nobody waits any more, as with `enqueue`.
+      // Nobody hears it: the next one to ask does, as with `enqueue`.
       if (signal.aborted) this.#unheard ??= reason as WalError
       tell(reason)
     }

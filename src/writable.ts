@@ -30,9 +30,8 @@ export class WalWritable extends Writable {
   /** The oldest of them. */
   #oldest = 0
   #position = 0
-  /** Goes on with what has to wait: for half of the bytes, or for all of them. */
-  #waiting: Callback | undefined
-  #most = 0
+  /** Goes on once half of the bytes are acknowledged, or the stream is destroyed. */
+  #waiting: (() => void) | undefined
 
   /** @internal */
   constructor(sink: Sink, maxPendingBytes: number, signal: AbortSignal | undefined) {
@@ -56,37 +55,35 @@ export class WalWritable extends Writable {
     this.#append(chunks, 0, callback)
   }
 
-  /** @internal */
+  /** @internal A sync settles after all that was appended before it. */
   override _final(callback: Callback): void {
-    this.#whenPending(0, (error) => {
-      if (error) callback(error)
-      else this.#sink.sync().then(() => callback(), callback)
-    })
+    this.#sink.sync().then(() => callback(), callback)
   }
 
   /** @internal */
   override _destroy(error: Error | null, callback: Callback): void {
-    this.#goOn(error ?? streamDestroyed())
+    this.#goOn()
     callback(error)
   }
 
   #append(chunks: Chunk[], from: number, callback: Callback): void {
     for (let i = from; i < chunks.length; i++) {
       if (this.destroyed) return callback(this.errored ?? streamDestroyed())
+      const again = () => this.#append(chunks, i, callback)
       if (this.#pendingBytes > this.#maxPendingBytes) {
-        return this.#whenPending(this.#maxPendingBytes / 2, (error) => (error ? callback(error) : this.#append(chunks, i, callback)))
+        this.#waiting = again
+        return
       }
       try {
         this.#appendOne(chunks[i].chunk)
       } catch (error) {
         if (!(error instanceof WalError) || error.code !== 'ERR_WAL_BACKPRESSURE') return callback(error as Error)
         // Others fill the log. Nothing of ours may pass what was refused.
-        this.#sink.drain().then(() => this.#append(chunks, i, callback), callback)
+        void this.#sink.drain().then(again)
         return
       }
     }
-    if (this.#pendingBytes <= this.#maxPendingBytes) callback()
-    else this.#whenPending(this.#maxPendingBytes / 2, callback)
+    callback()
   }
 
   #appendOne(chunk: unknown): void {
@@ -99,27 +96,21 @@ export class WalWritable extends Writable {
   readonly #acknowledged = (position: number): void => {
     this.#position = position
     this.#pendingBytes -= this.#pending[this.#oldest++]
-    if (this.#oldest === this.#pending.length) {
-      this.#pending = []
+    // Half of the array has gone: moving the rest costs no more than that did.
+    if (this.#oldest * 2 >= this.#pending.length) {
+      this.#pending = this.#pending.slice(this.#oldest)
       this.#oldest = 0
     }
-    if (this.#waiting !== undefined && this.#pendingBytes <= this.#most) this.#goOn()
+    if (this.#pendingBytes <= this.#maxPendingBytes / 2) this.#goOn()
   }
 
   readonly #rejected = (error: Error): void => {
     this.destroy(error)
   }
 
-  /** Calls back once no more than so many bytes are pending, or with an error when destroyed. */
-  #whenPending(most: number, callback: Callback): void {
-    this.#most = most
-    this.#waiting = callback
-    if (this.#pendingBytes <= most) this.#goOn()
-  }
-
-  #goOn(error?: Error): void {
+  #goOn(): void {
     const waiting = this.#waiting
     this.#waiting = undefined
-    waiting?.(error)
+    waiting?.()
   }
 }
