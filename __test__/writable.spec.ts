@@ -112,7 +112,20 @@ test('what is held back goes on when half of the bytes are acknowledged, not bef
   await setImmediate()
   t.is(accepted.length, 17)
   t.is(stream.position, 6)
-  t.deepEqual(accepted, numbered(1, 17))
+  for (let n = 6; n < 12; n++) acknowledge[n]()
+  await setImmediate()
+  t.is(accepted.length, 23)
+  t.deepEqual(accepted, numbered(1, 23))
+})
+
+test('a write that is held back is called back when the stream is destroyed', async (t) => {
+  const { accepted, sink } = scripted()
+  const stream = new WalWritable(sink, 99, undefined)
+  stream.write('accepted')
+  const told = new Promise((resolve) => stream.write('held back', resolve))
+  stream.destroy()
+  t.is(((await told) as Failure).code, 'ERR_WAL_CLOSED')
+  t.deepEqual(accepted, ['accepted'])
 })
 
 test('after a refusal nothing is appended before the log has drained, and nothing at all if the stream is destroyed meanwhile', async (t) => {
