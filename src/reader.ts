@@ -75,8 +75,9 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
   #next: number
   /** Last one to be read. */
   #to: number
-  /** How many more may be given; it counts only where `#to` does not say so already. */
+  /** How many more may be given, where `#to` cannot say it because not every position is given. */
   #left: number
+  readonly #isCounted: boolean
   readonly #follow: boolean
   readonly #salvage: boolean
   /** The block being read, if any. */
@@ -101,9 +102,10 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
     this.#environment = environment
     this.#channel = channel
     this.#next = from
-    this.#to = skipExpired ? to : Math.min(to, from + limit - 1)
-    this.#left = skipExpired ? limit : Infinity
     this.#skipExpired = skipExpired
+    this.#isCounted = skipExpired || salvage
+    this.#to = this.#isCounted ? to : Math.min(to, from + limit - 1)
+    this.#left = limit
     this.#values = values
     this.#follow = follow
     this.#salvage = salvage
@@ -182,9 +184,9 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
 
   /** Whether there is a record to take. Passes over those that are not wanted. */
   #isAtHand(): boolean {
-    if (this.#skipExpired) {
+    if (this.#isCounted) {
       if (this.#left === 0) return false
-      while (this.#at < this.#count && this.#hasExpired()) this.#pass()
+      while (this.#skipExpired && this.#at < this.#count && this.#hasExpired()) this.#pass()
     }
     return this.#at < this.#count
   }
@@ -204,7 +206,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
   #take(): WalRecord<V> {
     const block = this.#block as Block
     const record = this.#pass()
-    if (this.#skipExpired) this.#left--
+    if (this.#isCounted) this.#left--
     if (this.#values !== undefined) return this.#decoded(block, record, this.#values)
     // Without a codec, V is Buffer.
     return (this.#copy ? new RecordCopy(block, record) : new RecordView(block, record)) as WalRecord<unknown> as WalRecord<V>
@@ -234,7 +236,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
 
   /** False at the end. */
   async #nextBlock(): Promise<boolean> {
-    if (this.#left === 0 && this.#failure === undefined) this.#end()
+    if (this.#isCounted && this.#left === 0 && this.#failure === undefined) this.#end()
     let data: BlockData | undefined
     let native: NativeReader | undefined
     do {
