@@ -67,10 +67,7 @@ export function records(record: WalRecord): void {
 
 /** Codes are told apart by the compiler: one that is new has to be handled here. */
 export function handling(error: unknown): string {
-  if (error instanceof AbortError) {
-    same<'ABORT_ERR'>()(error.code)
-    return error.code
-  }
+  if (error instanceof AbortError) return error.code satisfies 'ABORT_ERR'
   if (!(error instanceof WalError)) throw error
   same<WalErrorCode>()(error.code)
   switch (error.code) {
