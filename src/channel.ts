@@ -413,7 +413,7 @@ export class Channel {
   reader(from: number, to: number, follow: boolean, salvage: boolean): NativeReader {
     this.flush()
     const reader = this.#environment.native.reader(this.log, from, to, follow, salvage)
-    if (reader === null) throw this.#environment.refusal()
+    if (reader === null) throw this.#environment.refusal('read')
     return reader
   }
 

@@ -145,9 +145,10 @@ export class Environment {
     }
   }
 
-  /** The error of a raw call that has just been refused. */
-  refusal(): Error {
-    return fromNative(this.native.refusal())
+  /** The error of a raw call that has just been refused; `operation` where the native side does not name it. */
+  refusal(operation?: string): Error {
+    const refusal = this.native.refusal()
+    return fromNative({ ...refusal, operation: refusal.operation ?? operation })
   }
 
   /** The failure that a negative `settled()` has announced. */
