@@ -290,7 +290,8 @@ export interface Terms {
   heed: Heed | undefined
 }
 
-const NONE: Terms = { durable: false, expect: undefined, heed: undefined }
+/** Nothing in particular. */
+export const NO_TERMS: Terms = { durable: false, expect: undefined, heed: undefined }
 
 function heed(fields: Fields, operation: string): Heed | undefined {
   const signal = signalOf(fields, operation)
@@ -306,11 +307,11 @@ function terms(options: unknown, names: ReadonlySet<string>, operation: string):
 }
 
 export function checkAppend(options: AppendOptions | undefined, operation: string): Terms {
-  return options === undefined ? NONE : terms(options, appendNames, operation)
+  return options === undefined ? NO_TERMS : terms(options, appendNames, operation)
 }
 
 export function checkEnqueue(options: EnqueueOptions | undefined): Terms {
-  return options === undefined ? NONE : terms(options, enqueueNames, 'append')
+  return options === undefined ? NO_TERMS : terms(options, enqueueNames, 'append')
 }
 
 const syncNames = new Set(['signal'] satisfies (keyof SyncOptions)[])

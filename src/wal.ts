@@ -18,6 +18,7 @@ import {
   checkScrub,
   checkSync,
   checkWritable,
+  NO_TERMS,
   type AppendOptions,
   type BackupOptions,
   type EnqueueOptions,
@@ -68,6 +69,8 @@ export class Wal<T = NoCodec> {
   readonly #channel: Channel
   readonly #values: Values | undefined
   readonly #captureStacks: boolean
+  /** Open, with no codec and no stacks to capture: then an append has one thing less to look at each. */
+  #isPlain: boolean
   readonly #readers = new Set<WeakRef<WalReader<unknown>>>()
   readonly #scrubs = new Set<Verifying>()
   #stats: WalStats | undefined
@@ -79,6 +82,7 @@ export class Wal<T = NoCodec> {
     this.#channel = channel
     this.#values = values
     this.#captureStacks = captureStacks
+    this.#isPlain = values === undefined && !captureStacks
     this.dir = dir
     this.recovery = recovery
     forgotten.register(this, channel, this)
@@ -128,18 +132,20 @@ export class Wal<T = NoCodec> {
    */
   append(input: Appendable<T>, options?: AppendOptions): Promise<number> {
     try {
-      const terms = this.#heeding(checkAppend(options, 'append'), this.append)
-      if (this.#values !== undefined) {
-        const entry = this.#values.entry(input, 'append')
-        return this.#open('append').append(entry, terms)
-      }
-      const channel = this.#open('append')
-      if (input instanceof Entry) return channel.append(input, terms)
-      if (isBytes(input)) return channel.appendValue(input, terms)
-      return channel.append(toEntry(input), terms)
+      if (!this.#isPlain || options !== undefined) return this.#appendWith(input, options)
+      if (input instanceof Entry) return this.#channel.append(input, NO_TERMS)
+      if (isBytes(input)) return this.#channel.appendValue(input, NO_TERMS)
+      return this.#channel.append(toEntry(input), NO_TERMS)
     } catch (error) {
       return Promise.reject(error)
     }
+  }
+
+  #appendWith(input: Appendable<T>, options: AppendOptions | undefined): Promise<number> {
+    const terms = this.#heeding(checkAppend(options, 'append'), this.append)
+    // A codec may call us again.
+    const entry = this.#entry(input, 'append')
+    return this.#open('append').append(entry, terms)
   }
 
   /**
@@ -177,15 +183,16 @@ export class Wal<T = NoCodec> {
    * Throws when the call is refused. A record refused later is told by the next `sync()` or `close()`, whichever comes first.
    */
   enqueue(input: Appendable<T>, options?: EnqueueOptions): number {
+    if (!this.#isPlain || options !== undefined) return this.#enqueueWith(input, options)
+    if (input instanceof Entry) return this.#channel.enqueue(input, NO_TERMS)
+    if (isBytes(input)) return this.#channel.enqueueValue(input, NO_TERMS)
+    return this.#channel.enqueue(toEntry(input), NO_TERMS)
+  }
+
+  #enqueueWith(input: Appendable<T>, options: EnqueueOptions | undefined): number {
     const terms = checkEnqueue(options)
-    if (this.#values !== undefined) {
-      const entry = this.#values.entry(input, 'append')
-      return this.#open('append').enqueue(entry, terms)
-    }
-    const channel = this.#open('append')
-    if (input instanceof Entry) return channel.enqueue(input, terms)
-    if (isBytes(input)) return channel.enqueueValue(input, terms)
-    return channel.enqueue(toEntry(input), terms)
+    const entry = this.#entry(input, 'append')
+    return this.#open('append').enqueue(entry, terms)
   }
 
   /**
@@ -377,6 +384,7 @@ export class Wal<T = NoCodec> {
 
   #close(): Promise<void> {
     forgotten.unregister(this)
+    this.#isPlain = false
     for (const reader of this.#readers) reader.deref()?.close()
     for (const scrub of this.#scrubs) scrub.stop(closed('scrub'))
     return this.#channel.leave(() => (this.#stats = this.stats()))
