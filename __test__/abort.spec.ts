@@ -1,9 +1,12 @@
 // An aborted signal ends the waiting, not what is waited for.
 
+import { existsSync } from 'node:fs'
+import path from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
-import { Record, type AbortError, type AppendOptions, type Wal } from '../index.js'
-import { numbered, temporaryLog, values } from './helpers/log.js'
+import { Record, Wal, type AbortError, type AppendOptions } from '../index.js'
+import { temporaryDirectory } from './helpers/directory.js'
+import { numbered, temporaryLog, until, values } from './helpers/log.js'
 
 const aborted = { name: 'AbortError', code: 'ABORT_ERR' }
 
@@ -107,6 +110,33 @@ test('ten thousand that wait on one signal share one listener, which goes with t
   // Warnings are emitted on a tick of their own.
   await setTimeout(0)
   t.deepEqual(warnings, [])
+})
+
+test('an abort ends the waiting for a log to open, and it is closed again', async (t) => {
+  const dir = path.join(temporaryDirectory(t), 'log')
+  await t.throwsAsync(Wal.open(dir, { signal: AbortSignal.abort() }), aborted)
+  t.false(existsSync(dir))
+  const controller = new AbortController()
+  const opening = Wal.open(dir, { signal: controller.signal })
+  controller.abort('enough')
+  const error = await t.throwsAsync(opening, aborted)
+  t.is(error.cause, 'enough')
+  // While it were open, other options would be refused.
+  let wal: Wal | undefined
+  await until(async () => {
+    wal = await Wal.open(dir, { maxRecordBytes: 1000 }).catch(() => undefined)
+    return wal !== undefined
+  })
+  await wal?.close()
+})
+
+test('a signal that is aborted once the log is open does not close it', async (t) => {
+  const { controller, listeners } = counted(t)
+  const wal = await temporaryLog(t, { signal: controller.signal })
+  await setTimeout(0)
+  t.is(listeners(), 0)
+  controller.abort()
+  t.is(await wal.append('x'), 1)
 })
 
 test('enqueue does not wait, so it takes no signal', async (t) => {

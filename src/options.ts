@@ -60,6 +60,8 @@ export interface WalOptions {
    * `false`; a refusal at the call has the caller's stack always.
    */
   captureStacks?: boolean
+  /** Ends the waiting with an `AbortError` when aborted. A log that opens all the same is closed again. */
+  signal?: AbortSignal
   codec?: undefined
 }
 
@@ -235,6 +237,7 @@ const openNames = new Set([
   'retention',
   'allowUnsafeFilesystem',
   'captureStacks',
+  'signal',
   'codec',
 ] satisfies (keyof WalOptions)[])
 
@@ -256,12 +259,14 @@ function codec(value: unknown): CodecOption<never> | undefined {
 export interface HandleOptions {
   codec: CodecOption<never> | undefined
   captureStacks: boolean
+  signal: AbortSignal | undefined
 }
 
 export function checkOpen(dir: unknown, options: unknown): { handle: HandleOptions; log: OpenOptions } {
   checkDir(dir, 'open')
   const fields = known(options, openNames, 'open')
-  const handle = { codec: codec(fields.codec), captureStacks: flag(fields, 'captureStacks', 'open') === true }
+  const captureStacks = flag(fields, 'captureStacks', 'open') === true
+  const handle = { codec: codec(fields.codec), captureStacks, signal: signalOf(fields, 'open') }
   return { handle, log: logOptions(fields) }
 }
 

@@ -6,8 +6,9 @@ import { runBackup, type BackupReport } from './backup.js'
 import { ACKNOWLEDGED, DURABLE_POSITION, FIRST, NEXT, PENDING_BYTES, WRITTEN, type BatchPositions, type Channel } from './channel.js'
 import { valuesOf, type Appendable, type Decoded, type NoCodec, type Values } from './codec.js'
 import { currentEnvironment, type Environment } from './environment.js'
-import { calledFrom, callSite, closed, invalid } from './errors.js'
+import { AbortError, calledFrom, callSite, closed, invalid } from './errors.js'
 import type { Heed } from './heed.js'
+import type { OpenOptions } from './native.js'
 import {
   checkAppend,
   checkBackup,
@@ -22,6 +23,7 @@ import {
   type AppendOptions,
   type BackupOptions,
   type EnqueueOptions,
+  type HandleOptions,
   type ReadOptions,
   type ScrubOptions,
   type SyncOptions,
@@ -40,6 +42,18 @@ import { WalWritable } from './writable.js'
 const forgotten = new FinalizationRegistry<Channel>((channel) => channel.leave().catch(() => {}))
 
 type Callee = (...args: never[]) => unknown
+
+/** What opens unless the signal is aborted before: then it is closed as soon as it is there. */
+function unlessAborted<T>(opening: Promise<Wal<T>>, signal: AbortSignal): Promise<Wal<T>> {
+  return new Promise((resolve, reject) => {
+    const onAbort = () => {
+      reject(new AbortError(signal))
+      opening.then((wal) => wal.close()).catch(() => {})
+    }
+    signal.addEventListener('abort', onAbort, { once: true })
+    opening.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
+  })
+}
 
 /** What an open handle is made of. */
 interface Opened {
@@ -95,23 +109,29 @@ export class Wal<T = NoCodec> {
    * `captureStacks`, which are each handle's own.
    *
    * Rejects with `ERR_WAL_INVALID_ARG`, `ERR_WAL_LOCKED` (another process has it open), `ERR_WAL_NOT_FOUND` (with `create: false`),
-   * `ERR_WAL_CORRUPT`, `ERR_WAL_FORMAT`, `ERR_WAL_NO_SPACE`, `ERR_WAL_IO` or `ERR_WAL_NATIVE_NOT_FOUND`.
+   * `ERR_WAL_CORRUPT`, `ERR_WAL_FORMAT`, `ERR_WAL_NO_SPACE`, `ERR_WAL_IO`, `ERR_WAL_NATIVE_NOT_FOUND` or an `AbortError`.
    */
   static open(dir: string, options?: WalOptions): Promise<Wal>
   static open<T = unknown>(dir: string, options: WalCodecOptions<T>): Promise<Wal<T>>
   static async open<T>(dir: string, options?: WalOptions | WalCodecOptions<T>): Promise<Wal | Wal<T>> {
-    const { log: logOptions, handle } = checkOpen(dir, options)
+    const { log, handle } = checkOpen(dir, options)
+    const { signal } = handle
+    if (signal?.aborted) throw new AbortError(signal)
     const site = callSite(Wal.open)
-    const absolute = resolve(dir)
-    const [environment, values] = await Promise.all([currentEnvironment(), valuesOf(handle.codec)])
-    const { native } = environment
-    const { log, identity } = await environment.request(native.open(absolute, logOptions)).catch((error: unknown) => {
+    const opening = Wal.#open<T>(resolve(dir), log, handle).catch((error: unknown) => {
       throw calledFrom(error, site)
     })
+    return signal === undefined ? opening : unlessAborted(opening, signal)
+  }
+
+  static async #open<T>(dir: string, options: OpenOptions, { codec, captureStacks }: HandleOptions): Promise<Wal<T>> {
+    const [environment, values] = await Promise.all([currentEnvironment(), valuesOf(codec)])
+    const { native } = environment
+    const { log, identity } = await environment.request(native.open(dir, options))
     if (log === undefined || identity === undefined) throw closed('open')
     const recovery = recoveryReport(native.recovery(log))
     const channel = await environment.join(log, identity)
-    return new Wal<T>({ environment, channel, dir: absolute, recovery, values, captureStacks: handle.captureStacks })
+    return new Wal<T>({ environment, channel, dir, recovery, values, captureStacks })
   }
 
   /**
@@ -145,7 +165,7 @@ export class Wal<T = NoCodec> {
     const terms = this.#heeding(checkAppend(options, 'append'), this.append)
     // A codec may call us again.
     const entry = this.#entry(input, 'append')
-    return this.#open('append').append(entry, terms)
+    return this.#openChannel('append').append(entry, terms)
   }
 
   /**
@@ -156,7 +176,7 @@ export class Wal<T = NoCodec> {
   appendBatch(records: Iterable<Appendable<T>>, options?: AppendOptions): Promise<BatchPositions> {
     try {
       const terms = this.#heeding(checkAppend(options, 'appendBatch'), this.appendBatch)
-      this.#open('appendBatch')
+      this.#openChannel('appendBatch')
       if (typeof records === 'string' || typeof records?.[Symbol.iterator] !== 'function') {
         throw invalid('records must be an iterable of records', 'appendBatch')
       }
@@ -164,7 +184,7 @@ export class Wal<T = NoCodec> {
       const entries: Entry[] = []
       for (const record of records) entries.push(this.#entry(record, 'appendBatch'))
       if (entries.length === 0) throw invalid('records must not be empty', 'appendBatch')
-      return this.#open('appendBatch').appendBatch(entries, terms)
+      return this.#openChannel('appendBatch').appendBatch(entries, terms)
     } catch (error) {
       return Promise.reject(error)
     }
@@ -192,7 +212,7 @@ export class Wal<T = NoCodec> {
   #enqueueWith(input: Appendable<T>, options: EnqueueOptions | undefined): number {
     const terms = checkEnqueue(options)
     const entry = this.#entry(input, 'append')
-    return this.#open('append').enqueue(entry, terms)
+    return this.#openChannel('append').enqueue(entry, terms)
   }
 
   /**
@@ -202,7 +222,7 @@ export class Wal<T = NoCodec> {
   sync(options?: SyncOptions): Promise<void> {
     try {
       const heed = this.#traced(checkSync(options), this.sync)
-      return this.#open('sync').sync(heed)
+      return this.#openChannel('sync').sync(heed)
     } catch (error) {
       return Promise.reject(error)
     }
@@ -247,7 +267,7 @@ export class Wal<T = NoCodec> {
   #command(name: 'truncateBefore' | 'truncateAfter' | 'reset', position: number, least: number, callee: Callee): Promise<void> {
     try {
       checkPosition(position, least, name)
-      return this.#open(name)[name](position, this.#traced(undefined, callee))
+      return this.#openChannel(name)[name](position, this.#traced(undefined, callee))
     } catch (error) {
       return Promise.reject(error)
     }
@@ -274,7 +294,7 @@ export class Wal<T = NoCodec> {
     const terms = this.#heeding({ durable, expect: undefined, heed: undefined }, this.writable)
     const append = (input: unknown) => {
       const entry = this.#entry(input, 'append')
-      return { bytes: sizeOf(entry), acknowledged: this.#open('append').appendNow(entry, terms) }
+      return { bytes: sizeOf(entry), acknowledged: this.#openChannel('append').appendNow(entry, terms) }
     }
     return new WalWritable({ append, drain: () => this.drain(), sync: () => this.sync() }, maxPendingBytes, signal)
   }
@@ -400,7 +420,7 @@ export class Wal<T = NoCodec> {
   }
 
   /** The channel, while the handle is open. */
-  #open(operation: string): Channel {
+  #openChannel(operation: string): Channel {
     if (this.#closed !== undefined) throw closed(operation)
     return this.#channel
   }
