@@ -1,7 +1,7 @@
 // What one environment and one log have to say to each other: operations go in, promises are settled in the order of positions.
 
 import type { Environment } from './environment.js'
-import { befell, calledFrom, type Asked, type WalError } from './errors.js'
+import { abandoned, befell, calledFrom, type Asked, type WalError } from './errors.js'
 import { Aborts, type Heed } from './heed.js'
 import {
   DURABLE,
@@ -90,7 +90,8 @@ export class Channel {
   #largest = 0
   /** Failure of an operation that nobody waits for. */
   #unheard: WalError | undefined
-  readonly #aborts = new Aborts()
+  /** Those who wait on signals, readers included. */
+  readonly aborts = new Aborts()
   /** The readers of all handles that hold something open; one that was dropped is not kept alive by that. */
   readonly readers = new Set<WeakRef<WalReader<unknown>>>()
   #cuts = 0
@@ -303,7 +304,7 @@ export class Channel {
     const tell = site === undefined ? rejected : (reason: unknown) => rejected(calledFrom(reason, site))
     reject = tell
     if (signal === undefined) return
-    const done = this.#aborts.add(signal, tell, operation)
+    const done = this.aborts.add(signal, () => tell(abandoned(signal, operation)))
     resolve = (value) => {
       done()
       resolved(value)

@@ -161,6 +161,10 @@ export function fromNative({ code, message, cause, ...details }: ErrorData): Wal
   return new WalError(code as WalErrorCode, message, { ...details, cause: cause && systemError(cause) })
 }
 
+/** For who waits no more for what goes on. */
+export const abandoned = (signal: AbortSignal, operation: string): AbortError =>
+  new AbortError(signal, `The operation was aborted; the ${operation} itself goes on`)
+
 export const invalid = (message: string, operation: string): WalError => new WalError('ERR_WAL_INVALID_ARG', message, { operation })
 
 export const unencodable = (codec: string, operation: string, cause: unknown): WalError =>

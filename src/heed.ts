@@ -1,7 +1,6 @@
 // What some callers ask of the promise they get: to give up waiting on a signal, and to tell where it came from.
 
-import { AbortError, type CallSite } from './errors.js'
-import type { Reject } from './waiters.js'
+import type { CallSite } from './errors.js'
 
 export interface Heed {
   signal: AbortSignal | undefined
@@ -10,25 +9,20 @@ export interface Heed {
 
 /** Those who wait until a signal is aborted: one listener per signal, however many they are. */
 export class Aborts {
-  readonly #waiting = new Map<AbortSignal, Set<Reject>>()
+  // Weak: a reader that was dropped, and its signal with it, is not kept alive by this.
+  readonly #waiting = new WeakMap<AbortSignal, Set<() => void>>()
 
-  /** Rejects when the signal is aborted, unless what it returns is called before. */
-  add(signal: AbortSignal, reject: Reject, operation: string): () => void {
-    const rejects = this.#on(signal)
-    const abort = () => reject(new AbortError(signal, `The operation was aborted; the ${operation} itself goes on`))
-    rejects.add(abort)
-    return () => {
-      if (rejects.delete(abort) && rejects.size === 0) this.#off(signal)
-    }
-  }
-
-  #on(signal: AbortSignal): Set<Reject> {
-    let rejects = this.#waiting.get(signal)
-    if (rejects === undefined) {
-      this.#waiting.set(signal, (rejects = new Set()))
+  /** Calls `onAbort` once the signal is aborted, unless what it returns is called before. */
+  add(signal: AbortSignal, onAbort: () => void): () => void {
+    let waiting = this.#waiting.get(signal)
+    if (waiting === undefined) {
+      this.#waiting.set(signal, (waiting = new Set()))
       signal.addEventListener('abort', this.#aborted)
     }
-    return rejects
+    waiting.add(onAbort)
+    return () => {
+      if (waiting.delete(onAbort) && waiting.size === 0) this.#off(signal)
+    }
   }
 
   #off(signal: AbortSignal): void {
@@ -38,8 +32,8 @@ export class Aborts {
 
   readonly #aborted = ({ target }: Event): void => {
     const signal = target as AbortSignal
-    const rejects = this.#waiting.get(signal)
+    const waiting = this.#waiting.get(signal)
     this.#off(signal)
-    rejects?.forEach((abort) => abort(signal.reason))
+    for (const onAbort of waiting ?? []) onAbort()
   }
 }

@@ -61,6 +61,8 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
   readonly #values: Values | undefined
   readonly #skipExpired: boolean
   readonly #signal: AbortSignal | undefined
+  /** Stops listening to the signal. */
+  #unlisten: (() => void) | undefined
   /** The readers of the log that hold something open; a reader that was dropped is not kept alive by that. */
   readonly #readers: Set<WeakRef<WalReader<unknown>>>
   readonly #self = new WeakRef(this)
@@ -120,7 +122,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
       this.#failure = error
     }
     if (signal?.aborted) this.#onAbort()
-    else signal?.addEventListener('abort', this.#onAbort, { once: true })
+    else if (signal !== undefined) this.#unlisten = channel.aborts.add(signal, this.#onAbort)
   }
 
   /** Position of the last record given, or passed over with `skipExpired`; 0 before the first. Reading can be resumed at the one after it. */
@@ -323,7 +325,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
   }
 
   #release(): void {
-    this.#signal?.removeEventListener('abort', this.#onAbort)
+    this.#unlisten?.()
     this.#block = undefined
     this.#at = this.#count = 0
     this.#interrupt?.(undefined)
