@@ -30,7 +30,9 @@ async function project(t: ExecutionContext, withBinary: boolean): Promise<{ dir:
   const dir = temporaryDirectory(t)
   const files = await install(t, root, dir)
   for (const name of Object.keys(manifest.dependencies)) {
-    symlinkSync(path.join(root, 'node_modules', name), path.join(dir, 'node_modules', name), 'junction')
+    const to = path.join(dir, 'node_modules', name)
+    mkdirSync(path.dirname(to), { recursive: true })
+    symlinkSync(path.join(root, 'node_modules', name), to, 'junction')
   }
   if (withBinary) {
     const platform = readdirSync(path.join(root, 'npm')).find((name) => existsSync(path.join(root, `forelog.${name}.node`)))

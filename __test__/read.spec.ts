@@ -214,6 +214,64 @@ test('a stream can be made of a reader', async (t) => {
   t.deepEqual(read, numbered(1, 100))
 })
 
+test('a view has no properties of its own to spread, what toJSON gives has; a copy has', async (t) => {
+  const wal = await temporaryLog(t)
+  await wal.append(Record.put('k', 'v', { expiresAt: 5, version: { term: 1, index: 2 } }))
+  const [view] = await collect(wal.readFrom('start'))
+  const [copy] = await collect(wal.readFrom('start', { copy: true }))
+  const fields = { position: 1, key: Buffer.from('k'), value: Buffer.from('v'), expiresAt: 5, version: { term: 1, index: 2 } }
+  t.deepEqual({ ...view } as unknown, {})
+  t.deepEqual({ ...view.toJSON() }, fields)
+  t.deepEqual({ ...copy } as unknown, { ...fields, tombstone: false })
+  for (const record of [view, copy]) t.deepEqual(JSON.parse(JSON.stringify(record)), JSON.parse(JSON.stringify(fields)))
+})
+
+test('the fields of a view can be taken apart, in any order and again', async (t) => {
+  const wal = await temporaryLog(t)
+  await wal.append(Record.put('k', 'v', { expiresAt: 5 }))
+  const [record] = await collect(wal.readFrom('start'))
+  for (let i = 0; i < 2; i++) {
+    const { expiresAt, tombstone, value, key, position, version } = record
+    t.deepEqual([position, `${key}`, `${value}`, tombstone, expiresAt, version], [1, 'k', 'v', false, 5, undefined])
+  }
+})
+
+test('the next position is valid and empty, also in a log whose first position is the next', async (t) => {
+  const wal = await temporaryLog(t)
+  t.deepEqual([wal.firstPosition, wal.nextPosition], [1, 1])
+  t.deepEqual([wal.writtenPosition, wal.acknowledgedPosition, wal.durablePosition], [0, 0, 0])
+  const empty = async () => {
+    t.deepEqual(await collect(wal.readFrom(wal.nextPosition)), [])
+    t.deepEqual(await collect(wal.readFrom('end')), [])
+  }
+  await empty()
+  await fill(wal, 3)
+  await empty()
+  await wal.truncateBefore(4)
+  t.deepEqual([wal.firstPosition, wal.nextPosition], [4, 4])
+  await empty()
+  await wal.reset(100)
+  t.deepEqual([wal.firstPosition, wal.nextPosition], [100, 100])
+  await empty()
+  await t.throwsAsync(wal.readFrom(99).next(), { code: 'ERR_WAL_TRUNCATED' })
+  await t.throwsAsync(wal.readFrom(101).next(), { code: 'ERR_WAL_OUT_OF_RANGE' })
+})
+
+test('closing rejects every next after it, the one that waits too', async (t) => {
+  const wal = await temporaryLog(t)
+  await fill(wal, 2)
+  const closed = { code: 'ERR_WAL_CLOSED', operation: 'read' }
+  const [between, follower] = [wal.readFrom('start'), wal.readFrom('end', { follow: true })]
+  await between.next()
+  const waiting = follower.next()
+  const closing = wal.close()
+  t.like(await t.throwsAsync(waiting), closed)
+  for (let i = 0; i < 2; i++) t.like(await t.throwsAsync(between.next()), closed)
+  await closing
+  t.like(await t.throwsAsync(wal.readFrom('start').next()), closed)
+  t.is(between.position, 1)
+})
+
 test('a record shows what it has', async (t) => {
   const wal = await temporaryLog(t)
   await wal.append(Record.put('k', 'v', { version: { term: 1, index: 2 } }))

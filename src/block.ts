@@ -1,17 +1,27 @@
 // Records on their way out: views of a block that the native side has read and verified.
 
 import { inspect, type InspectOptions } from 'node:util'
+import type { Values } from './codec.js'
 import { META_EXPIRES, META_EXTRA_SHIFT, META_KEY, META_TOMBSTONE, META_VALUE, META_VERSION, type BlockData } from './native.js'
 import type { RecordVersion } from './record.js'
 
-/** A record read from a log. */
-export interface WalRecord {
+/**
+ * A record read from a log. Its fields are looked up when they are asked for, so `{ ...record }` has none of them: spread `record.toJSON()`.
+ * With `copy: true` they are properties of its own.
+ */
+export interface WalRecord<V = Buffer> {
   /** Its position in the log. */
   readonly position: number
-  /** A view into memory shared with the records around it, unless read with `copy: true`. Made at each access. */
+  /**
+   * A view into memory shared with the records around it, unless read with `copy: true`. Made at each access. The bytes are never written
+   * again: they stay valid, and keep the block of up to 1 MiB or so that they are in, for as long as anything refers to them.
+   */
   readonly key: Buffer | undefined
-  /** Like `key`. */
-  readonly value: Buffer | undefined
+  /**
+   * Like `key`. With a codec, what it decodes at the first access, the same at each later one. Where the codec fails, the access throws
+   * `ERR_WAL_INVALID_ARG` with the codec's error as `cause`; the record's other fields and the records after it are as good as ever.
+   */
+  readonly value: V | undefined
   /** What the key stood for is gone. */
   readonly tombstone: boolean
   /** When it expires, in milliseconds since 1970. */
@@ -19,17 +29,17 @@ export interface WalRecord {
   /** Where it stands in a replicated log, if that was given. */
   readonly version: RecordVersion | undefined
   /** The fields that are there, as a plain object. */
-  toJSON(): RecordFields
+  toJSON(): RecordFields<V>
 }
 
 /** The fields of a record that are there. */
-export interface RecordFields {
+export interface RecordFields<V = Buffer> {
   /** See {@link WalRecord.position}. */
   position: number
   /** See {@link WalRecord.key}. */
   key?: Buffer
   /** See {@link WalRecord.value}. */
-  value?: Buffer
+  value?: V
   /** See {@link WalRecord.tombstone}. */
   tombstone?: true
   /** See {@link WalRecord.expiresAt}. */
@@ -63,6 +73,11 @@ export class Block {
     this.#offset = byteOffset + this.extras.byteLength + this.index.byteLength
   }
 
+  expiresAt(record: number): number | undefined {
+    const meta = this.index[record * PER_RECORD + 3]
+    return (meta & META_EXPIRES) === 0 ? undefined : this.extras[meta >>> META_EXTRA_SHIFT]
+  }
+
   view(start: number, end: number): Buffer {
     return new View(this.#memory, this.#offset + start, end - start)
   }
@@ -70,20 +85,20 @@ export class Block {
 
 const inspected = Symbol.for('nodejs.util.inspect.custom')
 
-abstract class ReadRecord implements WalRecord {
+abstract class ReadRecord<V> implements WalRecord<V> {
   abstract readonly position: number
   abstract readonly key: Buffer | undefined
-  abstract readonly value: Buffer | undefined
+  abstract readonly value: V | undefined
   abstract readonly tombstone: boolean
   abstract readonly expiresAt: number | undefined
   abstract readonly version: RecordVersion | undefined
 
-  toJSON(): RecordFields {
+  toJSON(): RecordFields<V> {
     const { position, key, value, tombstone, expiresAt, version } = this
     return {
       position,
       ...(key && { key }),
-      ...(value && { value }),
+      ...(value !== undefined && { value }),
       ...(tombstone && { tombstone }),
       ...(expiresAt !== undefined && { expiresAt }),
       ...(version && { version }),
@@ -91,12 +106,17 @@ abstract class ReadRecord implements WalRecord {
   }
 
   [inspected](_depth: number, options: InspectOptions): string {
-    return `WalRecord ${inspect(this.toJSON(), options)}`
+    try {
+      return `WalRecord ${inspect(this.toJSON(), options)}`
+    } catch (error) {
+      // To look at a record must not fail, whatever is in it.
+      return `WalRecord { position: ${this.position}, ${String(error)} }`
+    }
   }
 }
 
 /** One record of a block; looks things up when asked. */
-export class RecordView extends ReadRecord {
+export class RecordView extends ReadRecord<Buffer> {
   readonly #block: Block
   readonly #at: number
 
@@ -127,8 +147,7 @@ export class RecordView extends ReadRecord {
   }
 
   get expiresAt(): number | undefined {
-    const meta = this.#meta
-    return (meta & META_EXPIRES) === 0 ? undefined : this.#block.extras[meta >>> META_EXTRA_SHIFT]
+    return this.#block.expiresAt(this.#at / PER_RECORD)
   }
 
   get version(): RecordVersion | undefined {
@@ -153,7 +172,7 @@ function own(bytes: Buffer | undefined): Buffer | undefined {
 }
 
 /** A record with bytes of its own; nothing of the block stays alive with it. */
-export class RecordCopy extends ReadRecord {
+export class RecordCopy extends ReadRecord<Buffer> {
   readonly position: number
   readonly key: Buffer | undefined
   readonly value: Buffer | undefined
@@ -170,5 +189,82 @@ export class RecordCopy extends ReadRecord {
     this.tombstone = view.tombstone
     this.expiresAt = view.expiresAt
     this.version = view.version
+  }
+}
+
+const NOT_YET = Symbol()
+
+/** A record whose value a codec decodes when it is looked at. */
+export class DecodedView extends ReadRecord<unknown> {
+  readonly #view: RecordView
+  readonly #values: Values
+  #value: unknown = NOT_YET
+
+  constructor(block: Block, record: number, values: Values) {
+    super()
+    this.#view = new RecordView(block, record)
+    this.#values = values
+  }
+
+  get position(): number {
+    return this.#view.position
+  }
+
+  get key(): Buffer | undefined {
+    return this.#view.key
+  }
+
+  get value(): unknown {
+    if (this.#value === NOT_YET) this.#value = decode(this.#view, this.#view.value, this.#values)
+    return this.#value
+  }
+
+  get tombstone(): boolean {
+    return this.#view.tombstone
+  }
+
+  get expiresAt(): number | undefined {
+    return this.#view.expiresAt
+  }
+
+  get version(): RecordVersion | undefined {
+    return this.#view.version
+  }
+}
+
+const decode = ({ position }: WalRecord, bytes: Buffer | undefined, values: Values): unknown =>
+  bytes === undefined ? undefined : values.decode(bytes, position)
+
+/** A record like that with bytes of its own, decoded already: all of it can be posted. */
+export class DecodedCopy extends ReadRecord<unknown> {
+  readonly position: number
+  readonly key: Buffer | undefined
+  declare readonly value: unknown
+  readonly tombstone: boolean
+  readonly expiresAt: number | undefined
+  readonly version: RecordVersion | undefined
+
+  constructor(block: Block, record: number, values: Values) {
+    super()
+    const view = new RecordView(block, record)
+    this.position = view.position
+    this.key = own(view.key)
+    Object.defineProperty(this, 'value', { enumerable: true, ...valueOf(view, values) })
+    this.tombstone = view.tombstone
+    this.expiresAt = view.expiresAt
+    this.version = view.version
+  }
+}
+
+/** The value, or its failure for whoever looks. */
+function valueOf(view: RecordView, values: Values): PropertyDescriptor {
+  try {
+    return { value: decode(view, own(view.value), values) }
+  } catch (error) {
+    return {
+      get() {
+        throw error
+      },
+    }
   }
 }

@@ -2,6 +2,8 @@
 
 import { Diagnostics, tellCorrupt } from './diagnostics.js'
 import type { Environment } from './environment.js'
+import { abandoned, befell, calledFrom, type Asked, type WalError } from './errors.js'
+import { Aborts, type Heed } from './heed.js'
 import {
   DURABLE,
   EXPECT,
@@ -96,9 +98,11 @@ export class Channel {
   /** Bytes that a record on the stage may take. */
   #largest = 0
   /** Failure of an operation that nobody waits for. */
-  #unheard: Error | undefined
+  #unheard: WalError | undefined
+  /** Those who wait on signals, readers included. */
+  readonly aborts = new Aborts()
   /** The readers of all handles that hold something open; one that was dropped is not kept alive by that. */
-  readonly readers = new Set<WeakRef<WalReader>>()
+  readonly readers = new Set<WeakRef<WalReader<unknown>>>()
   #cuts = 0
   #handles = 1
   #closing = false
@@ -145,12 +149,17 @@ export class Channel {
   append(entry: Entry, terms: Terms): Promise<number> {
     const { key, value, tombstone, expiresAt, version } = entry
     const run = expiresAt === undefined && version === undefined ? this.#stage(key, value, tombstone, terms) : undefined
-    return run === undefined ? this.#wait(this.enqueue(entry, terms)) : this.#waitIn(run)
+    return run === undefined ? this.appendNow(entry, terms) : this.#waitIn(run, terms.heed)
+  }
+
+  /** Like `append`, but a refusal is thrown by this call: the record does not cross with others. */
+  appendNow(entry: Entry, terms: Terms): Promise<number> {
+    return this.#wait(this.enqueue(entry, terms), terms.heed)
   }
 
   appendValue(value: string | Uint8Array, terms: Terms): Promise<number> {
     const run = this.#stage(undefined, value, false, terms)
-    return run === undefined ? this.#wait(this.enqueueValue(value, terms)) : this.#waitIn(run)
+    return run === undefined ? this.#wait(this.enqueueValue(value, terms), terms.heed) : this.#waitIn(run, terms.heed)
   }
 
   /** Accepts a record that crosses with others; gives the run of those that wait for them, or nothing if it has to cross by itself. */
@@ -194,7 +203,7 @@ export class Channel {
     this.#pushed(this.#calls.pushAll(log))
     const first = this.#calls.commit(log, termFlags(terms), terms.expect)
     this.#accepted(first)
-    return this.#wait({ first, last: first + entries.length - 1 })
+    return this.#wait({ first, last: first + entries.length - 1 }, terms.heed, { operation: 'appendBatch', position: first })
   }
 
   /** What was on the stage is in the batch now; if it was refused, there is no batch. */
@@ -206,35 +215,38 @@ export class Channel {
   }
 
   /** Also tells what befell operations that nobody waits for. */
-  sync(): Promise<void> {
+  sync(heed?: Heed): Promise<void> {
     this.flush()
     this.#accepted(this.#calls.sync(this.log))
-    return new Promise((resolve, reject) => {
-      const failed = (reason: unknown) => {
-        this.#unheard = undefined
-        reject(reason)
-      }
-      const done = () => (this.#unheard === undefined ? resolve() : failed(this.#unheard))
-      this.#waiters.begin(this.#issued, undefined).add(done, failed)
-    })
+    const asked = { operation: 'sync' }
+    const promise = new Promise<void>(capture)
+    if (heed !== undefined) this.#heed(heed, asked)
+    const [resolved, rejected] = [resolve, reject]
+    const failed = (reason: unknown) => {
+      this.#unheard = undefined
+      rejected(reason)
+    }
+    const done = () => (this.#unheard === undefined ? resolved(undefined) : failed(this.#unheard))
+    this.#waiters.begin(this.#issued, undefined, undefined, asked).add(done, failed)
+    return promise
   }
 
-  truncateBefore(position: number): Promise<void> {
+  truncateBefore(position: number, heed?: Heed): Promise<void> {
     this.flush()
     this.#accepted(this.#calls.truncateBefore(this.log, position))
-    return this.#wait<void>(undefined)
+    return this.#wait<void>(undefined, heed, { operation: 'truncateBefore', position })
   }
 
-  truncateAfter(position: number): Promise<void> {
+  truncateAfter(position: number, heed?: Heed): Promise<void> {
     this.flush()
     this.#accepted(this.#calls.truncateAfter(this.log, position))
-    return this.#wait<void>(undefined)
+    return this.#wait<void>(undefined, heed, { operation: 'truncateAfter', position })
   }
 
-  reset(position: number): Promise<void> {
+  reset(position: number, heed?: Heed): Promise<void> {
     this.flush()
     this.#accepted(this.#calls.reset(this.log, position))
-    return this.#wait<void>(undefined)
+    return this.#wait<void>(undefined, heed, { operation: 'reset', position })
   }
 
   #accepted(answer: number): void {
@@ -282,17 +294,38 @@ export class Channel {
     if (this.#issued === this.#settled) this.#becomeIdle()
   }
 
-  #wait<T>(value: T): Promise<T> {
+  #wait<T>(value: T, heed: Heed | undefined, asked?: Asked): Promise<T> {
     const promise = new Promise<T>(capture)
+    if (heed !== undefined) this.#heed(heed, asked)
     if (typeof value === 'number') this.#waiters.push(this.#issued, value, resolve, reject)
-    else this.#waiters.begin(this.#issued, undefined, value).add(resolve, reject)
+    else this.#waiters.begin(this.#issued, undefined, value, asked).add(resolve, reject)
     return promise
   }
 
-  #waitIn(run: Run): Promise<number> {
+  #waitIn(run: Run, heed: Heed | undefined): Promise<number> {
     const promise = new Promise<number>(capture)
+    if (heed !== undefined) this.#heed(heed)
     run.add(resolve, reject)
     return promise
+  }
+
+  /** Puts functions that heed the caller's wishes in the place of those of the promise just made. */
+  #heed({ signal, site }: Heed, { operation }: Asked = { operation: 'append' }): void {
+    const [resolved, rejected] = [resolve, reject]
+    const tell = site === undefined ? rejected : (reason: unknown) => rejected(calledFrom(reason, site))
+    reject = tell
+    if (signal === undefined) return
+    const done = this.aborts.add(signal, () => tell(abandoned(signal, operation)))
+    resolve = (value) => {
+      done()
+      resolved(value)
+    }
+    reject = (reason) => {
+      done()
+      // Nobody hears it: the next one to ask does, as with `enqueue`.
+      if (signal.aborted) this.#unheard ??= reason as WalError
+      tell(reason)
+    }
   }
 
   kick(): void {
@@ -336,13 +369,14 @@ export class Channel {
   #fail(): void {
     const { upTo, error } = this.#environment.failure()
     tellCorrupt(this.diagnostics.dir, error)
+    const unheard = () => (this.#unheard ??= befell(error, { operation: 'append' }))
     let told = this.#settled
     while (this.#waiters.has(upTo)) {
-      if (this.#waiters.first > told + 1) this.#unheard ??= error
+      if (this.#waiters.first > told + 1) unheard()
       told = this.#waiters.first
-      this.#waiters.rejectFirst(error)
+      this.#waiters.rejectFirst(befell(error, this.#waiters.asked))
     }
-    if (upTo > told) this.#unheard ??= error
+    if (upTo > told) unheard()
     this.#succeeded = upTo
     this.#advance(upTo)
   }
@@ -397,7 +431,7 @@ export class Channel {
   reader(from: number, to: number, follow: boolean, salvage: boolean): NativeReader {
     this.flush()
     const reader = this.#environment.native.reader(this.log, from, to, follow, salvage)
-    if (reader === null) throw this.#environment.refusal()
+    if (reader === null) throw this.#environment.refusal('read')
     return reader
   }
 

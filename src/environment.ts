@@ -1,7 +1,7 @@
 // One per JavaScript environment (the main thread's or a worker's): what it shares among all the logs open in it.
 
 import { Channel } from './channel.js'
-import { closed, fromNative } from './errors.js'
+import { closed, fromNative, type WalError } from './errors.js'
 import { Stage } from './stage.js'
 import { loadNative, type Calls, type Completion, type Native, type NativeEnvironment } from './native.js'
 
@@ -150,13 +150,14 @@ export class Environment {
     }
   }
 
-  /** The error of a raw call that has just been refused. */
-  refusal(): Error {
-    return fromNative(this.native.refusal())
+  /** The error of a raw call that has just been refused; `operation` where the native side does not name it. */
+  refusal(operation?: string): Error {
+    const refusal = this.native.refusal()
+    return fromNative({ ...refusal, operation: refusal.operation ?? operation })
   }
 
   /** The failure that a negative `settled()` has announced. */
-  failure(): { upTo: number; error: Error } {
+  failure(): { upTo: number; error: WalError } {
     const failure = this.native.failure()
     if (failure === null) throw closed('append')
     return { upTo: failure.upTo, error: fromNative(failure.error) }

@@ -92,7 +92,7 @@ export class WalError extends Error {
    * `scrub`, `verify`, `stats`, `close`.
    */
   declare readonly operation?: string
-  /** The position that was asked for. */
+  /** Position that it was about: for a rejected `append` the one it had been given, for `appendBatch` the first of them. */
   declare readonly position?: number
   /** File name of the segment, without its directory. */
   declare readonly segment?: string
@@ -125,7 +125,12 @@ export class WalError extends Error {
   }
 }
 
-/** The rejection of an operation whose `AbortSignal` was aborted; `cause` is the signal's reason. */
+/**
+ * The rejection of an operation whose `AbortSignal` was aborted; `cause` is the signal's reason.
+ *
+ * Of an append that had been accepted it only ends the waiting: the append itself goes on, and its record may still be committed. One whose
+ * signal was aborted before the call was not accepted.
+ */
 export class AbortError extends Error {
   static {
     this.prototype.name = 'AbortError'
@@ -135,8 +140,8 @@ export class AbortError extends Error {
   readonly code = 'ABORT_ERR'
 
   /** @internal */
-  constructor(signal: AbortSignal) {
-    super('The operation was aborted', { cause: signal.reason })
+  constructor(signal: AbortSignal, message = 'The operation was aborted') {
+    super(message, { cause: signal.reason })
   }
 }
 
@@ -180,9 +185,59 @@ export function damaged({ kind, message, ...where }: Damage & { kind?: string },
   return new WalError(code, message, { operation, verdict: kind, ...where })
 }
 
+/** For who waits no more for what goes on. */
+export const abandoned = (signal: AbortSignal, operation: string): AbortError =>
+  new AbortError(signal, `The operation was aborted; the ${operation} itself goes on`)
+
 export const invalid = (message: string, operation: string): WalError => new WalError('ERR_WAL_INVALID_ARG', message, { operation })
+
+export const unencodable = (codec: string, operation: string, cause: unknown): WalError =>
+  new WalError('ERR_WAL_INVALID_ARG', `the value cannot be encoded (${codec}): ${textOf(cause)}`, { operation, cause })
+
+export const undecodable = (codec: string, position: number, cause: unknown): WalError =>
+  new WalError('ERR_WAL_INVALID_ARG', `the value of record ${position} cannot be decoded (${codec}): ${textOf(cause)}`, {
+    operation: 'read',
+    position,
+    cause,
+  })
+
+const textOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+
+/** What an operation was, to those who waited for it. */
+export interface Asked {
+  operation: string
+  position?: number
+}
+
+/** A failure that befell several operations, as one of them is told. */
+export function befell(error: WalError, { operation, position }: Asked): WalError {
+  const { code, ...details } = error
+  return new WalError(code, error.message, { ...details, operation, position, cause: error.cause })
+}
+
+/** Where a call came from. Its text is made when asked for. */
+export interface CallSite {
+  stack: string
+}
+
+/** The frames outside of `callee`. */
+export function callSite(callee: (...args: never[]) => unknown): CallSite {
+  const site = {}
+  Error.captureStackTrace(site, callee)
+  return site as CallSite
+}
+
+/** Adds them to the stack of an error that only one caller is told. */
+export function calledFrom(error: unknown, { stack }: CallSite): unknown {
+  const frames = stack.slice(stack.indexOf('\n'))
+  if (error instanceof Error) error.stack += `\n  called from:${frames}`
+  return error
+}
 
 export const truncated = (position: number, firstPosition: number): WalError =>
   new WalError('ERR_WAL_TRUNCATED', `position ${position} was cut off`, { operation: 'read', position, firstPosition })
+
+export const streamDestroyed = (): WalError =>
+  new WalError('ERR_WAL_CLOSED', 'the stream was destroyed before the record was appended', { operation: 'append' })
 
 export const closed = (operation: string): WalError => new WalError('ERR_WAL_CLOSED', 'the log is closed', { operation })

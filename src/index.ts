@@ -1,12 +1,26 @@
 export { Wal } from './wal.js'
 export { WalReader, type Hole } from './reader.js'
 export { Record } from './record.js'
+export type { WalWritable } from './writable.js'
 export { verify } from './verify.js'
 export { AbortError, WalError } from './errors.js'
 export { channels } from './diagnostics.js'
 export type { BackupProgress, BackupReport } from './backup.js'
 export type { BatchPositions } from './channel.js'
-export type { AppendOptions, BackupOptions, Mode, ReadOptions, ScrubOptions, VerifyOptions, WalOptions } from './options.js'
+export type { Appendable, Codec, CodecOption, Decoded, NoCodec } from './codec.js'
+export type {
+  AppendOptions,
+  BackupOptions,
+  EnqueueOptions,
+  Mode,
+  ReadOptions,
+  ScrubOptions,
+  SyncOptions,
+  VerifyOptions,
+  WalCodecOptions,
+  WalOptions,
+  WritableOptions,
+} from './options.js'
 export type {
   Damage,
   FencedBytes,
@@ -29,6 +43,6 @@ export type {
   WalEvent,
   WalEvents,
 } from './diagnostics.js'
-export type { RecordInit, RecordOptions, RecordVersion } from './record.js'
+export type { MadeRecord, RecordInit, RecordOptions, RecordVersion } from './record.js'
 export type { RecordFields, WalRecord } from './block.js'
 export type { FlippedBit, WalErrorCode, WalErrorDetails } from './errors.js'

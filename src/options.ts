@@ -1,7 +1,9 @@
 // What callers may ask, checked: types and names here, ranges in the engine.
 
 import type { BackupProgress } from './backup.js'
-import { invalid } from './errors.js'
+import type { CodecOption } from './codec.js'
+import { AbortError, invalid } from './errors.js'
+import type { Heed } from './heed.js'
 import type { OpenOptions } from './native.js'
 
 /** What opening does about damage, see {@link WalOptions.mode}. */
@@ -67,10 +69,28 @@ export interface WalOptions {
   }
   /** Open on NFS or SMB although their locks and fsyncs cannot be trusted. Default `false`. */
   allowUnsafeFilesystem?: boolean
+  /**
+   * Rejections that come later than the call carry its stack too, which costs every operation a few microseconds. For this handle. Default
+   * `false`; a refusal at the call has the caller's stack always.
+   */
+  captureStacks?: boolean
+  /** Ends the waiting with an `AbortError` when aborted. A log that opens all the same is closed again. */
+  signal?: AbortSignal
+  codec?: undefined
 }
 
-/** Options of `append`, `appendBatch` and `enqueue`. */
-export interface AppendOptions {
+/** Options of `Wal.open` for a log of values. */
+export interface WalCodecOptions<T> extends Omit<WalOptions, 'codec'> {
+  /**
+   * How values become bytes, for this handle: `'json'`, `'msgpack'`, or functions of your own. Everything appended is a value to encode
+   * then, but for what `Record.put` and `Record.delete` made, whose value is encoded; what is read is decoded when `value` is looked at.
+   * The log does not know of it: it is opened with the same one, or without to see the bytes. Default: none, bytes in and bytes out.
+   */
+  codec: CodecOption<T>
+}
+
+/** Options of `enqueue`. */
+export interface EnqueueOptions {
   /** Acknowledge only once durable, whatever the log's `fsync` says. It can only strengthen it. Default `false`. */
   durable?: boolean
   /**
@@ -78,6 +98,28 @@ export interface AppendOptions {
    * nothing is appended. Decided at the call: of several that expect the same position, one succeeds.
    */
   expect?: number
+}
+
+/** Options of `sync`. */
+export interface SyncOptions {
+  /**
+   * Ends the waiting with an `AbortError` (code `ABORT_ERR`) when aborted. What was accepted goes on: a record may still be committed, and
+   * should it fail, the next `sync()` or `close()` tells. Aborted at the call: nothing is accepted.
+   */
+  signal?: AbortSignal
+}
+
+/** Options of `append` and `appendBatch`. */
+export interface AppendOptions extends EnqueueOptions, SyncOptions {}
+
+/** Options of `writable`. */
+export interface WritableOptions {
+  /** Like `durable` of `append`, for every record. Default `false`; the end is durable in any case. */
+  durable?: boolean
+  /** Bytes of this stream not yet acknowledged above which `write()` is held back until half of them are. From 1. Default 1 MiB. */
+  maxPendingBytes?: number
+  /** Destroys the stream with an `AbortError` when aborted. */
+  signal?: AbortSignal
 }
 
 /** Options of `readFrom`. */
@@ -89,8 +131,13 @@ export interface ReadOptions {
   follow?: boolean
   /** Last position to read, inclusive. Default: the last one acknowledged at the call; with `follow` there is none. */
   to?: number
-  /** Most records to read. Default: no limit. */
+  /** Most records to give; those that `skipExpired` passes over do not count. Default: no limit. */
   limit?: number
+  /**
+   * Pass over records whose `expiresAt` has come by the wall clock when it is their turn to be given. `reader.position` passes them too.
+   * Default `false`: expired records are given like others.
+   */
+  skipExpired?: boolean
   /** Rejects with an `AbortError` (code `ABORT_ERR`) when aborted. */
   signal?: AbortSignal
   /**
@@ -203,15 +250,41 @@ const openNames = new Set([
   'compression',
   'retention',
   'allowUnsafeFilesystem',
+  'captureStacks',
+  'signal',
+  'codec',
 ] satisfies (keyof WalOptions)[])
 
 function checkDir(dir: unknown, operation: string): void {
   if (typeof dir !== 'string' || dir === '' || dir.includes('\0')) throw invalid('dir must be the path of a directory', operation)
 }
 
-export function checkOpen(dir: unknown, options: unknown): OpenOptions {
+function codec(value: unknown): CodecOption<never> | undefined {
+  if (value === undefined || value === 'json' || value === 'msgpack') return value
+  if (typeof value === 'object' && value !== null) {
+    const { encode, decode, name } = value as Fields
+    const isNamed = name === undefined || typeof name === 'string'
+    if (typeof encode === 'function' && typeof decode === 'function' && isNamed) return value as CodecOption<never>
+  }
+  throw invalid("options.codec must be 'json', 'msgpack' or { encode, decode, name?: string }", 'open')
+}
+
+/** What concerns the handle alone; the rest must be the same for every handle on a log. */
+export interface HandleOptions {
+  codec: CodecOption<never> | undefined
+  captureStacks: boolean
+  signal: AbortSignal | undefined
+}
+
+export function checkOpen(dir: unknown, options: unknown): { handle: HandleOptions; log: OpenOptions } {
   checkDir(dir, 'open')
   const fields = known(options, openNames, 'open')
+  const captureStacks = flag(fields, 'captureStacks', 'open') === true
+  const handle = { codec: codec(fields.codec), captureStacks, signal: signalOf(fields, 'open') }
+  return { handle, log: logOptions(fields) }
+}
+
+function logOptions(fields: Fields): OpenOptions {
   return {
     ...fsync(fields.fsync),
     mode: mode(fields.mode),
@@ -226,23 +299,58 @@ export function checkOpen(dir: unknown, options: unknown): OpenOptions {
   }
 }
 
-const appendNames = new Set(['durable', 'expect'] satisfies (keyof AppendOptions)[])
+const appendNames = new Set(['durable', 'expect', 'signal'] satisfies (keyof AppendOptions)[])
+const enqueueNames = new Set(['durable', 'expect'] satisfies (keyof EnqueueOptions)[])
 
 /** What an append asks for. */
 export interface Terms {
   durable: boolean
   expect: number | undefined
+  heed: Heed | undefined
 }
 
-const NONE: Terms = { durable: false, expect: undefined }
+/** Nothing in particular. */
+export const NO_TERMS: Terms = { durable: false, expect: undefined, heed: undefined }
 
-export function checkAppend(options: AppendOptions | undefined): Terms {
-  if (options === undefined) return NONE
-  const fields = known(options, appendNames, 'append')
-  return { durable: flag(fields, 'durable', 'append') === true, expect: count(fields, 'expect', 'append') }
+function heed(fields: Fields, operation: string): Heed | undefined {
+  const signal = signalOf(fields, operation)
+  if (signal === undefined) return undefined
+  if (signal.aborted) throw new AbortError(signal)
+  return { signal, site: undefined }
 }
 
-const readNames = new Set(['follow', 'to', 'limit', 'signal', 'salvage', 'copy'] satisfies (keyof ReadOptions)[])
+function terms(options: unknown, names: ReadonlySet<string>, operation: string): Terms {
+  const fields = known(options, names, operation)
+  const [durable, expect] = [flag(fields, 'durable', operation) === true, count(fields, 'expect', operation)]
+  return { durable, expect, heed: heed(fields, operation) }
+}
+
+export function checkAppend(options: AppendOptions | undefined, operation: string): Terms {
+  return options === undefined ? NO_TERMS : terms(options, appendNames, operation)
+}
+
+export function checkEnqueue(options: EnqueueOptions | undefined): Terms {
+  return options === undefined ? NO_TERMS : terms(options, enqueueNames, 'append')
+}
+
+const syncNames = new Set(['signal'] satisfies (keyof SyncOptions)[])
+
+export function checkSync(options: SyncOptions | undefined): Heed | undefined {
+  return options === undefined ? undefined : heed(known(options, syncNames, 'sync'), 'sync')
+}
+
+const WRITABLE_PENDING_BYTES = 1 << 20
+
+const writableNames = new Set(['durable', 'maxPendingBytes', 'signal'] satisfies (keyof WritableOptions)[])
+
+export function checkWritable(options: unknown): { durable: boolean; maxPendingBytes: number; signal: AbortSignal | undefined } {
+  const fields = known(options, writableNames, 'append')
+  const maxPendingBytes = count(fields, 'maxPendingBytes', 'append') ?? WRITABLE_PENDING_BYTES
+  if (maxPendingBytes === 0) throw invalid('options.maxPendingBytes must be at least 1', 'append')
+  return { durable: flag(fields, 'durable', 'append') === true, maxPendingBytes, signal: signalOf(fields, 'append') }
+}
+
+const readNames = new Set(['follow', 'to', 'limit', 'skipExpired', 'signal', 'salvage', 'copy'] satisfies (keyof ReadOptions)[])
 
 export function checkRead(start: unknown, options: unknown): ReadOptions {
   if (start !== 'start' && start !== 'end' && !(isCount(start) && start > 0)) {
@@ -256,6 +364,7 @@ export function checkRead(start: unknown, options: unknown): ReadOptions {
     follow,
     to: count(fields, 'to', 'read'),
     limit: count(fields, 'limit', 'read'),
+    skipExpired: flag(fields, 'skipExpired', 'read'),
     salvage,
     copy: flag(fields, 'copy', 'read'),
     signal: signalOf(fields, 'read'),

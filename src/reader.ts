@@ -1,7 +1,8 @@
 // Reading: blocks come from the native side, one ahead of the one being consumed; records are looked up in them.
 
-import { Block, RecordCopy, RecordView, type WalRecord } from './block.js'
+import { Block, DecodedCopy, DecodedView, RecordCopy, RecordView, type WalRecord } from './block.js'
 import { FIRST, type Channel } from './channel.js'
+import type { Values } from './codec.js'
 import { tellCorrupt, tellDamage } from './diagnostics.js'
 import type { Environment } from './environment.js'
 import { AbortError, closed, truncated, type FlippedBit } from './errors.js'
@@ -21,12 +22,18 @@ export interface ReadRange {
   from: number
   /** Inclusive; `Infinity` for what was acknowledged at the call, or without end when it follows. */
   to: number
+  /** Most records to give. */
+  limit: number
   /** Go on behind damage. */
   salvage: boolean
   /** Wait at the end for what comes. */
   follow: boolean
   copy: boolean
+  /** Pass over what has expired. */
+  skipExpired: boolean
   signal: AbortSignal | undefined
+  /** What decodes the values. */
+  values: Values | undefined
 }
 
 /** Positions that nothing readable holds any more, and the bytes where they were. */
@@ -50,13 +57,17 @@ export interface Hole {
  *
  * It is its own iterator: `for await` takes it from where it is. Leaving the loop releases it. A failure is told at every later `next()`.
  */
-export class WalReader implements AsyncIterableIterator<WalRecord> {
+export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>> {
   readonly #environment: Environment
   readonly #channel: Channel
   readonly #copy: boolean
+  readonly #values: Values | undefined
+  readonly #skipExpired: boolean
   readonly #signal: AbortSignal | undefined
+  /** Stops listening to the signal. */
+  #unlisten: (() => void) | undefined
   /** The readers of the log that hold something open; a reader that was dropped is not kept alive by that. */
-  readonly #readers: Set<WeakRef<WalReader>>
+  readonly #readers: Set<WeakRef<WalReader<unknown>>>
   readonly #self = new WeakRef(this)
   #native: NativeReader | undefined
   #block: Block | undefined
@@ -69,6 +80,9 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
   #next: number
   /** Last one to be read. */
   #to: number
+  /** How many more may be given, where `#to` cannot say it because not every position is given. */
+  #left: number
+  readonly #isCounted: boolean
   readonly #follow: boolean
   readonly #salvage: boolean
   /** The block being read, if any. */
@@ -87,20 +101,24 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
   constructor(
     environment: Environment,
     channel: Channel,
-    { from, to, follow, salvage, copy, signal }: ReadRange,
-    readers: Set<WeakRef<WalReader>>
+    { from, to, limit, follow, salvage, copy, skipExpired, signal, values }: ReadRange,
+    readers: Set<WeakRef<WalReader<unknown>>>
   ) {
     this.#environment = environment
     this.#channel = channel
     this.#next = from
-    this.#to = to
+    this.#skipExpired = skipExpired
+    this.#isCounted = skipExpired || salvage
+    this.#to = this.#isCounted ? to : Math.min(to, from + limit - 1)
+    this.#left = limit
+    this.#values = values
     this.#follow = follow
     this.#salvage = salvage
     this.#copy = copy
     this.#signal = signal
     this.#readers = readers
     try {
-      this.#native = channel.reader(from, to, follow, salvage)
+      this.#native = channel.reader(from, this.#to, follow, salvage)
       readers.add(this.#self)
       channel.readers.add(this.#self)
     } catch (error) {
@@ -108,10 +126,10 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
       tellCorrupt(channel.diagnostics.dir, error)
     }
     if (signal?.aborted) this.#onAbort()
-    else signal?.addEventListener('abort', this.#onAbort, { once: true })
+    else if (signal !== undefined) this.#unlisten = channel.aborts.add(signal, this.#onAbort)
   }
 
-  /** Position of the last record given, 0 before the first. Reading can be resumed at the one after it. */
+  /** Position of the last record given, or passed over with `skipExpired`; 0 before the first. Reading can be resumed at the one after it. */
   get position(): number {
     return this.#position
   }
@@ -126,19 +144,19 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
    *
    * Rejects as {@link Wal.readFrom} says; what has rejected rejects again.
    */
-  next(): Promise<IteratorResult<WalRecord, undefined>> {
-    if (this.#waiting === 0 && this.#at < this.#count) return Promise.resolve({ done: false, value: this.#take() })
+  next(): Promise<IteratorResult<WalRecord<V>, undefined>> {
+    if (this.#waiting === 0 && this.#isAtHand()) return Promise.resolve({ done: false, value: this.#take() })
     return this.#wait(() => this.#take())
   }
 
   /** Ends the reader and releases what it holds open. */
-  return(): Promise<IteratorResult<WalRecord, undefined>> {
+  return(): Promise<IteratorResult<WalRecord<V>, undefined>> {
     this.#end()
     return Promise.resolve(END)
   }
 
   /** Like `return()`, and rejects with `error`. */
-  throw(error: unknown): Promise<IteratorResult<WalRecord, undefined>> {
+  throw(error: unknown): Promise<IteratorResult<WalRecord<V>, undefined>> {
     this.#end()
     return Promise.reject(error)
   }
@@ -152,10 +170,12 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
    * The same records in arrays, which costs far less per record. Shares this reader's place; all the records that are at hand come at
    * once, so the arrays differ in length.
    */
-  batches(): AsyncIterableIterator<WalRecord[]> {
+  batches(): AsyncIterableIterator<WalRecord<V>[]> {
     const takeAll = () => {
-      const records: WalRecord[] = []
-      while (this.#at < this.#count) records.push(this.#take())
+      const records: WalRecord<V>[] = []
+      // The first is at hand, even if it has expired since.
+      do records.push(this.#take())
+      while (this.#isAtHand())
       return records
     }
     return {
@@ -174,12 +194,40 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
     }
   }
 
-  #take(): WalRecord {
-    const block = this.#block as Block
+  /** Whether there is a record to take. Passes over those that are not wanted. */
+  #isAtHand(): boolean {
+    if (this.#isCounted) {
+      if (this.#left === 0) return false
+      while (this.#skipExpired && this.#at < this.#count && this.#hasExpired()) this.#pass()
+    }
+    return this.#at < this.#count
+  }
+
+  #hasExpired(): boolean {
+    const expiresAt = this.#block?.expiresAt(this.#at)
+    return expiresAt !== undefined && expiresAt <= Date.now()
+  }
+
+  #pass(): number {
     const record = this.#at++
-    this.#position = block.firstPosition + record
+    this.#position = (this.#block as Block).firstPosition + record
     this.#next = this.#position + 1
-    return this.#copy ? new RecordCopy(block, record) : new RecordView(block, record)
+    return record
+  }
+
+  #take(): WalRecord<V> {
+    const block = this.#block as Block
+    const record = this.#pass()
+    if (this.#isCounted) this.#left--
+    if (this.#values !== undefined) return this.#decoded(block, record, this.#values)
+    // Without a codec, V is Buffer.
+    return (this.#copy ? new RecordCopy(block, record) : new RecordView(block, record)) as WalRecord<unknown> as WalRecord<V>
+  }
+
+  #decoded(block: Block, record: number, values: Values): WalRecord<V> {
+    return (this.#copy
+      ? new DecodedCopy(block, record, values)
+      : new DecodedView(block, record, values)) as WalRecord<unknown> as WalRecord<V>
   }
 
   #wait<T>(take: () => T): Promise<IteratorResult<T, undefined>> {
@@ -191,7 +239,7 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
 
   async #answer<T>(take: () => T): Promise<IteratorResult<T, undefined>> {
     try {
-      while (this.#at >= this.#count) if (!(await this.#nextBlock())) return END
+      while (!this.#isAtHand()) if (!(await this.#nextBlock())) return END
       return { done: false, value: take() }
     } finally {
       this.#waiting--
@@ -200,6 +248,7 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
 
   /** False at the end. */
   async #nextBlock(): Promise<boolean> {
+    if (this.#isCounted && this.#left === 0 && this.#failure === undefined) this.#end()
     let data: BlockData | undefined
     let native: NativeReader | undefined
     do {
@@ -298,7 +347,7 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
   }
 
   #release(): void {
-    this.#signal?.removeEventListener('abort', this.#onAbort)
+    this.#unlisten?.()
     this.#block = undefined
     this.#at = this.#count = 0
     this.#interrupt?.(undefined)

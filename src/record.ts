@@ -11,7 +11,7 @@ export interface RecordVersion {
   index: number
 }
 
-/** A record to append. Strings are stored as UTF-8. It has a key, a value or both; a tombstone has no value. */
+/** A record to append to a log without a codec. Strings are stored as UTF-8. It has a key, a value or both; a tombstone has no value. */
 export interface RecordInit {
   /** What the value is for. Any bytes, empty ones too. */
   key?: string | Uint8Array
@@ -30,10 +30,24 @@ export interface RecordInit {
 /** What `Record.put` and `Record.delete` take besides key and value. */
 export type RecordOptions = Pick<RecordInit, 'ttlMs' | 'expiresAt' | 'version'>
 
-type Bytes = string | Uint8Array
+export type Bytes = string | Uint8Array
+
+declare const made: unique symbol
+
+/** A record that {@link Record} made, with a value of this type. */
+export interface MadeRecord<V = string | Uint8Array> {
+  /** For the type alone: no other object is one, whatever its fields. */
+  readonly [made]: true
+  readonly key: string | Uint8Array | undefined
+  readonly value: V | undefined
+  readonly tombstone: boolean
+  readonly expiresAt: number | undefined
+  readonly version: RecordVersion | undefined
+}
 
 /** A record whose fields have been checked: appending it does not check them again. */
-export class Entry implements RecordInit {
+export class Entry implements MadeRecord {
+  declare readonly [made]: true
   readonly key: Bytes | undefined
   readonly value: Bytes | undefined
   readonly tombstone: boolean
@@ -54,6 +68,28 @@ export class Entry implements RecordInit {
     this.version = version
   }
 }
+
+/** One like that with a value that only a codec can make bytes of. */
+class Unencoded {
+  readonly key: Bytes
+  readonly value: unknown
+  readonly tombstone = false
+  readonly expiresAt: number | undefined
+  readonly version: RecordVersion | undefined
+
+  constructor(key: Bytes, value: unknown, expiresAt: number | undefined, version: RecordVersion | undefined) {
+    this.key = key
+    this.value = value
+    this.expiresAt = expiresAt
+    this.version = version
+  }
+}
+
+/** Whether {@link Record} made it. */
+export const isMade = (input: unknown): input is MadeRecord<unknown> => input instanceof Entry || input instanceof Unencoded
+
+/** About how many bytes a record has. */
+export const sizeOf = ({ key, value }: Entry): number => (key?.length ?? 0) + (value?.length ?? 0)
 
 // The second test is for arrays of another realm.
 export const isBytes = (value: unknown): value is Bytes =>
@@ -102,9 +138,10 @@ function fields<T extends object>(given: T, names: ReadonlySet<string>, what: st
 }
 
 /** Checks a plain object field by field. */
-export function toEntry(init: RecordInit): Entry {
+export function toEntry(init: unknown): Entry {
   if (init instanceof Entry) return init
-  const { key, value, tombstone = false, ttlMs, expiresAt, version: given } = fields(init, initNames, 'record')
+  if (init instanceof Unencoded) throw wrong('value', 'a string or a Uint8Array: the log has no codec')
+  const { key, value, tombstone = false, ttlMs, expiresAt, version: given } = fields(init as RecordInit, initNames, 'record')
   if (key !== undefined) bytes('key', key)
   if (value !== undefined) bytes('value', value)
   if (typeof tombstone !== 'boolean') throw wrong('tombstone', 'a boolean')
@@ -113,20 +150,34 @@ export function toEntry(init: RecordInit): Entry {
   return new Entry(key, value, tombstone, expiry(ttlMs, expiresAt), version(given))
 }
 
+function entry<V>(key: Bytes, value: V, expiresAt: number | undefined, version: RecordVersion | undefined): MadeRecord<V> {
+  if (value === undefined) throw wrong('value', 'there')
+  const made = isBytes(value) ? new Entry(key, value, false, expiresAt, version) : new Unencoded(key, value, expiresAt, version)
+  return made as MadeRecord<unknown> as MadeRecord<V>
+}
+
 /** Makes records that are checked once, here, which makes appending them cheaper. Both throw `ERR_WAL_INVALID_ARG`. */
 export const Record = Object.freeze({
-  /** A key and what it stands for from now on. A `ttlMs` starts now. */
-  put(key: string | Uint8Array, value: string | Uint8Array, options?: RecordOptions): RecordInit {
+  /**
+   * A key and what it stands for from now on. A `ttlMs` starts now. The value is for the log that it is appended to: a string or bytes, or,
+   * where that has a codec, what the codec encodes; any other is refused there.
+   */
+  put<V = string | Uint8Array>(key: string | Uint8Array, value: V, options?: RecordOptions): MadeRecord<V> {
     if (!isBytes(key)) throw wrong('key', 'a string or a Uint8Array')
-    if (!isBytes(value)) throw wrong('value', 'a string or a Uint8Array')
-    if (options === undefined) return new Entry(key, value, false, undefined, undefined)
+    if (options === undefined) return entry(key, value, undefined, undefined)
     const { ttlMs, expiresAt, version: given } = fields(options, optionNames, 'options')
-    return new Entry(key, value, false, expiry(ttlMs, expiresAt), version(given))
+    return entry(key, value, expiry(ttlMs, expiresAt), version(given))
   },
 
   /** A tombstone: what the key stood for is gone. */
-  delete(key: string | Uint8Array, options: RecordOptions = {}): RecordInit {
+  delete(key: string | Uint8Array, options: RecordOptions = {}): MadeRecord<never> {
     const { ttlMs, expiresAt, version: given } = fields(options, optionNames, 'options')
-    return new Entry(bytes('key', key), undefined, true, expiry(ttlMs, expiresAt), version(given))
+    return new Entry(
+      bytes('key', key),
+      undefined,
+      true,
+      expiry(ttlMs, expiresAt),
+      version(given)
+    ) as MadeRecord<undefined> as MadeRecord<never>
   },
 })

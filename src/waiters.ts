@@ -1,5 +1,7 @@
 // The promises that wait for their operations, oldest first.
 
+import type { Asked } from './errors.js'
+
 export type Resolve = (value: unknown) => void
 export type Reject = (reason: unknown) => void
 
@@ -14,6 +16,8 @@ export class Run {
   first: number | undefined
   readonly operation: number
   readonly value: unknown
+  /** What the operation is, if not an append. */
+  readonly asked: Asked | undefined
   readonly resolves: Resolve[]
   readonly rejects: Reject[]
   /** How many there are; the arrays may be longer. */
@@ -22,10 +26,11 @@ export class Run {
   told = 0
   next: Run | undefined
 
-  constructor(operation: number, first: number | undefined, value: unknown, room: number) {
+  constructor(operation: number, first: number | undefined, value: unknown, asked: Asked | undefined, room: number) {
     this.operation = operation
     this.first = first
     this.value = value
+    this.asked = asked
     this.resolves = new Array<Resolve>(room)
     this.rejects = new Array<Reject>(room)
   }
@@ -49,8 +54,8 @@ export class Waiters {
   #room = LEAST_ROOM
 
   /** A new run, from `operation` on. It must be given a waiter before anything is told. */
-  begin(operation: number, first: number | undefined, value?: unknown): Run {
-    const run = new Run(operation, first, value, this.#room)
+  begin(operation: number, first: number | undefined, value?: unknown, asked?: Asked): Run {
+    const run = new Run(operation, first, value, asked, this.#room)
     if (this.#newest === undefined) this.#oldest = run
     else this.#newest.next = run
     return (this.#newest = run)
@@ -81,6 +86,12 @@ export class Waiters {
   get first(): number {
     const run = this.#oldest as Run
     return run.operation + run.told
+  }
+
+  /** What the oldest waiter asked for; only if there is one. */
+  get asked(): Asked {
+    const { first = 0, told, asked } = this.#oldest as Run
+    return asked ?? { operation: 'append', position: first + told }
   }
 
   /** Resolves those of the operations up to this one, `limit` of them at most; gives how many. */

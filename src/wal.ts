@@ -4,29 +4,57 @@ import { resolve } from 'node:path'
 import { inspect, type InspectOptions } from 'node:util'
 import { runBackup, type BackupReport } from './backup.js'
 import { ACKNOWLEDGED, DURABLE_POSITION, FIRST, NEXT, PENDING_BYTES, WRITTEN, type BatchPositions, type Channel } from './channel.js'
+import { valuesOf, type Appendable, type Decoded, type NoCodec, type Values } from './codec.js'
 import { tellCorrupt, tellDamage, tellRecovery } from './diagnostics.js'
 import { currentEnvironment, type Environment } from './environment.js'
-import { closed, invalid } from './errors.js'
+import { AbortError, calledFrom, callSite, closed, invalid } from './errors.js'
+import type { Heed } from './heed.js'
+import type { OpenOptions } from './native.js'
 import {
   checkAppend,
   checkBackup,
+  checkEnqueue,
   checkOpen,
   checkPosition,
   checkRead,
   checkScrub,
+  checkSync,
+  checkWritable,
+  NO_TERMS,
   type AppendOptions,
   type BackupOptions,
+  type EnqueueOptions,
+  type HandleOptions,
   type ReadOptions,
   type ScrubOptions,
+  type SyncOptions,
+  type Terms,
+  type WalCodecOptions,
   type WalOptions,
+  type WritableOptions,
 } from './options.js'
 import { WalReader } from './reader.js'
-import { Entry, isBytes, toEntry, type RecordInit } from './record.js'
+import { Entry, isBytes, sizeOf, toEntry } from './record.js'
 import { recoveryReport, type RecoveryReport, type Verification, type WalStats } from './reports.js'
 import { Verifying } from './verify.js'
+import { WalWritable } from './writable.js'
 
 // A handle that is garbage without having been closed must not keep the log, and its lock, for ever.
 const forgotten = new FinalizationRegistry<Channel>((channel) => channel.leave().catch(() => {}))
+
+type Callee = (...args: never[]) => unknown
+
+/** What opens unless the signal is aborted before: then it is closed as soon as it is there. */
+function unlessAborted<T>(opening: Promise<Wal<T>>, signal: AbortSignal): Promise<Wal<T>> {
+  return new Promise((resolve, reject) => {
+    const onAbort = () => {
+      reject(new AbortError(signal))
+      opening.then((wal) => wal.close()).catch(() => {})
+    }
+    signal.addEventListener('abort', onAbort, { once: true })
+    opening.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
+  })
+}
 
 /** What an open handle is made of. */
 interface Opened {
@@ -34,6 +62,8 @@ interface Opened {
   channel: Channel
   dir: string
   recovery: RecoveryReport
+  values: Values | undefined
+  captureStacks: boolean
 }
 
 /**
@@ -41,23 +71,33 @@ interface Opened {
  *
  * Records get dense positions 1, 2, 3 … in the order of the calls, and promises are resolved in that order. An idle log does not keep the
  * process alive; whatever is waited for does.
+ *
+ * `T` is what a log opened with a codec holds: such values are appended, and read again. Without a codec strings and bytes go in, and
+ * buffers come out.
  */
-export class Wal {
+export class Wal<T = NoCodec> {
   /** The directory, absolute. */
   readonly dir: string
   /** What opening found, and did. */
   readonly recovery: RecoveryReport
   readonly #environment: Environment
   readonly #channel: Channel
-  readonly #readers = new Set<WeakRef<WalReader>>()
+  readonly #values: Values | undefined
+  readonly #captureStacks: boolean
+  /** Open, with no codec and no stacks to capture: then an append has one thing less to look at each. */
+  #isPlain: boolean
+  readonly #readers = new Set<WeakRef<WalReader<unknown>>>()
   readonly #scrubs = new Set<Verifying>()
   #stats: WalStats | undefined
   #closed: Promise<void> | undefined
 
   /** Use {@link Wal.open}. */
-  private constructor({ environment, channel, dir, recovery }: Opened) {
+  private constructor({ environment, channel, dir, recovery, values, captureStacks }: Opened) {
     this.#environment = environment
     this.#channel = channel
+    this.#values = values
+    this.#captureStacks = captureStacks
+    this.#isPlain = values === undefined && !captureStacks
     this.dir = dir
     this.recovery = recovery
     forgotten.register(this, channel, this)
@@ -66,76 +106,103 @@ export class Wal {
   /**
    * Opens the log in a directory, creating both when they are missing. After a crash it recovers by itself.
    *
-   * A log open already in this process, worker threads included, gets one more handle; the options must be equal. What the log held is
-   * durable when the promise resolves, unless the disk is full.
+   * A log open already in this process, worker threads included, gets one more handle; the options must be equal, but for `codec` and
+   * `captureStacks`, which are each handle's own. What the log held is durable when the promise resolves, unless the disk is full.
    *
    * Rejects with `ERR_WAL_INVALID_ARG` (also for other options than those that it is open with), `ERR_WAL_LOCKED` (another process has it
    * open), `ERR_WAL_NOT_FOUND` (with `create: false` or mode `'readOnly'`), `ERR_WAL_CORRUPT`, `ERR_WAL_FORMAT`, `ERR_WAL_NO_SPACE`,
-   * `ERR_WAL_READ_ONLY` (the file system is), `ERR_WAL_IO` or `ERR_WAL_NATIVE_NOT_FOUND`. None of them changes what is in the log.
+   * `ERR_WAL_READ_ONLY` (the file system is), `ERR_WAL_IO`, `ERR_WAL_NATIVE_NOT_FOUND` or an `AbortError`. None of them changes what is in
+   * the log.
    */
-  static async open(dir: string, options?: WalOptions): Promise<Wal> {
-    const checked = checkOpen(dir, options)
-    const absolute = resolve(dir)
-    const environment = await currentEnvironment()
+  static open(dir: string, options?: WalOptions): Promise<Wal>
+  static open<T = unknown>(dir: string, options: WalCodecOptions<T>): Promise<Wal<T>>
+  static async open<T>(dir: string, options?: WalOptions | WalCodecOptions<T>): Promise<Wal | Wal<T>> {
+    const { log, handle } = checkOpen(dir, options)
+    const { signal } = handle
+    if (signal?.aborted) throw new AbortError(signal)
+    const site = callSite(Wal.open)
+    const opening = Wal.#open<T>(resolve(dir), log, handle).catch((error: unknown) => {
+      throw calledFrom(error, site)
+    })
+    return signal === undefined ? opening : unlessAborted(opening, signal)
+  }
+
+  static async #open<T>(dir: string, options: OpenOptions, { codec, captureStacks }: HandleOptions): Promise<Wal<T>> {
+    const [environment, values] = await Promise.all([currentEnvironment(), valuesOf(codec)])
     const { native } = environment
-    const { log, identity } = await environment.request(native.open(absolute, checked)).catch((error) => {
-      tellCorrupt(absolute, error)
+    const { log, identity } = await environment.request(native.open(dir, options)).catch((error: unknown) => {
+      tellCorrupt(dir, error)
       throw error
     })
     if (log === undefined || identity === undefined) throw closed('open')
     const recovery = recoveryReport(native.recovery(log))
-    const channel = await environment.join(log, identity, absolute)
+    const channel = await environment.join(log, identity, dir)
     // Another handle on a log that is open here has recovered nothing.
-    if (channel.log === log) tellRecovery(absolute, recovery)
-    return new Wal({ environment, channel, dir: absolute, recovery })
+    if (channel.log === log) tellRecovery(dir, recovery)
+    return new Wal<T>({ environment, channel, dir, recovery, values, captureStacks })
   }
 
   /**
    * Appends one record: a string or bytes (a value without a key), what `Record.put` or `Record.delete` made, or a plain object with
-   * its fields. The input has been copied when the call returns.
+   * its fields. With a codec: what `Record.put` or `Record.delete` made, or anything else as a value to encode. The input has been copied
+   * when the call returns.
    *
    * Resolves to the record's position once it is acknowledged: with `fsync: 'always'`, the default, or with `durable: true` it is on
    * the disk then, otherwise it has been handed to the operating system.
    *
-   * Rejects at once, and takes no position, with `ERR_WAL_INVALID_ARG`, `ERR_WAL_TOO_LARGE`, `ERR_WAL_BACKPRESSURE`, `ERR_WAL_CONFLICT`
-   * (with `expect`), `ERR_WAL_CLOSED`, `ERR_WAL_READ_ONLY`, `ERR_WAL_OUT_OF_RANGE` (positions end at 2^53 - 1), `ERR_WAL_NO_SPACE` or
-   * `ERR_WAL_POISONED`; later with `ERR_WAL_NO_SPACE` (it is not in the log) or `ERR_WAL_POISONED` (unknown).
+   * Rejects at once, and takes no position, with `ERR_WAL_INVALID_ARG` (with the codec's error as `cause`, if that threw),
+   * `ERR_WAL_TOO_LARGE`, `ERR_WAL_BACKPRESSURE`, `ERR_WAL_CONFLICT` (with `expect`), `ERR_WAL_CLOSED`, `ERR_WAL_READ_ONLY`,
+   * `ERR_WAL_OUT_OF_RANGE` (positions end at 2^53 - 1), `ERR_WAL_NO_SPACE`, `ERR_WAL_POISONED` or, if `signal` is aborted already, an
+   * `AbortError`; later with `ERR_WAL_NO_SPACE` (it is not in the log), `ERR_WAL_POISONED` (unknown) or an `AbortError` (it goes on, and
+   * may still be committed). A later rejection has the record's `position`.
+   *
+   * After a refusal with `ERR_WAL_BACKPRESSURE` later appends may succeed: what waits shrinks all the time, and a smaller record may still
+   * fit. Where order matters, stop at the first refusal, wait for `drain()` and go on with that record; or let `writable()` do so.
    */
-  append(input: string | Uint8Array | RecordInit, options?: AppendOptions): Promise<number> {
+  append(input: Appendable<T>, options?: AppendOptions): Promise<number> {
     try {
-      const terms = checkAppend(options)
-      this.#checkOpen('append')
-      if (input instanceof Entry) return this.#channel.append(input, terms)
-      if (isBytes(input)) return this.#channel.appendValue(input, terms)
-      return this.#channel.append(toEntry(input), terms)
+      if (!this.#isPlain || options !== undefined) return this.#appendWith(input, options)
+      if (input instanceof Entry) return this.#channel.append(input, NO_TERMS)
+      if (isBytes(input)) return this.#channel.appendValue(input, NO_TERMS)
+      return this.#channel.append(toEntry(input), NO_TERMS)
     } catch (error) {
       return Promise.reject(error)
     }
   }
 
+  #appendWith(input: Appendable<T>, options: AppendOptions | undefined): Promise<number> {
+    const terms = this.#heeding(checkAppend(options, 'append'), this.append)
+    // A codec may call us again.
+    const entry = this.#entry(input, 'append')
+    return this.#openChannel('append').append(entry, terms)
+  }
+
   /**
    * Appends records as one atomic unit: after a crash all of them are in the log, or none. Resolves to their first and last position.
-   * Otherwise like {@link Wal.append}; a batch above `maxBatchBytes` is `ERR_WAL_TOO_LARGE`, one without records `ERR_WAL_INVALID_ARG`.
+   * Otherwise like {@link Wal.append}; a batch above `maxBatchBytes` is `ERR_WAL_TOO_LARGE`, one without records `ERR_WAL_INVALID_ARG`. A
+   * later rejection has the `position` of the first.
    */
-  appendBatch(records: Iterable<string | Uint8Array | RecordInit>, options?: AppendOptions): Promise<BatchPositions> {
+  appendBatch(records: Iterable<Appendable<T>>, options?: AppendOptions): Promise<BatchPositions> {
     try {
-      const terms = checkAppend(options)
-      this.#checkOpen('append')
+      const terms = this.#heeding(checkAppend(options, 'appendBatch'), this.appendBatch)
+      this.#openChannel('appendBatch')
       if (typeof records === 'string' || typeof records?.[Symbol.iterator] !== 'function') {
-        throw invalid('records must be an iterable of records', 'append')
+        throw invalid('records must be an iterable of records', 'appendBatch')
       }
-      // All of them before the first is taken: an iterator, or a getter, may call us again.
+      // All of them before the first is taken: an iterator, a getter or a codec may call us again.
       const entries: Entry[] = []
-      for (const record of records) {
-        if (record instanceof Entry) entries.push(record)
-        else entries.push(isBytes(record) ? new Entry(undefined, record, false, undefined, undefined) : toEntry(record))
-      }
-      if (entries.length === 0) throw invalid('records must not be empty', 'append')
-      this.#checkOpen('append')
-      return this.#channel.appendBatch(entries, terms)
+      for (const record of records) entries.push(this.#entry(record, 'appendBatch'))
+      if (entries.length === 0) throw invalid('records must not be empty', 'appendBatch')
+      return this.#openChannel('appendBatch').appendBatch(entries, terms)
     } catch (error) {
       return Promise.reject(error)
     }
+  }
+
+  #entry(input: unknown, operation: string): Entry {
+    if (this.#values !== undefined) return this.#values.entry(input, operation)
+    if (input instanceof Entry) return input
+    return isBytes(input) ? new Entry(undefined, input, false, undefined, undefined) : toEntry(input)
   }
 
   /**
@@ -144,22 +211,28 @@ export class Wal {
    *
    * Throws when the call is refused. A record refused later is told by the next `sync()` or `close()`, whichever comes first.
    */
-  enqueue(input: string | Uint8Array | RecordInit, options?: AppendOptions): number {
-    const terms = checkAppend(options)
-    this.#checkOpen('append')
-    if (input instanceof Entry) return this.#channel.enqueue(input, terms)
-    if (isBytes(input)) return this.#channel.enqueueValue(input, terms)
-    return this.#channel.enqueue(toEntry(input), terms)
+  enqueue(input: Appendable<T>, options?: EnqueueOptions): number {
+    if (!this.#isPlain || options !== undefined) return this.#enqueueWith(input, options)
+    if (input instanceof Entry) return this.#channel.enqueue(input, NO_TERMS)
+    if (isBytes(input)) return this.#channel.enqueueValue(input, NO_TERMS)
+    return this.#channel.enqueue(toEntry(input), NO_TERMS)
+  }
+
+  #enqueueWith(input: Appendable<T>, options: EnqueueOptions | undefined): number {
+    const terms = checkEnqueue(options)
+    const entry = this.#entry(input, 'append')
+    return this.#openChannel('append').enqueue(entry, terms)
   }
 
   /**
    * Resolves when everything accepted so far, by any handle, is durable, under every policy. Rejects with `ERR_WAL_CLOSED`,
-   * `ERR_WAL_READ_ONLY`, `ERR_WAL_POISONED` or `ERR_WAL_NO_SPACE`, and with the failure of a record that was enqueued.
+   * `ERR_WAL_READ_ONLY`, `ERR_WAL_POISONED` or `ERR_WAL_NO_SPACE`, with the failure of a record that was enqueued, or that nobody waited
+   * for any more, or with an `AbortError`: then the sync itself goes on.
    */
-  sync(): Promise<void> {
+  sync(options?: SyncOptions): Promise<void> {
     try {
-      this.#checkOpen('sync')
-      return this.#channel.sync()
+      const heed = this.#traced(checkSync(options), this.sync)
+      return this.#openChannel('sync').sync(heed)
     } catch (error) {
       return Promise.reject(error)
     }
@@ -175,7 +248,7 @@ export class Wal {
    * removed; the log starts at `position` all the same).
    */
   truncateBefore(position: number): Promise<void> {
-    return this.#command('truncateBefore', position, 1)
+    return this.#command('truncateBefore', position, 1, this.truncateBefore)
   }
 
   /**
@@ -188,7 +261,7 @@ export class Wal {
    * appended since the call is rejected likewise.
    */
   truncateAfter(position: number): Promise<void> {
-    return this.#command('truncateAfter', position, 0)
+    return this.#command('truncateAfter', position, 0, this.truncateAfter)
   }
 
   /**
@@ -198,25 +271,42 @@ export class Wal {
    * Rejects like {@link Wal.truncateAfter}; any position from 1 on is in range.
    */
   reset(position: number): Promise<void> {
-    return this.#command('reset', position, 1)
+    return this.#command('reset', position, 1, this.reset)
   }
 
-  #command(name: 'truncateBefore' | 'truncateAfter' | 'reset', position: number, least: number): Promise<void> {
+  #command(name: 'truncateBefore' | 'truncateAfter' | 'reset', position: number, least: number, callee: Callee): Promise<void> {
     try {
       checkPosition(position, least, name)
-      this.#checkOpen(name)
-      return this.#channel[name](position)
+      return this.#openChannel(name)[name](position, this.#traced(undefined, callee))
     } catch (error) {
       return Promise.reject(error)
     }
   }
 
   /**
-   * Resolves when no more than half of `maxPendingBytes` is waiting; at once if that is so already. For use after `ERR_WAL_BACKPRESSURE`. Never
-   * rejects, and makes nothing durable.
+   * Resolves when no more than half of `maxPendingBytes` is waiting; at once if that is so already. For use after `ERR_WAL_BACKPRESSURE`:
+   * with what was refused first, then with what came after it, if their order matters. Never rejects, and makes nothing durable.
    */
   drain(): Promise<void> {
     return this.#channel.drain()
+  }
+
+  /**
+   * A stream in object mode whose chunks are what `append` takes, in their order. It waits instead of failing with `ERR_WAL_BACKPRESSURE`,
+   * and holds `write()` back while more than `maxPendingBytes` of its own are not acknowledged.
+   *
+   * `'finish'` says that everything written is durable, under every policy: the end asks for a sync. The log stays open. The first
+   * record that is rejected destroys the stream with its `WalError`; those accepted before go on, those after it have not been appended or
+   * are rejected likewise. Destroying it takes nothing back. Bad options throw `ERR_WAL_INVALID_ARG`.
+   */
+  writable(options?: WritableOptions): WalWritable {
+    const { durable, maxPendingBytes, signal } = checkWritable(options)
+    const terms = this.#heeding({ durable, expect: undefined, heed: undefined }, this.writable)
+    const append = (input: unknown) => {
+      const entry = this.#entry(input, 'append')
+      return { bytes: sizeOf(entry), acknowledged: this.#openChannel('append').appendNow(entry, terms) }
+    }
+    return new WalWritable({ append, drain: () => this.drain(), sync: () => this.sync() }, maxPendingBytes, signal)
   }
 
   /**
@@ -228,11 +318,12 @@ export class Wal {
    * `AbortError`; one that follows also with `ERR_WAL_TRUNCATED` when the log was truncated past its place, and with `ERR_WAL_POISONED`
    * when nothing more can come.
    */
-  readFrom(start: number | 'start' | 'end', options?: ReadOptions): WalReader {
-    const { follow = false, to = Infinity, limit = Infinity, salvage = false, copy = false, signal } = checkRead(start, options)
+  readFrom(start: number | 'start' | 'end', options?: ReadOptions): WalReader<Decoded<T>> {
+    const { to = Infinity, limit = Infinity, ...flags } = checkRead(start, options)
+    const { follow = false, salvage = false, copy = false, skipExpired = false, signal } = flags
     const from = start === 'start' ? this.firstPosition : start === 'end' ? this.nextPosition : start
-    const range = { from, to: Math.min(to, from + limit - 1), follow, salvage, copy, signal }
-    const reader = new WalReader(this.#environment, this.#channel, range, this.#readers)
+    const range = { from, to, limit, follow, salvage, copy, skipExpired, signal, values: this.#values }
+    const reader = new WalReader<Decoded<T>>(this.#environment, this.#channel, range, this.#readers)
     if (this.#closed !== undefined) reader.close()
     return reader
   }
@@ -335,6 +426,7 @@ export class Wal {
 
   #close(): Promise<void> {
     forgotten.unregister(this)
+    this.#isPlain = false
     for (const reader of this.#readers) reader.deref()?.close()
     for (const scrub of this.#scrubs) scrub.stop(closed('scrub'))
     return this.#channel.leave(() => (this.#stats = this.stats()))
@@ -347,6 +439,20 @@ export class Wal {
 
   #checkOpen(operation: string): void {
     if (this.#closed !== undefined) throw closed(operation)
+  }
+
+  /** The channel, while the handle is open. */
+  #openChannel(operation: string): Channel {
+    if (this.#closed !== undefined) throw closed(operation)
+    return this.#channel
+  }
+
+  #heeding(terms: Terms, callee: Callee): Terms {
+    return this.#captureStacks ? { ...terms, heed: this.#traced(terms.heed, callee) } : terms
+  }
+
+  #traced(heed: Heed | undefined, callee: Callee): Heed | undefined {
+    return this.#captureStacks ? { signal: heed?.signal, site: callSite(callee) } : heed
   }
 
   [Symbol.for('nodejs.util.inspect.custom')](_depth: number, options: InspectOptions): string {

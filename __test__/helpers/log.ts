@@ -41,8 +41,8 @@ export async function filledLog(t: ExecutionContext, count: number): Promise<Wal
 export const numbered = (from: number, to: number): string[] => Array.from({ length: to - from + 1 }, (_, i) => `value-${from + i}`)
 
 /** Waits until it holds, or for a minute in vain. */
-export async function until(holds: () => boolean): Promise<void> {
-  for (const deadline = performance.now() + 60_000; !holds();) {
+export async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
+  for (const deadline = performance.now() + 60_000; !(await holds());) {
     if (performance.now() > deadline) throw new Error(`never came: ${holds}`)
     await new Promise((again) => setTimeout(again, 5))
   }

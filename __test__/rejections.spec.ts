@@ -1,0 +1,164 @@
+// What a rejection tells: which operation it was, which position, and where the call came from.
+
+import { writeFileSync, truncateSync } from 'node:fs'
+import path from 'node:path'
+import { setImmediate } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import test, { type ExecutionContext } from 'ava'
+import { Wal, type WalError, type WalOptions } from '../index.js'
+import { node } from './helpers/command.js'
+import { temporaryDirectory } from './helpers/directory.js'
+import { Shim, rule } from './helpers/faults/shim.js'
+import { temporaryLog } from './helpers/log.js'
+import { smallDisk } from './helpers/mount.js'
+import { has } from './helpers/needs.js'
+
+const thisFile = path.basename(fileURLToPath(import.meta.url))
+
+/** Refusals by the call that is refused; each is made in a function of that name. */
+const refusals: { [name: string]: (t: ExecutionContext, wal: Wal) => unknown } = {
+  open: (t) => Wal.open(temporaryDirectory(t), { fsync: 'never' } as never),
+  append: (_, wal) => wal.append('x', { expect: 7 }),
+  appendNothing: (_, wal) => wal.append({}),
+  appendBatch: (_, wal) => wal.appendBatch(['x'], { expect: 7 }),
+  enqueue: (_, wal) => wal.enqueue('x'.repeat(2000)),
+  sync: (_, wal) => wal.sync({ signal: 1 } as never),
+  truncateBefore: (_, wal) => wal.truncateBefore(7),
+  truncateAfter: (_, wal) => wal.truncateAfter(7),
+  reset: (_, wal) => wal.reset(0),
+  readFrom: (_, wal) => wal.readFrom(0),
+  next: (_, wal) => wal.readFrom(7).next(),
+  writable: (_, wal) => wal.writable({ maxPendingBytes: 0 }),
+  scrub: (_, wal) => wal.scrub({ bytesPerSecond: 0 }),
+  backup: (_, wal) => wal.backup(''),
+}
+
+test('what opening tells later has the stack of its caller too', async (t) => {
+  const theCaller = () => Wal.open(path.join(temporaryDirectory(t), 'log'), { create: false })
+  const error = await t.throwsAsync<WalError>(theCaller(), { code: 'ERR_WAL_NOT_FOUND' })
+  t.regex(error.stack ?? '', /called from:\n +at theCaller/)
+})
+
+for (const [name, refused] of Object.entries(refusals)) {
+  test(`a refusal has the stack of its caller: ${name}`, async (t) => {
+    const wal = await temporaryLog(t, { maxRecordBytes: 1000 })
+    const error = await t.throwsAsync<WalError>(async () => refused(t, wal))
+    t.is(error.name, 'WalError')
+    t.is(typeof error.operation, 'string')
+    t.true(error.stack?.includes(thisFile), error.stack)
+    t.regex(error.stack ?? '', new RegExp(`\\b${name}\\b`))
+  })
+}
+
+interface Told {
+  code: string
+  operation: string
+  position?: number
+  cause: string
+  stack: string
+}
+
+async function whatWaits(t: ExecutionContext, options: WalOptions): Promise<Told[]> {
+  const script = fileURLToPath(new URL('./helpers/faults/waiting.mjs', import.meta.url))
+  for (let attempt = 0; attempt < 20; attempt++) {
+    const shim = new Shim(t)
+    const { stdout, stderr } = await node([script, JSON.stringify(options), rule('fdatasync', '*.wal', 1, 'EIO')], { env: shim.env })
+    t.is(stderr, '')
+    t.true(shim.fired().length > 0, 'the fault fired')
+    const told = JSON.parse(stdout.toString()) as Told[] | null
+    if (told !== null) return told
+  }
+  throw new Error('an fsync failed before all operations waited, every time')
+}
+
+test('what is rejected later is told its operation and position', async (t) => {
+  if (!has(t, 'preload')) return
+  const told = await whatWaits(t, {})
+  t.deepEqual(
+    told.map(({ operation, position }) => [operation, position]),
+    [
+      ['append', 2],
+      ['appendBatch', 3],
+      ['append', 5],
+      ['sync', undefined],
+      ['truncateBefore', 2],
+      ['truncateAfter', 3],
+      ['append', 4],
+      ['reset', 10],
+      ['append', 10],
+    ]
+  )
+  for (const { code, cause, stack } of told) {
+    t.is(code, 'ERR_WAL_POISONED')
+    t.is(cause, 'EIO')
+    t.notRegex(stack, /theCaller/)
+  }
+})
+
+test('with captureStacks what is rejected later is told where the call came from', async (t) => {
+  if (!has(t, 'preload')) return
+  const told = await whatWaits(t, { captureStacks: true })
+  t.is(told.length, 9)
+  for (const { operation, stack } of told) {
+    t.regex(stack, /^WalError: .*\n(.*\n)*  called from:\n +at theCaller/, operation)
+    t.is(stack.match(/called from/g)?.length, 1)
+  }
+})
+
+test('with captureStacks an aborted append is told where the call came from', async (t) => {
+  const wal = await temporaryLog(t, { captureStacks: true })
+  const controller = new AbortController()
+  const theCaller = () => wal.append('x', { signal: controller.signal })
+  const waiting = theCaller()
+  controller.abort()
+  const error = await t.throwsAsync(waiting, { name: 'AbortError' })
+  t.regex(error.stack ?? '', /called from:\n +at theCaller/)
+  t.is(await wal.append('y'), 2)
+})
+
+/** A log on a disk without any space; `makeRoom` makes some. */
+async function logOnFullDisk(t: ExecutionContext): Promise<{ wal: Wal; makeRoom: () => void }> {
+  const disk = smallDisk(t, '2m')
+  const wal = await temporaryLog(t, {}, path.join(disk, 'log'))
+  await wal.append('kept')
+  const ballast = path.join(disk, 'ballast')
+  t.throws(() => writeFileSync(ballast, Buffer.alloc(4 << 20)), { code: 'ENOSPC' })
+  // What the log has set aside is used up first.
+  await t.throwsAsync(async () => {
+    for (;;) await wal.append(Buffer.alloc(16 << 10))
+  })
+  return { wal, makeRoom: () => truncateSync(ballast, 0) }
+}
+
+test('a full disk tells every append its own position', async (t) => {
+  if (!has(t, 'mount')) return
+  const { wal } = await logOnFullDisk(t)
+  const next = wal.nextPosition
+  const large = Buffer.alloc(16 << 10)
+  const results = await Promise.allSettled([wal.append(large), wal.appendBatch([large, large]), wal.append(large)])
+  const told = results.map((result) => (result.status === 'rejected' ? (result.reason as WalError) : undefined))
+  t.deepEqual(
+    told.map((error) => [error?.code, error?.operation, error?.position]),
+    [
+      ['ERR_WAL_NO_SPACE', 'append', next],
+      ['ERR_WAL_NO_SPACE', 'appendBatch', next + 1],
+      ['ERR_WAL_NO_SPACE', 'append', next + 3],
+    ]
+  )
+  t.is(new Set(told).size, 3)
+})
+
+test('the failure of an append that nobody waits for any more is told by the next sync that somebody waits for', async (t) => {
+  if (!has(t, 'mount')) return
+  const { wal, makeRoom } = await logOnFullDisk(t)
+  const controller = new AbortController()
+  const { signal } = controller
+  const waiting = [wal.append(Buffer.alloc(16 << 10), { signal }), wal.sync({ signal })]
+  controller.abort()
+  for (const one of waiting) await t.throwsAsync(one as Promise<never>, { name: 'AbortError' })
+  while (wal.pendingBytes > 0) await setImmediate()
+  makeRoom()
+  await wal.append('again')
+  await t.throwsAsync(wal.sync(), { code: 'ERR_WAL_NO_SPACE' })
+  await wal.sync()
+})

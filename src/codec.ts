@@ -1,0 +1,101 @@
+// How values become bytes, and bytes values again. A codec belongs to a handle; the log knows of none.
+
+import { undecodable, unencodable } from './errors.js'
+import { Entry, isBytes, isMade, type Bytes, type MadeRecord, type RecordInit } from './record.js'
+
+/** Turns values into bytes and back. */
+export interface Codec<T> {
+  /** For messages of errors. */
+  readonly name?: string
+  /** Called while `append`, `appendBatch` or `enqueue` runs; the result is copied before they return. What it throws refuses the record. */
+  encode(value: T): Uint8Array | string
+  /**
+   * Called when `value` of a record read is looked at first. The bytes are a view into memory shared with the records around, as a
+   * record's `key` is; they never change.
+   */
+  decode(bytes: Buffer): T
+}
+
+/** What `WalOptions.codec` takes. */
+export type CodecOption<T> = 'json' | 'msgpack' | Codec<T>
+
+/** Stands for the values of a log opened without a codec: `string | Uint8Array` go in, `Buffer` comes out. */
+export interface NoCodec {
+  readonly noCodec: unique symbol
+}
+
+type IsAny<T> = 0 extends 1 & T ? true : false
+type Choose<T, Without, With> = IsAny<T> extends true ? With : [T] extends [NoCodec] ? Without : With
+
+/** What `append` takes: without a codec also plain objects as records, with one only what {@link Record} made is a record. */
+export type Appendable<T> = Choose<T, string | Uint8Array | RecordInit, T | MadeRecord<T>>
+
+/** What a log of such values reads as the `value` of a record. */
+export type Decoded<T> = Choose<T, Buffer, T>
+
+const json: Codec<unknown> = {
+  name: 'json',
+  encode(value) {
+    const text = JSON.stringify(value) as string | undefined
+    if (text === undefined) throw new TypeError(`JSON knows no ${typeof value}`)
+    return text
+  },
+  decode: (bytes) => JSON.parse(bytes.toString()),
+}
+
+/** Loaded only where it is asked for. */
+async function msgpack(): Promise<Codec<unknown>> {
+  const { Encoder, Decoder } = await import('@msgpack/msgpack')
+  const [encoder, decoder] = [new Encoder(), new Decoder()]
+  return {
+    name: 'msgpack',
+    encode(value) {
+      // It would come back as null.
+      if (value === undefined) throw new TypeError('MessagePack knows no undefined')
+      return encoder.encode(value)
+    },
+    decode: (bytes) => decoder.decode(bytes),
+  }
+}
+
+/** A codec at work: its failures are ours to tell. */
+export class Values {
+  readonly #codec: Codec<unknown>
+  readonly #name: string
+
+  constructor(codec: Codec<unknown>) {
+    this.#codec = codec
+    this.#name = codec.name ?? 'codec'
+  }
+
+  /** What `Record.*` made is a record, anything else a value. */
+  entry(input: unknown, operation: string): Entry {
+    if (!isMade(input)) return new Entry(undefined, this.#encode(input, operation), false, undefined, undefined)
+    const { key, value, tombstone, expiresAt, version } = input
+    return new Entry(key, value === undefined ? undefined : this.#encode(value, operation), tombstone, expiresAt, version)
+  }
+
+  #encode(value: unknown, operation: string): Bytes {
+    let encoded: unknown
+    try {
+      encoded = this.#codec.encode(value)
+    } catch (error) {
+      throw unencodable(this.#name, operation, error)
+    }
+    if (isBytes(encoded)) return encoded
+    throw unencodable(this.#name, operation, new TypeError('encode must return a string or a Uint8Array'))
+  }
+
+  decode(bytes: Buffer, position: number): unknown {
+    try {
+      return this.#codec.decode(bytes)
+    } catch (error) {
+      throw undecodable(this.#name, position, error)
+    }
+  }
+}
+
+export async function valuesOf(option: CodecOption<never> | undefined): Promise<Values | undefined> {
+  if (option === undefined) return undefined
+  return new Values(option === 'json' ? json : option === 'msgpack' ? await msgpack() : (option as Codec<unknown>))
+}

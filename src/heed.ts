@@ -1,0 +1,39 @@
+// What some callers ask of the promise they get: to give up waiting on a signal, and to tell where it came from.
+
+import type { CallSite } from './errors.js'
+
+export interface Heed {
+  signal: AbortSignal | undefined
+  site: CallSite | undefined
+}
+
+/** Those who wait until a signal is aborted: one listener per signal, however many they are. */
+export class Aborts {
+  // Weak: a reader that was dropped, and its signal with it, is not kept alive by this.
+  readonly #waiting = new WeakMap<AbortSignal, Set<() => void>>()
+
+  /** Calls `onAbort` once the signal is aborted, unless what it returns is called before. */
+  add(signal: AbortSignal, onAbort: () => void): () => void {
+    let waiting = this.#waiting.get(signal)
+    if (waiting === undefined) {
+      this.#waiting.set(signal, (waiting = new Set()))
+      signal.addEventListener('abort', this.#aborted)
+    }
+    waiting.add(onAbort)
+    return () => {
+      if (waiting.delete(onAbort) && waiting.size === 0) this.#off(signal)
+    }
+  }
+
+  #off(signal: AbortSignal): void {
+    this.#waiting.delete(signal)
+    signal.removeEventListener('abort', this.#aborted)
+  }
+
+  readonly #aborted = ({ target }: Event): void => {
+    const signal = target as AbortSignal
+    const waiting = this.#waiting.get(signal)
+    this.#off(signal)
+    for (const onAbort of waiting ?? []) onAbort()
+  }
+}
