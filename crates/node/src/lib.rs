@@ -4,10 +4,12 @@
 //! - `wal` holds the calls made per record or per turn. They bypass the conversions of napi-rs, which take about 370 ns a call, and
 //!   go through `raw`.
 //! - `verify` holds what follows and ends a long verification.
+//! - `cursor` is a handle on a named cursor.
 //! - `reader` and `error` carry blocks of records and errors over, as data. `convert` does the same for options and reports.
 
 mod backup;
 mod convert;
+mod cursor;
 mod environment;
 mod error;
 mod raw;
