@@ -26,6 +26,8 @@ export interface ReadRange {
   follow: boolean
   copy: boolean
   signal: AbortSignal | undefined
+  /** Called when the log was cut above all that was given out, and the reader goes on: with the last position kept. */
+  onKept?: ((kept: number) => void) | undefined
 }
 
 /** Positions that nothing readable holds any more, and the bytes where they were. */
@@ -52,6 +54,7 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
   readonly #channel: Channel
   readonly #copy: boolean
   readonly #signal: AbortSignal | undefined
+  readonly #onKept: ((kept: number) => void) | undefined
   /** The readers of the log that hold something open; a reader that was dropped is not kept alive by that. */
   readonly #readers: Set<WeakRef<WalReader>>
   readonly #self = new WeakRef(this)
@@ -84,7 +87,7 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
   constructor(
     environment: Environment,
     channel: Channel,
-    { from, to, follow, salvage, copy, signal }: ReadRange,
+    { from, to, follow, salvage, copy, signal, onKept }: ReadRange,
     readers: Set<WeakRef<WalReader>>
   ) {
     this.#environment = environment
@@ -95,6 +98,7 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
     this.#salvage = salvage
     this.#copy = copy
     this.#signal = signal
+    this.#onKept = onKept
     this.#readers = readers
     try {
       this.#native = channel.reader(from, to, follow, salvage)
@@ -257,6 +261,7 @@ export class WalReader implements AsyncIterableIterator<WalRecord> {
     this.#at = this.#count = 0
     this.#interrupt?.(undefined)
     this.#ahead = this.#interrupt = undefined
+    this.#onKept?.(kept)
   }
 
   /** @internal The log has been closed. */

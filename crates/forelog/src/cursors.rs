@@ -53,6 +53,9 @@ pub enum Start {
     At(u64),
 }
 
+/// A cut may come between the log's becoming durable and the look at it, but not this often.
+const FLUSHES: usize = 3;
+
 type Done<T> = Box<dyn FnOnce(Result<T>) + Send>;
 type Wake = Box<dyn FnOnce() + Send>;
 
@@ -136,6 +139,11 @@ impl Handle {
     /// What is read from now on is of the log as it is now.
     pub fn heed(&self) {
         self.place.heed();
+    }
+
+    /// Who reads goes on over a cut that kept all up to `kept`, and has got nothing above that before it.
+    pub fn heed_if(&self, kept: u64) {
+        self.place.heed_if(kept);
     }
 }
 
@@ -378,6 +386,13 @@ impl Cursors {
         while inner.running {
             inner = self.idle.wait(inner).unwrap_or_else(PoisonError::into_inner);
         }
+        let entries: Vec<_> = inner.entries.iter().flat_map(BTreeMap::values).cloned().collect();
+        drop(inner);
+        // Nobody waits for news any more.
+        for entry in entries {
+            let handles: Vec<_> = locked(&entry.handles).iter().filter_map(Weak::upgrade).collect();
+            handles.iter().for_each(|handle| handle.release());
+        }
     }
 
     /// False when nothing waits.
@@ -397,13 +412,21 @@ impl Cursors {
             self.reject(|_| true, &error);
             return true;
         }
-        if needed > log.durable() {
-            // What a cursor says is done must be there after a power cut.
+        // What a cursor says is done must be there after a power cut.
+        for _ in 0..FLUSHES {
+            if needed <= log.durable() {
+                break;
+            }
             if let Err(error) = log.flush() {
                 let durable = log.durable();
                 self.reject(|change| change.needs() > durable, &error);
                 return true;
             }
+        }
+        let durable = log.durable();
+        if needed > durable {
+            // A cut has passed them, or something is wrong: no more flushing makes them true.
+            self.reject(|change| (durable + 1..=needed).contains(&change.needs()), &none_there(needed, durable));
         }
         let told = self.write(log);
         told.into_iter().for_each(|tell| tell());
@@ -545,7 +568,7 @@ impl Cursors {
 struct Next {
     table: Table,
     first: u64,
-    /// Something goes back or away.
+    /// Something comes, or goes back or away.
     both: bool,
     /// Another of the same name may come after one of these.
     deleted: Vec<Arc<Entry>>,
@@ -559,7 +582,11 @@ impl Next {
             Change::Create(..) if self.table.len() >= MAX_CURSORS => {
                 return Err(Error::new(Code::TooLarge, format!("a log has at most {MAX_CURSORS} cursors")));
             }
-            Change::Create(name, position, _) => drop(self.table.insert(name.clone(), position.unwrap_or(first - 1))),
+            Change::Create(name, position, _) => {
+                self.table.insert(name.clone(), position.unwrap_or(first - 1));
+                // Were it lost to rot, it would be made again, and maybe further on.
+                self.both = true;
+            }
             Change::Commit(entry, position, _) => {
                 let stored = self.of(entry)?;
                 // Before the first position it stands at the least.

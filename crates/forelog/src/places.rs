@@ -37,6 +37,11 @@ impl Place {
         self.unheeded.load(Ordering::Acquire)
     }
 
+    /// Takes note of the cuts since the last time, if `kept` is the last position that they kept.
+    pub fn heed_if(&self, kept: u64) {
+        let _ = self.unheeded.compare_exchange(kept, u64::MAX, Ordering::AcqRel, Ordering::Acquire);
+    }
+
     /// The reader has everything below `next`.
     pub fn advance(&self, next: u64) {
         self.next.store(next, Ordering::Release);

@@ -86,6 +86,12 @@ impl Cursor {
         self.cursor.heed();
     }
 
+    /// The one who reads goes on over a cut that kept all up to `kept`.
+    #[napi(catch_unwind)]
+    pub fn heed_if(&self, kept: f64) {
+        self.cursor.heed_if(kept as u64);
+    }
+
     /// Gives the number of a request that completes once truncation has moved the cursor, or after `release()`.
     #[napi(catch_unwind)]
     pub fn watch(&self) -> f64 {

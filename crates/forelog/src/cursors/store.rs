@@ -187,6 +187,8 @@ impl Store {
         let written = made.and_then(|file| file.write_at(&bytes, 0).map_err(short).map(|()| file));
         let file = written.inspect_err(|_| drop(self.storage.remove(CREATING)))?;
         file.sync().map_err(broken)?;
+        // Not every system renames over a file that is open.
+        drop(self.file.take());
         self.storage.rename(CREATING, CURSORS).map_err(broken)?;
         self.storage.sync_dir().map_err(broken)?;
         *self = Store {

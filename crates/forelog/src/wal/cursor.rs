@@ -111,6 +111,11 @@ impl Cursor {
         self.handle.heed();
     }
 
+    /// Who reads has come over a cut that kept all up to `kept`, and has got nothing above that before it.
+    pub fn heed_if(&self, kept: u64) {
+        self.handle.heed_if(kept);
+    }
+
     /// What truncation has done to it since this was last asked, or since it was last committed before this process held it.
     pub fn moved(&self) -> Option<Moved> {
         self.handle.moved()
