@@ -122,6 +122,15 @@ impl Slot {
     }
 }
 
+/// Sets the checksum of a slot right, whatever stands in it.
+#[cfg(any(test, feature = "sim"))]
+pub fn reseal(slot: &mut [u8]) {
+    let length = (get_u32(slot, LENGTH) as usize).min(slot.len() - ENTRIES);
+    put_u32(slot, LENGTH, length as u32);
+    let crc = checksum(slot, ENTRIES + length);
+    put_u32(slot, CRC, crc);
+}
+
 /// Exactly so many entries, in strict order.
 fn entries(mut bytes: &[u8], count: usize) -> Option<Table> {
     if count > MAX_CURSORS {
@@ -201,10 +210,7 @@ mod tests {
                 bytes[..8].copy_from_slice(&MAGIC);
                 put_u32(&mut bytes, VERSION_AT, VERSION);
                 put_u64(&mut bytes, INCOMPATIBLE, 0);
-                let length = bytes.len() - ENTRIES;
-                put_u32(&mut bytes, LENGTH, length as u32);
-                let crc = checksum(&bytes, bytes.len());
-                put_u32(&mut bytes, CRC, crc);
+                reseal(&mut bytes);
             }
             if let Ok(slot) = Slot::decode(&bytes) {
                 prop_assert_eq!(slot.slot_bytes, bytes.len() as u64);
@@ -250,8 +256,7 @@ mod tests {
     fn a_slot_of_a_newer_version_forbids_the_older_one() {
         let mut newer = whole(&sample(6));
         put_u32(&mut newer, VERSION_AT, 2);
-        let crc = checksum(&newer, ENTRIES + get_u32(&newer, LENGTH) as usize);
-        put_u32(&mut newer, CRC, crc);
+        reseal(&mut newer);
         assert_eq!(choose(&file(&whole(&sample(5)), &newer)), Err(BadPage::Newer(2)));
     }
 
@@ -263,8 +268,7 @@ mod tests {
         let spoil = |at: usize, byte: u8| {
             let mut slot = whole(&good);
             slot[at] = byte;
-            let crc = checksum(&slot, ENTRIES + get_u32(&slot, LENGTH) as usize);
-            put_u32(&mut slot, CRC, crc);
+            reseal(&mut slot);
             Slot::decode(&slot)
         };
         assert_eq!(spoil(at("mail") + NAME, b'm'), Ok(good.clone()));

@@ -39,6 +39,8 @@ fn sweep(steps: u64, sector: u64, arm: impl Fn(&SimDisk, u64), seeds: u64) {
             let disk = SimDisk::new(at * 1000 + seed, sector);
             let mut store = read(&disk).unwrap();
             assert_eq!(fill(&mut store, 1, 2).0, 2);
+            // Another process goes on.
+            let mut store = read(&disk).unwrap();
             arm(&disk, at);
             let (durable, unknown) = fill(&mut store, 3, steps);
             if unknown.is_none() {
