@@ -455,18 +455,24 @@ impl Cursors {
         }
         let durable = log.durable();
         let ready = inner.waiting.iter().take_while(|change| change.needs() <= durable).count();
-        let changes: Vec<Change> = inner.waiting.drain(..ready).collect();
+        let mut changes: Vec<Change> = inner.waiting.drain(..ready).collect();
         drop(inner);
 
-        let mut next = Next { table: store.table().clone(), first: self.first.load(Ordering::Acquire), both: false, deleted: Vec::new() };
-        let outcomes: Vec<Result<()>> = changes.iter().map(|change| next.apply(change)).collect();
-        let written = if next.table == *store.table() { Ok(()) } else { store.put(next.table, next.both) };
+        let mut told: Vec<Box<dyn FnOnce()>> = Vec::new();
+        let (mut outcomes, mut written) = self.put(store, &changes);
+        if let Err(Failure::NoSpace(fault)) = &written {
+            // Only a new cursor needs space: the others move all the same.
+            let error = Error::from(fault.clone());
+            let (new, old): (Vec<_>, Vec<_>) = changes.into_iter().partition(|change| matches!(change, Change::Create(..)));
+            told.push(Box::new(move || new.into_iter().for_each(|change| change.reject(error.clone()))));
+            changes = old;
+            (outcomes, written) = self.put(store, &changes);
+        }
         let error = match written {
             Ok(()) => None,
             Err(Failure::NoSpace(fault)) => Some(Error::from(fault)),
             Err(Failure::Broken(fault)) => Some(self.broke(log, fault)),
         };
-        let mut told: Vec<Box<dyn FnOnce()>> = Vec::new();
         let mut inner = locked(&self.inner);
         for (change, outcome) in changes.into_iter().zip(outcomes) {
             let outcome = error.clone().map_or(outcome, Err);
@@ -474,7 +480,6 @@ impl Cursors {
                 (change, Err(error)) => told.push(Box::new(move || change.reject(error))),
                 (Change::Create(name, _, done), Ok(())) => {
                     let stored = store.table().get(&name).copied().unwrap_or(0);
-                    // Deleted in the same breath: it has been there.
                     let entry = match &mut inner.entries {
                         Ok(entries) => entries.entry(name.clone()).or_insert_with(|| Entry::new(name, stored)).clone(),
                         Err(_) => Entry::new(name, stored),
@@ -493,6 +498,14 @@ impl Cursors {
         }
         self.adopt(&inner, store);
         told
+    }
+
+    /// Makes durable what the changes come to, one after the other; the outcome of each, if that succeeds.
+    fn put(&self, store: &mut Store, changes: &[Change]) -> (Vec<Result<()>>, std::result::Result<(), Failure>) {
+        let mut next = Next { table: store.table().clone(), first: self.first.load(Ordering::Acquire), both: false, deleted: Vec::new() };
+        let outcomes = changes.iter().map(|change| next.apply(change)).collect();
+        let written = if next.table == *store.table() { Ok(()) } else { store.put(next.table, next.both) };
+        (outcomes, written)
     }
 
     /// What is durable now is where the cursors stand.

@@ -213,6 +213,30 @@ fn commits_that_wait_together_share_an_fsync_and_the_log_is_durable_before_them(
 }
 
 #[test]
+fn on_a_full_disk_a_new_cursor_is_refused_and_takes_no_commit_with_it() {
+    let disk = SimDisk::new(1, 512);
+    let cursors = Cursors::open(Arc::new(disk.clone()), UUID, 1, 1000).unwrap();
+    let log = FakeLog { durable: AtomicU64::new(1000), flushes: AtomicU64::new(0) };
+    let places = crate::places::Places::default();
+    let (send, told) = channel();
+    let create = |name: String| {
+        let send = send.clone();
+        cursors.create(&log, &name, Start::First, Box::new(move |made| send.send(made.map_err(|error| error.code)).unwrap()));
+    };
+    create("a".into());
+    cursors.run(&log);
+    let handle = cursors.handle(told.recv().unwrap().ok().unwrap(), places.enter(u64::MAX));
+    disk.set_faults(Faults { full: true, ..Faults::default() });
+    (0..30).for_each(|n| create(format!("{n}").repeat(100)));
+    let (committed, outcome) = channel();
+    cursors.commit(&log, &handle, 7, Box::new(move |done| committed.send(done.is_ok()).unwrap()));
+    cursors.run(&log);
+    assert!((0..30).all(|_| told.recv().unwrap().err() == Some(Code::NoSpace)));
+    assert!(outcome.recv().unwrap());
+    assert_eq!((cursors.list().unwrap(), read(&disk).unwrap().table().len()), (vec![("a".into(), 7)], 1));
+}
+
+#[test]
 fn changes_that_wait_together_have_the_outcome_of_one_after_the_other() {
     for seed in 0..300 {
         let [mut all, mut each] = [0, 1].map(|_| Vec::new());
