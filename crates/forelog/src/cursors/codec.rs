@@ -165,6 +165,12 @@ pub fn choose(file: &[u8]) -> Result<(Slot, u64), BadPage> {
     }
 }
 
+/// Whether nothing has been written to a file since it was made: both of its slots are the first one.
+pub fn is_fresh(file: &[u8]) -> bool {
+    let (a, b) = file.split_at(file.len() / 2);
+    matches!((Slot::decode(a), Slot::decode(b)), (Ok(a), Ok(b)) if a.sequence == b.sequence)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,6 @@
 //! The file CURSORS: two slots, written in turn, like CONTROL's. It grows by a new file under the same name.
 
-use super::codec::{choose, fits, slot_bytes, Slot, Table, MAGIC, MAX_SLOT_BYTES};
+use super::codec::{choose, fits, is_fresh, slot_bytes, Slot, Table, MAGIC, MAX_SLOT_BYTES};
 use crate::error::{Code, Error};
 use crate::segment::{BadPage, CURSORS};
 use crate::storage::{Fault, FileRef, ShortWrite, Storage};
@@ -42,6 +42,8 @@ pub struct Store {
     storage: Arc<dyn Storage>,
     uuid: [u8; 16],
     file: Option<FileRef>,
+    /// Nothing proves the file's name: its directory may never have been synced.
+    unnamed: bool,
     slot_bytes: u64,
     slot: u64,
     sequence: u64,
@@ -106,7 +108,7 @@ fn judge(bytes: &[u8], uuid: &[u8; 16]) -> Result<(Slot, u64), Error> {
 
 impl Store {
     pub fn empty(storage: Arc<dyn Storage>, uuid: [u8; 16]) -> Store {
-        Store { storage, uuid, file: None, slot_bytes: 0, slot: 0, sequence: 0, table: Table::new() }
+        Store { storage, uuid, file: None, unnamed: false, slot_bytes: 0, slot: 0, sequence: 0, table: Table::new() }
     }
 
     /// The cursors as they stand in the directory; nothing is written.
@@ -116,7 +118,8 @@ impl Store {
     pub fn read(storage: Arc<dyn Storage>, uuid: [u8; 16]) -> Result<Store, Error> {
         let Some((file, bytes)) = load(&*storage, true)? else { return Ok(Store::empty(storage, uuid)) };
         let (Slot { sequence, slot_bytes, table, .. }, slot) = judge(&bytes, &uuid)?;
-        Ok(Store { storage, uuid, file: Some(file), slot_bytes, slot, sequence, table })
+        let unnamed = is_fresh(&bytes);
+        Ok(Store { storage, uuid, file: Some(file), unnamed, slot_bytes, slot, sequence, table })
     }
 
     pub fn table(&self) -> &Table {
@@ -127,14 +130,17 @@ impl Store {
         Slot { uuid: self.uuid, sequence, slot_bytes, table: table.clone() }.encode()
     }
 
-    /// Writes the slot that was read once more, same bytes, and makes it and the file's name durable: they may have come
-    /// from a cache that never reached the disk, and what follows rests on them.
+    /// Writes the slot that was read once more, same bytes, and makes it durable: it may have come from a cache that
+    /// never reached the disk, and what follows rests on it. So may the file's name: then there is a new file.
     pub fn confirm(&mut self) -> Result<(), Failure> {
         let Some(file) = &self.file else { return Ok(()) };
+        if self.unnamed {
+            // Not by syncing the directory: after a failed sync of it another one proves nothing.
+            return self.replace(self.table.clone());
+        }
         let bytes = self.encode(self.sequence, self.slot_bytes, &self.table);
         file.write_at(&bytes, self.slot * self.slot_bytes).map_err(short)?;
-        file.sync().map_err(broken)?;
-        self.storage.sync_dir().map_err(broken)
+        file.sync().map_err(broken)
     }
 
     /// Makes `table` durable in place of the one there is. With `both` the older slot goes too: a slot that rots then
@@ -175,7 +181,7 @@ impl Store {
     }
 
     /// A new file, with its blocks allocated and written so that later writes need no space. It has its name only with
-    /// its bytes durable.
+    /// its bytes durable, and a second slot of its own only with its name durable.
     fn replace(&mut self, table: Table) -> Result<(), Failure> {
         match self.storage.remove(CREATING) {
             Err(fault) if !fault.is_not_found() => return Err(Failure::of(fault)),
@@ -191,15 +197,14 @@ impl Store {
         drop(self.file.take());
         self.storage.rename(CREATING, CURSORS).map_err(broken)?;
         self.storage.sync_dir().map_err(broken)?;
-        *self = Store {
-            storage: self.storage.clone(),
-            file: Some(file),
-            slot_bytes: size,
-            slot: 0,
-            sequence: self.sequence + 1,
-            table,
-            ..*self
-        };
+        (self.file, self.slot_bytes, self.slot) = (Some(file.clone()), size, 0);
+        (self.sequence, self.table) = (self.sequence + 1, table.clone());
+        match self.write(&file, &table) {
+            Ok(()) => self.unnamed = false,
+            // The next opening makes another file, that is all.
+            Err(Failure::NoSpace(_)) => {}
+            Err(broken) => return Err(broken),
+        }
         Ok(())
     }
 }
