@@ -5,7 +5,9 @@
 //! before the first position: that follows from the low mark, and is written nowhere. Where the log ends before that, a cut
 //! has taken back what was done: before anything more is acknowledged, the cursor is durably there too.
 
+mod change;
 pub mod codec;
+mod handle;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -16,9 +18,12 @@ use crate::places::Place;
 use crate::reader::truncated;
 use crate::shared::locked;
 use crate::storage::{Fault, Storage};
-use codec::{Table, MAX_CURSORS, MAX_NAME};
+use change::{Change, Done, Next};
+use codec::{Table, MAX_NAME};
+use handle::{merge, Entry};
+pub use handle::{Handle, Moved};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 pub use store::{clamped, copy, verify};
 use store::{Failure, Store};
@@ -35,13 +40,6 @@ pub trait Log {
     fn report(&self, fault: Fault);
 }
 
-/// What truncation did to a cursor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moved {
-    pub from: u64,
-    pub to: u64,
-}
-
 /// Where a new cursor stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
@@ -55,130 +53,6 @@ pub enum Start {
 
 /// A cut may come between the log's becoming durable and the look at it, but not this often.
 const FLUSHES: usize = 3;
-
-type Done<T> = Box<dyn FnOnce(Result<T>) + Send>;
-type Wake = Box<dyn FnOnce() + Send>;
-
-/// A cursor; all its handles share it.
-pub struct Entry {
-    pub name: Arc<str>,
-    /// Last position done, as it is durable.
-    stored: AtomicU64,
-    deleted: AtomicBool,
-    /// What has befallen it before anybody held it.
-    untold: Mutex<Option<Moved>>,
-    handles: Mutex<Vec<Weak<Handle>>>,
-}
-
-impl Entry {
-    fn new(name: Arc<str>, stored: u64) -> Arc<Entry> {
-        let stored = AtomicU64::new(stored);
-        Arc::new(Entry { name, stored, deleted: AtomicBool::new(false), untold: Mutex::default(), handles: Mutex::default() })
-    }
-
-    fn stored(&self) -> u64 {
-        self.stored.load(Ordering::Acquire)
-    }
-
-    fn gone(&self) -> Error {
-        Error::new(Code::NotFound, format!("cursor {:?} has been deleted", self.name))
-    }
-
-    /// Tells whoever holds it, or the next one to hold it.
-    fn tell(&self, moved: Moved) {
-        let mut handles = locked(&self.handles);
-        handles.retain(|handle| handle.strong_count() > 0);
-        if handles.is_empty() {
-            return merge(&mut locked(&self.untold), moved);
-        }
-        let wakes: Vec<Wake> = handles.iter().filter_map(Weak::upgrade).filter_map(|handle| handle.tell(moved)).collect();
-        drop(handles);
-        wakes.into_iter().for_each(|wake| wake());
-    }
-}
-
-/// One who holds a cursor, and is told when truncation moves it.
-pub struct Handle {
-    pub entry: Arc<Entry>,
-    /// What cuts have kept since it last began to read.
-    place: Arc<Place>,
-    news: Mutex<(Option<Moved>, Option<Wake>)>,
-}
-
-impl Handle {
-    fn tell(&self, moved: Moved) -> Option<Wake> {
-        let mut news = locked(&self.news);
-        merge(&mut news.0, moved);
-        news.1.take()
-    }
-
-    /// What truncation has done to the cursor since it was last asked.
-    pub fn moved(&self) -> Option<Moved> {
-        locked(&self.news).0.take()
-    }
-
-    /// Calls `wake` once there is such news, at once if there is.
-    pub fn watch(&self, wake: Wake) {
-        let mut news = locked(&self.news);
-        if news.0.is_none() {
-            news.1 = Some(wake);
-            return;
-        }
-        drop(news);
-        wake();
-    }
-
-    /// Ends watching: the one who waits is woken without news.
-    pub fn release(&self) {
-        let wake = locked(&self.news).1.take();
-        if let Some(wake) = wake {
-            wake();
-        }
-    }
-
-    /// What is read from now on is of the log as it is now.
-    pub fn heed(&self) {
-        self.place.heed();
-    }
-
-    /// Who reads goes on over a cut that kept all up to `kept`, and has got nothing above that before it.
-    pub fn heed_if(&self, kept: u64) {
-        self.place.heed_if(kept);
-    }
-}
-
-/// Two moves in a row are one.
-fn merge(news: &mut Option<Moved>, moved: Moved) {
-    let from = news.map_or(moved.from, |earlier| earlier.from);
-    *news = Some(Moved { from, to: moved.to }).filter(|moved| moved.from != moved.to);
-}
-
-/// What waits for its fsync.
-enum Change {
-    Create(Arc<str>, Option<u64>, Done<Arc<Entry>>),
-    /// Forwards, up to a position.
-    Commit(Arc<Entry>, u64, Done<()>),
-    /// Backwards.
-    Rewind(Arc<Entry>, u64, Done<()>),
-    Delete(Arc<Entry>, Done<()>),
-}
-
-impl Change {
-    /// The log has to be durable up to here first.
-    fn needs(&self) -> u64 {
-        match self {
-            Change::Create(_, Some(position), _) | Change::Commit(_, position, _) => *position,
-            _ => 0,
-        }
-    }
-
-    fn reject(self, error: Error) {
-        match self {
-            Change::Create(_, _, done) => done(Err(error)),
-            Change::Commit(_, _, done) | Change::Rewind(_, _, done) | Change::Delete(_, done) => done(Err(error)),
-        }
-    }
-}
 
 struct Inner {
     /// Every cursor, as it is durable; otherwise why that cannot be told.
@@ -574,66 +448,6 @@ impl Cursors {
                 entry.tell(Moved { from, to });
             }
         }
-    }
-}
-
-/// What the changes come to.
-struct Next {
-    table: Table,
-    first: u64,
-    /// Something comes, or goes back or away.
-    both: bool,
-    /// Another of the same name may come after one of these.
-    deleted: Vec<Arc<Entry>>,
-}
-
-impl Next {
-    fn apply(&mut self, change: &Change) -> Result<()> {
-        let first = self.first;
-        match change {
-            Change::Create(name, _, _) if self.table.contains_key(name) => {}
-            Change::Create(..) if self.table.len() >= MAX_CURSORS => {
-                return Err(Error::new(Code::TooLarge, format!("a log has at most {MAX_CURSORS} cursors")));
-            }
-            Change::Create(name, position, _) => {
-                self.table.insert(name.clone(), position.unwrap_or(first - 1));
-                // Were it lost to rot, it would be made again, and maybe further on.
-                self.both = true;
-            }
-            Change::Commit(entry, position, _) => {
-                let stored = self.of(entry)?;
-                // Before the first position it stands at the least.
-                if *position > (*stored).max(first - 1) {
-                    *stored = *position;
-                }
-            }
-            Change::Rewind(entry, position, _) => {
-                let stored = self.of(entry)?;
-                let present = (*stored).max(first - 1);
-                if *position > present {
-                    let text = format!("position {position} is above the cursor's, {present}");
-                    return Err(Error::new(Code::OutOfRange, text).at_position(*position));
-                }
-                if position + 1 < first {
-                    return Err(truncated(position + 1, first));
-                }
-                *stored = *position;
-                self.both = true;
-            }
-            Change::Delete(entry, _) => {
-                if self.of(entry).is_ok() {
-                    self.table.remove(&entry.name);
-                    self.deleted.push(entry.clone());
-                    self.both = true;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn of(&mut self, entry: &Arc<Entry>) -> Result<&mut u64> {
-        let gone = entry.deleted.load(Ordering::Acquire) || self.deleted.iter().any(|deleted| Arc::ptr_eq(deleted, entry));
-        self.table.get_mut(&entry.name).filter(|_| !gone).ok_or_else(|| entry.gone())
     }
 }
 
