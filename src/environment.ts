@@ -73,10 +73,15 @@ export class Environment {
   async request(request: number): Promise<Completion> {
     this.hold()
     try {
-      return await new Promise((resolve, reject) => this.#requests.set(request, { resolve, reject }))
+      return await this.listen(request)
     } finally {
       this.letGo()
     }
+  }
+
+  /** The same for a request that may never complete: it does not keep the process alive. */
+  listen(request: number): Promise<Completion> {
+    return new Promise((resolve, reject) => this.#requests.set(request, { resolve, reject }))
   }
 
   /**

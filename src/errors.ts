@@ -9,12 +9,12 @@ import type { Damage } from './reports.js'
  * What went wrong, as a program tells cases apart.
  *
  * - `ERR_WAL_LOCKED`: another process has the log open for writing (`pid`, if known).
- * - `ERR_WAL_NOT_FOUND`: there is no log, and `create` is `false` or the mode `'readOnly'`.
+ * - `ERR_WAL_NOT_FOUND`: there is no log, and `create` is `false` or the mode `'readOnly'`; or the cursor was deleted.
  * - `ERR_WAL_CORRUPT`: bytes that were durable are damaged (`segment`, `offset`, `firstLost`, `lastLost`). Nothing was changed.
  * - `ERR_WAL_CLOSED`: the handle is closed, or closing.
  * - `ERR_WAL_POISONED`: an fsync failed. What was waiting may or may not be in the log after reopening.
  * - `ERR_WAL_NO_SPACE`: the disk or the quota is full. What was rejected is not in the log; appends work again when there is space.
- * - `ERR_WAL_TOO_LARGE`: a record above `maxRecordBytes` or a batch above `maxBatchBytes`.
+ * - `ERR_WAL_TOO_LARGE`: a record above `maxRecordBytes` or a batch above `maxBatchBytes`; one cursor more than there can be.
  * - `ERR_WAL_TRUNCATED`: the position is before the first that can be read (`firstPosition`), or was cut off while it was read.
  * - `ERR_WAL_OUT_OF_RANGE`: the position is above `nextPosition`, or would be above 2^53 - 1.
  * - `ERR_WAL_CONFLICT`: the next position (`actual`) is not the one expected. Nothing was appended.
@@ -88,8 +88,8 @@ export class WalError extends Error {
   /** Which case it is. */
   readonly code: WalErrorCode
   /**
-   * The operation that failed: `open`, `append`, `appendBatch`, `sync`, `read`, `truncateBefore`, `truncateAfter`, `reset`, `backup`,
-   * `scrub`, `verify`, `stats`, `close`.
+   * The operation that failed: `open`, `append`, `appendBatch`, `sync`, `read`, `truncateBefore`, `truncateAfter`, `reset`, `cursor`,
+   * `commit`, `rewind`, `delete`, `backup`, `scrub`, `verify`, `stats`, `close`.
    */
   declare readonly operation?: string
   /** Position that it was about: for a rejected `append` the one it had been given, for `appendBatch` the first of them. */

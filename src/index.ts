@@ -1,5 +1,6 @@
 export { Wal } from './wal.js'
 export { WalReader, type Hole } from './reader.js'
+export { Cursor, type CursorMove, type CursorPosition } from './cursor.js'
 export { Record } from './record.js'
 export type { WalWritable } from './writable.js'
 export { verify } from './verify.js'
@@ -11,6 +12,7 @@ export type { Appendable, Codec, CodecOption, Decoded, NoCodec } from './codec.j
 export type {
   AppendOptions,
   BackupOptions,
+  CursorOptions,
   EnqueueOptions,
   Mode,
   ReadOptions,

@@ -7,6 +7,7 @@ export type {
   Backup as NativeBackup,
   BlockData,
   Completion,
+  Cursor as NativeCursor,
   ErrorData,
   Environment as NativeEnvironment,
   OpenOptions,

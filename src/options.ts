@@ -55,17 +55,21 @@ export interface WalOptions {
    */
   compression?: 'none' | 'lz4' | 'zstd'
   /**
-   * What is kept, by itself: whole sealed segments go, oldest first, never one that an open reader of this log still has to read. Default:
-   * everything.
+   * What is kept, by itself: whole sealed segments go, oldest first, never one that an open reader of this log still has to read or a
+   * cursor has not done. Default: everything.
    *
    * - `maxBytes`: segments go while all segment files together, the active one's included, take more bytes than this.
    * - `maxAgeMs`: a segment goes once the one after it was begun that long ago, so that no record goes before its age. By the wall clock.
+   * - `overrideCursors`: above `maxBytes` segments go whatever cursors have not done; these are moved, and tell. Default `false`: a cursor
+   *   that stands still lets the log grow.
    */
   retention?: {
     /** Bytes, from 1. Default: no limit. */
     maxBytes?: number
     /** Milliseconds, from 1. Default: no limit. */
     maxAgeMs?: number
+    /** Whether `maxBytes` counts more than what cursors have not done. Default `false`. */
+    overrideCursors?: boolean
   }
   /** Open on NFS or SMB although their locks and fsyncs cannot be trusted. Default `false`. */
   allowUnsafeFilesystem?: boolean
@@ -149,6 +153,15 @@ export interface ReadOptions {
   copy?: boolean
 }
 
+/** Options of `Wal.cursor`. */
+export interface CursorOptions {
+  /**
+   * Where a new cursor begins: at the first record there is (`'start'`, the default), after the last one acknowledged (`'end'`), or at a
+   * position, which is the first that is not done. It counts only where there is no cursor of that name yet.
+   */
+  start?: number | 'start' | 'end'
+}
+
 /** Options of `verify`. */
 export interface VerifyOptions {
   /** Called now and then with the bytes read and all there are to read; the last time when both are the same. */
@@ -228,15 +241,18 @@ function mode(value: unknown): Mode | undefined {
   throw invalid("options.mode must be 'strict', 'prefix' or 'readOnly'", 'open')
 }
 
-function retention(value: unknown): Pick<OpenOptions, 'retentionBytes' | 'retentionAgeMs'> {
+function retention(value: unknown): Pick<OpenOptions, 'retentionBytes' | 'retentionAgeMs' | 'retentionOverridesCursors'> {
   if (value === undefined) return {}
   if (typeof value === 'object' && value !== null) {
-    const { maxBytes, maxAgeMs, ...rest } = value as Fields
+    const { maxBytes, maxAgeMs, overrideCursors, ...rest } = value as Fields
     const isLimit = (limit: unknown): limit is number | undefined => limit === undefined || isCount(limit)
-    if (Object.keys(rest).length === 0 && isLimit(maxBytes) && isLimit(maxAgeMs))
-      return { retentionBytes: maxBytes, retentionAgeMs: maxAgeMs }
+    const isFlag = overrideCursors === undefined || typeof overrideCursors === 'boolean'
+    if (Object.keys(rest).length === 0 && isLimit(maxBytes) && isLimit(maxAgeMs) && isFlag) {
+      if (overrideCursors && maxBytes === undefined) throw invalid('options.retention.overrideCursors needs maxBytes', 'open')
+      return { retentionBytes: maxBytes, retentionAgeMs: maxAgeMs, retentionOverridesCursors: overrideCursors }
+    }
   }
-  throw invalid('options.retention must be { maxBytes?: bytes, maxAgeMs?: milliseconds }', 'open')
+  throw invalid('options.retention must be { maxBytes?: bytes, maxAgeMs?: milliseconds, overrideCursors?: boolean }', 'open')
 }
 
 const openNames = new Set([
@@ -370,6 +386,27 @@ export function checkRead(start: unknown, options: unknown): ReadOptions {
     signal: signalOf(fields, 'read'),
   }
 }
+
+const cursorNames = new Set(['start'] satisfies (keyof CursorOptions)[])
+
+const MAX_NAME_BYTES = 255
+
+/** The start of a new cursor as the native side takes it. */
+export function checkCursor(name: unknown, options: unknown): number {
+  if (typeof name !== 'string') throw invalid('name must be a string', 'cursor')
+  const bytes = Buffer.byteLength(name)
+  if (bytes < 1 || bytes > MAX_NAME_BYTES || !isWellFormed(name)) {
+    throw invalid(`name must be well-formed text of 1 to ${MAX_NAME_BYTES} bytes in UTF-8`, 'cursor')
+  }
+  const { start = 'start' } = known(options, cursorNames, 'cursor')
+  if (start === 'start') return 0
+  if (start === 'end') return -1
+  if (isCount(start) && start > 0) return start
+  throw invalid("options.start must be a position, 'start' or 'end'", 'cursor')
+}
+
+// `String.prototype.isWellFormed` is not in the types of ES2023.
+const isWellFormed = (text: string): boolean => !/\p{Surrogate}/u.test(text)
 
 function watching(fields: Fields, operation: string): VerifyOptions {
   const { onProgress } = fields

@@ -34,6 +34,8 @@ export interface ReadRange {
   signal: AbortSignal | undefined
   /** What decodes the values. */
   values: Values | undefined
+  /** Called when the log was cut above all that was given out, and the reader goes on: with the last position kept. */
+  onKept?: ((kept: number) => void) | undefined
 }
 
 /** Positions that nothing readable holds any more, and the bytes where they were. */
@@ -66,6 +68,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
   readonly #signal: AbortSignal | undefined
   /** Stops listening to the signal. */
   #unlisten: (() => void) | undefined
+  readonly #onKept: ((kept: number) => void) | undefined
   /** The readers of the log that hold something open; a reader that was dropped is not kept alive by that. */
   readonly #readers: Set<WeakRef<WalReader<unknown>>>
   readonly #self = new WeakRef(this)
@@ -101,7 +104,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
   constructor(
     environment: Environment,
     channel: Channel,
-    { from, to, limit, follow, salvage, copy, skipExpired, signal, values }: ReadRange,
+    { from, to, limit, follow, salvage, copy, skipExpired, signal, values, onKept }: ReadRange,
     readers: Set<WeakRef<WalReader<unknown>>>
   ) {
     this.#environment = environment
@@ -116,6 +119,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
     this.#salvage = salvage
     this.#copy = copy
     this.#signal = signal
+    this.#onKept = onKept
     this.#readers = readers
     try {
       this.#native = channel.reader(from, this.#to, follow, salvage)
@@ -328,6 +332,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
     this.#at = this.#count = 0
     this.#interrupt?.(undefined)
     this.#ahead = this.#interrupt = undefined
+    this.#onKept?.(kept)
   }
 
   /** @internal The log has been closed. */

@@ -137,7 +137,7 @@ export interface Damage {
 export interface Problem {
   /**
    * A label of docs/recovery.md (`'damaged-sealed'`, `'gap'` …); `'broken-chain'` where segments disagree on where one ends,
-   * `'wrong-footer'` where an intact one says otherwise than the frames, `'unreadable'` where the disk fails.
+   * `'wrong-footer'` where an intact one says otherwise than the frames, `'damaged-cursors'`, `'unreadable'` where the disk fails.
    */
   kind: string
   /** What does not hold, for people. */

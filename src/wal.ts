@@ -5,6 +5,7 @@ import { inspect, type InspectOptions } from 'node:util'
 import { runBackup, type BackupReport } from './backup.js'
 import { ACKNOWLEDGED, DURABLE_POSITION, FIRST, NEXT, PENDING_BYTES, WRITTEN, type BatchPositions, type Channel } from './channel.js'
 import { valuesOf, type Appendable, type Decoded, type NoCodec, type Values } from './codec.js'
+import { Cursor, type CursorLog, type CursorPosition } from './cursor.js'
 import { tellCorrupt, tellDamage, tellRecovery } from './diagnostics.js'
 import { currentEnvironment, type Environment } from './environment.js'
 import { AbortError, calledFrom, callSite, closed, invalid } from './errors.js'
@@ -13,6 +14,7 @@ import type { OpenOptions } from './native.js'
 import {
   checkAppend,
   checkBackup,
+  checkCursor,
   checkEnqueue,
   checkOpen,
   checkPosition,
@@ -23,6 +25,7 @@ import {
   NO_TERMS,
   type AppendOptions,
   type BackupOptions,
+  type CursorOptions,
   type EnqueueOptions,
   type HandleOptions,
   type ReadOptions,
@@ -33,7 +36,7 @@ import {
   type WalOptions,
   type WritableOptions,
 } from './options.js'
-import { WalReader } from './reader.js'
+import { WalReader, type ReadRange } from './reader.js'
 import { Entry, isBytes, sizeOf, toEntry } from './record.js'
 import { recoveryReport, type RecoveryReport, type Verification, type WalStats } from './reports.js'
 import { Verifying } from './verify.js'
@@ -88,6 +91,7 @@ export class Wal<T = NoCodec> {
   #isPlain: boolean
   readonly #readers = new Set<WeakRef<WalReader<unknown>>>()
   readonly #scrubs = new Set<Verifying>()
+  readonly #cursors = new Map<string, Promise<Cursor<Decoded<T>>>>()
   #stats: WalStats | undefined
   #closed: Promise<void> | undefined
 
@@ -241,7 +245,8 @@ export class Wal<T = NoCodec> {
   /**
    * Makes `position` the first of the log, once everything accepted before is acknowledged. The low mark is exact and survives power
    * loss when the promise resolves; of the files, whole segments below it are removed. `nextPosition` empties the log; a position that
-   * the log starts at or after changes nothing. It works on a full disk. Readers that are still below end with `ERR_WAL_TRUNCATED`.
+   * the log starts at or after changes nothing. It works on a full disk. Readers that are still below end with `ERR_WAL_TRUNCATED`;
+   * cursors that are move to `position - 1`, and emit `'truncated'`.
    *
    * Rejects with `ERR_WAL_OUT_OF_RANGE` above `nextPosition`, `ERR_WAL_INVALID_ARG`, `ERR_WAL_CLOSED`, `ERR_WAL_READ_ONLY`, `ERR_WAL_POISONED`,
    * `ERR_WAL_NO_SPACE` (only where the log was opened on a disk so full that it could not go on) or `ERR_WAL_IO` (a file could not be
@@ -254,7 +259,8 @@ export class Wal<T = NoCodec> {
   /**
    * Makes `position` the last of the log: whatever was accepted after it is removed for good, and the next record appended gets the
    * position after it, from this call on. `firstPosition - 1` empties the log. What is kept is durable when the promise resolves; the kept
-   * part of an atomic batch is a smaller batch. Readers that are past `position` end with `ERR_WAL_TRUNCATED`, others end there.
+   * part of an atomic batch is a smaller batch. Readers that are past `position` end with `ERR_WAL_TRUNCATED`, others end there; cursors
+   * that are past it go back to it, durably, and emit `'truncated'`.
    *
    * Rejects with `ERR_WAL_OUT_OF_RANGE` at `nextPosition` or above, `ERR_WAL_TRUNCATED` below `firstPosition - 1`, `ERR_WAL_INVALID_ARG`,
    * `ERR_WAL_CLOSED`, `ERR_WAL_READ_ONLY` or `ERR_WAL_POISONED`; with `ERR_WAL_NO_SPACE`, `ERR_WAL_CORRUPT` or `ERR_WAL_IO` nothing was removed, and what was
@@ -319,10 +325,14 @@ export class Wal<T = NoCodec> {
    * when nothing more can come.
    */
   readFrom(start: number | 'start' | 'end', options?: ReadOptions): WalReader<Decoded<T>> {
+    return this.#read(start, options)
+  }
+
+  #read(start: number | 'start' | 'end', options: ReadOptions | undefined, onKept?: ReadRange['onKept']): WalReader<Decoded<T>> {
     const { to = Infinity, limit = Infinity, ...flags } = checkRead(start, options)
     const { follow = false, salvage = false, copy = false, skipExpired = false, signal } = flags
     const from = start === 'start' ? this.firstPosition : start === 'end' ? this.nextPosition : start
-    const range = { from, to, limit, follow, salvage, copy, skipExpired, signal, values: this.#values }
+    const range = { from, to, limit, follow, salvage, copy, skipExpired, signal, values: this.#values, onKept }
     const reader = new WalReader<Decoded<T>>(this.#environment, this.#channel, range, this.#readers)
     if (this.#closed !== undefined) reader.close()
     return reader
@@ -347,6 +357,56 @@ export class Wal<T = NoCodec> {
     } finally {
       this.#scrubs.delete(scrub)
     }
+  }
+
+  /**
+   * The cursor of that name, from 1 to 255 bytes of UTF-8: how far somebody has worked the log off. It is made if there is none, durably
+   * when the promise resolves, standing where `start` says. The same handle gives the same object again.
+   *
+   * Rejects with `ERR_WAL_INVALID_ARG`, `ERR_WAL_TRUNCATED` or `ERR_WAL_OUT_OF_RANGE` (a `start` before the first position or after the
+   * next one), `ERR_WAL_TOO_LARGE` (there are 4096 cursors), `ERR_WAL_CORRUPT` (the file of the cursors is damaged; the log itself
+   * works), `ERR_WAL_FORMAT`, `ERR_WAL_READ_ONLY`, `ERR_WAL_NO_SPACE`, `ERR_WAL_IO`, `ERR_WAL_POISONED` or `ERR_WAL_CLOSED`.
+   */
+  async cursor(name: string, options?: CursorOptions): Promise<Cursor<Decoded<T>>> {
+    const from = checkCursor(name, options)
+    this.#checkOpen('cursor')
+    let cursor = this.#cursors.get(name)
+    if (cursor === undefined) {
+      cursor = this.#makeCursor(name, from)
+      this.#cursors.set(name, cursor)
+    }
+    return cursor
+  }
+
+  async #makeCursor(name: string, from: number): Promise<Cursor<Decoded<T>>> {
+    const forget = () => this.#cursors.delete(name)
+    const log: CursorLog<Decoded<T>> = {
+      acknowledgedPosition: () => this.acknowledgedPosition,
+      read: (from, options, onKept) => this.#read(from, options, onKept),
+      checkOpen: (operation) => this.#checkOpen(operation),
+      forget,
+    }
+    try {
+      const { cursor } = await this.#environment.request(this.#environment.native.cursor(this.#channel.log, name, from))
+      if (cursor === undefined || this.#closed !== undefined) throw closed('cursor')
+      return new Cursor(name, log, this.#environment, cursor)
+    } catch (error) {
+      forget()
+      throw error
+    }
+  }
+
+  /**
+   * All cursors with their positions, in the order of their names' bytes.
+   *
+   * Throws `ERR_WAL_CORRUPT`, `ERR_WAL_FORMAT` or `ERR_WAL_IO` when the file of the cursors does not read, `ERR_WAL_READ_ONLY` or
+   * `ERR_WAL_CLOSED`.
+   */
+  cursors(): CursorPosition[] {
+    this.#checkOpen('cursors')
+    const cursors = this.#environment.native.cursors(this.#channel.log)
+    if (cursors === null) throw this.#environment.refusal()
+    return cursors
   }
 
   /** Position of the first record that can be read; `nextPosition` in an empty log. */
@@ -392,7 +452,8 @@ export class Wal<T = NoCodec> {
   /**
    * Copies the log as it is durable now into a directory, which is created and must be empty, while it is appended to, rolled and
    * truncated. Sealed segments become hard links, or clones, where the file system can; the rest is copied. The copy opens as a log of
-   * its own with the positions of the original, which end at `lastPosition`, and goes on from there apart from the original.
+   * its own with the positions of the original, which end at `lastPosition`, and goes on from there apart from the original. It has the
+   * cursors of the original, none of them past its end.
    *
    * In a handle that only reads it copies what the writer has made durable, or what a writer that is gone has left.
    *
@@ -429,6 +490,7 @@ export class Wal<T = NoCodec> {
     this.#isPlain = false
     for (const reader of this.#readers) reader.deref()?.close()
     for (const scrub of this.#scrubs) scrub.stop(closed('scrub'))
+    for (const cursor of this.#cursors.values()) cursor.then((cursor) => cursor.release()).catch(() => {})
     return this.#channel.leave(() => (this.#stats = this.stats()))
   }
 

@@ -5,13 +5,14 @@
 //! cut, and goes on as another one. New segments have new salts, so the two are never taken for each other after it.
 
 use crate::control::{self, State};
+use crate::cursors;
 use crate::directory::Listing;
 use crate::error::{Code, Error, Result};
 use crate::horizon::Reach;
 use crate::options::PAGE;
 use crate::places::Place;
 use crate::seal::{self, Found};
-use crate::segment::{Header, Name, CONTROL, LOCK};
+use crate::segment::{Header, Name, CONTROL, CURSORS, LOCK};
 use crate::storage::disk::{create_dir, Disk, Lock};
 use crate::storage::{Fault, FileRef, Storage};
 use std::fs;
@@ -50,6 +51,8 @@ pub trait Origin: Send + Sync {
     /// # Errors
     /// `Closed`: anything may vanish.
     fn low(&self) -> Result<u64>;
+    /// How many times positions were taken back.
+    fn cuts(&self) -> u64;
     /// Keeps retention off what lies from `first` on for as long as the place is held; truncation by name goes on.
     fn hold(&self, first: u64) -> Arc<Place>;
     /// Where the cut may be behind the directory, waits for a moment, until it may not be. False where it never is.
@@ -122,6 +125,8 @@ pub struct Backup {
     cut: Option<Cut>,
     cuts: usize,
     low: u64,
+    /// CURSORS at the cut.
+    cursors: Option<Vec<u8>>,
     /// What is still to come, newest first.
     pieces: Vec<Piece>,
     copying: Option<Copying>,
@@ -148,6 +153,7 @@ impl Backup {
             cut: None,
             cuts: 0,
             low: 1,
+            cursors: None,
             pieces: Vec::new(),
             copying: None,
             can_link: true,
@@ -234,7 +240,14 @@ impl Backup {
     /// Cuts the log, and lists what belongs to it.
     fn take(&mut self) -> Result<()> {
         self.cuts += 1;
+        let cuts = self.origin.cuts();
         let cut = self.origin.cut()?;
+        self.cursors = cursors::copy(&**self.origin.storage())?;
+        self.origin.cut()?;
+        if cuts != self.origin.cuts() && self.cuts < CUTS {
+            // What the cursors say is done may be of what came after that cut.
+            return Ok(());
+        }
         self.place = Some(self.origin.hold(self.origin.low()?));
         let from = self.origin.storage().clone();
         let mut names = Listing::read(&*from)?.segments;
@@ -362,13 +375,20 @@ impl Backup {
 
     /// Everything is there but what makes it a log.
     fn finish(&mut self, cut: Cut) -> Result<()> {
-        self.to.sync_dir()?;
         let Some((_, file)) = self.made.iter().find(|(id, _)| *id == cut.segment) else {
             return Err(Error::new(Code::Corrupt, "the active segment is missing"));
         };
         let mut page = vec![0; PAGE as usize];
         let n = self.to.open(file, false)?.read_at(&mut page, 0)?;
         let header = Header::decode(&page[..n]).map_err(|_| Error::new(Code::Corrupt, format!("the header of {file} is damaged")))?;
+        if let Some(bytes) = self.cursors.take() {
+            let bytes = cursors::clamped(bytes, &header.uuid, cut.durable.position);
+            self.made.push((u64::MAX, CURSORS.to_owned()));
+            let file = self.to.create(CURSORS, bytes.len() as u64)?;
+            file.write_at(&bytes, 0).map_err(|short| short.fault)?;
+            file.sync()?;
+        }
+        self.to.sync_dir()?;
         let mark = control::Mark { segment: cut.segment, offset: cut.durable.offset, position: cut.durable.position };
         let state = State { uuid: header.uuid, sequence: 1, active: cut.segment, low: self.low, mark: Some(mark), fence: None };
         self.made.extend([control::CREATING, CONTROL].map(|name| (u64::MAX, name.to_owned())));

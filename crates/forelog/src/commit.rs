@@ -7,7 +7,7 @@ use crate::host::Host;
 use crate::intake::{Command, Phase, Step};
 use crate::notify::Notify;
 use crate::options::Fsync;
-use crate::retention::Due;
+use crate::retention::{Due, Floors};
 use crate::shared::{locked, Shared};
 use crate::storage::disk::Lock;
 use crate::writer::{Progress, Writer};
@@ -250,6 +250,7 @@ impl CommitThread {
         if low != self.writer.low || cuts != self.shared.catalog.cuts() {
             self.tell_truncation(operation, removed);
         }
+        self.move_cursors(cuts != self.shared.catalog.cuts());
         self.collect_counters(None);
         if let Some(error) = self.writer.poisoned().cloned() {
             return self.fail(&error);
@@ -280,6 +281,20 @@ impl CommitThread {
             self.shared.followers.wake_all();
         }
         self.notify();
+    }
+
+    /// Cursors go with the ends of the log, before anybody is told that these have moved.
+    fn move_cursors(&mut self, cut: bool) {
+        if self.writer.poisoned().is_some() {
+            return;
+        }
+        let low = self.writer.low;
+        if cut {
+            if let Err(fault) = self.shared.cursors.cut(low, self.writer.next_position() - 1) {
+                self.writer.poison(fault);
+            }
+        }
+        self.shared.cursors.raise(low);
     }
 
     /// Rejects everything that waits, and all that comes.
@@ -353,15 +368,16 @@ impl CommitThread {
         if retention.is_off() || !due || self.writer.poisoned().is_some() || self.writer.unproven {
             return;
         }
-        let floor = self.shared.catalog.places.floor();
+        let floors = Floors { readers: self.shared.catalog.places.floor(), cursors: self.shared.cursors.floor() };
         // What does not read now may read later: nothing of the log depends on it.
-        let due = self.writer.due(&retention, floor).unwrap_or(Due { first: None, again: Some(RETRY) });
+        let due = self.writer.due(&retention, floors).unwrap_or(Due { first: None, again: Some(RETRY) });
         self.retained = Some(rolls);
         self.retain_at = due.again.map(|again| self.host.now() + again.clamp(RETRY, LONGEST));
         let Some(first) = due.first else { return };
         let removed = self.writer.counters.removed;
         let truncated = self.writer.truncate_before(first);
         self.tell_truncation("retention", removed);
+        self.move_cursors(false);
         self.collect_counters(None);
         if let (Err(_), Some(error)) = (truncated, self.writer.poisoned().cloned()) {
             return self.fail(&error);

@@ -3,10 +3,12 @@
 
 use crate::bytes::mask;
 use crate::control::{Mark, State, FILE_BYTES};
+use crate::cursors::codec::Slot;
 use crate::footer::{Footer, Index};
 use crate::frame::{self, Frame, Kind, HEADER};
 use crate::group::Batch;
 use crate::group::Group;
+use crate::options::PAGE;
 use crate::record::RecordRef;
 use crate::scan::Joint;
 use crate::segment::{file_name, Header};
@@ -79,6 +81,11 @@ fn control(end: Joint) -> State {
     State { uuid: UUID, sequence: 3, active: 1, low: 1, mark: Some(mark), fence: None }
 }
 
+fn cursors() -> Slot {
+    let table = [("billing", 4), ("mail", 0)].map(|(name, position)| (name.into(), position)).into();
+    Slot { uuid: UUID, sequence: 2, slot_bytes: PAGE, table }
+}
+
 fn dump(title: &str, bytes: &[u8], out: &mut String) {
     writeln!(out, "{title}").unwrap();
     for (i, row) in bytes.chunks(16).enumerate().filter(|(_, row)| row.iter().any(|b| *b != 0)) {
@@ -98,6 +105,8 @@ fn the_hex_dump_in_the_format_page_is_what_the_codecs_write() {
     dump("Its footer, at 002000", &footer.encode(header().seed(), 0x2000), &mut text);
     text.push('\n');
     dump("CONTROL, slot 0", &control(end).encode(), &mut text);
+    text.push('\n');
+    dump("CURSORS, slot 0", &cursors().encode(), &mut text);
     text.push_str("```\n");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/format.md");
     let page = std::fs::read_to_string(&path).unwrap().replace("\r\n", "\n");
@@ -119,9 +128,11 @@ fn the_engine_opens_the_log_of_the_format_page() {
     let mut slots = control(end).encode();
     slots.resize(FILE_BYTES as usize, 0);
     std::fs::write(dir.path().join("CONTROL"), slots).unwrap();
+    std::fs::write(dir.path().join("CURSORS"), cursors().twice()).unwrap();
     let wal = Wal::open(dir.path(), Options::default(), Arc::new(Waiter::default())).unwrap();
     assert!(wal.recovery().clean);
     assert_eq!((wal.positions().first, wal.positions().next), (1, 6));
+    assert_eq!(wal.cursors().unwrap(), [("billing".into(), 4), ("mail".into(), 0)]);
     let block = wal.reader(1, u64::MAX).unwrap().next_block(4096).unwrap().unwrap();
     assert_eq!(block.len(), 5);
     let text = |i: usize, from: usize, to: usize| &block.bytes[block.index[i * 4 + from] as usize..block.index[i * 4 + to] as usize];

@@ -163,7 +163,7 @@ impl Intake {
             Phase::Open => {}
             Phase::Closing => return Err(closed()),
             Phase::Poisoned(error) => return Err(error.clone()),
-            Phase::ReadOnly => return Err(Error::new(Code::ReadOnly, "the log is open in mode 'readOnly'")),
+            Phase::ReadOnly => return Err(read_only()),
         }
         // One record above the bound is taken when nothing else is pending: it could never be appended otherwise.
         if records > 0 && self.pending_bytes > 0 && self.pending_bytes + bytes > options.max_pending_bytes {
@@ -360,6 +360,10 @@ impl Intake {
 
 pub fn closed() -> Error {
     Error::new(Code::Closed, "the log is closed")
+}
+
+pub fn read_only() -> Error {
+    Error::new(Code::ReadOnly, "the log is open in mode 'readOnly'")
 }
 
 #[cfg(test)]

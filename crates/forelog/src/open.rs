@@ -5,6 +5,7 @@ use crate::active::{self, Filling};
 use crate::catalog::{self, Catalog};
 use crate::compress::Packer;
 use crate::control::{self, Control, State};
+use crate::cursors::Cursors;
 use crate::directory::{Listing, Slots};
 use crate::error::{Code, Error, Result};
 use crate::footer::Index;
@@ -26,6 +27,7 @@ pub struct Opened {
     pub writer: Writer,
     pub catalog: Arc<Catalog>,
     pub recovery: Recovery,
+    pub cursors: Cursors,
 }
 
 /// Opens the log in `storage`. The caller holds its lock.
@@ -97,7 +99,7 @@ fn create(storage: Arc<dyn Storage>, options: &Options, listing: &Listing, clock
     }
     let control = Control::new(control::create(&*storage, &state)?, state, 0);
     drop_spares(&*storage, listing);
-    let mut start = writer(storage, options, control, listing, 1, clock)?;
+    let mut start = writer(storage.clone(), options, control, listing, 1, clock)?;
     start.plan = Some(Plan { predecessor: None, first: 1, carry: Carry::Nothing, cut: None });
     let catalog = start.catalog.clone();
     let mut writer = Writer::new(start);
@@ -111,7 +113,8 @@ fn create(storage: Arc<dyn Storage>, options: &Options, listing: &Listing, clock
         next_position: 1,
         ..Recovery::default()
     };
-    Ok(Opened { writer, catalog, recovery })
+    let cursors = cursors(storage, &writer)?;
+    Ok(Opened { writer, catalog, recovery, cursors })
 }
 
 /// A log that never opened is not poisoned: the next opening starts over from what the disk then shows.
@@ -225,7 +228,13 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answ
     }
     writer.spares().remake_reserve()?;
     report.next_position = writer.next_position();
-    Ok(Opened { writer, catalog, recovery: report })
+    let cursors = cursors(storage, &writer)?;
+    Ok(Opened { writer, catalog, recovery: report, cursors })
+}
+
+/// Before anything is appended: a cursor that a cut has left past the end goes back now or would skip what comes.
+fn cursors(storage: Arc<dyn Storage>, writer: &Writer) -> Result<Cursors> {
+    Cursors::open(storage, writer.uuid, writer.low, writer.next_position() - 1)
 }
 
 /// The segment before, for the background to look whether it has its footer.

@@ -32,6 +32,16 @@ impl Place {
         self.unheeded.swap(u64::MAX, Ordering::AcqRel)
     }
 
+    /// The last position kept by the cuts that it has not taken note of; `u64::MAX` without one.
+    pub fn unheeded(&self) -> u64 {
+        self.unheeded.load(Ordering::Acquire)
+    }
+
+    /// Takes note of the cuts since the last time, if `kept` is the last position that they kept.
+    pub fn heed_if(&self, kept: u64) {
+        let _ = self.unheeded.compare_exchange(kept, u64::MAX, Ordering::AcqRel, Ordering::Acquire);
+    }
+
     /// The reader has everything below `next`.
     pub fn advance(&self, next: u64) {
         self.next.store(next, Ordering::Release);

@@ -1,4 +1,5 @@
-//! Retention: whole sealed segments whose time has come, oldest first, but nothing that a reader still has to read.
+//! Retention: whole sealed segments whose time has come, oldest first, but nothing that a reader still has to read
+//! or a cursor has not done.
 
 use crate::catalog::Segment;
 use crate::options::PAGE;
@@ -17,11 +18,20 @@ pub struct Retention {
     /// A segment goes once the one after it is older than this: all of its records are then. The one place where the
     /// wall clock decides something.
     pub max_age: Option<Duration>,
+    /// Whether `max_bytes` lets go of what a cursor has not done.
+    pub override_cursors: bool,
+}
+
+/// What is still needed starts at these positions.
+#[derive(Clone, Copy, Debug)]
+pub struct Floors {
+    pub readers: u64,
+    pub cursors: u64,
 }
 
 impl Retention {
     pub fn is_off(&self) -> bool {
-        *self == Retention::default()
+        self.max_bytes.is_none() && self.max_age.is_none()
     }
 }
 
@@ -34,7 +44,7 @@ pub struct Due {
     pub again: Option<Duration>,
 }
 
-/// A reader held something back: how soon it is looked at again.
+/// A reader or a cursor held something back: how soon it is looked at again.
 const HELD: Duration = Duration::from_secs(1);
 
 /// As many as there are, or as 64 bits hold.
@@ -52,8 +62,8 @@ pub struct Known {
 }
 
 impl Writer {
-    /// What may go now, of positions below `floor`.
-    pub fn due(&mut self, retention: &Retention, floor: u64) -> Result<Due, Fault> {
+    /// What may go now, of positions below the floors.
+    pub fn due(&mut self, retention: &Retention, floors: Floors) -> Result<Due, Fault> {
         let segments = self.catalog.all();
         let mut bytes = match retention.max_bytes {
             Some(_) => self.bytes(&segments)?,
@@ -72,7 +82,8 @@ impl Writer {
                 due.again = retention.max_age.map(|_| Duration::from_millis(left));
                 break;
             }
-            if following.first > floor {
+            let ignored = large && retention.override_cursors;
+            if following.first > floors.readers || !ignored && following.first > floors.cursors {
                 due.again = Some(HELD);
                 break;
             }

@@ -3,11 +3,12 @@
 use crate::backup::{Cut, Origin};
 use crate::catalog::Catalog;
 use crate::commit::CommitThread;
+use crate::cursors::{Cursors, Log};
 use crate::error::{Code, Error, Result};
 use crate::events::Events;
 use crate::follow::{Followers, Tail, Ticket, Wake};
 use crate::host::Process;
-use crate::intake::{closed, Client, Intake, Phase, Settled};
+use crate::intake::{closed, read_only, Client, Intake, Phase, Settled};
 use crate::notify::Waiter;
 use crate::open::Opened;
 use crate::options::Options;
@@ -89,6 +90,7 @@ pub struct Shared {
     pub work: Condvar,
     pub horizons: Horizons,
     pub followers: Arc<Followers>,
+    pub cursors: Cursors,
     /// How a log that is only read goes along with its writer.
     pub peer: Option<Peer>,
     pub measures: Mutex<Measures>,
@@ -115,9 +117,9 @@ pub fn clock() -> u64 {
 impl Shared {
     /// Everything of an open log but its commit thread.
     pub fn writable(storage: Arc<dyn Storage>, options: Options, opened: Opened) -> (Arc<Shared>, Writer) {
-        let Opened { mut writer, catalog, recovery } = opened;
+        let Opened { mut writer, catalog, recovery, cursors } = opened;
         let intake = Intake::new(writer.low, writer.next_position());
-        let mut shared = Shared::new(storage, options, catalog, recovery, intake, writer.counters);
+        let mut shared = Shared { cursors, ..Shared::new(storage, options, catalog, recovery, intake, writer.counters) };
         shared.events = writer.events.clone();
         shared.measures.get_mut().unwrap_or_else(PoisonError::into_inner).active = writer.fill_level();
         let shared = Arc::new(shared);
@@ -170,6 +172,7 @@ impl Shared {
             work: Condvar::new(),
             horizons: Horizons::default(),
             followers: Arc::default(),
+            cursors: Cursors::unknown(read_only()),
             peer: None,
             measures: Mutex::new(Measures::new(counters)),
             events: Arc::default(),
@@ -415,6 +418,31 @@ impl Tail for Shared {
     }
 }
 
+impl Log for Shared {
+    fn acknowledged(&self) -> u64 {
+        self.horizons.acknowledged.load(Ordering::Acquire)
+    }
+
+    fn durable(&self) -> u64 {
+        self.horizons.durable.load(Ordering::Acquire)
+    }
+
+    fn flush(&self) -> Result<()> {
+        Shared::flush(self)
+    }
+
+    fn alive(&self) -> Result<()> {
+        match &locked(&self.intake).phase {
+            Phase::Poisoned(error) => Err(error.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    fn report(&self, fault: Fault) {
+        Shared::report(self, fault);
+    }
+}
+
 impl Origin for Shared {
     fn storage(&self) -> &Arc<dyn Storage> {
         &self.storage
@@ -442,6 +470,10 @@ impl Origin for Shared {
             // Not the horizon: that follows only once the files below are gone.
             None => Ok(self.catalog.first()),
         }
+    }
+
+    fn cuts(&self) -> u64 {
+        self.catalog.cuts()
     }
 
     fn hold(&self, first: u64) -> Arc<Place> {

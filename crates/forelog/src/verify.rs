@@ -1,6 +1,7 @@
 //! Verifying: every byte that counts is read and checked, whoever is writing meanwhile. Nothing is changed.
 
 use crate::catalog::Catalog;
+use crate::cursors;
 use crate::directory::Listing;
 use crate::error::{Code, Error, Flipped, Result};
 use crate::flipped;
@@ -10,7 +11,7 @@ use crate::read_only::look;
 use crate::recovery::{self, Answer, Verdict};
 use crate::scan::{self, Joint};
 use crate::seal::{find, Found};
-use crate::segment::{Header, Name, Predecessor};
+use crate::segment::{Header, Name, Predecessor, CURSORS};
 use crate::storage::cold::cold;
 use crate::storage::disk::Disk;
 use crate::storage::lenient::Lenient;
@@ -25,7 +26,8 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Problem {
     /// A verdict's label, of docs/recovery.md; or `broken-chain`, where segments disagree on where one ends;
-    /// `wrong-footer`, where an intact one says otherwise than its frames; `unreadable`, where the disk fails.
+    /// `wrong-footer`, where an intact one says otherwise than its frames; `damaged-cursors`; `unreadable`, where the disk
+    /// fails.
     pub kind: &'static str,
     pub damage: Damage,
 }
@@ -85,6 +87,7 @@ pub(crate) fn verify_storage(storage: Arc<dyn Storage>, watch: &Arc<Watch>) -> R
         None => Ok(()),
     });
     outcome.map_err(|fault| stopped(watch, fault.into()))?;
+    verifier.cursors(&*storage);
     watch.finish();
     Ok(verifier.report)
 }
@@ -198,6 +201,14 @@ impl<'a> Verifier<'a> {
             self.unreadable(&name.file, &lenient, last);
         }
         Ok(header.map(|header| Segment { name: name.clone(), file, header, lenient }))
+    }
+
+    /// Checks CURSORS, of which one slot is enough: a crash may tear the other.
+    fn cursors(&mut self, storage: &dyn Storage) {
+        if let Err(error) = cursors::verify(storage, &self.uuid) {
+            let kind = if error.code == Code::Io { Verdict::Unreadable.label() } else { "damaged-cursors" };
+            self.problem(kind, error.message.clone(), (CURSORS, 0), None);
+        }
     }
 
     /// Tells that the disk did not give back a part of a file.

@@ -417,6 +417,9 @@ impl Wal {
         }
         let mut tenant = self.place.tenant();
         let last = tenant.handles == 1;
+        if last {
+            self.shared.cursors.finish(&*self.shared);
+        }
         let result = if last { self.shared.shut_down() } else { self.shared.flush() };
         tenant.handles -= 1;
         if last {
@@ -474,7 +477,12 @@ fn prepare_dir(dir: &Path, create: bool) -> Result<()> {
     }
 }
 
+mod cursor;
+pub use cursor::Cursor;
+
 #[cfg(test)]
 mod ancestry;
+#[cfg(test)]
+mod cursor_histories;
 #[cfg(test)]
 mod failures;

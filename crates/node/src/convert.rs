@@ -21,6 +21,7 @@ pub struct OpenOptions {
     pub compression: Option<String>,
     pub retention_bytes: Option<f64>,
     pub retention_age_ms: Option<f64>,
+    pub retention_overrides_cursors: Option<bool>,
     pub allow_unsafe_filesystem: Option<bool>,
 }
 
@@ -51,6 +52,7 @@ pub fn open_options(given: &OpenOptions) -> Result<Options, Error> {
         retention: Retention {
             max_bytes: given.retention_bytes.map(|n| n as u64),
             max_age: given.retention_age_ms.map(|ms| Duration::from_millis(ms as u64)),
+            override_cursors: given.retention_overrides_cursors.unwrap_or(false),
         },
         allow_unsafe_filesystem: given.allow_unsafe_filesystem.unwrap_or(default.allow_unsafe_filesystem),
     };

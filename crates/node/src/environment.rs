@@ -5,6 +5,7 @@
 
 use crate::backup::{Backup, BackupData};
 use crate::convert::{open_options, OpenOptions, RecoveryData, StatsData};
+use crate::cursor::{start, Cursor, CursorData};
 use crate::error::{invalid, panicked, ErrorData, FailureData};
 use crate::events::EventsData;
 use crate::reader::{BlockData, Reader};
@@ -34,6 +35,7 @@ pub enum Outcome {
     /// And whether a follower has been given everything there is.
     Read(forelog::Result<Option<Block>>, bool),
     Verified(forelog::Result<Verification>),
+    Cursor(forelog::Result<forelog::Cursor>),
 }
 
 /// The part of an environment that other threads hold. It may outlive the environment.
@@ -243,6 +245,7 @@ pub struct Completion {
     /// The block takes a follower to the end of what is acknowledged: the next one will have to be waited for.
     pub caught_up: Option<bool>,
     pub verification: Option<VerificationData>,
+    pub cursor: Option<Cursor>,
 }
 
 #[napi]
@@ -370,6 +373,30 @@ impl Environment {
         Some(Backup::new(self.host.shared.clone(), self.host.wal(log)?, dir))
     }
 
+    /// A cursor of a log, which is made if there is none of that name, standing where `from` says; gives the number of the request.
+    #[napi(catch_unwind)]
+    pub fn cursor(&self, log: u32, name: String, from: f64) -> f64 {
+        let id = self.host.shared.number();
+        let shared = self.host.shared.clone();
+        match self.host.wal(log) {
+            Some(wal) => wal.cursor(&name, start(from), move |made| shared.complete(id, Outcome::Cursor(made))),
+            None => shared.complete(id, Outcome::Cursor(Err(Error::new(Code::Closed, "the log is closed").during("cursor")))),
+        }
+        id
+    }
+
+    /// All cursors of a log; nothing when they cannot be told, see `refusal()`.
+    #[napi(catch_unwind)]
+    pub fn cursors(&self, log: u32) -> Option<Vec<CursorData>> {
+        match self.host.with_log(log, |wal| wal.cursors()) {
+            Ok(all) => Some(all.into_iter().map(|(name, at)| CursorData { name: name.to_string(), position: at as f64 }).collect()),
+            Err(error) => {
+                self.host.refuse(error);
+                None
+            }
+        }
+    }
+
     /// Takes the outcomes that there are.
     #[napi(catch_unwind)]
     pub fn completions(&self) -> Vec<Completion> {
@@ -378,8 +405,17 @@ impl Environment {
     }
 
     fn completion(&self, request: f64, outcome: Outcome) -> Completion {
-        let mut completion =
-            Completion { request, error: None, log: None, identity: None, block: None, backup: None, caught_up: None, verification: None };
+        let mut completion = Completion {
+            request,
+            error: None,
+            log: None,
+            identity: None,
+            block: None,
+            backup: None,
+            caught_up: None,
+            verification: None,
+            cursor: None,
+        };
         match outcome {
             Outcome::Opened(log, Ok(wal)) => {
                 completion.log = Some(log);
@@ -396,10 +432,13 @@ impl Environment {
             }
             Outcome::Verified(Ok(found)) => completion.verification = Some(found.into()),
             Outcome::Backup(Ok(backup)) => completion.backup = Some(backup),
+            Outcome::Cursor(Ok(cursor)) => completion.cursor = Some(Cursor::new(self.host.shared.clone(), cursor)),
             Outcome::Closed(Ok(())) => {}
-            Outcome::Closed(Err(error)) | Outcome::Backup(Err(error)) | Outcome::Read(Err(error), _) | Outcome::Verified(Err(error)) => {
-                completion.error = Some(error.into())
-            }
+            Outcome::Closed(Err(error))
+            | Outcome::Backup(Err(error))
+            | Outcome::Read(Err(error), _)
+            | Outcome::Verified(Err(error))
+            | Outcome::Cursor(Err(error)) => completion.error = Some(error.into()),
         }
         completion
     }

@@ -5,10 +5,12 @@
 //!   go through `raw`.
 //! - `events` carries over what a log tells while somebody listens.
 //! - `verify` holds what follows and ends a long verification.
+//! - `cursor` is a handle on a named cursor.
 //! - `reader` and `error` carry blocks of records and errors over, as data. `convert` does the same for options and reports.
 
 mod backup;
 mod convert;
+mod cursor;
 mod environment;
 mod error;
 mod events;

@@ -55,6 +55,9 @@ impl Origin for Reset {
     fn hold(&self, first: u64) -> Arc<Place> {
         self.0.hold(first)
     }
+    fn cuts(&self) -> u64 {
+        self.0.cuts()
+    }
     fn catch_up(&self) -> bool {
         false
     }

@@ -8,7 +8,7 @@ use crate::error::{Code, Error};
 use crate::group::{Batch, Group};
 use crate::open::{open, Opened};
 use crate::options::{Options, PAGE};
-use crate::retention::{Due, Retention};
+use crate::retention::{Due, Floors, Retention};
 use crate::segment::{Header, CONTROL};
 use crate::storage::sim::{Faults, SimDisk, Through};
 use std::sync::Arc;
@@ -250,7 +250,7 @@ fn e_a_segment_goes_by_age_once_the_one_after_it_is_old_enough_and_no_reader_nee
         log.commit(&[&[11_000]], true);
     }
     let [old, young] = [0, 1].map(|ms| Retention { max_age: Some(Duration::from_millis(ms)), ..Retention::default() });
-    let due = |log: &mut Log, retention, floor| log.opened.writer.due(&retention, floor).unwrap();
+    let due = |log: &mut Log, retention, floor| log.opened.writer.due(&retention, Floors { readers: floor, cursors: u64::MAX }).unwrap();
     assert_eq!(due(&mut log, young, u64::MAX), Due { first: None, again: Some(Duration::from_millis(1)) });
     assert_eq!(due(&mut log, old, u64::MAX).first, Some(3), "the active segment stays");
     assert_eq!(due(&mut log, old, 2).first, Some(2));
@@ -267,7 +267,11 @@ fn e_no_age_and_no_time_of_creation_is_so_great_that_a_segment_seems_old() {
         let page = &log.disk.bytes(&log.segment())[..PAGE as usize];
         let header = Header { created_ms: created, ..Header::decode(page).unwrap() };
         log.disk.damage(&log.segment(), 0, &header.encode());
-        let due = log.opened.writer.due(&Retention { max_age: Some(age), ..Retention::default() }, u64::MAX).unwrap();
+        let due = log
+            .opened
+            .writer
+            .due(&Retention { max_age: Some(age), ..Retention::default() }, Floors { readers: u64::MAX, cursors: u64::MAX })
+            .unwrap();
         assert_eq!(due.first, None, "{age:?}, {created}");
     }
 }

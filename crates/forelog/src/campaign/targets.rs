@@ -9,6 +9,7 @@ use super::oracle::{read, Expected, Made, Read, Tag};
 use crate::bytes::*;
 use crate::compress::{Packer, Unpacker, MAX_RAW};
 use crate::control::{choose, State};
+use crate::cursors::codec::{self, Slot};
 use crate::error::Code;
 use crate::footer::Footer;
 use crate::frame::{self, Kind, HEADER};
@@ -98,6 +99,27 @@ pub fn control(data: &[u8]) {
         assert_eq!(Ok(&state), states[slot as usize].as_ref());
         assert!(states.iter().flatten().all(|other| other.sequence <= state.sequence));
         assert_eq!(State::decode(&state.encode()), Ok(state));
+    }
+}
+
+/// Both slots of CURSORS: half of the bytes each, over a slot that holds.
+pub fn cursors(data: &[u8]) {
+    let _ = codec::choose(data);
+    let table = [("a", 1), ("b", 2)].map(|(name, position)| (name.into(), position)).into();
+    let mut file = Slot { uuid: [7; 16], sequence: 1, slot_bytes: PAGE, table }.twice();
+    let (a, b) = data.split_at(data.len() / 2);
+    for (slot, bytes) in file.chunks_mut(PAGE as usize).zip([a, b]) {
+        // The magic and the checksum are not what is tried.
+        let n = bytes.len().min(slot.len() - 8);
+        slot[8..8 + n].copy_from_slice(&bytes[..n]);
+        codec::reseal(slot);
+    }
+    let slots: Vec<_> = file.chunks(PAGE as usize).map(Slot::decode).collect();
+    if let Ok((chosen, at)) = codec::choose(&file) {
+        assert_eq!(Ok(&chosen), slots[at as usize].as_ref());
+        assert!(slots.iter().flatten().all(|other| other.sequence <= chosen.sequence));
+        assert!(codec::fits(&chosen.table, PAGE) && chosen.table.len() <= codec::MAX_CURSORS);
+        assert_eq!(Slot::decode(&chosen.twice()[..PAGE as usize]), Ok(chosen));
     }
 }
 
@@ -288,6 +310,20 @@ mod tests {
         #[test]
         fn a_hostile_control_gives_its_newest_slot_or_none(a in bytes(120), b in bytes(120)) {
             control(&[a, b].concat());
+        }
+
+        #[test]
+        fn hostile_cursors_give_their_newest_slot_or_none(
+            sequence in 0u8..3, count in 0u8..4, length in 0u8..60, entries in bytes(80), rest in bytes(60),
+        ) {
+            let mut slot = vec![0; 72];
+            slot[24..40].fill(7);
+            (slot[0], slot[40], slot[49], slot[56], slot[60]) = (1, sequence, 0x10, count, length);
+            let whole = [slot.clone(), entries].concat();
+            // Half of the bytes each.
+            let mut other = [slot, rest].concat();
+            other.resize(whole.len(), 0);
+            cursors(&[whole, other].concat());
         }
 
         #[test]

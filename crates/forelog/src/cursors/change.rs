@@ -1,0 +1,98 @@
+//! What is asked of cursors, and what it comes to. Memory only.
+
+use super::codec::{Table, MAX_CURSORS};
+use super::handle::Entry;
+use crate::error::{Code, Error, Result};
+use crate::reader::truncated;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+
+/// Told how it ended.
+pub type Done<T> = Box<dyn FnOnce(Result<T>) + Send>;
+
+/// What waits for its fsync.
+pub enum Change {
+    Create(Arc<str>, Option<u64>, Done<Arc<Entry>>),
+    /// Forwards, up to a position.
+    Commit(Arc<Entry>, u64, Done<()>),
+    /// Backwards.
+    Rewind(Arc<Entry>, u64, Done<()>),
+    Delete(Arc<Entry>, Done<()>),
+}
+
+impl Change {
+    /// The log has to be durable up to here first.
+    pub fn needs(&self) -> u64 {
+        match self {
+            Change::Create(_, Some(position), _) | Change::Commit(_, position, _) => *position,
+            _ => 0,
+        }
+    }
+
+    pub fn reject(self, error: Error) {
+        match self {
+            Change::Create(_, _, done) => done(Err(error)),
+            Change::Commit(_, _, done) | Change::Rewind(_, _, done) | Change::Delete(_, done) => done(Err(error)),
+        }
+    }
+}
+
+/// What the changes come to.
+pub struct Next {
+    pub table: Table,
+    pub first: u64,
+    /// Something comes, or goes back or away.
+    pub both: bool,
+    /// Another of the same name may come after one of these.
+    pub deleted: Vec<Arc<Entry>>,
+}
+
+impl Next {
+    pub fn apply(&mut self, change: &Change) -> Result<()> {
+        let first = self.first;
+        match change {
+            Change::Create(name, _, _) if self.table.contains_key(name) => {}
+            Change::Create(..) if self.table.len() >= MAX_CURSORS => {
+                return Err(Error::new(Code::TooLarge, format!("a log has at most {MAX_CURSORS} cursors")));
+            }
+            Change::Create(name, position, _) => {
+                self.table.insert(name.clone(), position.unwrap_or(first - 1));
+                // Were it lost to rot, it would be made again, and maybe further on.
+                self.both = true;
+            }
+            Change::Commit(entry, position, _) => {
+                let stored = self.of(entry)?;
+                // Before the first position it stands at the least.
+                if *position > (*stored).max(first - 1) {
+                    *stored = *position;
+                }
+            }
+            Change::Rewind(entry, position, _) => {
+                let stored = self.of(entry)?;
+                let present = (*stored).max(first - 1);
+                if *position > present {
+                    let text = format!("position {position} is above the cursor's, {present}");
+                    return Err(Error::new(Code::OutOfRange, text).at_position(*position));
+                }
+                if position + 1 < first {
+                    return Err(truncated(position + 1, first));
+                }
+                *stored = *position;
+                self.both = true;
+            }
+            Change::Delete(entry, _) => {
+                if self.of(entry).is_ok() {
+                    self.table.remove(&entry.name);
+                    self.deleted.push(entry.clone());
+                    self.both = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub fn of(&mut self, entry: &Arc<Entry>) -> Result<&mut u64> {
+        let gone = entry.deleted.load(Ordering::Acquire) || self.deleted.iter().any(|deleted| Arc::ptr_eq(deleted, entry));
+        self.table.get_mut(&entry.name).filter(|_| !gone).ok_or_else(|| entry.gone())
+    }
+}

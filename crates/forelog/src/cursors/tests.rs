@@ -1,0 +1,293 @@
+//! CURSORS on a simulated disk: cut at every step, failed at every sync, full.
+#![allow(clippy::unwrap_used)]
+
+use super::codec::Table;
+use super::store::{Failure, Store, CREATING};
+use super::*;
+use crate::segment::CURSORS;
+use crate::storage::sim::{Faults, Rng, SimDisk};
+use std::sync::mpsc::channel;
+
+const UUID: [u8; 16] = [5; 16];
+
+fn read(disk: &SimDisk) -> Result<Store> {
+    Store::read(Arc::new(disk.clone()), UUID)
+}
+
+/// A table after so many changes: one that grows past every size of a slot, and goes back now and then.
+fn table(step: u64) -> Table {
+    let name = |n: u64| format!("cursor {n} {}", "x".repeat(n as usize * 7 % 200));
+    (0..=step * 3).map(|n| (name(n).as_str().into(), if step % 5 == 4 { n } else { step * 10 + n })).collect()
+}
+
+/// Puts one table after the other until it fails; the last step that was durable, and the one that was not.
+fn fill(store: &mut Store, from: u64, to: u64) -> (u64, Option<u64>) {
+    for step in from..=to {
+        if store.put(table(step), step % 5 == 4).is_err() {
+            return (step - 1, Some(step));
+        }
+    }
+    (to, None)
+}
+
+/// The process dies at each of its operations, or one of them fails; then the power goes; then it dies once more while it
+/// opens, and the power goes again.
+fn sweep(steps: u64, sector: u64, arm: impl Fn(&SimDisk, u64), seeds: u64) {
+    let begin = |seed| {
+        let disk = SimDisk::new(seed, sector);
+        assert_eq!(fill(&mut read(&disk).unwrap(), 1, 2).0, 2);
+        // Another process goes on.
+        (read(&disk).unwrap(), disk)
+    };
+    let (mut store, disk) = begin(0);
+    let before = disk.changes();
+    assert_eq!(fill(&mut store, 3, steps), (steps, None));
+    for at in 0..disk.changes() - before {
+        for seed in 0..seeds {
+            let (mut store, disk) = begin(at * 1000 + seed);
+            arm(&disk, at);
+            let (durable, unknown) = fill(&mut store, 3, steps);
+            disk.set_budget(u64::MAX);
+            let allowed = [Some(durable), unknown].map(|step| step.map(table));
+            if seed % 2 == 0 {
+                disk.power_cut();
+            }
+            disk.restart();
+            let mut again = read(&disk).unwrap();
+            let found = Some(again.table().clone());
+            assert!(allowed.contains(&found), "step {at}, seed {seed}: neither of the two tables");
+            disk.set_budget(seed % 11);
+            let confirmed = again.confirm().is_ok();
+            disk.power_cut();
+            disk.restart();
+            let last = Some(read(&disk).unwrap().table().clone());
+            assert!(allowed.contains(&last), "step {at}, seed {seed}: after opening");
+            assert!(!confirmed || last == found, "step {at}, seed {seed}: what was acted on is gone");
+        }
+    }
+}
+
+#[test]
+fn after_a_power_cut_at_any_step_the_last_table_that_was_durable_is_there_or_the_next_one() {
+    for sector in [512, 4096] {
+        sweep(22, sector, |disk, at| disk.set_budget(at), 22);
+    }
+}
+
+#[test]
+fn after_any_failed_operation_what_is_read_is_durable_before_it_is_acted_on() {
+    for sector in [512, 4096] {
+        sweep(22, sector, |disk, at| disk.set_trip(at), 22);
+    }
+}
+
+#[test]
+fn on_a_full_disk_a_cursor_that_is_there_moves_and_one_too_many_changes_nothing() {
+    let disk = SimDisk::new(1, 512);
+    let mut store = read(&disk).unwrap();
+    store.put(table(1), false).unwrap();
+    disk.set_faults(Faults { full: true, ..Faults::default() });
+    let mut moved = table(1);
+    moved.values_mut().for_each(|position| *position += 1);
+    store.put(moved.clone(), false).unwrap();
+    assert!(matches!(store.put(table(40), false), Err(Failure::NoSpace(_))));
+    assert_eq!((store.table(), disk.names()), (&moved, vec![CURSORS.to_owned()]));
+    store.put(table(1), true).unwrap();
+    disk.set_faults(Faults::default());
+    store.put(table(40), false).unwrap();
+    disk.power_cut();
+    disk.restart();
+    assert_eq!(read(&disk).unwrap().table(), &table(40));
+}
+
+#[test]
+fn a_write_that_a_full_disk_cuts_short_leaves_the_table_as_it_was() {
+    for seed in 0..40 {
+        let disk = SimDisk::new(seed, 512);
+        let mut store = read(&disk).unwrap();
+        store.put(table(1), false).unwrap();
+        disk.set_trip(0);
+        assert!(matches!(store.put(table(2), false), Err(Failure::NoSpace(_))));
+        disk.power_cut();
+        disk.restart();
+        assert_eq!((store.table(), read(&disk).unwrap().table()), (&table(1), &table(1)));
+        store.put(table(2), false).unwrap();
+        assert_eq!(read(&disk).unwrap().table(), &table(2));
+    }
+}
+
+#[test]
+fn a_slot_that_rots_brings_back_nothing_that_went_back() {
+    for slot in [0, 4096] {
+        let disk = SimDisk::new(1, 512);
+        let mut store = read(&disk).unwrap();
+        let at = |position| Table::from([("a".into(), position)]);
+        store.put(at(10), false).unwrap();
+        store.put(at(20), false).unwrap();
+        store.put(at(5), true).unwrap();
+        disk.damage(CURSORS, slot + 50, b"rot");
+        assert_eq!(read(&disk).unwrap().table(), &at(5), "slot at {slot}");
+    }
+}
+
+#[test]
+fn neither_slot_intact_is_an_error_and_so_is_another_logs_file() {
+    let disk = SimDisk::new(1, 512);
+    read(&disk).unwrap().put(table(1), false).unwrap();
+    let code = |found: Result<Store>| found.err().map(|error| (error.code, error.segment.clone()));
+    assert_eq!(code(Store::read(Arc::new(disk.clone()), [6; 16])), Some((Code::Corrupt, Some(CURSORS.into()))));
+    disk.damage(CURSORS, 100, b"rot");
+    assert!(read(&disk).is_ok());
+    disk.damage(CURSORS, disk.bytes(CURSORS).len() as u64 / 2 + 100, b"rot");
+    assert_eq!(code(read(&disk)), Some((Code::Corrupt, Some(CURSORS.into()))));
+    let cursors = Cursors::open(Arc::new(disk.clone()), UUID, 1, 9).unwrap();
+    assert_eq!((cursors.list().err().map(|error| error.code), cursors.floor()), (Some(Code::Corrupt), 1));
+    disk.truncate(CURSORS, 0);
+    assert!(read(&disk).is_err(), "an empty file is no file that is not there");
+}
+
+#[test]
+fn what_a_crash_left_of_a_larger_file_is_in_nobodys_way() {
+    let disk = SimDisk::new(1, 512);
+    disk.create(CREATING, 100).unwrap();
+    let mut store = read(&disk).unwrap();
+    store.put(table(30), false).unwrap();
+    assert_eq!(disk.names(), [CURSORS]);
+    assert_eq!(read(&disk).unwrap().table(), &table(30));
+}
+
+/// A log that is as durable as it is told to be.
+struct FakeLog {
+    durable: AtomicU64,
+    flushes: AtomicU64,
+}
+
+impl Log for FakeLog {
+    fn acknowledged(&self) -> u64 {
+        1000
+    }
+
+    fn durable(&self) -> u64 {
+        self.durable.load(Ordering::Relaxed)
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.flushes.fetch_add(1, Ordering::Relaxed);
+        self.durable.store(1000, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn alive(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn report(&self, _: Fault) {}
+}
+
+#[test]
+fn commits_that_wait_together_share_an_fsync_and_the_log_is_durable_before_them() {
+    let disk = SimDisk::new(1, 512);
+    let cursors = Cursors::open(Arc::new(disk.clone()), UUID, 1, 1000).unwrap();
+    let log = FakeLog { durable: AtomicU64::new(0), flushes: AtomicU64::new(0) };
+    let places = crate::places::Places::default();
+    let (send, made) = channel();
+    for name in 0..100 {
+        let send = send.clone();
+        cursors.create(&log, &format!("{name}"), Start::First, Box::new(move |made| send.send(made.ok().unwrap()).unwrap()));
+    }
+    cursors.run(&log);
+    let handles: Vec<_> = (0..100).map(|_| cursors.handle(made.recv().unwrap(), places.enter(u64::MAX))).collect();
+    assert_eq!(log.flushes.load(Ordering::Relaxed), 0, "nothing is done yet");
+    let before = disk.changes();
+    let (send, done) = channel();
+    for (i, handle) in handles.iter().enumerate() {
+        let send = send.clone();
+        cursors.commit(&log, handle, i as u64 + 1, Box::new(move |done| send.send(done.is_ok()).unwrap()));
+    }
+    assert!(done.try_recv().is_err() && cursors.position(&handles[9].entry) == 0, "nothing is told before it is durable");
+    cursors.run(&log);
+    assert!((0..100).all(|_| done.try_recv() == Ok(true)));
+    assert_eq!((disk.changes() - before, log.flushes.load(Ordering::Relaxed)), (2, 1), "one write, one fsync, one sync of the log");
+    assert!(handles.iter().enumerate().all(|(i, handle)| cursors.position(&handle.entry) == i as u64 + 1));
+}
+
+#[test]
+fn on_a_full_disk_a_new_cursor_is_refused_and_takes_no_commit_with_it() {
+    let disk = SimDisk::new(1, 512);
+    let cursors = Cursors::open(Arc::new(disk.clone()), UUID, 1, 1000).unwrap();
+    let log = FakeLog { durable: AtomicU64::new(1000), flushes: AtomicU64::new(0) };
+    let places = crate::places::Places::default();
+    let (send, told) = channel();
+    let create = |name: String| {
+        let send = send.clone();
+        cursors.create(&log, &name, Start::First, Box::new(move |made| send.send(made.map_err(|error| error.code)).unwrap()));
+    };
+    create("a".into());
+    cursors.run(&log);
+    let handle = cursors.handle(told.recv().unwrap().ok().unwrap(), places.enter(u64::MAX));
+    disk.set_faults(Faults { full: true, ..Faults::default() });
+    (0..30).for_each(|n| create(format!("{n}").repeat(100)));
+    let (committed, outcome) = channel();
+    cursors.commit(&log, &handle, 7, Box::new(move |done| committed.send(done.is_ok()).unwrap()));
+    cursors.run(&log);
+    assert!((0..30).all(|_| told.recv().unwrap().err() == Some(Code::NoSpace)));
+    assert!(outcome.recv().unwrap());
+    assert_eq!((cursors.list().unwrap(), read(&disk).unwrap().table().len()), (vec![("a".into(), 7)], 1));
+}
+
+#[test]
+fn changes_that_wait_together_have_the_outcome_of_one_after_the_other() {
+    for seed in 0..300 {
+        let [mut all, mut each] = [0, 1].map(|_| Vec::new());
+        for (together, told) in [(true, &mut all), (false, &mut each)] {
+            let mut choices = Rng::new(seed);
+            let disk = SimDisk::new(1, 512);
+            let cursors = Cursors::open(Arc::new(disk.clone()), UUID, 4, 1000).unwrap();
+            let log = FakeLog { durable: AtomicU64::new(1000), flushes: AtomicU64::new(0) };
+            let places = crate::places::Places::default();
+            let (made, entries) = channel();
+            cursors.create(&log, "a", Start::First, Box::new(move |entry| made.send(entry.ok().unwrap()).unwrap()));
+            cursors.run(&log);
+            let handle = cursors.handle(entries.recv().unwrap(), places.enter(u64::MAX));
+            let (send, outcomes) = channel();
+            for _ in 0..6 {
+                let (which, position, send) = (choices.below(7), choices.below(9), send.clone());
+                let done = Box::new(move |done: Result<()>| send.send(done.err().map(|error| error.code)).unwrap());
+                match which {
+                    0 => cursors.delete(&handle, done),
+                    1 => cursors.create(&log, "a", Start::At(6), Box::new(|_| {})),
+                    2 | 3 => cursors.rewind(&handle, position, done),
+                    _ => cursors.commit(&log, &handle, position, done),
+                };
+                if !together {
+                    cursors.run(&log);
+                }
+            }
+            cursors.run(&log);
+            told.push((outcomes.try_iter().collect::<Vec<_>>(), cursors.list().unwrap(), read(&disk).unwrap().table().clone()));
+        }
+        assert_eq!(all, each, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_copy_has_the_cursors_of_its_log_none_past_its_end_and_damaged_ones_as_they_are() {
+    let disk = SimDisk::new(1, 512);
+    assert_eq!(copy(&disk).unwrap(), None);
+    let mut store = read(&disk).unwrap();
+    store.put(table(1), false).unwrap();
+    store.put(table(3), false).unwrap();
+    let to = SimDisk::new(2, 512);
+    let put = |bytes: Vec<u8>| {
+        let _ = to.remove(CURSORS);
+        to.create(CURSORS, bytes.len() as u64).unwrap().write_at(&bytes, 0).unwrap();
+    };
+    put(clamped(copy(&disk).unwrap().unwrap(), &UUID, 33));
+    let expected: Table = table(3).into_iter().map(|(name, position)| (name, position.min(33))).collect();
+    assert!(expected != table(3) && read(&to).unwrap().table() == &expected);
+    // Either slot is enough.
+    to.damage(CURSORS, 60, b"rot");
+    assert_eq!(read(&to).unwrap().table(), &expected);
+    let other = copy(&disk).unwrap().unwrap();
+    assert_eq!(clamped(other.clone(), &[6; 16], 33), other);
+}
