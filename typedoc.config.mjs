@@ -6,6 +6,9 @@ const { exports } = JSON.parse(readFileSync(new URL('package.json', import.meta.
 const types = Object.values(exports).flatMap((entry) => entry.types ?? [])
 const entryPoints = types.map((file) => file.replace(/^\.\/(dist\/)?/, 'src/').replace(/\.d\.ts$/, '.ts'))
 
+const streams = 'https://nodejs.org/api/stream.html'
+const events = 'https://nodejs.org/api/events.html'
+
 export default {
   name: 'Forelog',
   entryPoints,
@@ -15,6 +18,16 @@ export default {
   excludePrivate: true,
   disableSources: true,
   hideGenerator: true,
+  // What is inherited from Node's stream links to what is not.
+  externalSymbolLinkMappings: {
+    '@types/node': {
+      'Stream.Writable.write': `${streams}#writablewritechunk-encoding-callback`,
+      'Stream.Writable.end': `${streams}#writableendchunk-encoding-callback`,
+      'EventEmitter.defaultMaxListeners': `${events}#eventsdefaultmaxlisteners`,
+    },
+  },
+  // Told in the words of the types that are made by it.
+  intentionallyNotExported: ['Choose'],
   treatWarningsAsErrors: true,
   treatValidationWarningsAsErrors: true,
   validation: { notExported: true, invalidLink: true, notDocumented: true },

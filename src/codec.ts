@@ -21,10 +21,12 @@ export type CodecOption<T> = 'json' | 'msgpack' | Codec<T>
 
 /** Stands for the values of a log opened without a codec: `string | Uint8Array` go in, `Buffer` comes out. */
 export interface NoCodec {
+  /** For the type alone: no value has it. */
   readonly noCodec: unique symbol
 }
 
 type IsAny<T> = 0 extends 1 & T ? true : false
+/** With a codec, or where nothing is known of it, the last; without one the second. */
 type Choose<T, Without, With> = IsAny<T> extends true ? With : [T] extends [NoCodec] ? Without : With
 
 /** What `append` takes: without a codec also plain objects as records, with one only what {@link Record} made is a record. */

@@ -39,15 +39,17 @@ export interface WalEvent {
 
 /** One commit: written, and durable where the policy or a record in it asked for that. */
 export interface AppendEvent extends WalEvent {
-  /** First and last position, both inclusive. */
+  /** Position of its first record. */
   first: number
+  /** Position of its last record, inclusive. */
   last: number
+  /** How many records it has, those of batches included. */
   records: number
-  /** Bytes of the records, encoded. */
+  /** Bytes of the records with their framing, before compression; after it where a full disk cut the commit short. */
   bytes: number
-  /** Of the commit: write and fsync. */
+  /** Of the commit, write and fsync, in microseconds. */
   durationUs: number
-  /** From when its oldest record was accepted until it was done. */
+  /** From when its oldest record was accepted until it was done, in microseconds. */
   waitUs: number
 }
 
@@ -55,11 +57,13 @@ export interface AppendEvent extends WalEvent {
 export interface SyncEvent extends WalEvent {
   /** Last position that is durable now. */
   durablePosition: number
+  /** How many fsyncs that were. */
   fsyncs: number
-  /** Of these fsyncs together. */
+  /** Of these fsyncs together, in microseconds. */
   durationUs: number
 }
 
+/** The next segment has been started; the one before it is sealed. */
 export interface RollEvent extends WalEvent {
   /** File name of the segment that is written from now on. */
   segment: string
@@ -67,23 +71,31 @@ export interface RollEvent extends WalEvent {
   firstPosition: number
 }
 
+/** Records have been removed, by a call or by retention. */
 export interface TruncateEvent extends WalEvent {
+  /** The call that did it, or `'retention'`. */
   operation: 'truncateBefore' | 'truncateAfter' | 'reset' | 'retention'
-  /** First position of the log, and the one after its last, from now on. */
+  /** First position of the log from now on. */
   firstPosition: number
+  /** Position after the last of the log from now on. */
   nextPosition: number
+  /** Segment files removed by it. */
   removedSegments: number
 }
 
+/** A log has been opened; a further handle on one that is open here tells nothing. */
 export interface RecoverEvent extends WalEvent {
+  /** What opening found, and did: the same as `Wal.recovery`. */
   recovery: RecoveryReport
 }
 
+/** Damage has been met. */
 export interface CorruptEvent extends WalEvent {
   /** `ERR_WAL_CORRUPT`, or `ERR_WAL_IO` where verifying met a file that does not read. */
   error: WalError
 }
 
+/** An fsync has failed. */
 export interface PoisonedEvent extends WalEvent {
   /** `ERR_WAL_POISONED`, with the failure of the operating system as its cause. */
   error: WalError
@@ -91,12 +103,19 @@ export interface PoisonedEvent extends WalEvent {
 
 /** The events by the names of their channels. */
 export interface WalEvents {
+  /** See `channels.append`. */
   'forelog:append': AppendEvent
+  /** See `channels.sync`. */
   'forelog:sync': SyncEvent
+  /** See `channels.roll`. */
   'forelog:roll': RollEvent
+  /** See `channels.truncate`. */
   'forelog:truncate': TruncateEvent
+  /** See `channels.recover`. */
   'forelog:recover': RecoverEvent
+  /** See `channels.corrupt`. */
   'forelog:corrupt': CorruptEvent
+  /** See `channels.poisoned`. */
   'forelog:poisoned': PoisonedEvent
 }
 

@@ -80,6 +80,7 @@ export interface WalOptions {
   captureStacks?: boolean
   /** Ends the waiting with an `AbortError` when aborted. A log that opens all the same is closed again. */
   signal?: AbortSignal
+  /** Not here: a log of values is opened with {@link WalCodecOptions}. */
   codec?: undefined
 }
 

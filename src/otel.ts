@@ -8,6 +8,7 @@ import { checkInstrument } from './options.js'
 import type { Histogram, WalStats } from './reports.js'
 import { Wal } from './wal.js'
 
+/** Options of `instrument`. */
 export interface InstrumentOptions {
   /** For instance `metrics.getMeter('my-service')`. */
   meter: Meter

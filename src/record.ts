@@ -38,10 +38,15 @@ declare const made: unique symbol
 export interface MadeRecord<V = string | Uint8Array> {
   /** For the type alone: no other object is one, whatever its fields. */
   readonly [made]: true
+  /** What the value is for. */
   readonly key: string | Uint8Array | undefined
+  /** As it was given; absent in a tombstone. */
   readonly value: V | undefined
+  /** `Record.delete` made it: what the key stood for is gone. */
   readonly tombstone: boolean
+  /** When it expires, in milliseconds since 1970; a `ttlMs` was turned into this when the record was made. */
   readonly expiresAt: number | undefined
+  /** Where it stands in a replicated log, if that was given. */
   readonly version: RecordVersion | undefined
 }
 

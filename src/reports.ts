@@ -52,8 +52,9 @@ export interface WalStats {
    * background, and count from then on.
    */
   diskBytes: number
-  /** Bytes of the active segment that are used, and the size of its file; 0 in mode `'readOnly'`. */
+  /** Bytes of the active segment that are used; 0 in mode `'readOnly'`. */
   activeBytes: number
+  /** Size of the active segment's file in bytes, blocks allocated ahead included; 0 in mode `'readOnly'`. */
   activeCapacity: number
   /** Readers of this process that still have something to read: followers and backups included. */
   readers: number
@@ -76,16 +77,21 @@ export interface WalStats {
    * promises could be resolved, in microseconds; one value per commit.
    */
   waitUs: Histogram
+  /** What scrubs have done. */
   scrub: ScrubStats
+  /** What opening did. */
   recovery: RecoveryStats
 }
 
 /** What scrubs that came to their end have done together. */
 export interface ScrubStats {
+  /** How many scrubs that was. */
   runs: number
+  /** Sealed segments verified, once for each scrub. */
   segments: number
   /** Bytes of good frames. */
   bytes: number
+  /** Problems in their reports, once for each scrub that found them. */
   problems: number
   /** When the last one ended, in milliseconds since the epoch; absent before. */
   finishedAt?: number
@@ -93,11 +99,13 @@ export interface ScrubStats {
 
 /** What opening did: see `Wal.recovery` for all of it. */
 export interface RecoveryStats {
+  /** The case that was met, by its label in docs/recovery.md: `'clean'`, `'torn'`, `'damaged-active'` … */
   verdict: string
   /** Records found in the part that was scanned. */
   records: number
   /** Records carried over into a new segment. */
   carried: number
+  /** How long opening took, in milliseconds. */
   durationMs: number
 }
 
