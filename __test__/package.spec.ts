@@ -1,34 +1,68 @@
 // What npm would publish, in an empty folder: it loads by import and by require, and needs nothing that is not in it.
 
-import { existsSync, copyFileSync, cpSync, mkdirSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  copyFileSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import os from 'node:os'
 import path from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import ts from 'typescript'
 import { command, node, root } from './helpers/command.js'
 import { temporaryDirectory } from './helpers/directory.js'
 
+const host: ts.FormatDiagnosticsHost = { getCurrentDirectory: () => root, getCanonicalFileName: (name) => name, getNewLine: () => '\n' }
+
 const manifest = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'))
 
-/** What `npm pack` makes of a package, unpacked where a project would have it installed. */
-async function install(t: ExecutionContext, from: string, project: string): Promise<string[]> {
-  const { name } = JSON.parse(readFileSync(path.join(from, 'package.json'), 'utf8'))
+interface Packed {
+  archive: string
+  files: string[]
+}
+
+/** What `npm pack` makes of a package. */
+async function pack(from: string, to: string): Promise<Packed> {
   const script = process.env['npm_execpath']
   const [npm, args] = script === undefined ? ['npm', []] : [process.execPath, [script]]
-  const packed = await command(npm, [...args, 'pack', '--json', '--ignore-scripts', '--pack-destination', project], { cwd: from })
-  t.is(packed.code, 0, packed.stderr)
+  const { code, stdout, stderr } = await command(npm, [...args, 'pack', '--json', '--ignore-scripts', '--pack-destination', to], {
+    cwd: from,
+  })
+  if (code !== 0) throw new Error(String(stderr))
   // One entry for a package, in a list or under its name.
-  const [{ filename, files }] = Object.values(JSON.parse(String(packed.stdout))) as { filename: string; files: { path: string }[] }[]
+  const [{ filename, files }] = Object.values(JSON.parse(String(stdout))) as { filename: string; files: { path: string }[] }[]
+  return { archive: path.join(to, filename), files: files.map((file) => file.path) }
+}
+
+let main: Promise<Packed> | undefined
+
+/** This package, packed once for all tests. */
+function packMain(): Promise<Packed> {
+  const dir = mkdtempSync(path.join(os.tmpdir(), 'forelog-package-'))
+  process.on('exit', () => rmSync(dir, { recursive: true, force: true }))
+  return pack(root, dir)
+}
+
+/** Unpacks a package where a project would have it installed. */
+async function install(t: ExecutionContext, { archive }: Packed, name: string, project: string): Promise<void> {
   const to = path.join(project, 'node_modules', name)
   mkdirSync(to, { recursive: true })
-  const unpacked = await command('tar', ['-xzf', path.join(project, filename), '-C', to, '--strip-components=1'])
+  const unpacked = await command('tar', ['-xzf', archive, '-C', to, '--strip-components=1'])
   t.is(unpacked.code, 0, unpacked.stderr)
-  return files.map((file) => file.path)
 }
 
 /** A project with the package in it; with its binary, if so wished, from the package of this platform. */
 async function project(t: ExecutionContext, withBinary: boolean): Promise<{ dir: string; files: string[] }> {
   const dir = temporaryDirectory(t)
-  const files = await install(t, root, dir)
+  const packed = await (main ??= packMain())
+  await install(t, packed, manifest.name, dir)
   for (const name of Object.keys(manifest.dependencies)) {
     const to = path.join(dir, 'node_modules', name)
     mkdirSync(path.dirname(to), { recursive: true })
@@ -40,14 +74,26 @@ async function project(t: ExecutionContext, withBinary: boolean): Promise<{ dir:
     const from = path.join(temporaryDirectory(t), platform)
     cpSync(path.join(root, 'npm', platform), from, { recursive: true })
     copyFileSync(path.join(root, `forelog.${platform}.node`), path.join(from, `forelog.${platform}.node`))
-    t.true((await install(t, from, dir)).includes(`forelog.${platform}.node`))
+    const binary = await pack(from, dir)
+    t.true(binary.files.includes(`forelog.${platform}.node`))
+    await install(t, binary, `${manifest.name}-${platform}`, dir)
   }
-  return { dir, files }
+  return { dir, files: packed.files }
 }
 
 test('packed and installed, it gives the same by import and by require, and works', async (t) => {
   const { dir, files } = await project(t, true)
-  for (const file of ['index.js', 'index.d.ts', 'native.js', 'dist/index.js', 'dist/cli/main.js', 'README.md', 'LICENSE']) {
+  for (const file of [
+    'index.js',
+    'index.d.ts',
+    'otel.js',
+    'otel.d.ts',
+    'native.js',
+    'dist/index.js',
+    'dist/cli/main.js',
+    'README.md',
+    'LICENSE',
+  ]) {
     t.true(files.includes(file), file)
   }
   t.deepEqual(
@@ -85,6 +131,61 @@ test('packed and installed, it gives the same by import and by require, and work
   const cli = await node([path.join(dir, 'node_modules', 'forelog', manifest.bin.forelog), 'cat', 'log'], { cwd: dir })
   t.is(String(cli.stdout), 'onetwo')
   t.is(cli.code, 0, cli.stderr)
+})
+
+test('forelog/otel of the package loads by import and by require, with the same Wal, and needs no OpenTelemetry to be installed', async (t) => {
+  const { dir } = await project(t, true)
+  t.false(existsSync(path.join(dir, 'node_modules', '@opentelemetry')))
+  writeFileSync(
+    path.join(dir, 'otel.mjs'),
+    `import { createRequire } from 'node:module'
+    import { Wal } from 'forelog'
+    import { instrument } from 'forelog/otel'
+    if (createRequire(import.meta.url)('forelog/otel').instrument !== instrument) throw new Error('two of them')
+    const made = []
+    const make = (name) => made.push(name)
+    const nothing = () => {}
+    const meter = {
+      createObservableCounter: make, createObservableUpDownCounter: make, createObservableGauge: make,
+      addBatchObservableCallback: nothing, removeBatchObservableCallback: nothing,
+    }
+    const wal = await Wal.open('log')
+    instrument(wal, { meter })()
+    console.log(made.includes('forelog.commits'))
+    await wal.close()`
+  )
+  const { code, stdout, stderr } = await node(['otel.mjs'], { cwd: dir })
+  t.is(stderr, '')
+  t.is(String(stdout), 'true\n')
+  t.is(code, 0)
+})
+
+test('its declarations hold in a strict program, which needs the types of Node.js alone', async (t) => {
+  const { dir } = await project(t, false)
+  for (const name of ['@types/node', 'undici-types']) {
+    mkdirSync(path.dirname(path.join(dir, 'node_modules', name)), { recursive: true })
+    symlinkSync(path.join(root, 'node_modules', name), path.join(dir, 'node_modules', name), 'junction')
+  }
+  const file = path.join(dir, 'program.mts')
+  writeFileSync(
+    file,
+    `import { Wal, Record, type WalRecord } from 'forelog'
+    const wal: Wal<{ id: number }> = await Wal.open<{ id: number }>('log', { codec: 'json' })
+    const position: number = await wal.append(Record.put('k', { id: 1 }))
+    for await (const record of wal.readFrom(position)) record satisfies WalRecord<{ id: number }>
+    // @ts-expect-error: not what the log holds
+    await wal.append('text')`
+  )
+  const options: ts.CompilerOptions = {
+    strict: true,
+    noEmit: true,
+    module: ts.ModuleKind.NodeNext,
+    target: ts.ScriptTarget.ES2022,
+    lib: ['lib.es2023.d.ts', 'lib.esnext.disposable.d.ts'],
+    types: ['node'],
+    typeRoots: [path.join(dir, 'node_modules', '@types')],
+  }
+  t.is(ts.formatDiagnostics(ts.getPreEmitDiagnostics(ts.createProgram([file], options)), host), '')
 })
 
 test('without the binary of its platform it can be imported, and says what is missing when a log is opened', async (t) => {
