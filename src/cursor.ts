@@ -16,6 +16,7 @@ export interface CursorMove {
 
 /** A cursor of a log and where it stands. */
 export interface CursorPosition {
+  /** From 1 to 255 bytes of UTF-8. */
   name: string
   /** Last position done, 0 when none. */
   position: number
@@ -31,7 +32,9 @@ export interface CursorLog<V> {
   forget(): void
 }
 
-interface CursorEvents {
+/** What a {@link Cursor} emits. */
+export interface CursorEvents {
+  /** Truncation has moved it. */
   truncated: [CursorMove]
 }
 
@@ -45,6 +48,7 @@ interface CursorEvents {
  * `Wal.cursor` also for what truncation did to it while nobody held it.
  */
 export class Cursor<V = Buffer> extends EventEmitter<CursorEvents> {
+  /** As it was opened by. */
   readonly name: string
   readonly #log: CursorLog<V>
   readonly #environment: Environment

@@ -1,6 +1,6 @@
 export { Wal } from './wal.js'
 export { WalReader, type Hole } from './reader.js'
-export { Cursor, type CursorMove, type CursorPosition } from './cursor.js'
+export { Cursor, type CursorEvents, type CursorMove, type CursorPosition } from './cursor.js'
 export { Record } from './record.js'
 export type { WalWritable } from './writable.js'
 export { verify } from './verify.js'
