@@ -1,12 +1,18 @@
 // An aborted signal ends the waiting, not what is waited for.
 
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout } from 'node:timers/promises'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import test, { type ExecutionContext } from 'ava'
-import { Record, Wal, type AbortError, type AppendOptions } from '../index.js'
+import { channels, Record, Wal, type AbortError, type AppendOptions, type RecoverEvent } from '../index.js'
 import { temporaryDirectory } from './helpers/directory.js'
 import { numbered, temporaryLog, until, values } from './helpers/log.js'
+
+setFlagsFromString('--expose-gc')
+const gc = runInNewContext('gc') as () => void
 
 const aborted = { name: 'AbortError', code: 'ABORT_ERR' }
 
@@ -146,4 +152,74 @@ test('a signal that is aborted once the log is open does not close it', async (t
 test('enqueue does not wait, so it takes no signal', async (t) => {
   const wal = await temporaryLog(t)
   t.throws(() => wal.enqueue('x', { signal: new AbortController().signal } as never), { code: 'ERR_WAL_INVALID_ARG', message: /signal/ })
+})
+
+test('who aborts while the record is being made has it refused', async (t) => {
+  let controller = new AbortController()
+  const codec = { encode: (value: string) => (controller.abort(), value), decode: String }
+  const wal = await Wal.open<string>(temporaryDirectory(t), { codec })
+  t.teardown(() => wal.close())
+  await t.throwsAsync(wal.append('x', { signal: controller.signal }), aborted)
+  controller = new AbortController()
+  await t.throwsAsync(wal.appendBatch(['x', 'y'], { signal: controller.signal }), aborted)
+  t.is(wal.nextPosition, 1)
+})
+
+test('logs that are opened, and read, with one signal share its listener', async (t) => {
+  const { controller, listeners, most } = counted(t)
+  const { signal } = controller
+  const wals = await Promise.all(Array.from({ length: 20 }, () => temporaryLog(t, { signal })))
+  t.is(listeners(), 0)
+  const waiting = wals.map((wal) => wal.readFrom('end', { follow: true, signal }).next())
+  const scrubs = wals.map((wal) => wal.scrub({ signal }))
+  t.is(most(), 1)
+  await Promise.all(scrubs)
+  controller.abort()
+  for (const next of waiting) await t.throwsAsync(next, aborted)
+  t.is(listeners(), 0)
+})
+
+test('an abort while the log is just there either ends the waiting for it or leaves it open', async (t) => {
+  let [rejected, opened] = [0, 0]
+  for (let steps = 0; steps < 16; steps++) {
+    const controller = new AbortController()
+    const dir = temporaryDirectory(t)
+    const onRecover = (event: unknown) => {
+      if ((event as RecoverEvent).dir !== dir) return
+      let later = Promise.resolve()
+      for (let step = 0; step < steps; step++) later = later.then(() => {})
+      void later.then(() => controller.abort())
+    }
+    subscribe(channels.recover, onRecover)
+    const wal = await Wal.open(dir, { signal: controller.signal }).catch((error: AbortError) => {
+      t.is(error.name, 'AbortError')
+      return undefined
+    })
+    unsubscribe(channels.recover, onRecover)
+    if (wal === undefined) {
+      rejected++
+      continue
+    }
+    opened++
+    await setTimeout(0)
+    t.true(controller.signal.aborted)
+    t.is(await wal.append('x'), 1, `aborted ${steps} steps later`)
+    await wal.close()
+  }
+  t.true(rejected > 0 && opened > 0)
+})
+
+test('a reader that was dropped leaves nothing with a signal that goes on, nor with its log', async (t) => {
+  const wal = await temporaryLog(t)
+  await wal.append('x')
+  const { controller, listeners } = counted(t)
+  const { signal } = controller
+  const dropOne = async () => void (await wal.readFrom(1, { follow: true, signal }).next())
+  for (let n = 0; n < 20; n++) await dropOne()
+  t.is(listeners(), 1)
+  await until(() => {
+    gc()
+    return listeners() === 0 && wal.stats().readers === 0
+  })
+  t.is(await wal.append('y'), 2)
 })

@@ -5,7 +5,11 @@ import { closeSync, openSync, writeSync } from 'node:fs'
 import path from 'node:path'
 import { Worker } from 'node:worker_threads'
 import test, { type ExecutionContext } from 'ava'
-import { channels, verify, Wal, type RecoverEvent, type WalError, type WalEvents } from '../index.js'
+import { channels, verify, Wal, type AppendEvent, type RecoverEvent, type WalError, type WalEvents } from '../index.js'
+import { Channel } from '../src/channel.js'
+import type { Environment } from '../src/environment.js'
+import { NO_TERMS } from '../src/options.js'
+import { toEntry } from '../src/record.js'
 import { node, root } from './helpers/command.js'
 import { segments, temporaryDirectory } from './helpers/directory.js'
 import { Shim, rule } from './helpers/faults/shim.js'
@@ -191,6 +195,27 @@ test.serial('damage is told with its error by whoever meets it: reader, verify, 
   t.deepEqual([...new Set(errors.map(({ verdict }) => verdict))], ['damaged-sealed', undefined])
 })
 
+test.serial('who is told of damage may end the reader that met it, or close the log: then nothing more is given', async (t) => {
+  const dir = await damagedLog(t)
+  const view = await temporaryLog(t, { mode: 'readOnly' }, dir)
+  const controller = new AbortController()
+  const { signal } = controller
+  let end: (() => unknown) | undefined
+  const onDamage = () => void end?.()
+  subscribe(channels.corrupt, onDamage)
+  t.teardown(() => unsubscribe(channels.corrupt, onDamage))
+  const readers = [undefined, signal, undefined].map((signal) => view.readFrom('start', { salvage: true, signal }))
+  // The damage comes after the first record.
+  for (const reader of readers) t.is((await reader.next()).value?.position, 1)
+  const [left, aborted, closed] = readers
+  end = () => left.return()
+  t.deepEqual(await left.next(), { done: true, value: undefined })
+  end = () => controller.abort()
+  await t.throwsAsync(aborted.next(), { name: 'AbortError' })
+  end = () => view.close()
+  await t.throwsAsync(closed.next(), { code: 'ERR_WAL_CLOSED' })
+})
+
 test.serial('an opening that is refused for damage tells it', async (t) => {
   const dir = await damagedLog(t)
   const { of } = listen(t, channels.corrupt, channels.recover)
@@ -293,4 +318,37 @@ test.serial('an event loop that takes nothing loses the oldest events, and is to
   t.is(dropped, wal.stats().droppedEvents)
   t.is(events.length + dropped, wal.stats().commits)
   t.is(events.at(-1)?.last, 1502)
+})
+
+test.serial('a commit that is done while older events are being told is told before its promise resolves', async (t) => {
+  const events: object[] = []
+  const order: string[] = []
+  const onAppend = (event: unknown) => order.push(`told ${(event as AppendEvent).last}`)
+  subscribe(channels.append, onAppend)
+  t.teardown(() => unsubscribe(channels.append, onAppend))
+  const none = () => 0
+  let isSettled = false
+  const environment = {
+    native: { listen: none, events: () => ({ dropped: 0, events: events.splice(0) }) },
+    calls: {
+      positions: none,
+      append: () => 1,
+      kick: none,
+      // The commit thread is done just now.
+      settled: () => {
+        if (!isSettled) events.push({ kind: 'append', first: 1, last: 1 })
+        isSettled = true
+        return 1
+      },
+    },
+    hold: none,
+    letGo: none,
+    kickLater: none,
+  }
+  const channel = new Channel(environment as unknown as Environment, 0, 0, '')
+  const waiting = channel.appendNow(toEntry({ value: 'x' }), NO_TERMS).then((position) => order.push(`resolved ${position}`))
+  channel.diagnostics.tell()
+  channel.settle()
+  await waiting
+  t.deepEqual(order, ['told 1', 'resolved 1'])
 })

@@ -129,3 +129,35 @@ test('handles dropped without closing, in workers too, release the lock to other
   t.is(result.stdout.toString(), '5\n')
   t.is(result.code, 0)
 })
+
+test('a reader keeps its log open while it has something to read, and no longer', async (t) => {
+  const dir = temporaryDirectory(t)
+  const script = `
+    const { Wal } = await import(process.argv[1])
+    const open = async () => {
+      const wal = await Wal.open(process.argv[2])
+      await wal.append('x')
+      return wal.readFrom('start', { follow: true })
+    }
+    const reader = await open()
+    const collect = async () => {
+      globalThis.gc()
+      await new Promise(setImmediate)
+      return Wal.open(process.argv[2], { fsync: 'os' }).catch((error) => error.code)
+    }
+    await reader.next()
+    for (let n = 0; n < 20; n++) console.assert(await collect() === 'ERR_WAL_INVALID_ARG', 'closed')
+    const next = reader.next()
+    const other = await Wal.open(process.argv[2])
+    await other.append('y')
+    console.log(String((await next).value.value))
+    await other.close()
+    await reader.return()
+    let wal
+    while ((wal = await collect()) === 'ERR_WAL_INVALID_ARG');
+    console.log(wal.nextPosition)`
+  const result = await node(['--expose-gc', '--input-type=module', '-e', script, path.join(root, 'index.js'), dir])
+  t.is(result.stderr, '')
+  t.is(result.stdout.toString(), 'y\n3\n')
+  t.is(result.code, 0)
+})

@@ -2,8 +2,8 @@
 
 import { Diagnostics, tellCorrupt } from './diagnostics.js'
 import type { Environment } from './environment.js'
-import { abandoned, befell, calledFrom, type Asked, type WalError } from './errors.js'
-import { Aborts, type Heed } from './heed.js'
+import { abandoned, befell, calledFrom, WalError, type Asked } from './errors.js'
+import { aborts, type Heed } from './heed.js'
 import {
   DURABLE,
   EXPECT,
@@ -99,8 +99,6 @@ export class Channel {
   #largest = 0
   /** Failure of an operation that nobody waits for. */
   #unheard: WalError | undefined
-  /** Those who wait on signals, readers included. */
-  readonly aborts = new Aborts()
   /** The readers of all handles that hold something open; one that was dropped is not kept alive by that. */
   readonly readers = new Set<WeakRef<WalReader<unknown>>>()
   #cuts = 0
@@ -315,7 +313,7 @@ export class Channel {
     const tell = site === undefined ? rejected : (reason: unknown) => rejected(calledFrom(reason, site))
     reject = tell
     if (signal === undefined) return
-    const done = this.aborts.add(signal, () => tell(abandoned(signal, operation)))
+    const done = aborts.add(signal, () => tell(abandoned(signal, operation)))
     resolve = (value) => {
       done()
       resolved(value)
@@ -354,7 +352,8 @@ export class Channel {
       else if (answer > this.#succeeded) this.#succeeded = answer
       else break
     }
-    if (this.#drained.length > 0 && !this.#isFull()) for (const drained of this.#drained.splice(0)) drained()
+    this.#isOutOfRoom = false
+    if (this.#drained.length > 0) this.#isFull() ? this.#awaitOthers() : this.#tellDrained()
     return true
   }
 

@@ -182,6 +182,11 @@ export class Diagnostics {
     this.#native.listen(this.#log, now)
   }
 
+  /** Publishes what the engine has recorded, if it records anything. */
+  tellHeard(): void {
+    if (this.#heard !== 0) this.tell()
+  }
+
   /** Publishes what the engine has recorded. */
   tell(): void {
     this.listen()

@@ -7,8 +7,7 @@ export interface Heed {
   site: CallSite | undefined
 }
 
-/** Those who wait until a signal is aborted: one listener per signal, however many they are. */
-export class Aborts {
+class Aborts {
   // Weak: a reader that was dropped, and its signal with it, is not kept alive by this.
   readonly #waiting = new WeakMap<AbortSignal, Set<() => void>>()
 
@@ -21,7 +20,7 @@ export class Aborts {
     }
     waiting.add(onAbort)
     return () => {
-      if (waiting.delete(onAbort) && waiting.size === 0) this.#off(signal)
+      if (waiting.delete(onAbort) && waiting.size === 0 && this.#waiting.get(signal) === waiting) this.#off(signal)
     }
   }
 
@@ -37,3 +36,6 @@ export class Aborts {
     for (const onAbort of waiting ?? []) onAbort()
   }
 }
+
+/** Those who wait until a signal is aborted: one listener per signal, however many they are and of however many logs. */
+export const aborts = new Aborts()

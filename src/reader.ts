@@ -6,6 +6,7 @@ import type { Values } from './codec.js'
 import { tellCorrupt, tellDamage } from './diagnostics.js'
 import type { Environment } from './environment.js'
 import { AbortError, closed, truncated, type FlippedBit } from './errors.js'
+import { aborts } from './heed.js'
 import type { BlockData, NativeReader } from './native.js'
 
 // Large enough that a block costs little next to its records, small enough that two of them are consumed within a millisecond or so:
@@ -38,6 +39,29 @@ export interface ReadRange {
   onKept?: ((kept: number) => void) | undefined
 }
 
+/** Readers that hold something open. One that was dropped is not kept alive by that. */
+type Readers = Set<WeakRef<WalReader<unknown>>>
+
+/** The handle that readers are made by. */
+export interface Handle {
+  /** Closed when it is garbage; so whoever still reads keeps it. */
+  readonly owner: object
+  readonly readers: Readers
+}
+
+/** Enters a reader everywhere it is to be found; gives what takes it out again, which knows the reader no more than they do. */
+function enter(self: WeakRef<WalReader<unknown>>, all: Readers[], signal: AbortSignal | undefined): () => void {
+  for (const readers of all) readers.add(self)
+  const unlisten = signal === undefined ? undefined : aborts.add(signal, () => self.deref()?.abort())
+  return () => {
+    for (const readers of all) readers.delete(self)
+    unlisten?.()
+  }
+}
+
+// A reader that was dropped has not been released.
+const dropped = new FinalizationRegistry<() => void>((leave) => leave())
+
 /** Positions that nothing readable holds any more, and the bytes where they were. */
 export interface Hole {
   /** First position that is missing. */
@@ -66,12 +90,10 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
   readonly #values: Values | undefined
   readonly #skipExpired: boolean
   readonly #signal: AbortSignal | undefined
-  /** Stops listening to the signal. */
-  #unlisten: (() => void) | undefined
   readonly #onKept: ((kept: number) => void) | undefined
-  /** The readers of the log that hold something open; a reader that was dropped is not kept alive by that. */
-  readonly #readers: Set<WeakRef<WalReader<unknown>>>
-  readonly #self = new WeakRef(this)
+  /** As long as it holds something open. */
+  #handle: Handle | undefined
+  #leave: (() => void) | undefined
   #native: NativeReader | undefined
   #block: Block | undefined
   #at = 0
@@ -105,7 +127,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
     environment: Environment,
     channel: Channel,
     { from, to, limit, follow, salvage, copy, skipExpired, signal, values, onKept }: ReadRange,
-    readers: Set<WeakRef<WalReader<unknown>>>
+    handle: Handle
   ) {
     this.#environment = environment
     this.#channel = channel
@@ -120,17 +142,16 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
     this.#copy = copy
     this.#signal = signal
     this.#onKept = onKept
-    this.#readers = readers
     try {
       this.#native = channel.reader(from, this.#to, follow, salvage)
-      readers.add(this.#self)
-      channel.readers.add(this.#self)
+      this.#handle = handle
+      this.#leave = enter(new WeakRef(this), [handle.readers, channel.readers], signal)
+      dropped.register(this, this.#leave)
     } catch (error) {
       this.#failure = error
       tellCorrupt(channel.diagnostics.dir, error)
     }
-    if (signal?.aborted) this.#onAbort()
-    else if (signal !== undefined) this.#unlisten = channel.aborts.add(signal, this.#onAbort)
+    if (signal?.aborted) this.abort()
   }
 
   /** Position of the last record given, or passed over with `skipExpired`; 0 before the first. Reading can be resumed at the one after it. */
@@ -270,13 +291,14 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
       this.#end()
       return false
     }
-    if (data.holes !== undefined) this.#addHoles(data.holes)
     this.#block = new Block(data)
     this.#at = 0
     this.#count = this.#block.count
     this.#blockBytes = this.#count < FEW_RECORDS ? LARGE_BLOCK_BYTES : BLOCK_BYTES
     this.#ahead = undefined
     if (!this.#caughtUp) this.#fetch(this.#native)
+    // At the end: who is told may end the reader.
+    if (data.holes !== undefined) this.#addHoles(data.holes)
     return true
   }
 
@@ -308,7 +330,10 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
     return ahead
   }
 
-  readonly #onAbort = (): void => this.#fail(new AbortError(this.#signal as AbortSignal))
+  /** @internal The signal has been aborted. */
+  abort(): void {
+    this.#fail(new AbortError(this.#signal as AbortSignal))
+  }
 
   /**
    * @internal The log has been cut. What was read ahead may not be in it any more: reading begins anew after the last record given out,
@@ -352,14 +377,14 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
   }
 
   #release(): void {
-    this.#unlisten?.()
+    if (this.#handle === undefined) return
+    this.#leave?.()
+    this.#handle = this.#leave = undefined
     this.#block = undefined
     this.#at = this.#count = 0
     this.#interrupt?.(undefined)
     this.#native?.release()
     this.#native = undefined
     this.#ahead = this.#interrupt = undefined
-    this.#readers.delete(this.#self)
-    this.#channel.readers.delete(this.#self)
   }
 }

@@ -4,6 +4,7 @@ import { resolve } from 'node:path'
 import { tellDamage } from './diagnostics.js'
 import { currentEnvironment, type Environment } from './environment.js'
 import { AbortError } from './errors.js'
+import { aborts } from './heed.js'
 import type { Completion, NativeWatcher } from './native.js'
 import { checkScrub, checkVerify, type VerifyOptions } from './options.js'
 import type { Verification } from './reports.js'
@@ -46,7 +47,7 @@ export class Verifying {
     const { signal } = this.#options
     const onAbort = () => this.stop(new AbortError(signal as AbortSignal))
     if (signal?.aborted) onAbort()
-    signal?.addEventListener('abort', onAbort, { once: true })
+    const done = signal === undefined ? undefined : aborts.add(signal, onAbort)
     const timer = setInterval(() => this.#tell(), PROGRESS_EVERY_MS)
     try {
       const { verification } = await this.#environment.request(start(this.#watcher))
@@ -57,7 +58,7 @@ export class Verifying {
       throw this.#failure ?? error
     } finally {
       clearInterval(timer)
-      signal?.removeEventListener('abort', onAbort)
+      done?.()
     }
   }
 

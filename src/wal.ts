@@ -9,7 +9,7 @@ import { Cursor, type CursorLog, type CursorPosition } from './cursor.js'
 import { tellCorrupt, tellDamage, tellRecovery } from './diagnostics.js'
 import { currentEnvironment, type Environment } from './environment.js'
 import { AbortError, calledFrom, callSite, closed, invalid } from './errors.js'
-import type { Heed } from './heed.js'
+import { aborts, type Heed } from './heed.js'
 import type { OpenOptions } from './native.js'
 import {
   checkAppend,
@@ -36,8 +36,8 @@ import {
   type WalOptions,
   type WritableOptions,
 } from './options.js'
-import { WalReader, type ReadRange } from './reader.js'
-import { Entry, isBytes, sizeOf, toEntry } from './record.js'
+import { WalReader, type Handle, type ReadRange } from './reader.js'
+import { Entry, isBytes, sizeOf, toEntry, withOwnValue } from './record.js'
 import { recoveryReport, type RecoveryReport, type Verification, type WalStats } from './reports.js'
 import { Verifying } from './verify.js'
 import { WalWritable } from './writable.js'
@@ -50,13 +50,22 @@ type Callee = (...args: never[]) => unknown
 /** What opens unless the signal is aborted before: then it is closed as soon as it is there. */
 function unlessAborted<T>(opening: Promise<Wal<T>>, signal: AbortSignal): Promise<Wal<T>> {
   return new Promise((resolve, reject) => {
-    const onAbort = () => {
+    const done = aborts.add(signal, () => {
       reject(new AbortError(signal))
       opening.then((wal) => wal.close()).catch(() => {})
-    }
-    signal.addEventListener('abort', onAbort, { once: true })
-    opening.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
+    })
+    // In one go: what has been given to the caller is not closed any more.
+    opening.then(
+      (wal) => (done(), resolve(wal)),
+      (error: unknown) => (done(), reject(error))
+    )
   })
+}
+
+/** Throws if whoever asked has given up before anything was accepted. */
+function checkWanted({ heed }: Terms): void {
+  const signal = heed?.signal
+  if (signal?.aborted) throw new AbortError(signal)
 }
 
 /** What an open handle is made of. */
@@ -89,7 +98,7 @@ export class Wal<T = NoCodec> {
   readonly #captureStacks: boolean
   /** Open, with no codec and no stacks to capture: then an append has one thing less to look at each. */
   #isPlain: boolean
-  readonly #readers = new Set<WeakRef<WalReader<unknown>>>()
+  readonly #handle: Handle = { owner: this, readers: new Set() }
   readonly #scrubs = new Set<Verifying>()
   readonly #cursors = new Map<string, Promise<Cursor<Decoded<T>>>>()
   #stats: WalStats | undefined
@@ -183,7 +192,8 @@ export class Wal<T = NoCodec> {
 
   /**
    * Appends records as one atomic unit: after a crash all of them are in the log, or none. Resolves to their first and last position.
-   * Otherwise like {@link Wal.append}; a batch above `maxBatchBytes` is `ERR_WAL_TOO_LARGE`, one without records `ERR_WAL_INVALID_ARG`. A
+   * All of them are taken from the iterable before the first is copied, so bytes must not change while it is run through. Otherwise like
+   * {@link Wal.append}; a batch above `maxBatchBytes` is `ERR_WAL_TOO_LARGE`, one without records `ERR_WAL_INVALID_ARG`. A
    * later rejection has the `position` of the first.
    */
   appendBatch(records: Iterable<Appendable<T>>, options?: AppendOptions): Promise<BatchPositions> {
@@ -197,6 +207,7 @@ export class Wal<T = NoCodec> {
       const entries: Entry[] = []
       for (const record of records) entries.push(this.#entry(record, 'appendBatch'))
       if (entries.length === 0) throw invalid('records must not be empty', 'appendBatch')
+      checkWanted(terms)
       return this.#openChannel('appendBatch').appendBatch(entries, terms)
     } catch (error) {
       return Promise.reject(error)
@@ -333,7 +344,7 @@ export class Wal<T = NoCodec> {
     const { follow = false, salvage = false, copy = false, skipExpired = false, signal } = flags
     const from = start === 'start' ? this.firstPosition : start === 'end' ? this.nextPosition : start
     const range = { from, to, limit, follow, salvage, copy, skipExpired, signal, values: this.#values, onKept }
-    const reader = new WalReader<Decoded<T>>(this.#environment, this.#channel, range, this.#readers)
+    const reader = new WalReader<Decoded<T>>(this.#environment, this.#channel, range, this.#handle)
     if (this.#closed !== undefined) reader.close()
     return reader
   }
@@ -446,7 +457,7 @@ export class Wal<T = NoCodec> {
 
   /** Counters and histograms since the log was opened in this process, and how things stand. After closing, the last ones. Does no I/O. */
   stats(): WalStats {
-    return this.#stats ?? this.#channel.stats()
+    return this.#channel.stats()
   }
 
   /**
@@ -488,7 +499,7 @@ export class Wal<T = NoCodec> {
   #close(): Promise<void> {
     forgotten.unregister(this)
     this.#isPlain = false
-    for (const reader of this.#readers) reader.deref()?.close()
+    for (const reader of this.#handle.readers) reader.deref()?.close()
     for (const scrub of this.#scrubs) scrub.stop(closed('scrub'))
     for (const cursor of this.#cursors.values()) cursor.then((cursor) => cursor.release()).catch(() => {})
     return this.#channel.leave(() => (this.#stats = this.stats()))
