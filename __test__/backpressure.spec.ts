@@ -1,9 +1,13 @@
 // A log that is full of what waits: what it refuses, when it takes more, and how to keep an order.
 
+import { finished } from 'node:stream/promises'
 import test from 'ava'
-import type { Wal, WalError } from '../index.js'
+import type { Wal } from '../index.js'
 import { Channel } from '../src/channel.js'
 import type { Environment } from '../src/environment.js'
+import { WalError } from '../src/errors.js'
+import { NO_TERMS } from '../src/options.js'
+import { toEntry } from '../src/record.js'
 import { temporaryLog, values } from './helpers/log.js'
 
 const full = { code: 'ERR_WAL_BACKPRESSURE' }
@@ -88,4 +92,107 @@ test('drain of a log with nothing pending resolves at once, and of a closed one 
   await wal.close()
   await wal.drain()
   t.is(wal.pendingBytes, 0)
+})
+
+/** A channel whose log is played by hand: `pending` bytes of 1000, so many operations accepted and settled. */
+function played() {
+  const log = { pending: 1000, accepted: 0, settled: 0, refuses: false, failure: undefined as WalError | undefined }
+  const none = () => 0
+  const accept = () => (log.refuses ? -1 : (log.accepted++, 0))
+  const environment = {
+    calls: {
+      positions: (_log: number, into: Float64Array) => into.set([1, 1, 0, 0, 0, log.pending, 1000]),
+      settled: () => (log.failure === undefined ? log.settled : -1),
+      append: accept,
+      sync: accept,
+      kick: none,
+    },
+    refusal: () => new WalError('ERR_WAL_BACKPRESSURE', 'full'),
+    failure: () => {
+      const error = log.failure
+      log.failure = undefined
+      return { upTo: ++log.settled, error }
+    },
+    hold: none,
+    letGo: none,
+    kickLater: none,
+  }
+  return { log, channel: new Channel(environment as unknown as Environment, 0, 0, '') }
+}
+
+const record = () => toEntry({ value: 'x' })
+
+test('after a refusal drain waits until something has been settled, also below the half: a record that needs more room is not tried in vain', async (t) => {
+  const { log, channel } = played()
+  log.pending = 400
+  channel.enqueue(record(), NO_TERMS)
+  log.refuses = true
+  t.throws(() => channel.enqueue(record(), NO_TERMS), full)
+  log.refuses = false
+  let drained = false
+  const waiting = channel.drain().then(() => (drained = true))
+  for (let turn = 0; turn < 10; turn++) await Promise.resolve()
+  t.false(drained)
+  log.settled = 1
+  channel.settle()
+  await waiting
+  await channel.drain()
+})
+
+test('drain waits for as long as others keep the log full', async (t) => {
+  const { log, channel } = played()
+  let drained = false
+  const waiting = channel.drain().then(() => (drained = true))
+  for (const asked of [1, 2, 3]) {
+    t.is(log.accepted, asked, 'something is under way that will be told')
+    log.settled = asked
+    channel.settle()
+    await Promise.resolve()
+    t.false(drained)
+  }
+  log.pending = 500
+  log.settled = log.accepted
+  channel.settle()
+  await waiting
+})
+
+test('drain resolves where nothing is taken any more, and leaves the failure of what was enqueued to sync', async (t) => {
+  const { log, channel } = played()
+  channel.enqueue(record(), NO_TERMS)
+  log.failure = new WalError('ERR_WAL_NO_SPACE', 'full')
+  channel.settle()
+  const waiting = channel.drain()
+  log.failure = new WalError('ERR_WAL_NO_SPACE', 'still full')
+  channel.settle()
+  await waiting
+  const synced = channel.sync()
+  log.settled = log.accepted
+  channel.settle()
+  await t.throwsAsync(synced, { code: 'ERR_WAL_NO_SPACE', message: 'full' })
+  log.refuses = true
+  await channel.drain()
+})
+
+test('a record that needs more than half of the room gets in, by a loop as by a stream, without keeping the event loop from what it waits for', async (t) => {
+  const wal = await temporaryLog(t, { maxPendingBytes: 64 << 10 })
+  const [small, large] = [Buffer.alloc(30 << 10), Buffer.alloc(40 << 10)]
+  // In a microtask: the log is told to commit on a tick, which comes after all of them.
+  await Promise.resolve()
+  const first = wal.append(small)
+  let tries = 0
+  for (let position; position === undefined; tries++) {
+    position = await wal.append(large).catch((error: WalError) => {
+      t.is(error.code, 'ERR_WAL_BACKPRESSURE')
+      return undefined
+    })
+    if (position === undefined) await wal.drain()
+  }
+  t.is(await first, 1)
+  t.is(tries, 2)
+  const stream = wal.writable()
+  await Promise.resolve()
+  stream.write(small)
+  stream.end(large)
+  await finished(stream)
+  t.is(wal.durablePosition, 4)
 })

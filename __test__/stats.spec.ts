@@ -134,3 +134,15 @@ test('after closing, the figures are the last ones', async (t) => {
   t.like(wal.stats(), { appends: 10, pendingBytes: 0, readers: 0 })
   t.is(wal.stats(), wal.stats())
 })
+
+test('a handle that was closed before the last one has figures after that too', async (t) => {
+  const wal = await temporaryLog(t)
+  const other = await temporaryLog(t, {}, wal.dir)
+  await fill(wal, 10)
+  await wal.close()
+  t.is(wal.stats().appends, 10)
+  await fill(other, 5)
+  await other.close()
+  t.like(wal.stats(), { appends: 15, pendingBytes: 0 })
+  t.deepEqual(wal.stats(), other.stats())
+})

@@ -106,6 +106,10 @@ export class Channel {
   #closing = false
   #idle: (() => void)[] = []
   #drained: (() => void)[] = []
+  /** Something was refused for want of room, and nothing has been settled since. */
+  #isOutOfRoom = false
+  /** Once it is closed. */
+  #lastStats: WalStats | undefined
 
   constructor(environment: Environment, log: number, identity: number, dir: string) {
     this.#environment = environment
@@ -248,9 +252,15 @@ export class Channel {
   }
 
   #accepted(answer: number): void {
-    if (answer < 0) throw this.#environment.refusal()
+    if (answer < 0) throw this.#refusal()
     this.#issue()
     if (this.#unkicked % KICK_EVERY === 0) this.#calls.kick(this.log)
+  }
+
+  #refusal(): Error {
+    const error = this.#environment.refusal()
+    this.#isOutOfRoom ||= error instanceof WalError && error.code === 'ERR_WAL_BACKPRESSURE'
+    return error
   }
 
   #issue(): void {
@@ -283,7 +293,7 @@ export class Channel {
       const { key, value } = record
       const position = this.#calls.append(this.log, key, value, flagsOf(record, terms))
       if (position < 0) {
-        run.rejects[i](this.#environment.refusal())
+        run.rejects[i](this.#refusal())
       } else {
         this.#issued++
         this.#waiters.push(this.#issued, position, run.resolves[i], run.rejects[i])
@@ -348,6 +358,8 @@ export class Channel {
       if (this.#waiters.has(this.#succeeded)) return false
       this.#advance(this.#succeeded)
       const answer = this.#calls.settled(this.log)
+      // Who is told that a commit is done has been told what it was.
+      if (answer !== this.#succeeded) this.diagnostics.tellHeard()
       if (answer < 0) this.#fail()
       else if (answer > this.#succeeded) this.#succeeded = answer
       else break
@@ -399,14 +411,32 @@ export class Channel {
     })
   }
 
-  /** Resolves when no more than half of the bytes that may be pending are. */
+  /**
+   * Resolves when no more than half of the bytes that may be pending are. After a refusal not before something has been settled: a record
+   * that needs more room than the other half would be refused again and again, and nothing else would get its turn.
+   */
   drain(): Promise<void> {
     return new Promise((resolve) => {
-      if (!this.#isFull()) return resolve()
+      if (!this.#isFull() && !this.#isOutOfRoom) return resolve()
       this.#drained.push(resolve)
-      // With nothing under way here, what is pending is another environment's, and only an operation of ours tells when it is done.
-      if (this.#issued === this.#settled) this.sync().catch(() => this.#drained.splice(0).forEach((drained) => drained()))
+      this.#awaitOthers()
     })
+  }
+
+  /** With nothing under way here, what is pending is another environment's, and only an operation of ours tells when it is done. */
+  #awaitOthers(): void {
+    if (this.#issued !== this.#settled) return
+    try {
+      this.#accepted(this.#calls.sync(this.log))
+      // Unlike `sync` it leaves what nobody has heard to who asks for that.
+      this.#wait<void>(undefined, undefined, { operation: 'sync' }).catch(() => this.#tellDrained())
+    } catch {
+      this.#tellDrained()
+    }
+  }
+
+  #tellDrained(): void {
+    for (const drained of this.#drained.splice(0)) drained()
   }
 
   #isFull(): boolean {
@@ -421,7 +451,9 @@ export class Channel {
     return this.#positions
   }
 
+  /** After closing, what was last. */
   stats(): WalStats {
+    if (this.#lastStats !== undefined) return this.#lastStats
     this.flush()
     this.diagnostics.listen()
     return walStats(this.#environment.native.stats(this.log))
@@ -446,8 +478,8 @@ export class Channel {
     return true
   }
 
-  /** One handle leaves: settles everything accepted so far and makes it durable. The last one closes the log, after `last`. */
-  async leave(last: () => void = () => {}): Promise<void> {
+  /** One handle leaves: settles everything accepted so far and makes it durable. The last one closes the log. */
+  async leave(): Promise<void> {
     if (--this.#handles > 0) return this.sync()
     this.#closing = true
     await this.idle()
@@ -455,7 +487,7 @@ export class Channel {
       await this.#environment.request(this.#environment.native.close(this.log))
     } finally {
       this.positions()
-      last()
+      this.#lastStats = this.stats()
       this.diagnostics.tell()
       this.#environment.remove(this)
     }

@@ -101,7 +101,6 @@ export class Wal<T = NoCodec> {
   readonly #handle: Handle = { owner: this, readers: new Set() }
   readonly #scrubs = new Set<Verifying>()
   readonly #cursors = new Map<string, Promise<Cursor<Decoded<T>>>>()
-  #stats: WalStats | undefined
   #closed: Promise<void> | undefined
 
   /** Use {@link Wal.open}. */
@@ -301,7 +300,8 @@ export class Wal<T = NoCodec> {
   }
 
   /**
-   * Resolves when no more than half of `maxPendingBytes` is waiting; at once if that is so already. For use after `ERR_WAL_BACKPRESSURE`:
+   * Resolves when no more than half of `maxPendingBytes` is waiting; at once if that is so already, but after a refusal
+   * not before something has been acknowledged. For use after `ERR_WAL_BACKPRESSURE`:
    * with what was refused first, then with what came after it, if their order matters. Never rejects, and makes nothing durable.
    */
   drain(): Promise<void> {
@@ -502,7 +502,7 @@ export class Wal<T = NoCodec> {
     for (const reader of this.#handle.readers) reader.deref()?.close()
     for (const scrub of this.#scrubs) scrub.stop(closed('scrub'))
     for (const cursor of this.#cursors.values()) cursor.then((cursor) => cursor.release()).catch(() => {})
-    return this.#channel.leave(() => (this.#stats = this.stats()))
+    return this.#channel.leave()
   }
 
   /** Closes, for `await using`. */
