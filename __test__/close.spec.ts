@@ -2,7 +2,7 @@
 
 import { inspect } from 'node:util'
 import test from 'ava'
-import { Wal } from '../index.js'
+import { Wal, type RecordInit } from '../index.js'
 import { temporaryDirectory } from './helpers/directory.js'
 import { SEGMENT_BYTES, fill, numbered, temporaryLog, values } from './helpers/log.js'
 
@@ -108,4 +108,30 @@ test('a log opened while its last handle is closing is open, and later in order'
   await Promise.all([closing, ...appends])
   t.is(position, 20_001)
   t.is(order.indexOf('new'), 20_000)
+})
+
+test('a getter of the record that closes the log has it refused, whatever else keeps it open', async (t) => {
+  const appends: [string, (wal: Wal, record: RecordInit) => unknown][] = [
+    ['append', (wal, record) => wal.append(record)],
+    ['append with options', (wal, record) => wal.append(record, { durable: true })],
+    ['appendBatch', (wal, record) => wal.appendBatch([record])],
+    ['enqueue', (wal, record) => wal.enqueue(record)],
+  ]
+  for (const isLast of [true, false]) {
+    for (const [name, append] of appends) {
+      const wal = await temporaryLog(t)
+      const other = isLast ? undefined : await temporaryLog(t, {}, wal.dir)
+      let closing: Promise<void> | undefined
+      const closes = {
+        get value() {
+          closing = wal.close()
+          return 'x'
+        },
+      }
+      await t.throwsAsync(async () => append(wal, closes), closed, name)
+      await closing
+      t.is(wal.nextPosition, 1, name)
+      await other?.close()
+    }
+  }
 })

@@ -216,3 +216,13 @@ test('the library of msgpack is loaded by those who ask for it alone', async (t)
   t.is(stderr, '')
   t.is(stdout.toString(), 'undefined false\njson false\nmsgpack true\n')
 })
+
+test('a codec may give the same memory for every record, those of a batch too', async (t) => {
+  const memory = Buffer.alloc(4)
+  const wal = await logOf<number>(t, { encode: (n) => (memory.writeInt32LE(n), memory), decode: (bytes) => bytes.readInt32LE() })
+  await wal.appendBatch([1, 2, Record.put('k', 3)])
+  await Promise.all([wal.append(4), wal.append(5)])
+  wal.enqueue(6)
+  await wal.sync()
+  t.deepEqual(await read(wal.readFrom('start')), [1, 2, 3, 4, 5, 6])
+})

@@ -168,3 +168,28 @@ test('the failure of an append that nobody waits for any more is told by the nex
   await t.throwsAsync(wal.sync(), { code: 'ERR_WAL_NO_SPACE' })
   await wal.sync()
 })
+
+// One after the other: the settings are those of the whole process.
+test.serial('with captureStacks a program that has V8 make no stacks, or others, is told all the same', async (t) => {
+  const wal = await temporaryLog(t, { captureStacks: true })
+  const { stackTraceLimit, prepareStackTrace } = Error
+  const settings: [string, () => void][] = [
+    ['none', () => (Error.stackTraceLimit = 0)],
+    ['not a number', () => Reflect.deleteProperty(Error, 'stackTraceLimit')],
+    ['call sites', () => (Error.prepareStackTrace = (_, sites) => sites)],
+  ]
+  for (const [name, set] of settings) {
+    const controller = new AbortController()
+    let waiting
+    try {
+      set()
+      waiting = wal.append('x', { signal: controller.signal })
+      controller.abort()
+      const told = await Promise.allSettled([waiting])
+      t.is((told[0] as PromiseRejectedResult).reason.name, 'AbortError', name)
+    } finally {
+      Object.assign(Error, { stackTraceLimit, prepareStackTrace })
+    }
+  }
+  t.is(await wal.append('y'), settings.length + 1)
+})

@@ -215,22 +215,22 @@ export function befell(error: WalError, { operation, position }: Asked): WalErro
   return new WalError(code, error.message, { ...details, operation, position, cause: error.cause })
 }
 
-/** Where a call came from. Its text is made when asked for. */
+/** Where a call came from. Its text is made when asked for; a program can have V8 make something else of it, or nothing. */
 export interface CallSite {
-  stack: string
+  stack?: unknown
 }
 
 /** The frames outside of `callee`. */
 export function callSite(callee: (...args: never[]) => unknown): CallSite {
   const site = {}
   Error.captureStackTrace(site, callee)
-  return site as CallSite
+  return site
 }
 
 /** Adds them to the stack of an error that only one caller is told. */
 export function calledFrom(error: unknown, { stack }: CallSite): unknown {
-  const frames = stack.slice(stack.indexOf('\n'))
-  if (error instanceof Error) error.stack += `\n  called from:${frames}`
+  const frames = typeof stack === 'string' ? stack.indexOf('\n') : -1
+  if (frames >= 0 && error instanceof Error) error.stack += `\n  called from:${(stack as string).slice(frames)}`
   return error
 }
 

@@ -90,6 +90,13 @@ class Unencoded {
   }
 }
 
+/** The same with bytes that nobody else writes to. */
+export function withOwnValue(entry: Entry): Entry {
+  const { key, value, tombstone, expiresAt, version } = entry
+  if (value === undefined || typeof value === 'string') return entry
+  return new Entry(key, Uint8Array.prototype.slice.call(value), tombstone, expiresAt, version)
+}
+
 /** Whether {@link Record} made it. */
 export const isMade = (input: unknown): input is MadeRecord<unknown> => input instanceof Entry || input instanceof Unencoded
 

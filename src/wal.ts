@@ -176,7 +176,9 @@ export class Wal<T = NoCodec> {
       if (!this.#isPlain || options !== undefined) return this.#appendWith(input, options)
       if (input instanceof Entry) return this.#channel.append(input, NO_TERMS)
       if (isBytes(input)) return this.#channel.appendValue(input, NO_TERMS)
-      return this.#channel.append(toEntry(input), NO_TERMS)
+      const entry = toEntry(input)
+      // A getter may have called us.
+      return this.#openChannel('append').append(entry, NO_TERMS)
     } catch (error) {
       return Promise.reject(error)
     }
@@ -186,6 +188,7 @@ export class Wal<T = NoCodec> {
     const terms = this.#heeding(checkAppend(options, 'append'), this.append)
     // A codec may call us again.
     const entry = this.#entry(input, 'append')
+    checkWanted(terms)
     return this.#openChannel('append').append(entry, terms)
   }
 
@@ -204,7 +207,11 @@ export class Wal<T = NoCodec> {
       }
       // All of them before the first is taken: an iterator, a getter or a codec may call us again.
       const entries: Entry[] = []
-      for (const record of records) entries.push(this.#entry(record, 'appendBatch'))
+      for (const record of records) {
+        const entry = this.#entry(record, 'appendBatch')
+        // A codec may use its memory again for the next record.
+        entries.push(this.#values === undefined ? entry : withOwnValue(entry))
+      }
       if (entries.length === 0) throw invalid('records must not be empty', 'appendBatch')
       checkWanted(terms)
       return this.#openChannel('appendBatch').appendBatch(entries, terms)
@@ -229,7 +236,8 @@ export class Wal<T = NoCodec> {
     if (!this.#isPlain || options !== undefined) return this.#enqueueWith(input, options)
     if (input instanceof Entry) return this.#channel.enqueue(input, NO_TERMS)
     if (isBytes(input)) return this.#channel.enqueueValue(input, NO_TERMS)
-    return this.#channel.enqueue(toEntry(input), NO_TERMS)
+    const entry = toEntry(input)
+    return this.#openChannel('append').enqueue(entry, NO_TERMS)
   }
 
   #enqueueWith(input: Appendable<T>, options: EnqueueOptions | undefined): number {
