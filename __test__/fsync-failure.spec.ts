@@ -1,6 +1,8 @@
 // A failed fsync, from the outside: a preloaded shim fails the n-th one, and proves that it did.
 
+import path from 'node:path'
 import test, { type ExecutionContext } from 'ava'
+import { node, root } from './helpers/command.js'
 import { append, holds, type Job, type Told } from './helpers/faults/process.js'
 import { Shim, isHint, rule, type Action, type Call } from './helpers/faults/shim.js'
 import { has } from './helpers/needs.js'
@@ -184,4 +186,32 @@ test('an fsync that fails while a log is made or recovered: refused, and the nex
     }
   }
   t.true(refused >= 8, `${refused} openings were refused`)
+})
+
+test('one more handle on a poisoned log opens, is told what it asks, and closes: nothing is rejected that nobody holds', async (t) => {
+  if (!has(t, 'preload')) return
+  const shim = new Shim(t)
+  const script = `
+    import { writeFileSync } from 'node:fs'
+    const { Wal } = await import(process.argv[1])
+    const wal = await Wal.open(process.env.FORELOG_FAULT_DIR)
+    writeFileSync(process.env.FORELOG_FAULT_RULES, process.argv[2])
+    const codeOf = ({ code }) => code
+    const told = [await wal.append('x').catch(codeOf)]
+    const other = await Wal.open(wal.dir)
+    await other.drain()
+    const stream = other.writable()
+    const failed = new Promise((resolve) => stream.on('error', resolve))
+    stream.end('x')
+    told.push(await other.append('x').catch(codeOf), codeOf(await failed))
+    told.push(await other.close().catch(codeOf), await wal.close().catch(codeOf))
+    const again = await Wal.open(wal.dir)
+    await again.append('x')
+    await again.close()
+    console.log(told.join())`
+  const fault = rule('fdatasync', '*.wal', 1, 'EIO')
+  const { code, stdout, stderr } = await node(['--input-type=module', '-e', script, path.join(root, 'index.js'), fault], { env: shim.env })
+  t.is(stderr, '')
+  t.is(String(stdout), `${Array.from({ length: 5 }, () => POISONED).join()}\n`)
+  t.is(code, 0)
 })

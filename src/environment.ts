@@ -91,7 +91,9 @@ export class Environment {
   async join(log: number, identity: number, dir: string): Promise<Channel> {
     for (let channel; (channel = this.#find(identity)) !== undefined;) {
       if (channel.enter()) {
-        void this.request(this.native.close(log)).finally(() => this.native.forget(log))
+        // How closing ends is told to those who close the channel.
+        const forget = () => this.native.forget(log)
+        void this.request(this.native.close(log)).then(forget, forget)
         return channel
       }
       // It is closing: its promises come first.

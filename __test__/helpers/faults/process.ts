@@ -73,11 +73,12 @@ export async function append(job: Job, { env, onLine }: Watch = {}): Promise<Tol
     const [word = '', ...rest] = line.split(' ')
     if (word === 'open') told.opened = true
     // A kill may have cut the line short: then it says nothing.
-    else if (word === 'acknowledged' && rest[1]) told.acknowledged.set(Number(rest[0]), Number(rest[1]))
-    else if (word === 'written' && line.endsWith(';')) told.written = parseInt(rest[0], 10)
+    else if (word === 'acknowledged' && rest[1]) {
+      told.acknowledged.set(Number(rest[0]), Number(rest[1]))
+      told.written = Math.max(told.written, Number(rest[0]))
+    } else if (word === 'written' && line.endsWith(';')) told.written = Math.max(told.written, parseInt(rest[0], 10))
     else if (word === 'rejected' && rest[2]) told.rejected.push({ attempt: Number(rest[0]), code: rest[1], cause: rest[2] })
     else if (word === 'end') told.end = JSON.parse(line.slice(4)) as End
-    told.written = Math.max(told.written, ...told.acknowledged.keys())
     onLine?.(word, told, () => child.kill('SIGKILL'))
   }
   told.signal = await ended
