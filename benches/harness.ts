@@ -2,6 +2,7 @@ import { fork } from 'node:child_process'
 import fs from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
+import { drawAll, README_IMAGE, rowImage, type Results } from './charts/charts.js'
 import { compile } from './lib/compile.js'
 import { entrant } from './lib/contestants.js'
 import { writeDocs } from './lib/docs.js'
@@ -24,6 +25,8 @@ if (options.micro) {
   fork(join(build, 'micro.js'), [entry], { execArgv: [] }).on('exit', (code) => (process.exitCode = code ?? 1))
 } else if (options.opening !== undefined) {
   await openings(options.opening)
+} else if (options.redraw) {
+  publish(JSON.parse(fs.readFileSync(join(benches, 'results', 'latest.json'), 'utf8')) as Results)
 } else {
   await main()
 }
@@ -65,10 +68,19 @@ async function main(): Promise<void> {
     process.stdout.write(`${tables}\n`)
     save({ environment, rounds: options.rounds, quick: options.quick, results })
     if (!options.markdown) process.stderr.write('\nEvery single measurement is in benches/results/latest.json.\n')
-    if (options.writeDocs) writeDocs(join(root, 'docs', 'benchmarks.md'), tables)
+    if (options.writeDocs) publish({ environment, rounds: options.rounds, quick: options.quick, results })
   } finally {
     cleanUp()
   }
+}
+
+/** The tables and charts of this run into the docs, and the README's chart if its rows are among them. */
+function publish({ environment, results, ...run }: Results): void {
+  const tables = markdown(environment, run, results, (id) => `images/${rowImage(id)}`)
+  writeDocs(join(root, 'docs', 'benchmarks.md'), 'results', '--write-docs', tables)
+  if (!drawAll(join(root, 'docs', 'images'), { environment, results, ...run })) return
+  const link = `![Forelog beside its rivals: the rates of the table below as bars](docs/images/${README_IMAGE})`
+  writeDocs(join(root, 'README.md'), 'chart', '--write-docs', link)
 }
 
 /** All contestants once, then all again: what disturbs the machine for a while disturbs everybody. */

@@ -1,13 +1,13 @@
 import fs from 'node:fs'
 
-const START = '<!-- results: written by npm run bench -- --write-docs -->'
-const END = '<!-- end of results -->'
-
-/** Puts the tables between the two comments of the page; what is around them is written by hand. */
-export function writeDocs(page: string, tables: string): void {
+/**
+ * Puts what a run made between two comments of a page that is written by hand otherwise; `name` says which: there is
+ * `<!-- results: written by npm run bench -- --write-docs -->` and `<!-- end of results -->`.
+ */
+export function writeDocs(page: string, name: string, command: string, made: string): void {
   const text = fs.readFileSync(page, 'utf8')
-  const start = text.indexOf(START)
-  const end = text.indexOf(END)
-  if (start < 0 || end < start) throw new Error(`the page of results has lost its markers ${START} and ${END}`)
-  fs.writeFileSync(page, `${text.slice(0, start + START.length)}\n\n${tables}\n\n${text.slice(end)}`)
+  const [opening, closing] = [`<!-- ${name}: written by npm run bench -- ${command} -->`, `<!-- end of ${name} -->`]
+  const [start, end] = [text.indexOf(opening), text.indexOf(closing)]
+  if (start < 0 || end < start) throw new Error(`${page} has lost its markers ${opening} and ${closing}`)
+  fs.writeFileSync(page, `${text.slice(0, start + opening.length)}\n\n${made}\n\n${text.slice(end)}`)
 }

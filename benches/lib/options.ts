@@ -11,6 +11,7 @@ export interface Options {
   readonly dir: string
   readonly markdown: boolean
   readonly writeDocs: boolean
+  readonly redraw: boolean
   readonly micro: boolean
   /** Size in GiB of the larger log whose opening is timed, if that is what is asked for. */
   readonly opening?: number
@@ -25,11 +26,12 @@ export function parse(argv: readonly string[], defaultDir: string): Options {
     .option('--only <ids>', `contestants to run: ${entrants.map((each) => each.id).join(', ')}`, selectEntrants)
     .option('--dir <path>', 'directory on the disk to measure (default: the one the sources are on)')
     .option('--markdown', 'print nothing but the tables, which are Markdown', false)
-    .option('--write-docs', 'write the tables into docs/benchmarks.md', false)
+    .option('--write-docs', 'write tables and charts into docs/benchmarks.md, docs/images and the README', false)
+    .option('--redraw', 'do the same with the last results instead of measuring', false)
     .option('--micro', 'the micro rows instead: what the boundary between JavaScript and Rust costs', false)
     .option('--opening [GiB]', 'how long opening takes instead: a log of 100 MiB beside one of so many GiB (default 10)', positive)
     .parse(argv)
-  const given = command.opts<Partial<Options> & Pick<Options, 'quick' | 'markdown' | 'writeDocs' | 'micro'>>()
+  const given = command.opts<Partial<Options> & Pick<Options, 'quick' | 'markdown' | 'writeDocs' | 'redraw' | 'micro'>>()
   const opening = (given.opening as number | true | undefined) === true ? 10 : given.opening
   return { rounds: given.quick ? 3 : 5, rows, only: [], dir: defaultDir, ...given, opening }
 }
