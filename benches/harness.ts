@@ -3,17 +3,21 @@ import fs from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { drawAll, README_IMAGE, rowImage, type Results } from './charts/charts.js'
+import { growthChart } from './charts/lines.js'
+import { curves, type Curve } from './growth/curves.js'
+import { section } from './growth/page.js'
+import { grow, type Measured } from './growth/run.js'
 import { compile } from './lib/compile.js'
 import { entrant } from './lib/contestants.js'
 import { writeDocs } from './lib/docs.js'
-import { describe } from './lib/environment.js'
+import { describe, type Environment } from './lib/environment.js'
 import { parse, type Options } from './lib/options.js'
 import { Progress } from './lib/progress.js'
 import type { Row } from './lib/rows.js'
 import { Runner, type Sample } from './lib/runner.js'
 import { Settle } from './lib/settle.js'
 import { summarise, type RowResult } from './lib/statistics.js'
-import { heading, markdown } from './lib/table.js'
+import { heading, markdown, type Run } from './lib/table.js'
 
 const benches = fileURLToPath(new URL('.', import.meta.url))
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -25,6 +29,8 @@ if (options.micro) {
   fork(join(build, 'micro.js'), [entry], { execArgv: [] }).on('exit', (code) => (process.exitCode = code ?? 1))
 } else if (options.opening !== undefined) {
   await openings(options.opening)
+} else if (options.growth !== undefined) {
+  await growth(options.growth)
 } else if (options.redraw) {
   publish(JSON.parse(fs.readFileSync(join(benches, 'results', 'latest.json'), 'utf8')) as Results)
 } else {
@@ -53,6 +59,47 @@ async function openings(gib: number): Promise<void> {
   }
 }
 
+/** Every curve is published by itself, so that one can be taken again without the others. */
+async function growth(curves: readonly Curve[]): Promise<void> {
+  const [data, cleanUp] = makeData()
+  const environment = describe(data)
+  const { rounds, quick, upTo } = options
+  const settle = new Settle(data, quick ? 400 : 2000)
+  try {
+    process.stdout.write(`${heading(environment, options)}\n`)
+    const all = readCurves()
+    for (const curve of curves) {
+      const grown = await grow(curve, { build, data, entry, rounds, quick, upTo, settle })
+      process.stdout.write(`\n${section(grown)}\n`)
+      all[curve.name] = { environment, rounds, quick, measured: grown.measured }
+      save('growth.json', all)
+    }
+    if (options.writeDocs) publishGrowth(all)
+  } finally {
+    settle.close()
+    cleanUp()
+  }
+}
+
+type Curves = { [name: string]: Run & { environment: Environment; measured: readonly Measured[] } }
+
+function readCurves(): Curves {
+  const file = join(benches, 'results', 'growth.json')
+  return fs.existsSync(file) ? (JSON.parse(fs.readFileSync(file, 'utf8')) as Curves) : {}
+}
+
+function publishGrowth(all: Curves): void {
+  fs.mkdirSync(join(root, 'docs', 'images'), { recursive: true })
+  const sections = curves.flatMap((curve) => {
+    if (all[curve.name] === undefined) return []
+    const { environment, measured, ...run } = all[curve.name]
+    const name = `bench-growth-${curve.name}.svg`
+    fs.writeFileSync(join(root, 'docs', 'images', name), growthChart({ curve, measured }, environment, run))
+    return `${section({ curve, measured }, `images/${name}`)}\n\n${heading(environment, run)}`
+  })
+  writeDocs(join(root, 'docs', 'benchmarks.md'), 'growth', '--growth --write-docs', sections.join('\n\n'))
+}
+
 async function main(): Promise<void> {
   const [data, cleanUp] = makeData()
   try {
@@ -66,7 +113,7 @@ async function main(): Promise<void> {
     settle.close()
     const tables = markdown(environment, options, results)
     process.stdout.write(`${tables}\n`)
-    save({ environment, rounds: options.rounds, quick: options.quick, results })
+    save('latest.json', { environment, rounds: options.rounds, quick: options.quick, results })
     if (!options.markdown) process.stderr.write('\nEvery single measurement is in benches/results/latest.json.\n')
     if (options.writeDocs) publish({ environment, rounds: options.rounds, quick: options.quick, results })
   } finally {
@@ -116,8 +163,8 @@ function total({ rows, rounds }: Options): number {
   return rows.reduce((sum, row) => sum + contestants(row).length * rounds, 0)
 }
 
-function save(results: object): void {
+function save(name: string, results: object): void {
   const directory = join(benches, 'results')
   fs.mkdirSync(directory, { recursive: true })
-  fs.writeFileSync(join(directory, 'latest.json'), `${JSON.stringify(results, null, 2)}\n`)
+  fs.writeFileSync(join(directory, name), `${JSON.stringify(results, null, 2)}\n`)
 }

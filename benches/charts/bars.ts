@@ -51,7 +51,7 @@ function bar({ entrant, rate }: Summary, top: number, end: number, x: (value: nu
   return parts
 }
 
-function wrapped(words: string, length: number): string[] {
+export function wrapped(words: string, length: number): string[] {
   const lines = ['']
   for (const word of words.split(' ')) {
     const longer = `${lines.at(-1)} ${word}`.trim()

@@ -81,7 +81,7 @@ export class Meter {
  * In KiB. Linux passes `maxRSS` on from the process that forked this one, so that it can be the harness's own peak;
  * the high-water mark of the address space starts anew.
  */
-function peakRss(): number {
+export function peakRss(): number {
   if (process.platform !== 'linux') return process.resourceUsage().maxRSS
   return Number(/VmHWM:\s*(\d+)/.exec(fs.readFileSync('/proc/self/status', 'utf8'))![1])
 }

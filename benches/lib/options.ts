@@ -1,4 +1,5 @@
 import { Command, InvalidArgumentError } from 'commander'
+import { curves, type Curve } from '../growth/curves.js'
 import { entrants } from './contestants.js'
 import { rows, type Row } from './rows.js'
 
@@ -13,6 +14,10 @@ export interface Options {
   readonly writeDocs: boolean
   readonly redraw: boolean
   readonly micro: boolean
+  /** What to let grow, if that is what is asked for. */
+  readonly growth?: readonly Curve[]
+  /** Size in GiB of the largest log of `--growth size`. */
+  readonly upTo: number
   /** Size in GiB of the larger log whose opening is timed, if that is what is asked for. */
   readonly opening?: number
 }
@@ -29,11 +34,14 @@ export function parse(argv: readonly string[], defaultDir: string): Options {
     .option('--write-docs', 'write tables and charts into docs/benchmarks.md, docs/images and the README', false)
     .option('--redraw', 'do the same with the last results instead of measuring', false)
     .option('--micro', 'the micro rows instead: what the boundary between JavaScript and Rust costs', false)
+    .option('--growth [names]', `rate and memory as something grows instead: ${curves.map((each) => each.name).join(', ')}`, selectCurves)
+    .option('--up-to <GiB>', 'the largest log of --growth size (default 20, with --quick 1)', positive)
     .option('--opening [GiB]', 'how long opening takes instead: a log of 100 MiB beside one of so many GiB (default 10)', positive)
     .parse(argv)
   const given = command.opts<Partial<Options> & Pick<Options, 'quick' | 'markdown' | 'writeDocs' | 'redraw' | 'micro'>>()
   const opening = (given.opening as number | true | undefined) === true ? 10 : given.opening
-  return { rounds: given.quick ? 3 : 5, rows, only: [], dir: defaultDir, ...given, opening }
+  const growth = (given.growth as readonly Curve[] | true | undefined) === true ? curves : given.growth
+  return { rounds: given.quick ? 3 : 5, rows, only: [], dir: defaultDir, upTo: given.quick ? 1 : 20, ...given, opening, growth }
 }
 
 function positive(text: string): number {
@@ -47,6 +55,13 @@ function selectRows(text: string): Row[] {
   const selected = rows.filter((row) => wanted.some((each) => row.id.toLowerCase() === each || row.id.toLowerCase().startsWith(`${each}-`)))
   if (selected.length === 0) throw new InvalidArgumentError(`No row is called ${text}.`)
   return selected
+}
+
+function selectCurves(text: string): Curve[] {
+  const wanted = text.split(',').map((each) => each.trim().toLowerCase())
+  const unknown = wanted.filter((each) => !curves.some(({ name }) => name === each))
+  if (unknown.length > 0) throw new InvalidArgumentError(`Nothing that grows is called ${unknown.join(', ')}.`)
+  return curves.filter(({ name }) => wanted.includes(name))
 }
 
 function selectEntrants(text: string): string[] {

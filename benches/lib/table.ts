@@ -83,7 +83,7 @@ function short(value: number): string {
 const micros = (value: number): string => (value >= 10_000 ? `${(value / 1000).toFixed(1)} ms` : `${value.toFixed(0)} µs`)
 const optional = (value: number | undefined, text: (value: number) => string): string => (value === undefined ? '' : text(value))
 
-function aligned(table: string[][]): string {
+export function aligned(table: string[][]): string {
   const widths = table[0].map((_, column) => Math.max(...table.map((row) => row[column].length)))
   const line = (row: string[]): string => `| ${row.map((cell, column) => cell.padEnd(widths[column])).join(' | ')} |`
   return [line(table[0]), `| ${widths.map((width) => '-'.repeat(width)).join(' | ')} |`, ...table.slice(1).map(line)].join('\n')
