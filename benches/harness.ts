@@ -2,6 +2,7 @@ import { fork } from 'node:child_process'
 import fs from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
+import { budgetsOf, budgetTable, measureBudget } from './budgets/run.js'
 import { drawAll, README_IMAGE, rowImage, type Results } from './charts/charts.js'
 import { growthChart } from './charts/lines.js'
 import { curves, type Curve } from './growth/curves.js'
@@ -109,23 +110,31 @@ async function main(): Promise<void> {
     const progress = new Progress(total(options), process.stderr)
     const results: RowResult[] = []
     for (const row of options.rows) results.push(await measure(row, runner, progress))
+    const verdicts = budgetsOf(results)
+    const budgeting = { build, data, entry, ...options, runner, tell: (what: string): void => progress.begin(what) }
+    for (const id of options.budgets) {
+      verdicts.push(...(await measureBudget(id, budgeting)))
+      progress.end()
+    }
     progress.stop()
     settle.close()
-    const tables = markdown(environment, options, results)
-    process.stdout.write(`${tables}\n`)
-    save('latest.json', { environment, rounds: options.rounds, quick: options.quick, results })
+    process.stdout.write(`${markdown(environment, options, results)}\n`)
+    if (verdicts.length > 0) process.stdout.write(`\n${budgetTable(verdicts)}\n`)
+    const last: Results = { environment, rounds: options.rounds, quick: options.quick, results, verdicts }
+    save('latest.json', last)
     if (!options.markdown) process.stderr.write('\nEvery single measurement is in benches/results/latest.json.\n')
-    if (options.writeDocs) publish({ environment, rounds: options.rounds, quick: options.quick, results })
+    if (options.writeDocs) publish(last)
   } finally {
     cleanUp()
   }
 }
 
 /** The tables and charts of this run into the docs, and the README's chart if its rows are among them. */
-function publish({ environment, results, ...run }: Results): void {
+function publish({ environment, results, verdicts, ...run }: Results): void {
   const tables = markdown(environment, run, results, (id) => `images/${rowImage(id)}`)
-  writeDocs(join(root, 'docs', 'benchmarks.md'), 'results', '--write-docs', tables)
-  if (!drawAll(join(root, 'docs', 'images'), { environment, results, ...run })) return
+  const made = verdicts.length > 0 ? `${tables}\n\n${budgetTable(verdicts)}` : tables
+  writeDocs(join(root, 'docs', 'benchmarks.md'), 'results', '--write-docs', made)
+  if (!drawAll(join(root, 'docs', 'images'), { environment, results, verdicts, ...run })) return
   const link = `![Forelog beside its rivals: the rates of the table below as bars](docs/images/${README_IMAGE})`
   writeDocs(join(root, 'README.md'), 'chart', '--write-docs', link)
 }
@@ -159,8 +168,8 @@ function contestants(row: Row): string[] {
   return row.contestants.filter((id) => options.only.length === 0 || options.only.includes(id) || id === row.limit)
 }
 
-function total({ rows, rounds }: Options): number {
-  return rows.reduce((sum, row) => sum + contestants(row).length * rounds, 0)
+function total({ rows, rounds, budgets }: Options): number {
+  return rows.reduce((sum, row) => sum + contestants(row).length * rounds, budgets.length)
 }
 
 function save(name: string, results: object): void {

@@ -15,7 +15,7 @@ export function growthChart({ curve, measured }: Grown, environment: Environment
   const shown = measured.filter(isMeasured)
   const scale = (x: number): number => (curve.logarithmic ? Math.log(x) : x)
   const [first, last] = [scale(shown[0].x), scale(shown.at(-1)!.x)]
-  const parts = [text(8, 22, `Growth ${curve.title}`, { class: 'strong', size: 15 })]
+  const parts = [text(8, 22, `Growth ${curve.title}`, { class: 'strong', size: 14 })]
   const panels = [
     { of: 'rate', title: `${curve.unit}, median`, look: 'ours', line: 'line' },
     { of: 'rssMiB', title: 'peak memory of the process (RSS), MiB', look: 'js', line: 'line-b' },

@@ -201,7 +201,7 @@ async function point(forelog: Forelog, task: Task): Promise<Point | undefined> {
 if (isMainThread) {
   const task = JSON.parse(process.argv[2]) as Task
   const result = await point((await import(task.entry)) as Forelog, task)
-  process.send!(result ?? 'done', () => process.disconnect())
+  process.send!(result ?? {}, () => process.disconnect())
 } else {
   const task = workerData as Task
   await worker((await import(task.entry)) as Forelog, task)

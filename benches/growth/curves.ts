@@ -6,7 +6,8 @@ export interface Curve {
   readonly title: string
   /** What is on the axis below, in words. */
   readonly axis: string
-  /** How the law speaks of one more of it. */
+  /** How the law speaks of it, and of one more of it. */
+  readonly what: string
   readonly each: string
   readonly unit: 'records/s' | 'MB/s'
   readonly points: readonly number[]
@@ -42,6 +43,7 @@ export const curves: readonly Curve[] = [
     name: 'size',
     title: 'as the log grows: durable, 1,000 in flight, 1 KiB',
     axis: 'size of the log',
+    what: 'the size of the log',
     each: 'GiB of log',
     unit: 'records/s',
     points: [0.0625, 0.25, 1, 2.5, 5, 10, 20],
@@ -53,6 +55,7 @@ export const curves: readonly Curve[] = [
     name: 'record',
     title: 'as records grow: durable, 1,000 in flight or 32 MiB',
     axis: 'bytes of a record',
+    what: 'the size of a record',
     each: 'byte of a record',
     unit: 'MB/s',
     points: [16, 128, 1024, 8 << 10, 64 << 10, 512 << 10, 2 << 20, 8 << 20],
@@ -64,6 +67,7 @@ export const curves: readonly Curve[] = [
     name: 'in-flight',
     title: 'as more appends are in flight: durable, 100 B',
     axis: 'appends in flight',
+    what: 'the number of appends in flight',
     each: 'append in flight',
     unit: 'records/s',
     points: [1, 10, 100, 1000, 10_000, 100_000],
@@ -75,6 +79,7 @@ export const curves: readonly Curve[] = [
     name: 'logs',
     title: 'as one process opens more logs: durable, 1,000 in flight in all, at least one each, 100 B',
     axis: 'open logs',
+    what: 'the number of open logs',
     each: 'open log',
     unit: 'records/s',
     points: [1, 10, 100, 500, 1000, 2000],
@@ -86,6 +91,7 @@ export const curves: readonly Curve[] = [
     name: 'readers',
     title: 'as readers follow beside the writer: durable, 1,000 in flight, 100 B',
     axis: 'readers in the writer’s thread, each following all of it',
+    what: 'the number of readers and the writer',
     each: 'reader',
     unit: 'records/s',
     points: [0, 1, 2, 4, 8, 16],
@@ -98,6 +104,7 @@ export const curves: readonly Curve[] = [
     name: 'workers',
     title: 'as worker threads append to one log: durable, 1,000 in flight each, 100 B',
     axis: 'worker threads',
+    what: 'the number of worker threads',
     each: 'worker thread',
     unit: 'records/s',
     points: [1, 2, 3, 4],

@@ -45,19 +45,17 @@ function rateLaw({ curve, measured }: Grown): string {
   const base = curve.base ?? ((x: number): number => x)
   const points = measured.filter(isMeasured).map((each) => [base(each.x), figure(each, 'rate').median] as const)
   const { whole, bend } = powerLaw(points)
-  if (bend === undefined) return `Over the whole range ${grows(whole, curve.base !== undefined)}.`
+  if (bend === undefined) return `Over the whole range ${grows(whole, curve.what)}.`
   const x = measured.find((each) => base(each.x) === bend.at)!.x
-  return `Up to ${curve.label(x)} ${grows(bend.before, curve.base !== undefined)}; from there on ${grows(bend.after, curve.base !== undefined)}.`
+  return `Up to ${curve.label(x)} ${grows(bend.before, curve.what)}; from there on ${grows(bend.after, curve.what)}.`
 }
 
 /** Less than this exponent, over any range of ours, is less than what two rounds differ by. */
 const FLAT = 0.05
 
-function grows({ exponent }: Power, plusOne: boolean): string {
-  const fitted = `fitted exponent ${exponent.toFixed(2)}`
-  if (Math.abs(exponent) < FLAT) return `the rate does not depend on it (${fitted})`
-  const of = plusOne ? 'one more than it' : 'it'
-  return `the rate ${exponent > 0 ? 'grows' : 'falls'} as ${of} to the power of ${exponent.toFixed(2)}`
+function grows({ exponent }: Power, what: string): string {
+  if (Math.abs(exponent) < FLAT) return `the rate does not depend on ${what} (fitted exponent ${exponent.toFixed(2)})`
+  return `the rate ${exponent > 0 ? 'grows' : 'falls'} as ${what} to the power of ${exponent.toFixed(2)}`
 }
 
 /** Below this R² a straight line would be a story and not a law. */
@@ -69,9 +67,9 @@ function memoryLaw({ curve, measured }: Grown): string {
   const [lowest, highest] = [Math.min(...values), Math.max(...values)]
   const { base, slope, r2 } = line(points)
   const span = Math.abs(slope) * (points.at(-1)![0] - points[0][0])
-  if (span < 0.1 * base) return `Peak memory does not follow it: from ${lowest.toFixed(0)} to ${highest.toFixed(0)} MiB.`
+  if (span < 0.1 * base) return `Peak memory stays between ${lowest.toFixed(0)} and ${highest.toFixed(0)} MiB.`
   if (r2 < STRAIGHT || slope < 0) {
-    return `Peak memory goes from ${lowest.toFixed(0)} to ${highest.toFixed(0)} MiB, not along a straight line (R² ${r2.toFixed(2)}).`
+    return `Peak memory is between ${lowest.toFixed(0)} and ${highest.toFixed(0)} MiB, not along a straight line (R² ${r2.toFixed(2)}).`
   }
   const kib = slope * 1024
   const price = Math.abs(kib) >= 1024 ? `${slope.toFixed(1)} MiB` : kib >= 1 ? `${kib.toFixed(1)} KiB` : `${(kib * 1024).toFixed(1)} bytes`

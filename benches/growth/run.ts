@@ -1,7 +1,6 @@
-import { fork } from 'node:child_process'
 import fs from 'node:fs'
 import { join } from 'node:path'
-import { withoutPaths } from '../lib/optional.js'
+import { inProcess } from '../lib/process.js'
 import type { Settle } from '../lib/settle.js'
 import type { Curve, Point, Task } from './curves.js'
 
@@ -42,7 +41,7 @@ export async function grow(curve: Curve, growing: Growing): Promise<Grown> {
     if (to.reason !== undefined) return
     tell(x, round)
     growing.settle.wait()
-    const result = await child(growing, task(growing, curve.name, x, dir))
+    const result = await inProcess<Point>(script(growing), task(growing, curve.name, x, dir))
     if (typeof result === 'string') to.reason = result
     else to.points.push(result)
   }
@@ -72,7 +71,7 @@ async function measureSizes(
     for (const x of xs) {
       process.stderr.write(`size: filling up to ${x} GiB …\n`)
       const missing = x - size(dir) / GIB
-      if (missing > 0) await child(growing, task(growing, 'fill', missing, dir))
+      if (missing > 0) await inProcess<Point>(script(growing), task(growing, 'fill', missing, dir))
       for (let round = 1; round <= growing.rounds; round++) await measure(x, round, dir)
     }
   } finally {
@@ -89,29 +88,10 @@ function task({ entry, quick }: Growing, name: Task['name'], x: number, dir: str
   return { name, x, dir, entry, seconds: quick ? 0.6 : 3 }
 }
 
+const script = ({ build }: Growing): string => join(build, 'growth', 'child.js')
+
 function size(dir: string): number {
   const log = join(dir, 'wal')
   if (!fs.existsSync(log)) return 0
   return fs.readdirSync(log).reduce((sum, name) => sum + fs.statSync(join(log, name)).blocks * 512, 0)
-}
-
-/** What a process measured, or why it did not. */
-function child({ build }: Growing, task: Task): Promise<Point | string> {
-  const started = fork(join(build, 'growth', 'child.js'), [JSON.stringify(task)], {
-    execArgv: [],
-    env: { ...process.env, NODE_OPTIONS: '' },
-    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
-  })
-  const timer = setTimeout(() => started.kill('SIGKILL'), 300_000)
-  let errors = ''
-  let result: Point | 'done' | undefined
-  started.stderr!.on('data', (text) => (errors = (errors + String(text)).slice(-4000)))
-  started.on('message', (message) => (result = message as Point | 'done'))
-  return new Promise((resolve) => {
-    started.on('close', (code, signal) => {
-      clearTimeout(timer)
-      const line = errors.split('\n').find((each) => /Error\b/.test(each)) ?? errors.trim().split('\n').at(-1) ?? ''
-      resolve(result ?? withoutPaths(`failed (${signal ?? `exit code ${code}`}): ${line.trim()}`))
-    })
-  })
 }

@@ -48,6 +48,7 @@ const raw = (variant: 'disk' | 'harness' | 'promise', name: string): Entrant => 
           durable: 'write + fdatasync, zero-filled file',
           written: 'write, new file',
           writtenThenSynced: 'write + one fdatasync, zero-filled file',
+          verified: 'read, page cache warm',
         }
       : {
           durable: variant === 'promise' ? 'nothing; a promise each' : 'nothing',

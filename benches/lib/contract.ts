@@ -30,6 +30,8 @@ export interface Job {
   readonly batch: number
   /** Whether one fsync at the end of the run belongs to the measured time (`written`). */
   readonly finalSync: boolean
+  /** Whether to watch how long timers wait, which costs the run a timer each millisecond. */
+  readonly loopDelay?: boolean
 }
 
 /** What one run measured. Times are seconds unless a name says otherwise. */
@@ -43,6 +45,8 @@ export interface Outcome {
   readonly peakRssMiB: number
   readonly p50Micros?: number
   readonly p99Micros?: number
+  /** How late timers of a millisecond came, and in the same process before the clock started. */
+  readonly loopDelay?: { readonly p99Micros: number; readonly maxMicros: number; readonly idleP99Micros: number }
 }
 
 export type Workload = (job: Job) => Promise<Outcome>

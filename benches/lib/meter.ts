@@ -1,5 +1,5 @@
 import fs from 'node:fs'
-import { performance } from 'node:perf_hooks'
+import { monitorEventLoopDelay, performance, type IntervalHistogram } from 'node:perf_hooks'
 import type { Job, Outcome } from './contract.js'
 import { Latency } from './latency.js'
 
@@ -20,8 +20,11 @@ export class Meter {
   readonly #started = performance.now()
   readonly #cpu = process.cpuUsage()
   readonly #loop = performance.eventLoopUtilization()
+  readonly #delay: Delay | undefined
 
-  private constructor(job: Job, latency: Latency | undefined, sampleEvery: number) {
+  private constructor(job: Job, latency: Latency | undefined, sampleEvery: number, delay: Delay | undefined) {
+    this.#delay = delay
+    delay?.histogram.enable()
     this.value = makeValue(job.valueBytes)
     this.#left = job.records
     this.#latency = latency
@@ -32,7 +35,9 @@ export class Meter {
   /** Starts the clock. Everything that is not to be measured (opening, zero-filling) comes before. */
   static async start(job: Job): Promise<Meter> {
     const timed = job.kind === 'one' || job.kind === 'inFlight' || job.kind === 'batches'
-    return new Meter(job, timed ? await Latency.create() : undefined, job.kind === 'inFlight' ? 61 : 1)
+    const latency = timed ? await Latency.create() : undefined
+    const delay = job.loopDelay === true ? await Delay.atRest() : undefined
+    return new Meter(job, latency, job.kind === 'inFlight' ? 61 : 1, delay)
   }
 
   /** Whether another operation (of `records` records) is to be done; counts it as one that will be. */
@@ -73,7 +78,34 @@ export class Meter {
       activeSeconds: loop.active / 1000,
       peakRssMiB: peakRss() / 1024,
       ...this.#latency?.percentiles(),
+      loopDelay: this.#delay?.stop(),
     }
+  }
+}
+
+const IDLE_MS = 500
+
+/** How late the event loop runs its timers. */
+class Delay {
+  readonly histogram: IntervalHistogram = monitorEventLoopDelay({ resolution: 1 })
+  readonly #idleP99Micros: number
+
+  private constructor(idleP99Micros: number) {
+    this.#idleP99Micros = idleP99Micros
+  }
+
+  /** Watches an idle process first: its timers are not on time either. */
+  static async atRest(): Promise<Delay> {
+    const idle = monitorEventLoopDelay({ resolution: 1 })
+    idle.enable()
+    await new Promise((resolve) => setTimeout(resolve, IDLE_MS))
+    idle.disable()
+    return new Delay(idle.percentile(99) / 1000)
+  }
+
+  stop(): NonNullable<Outcome['loopDelay']> {
+    this.histogram.disable()
+    return { p99Micros: this.histogram.percentile(99) / 1000, maxMicros: this.histogram.max / 1000, idleP99Micros: this.#idleP99Micros }
   }
 }
 

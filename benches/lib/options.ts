@@ -1,4 +1,5 @@
 import { Command, InvalidArgumentError } from 'commander'
+import { BUDGETS, type Budget } from '../budgets/run.js'
 import { curves, type Curve } from '../growth/curves.js'
 import { entrants } from './contestants.js'
 import { rows, type Row } from './rows.js'
@@ -7,6 +8,10 @@ export interface Options {
   readonly rounds: number
   readonly quick: boolean
   readonly rows: readonly Row[]
+  /** Rows that measure us against a budget and not against rivals. */
+  readonly budgets: readonly Budget[]
+  /** GiB to ingest in D11. */
+  readonly ingest: number
   /** Contestants to run; all when empty. */
   readonly only: readonly string[]
   readonly dir: string
@@ -27,7 +32,8 @@ export function parse(argv: readonly string[], defaultDir: string): Options {
     .description('Measures Forelog beside its rivals, at the same durability, in interleaved rounds of fresh processes.')
     .option('--rounds <n>', 'rounds (default 5, with --quick 3)', positive)
     .option('--quick', 'short runs: under three minutes in all, for a first look', false)
-    .option('--rows <ids>', `rows to run, by id or its beginning: ${rows.map((row) => row.id).join(', ')}`, selectRows)
+    .option('--rows <ids>', `rows to run, by id or its beginning: ${[...rows.map((row) => row.id), ...BUDGETS].join(', ')}`, selectRows)
+    .option('--ingest <GiB>', 'how much D11 ingests (default 10, with --quick 1)', positive)
     .option('--only <ids>', `contestants to run: ${entrants.map((each) => each.id).join(', ')}`, selectEntrants)
     .option('--dir <path>', 'directory on the disk to measure (default: the one the sources are on)')
     .option('--markdown', 'print nothing but the tables, which are Markdown', false)
@@ -38,10 +44,23 @@ export function parse(argv: readonly string[], defaultDir: string): Options {
     .option('--up-to <GiB>', 'the largest log of --growth size (default 20, with --quick 1)', positive)
     .option('--opening [GiB]', 'how long opening takes instead: a log of 100 MiB beside one of so many GiB (default 10)', positive)
     .parse(argv)
-  const given = command.opts<Partial<Options> & Pick<Options, 'quick' | 'markdown' | 'writeDocs' | 'redraw' | 'micro'>>()
+  const given = command.opts<
+    Partial<Omit<Options, 'rows'>> & { rows?: Selected } & Pick<Options, 'quick' | 'markdown' | 'writeDocs' | 'redraw' | 'micro'>
+  >()
   const opening = (given.opening as number | true | undefined) === true ? 10 : given.opening
   const growth = (given.growth as readonly Curve[] | true | undefined) === true ? curves : given.growth
-  return { rounds: given.quick ? 3 : 5, rows, only: [], dir: defaultDir, upTo: given.quick ? 1 : 20, ...given, opening, growth }
+  const all = { rows, budgets: given.only === undefined || given.only.includes('forelog') ? BUDGETS : [] }
+  return {
+    rounds: given.quick ? 3 : 5,
+    only: [],
+    dir: defaultDir,
+    upTo: given.quick ? 1 : 20,
+    ingest: given.quick ? 1 : 10,
+    ...given,
+    ...(given.rows ?? all),
+    opening,
+    growth,
+  }
 }
 
 function positive(text: string): number {
@@ -50,11 +69,14 @@ function positive(text: string): number {
   return value
 }
 
-function selectRows(text: string): Row[] {
+type Selected = Pick<Options, 'rows' | 'budgets'>
+
+function selectRows(text: string): Selected {
   const wanted = text.split(',').map((each) => each.trim().toLowerCase())
   const selected = rows.filter((row) => wanted.some((each) => row.id.toLowerCase() === each || row.id.toLowerCase().startsWith(`${each}-`)))
-  if (selected.length === 0) throw new InvalidArgumentError(`No row is called ${text}.`)
-  return selected
+  const budgets = BUDGETS.filter((id) => wanted.includes(id.toLowerCase()))
+  if (selected.length + budgets.length === 0) throw new InvalidArgumentError(`No row is called ${text}.`)
+  return { rows: selected, budgets }
 }
 
 function selectCurves(text: string): Curve[] {

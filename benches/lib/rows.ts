@@ -86,6 +86,17 @@ export const rows: readonly Row[] = [
   },
   replay('D5', 'replay, one record at a time', 'replay', ['lmdb', 'sqlite', 'level'], { limit: 9e6, rivals: { js: 1.8e6, lmdb: 810e3 } }),
   replay('D5-arrays', 'replay, arrays of 512', 'replayArrays', ['sqlite', 'level'], { limit: 12e6, rivals: { js: 4.3e6 } }),
+  {
+    ...replay('D6', 'replay, one record at a time', 'replay', ['lmdb', 'sqlite', 'level'], { limit: 8300, rivals: {} }),
+    title: 'replay, one record at a time, 64 KiB',
+    unit: 'MB/s',
+    valueBytes: 65_536,
+    // Whole batches of 16 MiB, which is how these logs are written.
+    full: { records: 10_240, seconds: 60 },
+    quick: { records: 2_560, seconds: 60 },
+    contestants: ['forelog', 'js', 'lmdb', 'sqlite', 'level', 'raw-disk'],
+    limit: 'raw-disk',
+  },
 ]
 
 function inFlight(id: string, size: string, valueBytes: number, records: number, reference: Row['reference']): Row {

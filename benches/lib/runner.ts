@@ -22,6 +22,9 @@ export interface RunnerOptions {
   readonly quick: boolean
 }
 
+/** Every contestant takes a batch of this size. */
+const MOST_BATCH_BYTES = 16 << 20
+
 /** Runs one contestant in one row in a process of its own. Contestants that cannot take part get a reason instead. */
 export class Runner {
   readonly #options: RunnerOptions
@@ -33,12 +36,12 @@ export class Runner {
     this.#settle = settle
   }
 
-  async run(row: Row, entrant: Entrant): Promise<Sample | { reason: string }> {
+  async run(row: Row, entrant: Entrant, how: Partial<Job> = {}): Promise<Sample | { reason: string }> {
     const replays = row.durability === 'verified' && entrant.role !== 'raw'
     const dir = replays ? this.#prepared.get(key(row, entrant)) : this.#directory(`${row.id}-${entrant.id}`)
     if (dir === undefined) return { reason: 'its log could not be prepared' }
     this.#settle.wait()
-    const result = await this.#child(this.#job(row, entrant, dir, false))
+    const result = await this.#child({ ...this.#job(row, entrant, dir, false), ...how })
     if (!replays) fs.rmSync(dir, { recursive: true, force: true })
     return result === 'prepared' ? { reason: 'it only prepared' } : result
   }
@@ -47,7 +50,11 @@ export class Runner {
   async prepare(row: Row, entrant: Entrant): Promise<{ reason: string } | undefined> {
     if (row.durability !== 'verified' || entrant.role === 'raw') return undefined
     const dir = this.#directory(`${row.id}-${entrant.id}`)
-    const result = await this.#child({ ...this.#job(row, entrant, dir, true), kind: 'batches', batch: 1000 })
+    const result = await this.#child({
+      ...this.#job(row, entrant, dir, true),
+      kind: 'batches',
+      batch: Math.min(1000, Math.floor(MOST_BATCH_BYTES / row.valueBytes)),
+    })
     if (result !== 'prepared') return 'reason' in result ? result : { reason: 'its log could not be prepared' }
     this.#prepared.set(key(row, entrant), dir)
     return undefined
