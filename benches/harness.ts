@@ -111,7 +111,8 @@ async function main(): Promise<void> {
     const results: RowResult[] = []
     for (const row of options.rows) results.push(await measure(row, runner, progress))
     const verdicts = budgetsOf(results)
-    const budgeting = { build, data, entry, ...options, runner, tell: (what: string): void => progress.begin(what) }
+    const rounds = options.quick ? 1 : options.rounds
+    const budgeting = { build, data, entry, ...options, rounds, runner, tell: (what: string): void => progress.begin(what) }
     for (const id of options.budgets) {
       verdicts.push(...(await measureBudget(id, budgeting)))
       progress.end()

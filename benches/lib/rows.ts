@@ -91,7 +91,7 @@ export const rows: readonly Row[] = [
     title: 'replay, one record at a time, 64 KiB',
     unit: 'MB/s',
     valueBytes: 65_536,
-    // Whole batches of 16 MiB, which is how these logs are written.
+    // Whole batches of 2 MiB, which is how these logs are written.
     full: { records: 10_240, seconds: 60 },
     quick: { records: 2_560, seconds: 60 },
     contestants: ['forelog', 'js', 'lmdb', 'sqlite', 'level', 'raw-disk'],

@@ -23,7 +23,7 @@ export interface RunnerOptions {
 }
 
 /** Every contestant takes a batch of this size. */
-const MOST_BATCH_BYTES = 16 << 20
+const MOST_BATCH_BYTES = 2 << 20
 
 /** Runs one contestant in one row in a process of its own. Contestants that cannot take part get a reason instead. */
 export class Runner {
