@@ -96,9 +96,8 @@ impl Peer {
     }
 
     /// Lets the page catch up with the directory; it is only ever a moment behind.
-    pub fn wait_for_page(&self) -> bool {
+    pub fn wait_for_page(&self) {
         std::thread::sleep(PAGE_AGE);
-        true
     }
 
     pub fn cut(&self) -> Option<Cut> {

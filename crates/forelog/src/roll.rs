@@ -90,11 +90,11 @@ impl Writer {
 
     /// Starts the next segment, in the order that makes every crash in between harmless.
     pub fn roll(&mut self, plan: &Plan, span: u64) -> Result<()> {
-        // One segment behind at most: the footer of the one that was left last comes first.
         // Under a higher id no opening would know it for a segment.
         if self.highest_id >= MAX_ID {
             return Err(Error::new(Code::OutOfRange, "segment ids above 2^63 - 1 do not exist"));
         }
+        // One segment behind at most: the footer of the one that was left last comes first.
         let sealer = self.sealer.clone();
         sealer.flush().map_err(|fault| self.poison(fault))?;
         // (1) Whatever the next header will seal is durable before that header exists.

@@ -481,6 +481,6 @@ impl Origin for Shared {
     }
 
     fn catch_up(&self) -> bool {
-        self.peer.as_ref().is_some_and(Peer::wait_for_page)
+        self.peer.as_ref().map(Peer::wait_for_page).is_some()
     }
 }
