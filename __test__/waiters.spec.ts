@@ -61,3 +61,15 @@ test('waiters settle as a plain list of them would, however their operations and
   }
   t.deepEqual(settled, expected)
 })
+
+test('a run that has been told everything holds none of those that follow', (t) => {
+  const waiters = new Waiters()
+  const first = waiters.begin(1, 1)
+  const told = first.wait<number>()
+  void waiters.begin(2, 2).wait()
+  t.is(waiters.resolve(1, 10), 1)
+  // The collector takes it for old, and would carry every run that ever comes after it with it.
+  t.is(first.next, undefined)
+  t.is(waiters.resolve(2, 10), 1)
+  return told.then((position) => t.is(position, 1))
+})

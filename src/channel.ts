@@ -311,8 +311,9 @@ export class Channel {
   }
 
   #waitIn(run: Run, heed: Heed | undefined): Promise<number> {
+    if (heed === undefined) return run.wait()
     const promise = new Promise<number>(capture)
-    if (heed !== undefined) this.#heed(heed)
+    this.#heed(heed)
     run.add(resolve, reject)
     return promise
   }

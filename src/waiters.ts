@@ -8,6 +8,10 @@ export type Reject = (reason: unknown) => void
 const LEAST_ROOM = 4
 const MOST_ROOM = 256
 
+/** Whose functions `enter` keeps. */
+let entered: Run
+const enter = (resolve: (value: never) => void, reject: Reject): void => entered.add(resolve as Resolve, reject)
+
 /**
  * Consecutive operations and those who wait for them, side by side. They resolve to consecutive positions from `first` on, which is
  * known by the time the first is told; without it, to `value`.
@@ -41,10 +45,19 @@ export class Run {
     this.rejects[at] = reject
   }
 
+  /** A promise that waits. No closure is made for it, and nothing of it is written to what the collector knows to be old. */
+  wait<T>(): Promise<T> {
+    if (entered !== this) entered = this
+    return new Promise<T>(enter)
+  }
+
   get end(): number {
     return this.operation + this.size
   }
 }
+
+/** A power of two, so that runs of about one size find the same room. */
+const roomFor = (size: number): number => (size >= MOST_ROOM ? MOST_ROOM : size <= LEAST_ROOM ? LEAST_ROOM : 2 << (31 - Math.clz32(size - 1)))
 
 /** A queue of runs. Young arrays side by side: no object per waiter, and nothing that the collector of garbage has to remember. */
 export class Waiters {
@@ -119,8 +132,10 @@ export class Waiters {
   #pass(run: Run, told: number): void {
     run.told = told
     if (told < run.size) return
-    this.#room = Math.min(Math.max(run.size, LEAST_ROOM), MOST_ROOM)
+    this.#room = roomFor(run.size)
     this.#oldest = run.next
-    if (run.next === undefined) this.#newest = undefined
+    // Once it is old and dead it would keep alive, and make old, every run that ever follows.
+    run.next = undefined
+    if (this.#oldest === undefined) this.#newest = undefined
   }
 }
