@@ -48,7 +48,7 @@ const UNNUMBERED = 0
 type Bytes = string | Uint8Array | undefined
 
 // Records that cross together at the most.
-const STAGED = 256
+const STAGED = 512
 // A turn that accepts more operations than this does not keep the disk waiting for its end.
 const KICK_EVERY = 1024
 // Promises settled in one turn of the event loop, a fraction of a millisecond with what they set off.

@@ -6,7 +6,7 @@ export type Resolve = (value: unknown) => void
 export type Reject = (reason: unknown) => void
 
 const LEAST_ROOM = 4
-const MOST_ROOM = 256
+const MOST_ROOM = 512
 
 /** Whose functions `enter` keeps. */
 let entered: Run
@@ -132,7 +132,7 @@ export class Waiters {
   #pass(run: Run, told: number): void {
     run.told = told
     if (told < run.size) return
-    this.#room = roomFor(run.size)
+    this.#room = Math.max(roomFor(run.size), this.#room >> 1)
     this.#oldest = run.next
     // Once it is old and dead it would keep alive, and make old, every run that ever follows.
     run.next = undefined

@@ -33,12 +33,30 @@ fn varint_len(value: u32) -> usize {
     }
 }
 
-fn put_varint(out: &mut Vec<u8>, mut value: u32) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
+/// Flags, two varints, three numbers.
+const HEAD: usize = 1 + 2 * 5 + 3 * 8;
+
+/// What precedes key and value, put together before it is copied: room in the arena is looked for once.
+struct Head {
+    bytes: [u8; HEAD],
+    len: usize,
+}
+
+impl Head {
+    #[inline]
+    fn put<const N: usize>(&mut self, bytes: [u8; N]) {
+        self.bytes[self.len..self.len + N].copy_from_slice(&bytes);
+        self.len += N;
     }
-    out.push(value as u8);
+
+    #[inline]
+    fn put_varint(&mut self, mut value: u32) {
+        while value >= 0x80 {
+            self.put([value as u8 | 0x80]);
+            value >>= 7;
+        }
+        self.put([value as u8]);
+    }
 }
 
 fn get_varint(body: &[u8], at: &mut usize) -> Option<u32> {
@@ -92,6 +110,7 @@ impl<'a> RecordRef<'a> {
     }
 
     /// Appends the encoding of a record that `check` has passed.
+    #[inline]
     pub fn encode(&self, out: &mut Vec<u8>) {
         let (key, value) = (self.key.unwrap_or(&[]), self.value.unwrap_or(&[]));
         let mut flags = 0;
@@ -100,16 +119,18 @@ impl<'a> RecordRef<'a> {
         flags |= if self.tombstone { TOMBSTONE } else { 0 };
         flags |= if self.expires_at.is_some() { HAS_EXPIRY } else { 0 };
         flags |= if self.version.is_some() { HAS_VERSION } else { 0 };
-        out.push(flags);
-        put_varint(out, key.len() as u32);
-        put_varint(out, value.len() as u32);
+        let mut head = Head { bytes: [0; HEAD], len: 0 };
+        head.put([flags]);
+        head.put_varint(key.len() as u32);
+        head.put_varint(value.len() as u32);
         if let Some(expiry) = self.expires_at {
-            out.extend_from_slice(&expiry.to_le_bytes());
+            head.put(expiry.to_le_bytes());
         }
         if let Some((term, index)) = self.version {
-            out.extend_from_slice(&term.to_le_bytes());
-            out.extend_from_slice(&index.to_le_bytes());
+            head.put(term.to_le_bytes());
+            head.put(index.to_le_bytes());
         }
+        out.extend_from_slice(&head.bytes[..head.len]);
         out.extend_from_slice(key);
         out.extend_from_slice(value);
     }

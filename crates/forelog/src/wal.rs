@@ -145,13 +145,14 @@ impl Wal {
     ///
     /// # Errors
     /// Those of `append`; then no record has been accepted.
-    pub fn append_all<'r>(&self, records: impl Iterator<Item = RecordRef<'r>> + Clone, durable: bool) -> Result<u64> {
+    pub fn append_all<'r>(&self, records: impl Iterator<Item = Result<RecordRef<'r>>> + Clone, durable: bool) -> Result<u64> {
         let max = self.shared.options.max_record_bytes;
         let (mut count, mut bytes) = (0, 0);
         for record in records.clone() {
             count += 1;
-            bytes += record.check(max)? as u64;
+            bytes += record?.check(max)? as u64;
         }
+        let records = records.filter_map(Result::ok);
         let mut intake = self.intake("append")?;
         let options = &self.shared.options;
         let first = intake.append_all(self.client, records, (count, bytes), durable, options).map_err(|e| e.during("append"))?;

@@ -159,7 +159,7 @@ impl Host {
 
     /// Appends what is on the stage: all of it, which clears the stage, or nothing.
     pub fn append_staged(&self) -> Result<u64, Error> {
-        let records = self.stage.records()?;
+        let records = self.stage.records();
         let first = self.with_log(self.stage.log(), |wal| wal.append_all(records, self.stage.durable()))?;
         self.stage.clear();
         Ok(first)

@@ -9,7 +9,7 @@ use napi::bindgen_prelude::Uint8Array;
 use std::cell::UnsafeCell;
 use std::rc::Rc;
 
-const CAPACITY: usize = 32 << 10;
+const CAPACITY: usize = 128 << 10;
 const START: usize = 16;
 const HAS_KEY: u32 = 1;
 const HAS_VALUE: u32 = 2;
@@ -57,14 +57,9 @@ impl Stage {
         self.word(2) != 0
     }
 
-    pub fn records(&self) -> Result<Staged<'_>, Error> {
-        let ill = || invalid("the stage is not laid out as it should be");
-        let bytes = self.bytes().get(START..self.word(0) as usize).ok_or_else(ill)?;
-        let mut rest = Staged { bytes };
-        while !rest.bytes.is_empty() {
-            rest.next().ok_or_else(ill)?;
-        }
-        Ok(Staged { bytes })
+    /// The records on it. Where they are not laid out as they should be, the last one is an error.
+    pub fn records(&self) -> Staged<'_> {
+        Staged { bytes: self.bytes().get(START..self.word(0) as usize).unwrap_or(ILL) }
     }
 
     /// Nothing is on it any more.
@@ -74,17 +69,33 @@ impl Stage {
     }
 }
 
-/// The records on the stage, which [`Stage::records`] has found to be well laid out.
+/// What no record begins with: too short for a header.
+const ILL: &[u8] = &[0];
+
 #[derive(Clone, Copy)]
 pub struct Staged<'a> {
     bytes: &'a [u8],
 }
 
 impl<'a> Iterator for Staged<'a> {
-    type Item = RecordRef<'a>;
+    type Item = Result<RecordRef<'a>, Error>;
 
     #[inline]
-    fn next(&mut self) -> Option<RecordRef<'a>> {
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.bytes.is_empty() {
+            return None;
+        }
+        let record = self.record();
+        if record.is_none() {
+            self.bytes = &[];
+        }
+        Some(record.ok_or_else(|| invalid("the stage is not laid out as it should be")))
+    }
+}
+
+impl<'a> Staged<'a> {
+    #[inline]
+    fn record(&mut self) -> Option<RecordRef<'a>> {
         let word = |at: usize| Some(u32::from_ne_bytes(*self.bytes.get(at..)?.first_chunk()?));
         let (tagged, value_len) = (word(0)?, word(4)? as usize);
         let key_end = HEADER + (tagged >> 8) as usize;

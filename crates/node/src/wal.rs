@@ -72,11 +72,11 @@ fn append_all(call: &Call<'_, 0>) -> Answer {
 
 /// `pushAll(log)`: adds the records on the stage to the batch being built.
 fn push_all(call: &Call<'_, 1>) -> Answer {
-    let mut records = call.host.stage.records()?;
+    let mut records = call.host.stage.records();
     let mut batch = call.host.batch.borrow_mut();
     call.host.with_log(log(call)?, |wal| {
         let max = wal.options().max_record_bytes;
-        records.try_for_each(|record| batch.push(record, max))
+        records.try_for_each(|record| batch.push(record?, max))
     })?;
     Ok(f64::from(batch.len()))
 }
