@@ -307,10 +307,13 @@ impl Shared {
         writer.tell(first, last);
     }
 
-    pub fn rouse(&self, intake: &mut Intake) {
+    /// Has the commit thread take what there is. It is woken once the lock is free: on the same core it would run at once, and
+    /// into the lock.
+    pub fn rouse(&self, mut intake: MutexGuard<'_, Intake>) {
         intake.kicked = true;
-        if intake.asleep {
-            intake.asleep = false;
+        let asleep = std::mem::take(&mut intake.asleep);
+        drop(intake);
+        if asleep {
             self.work.notify_one();
         }
     }
@@ -319,7 +322,7 @@ impl Shared {
     pub fn report(&self, fault: Fault) {
         let mut intake = locked(&self.intake);
         intake.fault = Some(fault);
-        self.rouse(&mut intake);
+        self.rouse(intake);
     }
 
     /// Waits until everything accepted so far is durable.
@@ -333,7 +336,7 @@ impl Shared {
                 intake.clients[client] = None;
                 return Err(error);
             }
-            self.rouse(&mut intake);
+            self.rouse(intake);
             client
         };
         let settled = latch.wait_for(|| {
@@ -355,7 +358,7 @@ impl Shared {
                 intake.phase = Phase::Closing;
             }
             self.stop.store(true, Ordering::Release);
-            self.rouse(&mut intake);
+            self.rouse(intake);
         }
         let ended = self.join();
         // What was accepted has been acknowledged before.

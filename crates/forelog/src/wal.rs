@@ -135,7 +135,7 @@ impl Wal {
         let mut intake = self.intake("append")?;
         let position = intake.append(self.client, &record, len, terms, &self.shared.options).map_err(|e| e.during("append"))?;
         if intake.is_eager() {
-            self.shared.rouse(&mut intake);
+            self.shared.rouse(intake);
         }
         Ok(position)
     }
@@ -157,7 +157,7 @@ impl Wal {
         let options = &self.shared.options;
         let first = intake.append_all(self.client, records, (count, bytes), durable, options).map_err(|e| e.during("append"))?;
         if intake.is_eager() {
-            self.shared.rouse(&mut intake);
+            self.shared.rouse(intake);
         }
         Ok(first)
     }
@@ -180,7 +180,7 @@ impl Wal {
         let mut intake = self.intake("appendBatch")?;
         let range = intake.append_batch(self.client, batch, terms, &self.shared.options)?;
         if intake.is_eager() {
-            self.shared.rouse(&mut intake);
+            self.shared.rouse(intake);
         }
         Ok(range)
     }
@@ -229,9 +229,9 @@ impl Wal {
 
     /// Tells the commit thread to take what has been accepted. Cheap when it has been told already.
     pub fn kick(&self) {
-        let mut intake = locked(&self.shared.intake);
+        let intake = locked(&self.shared.intake);
         if !(intake.kicked || intake.group.is_empty() && intake.queue.is_empty()) {
-            self.shared.rouse(&mut intake);
+            self.shared.rouse(intake);
         }
     }
 

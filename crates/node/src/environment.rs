@@ -17,7 +17,7 @@ use napi::bindgen_prelude::{Function, Object, Uint8Array};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{sys, Env, Status};
 use napi_derive::napi;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -132,6 +132,8 @@ struct Slot {
 /// The part of an environment that only its own thread touches.
 pub struct Host {
     env: sys::napi_env,
+    /// The wake, to be held without its lock: whoever wakes has that, and the thread woken would run into it. `None` once ended.
+    held: Cell<Option<sys::napi_threadsafe_function>>,
     pub shared: Arc<Shared>,
     slots: RefCell<Vec<Option<Slot>>>,
     pub batch: RefCell<Batch>,
@@ -175,14 +177,14 @@ impl Host {
 
     /// Whether the wake keeps the event loop alive. False once the environment has ended.
     pub fn hold(&self, held: bool) -> bool {
-        let guard = lock(&self.shared.wake);
-        let Some(wake) = guard.as_ref() else { return false };
-        // SAFETY: on the environment's own thread, as every raw call is; the function is not released before `end` takes it.
+        let Some(wake) = self.held.get() else { return false };
+        // SAFETY: on the environment's own thread, as every raw call is; the function is not released before `end`, which takes it
+        // from here first.
         let status = unsafe {
             if held {
-                sys::napi_ref_threadsafe_function(self.env, wake.raw())
+                sys::napi_ref_threadsafe_function(self.env, wake)
             } else {
-                sys::napi_unref_threadsafe_function(self.env, wake.raw())
+                sys::napi_unref_threadsafe_function(self.env, wake)
             }
         };
         status == sys::Status::napi_ok
@@ -217,6 +219,7 @@ impl Host {
 
     /// The end of the environment. Whatever it accepted is committed, in this thread; nobody is told. Safe to repeat.
     fn end(&self) {
+        self.held.set(None);
         let wake = lock(&self.shared.wake).take();
         drop(wake);
         // Its appends have been called, and only the end of the turn did not come.
@@ -259,6 +262,7 @@ impl Environment {
     #[napi(constructor, catch_unwind)]
     pub fn new(env: Env, wake: Function<'_, (), ()>) -> napi::Result<Self> {
         let wake = wake.build_threadsafe_function::<()>().weak::<true>().build()?;
+        let held = Cell::new(Some(wake.raw()));
         let shared = Arc::new(Shared {
             wake: Mutex::new(Some(wake)),
             woken: AtomicBool::new(false),
@@ -268,6 +272,7 @@ impl Environment {
         });
         let host = Rc::new(Host {
             env: env.raw(),
+            held,
             shared,
             slots: RefCell::new(Vec::new()),
             batch: RefCell::new(Batch::new()),

@@ -94,8 +94,7 @@ fn a_backup_that_begins_in_the_middle_of_a_reset_is_of_the_log_after_it() {
             let mut intake = locked(&shared.intake);
             let taken = intake.append(client, &record, record.encoded_len(), true, &options);
             assert!(taken.is_ok());
-            shared.rouse(&mut intake);
-            drop(intake);
+            shared.rouse(intake);
             thread.step();
         }
         let copy = SimDisk::new(2, 512);
@@ -103,8 +102,7 @@ fn a_backup_that_begins_in_the_middle_of_a_reset_is_of_the_log_after_it() {
         assert!(layer.backup.set(Mutex::new(backup)).is_ok());
         let mut intake = locked(&shared.intake);
         assert!(intake.command(client, Command::Reset(first), &options).is_ok());
-        shared.rouse(&mut intake);
-        drop(intake);
+        shared.rouse(intake);
         thread.step();
         let steps = std::mem::take(&mut *locked(&layer.steps));
         assert!(!steps.is_empty(), "a reset removes segments");

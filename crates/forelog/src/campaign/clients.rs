@@ -305,9 +305,8 @@ impl History {
         loop {
             locked(&log.news).told.clear();
             let commanded = {
-                let mut intake = locked(&log.shared.intake);
-                log.shared.rouse(&mut intake);
-                intake.queue.front().is_some_and(|step| step.command.is_some())
+                log.shared.rouse(locked(&log.shared.intake));
+                locked(&log.shared.intake).queue.front().is_some_and(|step| step.command.is_some())
             };
             let (thread, news) = (&mut log.thread, log.news.clone());
             // Whoever is told before a moment holds the log to it from then on.
@@ -431,7 +430,7 @@ impl History {
         let client = log.inboxes[0].client;
         let refused = locked(&log.shared.intake).sync(client, &self.options).is_err_and(|error| error.code == Code::Poisoned);
         log.shared.stop.store(true, Ordering::Release);
-        log.shared.rouse(&mut locked(&log.shared.intake));
+        log.shared.rouse(locked(&log.shared.intake));
         let closed = log.thread.step();
         if !refused || !closed.is_some_and(|closed| closed.is_err_and(|error| error.code == Code::Poisoned)) {
             return broken("a poisoned log goes on");
@@ -445,7 +444,7 @@ impl History {
         let thread = &mut log.thread;
         locked(&log.shared.intake).phase = Phase::Closing;
         log.shared.stop.store(true, Ordering::Release);
-        log.shared.rouse(&mut locked(&log.shared.intake));
+        log.shared.rouse(locked(&log.shared.intake));
         let closed = self.watched(Act::Close, || thread.step());
         self.disk.say(|| format!("close: {:?}", closed.as_ref().map(|closed| closed.as_ref().map_err(|e| e.code))));
         if self.disk.crashed() {
