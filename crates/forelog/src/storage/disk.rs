@@ -1,6 +1,6 @@
 //! The real disk. Every call that makes bytes or names durable is in this file, and nowhere else.
 
-use super::{Fault, File, FileRef, ShortWrite, Storage};
+use super::{contiguous, Fault, File, FileRef, ShortWrite, Storage};
 use crate::error::{Code, Error, Result};
 use crate::segment::LOCK;
 use std::fs;
@@ -222,13 +222,13 @@ impl Storage for Disk {
 
     fn open(&self, name: &str, write: bool) -> std::result::Result<FileRef, Fault> {
         let file = existing().write(write).open(self.path(name)).map_err(|e| self.fault("open", name, &e))?;
-        Ok(Arc::new(DiskFile { file, path: self.path(name) }))
+        Ok(Arc::new(DiskFile { file, path: self.path(name), direct: false }))
     }
 
     fn open_through(&self, name: &str) -> Option<FileRef> {
         let path = self.path(name);
         let file = (self.kind == Kind::Direct).then(|| open_direct(&path).ok())??;
-        Some(Arc::new(DiskFile { file, path }))
+        Some(Arc::new(DiskFile { file, path, direct: true }))
     }
 
     fn create(&self, name: &str, len: u64) -> std::result::Result<FileRef, Fault> {
@@ -239,7 +239,7 @@ impl Storage for Disk {
             let _ = fs::remove_file(&path);
             return Err(self.fault("fallocate", name, &e));
         }
-        Ok(Arc::new(DiskFile { file, path }))
+        Ok(Arc::new(DiskFile { file, path, direct: false }))
     }
 
     fn rename(&self, from: &str, to: &str) -> std::result::Result<(), Fault> {
@@ -276,7 +276,7 @@ impl Storage for Disk {
         let source = fs::File::open(dir.join(name)).map_err(|e| self.fault("open", name, &e))?;
         let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path).map_err(|e| self.fault("open", name, &e))?;
         if clone_blocks(&file, &source) {
-            return Ok(Some(Arc::new(DiskFile { file, path })));
+            return Ok(Some(Arc::new(DiskFile { file, path, direct: false })));
         }
         fs::remove_file(&path).map_err(|e| self.fault("unlink", name, &e))?;
         Ok(None)
@@ -307,9 +307,27 @@ impl Storage for Disk {
 struct DiskFile {
     file: fs::File,
     path: PathBuf,
+    /// Writes go past the page cache.
+    direct: bool,
 }
 
 impl DiskFile {
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> std::result::Result<(), ShortWrite> {
+        let mut written = 0;
+        while written < bytes.len() {
+            match pwrite(&self.file, &bytes[written..], offset + written as u64) {
+                Ok(0) => {
+                    let error = io::Error::from(io::ErrorKind::WriteZero);
+                    return Err(ShortWrite { written, fault: self.fault("pwrite", &error) });
+                }
+                Ok(n) => written += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(ShortWrite { written, fault: self.fault("pwrite", &e) }),
+            }
+        }
+        Ok(())
+    }
+
     fn fault(&self, syscall: &'static str, error: &io::Error) -> Fault {
         Fault::new(syscall, self.path.to_string_lossy(), error)
     }
@@ -350,19 +368,11 @@ impl File for DiskFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> std::result::Result<(), ShortWrite> {
-        let mut written = 0;
-        while written < bytes.len() {
-            match pwrite(&self.file, &bytes[written..], offset + written as u64) {
-                Ok(0) => {
-                    let error = io::Error::from(io::ErrorKind::WriteZero);
-                    return Err(ShortWrite { written, fault: self.fault("pwrite", &error) });
-                }
-                Ok(n) => written += n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(ShortWrite { written, fault: self.fault("pwrite", &e) }),
-            }
+        if self.direct {
+            contiguous::together(bytes, |bytes| self.write_all_at(bytes, offset))
+        } else {
+            self.write_all_at(bytes, offset)
         }
-        Ok(())
     }
 
     fn sync(&self) -> std::result::Result<(), Fault> {

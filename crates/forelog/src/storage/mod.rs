@@ -4,6 +4,7 @@
 //! `disk` is the real one and the only place that makes anything durable; a simulated disk can stand in for it.
 
 pub mod cold;
+mod contiguous;
 pub mod disk;
 pub mod layer;
 pub mod lenient;

@@ -1,0 +1,70 @@
+//! Writes past the page cache, from memory that is one piece for the disk too. Where it is scattered the disk is told every page: half a
+//! megabyte then takes twice as long, and longer than from the page cache, whose pages lie together.
+
+#[cfg(target_os = "linux")]
+pub use linux::together;
+
+/// Nothing is written past the page cache here.
+#[cfg(not(target_os = "linux"))]
+pub fn together<T>(bytes: &[u8], write: impl FnOnce(&[u8]) -> T) -> T {
+    write(bytes)
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use memmap2::{Advice, MmapMut};
+    use std::cell::RefCell;
+    use std::ops::Range;
+
+    /// A page of the largest usual kind; a larger write goes from where it is.
+    const BYTES: usize = 2 << 20;
+
+    struct Piece {
+        map: MmapMut,
+        whole: Range<usize>,
+    }
+
+    impl Piece {
+        /// `None` where memory is not given out in such pages: a copy would buy nothing.
+        fn new() -> Option<Piece> {
+            // One whole page of that size is somewhere in twice as many bytes.
+            let map = MmapMut::map_anon(2 * BYTES).ok()?;
+            map.advise(Advice::HugePage).ok()?;
+            let start = (map.as_ptr() as usize).wrapping_neg() % BYTES;
+            Some(Piece { map, whole: start..start + BYTES })
+        }
+    }
+
+    thread_local! {
+        static PIECE: RefCell<Option<Option<Piece>>> = const { RefCell::new(None) };
+    }
+
+    /// Calls `write` with the same bytes, moved together if that helps.
+    pub fn together<T>(bytes: &[u8], write: impl FnOnce(&[u8]) -> T) -> T {
+        PIECE.with_borrow_mut(|piece| match piece.get_or_insert_with(Piece::new) {
+            Some(Piece { map, whole }) if bytes.len() <= BYTES => {
+                let copy = &mut map[whole.clone()][..bytes.len()];
+                copy.copy_from_slice(bytes);
+                write(copy)
+            }
+            _ => write(bytes),
+        })
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn what_is_written_is_what_was_given_and_lies_on_a_page() {
+            for len in [1, 4096, 61_440, BYTES, BYTES + 4096, 4096] {
+                let given: Vec<u8> = (0..len).map(|i| (i / 7) as u8).collect();
+                let (same, moved, at) =
+                    together(&given, |bytes| (bytes == given, bytes.as_ptr() != given.as_ptr(), bytes.as_ptr() as usize));
+                assert!(same, "{len} bytes");
+                // Without such pages nothing is moved, and what is too long never is.
+                assert!(if moved { at % BYTES == 0 && len <= BYTES } else { len > BYTES || Piece::new().is_none() }, "{len} bytes");
+            }
+        }
+    }
+}
