@@ -47,17 +47,16 @@ interface Bar {
   readonly maximum: number
 }
 
-/** Ours at its best for the row, the best JavaScript, then the packages. */
+/** Ours, the best JavaScript, then the packages. */
 function contestants({ summaries }: RowResult): Bar[] {
   const rated = summaries.filter((each) => each.rate !== undefined)
+  const all = (role: Summary['entrant']['role']): Summary[] => rated.filter((each) => each.entrant.role === role)
   const best = (role: Summary['entrant']['role']): Summary[] =>
-    rated
-      .filter((each) => each.entrant.role === role)
+    all(role)
       .sort((a, b) => b.rate!.median - a.rate!.median)
       .slice(0, 1)
-  const packages = rated.filter((each) => each.entrant.role === 'package')
-  return [...best('ours'), ...best('js'), ...packages].map(({ entrant, rate }) => ({
-    name: entrant.role === 'ours' ? 'Forelog' : entrant.role === 'js' ? 'best JavaScript' : entrant.name,
+  return [...all('ours'), ...best('js'), ...all('package')].map(({ entrant, rate }) => ({
+    name: entrant.role === 'js' ? 'best JavaScript' : entrant.name,
     look: entrant.role,
     ...rate!,
   }))

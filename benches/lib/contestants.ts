@@ -59,11 +59,16 @@ const raw = (variant: 'disk' | 'harness' | 'promise', name: string): Entrant => 
 
 export const entrants: readonly Entrant[] = [
   ours('forelog', 'Forelog', ''),
+  {
+    ...ours('forelog-recycled', 'Forelog, truncated', 'recycled'),
+    does: { durable: "fsync: 'always', truncated behind: segments are recycled" },
+  },
   ours('forelog-append', 'Forelog, append awaited', 'append'),
   ours('forelog-enqueue', 'Forelog, enqueue', 'enqueue'),
   javascript('js', 'JavaScript group commit', '', 'O_DSYNC write per group'),
   javascript('js-direct', 'the same, direct I/O', 'direct', 'O_DIRECT + O_DSYNC write per group'),
   javascript('js-fdatasync', 'the same, kept simple', 'fdatasync', 'write + fdatasync per group'),
+  javascript('js-growing', 'the same, in a new file', 'growing', 'O_DSYNC write per group, file not prepared'),
   {
     id: 'lmdb',
     name: 'lmdb',

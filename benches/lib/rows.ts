@@ -28,7 +28,8 @@ interface Size {
   readonly seconds: number
 }
 
-const DURABLE_RIVALS = ['js', 'js-direct', 'js-fdatasync', 'lmdb', 'sqlite', 'level']
+const DURABLE_RIVALS = ['js', 'js-direct', 'js-fdatasync', 'js-growing', 'lmdb', 'sqlite', 'level']
+const OURS_DURABLE = ['forelog', 'forelog-recycled']
 const OURS_WRITTEN = ['forelog-append', 'forelog-enqueue']
 
 export const rows: readonly Row[] = [
@@ -43,7 +44,7 @@ export const rows: readonly Row[] = [
     batch: 1,
     full: { records: 20_000, seconds: 2.5 },
     quick: { records: 4_000, seconds: 0.4 },
-    contestants: ['forelog', ...DURABLE_RIVALS, 'raw-disk'],
+    contestants: [...OURS_DURABLE, ...DURABLE_RIVALS, 'raw-disk'],
     limit: 'raw-disk',
     reference: { limit: 7_600, rivals: { js: 4_900, sqlite: 6_200, level: 3_900 } },
   },
@@ -80,7 +81,7 @@ export const rows: readonly Row[] = [
     batch: 1000,
     full: { records: 2_500_000, seconds: 2 },
     quick: { records: 600_000, seconds: 0.4 },
-    contestants: ['forelog', ...DURABLE_RIVALS, 'raw-disk'],
+    contestants: [...OURS_DURABLE, ...DURABLE_RIVALS, 'raw-disk'],
     limit: 'raw-disk',
     reference: { limit: 5.3e6, rivals: { js: 2.1e6, sqlite: 782e3, lmdb: 699e3 } },
   },
@@ -111,7 +112,7 @@ function inFlight(id: string, size: string, valueBytes: number, records: number,
     batch: 1,
     full: { records, seconds: 2 },
     quick: { records: records / 5, seconds: 0.4 },
-    contestants: ['forelog', ...DURABLE_RIVALS, 'raw-disk', 'raw-harness', 'raw-promise'],
+    contestants: [...OURS_DURABLE, ...DURABLE_RIVALS, 'raw-disk', 'raw-harness', 'raw-promise'],
     limit: 'raw-disk',
     reference,
   }

@@ -90,7 +90,7 @@ function voids(row: Row, summaries: readonly Summary[]): string[] {
   })
 }
 
-/** How our figures compare: with the best JavaScript and with each package. */
+/** How our figures compare: with the best JavaScript, with the same whose file is as new as ours, and with each package. */
 export function ratios(result: RowResult): { ours: string; against: { name: string; ratio: number }[] }[] {
   const rated = result.summaries.filter((each) => each.rate !== undefined)
   const scripts = rated.filter((each) => each.entrant.role === 'js')
@@ -101,6 +101,9 @@ export function ratios(result: RowResult): { ours: string; against: { name: stri
       ours: ours.entrant.name,
       against: [
         ...(scripts.length > 0 ? [{ name: 'best JavaScript', ratio: ours.rate!.median / best }] : []),
+        ...rated
+          .filter((each) => each.entrant.id === 'js-growing')
+          .map((each) => ({ name: 'JavaScript in a new file', ratio: ours.rate!.median / each.rate!.median })),
         ...rated
           .filter((each) => each.entrant.role === 'package')
           .map((each) => ({ name: each.entrant.name, ratio: ours.rate!.median / each.rate!.median })),

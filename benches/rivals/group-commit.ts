@@ -7,17 +7,19 @@ import { GroupCommitReader } from './group-commit/reader.js'
 
 /**
  * The honest rival: a group commit written for this bench, without a package, at the same durability. Variant
- * `direct` is the same code with direct I/O, `fdatasync` with a write and a sync, one group after the other. It has no segments, no recovery and no reader beside the writer.
+ * `direct` is the same code with direct I/O, `fdatasync` with a write and a sync, one group after the other, `growing` without a file
+ * prepared beforehand. It has no segments, no recovery and no reader beside the writer.
  */
 const RECORD_OVERHEAD = 64 // more than header, key and padding: the prepared file is never too small
 
 function open(job: Job, sync: LogOptions['sync']): GroupCommitLog {
   const bytes = Math.min(job.records * (job.valueBytes + RECORD_OVERHEAD), 1 << 30)
   const writeBack = job.finalSync
+  const prepared = job.window === 1 && job.batch === 1 ? job.records * 4096 : bytes
   return new GroupCommitLog(join(job.dir, 'log'), {
     sync,
     writeBack,
-    prepareBytes: job.window === 1 && job.batch === 1 ? job.records * 4096 : bytes,
+    prepareBytes: job.variant === 'growing' ? 0 : prepared,
   })
 }
 
