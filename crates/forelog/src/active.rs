@@ -27,6 +27,8 @@ pub struct Active {
     pub written_back: u64,
     /// Bytes up to here may be other than zero although they are no frames: they stay.
     pub debris_end: u64,
+    /// Stale bytes past the end may be parts of frames that an earlier process wrote and a crash tore.
+    pub may_be_torn: bool,
 }
 
 /// Whether a segment's blocks are written ahead of its frames.

@@ -291,8 +291,9 @@ impl Backup {
             let sealed = id < cut.segment;
             if sealed && self.can_link && is_finished(&*from, &file)? {
                 if self.to.link(&*from, &file)? {
-                    self.made.push((id, file));
-                    return Ok(Some(Way::Link));
+                    self.made.push((id, file.clone()));
+                    // Whoever takes the name away later sees the link, and leaves the file alone.
+                    return self.is_whole(&*from, &file).map(|()| Some(Way::Link));
                 }
                 self.can_link = false;
             }

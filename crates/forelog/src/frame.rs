@@ -128,7 +128,6 @@ pub fn decode(bytes: &[u8], seed: Seed, offset: u64) -> Option<Frame> {
     if bytes.len() < HEADER {
         return None;
     }
-    // The cheap tests come first: a scan over stale bytes asks this at every eighth byte.
     let kind = match bytes[KIND] {
         1 => Kind::Singles,
         2 => Kind::Batch,
@@ -163,6 +162,17 @@ pub fn decode(bytes: &[u8], seed: Seed, offset: u64) -> Option<Frame> {
         && frame.first <= MAX_POSITION + 1
         && u64::from(frame.count) <= MAX_POSITION + 1 - frame.first;
     plausible.then_some(frame)
+}
+
+/// Whether what [`decode`] asks before the checksum, and that positions are not below `least`, may hold of `bytes`. Fast: a
+/// scan over stale bytes asks this at every eighth byte.
+pub fn may_be(bytes: &[u8], least: u64, offset: u64) -> bool {
+    let first = get_u64(bytes, FIRST);
+    (least..=MAX_POSITION + 1).contains(&first)
+        && matches!(bytes[KIND], 1..=3)
+        && bytes[CODEC] <= 2
+        && get_u16(bytes, FLAGS) == 0
+        && get_u64(bytes, SYNCED) <= offset
 }
 
 /// Sets both checksums of the frame in `bytes` right, so that a test gets past them. Its body ends where they do.

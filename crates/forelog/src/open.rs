@@ -200,7 +200,12 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answ
             (false, true) => proven,
             (false, false) => Joint::start(&header),
         };
-        let filling = if storage.overwrites_in_place() { Filling::WORTHWHILE } else { Filling::Never };
+        let filling = match header.recycled {
+            _ if !storage.overwrites_in_place() => Filling::Never,
+            true => Filling::Done,
+            false => Filling::WORTHWHILE,
+        };
+        let may_be_torn = header.recycled;
         let through = storage.open_through(&name.file);
         start.active = Some(active::Active {
             file,
@@ -213,6 +218,7 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answ
             filling,
             written_back: end.offset,
             debris_end,
+            may_be_torn,
         });
     }
     let catalog = start.catalog.clone();

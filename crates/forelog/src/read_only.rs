@@ -108,6 +108,11 @@ pub fn look(storage: &Arc<dyn Storage>) -> Result<Survey> {
             Some(fault) if !found.evidence.segments => return Err(Error::from(fault).judged("unreadable")),
             fault => found.unreadable(fault.is_some()),
         }
+        // What was read of a segment that is gone by now may be another one's.
+        let gone = found.damage().is_some_and(|damage| damage.segment != CONTROL && storage.is_gone(&damage.segment));
+        if gone && left > 0 {
+            continue;
+        }
         let same = |before: &Survey| before.verdict == found.verdict && before.damage() == found.damage();
         let confirmed = found.damage().is_none() || before.as_ref().is_some_and(same);
         if left == 0 || confirmed && !has_moved_on(storage, &found) {

@@ -243,10 +243,19 @@ impl Reader {
                         tail.look_again(self.next);
                     }
                     if !self.is_behind() {
-                        return Err(error);
+                        return Err(self.believed(error));
                     }
                 }
             }
+        }
+    }
+
+    /// Damage, or that the file it was met in is gone: then what was read is no part of the log any more.
+    fn believed(&self, error: Error) -> Error {
+        let damaged = error.segment.as_deref().filter(|_| error.code == Code::Corrupt);
+        match damaged.and_then(|file| self.storage.open(file, false).err()) {
+            Some(fault) if fault.is_not_found() => Error::from(fault).during("read"),
+            _ => error,
         }
     }
 

@@ -161,7 +161,6 @@ impl Writer {
         };
         let through = self.storage.open_through(&entry.file);
         self.stop_filling();
-        let debris_end = if spare.recycled { spare.len } else { 0 };
         let next = Active {
             file: spare.file,
             through,
@@ -172,7 +171,9 @@ impl Writer {
             entry,
             filling,
             written_back: 0,
-            debris_end,
+            // What stands behind the frames of a recycled file is stale: nothing was torn in it since.
+            debris_end: 0,
+            may_be_torn: false,
         };
         let left = self.active.replace(next);
         self.counters.rolls += 1;

@@ -93,6 +93,29 @@ fn non_zero(bytes: &mut Window, mut at: u64) -> Result<Option<u64>, Fault> {
     }
 }
 
+/// The first place from `at` on, a multiple of 8, where by its plain fields a frame of the segment may start, and the last
+/// byte before it that is not zero. A recycled file is full of what is none.
+fn may_start(bytes: &mut Window, header: &Header, mut at: u64) -> Result<(Option<u64>, Option<u64>), Fault> {
+    let mut last = None;
+    loop {
+        let ends = bytes.get(at, HEADER)?.len() < HEADER;
+        let piece = bytes.some(at, u64::MAX)?;
+        let starts = if ends { 0 } else { (piece.len() - HEADER) / ALIGN as usize + 1 };
+        let found = (0..starts).map(|i| i * ALIGN as usize).find(|i| frame::may_be(&piece[*i..], header.first, at + *i as u64));
+        let passed = match (found, ends) {
+            (Some(found), _) => found,
+            (None, true) => piece.len(),
+            (None, false) => starts * ALIGN as usize,
+        };
+        last = piece[..passed].iter().rposition(|b| *b != 0).map(|i| at + i as u64).or(last);
+        match found {
+            Some(found) => return Ok((Some(at + found as u64), last)),
+            None if ends => return Ok((None, last)),
+            None => at += passed as u64,
+        }
+    }
+}
+
 /// Reads a segment to its end, through zeroes: a crash may leave a hole where an earlier page was lost.
 /// The window's length is the file's, or the fence.
 pub fn scan(bytes: &mut Window, header: &Header) -> Result<Scan, Fault> {
@@ -108,6 +131,12 @@ pub fn scan(bytes: &mut Window, header: &Header) -> Result<Scan, Fault> {
     while let Some(dirty) = non_zero(bytes, at)? {
         at = dirty - dirty % ALIGN;
         let (first, _) = *scan.garbage.get_or_insert((dirty, dirty));
+        let (place, last) = may_start(bytes, header, at)?;
+        if let Some(last) = last {
+            scan.garbage = Some((first, (last - last % ALIGN + ALIGN).min(bytes.len()) - 1));
+        }
+        let Some(place) = place else { break };
+        at = place;
         let frame = valid(bytes, header, at)?;
         let span = frame.map_or(ALIGN, |f| f.span());
         scan.garbage = Some((first, (at + span).min(bytes.len()) - 1));
@@ -212,7 +241,8 @@ pub fn walk(bytes: &mut Window, header: &Header, mut joint: Joint, position: u64
 pub fn resync(bytes: &mut Window, header: &Header, from: u64, positions: Range<u64>) -> Result<Option<Joint>, Fault> {
     let mut at = from.next_multiple_of(ALIGN);
     while let Some(dirty) = non_zero(bytes, at)? {
-        at = dirty - dirty % ALIGN;
+        let Some(place) = may_start(bytes, header, dirty - dirty % ALIGN)?.0 else { break };
+        at = place;
         match valid(bytes, header, at)? {
             Some(frame) if frame.next_position() > positions.start && frame.next_position() <= positions.end => {
                 return Ok(Some(Joint { offset: at, next: frame.first, crc: frame.prev }));

@@ -166,11 +166,21 @@ impl Sealer {
         let mut bare = lock(&self.bare);
         // What does not read is left to whoever wants what is in it.
         let seal = bare.take().and_then(|bare| bare.examine(&*self.storage, &self.stopped).ok()).flatten();
-        drop(bare);
         if let Some(seal) = seal {
             lock(&self.due).push_back(seal);
         }
+        drop(bare);
         self.flush()
+    }
+
+    /// Forgets the segment `id`, whose file is about to be another's; false where a footer of it may be under way.
+    pub fn lets_go(&self, id: u64) -> bool {
+        // In this order: a segment found without a footer is due before the lock is free.
+        let Ok(mut bare) = self.bare.try_lock() else { return false };
+        bare.take_if(|bare| bare.entry.id == id);
+        let Ok(mut due) = self.due.try_lock() else { return false };
+        due.retain(|seal| seal.entry.id != id);
+        true
     }
 
     /// Writes the footers of what rolls have left: before the next roll, and before a sealed file is put to other use.

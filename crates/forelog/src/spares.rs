@@ -1,4 +1,5 @@
-//! Files prepared ahead of a roll: created, allocated and, where that pays, filled with zeroes in the background.
+//! Files prepared ahead of a roll: those of truncated segments, or new ones, allocated and, where that pays, filled with
+//! zeroes in the background.
 //!
 //! Overwriting blocks that were written before syncs faster than extending a file or filling allocated holes.
 
@@ -11,6 +12,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 const STEP: usize = 1 << 20;
 /// Size of `reserve`: enough for a header and a carry of what a few commits leave unproven.
 const RESERVE_BYTES: u64 = 1 << 20;
+
+/// Files that are kept for rolls to come: one for the next, and one more where truncations come in bursts. What else is
+/// truncated gives its room back.
+const STOCK: usize = 2;
 
 /// On a nearly full disk a segment is made no smaller than this.
 const SMALLEST: u64 = 256 << 10;
@@ -28,7 +33,9 @@ pub struct Spare {
 
 #[derive(Default)]
 struct Shelf {
-    ready: Option<Spare>,
+    ready: Vec<Spare>,
+    /// Names of files of truncated segments that are still to be looked at. That they had other names is durable.
+    aside: Vec<String>,
     preparing: bool,
     closed: bool,
 }
@@ -49,18 +56,49 @@ impl Spares {
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A spare of at least `need` bytes: the prepared one, a new one, or on a full disk the reserve.
+    /// How many files of truncated segments there is use for.
+    pub fn room(&self) -> usize {
+        let shelf = self.shelf();
+        let kept = shelf.ready.len() + shelf.aside.len() + usize::from(shelf.preparing);
+        if shelf.closed || !self.storage.recycles() {
+            0
+        } else {
+            STOCK.saturating_sub(kept)
+        }
+    }
+
+    #[cfg(any(test, feature = "sim"))]
+    pub fn has_recycled(&self) -> bool {
+        let shelf = self.shelf();
+        !shelf.aside.is_empty() || shelf.ready.iter().any(|spare| spare.recycled)
+    }
+
+    /// Takes in files of truncated segments under these names. That they lost their old ones is durable: a crash that brought
+    /// one back would show a segment with another's bytes.
+    pub fn put_aside(&self, names: Vec<String>) {
+        self.shelf().aside.extend(names);
+    }
+
+    /// A spare of at least `need` bytes: a ready one, a new one, or on a full disk the reserve.
     pub fn take(&self, need: u64) -> Result<Spare, Fault> {
-        let ready = self.shelf().ready.take();
-        match ready {
-            Some(spare) if spare.len >= need => return Ok(spare),
-            // Put back for a later segment: this one has to be larger than the rest.
-            Some(spare) => self.shelf().ready = Some(spare),
-            None => {}
+        loop {
+            let name = {
+                let mut shelf = self.shelf();
+                // Those that are too small stay for a later segment: this one has to be larger than the rest.
+                if let Some(at) = shelf.ready.iter().position(|spare| spare.len >= need) {
+                    return Ok(shelf.ready.remove(at));
+                }
+                shelf.aside.pop()
+            };
+            let Some(name) = name else { break };
+            let spare = self.recycle(name);
+            self.shelf().ready.extend(spare);
         }
         let mut len = need.max(self.segment_bytes);
         loop {
             match self.create(len) {
+                // What is kept for later is in the way of what is needed now.
+                Err(fault) if fault.is_no_space() && self.drop_ready() => {}
                 // A disk that is nearly full has room for a smaller segment.
                 Err(fault) if fault.is_no_space() && len > need.max(SMALLEST) => len = need.max(SMALLEST).max(len / 4),
                 Err(fault) if fault.is_no_space() => return self.open_reserve(need)?.ok_or(fault),
@@ -69,11 +107,52 @@ impl Spares {
         }
     }
 
-    fn create(&self, len: u64) -> Result<Spare, Fault> {
+    /// False when there was none.
+    fn drop_ready(&self) -> bool {
+        let ready = std::mem::take(&mut self.shelf().ready);
+        for spare in &ready {
+            let _ = self.storage.remove(&spare.name);
+        }
+        !ready.is_empty()
+    }
+
+    /// A name for a spare, which nothing else has.
+    pub fn name(&self) -> Result<String, Fault> {
         let mut salt = [0; 8];
-        // The name only has to be free; a collision is an error of `create`, never an overwrite.
         self.storage.random(&mut salt)?;
-        let name = format!("{SPARE}{:016x}", u64::from_le_bytes(salt));
+        Ok(format!("{SPARE}{:016x}", u64::from_le_bytes(salt)))
+    }
+
+    /// Makes a spare of a truncated segment's file, or removes it.
+    fn recycle(&self, name: String) -> Option<Spare> {
+        let spare = self.fit(&name).ok().flatten();
+        if spare.is_none() {
+            let _ = self.storage.remove(&name);
+        }
+        spare
+    }
+
+    fn fit(&self, name: &str) -> Result<Option<Spare>, Fault> {
+        let file = self.storage.open(name, true)?;
+        let (len, want) = (file.len()?, self.segment_bytes);
+        // A backup may share the file. By now none can begin to: the name that it would link is gone.
+        if file.names() != Some(1) || len < want - want / 8 {
+            return Ok(None);
+        }
+        if len > want {
+            file.shrink(want);
+        } else if len < want {
+            file.grow(want)?;
+        }
+        // Nothing that was written to the file before is on its way to the disk any more.
+        file.sync()?;
+        let len = file.len()?;
+        Ok((len == want).then(|| Spare { name: name.into(), file, len, recycled: true, filled: true }))
+    }
+
+    fn create(&self, len: u64) -> Result<Spare, Fault> {
+        // A collision is an error of `create`, never an overwrite.
+        let name = self.name()?;
         let file = self.storage.create(&name, len)?;
         Ok(Spare { name, file, len, recycled: false, filled: !self.storage.overwrites_in_place() })
     }
@@ -112,35 +191,61 @@ impl Spares {
         }
     }
 
-    /// Whether `prepare` has something to do.
-    pub fn wanted(&self) -> bool {
+    /// Whether `prepare` has something to do; `soon` if the next roll is near.
+    pub fn wanted(&self, soon: bool) -> bool {
         let shelf = self.shelf();
-        shelf.ready.is_none() && !shelf.preparing && !shelf.closed
+        !shelf.preparing && !shelf.closed && (!shelf.aside.is_empty() || soon && shelf.ready.is_empty())
     }
 
     /// Makes a spare ready, blocking, and writes its blocks if `fill`; a failure leaves the next roll to make its own.
     pub fn prepare(&self, fill: bool) {
         {
             let mut shelf = self.shelf();
-            if shelf.ready.is_some() || shelf.preparing || shelf.closed {
+            if shelf.preparing || shelf.closed {
                 return;
             }
             shelf.preparing = true;
         }
+        if self.recycle_all() {
+            self.prepare_new(fill);
+        } else {
+            // A roll on a full disk may have used it up; without room this leaves things as they are.
+            let _ = self.remake_reserve();
+        }
+        self.shelf().preparing = false;
+        self.idle.notify_all();
+    }
+
+    /// Makes what was put aside ready; whether a new file is needed all the same.
+    fn recycle_all(&self) -> bool {
+        loop {
+            let name = {
+                let mut shelf = self.shelf();
+                if shelf.closed {
+                    return false;
+                }
+                match shelf.aside.pop() {
+                    Some(name) => name,
+                    None => return shelf.ready.is_empty(),
+                }
+            };
+            let spare = self.recycle(name);
+            self.shelf().ready.extend(spare);
+        }
+    }
+
+    fn prepare_new(&self, fill: bool) {
         let made = self.create(self.segment_bytes);
-        // A roll on a full disk may have used it up; without room this leaves things as they are.
         let _ = self.remake_reserve();
         let whole = !fill || made.as_ref().is_ok_and(|spare| self.fill(spare).unwrap_or(false));
         let mut shelf = self.shelf();
-        shelf.preparing = false;
         if let Ok(spare) = made {
             if whole && !shelf.closed {
-                shelf.ready = Some(Spare { filled: fill || spare.filled, ..spare });
+                shelf.ready.push(Spare { filled: fill || spare.filled, ..spare });
             } else {
                 let _ = self.storage.remove(&spare.name);
             }
         }
-        self.idle.notify_all();
     }
 
     /// False when the log was closed meanwhile.
@@ -169,8 +274,9 @@ impl Spares {
         while shelf.preparing {
             shelf = self.idle.wait(shelf).unwrap_or_else(PoisonError::into_inner);
         }
-        if let Some(spare) = shelf.ready.take() {
-            let _ = self.storage.remove(&spare.name);
+        let ready = std::mem::take(&mut shelf.ready).into_iter().map(|spare| spare.name);
+        for name in ready.chain(std::mem::take(&mut shelf.aside)) {
+            let _ = self.storage.remove(&name);
         }
     }
 }
@@ -234,6 +340,63 @@ mod tests {
         Spares::new(Arc::new(disk()), 64 << 10).remake_reserve().unwrap();
         assert_eq!(full.list().unwrap(), [RESERVE]);
         assert_eq!(full.open(RESERVE, false).unwrap().len().unwrap(), 64 << 10);
+    }
+
+    fn file(disk: &SimDisk, name: &str, len: u64) -> Result<(), Fault> {
+        disk.create(name, len)?.write_at(&[7; 600], 900).unwrap();
+        disk.open(name, false)?.sync()?;
+        disk.sync_dir()
+    }
+
+    #[test]
+    fn the_file_of_a_truncated_segment_is_used_again_only_if_it_is_whole_and_nobody_else_s() -> Result<(), Fault> {
+        let disk = SimDisk::new(1, 512);
+        let spares = Spares::new(Arc::new(disk.clone()), 64 << 10);
+        assert_eq!(spares.room(), 0);
+        disk.set_recycles(true);
+        assert_eq!(spares.room(), STOCK);
+        for (len, linked) in [(64 << 10, false), (65_000, false), (100 << 10, false), (64 << 10, true), (50 << 10, false)] {
+            file(&disk, "spare-a", len)?;
+            if linked {
+                disk.link_elsewhere("spare-a");
+            }
+            let fits = len > 56 << 10 && !linked;
+            spares.put_aside(vec!["spare-a".into()]);
+            assert_eq!(spares.room(), STOCK - 1);
+            let taken = spares.take(8192)?;
+            assert_eq!((taken.recycled, taken.filled, taken.len, taken.file.len()?), (fits, fits, 64 << 10, 64 << 10));
+            assert_eq!((taken.name == "spare-a", disk.names().contains(&"spare-a".into())), (fits, fits));
+            disk.remove(&taken.name)?;
+        }
+        assert_eq!((disk.violation(), disk.names()), (None, vec![]));
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_makes_room_for_a_larger_segment_and_goes_at_the_end() -> Result<(), Fault> {
+        let disk = SimDisk::new(1, 512);
+        disk.set_recycles(true);
+        let spares = Spares::new(Arc::new(disk.clone()), 64 << 10);
+        for name in ["spare-a", "spare-b"] {
+            file(&disk, name, 64 << 10)?;
+        }
+        spares.put_aside(vec!["spare-a".into(), "spare-b".into()]);
+        assert!(spares.room() == 0 && spares.wanted(false));
+        spares.prepare(true);
+        assert!(spares.room() == 0 && !spares.wanted(true), "no new one beside them");
+        disk.set_faults(Faults { full: true, ..Faults::default() });
+        assert!(spares.take(1 << 20).is_err_and(|fault| fault.is_no_space()));
+        assert_eq!(disk.names(), [RESERVE], "what is kept is in the way of what is needed");
+        disk.set_faults(Faults::default());
+        for name in ["spare-d", "spare-e"] {
+            file(&disk, name, 64 << 10)?;
+        }
+        spares.put_aside(vec!["spare-d".into()]);
+        spares.prepare(true);
+        spares.put_aside(vec!["spare-e".into()]);
+        spares.close();
+        assert_eq!(disk.names(), [RESERVE]);
+        Ok(())
     }
 
     #[test]

@@ -158,9 +158,12 @@ impl Writer {
         }
         // What opening removes is still listed: it was live until its roll.
         self.catalog.raise(low);
-        let mut failure = None;
+        let (mut failure, mut aside) = (None, Vec::new());
         for name in &gone {
-            match self.storage.remove(&name.file) {
+            let spare = self.set_aside(name, aside.len());
+            let removed = if spare.is_some() { Ok(()) } else { self.storage.remove(&name.file) };
+            aside.extend(spare);
+            match removed {
                 Err(fault) if !fault.is_not_found() => {
                     // It and those after it stay listed, for the next time.
                     failure = Some(Error::from(fault));
@@ -174,6 +177,18 @@ impl Writer {
         if let Err(fault) = self.storage.sync_dir() {
             return Err(self.poison(fault));
         }
+        self.spares.put_aside(aside);
         failure.map_or(Ok(()), Err)
+    }
+
+    /// Gives a removed segment's file the name of a spare, if there is use for it beside those `before` it.
+    fn set_aside(&self, name: &Name, before: usize) -> Option<String> {
+        // What the next roll leaves may be removed before that: its footer comes after.
+        let is_left = self.active.as_ref().is_some_and(|active| active.header.id == name.id);
+        if is_left || self.spares.room() <= before || !self.sealer.lets_go(name.id) {
+            return None;
+        }
+        let spare = self.spares.name().ok()?;
+        self.storage.rename(&name.file, &spare).ok().map(|()| spare)
     }
 }

@@ -182,9 +182,7 @@ impl<'a> Verifier<'a> {
         let lenient = Lenient::new(self.storage.clone());
         let file = match lenient.open(&name.file, false) {
             Err(fault) if fault.is_not_found() => {
-                if last >= (self.low_now)() {
-                    self.problem(Verdict::Gap.label(), format!("{} is missing", name.file), (&name.file, 0), Some((name.first, last)));
-                }
+                self.missing(name, last);
                 return Ok(None);
             }
             other => other?,
@@ -194,13 +192,22 @@ impl<'a> Verifier<'a> {
         let n = file.read_at(&mut page, 0)?;
         let ours = |header: &Header| header.id == name.id && header.first == name.first && header.uuid == self.uuid;
         let header = Header::decode(&page[..n]).ok().filter(ours);
-        if header.is_none() {
+        if header.is_none() && self.storage.is_gone(&name.file) {
+            self.missing(name, last);
+        } else if header.is_none() {
             let text = format!("the header of {} is damaged, or another's", name.file);
             let flipped = flipped::mended(&page[..n]).filter(|(header, _)| ours(header)).map(|(_, flipped)| flipped);
             self.explained(Verdict::BadHeader.label(), text, (&name.file, 0), Some((name.first, last)), flipped);
             self.unreadable(&name.file, &lenient, last);
         }
         Ok(header.map(|header| Segment { name: name.clone(), file, header, lenient }))
+    }
+
+    /// A segment is not there: truncated meanwhile, or a gap.
+    fn missing(&mut self, name: &Name, last: u64) {
+        if last >= (self.low_now)() {
+            self.problem(Verdict::Gap.label(), format!("{} is missing", name.file), (&name.file, 0), Some((name.first, last)));
+        }
     }
 
     /// Checks CURSORS, of which one slot is enough: a crash may tear the other.
@@ -229,6 +236,17 @@ impl<'a> Verifier<'a> {
     }
 
     fn sealed(&mut self, name: &Name, above: &Name) -> std::result::Result<(), Fault> {
+        let known = self.report.problems.len();
+        self.sealed_one(name, above)?;
+        // What was read of a file that lost its name meanwhile may be another segment's.
+        if self.report.problems.len() > known && self.storage.is_gone(&name.file) {
+            self.report.problems.truncate(known);
+            self.missing(name, above.first - 1);
+        }
+        Ok(())
+    }
+
+    fn sealed_one(&mut self, name: &Name, above: &Name) -> std::result::Result<(), Fault> {
         self.report.segments += 1;
         let Some(segment) = self.open(name, above.first - 1, From::Disk)? else { return Ok(()) };
         let end = match self.sealed_end(name, above)? {
@@ -348,7 +366,12 @@ impl<'a> Verifier<'a> {
         } else {
             End::Before(scan.stray.map_or(0, |(_, last)| last).max(last).max(scan.end.next) + 1)
         };
+        let known = self.report.problems.len();
         self.frames(&segment, end, Verdict::DamagedActive)?;
+        if self.report.problems.len() > known && self.storage.is_gone(&name.file) {
+            self.report.problems.truncate(known);
+            self.missing(name, last);
+        }
         self.unreadable(&name.file, &segment.lenient, last);
         Ok(())
     }

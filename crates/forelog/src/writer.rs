@@ -172,9 +172,9 @@ impl Writer {
         self.poisoned.is_none() && self.active.as_ref().is_some_and(|a| a.synced.offset < a.end.offset)
     }
 
-    /// Whether it is time to prepare the next segment: an eighth of this one is used.
+    /// Whether it is time to prepare the next segment: an eighth of this one is used, or a truncated one's file waits.
     pub fn wants_spare(&self) -> bool {
-        self.active.as_ref().is_some_and(|a| a.end.offset > a.capacity / 8) && self.spares.wanted()
+        self.spares.wanted(self.active.as_ref().is_some_and(|a| a.end.offset > a.capacity / 8))
     }
 
     /// Whether the blocks of the next segment had better be written ahead: not where most commits are large and durable, for
@@ -255,11 +255,12 @@ impl Writer {
     fn write_some(&mut self, group: &mut Group, from: usize, durable: bool) -> Result<usize> {
         self.alive()?;
         self.finish_plan(group.frames[from].span())?;
+        self.set_apart()?;
         // A segment begun without compression may be read by a version without it: it takes raw frames only.
         let takes = |active: &Active, frame: &Gathered, offset: u64| {
             offset + frame.span() <= active.capacity && (active.header.compressed || frame.codec == Compression::None)
         };
-        if !self.active.as_ref().is_some_and(|a| takes(a, &group.frames[from], a.end.offset)) {
+        if self.plan.is_some() || !self.active.as_ref().is_some_and(|a| takes(a, &group.frames[from], a.end.offset)) {
             self.plan_roll();
             self.finish_plan(group.frames[from].span())?;
         }
@@ -314,6 +315,26 @@ impl Writer {
         }
         self.counters.written_bytes += bytes.len() as u64;
         Ok(to - from)
+    }
+
+    /// Goes on in a recycled file with a padding frame that cannot be foreseen. Torn frames look stale there: were the same
+    /// records written again, what is left of the frames behind them could continue the log.
+    fn set_apart(&mut self) -> Result<()> {
+        let Some(active) = self.active.as_mut().filter(|active| active.may_be_torn) else { return Ok(()) };
+        let mut bytes = [0; HEADER + 8];
+        self.storage.random(&mut bytes[HEADER..])?;
+        let end = padding(&mut bytes, active.end, active.synced.offset, active.header.seed());
+        if end.offset > active.capacity {
+            self.plan_roll();
+            return Ok(());
+        }
+        active.may_be_torn = false;
+        self.write(&bytes, end)?;
+        if let Some(active) = &self.active {
+            active.entry.note(&[end]);
+        }
+        self.counters.written_bytes += bytes.len() as u64;
+        Ok(())
     }
 
     /// Writes frames, up to `end`, to the page cache.
@@ -492,7 +513,12 @@ impl Writer {
 fn pad(bytes: &mut Vec<u8>, room: usize, end: Joint, synced: u64, seed: Seed) -> Joint {
     let start = bytes.len();
     bytes.resize(start + room, 0);
-    let (head, body) = bytes[start..].split_at_mut(HEADER);
+    padding(&mut bytes[start..], end, synced, seed)
+}
+
+/// Makes a padding frame of `bytes`, whose body is there already.
+fn padding(bytes: &mut [u8], end: Joint, synced: u64, seed: Seed) -> Joint {
+    let (head, body) = bytes.split_at_mut(HEADER);
     let frame = Frame {
         body_len: body.len() as u32,
         first: end.next,

@@ -69,6 +69,7 @@ fn run(args: &Args) -> ExitCode {
         args.threads,
         total.mix.opened() as f64 / seconds
     );
+    println!("{} of them go on in a recycled file", total.recycled);
     println!("seeds {} to {}, trace {:016x}", args.seed, args.seed + total.seeds - 1, total.trace);
     match total.failure {
         None => ExitCode::SUCCESS,
@@ -92,6 +93,8 @@ fn tell(args: &Args, seed: u64, report: Report) -> ExitCode {
 struct Total {
     mix: Mix,
     seeds: u64,
+    /// Images whose active segment was in the file of a truncated one.
+    recycled: u64,
     /// Sum over the seeds, so that their order does not matter.
     trace: u64,
     /// Of the lowest seed.
@@ -102,6 +105,7 @@ impl Total {
     fn add(&mut self, seed: u64, report: Report) {
         report.images.iter().for_each(|image| self.mix.add(image));
         self.seeds += 1;
+        self.recycled += report.recycled;
         self.trace = self.trace.wrapping_add(report.trace);
         if !report.failures.is_empty() && self.failure.as_ref().is_none_or(|(known, _)| seed < *known) {
             self.failure = Some((seed, report));

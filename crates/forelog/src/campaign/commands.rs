@@ -23,7 +23,9 @@ impl History {
     /// Enters a command for one of the clients, behind everything that waits.
     pub fn command(&mut self, log: &Served) {
         let (low, end) = (self.expected.low, self.expected.end);
+        let active = log.shared.catalog.all().last().map_or(0, |active| active.first);
         let command = match self.rng.below(10) {
+            _ if self.recycles && active > low && self.rng.chance(0.5) => Command::TruncateBefore(active),
             0..4 => Command::TruncateBefore(low + self.rng.below(end + 2 - low)),
             4..8 => Command::TruncateAfter(low - 1 + self.rng.below(end + 2 - low)),
             _ => Command::Reset(1 + self.rng.below(end + 6)),

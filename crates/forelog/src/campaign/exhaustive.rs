@@ -61,7 +61,7 @@ enum Step {
 
 use Step::{Append, Close, Durable, Mark, Prepare, Reset, Seal, Sync, TruncateAfter, TruncateBefore};
 
-const SCRIPTS: [(&str, &[Step]); 11] = [
+const SCRIPTS: [(&str, &[Step]); 13] = [
     ("durable then plain", &[Durable(&[&[30], &[20, 20]]), Append(&[&[40], &[50]])]),
     ("plain, sync, mark, durable", &[Append(&[&[30]]), Sync, Mark, Durable(&[&[20, 9], &[40]])]),
     ("two pages", &[Durable(&[&[10]]), Append(&[&[2000], &[2500], &[30]])]),
@@ -73,6 +73,14 @@ const SCRIPTS: [(&str, &[Step]); 11] = [
     ("reset upwards", &[Durable(&[&[30]]), Append(&[&[20]]), Reset(7), Append(&[&[40]])]),
     ("reset downwards", &[TruncateBefore(1), Durable(&[&[30], &[20], &[9]]), TruncateBefore(3), Reset(2), Append(&[&[40]])]),
     ("close", &[Append(&[&[30], &[20]]), Close]),
+    (
+        "truncate before, the next segment is in the file of the one that goes",
+        &[Durable(&[&[6000, 5000]]), Durable(&[&[40]]), TruncateBefore(3), Durable(&[&[11_000]]), Append(&[&[2000], &[30]]), Mark],
+    ),
+    (
+        "a reset into a file that is recycled and prepared, and what is torn there",
+        &[Durable(&[&[9000, 2000]]), Durable(&[&[5000]]), TruncateBefore(3), Prepare, Reset(9), Mark, Append(&[&[3000], &[2000, 30]])],
+    ),
 ];
 
 fn play(history: &mut History, opened: &mut Opened, script: &[Step]) -> Held<()> {
@@ -117,6 +125,7 @@ fn run(script: &[Step], deaths: u64, sector: u64, fault: bool, odometer: &RefCel
     let choose = |options: u64| odometer.borrow_mut().choose(options);
     let mut history = History::new(1);
     history.disk = SimDisk::new(1, sector);
+    history.disk.set_recycles(true);
     if traced {
         history.disk.start_trace();
     }

@@ -78,6 +78,8 @@ pub struct History {
     pub kept: u64,
     pub options: Options,
     pub recoveries: u64,
+    /// Of these, those that found the active segment in a recycled file.
+    pub recycled: u64,
     pub rng: Rng,
     /// Attempts at each position.
     pub attempts: Vec<u32>,
@@ -92,6 +94,8 @@ pub struct History {
     compresses: bool,
     /// Blocks are written ahead early and often.
     pub fills: bool,
+    /// Truncated often, so that segments come to be in recycled files.
+    pub recycles: bool,
     opened_once: bool,
     /// Since the log was last opened, unsynced bytes may have been lost.
     pub lossy: bool,
@@ -133,6 +137,8 @@ impl History {
         };
         disk.set_through(through);
         disk.set_large_commit([0, 0, 0, 2000][choice.below(4) as usize]);
+        let recycles = choice.below(4) > 0;
+        disk.set_recycles(recycles);
         History {
             disk,
             expected: Expected::new(),
@@ -141,6 +147,7 @@ impl History {
             kept: u64::MAX,
             options: Options { segment_bytes, ..Options::default() },
             recoveries: 0,
+            recycled: 0,
             attempts: Vec::new(),
             faults,
             policy: [Policy::Always, Policy::Mixed, Policy::Mixed, Policy::Os][rng.below(4) as usize],
@@ -149,6 +156,7 @@ impl History {
             large: rng.chance(0.3),
             compresses: rng.chance(0.5),
             fills: through != Through::None,
+            recycles,
             opened_once: false,
             lossy: false,
             closed_clean: false,
@@ -326,6 +334,7 @@ impl History {
         self.check_verify(&before)?;
         self.check_views(&before, low, end)?;
         self.recoveries += 1;
+        self.recycled += u64::from(before.is_recycled());
         if opened.recovery.next_position != end + 1 || opened.writer.low != low {
             return broken(format!("the report says {:?}", opened.recovery));
         }
@@ -430,10 +439,20 @@ impl History {
         let injected = self.disk.injected();
         let unfilled = opened.writer.active.as_ref().is_some_and(|a| matches!(a.filling, Filling::After(_)));
         // Only blocks that were written before are written past the page cache.
-        let operation = if self.fills && unfilled && self.rng.chance(0.4) { 84 } else { self.rng.below(100) };
+        let operation = match () {
+            () if self.fills && unfilled && self.rng.chance(0.4) => 84,
+            // A whole segment may go, or the next one be begun in its file.
+            () if self.recycles && opened.catalog.all().len() > 1 && self.rng.chance(0.5) => 100,
+            () if opened.writer.spares().has_recycled() && self.rng.chance(0.3) => 46,
+            () => self.rng.below(100),
+        };
         let failure = match operation {
             0..46 => self.append(opened)?,
             46..54 => self.truncate(opened)?,
+            100 => {
+                let first = opened.catalog.all().last().map_or(1, |active| active.first);
+                self.truncate_before(opened, first.max(self.expected.low))?
+            }
             54..66 => {
                 let synced = self.watched(Act::Sync, || opened.writer.sync());
                 self.disk.say(|| format!("sync: {synced:?}", synced = synced.as_ref().map_err(|e| e.code)));

@@ -52,6 +52,8 @@ pub struct Failure {
 pub struct Report {
     /// In the order in which they were met; the same disk may come up again.
     pub images: Vec<Image>,
+    /// Of these, those whose active segment was in a recycled file.
+    pub recycled: u64,
     /// Hash of every operation of every disk and of every verdict: the same seed gives the same one.
     pub trace: u64,
     pub failures: Vec<Failure>,
@@ -76,7 +78,7 @@ struct Explorer {
 ///
 /// `damage` is the share of images to which rot is added.
 pub fn torture(seed: u64, damage: f64, traced: bool) -> Report {
-    let report = Report { images: Vec::new(), trace: seed, failures: Vec::new() };
+    let report = Report { images: Vec::new(), recycled: 0, trace: seed, failures: Vec::new() };
     let mut explorer = Explorer { report, seen: HashSet::new(), rng: Rng::new(!seed) };
     let mut trunk = History::new(seed);
     if traced {
@@ -168,10 +170,12 @@ impl Explorer {
         if deaths < DEATHS {
             branch.caught = Some((inner.clone(), RECOVERIES));
         }
+        let before = branch.recycled;
         let opened = held(|| branch.reopen());
         branch.caught = None;
         if let Some(true) = self.note(&branch, opened) {
             self.report.images.push(Image { hash, class });
+            self.report.recycled += branch.recycled - before;
         }
         for caught in inner.take() {
             self.explore(&caught, deaths + 1, damage);

@@ -31,6 +31,8 @@ mod named;
 #[cfg(test)]
 mod places;
 #[cfg(test)]
+mod recycling;
+#[cfg(test)]
 mod seal;
 #[cfg(test)]
 mod sweep;

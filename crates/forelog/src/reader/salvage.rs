@@ -89,6 +89,8 @@ impl Reader {
         let found = scan::resync(&mut window, &cursor.header, if tried { met + ALIGN } else { met }, self.next..end)?;
         let found = found.filter(|joint| joint.next <= self.to);
         let flipped = flipped::in_frame(&mut window, &cursor.header, met)?;
+        // A hole in a file that is another segment's by now would be none.
+        self.storage.open(&segment.file, false)?;
         let (next, offset) = found.map_or((end, len), |joint| (joint.next, joint.offset));
         if next > self.next {
             self.leave_out(next - 1, segment.file.clone(), met, offset.saturating_sub(met), flipped);

@@ -290,6 +290,11 @@ impl Storage for Disk {
         matches!(self.kind, Kind::Local | Kind::Direct)
     }
 
+    /// Only where it was tried: a file system of another kind may count names wrongly, or have readers on other machines.
+    fn recycles(&self) -> bool {
+        self.kind == Kind::Direct
+    }
+
     fn random(&self, out: &mut [u8]) -> std::result::Result<(), Fault> {
         getrandom::fill(out).map_err(|e| Fault {
             syscall: "getrandom",
@@ -405,6 +410,12 @@ impl File for DiskFile {
 
     fn grow(&self, len: u64) -> std::result::Result<(), Fault> {
         allocate(&self.file, len).map_err(|e| self.fault("fallocate", &e))
+    }
+
+    #[cfg(unix)]
+    fn names(&self) -> Option<u64> {
+        use std::os::unix::fs::MetadataExt;
+        self.file.metadata().ok().map(|meta| meta.nlink())
     }
 }
 

@@ -75,6 +75,10 @@ impl<L: Layer> Storage for Layered<L> {
         self.below.overwrites_in_place()
     }
 
+    fn recycles(&self) -> bool {
+        self.below.recycles()
+    }
+
     fn random(&self, out: &mut [u8]) -> Result<(), Fault> {
         self.below.random(out)
     }
@@ -120,5 +124,9 @@ impl<L: Layer> File for LayeredFile<L> {
 
     fn grow(&self, len: u64) -> Result<(), Fault> {
         self.file.grow(len)
+    }
+
+    fn names(&self) -> Option<u64> {
+        self.file.names()
     }
 }

@@ -83,10 +83,14 @@ pub trait File: Send + Sync {
     /// A hint: `len` bytes from `offset` on begin their way to the disk, without anybody waiting. It proves nothing, and
     /// an error on that way is still there for `sync` to meet.
     fn write_back(&self, _offset: u64, _len: u64) {}
-    /// Gives back what lies past `len`, which the caller knows to be zeroes. Nothing rests on its success.
+    /// Gives back what lies past `len`, which the caller knows to be zeroes or stale. Nothing rests on its success.
     fn shrink(&self, len: u64);
     /// Makes the file `len` bytes long, which is more than it has, with blocks allocated that read as zeroes.
     fn grow(&self, len: u64) -> Result<(), Fault>;
+    /// How many names the file has, in whatever directory; `None` where that cannot be known.
+    fn names(&self) -> Option<u64> {
+        None
+    }
 }
 
 pub type FileRef = Arc<dyn File>;
@@ -133,6 +137,16 @@ pub trait Storage: Send + Sync {
     }
     /// Whether zero-filling a file ahead of its use buys anything here: not on copy-on-write file systems, nor in memory.
     fn overwrites_in_place(&self) -> bool;
+    /// Whether a file may be used again under another name here: overwriting pays, all who read the directory see at once
+    /// that a name is gone, and a file's names can be counted.
+    fn recycles(&self) -> bool {
+        false
+    }
+    /// Whether `name` is not there any more. A file that was open under it may be another segment by now: its bytes never
+    /// change before that name is gone.
+    fn is_gone(&self, name: &str) -> bool {
+        self.open(name, false).is_err_and(|fault| fault.is_not_found())
+    }
     /// Fills `out` with bytes that nobody can foresee: for a log's uuid, salts, and names of spares.
     fn random(&self, out: &mut [u8]) -> Result<(), Fault>;
     /// Wall clock in milliseconds since the epoch. Nothing that recovery decides rests on it.

@@ -120,8 +120,11 @@ struct Inode {
     fresh: BTreeSet<u64>,
     /// A sync failed: clean pages may differ from the platter, and may be dropped from memory.
     stale: bool,
-    /// Under a final name: bytes below this were written and may not change. Recycled files are exempt.
+    /// Under a final name: bytes below this were written and may not change. Of recycled files that is what was written
+    /// since they have it.
     guarded: Option<u64>,
+    /// Names in other directories.
+    elsewhere: u64,
 }
 
 #[derive(Clone)]
@@ -145,6 +148,10 @@ struct State {
     faults: Faults,
     through: Through,
     large_commit: u64,
+    /// Files may be used again under other names.
+    recycles: bool,
+    /// Segments so far that were begun in such a file.
+    recycled: u64,
     /// Writes past the page cache that succeeded.
     passed: u64,
     budget: u64,
@@ -196,6 +203,15 @@ fn fault(syscall: &'static str, name: &str, errno: i32) -> Fault {
 /// What every operation gives once the process has died: no error of any disk, and nothing happens.
 fn dead() -> Fault {
     Fault { syscall: "crash", path: String::new(), errno: None, message: "the simulated process has died".into() }
+}
+
+/// Where the bytes end that a file with a final name has to keep: of one that was recycled, only its header and what was
+/// carried into it are known to be in use.
+fn kept(sectors: &Sectors, sector: u64) -> u64 {
+    match sectors.get(&0) {
+        Some(page) if page[12] & 1 != 0 => crate::bytes::get_u64(page, 96),
+        _ => last_used(sectors, sector),
+    }
 }
 
 fn last_used(sectors: &Sectors, sector: u64) -> u64 {
@@ -381,8 +397,10 @@ impl State {
             self.violation.get_or_insert(format!("#{inode} is written up to {end}, past its end at {}", file.len));
             return;
         }
-        let recycled = file.seen.get(&0).is_some_and(|page| page[12] & 1 != 0);
-        let guarded = file.guarded.filter(|_| !recycled).unwrap_or(0);
+        let guarded = file.guarded.unwrap_or(0);
+        if file.guarded.is_none() && self.durable.iter().any(|(name, at)| *at == inode && matches!(classify(name), Entry::Segment(_))) {
+            self.violation.get_or_insert(format!("#{inode} is changed while a crash may bring back the segment that it was"));
+        }
         let mut at = offset;
         while at < end {
             let (sector, from) = (at / size, (at % size) as usize);
@@ -531,7 +549,7 @@ impl State {
         for (name, inode) in &self.seen {
             let Some(file) = self.inodes.get_mut(inode) else { continue };
             // A rename that was lost gives back what was no segment yet.
-            let used = matches!(classify(name), Entry::Segment(_)).then(|| last_used(&file.seen, size));
+            let used = matches!(classify(name), Entry::Segment(_)).then(|| kept(&file.seen, size));
             if file.guarded != used {
                 Arc::make_mut(file).guarded = used;
             }

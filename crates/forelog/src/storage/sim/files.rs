@@ -80,7 +80,10 @@ impl Storage for SimDisk {
         disk.mix(&[6, inode]);
         let size = disk.sector;
         let file = disk.inode(inode);
-        file.guarded = matches!(classify(to), Entry::Segment(_)).then(|| last_used(&file.seen, size));
+        let segment = matches!(classify(to), Entry::Segment(_));
+        let recycled = segment && file.seen.get(&0).is_some_and(|page| page[12] & 1 != 0);
+        file.guarded = segment.then(|| kept(&file.seen, size));
+        disk.recycled += u64::from(recycled);
         disk.say(|_| format!("rename {from} -> {to}"));
         Ok(())
     }
@@ -102,6 +105,10 @@ impl Storage for SimDisk {
 
     fn overwrites_in_place(&self) -> bool {
         true
+    }
+
+    fn recycles(&self) -> bool {
+        self.lock().recycles
     }
 
     /// The same numbers in every history, so that two disks differ only in what happened to them.
@@ -170,7 +177,11 @@ impl File for SimFile {
         }
         let (size, name) = (disk.sector, disk.name_of(self.inode));
         let file = disk.inode(self.inode);
-        let lost = last_used(&file.seen, size) > len;
+        let lost = match file.guarded {
+            Some(kept) => kept > len,
+            // A spare of a truncated segment.
+            None => false,
+        };
         file.drop_beyond(len, size);
         if lost {
             disk.violation.get_or_insert(format!("{name} is cut to {len} bytes, which loses some that are not zero"));
@@ -191,5 +202,11 @@ impl File for SimFile {
         disk.mix(&[9, self.inode, len]);
         disk.say(|_| format!("grow {name} to {len}"));
         Ok(())
+    }
+
+    fn names(&self) -> Option<u64> {
+        let disk = self.disk.lock();
+        let here = disk.seen.values().filter(|inode| **inode == self.inode).count() as u64;
+        disk.inodes.get(&self.inode).map(|file| here + file.elsewhere)
     }
 }

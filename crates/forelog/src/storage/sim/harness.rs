@@ -16,6 +16,8 @@ impl SimDisk {
             faults: Faults::default(),
             through: Through::None,
             large_commit: 0,
+            recycles: false,
+            recycled: 0,
             passed: 0,
             budget: u64::MAX,
             trip: u64::MAX,
@@ -60,6 +62,35 @@ impl SimDisk {
     /// From how many bytes on a commit goes past the page cache, where that is taken; from none otherwise.
     pub fn set_large_commit(&self, bytes: u64) {
         self.lock().large_commit = bytes;
+    }
+
+    pub fn set_recycles(&self, recycles: bool) {
+        self.lock().recycles = recycles;
+    }
+
+    /// Segments so far that were begun in the file of a truncated one.
+    pub fn recycled(&self) -> u64 {
+        self.lock().recycled
+    }
+
+    /// Whether the newest segment is one of them.
+    pub fn is_recycled(&self) -> bool {
+        let disk = self.lock();
+        let segments = disk.seen.iter().filter_map(|(name, inode)| match classify(name) {
+            Entry::Segment(name) => Some((name.id, inode)),
+            _ => None,
+        });
+        let newest = segments.max().and_then(|(_, inode)| disk.inodes.get(inode)?.seen.get(&0));
+        newest.is_some_and(|page| page[12] & 1 != 0)
+    }
+
+    /// Gives a file a name in another directory as well.
+    #[cfg(test)]
+    pub fn link_elsewhere(&self, name: &str) {
+        let mut disk = self.lock();
+        if let Some(inode) = disk.seen.get(name).copied() {
+            disk.inode(inode).elsewhere += 1;
+        }
     }
 
     /// Writes past the page cache so far that succeeded.
