@@ -69,6 +69,7 @@ impl SimDisk {
     }
 
     /// Segments so far that were begun in the file of a truncated one.
+    #[cfg(test)]
     pub fn recycled(&self) -> u64 {
         self.lock().recycled
     }
