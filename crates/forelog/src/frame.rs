@@ -164,15 +164,18 @@ pub fn decode(bytes: &[u8], seed: Seed, offset: u64) -> Option<Frame> {
     plausible.then_some(frame)
 }
 
-/// Whether what [`decode`] asks before the checksum, and that positions are not below `least`, may hold of `bytes`. Fast: a
-/// scan over stale bytes asks this at every eighth byte.
-pub fn may_be(bytes: &[u8], least: u64, offset: u64) -> bool {
-    let first = get_u64(bytes, FIRST);
-    (least..=MAX_POSITION + 1).contains(&first)
-        && matches!(bytes[KIND], 1..=3)
-        && bytes[CODEC] <= 2
-        && get_u16(bytes, FLAGS) == 0
-        && get_u64(bytes, SYNCED) <= offset
+/// Where the first of `starts` places in `bytes`, which begin at `offset`, is at which what [`decode`] asks beside the checksum
+/// holds, and the position is not below `least`. A scan over stale bytes asks this at every eighth byte.
+pub fn find(bytes: &[u8], starts: usize, least: u64, offset: u64) -> Option<usize> {
+    let firsts = bytes.get(FIRST..)?.chunks_exact(ALIGN as usize).take(starts);
+    let mut places = firsts.enumerate().filter(|(_, word)| (least..=MAX_POSITION + 1).contains(&get_u64(word, 0)));
+    let found = places.find(|(i, _)| {
+        let at = i * ALIGN as usize;
+        let head = &bytes[at..];
+        let known = matches!(head[KIND], 1..=3) && head[CODEC] <= 2 && get_u16(head, FLAGS) == 0;
+        known && get_u64(head, SYNCED) <= offset + at as u64
+    });
+    found.map(|(i, _)| i * ALIGN as usize)
 }
 
 /// Sets both checksums of the frame in `bytes` right, so that a test gets past them. Its body ends where they do.
@@ -188,6 +191,27 @@ pub fn reseal(bytes: &mut [u8], seed: Seed, offset: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_scan_finds_every_place_that_decodes_and_passes_bytes_that_cannot() {
+        let seed = Seed::new(&UUID, 3, 77);
+        let frame = |first, kind: Kind, synced| {
+            let count = u32::from(kind != Kind::Padding);
+            Frame { body_len: 0, first, count, kind, codec: Compression::None, synced, body_crc: 5, prev: 6, crc: 0 }
+        };
+        for stale in [0, 0x7f, 0xff] {
+            for (first, kind, synced) in [(42, Kind::Singles, 0), (MAX_POSITION + 1, Kind::Padding, 8192), (43, Kind::Batch, 4096)] {
+                for at in [0, 8, 64, 160] {
+                    let mut bytes = [stale; 200];
+                    encode(&mut bytes[at..], &frame(first, kind, synced), seed, 8192 + at as u64);
+                    assert!(decode(&bytes[at..], seed, 8192 + at as u64).is_some());
+                    assert_eq!(find(&bytes, 21, 42, 8192), Some(at));
+                    assert_eq!(find(&bytes, 21, first + 1, 8192), None);
+                    assert_eq!(find(&bytes, at / 8, 42, 8192), None);
+                }
+            }
+        }
+    }
 
     const UUID: [u8; 16] = [9; 16];
 

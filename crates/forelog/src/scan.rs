@@ -101,7 +101,7 @@ fn may_start(bytes: &mut Window, header: &Header, mut at: u64) -> Result<(Option
         let ends = bytes.get(at, HEADER)?.len() < HEADER;
         let piece = bytes.some(at, u64::MAX)?;
         let starts = if ends { 0 } else { (piece.len() - HEADER) / ALIGN as usize + 1 };
-        let found = (0..starts).map(|i| i * ALIGN as usize).find(|i| frame::may_be(&piece[*i..], header.first, at + *i as u64));
+        let found = frame::find(piece, starts, header.first, at);
         let passed = match (found, ends) {
             (Some(found), _) => found,
             (None, true) => piece.len(),

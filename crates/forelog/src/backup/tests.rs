@@ -111,3 +111,64 @@ fn a_backup_that_begins_in_the_middle_of_a_reset_is_of_the_log_after_it() {
         assert!(locked(layer.backup.get().unwrap()).is_done());
     }
 }
+
+/// Truncates the log just when a backup is about to link its oldest segment: before the link is there, or, as if the system
+/// had looked the name up already, only after the file was found to have no other.
+struct Overtaken {
+    late: bool,
+    writer: Mutex<Option<crate::writer::Writer>>,
+}
+
+impl Layer for Overtaken {
+    fn link(&self, below: &dyn Storage, from: &dyn Storage, name: &str) -> std::result::Result<bool, Fault> {
+        let Some(mut writer) = locked(&self.writer).take() else { return below.link(from, name) };
+        let linked = self.late || below.link(from, name)?;
+        let first = writer.next_position();
+        writer.truncate_before(first).unwrap();
+        writer.spares().prepare(false);
+        if self.late {
+            let spare = Listing::read(from)?.spares.pop().unwrap();
+            fs::hard_link(from.dir().unwrap().join(spare), below.dir().unwrap().join(name)).unwrap();
+        } else {
+            // Of two, the one that the copy has as well was not kept.
+            assert_eq!(Listing::read(from)?.spares.len(), 1);
+        }
+        Ok(linked)
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn a_backup_never_keeps_a_file_that_lost_its_name_while_it_was_linked() {
+    for late in [false, true] {
+        let (log, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let storage: Arc<dyn Storage> = Arc::new(Disk::new(log.path(), false).unwrap());
+        if !storage.recycles() {
+            println!("SKIP a_backup_never_keeps_a_file_that_lost_its_name_while_it_was_linked: needs ext4 or XFS");
+            return;
+        }
+        let options = Options { segment_bytes: 64 << 10, ..Options::default() };
+        let opened = open(storage.clone(), &options, || 0).unwrap();
+        let (shared, mut writer) = Shared::writable(storage.clone(), options.clone(), opened);
+        for position in 1..=3 {
+            let mut group = crate::group::Group::default();
+            let mut batch = crate::group::Batch::new();
+            batch.push(RecordRef { value: Some(&[7; 60_000]), ..RecordRef::default() }, 1 << 20).unwrap();
+            group.push_batch(0, position, &batch);
+            assert!(writer.commit(&mut group, true).failure.is_none());
+        }
+        writer.sealer.run().unwrap();
+        shared.catalog.set_end(writer.cut());
+        let to = Layered::over(Arc::new(Disk::new(copy.path(), false).unwrap()), Overtaken { late, writer: Mutex::new(Some(writer)) });
+        let oldest = Listing::read(&*storage).unwrap().segments.into_values().next().unwrap().file;
+        let mut backup = Backup::new(shared, Arc::new(to));
+        while !backup.is_done() {
+            backup.step().unwrap();
+        }
+        assert!(!copy.path().join(oldest).exists());
+        drop(backup);
+        let copy = Arc::new(Disk::new(copy.path(), false).unwrap());
+        let report = crate::verify::verify_storage(copy, &Arc::default()).unwrap();
+        assert_eq!(report.problems, []);
+    }
+}

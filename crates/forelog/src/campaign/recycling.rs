@@ -193,7 +193,7 @@ fn a_reader_of_a_file_that_is_another_segment_by_now_tells_that_it_is_gone_and_n
 #[test]
 fn histories_recycle_and_open_what_crashes_leave_of_it() {
     let (mut recycled, mut opened, mut violations) = (0, 0, 0);
-    for seed in 0..150 {
+    for seed in 0..300 {
         let mut history = History::new(seed);
         assert!(history.run(false).is_ok());
         recycled += history.disk.recycled();

@@ -24,6 +24,10 @@ pub trait Layer: Send + Sync + 'static {
     fn remove(&self, below: &dyn Storage, name: &str) -> Result<(), Fault> {
         below.remove(name)
     }
+
+    fn link(&self, below: &dyn Storage, from: &dyn Storage, name: &str) -> Result<bool, Fault> {
+        below.link(from, name)
+    }
 }
 
 pub struct Layered<L> {
@@ -65,6 +69,10 @@ impl<L: Layer> Storage for Layered<L> {
 
     fn sync_dir(&self) -> Result<(), Fault> {
         self.below.sync_dir()
+    }
+
+    fn link(&self, from: &dyn Storage, name: &str) -> Result<bool, Fault> {
+        self.layer.link(&*self.below, from, name)
     }
 
     fn is_volatile(&self) -> bool {
