@@ -108,7 +108,9 @@ fn torn(sector: u64, lens: &[&[u32]], keep: &mut dyn FnMut(u64) -> bool) -> Log 
     truncate(&mut log);
     roll(&mut log);
     assert!(log.disk.is_recycled());
-    log.opened.writer.mark().map(|job| job.run().unwrap());
+    if let Some(job) = log.opened.writer.mark() {
+        job.run().unwrap();
+    }
     log.commit(lens, false);
     log.disk.power_cut_keeping(&mut |_, _, offset, versions| if keep(offset) { versions } else { 0 }, &mut |_| true);
     log.disk.restart();
