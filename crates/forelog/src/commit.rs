@@ -1,10 +1,10 @@
-//! The commit thread: steps the writer, settles what it returns, and keeps the deadlines of the policy.
+//! What a commit thread does for a log: steps the writer, settles what it returns, and keeps the deadlines of the policy.
 
 use crate::error::{Code, Error, Result};
 use crate::events::Event;
 use crate::group::{Group, Run};
 use crate::host::Host;
-use crate::intake::{Command, Phase, Step};
+use crate::intake::{Attendance, Command, Intake, Phase, Step};
 use crate::notify::Notify;
 use crate::options::Fsync;
 use crate::retention::{Due, Floors};
@@ -28,7 +28,7 @@ const LONGEST: Duration = Duration::from_secs(3600);
 
 /// Steps the writer: takes what has gathered, commits it, settles it, and keeps the deadlines of the policy.
 pub struct CommitThread {
-    shared: Arc<Shared>,
+    pub shared: Arc<Shared>,
     host: Arc<dyn Host>,
     pub writer: Writer,
     group: Group,
@@ -46,6 +46,10 @@ pub struct CommitThread {
     /// Rolls when retention was last looked at, and when to look again all the same.
     retained: Option<u64>,
     retain_at: Option<Duration>,
+    /// The last step found nothing to do, for as long as it was to wait.
+    idle: bool,
+    /// A step panicked: there are no more of them.
+    broken: Option<Error>,
 }
 
 impl CommitThread {
@@ -66,33 +70,59 @@ impl CommitThread {
             untold: false,
             retained: None,
             retain_at,
+            idle: false,
+            broken: None,
         }
     }
 
-    pub fn run(mut self, lock: Lock) -> Result<()> {
-        let result = catch_unwind(AssertUnwindSafe(|| self.serve()));
-        let result = result.unwrap_or_else(|_| {
+    /// A step whose panic ends this log and nothing else.
+    pub fn attend(&mut self) -> Option<Result<()>> {
+        if let Some(error) = self.broken.clone() {
+            return self.await_stop(error);
+        }
+        catch_unwind(AssertUnwindSafe(|| self.step())).unwrap_or_else(|_| {
             let error = Error::new(Code::Poisoned, "the log is poisoned: its commit thread failed unexpectedly");
-            self.fail(&error);
-            self.await_stop();
-            Err(error)
-        });
-        // No background job may touch the directory once it is given up.
-        self.writer.retire();
-        self.writer.spares().close();
-        drop(lock);
-        result
+            self.broken = Some(error.clone());
+            // Who is told may be what panicked.
+            let _ = catch_unwind(AssertUnwindSafe(|| self.fail(&error)));
+            None
+        })
     }
 
-    fn serve(&mut self) -> Result<()> {
-        loop {
-            if let Some(closed) = self.step() {
-                return closed;
-            }
-        }
+    /// A log that failed stays until it is told to end, so that the directory remains locked while handles are open.
+    fn await_stop(&mut self, error: Error) -> Option<Result<()>> {
+        locked(&self.shared.intake).kicked = false;
+        let stop = self.shared.stop.load(Ordering::Acquire);
+        self.idle = !stop;
+        stop.then_some(Err(error))
     }
 
-    /// Does what there is to do, and sleeps before it if there is nothing yet; gives how closing went, in the end.
+    /// The end, once `attend` has given how closing went.
+    pub fn leave(mut self, closed: Result<()>, lock: Lock) {
+        let shared = self.shared.clone();
+        let left = catch_unwind(AssertUnwindSafe(move || {
+            // No background job may touch the directory once it is given up.
+            self.writer.retire();
+            self.writer.spares().close();
+            drop(lock);
+        }));
+        let panicked = || Error::new(Code::Poisoned, "the commit thread ended in a panic");
+        shared.has_ended(left.map_err(|_| panicked()).and(closed));
+    }
+
+    /// The last step had nothing to do.
+    pub fn is_idle(&self) -> bool {
+        self.idle
+    }
+
+    /// Whether a step would have something to do now.
+    pub fn is_wanted(&self, intake: &Intake) -> bool {
+        let due = || self.deadline().is_some_and(|due| due <= self.host.now());
+        intake.kicked || self.shared.stop.load(Ordering::Acquire) || due()
+    }
+
+    /// Does what there is to do, and sleeps before it if there is nothing yet, as long as the host has patience; gives how
+    /// closing went, in the end.
     pub fn step(&mut self) -> Option<Result<()>> {
         if self.writer.sealer.is_due() {
             let (shared, sealer) = (self.shared.clone(), self.writer.sealer.clone());
@@ -102,7 +132,7 @@ impl CommitThread {
                 }
             }));
         }
-        let stop = self.take();
+        let Some(stop) = self.take() else { return None };
         if let Some(error) = self.group.rejected.take() {
             self.reject_group(&error);
         } else if !self.group.is_empty() {
@@ -125,9 +155,11 @@ impl CommitThread {
         })
     }
 
-    /// Sleeps until there is something to do, and takes what comes next. True when this is the last time.
-    fn take(&mut self) -> bool {
+    /// Sleeps until there is something to do, and takes what comes next. True when this is the last time; `None` when nothing
+    /// came.
+    fn take(&mut self) -> Option<bool> {
         let shared = self.shared.clone();
+        let mut idle_since = None;
         let mut intake = locked(&shared.intake);
         loop {
             let stop = shared.stop.load(Ordering::Acquire);
@@ -136,28 +168,37 @@ impl CommitThread {
             if stop || intake.kicked || wait == Some(Duration::ZERO) {
                 break;
             }
-            intake.asleep = true;
-            intake = match wait {
+            let patience = self.host.patience().map(|patience| {
+                let now = self.host.now();
+                (*idle_since.get_or_insert(now) + patience).saturating_sub(now)
+            });
+            self.idle = patience == Some(Duration::ZERO);
+            if self.idle {
+                return None;
+            }
+            intake.attendance = Attendance::Asleep;
+            intake = match [wait, patience].into_iter().flatten().min() {
                 Some(wait) => self.shared.work.wait_timeout(intake, wait).unwrap_or_else(PoisonError::into_inner).0,
                 None => self.shared.work.wait(intake).unwrap_or_else(PoisonError::into_inner),
             };
-            intake.asleep = false;
+            intake.attendance = Attendance::Awake;
         }
         if let Some(fault) = intake.fault.take() {
             let error = self.writer.poison(fault);
             drop(intake);
             self.fail(&error);
-            return shared.stop.load(Ordering::Acquire);
+            return Some(shared.stop.load(Ordering::Acquire));
         }
         let step = intake.take(&mut self.group);
         // With a step taken, the gathering group is still to come.
         let last = step.is_none() && shared.stop.load(Ordering::Acquire);
         self.command = step.and_then(|step| step.command);
-        last
+        Some(last)
     }
 
-    fn deadline(&self) -> Option<Duration> {
-        if self.writer.poisoned().is_some() {
+    /// When there will be something to do all the same.
+    pub fn deadline(&self) -> Option<Duration> {
+        if self.writer.poisoned().is_some() || self.broken.is_some() {
             return None;
         }
         let sync = match self.shared.options.fsync {
@@ -434,14 +475,5 @@ impl CommitThread {
         let (first, next) = (self.writer.low, self.writer.next_position());
         let removed = self.writer.counters.removed - removed;
         self.shared.events.record(Event::TRUNCATE, || Event::Truncate { operation, first, next, removed });
-    }
-
-    /// A failed thread stays until it is told to end, so that the directory remains locked while handles are open.
-    fn await_stop(&mut self) {
-        let mut intake = locked(&self.shared.intake);
-        while !self.shared.stop.load(Ordering::Acquire) {
-            intake.asleep = true;
-            intake = self.shared.work.wait(intake).unwrap_or_else(PoisonError::into_inner);
-        }
     }
 }

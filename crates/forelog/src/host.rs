@@ -1,4 +1,4 @@
-//! What the commit thread needs of the machine besides a disk: time, and somebody to do what blocks. A simulation gives
+//! What the commit thread needs of the machine besides a disk: time, somebody to do what blocks, and other logs to go to. A simulation gives
 //! it a clock that is set and jobs that wait until they are run, and so steps the same code.
 
 use crate::pool;
@@ -12,6 +12,10 @@ pub trait Host: Send + Sync {
     fn now(&self) -> Duration;
     /// Runs a job that blocks, soon, beside the caller.
     fn spawn(&self, job: Job);
+    /// How long a thread stays with a log that has nothing to do; `None` while it may.
+    fn patience(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// The process that this is.

@@ -8,6 +8,7 @@ use crate::notify::Notify;
 use crate::options::Options;
 use crate::reader::truncated;
 use crate::record::RecordRef;
+use crate::threads::Threads;
 use crate::truncate::out_of_range;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -99,6 +100,16 @@ pub struct Step {
     pub command: Option<(usize, Command)>,
 }
 
+/// How the log is attended by a commit thread.
+pub enum Attendance {
+    /// One is at work, or will be: it looks before it sleeps.
+    Awake,
+    /// It sleeps and has to be woken.
+    Asleep,
+    /// None: it takes one of these.
+    Parked(&'static Threads),
+}
+
 /// The gathering group is given to the commit thread at this size without waiting for the end of the turn.
 const EAGER_BYTES: usize = 256 << 10;
 
@@ -115,8 +126,7 @@ pub struct Intake {
     pub phase: Phase,
     /// The commit thread should take the group.
     pub kicked: bool,
-    /// The commit thread sleeps and has to be woken.
-    pub asleep: bool,
+    pub attendance: Attendance,
     /// A mark or spare of the background failed its fsync.
     pub fault: Option<crate::storage::Fault>,
     pub clients: Vec<Option<Client>>,
@@ -135,7 +145,7 @@ impl Intake {
             pending_bytes: 0,
             phase: Phase::Open,
             kicked: false,
-            asleep: false,
+            attendance: Attendance::Awake,
             fault: None,
             clients: Vec::new(),
             appends: 0,

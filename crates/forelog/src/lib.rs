@@ -1,5 +1,6 @@
 //! Forelog's engine: a segmented, checksummed, group-committing write-ahead log, without Node and without an async
-//! runtime. Appends copy into memory and return; one commit thread per log writes, syncs and settles them.
+//! runtime. Appends copy into memory and return; commit threads, a few for all logs of a process, write,
+//! sync and settle them.
 
 mod active;
 mod ahead;
@@ -47,6 +48,7 @@ mod spares;
 mod stats;
 mod storage;
 mod survey;
+mod threads;
 mod truncate;
 mod verify;
 mod wal;

@@ -7,8 +7,7 @@ use crate::cursors::{Cursors, Log};
 use crate::error::{Code, Error, Result};
 use crate::events::Events;
 use crate::follow::{Followers, Tail, Ticket, Wake};
-use crate::host::Process;
-use crate::intake::{closed, read_only, Client, Intake, Phase, Settled};
+use crate::intake::{closed, read_only, Attendance, Client, Intake, Phase, Settled};
 use crate::notify::Waiter;
 use crate::open::Opened;
 use crate::options::Options;
@@ -21,10 +20,10 @@ use crate::report::Recovery;
 use crate::stats::{Measure, Scrubs, Stats};
 use crate::storage::disk::Lock;
 use crate::storage::{Fault, Storage};
+use crate::threads::{Attended, Threads};
 use crate::writer::{Counters, Writer};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Instant;
 
 /// Positions of a log; all but `first` and `next` are inclusive, 0 when there is none.
@@ -101,7 +100,9 @@ pub struct Shared {
     pub stop: AtomicBool,
     /// The commit thread has ended: nothing more will be acknowledged.
     pub ended: AtomicBool,
-    pub thread: Mutex<Option<JoinHandle<Result<()>>>>,
+    /// How closing went; `None` from the start of the commit thread until its end.
+    left: Mutex<Option<Result<()>>>,
+    has_left: Condvar,
 }
 
 pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -128,14 +129,16 @@ impl Shared {
         (shared, writer)
     }
 
-    pub fn start(storage: Arc<dyn Storage>, options: Options, opened: Opened, lock: Lock) -> Result<Arc<Shared>> {
+    pub fn start(
+        storage: Arc<dyn Storage>,
+        options: Options,
+        opened: Opened,
+        lock: Lock,
+        threads: &'static Threads,
+    ) -> Result<Arc<Shared>> {
         let (shared, writer) = Shared::writable(storage, options, opened);
-        let thread = std::thread::Builder::new().name("forelog-commit".into()).spawn({
-            let shared = shared.clone();
-            move || CommitThread::new(shared, writer, Arc::new(Process)).run(lock)
-        });
-        let thread = thread.map_err(|e| Error::from(Fault::new("thread", "forelog-commit", &e)))?;
-        *locked(&shared.thread) = Some(thread);
+        *locked(&shared.left) = None;
+        threads.adopt(Attended { thread: CommitThread::new(shared.clone(), writer, threads.host()), lock })?;
         shared.measure();
         Ok(shared)
     }
@@ -179,7 +182,8 @@ impl Shared {
             measuring: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             ended: AtomicBool::new(false),
-            thread: Mutex::new(None),
+            left: Mutex::new(Some(Ok(()))),
+            has_left: Condvar::new(),
         }
     }
 
@@ -311,10 +315,13 @@ impl Shared {
     /// into the lock.
     pub fn rouse(&self, mut intake: MutexGuard<'_, Intake>) {
         intake.kicked = true;
-        let asleep = std::mem::take(&mut intake.asleep);
-        drop(intake);
-        if asleep {
-            self.work.notify_one();
+        match std::mem::replace(&mut intake.attendance, Attendance::Awake) {
+            Attendance::Awake => {}
+            Attendance::Asleep => {
+                drop(intake);
+                self.work.notify_one();
+            }
+            Attendance::Parked(threads) => threads.resume(self.identity),
         }
     }
 
@@ -360,19 +367,27 @@ impl Shared {
             self.stop.store(true, Ordering::Release);
             self.rouse(intake);
         }
-        let ended = self.join();
+        let ended = self.await_end();
         // What was accepted has been acknowledged before.
         self.ended.store(true, Ordering::Release);
         self.followers.wake_all();
         ended
     }
 
-    fn join(&self) -> Result<()> {
-        match locked(&self.thread).take().map(JoinHandle::join) {
-            Some(Ok(result)) => result,
-            Some(Err(_)) => Err(Error::new(Code::Poisoned, "the commit thread ended in a panic")),
-            None => Ok(()),
+    fn await_end(&self) -> Result<()> {
+        let mut left = locked(&self.left);
+        loop {
+            if let Some(closed) = &*left {
+                return closed.clone();
+            }
+            left = self.has_left.wait(left).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// The commit thread has let go of everything.
+    pub fn has_ended(&self, closed: Result<()>) {
+        *locked(&self.left) = Some(closed);
+        self.has_left.notify_all();
     }
 }
 

@@ -22,6 +22,7 @@ use crate::shared::{clock, locked, Positions, Shared};
 use crate::stats::Stats;
 use crate::storage::disk::{create_dir, sync_name, Disk, Lock};
 use crate::storage::{Fault, Storage};
+use crate::threads::{Threads, COMMON};
 use crate::truncate::out_of_range;
 use crate::verify::{self, Verification};
 use crate::watch::Watch;
@@ -59,11 +60,11 @@ impl Wal {
         }
         prepare_dir(dir, options.create)?;
         let disk = Disk::new(dir, options.allow_unsafe_filesystem)?;
-        Wal::open_on(Arc::new(disk), dir, options, notify)
+        Wal::open_on(Arc::new(disk), dir, options, notify, &COMMON)
     }
 
     /// Opens the log that `storage` holds; `dir` is where its lock is.
-    fn open_on(storage: Arc<dyn Storage>, dir: &Path, options: Options, notify: Arc<dyn Notify>) -> Result<Wal> {
+    fn open_on(storage: Arc<dyn Storage>, dir: &Path, options: Options, notify: Arc<dyn Notify>, threads: &'static Threads) -> Result<Wal> {
         open::refuse_unknown(&*storage, options.create).map_err(|error| named(error, dir))?;
         let mut lock = Lock::open(dir)?;
         let place = registry::place(lock.identity(dir)?);
@@ -78,7 +79,7 @@ impl Wal {
                 lock.acquire(dir)?;
                 let opened = open::open(storage.clone(), &options, clock)?;
                 lock.sign();
-                let shared = Shared::start(storage, options, opened, lock)?;
+                let shared = Shared::start(storage, options, opened, lock, threads)?;
                 tenant.shared = Some(shared.clone());
                 shared
             }
@@ -402,7 +403,7 @@ impl Wal {
         verified.map_err(|error| error.during("scrub"))
     }
 
-    /// Commits and syncs everything accepted, under every policy; blocking. The last handle ends the commit thread and
+    /// Commits and syncs everything accepted, under every policy; blocking. The last handle ends the log's work and
     /// releases the directory. Idempotent: later calls give the same result.
     ///
     /// # Errors

@@ -33,7 +33,7 @@ impl Log {
     fn open(disk: SimDisk, fsync: Fsync) -> Result<Log> {
         let dir = tempfile::tempdir().map_err(|e| Error::new(Code::Io, e.to_string()))?;
         let waiter = Arc::new(Waiter::default());
-        let wal = Wal::open_on(Arc::new(disk.clone()), dir.path(), options(fsync), waiter.clone())?;
+        let wal = Wal::open_on(Arc::new(disk.clone()), dir.path(), options(fsync), waiter.clone(), &COMMON)?;
         Ok(Log { wal, disk, waiter, ops: 0, _dir: dir })
     }
 
@@ -315,7 +315,7 @@ fn recovery_reads_in_steps_however_large_the_segment_and_its_records_are() -> Re
 fn opening_reads_every_byte_of_the_active_segment_once() -> Result<()> {
     let options = Options { segment_bytes: 4 << 20, ..options(Fsync::Os) };
     let (disk, dir) = (SimDisk::new(16, 4096), tempfile::tempdir().map_err(|e| Error::new(Code::Io, e.to_string()))?);
-    let wal = Wal::open_on(Arc::new(disk.clone()), dir.path(), options.clone(), Arc::new(Waiter::default()))?;
+    let wal = Wal::open_on(Arc::new(disk.clone()), dir.path(), options.clone(), Arc::new(Waiter::default()), &COMMON)?;
     for n in 0..300 {
         wal.append(RecordRef { value: Some(&vec![7; n * 40]), ..RecordRef::default() }, false)?;
     }

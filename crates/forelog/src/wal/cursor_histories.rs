@@ -48,7 +48,7 @@ impl Log {
         let dir = tempfile::tempdir().unwrap();
         let waiter = Arc::new(Waiter::default());
         let options = Options { fsync, segment_bytes: 64 << 10, ..Options::default() };
-        let wal = Wal::open_on(Arc::new(disk.clone()), dir.path(), options, waiter.clone())?;
+        let wal = Wal::open_on(Arc::new(disk.clone()), dir.path(), options, waiter.clone(), &COMMON)?;
         Ok(Log { wal, waiter, ops: 0, _dir: dir })
     }
 

@@ -18,7 +18,7 @@ impl Log {
         let dir = tempfile::tempdir().map_err(|e| Error::new(Code::Io, e.to_string()))?;
         let waiter = Arc::new(Waiter::default());
         let options = Options { fsync, segment_bytes: 64 << 10, ..Options::default() };
-        let wal = Wal::open_on(Arc::new(disk.clone()), dir.path(), options, waiter.clone())?;
+        let wal = Wal::open_on(Arc::new(disk.clone()), dir.path(), options, waiter.clone(), &COMMON)?;
         Ok(Log { wal, disk, waiter, _dir: dir })
     }
 
