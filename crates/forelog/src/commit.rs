@@ -132,7 +132,7 @@ impl CommitThread {
                 }
             }));
         }
-        let Some(stop) = self.take() else { return None };
+        let stop = self.take()?;
         if let Some(error) = self.group.rejected.take() {
             self.reject_group(&error);
         } else if !self.group.is_empty() {

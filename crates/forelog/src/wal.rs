@@ -488,3 +488,5 @@ mod ancestry;
 mod cursor_histories;
 #[cfg(test)]
 mod failures;
+#[cfg(test)]
+mod threads;

@@ -1,4 +1,4 @@
-//! A storage over another one, that has a hand in what is read through it. Everything else goes below as it is.
+//! A storage over another one, that has a hand in what is read and synced through it. Everything else goes below as it is.
 
 use super::{Fault, File, FileRef, ShortWrite, Storage};
 use std::sync::Arc;
@@ -11,6 +11,10 @@ pub trait Layer: Send + Sync + 'static {
 
     fn forget(&self, file: &dyn File, offset: u64, len: u64) {
         file.forget(offset, len);
+    }
+
+    fn sync(&self, file: &dyn File) -> Result<(), Fault> {
+        file.sync()
     }
 
     fn open(&self, below: &dyn Storage, name: &str, write: bool) -> Result<FileRef, Fault> {
@@ -119,7 +123,7 @@ impl<L: Layer> File for LayeredFile<L> {
     }
 
     fn sync(&self) -> Result<(), Fault> {
-        self.file.sync()
+        self.layer.sync(&*self.file)
     }
 
     fn len(&self) -> Result<u64, Fault> {
