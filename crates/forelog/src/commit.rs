@@ -160,6 +160,7 @@ impl CommitThread {
     fn take(&mut self) -> Option<bool> {
         let shared = self.shared.clone();
         let mut idle_since = None;
+        self.idle = false;
         let mut intake = locked(&shared.intake);
         loop {
             let stop = shared.stop.load(Ordering::Acquire);
