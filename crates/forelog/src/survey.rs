@@ -222,18 +222,37 @@ impl Survey {
             self.stand_in(storage, newest.id)?;
         }
         let segment = self.open_segment(storage, &newest, write)?;
-        if let Some(Segment { header, .. }) = &segment {
-            // A header without predecessor (an empty log, a reset) moves the low mark until CONTROL names it.
-            if header.predecessor.is_none() && self.state.active < header.id {
-                self.low = header.first;
-            }
-        }
+        self.heed_reset(storage, segment.as_ref())?;
         self.follow_chain(storage)?;
         if let Some(segment) = segment {
             self.scan_active(segment)?;
         }
         if self.evidence.lost {
             self.tell_lost(Some(&newest));
+        }
+        Ok(())
+    }
+
+    /// A header without predecessor (an empty log, a reset) moves the low mark until CONTROL names it or one that came after it: where its
+    /// newer slot has rotted, that may be more than the newest one.
+    fn heed_reset(&mut self, storage: &dyn Storage, newest: Option<&Segment>) -> Result<(), Fault> {
+        let named = self.state.active;
+        let unnamed: Vec<Name> = self.listing.segments.range(named + 1..).rev().map(|(_, name)| name.clone()).collect();
+        for name in unnamed {
+            let found = newest.filter(|newest| newest.name.id == name.id).map(|newest| newest.header.clone());
+            let header = match found {
+                Some(header) => Some(header),
+                None if self.evidence.bad_header => None,
+                None => self.open_segment(storage, &name, false)?.map(|segment| segment.header),
+            };
+            match header {
+                Some(header) if header.predecessor.is_none() => {
+                    self.low = header.first;
+                    break;
+                }
+                Some(_) => {}
+                None => break,
+            }
         }
         Ok(())
     }

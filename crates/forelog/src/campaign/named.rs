@@ -93,6 +93,24 @@ impl Log {
 }
 
 #[test]
+fn a_reset_counts_although_control_knows_neither_of_it_nor_of_the_roll_after_it() {
+    let mut log = Log::new(512, 8192);
+    log.commit(&[&[100; 12]], true);
+    log.opened.writer.truncate_before(13).unwrap();
+    let stale = log.disk.bytes(CONTROL);
+    log.opened.writer.reset(1).unwrap();
+    log.expected = Expected::new();
+    let rolls = log.opened.writer.counters.rolls;
+    while log.opened.writer.counters.rolls == rolls {
+        log.commit(&[&[100; 4]], true);
+    }
+    // A power cut before the roll has written CONTROL, and rot in the slot that the reset has written.
+    log.disk.damage(CONTROL, 0, &stale);
+    let opened = open(Arc::new(log.disk.clone()), &log.options, || 0).unwrap();
+    assert_eq!((opened.writer.low, opened.writer.next_position()), (1, log.expected.end + 1));
+}
+
+#[test]
 fn a_an_unacknowledged_commit_that_lost_one_page_and_kept_the_others_opens() {
     for sector in [512, 4096] {
         for (batches, whole) in [(&[&[30_000u32][..]][..], false), (&[&[3000], &[200, 3000], &[9000], &[5000], &[40]], true)] {
