@@ -223,11 +223,7 @@ impl CommitThread {
         self.collect_counters(Some((&progress, took)));
         self.settle(progress);
         self.behind_since = self.writer.is_behind().then(|| self.behind_since.unwrap_or(began));
-        if self.writer.wants_spare() {
-            let spares = self.writer.spares();
-            let fill = self.writer.fills();
-            self.host.spawn(Box::new(move || spares.prepare(fill)));
-        }
+        self.prepare_spare();
         if let Some(ahead) = self.writer.due_filling() {
             let shared = self.shared.clone();
             self.host.spawn(Box::new(move || {
@@ -235,6 +231,14 @@ impl CommitThread {
                     shared.report(fault);
                 }
             }));
+        }
+    }
+
+    fn prepare_spare(&mut self) {
+        if self.writer.poisoned().is_none() && self.writer.wants_spare() {
+            let spares = self.writer.spares();
+            let fill = self.writer.fills();
+            self.host.spawn(Box::new(move || spares.prepare(fill)));
         }
     }
 
@@ -323,6 +327,8 @@ impl CommitThread {
             self.shared.followers.wake_all();
         }
         self.notify();
+        // What was truncated gives back what it has to, though nothing more is appended.
+        self.prepare_spare();
     }
 
     /// Cursors go with the ends of the log, before anybody is told that these have moved.
@@ -427,6 +433,7 @@ impl CommitThread {
         self.shared.publish(&self.writer, true);
         locked(&self.shared.intake).rebase(self.writer.low);
         self.notify();
+        self.prepare_spare();
     }
 
     /// `commit` is how far the group got, and how long that took.

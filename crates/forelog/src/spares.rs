@@ -67,6 +67,12 @@ impl Spares {
         }
     }
 
+    /// Whether a file of this size is worth keeping. What has to be given back of a much larger one is given back by its removal.
+    pub fn takes(&self, len: u64) -> bool {
+        let want = self.segment_bytes;
+        (want - want / 8..=want * 2).contains(&len)
+    }
+
     #[cfg(any(test, feature = "sim"))]
     pub fn has_recycled(&self) -> bool {
         let shelf = self.shelf();
@@ -136,7 +142,7 @@ impl Spares {
         let file = self.storage.open(name, true)?;
         let (len, want) = (file.len()?, self.segment_bytes);
         // A backup may share the file. By now none can begin to: the name that it would link is gone.
-        if file.names() != Some(1) || len < want - want / 8 {
+        if file.names() != Some(1) || !self.takes(len) {
             return Ok(None);
         }
         if len > want {

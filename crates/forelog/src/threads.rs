@@ -71,6 +71,8 @@ struct Queue {
     era: u64,
     /// When the next log came to the head of the queue.
     moved: Duration,
+    /// No thread could be had to look at them.
+    unmanned: bool,
     /// When an idle thread will look at the deadlines and at who hangs.
     watched: Option<Duration>,
 }
@@ -130,6 +132,7 @@ impl Threads {
             working: 0,
             era: 0,
             moved: Duration::ZERO,
+            unmanned: false,
             watched: None,
         };
         Threads { at_work, queue: Mutex::new(queue), work: Condvar::new(), pressed: AtomicBool::new(false), roomy: AtomicBool::new(true) }
@@ -174,6 +177,8 @@ impl Threads {
             } else if queue.free() < takers.max(1) {
                 let spawned = std::thread::Builder::new().name("forelog-commit".into()).spawn(|| self.serve());
                 queue.threads += usize::from(spawned.is_ok());
+                // Without an idle one, those that are away come back to look.
+                queue.unmanned = spawned.is_err();
                 called = spawned.map(drop);
             }
         }
@@ -184,7 +189,7 @@ impl Threads {
     /// For those who do not take the lock of the queue to know.
     fn tell(&self, queue: &Queue) {
         let full = queue.working >= self.at_work || queue.free() == 0;
-        self.pressed.store(full && !queue.ready.is_empty(), Ordering::Release);
+        self.pressed.store(full && !queue.ready.is_empty() || queue.unmanned, Ordering::Release);
         self.roomy.store(queue.working <= LINGERING, Ordering::Release);
     }
 
@@ -192,6 +197,7 @@ impl Threads {
         let mut queue = locked(&self.queue);
         let mut tired = false;
         loop {
+            queue.unmanned = false;
             queue.look(Process.now());
             if queue.working < self.at_work {
                 if let Some(log) = queue.ready.pop_front() {

@@ -188,6 +188,10 @@ impl Writer {
         if is_left || self.spares.room() <= before || !self.sealer.lets_go(name.id) {
             return None;
         }
+        let len = self.storage.open(&name.file, false).and_then(|file| file.len()).ok()?;
+        if !self.spares.takes(len) {
+            return None;
+        }
         let spare = self.spares.name().ok()?;
         self.storage.rename(&name.file, &spare).ok().map(|()| spare)
     }

@@ -68,8 +68,12 @@ pub(crate) fn verify_storage(storage: Arc<dyn Storage>, watch: &Arc<Watch>) -> R
     if let Answer::Refuse(code) = recovery::answer(found.verdict, Mode::ReadOnly) {
         return Err(found.refusal(code));
     }
-    let low_now = || glance(&*storage, false).map_or(0, |found| found.low);
-    let mut verifier = Verifier::new(watched, found.state.uuid, found.low, &low_now)?;
+    let counts = |name: &Name, last: u64| {
+        // One at or above the first position of a later one is dead.
+        let is_dead = |listing: Listing| listing.segments.range(name.id + 1..).any(|(_, later)| later.first <= name.first);
+        last >= glance(&*storage, false).map_or(0, |found| found.low) && !Listing::read(&*storage).is_ok_and(is_dead)
+    };
+    let mut verifier = Verifier::new(watched, found.state.uuid, found.low, &counts)?;
     watch.begin(verifier.total(&found.live));
     for (verdict, damage) in found.all_damage() {
         // Frames and headers of live segments are read once more, which tells more of them.
@@ -93,11 +97,13 @@ pub(crate) fn verify_storage(storage: Arc<dyn Storage>, watch: &Arc<Watch>) -> R
 }
 
 /// Verifies the sealed segments of an open log.
-pub(crate) fn scrub(storage: &Arc<dyn Storage>, catalog: &Catalog, low: &dyn Fn() -> u64, watch: &Arc<Watch>) -> Result<Verification> {
+pub(crate) fn scrub(storage: &Arc<dyn Storage>, catalog: &Catalog, watch: &Arc<Watch>) -> Result<Verification> {
     let control = glance(&**storage, false).map_err(Error::from)?;
     let watched: Arc<dyn Storage> = Arc::new(Watched::new(storage.clone(), watch.clone()));
-    let mut verifier = Verifier::new(watched, control.state.uuid, low(), low)?;
     let live: Vec<Name> = catalog.names();
+    // It changes before any name goes.
+    let counts = |name: &Name, _| catalog.names().iter().any(|live| live.id == name.id);
+    let mut verifier = Verifier::new(watched, control.state.uuid, catalog.first(), &counts)?;
     watch.begin(verifier.total(live.split_last().map_or(&[], |(_, sealed)| sealed)));
     verifier.sealed_ones(&live).map_err(|fault| stopped(watch, fault.into()))?;
     watch.finish();
@@ -117,8 +123,8 @@ struct Verifier<'a> {
     uuid: [u8; 16],
     /// Positions below it are not in the log any more.
     low: u64,
-    /// Where it is by now: what is below is removed while we read.
-    low_now: &'a dyn Fn() -> u64,
+    /// Whether a segment, up to this position, is still part of the log: what is not is removed while we read.
+    counts: &'a dyn Fn(&Name, u64) -> bool,
     report: Verification,
 }
 
@@ -149,9 +155,9 @@ enum End {
 }
 
 impl<'a> Verifier<'a> {
-    fn new(storage: Arc<dyn Storage>, uuid: [u8; 16], low: u64, low_now: &'a dyn Fn() -> u64) -> Result<Verifier<'a>> {
+    fn new(storage: Arc<dyn Storage>, uuid: [u8; 16], low: u64, counts: &'a dyn Fn(&Name, u64) -> bool) -> Result<Verifier<'a>> {
         let listing = Listing::read(&*storage).map_err(Error::from)?;
-        Ok(Verifier { storage, listing, uuid, low, low_now, report: Verification::default() })
+        Ok(Verifier { storage, listing, uuid, low, counts, report: Verification::default() })
     }
 
     fn total(&self, names: &[Name]) -> u64 {
@@ -205,7 +211,7 @@ impl<'a> Verifier<'a> {
 
     /// A segment is not there: truncated meanwhile, or a gap.
     fn missing(&mut self, name: &Name, last: u64) {
-        if last >= (self.low_now)() {
+        if (self.counts)(name, last) {
             self.problem(Verdict::Gap.label(), format!("{} is missing", name.file), (&name.file, 0), Some((name.first, last)));
         }
     }

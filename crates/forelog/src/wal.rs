@@ -394,8 +394,7 @@ impl Wal {
             }
             scrubs.push(watch.clone());
         }
-        let low = || self.shared.horizons.first.load(Ordering::Acquire);
-        let verified = verify::scrub(&self.shared.storage, &self.shared.catalog, &low, watch);
+        let verified = verify::scrub(&self.shared.storage, &self.shared.catalog, watch);
         locked(&self.scrubs).retain(|other| !Arc::ptr_eq(other, watch));
         if let Ok(found) = &verified {
             locked(&self.shared.measures).scrub.note(found, self.shared.storage.wall_clock());

@@ -11,10 +11,12 @@ use crate::options::Options;
 use crate::read_only;
 use crate::reader::Reader;
 use crate::segment::{classify, Entry};
+use crate::shared::locked;
+use crate::storage::layer::{Layer, Layered};
 use crate::storage::sim::SimDisk;
-use crate::storage::Storage;
-use crate::verify::verify_storage;
-use std::sync::Arc;
+use crate::storage::{Fault, FileRef, Storage};
+use crate::verify::{scrub, verify_storage};
+use std::sync::{Arc, Mutex};
 
 const SEGMENT: u64 = 16 << 10;
 
@@ -217,4 +219,45 @@ fn verifying_and_looking_beside_a_log_that_recycles_meets_no_damage() {
         assert!(read_only::open(&storage, || 0).unwrap().recovery.damage.is_none());
     }
     assert!(log.disk.recycled() > 8);
+}
+
+type Change = Box<dyn FnOnce() + Send>;
+
+/// Changes the log when somebody is about to open this file.
+struct Meanwhile(String, Mutex<Option<Change>>);
+
+impl Layer for Meanwhile {
+    fn open(&self, below: &dyn Storage, name: &str, write: bool) -> Result<FileRef, Fault> {
+        let change = locked(&self.1).take_if(|_| name == self.0);
+        change.into_iter().for_each(|change| change());
+        below.open(name, write)
+    }
+}
+
+#[test]
+fn segments_that_go_while_a_log_is_verified_are_no_gap_however_they_have_ended() {
+    for (recycles, cuts, scrubs) in [0, 1, 2, 3, 4, 5, 6, 7].map(|n| (n & 1 > 0, n & 2 > 0, n & 4 > 0)) {
+        let mut log = log(512);
+        log.disk.set_recycles(recycles);
+        let oldest = log.segment();
+        (0..3).for_each(|_| roll(&mut log));
+        let (disk, catalog) = (Arc::new(log.disk.clone()), log.opened.catalog.clone());
+        let second = catalog.names()[1].first;
+        let change = move || {
+            if cuts {
+                // The second segment is dead then, and goes with what is below a position in the middle of it.
+                log.opened.writer.truncate_after(2).unwrap();
+                log.expected.cut(2);
+                while log.expected.end < second + 2 {
+                    log.commit(&[&[1500]], true);
+                }
+                log.opened.writer.truncate_before(second + 1).unwrap();
+            } else {
+                truncate(&mut log);
+            }
+        };
+        let storage: Arc<dyn Storage> = Arc::new(Layered::over(disk, Meanwhile(oldest, Mutex::new(Some(Box::new(change))))));
+        let verified = if scrubs { scrub(&storage, &catalog, &Arc::default()) } else { verify_storage(storage, &Arc::default()) };
+        assert_eq!(verified.unwrap().problems, [], "recycles: {recycles}, cuts: {cuts}, scrubs: {scrubs}");
+    }
 }
