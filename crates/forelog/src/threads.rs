@@ -18,8 +18,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Logs at work at a time. The flushes of fsyncs under way at once merge: a quarter of this costs thousands of logs a quarter
-/// of their rate, and more gains little.
+/// Logs at work at a time. The flushes of fsyncs under way at once merge: a quarter of this costs thousands of logs a third of
+/// their rate.
 const AT_WORK: usize = 64;
 
 /// While no more logs than these are at work, a thread stays with one that has nothing to do: the wakes of a log in use
