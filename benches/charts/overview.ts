@@ -5,7 +5,7 @@ import { WIDTH, path, picture, rect, round, short, text, whiskerAcross } from '.
 const README_ROWS = ['D1', 'D2-100', 'D2-1K', 'D4', 'D5'] as const
 
 const CELL = WIDTH / 2
-const NAMES = 116
+const NAMES = 132
 const FIGURES = 76
 const HEAD = 26
 const STEP = 20
