@@ -29,8 +29,9 @@ test('two handles share positions, and settle in their order', async (t) => {
 test('closing one handle makes what was accepted durable and leaves the other open', async (t) => {
   const one = await temporaryLog(t, { ...options, fsync: 'os' })
   const two = await Wal.open(one.dir, { ...options, fsync: 'os' })
-  one.enqueue('x')
+  // Nothing is acknowledged yet: it has nothing to read.
   const reader = two.readFrom('start')
+  one.enqueue('x')
   await one.close()
   t.is(two.durablePosition, 1)
   await t.throwsAsync(one.append('x'), { code: 'ERR_WAL_CLOSED' })
