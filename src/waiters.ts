@@ -57,7 +57,8 @@ export class Run {
 }
 
 /** A power of two, so that runs of about one size find the same room. */
-const roomFor = (size: number): number => (size >= MOST_ROOM ? MOST_ROOM : size <= LEAST_ROOM ? LEAST_ROOM : 2 << (31 - Math.clz32(size - 1)))
+const roomFor = (size: number): number =>
+  size >= MOST_ROOM ? MOST_ROOM : size <= LEAST_ROOM ? LEAST_ROOM : 2 << (31 - Math.clz32(size - 1))
 
 /** A queue of runs. Young arrays side by side: no object per waiter, and nothing that the collector of garbage has to remember. */
 export class Waiters {
