@@ -237,7 +237,7 @@ impl Survey {
     /// newer slot has rotted, that may be more than the newest one.
     fn heed_reset(&mut self, storage: &dyn Storage, newest: Option<&Segment>) -> Result<(), Fault> {
         let named = self.state.active;
-        let unnamed: Vec<Name> = self.listing.segments.range(named + 1..).rev().map(|(_, name)| name.clone()).collect();
+        let unnamed: Vec<Name> = self.listing.segments.values().rev().take_while(|name| name.id > named).cloned().collect();
         for name in unnamed {
             let found = newest.filter(|newest| newest.name.id == name.id).map(|newest| newest.header.clone());
             let header = match found {
