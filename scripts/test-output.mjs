@@ -1,4 +1,4 @@
-// Reads the counts from what cargo test and ava print.
+// Reads the counts, and what failed and why, from what cargo test and ava print.
 
 import { stripVTControlCharacters } from 'node:util'
 
@@ -28,4 +28,38 @@ export function avaCounts(text) {
     passed: stripVTControlCharacters(text).match(/^\s*[✔√] /gm)?.length ?? 0,
     failed: sum(text, /^\s*(\d+) (?:tests?|hooks?) failed$/gm) + sum(text, /^\s*(\d+) (?:uncaught exceptions?|unhandled rejections?)$/gm),
   }
+}
+
+const DETAIL_LINES = 40
+
+function shortened(text) {
+  const lines = text.trim().split('\n')
+  if (lines.length <= DETAIL_LINES) return lines.join('\n')
+  return [...lines.slice(0, DETAIL_LINES), `… ${lines.length - DETAIL_LINES} more lines`].join('\n')
+}
+
+/** Each Rust test that failed with what it printed, and the end of the output where the build or a process failed. */
+export function cargoFailures(text) {
+  const plain = stripVTControlCharacters(text)
+  const failures = []
+  // With --show-output those that passed are printed alike, under "successes:".
+  for (const [, section] of plain.matchAll(/^failures:\n\n(----[^]*?)\n\nfailures:\n/gm)) {
+    for (const part of section.split(/^(?=---- .+ ----$)/m)) failures.push(shortened(part))
+  }
+  if (failures.length === 0) failures.push(plain.trim().split('\n').slice(-DETAIL_LINES).join('\n'))
+  return failures
+}
+
+/** What ava prints of failed tests after all others, and of what ended a test file, where it happened. */
+export function avaFailures(text) {
+  const plain = stripVTControlCharacters(text)
+  const lines = plain.split('\n')
+  const failures = []
+  for (const [at, line] of lines.entries()) {
+    if (!/^(Uncaught exception|Unhandled rejection) in |^[✘×] (?!\[)/.test(line.trim())) continue
+    failures.push(lines.slice(at, at + DETAIL_LINES / 2).join('\n'))
+  }
+  const parts = plain.split(/^\s*─+\s*$/m)
+  if (parts.length > 2) for (const part of parts.at(-2).split(/\n{4,}/)) failures.push(shortened(part))
+  return failures
 }
