@@ -1,16 +1,14 @@
 // What a rejection tells: which operation it was, which position, and where the call came from.
 
-import { writeFileSync, truncateSync } from 'node:fs'
 import path from 'node:path'
-import { setImmediate } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import test, { type ExecutionContext } from 'ava'
 import { Wal, type WalError, type WalOptions } from '../index.js'
 import { node } from './helpers/command.js'
 import { temporaryDirectory } from './helpers/directory.js'
 import { Shim, rule } from './helpers/faults/shim.js'
+import { logOnFullDisk } from './helpers/full-disk.js'
 import { temporaryLog } from './helpers/log.js'
-import { smallDisk } from './helpers/mount.js'
 import { has } from './helpers/needs.js'
 
 const thisFile = path.basename(fileURLToPath(import.meta.url))
@@ -117,19 +115,6 @@ test('with captureStacks an aborted append is told where the call came from', as
 })
 
 /** A log on a disk without any space; `makeRoom` makes some. */
-async function logOnFullDisk(t: ExecutionContext): Promise<{ wal: Wal; makeRoom: () => void }> {
-  const disk = smallDisk(t, '2m')
-  const wal = await temporaryLog(t, {}, path.join(disk, 'log'))
-  await wal.append('kept')
-  const ballast = path.join(disk, 'ballast')
-  t.throws(() => writeFileSync(ballast, Buffer.alloc(4 << 20)), { code: 'ENOSPC' })
-  // What the log has set aside is used up first.
-  await t.throwsAsync(async () => {
-    for (;;) await wal.append(Buffer.alloc(16 << 10))
-  })
-  return { wal, makeRoom: () => truncateSync(ballast, 0) }
-}
-
 test('a full disk tells every append its own position', async (t) => {
   if (!has(t, 'mount')) return
   const { wal } = await logOnFullDisk(t)
@@ -162,7 +147,8 @@ test('the failure of an append that nobody waits for any more is told by the nex
   const waiting = [wal.append(Buffer.alloc(16 << 10), { signal }), wal.sync({ signal })]
   controller.abort()
   for (const one of waiting) await t.throwsAsync(one as Promise<never>, { name: 'AbortError' })
-  while (wal.pendingBytes > 0) await setImmediate()
+  // Settles behind them.
+  await wal.truncateBefore(1)
   makeRoom()
   await wal.append('again')
   await t.throwsAsync(wal.sync(), { code: 'ERR_WAL_NO_SPACE' })

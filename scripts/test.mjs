@@ -28,7 +28,7 @@ const env = { ...process.env, ...color }
 const shown = process.env.CI ? ['--', '--show-output'] : []
 const ava = path.join(root, 'node_modules', 'ava', 'entrypoints', 'cli.mjs')
 
-const rust = await suite(['cargo', ['test', '--workspace', ...shown], { env }], cargoCounts, cargoFailures)
+const rust = await suite(['cargo', ['test', '--workspace', '--no-fail-fast', ...shown], { env }], cargoCounts, cargoFailures)
 for (const { name, reason } of ignoredRustTests(rust.text)) console.log(`SKIP ${name}: ${reason}`)
 const node = await suite([process.execPath, [ava, ...process.argv.slice(2)], { env }], avaCounts, avaFailures)
 

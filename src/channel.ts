@@ -1,7 +1,7 @@
 // What one environment and one log have to say to each other: operations go in, promises are settled in the order of positions.
 
 import { Diagnostics, tellCorrupt } from './diagnostics.js'
-import type { Environment } from './environment.js'
+import type { Environment, Failure } from './environment.js'
 import { abandoned, befell, calledFrom, WalError, type Asked } from './errors.js'
 import { aborts, type Heed } from './heed.js'
 import {
@@ -55,6 +55,9 @@ const KICK_EVERY = 1024
 const LEAST_SETTLED = 128
 const MOST_SETTLED = 1024
 
+/** An append is never refused with one of these for itself, only when operations before it have failed. */
+const FAILED_BEFORE = new Set(['ERR_WAL_NO_SPACE', 'ERR_WAL_IO', 'ERR_WAL_CORRUPT'])
+
 // A promise's functions without a closure per promise.
 let resolve: Resolve
 let reject: Reject
@@ -97,6 +100,10 @@ export class Channel {
   #room = 0
   /** Bytes that a record on the stage may take. */
   #largest = 0
+  /** It comes next, once what has been told in this turn has had its effects. */
+  #failure: Failure | undefined
+  /** Calls refused because operations before them have failed: told once those are. */
+  #late: (() => void)[] = []
   /** Failure of an operation that nobody waits for. */
   #unheard: WalError | undefined
   /** The readers of all handles that hold something open; one that was dropped is not kept alive by that. */
@@ -154,9 +161,14 @@ export class Channel {
     return run === undefined ? this.appendNow(entry, terms) : this.#waitIn(run, terms.heed)
   }
 
-  /** Like `append`, but a refusal is thrown by this call: the record does not cross with others. */
+  /** Like `append`, but a refusal is thrown by this call, unless it is told later: the record does not cross with others. */
   appendNow(entry: Entry, terms: Terms): Promise<number> {
-    return this.#wait(this.enqueue(entry, terms), terms.heed)
+    try {
+      return this.#wait(this.enqueue(entry, terms), terms.heed)
+    } catch (error) {
+      if (this.#isLate(error)) return this.refused(error)
+      throw error
+    }
   }
 
   appendValue(value: string | Uint8Array, terms: Terms): Promise<number> {
@@ -263,6 +275,24 @@ export class Channel {
     return error
   }
 
+  /** The promise of a call that was refused. */
+  refused<T>(error: unknown): Promise<T> {
+    return new Promise((_, reject) => this.#refuse(error, reject))
+  }
+
+  #refuse(error: unknown, reject: Reject): void {
+    if (this.#isLate(error)) this.#late.push(() => reject(error))
+    else reject(error)
+  }
+
+  /**
+   * Whether operations before this one have failed, and it is told after them. Whoever is told at once and appends again would be refused
+   * in the same turn for ever.
+   */
+  #isLate(error: unknown): boolean {
+    return error instanceof WalError && FAILED_BEFORE.has(error.code) && this.#issued !== this.#settled
+  }
+
   #issue(): void {
     if (this.#issued++ === this.#settled) this.#environment.hold()
     if (++this.#unkicked === 1) this.#environment.kickLater(this)
@@ -293,7 +323,7 @@ export class Channel {
       const { key, value } = record
       const position = this.#calls.append(this.log, key, value, flagsOf(record, terms))
       if (position < 0) {
-        run.rejects[i](this.#refusal())
+        this.#refuse(this.#refusal(), run.rejects[i])
       } else {
         this.#issued++
         this.#waiters.push(this.#issued, position, run.resolves[i], run.rejects[i])
@@ -352,8 +382,10 @@ export class Channel {
    * its way to the disk then while the others are settled.
    */
   settle(): boolean {
-    let limit = Math.min(Math.max((this.#issued - this.#settled) >> 1, LEAST_SETTLED), MOST_SETTLED)
+    const most = Math.min(Math.max((this.#issued - this.#settled) >> 1, LEAST_SETTLED), MOST_SETTLED)
+    let limit = most
     this.#heedCuts()
+    if (this.#failure !== undefined) this.#fail(this.#failure)
     for (;;) {
       limit -= this.#waiters.resolve(this.#succeeded, limit)
       if (this.#waiters.has(this.#succeeded)) return false
@@ -361,10 +393,15 @@ export class Channel {
       const answer = this.#calls.settled(this.log)
       // Who is told that a commit is done has been told what it was.
       if (answer !== this.#succeeded) this.diagnostics.tellHeard()
-      if (answer < 0) this.#fail()
-      else if (answer > this.#succeeded) this.#succeeded = answer
+      if (answer < 0) {
+        this.#failure = this.#environment.failure()
+        // Those told just now may append in answer. Until it is told, that comes behind the failure, and is refused.
+        if (limit < most) return false
+        this.#fail(this.#failure)
+      } else if (answer > this.#succeeded) this.#succeeded = answer
       else break
     }
+    for (const tell of this.#late.splice(0)) tell()
     this.#isOutOfRoom = false
     if (this.#drained.length > 0) this.#isFull() ? this.#awaitOthers() : this.#tellDrained()
     return true
@@ -378,8 +415,8 @@ export class Channel {
     for (const reader of this.readers) reader.deref()?.cut()
   }
 
-  #fail(): void {
-    const { upTo, error } = this.#environment.failure()
+  #fail({ upTo, error }: Failure): void {
+    this.#failure = undefined
     tellCorrupt(this.diagnostics.dir, error)
     const unheard = () => (this.#unheard ??= befell(error, { operation: 'append' }))
     let told = this.#settled

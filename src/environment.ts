@@ -10,6 +10,12 @@ interface Request {
   reject(reason: unknown): void
 }
 
+/** Operations after those settled before, up to and including this one, have failed. */
+export interface Failure {
+  upTo: number
+  error: WalError
+}
+
 export class Environment {
   readonly native: NativeEnvironment
   readonly calls: Calls
@@ -164,7 +170,7 @@ export class Environment {
   }
 
   /** The failure that a negative `settled()` has announced. */
-  failure(): { upTo: number; error: WalError } {
+  failure(): Failure {
     const failure = this.native.failure()
     if (failure === null) throw closed('append')
     return { upTo: failure.upTo, error: fromNative(failure.error) }

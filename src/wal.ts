@@ -166,7 +166,10 @@ export class Wal<T = NoCodec> {
    * `ERR_WAL_TOO_LARGE`, `ERR_WAL_BACKPRESSURE`, `ERR_WAL_CONFLICT` (with `expect`), `ERR_WAL_CLOSED`, `ERR_WAL_READ_ONLY`,
    * `ERR_WAL_OUT_OF_RANGE` (positions end at 2^53 - 1), `ERR_WAL_NO_SPACE`, `ERR_WAL_POISONED` or, if `signal` is aborted already, an
    * `AbortError`; later with `ERR_WAL_NO_SPACE` (it is not in the log), `ERR_WAL_POISONED` (unknown) or an `AbortError` (it goes on, and
-   * may still be committed). A later rejection has the record's `position`.
+   * may still be committed). A later rejection has the record's `position`, if it had got one.
+   *
+   * No record passes one that was rejected: once an append of this environment's has been rejected, whatever it appends to the log before
+   * its promises have been told is rejected with the same error, after them.
    *
    * After a refusal with `ERR_WAL_BACKPRESSURE` later appends may succeed: what waits shrinks all the time, and a smaller record may still
    * fit. Where order matters, stop at the first refusal, wait for `drain()` and go on with that record; or let `writable()` do so.
@@ -180,7 +183,7 @@ export class Wal<T = NoCodec> {
       // A getter may have called us.
       return this.#openChannel('append').append(entry, NO_TERMS)
     } catch (error) {
-      return Promise.reject(error)
+      return this.#channel.refused(error)
     }
   }
 
@@ -216,7 +219,7 @@ export class Wal<T = NoCodec> {
       checkWanted(terms)
       return this.#openChannel('appendBatch').appendBatch(entries, terms)
     } catch (error) {
-      return Promise.reject(error)
+      return this.#channel.refused(error)
     }
   }
 
@@ -230,7 +233,8 @@ export class Wal<T = NoCodec> {
    * Appends like {@link Wal.append} and returns the position at once, without a promise. The position is final once acknowledged: see
    * `acknowledgedPosition`, or wait for `sync()`.
    *
-   * Throws when the call is refused. A record refused later is told by the next `sync()` or `close()`, whichever comes first.
+   * Throws when the call is refused; so it is, with their error, while operations before it have failed and their promises have not been
+   * told. A record refused later is told by the next `sync()` or `close()`, whichever comes first.
    */
   enqueue(input: Appendable<T>, options?: EnqueueOptions): number {
     if (!this.#isPlain || options !== undefined) return this.#enqueueWith(input, options)

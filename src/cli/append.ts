@@ -56,10 +56,10 @@ class LineAppender {
   }
 
   async take(lines: Buffer[]): Promise<void> {
+    // After a failed write the log gives the positions of the refused records again. Whoever
+    // went on appending in a later turn would leave a hole in the file's lines.
+    if (this.refused) return
     for (const line of lines) {
-      // After a failed write the log gives the positions of the refused records again. Whoever
-      // went on appending would leave a hole in the file's lines.
-      if (this.refused) return
       if (!this.#enqueue(line)) {
         await this.#wal.drain()
         if (this.refused) return

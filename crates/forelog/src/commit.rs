@@ -309,10 +309,10 @@ impl CommitThread {
             Ok(()) => intake.succeed(&run, &mut self.wake),
             Err(error) => {
                 let error = error.during(operation);
-                intake.reject(&run, &error, &mut self.wake);
-                if !matches!(command, Command::TruncateBefore(_)) {
+                match command {
+                    Command::TruncateBefore(_) => intake.reject(&run, &error, &mut self.wake),
                     // What was accepted since then has positions that rest on it.
-                    intake.fail_records(&[], &error, self.writer.next_position(), &mut self.wake);
+                    _ => intake.fail_records(&run, &error, self.writer.next_position(), &mut self.wake),
                 }
             }
         }

@@ -31,11 +31,14 @@ pub struct Client {
     pub settled: u64,
     /// Settlements that have not been collected, failures apart from what succeeded around them.
     news: VecDeque<Settled>,
+    /// Operations entered when the last ones failed, and why. Until those are collected it appends nothing, which would pass
+    /// what was rejected.
+    failing: Option<(u64, Error)>,
 }
 
 impl Client {
     pub fn new(notify: Arc<dyn Notify>) -> Client {
-        Client { notify, entered: 0, settled: 0, news: VecDeque::new() }
+        Client { notify, entered: 0, settled: 0, news: VecDeque::new(), failing: None }
     }
 
     fn succeed(&mut self, ops: u64) {
@@ -54,9 +57,13 @@ impl Client {
         }
     }
 
-    /// The oldest settlement not collected yet, or how things stood at the last.
+    /// The oldest settlement not collected yet, or how things stood at the last: then it knows of every failure.
     pub fn collect(&mut self) -> Settled {
-        self.news.pop_front().unwrap_or(Settled::Done(self.settled))
+        self.news.pop_front().unwrap_or_else(|| {
+            let settled = self.settled;
+            self.failing.take_if(|(upto, _)| *upto <= settled);
+            Settled::Done(settled)
+        })
     }
 }
 
@@ -174,6 +181,10 @@ impl Intake {
             Phase::Closing => return Err(closed()),
             Phase::Poisoned(error) => return Err(error.clone()),
             Phase::ReadOnly => return Err(read_only()),
+        }
+        let failing = self.clients.get(client).and_then(Option::as_ref).and_then(|client| client.failing.as_ref());
+        if let Some((_, error)) = failing.filter(|_| records > 0) {
+            return Err(error.clone());
         }
         // One record above the bound is taken when nothing else is pending: it could never be appended otherwise.
         if records > 0 && self.pending_bytes > 0 && self.pending_bytes + bytes > options.max_pending_bytes {
@@ -334,6 +345,7 @@ impl Intake {
 
     /// Rejects everything accepted and not settled, the gathering group included, and takes the positions back.
     pub fn fail(&mut self, error: &Error, next: u64, wake: &mut Vec<Arc<dyn Notify>>) {
+        self.hold_up(error);
         for client in self.clients.iter_mut().flatten() {
             client.fail(client.entered - client.settled, error);
             wake.push(client.notify.clone());
@@ -345,6 +357,13 @@ impl Intake {
         self.kicked = false;
     }
 
+    /// Whoever waits for something learns later that it has failed.
+    fn hold_up(&mut self, error: &Error) {
+        for client in self.clients.iter_mut().flatten().filter(|client| client.entered > client.settled) {
+            client.failing = Some((client.entered, error.clone()));
+        }
+    }
+
     /// Rejects every record accepted and not settled and takes the positions back, but leaves the commands that make
     /// room. `runs` come first: they are what is left of the group under way. Operations settle in their order, so
     /// those behind such a command are told after it.
@@ -352,6 +371,7 @@ impl Intake {
         if self.queue.is_empty() {
             return self.fail(error, next, wake);
         }
+        self.hold_up(error);
         self.reject(runs, error, wake);
         let group = std::mem::take(&mut self.group);
         self.queue.push_back(Step { group, command: None });
@@ -383,22 +403,80 @@ mod tests {
 
     fn intake() -> (Intake, Options) {
         let mut intake = Intake::new(1, 1);
-        assert_eq!((intake.join(Client::new(Arc::new(Waiter::default()))), intake.next), (0, 1));
+        for client in 0..2 {
+            assert_eq!((intake.join(Client::new(Arc::new(Waiter::default()))), intake.next), (client, 1));
+        }
         (intake, Options::default())
     }
 
-    fn append(intake: &mut Intake) -> u64 {
+    fn append_as(intake: &mut Intake, client: usize) -> Result<u64> {
         let record = RecordRef { value: Some(b"v"), ..Default::default() };
-        intake.append(0, &record, 4, false, &Options::default()).unwrap_or(0)
+        intake.append(client, &record, 4, false, &Options::default())
+    }
+
+    fn append(intake: &mut Intake) -> u64 {
+        append_as(intake, 0).unwrap_or(0)
     }
 
     fn news(intake: &mut Intake) -> Vec<(bool, u64)> {
         let client = intake.clients[0].as_mut().map(|c| std::mem::take(&mut c.news)).unwrap_or_default();
-        let told = |news| match news {
+        client.into_iter().map(told).collect()
+    }
+
+    fn told(news: Settled) -> (bool, u64) {
+        match news {
             Settled::Done(upto) => (true, upto),
             Settled::Failed(upto, _) => (false, upto),
-        };
-        client.into_iter().map(told).collect()
+        }
+    }
+
+    fn collect(intake: &mut Intake) -> Option<(bool, u64)> {
+        intake.clients[0].as_mut().map(|client| told(client.collect()))
+    }
+
+    #[test]
+    fn until_a_client_knows_of_a_rejection_nothing_it_appends_is_accepted_and_others_go_on() {
+        let (mut intake, options) = intake();
+        let (mut group, mut wake) = (Group::default(), Vec::new());
+        let full = Error::new(Code::NoSpace, "full");
+        append(&mut intake);
+        intake.take(&mut group);
+        intake.fail_records(&group.runs, &full, 1, &mut wake);
+        assert!(append_as(&mut intake, 0).is_err_and(|error| error.code == Code::NoSpace));
+        let mut batch = Batch::new();
+        assert!(batch.push(RecordRef { key: Some(b"k"), ..Default::default() }, 100).is_ok());
+        assert!(intake.append_batch(0, &batch, false, &options).is_err_and(|error| error.code == Code::NoSpace));
+        let one = [RecordRef { value: Some(b"v"), ..Default::default() }];
+        assert!(intake.append_all(0, one.into_iter(), (1, 4), false, &options).is_err_and(|error| error.code == Code::NoSpace));
+        assert_eq!((intake.next, intake.pending_bytes), (1, 0));
+        assert_eq!(append_as(&mut intake, 1).ok(), Some(1), "who waited for nothing appends");
+        assert_eq!(collect(&mut intake), Some((false, 1)));
+        assert!(append_as(&mut intake, 0).is_err(), "there may be more news");
+        assert_eq!(collect(&mut intake), Some((true, 1)));
+        assert_eq!(append(&mut intake), 2);
+    }
+
+    #[test]
+    fn a_client_whose_rejections_come_behind_a_command_appends_again_once_it_knows_of_all() {
+        let (mut intake, options) = intake();
+        let (mut group, mut wake) = (Group::default(), Vec::new());
+        let full = Error::new(Code::NoSpace, "full");
+        append(&mut intake);
+        assert!(intake.command(0, Command::TruncateBefore(1), &options).is_ok());
+        append(&mut intake);
+        let step = intake.take(&mut group);
+        intake.queue.push_front(Step { group: Group::default(), command: step.and_then(|s| s.command) });
+        intake.fail_records(&group.runs, &full, 1, &mut wake);
+        assert_eq!((collect(&mut intake), collect(&mut intake)), (Some((false, 1)), Some((true, 1))));
+        assert!(append_as(&mut intake, 0).is_err());
+        intake.take(&mut group);
+        intake.succeed(&[Run { client: 0, ops: 1 }], &mut wake);
+        intake.take(&mut group);
+        intake.reject(&group.runs, &full, &mut wake);
+        assert!(append_as(&mut intake, 0).is_err());
+        let all = [collect(&mut intake), collect(&mut intake), collect(&mut intake)];
+        assert_eq!(all, [Some((true, 2)), Some((false, 3)), Some((true, 3))]);
+        assert_eq!(append(&mut intake), 1);
     }
 
     #[test]
@@ -436,7 +514,7 @@ mod tests {
         intake.queue.push_front(Step { group: Group::default(), command: step.and_then(|s| s.command) });
         intake.fail_records(&group.runs, &full, 1, &mut wake);
         assert_eq!((intake.next, intake.pending_bytes, news(&mut intake)), (1, 0, vec![(false, 1)]));
-        assert_eq!(append(&mut intake), 1, "positions are given again");
+        assert_eq!(append_as(&mut intake, 1).ok(), Some(1), "positions are given again");
         let step = intake.take(&mut group);
         assert!(group.is_empty() && step.and_then(|s| s.command) == Some((0, Command::TruncateBefore(1))));
         intake.succeed(&[Run { client: 0, ops: 1 }], &mut wake);
@@ -446,6 +524,6 @@ mod tests {
         intake.reject(&group.runs, &full, &mut wake);
         assert!(intake.take(&mut group).is_none() && group.records == 1 && !intake.kicked);
         intake.succeed(&group.runs, &mut wake);
-        assert_eq!(news(&mut intake), [(true, 2), (false, 4), (true, 5)]);
+        assert_eq!(news(&mut intake), [(true, 2), (false, 4)]);
     }
 }

@@ -130,7 +130,9 @@ impl Wal {
     ///
     /// # Errors
     /// A refused record takes no position and is no operation: `InvalidArg`, `TooLarge`, `Backpressure`, `Closed`,
-    /// `Poisoned`, `OutOfRange`; `Conflict`, with `actual`, when it expects another position.
+    /// `Poisoned`, `OutOfRange`; `Conflict`, with `actual`, when it expects another position. Once operations of this handle
+    /// have failed, with `NoSpace` or as a truncation did, it refuses with the same error until `settled` has told all of
+    /// that and has no more news: no record passes one that was rejected.
     pub fn append(&self, record: RecordRef<'_>, terms: impl Into<Terms>) -> Result<u64> {
         let len = record.check(self.shared.options.max_record_bytes)?;
         let mut intake = self.intake("append")?;
@@ -236,7 +238,8 @@ impl Wal {
         }
     }
 
-    /// The next settlement of this handle's operations; `Done` with an unchanged count when there is no news.
+    /// The next settlement of this handle's operations; `Done` with an unchanged count when there is no news. Call it until
+    /// then: after a failure nothing is appended before.
     pub fn settled(&self) -> Settled {
         match locked(&self.shared.intake).clients.get_mut(self.client).and_then(Option::as_mut) {
             Some(client) => client.collect(),

@@ -151,6 +151,7 @@ fn nothing_is_appended_behind_the_torn_bytes_of_a_short_write() -> Result<()> {
         log.disk.set_trip(0);
         log.append(&[7; 3000])?;
         assert_eq!(log.settled().err().map(|e| e.code), Some(Code::NoSpace));
+        assert!(matches!(log.wal.settled(), Settled::Done(_)), "there is no more news");
         log.fill(6, 20)?;
         for all in [false, true] {
             let (disk, opened) = power_cut(&log.disk, all)?;

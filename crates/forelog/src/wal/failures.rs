@@ -137,6 +137,8 @@ fn on_a_full_disk_appends_are_rejected_until_there_is_space_and_nothing_is_lost(
     assert_eq!(code(log.settled(2)), Some(Code::NoSpace));
     assert_eq!(log.last_readable()?, 1);
     log.disk.set_faults(Faults::default());
+    assert_eq!(code(log.append(b"too early")), Some(Code::NoSpace), "there may be more news of rejections");
+    assert!(matches!(log.wal.settled(), Settled::Done(2)));
     assert_eq!(log.append(b"room again")?, rejected, "the position is given back");
     log.settled(3)?;
     assert_eq!(log.last_readable()?, rejected);
