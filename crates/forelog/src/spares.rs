@@ -37,6 +37,8 @@ struct Shelf {
     /// Names of files of truncated segments that are still to be looked at. That they had other names is durable.
     aside: Vec<String>,
     preparing: bool,
+    /// Preparations that have ended.
+    prepared: u64,
     closed: bool,
 }
 
@@ -87,6 +89,29 @@ impl Spares {
 
     /// A spare of at least `need` bytes: a ready one, a new one, or on a full disk the reserve.
     pub fn take(&self, need: u64) -> Result<Spare, Fault> {
+        loop {
+            let prepared = self.shelf().prepared;
+            match self.take_now(need) {
+                Err(fault) if fault.is_no_space() && self.has_prepared_since(prepared) => {}
+                taken => return taken,
+            }
+        }
+    }
+
+    /// Waits for the preparation under way: what it looks at may be all the room there is.
+    fn has_prepared_since(&self, prepared: u64) -> bool {
+        self.await_preparation().prepared != prepared
+    }
+
+    fn await_preparation(&self) -> MutexGuard<'_, Shelf> {
+        let mut shelf = self.shelf();
+        while shelf.preparing {
+            shelf = self.idle.wait(shelf).unwrap_or_else(PoisonError::into_inner);
+        }
+        shelf
+    }
+
+    fn take_now(&self, need: u64) -> Result<Spare, Fault> {
         loop {
             let name = {
                 let mut shelf = self.shelf();
@@ -218,7 +243,9 @@ impl Spares {
             // A roll on a full disk may have used it up; without room this leaves things as they are.
             let _ = self.remake_reserve();
         }
-        self.shelf().preparing = false;
+        let mut shelf = self.shelf();
+        shelf.preparing = false;
+        shelf.prepared += 1;
         self.idle.notify_all();
     }
 
@@ -275,11 +302,8 @@ impl Spares {
 
     /// Ends preparation and removes what is ready.
     pub fn close(&self) {
-        let mut shelf = self.shelf();
-        shelf.closed = true;
-        while shelf.preparing {
-            shelf = self.idle.wait(shelf).unwrap_or_else(PoisonError::into_inner);
-        }
+        self.shelf().closed = true;
+        let mut shelf = self.await_preparation();
         let ready = std::mem::take(&mut shelf.ready).into_iter().map(|spare| spare.name);
         for name in ready.chain(std::mem::take(&mut shelf.aside)) {
             let _ = self.storage.remove(&name);
@@ -402,6 +426,52 @@ mod tests {
         spares.put_aside(vec!["spare-e".into()]);
         spares.close();
         assert_eq!(disk.names(), [RESERVE]);
+        Ok(())
+    }
+
+    /// A full disk where a file is being looked at until another one was to be created.
+    #[derive(Default)]
+    struct Looking(Mutex<(bool, bool)>, Condvar);
+
+    impl Looking {
+        fn tell(&self, change: impl FnOnce(&mut (bool, bool))) {
+            change(&mut self.0.lock().unwrap());
+            self.1.notify_all();
+        }
+
+        fn await_that(&self, is_so: impl Fn(&(bool, bool)) -> bool) {
+            drop(self.1.wait_while(self.0.lock().unwrap(), |state| !is_so(state)).unwrap());
+        }
+    }
+
+    impl Layer for Looking {
+        fn sync(&self, file: &dyn File) -> Result<(), Fault> {
+            self.tell(|(looking, _)| *looking = true);
+            self.await_that(|(_, created)| *created);
+            file.sync()
+        }
+
+        fn create(&self, _: &dyn Storage, name: &str, _: u64) -> Result<FileRef, Fault> {
+            self.tell(|(_, created)| *created = true);
+            Err(Fault::new("fallocate", name, &std::io::Error::from_raw_os_error(28)))
+        }
+    }
+
+    #[test]
+    fn on_a_full_disk_a_roll_waits_for_the_truncated_file_that_is_being_looked_at() -> Result<(), Fault> {
+        let disk = SimDisk::new(1, 512);
+        disk.set_recycles(true);
+        file(&disk, "spare-a", 64 << 10)?;
+        let disk = Arc::new(Layered::over(Arc::new(disk), Looking::default()));
+        let spares = Spares::new(disk.clone(), 64 << 10);
+        spares.put_aside(vec!["spare-a".into()]);
+        let taken = std::thread::scope(|scope| {
+            scope.spawn(|| spares.prepare(false));
+            disk.layer.await_that(|(looking, _)| *looking);
+            spares.take(8192)
+        })?;
+        assert_eq!((taken.name.as_str(), taken.recycled), ("spare-a", true));
+        assert!(spares.take(8192).is_err_and(|fault| fault.is_no_space()), "nothing is waited for in vain");
         Ok(())
     }
 
