@@ -145,11 +145,14 @@ test('truncateAfter in another process: who is past it ends, who is not drops wh
     wal.readFrom(501),
   ]
   for (const reader of [before, ending, at, past]) t.false((await reader.next()).done)
-  const last = wal.readFrom('end', { follow: true })
+  // The view may be behind what the writer has acknowledged.
+  const end = wal.nextPosition
+  t.true(end > 501)
+  const last = wal.readFrom(end, { follow: true })
   writer.tell('cut 500')
   await writer.says(/^cut/)
   const read = async () => {
-    for await (const { position } of last) t.true(position > 5000)
+    for await (const { position } of last) t.true(position >= end)
   }
   await t.throwsAsync(read, { code: 'ERR_WAL_TRUNCATED' })
 

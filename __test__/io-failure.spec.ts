@@ -44,7 +44,7 @@ for (const [name, rules, faults, cause] of [
 ] as const) {
   test(`${name} rejects, gives its positions back and loses nothing`, async (t) => {
     if (!has(t, 'preload')) return
-    t.timeout(120_000)
+    t.timeout(600_000)
     let fenced = 0
     for (let nth = 1; nth <= 4; nth += 1) {
       for (const goOn of [true, false]) {
@@ -101,7 +101,7 @@ test("a write that is cut short and then goes on is nobody's business", async (t
 
 test('a read that fails while opening is ERR_WAL_IO, and changes nothing', async (t) => {
   if (!has(t, 'preload')) return
-  t.timeout(120_000)
+  t.timeout(600_000)
   const shim = new Shim(t)
   const job: Job = { dir: shim.dir, seed, options, then: 'tell' }
   const told = await append({ ...job, upTo: 40, then: 'kill' })

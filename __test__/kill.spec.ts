@@ -9,7 +9,7 @@ const seed = Number(process.env['FORELOG_SEED'] ?? Date.now() % 2 ** 31)
 
 test(`the log and its backups hold what was acknowledged, and nothing that was taken back, in ${ROUNDS} rounds of kill -9`, async (t) => {
   if (!has(t, 'posix')) return
-  t.timeout(300_000)
+  t.timeout(1_800_000)
   t.log(`seed ${seed} (FORELOG_SEED)`)
   const traced = has(t, 'strace')
   const counts = await kill({ rounds: ROUNDS, seed, traced })

@@ -86,7 +86,7 @@ for (const [policy, options, kind] of [
 ] as const) {
   test(`${policy}: every record acknowledged as durable survives ${ROUNDS} cuts of ${kind}`, async (t) => {
     if (!has(t, ...needs, kind)) return
-    t.timeout(300_000)
+    t.timeout(600_000)
     t.log(`seed ${seed} (FORELOG_SEED)`)
     const log = new Log(t, kind, options)
     let acknowledged = 0
@@ -115,7 +115,7 @@ for (const [policy, options, kind] of [
 
 test('a cut in the middle of recovery, at every step of it, loses nothing', async (t) => {
   if (!has(t, ...needs, 'ext4')) return
-  t.timeout(300_000)
+  t.timeout(600_000)
   const log = new Log(t, 'ext4', always)
   const cuts: string[] = []
   for (const [call, pattern] of [

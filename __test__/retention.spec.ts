@@ -89,11 +89,11 @@ test('what is old stays for as long as an open reader needs it', async (t) => {
     t.is(position, ++read)
     if (position === wal.nextPosition - 1) break
   }
-  await until(() => wal.firstPosition > 1)
-  t.deepEqual(
-    [wal.firstPosition],
-    segments(wal.dir).map((name) => Number.parseInt(name, 10))
-  )
+  // Some may have gone while it was read.
+  await until(() => segments(wal.dir).length === 1)
+  const [active] = segments(wal.dir)
+  await until(() => wal.firstPosition === Number.parseInt(active, 10))
+  t.true(wal.firstPosition > 1)
 })
 
 test('without retention nothing goes', async (t) => {

@@ -55,7 +55,7 @@ function follows(t: ExecutionContext, service: Service, log: Map<number, string>
 
 test('kill -9 under load, again and again: every answer was true, and the follower saw each record once', async (t) => {
   if (!has(t, 'posix')) return
-  t.timeout(120_000)
+  t.timeout(600_000)
   t.log(`seed ${seed} (FORELOG_SEED)`)
   const next = random(seed)
   const dir = path.join(temporaryDirectory(t), 'log')
@@ -83,7 +83,7 @@ test('kill -9 under load, again and again: every answer was true, and the follow
 
 test('SIGTERM under load: every request is answered or refused, none is lost, and the follower sees the last one', async (t) => {
   if (!has(t, 'posix')) return
-  t.timeout(60_000)
+  t.timeout(600_000)
   const dir = path.join(temporaryDirectory(t), 'log')
   const service = await Service.start(t, dir, options)
   let terminated = false
@@ -157,7 +157,7 @@ test('more than may wait is answered with 503, and is not in the log', async (t)
 
 test('a full disk is answered with 503, and with 200 when there is space again', async (t) => {
   if (!has(t, 'mount')) return
-  t.timeout(60_000)
+  t.timeout(600_000)
   const disk = smallDisk(t, '2m')
   const filler = path.join(disk, 'filler')
   writeFileSync(filler, Buffer.alloc(1 << 20))

@@ -23,7 +23,7 @@ async function finishedLog(t: ExecutionContext, ...args: string[]): Promise<stri
 const check = (dir: string, ...args: string[]) => demo([...args, '--dir', dir, '--check'])
 
 test('events: killed three times, nothing lost, and the check notices a record that is taken out', async (t) => {
-  t.timeout(120_000)
+  t.timeout(600_000)
   const records = ['--records', String(RECORDS)]
   const dir = await finishedLog(t, ...records, '--kills', '3')
   t.is((await check(dir, ...records)).code, 0)

@@ -96,7 +96,7 @@ const server = createServer(async (request, response) => {
     return answer(503, 'text/plain', `${error.code ?? error.message}\n`)
   }
 })
-server.listen(Number(port), '127.0.0.1', () => console.log(`http://localhost:${server.address().port}/metrics`))
+server.listen(Number(port), '127.0.0.1', () => console.log(`http://127.0.0.1:${server.address().port}/metrics`))
 
 for (const signal of ['SIGINT', 'SIGTERM']) {
   process.once(signal, () => {

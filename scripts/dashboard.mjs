@@ -67,7 +67,7 @@ async function run() {
   const scrapes = []
   while (share() < 1) {
     scrapes.push({ at: (performance.now() - began) / 1e3, values: parse(await request(url, 'GET')) })
-    await sleep(scrapes.length * 1000 - (performance.now() - began))
+    await sleep(Math.max(0, scrapes.length * 1000 - (performance.now() - began)))
   }
   await Promise.all(clients)
   agent.destroy()

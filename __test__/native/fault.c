@@ -58,6 +58,19 @@ static struct kept *unsynced;
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
+// Held for reading during every real change and sync, for writing by a cut: one that is under way then may lie.
+static pthread_rwlock_t power = PTHREAD_RWLOCK_INITIALIZER;
+
+#define POWERED(call)               \
+  ({                                \
+    pthread_rwlock_rdlock(&power);  \
+    __typeof__(call) given = call;  \
+    int error = errno;              \
+    pthread_rwlock_unlock(&power);  \
+    errno = error;                  \
+    given;                          \
+  })
+
 static long long now(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
@@ -105,9 +118,11 @@ static void read_rules(void) {
 
 static void cut(void) {
   uint32_t without_the_journal = 2;
+  pthread_rwlock_wrlock(&power);
   int fd = open(getenv("FORELOG_FAULT_DIR"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0 || ioctl(fd, IOC_SHUTDOWN, &without_the_journal) < 0) abort();
   close(fd);
+  pthread_rwlock_unlock(&power);
 }
 
 // What befalls this call; sets errno for FAIL and LOSE, and gives the number of the rule, from one.
@@ -196,7 +211,7 @@ ssize_t pwrite64(int fd, const void *bytes, size_t length, off64_t offset) {
   enum action action = verdict(call, name, offset, &number);
   if (action == FAIL) return tell(began, call, name, offset, length, -1, number);
   if (loses() && !is_direct(fd)) keep(fd, offset, length);
-  ssize_t result = REAL(pwrite64)(fd, bytes, action == HALF ? length / 2 : length, offset);
+  ssize_t result = POWERED(REAL(pwrite64)(fd, bytes, action == HALF ? length / 2 : length, offset));
   return tell(began, call, name, offset, length, result, number);
 }
 
@@ -217,7 +232,7 @@ static int synced(int fd, const char *call, int (*real)(int)) {
   long long began = now();
   int number = 0;
   enum action action = verdict(call, name, 0, &number);
-  int result = action == NONE ? real(fd) : -1;
+  int result = action == NONE ? POWERED(real(fd)) : -1;
   if (action != FAIL) settle(fd, action == LOSE);
   if (action == LOSE) errno = EIO;
   return tell(began, call, name, 0, 0, result, number);
@@ -233,7 +248,7 @@ int ftruncate64(int fd, off64_t length) {
   if (!name) return REAL(ftruncate64)(fd, length);
   long long began = now();
   int number = 0;
-  int result = verdict("ftruncate64", name, length, &number) == FAIL ? -1 : REAL(ftruncate64)(fd, length);
+  int result = verdict("ftruncate64", name, length, &number) == FAIL ? -1 : POWERED(REAL(ftruncate64)(fd, length));
   return tell(began, "ftruncate64", name, length, 0, result, number);
 }
 
@@ -242,7 +257,7 @@ int rename(const char *from, const char *to) {
   if (!name) return REAL(rename)(from, to);
   long long began = now();
   int number = 0;
-  int result = verdict("rename", name, 0, &number) == FAIL ? -1 : REAL(rename)(from, to);
+  int result = verdict("rename", name, 0, &number) == FAIL ? -1 : POWERED(REAL(rename)(from, to));
   return tell(began, "rename", name, 0, 0, result, number);
 }
 
@@ -251,6 +266,6 @@ int unlink(const char *path) {
   if (!name) return REAL(unlink)(path);
   long long began = now();
   int number = 0;
-  int result = verdict("unlink", name, 0, &number) == FAIL ? -1 : REAL(unlink)(path);
+  int result = verdict("unlink", name, 0, &number) == FAIL ? -1 : POWERED(REAL(unlink)(path));
   return tell(began, "unlink", name, 0, 0, result, number);
 }
