@@ -40,6 +40,7 @@ pub static COMMON: Threads = Threads::new(AT_WORK);
 
 pub struct Threads {
     at_work: usize,
+    start: fn(&'static Threads) -> io::Result<()>,
     queue: Mutex<Queue>,
     work: Condvar,
     /// Logs wait, and no thread is free for them.
@@ -122,6 +123,12 @@ impl Queue {
 
 impl Threads {
     pub const fn new(at_work: usize) -> Threads {
+        Threads::started_by(at_work, |threads| {
+            std::thread::Builder::new().name("forelog-commit".into()).spawn(|| threads.serve()).map(drop)
+        })
+    }
+
+    pub const fn started_by(at_work: usize, start: fn(&'static Threads) -> io::Result<()>) -> Threads {
         let queue = Queue {
             ready: VecDeque::new(),
             parked: BTreeMap::new(),
@@ -135,7 +142,8 @@ impl Threads {
             unmanned: false,
             watched: None,
         };
-        Threads { at_work, queue: Mutex::new(queue), work: Condvar::new(), pressed: AtomicBool::new(false), roomy: AtomicBool::new(true) }
+        let (pressed, roomy) = (AtomicBool::new(false), AtomicBool::new(true));
+        Threads { at_work, start, queue: Mutex::new(queue), work: Condvar::new(), pressed, roomy }
     }
 
     /// What a log on these threads takes them for.
@@ -175,11 +183,10 @@ impl Threads {
             if queue.idle > 0 {
                 self.work.notify_one();
             } else if queue.free() < takers.max(1) {
-                let spawned = std::thread::Builder::new().name("forelog-commit".into()).spawn(|| self.serve());
-                queue.threads += usize::from(spawned.is_ok());
+                called = (self.start)(self);
+                queue.threads += usize::from(called.is_ok());
                 // Without an idle one, those that are away come back to look.
-                queue.unmanned = spawned.is_err();
-                called = spawned.map(drop);
+                queue.unmanned = called.is_err();
             }
         }
         self.tell(queue);
@@ -193,7 +200,7 @@ impl Threads {
         self.roomy.store(queue.working <= LINGERING, Ordering::Release);
     }
 
-    fn serve(&'static self) {
+    pub fn serve(&'static self) {
         let mut queue = locked(&self.queue);
         let mut tired = false;
         loop {

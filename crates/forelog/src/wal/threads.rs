@@ -10,6 +10,7 @@ use crate::storage::layer::{layered, Layer, Layered};
 use crate::storage::sim::SimDisk;
 use crate::storage::{File, FileRef};
 use std::result::Result as Outcome;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Condvar, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
@@ -246,6 +247,51 @@ fn a_log_that_waits_for_a_thread_is_closed_with_all_it_has_accepted() -> Result<
     assert_eq!(queued.wal.positions().durable, 1);
     assert!(!Lock::is_held(queued.dir.path())?);
     slow.settled(1)
+}
+
+/// As many threads as this, and no more to be had.
+fn start_while_any_is_left(threads: &'static Threads, left: &AtomicUsize) -> std::io::Result<()> {
+    match left.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(1)) {
+        Ok(_) => std::thread::Builder::new().name("forelog-commit".into()).spawn(|| threads.serve()).map(drop),
+        Err(_) => Err(std::io::ErrorKind::WouldBlock.into()),
+    }
+}
+
+#[test]
+fn a_log_for_which_no_thread_can_be_had_is_not_opened_and_leaves_its_directory_free() -> Result<()> {
+    let none = Box::leak(Box::new(Threads::started_by(1, |_| Err(std::io::ErrorKind::WouldBlock.into()))));
+    let dir = tempfile::tempdir().map_err(|e| Error::new(Code::Io, e.to_string()))?;
+    let (disk, options) = (Arc::new(SimDisk::new(1, 4096)), Options::default());
+    let refused = Wal::open_on(disk.clone(), dir.path(), options.clone(), Arc::new(Waiter::default()), none);
+    assert_eq!(code(refused), Some(Code::Io));
+    assert!(!Lock::is_held(dir.path())?);
+    Wal::open_on(disk, dir.path(), options, Arc::new(Waiter::default()), threads(1))?.close()
+}
+
+#[test]
+fn where_no_second_thread_can_be_had_a_busy_log_s_thread_keeps_the_deadlines_of_the_others() -> Result<()> {
+    static LEFT: AtomicUsize = AtomicUsize::new(1);
+    let one = Box::leak(Box::new(Threads::started_by(8, |threads| start_while_any_is_left(threads, &LEFT))));
+    let (busy, idle) = (Log::open(one, Fsync::Always)?, Log::open(one, Fsync::Every(Duration::from_millis(400)))?);
+    let (wal, ended) = (Arc::downgrade(&busy.wal), Arc::new(AtomicBool::new(false)));
+    let is_over = ended.clone();
+    // What follows an append is there before the append is durable: the thread finds something to do at every step.
+    let next = move || {
+        if let Some(wal) = wal.upgrade().filter(|_| !is_over.load(Ordering::Acquire)) {
+            let _ = wal.append(RecordRef { value: Some(b"next"), ..RecordRef::default() }, false);
+            wal.kick();
+        }
+    };
+    assert!(busy.gate.hook.set(Box::new(next)).is_ok());
+    busy.append()?;
+    idle.append()?;
+    idle.settled(1)?;
+    idle.wal.listen(Event::SYNC);
+    idle.waiter.wait_for(|| (idle.wal.positions().durable == 1).then_some(()));
+    ended.store(true, Ordering::Release);
+    assert_eq!(LEFT.load(Ordering::Acquire), 0);
+    idle.wal.close()?;
+    busy.wal.close()
 }
 
 #[test]
