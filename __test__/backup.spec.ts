@@ -7,7 +7,7 @@ import test, { type ExecutionContext } from 'ava'
 import { Wal, type BackupProgress } from '../index.js'
 import { forelog } from './helpers/command.js'
 import { segments, snapshot, temporaryDirectory } from './helpers/directory.js'
-import { fill, numbered, SEGMENT_BYTES, temporaryLog, values } from './helpers/log.js'
+import { fill, isToldUpTo, numbered, SEGMENT_BYTES, temporaryLog, values } from './helpers/log.js'
 import { LoopDisk, smallDisk } from './helpers/mount.js'
 import { has } from './helpers/needs.js'
 
@@ -37,10 +37,11 @@ test('segments that are complete are linked, and truncating either log leaves th
   const wal = await temporaryLog(t, { fsync: 'os' })
   await fill(wal, 20_000)
   const dest = path.join(temporaryDirectory(t), 'copy')
-  const { linked } = await wal.backup(dest)
+  const { linked, segments: all } = await wal.backup(dest)
   const shared = readdirSync(dest).filter((name) => name.endsWith('.wal') && statSync(path.join(dest, name)).nlink === 2)
   t.is(shared.length, linked)
-  t.true(linked > 3)
+  // All but the active one, and one at most that still waits for its footer; how many there are depends on how commits gather.
+  t.true(linked >= all - 2 && linked > 1, `${linked} of ${all}`)
   await wal.truncateBefore(19_000)
   const copy = await Wal.open(dest, options)
   t.teardown(() => copy.close())
@@ -212,6 +213,7 @@ test('what a backup cannot be made of or into', async (t) => {
 test('forelog backup copies a log that another process writes', async (t) => {
   const wal = await temporaryLog(t)
   await fill(wal, 5000)
+  await isToldUpTo(wal, 5000)
   const parent = temporaryDirectory(t)
   const copy = path.join(parent, 'copy')
   const { code, stderr } = await forelog(['backup', wal.dir, copy])

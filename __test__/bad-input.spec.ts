@@ -203,7 +203,7 @@ test('a full disk refuses, loses nothing, and takes appends again', async (t) =>
   const disk = smallDisk(t, '2m')
   const dir = path.join(disk, 'log')
   const filler = path.join(disk, 'filler')
-  const wal = await Wal.open(dir, { segmentBytes: SEGMENT_BYTES })
+  let wal = await Wal.open(dir, { segmentBytes: SEGMENT_BYTES })
   const record = (n: number): string => `${n}:`.padEnd(8 << 10, '.')
 
   const expected: string[] = []
@@ -220,6 +220,9 @@ test('a full disk refuses, loses nothing, and takes appends again', async (t) =>
   }
   await wal.append(record(1))
   expected.push(record(1))
+  // Closing waits for what is prepared in the background and removes it; with the disk full none can be made.
+  await wal.close()
+  wal = await Wal.open(dir, { segmentBytes: SEGMENT_BYTES })
   t.throws(() => writeFileSync(filler, Buffer.alloc(4 << 20)), { code: 'ENOSPC' })
 
   const error = await appendUntilFull()

@@ -6,6 +6,7 @@ import test, { type ExecutionContext } from 'ava'
 import { Record, Wal } from '../index.js'
 import { cliScript, forelog } from './helpers/command.js'
 import { temporaryDirectory } from './helpers/directory.js'
+import { isToldUpTo } from './helpers/log.js'
 import { has } from './helpers/needs.js'
 
 const MIB = 1 << 20
@@ -186,6 +187,7 @@ test('a log that another process holds is printed, and appending to it is refuse
   const dir = path.join(temporaryDirectory(t), 'log')
   const wal = await Wal.open(dir)
   await wal.append('held\n')
+  await isToldUpTo(wal, 1)
   t.is(String((await forelog(['cat', dir])).stdout), 'held\n')
   const { code, stderr } = await forelog(['append', dir], { input: 'x\n' })
   t.is(code, 1)

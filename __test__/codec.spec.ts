@@ -1,5 +1,6 @@
 // Values through a codec: what goes in comes out, and a codec that fails is told to whoever asked, as what it is.
 
+import path from 'node:path'
 import { inspect } from 'node:util'
 import test, { type ExecutionContext } from 'ava'
 import { Record, Wal, type Codec, type CodecOption, type WalError, type WalReader, type WalRecord } from '../index.js'
@@ -211,7 +212,7 @@ test('the library of msgpack is loaded by those who ask for it alone', async (t)
     '-e',
     script,
     new URL('../index.js', import.meta.url).pathname,
-    temporaryDirectory(t),
+    path.join(temporaryDirectory(t), 'log-'),
   ])
   t.is(stderr, '')
   t.is(stdout.toString(), 'undefined false\njson false\nmsgpack true\n')

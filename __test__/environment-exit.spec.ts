@@ -1,6 +1,7 @@
 // However an environment ends, nothing crashes, and what it accepted is in the log.
 
 import { existsSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import path from 'node:path'
 import test from 'ava'
 import { Wal, type WalError } from '../index.js'
@@ -269,11 +270,27 @@ async function copyIsWhole(copy: string): Promise<boolean> {
 
 const script = path.join(root, '__test__', 'helpers', 'stage.mjs')
 
+// Each is a process, some with workers that run for ever: a few at a time, so that some end all the while.
+let free = 4 * availableParallelism()
+const queue: (() => void)[] = []
+
+async function inTurn<T>(play: () => Promise<T>): Promise<T> {
+  if (free > 0) free--
+  else await new Promise<void>((go) => queue.push(go))
+  try {
+    return await play()
+  } finally {
+    const next = queue.shift()
+    if (next) next()
+    else free++
+  }
+}
+
 for (const { name, body, records, code = 0, stdout = '', stderr = /^$/ } of stages) {
   test(name, async (t) => {
     const around = temporaryDirectory(t)
     const dir = path.join(around, 'log')
-    const result = await node([script, dir, JSON.stringify(options), body])
+    const result = await inTurn(() => node([script, dir, JSON.stringify(options), body]))
     t.regex(result.stderr, stderr)
     t.is(result.stdout.toString(), stdout)
     t.is(result.signal, null)

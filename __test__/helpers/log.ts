@@ -40,6 +40,15 @@ export async function filledLog(t: ExecutionContext, count: number): Promise<Wal
 
 export const numbered = (from: number, to: number): string[] => Array.from({ length: to - from + 1 }, (_, i) => `value-${from + i}`)
 
+/** Waits until other processes see the log up to there: they are told a moment after those who have appended. */
+export const isToldUpTo = ({ dir }: Wal, position: number): Promise<void> =>
+  until(async () => {
+    const view = await Wal.open(dir, { mode: 'readOnly' })
+    const { acknowledgedPosition } = view
+    await view.close()
+    return acknowledgedPosition >= position
+  })
+
 /** Waits until it holds, or for a minute in vain. */
 export async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
   for (const deadline = performance.now() + 60_000; !(await holds());) {

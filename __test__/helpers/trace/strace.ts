@@ -5,6 +5,7 @@ import path from 'node:path'
 import { command, root } from '../command.js'
 
 export interface Call {
+  thread: string
   name: string
   /** As printed: decoded descriptors, quoted bytes. */
   args: string
@@ -52,7 +53,7 @@ export function parse(trace: string): Call[] {
     else if (name === 'openat') directs.delete(Number(result))
     const direct = directs.has(parseInt(args))
     const file = path.basename(/^\d+<(.*?[^\\])>/s.exec(args)?.[1] ?? '')
-    calls.push({ name, args, file, result: Number(result), direct, began: start?.began ?? at, ended: at })
+    calls.push({ thread, name, args, file, result: Number(result), direct, began: start?.began ?? at, ended: at })
   })
   return calls
 }
