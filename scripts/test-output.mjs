@@ -31,9 +31,12 @@ export function avaCounts(text) {
 }
 
 const DETAIL_LINES = 40
+const DETAIL_COLUMNS = 200
+
+const clipped = (line) => (line.length > DETAIL_COLUMNS ? `${line.slice(0, DETAIL_COLUMNS)}…` : line)
 
 function shortened(text) {
-  const lines = text.trim().split('\n')
+  const lines = text.trim().split('\n').map(clipped)
   if (lines.length <= DETAIL_LINES) return lines.join('\n')
   return [...lines.slice(0, DETAIL_LINES), `… ${lines.length - DETAIL_LINES} more lines`].join('\n')
 }
@@ -46,7 +49,7 @@ export function cargoFailures(text) {
   for (const [, section] of plain.matchAll(/^failures:\n\n(----[^]*?)\n\nfailures:\n/gm)) {
     for (const part of section.split(/^(?=---- .+ ----$)/m)) failures.push(shortened(part))
   }
-  if (failures.length === 0) failures.push(plain.trim().split('\n').slice(-DETAIL_LINES).join('\n'))
+  if (failures.length === 0) failures.push(shortened(plain.trim().split('\n').slice(-DETAIL_LINES).join('\n')))
   return failures
 }
 
@@ -57,7 +60,7 @@ export function avaFailures(text) {
   const failures = []
   for (const [at, line] of lines.entries()) {
     if (!/^(Uncaught exception|Unhandled rejection) in |^[✘×] (?!\[)/.test(line.trim())) continue
-    failures.push(lines.slice(at, at + DETAIL_LINES / 2).join('\n'))
+    failures.push(shortened(lines.slice(at, at + DETAIL_LINES / 2).join('\n')))
   }
   const parts = plain.split(/^\s*─+\s*$/m)
   if (parts.length > 2) for (const part of parts.at(-2).split(/\n{4,}/)) failures.push(shortened(part))
