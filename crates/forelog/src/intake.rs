@@ -368,11 +368,11 @@ impl Intake {
     /// room. `runs` come first: they are what is left of the group under way. Operations settle in their order, so
     /// those behind such a command are told after it.
     pub fn fail_records(&mut self, runs: &[Run], error: &Error, next: u64, wake: &mut Vec<Arc<dyn Notify>>) {
+        self.hold_up(error);
+        self.reject(runs, error, wake);
         if self.queue.is_empty() {
             return self.fail(error, next, wake);
         }
-        self.hold_up(error);
-        self.reject(runs, error, wake);
         let group = std::mem::take(&mut self.group);
         self.queue.push_back(Step { group, command: None });
         for step in &mut self.queue {

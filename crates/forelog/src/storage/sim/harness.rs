@@ -108,7 +108,10 @@ impl SimDisk {
     /// A fault befalls the operation after the next `operations`, if it is one that can fail.
     #[cfg(test)]
     pub fn set_trip(&self, operations: u64) {
-        self.lock().trip = operations;
+        let mut disk = self.lock();
+        disk.trip = operations;
+        // One that has fired at what cannot fail befalls nothing any more.
+        disk.tripped = false;
     }
 
     /// The read after the next `reads` fails, once.
