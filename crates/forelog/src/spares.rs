@@ -42,6 +42,13 @@ struct Shelf {
     closed: bool,
 }
 
+impl Shelf {
+    fn take(&mut self, need: u64) -> Option<Spare> {
+        let at = self.ready.iter().position(|spare| spare.len >= need)?;
+        Some(self.ready.remove(at))
+    }
+}
+
 pub struct Spares {
     storage: Arc<dyn Storage>,
     segment_bytes: u64,
@@ -116,8 +123,8 @@ impl Spares {
             let name = {
                 let mut shelf = self.shelf();
                 // Those that are too small stay for a later segment: this one has to be larger than the rest.
-                if let Some(at) = shelf.ready.iter().position(|spare| spare.len >= need) {
-                    return Ok(shelf.ready.remove(at));
+                if let Some(spare) = shelf.take(need) {
+                    return Ok(spare);
                 }
                 shelf.aside.pop()
             };
@@ -127,24 +134,29 @@ impl Spares {
         }
         let mut len = need.max(self.segment_bytes);
         loop {
-            match self.create(len) {
-                // What is kept for later is in the way of what is needed now.
-                Err(fault) if fault.is_no_space() && self.drop_ready() => {}
-                // A disk that is nearly full has room for a smaller segment.
-                Err(fault) if fault.is_no_space() && len > need.max(SMALLEST) => len = need.max(SMALLEST).max(len / 4),
-                Err(fault) if fault.is_no_space() => return self.open_reserve(need)?.ok_or(fault),
+            let fault = match self.create(len) {
+                Err(fault) if fault.is_no_space() => fault,
                 other => return other,
+            };
+            let (fit, small) = {
+                let mut shelf = self.shelf();
+                // One may have been made ready meanwhile, of the last room there was.
+                let fit = shelf.take(need);
+                let small = if fit.is_none() { std::mem::take(&mut shelf.ready) } else { Vec::new() };
+                (fit, small)
+            };
+            // What is kept for later is in the way of what is needed now.
+            for spare in &small {
+                let _ = self.storage.remove(&spare.name);
+            }
+            match fit {
+                Some(spare) => return Ok(spare),
+                None if !small.is_empty() => {}
+                // A disk that is nearly full has room for a smaller segment.
+                None if len > need.max(SMALLEST) => len = need.max(SMALLEST).max(len / 4),
+                None => return self.open_reserve(need)?.ok_or(fault),
             }
         }
-    }
-
-    /// False when there was none.
-    fn drop_ready(&self) -> bool {
-        let ready = std::mem::take(&mut self.shelf().ready);
-        for spare in &ready {
-            let _ = self.storage.remove(&spare.name);
-        }
-        !ready.is_empty()
     }
 
     /// A name for a spare, which nothing else has.
