@@ -1,9 +1,11 @@
 // No record passes one that was rejected, whatever its caller knows by then.
 
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { finished } from 'node:stream/promises'
 import test from 'ava'
-import type { Wal, WalError } from '../index.js'
+import { channels, type AppendEvent, type Wal, type WalError } from '../index.js'
 import { logOnFilledDisk, logOnFullDisk } from './helpers/full-disk.js'
-import { values } from './helpers/log.js'
+import { SEGMENT_BYTES, temporaryLog, values } from './helpers/log.js'
 import { has } from './helpers/needs.js'
 
 /** So large that it does not wait for the end of the turn, and that it needs a segment of its own. */
@@ -35,7 +37,7 @@ test('what is appended in the turn of a rejection is rejected after it, although
     tells('staged', wal.append('staged')),
     tells('keyed', wal.append({ key: 'k', value: 'v', version: { term: 1, index: 1 } })),
     tells('batch', wal.appendBatch(['a', 'b'])),
-    tells('expected', wal.append('expected', { expect: next }))
+    tells('expected', wal.append('expected', { expect: next + 1 }))
   )
   t.throws(() => wal.enqueue('enqueued'), { code: 'ERR_WAL_NO_SPACE' })
   t.is(wal.nextPosition, next)
@@ -57,6 +59,38 @@ test('who is told of a rejection may append at once', async (t) => {
   t.deepEqual(await lastValues(wal, next), ['again 0', 'again 1'])
 })
 
+test('who waits for room after a refusal waits until the rejection has been told', async (t) => {
+  if (!has(t, 'mount')) return
+  const { wal, makeRoom } = await logOnFullDisk(t)
+  const next = wal.nextPosition
+  const first = wal.append(large).catch((error: WalError) => error.code)
+  awaitRejection(wal, next)
+  makeRoom()
+  t.throws(() => wal.enqueue('again'), { code: 'ERR_WAL_NO_SPACE' })
+  await wal.drain()
+  t.is(wal.enqueue('again'), next)
+  t.is(await first, 'ERR_WAL_NO_SPACE')
+})
+
+test('what a listener appends while a rejection is on its way to its promise is rejected as well', async (t) => {
+  if (!has(t, 'mount')) return
+  const { wal, makeRoom } = await logOnFilledDisk(t)
+  const next = wal.nextPosition
+  let passing: Promise<unknown> | undefined
+  const listener = (event: unknown) => {
+    if ((event as AppendEvent).dir === wal.dir) passing ??= wal.append('passes').catch((error: WalError) => error.code)
+  }
+  subscribe(channels.append, listener)
+  t.teardown(() => unsubscribe(channels.append, listener))
+  wal.enqueue('first')
+  const second = wal.append(large)
+  awaitRejection(wal, next + 1)
+  makeRoom()
+  await t.throwsAsync(second, { code: 'ERR_WAL_NO_SPACE' })
+  t.is(await passing, 'ERR_WAL_NO_SPACE')
+  t.deepEqual(await lastValues(wal, next), ['first'])
+})
+
 test('what an acknowledgement sets off does not pass a record that is rejected with it', async (t) => {
   if (!has(t, 'mount')) return
   const { wal, makeRoom } = await logOnFilledDisk(t)
@@ -69,6 +103,41 @@ test('what an acknowledgement sets off does not pass a record that is rejected w
   await t.throwsAsync(third, { code: 'ERR_WAL_NO_SPACE' })
   await wal.append('fourth')
   t.deepEqual(await lastValues(wal, next), ['first', 'fourth'])
+})
+
+test('a stream whose only record is rejected for what was rejected before it does not finish', async (t) => {
+  if (!has(t, 'mount')) return
+  const { wal, makeRoom } = await logOnFullDisk(t)
+  const next = wal.nextPosition
+  const first = wal.append(large)
+  awaitRejection(wal, next)
+  makeRoom()
+  const stream = wal.writable()
+  stream.end('behind')
+  await t.throwsAsync(finished(stream), { code: 'ERR_WAL_NO_SPACE' })
+  await t.throwsAsync(first, { code: 'ERR_WAL_NO_SPACE' })
+  t.is(wal.nextPosition, next)
+})
+
+test('appending again and again behind a truncation that failed does not hold up the event loop', async (t) => {
+  // Its position is let go of by retention before the truncation gets its turn.
+  const wal = await temporaryLog(t, { fsync: 'os', retention: { maxBytes: 2 * SEGMENT_BYTES } })
+  const all = Array.from({ length: 40 }, () => wal.append(Buffer.alloc(16 << 10)))
+  const room = wal.truncateBefore(1)
+  const cut = t.throwsAsync(wal.truncateAfter(5), { code: 'ERR_WAL_TRUNCATED' })
+  awaitRejection(wal, 41)
+  let refusals = 0
+  const again = async (): Promise<number> => {
+    try {
+      return await wal.append('again')
+    } catch {
+      refusals++
+      return again()
+    }
+  }
+  t.is(await again(), 41)
+  t.true(refusals <= 2, `${refusals}`)
+  await Promise.all([...all, room, cut])
 })
 
 test('a stream is destroyed with the first rejection, and nothing written behind that is in the log', async (t) => {

@@ -41,6 +41,7 @@ export const PENDING_BYTES = 5
 const MAX_PENDING_BYTES = 6
 const CUTS = 7
 const MAX_RECORD_BYTES = 8
+const FAILING = 9
 
 /** Until it crosses, a record has no position. */
 const UNNUMBERED = 0
@@ -56,7 +57,7 @@ const LEAST_SETTLED = 128
 const MOST_SETTLED = 1024
 
 /** An append is never refused with one of these for itself, only when operations before it have failed. */
-const FAILED_BEFORE = new Set(['ERR_WAL_NO_SPACE', 'ERR_WAL_IO', 'ERR_WAL_CORRUPT'])
+const FAILED_BEFORE = new Set(['ERR_WAL_NO_SPACE', 'ERR_WAL_IO', 'ERR_WAL_CORRUPT', 'ERR_WAL_TRUNCATED'])
 
 // A promise's functions without a closure per promise.
 let resolve: Resolve
@@ -86,7 +87,7 @@ export class Channel {
   readonly #environment: Environment
   readonly #calls: Calls
   readonly #waiters = new Waiters()
-  readonly #positions = new Float64Array(9)
+  readonly #positions = new Float64Array(10)
   /** Operations are counted from one, here and in the engine alike: append, batch and sync, when they are accepted. */
   #issued = 0
   #settled = 0
@@ -102,8 +103,8 @@ export class Channel {
   #largest = 0
   /** It comes next, once what has been told in this turn has had its effects. */
   #failure: Failure | undefined
-  /** Calls refused because operations before them have failed: told once those are. */
-  #late: (() => void)[] = []
+  /** Calls refused because operations up to `after` have failed: told once those are, and before anything later. */
+  #late: { after: number; tell: () => void }[] = []
   /** Failure of an operation that nobody waits for. */
   #unheard: WalError | undefined
   /** The readers of all handles that hold something open; one that was dropped is not kept alive by that. */
@@ -271,7 +272,8 @@ export class Channel {
 
   #refusal(): Error {
     const error = this.#environment.refusal()
-    this.#isOutOfRoom ||= error instanceof WalError && error.code === 'ERR_WAL_BACKPRESSURE'
+    // After a failure `drain` waits until that has been told: nothing is taken before.
+    this.#isOutOfRoom ||= this.#isLate(error) || (error instanceof WalError && error.code === 'ERR_WAL_BACKPRESSURE')
     return error
   }
 
@@ -281,7 +283,7 @@ export class Channel {
   }
 
   #refuse(error: unknown, reject: Reject): void {
-    if (this.#isLate(error)) this.#late.push(() => reject(error))
+    if (this.#isLate(error)) this.#late.push({ after: this.positions()[FAILING], tell: () => reject(error) })
     else reject(error)
   }
 
@@ -290,7 +292,7 @@ export class Channel {
    * in the same turn for ever.
    */
   #isLate(error: unknown): boolean {
-    return error instanceof WalError && FAILED_BEFORE.has(error.code) && this.#issued !== this.#settled
+    return error instanceof WalError && FAILED_BEFORE.has(error.code) && this.positions()[FAILING] > this.#settled
   }
 
   #issue(): void {
@@ -390,6 +392,8 @@ export class Channel {
       limit -= this.#waiters.resolve(this.#succeeded, limit)
       if (this.#waiters.has(this.#succeeded)) return false
       this.#advance(this.#succeeded)
+      // Asking for more says that everything so far has been told. What was staged before that was appended before that.
+      this.flush()
       const answer = this.#calls.settled(this.log)
       // Who is told that a commit is done has been told what it was.
       if (answer !== this.#succeeded) this.diagnostics.tellHeard()
@@ -401,7 +405,6 @@ export class Channel {
       } else if (answer > this.#succeeded) this.#succeeded = answer
       else break
     }
-    for (const tell of this.#late.splice(0)) tell()
     this.#isOutOfRoom = false
     if (this.#drained.length > 0) this.#isFull() ? this.#awaitOthers() : this.#tellDrained()
     return true
@@ -421,6 +424,7 @@ export class Channel {
     const unheard = () => (this.#unheard ??= befell(error, { operation: 'append' }))
     let told = this.#settled
     while (this.#waiters.has(upTo)) {
+      this.#tellLate(this.#waiters.first - 1)
       if (this.#waiters.first > told + 1) unheard()
       told = this.#waiters.first
       this.#waiters.rejectFirst(befell(error, this.#waiters.asked))
@@ -428,6 +432,14 @@ export class Channel {
     if (upTo > told) unheard()
     this.#succeeded = upTo
     this.#advance(upTo)
+    this.#tellLate(upTo)
+  }
+
+  /** Tells those refused behind operations up to this one. */
+  #tellLate(upTo: number): void {
+    let count = 0
+    while (count < this.#late.length && this.#late[count].after <= upTo) count++
+    if (count > 0) for (const { tell } of this.#late.splice(0, count)) tell()
   }
 
   #advance(upTo: number): void {

@@ -31,14 +31,16 @@ pub struct Client {
     pub settled: u64,
     /// Settlements that have not been collected, failures apart from what succeeded around them.
     news: VecDeque<Settled>,
-    /// Operations entered when the last ones failed, and why. Until those are collected it appends nothing, which would pass
-    /// what was rejected.
+    /// Operations up to the last one that has failed, or is about to, and why. Until that has been told it appends nothing,
+    /// which would pass what was rejected.
     failing: Option<(u64, Error)>,
+    /// Operations up to the last one that it has been given the outcome of.
+    given: u64,
 }
 
 impl Client {
     pub fn new(notify: Arc<dyn Notify>) -> Client {
-        Client { notify, entered: 0, settled: 0, news: VecDeque::new(), failing: None }
+        Client { notify, entered: 0, settled: 0, news: VecDeque::new(), failing: None, given: 0 }
     }
 
     fn succeed(&mut self, ops: u64) {
@@ -57,13 +59,14 @@ impl Client {
         }
     }
 
-    /// The oldest settlement not collected yet, or how things stood at the last: then it knows of every failure.
+    /// The oldest settlement not collected yet, or how things stood at the last. Who asks again has told what it was given.
     pub fn collect(&mut self) -> Settled {
-        self.news.pop_front().unwrap_or_else(|| {
-            let settled = self.settled;
-            self.failing.take_if(|(upto, _)| *upto <= settled);
-            Settled::Done(settled)
-        })
+        let given = self.given;
+        self.failing.take_if(|(upto, _)| *upto <= given);
+        let news = self.news.pop_front().unwrap_or(Settled::Done(self.settled));
+        let (Settled::Done(upto) | Settled::Failed(upto, _)) = news;
+        self.given = upto;
+        news
     }
 }
 
@@ -182,8 +185,7 @@ impl Intake {
             Phase::Poisoned(error) => return Err(error.clone()),
             Phase::ReadOnly => return Err(read_only()),
         }
-        let failing = self.clients.get(client).and_then(Option::as_ref).and_then(|client| client.failing.as_ref());
-        if let Some((_, error)) = failing.filter(|_| records > 0) {
+        if let Some((_, error)) = self.failing(client).filter(|_| records > 0) {
             return Err(error.clone());
         }
         // One record above the bound is taken when nothing else is pending: it could never be appended otherwise.
@@ -200,10 +202,15 @@ impl Intake {
         self.clients.get_mut(client).and_then(Option::as_mut).ok_or_else(closed)
     }
 
-    /// Optimistic concurrency: decided under the lock that gives out positions.
-    fn meet(&self, terms: Terms) -> Result<()> {
+    pub fn failing(&self, client: usize) -> Option<&(u64, Error)> {
+        self.clients.get(client)?.as_ref()?.failing.as_ref()
+    }
+
+    /// Optimistic concurrency: decided under the lock that gives out positions. What is expected behind records that were
+    /// rejected fails with them.
+    fn meet(&self, client: usize, terms: Terms) -> Result<()> {
         match (&self.phase, terms.expect) {
-            (Phase::Open, Some(expected)) if expected != self.next => {
+            (Phase::Open, Some(expected)) if expected != self.next && self.failing(client).is_none() => {
                 let text = format!("the next position is {}, not {expected}", self.next);
                 let mut error = Error::new(Code::Conflict, text).at_position(expected);
                 error.actual = Some(self.next);
@@ -215,7 +222,7 @@ impl Intake {
 
     pub fn append(&mut self, client: usize, record: &RecordRef, len: usize, terms: impl Into<Terms>, options: &Options) -> Result<u64> {
         let terms = terms.into();
-        self.meet(terms)?;
+        self.meet(client, terms)?;
         self.admit(client, 1, len as u64, options)?.entered += 1;
         let position = self.next;
         self.group.push(client, position, record, len);
@@ -245,7 +252,7 @@ impl Intake {
 
     pub fn append_batch(&mut self, client: usize, batch: &Batch, terms: impl Into<Terms>, options: &Options) -> Result<(u64, u64)> {
         let (count, terms) = (u64::from(batch.len()), terms.into());
-        self.meet(terms)?;
+        self.meet(client, terms)?;
         self.admit(client, count, batch.bytes(), options)?.entered += 1;
         let first = self.next;
         self.group.push_batch(client, first, batch);
@@ -357,10 +364,18 @@ impl Intake {
         self.kicked = false;
     }
 
-    /// Whoever waits for something learns later that it has failed.
+    /// Whoever waits for something that fails learns of it later.
     fn hold_up(&mut self, error: &Error) {
-        for client in self.clients.iter_mut().flatten().filter(|client| client.entered > client.settled) {
-            client.failing = Some((client.entered, error.clone()));
+        let mut why = error.clone();
+        // They are those of the one that failed by itself, if any.
+        (why.operation, why.position) = (None, None);
+        let (queue, group) = (&self.queue, &self.group);
+        for (number, client) in self.clients.iter_mut().enumerate() {
+            let Some(client) = client.as_mut().filter(|client| client.entered > client.settled) else { continue };
+            let upto = client.entered - spared(queue, group, number);
+            if upto > client.settled {
+                client.failing = Some((upto, why.clone()));
+            }
         }
     }
 
@@ -386,6 +401,26 @@ impl Intake {
         self.next = next;
         self.kicked = true;
     }
+}
+
+/// Truncations that make room, behind all else that a client has entered: they do not fail with that.
+fn spared(queue: &VecDeque<Step>, group: &Group, client: usize) -> u64 {
+    let waits = |group: &Group| group.runs.iter().any(|run| run.client == client);
+    let mut spared = 0;
+    if waits(group) {
+        return spared;
+    }
+    for step in queue.iter().rev() {
+        match step.command {
+            Some((of, Command::TruncateBefore(_))) if of == client => spared += 1,
+            Some((of, _)) if of == client => break,
+            _ => {}
+        }
+        if waits(&step.group) {
+            break;
+        }
+    }
+    spared
 }
 
 pub fn closed() -> Error {
@@ -454,6 +489,58 @@ mod tests {
         assert!(append_as(&mut intake, 0).is_err(), "there may be more news");
         assert_eq!(collect(&mut intake), Some((true, 1)));
         assert_eq!(append(&mut intake), 2);
+    }
+
+    fn full_behind(entered: impl FnOnce(&mut Intake, &Options)) -> (Intake, Options) {
+        let (mut intake, options) = intake();
+        let (mut group, mut wake) = (Group::default(), Vec::new());
+        append(&mut intake);
+        entered(&mut intake, &options);
+        let step = intake.take(&mut group);
+        intake.queue.push_front(Step { group: Group::default(), command: step.and_then(|s| s.command) });
+        intake.fail_records(&group.runs, &Error::new(Code::NoSpace, "full"), 1, &mut wake);
+        (intake, options)
+    }
+
+    #[test]
+    fn who_was_told_of_all_that_failed_appends_while_a_truncation_makes_room() {
+        let (mut intake, _) = full_behind(|intake, options| assert!(intake.command(0, Command::TruncateBefore(1), options).is_ok()));
+        assert_eq!((collect(&mut intake), collect(&mut intake)), (Some((false, 1)), Some((true, 1))));
+        assert_eq!(append_as(&mut intake, 0).map_err(|e| e.code).ok(), Some(1));
+    }
+
+    #[test]
+    fn who_only_makes_room_is_refused_nothing() {
+        let (mut intake, _) = full_behind(|intake, options| assert!(intake.command(1, Command::TruncateBefore(1), options).is_ok()));
+        assert_eq!(append_as(&mut intake, 1).map_err(|e| e.code).ok(), Some(1));
+    }
+
+    #[test]
+    fn told_is_enough_whatever_else_there_is_news_of() {
+        let (mut intake, options) = intake();
+        let (mut group, mut wake) = (Group::default(), Vec::new());
+        append(&mut intake);
+        intake.take(&mut group);
+        intake.fail_records(&group.runs, &Error::new(Code::NoSpace, "full"), 1, &mut wake);
+        assert!(intake.sync(0, &options).is_ok());
+        intake.take(&mut group);
+        intake.succeed(&group.runs, &mut wake);
+        assert_eq!(collect(&mut intake), Some((false, 1)));
+        assert_eq!(collect(&mut intake), Some((true, 2)));
+        assert_eq!(append_as(&mut intake, 0).map_err(|e| e.code).ok(), Some(1));
+    }
+
+    #[test]
+    fn an_expectation_that_rests_on_what_was_rejected_is_told_the_rejection() {
+        let (mut intake, options) = intake();
+        let (mut group, mut wake) = (Group::default(), Vec::new());
+        append(&mut intake);
+        intake.take(&mut group);
+        intake.fail_records(&group.runs, &Error::new(Code::NoSpace, "full").during("reset").at_position(7), 1, &mut wake);
+        let terms = Terms { durable: false, expect: Some(2) };
+        let record = RecordRef { value: Some(b"v"), ..Default::default() };
+        let refused = intake.append(0, &record, 4, terms, &options).err().map(|e| (e.code, e.operation, e.position));
+        assert_eq!(refused, Some((Code::NoSpace, None, None)));
     }
 
     #[test]

@@ -131,8 +131,8 @@ impl Wal {
     /// # Errors
     /// A refused record takes no position and is no operation: `InvalidArg`, `TooLarge`, `Backpressure`, `Closed`,
     /// `Poisoned`, `OutOfRange`; `Conflict`, with `actual`, when it expects another position. Once operations of this handle
-    /// have failed, with `NoSpace` or as a truncation did, it refuses with the same error until `settled` has told all of
-    /// that and has no more news: no record passes one that was rejected.
+    /// have failed, with `NoSpace` or as a truncation did, it refuses with the same error until `settled` has told that and is
+    /// called again: no record passes one that was rejected.
     pub fn append(&self, record: RecordRef<'_>, terms: impl Into<Terms>) -> Result<u64> {
         let len = record.check(self.shared.options.max_record_bytes)?;
         let mut intake = self.intake("append")?;
@@ -239,12 +239,18 @@ impl Wal {
     }
 
     /// The next settlement of this handle's operations; `Done` with an unchanged count when there is no news. Call it until
-    /// then: after a failure nothing is appended before.
+    /// then: after a failure nothing is appended before the next call.
     pub fn settled(&self) -> Settled {
         match locked(&self.shared.intake).clients.get_mut(self.client).and_then(Option::as_mut) {
             Some(client) => client.collect(),
             None => Settled::Done(0),
         }
+    }
+
+    /// Appends are refused until `settled` has told that operations up to this one have failed, and is called again; 0 when
+    /// they are not.
+    pub fn failing(&self) -> u64 {
+        locked(&self.shared.intake).failing(self.client).map_or(0, |(upto, _)| *upto)
     }
 
     pub fn positions(&self) -> Positions {
