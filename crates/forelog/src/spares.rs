@@ -249,16 +249,13 @@ impl Spares {
             }
             shelf.preparing = true;
         }
+        let _under_way = Preparation(self);
         if self.recycle_all() {
             self.prepare_new(fill);
         } else {
             // A roll on a full disk may have used it up; without room this leaves things as they are.
             let _ = self.remake_reserve();
         }
-        let mut shelf = self.shelf();
-        shelf.preparing = false;
-        shelf.prepared += 1;
-        self.idle.notify_all();
     }
 
     /// Makes what was put aside ready; whether a new file is needed all the same.
@@ -320,6 +317,18 @@ impl Spares {
         for name in ready.chain(std::mem::take(&mut shelf.aside)) {
             let _ = self.storage.remove(&name);
         }
+    }
+}
+
+/// One under way. However it ends, nobody waits for it any more.
+struct Preparation<'s>(&'s Spares);
+
+impl Drop for Preparation<'_> {
+    fn drop(&mut self) {
+        let mut shelf = self.0.shelf();
+        shelf.preparing = false;
+        shelf.prepared += 1;
+        self.0.idle.notify_all();
     }
 }
 
