@@ -94,6 +94,21 @@ test('drain of a log with nothing pending resolves at once, and of a closed one 
   t.is(wal.pendingBytes, 0)
 })
 
+test('draining ends a turn that has accepted much, and no other: a loop that enqueues does not keep the event loop from the rest', async (t) => {
+  const wal = await temporaryLog(t, { fsync: 'os' })
+  for (const [records, ends] of [
+    [10, false],
+    [2000, true],
+  ] as const) {
+    let ended = false
+    setImmediate(() => (ended = true))
+    for (let i = 0; i < records; i++) wal.enqueue('x')
+    await wal.drain()
+    t.is(ended, ends, `${records}`)
+    await wal.sync()
+  }
+})
+
 /** A channel whose log is played by hand: `pending` bytes of 1000, so many operations accepted and settled. */
 function played() {
   const log = { pending: 1000, accepted: 0, settled: 0, refuses: false, failure: undefined as WalError | undefined }

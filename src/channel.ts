@@ -52,6 +52,9 @@ type Bytes = string | Uint8Array | undefined
 const STAGED = 512
 // A turn that accepts more operations than this does not keep the disk waiting for its end.
 const KICK_EVERY = 1024
+// What a turn accepts at most where it has a chance to end; a fraction of a millisecond.
+const LONG_TURN = 1024
+const LONG_TURN_BYTES = 1 << 20
 // Promises settled in one turn of the event loop, a fraction of a millisecond with what they set off.
 const LEAST_SETTLED = 128
 const MOST_SETTLED = 1024
@@ -463,11 +466,12 @@ export class Channel {
 
   /**
    * Resolves when no more than half of the bytes that may be pending are. After a refusal not before something has been settled: a record
-   * that needs more room than the other half would be refused again and again, and nothing else would get its turn.
+   * that needs more room than the other half would be refused again and again, and nothing else would get its turn. A turn that has
+   * accepted much ends with it: where the disk is quick, whoever drains now and then would otherwise never leave the event loop to others.
    */
   drain(): Promise<void> {
     return new Promise((resolve) => {
-      if (!this.#isFull() && !this.#isOutOfRoom) return resolve()
+      if (!this.#isFull() && !this.#isOutOfRoom) return void (this.#isLongTurn() ? setImmediate(resolve) : resolve())
       this.#drained.push(resolve)
       this.#awaitOthers()
     })
@@ -487,6 +491,11 @@ export class Channel {
 
   #tellDrained(): void {
     for (const drained of this.#drained.splice(0)) drained()
+  }
+
+  /** Nothing but calls and microtasks has run since so much was accepted. */
+  #isLongTurn(): boolean {
+    return this.#unkicked >= LONG_TURN || (this.#unkicked > 0 && this.#positions[PENDING_BYTES] > LONG_TURN_BYTES)
   }
 
   #isFull(): boolean {
