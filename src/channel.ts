@@ -55,6 +55,8 @@ const KICK_EVERY = 1024
 // What a turn accepts at most where it has a chance to end; a fraction of a millisecond.
 const LONG_TURN = 1024
 const LONG_TURN_BYTES = 1 << 20
+// So much keeps the disk busy until more comes; groups that are much larger are slower to gather and to write.
+const DRAINED_BYTES = 4 << 20
 // Promises settled in one turn of the event loop, a fraction of a millisecond with what they set off.
 const LEAST_SETTLED = 128
 const MOST_SETTLED = 1024
@@ -465,7 +467,7 @@ export class Channel {
   }
 
   /**
-   * Resolves when no more than half of the bytes that may be pending are. After a refusal not before something has been settled: a record
+   * Resolves when no more than half of the bytes that may be pending are, and no more than `DRAINED_BYTES`. After a refusal not before something has been settled: a record
    * that needs more room than the other half would be refused again and again, and nothing else would get its turn. A turn that has
    * accepted much ends with it: where the disk is quick, whoever drains now and then would otherwise never leave the event loop to others.
    */
@@ -500,7 +502,7 @@ export class Channel {
 
   #isFull(): boolean {
     const positions = this.positions()
-    return positions[PENDING_BYTES] > positions[MAX_PENDING_BYTES] / 2
+    return positions[PENDING_BYTES] > Math.min(positions[MAX_PENDING_BYTES] / 2, DRAINED_BYTES)
   }
 
   /** Up to date until the next call. After closing, what was last. */

@@ -312,7 +312,7 @@ export class Wal<T = NoCodec> {
   }
 
   /**
-   * Resolves when no more than half of `maxPendingBytes` is waiting; at once if that is so already, but after a refusal
+   * Resolves when no more than half of `maxPendingBytes` is waiting, and no more than 4 MiB; at once if that is so already, but after a refusal
    * not before something has been acknowledged, and where this turn of the event loop has accepted a thousand records or left
    * more than 1 MiB waiting, in the next one. For use after `ERR_WAL_BACKPRESSURE`:
    * with what was refused first, then with what came after it, if their order matters; and now and then between calls of `enqueue`. Never
