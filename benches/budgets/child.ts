@@ -52,7 +52,7 @@ interface HdrHistogram {
   build(options: { numberOfSignificantValueDigits: number; highestTrackableValue: number }): Histogram
 }
 
-const WINDOW_MS = 200
+const WINDOW_MS = 100
 /** So many times as long, if the disk is too slow for a roll in the time given. */
 const PATIENCE = 4
 /** Fewer than a thousand latencies have no 99.9th percentile. */

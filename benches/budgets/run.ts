@@ -106,7 +106,7 @@ async function loopDelay({ rounds, runner, tell }: Budgeting): Promise<Verdict[]
 }
 
 async function rolling({ quick, rounds, ...rest }: Budgeting): Promise<Verdict[]> {
-  const what = 'durable p99.9 with a roll in 200 ms, over p99.9 without; 64 in flight, 1 KiB'
+  const what = 'durable p99.9 with a roll in 100 ms, over p99.9 without; 64 in flight, 1 KiB'
   const found = await repeatedly<Rolls>('D10', rounds, { ...rest, quick }, { does: 'rolls', seconds: quick ? 2.5 : 10, gib: 0 })
   if (typeof found === 'string') return [{ id: 'D10', what, measured: found, budget: '≤ 2 ×' }]
   const of = (value: (each: Rolls) => number): number => median(found.map(value))
