@@ -467,9 +467,10 @@ export class Channel {
   }
 
   /**
-   * Resolves when no more than half of the bytes that may be pending are, and no more than `DRAINED_BYTES`. After a refusal not before something has been settled: a record
-   * that needs more room than the other half would be refused again and again, and nothing else would get its turn. A turn that has
-   * accepted much ends with it: where the disk is quick, whoever drains now and then would otherwise never leave the event loop to others.
+   * Resolves when no more than half of the bytes that may be pending are, and no more than `DRAINED_BYTES`. After a refusal not before
+   * something has been settled: a record that needs more room than the other half would be refused again and again, and nothing else would
+   * get its turn. A turn that has accepted much ends with it: where the disk is quick, whoever drains now and then would otherwise never
+   * leave the event loop to others.
    */
   drain(): Promise<void> {
     return new Promise((resolve) => {

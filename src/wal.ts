@@ -312,11 +312,10 @@ export class Wal<T = NoCodec> {
   }
 
   /**
-   * Resolves when no more than half of `maxPendingBytes` is waiting, and no more than 4 MiB; at once if that is so already, but after a refusal
-   * not before something has been acknowledged, and where this turn of the event loop has accepted a thousand records or left
-   * more than 1 MiB waiting, in the next one. For use after `ERR_WAL_BACKPRESSURE`:
-   * with what was refused first, then with what came after it, if their order matters; and now and then between calls of `enqueue`. Never
-   * rejects, and makes nothing durable.
+   * Resolves when no more than half of `maxPendingBytes` is waiting, and no more than 4 MiB; at once if that is so already, but after a
+   * refusal not before something has been acknowledged, and where this turn of the event loop has accepted 1,024 records or left more than
+   * 1 MiB waiting, in the next one. For use after `ERR_WAL_BACKPRESSURE`: with what was refused first, then with what came after it, if
+   * their order matters; and now and then between calls of `enqueue`. Never rejects, and makes nothing durable.
    */
   drain(): Promise<void> {
     return this.#channel.drain()

@@ -352,7 +352,6 @@ impl Intake {
 
     /// Rejects everything accepted and not settled, the gathering group included, and takes the positions back.
     pub fn fail(&mut self, error: &Error, next: u64, wake: &mut Vec<Arc<dyn Notify>>) {
-        self.hold_up(error);
         for client in self.clients.iter_mut().flatten() {
             client.fail(client.entered - client.settled, error);
             wake.push(client.notify.clone());
@@ -469,14 +468,19 @@ mod tests {
         intake.clients[0].as_mut().map(|client| told(client.collect()))
     }
 
-    #[test]
-    fn until_a_client_knows_of_a_rejection_nothing_it_appends_is_accepted_and_others_go_on() {
+    /// The first append of client 0 has just been rejected.
+    fn rejecting(error: &Error) -> (Intake, Options) {
         let (mut intake, options) = intake();
-        let (mut group, mut wake) = (Group::default(), Vec::new());
-        let full = Error::new(Code::NoSpace, "full");
+        let mut group = Group::default();
         append(&mut intake);
         intake.take(&mut group);
-        intake.fail_records(&group.runs, &full, 1, &mut wake);
+        intake.fail_records(&group.runs, error, 1, &mut Vec::new());
+        (intake, options)
+    }
+
+    #[test]
+    fn until_a_client_knows_of_a_rejection_nothing_it_appends_is_accepted_and_others_go_on() {
+        let (mut intake, options) = rejecting(&Error::new(Code::NoSpace, "full"));
         assert!(append_as(&mut intake, 0).is_err_and(|error| error.code == Code::NoSpace));
         let mut batch = Batch::new();
         assert!(batch.push(RecordRef { key: Some(b"k"), ..Default::default() }, 100).is_ok());
@@ -517,11 +521,8 @@ mod tests {
 
     #[test]
     fn told_is_enough_whatever_else_there_is_news_of() {
-        let (mut intake, options) = intake();
+        let (mut intake, options) = rejecting(&Error::new(Code::NoSpace, "full"));
         let (mut group, mut wake) = (Group::default(), Vec::new());
-        append(&mut intake);
-        intake.take(&mut group);
-        intake.fail_records(&group.runs, &Error::new(Code::NoSpace, "full"), 1, &mut wake);
         assert!(intake.sync(0, &options).is_ok());
         intake.take(&mut group);
         intake.succeed(&group.runs, &mut wake);
@@ -532,11 +533,7 @@ mod tests {
 
     #[test]
     fn an_expectation_that_rests_on_what_was_rejected_is_told_the_rejection() {
-        let (mut intake, options) = intake();
-        let (mut group, mut wake) = (Group::default(), Vec::new());
-        append(&mut intake);
-        intake.take(&mut group);
-        intake.fail_records(&group.runs, &Error::new(Code::NoSpace, "full").during("reset").at_position(7), 1, &mut wake);
+        let (mut intake, options) = rejecting(&Error::new(Code::NoSpace, "full").during("reset").at_position(7));
         let terms = Terms { durable: false, expect: Some(2) };
         let record = RecordRef { value: Some(b"v"), ..Default::default() };
         let refused = intake.append(0, &record, 4, terms, &options).err().map(|e| (e.code, e.operation, e.position));

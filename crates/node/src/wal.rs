@@ -149,8 +149,8 @@ fn settled(call: &Call<'_, 1>) -> Answer {
     })
 }
 
-/// `positions(log, Float64Array)`: fills in first, next, written, acknowledged, durable, the number of pending bytes and their limit, and
-/// how many times the log was cut, and the limit of a record's bytes.
+/// `positions(log, Float64Array)`: fills in first, next, written, acknowledged, durable, the number of pending bytes and their limit,
+/// how many times the log was cut, the limit of a record's bytes, and the last operation that fails and is still to be told, 0 for none.
 fn positions(call: &Call<'_, 2>) -> Answer {
     let numbers = call.host.with_log(log(call)?, |wal| {
         let at = wal.positions();
