@@ -65,11 +65,34 @@ fn existing(dir: &Path) -> Option<PathBuf> {
     dir.ancestors().find_map(|part| fs::canonicalize(part).ok())
 }
 
-fn refuse_used(to: &Disk, dir: &Path) -> Result<()> {
+fn refuse_used(to: &Disk, dir: &Path, job: &str) -> Result<()> {
     match to.list()?.into_iter().find(|name| name != LOCK) {
-        Some(name) => Err(Error::new(Code::Format, format!("a backup needs an empty directory: {} holds {name}", dir.display()))),
+        Some(name) => Err(Error::new(Code::Format, format!("{job} needs an empty directory: {} holds {name}", dir.display()))),
         None => Ok(()),
     }
+}
+
+/// Refuses a directory for a copy that is the one of the log `log`, or inside it.
+pub fn refuse_inside(dir: &Path, log: &Path, copy: &str) -> Result<()> {
+    let inside = existing(dir).zip(fs::canonicalize(log).ok()).is_some_and(|(dir, log)| dir.starts_with(log));
+    if inside {
+        return Err(Error::new(Code::InvalidArg, format!("{copy} must not be in the directory of its log")));
+    }
+    Ok(())
+}
+
+/// An empty directory of the real disk for the result of `job`, created if need be, and its lock.
+pub fn claim(dir: &Path, allow_unsafe: bool, job: &str) -> Result<(Disk, Lock)> {
+    if !dir.is_dir() {
+        create_dir(dir)?;
+    }
+    let to = Disk::new(dir, allow_unsafe)?;
+    refuse_used(&to, dir, job)?;
+    let mut lock = Lock::open(dir)?;
+    lock.acquire(dir)?;
+    // Another one may have been at work until just now.
+    refuse_used(&to, dir, job)?;
+    Ok((to, lock))
 }
 
 /// A file in two logs has to be one that nobody writes to any more: a segment is done with once its footer is there.
@@ -173,20 +196,9 @@ impl Backup {
     /// `Format` when it is not empty, `InvalidArg` when it is the log's own or inside it, `Locked`.
     pub fn into_dir(origin: Arc<dyn Origin>, dir: &Path, allow_unsafe: bool) -> Result<Backup> {
         if let Some(log) = origin.storage().dir() {
-            let inside = existing(dir).zip(fs::canonicalize(log).ok()).is_some_and(|(dir, log)| dir.starts_with(log));
-            if inside {
-                return Err(Error::new(Code::InvalidArg, "a backup must not be in the directory of its log"));
-            }
+            refuse_inside(dir, log, "a backup")?;
         }
-        if !dir.is_dir() {
-            create_dir(dir)?;
-        }
-        let to = Disk::new(dir, allow_unsafe)?;
-        refuse_used(&to, dir)?;
-        let mut lock = Lock::open(dir)?;
-        lock.acquire(dir)?;
-        // Another one may have been at work until just now.
-        refuse_used(&to, dir)?;
+        let (to, lock) = claim(dir, allow_unsafe, "a backup")?;
         let mut backup = Backup::new(origin, Arc::new(to));
         backup.lock = Some(lock);
         Ok(backup)

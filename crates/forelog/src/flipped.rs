@@ -106,6 +106,7 @@ mod tests {
             recycled: false,
             compressed: false,
             created_ms: 1,
+            hole: 0,
         };
         let page = header.encode();
         for bit in (0..page.len() * 8).step_by(7).chain(PAGE as usize * 8 - 32..PAGE as usize * 8) {

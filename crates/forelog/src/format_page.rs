@@ -30,6 +30,7 @@ fn header() -> Header {
         recycled: false,
         compressed: false,
         created_ms: 1_767_225_600_000,
+        hole: 0,
     }
 }
 

@@ -100,7 +100,7 @@ fn create(storage: Arc<dyn Storage>, options: &Options, listing: &Listing, clock
     let control = Control::new(control::create(&*storage, &state)?, state, 0);
     drop_spares(&*storage, listing);
     let mut start = writer(storage.clone(), options, control, listing, 1, clock)?;
-    start.plan = Some(Plan { predecessor: None, first: 1, carry: Carry::Nothing, cut: None });
+    start.plan = Some(Plan { predecessor: None, first: 1, hole: 0, carry: Carry::Nothing, cut: None });
     let catalog = start.catalog.clone();
     let mut writer = Writer::new(start);
     writer.finish_plan(0).map_err(unopened)?;
@@ -184,7 +184,7 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answ
     drop_spares(&*storage, &found.listing);
     let mut start = writer(storage.clone(), options, control, &found.listing, low, clock)?;
     if let Some(plan) = plan {
-        report.carried = base.as_ref().filter(|_| !empty).map_or(0, |base| base.end.next - plan.first);
+        report.carried = base.as_ref().filter(|_| !empty).map_or(0, |base| base.end.next - plan.first - plan.hole);
         start.plan = Some(plan);
     }
     if let Some(Base { segment: Segment { name, file, header }, len, end, proven, named, debris_end, index }) = base {
@@ -254,16 +254,16 @@ fn bare(catalog: &Catalog, header: &Header) -> Option<Bare> {
 /// log goes on empty there.
 fn plan(base: Option<&Base>, low: Option<u64>) -> Plan {
     let (Some(Base { segment: Segment { file, header, .. }, end, proven, named, .. }), None) = (base, low) else {
-        return Plan { predecessor: None, first: low.unwrap_or(1), carry: Carry::Nothing, cut: None };
+        return Plan { predecessor: None, first: low.unwrap_or(1), hole: 0, carry: Carry::Nothing, cut: None };
     };
     let from = if *named { *proven } else { Joint::start(header) };
-    let predecessor = if *named {
-        Some(Predecessor { id: header.id, salt: header.salt, end: from.offset, crc: from.crc })
+    let (predecessor, first, hole) = if *named {
+        (Some(Predecessor { id: header.id, salt: header.salt, end: from.offset, crc: from.crc }), from.next, 0)
     } else {
-        // Nothing vouches for this segment's name: the next one takes its place.
-        header.predecessor
+        // Nothing vouches for this segment's name: the next one takes its place, with the hole that it may begin with.
+        (header.predecessor, header.first, header.hole)
     };
     let frames = Frames { file: file.clone(), header: header.clone(), from, to: end.offset };
     let carry = if frames.to > from.offset { Carry::Frames(frames) } else { Carry::Nothing };
-    Plan { predecessor, first: from.next, carry, cut: None }
+    Plan { predecessor, first, hole, carry, cut: None }
 }

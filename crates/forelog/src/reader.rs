@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 mod salvage;
 
-pub use salvage::Hole;
+pub use salvage::{header_of, Hole};
 use salvage::Salvage;
 
 /// Verified bytes and where the records lie in them.
@@ -34,7 +34,8 @@ pub struct Block {
     pub index: Vec<u32>,
     /// `expires_at`, then term and index, of the records whose meta says so.
     pub extras: Vec<f64>,
-    /// What a salvaging reader left out before the first of these records.
+    /// What was left out before the first of these records: by a salvaging reader, and positions that were lost before
+    /// this log was made.
     pub holes: Vec<Hole>,
 }
 
@@ -118,6 +119,8 @@ pub struct Reader {
     growth: usize,
     /// Of a reader that goes on behind damage.
     salvage: Option<Salvage>,
+    /// Passed over since the last block was given out.
+    holes: Vec<Hole>,
     place: Arc<Place>,
     /// Cuts that it has taken note of.
     cuts: u64,
@@ -147,6 +150,7 @@ impl Reader {
             unpacker: Unpacker::default(),
             growth: 1,
             salvage: None,
+            holes: Vec::new(),
             place,
             cuts: 0,
             cut_off: false,
@@ -261,12 +265,31 @@ impl Reader {
 
     fn try_block(&mut self, max_bytes: usize) -> Result<Block> {
         let mut cursor = match self.cursor.take() {
+            // Still in the hole before it.
+            Some(cursor) if self.next < cursor.at.next => cursor,
             Some(cursor) => self.advance(cursor)?,
             None => self.seek()?,
         };
+        if self.pass_hole(&cursor) {
+            self.cursor = Some(cursor);
+            return Ok(Block::default());
+        }
         let block = self.read(&mut cursor, max_bytes)?;
         self.cursor = Some(cursor);
         Ok(block)
+    }
+
+    /// Passes over the hole that the segment begins with, as far as positions may be read; true where the next one is in it.
+    fn pass_hole(&mut self, cursor: &Cursor) -> bool {
+        let Header { first, hole, .. } = cursor.header;
+        if hole == 0 || !(first..cursor.header.start()).contains(&self.next) {
+            return false;
+        }
+        let last = (cursor.header.start() - 1).min(self.limit);
+        let segment = cursor.segment.file.clone();
+        self.holes.push(Hole { first: self.next, last, segment, offset: 0, bytes: 0, flipped: None, recorded: true });
+        self.next = last + 1;
+        true
     }
 
     /// The log was truncated since it was last looked at.

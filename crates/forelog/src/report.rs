@@ -21,6 +21,9 @@ pub struct Recovery {
     pub fenced: Option<Fenced>,
     /// The damage in spite of which the log was opened, in `prefix` and `readOnly` mode.
     pub damage: Option<Damage>,
+    /// Positions that were lost before this log was made, first and last of each hole: a salvage left them out, and
+    /// readers pass over them.
+    pub holes: Vec<(u64, u64)>,
     /// Segments behind the damage that `prefix` mode left out whole, by file name.
     pub left_out: Vec<String>,
     /// The directory is in memory: nothing in it survives a restart of the machine.
@@ -57,6 +60,7 @@ impl Recovery {
             scanned_bytes: found.active.as_ref().map_or(0, |active| active.fence),
             fenced: fenced(found),
             damage,
+            holes: found.holes.clone(),
             ..Recovery::default()
         };
         if answer == Answer::Cut {
@@ -64,6 +68,9 @@ impl Recovery {
             let at = report.damage.as_ref().map(|damage| damage.segment.clone());
             let behind = found.live.iter().map(|name| name.file.clone()).skip_while(|file| Some(file) != at.as_ref());
             report.left_out = behind.skip(1).collect();
+            // What lies above the cut is not in the log any more.
+            let first_lost = report.damage.as_ref().and_then(|damage| damage.lost).map_or(u64::MAX, |(first, _)| first);
+            report.holes.retain(|(first, _)| *first < first_lost);
         }
         report
     }

@@ -57,6 +57,8 @@ impl Carry {
 pub struct Plan {
     pub predecessor: Option<Predecessor>,
     pub first: u64,
+    /// Positions from `first` on that were lost before this log was made: see [`Header::hole`].
+    pub hole: u64,
     pub carry: Carry,
     /// The log ends after this position from now on, whatever came after it.
     pub cut: Option<u64>,
@@ -68,7 +70,7 @@ impl Writer {
         if let (Some(active), None) = (&self.active, &self.plan) {
             let end = active.end;
             let predecessor = Predecessor { id: active.header.id, salt: active.header.salt, end: end.offset, crc: end.crc };
-            self.plan = Some(Plan { predecessor: Some(predecessor), first: end.next, carry: Carry::Nothing, cut: None });
+            self.plan = Some(Plan { predecessor: Some(predecessor), first: end.next, hole: 0, carry: Carry::Nothing, cut: None });
         }
     }
 
@@ -117,6 +119,7 @@ impl Writer {
             // Carried frames stay as they are stored.
             compressed: self.packer.is_some() || matches!(&plan.carry, Carry::Frames(frames) if frames.header.compressed),
             created_ms: self.storage.wall_clock(),
+            hole: plan.hole,
         };
         let (end, index) = match self.fill(&spare, &header, plan) {
             Ok(filled) => filled,
@@ -221,7 +224,7 @@ impl Writer {
             Carry::Part(part) => {
                 let frame = Frame {
                     body_len: part.body.len() as u32,
-                    first: header.first,
+                    first: end.next,
                     count: part.count,
                     kind: part.kind,
                     codec: Compression::None,

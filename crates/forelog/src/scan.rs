@@ -23,7 +23,7 @@ pub struct Joint {
 
 impl Joint {
     pub fn start(header: &Header) -> Joint {
-        Joint { offset: PAGE, next: header.first, crc: header.first_prev() }
+        Joint { offset: PAGE, next: header.start(), crc: header.first_prev() }
     }
 
     pub fn after(self, frame: &Frame) -> Joint {
@@ -53,7 +53,7 @@ pub struct Scan {
 fn valid(bytes: &mut Window, header: &Header, offset: u64) -> Result<Option<Frame>, Fault> {
     let Some(frame) = frame::decode(bytes.get(offset, HEADER)?, header.seed(), offset) else { return Ok(None) };
     let readable = header.compressed || frame.codec == Compression::None;
-    if !readable || frame.first < header.first || frame.span() > bytes.len() - offset {
+    if !readable || frame.first < header.start() || frame.span() > bytes.len() - offset {
         return Ok(None);
     }
     let (mut at, end) = (offset + HEADER as u64, offset + HEADER as u64 + u64::from(frame.body_len));
@@ -101,7 +101,7 @@ fn may_start(bytes: &mut Window, header: &Header, mut at: u64) -> Result<(Option
         let ends = bytes.get(at, HEADER)?.len() < HEADER;
         let piece = bytes.some(at, u64::MAX)?;
         let starts = if ends { 0 } else { (piece.len() - HEADER) / ALIGN as usize + 1 };
-        let found = frame::find(piece, starts, header.first, at);
+        let found = frame::find(piece, starts, header.start(), at);
         let passed = match (found, ends) {
             (Some(found), _) => found,
             (None, true) => piece.len(),

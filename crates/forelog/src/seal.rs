@@ -47,7 +47,7 @@ pub struct Seal {
 
 impl Seal {
     /// Places the footer, ends the file with it and makes that durable. A full disk does without.
-    fn write(&self) -> Result<(), Fault> {
+    pub fn write(&self) -> Result<(), Fault> {
         // `prefix` mode may leave a segment that was sealed before: a copy of the log may be the same file.
         if matches!(find(&*self.file, self.seed), Ok(Found::Footer(_))) {
             return Ok(());

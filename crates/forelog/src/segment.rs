@@ -24,12 +24,17 @@ const PREDECESSOR_END: usize = 88; // u64: bytes of the predecessor past it are 
 const CARRIED_END: usize = 96; // u64: end of the frames written before the segment got its name
 const PREDECESSOR_CRC: usize = 104; // u32: CRC field of its last frame
 const CREATED: usize = 112; // u64, ms since the epoch; no decision rests on it
+const HOLE: usize = 120; // u64: positions from the first one on that hold nothing, 0 unless the feature says so
 
 /// The file held other bytes before: what stands past its frames may be stale and proves nothing.
 const RECYCLED: u32 = 1;
 
 /// Incompatible feature: frames may be compressed.
 const COMPRESSED: u64 = 1;
+/// Incompatible feature: the segment begins with a hole, positions that were lost before this log was made.
+const BEGINS_WITH_HOLE: u64 = 2;
+/// What this version knows of incompatible features.
+const KNOWN: u64 = COMPRESSED | BEGINS_WITH_HOLE;
 
 /// Where a segment says that the one before it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +58,9 @@ pub struct Header {
     /// Frames may be compressed: a version that cannot unpack them must refuse the segment.
     pub compressed: bool,
     pub created_ms: u64,
+    /// Positions from `first` on that were lost before this log was made: no frame holds them, and the first frame comes
+    /// after them.
+    pub hole: u64,
 }
 
 /// Why a page is not a header that this version reads.
@@ -107,10 +115,16 @@ impl Header {
         self.predecessor.map_or(0, |p| p.crc)
     }
 
+    /// Position of the first record that a frame of the segment can hold.
+    pub fn start(&self) -> u64 {
+        self.first + self.hole
+    }
+
     pub fn encode(&self) -> Vec<u8> {
         let mut page = begin_page(&MAGIC, &self.uuid);
         put_u32(&mut page, SEGMENT_FLAGS, if self.recycled { RECYCLED } else { 0 });
-        put_u64(&mut page, INCOMPATIBLE, if self.compressed { COMPRESSED } else { 0 });
+        let features = if self.compressed { COMPRESSED } else { 0 } | if self.hole > 0 { BEGINS_WITH_HOLE } else { 0 };
+        put_u64(&mut page, INCOMPATIBLE, features);
         put_u64(&mut page, COMPATIBLE, 0);
         put_u64(&mut page, ID, self.id);
         put_u64(&mut page, FIRST, self.first);
@@ -123,15 +137,26 @@ impl Header {
         }
         put_u64(&mut page, CARRIED_END, self.carried_end);
         put_u64(&mut page, CREATED, self.created_ms);
+        put_u64(&mut page, HOLE, self.hole);
         seal_page(&mut page);
         page
+    }
+
+    /// A hole is announced by the features, continues a segment, and ends within the range of positions. Its segment leaves
+    /// out at least one id after its predecessor, so that opening, which looks at headers only there, meets it.
+    fn hole_is_sound(&self, announced: bool) -> bool {
+        if !announced || self.hole == 0 {
+            return !announced && self.hole == 0;
+        }
+        self.predecessor.is_some_and(|p| self.id - p.id >= 2) && self.hole <= MAX_POSITION + 1 - self.first
     }
 
     pub fn decode(page: &[u8]) -> Result<Header, BadPage> {
         if page.len() < PAGE as usize {
             return Err(BadPage::Damaged);
         }
-        identify(page, &MAGIC, COMPRESSED)?;
+        identify(page, &MAGIC, KNOWN)?;
+        let features = get_u64(page, INCOMPATIBLE);
         let predecessor_id = get_u64(page, PREDECESSOR_ID);
         let header = Header {
             uuid: page_uuid(page),
@@ -146,11 +171,15 @@ impl Header {
             }),
             carried_end: get_u64(page, CARRIED_END),
             recycled: get_u32(page, SEGMENT_FLAGS) & RECYCLED != 0,
-            compressed: get_u64(page, INCOMPATIBLE) & COMPRESSED != 0,
+            compressed: features & COMPRESSED != 0,
             created_ms: get_u64(page, CREATED),
+            hole: get_u64(page, HOLE),
         };
-        let sound =
-            header.id >= 1 && predecessor_id < header.id && (1..=MAX_POSITION + 1).contains(&header.first) && header.carried_end >= PAGE;
+        let sound = header.id >= 1
+            && predecessor_id < header.id
+            && (1..=MAX_POSITION + 1).contains(&header.first)
+            && header.carried_end >= PAGE
+            && header.hole_is_sound(features & BEGINS_WITH_HOLE != 0);
         if sound {
             Ok(header)
         } else {
@@ -227,7 +256,12 @@ mod tests {
             recycled: true,
             compressed: true,
             created_ms: 1_700_000_000_000,
+            hole: 0,
         }
+    }
+
+    fn with_hole() -> Header {
+        Header { id: 8, hole: 300, ..sample() }
     }
 
     #[test]
@@ -235,12 +269,45 @@ mod tests {
         assert_eq!(Header::decode(&sample().encode()), Ok(sample()));
         let first = Header { predecessor: None, recycled: false, compressed: false, ..sample() };
         assert_eq!(Header::decode(&first.encode()), Ok(first));
+        assert_eq!(Header::decode(&with_hole().encode()), Ok(with_hole()));
+    }
+
+    #[test]
+    fn a_version_that_knows_no_holes_refuses_a_segment_that_begins_with_one() {
+        let page = with_hole().encode();
+        assert_eq!(identify(&page, &MAGIC, COMPRESSED), Err(BadPage::Newer(VERSION)));
+        assert_eq!(identify(&sample().encode(), &MAGIC, COMPRESSED), Ok(()));
+    }
+
+    #[test]
+    fn a_hole_that_its_header_contradicts_is_damage() {
+        let mut unannounced = with_hole().encode();
+        put_u64(&mut unannounced, INCOMPATIBLE, COMPRESSED);
+        let mut announced = sample().encode();
+        put_u64(&mut announced, INCOMPATIBLE, BEGINS_WITH_HOLE);
+        for mut page in [unannounced, announced] {
+            seal_page(&mut page);
+            assert_eq!(Header::decode(&page), Err(BadPage::Damaged));
+        }
+        let last = MAX_POSITION + 1 - with_hole().first;
+        for (sound, header) in [
+            (true, Header { hole: last, ..with_hole() }),
+            (false, Header { hole: last + 1, ..with_hole() }),
+            (false, Header { hole: u64::MAX, ..with_hole() }),
+            // A log does not begin with a hole, and opening would pass by one in the segment with the next id.
+            (false, Header { predecessor: None, ..with_hole() }),
+            (false, Header { id: 7, ..with_hole() }),
+        ] {
+            assert_eq!(Header::decode(&header.encode()).is_ok(), sound, "{header:?}");
+        }
     }
 
     #[test]
     fn every_flipped_bit_of_a_header_page_is_detected() {
-        for (bit, damaged) in flips(&sample().encode()) {
-            assert!(Header::decode(&damaged).is_err(), "bit {bit}");
+        for header in [sample(), with_hole()] {
+            for (bit, damaged) in flips(&header.encode()) {
+                assert!(Header::decode(&damaged).is_err(), "bit {bit}");
+            }
         }
     }
 
@@ -252,7 +319,7 @@ mod tests {
         seal_page(&mut page);
         assert_eq!(Header::decode(&page), Err(BadPage::Newer(2)));
         let mut page = sample().encode();
-        put_u64(&mut page, INCOMPATIBLE, 2);
+        put_u64(&mut page, INCOMPATIBLE, KNOWN + 1);
         seal_page(&mut page);
         assert_eq!(Header::decode(&page), Err(BadPage::Newer(1)));
         page[0] = b'X';

@@ -66,6 +66,8 @@ pub struct Survey {
     pub low: u64,
     /// The live segments at or above the low mark, oldest first.
     pub live: Vec<Name>,
+    /// Positions from the low mark on that headers say were lost before this log was made, first and last of each hole.
+    pub holes: Vec<(u64, u64)>,
     /// Absent when its header is bad.
     pub active: Option<Active>,
     /// In `prefix` mode, the end of what is good in front of sealed damage, or of a bad header.
@@ -89,6 +91,7 @@ pub fn glance(storage: &dyn Storage, write: bool) -> Result<Survey, Fault> {
         evidence: Evidence::default(),
         verdict: Verdict::Absent,
         live: Vec::new(),
+        holes: Vec::new(),
         active: None,
         cut: None,
         damage: Vec::new(),
@@ -224,6 +227,8 @@ impl Survey {
         let segment = self.open_segment(storage, &newest, write)?;
         self.heed_reset(storage, segment.as_ref())?;
         self.follow_chain(storage)?;
+        self.look_at_oldest(storage, segment.as_ref());
+        self.clip_holes();
         if let Some(segment) = segment {
             self.scan_active(segment)?;
         }
@@ -339,6 +344,9 @@ impl Survey {
         let mut at = above.clone();
         loop {
             let Some(segment) = self.open_segment(storage, &at, false)? else { return Ok(None) };
+            if at.id == above.id {
+                self.note_hole(&segment.header);
+            }
             let Some(predecessor) = segment.header.predecessor else {
                 return Ok(Some(format!("no segment continues {}", name.file)));
             };
@@ -350,6 +358,34 @@ impl Survey {
                 None => return Ok(Some(format!("segment {:016x} is missing: its successor names it", predecessor.id))),
             }
         }
+    }
+
+    /// The oldest live segment may begin with a hole too: its header is read where its id allows for one. A failure to
+    /// read is met again, and told, by whoever reads records there.
+    fn look_at_oldest(&mut self, storage: &dyn Storage, newest: Option<&Segment>) {
+        let Some(oldest) = self.live.first().filter(|oldest| oldest.id > 2) else { return };
+        let known = newest.filter(|newest| newest.name.id == oldest.id).map(|newest| newest.header.clone());
+        let read = || Header::decode(&first_page(&*storage.open(&oldest.file, false).ok()?).ok()?).ok();
+        let header = known.or_else(read).filter(|header| header.id == oldest.id && header.first == oldest.first);
+        if let Some(header) = header {
+            self.note_hole(&header);
+        }
+    }
+
+    fn note_hole(&mut self, header: &Header) {
+        if header.hole > 0 {
+            self.holes.push((header.first, header.start() - 1));
+        }
+    }
+
+    /// Puts the holes in the order of positions. What of them is below the low mark is no part of the log.
+    fn clip_holes(&mut self) {
+        let low = self.low;
+        self.holes.sort();
+        self.holes.retain_mut(|(first, last)| {
+            *first = low.max(*first);
+            *first <= *last
+        });
     }
 
     fn tell_gap(&mut self, storage: &dyn Storage, text: String, below: &Name, above: &Name) -> Result<(), Fault> {

@@ -81,7 +81,7 @@ impl Writer {
     /// `Poisoned`.
     pub fn reset(&mut self, first: u64) -> Result<()> {
         self.go_on()?;
-        self.roll_to(Plan { predecessor: None, first, carry: Carry::Nothing, cut: None })?;
+        self.roll_to(Plan { predecessor: None, first, hole: 0, carry: Carry::Nothing, cut: None })?;
         self.remove_below()
     }
 
@@ -114,6 +114,11 @@ impl Writer {
         let n = file.read_at(&mut page, 0)?;
         let header = Header::decode(&page[..n]).ok().filter(|h| h.id == segment.id && h.first == segment.first);
         let header = header.ok_or_else(|| damaged(0))?;
+        if (header.first..header.start()).contains(&(last + 1)) {
+            // Within the hole that the segment begins with: another one takes its place, with as much of the hole as is kept.
+            let hole = last + 1 - header.first;
+            return Ok(Plan { predecessor: header.predecessor, first: header.first, hole, carry: Carry::Nothing, cut: Some(last) });
+        }
         let near = segment.near(last + 1, &*file, header.seed()).unwrap_or(Joint::start(&header));
         let mut window = Window::new(&*file, file.len()?);
         let end = joint_near(&mut window, &header, near, last + 1, |_| {})?.map_err(|at| damaged(at.offset))?;
@@ -135,7 +140,7 @@ impl Writer {
             carry = Carry::Part(Part { kind: frame.kind, count, body });
         }
         let predecessor = Predecessor { id: header.id, salt: header.salt, end: end.offset, crc: end.crc };
-        Ok(Plan { predecessor: Some(predecessor), first: end.next, carry, cut: Some(last) })
+        Ok(Plan { predecessor: Some(predecessor), first: end.next, hole: 0, carry, cut: Some(last) })
     }
 
     /// CONTROL vouches for the active segment's name.

@@ -46,6 +46,8 @@ pub struct Verification {
     pub records: u64,
     /// Bytes of good frames.
     pub bytes: u64,
+    /// Positions that were lost before this log was made, first and last of each hole, as headers say. No problem.
+    pub holes: Vec<(u64, u64)>,
     /// In the order of the log. Empty when all is well.
     pub problems: Vec<Problem>,
 }
@@ -317,6 +319,9 @@ impl<'a> Verifier<'a> {
         };
         let mut window = Window::new(&*segment.file, segment.file.len()?.min(limit));
         let (mut joint, mut index, mut whole) = (Joint::start(header), Index::default(), true);
+        if header.start() > self.low.max(header.first) {
+            self.report.holes.push((self.low.max(header.first), header.start() - 1));
+        }
         loop {
             let ended = match end {
                 End::At(end) => joint.offset >= end.offset,

@@ -464,14 +464,14 @@ fn not_found(dir: &Path) -> Error {
 }
 
 /// A missing log is named by its directory.
-fn named(mut error: Error, dir: &Path) -> Error {
+pub(crate) fn named(mut error: Error, dir: &Path) -> Error {
     if error.code == Code::NotFound {
         error.message = not_found(dir).into_info().message;
     }
     error
 }
 
-fn prepare_dir(dir: &Path, create: bool) -> Result<()> {
+pub(crate) fn prepare_dir(dir: &Path, create: bool) -> Result<()> {
     match std::fs::metadata(dir) {
         Ok(meta) if meta.is_dir() && create && !dir.join(CONTROL).exists() => Ok(sync_name(dir)?),
         Ok(meta) if meta.is_dir() => Ok(()),

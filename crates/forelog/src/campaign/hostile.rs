@@ -25,8 +25,9 @@ fn number() -> impl Strategy<Value = u64> {
 }
 
 fn header() -> impl Strategy<Value = Header> {
-    (1u64..5, number(), proptest::option::of((number(), number(), number())), number(), any::<(bool, bool)>()).prop_map(
-        |(id, first, predecessor, carried_end, (recycled, compressed))| Header {
+    let hole = prop_oneof![3 => Just(0), 1 => number()];
+    (1u64..5, number(), proptest::option::of((number(), number(), number())), number(), any::<(bool, bool)>(), hole).prop_map(
+        |(id, first, predecessor, carried_end, (recycled, compressed), hole)| Header {
             uuid: UUID,
             id,
             first,
@@ -36,6 +37,7 @@ fn header() -> impl Strategy<Value = Header> {
             recycled,
             compressed,
             created_ms: 0,
+            hole,
         },
     )
 }
@@ -72,7 +74,7 @@ fn piece() -> impl Strategy<Value = (Frame, Vec<u8>, bool)> {
 /// The file of a segment: its header, then frames one after another, most of which continue each other.
 fn segment_bytes(header: &Header, pieces: &[(Frame, Vec<u8>, bool)], stray: &[u8]) -> Vec<u8> {
     let mut bytes = header.encode();
-    let (mut next, mut prev) = (header.first, header.first_prev());
+    let (mut next, mut prev) = (header.first.saturating_add(header.hole), header.first_prev());
     for (frame, body, chained) in pieces {
         let offset = bytes.len() as u64;
         let first = if frame.first == u64::MAX { next } else { frame.first };
@@ -107,7 +109,7 @@ proptest! {
         let disk = SimDisk::new(1, 512);
         put(&disk, "spare-x", &bytes);
         let file = disk.open("spare-x", false).unwrap();
-        let header = Header { uuid: UUID, id: 1, first: 1, salt: 1, predecessor: None, carried_end: PAGE, recycled: false, compressed: false, created_ms: 0 };
+        let header = Header { uuid: UUID, id: 1, first: 1, salt: 1, predecessor: None, carried_end: PAGE, recycled: false, compressed: false, created_ms: 0, hole: 0 };
         let mut window = Window::new(&*file, bytes.len() as u64);
         let _ = flipped::in_frame(&mut window, &header, offset.min(1 << 60));
         let _ = scan::resync(&mut window, &header, offset.min(1 << 60), 1..position);

@@ -14,6 +14,7 @@ mod images;
 mod oracle;
 mod rot;
 mod salvage;
+mod salvaged;
 pub mod targets;
 mod truncations;
 mod views;

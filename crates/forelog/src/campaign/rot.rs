@@ -2,6 +2,7 @@
 
 use super::history::{broken, Held};
 use super::oracle::{read, Expected, Read};
+use super::salvaged;
 use crate::control::choose;
 use crate::error::Code;
 use crate::frame;
@@ -100,6 +101,7 @@ pub fn inflict(disk: &SimDisk, rng: &mut Rng) -> Option<(Damage, u64)> {
 /// Opens a damaged log: a typed error that changed nothing, or a prefix that holds `least`. Says whether it was told.
 pub fn check(disk: &SimDisk, options: &Options, expected: &Expected, least: u64) -> Held<bool> {
     disk.set_faults(Faults::default());
+    salvaged::check(disk)?;
     let changes = disk.changes();
     let verified = verify_storage(Arc::new(disk.clone()), &Arc::default());
     if disk.changes() != changes {

@@ -86,7 +86,7 @@ pub fn segment(data: &[u8]) {
     }
     assert!(file.write_at(&bytes, 0).is_ok());
     let Ok(found) = scan(&mut Window::new(&*file, bytes.len() as u64), &header) else { panic!("a scan only fails to read") };
-    assert!(found.end.offset >= PAGE && found.end.offset <= bytes.len() as u64 && found.end.next == header.first + found.records);
+    assert!(found.end.offset >= PAGE && found.end.offset <= bytes.len() as u64 && found.end.next == header.start() + found.records);
 }
 
 /// Both slots of CONTROL.

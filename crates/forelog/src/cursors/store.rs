@@ -85,6 +85,15 @@ pub fn clamped(bytes: Vec<u8>, uuid: &[u8; 16], last: u64) -> Vec<u8> {
     Slot { sequence: 1, table, ..slot }.twice()
 }
 
+/// The cursors that `bytes` of the log `from` hold, as the log `to` has them when it ends at `last`, and how many they are.
+/// `None` when the bytes do not hold.
+pub fn adopted(bytes: &[u8], from: &[u8; 16], to: [u8; 16], last: u64) -> Option<(Vec<u8>, u64)> {
+    let (slot, _) = judge(bytes, from).ok()?;
+    let table: Table = slot.table.into_iter().map(|(name, position)| (name, position.min(last))).collect();
+    let count = table.len() as u64;
+    Some((Slot { uuid: to, sequence: 1, slot_bytes: slot.slot_bytes, table }.twice(), count))
+}
+
 /// Why CURSORS of the log `uuid` cannot be used, if so.
 pub fn verify(storage: &dyn Storage, uuid: &[u8; 16]) -> Result<(), Error> {
     copy(storage)?.map_or(Ok(()), |bytes| judge(&bytes, uuid).map(|_| ()))

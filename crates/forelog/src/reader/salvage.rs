@@ -11,7 +11,7 @@ use crate::scan::{self, Joint};
 use crate::segment::Header;
 use crate::storage::lenient::Lenient;
 use crate::storage::window::Window;
-use crate::storage::Storage;
+use crate::storage::{FileRef, Storage};
 use std::sync::Arc;
 
 /// Positions that nothing readable holds any more, and the bytes where they were.
@@ -26,15 +26,23 @@ pub struct Hole {
     pub bytes: u64,
     /// The one bit that explains the first frame of it.
     pub flipped: Option<Flipped>,
+    /// The segment's header says that these positions were lost before this log was made: nothing in it is damaged. Then
+    /// `offset` and `bytes` are 0.
+    pub recorded: bool,
 }
 
 /// What a salvaging reader knows beside its place.
 #[derive(Default)]
 pub struct Salvage {
-    /// Met since the last block was given out.
-    holes: Vec<Hole>,
     /// The segment and offset that reading last went on from: what fails there again is not good, although it looks it.
     tried: Option<(u64, u64)>,
+}
+
+/// The file of a segment and its header, which may be damaged: then with its one flipped bit turned back, or by what the
+/// next segment repeats of it. `None` when its frames cannot be told from others any more.
+pub fn header_of(storage: &Arc<dyn Storage>, catalog: &Arc<Catalog>, segment: &Arc<Segment>) -> Result<Option<(FileRef, Header)>> {
+    let reader = Reader::salvaging(storage.clone(), catalog.clone(), 1, 0);
+    Ok(reader.open_damaged(segment.clone())?.map(|cursor| (cursor.file, cursor.header)))
 }
 
 impl Reader {
@@ -44,21 +52,20 @@ impl Reader {
         Reader { salvage: Some(Salvage::default()), ..Reader::new(storage, catalog, next, to) }
     }
 
-    /// The next verified records; on a salvaging reader with the holes before them, or at the end with those alone.
+    /// The next verified records, with the holes before them; or those alone, at the end or where nothing is there yet.
     ///
     /// # Errors
     /// As for [`Reader::next_verified`]; a salvaging reader meets no damage, and no failure to read a file that is there.
     pub fn next_block(&mut self, max_bytes: usize) -> Result<Option<Block>> {
         loop {
-            let read = self.next_verified(max_bytes);
-            let Some(salvage) = &mut self.salvage else { return read.map_err(|error| self.judged(error)) };
-            match read {
-                Ok(None) if salvage.holes.is_empty() => return Ok(None),
+            match self.next_verified(max_bytes) {
+                Ok(None) if self.holes.is_empty() => return Ok(None),
                 Ok(block) => {
                     let mut block = block.unwrap_or_else(|| Block { first_position: self.next, ..Block::default() });
-                    block.holes = std::mem::take(&mut salvage.holes);
+                    block.holes = std::mem::take(&mut self.holes);
                     return Ok(Some(block));
                 }
+                Err(error) if self.salvage.is_none() => return Err(self.judged(error)),
                 Err(error) if matches!(error.code, Code::Corrupt | Code::Truncated) => self.skip(&error)?,
                 Err(error) => return Err(error),
             }
@@ -106,9 +113,7 @@ impl Reader {
     /// The records up to `last`, as far as they were asked for, are in a hole.
     fn leave_out(&mut self, last: u64, segment: String, offset: u64, bytes: u64, flipped: Option<Flipped>) {
         let last = last.min(self.to);
-        if let Some(salvage) = &mut self.salvage {
-            salvage.holes.push(Hole { first: self.next, last, segment, offset, bytes, flipped });
-        }
+        self.holes.push(Hole { first: self.next, last, segment, offset, bytes, flipped, recorded: false });
         self.next = last + 1;
     }
 
@@ -149,6 +154,8 @@ impl Reader {
             carried_end: PAGE,
             recycled: true,
             compressed: true,
+            // Unknown: where it was, reading finds nothing before the first frame.
+            hole: 0,
             ..next
         }))
     }
