@@ -21,8 +21,8 @@ use std::sync::Arc;
 
 mod salvage;
 
-pub use salvage::{header_of, Hole};
 use salvage::Salvage;
+pub use salvage::{header_of, Hole};
 
 /// Verified bytes and where the records lie in them.
 #[derive(Debug, Default)]

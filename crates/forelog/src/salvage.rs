@@ -140,9 +140,9 @@ impl Salvage {
     /// `Locked` when a writer has opened the damaged log meanwhile, `Io` when a file of it cannot be opened; `Io`, `NoSpace`
     /// and `ReadOnly` from the new directory. The salvage is over then; dropping it removes what it has made. Damage is no
     /// error: it is in the report.
-    pub fn step(&mut self) -> Result<&Salvaged> {
+    pub fn step(&mut self) -> Result<()> {
         let advanced = self.advance();
-        advanced.map(|()| &self.report).map_err(|error| error.during("salvage"))
+        advanced.map_err(|error| error.during("salvage"))
     }
 
     pub fn is_done(&self) -> bool {

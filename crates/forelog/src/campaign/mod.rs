@@ -24,6 +24,8 @@ mod damage;
 #[cfg(test)]
 mod exhaustive;
 #[cfg(test)]
+mod holes;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod modes;

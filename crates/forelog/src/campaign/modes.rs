@@ -12,6 +12,7 @@ use super::named::Log;
 use super::oracle::{read, Expected, Made, Read, Tag};
 use super::places::{self, places, Place};
 use super::rot::{check, proven_without, Damage};
+use super::salvaged;
 use crate::compress::Packer;
 use crate::error::Code;
 use crate::frame::{ALIGN, HEADER};
@@ -284,6 +285,7 @@ impl Swept {
         }
         let bit = if let Harm::Flipped(bit) = case.harm { Some(bit) } else { None };
         places::check(&self.disk, &self.frames, damage, bit, &disk, &view, &self.expected)?;
+        salvaged::check(&disk)?;
         if disk.changes() != changes {
             return broken("readOnly changes the disk");
         }

@@ -14,6 +14,9 @@ use crate::verify::verify_storage;
 use std::ops::Range;
 use std::sync::Arc;
 
+/// Share of the damaged disks that are salvaged.
+const SALVAGED: f64 = 0.2;
+
 /// One place of damage.
 pub struct Damage {
     pub file: String,
@@ -101,7 +104,10 @@ pub fn inflict(disk: &SimDisk, rng: &mut Rng) -> Option<(Damage, u64)> {
 /// Opens a damaged log: a typed error that changed nothing, or a prefix that holds `least`. Says whether it was told.
 pub fn check(disk: &SimDisk, options: &Options, expected: &Expected, least: u64) -> Held<bool> {
     disk.set_faults(Faults::default());
-    salvaged::check(disk)?;
+    // Drawn from the disk, so that what is looked at changes nothing of the history.
+    if Rng::new(disk.digest()).chance(SALVAGED) {
+        salvaged::check(disk)?;
+    }
     let changes = disk.changes();
     let verified = verify_storage(Arc::new(disk.clone()), &Arc::default());
     if disk.changes() != changes {
