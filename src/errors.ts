@@ -89,7 +89,7 @@ export class WalError extends Error {
   readonly code: WalErrorCode
   /**
    * The operation that failed: `open`, `append`, `appendBatch`, `sync`, `read`, `truncateBefore`, `truncateAfter`, `reset`, `cursor`,
-   * `commit`, `rewind`, `delete`, `backup`, `scrub`, `verify`, `stats`, `close`.
+   * `commit`, `rewind`, `delete`, `backup`, `salvage`, `scrub`, `verify`, `stats`, `close`.
    */
   declare readonly operation?: string
   /** Position that it was about: for a rejected `append` the one it had been given, for `appendBatch` the first of them. */

@@ -4,6 +4,7 @@ export { Cursor, type CursorEvents, type CursorMove, type CursorPosition } from 
 export { Record } from './record.js'
 export type { WalWritable } from './writable.js'
 export { verify } from './verify.js'
+export { salvage, type SalvageProgress, type SalvageReport } from './salvage.js'
 export { AbortError, WalError } from './errors.js'
 export { channels } from './diagnostics.js'
 export type { BackupProgress, BackupReport } from './backup.js'
@@ -16,6 +17,7 @@ export type {
   EnqueueOptions,
   Mode,
   ReadOptions,
+  SalvageOptions,
   ScrubOptions,
   SyncOptions,
   VerifyOptions,
@@ -27,6 +29,7 @@ export type {
   Damage,
   FencedBytes,
   Histogram,
+  PositionRange,
   Problem,
   RecoveryReport,
   RecoveryStats,

@@ -1,6 +1,7 @@
 // What callers may ask, checked: types and names here, ranges in the engine.
 
 import type { BackupProgress } from './backup.js'
+import type { SalvageProgress } from './salvage.js'
 import type { CodecOption } from './codec.js'
 import { AbortError, invalid } from './errors.js'
 import type { Heed } from './heed.js'
@@ -183,6 +184,16 @@ export interface BackupOptions {
   onProgress?: (progress: BackupProgress) => void
   /** Gives the backup up, removes what there is of it, and rejects with an `AbortError`. */
   signal?: AbortSignal
+}
+
+/** Options of `salvage`. */
+export interface SalvageOptions {
+  /** Called now and then with how far it is, and once when the new log is complete, which then stays. What it throws rejects and, before that, ends the salvage. */
+  onProgress?: (progress: SalvageProgress) => void
+  /** Gives the salvage up, removes what there is of the new log, and rejects with an `AbortError`. */
+  signal?: AbortSignal
+  /** Make the new log on a network file system, whose locks and fsyncs cannot be trusted. Default false. */
+  allowUnsafeFilesystem?: boolean
 }
 
 type Fields = { [name: string]: unknown }
@@ -441,6 +452,21 @@ export function checkBackup(dir: unknown, options: unknown): BackupOptions {
   const { onProgress } = fields
   if (onProgress !== undefined && typeof onProgress !== 'function') throw invalid('options.onProgress must be a function', 'backup')
   return { onProgress: onProgress as BackupOptions['onProgress'], signal: signalOf(fields, 'backup') }
+}
+
+const salvageNames = new Set(['onProgress', 'signal', 'allowUnsafeFilesystem'] satisfies (keyof SalvageOptions)[])
+
+export function checkSalvage(dir: unknown, dest: unknown, options: unknown): SalvageOptions {
+  checkDir(dir, 'salvage')
+  checkDir(dest, 'salvage')
+  const fields = known(options, salvageNames, 'salvage')
+  const { onProgress } = fields
+  if (onProgress !== undefined && typeof onProgress !== 'function') throw invalid('options.onProgress must be a function', 'salvage')
+  return {
+    onProgress: onProgress as SalvageOptions['onProgress'],
+    signal: signalOf(fields, 'salvage'),
+    allowUnsafeFilesystem: flag(fields, 'allowUnsafeFilesystem', 'salvage') === true,
+  }
 }
 
 const instrumentNames = new Set(['meter', 'attributes', 'histograms'])

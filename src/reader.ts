@@ -8,6 +8,7 @@ import type { Environment } from './environment.js'
 import { AbortError, closed, truncated, type FlippedBit } from './errors.js'
 import { aborts } from './heed.js'
 import type { BlockData, NativeReader } from './native.js'
+import type { Damage } from './reports.js'
 
 // Large enough that a block costs little next to its records, small enough that two of them are consumed within a millisecond or so:
 // only between blocks does the event loop get its turn.
@@ -27,6 +28,8 @@ export interface ReadRange {
   limit: number
   /** Go on behind damage. */
   salvage: boolean
+  /** The log records holes: not every position is given. */
+  holed: boolean
   /** Wait at the end for what comes. */
   follow: boolean
   copy: boolean
@@ -37,6 +40,17 @@ export interface ReadRange {
   values: Values | undefined
   /** Called when the log was cut above all that was given out, and the reader goes on: with the last position kept. */
   onKept?: ((kept: number) => void) | undefined
+}
+
+/** The damage that holes are, but for those that the log itself records. */
+export function describeHoles(holes: readonly Hole[]): Damage[] {
+  const damaged = holes.filter(({ recorded }) => recorded !== true)
+  return damaged.map(({ first, last, bytes: _, recorded: __, ...where }) => ({
+    message: `positions ${first} to ${last} cannot be read: ${where.segment} is damaged at offset ${where.offset}`,
+    firstLost: first,
+    lastLost: last,
+    ...where,
+  }))
 }
 
 /** Readers that hold something open. One that was dropped is not kept alive by that. */
@@ -76,6 +90,8 @@ export interface Hole {
   bytes: number
   /** The one bit that explains the first of the damage. */
   flipped?: FlippedBit
+  /** There where the log itself records the loss, as a salvaged one does: nothing is damaged, and `offset` and `bytes` are 0. */
+  recorded?: boolean
 }
 
 /**
@@ -126,14 +142,14 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
   constructor(
     environment: Environment,
     channel: Channel,
-    { from, to, limit, follow, salvage, copy, skipExpired, signal, values, onKept }: ReadRange,
+    { from, to, limit, follow, salvage, holed, copy, skipExpired, signal, values, onKept }: ReadRange,
     handle: Handle
   ) {
     this.#environment = environment
     this.#channel = channel
     this.#next = from
     this.#skipExpired = skipExpired
-    this.#isCounted = skipExpired || salvage
+    this.#isCounted = skipExpired || salvage || holed
     this.#to = this.#isCounted ? to : Math.min(to, from + limit - 1)
     this.#left = limit
     this.#values = values
@@ -159,7 +175,10 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
     return this.#position
   }
 
-  /** With `salvage`, what had to be left out so far, in order of positions; complete at the end. */
+  /**
+   * Positions that were passed over so far because nothing holds them, in order; complete at the end. With `salvage` those that are
+   * damaged, and always those that the log itself records as lost.
+   */
   get holes(): readonly Hole[] {
     return this.#holes
   }
@@ -304,13 +323,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
 
   #addHoles(holes: Hole[]): void {
     this.#holes.push(...holes)
-    const found = holes.map(({ first, last, bytes: _, ...where }) => ({
-      message: `positions ${first} to ${last} cannot be read: ${where.segment} is damaged at offset ${where.offset}`,
-      firstLost: first,
-      lastLost: last,
-      ...where,
-    }))
-    tellDamage(this.#channel.diagnostics.dir, 'read', found)
+    tellDamage(this.#channel.diagnostics.dir, 'read', describeHoles(holes))
   }
 
   /** Asks for a block. The caller may or may not wait for it. */
@@ -355,6 +368,8 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
     native.release()
     this.#block = undefined
     this.#at = this.#count = 0
+    // Those ahead are met again.
+    this.#holes = this.#holes.filter(({ first }) => first < this.#next)
     this.#interrupt?.(undefined)
     this.#ahead = this.#interrupt = undefined
     this.#onKept?.(kept)

@@ -162,6 +162,12 @@ export interface Problem {
   flipped?: FlippedBit
 }
 
+/** Positions from `first` to `last`, both included. */
+export interface PositionRange {
+  first: number
+  last: number
+}
+
 /** What a verification found. */
 export interface Verification {
   /** Segments that count: from the first position on, and not superseded. */
@@ -176,6 +182,8 @@ export interface Verification {
   withoutFooter: number
   /** Sealed segments whose footer does not hold: a crash leaves such. No damage, and no record is lost. */
   brokenFooters: number
+  /** Positions that the log records as lost before it was made, by a salvage. No damage. */
+  holes: PositionRange[]
   /** Empty when all is well. */
   problems: Problem[]
 }
@@ -200,6 +208,8 @@ export interface RecoveryReport {
   fenced?: FencedBytes
   /** The damage in spite of which the log was opened, in the modes `'prefix'` and `'readOnly'`. */
   damage?: Damage
+  /** Positions that the log records as lost before it was made, by a salvage. Readers pass over them. */
+  holes: PositionRange[]
   /** Segments behind the damage that mode `'prefix'` left out whole, by file name. */
   leftOut: string[]
   /** The directory is in memory (tmpfs, ramfs): nothing in it survives a restart of the machine, not even what is called durable. */

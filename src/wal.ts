@@ -356,7 +356,8 @@ export class Wal<T = NoCodec> {
     const { to = Infinity, limit = Infinity, ...flags } = checkRead(start, options)
     const { follow = false, salvage = false, copy = false, skipExpired = false, signal } = flags
     const from = start === 'start' ? this.firstPosition : start === 'end' ? this.nextPosition : start
-    const range = { from, to, limit, follow, salvage, copy, skipExpired, signal, values: this.#values, onKept }
+    const holed = this.recovery.holes.length > 0
+    const range = { from, to, limit, follow, salvage, holed, copy, skipExpired, signal, values: this.#values, onKept }
     const reader = new WalReader<Decoded<T>>(this.#environment, this.#channel, range, this.#handle)
     if (this.#closed !== undefined) reader.close()
     return reader

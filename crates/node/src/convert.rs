@@ -192,6 +192,19 @@ impl From<Flipped> for FlippedData {
     }
 }
 
+/// Both are inclusive.
+#[napi(object, object_from_js = false)]
+pub struct PositionRange {
+    pub first: f64,
+    pub last: f64,
+}
+
+impl From<(u64, u64)> for PositionRange {
+    fn from((first, last): (u64, u64)) -> Self {
+        PositionRange { first: first as f64, last: last as f64 }
+    }
+}
+
 #[napi(object, object_from_js = false)]
 pub struct DamageData {
     pub message: String,
@@ -213,6 +226,7 @@ pub struct RecoveryData {
     pub carried: f64,
     pub fenced: Option<FencedData>,
     pub damage: Option<DamageData>,
+    pub holes: Vec<PositionRange>,
     pub left_out: Vec<String>,
     pub volatile: bool,
     pub scanned_bytes: f64,
@@ -245,6 +259,7 @@ impl From<&Recovery> for RecoveryData {
                 last_lost: damage.lost.map(|(_, last)| last as f64),
                 flipped: damage.flipped.map(Into::into),
             }),
+            holes: recovery.holes.iter().copied().map(Into::into).collect(),
             left_out: recovery.left_out.clone(),
             volatile: recovery.volatile,
             scanned_bytes: recovery.scanned_bytes as f64,

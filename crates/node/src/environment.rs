@@ -9,6 +9,7 @@ use crate::cursor::{start, Cursor, CursorData};
 use crate::error::{invalid, panicked, ErrorData, FailureData};
 use crate::events::EventsData;
 use crate::reader::{BlockData, Reader};
+use crate::salvage::{Salvage, SalvageData};
 use crate::stage::Stage;
 use crate::verify::{VerificationData, Watcher};
 use crate::wal;
@@ -32,6 +33,7 @@ pub enum Outcome {
     Opened(u32, forelog::Result<Wal>),
     Closed(forelog::Result<()>),
     Backup(forelog::Result<BackupData>),
+    Salvaged(forelog::Result<SalvageData>),
     /// And whether a follower has been given everything there is.
     Read(forelog::Result<Option<Block>>, bool),
     Verified(forelog::Result<Verification>),
@@ -245,6 +247,7 @@ pub struct Completion {
     pub identity: Option<f64>,
     pub block: Option<BlockData>,
     pub backup: Option<BackupData>,
+    pub salvage: Option<SalvageData>,
     /// The block takes a follower to the end of what is acknowledged: the next one will have to be waited for.
     pub caught_up: Option<bool>,
     pub verification: Option<VerificationData>,
@@ -378,6 +381,13 @@ impl Environment {
         Some(Backup::new(self.host.shared.clone(), self.host.wal(log)?, dir))
     }
 
+    /// A salvage of the log in the directory `from`, with no handle on it, into a new one in `to`. Nothing happens before its first
+    /// step.
+    #[napi(catch_unwind)]
+    pub fn salvage(&self, from: String, to: String, allow_unsafe: bool) -> Salvage {
+        Salvage::new(self.host.shared.clone(), from, to, allow_unsafe)
+    }
+
     /// A cursor of a log, which is made if there is none of that name, standing where `from` says; gives the number of the request.
     #[napi(catch_unwind)]
     pub fn cursor(&self, log: u32, name: String, from: f64) -> f64 {
@@ -417,6 +427,7 @@ impl Environment {
             identity: None,
             block: None,
             backup: None,
+            salvage: None,
             caught_up: None,
             verification: None,
             cursor: None,
@@ -437,10 +448,12 @@ impl Environment {
             }
             Outcome::Verified(Ok(found)) => completion.verification = Some(found.into()),
             Outcome::Backup(Ok(backup)) => completion.backup = Some(backup),
+            Outcome::Salvaged(Ok(salvage)) => completion.salvage = Some(salvage),
             Outcome::Cursor(Ok(cursor)) => completion.cursor = Some(Cursor::new(self.host.shared.clone(), cursor)),
             Outcome::Closed(Ok(())) => {}
             Outcome::Closed(Err(error))
             | Outcome::Backup(Err(error))
+            | Outcome::Salvaged(Err(error))
             | Outcome::Read(Err(error), _)
             | Outcome::Verified(Err(error))
             | Outcome::Cursor(Err(error)) => completion.error = Some(error.into()),

@@ -5,6 +5,7 @@
 //!   go through `raw`.
 //! - `events` carries over what a log tells while somebody listens.
 //! - `verify` holds what follows and ends a long verification.
+//! - `backup` and `salvage` take long jobs step by step.
 //! - `cursor` is a handle on a named cursor.
 //! - `reader` and `error` carry blocks of records and errors over, as data. `convert` does the same for options and reports.
 
@@ -16,6 +17,7 @@ mod error;
 mod events;
 mod raw;
 mod reader;
+mod salvage;
 mod stage;
 mod verify;
 mod wal;

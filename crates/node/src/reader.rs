@@ -28,7 +28,7 @@ pub struct BlockData {
     /// key, 2 has a value, 4 tombstone, 8 expires, 16 has a version; the rest is the index of its first extra.
     #[napi(ts_type = "Buffer")]
     pub memory: Packed,
-    /// What a salvaging reader left out before the first record.
+    /// What was left out before the first record: by a salvaging reader, and positions that were lost before this log was made.
     pub holes: Option<Vec<HoleData>>,
 }
 
@@ -41,6 +41,8 @@ pub struct HoleData {
     pub offset: f64,
     pub bytes: f64,
     pub flipped: Option<FlippedData>,
+    /// There only where the log itself records the loss: nothing is damaged.
+    pub recorded: Option<bool>,
 }
 
 impl From<Hole> for HoleData {
@@ -52,6 +54,7 @@ impl From<Hole> for HoleData {
             offset: hole.offset as f64,
             bytes: hole.bytes as f64,
             flipped: hole.flipped.map(Into::into),
+            recorded: hole.recorded.then_some(true),
         }
     }
 }

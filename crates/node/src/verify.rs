@@ -1,6 +1,6 @@
 //! Verifications: long jobs on threads of their own, with a watch that JavaScript holds.
 
-use crate::convert::FlippedData;
+use crate::convert::{FlippedData, PositionRange};
 use forelog::{Verification, Watch};
 use napi_derive::napi;
 use std::sync::Arc;
@@ -57,6 +57,7 @@ pub struct VerificationData {
     pub bytes: f64,
     pub without_footer: f64,
     pub broken_footers: f64,
+    pub holes: Vec<PositionRange>,
     pub problems: Vec<ProblemData>,
 }
 
@@ -78,6 +79,7 @@ impl From<Verification> for VerificationData {
             bytes: found.bytes as f64,
             without_footer: found.without_footer as f64,
             broken_footers: found.broken_footers as f64,
+            holes: found.holes.into_iter().map(Into::into).collect(),
             problems: problems.collect(),
         }
     }

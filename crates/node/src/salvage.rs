@@ -1,0 +1,114 @@
+//! A salvage, step by step: each step is a job on the engine's pool.
+
+use crate::environment::{Outcome, Shared};
+use crate::error::panicked;
+use crate::reader::HoleData;
+use forelog::{Code, Error, Salvage as Steps, Salvaged};
+use napi_derive::napi;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How far a salvage is, and at its end what it has made.
+#[napi(object, object_from_js = false)]
+pub struct SalvageData {
+    /// The new log is complete and durable.
+    pub done: bool,
+    pub verdict: String,
+    pub first_position: f64,
+    pub next_position: f64,
+    pub records: f64,
+    pub segments: f64,
+    /// Empty until the end.
+    pub holes: Vec<HoleData>,
+    pub cursors: f64,
+    pub cursors_lost: bool,
+    pub done_bytes: f64,
+    pub total_bytes: f64,
+}
+
+impl SalvageData {
+    fn new(report: &Salvaged, done: bool) -> Self {
+        // They may be many, and nobody asks for them before.
+        let holes = if done { report.holes.iter().cloned().map(Into::into).collect() } else { Vec::new() };
+        SalvageData {
+            done,
+            verdict: report.verdict.to_owned(),
+            first_position: report.first_position as f64,
+            next_position: report.next_position as f64,
+            records: report.records as f64,
+            segments: report.segments as f64,
+            holes,
+            cursors: report.cursors as f64,
+            cursors_lost: report.cursors_lost,
+            done_bytes: report.done_bytes as f64,
+            total_bytes: report.total_bytes as f64,
+        }
+    }
+}
+
+enum State {
+    Planned { from: PathBuf, to: PathBuf, allow_unsafe: bool },
+    Running(Box<Steps>),
+    Over,
+}
+
+impl State {
+    fn step(&mut self) -> forelog::Result<SalvageData> {
+        let mut steps = match std::mem::replace(self, State::Over) {
+            State::Planned { from, to, allow_unsafe } => Box::new(forelog::salvage(&from, &to, allow_unsafe)?),
+            State::Running(steps) => steps,
+            State::Over => return Err(Error::new(Code::Closed, "the salvage is over").during("salvage")),
+        };
+        // A failure drops it, and that removes what it has made.
+        steps.step()?;
+        let done = steps.is_done();
+        let data = SalvageData::new(steps.report(), done);
+        if !done {
+            *self = State::Running(steps);
+        }
+        Ok(data)
+    }
+}
+
+/// A salvage of a damaged log into a new one. One request at a time.
+#[napi]
+pub struct Salvage {
+    shared: Arc<Shared>,
+    state: Arc<Mutex<State>>,
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Salvage {
+    pub fn new(shared: Arc<Shared>, from: String, to: String, allow_unsafe: bool) -> Self {
+        let planned = State::Planned { from: PathBuf::from(from), to: PathBuf::from(to), allow_unsafe };
+        Salvage { shared, state: Arc::new(Mutex::new(planned)) }
+    }
+}
+
+#[napi]
+impl Salvage {
+    /// Goes on for a while; gives the number of the request. After a failure nothing is left of the new log.
+    #[napi(catch_unwind)]
+    pub fn step(&self) -> f64 {
+        let state = self.state.clone();
+        self.shared.request(move || {
+            let stepped = catch_unwind(AssertUnwindSafe(|| lock(&state).step()));
+            Outcome::Salvaged(stepped.unwrap_or_else(|panic| Err(panicked(panic).during("salvage"))))
+        })
+    }
+
+    /// Gives the salvage up and removes what there is of the new log; gives the number of the request.
+    #[napi(catch_unwind)]
+    pub fn abandon(&self) -> f64 {
+        let state = self.state.clone();
+        self.shared.request(move || {
+            let abandoned = std::mem::replace(&mut *lock(&state), State::Over);
+            drop(abandoned);
+            Outcome::Closed(Ok(()))
+        })
+    }
+}
