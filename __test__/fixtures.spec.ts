@@ -34,10 +34,16 @@ const plain = ({ position, key, value, tombstone, expiresAt, version }: WalRecor
 for (const version of readdirSync(fixtures)) {
   for (const name of readdirSync(path.join(fixtures, version))) {
     const dir = path.join(fixtures, version, name)
-    const { records, verdict } = JSON.parse(readFileSync(path.join(dir, 'expected.json'), 'utf8')) as Fixture
-    const expected = records.map(({ tombstone = false, key, value, expiresAt, version }, i) => {
-      return { position: i + 1, key, value: text(value), tombstone, expiresAt, version }
+    const { records, verdict, holes = [] } = JSON.parse(readFileSync(path.join(dir, 'expected.json'), 'utf8')) as Fixture
+    let last = 0
+    const behindHole = (): number => {
+      const hole = holes.find((hole) => hole.first === last + 1)
+      return hole === undefined ? last + 1 : hole.last + 1
+    }
+    const expected = records.map(({ tombstone = false, key, value, expiresAt, version }) => {
+      return { position: (last = behindHole()), key, value: text(value), tombstone, expiresAt, version }
     })
+    const next = behindHole()
 
     test(`${version}, ${name}: opens for reading, unchanged`, async (t) => {
       const log = path.join(temporaryDirectory(t), 'log')
@@ -56,7 +62,8 @@ for (const version of readdirSync(fixtures)) {
       const wal = await Wal.open(log)
       t.is(wal.recovery.verdict, verdict)
       t.deepEqual((await collect(wal.readFrom('start'))).map(plain), expected)
-      t.is(await wal.append('one more'), expected.length + 1)
+      t.deepEqual(wal.recovery.holes, holes)
+      t.is(await wal.append('one more'), next)
       await wal.close()
       const again = await Wal.open(log)
       t.true(again.recovery.clean)

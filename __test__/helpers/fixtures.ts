@@ -23,8 +23,10 @@ export interface Expected {
 export interface Fixture {
   /** What opening says. */
   verdict: string
-  /** Positions 1, 2, 3 … */
+  /** Positions 1, 2, 3 … but for those in `holes`. */
   records: Expected[]
+  /** Positions that a salvage left out. */
+  holes?: { first: number; last: number }[]
 }
 
 const SEGMENT_BYTES = 64 * 1024
@@ -49,7 +51,17 @@ const numbered = (from: number, to: number): Expected[] =>
 /** An array is one batch; what is `refused` finds space for half of its write; `crash` leaves the log as a killed process does. */
 type Step = Expected | Expected[] | { refused: Expected[] } | 'crash' | 'close'
 
-const shapes: { [name: string]: { options?: object; steps: Step[]; damage?: (segment: string) => void; verdict: string } } = {
+interface Shape {
+  options?: object
+  steps: Step[]
+  /** What befalls the newest segment. */
+  damage?: (segment: string) => void
+  /** The fixture is what a salvage makes of the log, damaged at these shares of the used part of its segments. */
+  salvaged?: number[][]
+  verdict: string
+}
+
+const shapes: { [name: string]: Shape } = {
   clean: { steps: [...kinds, 'close'], verdict: 'clean' },
   empty: { steps: ['close'], verdict: 'clean' },
   killed: { steps: [...kinds, 'crash'], verdict: 'unproven' },
@@ -91,16 +103,34 @@ const shapes: { [name: string]: { options?: object; steps: Step[]; damage?: (seg
     steps: [...kinds, long('lorem ipsum ', 3000), kinds, long('x', 90_000), 'crash'],
     verdict: 'unproven',
   },
+  // Holes in the middle of the first two segments and at the end of the last, which has to be known to be one: it was closed.
+  salvaged: {
+    steps: [...kinds, ...numbered(12, 500), kinds, long('d', 60_000), ...numbered(513, 700), kinds, ...numbered(712, 730), 'close'],
+    salvaged: [[0.3, 0.6], [0.97], [0.999]],
+    verdict: 'clean',
+  },
+}
+
+/** Spoils 100 bytes at each place of each segment, and one bit of the last frame. */
+function spoil(dir: string, places: number[][]): void {
+  for (const [i, name] of segments(dir).entries()) {
+    const file = path.join(dir, name)
+    const bytes = readFileSync(file)
+    const used = bytes.findLastIndex((byte) => byte !== 0) + 1
+    for (const share of places[i] ?? []) bytes.fill(0xab, Math.floor(used * share), Math.floor(used * share) + 100)
+    writeFileSync(file, bytes)
+  }
 }
 
 async function make(to: string, around: string): Promise<void> {
   const rules = path.join(around, 'rules')
-  const { Wal } = await import('../../index.js')
+  const { Wal, salvage } = await import('../../index.js')
   const record = ({ value, ...rest }: Expected) => ({
     ...rest,
     ...(value === undefined ? {} : { value: typeof value === 'object' ? value.repeat.repeat(value.times) : value }),
   })
-  for (const [name, { options, steps, damage, verdict }] of Object.entries(shapes)) {
+  for (const [name, { options, steps, damage, salvaged, verdict }] of Object.entries(shapes)) {
+    let holes: Fixture['holes']
     const fixture = path.join(to, name)
     if (existsSync(fixture)) continue
     const work = mkdtempSync(path.join(around, 'fixture-'))
@@ -125,9 +155,22 @@ async function make(to: string, around: string): Promise<void> {
       else await wal.append(record(step))
     }
     damage?.(path.join(dir, segments(dir).at(-1) as string))
+    if (salvaged) {
+      spoil(dir, salvaged)
+      const to = path.join(work, 'salvaged')
+      const report = await salvage(dir, to)
+      holes = report.holes.map(({ first, last }) => ({ first, last }))
+      if (holes.length !== salvaged.flat().length) throw new Error(`${name}: ${JSON.stringify(holes)}`)
+      dir = to
+    }
     mkdirSync(fixture)
+    const lost = (position: number) => holes?.some(({ first, last }) => first <= position && position <= last) ?? false
     const records = steps.filter((step): step is Expected | Expected[] => typeof step === 'object' && !('refused' in step)).flat()
-    writeFileSync(path.join(fixture, 'expected.json'), `${JSON.stringify({ verdict, records } satisfies Fixture)}\n`)
+    const kept = records.filter((_, i) => !lost(i + 1))
+    writeFileSync(
+      path.join(fixture, 'expected.json'),
+      `${JSON.stringify({ verdict, records: kept, ...(holes && { holes }) } satisfies Fixture)}\n`
+    )
     for (const file of readdirSync(dir)) {
       // What nothing reads after a crash or a closing need not be kept.
       if (file === 'LOCK' || file === 'reserve' || file.startsWith('spare-')) continue
