@@ -53,6 +53,8 @@ const checks = {
   cc: () => runs('cc', '--version'),
   preload: () => process.platform === 'linux' && isGlibc() && runs('cc', '--version'),
   direct: () => process.platform === 'linux' && isDirect(),
+  // util-linux's script, which gives a program a terminal.
+  terminal: () => process.platform === 'linux' && runs('script', '-qec', 'true', os.devNull),
   strace: () => process.platform === 'linux' && canTrace(),
 }
 

@@ -6,6 +6,7 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import { append, type AppendOptions } from './append.js'
 import { backup, type BackupOptions } from './backup.js'
 import { cat, type CatOptions } from './cat.js'
+import { salvage, type SalvageOptions } from './salvage.js'
 import { verifyLog, type VerifyOptions } from './verify.js'
 
 const USAGE = 2
@@ -91,6 +92,19 @@ function program(finish: (code: number) => void): Command {
       '\nThe copy holds what is durable when the backup begins. Segments that are complete become hard links\nor clones where the file system can.'
     )
     .action(async (dir: string, dest: string, options: BackupOptions) => finish(await backup(dir, dest, options)))
+
+  command
+    .command('salvage')
+    .description('make a new log of every good record of a damaged one, positions kept')
+    .argument('<dir>', 'directory of the damaged log, which is only read')
+    .argument('<dest>', 'directory of the new log, created when absent, empty otherwise')
+    .option('--json', 'print the report as one JSON object')
+    .option('--quiet', 'no progress and no summary; what is lost is named all the same')
+    .addHelpText(
+      'after',
+      '\nWhat is lost is named on standard error, with the segment and the offset where it was, and becomes a hole that\nreaders of the new log pass over; the exit code is 1 then. The log must not be open for writing.'
+    )
+    .action(async (dir: string, dest: string, options: SalvageOptions) => finish(await salvage(dir, dest, options)))
 
   return command
 }
