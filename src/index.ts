@@ -37,6 +37,7 @@ export type {
 export type {
   AppendEvent,
   CorruptEvent,
+  DetachedEvent,
   PoisonedEvent,
   RecoverEvent,
   RollEvent,

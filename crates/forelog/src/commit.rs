@@ -9,7 +9,7 @@ use crate::notify::Notify;
 use crate::options::Fsync;
 use crate::retention::{Due, Floors};
 use crate::shared::{locked, Shared};
-use crate::storage::disk::Lock;
+use crate::storage::lock::Lock;
 use crate::writer::{Progress, Writer};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::Ordering;
@@ -21,6 +21,10 @@ const MARK_EVERY: Duration = Duration::from_secs(1);
 
 /// The horizon that other processes follow is at most this old while it moves.
 const TELL_EVERY: Duration = Duration::from_millis(4);
+
+/// Under a policy that acknowledges without an fsync, a log at work looks this often whether it is still at its path. Beside
+/// an fsync one look more costs nothing: what waits for one is acknowledged only after it.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// Retention looks again no sooner, and by its age no later than this.
 const RETRY: Duration = Duration::from_secs(1);
@@ -41,6 +45,8 @@ pub struct CommitThread {
     /// Durable position of the last mark handed out.
     marked: u64,
     told_at: Duration,
+    /// When all that ties the log to its path was last looked at.
+    checked_at: Duration,
     /// The page that other processes follow is behind the horizons.
     untold: bool,
     /// Rolls when retention was last looked at, and when to look again all the same.
@@ -67,6 +73,7 @@ impl CommitThread {
             marked_at: now,
             marked,
             told_at: now,
+            checked_at: now,
             untold: false,
             retained: None,
             retain_at,
@@ -98,7 +105,7 @@ impl CommitThread {
     }
 
     /// The end, once `attend` has given how closing went.
-    pub fn leave(mut self, closed: Result<()>, lock: Lock) {
+    pub fn leave(mut self, closed: Result<()>, lock: Arc<Lock>) {
         let shared = self.shared.clone();
         let left = catch_unwind(AssertUnwindSafe(move || {
             // No background job may touch the directory once it is given up.
@@ -147,7 +154,7 @@ impl CommitThread {
             let closed = self.writer.close();
             self.collect_counters(None);
             if let Some(error) = self.writer.poisoned() {
-                self.shared.events.poison(error);
+                self.shared.events.end(error);
             }
             self.shared.publish(&self.writer, closed.is_ok());
             self.shared.tell(&mut self.writer);
@@ -184,9 +191,11 @@ impl CommitThread {
             };
             intake.attendance = Attendance::Awake;
         }
-        if let Some(fault) = intake.fault.take() {
-            let error = self.writer.poison(fault);
+        let (fault, detached) = (intake.fault.take(), intake.detached.take());
+        if fault.is_some() || detached.is_some() {
             drop(intake);
+            let detached = detached.map(|error| self.writer.give_up(error));
+            let Some(error) = fault.map(|fault| self.writer.poison(fault)).or(detached) else { return None };
             self.fail(&error);
             return Some(shared.stop.load(Ordering::Acquire));
         }
@@ -218,6 +227,7 @@ impl CommitThread {
         let began = self.host.now();
         let durable = self.group.durable || self.shared.options.fsync == Fsync::Always;
         let progress = self.writer.commit(&mut self.group, durable);
+        let progress = self.attached(progress, durable);
         let took = self.host.now().saturating_sub(began);
         // Before anybody is told: who has awaited an append finds its commit in `stats`.
         self.collect_counters(Some((&progress, took)));
@@ -231,6 +241,24 @@ impl CommitThread {
                     shared.report(fault);
                 }
             }));
+        }
+    }
+
+    /// What a commit came to, if its log is still at its path: otherwise none of it is acknowledged.
+    fn attached(&mut self, progress: Progress, durable: bool) -> Progress {
+        let now = self.host.now();
+        let is_due = now.saturating_sub(self.checked_at) >= CHECK_EVERY;
+        let checked = if is_due {
+            self.checked_at = now;
+            self.writer.check_attached()
+        } else if durable {
+            self.writer.check_directory()
+        } else {
+            return progress;
+        };
+        match checked {
+            Err(error) => Progress { frames: 0, failure: Some(error) },
+            Ok(()) => progress,
         }
     }
 
@@ -278,7 +306,11 @@ impl CommitThread {
 
     /// Does what follows a group, and tells its client.
     fn execute(&mut self, client: usize, command: Command) {
+        if let Err(error) = self.writer.check_attached() {
+            return self.fail(&error);
+        }
         let cuts = self.shared.catalog.cuts();
+        let acknowledged = self.shared.horizons.acknowledged.load(Ordering::Acquire);
         let (low, removed) = (self.writer.low, self.writer.counters.removed);
         let (operation, outcome) = match command {
             Command::TruncateBefore(first) => ("truncateBefore", self.writer.truncate_before(first)),
@@ -298,7 +330,13 @@ impl CommitThread {
         }
         self.move_cursors(cuts != self.shared.catalog.cuts());
         self.collect_counters(None);
+        // What has just been done may be in a directory that nobody finds any more.
+        let _ = self.writer.check_directory();
         if let Some(error) = self.writer.poisoned().cloned() {
+            if error.code == Code::Detached && cuts == self.shared.catalog.cuts() {
+                // Nothing was taken back.
+                self.shared.horizons.acknowledged.store(acknowledged, Ordering::Release);
+            }
             return self.fail(&error);
         }
         self.shared.publish(&self.writer, true);
@@ -349,9 +387,9 @@ impl CommitThread {
     fn fail(&mut self, error: &Error) {
         let shared = self.shared.clone();
         self.shared.publish(&self.writer, false);
-        self.shared.events.poison(error);
+        self.shared.events.end(error);
         let mut intake = locked(&shared.intake);
-        intake.phase = Phase::Poisoned(error.clone());
+        intake.phase = Phase::ended(error);
         let next = intake.next;
         intake.fail(error, next, &mut self.wake);
         drop(intake);
@@ -397,6 +435,9 @@ impl CommitThread {
         if durable != self.marked && self.host.now().saturating_sub(self.marked_at) >= MARK_EVERY {
             self.marked = durable;
             self.marked_at = self.host.now();
+            if let Err(error) = self.writer.check_attached() {
+                return self.fail(&error);
+            }
             if let Some(job) = self.writer.mark() {
                 let shared = self.shared.clone();
                 self.host.spawn(Box::new(move || {

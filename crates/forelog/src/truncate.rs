@@ -40,6 +40,7 @@ impl Writer {
         if first > self.next_position() {
             return Err(out_of_range(first, self.next_position()));
         }
+        self.check_attached()?;
         let mark = self.current_mark();
         self.counters.fsyncs += 1;
         let marked = lock(&self.control).update(|state| {

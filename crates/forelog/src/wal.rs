@@ -3,6 +3,7 @@
 //! An append goes: handle → intake (position, bytes) → commit thread → writer → disk; and back: horizons →
 //! settlements → one wake per client. Nothing is settled before the writer has returned what it rests on.
 
+use crate::attachment::detached_here;
 use crate::backup::Backup;
 use crate::error::{Code, Error, Result};
 use crate::events::Unheard;
@@ -20,7 +21,9 @@ use crate::report::Recovery;
 use crate::segment::CONTROL;
 use crate::shared::{clock, locked, Positions, Shared};
 use crate::stats::Stats;
-use crate::storage::disk::{create_dir, sync_name, Disk, Lock};
+use crate::storage::dir_handle::DirHandle;
+use crate::storage::disk::{create_dir, sync_name, Disk};
+use crate::storage::lock::Lock;
 use crate::storage::{Fault, Storage};
 use crate::threads::{Threads, COMMON};
 use crate::truncate::out_of_range;
@@ -66,17 +69,24 @@ impl Wal {
     /// Opens the log that `storage` holds; `dir` is where its lock is.
     fn open_on(storage: Arc<dyn Storage>, dir: &Path, options: Options, notify: Arc<dyn Notify>, threads: &'static Threads) -> Result<Wal> {
         open::refuse_unknown(&*storage, options.create).map_err(|error| named(error, dir))?;
-        let mut lock = Lock::open(dir)?;
-        let place = registry::place(lock.identity(dir)?);
+        let home = match storage.home() {
+            Some(home) => home.clone(),
+            // A simulated disk has its lock in a directory of its own.
+            None => Arc::new(DirHandle::open(dir).map_err(|e| Fault::new("open", dir.to_string_lossy(), &e))?),
+        };
+        let place = registry::place(home.identity());
         let mut tenant = place.tenant();
         let shared = match &tenant.shared {
             Some(shared) if shared.options != options => {
                 let text = "the log is open in this process with other options";
                 return Err(Error::new(Code::InvalidArg, text));
             }
-            Some(shared) => shared.clone(),
+            Some(shared) => match shared.detachment() {
+                Some(why) => return Err(detached_here(&why)),
+                None => shared.clone(),
+            },
             None => {
-                lock.acquire(dir)?;
+                let lock = Lock::acquire(&home)?;
                 let opened = open::open(storage.clone(), &options, clock)?;
                 lock.sign();
                 let shared = Shared::start(storage, options, opened, lock, threads)?;
@@ -93,8 +103,10 @@ impl Wal {
     fn open_read_only(dir: &Path, options: Options, notify: Arc<dyn Notify>) -> Result<Wal> {
         prepare_dir(dir, false)?;
         // Nothing is written, so a network's locks and fsyncs do not matter.
-        let disk: Arc<dyn Storage> = Arc::new(Disk::new(dir, true)?);
-        let view = read_only::beside(&disk, || Lock::is_held(dir), clock).map_err(|error| named(error, dir))?;
+        let disk = Disk::new(dir, true)?;
+        let home = disk.handle();
+        let disk: Arc<dyn Storage> = Arc::new(disk);
+        let view = read_only::beside(&disk, || Lock::is_held(&home), clock).map_err(|error| named(error, dir))?;
         let shared = Shared::read_only(disk, options, view);
         let place = Arc::new(Place::default());
         {
