@@ -61,6 +61,11 @@ fn name_lost(storage: &dyn Storage, name: &str, identity: Option<Identity>) -> O
     }
 }
 
+/// What has become of the directory, or of CONTROL in it; `None` while both are at the path. Two calls.
+pub fn lost(storage: &dyn Storage, control: Option<Identity>) -> Option<String> {
+    storage.lost().or_else(|| name_lost(storage, CONTROL, control))
+}
+
 /// What a writer holds on to.
 pub struct Attachment {
     storage: Arc<dyn Storage>,
@@ -82,9 +87,7 @@ impl Attachment {
     /// Whether directory, CONTROL, the active segment and LOCK are all at the path; LOCK is put back where it was removed.
     pub fn whole(&self, active: Option<(&str, &dyn File)>) -> Option<Error> {
         let storage = &*self.storage;
-        let lost = storage.lost();
-        let lost = lost.or_else(|| name_lost(storage, CONTROL, self.control));
-        let lost = lost.or_else(|| active.and_then(|(name, file)| name_lost(storage, name, file.identity())));
+        let lost = lost(storage, self.control).or_else(|| active.and_then(|(name, file)| name_lost(storage, name, file.identity())));
         // LOCK last: nothing is put into a directory that is not the log's any more.
         let lost = lost.or_else(|| self.lock.as_ref().and_then(|lock| lock.keep()));
         lost.map(|what| detached(&what))
@@ -115,8 +118,7 @@ impl Bond {
             return true;
         }
         self.looked.store(now, Ordering::Relaxed);
-        let lost = storage.lost().or_else(|| name_lost(storage, CONTROL, self.control));
-        if let Some(what) = lost {
+        if let Some(what) = lost(storage, self.control) {
             let _ = self.lost.set(detached(&what));
         }
         self.lost.get().is_none()

@@ -218,8 +218,10 @@ impl CommitThread {
         let mark = (self.writer.durable_position() != self.marked).then(|| self.marked_at + MARK_EVERY);
         let tell = self.untold.then(|| self.told_at + TELL_EVERY);
         // A log that could not roll at opening lets go of nothing until it has.
+        // A follower of a log that is idle waits for an append here: where the path leads elsewhere, appends are made elsewhere.
+        let check = self.shared.followers.is_anybody().then(|| self.checked_at + CHECK_EVERY);
         let retain = self.retain_at.filter(|_| !self.writer.unproven);
-        [sync, mark, tell, retain].into_iter().flatten().min()
+        [sync, mark, tell, check, retain].into_iter().flatten().min()
     }
 
     fn commit(&mut self) {
@@ -390,14 +392,24 @@ impl CommitThread {
         self.shared.events.end(error);
         let mut intake = locked(&shared.intake);
         intake.phase = Phase::ended(error);
-        let next = intake.next;
+        let is_detached = matches!(intake.phase, Phase::Detached(_));
+        // Poisoned, nobody knows what is in the log; detached, that is what was acknowledged.
+        let next = if is_detached { self.acknowledged_end() } else { intake.next };
         intake.fail(error, next, &mut self.wake);
+        if is_detached {
+            intake.rebase(self.writer.low);
+        }
         drop(intake);
         self.group.clear();
         self.command = None;
         self.behind_since = None;
         self.shared.followers.wake_all();
         self.notify();
+    }
+
+    /// Position after the last one acknowledged.
+    fn acknowledged_end(&self) -> u64 {
+        self.shared.horizons.acknowledged.load(Ordering::Acquire).max(self.writer.low - 1) + 1
     }
 
     fn notify(&mut self) {
@@ -422,6 +434,12 @@ impl CommitThread {
                 self.behind_since = None;
                 self.collect_counters(None);
                 self.notify();
+            }
+        }
+        if self.shared.followers.is_anybody() && self.host.now().saturating_sub(self.checked_at) >= CHECK_EVERY {
+            self.checked_at = self.host.now();
+            if let Err(error) = self.writer.check_attached() {
+                return self.fail(&error);
             }
         }
         // After the acknowledgements, so that none of them waits for it.

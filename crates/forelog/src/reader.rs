@@ -301,10 +301,11 @@ impl Reader {
     }
 
     fn open(&self, segment: Arc<Segment>) -> Result<Cursor> {
-        let file = match self.storage.open(&segment.file, false) {
-            // The directory may be gone: what its writer has open can be read all the same.
-            Err(fault) if fault.is_not_found() => segment.held().ok_or(fault)?,
-            opened => opened?,
+        let file = match (self.storage.open(&segment.file, false), segment.held()) {
+            // The directory may have been removed, or other files put into it: what the writer has open is the segment.
+            (Err(fault), Some(held)) if fault.is_not_found() => held,
+            (Ok(file), Some(held)) if file.identity() != held.identity() => held,
+            (opened, _) => opened?,
         };
         let mut page = vec![0; PAGE as usize];
         let n = file.read_at(&mut page, 0)?;

@@ -1,6 +1,6 @@
 //! One open log: what its handles, its commit thread and its background jobs share.
 
-use crate::attachment::detached;
+use crate::attachment::{detached, lost};
 use crate::backup::{Cut, Origin};
 use crate::catalog::Catalog;
 use crate::commit::CommitThread;
@@ -18,7 +18,9 @@ use crate::pool;
 use crate::read_only::View;
 use crate::reader::truncated;
 use crate::report::Recovery;
+use crate::segment::CONTROL;
 use crate::stats::{Measure, Scrubs, Stats};
+use crate::storage::dir_handle::Identity;
 use crate::storage::lock::Lock;
 use crate::storage::{Fault, Storage};
 use crate::threads::{Attended, Threads};
@@ -84,6 +86,8 @@ pub struct Shared {
     pub identity: u64,
     pub options: Options,
     pub storage: Arc<dyn Storage>,
+    /// CONTROL as it was when the log was opened.
+    control: Option<Identity>,
     pub catalog: Arc<Catalog>,
     pub recovery: Recovery,
     pub intake: Mutex<Intake>,
@@ -171,6 +175,7 @@ impl Shared {
         Shared {
             identity: IDENTITIES.fetch_add(1, Ordering::Relaxed),
             options,
+            control: storage.find(CONTROL).ok().flatten(),
             storage,
             catalog,
             recovery,
@@ -343,6 +348,10 @@ impl Shared {
     fn detach(&self, what: &str) -> Error {
         let error = detached(what);
         let mut intake = locked(&self.intake);
+        if matches!(intake.phase, Phase::Open) {
+            // Nothing more is taken from here on; what was is rejected by the commit thread.
+            intake.phase = Phase::ended(&error);
+        }
         intake.detached = Some(error.clone());
         self.rouse(intake);
         error
@@ -354,7 +363,15 @@ impl Shared {
             Phase::Detached(error) => Some(error.clone()),
             _ => None,
         };
-        noticed.or_else(|| self.storage.lost().map(|what| self.detach(&what)))
+        noticed.or_else(|| lost(&*self.storage, self.control).map(|what| self.detach(&what)))
+    }
+
+    /// A parked log is to look now and then whether it is at its path still, now that a follower waits for it.
+    fn look_after_followers(&self) {
+        let intake = locked(&self.intake);
+        if matches!(intake.attendance, Attendance::Parked(_)) {
+            self.rouse(intake);
+        }
     }
 
     /// Waits until everything accepted so far is durable.
@@ -454,13 +471,14 @@ impl Tail for Shared {
 
     fn wait(self: Arc<Self>, next: u64, wake: Wake) -> Ticket {
         let followers = self.followers.clone();
-        let watched = self.peer.is_some().then(|| self.clone());
-        let ticket = followers.enter(next, wake, move || {
+        let ticket = followers.enter(next, wake, || {
             let failed = locked(&self.intake).phase.failure().is_some();
             failed || self.ended.load(Ordering::Acquire) || self.horizons.acknowledged.load(Ordering::Acquire) >= next
         });
-        if let Some(shared) = watched {
-            peer::attend(&shared);
+        if self.peer.is_some() {
+            peer::attend(&self);
+        } else {
+            self.look_after_followers();
         }
         ticket
     }
@@ -481,7 +499,7 @@ impl Log for Shared {
 
     fn alive(&self) -> Result<()> {
         let failure = locked(&self.intake).phase.failure().cloned();
-        match failure.or_else(|| self.storage.lost().map(|what| self.detach(&what))) {
+        match failure.or_else(|| lost(&*self.storage, self.control).map(|what| self.detach(&what))) {
             Some(error) => Err(error),
             None => Ok(()),
         }

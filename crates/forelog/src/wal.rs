@@ -507,6 +507,8 @@ mod ancestry;
 #[cfg(test)]
 mod cursor_histories;
 #[cfg(test)]
+mod detached;
+#[cfg(test)]
 mod failures;
 #[cfg(test)]
 mod threads;

@@ -203,3 +203,119 @@ fn is_directory_locked(_home: &DirHandle) -> io::Result<bool> {
 
 #[cfg(not(unix))]
 fn release_directory(_home: &DirHandle, _held: bool) {}
+
+#[cfg(all(test, unix))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::path::Path;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// As another process opens the directory.
+    fn home(dir: &Path) -> Arc<DirHandle> {
+        Arc::new(DirHandle::open(dir).unwrap())
+    }
+
+    fn acquire(dir: &Path) -> Result<Lock> {
+        Lock::acquire(&home(dir))
+    }
+
+    #[test]
+    fn no_second_writer_comes_in_whatever_is_done_to_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = dir.path().join(LOCK);
+        let first = acquire(dir.path()).unwrap();
+        first.sign();
+        let refused = acquire(dir.path()).err().unwrap();
+        assert_eq!((refused.code, refused.pid), (Code::Locked, Some(std::process::id())));
+        let tamper: [(&str, &dyn Fn()); 4] = [
+            ("removed", &|| fs::remove_file(&lock).unwrap()),
+            ("another file", &|| fs::write(&lock, "").unwrap()),
+            ("a directory", &|| {
+                fs::remove_file(&lock).unwrap();
+                fs::create_dir(&lock).unwrap();
+            }),
+            ("moved away", &|| {
+                fs::remove_dir(&lock).unwrap();
+                fs::write(&lock, "").unwrap();
+                fs::rename(&lock, dir.path().join("LOCK.old")).unwrap();
+            }),
+        ];
+        for (what, tamper) in tamper {
+            tamper();
+            assert_eq!(acquire(dir.path()).err().map(|e| e.code), Some(Code::Locked), "{what}");
+            assert!(Lock::is_held(&home(dir.path())).unwrap(), "{what}");
+        }
+        assert!(!lock.exists(), "a process that is refused creates nothing");
+        drop(first);
+        assert!(!Lock::is_held(&home(dir.path())).unwrap());
+        acquire(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_writer_of_a_version_that_knows_lock_alone_is_respected() {
+        let dir = tempfile::tempdir().unwrap();
+        let older = File::create(dir.path().join(LOCK)).unwrap();
+        older.lock().unwrap();
+        assert_eq!(acquire(dir.path()).err().map(|e| e.code), Some(Code::Locked));
+        assert!(Lock::is_held(&home(dir.path())).unwrap());
+        // The one that was refused has let go of the directory.
+        drop(older);
+        acquire(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn readers_that_look_for_a_writer_all_the_time_keep_none_out() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(acquire(dir.path()).unwrap());
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let home = home(dir.path());
+                    while !stop.load(Ordering::Acquire) {
+                        Lock::is_held(&home).unwrap();
+                    }
+                });
+            }
+            for _ in 0..50 {
+                let refused = acquire(dir.path()).err();
+                stop.store(refused.is_some(), Ordering::Release);
+                assert!(refused.is_none(), "{refused:?}");
+            }
+            stop.store(true, Ordering::Release);
+        });
+    }
+
+    #[test]
+    fn the_lock_is_released_although_a_child_has_its_descriptors_still() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = acquire(dir.path()).unwrap();
+        // What a fork leaves in the child: another descriptor of the same description.
+        let (home, file) = (lock.home.file().try_clone().unwrap(), lock.file().try_clone().unwrap());
+        drop(lock);
+        acquire(dir.path()).unwrap();
+        drop((home, file));
+    }
+
+    #[test]
+    fn lock_is_put_back_only_where_it_can_be_had() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(LOCK);
+        let lock = acquire(dir.path()).unwrap();
+        assert_eq!(lock.keep(), None);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(lock.keep(), None);
+        assert_eq!(fs::read_to_string(&path).unwrap(), std::process::id().to_string());
+        fs::remove_file(&path).unwrap();
+        let other = File::create(&path).unwrap();
+        other.lock().unwrap();
+        assert!(lock.keep().is_some_and(|why| why.contains("another process")));
+        drop(other);
+        assert_eq!(lock.keep(), None);
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert_eq!(lock.keep(), None, "the lock on the directory keeps everybody out");
+    }
+}
