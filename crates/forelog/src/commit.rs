@@ -22,8 +22,8 @@ const MARK_EVERY: Duration = Duration::from_secs(1);
 /// The horizon that other processes follow is at most this old while it moves.
 const TELL_EVERY: Duration = Duration::from_millis(4);
 
-/// Under a policy that acknowledges without an fsync, a log at work looks this often whether it is still at its path. Beside
-/// an fsync one look more costs nothing: what waits for one is acknowledged only after it.
+/// Under a policy that acknowledges without an fsync, a log at work looks this often whether it is still at its path. What
+/// waits for an fsync is looked after each time: the look at the directory takes a microsecond.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// Retention looks again no sooner, and by its age no later than this.
@@ -228,8 +228,10 @@ impl CommitThread {
         self.writer.followed = self.shared.followers.is_anybody();
         let began = self.host.now();
         let durable = self.group.durable || self.shared.options.fsync == Fsync::Always;
-        let progress = self.writer.commit(&mut self.group, durable);
-        let progress = self.attached(progress, durable);
+        let progress = match self.check(durable) {
+            Ok(()) => self.writer.commit(&mut self.group, durable),
+            Err(error) => Progress { frames: 0, failure: Some(error) },
+        };
         let took = self.host.now().saturating_sub(began);
         // Before anybody is told: who has awaited an append finds its commit in `stats`.
         self.collect_counters(Some((&progress, took)));
@@ -246,22 +248,20 @@ impl CommitThread {
         }
     }
 
-    /// What a commit came to, if its log is still at its path: otherwise none of it is acknowledged.
-    fn attached(&mut self, progress: Progress, durable: bool) -> Progress {
-        let now = self.host.now();
-        let is_due = now.saturating_sub(self.checked_at) >= CHECK_EVERY;
-        let checked = if is_due {
-            self.checked_at = now;
-            self.writer.check_attached()
+    /// Whether the log is at its path still, before anything of a group is written: what is rejected is in no log.
+    fn check(&mut self, durable: bool) -> Result<()> {
+        if self.host.now().saturating_sub(self.checked_at) >= CHECK_EVERY {
+            self.check_all()
         } else if durable {
             self.writer.check_directory()
         } else {
-            return progress;
-        };
-        match checked {
-            Err(error) => Progress { frames: 0, failure: Some(error) },
-            Ok(()) => progress,
+            Ok(())
         }
+    }
+
+    fn check_all(&mut self) -> Result<()> {
+        self.checked_at = self.host.now();
+        self.writer.check_attached()
     }
 
     fn prepare_spare(&mut self) {
@@ -332,8 +332,6 @@ impl CommitThread {
         }
         self.move_cursors(cuts != self.shared.catalog.cuts());
         self.collect_counters(None);
-        // What has just been done may be in a directory that nobody finds any more.
-        let _ = self.writer.check_directory();
         if let Some(error) = self.writer.poisoned().cloned() {
             if error.code == Code::Detached && cuts == self.shared.catalog.cuts() {
                 // Nothing was taken back.
@@ -437,8 +435,7 @@ impl CommitThread {
             }
         }
         if self.shared.followers.is_anybody() && self.host.now().saturating_sub(self.checked_at) >= CHECK_EVERY {
-            self.checked_at = self.host.now();
-            if let Err(error) = self.writer.check_attached() {
+            if let Err(error) = self.check_all() {
                 return self.fail(&error);
             }
         }
@@ -453,7 +450,7 @@ impl CommitThread {
         if durable != self.marked && self.host.now().saturating_sub(self.marked_at) >= MARK_EVERY {
             self.marked = durable;
             self.marked_at = self.host.now();
-            if let Err(error) = self.writer.check_attached() {
+            if let Err(error) = self.check_all() {
                 return self.fail(&error);
             }
             if let Some(job) = self.writer.mark() {

@@ -4,6 +4,7 @@ use super::*;
 use crate::commit::CommitThread;
 use crate::cursors::Start;
 use crate::events::Event;
+use crate::follow::Tail;
 use crate::host::{Host, Job};
 use crate::notify::Waiter;
 use crate::options::Fsync;
@@ -89,16 +90,6 @@ fn what_was_acknowledged_without_an_fsync_is_read_as_well() -> Result<()> {
     log.append(&[1; 100 << 10])?;
     assert_eq!(code(log.settled(2)), Some(Code::Detached), "a roll looks first");
     assert_eq!((log.wal.positions().durable, log.last_readable()?), (0, 1));
-    Ok(())
-}
-
-#[test]
-fn a_failed_fsync_in_a_directory_that_is_gone_poisons_all_the_same() -> Result<()> {
-    let log = Log::open(Fsync::Always)?;
-    log.disk.lose(GONE);
-    log.disk.set_faults(Faults { sync: 1.0, ..Faults::default() });
-    log.append(b"in doubt")?;
-    assert_eq!(code(log.settled(1)), Some(Code::Poisoned));
     Ok(())
 }
 
@@ -195,33 +186,83 @@ impl Host for Clock {
     fn spawn(&self, _: Job) {}
 }
 
-#[test]
-fn without_an_fsync_a_log_at_work_looks_once_a_second() -> Result<()> {
-    let disk = SimDisk::new(1, 4096);
-    let storage: Arc<dyn Storage> = Arc::new(disk.clone());
-    let options = Options { fsync: Fsync::Os, ..Options::default() };
-    let (shared, writer) = Shared::writable(storage.clone(), options.clone(), open::open(storage, &options, || 0)?);
-    let clock = Arc::new(Clock::default());
-    let client = locked(&shared.intake).join(Client::new(Arc::new(Waiter::default())));
-    let mut thread = CommitThread::new(shared.clone(), writer, clock.clone());
-    let mut append = |at: u64| {
-        *locked(&clock.0) = Duration::from_millis(at);
+/// A log whose commit thread the test steps itself.
+struct Stepped {
+    disk: SimDisk,
+    shared: Arc<Shared>,
+    thread: CommitThread,
+    clock: Arc<Clock>,
+    client: usize,
+}
+
+impl Stepped {
+    fn open(fsync: Fsync) -> Result<Stepped> {
+        let disk = SimDisk::new(1, 4096);
+        let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+        let options = Options { fsync, ..Options::default() };
+        let (shared, writer) = Shared::writable(storage.clone(), options.clone(), open::open(storage, &options, || 0)?);
+        let clock = Arc::new(Clock::default());
+        let client = locked(&shared.intake).join(Client::new(Arc::new(Waiter::default())));
+        let thread = CommitThread::new(shared.clone(), writer, clock.clone());
+        Ok(Stepped { disk, shared, thread, clock, client })
+    }
+
+    /// Does what there is to do so many milliseconds after the log was opened.
+    fn step(&mut self, at: u64) {
+        *locked(&self.clock.0) = Duration::from_millis(at);
+        locked(&self.shared.intake).kicked = true;
+        self.thread.step();
+    }
+
+    /// What an append is told at that time.
+    fn append(&mut self, at: u64) -> Result<()> {
         let record = RecordRef { value: Some(b"value"), ..RecordRef::default() };
-        let mut intake = locked(&shared.intake);
-        let entered = intake.append(client, &record, record.encoded_len(), false, &options);
-        intake.kicked = true;
-        drop(intake);
-        entered?;
-        thread.step();
-        let collected = locked(&shared.intake).clients[client].as_mut().map(Client::collect);
+        locked(&self.shared.intake).append(self.client, &record, record.encoded_len(), false, &self.shared.options)?;
+        self.step(at);
+        let collected = locked(&self.shared.intake).clients[self.client].as_mut().map(Client::collect);
         match collected {
             Some(Settled::Failed(_, error)) => Err(error),
             _ => Ok(()),
         }
-    };
-    append(0)?;
-    disk.lose(GONE);
-    append(999)?;
-    assert_eq!(code(append(1000)), Some(Code::Detached));
+    }
+}
+
+#[test]
+fn without_an_fsync_a_log_at_work_looks_once_a_second() -> Result<()> {
+    let mut log = Stepped::open(Fsync::Os)?;
+    log.append(0)?;
+    log.disk.lose(GONE);
+    log.append(999)?;
+    assert_eq!(code(log.append(1000)), Some(Code::Detached));
+    Ok(())
+}
+
+#[test]
+fn an_idle_log_looks_once_a_second_while_a_follower_waits_for_it() -> Result<()> {
+    let mut log = Stepped::open(Fsync::Always)?;
+    log.append(0)?;
+    // By then the mark is written and other processes know how far they may read.
+    log.step(1100);
+    assert_eq!(log.thread.deadline(), None);
+    let (woken, told) = channel();
+    let _ticket = log.shared.clone().wait(2, Box::new(move || woken.send(()).unwrap_or_default()));
+    assert_eq!(log.thread.deadline(), Some(Duration::from_millis(2100)));
+    log.disk.lose(GONE);
+    log.step(2099);
+    assert!(told.try_recv().is_err());
+    log.step(2100);
+    assert!(told.try_recv().is_ok());
+    assert_eq!(code(log.shared.limit(2)), Some(Code::Detached));
+    Ok(())
+}
+
+#[test]
+fn a_failed_fsync_in_a_directory_that_is_gone_poisons_all_the_same() -> Result<()> {
+    let mut log = Stepped::open(Fsync::Every(Duration::from_millis(5)))?;
+    log.append(0)?;
+    log.disk.lose(GONE);
+    log.disk.set_faults(Faults { sync: 1.0, ..Faults::default() });
+    log.step(10);
+    assert_eq!(code(log.append(20)), Some(Code::Poisoned));
     Ok(())
 }
