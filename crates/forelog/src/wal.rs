@@ -49,8 +49,8 @@ impl Wal {
     ///
     /// # Errors
     /// `InvalidArg` for options out of range or other than those it is open with, `NotFound` without `create` or when
-    /// read-only, `Locked` when another process has it, `Corrupt` for damage, `Format` for a foreign directory or a
-    /// newer version, `NoSpace`, `ReadOnly` and `Io` from the file system. None of them changes what is on disk.
+    /// read-only, `Locked` when another process has it, `Detached` when this one has it from a path that does not lead to it
+    /// any more, `Corrupt` for damage, `Format` for a foreign directory or a newer version, `NoSpace`, `ReadOnly` and `Io` from the file system. None of them changes what is on disk.
     pub fn open(dir: &Path, options: Options, notify: Arc<dyn Notify>) -> Result<Wal> {
         options.validate()?;
         let opened = Wal::open_checked(dir, options, notify);
@@ -142,7 +142,7 @@ impl Wal {
     ///
     /// # Errors
     /// A refused record takes no position and is no operation: `InvalidArg`, `TooLarge`, `Backpressure`, `Closed`,
-    /// `Poisoned`, `OutOfRange`; `Conflict`, with `actual`, when it expects another position. Once operations of this handle
+    /// `Poisoned`, `Detached`, `OutOfRange`; `Conflict`, with `actual`, when it expects another position. Once operations of this handle
     /// have failed, with `NoSpace` or as a truncation did, it refuses with the same error until `settled` has told that and is
     /// called again: no record passes one that was rejected.
     pub fn append(&self, record: RecordRef<'_>, terms: impl Into<Terms>) -> Result<u64> {
@@ -210,7 +210,7 @@ impl Wal {
     /// starts at or after changes nothing. It works on a full disk.
     ///
     /// # Errors
-    /// `OutOfRange` above the next position, `Closed`, `Poisoned`; as the outcome also `NoSpace`, in a log opened on
+    /// `OutOfRange` above the next position, `Closed`, `Poisoned`, `Detached`; as the outcome also `NoSpace`, in a log opened on
     /// a full disk that could not go on yet, and `Io` when the log starts at `first` but a file could not be removed.
     pub fn truncate_before(&self, first: u64) -> Result<()> {
         self.command(Command::TruncateBefore(first), "truncateBefore")
@@ -225,7 +225,7 @@ impl Wal {
     /// Inside an atomic batch the kept part becomes a smaller batch. Readers past `last` end with `Truncated`.
     ///
     /// # Errors
-    /// `OutOfRange` from the next position on, `Truncated` below the one before the first, `Closed`, `Poisoned`; as
+    /// `OutOfRange` from the next position on, `Truncated` below the one before the first, `Closed`, `Poisoned`, `Detached`; as
     /// the outcome also `NoSpace`, `Corrupt` and `Io`: then nothing was removed, what was accepted since the call is
     /// rejected with the same error, and positions go on after the last record there is.
     pub fn truncate_after(&self, last: u64) -> Result<()> {
@@ -236,7 +236,7 @@ impl Wal {
     /// below or above where it was: what follows the installation of a snapshot. Every reader ends with `Truncated`.
     ///
     /// # Errors
-    /// `InvalidArg` for a `first` out of range, `Closed`, `Poisoned`; as the outcome also `NoSpace`, like
+    /// `InvalidArg` for a `first` out of range, `Closed`, `Poisoned`, `Detached`; as the outcome also `NoSpace`, like
     /// `truncate_after`.
     pub fn reset(&self, first: u64) -> Result<()> {
         self.command(Command::Reset(first), "reset")
@@ -427,7 +427,7 @@ impl Wal {
     /// releases the directory. Idempotent: later calls give the same result.
     ///
     /// # Errors
-    /// `Poisoned` after a failed fsync, `NoSpace` when what was accepted could not be written.
+    /// `Poisoned` after a failed fsync, `Detached` where the directory is not at its path any more, `NoSpace` when what was accepted could not be written.
     pub fn close(&self) -> Result<()> {
         let mut outcome = locked(&self.outcome);
         if let Some(outcome) = &*outcome {
