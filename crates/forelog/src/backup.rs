@@ -68,8 +68,7 @@ fn is_inside(dir: &Path, log: &DirHandle) -> bool {
         let dir = std::path::absolute(dir).ok()?;
         dir.ancestors().find_map(|part| fs::canonicalize(part).ok())
     };
-    let is_log = |part: &Path| DirHandle::open(part).is_ok_and(|part| part.identity() == log.identity());
-    existing(dir).is_some_and(|dir| dir.ancestors().any(is_log))
+    existing(dir).is_some_and(|dir| dir.ancestors().any(|part| log.is_at(part)))
 }
 
 fn refuse_used(to: &Disk, dir: &Path) -> Result<()> {

@@ -195,7 +195,7 @@ impl CommitThread {
         if fault.is_some() || detached.is_some() {
             drop(intake);
             let detached = detached.map(|error| self.writer.give_up(error));
-            let Some(error) = fault.map(|fault| self.writer.poison(fault)).or(detached) else { return None };
+            let error = fault.map(|fault| self.writer.poison(fault)).or(detached)?;
             self.fail(&error);
             return Some(shared.stop.load(Ordering::Acquire));
         }

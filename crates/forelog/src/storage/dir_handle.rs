@@ -80,6 +80,11 @@ impl DirHandle {
         &self.file
     }
 
+    /// Whether `path` leads to this directory.
+    pub fn is_at(&self, path: &Path) -> bool {
+        Identity::at(path).is_ok_and(|found| found == self.identity)
+    }
+
     /// What `name` stands for in this directory now; `None` where it stands for nothing.
     pub fn find(&self, name: &str) -> io::Result<Option<Identity>> {
         match self.identity_of(name) {
@@ -117,7 +122,7 @@ impl DirHandle {
     fn now_at(&self) -> Option<PathBuf> {
         use std::os::fd::AsRawFd;
         let path = fs::read_link(format!("/proc/self/fd/{}", self.file.as_raw_fd())).ok()?;
-        Identity::at(&path).is_ok_and(|found| found == self.identity).then_some(path)
+        self.is_at(&path).then_some(path)
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -254,13 +259,13 @@ mod system {
 
         pub fn open_file(&self, name: &str, access: Access) -> io::Result<fs::File> {
             let mut options = fs::OpenOptions::new();
-            options.read(true);
-            match access {
-                Access::Read => {}
-                Access::Write => drop(options.write(true)),
-                Access::New => drop(options.write(true).create_new(true)),
+            options.read(true).write(access != Access::Read);
+            if access == Access::New {
+                options.create_new(true);
+            }
+            if access == Access::Lock {
                 // Not shared for removal: as long as it is open, neither it nor the directory goes away.
-                Access::Lock => drop(options.write(true).create(true).share_mode(FILE_SHARE_READ | FILE_SHARE_WRITE)),
+                options.create(true).share_mode(FILE_SHARE_READ | FILE_SHARE_WRITE);
             }
             options.open(self.at(name)?)
         }
