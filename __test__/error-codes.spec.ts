@@ -2,7 +2,7 @@
 
 import { once } from 'node:events'
 import { fork } from 'node:child_process'
-import { cpSync, readFileSync, writeFileSync } from 'node:fs'
+import { cpSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { Wal, WalError, type WalErrorCode } from '../index.js'
@@ -82,6 +82,14 @@ const situations: Situation[] = [
     },
   },
   { code: 'ERR_WAL_POISONED', needs: ['preload'], how: (t) => failing(t, rule('fdatasync', '*.wal', 1, 'EIO')) },
+  {
+    code: 'ERR_WAL_DETACHED',
+    how: async (t) => {
+      const wal = await temporaryLog(t, {}, path.join(temporaryDirectory(t), 'log'))
+      renameSync(wal.dir, `${wal.dir}.aside`)
+      return codeOf(() => wal.append('x'))
+    },
+  },
   { code: 'ERR_WAL_NO_SPACE', needs: ['preload'], how: (t) => failing(t, rule('pwrite64', '*.wal', 1, 'ENOSPC')) },
   {
     code: 'ERR_WAL_TOO_LARGE',

@@ -81,6 +81,7 @@ test('counters, gauges, positions and quantiles are those of stats(), log by log
       'forelog.readers': 0,
       'forelog.active.fill': stats.activeBytes / stats.activeCapacity,
       'forelog.poisoned': 0,
+      'forelog.detached': 0,
       'forelog.recovery.duration': wal.recovery.durationMs / 1e3,
     }
     for (const [name, value] of Object.entries(figures)) t.is(only(metrics, name, wal.dir), value, name)

@@ -89,6 +89,7 @@ test('what was appended is in what Prometheus scrapes, and in the log', async (t
     forelog_pending_bytes: 0,
     forelog_segments: 1,
     forelog_poisoned: 0,
+    forelog_detached: 0,
     forelog_acknowledged_position: 50,
     forelog_durable_position: 50,
     forelog_active_capacity_bytes: 16 << 20,

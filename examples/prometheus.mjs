@@ -37,6 +37,7 @@ const METRICS = [
   ['gauge', 'readers', 'Readers that still have something to read.', (s) => s.readers],
   ['gauge', 'followers', 'Readers that wait at the end of the log.', (s) => s.followers],
   ['gauge', 'poisoned', '1 once an fsync has failed, until the log is reopened.', (s) => Number(s.poisoned)],
+  ['gauge', 'detached', '1 once the directory is not at its path any more, until the log is reopened.', (s) => Number(s.detached)],
   ['gauge', 'recovery_seconds', 'Duration of opening.', (s) => s.recovery.durationMs / 1e3],
   ['gauge', 'recovery_records', 'Records found by opening in the part that it scanned.', (s) => s.recovery.records],
   ['gauge', 'recovery_carried_records', 'Records carried over into a new segment by opening.', (s) => s.recovery.carried],

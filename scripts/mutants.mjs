@@ -42,11 +42,13 @@ function cargo(...args) {
 
 /** What the unmodified check says of a mutant, and how many seeds that took; nothing when it survives. */
 function run({ check: [kind, ...args], says }) {
-  if (kind === 'test') {
-    const built = cargo('test', '--quiet', '--package', 'forelog', '--lib', '--no-run')
+  if (kind === 'test' || kind === 'suite') {
+    // `test NAME`: of the library; `suite FILE NAME …`: of a file in crates/forelog/tests.
+    const [where, names] = kind === 'test' ? [['--lib'], args] : [['--test', args[0]], args.slice(1)]
+    const built = cargo('test', '--quiet', '--package', 'forelog', ...where, '--no-run')
     if (built.status !== 0) throw new Error(built.stderr)
-    const { status, stdout } = cargo('test', '--quiet', '--package', 'forelog', '--lib', ...args)
-    return status !== 0 && says.test(stdout) ? { caught: `test ${args[0]}`, seeds: '' } : undefined
+    const { status, stdout } = cargo('test', '--quiet', '--package', 'forelog', ...where, '--', ...names)
+    return status !== 0 && says.test(stdout) ? { caught: `test ${names[0]}`, seeds: '' } : undefined
   }
   const campaign = ['--quiet', '--profile', 'torture', '--package', 'forelog-torture']
   const built = cargo('build', ...campaign)

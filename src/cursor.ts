@@ -89,7 +89,7 @@ export class Cursor<V = Buffer> extends EventEmitter<CursorEvents> {
    * records up to there back since `read()` was last called, and that reader has given out what is above the cut (what it was may be
    * another record now),
    * `ERR_WAL_NOT_FOUND` (the cursor was deleted), `ERR_WAL_NO_SPACE` (nothing has changed), `ERR_WAL_INVALID_ARG`, `ERR_WAL_CLOSED`,
-   * `ERR_WAL_IO` or `ERR_WAL_POISONED`.
+   * `ERR_WAL_IO`, `ERR_WAL_DETACHED` or `ERR_WAL_POISONED`.
    */
   async commit(position: number): Promise<void> {
     checkPosition(position, 0, 'commit')
@@ -121,7 +121,7 @@ export class Cursor<V = Buffer> extends EventEmitter<CursorEvents> {
    * Deletes the cursor, durably when it resolves: retention does not wait for it any more, and `Wal.cursor` makes a new one. Other handles'
    * commits reject with `ERR_WAL_NOT_FOUND`. One that is deleted already changes nothing.
    *
-   * Rejects with `ERR_WAL_NO_SPACE`, `ERR_WAL_CLOSED`, `ERR_WAL_IO` or `ERR_WAL_POISONED`.
+   * Rejects with `ERR_WAL_NO_SPACE`, `ERR_WAL_CLOSED`, `ERR_WAL_IO`, `ERR_WAL_DETACHED` or `ERR_WAL_POISONED`.
    */
   async delete(): Promise<void> {
     this.#log.checkOpen('delete')

@@ -27,6 +27,8 @@ export const channels = Object.freeze({
   corrupt: 'forelog:corrupt',
   /** An fsync has failed, and the log takes nothing more: {@link PoisonedEvent}. */
   poisoned: 'forelog:poisoned',
+  /** The log's directory is not at its path any more, and the log takes nothing more: {@link DetachedEvent}. */
+  detached: 'forelog:detached',
 } as const)
 
 /** What every event has. */
@@ -101,6 +103,12 @@ export interface PoisonedEvent extends WalEvent {
   error: WalError
 }
 
+/** The log's directory was moved, removed or replaced. */
+export interface DetachedEvent extends WalEvent {
+  /** `ERR_WAL_DETACHED`; its message says what has become of the directory. */
+  error: WalError
+}
+
 /** The events by the names of their channels. */
 export interface WalEvents {
   /** See `channels.append`. */
@@ -117,6 +125,8 @@ export interface WalEvents {
   'forelog:corrupt': CorruptEvent
   /** See `channels.poisoned`. */
   'forelog:poisoned': PoisonedEvent
+  /** See `channels.detached`. */
+  'forelog:detached': DetachedEvent
 }
 
 // Held here: Node forgets a channel that nobody holds.
@@ -128,17 +138,19 @@ const recorded = {
   roll: channel(channels.roll),
   truncate: channel(channels.truncate),
   poisoned: channel(channels.poisoned),
+  detached: channel(channels.detached),
 }
 
 /** The kinds that somebody subscribes to, as bits: crates/forelog/src/events.rs has the same. */
 function heardNow(): number {
-  const { append, sync, roll, truncate, poisoned } = recorded
+  const { append, sync, roll, truncate, poisoned, detached } = recorded
   let kinds = 0
   if (append.hasSubscribers) kinds |= 1
   if (sync.hasSubscribers) kinds |= 2
   if (roll.hasSubscribers) kinds |= 4
   if (truncate.hasSubscribers) kinds |= 8
   if (poisoned.hasSubscribers) kinds |= 16
+  if (detached.hasSubscribers) kinds |= 32
   return kinds
 }
 

@@ -13,6 +13,8 @@ import type { Damage } from './reports.js'
  * - `ERR_WAL_CORRUPT`: bytes that were durable are damaged (`segment`, `offset`, `firstLost`, `lastLost`). Nothing was changed.
  * - `ERR_WAL_CLOSED`: the handle is closed, or closing.
  * - `ERR_WAL_POISONED`: an fsync failed. What was waiting may or may not be in the log after reopening.
+ * - `ERR_WAL_DETACHED`: the log's directory was moved, removed or replaced while it was open. What was acknowledged before is where the
+ *   directory is now.
  * - `ERR_WAL_NO_SPACE`: the disk or the quota is full. What was rejected is not in the log; appends work again when there is space.
  * - `ERR_WAL_TOO_LARGE`: a record above `maxRecordBytes` or a batch above `maxBatchBytes`; one cursor more than there can be.
  * - `ERR_WAL_TRUNCATED`: the position is before the first that can be read (`firstPosition`), or was cut off while it was read.
@@ -31,6 +33,7 @@ export type WalErrorCode =
   | 'ERR_WAL_CORRUPT'
   | 'ERR_WAL_CLOSED'
   | 'ERR_WAL_POISONED'
+  | 'ERR_WAL_DETACHED'
   | 'ERR_WAL_NO_SPACE'
   | 'ERR_WAL_TOO_LARGE'
   | 'ERR_WAL_TRUNCATED'

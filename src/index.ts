@@ -40,6 +40,7 @@ export type {
 export type {
   AppendEvent,
   CorruptEvent,
+  DetachedEvent,
   PoisonedEvent,
   RecoverEvent,
   RollEvent,

@@ -50,6 +50,12 @@ const sums: Instrument[] = [
 const gauges: Instrument[] = [
   ['forelog.active.fill', '1', 'Part of the active segment that is used', (s) => s.activeBytes / s.activeCapacity || 0],
   ['forelog.poisoned', '1', '1 once an fsync has failed, until the log is reopened', (stats) => Number(stats.poisoned)],
+  [
+    'forelog.detached',
+    '1',
+    '1 once the directory is not at its path any more, until the log is reopened',
+    (stats) => Number(stats.detached),
+  ],
   ['forelog.scrub.finished', 's', 'When the last scrub ended, since the epoch', ({ scrub }) => scrub.finishedAt && scrub.finishedAt / 1e3],
   ['forelog.recovery.duration', 's', 'Duration of opening', ({ recovery }) => recovery.durationMs / 1e3],
 ]

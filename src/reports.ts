@@ -62,6 +62,8 @@ export interface WalStats {
   followers: number
   /** An fsync has failed: the log takes nothing more until it is reopened. */
   poisoned: boolean
+  /** The log's directory was moved, removed or replaced: the log takes nothing more until it is opened where it is now. */
+  detached: boolean
   /** Events recorded for subscribers of `diagnostics_channel`, of all environments: see `channels`. 0 while nobody subscribes. */
   events: number
   /** Of these, events that were lost because an event loop was too busy to take them. */

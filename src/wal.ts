@@ -164,9 +164,9 @@ export class Wal<T = NoCodec> {
    *
    * Rejects at once, and takes no position, with `ERR_WAL_INVALID_ARG` (with the codec's error as `cause`, if that threw),
    * `ERR_WAL_TOO_LARGE`, `ERR_WAL_BACKPRESSURE`, `ERR_WAL_CONFLICT` (with `expect`), `ERR_WAL_CLOSED`, `ERR_WAL_READ_ONLY`,
-   * `ERR_WAL_OUT_OF_RANGE` (positions end at 2^53 - 1), `ERR_WAL_NO_SPACE`, `ERR_WAL_POISONED` or, if `signal` is aborted already, an
-   * `AbortError`; later with `ERR_WAL_NO_SPACE` (it is not in the log), `ERR_WAL_POISONED` (unknown) or an `AbortError` (it goes on, and
-   * may still be committed). A later rejection has the record's `position`, if it had got one.
+   * `ERR_WAL_OUT_OF_RANGE` (positions end at 2^53 - 1), `ERR_WAL_NO_SPACE`, `ERR_WAL_POISONED`, `ERR_WAL_DETACHED` or, if `signal`
+   * is aborted already, an `AbortError`; later with `ERR_WAL_NO_SPACE` or `ERR_WAL_DETACHED` (it is not in the log), `ERR_WAL_POISONED`
+   * (unknown) or an `AbortError` (it goes on, and may still be committed). A later rejection has the record's `position`, if it had got one.
    *
    * No record passes one that was rejected: once an append of this environment's has been rejected, whatever it appends to the log before
    * its promises have been told is rejected with the same error, after them.
@@ -252,7 +252,7 @@ export class Wal<T = NoCodec> {
 
   /**
    * Resolves when everything accepted so far, by any handle, is durable, under every policy. Rejects with `ERR_WAL_CLOSED`,
-   * `ERR_WAL_READ_ONLY`, `ERR_WAL_POISONED` or `ERR_WAL_NO_SPACE`, with the failure of a record that was enqueued, or that nobody waited
+   * `ERR_WAL_READ_ONLY`, `ERR_WAL_POISONED`, `ERR_WAL_DETACHED` or `ERR_WAL_NO_SPACE`, with the failure of a record that was enqueued, or that nobody waited
    * for any more, or with an `AbortError`: then the sync itself goes on.
    */
   sync(options?: SyncOptions): Promise<void> {
@@ -271,7 +271,7 @@ export class Wal<T = NoCodec> {
    * cursors that are move to `position - 1`, and emit `'truncated'`.
    *
    * Rejects with `ERR_WAL_OUT_OF_RANGE` above `nextPosition`, `ERR_WAL_INVALID_ARG`, `ERR_WAL_CLOSED`, `ERR_WAL_READ_ONLY`, `ERR_WAL_POISONED`,
-   * `ERR_WAL_NO_SPACE` (only where the log was opened on a disk so full that it could not go on) or `ERR_WAL_IO` (a file could not be
+   * `ERR_WAL_DETACHED`, `ERR_WAL_NO_SPACE` (only where the log was opened on a disk so full that it could not go on) or `ERR_WAL_IO` (a file could not be
    * removed; the log starts at `position` all the same).
    */
   truncateBefore(position: number): Promise<void> {
@@ -285,7 +285,7 @@ export class Wal<T = NoCodec> {
    * that are past it go back to it, durably, and emit `'truncated'`.
    *
    * Rejects with `ERR_WAL_OUT_OF_RANGE` at `nextPosition` or above, `ERR_WAL_TRUNCATED` below `firstPosition - 1`, `ERR_WAL_INVALID_ARG`,
-   * `ERR_WAL_CLOSED`, `ERR_WAL_READ_ONLY` or `ERR_WAL_POISONED`; with `ERR_WAL_NO_SPACE`, `ERR_WAL_CORRUPT` or `ERR_WAL_IO` nothing was removed, and what was
+   * `ERR_WAL_CLOSED`, `ERR_WAL_READ_ONLY`, `ERR_WAL_DETACHED` or `ERR_WAL_POISONED`; with `ERR_WAL_NO_SPACE`, `ERR_WAL_CORRUPT` or `ERR_WAL_IO` nothing was removed, and what was
    * appended since the call is rejected likewise.
    */
   truncateAfter(position: number): Promise<void> {
@@ -345,8 +345,8 @@ export class Wal<T = NoCodec> {
    *
    * Bad arguments throw `ERR_WAL_INVALID_ARG`, `salvage` on a log that is not open in mode `'readOnly'` rejects with it. The first `next()`
    * rejects with `ERR_WAL_TRUNCATED` or `ERR_WAL_OUT_OF_RANGE`, any one with `ERR_WAL_CORRUPT`, `ERR_WAL_IO`, `ERR_WAL_CLOSED` or an
-   * `AbortError`; one that follows also with `ERR_WAL_TRUNCATED` when the log was truncated past its place, and with `ERR_WAL_POISONED`
-   * when nothing more can come.
+   * `AbortError`; one that follows also with `ERR_WAL_TRUNCATED` when the log was truncated past its place, and with `ERR_WAL_POISONED` or
+   * `ERR_WAL_DETACHED` when nothing more can come.
    */
   readFrom(start: number | 'start' | 'end', options?: ReadOptions): WalReader<Decoded<T>> {
     return this.#read(start, options)
@@ -390,7 +390,8 @@ export class Wal<T = NoCodec> {
    *
    * Rejects with `ERR_WAL_INVALID_ARG`, `ERR_WAL_TRUNCATED` or `ERR_WAL_OUT_OF_RANGE` (a `start` before the first position or after the
    * next one), `ERR_WAL_TOO_LARGE` (there are 4096 cursors), `ERR_WAL_CORRUPT` (the file of the cursors is damaged; the log itself
-   * works), `ERR_WAL_FORMAT`, `ERR_WAL_READ_ONLY`, `ERR_WAL_NO_SPACE`, `ERR_WAL_IO`, `ERR_WAL_POISONED` or `ERR_WAL_CLOSED`.
+   * works), `ERR_WAL_FORMAT`, `ERR_WAL_READ_ONLY`, `ERR_WAL_NO_SPACE`, `ERR_WAL_IO`, `ERR_WAL_POISONED`, `ERR_WAL_DETACHED` or
+   * `ERR_WAL_CLOSED`.
    */
   async cursor(name: string, options?: CursorOptions): Promise<Cursor<Decoded<T>>> {
     const from = checkCursor(name, options)
@@ -503,7 +504,8 @@ export class Wal<T = NoCodec> {
    * Closes this handle: appends are refused from now on, what was accepted is settled and made durable under every policy, and readers
    * end with `ERR_WAL_CLOSED`. The last handle releases the log. Idempotent: gives the same promise again.
    *
-   * Rejects with `ERR_WAL_POISONED` after a failed fsync, and with the failure of a record that was enqueued.
+   * Rejects with `ERR_WAL_POISONED` after a failed fsync, with `ERR_WAL_DETACHED` where the directory is not at its path any more, and with
+   * the failure of a record that was enqueued. The log is released all the same.
    */
   close(): Promise<void> {
     this.#closed ??= this.#close()

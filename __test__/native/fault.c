@@ -261,6 +261,31 @@ int rename(const char *from, const char *to) {
   return tell(began, "rename", name, 0, 0, result, number);
 }
 
+// The same within the open directory, which is how the log does both.
+static const char *within(int dir, const char *name) {
+  char path[PATH_MAX];
+  const char *open = name_of(dir, path);
+  return open && strcmp(open, ".") == 0 ? name : NULL;
+}
+
+int renameat(int from_dir, const char *from, int to_dir, const char *to) {
+  const char *name = within(to_dir, to);
+  if (!name) return REAL(renameat)(from_dir, from, to_dir, to);
+  long long began = now();
+  int number = 0;
+  int result = verdict("rename", name, 0, &number) == FAIL ? -1 : POWERED(REAL(renameat)(from_dir, from, to_dir, to));
+  return tell(began, "rename", name, 0, 0, result, number);
+}
+
+int unlinkat(int dir, const char *path, int flags) {
+  const char *name = within(dir, path);
+  if (!name) return REAL(unlinkat)(dir, path, flags);
+  long long began = now();
+  int number = 0;
+  int result = verdict("unlink", name, 0, &number) == FAIL ? -1 : POWERED(REAL(unlinkat)(dir, path, flags));
+  return tell(began, "unlink", name, 0, 0, result, number);
+}
+
 int unlink(const char *path) {
   const char *name = below(path);
   if (!name) return REAL(unlink)(path);

@@ -94,6 +94,7 @@ export function handling(error: unknown): string {
     case 'ERR_WAL_NO_SPACE':
     case 'ERR_WAL_OUT_OF_RANGE':
     case 'ERR_WAL_POISONED':
+    case 'ERR_WAL_DETACHED':
     case 'ERR_WAL_READ_ONLY':
     case 'ERR_WAL_TOO_LARGE':
       return 'give up'

@@ -40,11 +40,11 @@ export async function kill({ rounds, seed, traced, onRound }: Plan): Promise<Cou
 
   // A roll renames a spare, then fsyncs the directory (files get fdatasync): before either call the
   // new segment is not in use yet.
-  const inRoll = (): Trap => ({ syscall: pick('rename', 'fsync'), nth: 1 + upTo(4) })
+  const inRoll = (): Trap => ({ syscall: pick('renameat', 'fsync'), nth: 1 + upTo(4) })
   // The low mark is durable by then, and the file of a segment below it goes. Opening removes a spare or two.
-  const inTruncation = (): Trap => ({ syscall: 'unlink', nth: 1 + upTo(4) })
+  const inTruncation = (): Trap => ({ syscall: 'unlinkat', nth: 1 + upTo(4) })
   // Recovery confirms CONTROL, and after a kill it rolls: all of these come while the log opens.
-  const inRecovery = (): Trap => ({ syscall: pick('pwrite64', 'fdatasync', 'rename', 'fsync'), nth: upTo(3) })
+  const inRecovery = (): Trap => ({ syscall: pick('pwrite64', 'fdatasync', 'renameat', 'fsync'), nth: upTo(3) })
   const earliest: Trap = { syscall: 'pwrite64', nth: 1 }
 
   const counts: Counts = {

@@ -4,6 +4,7 @@
 //! The copy has the original's uuid, ids and salts, because its frames are bound to them: it is the same log up to the
 //! cut, and goes on as another one. New segments have new salts, so the two are never taken for each other after it.
 
+use crate::attachment::explained;
 use crate::control::{self, State};
 use crate::cursors;
 use crate::directory::Listing;
@@ -13,7 +14,9 @@ use crate::options::PAGE;
 use crate::places::Place;
 use crate::seal::{self, Found};
 use crate::segment::{Header, Name, CONTROL, CURSORS, LOCK};
-use crate::storage::disk::{create_dir, Disk, Lock};
+use crate::storage::dir_handle::DirHandle;
+use crate::storage::disk::{create_dir, Disk};
+use crate::storage::lock::Lock;
 use crate::storage::{Fault, FileRef, Storage};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -59,10 +62,13 @@ pub trait Origin: Send + Sync {
     fn catch_up(&self) -> bool;
 }
 
-/// The directory, or as much of its path as there is.
-fn existing(dir: &Path) -> Option<PathBuf> {
-    let dir = std::path::absolute(dir).ok()?;
-    dir.ancestors().find_map(|part| fs::canonicalize(part).ok())
+/// Whether `dir`, or as much of its path as there is, is the directory of `log` or inside it, wherever that is now.
+fn is_inside(dir: &Path, log: &DirHandle) -> bool {
+    let existing = |dir: &Path| -> Option<PathBuf> {
+        let dir = std::path::absolute(dir).ok()?;
+        dir.ancestors().find_map(|part| fs::canonicalize(part).ok())
+    };
+    existing(dir).is_some_and(|dir| dir.ancestors().any(|part| log.is_at(part)))
 }
 
 fn refuse_used(to: &Disk, dir: &Path, job: &str) -> Result<()> {
@@ -73,9 +79,8 @@ fn refuse_used(to: &Disk, dir: &Path, job: &str) -> Result<()> {
 }
 
 /// Refuses a directory for a copy that is the one of the log `log`, or inside it.
-pub fn refuse_inside(dir: &Path, log: &Path, copy: &str) -> Result<()> {
-    let inside = existing(dir).zip(fs::canonicalize(log).ok()).is_some_and(|(dir, log)| dir.starts_with(log));
-    if inside {
+pub fn refuse_inside(dir: &Path, log: &DirHandle, copy: &str) -> Result<()> {
+    if is_inside(dir, log) {
         return Err(Error::new(Code::InvalidArg, format!("{copy} must not be in the directory of its log")));
     }
     Ok(())
@@ -88,8 +93,7 @@ pub fn claim(dir: &Path, allow_unsafe: bool, job: &str) -> Result<(Disk, Lock)> 
     }
     let to = Disk::new(dir, allow_unsafe)?;
     refuse_used(&to, dir, job)?;
-    let mut lock = Lock::open(dir)?;
-    lock.acquire(dir)?;
+    let lock = Lock::acquire(&to.handle())?;
     // Another one may have been at work until just now.
     refuse_used(&to, dir, job)?;
     Ok((to, lock))
@@ -195,7 +199,7 @@ impl Backup {
     /// # Errors
     /// `Format` when it is not empty, `InvalidArg` when it is the log's own or inside it, `Locked`.
     pub fn into_dir(origin: Arc<dyn Origin>, dir: &Path, allow_unsafe: bool) -> Result<Backup> {
-        if let Some(log) = origin.storage().dir() {
+        if let Some(log) = origin.storage().home() {
             refuse_inside(dir, log, "a backup")?;
         }
         let (to, lock) = claim(dir, allow_unsafe, "a backup")?;
@@ -211,7 +215,7 @@ impl Backup {
     /// is over then; dropping it removes what it has made.
     pub fn step(&mut self) -> Result<Progress> {
         let stepped = self.advance();
-        stepped.map_err(|error| error.during("backup"))
+        stepped.map_err(|error| explained(&**self.origin.storage(), error).during("backup"))
     }
 
     pub fn is_done(&self) -> bool {
@@ -402,14 +406,24 @@ impl Backup {
             file.sync()?;
         }
         self.to.sync_dir()?;
+        self.is_where_it_is_looked_for()?;
         let mark = control::Mark { segment: cut.segment, offset: cut.durable.offset, position: cut.durable.position };
         let state = State { uuid: header.uuid, sequence: 1, active: cut.segment, low: self.low, mark: Some(mark), fence: None };
         self.made.extend([control::CREATING, CONTROL].map(|name| (u64::MAX, name.to_owned())));
         control::create(&*self.to, &state)?;
+        // Between the two looks the copy became a log: where its directory went meanwhile, it is taken back.
+        self.is_where_it_is_looked_for()?;
         self.made.clear();
         self.done = true;
         (self.lock, self.place) = (None, None);
         Ok(())
+    }
+
+    fn is_where_it_is_looked_for(&self) -> Result<()> {
+        match self.to.lost() {
+            Some(what) => Err(Error::new(Code::Detached, format!("{what}: the backup is not complete, and nothing of it is left"))),
+            None => Ok(()),
+        }
     }
 
     fn remove(&mut self, which: impl Fn(u64) -> bool) {

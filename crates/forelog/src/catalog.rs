@@ -7,9 +7,9 @@ use crate::places::Places;
 use crate::scan::Joint;
 use crate::seal::{find, Found};
 use crate::segment::{file_name, Header, Name};
-use crate::storage::File;
+use crate::storage::{File, FileRef};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 
 /// One segment of the log, as readers need it.
 pub struct Segment {
@@ -19,6 +19,8 @@ pub struct Segment {
     /// Length of its file, 0 while nobody has asked: for the statistics alone.
     len: AtomicU64,
     known: Mutex<Known>,
+    /// The file as its writer has it open.
+    held: OnceLock<Weak<dyn File>>,
 }
 
 /// What is known of a segment's joints.
@@ -32,12 +34,36 @@ struct Known {
 
 impl Segment {
     pub fn of_name(name: &Name) -> Segment {
-        Segment { id: name.id, first: name.first, file: name.file.clone(), len: AtomicU64::new(0), known: Mutex::default() }
+        Segment {
+            id: name.id,
+            first: name.first,
+            file: name.file.clone(),
+            len: AtomicU64::new(0),
+            known: Mutex::default(),
+            held: OnceLock::new(),
+        }
     }
 
     pub fn of_header(header: &Header) -> Segment {
         let known = Mutex::new(Known { asked: true, ..Known::default() });
-        Segment { id: header.id, first: header.first, file: file_name(header.first, header.id), len: AtomicU64::new(0), known }
+        Segment {
+            id: header.id,
+            first: header.first,
+            file: file_name(header.first, header.id),
+            len: AtomicU64::new(0),
+            known,
+            held: OnceLock::new(),
+        }
+    }
+
+    /// The writer has the file open, for as long as it goes on with the segment.
+    pub fn hold(&self, file: &FileRef) {
+        let _ = self.held.set(Arc::downgrade(file));
+    }
+
+    /// The file as its writer has it open, if it does.
+    pub fn held(&self) -> Option<FileRef> {
+        self.held.get().and_then(Weak::upgrade)
     }
 
     pub fn len(&self) -> u64 {

@@ -9,7 +9,7 @@ use crate::notify::Notify;
 use crate::options::Fsync;
 use crate::retention::{Due, Floors};
 use crate::shared::{locked, Shared};
-use crate::storage::disk::Lock;
+use crate::storage::lock::Lock;
 use crate::writer::{Progress, Writer};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::Ordering;
@@ -21,6 +21,10 @@ const MARK_EVERY: Duration = Duration::from_secs(1);
 
 /// The horizon that other processes follow is at most this old while it moves.
 const TELL_EVERY: Duration = Duration::from_millis(4);
+
+/// Under a policy that acknowledges without an fsync, a log at work looks this often whether it is still at its path. What
+/// waits for an fsync is looked after each time: the look at the directory takes a microsecond.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// Retention looks again no sooner, and by its age no later than this.
 const RETRY: Duration = Duration::from_secs(1);
@@ -41,6 +45,8 @@ pub struct CommitThread {
     /// Durable position of the last mark handed out.
     marked: u64,
     told_at: Duration,
+    /// When all that ties the log to its path was last looked at.
+    checked_at: Duration,
     /// The page that other processes follow is behind the horizons.
     untold: bool,
     /// Rolls when retention was last looked at, and when to look again all the same.
@@ -67,6 +73,7 @@ impl CommitThread {
             marked_at: now,
             marked,
             told_at: now,
+            checked_at: now,
             untold: false,
             retained: None,
             retain_at,
@@ -98,7 +105,7 @@ impl CommitThread {
     }
 
     /// The end, once `attend` has given how closing went.
-    pub fn leave(mut self, closed: Result<()>, lock: Lock) {
+    pub fn leave(mut self, closed: Result<()>, lock: Arc<Lock>) {
         let shared = self.shared.clone();
         let left = catch_unwind(AssertUnwindSafe(move || {
             // No background job may touch the directory once it is given up.
@@ -147,7 +154,7 @@ impl CommitThread {
             let closed = self.writer.close();
             self.collect_counters(None);
             if let Some(error) = self.writer.poisoned() {
-                self.shared.events.poison(error);
+                self.shared.events.end(error);
             }
             self.shared.publish(&self.writer, closed.is_ok());
             self.shared.tell(&mut self.writer);
@@ -184,9 +191,11 @@ impl CommitThread {
             };
             intake.attendance = Attendance::Awake;
         }
-        if let Some(fault) = intake.fault.take() {
-            let error = self.writer.poison(fault);
+        let (fault, detached) = (intake.fault.take(), intake.detached.take());
+        if fault.is_some() || detached.is_some() {
             drop(intake);
+            let detached = detached.map(|error| self.writer.give_up(error));
+            let error = fault.map(|fault| self.writer.poison(fault)).or(detached)?;
             self.fail(&error);
             return Some(shared.stop.load(Ordering::Acquire));
         }
@@ -209,15 +218,20 @@ impl CommitThread {
         let mark = (self.writer.durable_position() != self.marked).then(|| self.marked_at + MARK_EVERY);
         let tell = self.untold.then(|| self.told_at + TELL_EVERY);
         // A log that could not roll at opening lets go of nothing until it has.
+        // A follower of a log that is idle waits for an append here: where the path leads elsewhere, appends are made elsewhere.
+        let check = self.shared.followers.is_anybody().then(|| self.checked_at + CHECK_EVERY);
         let retain = self.retain_at.filter(|_| !self.writer.unproven);
-        [sync, mark, tell, retain].into_iter().flatten().min()
+        [sync, mark, tell, check, retain].into_iter().flatten().min()
     }
 
     fn commit(&mut self) {
         self.writer.followed = self.shared.followers.is_anybody();
         let began = self.host.now();
         let durable = self.group.durable || self.shared.options.fsync == Fsync::Always;
-        let progress = self.writer.commit(&mut self.group, durable);
+        let progress = match self.check(durable) {
+            Ok(()) => self.writer.commit(&mut self.group, durable),
+            Err(error) => Progress { frames: 0, failure: Some(error) },
+        };
         let took = self.host.now().saturating_sub(began);
         // Before anybody is told: who has awaited an append finds its commit in `stats`.
         self.collect_counters(Some((&progress, took)));
@@ -232,6 +246,22 @@ impl CommitThread {
                 }
             }));
         }
+    }
+
+    /// Whether the log is at its path still, before anything of a group is written: what is rejected is in no log.
+    fn check(&mut self, durable: bool) -> Result<()> {
+        if self.host.now().saturating_sub(self.checked_at) >= CHECK_EVERY {
+            self.check_all()
+        } else if durable {
+            self.writer.check_directory()
+        } else {
+            Ok(())
+        }
+    }
+
+    fn check_all(&mut self) -> Result<()> {
+        self.checked_at = self.host.now();
+        self.writer.check_attached()
     }
 
     fn prepare_spare(&mut self) {
@@ -278,7 +308,11 @@ impl CommitThread {
 
     /// Does what follows a group, and tells its client.
     fn execute(&mut self, client: usize, command: Command) {
+        if let Err(error) = self.writer.check_attached() {
+            return self.fail(&error);
+        }
         let cuts = self.shared.catalog.cuts();
+        let acknowledged = self.shared.horizons.acknowledged.load(Ordering::Acquire);
         let (low, removed) = (self.writer.low, self.writer.counters.removed);
         let (operation, outcome) = match command {
             Command::TruncateBefore(first) => ("truncateBefore", self.writer.truncate_before(first)),
@@ -299,6 +333,10 @@ impl CommitThread {
         self.move_cursors(cuts != self.shared.catalog.cuts());
         self.collect_counters(None);
         if let Some(error) = self.writer.poisoned().cloned() {
+            if error.code == Code::Detached && cuts == self.shared.catalog.cuts() {
+                // Nothing was taken back.
+                self.shared.horizons.acknowledged.store(acknowledged, Ordering::Release);
+            }
             return self.fail(&error);
         }
         self.shared.publish(&self.writer, true);
@@ -349,17 +387,27 @@ impl CommitThread {
     fn fail(&mut self, error: &Error) {
         let shared = self.shared.clone();
         self.shared.publish(&self.writer, false);
-        self.shared.events.poison(error);
+        self.shared.events.end(error);
         let mut intake = locked(&shared.intake);
-        intake.phase = Phase::Poisoned(error.clone());
-        let next = intake.next;
+        intake.phase = Phase::ended(error);
+        let is_detached = matches!(intake.phase, Phase::Detached(_));
+        // Poisoned, nobody knows what is in the log; detached, that is what was acknowledged.
+        let next = if is_detached { self.acknowledged_end() } else { intake.next };
         intake.fail(error, next, &mut self.wake);
+        if is_detached {
+            intake.rebase(self.writer.low);
+        }
         drop(intake);
         self.group.clear();
         self.command = None;
         self.behind_since = None;
         self.shared.followers.wake_all();
         self.notify();
+    }
+
+    /// Position after the last one acknowledged.
+    fn acknowledged_end(&self) -> u64 {
+        self.shared.horizons.acknowledged.load(Ordering::Acquire).max(self.writer.low - 1) + 1
     }
 
     fn notify(&mut self) {
@@ -386,6 +434,11 @@ impl CommitThread {
                 self.notify();
             }
         }
+        if self.shared.followers.is_anybody() && self.host.now().saturating_sub(self.checked_at) >= CHECK_EVERY {
+            if let Err(error) = self.check_all() {
+                return self.fail(&error);
+            }
+        }
         // After the acknowledgements, so that none of them waits for it.
         self.untold = self.shared.is_untold(&self.writer);
         if self.untold && self.host.now().saturating_sub(self.told_at) >= TELL_EVERY {
@@ -397,6 +450,9 @@ impl CommitThread {
         if durable != self.marked && self.host.now().saturating_sub(self.marked_at) >= MARK_EVERY {
             self.marked = durable;
             self.marked_at = self.host.now();
+            if let Err(error) = self.check_all() {
+                return self.fail(&error);
+            }
             if let Some(job) = self.writer.mark() {
                 let shared = self.shared.clone();
                 self.host.spawn(Box::new(move || {

@@ -145,6 +145,10 @@ impl Control {
         self.retired
     }
 
+    pub fn file(&self) -> &FileRef {
+        &self.file
+    }
+
     pub fn state(&self) -> &State {
         &self.state
     }

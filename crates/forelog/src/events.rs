@@ -1,7 +1,7 @@
 //! What a log tells those who listen, kind by kind. While nobody does, nothing is recorded, and a commit pays for one
 //! relaxed load. Recording never waits for a listener: what nobody takes in time makes room for what is new.
 
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::notify::Notify;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -21,6 +21,8 @@ pub enum Event {
     Truncate { operation: &'static str, first: u64, next: u64, removed: u64 },
     /// The log takes nothing more until it is reopened.
     Poisoned(Error),
+    /// The log takes nothing more: its directory is not at its path.
+    Detached(Error),
 }
 
 /// Kinds of events, as bits of what a listener asks for.
@@ -30,6 +32,7 @@ impl Event {
     pub const ROLL: u32 = 4;
     pub const TRUNCATE: u32 = 8;
     pub const POISONED: u32 = 16;
+    pub const DETACHED: u32 = 32;
 
     fn kind(&self) -> u32 {
         match self {
@@ -38,6 +41,7 @@ impl Event {
             Event::Roll { .. } => Event::ROLL,
             Event::Truncate { .. } => Event::TRUNCATE,
             Event::Poisoned(_) => Event::POISONED,
+            Event::Detached(_) => Event::DETACHED,
         }
     }
 }
@@ -60,13 +64,13 @@ struct Listener {
     kinds: u32,
     unheard: Unheard,
     /// The end of the log is told once, also to those who come after it.
-    knows_poison: bool,
+    knows_end: bool,
 }
 
 #[derive(Default)]
 struct State {
     listeners: Vec<Listener>,
-    poisoned: Option<Error>,
+    ended: Option<Error>,
 }
 
 /// The listeners of one log.
@@ -101,10 +105,10 @@ impl Events {
                 listener.unheard.events.retain(|event| event.kind() & kinds != 0);
             }
             None if kinds == 0 => {}
-            None => state.listeners.push(Listener { client, notify, kinds, unheard: Unheard::default(), knows_poison: false }),
+            None => state.listeners.push(Listener { client, notify, kinds, unheard: Unheard::default(), knows_end: false }),
         }
         self.heard.store(state.listeners.iter().fold(0, |all, listener| all | listener.kinds), Ordering::Relaxed);
-        self.tell_poison(&mut state);
+        self.tell_end(&mut state);
     }
 
     /// The client is gone.
@@ -136,18 +140,18 @@ impl Events {
         self.recorded.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The log is poisoned. It happens once; who listens later is told then.
-    pub fn poison(&self, error: &Error) {
+    /// The log is poisoned, or detached. It happens once; a listener that comes later is told then.
+    pub fn end(&self, error: &Error) {
         let mut state = self.state();
-        state.poisoned.get_or_insert_with(|| error.clone());
-        self.tell_poison(&mut state);
+        state.ended.get_or_insert_with(|| error.clone());
+        self.tell_end(&mut state);
     }
 
-    fn tell_poison(&self, state: &mut State) {
-        let State { listeners, poisoned: Some(error) } = state else { return };
-        let event = Event::Poisoned(error.clone());
-        for listener in listeners.iter_mut().filter(|l| l.kinds & Event::POISONED != 0 && !l.knows_poison) {
-            listener.knows_poison = true;
+    fn tell_end(&self, state: &mut State) {
+        let State { listeners, ended: Some(error) } = state else { return };
+        let event = if error.code == Code::Detached { Event::Detached(error.clone()) } else { Event::Poisoned(error.clone()) };
+        for listener in listeners.iter_mut().filter(|l| l.kinds & event.kind() != 0 && !l.knows_end) {
+            listener.knows_end = true;
             self.push(listener, &event);
         }
     }
@@ -173,7 +177,6 @@ impl Events {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Code;
     use crate::notify::Waiter;
 
     fn listen(events: &Events, client: usize, kinds: u32) {
@@ -233,7 +236,7 @@ mod tests {
     fn poison_is_told_once_to_everybody_also_to_who_comes_after_it() {
         let events = Events::default();
         listen(&events, 1, Event::POISONED);
-        (0..2).for_each(|_| events.poison(&Error::new(Code::Poisoned, "an fsync failed")));
+        (0..2).for_each(|_| events.end(&Error::new(Code::Poisoned, "an fsync failed")));
         listen(&events, 1, Event::POISONED | Event::ROLL);
         listen(&events, 2, Event::POISONED);
         assert_eq!([1, 2, 3].map(|client| events.take(client).events.len()), [1, 1, 0]);

@@ -10,7 +10,7 @@ pub trait Tail: Send + Sync {
     /// Last position that may be read now, for a reader whose next one is `next`. Blocking.
     ///
     /// # Errors
-    /// Why `next` can never be read: `Truncated`, `Closed`, `Poisoned`.
+    /// Why `next` can never be read: `Truncated`, `Closed`, `Poisoned`, `Detached`.
     fn limit(&self, next: u64) -> Result<u64>;
 
     /// Looks again after `next` could not be read: what was there may have been truncated just now.

@@ -76,8 +76,28 @@ pub enum Phase {
     /// The last handle is closing: what is there is committed, nothing more is taken.
     Closing,
     Poisoned(Error),
+    /// The log's directory is not at its path any more: what was acknowledged can be read, and nothing more is taken.
+    Detached(Error),
     /// Opened for reading alone.
     ReadOnly,
+}
+
+impl Phase {
+    /// What ends a log with `error`.
+    pub fn ended(error: &Error) -> Phase {
+        match error.code {
+            Code::Detached => Phase::Detached(error.clone()),
+            _ => Phase::Poisoned(error.clone()),
+        }
+    }
+
+    /// Why nothing is taken any more, unless the log was closed.
+    pub fn failure(&self) -> Option<&Error> {
+        match self {
+            Phase::Poisoned(error) | Phase::Detached(error) => Some(error),
+            Phase::Open | Phase::Closing | Phase::ReadOnly => None,
+        }
+    }
 }
 
 /// What an append asks for beside its records.
@@ -139,6 +159,8 @@ pub struct Intake {
     pub attendance: Attendance,
     /// A mark or spare of the background failed its fsync.
     pub fault: Option<crate::storage::Fault>,
+    /// Another thread has met that the log is detached.
+    pub detached: Option<Error>,
     pub clients: Vec<Option<Client>>,
     pub appends: u64,
     pub batches: u64,
@@ -157,6 +179,7 @@ impl Intake {
             kicked: false,
             attendance: Attendance::Awake,
             fault: None,
+            detached: None,
             clients: Vec::new(),
             appends: 0,
             batches: 0,
@@ -182,7 +205,7 @@ impl Intake {
         match &self.phase {
             Phase::Open => {}
             Phase::Closing => return Err(closed()),
-            Phase::Poisoned(error) => return Err(error.clone()),
+            Phase::Poisoned(error) | Phase::Detached(error) => return Err(error.clone()),
             Phase::ReadOnly => return Err(read_only()),
         }
         if let Some((_, error)) = self.failing(client).filter(|_| records > 0) {

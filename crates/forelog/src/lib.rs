@@ -4,6 +4,7 @@
 
 mod active;
 mod ahead;
+mod attachment;
 mod backup;
 mod bytes;
 #[cfg(any(test, feature = "sim"))]

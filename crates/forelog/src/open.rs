@@ -193,6 +193,7 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answ
         let entry = start.catalog.holding(u64::MAX).unwrap_or_else(|| Arc::new(catalog::Segment::of_header(&header)));
         entry.adopt(index);
         entry.set_len(len);
+        entry.hold(&file);
         start.bare = bare(&start.catalog, &header);
         // Whatever the header proves, nothing is durable in a segment whose name may not be.
         let synced = match (report.clean, named) {

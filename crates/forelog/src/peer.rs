@@ -1,6 +1,7 @@
 //! A log that another process writes, as a reader of it goes along: the page in CONTROL says how far it may read, the
 //! names in the directory say where. Nothing is written, and no lock is held.
 
+use crate::attachment::Bond;
 use crate::backup::Cut;
 use crate::catalog::Segment;
 use crate::control;
@@ -45,12 +46,14 @@ pub enum News {
 
 pub struct Peer {
     control: FileRef,
+    /// Whether the path leads to this log still.
+    pub bond: Bond,
     seen: Mutex<Seen>,
 }
 
 impl Peer {
     pub fn new(control: FileRef, seen: Seen) -> Peer {
-        Peer { control, seen: Mutex::new(seen) }
+        Peer { bond: Bond::new(&*control), control, seen: Mutex::new(seen) }
     }
 
     /// Takes over what the page says now.

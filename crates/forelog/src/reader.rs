@@ -1,5 +1,6 @@
 //! Reading: blocks of verified frames in position order, across segments, while the writer runs.
 
+use crate::attachment::explained;
 use crate::bytes::mask;
 use crate::catalog::{Catalog, Segment};
 use crate::compress::{raw_len, Unpacker, MAX_RAW};
@@ -258,8 +259,9 @@ impl Reader {
     fn believed(&self, error: Error) -> Error {
         let damaged = error.segment.as_deref().filter(|_| error.code == Code::Corrupt);
         match damaged.and_then(|file| self.storage.open(file, false).err()) {
-            Some(fault) if fault.is_not_found() => Error::from(fault).during("read"),
-            _ => error,
+            Some(fault) if fault.is_not_found() => explained(&*self.storage, Error::from(fault).during("read")),
+            _ if error.code == Code::Corrupt => error,
+            _ => explained(&*self.storage, error).during("read"),
         }
     }
 
@@ -322,7 +324,12 @@ impl Reader {
     }
 
     fn open(&self, segment: Arc<Segment>) -> Result<Cursor> {
-        let file = self.storage.open(&segment.file, false)?;
+        let file = match (self.storage.open(&segment.file, false), segment.held()) {
+            // The directory may have been removed, or other files put into it: what the writer has open is the segment.
+            (Err(fault), Some(held)) if fault.is_not_found() => held,
+            (Ok(file), Some(held)) if file.identity() != held.identity() => held,
+            (opened, _) => opened?,
+        };
         let mut page = vec![0; PAGE as usize];
         let n = file.read_at(&mut page, 0)?;
         let header = Header::decode(&page[..n]).ok().filter(|h| h.id == segment.id && h.first == segment.first);

@@ -1,7 +1,7 @@
 //! The logs this process has open, so that opening a directory twice gives two handles on one writer.
 
 use crate::shared::Shared;
-use crate::storage::disk::Identity;
+use crate::storage::dir_handle::Identity;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 

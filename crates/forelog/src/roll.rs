@@ -92,6 +92,8 @@ impl Writer {
 
     /// Starts the next segment, in the order that makes every crash in between harmless.
     pub fn roll(&mut self, plan: &Plan, span: u64) -> Result<()> {
+        // Nothing of a roll is to be in a directory that nobody finds.
+        self.check_attached()?;
         // Under a higher id no opening would know it for a segment.
         if self.highest_id >= MAX_ID {
             return Err(Error::new(Code::OutOfRange, "segment ids above 2^63 - 1 do not exist"));
@@ -143,6 +145,7 @@ impl Writer {
         entry.adopt(index);
         let place = Cut { segment: header.id, durable: Reach { offset: end.offset, position: end.next - 1 } };
         entry.set_len(spare.len);
+        entry.hold(&spare.file);
         match (header.predecessor, plan.cut) {
             (None, _) => {
                 self.low = header.first;

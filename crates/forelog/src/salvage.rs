@@ -16,7 +16,8 @@ use crate::error::{Code, Error, Result};
 use crate::open::refuse_unknown;
 use crate::reader::Hole;
 use crate::segment::{CONTROL, CURSORS};
-use crate::storage::disk::{Disk, Lock};
+use crate::storage::disk::Disk;
+use crate::storage::lock::Lock;
 use crate::storage::Storage;
 use crate::survey::glance;
 use crate::wal::{named, prepare_dir};
@@ -90,12 +91,13 @@ pub fn salvage(from: &Path, to: &Path, allow_unsafe: bool) -> Result<Salvage> {
 fn begin(dir: &Path, to: &Path, allow_unsafe: bool) -> Result<Salvage> {
     prepare_dir(dir, false)?;
     // Nothing is written to it, so a network's locks and fsyncs do not matter.
-    let from: Arc<dyn Storage> = Arc::new(Disk::new(dir, true)?);
+    let disk = Disk::new(dir, true)?;
+    let home = disk.handle();
+    let from: Arc<dyn Storage> = Arc::new(disk);
     refuse_unknown(&*from, false).map_err(|error| named(error, dir))?;
-    let locked = dir.to_owned();
-    let held: Held = Box::new(move || Lock::is_held(&locked));
+    refuse_inside(to, &home, "the new log")?;
+    let held: Held = Box::new(move || Lock::is_held(&home));
     refuse_held(&held)?;
-    refuse_inside(to, dir, "the new log")?;
     let (disk, lock) = claim(to, allow_unsafe, "a salvage")?;
     let mut salvage = Salvage::new(from, Arc::new(disk), held);
     salvage.lock = Some(lock);

@@ -1,5 +1,6 @@
 //! One open log: what its handles, its commit thread and its background jobs share.
 
+use crate::attachment::{detached, lost};
 use crate::backup::{Cut, Origin};
 use crate::catalog::Catalog;
 use crate::commit::CommitThread;
@@ -17,8 +18,10 @@ use crate::pool;
 use crate::read_only::View;
 use crate::reader::truncated;
 use crate::report::Recovery;
+use crate::segment::CONTROL;
 use crate::stats::{Measure, Scrubs, Stats};
-use crate::storage::disk::Lock;
+use crate::storage::dir_handle::Identity;
+use crate::storage::lock::Lock;
 use crate::storage::{Fault, Storage};
 use crate::threads::{Attended, Threads};
 use crate::writer::{Counters, Writer};
@@ -83,6 +86,8 @@ pub struct Shared {
     pub identity: u64,
     pub options: Options,
     pub storage: Arc<dyn Storage>,
+    /// CONTROL as it was when the log was opened.
+    control: Option<Identity>,
     pub catalog: Arc<Catalog>,
     pub recovery: Recovery,
     pub intake: Mutex<Intake>,
@@ -136,7 +141,9 @@ impl Shared {
         lock: Lock,
         threads: &'static Threads,
     ) -> Result<Arc<Shared>> {
-        let (shared, writer) = Shared::writable(storage, options, opened);
+        let (shared, mut writer) = Shared::writable(storage, options, opened);
+        let lock = Arc::new(lock);
+        writer.attachment.lock = Some(lock.clone());
         *locked(&shared.left) = None;
         threads.adopt(Attended { thread: CommitThread::new(shared.clone(), writer, threads.host()), lock })?;
         shared.measure();
@@ -168,6 +175,7 @@ impl Shared {
         Shared {
             identity: IDENTITIES.fetch_add(1, Ordering::Relaxed),
             options,
+            control: storage.find(CONTROL).ok().flatten(),
             storage,
             catalog,
             recovery,
@@ -195,9 +203,9 @@ impl Shared {
         let (events, dropped_events) = self.events.counts();
         let accepted = {
             let intake = locked(&self.intake);
-            let poisoned = matches!(intake.phase, Phase::Poisoned(_));
+            let (poisoned, detached) = (matches!(intake.phase, Phase::Poisoned(_)), matches!(intake.phase, Phase::Detached(_)));
             let Intake { appends, batches, bytes, pending_bytes, .. } = *intake;
-            Stats { appends, batches, bytes, pending_bytes, poisoned, ..Stats::default() }
+            Stats { appends, batches, bytes, pending_bytes, poisoned, detached, ..Stats::default() }
         };
         // Quantiles take tens of microseconds: no append waits for them.
         let measures = locked(&self.measures);
@@ -285,6 +293,10 @@ impl Shared {
     /// The same, for those who wait; an error is met by them when they look themselves.
     pub fn look(&self) -> bool {
         let Some(peer) = &self.peer else { return false };
+        if !peer.bond.holds(&*self.storage, clock()) {
+            self.followers.wake_all();
+            return false;
+        }
         match self.refresh(peer) {
             Ok(news) => news != News::None,
             Err(_) => {
@@ -330,6 +342,36 @@ impl Shared {
         let mut intake = locked(&self.intake);
         intake.fault = Some(fault);
         self.rouse(intake);
+    }
+
+    /// The directory is not at its path: the commit thread learns of it before it acknowledges anything more.
+    fn detach(&self, what: &str) -> Error {
+        let error = detached(what);
+        let mut intake = locked(&self.intake);
+        if matches!(intake.phase, Phase::Open) {
+            // Nothing more is taken from here on; what was is rejected by the commit thread.
+            intake.phase = Phase::ended(&error);
+        }
+        intake.detached = Some(error.clone());
+        self.rouse(intake);
+        error
+    }
+
+    /// Why this log must not be opened once more in this process: it is not where the process has it open.
+    pub fn detachment(&self) -> Option<Error> {
+        let noticed = match &locked(&self.intake).phase {
+            Phase::Detached(error) => Some(error.clone()),
+            _ => None,
+        };
+        noticed.or_else(|| lost(&*self.storage, self.control).map(|what| self.detach(&what)))
+    }
+
+    /// A parked log is to look now and then whether it is at its path still, now that a follower waits for it.
+    fn look_after_followers(&self) {
+        let intake = locked(&self.intake);
+        if matches!(intake.attendance, Attendance::Parked(_)) {
+            self.rouse(intake);
+        }
     }
 
     /// Waits until everything accepted so far is durable.
@@ -400,6 +442,10 @@ impl Tail for Shared {
             self.refresh(peer)?;
             let first = self.catalog.first();
             let limit = self.horizons.acknowledged.load(Ordering::Acquire);
+            // After the last record that can be read.
+            if let Some(error) = peer.bond.broken().filter(|_| next > limit) {
+                return Err(error.clone().during("read"));
+            }
             return if next < first { Err(truncated(next, first).during("read")) } else { Ok(limit) };
         }
         let intake = locked(&self.intake);
@@ -411,6 +457,7 @@ impl Tail for Shared {
             // What was acknowledged without being durable may be gone once an fsync has failed.
             Phase::Poisoned(error) if next > at.durable => Err(error.clone().during("read")),
             Phase::Poisoned(_) => Ok(at.durable),
+            Phase::Detached(error) if next > at.acknowledged => Err(error.clone().during("read")),
             Phase::Closing if next > at.acknowledged && self.ended.load(Ordering::Acquire) => Err(closed().during("read")),
             _ => Ok(at.acknowledged),
         }
@@ -424,13 +471,14 @@ impl Tail for Shared {
 
     fn wait(self: Arc<Self>, next: u64, wake: Wake) -> Ticket {
         let followers = self.followers.clone();
-        let watched = self.peer.is_some().then(|| self.clone());
-        let ticket = followers.enter(next, wake, move || {
-            let poisoned = matches!(locked(&self.intake).phase, Phase::Poisoned(_));
-            poisoned || self.ended.load(Ordering::Acquire) || self.horizons.acknowledged.load(Ordering::Acquire) >= next
+        let ticket = followers.enter(next, wake, || {
+            let failed = locked(&self.intake).phase.failure().is_some();
+            failed || self.ended.load(Ordering::Acquire) || self.horizons.acknowledged.load(Ordering::Acquire) >= next
         });
-        if let Some(shared) = watched {
-            peer::attend(&shared);
+        if self.peer.is_some() {
+            peer::attend(&self);
+        } else {
+            self.look_after_followers();
         }
         ticket
     }
@@ -450,9 +498,10 @@ impl Log for Shared {
     }
 
     fn alive(&self) -> Result<()> {
-        match &locked(&self.intake).phase {
-            Phase::Poisoned(error) => Err(error.clone()),
-            _ => Ok(()),
+        let failure = locked(&self.intake).phase.failure().cloned();
+        match failure.or_else(|| lost(&*self.storage, self.control).map(|what| self.detach(&what))) {
+            Some(error) => Err(error),
+            None => Ok(()),
         }
     }
 

@@ -48,6 +48,8 @@ pub struct Stats {
     pub readers: u64,
     pub followers: u64,
     pub poisoned: bool,
+    /// The log's directory is not at its path any more.
+    pub detached: bool,
     /// Events recorded for listeners, and how many of them were dropped because nobody took them in time.
     pub events: u64,
     pub dropped_events: u64,

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::host::{Host, Job, Process};
 use crate::intake::Attendance;
 use crate::shared::locked;
-use crate::storage::disk::Lock;
+use crate::storage::lock::Lock;
 use crate::storage::Fault;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -53,7 +53,7 @@ pub struct Threads {
 pub struct Attended {
     pub thread: CommitThread,
     /// Let go of last.
-    pub lock: Lock,
+    pub lock: Arc<Lock>,
 }
 
 struct Queue {

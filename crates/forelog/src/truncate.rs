@@ -25,7 +25,7 @@ impl Writer {
     /// # Errors
     /// `OutOfRange` above the next position; `NoSpace` when the log was opened on a full disk and CONTROL does not
     /// name its active segment yet; `Io` when the log starts at `first` now, but a file could not be removed;
-    /// `Poisoned`.
+    /// `Poisoned`, `Detached`.
     pub fn truncate_before(&mut self, first: u64) -> Result<()> {
         self.alive()?;
         // A segment that no CONTROL names may be gone after a crash: nothing may rest on its being there.
@@ -40,6 +40,7 @@ impl Writer {
         if first > self.next_position() {
             return Err(out_of_range(first, self.next_position()));
         }
+        self.check_attached()?;
         let mark = self.current_mark();
         self.counters.fsyncs += 1;
         let marked = lock(&self.control).update(|state| {
@@ -59,7 +60,7 @@ impl Writer {
     ///
     /// # Errors
     /// `OutOfRange` from the next position on, `Truncated` below the one before the first; `NoSpace`; `Corrupt` and
-    /// `Io` when the place of the cut does not read: in these cases the log is as before. `Poisoned`.
+    /// `Io` when the place of the cut does not read: in these cases the log is as before. `Poisoned`, `Detached`.
     pub fn truncate_after(&mut self, last: u64) -> Result<()> {
         self.go_on()?;
         let next = self.next_position();
@@ -78,7 +79,7 @@ impl Writer {
     ///
     /// # Errors
     /// `NoSpace`: the log is as before. `Io` when the log starts at `first` now, but a file could not be removed.
-    /// `Poisoned`.
+    /// `Poisoned`, `Detached`.
     pub fn reset(&mut self, first: u64) -> Result<()> {
         self.go_on()?;
         self.roll_to(Plan { predecessor: None, first, hole: 0, carry: Carry::Nothing, cut: None })?;

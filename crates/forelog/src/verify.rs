@@ -1,5 +1,6 @@
 //! Verifying: every byte that counts is read and checked, whoever is writing meanwhile. Nothing is changed.
 
+use crate::attachment::{detached, is_emptied};
 use crate::catalog::Catalog;
 use crate::cursors;
 use crate::directory::Listing;
@@ -64,7 +65,24 @@ pub fn verify(dir: &Path, watch: &Arc<Watch>) -> Result<Verification> {
     verified.map_err(|error| error.during("verify"))
 }
 
+/// What was found, unless the directory was removed meanwhile: then files are missing, and none is damaged.
+fn settled(storage: &dyn Storage, found: Result<Verification>) -> Result<Verification> {
+    let is_good = match &found {
+        Ok(found) => found.problems.is_empty(),
+        Err(error) => error.code == Code::Closed,
+    };
+    match storage.lost().filter(|_| !is_good && is_emptied(storage)) {
+        Some(what) => Err(detached(&what)),
+        None => found,
+    }
+}
+
 pub(crate) fn verify_storage(storage: Arc<dyn Storage>, watch: &Arc<Watch>) -> Result<Verification> {
+    let found = verify_all(storage.clone(), watch);
+    settled(&*storage, found)
+}
+
+fn verify_all(storage: Arc<dyn Storage>, watch: &Arc<Watch>) -> Result<Verification> {
     let watched: Arc<dyn Storage> = Arc::new(Watched::new(storage.clone(), watch.clone()));
     let found = look(&watched).map_err(|error| stopped(watch, error))?;
     if let Answer::Refuse(code) = recovery::answer(found.verdict, Mode::ReadOnly) {
@@ -100,6 +118,10 @@ pub(crate) fn verify_storage(storage: Arc<dyn Storage>, watch: &Arc<Watch>) -> R
 
 /// Verifies the sealed segments of an open log.
 pub(crate) fn scrub(storage: &Arc<dyn Storage>, catalog: &Catalog, watch: &Arc<Watch>) -> Result<Verification> {
+    settled(&**storage, scrub_sealed(storage, catalog, watch))
+}
+
+fn scrub_sealed(storage: &Arc<dyn Storage>, catalog: &Catalog, watch: &Arc<Watch>) -> Result<Verification> {
     let control = glance(&**storage, false).map_err(Error::from)?;
     let watched: Arc<dyn Storage> = Arc::new(Watched::new(storage.clone(), watch.clone()));
     let live: Vec<Name> = catalog.names();

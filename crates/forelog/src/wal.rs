@@ -3,6 +3,7 @@
 //! An append goes: handle → intake (position, bytes) → commit thread → writer → disk; and back: horizons →
 //! settlements → one wake per client. Nothing is settled before the writer has returned what it rests on.
 
+use crate::attachment::detached_here;
 use crate::backup::Backup;
 use crate::error::{Code, Error, Result};
 use crate::events::Unheard;
@@ -20,7 +21,9 @@ use crate::report::Recovery;
 use crate::segment::CONTROL;
 use crate::shared::{clock, locked, Positions, Shared};
 use crate::stats::Stats;
-use crate::storage::disk::{create_dir, sync_name, Disk, Lock};
+use crate::storage::dir_handle::DirHandle;
+use crate::storage::disk::{create_dir, sync_name, Disk};
+use crate::storage::lock::Lock;
 use crate::storage::{Fault, Storage};
 use crate::threads::{Threads, COMMON};
 use crate::truncate::out_of_range;
@@ -46,8 +49,8 @@ impl Wal {
     ///
     /// # Errors
     /// `InvalidArg` for options out of range or other than those it is open with, `NotFound` without `create` or when
-    /// read-only, `Locked` when another process has it, `Corrupt` for damage, `Format` for a foreign directory or a
-    /// newer version, `NoSpace`, `ReadOnly` and `Io` from the file system. None of them changes what is on disk.
+    /// read-only, `Locked` when another process has it, `Detached` when this one has it from a path that does not lead to it
+    /// any more, `Corrupt` for damage, `Format` for a foreign directory or a newer version, `NoSpace`, `ReadOnly` and `Io` from the file system. None of them changes what is on disk.
     pub fn open(dir: &Path, options: Options, notify: Arc<dyn Notify>) -> Result<Wal> {
         options.validate()?;
         let opened = Wal::open_checked(dir, options, notify);
@@ -66,17 +69,24 @@ impl Wal {
     /// Opens the log that `storage` holds; `dir` is where its lock is.
     fn open_on(storage: Arc<dyn Storage>, dir: &Path, options: Options, notify: Arc<dyn Notify>, threads: &'static Threads) -> Result<Wal> {
         open::refuse_unknown(&*storage, options.create).map_err(|error| named(error, dir))?;
-        let mut lock = Lock::open(dir)?;
-        let place = registry::place(lock.identity(dir)?);
+        let home = match storage.home() {
+            Some(home) => home.clone(),
+            // A simulated disk has its lock in a directory of its own.
+            None => Arc::new(DirHandle::open(dir).map_err(|e| Fault::new("open", dir.to_string_lossy(), &e))?),
+        };
+        let place = registry::place(home.identity());
         let mut tenant = place.tenant();
         let shared = match &tenant.shared {
             Some(shared) if shared.options != options => {
                 let text = "the log is open in this process with other options";
                 return Err(Error::new(Code::InvalidArg, text));
             }
-            Some(shared) => shared.clone(),
+            Some(shared) => match shared.detachment() {
+                Some(why) => return Err(detached_here(&why)),
+                None => shared.clone(),
+            },
             None => {
-                lock.acquire(dir)?;
+                let lock = Lock::acquire(&home)?;
                 let opened = open::open(storage.clone(), &options, clock)?;
                 lock.sign();
                 let shared = Shared::start(storage, options, opened, lock, threads)?;
@@ -93,8 +103,10 @@ impl Wal {
     fn open_read_only(dir: &Path, options: Options, notify: Arc<dyn Notify>) -> Result<Wal> {
         prepare_dir(dir, false)?;
         // Nothing is written, so a network's locks and fsyncs do not matter.
-        let disk: Arc<dyn Storage> = Arc::new(Disk::new(dir, true)?);
-        let view = read_only::beside(&disk, || Lock::is_held(dir), clock).map_err(|error| named(error, dir))?;
+        let disk = Disk::new(dir, true)?;
+        let home = disk.handle();
+        let disk: Arc<dyn Storage> = Arc::new(disk);
+        let view = read_only::beside(&disk, || Lock::is_held(&home), clock).map_err(|error| named(error, dir))?;
         let shared = Shared::read_only(disk, options, view);
         let place = Arc::new(Place::default());
         {
@@ -130,7 +142,7 @@ impl Wal {
     ///
     /// # Errors
     /// A refused record takes no position and is no operation: `InvalidArg`, `TooLarge`, `Backpressure`, `Closed`,
-    /// `Poisoned`, `OutOfRange`; `Conflict`, with `actual`, when it expects another position. Once operations of this handle
+    /// `Poisoned`, `Detached`, `OutOfRange`; `Conflict`, with `actual`, when it expects another position. Once operations of this handle
     /// have failed, with `NoSpace` or as a truncation did, it refuses with the same error until `settled` has told that and is
     /// called again: no record passes one that was rejected.
     pub fn append(&self, record: RecordRef<'_>, terms: impl Into<Terms>) -> Result<u64> {
@@ -198,7 +210,7 @@ impl Wal {
     /// starts at or after changes nothing. It works on a full disk.
     ///
     /// # Errors
-    /// `OutOfRange` above the next position, `Closed`, `Poisoned`; as the outcome also `NoSpace`, in a log opened on
+    /// `OutOfRange` above the next position, `Closed`, `Poisoned`, `Detached`; as the outcome also `NoSpace`, in a log opened on
     /// a full disk that could not go on yet, and `Io` when the log starts at `first` but a file could not be removed.
     pub fn truncate_before(&self, first: u64) -> Result<()> {
         self.command(Command::TruncateBefore(first), "truncateBefore")
@@ -213,7 +225,7 @@ impl Wal {
     /// Inside an atomic batch the kept part becomes a smaller batch. Readers past `last` end with `Truncated`.
     ///
     /// # Errors
-    /// `OutOfRange` from the next position on, `Truncated` below the one before the first, `Closed`, `Poisoned`; as
+    /// `OutOfRange` from the next position on, `Truncated` below the one before the first, `Closed`, `Poisoned`, `Detached`; as
     /// the outcome also `NoSpace`, `Corrupt` and `Io`: then nothing was removed, what was accepted since the call is
     /// rejected with the same error, and positions go on after the last record there is.
     pub fn truncate_after(&self, last: u64) -> Result<()> {
@@ -224,7 +236,7 @@ impl Wal {
     /// below or above where it was: what follows the installation of a snapshot. Every reader ends with `Truncated`.
     ///
     /// # Errors
-    /// `InvalidArg` for a `first` out of range, `Closed`, `Poisoned`; as the outcome also `NoSpace`, like
+    /// `InvalidArg` for a `first` out of range, `Closed`, `Poisoned`, `Detached`; as the outcome also `NoSpace`, like
     /// `truncate_after`.
     pub fn reset(&self, first: u64) -> Result<()> {
         self.command(Command::Reset(first), "reset")
@@ -415,7 +427,7 @@ impl Wal {
     /// releases the directory. Idempotent: later calls give the same result.
     ///
     /// # Errors
-    /// `Poisoned` after a failed fsync, `NoSpace` when what was accepted could not be written.
+    /// `Poisoned` after a failed fsync, `Detached` where the directory is not at its path any more, `NoSpace` when what was accepted could not be written.
     pub fn close(&self) -> Result<()> {
         let mut outcome = locked(&self.outcome);
         if let Some(outcome) = &*outcome {
@@ -494,6 +506,8 @@ pub use cursor::Cursor;
 mod ancestry;
 #[cfg(test)]
 mod cursor_histories;
+#[cfg(test)]
+mod detached;
 #[cfg(test)]
 mod failures;
 #[cfg(test)]

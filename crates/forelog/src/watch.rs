@@ -1,5 +1,6 @@
 //! A long reading job, as whoever started it sees it: how far it is, how fast it may go, and its end.
 
+use crate::storage::dir_handle::Identity;
 use crate::storage::{Fault, File, FileRef, ShortWrite, Storage};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -140,6 +141,14 @@ impl Storage for Watched {
 
     fn sync_dir(&self) -> Result<(), Fault> {
         Err(refused("fsync"))
+    }
+
+    fn lost(&self) -> Option<String> {
+        self.storage.lost()
+    }
+
+    fn find(&self, name: &str) -> Result<Option<Identity>, Fault> {
+        self.storage.find(name)
     }
 
     fn overwrites_in_place(&self) -> bool {

@@ -6,6 +6,7 @@
 
 use crate::active::{Active, Filling};
 use crate::ahead::Ahead;
+use crate::attachment::Attachment;
 use crate::backup::Cut;
 use crate::bytes::mask;
 use crate::catalog::Catalog;
@@ -61,7 +62,9 @@ pub struct Writer {
     pub plan: Option<Plan>,
     /// The plan stems from opening: what the active segment holds past its proven offset is not known to be durable.
     pub unproven: bool,
+    /// Why nothing is written any more: the log is poisoned, or detached.
     pub poisoned: Option<Error>,
+    pub attachment: Attachment,
     /// Compresses frames, if that is asked for.
     pub packer: Option<Packer>,
     pub publisher: Publisher,
@@ -116,6 +119,7 @@ impl Writer {
             followed: false,
             known: Known::default(),
             publisher: Publisher::resume(&*start.storage, start.control.horizon(), &uuid, next - 1),
+            attachment: Attachment::new(start.storage.clone(), &**start.control.file()),
             uuid,
             unproven: start.plan.is_some(),
             sealer: Arc::new(Sealer::new(start.storage.clone(), start.bare)),
@@ -200,8 +204,16 @@ impl Writer {
         self.give_up(fault.into())
     }
 
-    /// Ends all writing until the log is reopened, whatever `why` was.
+    /// Ends all writing until the log is reopened, whatever `why` was. A directory that is gone explains what failed in it, but
+    /// no failed write or sync of a file: those leave unknown what is on the disk, wherever that is.
     pub fn give_up(&mut self, why: Error) -> Error {
+        let is_in_doubt = why.cause.as_ref().is_some_and(|fault| matches!(fault.syscall, "pwrite" | "fdatasync"));
+        let detachment = if why.code == Code::Detached { Some(why.clone()) } else { self.detachment().filter(|_| !is_in_doubt) };
+        if let Some(mut error) = detachment {
+            error.cause = error.cause.clone().or_else(|| why.cause.clone());
+            self.sealer.halt();
+            return self.poisoned.get_or_insert(error).clone();
+        }
         let poisoned = || {
             let mut error = Error::new(Code::Poisoned, format!("the log is poisoned until it is reopened: {why}"));
             (error.cause, error.segment, error.offset) = (why.cause.clone(), why.segment.clone(), why.offset);
@@ -219,6 +231,30 @@ impl Writer {
     pub fn alive(&self) -> Result<()> {
         match &self.poisoned {
             Some(error) => Err(error.clone()),
+            None => Ok(()),
+        }
+    }
+
+    fn detachment(&self) -> Option<Error> {
+        // An active segment that opening could not vouch for may be under any name.
+        let active = self.active.as_ref().filter(|_| !self.unproven);
+        self.attachment.whole(active.map(|active| (active.entry.file.as_str(), &*active.file)))
+    }
+
+    /// Ends the log if its directory, or a file that it keeps open there, is not at the path any more.
+    pub fn check_attached(&mut self) -> Result<()> {
+        self.alive()?;
+        match self.detachment() {
+            Some(error) => Err(self.give_up(error)),
+            None => Ok(()),
+        }
+    }
+
+    /// Like `check_attached`, of the directory alone.
+    pub fn check_directory(&mut self) -> Result<()> {
+        self.alive()?;
+        match self.attachment.directory() {
+            Some(error) => Err(self.give_up(error)),
             None => Ok(()),
         }
     }
@@ -463,7 +499,7 @@ impl Writer {
 
     /// Syncs, and leaves a mark that lets the next opening go on in place. Writes nothing to a poisoned log.
     pub fn close(&mut self) -> Result<()> {
-        self.alive()?;
+        self.check_attached()?;
         // Without space to roll, the mark of the last opening stays: it is all that is proven.
         if self.unproven {
             return Ok(());

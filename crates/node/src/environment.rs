@@ -476,7 +476,7 @@ impl Environment {
     }
 
     /// From now on the log records events of these kinds for this environment: bits of 1 append, 2 sync, 4 roll, 8 truncate,
-    /// 16 poisoned.
+    /// 16 poisoned, 32 detached.
     #[napi(catch_unwind)]
     pub fn listen(&self, log: u32, kinds: u32) {
         if let Some(wal) = self.host.wal(log) {

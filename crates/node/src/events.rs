@@ -18,7 +18,7 @@ pub struct EventsData {
 #[napi(object, object_from_js = false)]
 #[derive(Default)]
 pub struct EventData {
-    #[napi(ts_type = "'append' | 'sync' | 'roll' | 'truncate' | 'poisoned'")]
+    #[napi(ts_type = "'append' | 'sync' | 'roll' | 'truncate' | 'poisoned' | 'detached'")]
     pub kind: String,
     pub first: Option<f64>,
     pub last: Option<f64>,
@@ -72,6 +72,7 @@ impl From<Event> for EventData {
                 ..of("truncate")
             },
             Event::Poisoned(error) => EventData { error: Some(error.into()), ..of("poisoned") },
+            Event::Detached(error) => EventData { error: Some(error.into()), ..of("detached") },
         }
     }
 }

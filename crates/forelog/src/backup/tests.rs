@@ -128,7 +128,7 @@ impl Layer for Overtaken {
         writer.spares().prepare(false);
         if self.late {
             let spare = Listing::read(from)?.spares.pop().unwrap();
-            fs::hard_link(from.dir().unwrap().join(spare), below.dir().unwrap().join(name)).unwrap();
+            fs::hard_link(from.home().unwrap().path().join(spare), below.home().unwrap().path().join(name)).unwrap();
         } else {
             // Of two, the one that the copy has as well was not kept.
             assert_eq!(Listing::read(from)?.spares.len(), 1);

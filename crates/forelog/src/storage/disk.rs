@@ -1,17 +1,16 @@
 //! The real disk. Every call that makes bytes or names durable is in this file, and nowhere else.
 
+use super::dir_handle::{Access, DirHandle, Identity};
 use super::{contiguous, Fault, File, FileRef, ShortWrite, Storage};
 use crate::error::{Code, Error, Result};
-use crate::segment::LOCK;
 use std::fs;
-use std::io::{self, Read, Seek, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-/// One log's directory.
+/// One log's directory, held open: no call goes by its path again.
 pub struct Disk {
-    dir: PathBuf,
+    home: Arc<DirHandle>,
     kind: Kind,
 }
 
@@ -32,16 +31,26 @@ enum Kind {
 impl Disk {
     /// The directory as it is; nothing is created or changed.
     pub fn new(dir: &Path, allow_unsafe: bool) -> Result<Disk> {
-        let kind = kind_of(dir);
+        let home = DirHandle::open(dir).map_err(|e| Fault::new("open", dir.to_string_lossy(), &e))?;
+        let kind = kind_of(&home);
         if kind == Kind::Network && !allow_unsafe {
             let text = "the directory is on a network file system, whose locks and fsyncs cannot be trusted; set allowUnsafeFilesystem to open it all the same";
             return Err(Error::new(Code::InvalidArg, text).during("open"));
         }
-        Ok(Disk { dir: dir.to_owned(), kind })
+        Ok(Disk { home: Arc::new(home), kind })
     }
 
+    pub fn handle(&self) -> Arc<DirHandle> {
+        self.home.clone()
+    }
+
+    /// For messages alone.
     fn path(&self, name: &str) -> PathBuf {
-        self.dir.join(name)
+        self.home.path().join(name)
+    }
+
+    fn file(&self, name: &str, file: fs::File, direct: bool) -> FileRef {
+        Arc::new(DiskFile { file, path: self.path(name), direct })
     }
 
     fn fault(&self, syscall: &'static str, name: &str, error: &io::Error) -> Fault {
@@ -85,25 +94,14 @@ pub fn create_dir(dir: &Path) -> std::result::Result<(), Fault> {
     Ok(())
 }
 
-/// How a file is opened that is there: should it be a pipe, nobody waits for its other end.
-#[cfg(unix)]
-fn existing() -> fs::OpenOptions {
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut options = fs::OpenOptions::new();
-    options.read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32);
-    options
-}
-
-#[cfg(not(unix))]
-fn existing() -> fs::OpenOptions {
-    let mut options = fs::OpenOptions::new();
-    options.read(true);
-    options
-}
-
 #[cfg(unix)]
 fn sync_directory(dir: &Path) -> io::Result<()> {
     fs::File::open(dir)?.sync_all()
+}
+
+#[cfg(unix)]
+fn sync_open_directory(directory: &fs::File) -> io::Result<()> {
+    directory.sync_all()
 }
 
 /// Windows cannot flush a directory; renames there are written through instead.
@@ -112,27 +110,13 @@ fn sync_directory(_dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-#[cfg(not(windows))]
-fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    fs::rename(from, to)
-}
-
-#[cfg(windows)]
-fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    use std::os::windows::ffi::OsStrExt;
-    use windows_sys::Win32::Storage::FileSystem::{MoveFileExW, MOVEFILE_REPLACE_EXISTING, MOVEFILE_WRITE_THROUGH};
-    let wide = |path: &Path| path.as_os_str().encode_wide().chain([0]).collect::<Vec<u16>>();
-    let (from, to) = (wide(from), wide(to));
-    // SAFETY: both are NUL-terminated UTF-16 strings that live until the call returns.
-    let moved = unsafe { MoveFileExW(from.as_ptr(), to.as_ptr(), MOVEFILE_REPLACE_EXISTING | MOVEFILE_WRITE_THROUGH) };
-    if moved == 0 {
-        return Err(io::Error::last_os_error());
-    }
+#[cfg(not(unix))]
+fn sync_open_directory(_directory: &fs::File) -> io::Result<()> {
     Ok(())
 }
 
 #[cfg(target_os = "linux")]
-fn kind_of(dir: &Path) -> Kind {
+fn kind_of(home: &DirHandle) -> Kind {
     const NFS: i64 = 0x6969;
     const SMB: [i64; 3] = [0x517b, 0xff53_4d42, 0xfe53_4d42];
     const BTRFS: i64 = 0x9123_683e;
@@ -144,7 +128,7 @@ fn kind_of(dir: &Path) -> Kind {
     const XFS: i64 = 0x5846_5342;
     // The field's width differs between targets.
     #[allow(clippy::unnecessary_cast)]
-    match rustix::fs::statfs(dir).map(|s| s.f_type as i64) {
+    match rustix::fs::fstatfs(home.file()).map(|s| s.f_type as i64) {
         Ok(t) if t == NFS || SMB.contains(&t) => Kind::Network,
         Ok(BTRFS | ZFS | BCACHEFS) => Kind::CopyOnWrite,
         Ok(TMPFS | RAMFS) => Kind::Memory,
@@ -154,8 +138,8 @@ fn kind_of(dir: &Path) -> Kind {
 }
 
 #[cfg(target_os = "macos")]
-fn kind_of(dir: &Path) -> Kind {
-    let name: Vec<u8> = match rustix::fs::statfs(dir) {
+fn kind_of(home: &DirHandle) -> Kind {
+    let name: Vec<u8> = match rustix::fs::fstatfs(home.file()) {
         Ok(s) => s.f_fstypename.iter().take_while(|c| **c != 0).map(|c| *c as u8).collect(),
         Err(_) => return Kind::Local,
     };
@@ -167,7 +151,7 @@ fn kind_of(dir: &Path) -> Kind {
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
-fn kind_of(_dir: &Path) -> Kind {
+fn kind_of(_home: &DirHandle) -> Kind {
     Kind::Local
 }
 
@@ -186,16 +170,13 @@ fn allocate(file: &fs::File, len: u64) -> io::Result<()> {
     file.set_len(len)
 }
 
-/// Every write to it returns once it is durable, as if each were followed by an fdatasync.
 #[cfg(target_os = "linux")]
-fn open_direct(path: &Path) -> io::Result<fs::File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    // Not rustix's: its DSYNC is O_SYNC, which makes the time of each write durable as well, at twice the price.
-    fs::OpenOptions::new().write(true).custom_flags(libc::O_DIRECT | libc::O_DSYNC).open(path)
+fn open_direct(home: &DirHandle, name: &str) -> io::Result<fs::File> {
+    home.open_file(name, Access::Through)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn open_direct(_path: &Path) -> io::Result<fs::File> {
+fn open_direct(_home: &DirHandle, _name: &str) -> io::Result<fs::File> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
@@ -212,55 +193,58 @@ fn clone_blocks(_to: &fs::File, _from: &fs::File) -> bool {
 
 impl Storage for Disk {
     fn list(&self) -> std::result::Result<Vec<String>, Fault> {
-        let fault = |e: &io::Error| Fault::new("scandir", self.dir.to_string_lossy(), e);
-        let mut names = Vec::new();
-        for entry in fs::read_dir(&self.dir).map_err(|e| fault(&e))? {
-            names.push(entry.map_err(|e| fault(&e))?.file_name().to_string_lossy().into_owned());
-        }
-        Ok(names)
+        let names = self.home.names().map_err(|e| Fault::new("scandir", self.home.path().to_string_lossy(), &e))?;
+        Ok(names.into_iter().map(|name| name.to_string_lossy().into_owned()).collect())
     }
 
     fn open(&self, name: &str, write: bool) -> std::result::Result<FileRef, Fault> {
-        let file = existing().write(write).open(self.path(name)).map_err(|e| self.fault("open", name, &e))?;
-        Ok(Arc::new(DiskFile { file, path: self.path(name), direct: false }))
+        let access = if write { Access::Write } else { Access::Read };
+        let file = self.home.open_file(name, access).map_err(|e| self.fault("open", name, &e))?;
+        Ok(self.file(name, file, false))
     }
 
     fn open_through(&self, name: &str) -> Option<FileRef> {
-        let path = self.path(name);
-        let file = (self.kind == Kind::Direct).then(|| open_direct(&path).ok())??;
-        Some(Arc::new(DiskFile { file, path, direct: true }))
+        let file = (self.kind == Kind::Direct).then(|| open_direct(&self.home, name).ok())??;
+        Some(self.file(name, file, true))
     }
 
     fn create(&self, name: &str, len: u64) -> std::result::Result<FileRef, Fault> {
-        let path = self.path(name);
-        let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path).map_err(|e| self.fault("open", name, &e))?;
+        let file = self.home.open_file(name, Access::New).map_err(|e| self.fault("open", name, &e))?;
         if let Err(e) = allocate(&file, len) {
             // Whatever part of it was allocated must not make a full disk fuller.
-            let _ = fs::remove_file(&path);
+            let _ = self.home.remove(name);
             return Err(self.fault("fallocate", name, &e));
         }
-        Ok(Arc::new(DiskFile { file, path, direct: false }))
+        Ok(self.file(name, file, false))
     }
 
     fn rename(&self, from: &str, to: &str) -> std::result::Result<(), Fault> {
-        rename(&self.path(from), &self.path(to)).map_err(|e| self.fault("rename", from, &e))
+        self.home.rename(from, to).map_err(|e| self.fault("rename", from, &e))
     }
 
     fn remove(&self, name: &str) -> std::result::Result<(), Fault> {
-        fs::remove_file(self.path(name)).map_err(|e| self.fault("unlink", name, &e))
+        self.home.remove(name).map_err(|e| self.fault("unlink", name, &e))
     }
 
     fn sync_dir(&self) -> std::result::Result<(), Fault> {
-        sync_directory(&self.dir).map_err(|e| Fault::new("fsync", self.dir.to_string_lossy(), &e))
+        sync_open_directory(self.home.file()).map_err(|e| Fault::new("fsync", self.home.path().to_string_lossy(), &e))
     }
 
-    fn dir(&self) -> Option<&Path> {
-        Some(&self.dir)
+    fn home(&self) -> Option<&Arc<DirHandle>> {
+        Some(&self.home)
+    }
+
+    fn lost(&self) -> Option<String> {
+        self.home.lost()
+    }
+
+    fn find(&self, name: &str) -> std::result::Result<Option<Identity>, Fault> {
+        self.home.find(name).map_err(|e| self.fault("stat", name, &e))
     }
 
     fn link(&self, from: &dyn Storage, name: &str) -> std::result::Result<bool, Fault> {
-        let Some(dir) = from.dir() else { return Ok(false) };
-        match fs::hard_link(dir.join(name), self.path(name)) {
+        let Some(from) = from.home() else { return Ok(false) };
+        match self.home.link(from, name) {
             Ok(()) => Ok(true),
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::StorageFull | io::ErrorKind::ReadOnlyFilesystem) => {
                 Err(self.fault("link", name, &e))
@@ -271,14 +255,13 @@ impl Storage for Disk {
     }
 
     fn clone_file(&self, from: &dyn Storage, name: &str) -> std::result::Result<Option<FileRef>, Fault> {
-        let Some(dir) = from.dir() else { return Ok(None) };
-        let path = self.path(name);
-        let source = fs::File::open(dir.join(name)).map_err(|e| self.fault("open", name, &e))?;
-        let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path).map_err(|e| self.fault("open", name, &e))?;
+        let Some(from) = from.home() else { return Ok(None) };
+        let source = from.open_file(name, Access::Read).map_err(|e| self.fault("open", name, &e))?;
+        let file = self.home.open_file(name, Access::New).map_err(|e| self.fault("open", name, &e))?;
         if clone_blocks(&file, &source) {
-            return Ok(Some(Arc::new(DiskFile { file, path, direct: false })));
+            return Ok(Some(self.file(name, file, false)));
         }
-        fs::remove_file(&path).map_err(|e| self.fault("unlink", name, &e))?;
+        self.home.remove(name).map_err(|e| self.fault("unlink", name, &e))?;
         Ok(None)
     }
 
@@ -412,101 +395,13 @@ impl File for DiskFile {
         allocate(&self.file, len).map_err(|e| self.fault("fallocate", &e))
     }
 
+    fn identity(&self) -> Option<Identity> {
+        Identity::of(&self.file).ok()
+    }
+
     #[cfg(unix)]
     fn names(&self) -> Option<u64> {
         use std::os::unix::fs::MetadataExt;
         self.file.metadata().ok().map(|meta| meta.nlink())
-    }
-}
-
-/// How often and how long a writer waits for one who only looks at the lock.
-const LOOKS: usize = 10;
-const LOOK: Duration = Duration::from_millis(2);
-
-/// The lock that makes this process the directory's only writer; released when dropped.
-pub struct Lock {
-    file: fs::File,
-}
-
-/// The same for every way of naming one directory within this process.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Identity {
-    #[cfg(unix)]
-    Inode(u64, u64),
-    #[cfg(not(unix))]
-    Path(PathBuf),
-}
-
-impl Lock {
-    /// Opens LOCK, creating it if need be, without locking it yet.
-    pub fn open(dir: &Path) -> Result<Lock> {
-        let path = dir.join(LOCK);
-        let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let file = file.map_err(|e| Fault::new("open", path.to_string_lossy(), &e))?;
-        Ok(Lock { file })
-    }
-
-    #[cfg(unix)]
-    pub fn identity(&self, _dir: &Path) -> Result<Identity> {
-        use std::os::unix::fs::MetadataExt;
-        let meta = self.file.metadata().map_err(|e| Fault::new("fstat", LOCK, &e))?;
-        Ok(Identity::Inode(meta.dev(), meta.ino()))
-    }
-
-    #[cfg(not(unix))]
-    pub fn identity(&self, dir: &Path) -> Result<Identity> {
-        let path = fs::canonicalize(dir).map_err(|e| Fault::new("realpath", dir.to_string_lossy(), &e))?;
-        Ok(Identity::Path(path))
-    }
-
-    /// Whether a writer holds the lock of the log in `dir` now. Looking takes the lock for a moment.
-    pub fn is_held(dir: &Path) -> Result<bool> {
-        let path = dir.join(LOCK);
-        let file = match existing().open(&path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(e) => return Err(Fault::new("open", path.to_string_lossy(), &e).into()),
-        };
-        match file.try_lock_shared() {
-            Ok(()) => Ok(false),
-            Err(fs::TryLockError::WouldBlock) => Ok(true),
-            Err(fs::TryLockError::Error(e)) => Err(Fault::new("flock", path.to_string_lossy(), &e).into()),
-        }
-    }
-
-    /// Asks for the lock again for a moment: a reader that looks whether there is a writer holds it that long.
-    fn try_lock(&self) -> std::result::Result<(), fs::TryLockError> {
-        for _ in 0..LOOKS {
-            match self.file.try_lock() {
-                Err(fs::TryLockError::WouldBlock) => std::thread::sleep(LOOK),
-                decided => return decided,
-            }
-        }
-        self.file.try_lock()
-    }
-
-    /// Takes the lock or says who holds it. Any other failure to lock is an error: no lock, no writer.
-    pub fn acquire(&mut self, dir: &Path) -> Result<()> {
-        match self.try_lock() {
-            Ok(()) => Ok(()),
-            Err(fs::TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                // Only a courtesy: who holds the lock may not have written its pid yet.
-                let _ = self.file.rewind().and_then(|()| self.file.read_to_string(&mut text));
-                let pid = text.trim().parse().ok();
-                let holder = pid.map_or("another process".to_owned(), |pid: u32| format!("process {pid}"));
-                let mut error = Error::new(Code::Locked, format!("the log in {} is open for writing in {holder}", dir.display()));
-                error.pid = pid;
-                Err(error.during("open"))
-            }
-            Err(fs::TryLockError::Error(e)) => Err(Fault::new("flock", dir.join(LOCK).to_string_lossy(), &e).into()),
-        }
-    }
-
-    /// Leaves our pid for whoever finds the directory locked. Nothing rests on it.
-    pub fn sign(&mut self) {
-        let _ = self.file.set_len(0);
-        let _ = self.file.rewind();
-        let _ = write!(self.file, "{}", std::process::id());
     }
 }

@@ -1,5 +1,6 @@
 //! A storage over another one, that has a hand in what is read and synced through it. Everything else goes below as it is.
 
+use super::dir_handle::Identity;
 use super::{Fault, File, FileRef, ShortWrite, Storage};
 use std::sync::Arc;
 
@@ -75,6 +76,14 @@ impl<L: Layer> Storage for Layered<L> {
         self.below.sync_dir()
     }
 
+    fn lost(&self) -> Option<String> {
+        self.below.lost()
+    }
+
+    fn find(&self, name: &str) -> Result<Option<Identity>, Fault> {
+        self.below.find(name)
+    }
+
     fn link(&self, from: &dyn Storage, name: &str) -> Result<bool, Fault> {
         self.layer.link(&*self.below, from, name)
     }
@@ -136,6 +145,10 @@ impl<L: Layer> File for LayeredFile<L> {
 
     fn grow(&self, len: u64) -> Result<(), Fault> {
         self.file.grow(len)
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        self.file.identity()
     }
 
     fn names(&self) -> Option<u64> {

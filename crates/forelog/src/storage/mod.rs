@@ -5,15 +5,17 @@
 
 pub mod cold;
 mod contiguous;
+pub mod dir_handle;
 pub mod disk;
 pub mod layer;
 pub mod lenient;
+pub mod lock;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 pub mod window;
 
+use dir_handle::{DirHandle, Identity};
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 
 /// A failed operation of the disk, in the shape Node gives to system errors.
@@ -87,6 +89,10 @@ pub trait File: Send + Sync {
     fn shrink(&self, len: u64);
     /// Makes the file `len` bytes long, which is more than it has, with blocks allocated that read as zeroes.
     fn grow(&self, len: u64) -> Result<(), Fault>;
+    /// Tells the file from every other one; `None` where that cannot be known.
+    fn identity(&self) -> Option<Identity> {
+        None
+    }
     /// How many names the file has, in whatever directory; `None` where that cannot be known.
     fn names(&self) -> Option<u64> {
         None
@@ -119,10 +125,17 @@ pub trait Storage: Send + Sync {
     fn remove(&self, name: &str) -> Result<(), Fault>;
     /// Makes creations, renames and removals in the directory durable.
     fn sync_dir(&self) -> Result<(), Fault>;
-    /// Where the directory is; nowhere on a simulated disk.
-    fn dir(&self) -> Option<&Path> {
+    /// The open directory; a simulated disk has none.
+    fn home(&self) -> Option<&Arc<DirHandle>> {
         None
     }
+    /// What has become of the directory, when its path does not lead to it any more; `None` while it does, and where that
+    /// cannot be told. Every other call works on the directory itself, wherever it is.
+    fn lost(&self) -> Option<String> {
+        None
+    }
+    /// What `name` stands for now; `None` where it stands for nothing.
+    fn find(&self, name: &str) -> Result<Option<Identity>, Fault>;
     /// Gives the file `name` of another directory the same name here: both are one file then. False where that cannot be.
     fn link(&self, _from: &dyn Storage, _name: &str) -> Result<bool, Fault> {
         Ok(false)

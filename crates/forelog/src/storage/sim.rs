@@ -4,6 +4,7 @@
 //! was written since the last sync; a power cut keeps any one of them or none. Names are durable in any subset until
 //! their directory is synced. A failed sync leaves pages clean, readable and absent from the platter.
 
+use super::dir_handle::Identity;
 use super::{Fault, File, FileRef, ShortWrite, Storage};
 use crate::options::PAGE;
 use crate::segment::{classify, Entry, CONTROL};
@@ -162,6 +163,8 @@ struct State {
     read_trip: u64,
     /// Bytes of inodes that cannot be read.
     bad: Vec<(u64, Range<u64>)>,
+    /// The directory is not at its path any more, and what has become of it.
+    lost: Option<String>,
     crashed: bool,
     /// Operations that changed something.
     changes: u64,

@@ -24,7 +24,7 @@ impl Wal {
     /// # Errors
     /// `done` is given `InvalidArg`, `Truncated` and `OutOfRange` for a start below the first position or above the next one,
     /// `TooLarge` when there are 4096 cursors, `Corrupt`, `Format` or `Io` when CURSORS does not read, `ReadOnly`, `NoSpace`,
-    /// `Poisoned`, `Closed`.
+    /// `Poisoned`, `Detached`, `Closed`.
     pub fn cursor(&self, name: &str, start: Start, done: impl FnOnce(Result<Cursor>) + Send + 'static) {
         if self.closed.load(Ordering::Acquire) {
             return done(Err(closed().during("cursor")));
@@ -75,7 +75,7 @@ impl Cursor {
     ///
     /// # Errors
     /// `OutOfRange` above what is acknowledged; `Truncated` above where the log was cut since `heed`; `NotFound` when the
-    /// cursor was deleted; `NoSpace`, `Poisoned`, `Closed`.
+    /// cursor was deleted; `NoSpace`, `Poisoned`, `Detached`, `Closed`.
     pub fn commit(&self, position: u64, done: impl FnOnce(Result<()>) + Send + 'static) {
         let done = Box::new(|outcome: Result<()>| done(outcome.map_err(|error| error.during("commit"))));
         if self.shared.cursors.commit(&*self.shared, &self.handle, position, done) {
@@ -87,7 +87,7 @@ impl Cursor {
     ///
     /// # Errors
     /// `OutOfRange` above the cursor's position, `Truncated` below the one before the first of the log, `NotFound`, `NoSpace`,
-    /// `Poisoned`, `Closed`.
+    /// `Poisoned`, `Detached`, `Closed`.
     pub fn rewind(&self, position: u64, done: impl FnOnce(Result<()>) + Send + 'static) {
         let done = Box::new(|outcome: Result<()>| done(outcome.map_err(|error| error.during("rewind"))));
         if self.shared.cursors.rewind(&self.handle, position, done) {
@@ -98,7 +98,7 @@ impl Cursor {
     /// Ends the cursor, durably when `done` is told; retention does not wait for it any more.
     ///
     /// # Errors
-    /// `NoSpace`, `Poisoned`, `Closed`.
+    /// `NoSpace`, `Poisoned`, `Detached`, `Closed`.
     pub fn delete(&self, done: impl FnOnce(Result<()>) + Send + 'static) {
         let done = Box::new(|outcome: Result<()>| done(outcome.map_err(|error| error.during("delete"))));
         if self.shared.cursors.delete(&self.handle, done) {

@@ -136,6 +136,10 @@ impl Log {
     }
 }
 
+fn is_held(dir: &Path) -> Result<bool> {
+    Lock::is_held(&DirHandle::open(dir).map_err(|e| Fault::new("open", dir.to_string_lossy(), &e))?)
+}
+
 fn code<T>(result: Result<T>) -> Option<Code> {
     result.err().map(|error| error.code)
 }
@@ -217,12 +221,12 @@ fn a_log_whose_step_panics_is_poisoned_alone_and_locked_until_it_is_closed() -> 
         other.append()?;
         other.settled(ops)?;
     }
-    assert!(Lock::is_held(failing.dir.path())?);
+    assert!(is_held(failing.dir.path())?);
     failing.gate.go(Way::Through);
     // Whatever the background still has to say finds the log as it is.
     failing.wal.kick();
     assert_eq!(code(failing.wal.close()), Some(Code::Poisoned));
-    assert!(!Lock::is_held(failing.dir.path())?);
+    assert!(!is_held(failing.dir.path())?);
     other.wal.close()
 }
 
@@ -245,7 +249,7 @@ fn a_log_that_waits_for_a_thread_is_closed_with_all_it_has_accepted() -> Result<
     });
     assert!(matches!(closed, Ok(Ok(()))));
     assert_eq!(queued.wal.positions().durable, 1);
-    assert!(!Lock::is_held(queued.dir.path())?);
+    assert!(!is_held(queued.dir.path())?);
     slow.settled(1)
 }
 
@@ -264,7 +268,7 @@ fn a_log_for_which_no_thread_can_be_had_is_not_opened_and_leaves_its_directory_f
     let (disk, options) = (Arc::new(SimDisk::new(1, 4096)), Options::default());
     let refused = Wal::open_on(disk.clone(), dir.path(), options.clone(), Arc::new(Waiter::default()), none);
     assert_eq!(code(refused), Some(Code::Io));
-    assert!(!Lock::is_held(dir.path())?);
+    assert!(!is_held(dir.path())?);
     Wal::open_on(disk, dir.path(), options, Arc::new(Waiter::default()), threads(1))?.close()
 }
 

@@ -103,6 +103,18 @@ impl Storage for SimDisk {
         self.lock().sync_dir()
     }
 
+    fn lost(&self) -> Option<String> {
+        self.lock().lost.clone()
+    }
+
+    fn find(&self, name: &str) -> Result<Option<Identity>, Fault> {
+        let disk = self.lock();
+        if disk.crashed {
+            return Err(dead());
+        }
+        Ok(disk.seen.get(name).map(|inode| Identity::simulated(*inode)))
+    }
+
     fn overwrites_in_place(&self) -> bool {
         true
     }
@@ -202,6 +214,10 @@ impl File for SimFile {
         disk.mix(&[9, self.inode, len]);
         disk.say(|_| format!("grow {name} to {len}"));
         Ok(())
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        Some(Identity::simulated(self.inode))
     }
 
     fn names(&self) -> Option<u64> {

@@ -24,6 +24,7 @@ impl SimDisk {
             tripped: false,
             read_trip: u64::MAX,
             bad: Vec::new(),
+            lost: None,
             crashed: false,
             changes: 0,
             sync_failed: false,
@@ -132,6 +133,27 @@ impl SimDisk {
         let mut disk = self.lock();
         if let Some(inode) = disk.seen.get(name).copied() {
             disk.bad.push((inode, bytes));
+        }
+    }
+
+    /// From now on the directory's path does not lead to it, for this reason.
+    #[cfg(test)]
+    pub fn lose(&self, why: &str) {
+        self.lock().lost = Some(why.to_owned());
+    }
+
+    /// Gives the name of a file to another, empty one, or to none, behind the engine's back.
+    #[cfg(test)]
+    pub fn swap(&self, name: &str, for_another: bool) {
+        let mut disk = self.lock();
+        disk.seen.remove(name);
+        disk.durable.remove(name);
+        if for_another {
+            disk.next_inode += 1;
+            let inode = disk.next_inode;
+            disk.inodes.insert(inode, Arc::new(Inode::default()));
+            disk.seen.insert(name.to_owned(), inode);
+            disk.durable.insert(name.to_owned(), inode);
         }
     }
 

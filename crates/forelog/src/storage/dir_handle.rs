@@ -1,0 +1,304 @@
+//! One directory, held open: files are opened, renamed and removed in this very directory, whatever its path leads to
+//! meanwhile.
+//!
+//! Systems without such calls (Windows) take a path for each of them. There the handle first compares what the path leads
+//! to with what it holds, and the writer's LOCK is opened so that neither it nor the directory around it can go away.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What a file is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// An existing file, for reading.
+    Read,
+    /// An existing file, for reading and writing.
+    Write,
+    /// A file that does not exist yet.
+    New,
+    /// LOCK, created where it is missing.
+    Lock,
+    /// An existing file whose writes go past the page cache and are durable once they return.
+    #[cfg(target_os = "linux")]
+    Through,
+}
+
+/// Tells a directory or a file from every other one for as long as it is held open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    device: u64,
+    index: u64,
+}
+
+impl Identity {
+    /// Of a file on a simulated disk.
+    #[cfg(any(test, feature = "sim"))]
+    pub fn simulated(index: u64) -> Identity {
+        Identity { device: 0, index }
+    }
+
+    pub fn of(file: &fs::File) -> io::Result<Identity> {
+        identity_of(file)
+    }
+
+    /// Of what `path` leads to, symbolic links followed.
+    fn at(path: &Path) -> io::Result<Identity> {
+        identity_at(path)
+    }
+}
+
+/// An open directory and the path that led to it.
+pub struct DirHandle {
+    /// Absolute, so that a later change of the working directory does not matter.
+    path: PathBuf,
+    file: fs::File,
+    identity: Identity,
+}
+
+impl DirHandle {
+    pub fn open(dir: &Path) -> io::Result<DirHandle> {
+        // Without a working directory the path as it was given is all there is.
+        let path = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+        let file = open_directory(&path)?;
+        let identity = Identity::of(&file)?;
+        Ok(DirHandle { path, file, identity })
+    }
+
+    /// Where the directory was when it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// The open directory itself, to be locked, synced or asked about its file system.
+    pub fn file(&self) -> &fs::File {
+        &self.file
+    }
+
+    /// Whether `path` leads to this directory.
+    pub fn is_at(&self, path: &Path) -> bool {
+        Identity::at(path).is_ok_and(|found| found == self.identity)
+    }
+
+    /// What `name` stands for in this directory now; `None` where it stands for nothing.
+    pub fn find(&self, name: &str) -> io::Result<Option<Identity>> {
+        match self.identity_of(name) {
+            Ok(identity) => Ok(Some(identity)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// What has become of the directory, when its path does not lead to it any more; `None` while it does, and where that
+    /// cannot be told.
+    pub fn lost(&self) -> Option<String> {
+        match Identity::at(&self.path) {
+            Ok(found) if found == self.identity => None,
+            Ok(_) => Some(format!("{}, and another has taken its place", self.fate())),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Some(self.fate()),
+            // A path that may not be looked at says nothing about the directory.
+            Err(_) => None,
+        }
+    }
+
+    fn fate(&self) -> String {
+        let path = self.path.display();
+        if is_removed(&self.file) {
+            return format!("the directory {path} was removed");
+        }
+        match self.now_at() {
+            Some(now) => format!("the directory {path} was moved to {}", now.display()),
+            None => format!("the directory {path} was moved away"),
+        }
+    }
+
+    /// Where the directory is now, where the system says so.
+    #[cfg(target_os = "linux")]
+    fn now_at(&self) -> Option<PathBuf> {
+        use std::os::fd::AsRawFd;
+        let path = fs::read_link(format!("/proc/self/fd/{}", self.file.as_raw_fd())).ok()?;
+        self.is_at(&path).then_some(path)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn now_at(&self) -> Option<PathBuf> {
+        None
+    }
+}
+
+#[cfg(unix)]
+mod system {
+    use super::*;
+    use rustix::fs::{AtFlags, Dir, Mode, OFlags};
+    use rustix::io::retry_on_intr;
+    use std::os::unix::ffi::OsStringExt;
+    use std::os::unix::fs::MetadataExt;
+
+    pub fn open_directory(path: &Path) -> io::Result<fs::File> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))?.into())
+    }
+
+    pub fn identity_of(file: &fs::File) -> io::Result<Identity> {
+        file.metadata().map(|meta| Identity { device: meta.dev(), index: meta.ino() })
+    }
+
+    pub fn identity_at(path: &Path) -> io::Result<Identity> {
+        fs::metadata(path).map(|meta| Identity { device: meta.dev(), index: meta.ino() })
+    }
+
+    pub fn is_removed(directory: &fs::File) -> bool {
+        directory.metadata().is_ok_and(|meta| meta.nlink() == 0)
+    }
+
+    impl DirHandle {
+        pub fn open_file(&self, name: &str, access: Access) -> io::Result<fs::File> {
+            let flags = match access {
+                // Should it be a pipe, opening does not wait for its other end.
+                Access::Read => OFlags::RDONLY | OFlags::NONBLOCK,
+                Access::Write => OFlags::RDWR | OFlags::NONBLOCK,
+                Access::New => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
+                Access::Lock => OFlags::RDWR | OFlags::CREATE,
+                // Not rustix's DSYNC, which is O_SYNC: that makes the time of each write durable as well, at twice the price.
+                #[cfg(target_os = "linux")]
+                Access::Through => OFlags::WRONLY | OFlags::from_bits_retain((libc::O_DIRECT | libc::O_DSYNC) as u32),
+            };
+            let mode = Mode::from_raw_mode(0o666);
+            Ok(retry_on_intr(|| rustix::fs::openat(&self.file, name, flags | OFlags::CLOEXEC, mode))?.into())
+        }
+
+        pub fn names(&self) -> io::Result<Vec<OsString>> {
+            // A description of its own: its place in the directory is nobody else's.
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let mut names = Vec::new();
+            for entry in Dir::new(retry_on_intr(|| rustix::fs::openat(&self.file, ".", flags, Mode::empty()))?)? {
+                let name = entry?.file_name().to_bytes().to_vec();
+                if name != b"." && name != b".." {
+                    names.push(OsString::from_vec(name));
+                }
+            }
+            Ok(names)
+        }
+
+        pub fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+            Ok(rustix::fs::renameat(&self.file, from, &self.file, to)?)
+        }
+
+        pub fn remove(&self, name: &str) -> io::Result<()> {
+            Ok(rustix::fs::unlinkat(&self.file, name, AtFlags::empty())?)
+        }
+
+        /// Gives the file `name` of another directory the same name here.
+        pub fn link(&self, from: &DirHandle, name: &str) -> io::Result<()> {
+            Ok(rustix::fs::linkat(&from.file, name, &self.file, name, AtFlags::empty())?)
+        }
+
+        // The fields' types differ between systems.
+        #[allow(clippy::unnecessary_cast)]
+        pub(super) fn identity_of(&self, name: &str) -> io::Result<Identity> {
+            let stat = rustix::fs::statat(&self.file, name, AtFlags::empty())?;
+            Ok(Identity { device: stat.st_dev as u64, index: stat.st_ino as u64 })
+        }
+    }
+}
+
+#[cfg(windows)]
+mod system {
+    use super::*;
+    use std::os::windows::ffi::OsStrExt;
+    use std::os::windows::fs::OpenOptionsExt;
+    use std::os::windows::io::AsRawHandle;
+    use windows_sys::Win32::Storage::FileSystem::*;
+
+    pub fn open_directory(path: &Path) -> io::Result<fs::File> {
+        if !fs::metadata(path)?.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        fs::OpenOptions::new().read(true).custom_flags(FILE_FLAG_BACKUP_SEMANTICS).open(path)
+    }
+
+    fn information(file: &fs::File) -> io::Result<BY_HANDLE_FILE_INFORMATION> {
+        let mut found = BY_HANDLE_FILE_INFORMATION::default();
+        // SAFETY: the handle is open as long as `file`, and the structure lives until the call returns.
+        if unsafe { GetFileInformationByHandle(file.as_raw_handle(), &mut found) } == 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(found)
+    }
+
+    pub fn identity_of(file: &fs::File) -> io::Result<Identity> {
+        let found = information(file)?;
+        let index = u64::from(found.nFileIndexHigh) << 32 | u64::from(found.nFileIndexLow);
+        Ok(Identity { device: u64::from(found.dwVolumeSerialNumber), index })
+    }
+
+    pub fn identity_at(path: &Path) -> io::Result<Identity> {
+        // No access is asked for: a file that is locked or open elsewhere is looked at all the same.
+        let file = fs::OpenOptions::new().access_mode(0).custom_flags(FILE_FLAG_BACKUP_SEMANTICS).open(path)?;
+        identity_of(&file)
+    }
+
+    pub fn is_removed(directory: &fs::File) -> bool {
+        information(directory).is_ok_and(|found| found.nNumberOfLinks == 0)
+    }
+
+    impl DirHandle {
+        /// The path of `name`, once the directory's own path has been seen to lead to it still.
+        fn at(&self, name: &str) -> io::Result<PathBuf> {
+            match Identity::at(&self.path) {
+                Ok(found) if found != self.identity => Err(io::ErrorKind::NotFound.into()),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => Err(e),
+                _ => Ok(self.path.join(name)),
+            }
+        }
+
+        pub fn open_file(&self, name: &str, access: Access) -> io::Result<fs::File> {
+            let mut options = fs::OpenOptions::new();
+            options.read(true).write(access != Access::Read);
+            if access == Access::New {
+                options.create_new(true);
+            }
+            if access == Access::Lock {
+                // Not shared for removal: as long as it is open, neither it nor the directory goes away.
+                options.create(true).share_mode(FILE_SHARE_READ | FILE_SHARE_WRITE);
+            }
+            options.open(self.at(name)?)
+        }
+
+        pub fn names(&self) -> io::Result<Vec<OsString>> {
+            fs::read_dir(self.at(".")?)?.map(|entry| Ok(entry?.file_name())).collect()
+        }
+
+        /// Windows cannot flush a directory: the rename itself is written through.
+        pub fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+            let wide = |path: PathBuf| path.as_os_str().encode_wide().chain([0]).collect::<Vec<u16>>();
+            let (from, to) = (wide(self.at(from)?), wide(self.path.join(to)));
+            // SAFETY: both are NUL-terminated UTF-16 strings that live until the call returns.
+            let moved = unsafe { MoveFileExW(from.as_ptr(), to.as_ptr(), MOVEFILE_REPLACE_EXISTING | MOVEFILE_WRITE_THROUGH) };
+            if moved == 0 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(())
+        }
+
+        pub fn remove(&self, name: &str) -> io::Result<()> {
+            fs::remove_file(self.at(name)?)
+        }
+
+        /// Gives the file `name` of another directory the same name here.
+        pub fn link(&self, from: &DirHandle, name: &str) -> io::Result<()> {
+            fs::hard_link(from.at(name)?, self.at(name)?)
+        }
+
+        pub(super) fn identity_of(&self, name: &str) -> io::Result<Identity> {
+            identity_at(&self.at(name)?)
+        }
+    }
+}
+
+use system::{identity_at, identity_of, is_removed, open_directory};

@@ -1,0 +1,321 @@
+//! The lock that makes one process the only writer of a directory.
+//!
+//! It is on the directory itself, which cannot be taken away from under its writer, and on the file LOCK, which versions
+//! before this one look at and which holds the writer's process id. A file system that locks no directories is left with
+//! LOCK alone.
+
+use super::dir_handle::{Access, DirHandle, Identity};
+use super::Fault;
+use crate::error::{Code, Error, Result};
+use crate::segment::LOCK;
+use std::fs::{File, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How often an opening writer tries again while only readers hold the lock, which they do for a moment, and how long it
+/// waits in between.
+const LOOKS: usize = 1000;
+const LOOK: Duration = Duration::from_millis(2);
+
+/// The lock on one directory; released when dropped.
+pub struct Lock {
+    home: Arc<DirHandle>,
+    /// The file system locks directories.
+    on_directory: bool,
+    file: Mutex<File>,
+}
+
+/// Whether a file could be locked for a writer.
+enum Tried {
+    Locked,
+    /// Another writer has it.
+    Held,
+    /// Not on this file system.
+    Unsupported,
+}
+
+/// Locks `file` for a writer. Only another writer is an obstacle: a reader that looks whether there is one holds a shared
+/// lock, and only for a moment.
+fn try_lock(file: &File) -> io::Result<Tried> {
+    for _ in 0..LOOKS {
+        match file.try_lock() {
+            Ok(()) => return Ok(Tried::Locked),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(e)) => return if is_unsupported(&e) { Ok(Tried::Unsupported) } else { Err(e) },
+        }
+        match file.try_lock_shared() {
+            // Whoever has it shares it.
+            Ok(()) => file.unlock()?,
+            Err(TryLockError::WouldBlock) => return Ok(Tried::Held),
+            Err(TryLockError::Error(e)) => return Err(e),
+        }
+        std::thread::sleep(LOOK);
+    }
+    Ok(Tried::Held)
+}
+
+/// How a file system says that it does not lock a directory: NFS, for one, locks only what is open for writing.
+fn is_unsupported(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    if let Some(errno) = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
+        use rustix::io::Errno;
+        return [Errno::BADF, Errno::INVAL, Errno::ISDIR, Errno::NOSYS, Errno::OPNOTSUPP, Errno::NOLCK].contains(&errno);
+    }
+    error.kind() == io::ErrorKind::Unsupported
+}
+
+/// Whether a writer holds the lock on `file`.
+fn is_locked(file: &File) -> io::Result<bool> {
+    match file.try_lock_shared() {
+        Ok(()) => file.unlock().map(|()| false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(e)) => Err(e),
+    }
+}
+
+impl Lock {
+    /// Takes the lock. Nothing is created where another writer has the directory.
+    ///
+    /// # Errors
+    /// `Locked`, with the holder's process id if LOCK names one. Any other failure to lock is `Io`: no lock, no writer.
+    pub fn acquire(home: &Arc<DirHandle>) -> Result<Lock> {
+        let fault = |syscall, e: io::Error| Fault::new(syscall, home.path().join(LOCK).to_string_lossy(), &e);
+        let on_directory = match lock_directory(home).map_err(|e| fault("flock", e))? {
+            Tried::Locked => true,
+            Tried::Held => return Err(locked_elsewhere(home)),
+            Tried::Unsupported => false,
+        };
+        let file = home.open_file(LOCK, Access::Lock).map_err(|e| fault("open", e));
+        let lock = match file {
+            Ok(file) => Lock { home: home.clone(), on_directory, file: Mutex::new(file) },
+            Err(fault) => {
+                release_directory(home, on_directory);
+                return Err(fault.into());
+            }
+        };
+        let tried = try_lock(&lock.file());
+        match tried.map_err(|e| fault("flock", e))? {
+            Tried::Locked => Ok(lock),
+            Tried::Held => Err(locked_elsewhere(home)),
+            Tried::Unsupported => Err(fault("flock", io::ErrorKind::Unsupported.into()).into()),
+        }
+    }
+
+    fn file(&self) -> std::sync::MutexGuard<'_, File> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a writer holds the lock of the log in `home` now. Looking shares the lock for a moment.
+    pub fn is_held(home: &DirHandle) -> Result<bool> {
+        let fault = |syscall, e: io::Error| Fault::new(syscall, home.path().join(LOCK).to_string_lossy(), &e);
+        if is_directory_locked(home).map_err(|e| fault("flock", e))? {
+            return Ok(true);
+        }
+        match home.open_file(LOCK, Access::Read) {
+            Ok(file) => Ok(is_locked(&file).map_err(|e| fault("flock", e))?),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(fault("open", e).into()),
+        }
+    }
+
+    /// Leaves the process id in LOCK, for the message of a process that finds the directory locked. Nothing rests on it.
+    pub fn sign(&self) {
+        let mut file = self.file();
+        let _ = file.set_len(0);
+        let _ = file.rewind();
+        let _ = write!(file, "{}", std::process::id());
+    }
+
+    /// Puts LOCK back where it was removed or replaced: what keeps out other writers is the lock on the directory, but versions
+    /// that know only LOCK would come in. Gives why this writer must not go on: LOCK cannot be had any more.
+    pub fn keep(&self) -> Option<String> {
+        let mut file = self.file();
+        let (held, named) = (Identity::of(&file), self.home.find(LOCK));
+        if let (Ok(held), Ok(Some(named))) = (&held, &named) {
+            if held == named {
+                return None;
+            }
+        }
+        let again = self.home.open_file(LOCK, Access::Lock).and_then(|again| try_lock(&again).map(|tried| (again, tried)));
+        match again {
+            Ok((again, Tried::Locked)) => {
+                *file = again;
+                drop(file);
+                self.sign();
+                None
+            }
+            Ok((_, Tried::Held)) => Some(format!("{LOCK} was replaced, and another process has locked the one that is there now")),
+            // Nobody else comes in meanwhile; the next check tries again.
+            _ if self.on_directory => None,
+            _ => Some(format!("{LOCK} was removed")),
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // By name, not by closing: the description may be open elsewhere still, in a child process that is about to start
+        // another program for one.
+        let _ = self.file().unlock();
+        release_directory(&self.home, self.on_directory);
+    }
+}
+
+fn locked_elsewhere(home: &DirHandle) -> Error {
+    let mut text = String::new();
+    // Only a courtesy: the holder may not have written its process id yet.
+    let _ = home.open_file(LOCK, Access::Read).and_then(|mut file| file.read_to_string(&mut text));
+    let pid = text.trim().parse().ok();
+    let holder = pid.map_or("another process".to_owned(), |pid: u32| format!("process {pid}"));
+    let mut error = Error::new(Code::Locked, format!("the log in {} is open for writing in {holder}", home.path().display()));
+    error.pid = pid;
+    error.during("open")
+}
+
+#[cfg(unix)]
+fn lock_directory(home: &DirHandle) -> io::Result<Tried> {
+    try_lock(home.file())
+}
+
+#[cfg(unix)]
+fn is_directory_locked(home: &DirHandle) -> io::Result<bool> {
+    is_locked(home.file()).or_else(|e| if is_unsupported(&e) { Ok(false) } else { Err(e) })
+}
+
+#[cfg(unix)]
+fn release_directory(home: &DirHandle, held: bool) {
+    if held {
+        let _ = home.file().unlock();
+    }
+}
+
+/// Windows locks no directories. It needs not: LOCK is open in a way that lets nobody take it away.
+#[cfg(not(unix))]
+fn lock_directory(_home: &DirHandle) -> io::Result<Tried> {
+    Ok(Tried::Unsupported)
+}
+
+#[cfg(not(unix))]
+fn is_directory_locked(_home: &DirHandle) -> io::Result<bool> {
+    Ok(false)
+}
+
+#[cfg(not(unix))]
+fn release_directory(_home: &DirHandle, _held: bool) {}
+
+#[cfg(all(test, unix))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::path::Path;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// As another process opens the directory.
+    fn home(dir: &Path) -> Arc<DirHandle> {
+        Arc::new(DirHandle::open(dir).unwrap())
+    }
+
+    fn acquire(dir: &Path) -> Result<Lock> {
+        Lock::acquire(&home(dir))
+    }
+
+    #[test]
+    fn no_second_writer_comes_in_whatever_is_done_to_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = dir.path().join(LOCK);
+        let first = acquire(dir.path()).unwrap();
+        first.sign();
+        let refused = acquire(dir.path()).err().unwrap();
+        assert_eq!((refused.code, refused.pid), (Code::Locked, Some(std::process::id())));
+        let tamper: [(&str, &dyn Fn()); 4] = [
+            ("removed", &|| fs::remove_file(&lock).unwrap()),
+            ("another file", &|| fs::write(&lock, "").unwrap()),
+            ("a directory", &|| {
+                fs::remove_file(&lock).unwrap();
+                fs::create_dir(&lock).unwrap();
+            }),
+            ("moved away", &|| {
+                fs::remove_dir(&lock).unwrap();
+                fs::write(&lock, "").unwrap();
+                fs::rename(&lock, dir.path().join("LOCK.old")).unwrap();
+            }),
+        ];
+        for (what, tamper) in tamper {
+            tamper();
+            assert_eq!(acquire(dir.path()).err().map(|e| e.code), Some(Code::Locked), "{what}");
+            assert!(Lock::is_held(&home(dir.path())).unwrap(), "{what}");
+        }
+        assert!(!lock.exists(), "a process that is refused creates nothing");
+        drop(first);
+        assert!(!Lock::is_held(&home(dir.path())).unwrap());
+        acquire(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_writer_of_a_version_that_knows_lock_alone_is_respected() {
+        let dir = tempfile::tempdir().unwrap();
+        let older = File::create(dir.path().join(LOCK)).unwrap();
+        older.lock().unwrap();
+        assert_eq!(acquire(dir.path()).err().map(|e| e.code), Some(Code::Locked));
+        assert!(Lock::is_held(&home(dir.path())).unwrap());
+        // The one that was refused has let go of the directory.
+        drop(older);
+        acquire(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn readers_that_look_for_a_writer_all_the_time_keep_none_out() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(acquire(dir.path()).unwrap());
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let home = home(dir.path());
+                    while !stop.load(Ordering::Acquire) {
+                        Lock::is_held(&home).unwrap();
+                    }
+                });
+            }
+            for _ in 0..50 {
+                let refused = acquire(dir.path()).err();
+                stop.store(refused.is_some(), Ordering::Release);
+                assert!(refused.is_none(), "{refused:?}");
+            }
+            stop.store(true, Ordering::Release);
+        });
+    }
+
+    #[test]
+    fn the_lock_is_released_although_a_child_has_its_descriptors_still() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = acquire(dir.path()).unwrap();
+        // What a fork leaves in the child: another descriptor of the same description.
+        let (home, file) = (lock.home.file().try_clone().unwrap(), lock.file().try_clone().unwrap());
+        drop(lock);
+        acquire(dir.path()).unwrap();
+        drop((home, file));
+    }
+
+    #[test]
+    fn lock_is_put_back_only_where_it_can_be_had() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(LOCK);
+        let lock = acquire(dir.path()).unwrap();
+        assert_eq!(lock.keep(), None);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(lock.keep(), None);
+        assert_eq!(fs::read_to_string(&path).unwrap(), std::process::id().to_string());
+        fs::remove_file(&path).unwrap();
+        let other = File::create(&path).unwrap();
+        other.lock().unwrap();
+        assert!(lock.keep().is_some_and(|why| why.contains("another process")));
+        drop(other);
+        assert_eq!(lock.keep(), None);
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert_eq!(lock.keep(), None, "the lock on the directory keeps everybody out");
+    }
+}
