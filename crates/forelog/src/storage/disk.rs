@@ -12,6 +12,8 @@ use std::time::Duration;
 /// One log's directory.
 pub struct Disk {
     dir: PathBuf,
+    /// The open directory, so that a name can be made durable without a descriptor more.
+    handle: Option<fs::File>,
     kind: Kind,
 }
 
@@ -37,7 +39,8 @@ impl Disk {
             let text = "the directory is on a network file system, whose locks and fsyncs cannot be trusted; set allowUnsafeFilesystem to open it all the same";
             return Err(Error::new(Code::InvalidArg, text).during("open"));
         }
-        Ok(Disk { dir: dir.to_owned(), kind })
+        let handle = if cfg!(unix) { fs::File::open(dir).ok() } else { None };
+        Ok(Disk { dir: dir.to_owned(), handle, kind })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -251,7 +254,8 @@ impl Storage for Disk {
     }
 
     fn sync_dir(&self) -> std::result::Result<(), Fault> {
-        sync_directory(&self.dir).map_err(|e| Fault::new("fsync", self.dir.to_string_lossy(), &e))
+        let synced = self.handle.as_ref().map_or_else(|| sync_directory(&self.dir), fs::File::sync_all);
+        synced.map_err(|e| Fault::new("fsync", self.dir.to_string_lossy(), &e))
     }
 
     fn dir(&self) -> Option<&Path> {

@@ -6,6 +6,7 @@
 pub mod cold;
 mod contiguous;
 pub mod disk;
+pub mod healing;
 pub mod layer;
 pub mod lenient;
 #[cfg(any(test, feature = "sim"))]
