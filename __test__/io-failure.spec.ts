@@ -12,7 +12,7 @@ import { has } from './helpers/needs.js'
 const options = { segmentBytes: 1 << 20 }
 const seed = 11
 
-test('a write that fails for any reason but space poisons', async (t) => {
+test('a write of unknown outcome poisons', async (t) => {
   if (!has(t, 'preload')) return
   for (const pattern of ['*.wal', SLOTS]) {
     for (let nth = 1; nth <= 4; nth += 1) {
@@ -31,16 +31,26 @@ test('a write that fails for any reason but space poisons', async (t) => {
 })
 
 // The first half of the write is on the disk, with whole frames in it of records that are rejected.
-const short = (nth: number): string => rule('pwrite64', '*.wal', nth, 'HALF') + rule('pwrite64', '*.wal', nth + 1, 'ENOSPC')
+const short =
+  (action: Action) =>
+  (nth: number): string =>
+    rule('pwrite64', '*.wal', nth, 'HALF') + rule('pwrite64', '*.wal', nth + 1, action)
 const full =
   (action: Action) =>
   (nth: number): string =>
     rule('pwrite64', '*.wal', nth, action)
+const NO_SPACE = 'ERR_WAL_NO_SPACE'
+const IO = 'ERR_WAL_IO'
 
-for (const [name, rules, faults, cause] of [
-  ['a write for which there is no space', full('ENOSPC'), 1, 'ENOSPC'],
-  ['a write above the quota', full('EDQUOT'), 1, 'EDQUOT'],
-  ['a write that space ran out under', short, 2, 'ENOSPC'],
+for (const [name, rules, faults, code, cause] of [
+  ['a write for which there is no space', full('ENOSPC'), 1, NO_SPACE, 'ENOSPC'],
+  ['a write above the quota', full('EDQUOT'), 1, NO_SPACE, 'EDQUOT'],
+  ['a write that space ran out under', short('ENOSPC'), 2, NO_SPACE, 'ENOSPC'],
+  ['a write that a limit of file sizes cut short', short('EFBIG'), 2, IO, 'EFBIG'],
+  ['a write above a limit of file sizes', full('EFBIG'), 1, IO, 'EFBIG'],
+  ['a write without memory', full('ENOMEM'), 1, IO, 'ENOMEM'],
+  ['a write to a file that may not be written', full('EPERM'), 1, IO, 'EPERM'],
+  ['a write to a file system that has turned read-only', full('EROFS'), 1, 'ERR_WAL_READ_ONLY', 'EROFS'],
 ] as const) {
   test(`${name} rejects, gives its positions back and loses nothing`, async (t) => {
     if (!has(t, 'preload')) return
@@ -56,7 +66,7 @@ for (const [name, rules, faults, cause] of [
         t.is(shim.fired().length, faults, `${label}: the fault fired`)
         t.true(told.rejected.length > 0, label)
         t.true(
-          told.rejected.every((rejection) => rejection.code === 'ERR_WAL_NO_SPACE' && rejection.cause === cause),
+          told.rejected.every((rejection) => rejection.code === code && rejection.cause === cause),
           label
         )
         t.true(goOn === told.acknowledged.size >= 60, label)
@@ -140,3 +150,29 @@ test('a read that fails while reading is ERR_WAL_IO, and the log goes on', async
   t.is(wal.nextPosition, told.acknowledged.size + 2)
   await wal.close()
 })
+
+for (const [action, code] of [
+  ['EACCES', 'ERR_WAL_IO'],
+  ['ENOENT', 'ERR_WAL_IO'],
+  ['EXDEV', 'ERR_WAL_IO'],
+  ['EROFS', 'ERR_WAL_READ_ONLY'],
+  ['ENOSPC', 'ERR_WAL_NO_SPACE'],
+  ['EIO', 'ERR_WAL_POISONED'],
+] as const) {
+  test(`a rename at a roll that fails with ${action} rejects with ${code}, and nothing acknowledged is lost`, async (t) => {
+    if (!has(t, 'preload')) return
+    for (const nth of [1, 2]) {
+      const label = `rename ${nth}`
+      const shim = new Shim(t)
+      const job: Job = { dir: shim.dir, seed, options: { segmentBytes: 64 << 10 }, then: 'tell', arm: rule('rename', '*.wal', nth, action) }
+      const told = await append({ ...job, goOn: code !== 'ERR_WAL_POISONED', upTo: 500 }, { env: shim.env })
+      t.is(told.stderr, '', label)
+      t.is(shim.fired().length, 1, label)
+      t.true(told.rejected.length > 0 && told.rejected.every((rejection) => rejection.code === code), label)
+      const failure = code === 'ERR_WAL_POISONED' ? code : undefined
+      t.like(told.end, { again: failure, sync: failure, close: failure, readError: undefined }, label)
+      if (!failure) t.true(told.acknowledged.size >= 500, label)
+      await holds(t, job, told, label)
+    }
+  })
+}

@@ -62,7 +62,7 @@ const LEAST_SETTLED = 128
 const MOST_SETTLED = 1024
 
 /** An append is never refused with one of these for itself, only when operations before it have failed. */
-const FAILED_BEFORE = new Set(['ERR_WAL_NO_SPACE', 'ERR_WAL_IO', 'ERR_WAL_CORRUPT', 'ERR_WAL_TRUNCATED'])
+const FAILED_BEFORE = new Set(['ERR_WAL_NO_SPACE', 'ERR_WAL_READ_ONLY', 'ERR_WAL_IO', 'ERR_WAL_CORRUPT', 'ERR_WAL_TRUNCATED'])
 
 // A promise's functions without a closure per promise.
 let resolve: Resolve

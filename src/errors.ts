@@ -12,7 +12,7 @@ import type { Damage } from './reports.js'
  * - `ERR_WAL_NOT_FOUND`: there is no log, and `create` is `false` or the mode `'readOnly'`; or the cursor was deleted.
  * - `ERR_WAL_CORRUPT`: bytes that were durable are damaged (`segment`, `offset`, `firstLost`, `lastLost`). Nothing was changed.
  * - `ERR_WAL_CLOSED`: the handle is closed, or closing.
- * - `ERR_WAL_POISONED`: an fsync failed. What was waiting may or may not be in the log after reopening.
+ * - `ERR_WAL_POISONED`: an fsync or a write of unknown outcome failed. What was waiting may or may not be in the log after reopening.
  * - `ERR_WAL_DETACHED`: the log's directory was moved, removed or replaced while it was open. What was acknowledged before is where the
  *   directory is now.
  * - `ERR_WAL_NO_SPACE`: the disk or the quota is full. What was rejected is not in the log; appends work again when there is space.
@@ -21,10 +21,11 @@ import type { Damage } from './reports.js'
  * - `ERR_WAL_OUT_OF_RANGE`: the position is above `nextPosition`, or would be above 2^53 - 1.
  * - `ERR_WAL_CONFLICT`: the next position (`actual`) is not the one expected. Nothing was appended.
  * - `ERR_WAL_BACKPRESSURE`: more than `maxPendingBytes` wait to be written; see `Wal.drain`.
- * - `ERR_WAL_READ_ONLY`: the file system is mounted read-only, or the log is open in mode `'readOnly'`.
+ * - `ERR_WAL_READ_ONLY`: the file system is mounted read-only, or the log is open in mode `'readOnly'`. What was rejected is not in the log.
  * - `ERR_WAL_FORMAT`: the directory holds other files, or a log of a newer format version. Nothing was changed.
  * - `ERR_WAL_INVALID_ARG`: an argument has the wrong type or range; the message names it.
- * - `ERR_WAL_IO`: the operating system failed otherwise (`cause`).
+ * - `ERR_WAL_IO`: the operating system failed otherwise (`cause`). A record that was rejected with it is not in the log, and appends work again
+ *   once the cause is gone.
  * - `ERR_WAL_NATIVE_NOT_FOUND`: the native module for this platform is not installed.
  */
 export type WalErrorCode =

@@ -164,9 +164,10 @@ export class Wal<T = NoCodec> {
    *
    * Rejects at once, and takes no position, with `ERR_WAL_INVALID_ARG` (with the codec's error as `cause`, if that threw),
    * `ERR_WAL_TOO_LARGE`, `ERR_WAL_BACKPRESSURE`, `ERR_WAL_CONFLICT` (with `expect`), `ERR_WAL_CLOSED`, `ERR_WAL_READ_ONLY`,
-   * `ERR_WAL_OUT_OF_RANGE` (positions end at 2^53 - 1), `ERR_WAL_NO_SPACE`, `ERR_WAL_POISONED`, `ERR_WAL_DETACHED` or, if `signal`
-   * is aborted already, an `AbortError`; later with `ERR_WAL_NO_SPACE` or `ERR_WAL_DETACHED` (it is not in the log), `ERR_WAL_POISONED`
-   * (unknown) or an `AbortError` (it goes on, and may still be committed). A later rejection has the record's `position`, if it had got one.
+   * `ERR_WAL_OUT_OF_RANGE` (positions end at 2^53 - 1), `ERR_WAL_NO_SPACE`, `ERR_WAL_IO`, `ERR_WAL_POISONED`, `ERR_WAL_DETACHED` or, if
+   * `signal` is aborted already, an `AbortError`; later with `ERR_WAL_NO_SPACE`, `ERR_WAL_READ_ONLY` or `ERR_WAL_IO` (it is not in the log, and
+   * appends work again once the cause is gone), `ERR_WAL_DETACHED` (it is not in the log), `ERR_WAL_POISONED` (unknown) or an `AbortError` (it
+   * goes on, and may still be committed). A later rejection has the record's `position`, if it had got one.
    *
    * No record passes one that was rejected: once an append of this environment's has been rejected, whatever it appends to the log before
    * its promises have been told is rejected with the same error, after them.
@@ -252,7 +253,7 @@ export class Wal<T = NoCodec> {
 
   /**
    * Resolves when everything accepted so far, by any handle, is durable, under every policy. Rejects with `ERR_WAL_CLOSED`,
-   * `ERR_WAL_READ_ONLY`, `ERR_WAL_POISONED`, `ERR_WAL_DETACHED` or `ERR_WAL_NO_SPACE`, with the failure of a record that was enqueued, or that nobody waited
+   * `ERR_WAL_READ_ONLY`, `ERR_WAL_POISONED`, `ERR_WAL_DETACHED`, `ERR_WAL_NO_SPACE` or `ERR_WAL_IO`, with the failure of a record that was enqueued, or that nobody waited
    * for any more, or with an `AbortError`: then the sync itself goes on.
    */
   sync(options?: SyncOptions): Promise<void> {
@@ -271,8 +272,9 @@ export class Wal<T = NoCodec> {
    * cursors that are move to `position - 1`, and emit `'truncated'`.
    *
    * Rejects with `ERR_WAL_OUT_OF_RANGE` above `nextPosition`, `ERR_WAL_INVALID_ARG`, `ERR_WAL_CLOSED`, `ERR_WAL_READ_ONLY`, `ERR_WAL_POISONED`,
-   * `ERR_WAL_DETACHED`, `ERR_WAL_NO_SPACE` (only where the log was opened on a disk so full that it could not go on) or `ERR_WAL_IO` (a file could not be
-   * removed; the log starts at `position` all the same).
+   * `ERR_WAL_DETACHED`, `ERR_WAL_NO_SPACE` (only where the log was opened on a disk so full that it could not go on) or `ERR_WAL_IO`. If the low
+   * mark could not be written, the log is as before; if only a file could not be removed, the log starts at `position` all the same:
+   * `firstPosition` says which.
    */
   truncateBefore(position: number): Promise<void> {
     return this.#command('truncateBefore', position, 1, this.truncateBefore)
@@ -285,7 +287,7 @@ export class Wal<T = NoCodec> {
    * that are past it go back to it, durably, and emit `'truncated'`.
    *
    * Rejects with `ERR_WAL_OUT_OF_RANGE` at `nextPosition` or above, `ERR_WAL_TRUNCATED` below `firstPosition - 1`, `ERR_WAL_INVALID_ARG`,
-   * `ERR_WAL_CLOSED`, `ERR_WAL_READ_ONLY`, `ERR_WAL_DETACHED` or `ERR_WAL_POISONED`; with `ERR_WAL_NO_SPACE`, `ERR_WAL_CORRUPT` or `ERR_WAL_IO` nothing was removed, and what was
+   * `ERR_WAL_CLOSED`, `ERR_WAL_READ_ONLY`, `ERR_WAL_DETACHED` or `ERR_WAL_POISONED`; with `ERR_WAL_NO_SPACE`, `ERR_WAL_CORRUPT`, `ERR_WAL_IO` or a file system that is read-only nothing was removed, and what was
    * appended since the call is rejected likewise.
    */
   truncateAfter(position: number): Promise<void> {

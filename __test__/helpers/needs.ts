@@ -55,6 +55,7 @@ const checks = {
   direct: () => process.platform === 'linux' && isDirect(),
   // util-linux's script, which gives a program a terminal.
   terminal: () => process.platform === 'linux' && runs('script', '-qec', 'true', os.devNull),
+  prlimit: () => process.platform === 'linux' && runs('prlimit', '--version'),
   strace: () => process.platform === 'linux' && canTrace(),
 }
 

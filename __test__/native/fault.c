@@ -7,7 +7,7 @@
 //                      descriptor that writes past the page cache. The file is read again whenever it has
 //                      changed, and then every rule counts from one again. The FROM-th to TO-th call of that name
 //                      on a file that matches, as NAME or as NAME@OFFSET (the directory itself is `.`), gets the action:
-//                      EIO, ENOSPC, EDQUOT   fails without doing anything
+//                      EIO, ENOSPC, EFBIG …  fails with that error without doing anything
 //                      HALF                  pwrite64, direct: writes half of it and says so
 //                      LOSE                  fdatasync: EIO, and what was written to the file since its last sync is
 //                                            taken back, as a kernel does that marks unwritten pages clean
@@ -125,6 +125,17 @@ static void cut(void) {
   pthread_rwlock_unlock(&power);
 }
 
+static int error_of(const char *name) {
+  static const struct {
+    const char *name;
+    int number;
+  } errors[] = {{"ENOSPC", ENOSPC}, {"EDQUOT", EDQUOT}, {"EFBIG", EFBIG},   {"EROFS", EROFS},   {"EACCES", EACCES},
+                {"EPERM", EPERM},   {"ENOMEM", ENOMEM}, {"EAGAIN", EAGAIN}, {"ENOENT", ENOENT}, {"EXDEV", EXDEV}};
+  for (size_t i = 0; i < sizeof errors / sizeof *errors; i++)
+    if (strcmp(errors[i].name, name) == 0) return errors[i].number;
+  return EIO;
+}
+
 // What befalls this call; sets errno for FAIL and LOSE, and gives the number of the rule, from one.
 static enum action verdict(const char *call, const char *name, off_t offset, int *number) {
   enum action action = NONE;
@@ -140,7 +151,7 @@ static enum action verdict(const char *call, const char *name, off_t offset, int
     *number = i + 1;
     action = strcmp(r->action, "HALF") == 0 ? HALF : strcmp(r->action, "LOSE") == 0 ? LOSE : FAIL;
     if (strcmp(r->action, "CUT") == 0) cut(), action = NONE;
-    errno = strcmp(r->action, "ENOSPC") == 0 ? ENOSPC : strcmp(r->action, "EDQUOT") == 0 ? EDQUOT : EIO;
+    errno = error_of(r->action);
   }
   pthread_mutex_unlock(&lock);
   return action;

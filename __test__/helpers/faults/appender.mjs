@@ -47,7 +47,7 @@ function append() {
   return new Promise((done) => {
     const settled = () => {
       pending -= 1
-      const more = acknowledged < upTo && (goOn || failure === undefined)
+      const more = acknowledged < upTo && (failure === undefined || (goOn && failure !== 'ERR_WAL_POISONED'))
       while (more && pending < inFlight) start()
       if (pending === 0) done()
     }

@@ -88,7 +88,7 @@ export async function append(job: Job, { env, onLine }: Watch = {}): Promise<Tol
 /** What is wrong with the records of an open log, given what its writer told. */
 export async function flaws(wal: Wal, seed: number, { acknowledged, rejected }: Told): Promise<string[]> {
   const attempts = new Map<number, number>()
-  const refused = new Set(rejected.filter(({ code }) => code === 'ERR_WAL_NO_SPACE').map(({ attempt }) => attempt))
+  const refused = new Set(rejected.filter(({ code }) => code !== 'ERR_WAL_POISONED').map(({ attempt }) => attempt))
   const wrong: string[] = []
   for await (const { position, value } of wal.readFrom('start')) {
     const attempt = attemptOf(value as Buffer)

@@ -6,7 +6,9 @@ import type { ExecutionContext } from 'ava'
 import { compile } from '../compile.js'
 import { temporaryDirectory } from '../directory.js'
 
-export type Action = 'EIO' | 'ENOSPC' | 'EDQUOT' | 'HALF' | 'LOSE' | 'CUT'
+/** Errors after which a log goes on, and EIO, which leaves unknown what was done. */
+export type Failure = 'EIO' | 'ENOSPC' | 'EDQUOT' | 'EFBIG' | 'EROFS' | 'EACCES' | 'EPERM' | 'ENOMEM' | 'EAGAIN' | 'ENOENT' | 'EXDEV'
+export type Action = Failure | 'HALF' | 'LOSE' | 'CUT'
 /** `direct` is a pwrite64 past the page cache, durable when it returns; `pwrite64` is any other. */
 export type Syscall = 'pwrite64' | 'direct' | 'pread64' | 'fdatasync' | 'fsync' | 'ftruncate64' | 'rename' | 'unlink'
 

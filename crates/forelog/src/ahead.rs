@@ -2,6 +2,7 @@
 //! written: a sync over blocks that were written before is a third faster than one that has to convert them.
 
 use crate::options::PAGE;
+use crate::storage::healing::On;
 use crate::storage::{Fault, FileRef};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -87,8 +88,8 @@ impl Ahead {
             self.changed.notify_all();
             match filled {
                 Ok(()) => state.filled = end,
-                // Where blocks could not be allocated ahead, a full disk ends the filling and nothing else.
-                Err(fault) if fault.is_no_space() && fault.syscall == "pwrite" => {
+                // Nothing but zeroes may have been written: the segment goes on without the filling.
+                Err(fault) if fault.heals(On::Named) => {
                     state.stopped = true;
                     break Ok(());
                 }

@@ -9,6 +9,7 @@ use crate::notify::Notify;
 use crate::options::Fsync;
 use crate::retention::{Due, Floors};
 use crate::shared::{locked, Shared};
+use crate::storage::healing::On;
 use crate::storage::lock::Lock;
 use crate::writer::{Progress, Writer};
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -215,7 +216,8 @@ impl CommitThread {
             Fsync::Every(period) => self.behind_since.map(|since| since + period),
             Fsync::Always | Fsync::Os => None,
         };
-        let mark = (self.writer.durable_position() != self.marked).then(|| self.marked_at + MARK_EVERY);
+        let is_unmarked = self.writer.durable_position() != self.marked || self.shared.unmarked.load(Ordering::Acquire);
+        let mark = is_unmarked.then(|| self.marked_at + MARK_EVERY);
         let tell = self.untold.then(|| self.told_at + TELL_EVERY);
         // A log that could not roll at opening lets go of nothing until it has.
         // A follower of a log that is idle waits for an append here: where the path leads elsewhere, appends are made elsewhere.
@@ -275,7 +277,7 @@ impl CommitThread {
     /// Tells the clients how their operations ended.
     fn settle(&mut self, progress: Progress) {
         let Progress { frames, failure } = progress;
-        if let Some(error) = failure.as_ref().filter(|error| error.code != Code::NoSpace) {
+        if let Some(error) = failure.as_ref().filter(|error| !error.heals()) {
             return self.fail(error);
         }
         // Frames that were written are acknowledged: the writer has synced them, or nobody asked for that.
@@ -425,8 +427,8 @@ impl CommitThread {
             if self.host.now().saturating_sub(since) >= period {
                 match self.writer.sync() {
                     Ok(()) => self.shared.publish(&self.writer, true),
-                    // A log opened on a full disk cannot roll yet; its next write tries again.
-                    Err(error) if error.code == Code::NoSpace => {}
+                    // A log that could not roll at opening cannot do it yet; its next write tries again.
+                    Err(error) if error.heals() => {}
                     Err(error) => return self.fail(&error),
                 }
                 self.behind_since = None;
@@ -447,18 +449,20 @@ impl CommitThread {
             self.untold = self.shared.is_untold(&self.writer);
         }
         let durable = self.writer.durable_position();
-        if durable != self.marked && self.host.now().saturating_sub(self.marked_at) >= MARK_EVERY {
+        let is_unmarked = durable != self.marked || self.shared.unmarked.load(Ordering::Acquire);
+        if is_unmarked && self.host.now().saturating_sub(self.marked_at) >= MARK_EVERY {
             self.marked = durable;
             self.marked_at = self.host.now();
             if let Err(error) = self.check_all() {
                 return self.fail(&error);
             }
+            self.shared.unmarked.store(false, Ordering::Release);
             if let Some(job) = self.writer.mark() {
                 let shared = self.shared.clone();
-                self.host.spawn(Box::new(move || {
-                    if let Err(fault) = job.run() {
-                        shared.report(fault);
-                    }
+                self.host.spawn(Box::new(move || match job.run() {
+                    Ok(()) => {}
+                    Err(fault) if fault.heals(On::Named) => shared.mark_again(),
+                    Err(fault) => shared.report(fault),
                 }));
             }
         }

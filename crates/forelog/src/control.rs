@@ -8,7 +8,7 @@ use crate::frame::MAX_POSITION;
 use crate::horizon::{self, Horizon};
 use crate::options::PAGE;
 use crate::segment::{begin_page, identify, page_uuid, BadPage, CONTROL, MAX_ID};
-use crate::storage::{Fault, FileRef, Storage};
+use crate::storage::{Fault, FileRef, ShortWrite, Storage};
 
 pub const MAGIC: [u8; 8] = *b"\x89FCTL\r\n\x1a";
 /// Two slots, and a page outside recovery for the acknowledged horizon, see `horizon`.
@@ -156,11 +156,15 @@ impl Control {
     /// Writes the slot that was read once more, same bytes, and makes it durable: it may have come from a cache that
     /// never reached the disk, and everything that follows rests on it.
     pub fn confirm(&mut self) -> Result<(), Fault> {
-        self.put(self.slot, &self.state.clone())
+        self.put(self.slot, &self.state.clone()).map_err(|short| short.fault)
     }
 
     /// Writes the changed state to the other slot and makes it durable.
-    pub fn update(&mut self, change: impl FnOnce(&mut State)) -> Result<(), Fault> {
+    ///
+    /// # Errors
+    /// The state is as before and still stands in its slot. Where bytes of the change were written, the next opening may find
+    /// the change all the same, until another one is written over it.
+    pub fn update(&mut self, change: impl FnOnce(&mut State)) -> Result<(), ShortWrite> {
         let mut next = self.state.clone();
         change(&mut next);
         next.sequence += 1;
@@ -184,10 +188,10 @@ impl Control {
         self.file.write_at(&horizon.encode(), horizon::OFFSET).map_err(|short| short.fault)
     }
 
-    fn put(&self, slot: u64, state: &State) -> Result<(), Fault> {
-        // In place over allocated bytes: a write here that falls short is no matter of space.
-        self.file.write_at(&state.encode(), slot * PAGE).map_err(|short| Fault { path: CONTROL.into(), ..short.fault })?;
-        self.file.sync()
+    fn put(&self, slot: u64, state: &State) -> Result<(), ShortWrite> {
+        let named = |short: ShortWrite| ShortWrite { fault: Fault { path: CONTROL.into(), ..short.fault }, ..short };
+        self.file.write_at(&state.encode(), slot * PAGE).map_err(named)?;
+        self.file.sync().map_err(|fault| ShortWrite { written: PAGE as usize, fault })
     }
 }
 

@@ -91,10 +91,12 @@ impl Cursors {
     /// Those of a log that has just been opened and goes from `low` to `last`. Damage is told to whoever asks for a cursor.
     ///
     /// # Errors
-    /// A write or a sync that failed: nothing may be written then.
+    /// A write or a sync that failed: nothing may be written then. No descriptor for the file.
     pub fn open(storage: Arc<dyn Storage>, uuid: [u8; 16], low: u64, last: u64) -> Result<Cursors> {
         let mut store = match Store::read(storage, uuid) {
             Ok(store) => store,
+            // This passes: the next opening reads it.
+            Err(error) if error.cause.as_ref().is_some_and(Fault::is_out_of_descriptors) => return Err(error),
             Err(error) => return Ok(Cursors::unknown(error)),
         };
         let read = store.table().clone();
@@ -102,7 +104,8 @@ impl Cursors {
         let written = store.confirm().and_then(|()| if clamped == read { Ok(()) } else { store.put(clamped.clone(), true) });
         match written {
             Ok(()) => {}
-            Err(Failure::NoSpace(fault)) => return Ok(Cursors::unknown(fault.into())),
+            Err(Failure::Refused(fault)) if !fault.is_out_of_descriptors() => return Ok(Cursors::unknown(fault.into())),
+            Err(Failure::Refused(fault)) => return Err(fault.into()),
             Err(Failure::Broken(fault)) => return Err(fault.into()),
         }
         let mut entries = BTreeMap::new();
@@ -334,8 +337,8 @@ impl Cursors {
 
         let mut told: Vec<Box<dyn FnOnce()>> = Vec::new();
         let (mut outcomes, mut written) = self.put(store, &changes);
-        if let Err(Failure::NoSpace(fault)) = &written {
-            // Only a new cursor needs space: the others move all the same.
+        if let Err(Failure::Refused(fault)) = &written {
+            // Only a new cursor needs space or a new file: the others move all the same.
             let error = Error::from(fault.clone());
             let (new, old): (Vec<_>, Vec<_>) = changes.into_iter().partition(|change| matches!(change, Change::Create(..)));
             told.push(Box::new(move || new.into_iter().for_each(|change| change.reject(error.clone()))));
@@ -344,7 +347,7 @@ impl Cursors {
         }
         let error = match written {
             Ok(()) => None,
-            Err(Failure::NoSpace(fault)) => Some(Error::from(fault)),
+            Err(Failure::Refused(fault)) => Some(Error::from(fault)),
             Err(Failure::Broken(fault)) => Some(self.broke(log, fault)),
         };
         let mut inner = locked(&self.inner);
@@ -416,7 +419,7 @@ impl Cursors {
         if clamped != *store.table() {
             match store.put(clamped, true) {
                 Ok(()) => {}
-                Err(Failure::NoSpace(fault) | Failure::Broken(fault)) => return Err(fault),
+                Err(Failure::Refused(fault) | Failure::Broken(fault)) => return Err(fault),
             }
             self.adopt(&locked(&self.inner), store);
         }

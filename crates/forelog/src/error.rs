@@ -1,5 +1,6 @@
 //! One error type for the engine. It is data: the binding carries its fields over, nobody parses its message.
 
+use crate::storage::healing::On;
 use crate::storage::Fault;
 use std::ops::{Deref, DerefMut};
 
@@ -151,6 +152,15 @@ impl Deref for Error {
 impl DerefMut for Error {
     fn deref_mut(&mut self) -> &mut Info {
         &mut self.0
+    }
+}
+
+impl Error {
+    /// Whether the log is certain after it, and goes on once its cause is gone.
+    pub fn heals(&self) -> bool {
+        let by_code = matches!(self.code, Code::NoSpace | Code::ReadOnly | Code::Io);
+        // A write to a file under its final name that does not heal has poisoned the log where it failed.
+        by_code && self.cause.as_ref().is_some_and(|fault| fault.heals(On::Spare) || fault.heals(On::Name))
     }
 }
 

@@ -74,6 +74,7 @@ pub use retention::Retention;
 pub use salvage::{salvage, Salvage, Salvaged};
 pub use shared::Positions;
 pub use stats::{Histogram, Scrubs, Stats};
+pub use storage::healing::{Heals, On, Rule, RULES};
 pub use storage::Fault;
 pub use survey::Damage;
 pub use verify::{verify, Problem, Verification};

@@ -103,8 +103,8 @@ fn create(storage: Arc<dyn Storage>, options: &Options, listing: &Listing, clock
     start.plan = Some(Plan { predecessor: None, first: 1, hole: 0, carry: Carry::Nothing, cut: None });
     let catalog = start.catalog.clone();
     let mut writer = Writer::new(start);
-    writer.finish_plan(0).map_err(unopened)?;
-    writer.spares().remake_reserve()?;
+    writer.finish_plan(0).and_then(|()| writer.finish_naming()).map_err(unopened)?;
+    writer.spares().remake_reserve();
     let recovery = Recovery {
         verdict: Verdict::Absent.label(),
         clean: true,
@@ -179,7 +179,7 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answ
     control.confirm()?;
     if found.evidence.fenced {
         // The fence may have reached one slot only; rot there must not bring back what this opening leaves out.
-        control.update(|_| {})?;
+        control.update(|_| {}).map_err(|short| short.fault)?;
     }
     drop_spares(&*storage, &found.listing);
     let mut start = writer(storage.clone(), options, control, &found.listing, low, clock)?;
@@ -224,7 +224,7 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answ
     }
     let catalog = start.catalog.clone();
     let mut writer = Writer::new(start);
-    match writer.finish_plan(0) {
+    match writer.finish_plan(0).and_then(|()| writer.finish_naming()) {
         Err(error) if error.code != Code::NoSpace => return Err(unopened(error)),
         _ => {}
     }
@@ -233,7 +233,7 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answ
         Err(error) if error.code == Code::Poisoned => return Err(unopened(error)),
         _ => {}
     }
-    writer.spares().remake_reserve()?;
+    writer.spares().remake_reserve();
     report.next_position = writer.next_position();
     let cursors = cursors(storage, &writer)?;
     Ok(Opened { writer, catalog, recovery: report, cursors })

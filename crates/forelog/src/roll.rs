@@ -12,8 +12,9 @@ use crate::frame::{self, span, Frame, Kind, HEADER};
 use crate::horizon::Reach;
 use crate::options::{Compression, PAGE};
 use crate::scan::Joint;
-use crate::segment::{file_name, Header, Name, Predecessor, MAX_ID, RESERVE};
+use crate::segment::{file_name, Header, Name, Predecessor, MAX_ID};
 use crate::spares::{least_len, Spare};
+use crate::storage::healing::On;
 use crate::storage::window::Window;
 use crate::storage::FileRef;
 use crate::writer::{lock, Writer};
@@ -64,6 +65,15 @@ pub struct Plan {
     pub cut: Option<u64>,
 }
 
+/// What follows a roll whose segment is durable under its name.
+pub struct Naming {
+    mark: Mark,
+    /// The segment before, and where it ends now: `None` if it is dead.
+    left: Option<(Active, Option<Joint>)>,
+    /// The first try has failed.
+    late: bool,
+}
+
 impl Writer {
     /// The next write starts a new segment after the last complete frame.
     pub fn plan_roll(&mut self) {
@@ -77,6 +87,7 @@ impl Writer {
     /// Rolls if a roll is due, into a segment with room for a frame of `span` bytes.
     pub fn finish_plan(&mut self, span: u64) -> Result<()> {
         self.alive()?;
+        self.finish_naming()?;
         let Some(plan) = self.plan.take() else { return Ok(()) };
         match self.roll(&plan, span) {
             Ok(()) => {
@@ -98,6 +109,7 @@ impl Writer {
         if self.highest_id >= MAX_ID {
             return Err(Error::new(Code::OutOfRange, "segment ids above 2^63 - 1 do not exist"));
         }
+        self.finish_naming()?;
         // One segment behind at most: the footer of the one that was left last comes first.
         let sealer = self.sealer.clone();
         sealer.flush().map_err(|fault| self.poison(fault))?;
@@ -123,16 +135,24 @@ impl Writer {
             created_ms: self.storage.wall_clock(),
             hole: plan.hole,
         };
-        let (end, index) = match self.fill(&spare, &header, plan) {
+        let (end, index) = match fill(&spare, &header, plan) {
             Ok(filled) => filled,
-            Err(error) => return Err(self.discard(&spare, error)),
+            Err(error) => {
+                self.spares.take_back(spare, false);
+                return Err(error);
+            }
         };
         self.sync_file(&spare.file)?;
         // (3) The commit point: from here on a crash opens the new segment.
         let name = file_name(header.first, header.id);
         match self.storage.rename(&spare.name, &name) {
-            Ok(()) => {}
-            Err(fault) if fault.is_no_space() => return Err(self.discard(&spare, fault.into())),
+            Ok(()) => self.spares.used(&spare.name),
+            Err(fault) if fault.heals(On::Name) => {
+                // The next try writes the same page first of all. Frames that were carried would be left behind.
+                let is_good = carried == 0 && !fault.is_no_space() && !fault.is_not_found();
+                self.spares.take_back(spare, is_good);
+                return Err(fault.into());
+            }
             Err(fault) => return Err(self.poison(fault)),
         }
         self.counters.fsyncs += 1;
@@ -181,114 +201,118 @@ impl Writer {
             debris_end: 0,
             may_be_torn: false,
         };
-        let left = self.active.replace(next);
+        let left = self.active.replace(next).map(|left| {
+            let sealed = plan.predecessor.filter(|p| p.id == left.header.id);
+            (left, sealed.map(|p| Joint { offset: p.end, next: plan.first, crc: p.crc }))
+        });
         self.counters.rolls += 1;
+        self.naming = Some(Naming { mark, left, late: false });
+        match self.finish_naming() {
+            // A crash opens the new segment already. The next write to it makes up for this.
+            Err(error) if error.heals() => Ok(()),
+            named => named,
+        }
+    }
+
+    /// Has CONTROL name the active segment, if it does not yet.
+    pub fn finish_naming(&mut self) -> Result<()> {
+        let Some(Naming { mark, late, .. }) = &mut self.naming else { return Ok(()) };
+        let was_late = std::mem::replace(late, true);
         self.counters.fsyncs += 1;
         let low = self.low;
         let named = lock(&self.control).update(|state| {
             state.active = mark.segment;
-            state.mark = Some(mark);
+            state.mark = Some(*mark);
             state.low = low;
         });
-        named.map_err(|fault| self.poison(fault))?;
-        match (left, plan.predecessor) {
-            (Some(left), Some(p)) if p.id == left.header.id => {
-                self.sealer.push(left.sealed(Joint { offset: p.end, next: plan.first, crc: p.crc }));
-            }
-            (Some(left), _) => left.give_back(),
-            (None, _) => {}
+        match named {
+            Ok(()) => {}
+            // The slot that counts is as it was, and either state of the other one is true.
+            Err(cut) if cut.fault.heals(On::Named) => return Err(cut.fault.into()),
+            Err(cut) => return Err(self.poison(cut.fault)),
+        }
+        match self.naming.take().and_then(|naming| naming.left) {
+            Some((left, Some(end))) => self.sealer.push(left.sealed(end)),
+            Some((left, None)) => left.give_back(),
+            None => {}
         }
         if let Some(name) = self.names.last() {
             self.events.record(Event::ROLL, || Event::Roll { segment: name.file.clone(), first: name.first });
         }
+        // What a reset left below the low mark had to stay until now.
+        if was_late {
+            if let Err(error) = self.remove_below() {
+                return if error.heals() { Ok(()) } else { Err(error) };
+            }
+        }
         Ok(())
     }
+}
 
-    /// Drops a spare that never got a final name: on a full disk its room is worth more than its bytes.
-    fn discard(&self, spare: &Spare, error: Error) -> Error {
-        if spare.name != RESERVE {
-            let _ = self.storage.remove(&spare.name);
-        }
-        error
-    }
-
-    /// Writes a new segment's header and the frames carried into it, and gives their end and an index of them.
-    fn fill(&mut self, spare: &Spare, header: &Header, plan: &Plan) -> Result<(Joint, Index)> {
-        let write = |writer: &mut Writer, bytes: &[u8], offset: u64| match spare.file.write_at(bytes, offset) {
-            Ok(()) => Ok(()),
-            // The file has no final name yet, so a full disk costs nothing but the roll.
-            Err(short) if short.fault.is_no_space() => Err(Error::from(short.fault)),
-            Err(short) => Err(writer.poison(short.fault)),
-        };
-        write(self, &header.encode(), 0)?;
-        let (mut end, mut index) = (Joint::start(header), Index::default());
-        let carry = match &plan.carry {
-            Carry::Nothing => return Ok((end, index)),
-            Carry::Part(part) => {
-                let frame = Frame {
-                    body_len: part.body.len() as u32,
-                    first: end.next,
-                    count: part.count,
-                    kind: part.kind,
-                    codec: Compression::None,
-                    synced: PAGE,
-                    body_crc: mask(crc32c::crc32c(&part.body)),
-                    prev: end.crc,
-                    crc: 0,
-                };
-                let mut bytes = vec![0; HEADER];
-                let crc = frame::encode(&mut bytes, &frame, header.seed(), end.offset);
-                bytes.extend_from_slice(&part.body);
-                write(self, &bytes, end.offset)?;
-                end = Joint { offset: end.offset + frame.span(), next: frame.next_position(), crc };
-                index.note(end);
-                return Ok((end, index));
-            }
-            Carry::Frames(frames) => frames,
-        };
-        let mut window = Window::new(&*carry.file, carry.to);
-        let (old, new) = (carry.header.seed(), header.seed());
-        let mut from = carry.from;
-        while from.offset < carry.to {
-            let found = frame::decode(window.get(from.offset, HEADER)?, old, from.offset);
-            let changed = || {
-                Error::new(Code::Corrupt, "a frame changed between two readings")
-                    .at(file_name(carry.header.first, carry.header.id), from.offset)
+/// Writes a new segment's header and the frames carried into it, and gives their end and an index of them. The file has no
+/// final name yet: whatever fails costs nothing but the roll.
+fn fill(spare: &Spare, header: &Header, plan: &Plan) -> Result<(Joint, Index)> {
+    let write = |bytes: &[u8], offset: u64| spare.file.write_at(bytes, offset).map_err(|short| Error::from(short.fault));
+    write(&header.encode(), 0)?;
+    let (mut end, mut index) = (Joint::start(header), Index::default());
+    let carry = match &plan.carry {
+        Carry::Nothing => return Ok((end, index)),
+        Carry::Part(part) => {
+            let frame = Frame {
+                body_len: part.body.len() as u32,
+                first: end.next,
+                count: part.count,
+                kind: part.kind,
+                codec: Compression::None,
+                synced: PAGE,
+                body_crc: mask(crc32c::crc32c(&part.body)),
+                prev: end.crc,
+                crc: 0,
             };
-            let frame = found.filter(|f| f.first == from.next && f.prev == from.crc).ok_or_else(changed)?;
-            let moved = Frame { synced: PAGE, prev: end.crc, ..frame };
-            let mut head = [0; HEADER];
-            let crc = frame::encode(&mut head, &moved, new, end.offset);
-            write(self, &head, end.offset)?;
-            self.copy_body(&mut window, &frame, from.offset, |writer, bytes, at| write(writer, bytes, end.offset + at))?
-                .then_some(())
-                .ok_or_else(changed)?;
-            from = Joint { offset: from.offset + frame.span(), next: frame.next_position(), crc: frame.crc };
+            let mut bytes = vec![0; HEADER];
+            let crc = frame::encode(&mut bytes, &frame, header.seed(), end.offset);
+            bytes.extend_from_slice(&part.body);
+            write(&bytes, end.offset)?;
             end = Joint { offset: end.offset + frame.span(), next: frame.next_position(), crc };
             index.note(end);
+            return Ok((end, index));
         }
-        Ok((end, index))
+        Carry::Frames(frames) => frames,
+    };
+    let mut window = Window::new(&*carry.file, carry.to);
+    let (old, new) = (carry.header.seed(), header.seed());
+    let mut from = carry.from;
+    while from.offset < carry.to {
+        let found = frame::decode(window.get(from.offset, HEADER)?, old, from.offset);
+        let changed = || {
+            Error::new(Code::Corrupt, "a frame changed between two readings")
+                .at(file_name(carry.header.first, carry.header.id), from.offset)
+        };
+        let frame = found.filter(|f| f.first == from.next && f.prev == from.crc).ok_or_else(changed)?;
+        let moved = Frame { synced: PAGE, prev: end.crc, ..frame };
+        let mut head = [0; HEADER];
+        let crc = frame::encode(&mut head, &moved, new, end.offset);
+        write(&head, end.offset)?;
+        copy_body(&mut window, &frame, from.offset, |bytes, at| write(bytes, end.offset + at))?.then_some(()).ok_or_else(changed)?;
+        from = Joint { offset: from.offset + frame.span(), next: frame.next_position(), crc: frame.crc };
+        end = Joint { offset: end.offset + frame.span(), next: frame.next_position(), crc };
+        index.note(end);
     }
+    Ok((end, index))
+}
 
-    /// Hands on a frame's body in pieces, with their offsets in the frame; false when it no longer matches its CRC.
-    fn copy_body(
-        &mut self,
-        window: &mut Window,
-        frame: &Frame,
-        offset: u64,
-        mut put: impl FnMut(&mut Writer, &[u8], u64) -> Result<()>,
-    ) -> Result<bool> {
-        let (mut at, end) = (HEADER as u64, HEADER as u64 + u64::from(frame.body_len));
-        let mut crc = 0;
-        while at < end {
-            let piece = window.some(offset + at, end - at)?;
-            if piece.is_empty() {
-                return Ok(false);
-            }
-            crc = frame::body_crc(crc, piece);
-            put(self, piece, at)?;
-            at += piece.len() as u64;
+/// Hands on a frame's body in pieces, with their offsets in the frame; false when it no longer matches its CRC.
+fn copy_body(window: &mut Window, frame: &Frame, offset: u64, mut put: impl FnMut(&[u8], u64) -> Result<()>) -> Result<bool> {
+    let (mut at, end) = (HEADER as u64, HEADER as u64 + u64::from(frame.body_len));
+    let mut crc = 0;
+    while at < end {
+        let piece = window.some(offset + at, end - at)?;
+        if piece.is_empty() {
+            return Ok(false);
         }
-        Ok(frame::stored(crc) == frame.body_crc)
+        crc = frame::body_crc(crc, piece);
+        put(piece, at)?;
+        at += piece.len() as u64;
     }
+    Ok(frame::stored(crc) == frame.body_crc)
 }

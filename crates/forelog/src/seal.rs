@@ -7,6 +7,7 @@ use crate::frame::Seed;
 use crate::options::PAGE;
 use crate::scan::{joint_at, Joint};
 use crate::segment::{Header, Predecessor};
+use crate::storage::healing::On;
 use crate::storage::window::Window;
 use crate::storage::{Fault, File, FileRef, Storage};
 use std::collections::VecDeque;
@@ -46,7 +47,7 @@ pub struct Seal {
 }
 
 impl Seal {
-    /// Places the footer, ends the file with it and makes that durable. A full disk does without.
+    /// Places the footer, ends the file with it and makes that durable. Where it cannot be written now the segment goes without.
     pub fn write(&self) -> Result<(), Fault> {
         // `prefix` mode may leave a segment that was sealed before: a copy of the log may be the same file.
         if matches!(find(&*self.file, self.seed), Ok(Found::Footer(_))) {
@@ -57,7 +58,7 @@ impl Seal {
         let start = self.used.next_multiple_of(PAGE);
         let bytes = footer.encode(self.seed, start);
         match self.place(&bytes, start) {
-            Err(fault) if fault.is_no_space() => Ok(()),
+            Err(fault) if fault.heals(On::Named) => Ok(()),
             Err(fault) => Err(fault),
             Ok(()) => self.file.sync(),
         }
@@ -160,7 +161,7 @@ impl Sealer {
         self.waiting.swap(false, Ordering::AcqRel)
     }
 
-    /// Writes the footers that are due, blocking. An error is final, as of every sync.
+    /// Writes the footers that are due, blocking. An error is final.
     pub fn run(&self) -> Result<(), Fault> {
         self.flush()?;
         let mut bare = lock(&self.bare);

@@ -101,6 +101,8 @@ pub struct Shared {
     pub events: Arc<Events>,
     /// Somebody measures the segments that opening found.
     measuring: AtomicBool,
+    /// The last mark was not written, for a reason that will pass.
+    pub unmarked: AtomicBool,
     /// Tells the commit thread to finish what is accepted and end.
     pub stop: AtomicBool,
     /// The commit thread has ended: nothing more will be acknowledged.
@@ -188,6 +190,7 @@ impl Shared {
             measures: Mutex::new(Measures::new(counters)),
             events: Arc::default(),
             measuring: AtomicBool::new(false),
+            unmarked: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             left: Mutex::new(Some(Ok(()))),
@@ -372,6 +375,12 @@ impl Shared {
         if matches!(intake.attendance, Attendance::Parked(_)) {
             self.rouse(intake);
         }
+    }
+
+    /// The mark was not written, and changed nothing: the commit thread asks for another one in its time.
+    pub fn mark_again(&self) {
+        self.unmarked.store(true, Ordering::Release);
+        self.rouse(locked(&self.intake));
     }
 
     /// Waits until everything accepted so far is durable.

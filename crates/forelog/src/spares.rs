@@ -49,20 +49,34 @@ impl Shelf {
     }
 }
 
+/// The file `reserve`, kept open so that a roll needs no descriptor for it.
+#[derive(Default)]
+struct Reserve {
+    file: Option<FileRef>,
+    /// A roll has it: what has the name may become a segment at any moment.
+    is_taken: bool,
+}
+
 pub struct Spares {
     storage: Arc<dyn Storage>,
     segment_bytes: u64,
     shelf: Mutex<Shelf>,
+    /// Never locked together with the shelf.
+    reserve: Mutex<Reserve>,
     idle: Condvar,
 }
 
 impl Spares {
     pub fn new(storage: Arc<dyn Storage>, segment_bytes: u64) -> Spares {
-        Spares { storage, segment_bytes, shelf: Mutex::default(), idle: Condvar::new() }
+        Spares { storage, segment_bytes, shelf: Mutex::default(), reserve: Mutex::default(), idle: Condvar::new() }
     }
 
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reserve(&self) -> MutexGuard<'_, Reserve> {
+        self.reserve.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many files of truncated segments there is use for.
@@ -94,7 +108,7 @@ impl Spares {
         self.shelf().aside.extend(names);
     }
 
-    /// A spare of at least `need` bytes: a ready one, a new one, or on a full disk the reserve.
+    /// A spare of at least `need` bytes: a ready one, a new one, or where none can be made the reserve.
     pub fn take(&self, need: u64) -> Result<Spare, Fault> {
         loop {
             let prepared = self.shelf().prepared;
@@ -129,20 +143,22 @@ impl Spares {
                 shelf.aside.pop()
             };
             let Some(name) = name else { break };
-            let spare = self.recycle(name);
-            self.shelf().ready.extend(spare);
+            if !self.shelve(name) {
+                break;
+            }
         }
         let mut len = need.max(self.segment_bytes);
         loop {
             let fault = match self.create(len) {
-                Err(fault) if fault.is_no_space() => fault,
-                other => return other,
+                Ok(spare) => return Ok(spare),
+                Err(fault) => fault,
             };
             let (fit, small) = {
                 let mut shelf = self.shelf();
                 // One may have been made ready meanwhile, of the last room there was.
                 let fit = shelf.take(need);
-                let small = if fit.is_none() { std::mem::take(&mut shelf.ready) } else { Vec::new() };
+                let crowded = fit.is_none() && fault.is_no_space();
+                let small = if crowded { std::mem::take(&mut shelf.ready) } else { Vec::new() };
                 (fit, small)
             };
             // What is kept for later is in the way of what is needed now.
@@ -152,9 +168,9 @@ impl Spares {
             match fit {
                 Some(spare) => return Ok(spare),
                 None if !small.is_empty() => {}
-                // A disk that is nearly full has room for a smaller segment.
-                None if len > need.max(SMALLEST) => len = need.max(SMALLEST).max(len / 4),
-                None => return self.open_reserve(need)?.ok_or(fault),
+                // A disk that is nearly full has room for a smaller segment, and a limit of file sizes may allow it.
+                None if fault.wants_room() && len > need.max(SMALLEST) => len = need.max(SMALLEST).max(len / 4),
+                None => return self.take_reserve(need).ok().flatten().ok_or(fault),
             }
         }
     }
@@ -166,13 +182,40 @@ impl Spares {
         Ok(format!("{SPARE}{:016x}", u64::from_le_bytes(salt)))
     }
 
-    /// Makes a spare of a truncated segment's file, or removes it.
-    fn recycle(&self, name: String) -> Option<Spare> {
-        let spare = self.fit(&name).ok().flatten();
+    /// Makes a spare of a truncated segment's file, or removes it. False where it cannot be opened now and stays for later.
+    fn shelve(&self, name: String) -> bool {
+        let spare = match self.fit(&name) {
+            Err(fault) if fault.is_out_of_descriptors() => {
+                self.shelf().aside.push(name);
+                return false;
+            }
+            fit => fit.ok().flatten(),
+        };
         if spare.is_none() {
             let _ = self.storage.remove(&name);
         }
-        spare
+        self.shelf().ready.extend(spare);
+        true
+    }
+
+    /// A roll has given the spare of this name its final name.
+    pub fn used(&self, name: &str) {
+        if name == RESERVE {
+            *self.reserve() = Reserve::default();
+        }
+    }
+
+    /// Takes a spare back from a roll that could not give it its final name: for the next one if it `is_good` for that. On a full
+    /// disk its room is worth more than its bytes.
+    pub fn take_back(&self, spare: Spare, is_good: bool) {
+        if spare.name == RESERVE {
+            let file = Some(spare.file).filter(|file| file.names() != Some(0));
+            *self.reserve() = Reserve { file, is_taken: false };
+        } else if is_good {
+            self.shelf().ready.push(spare);
+        } else {
+            let _ = self.storage.remove(&spare.name);
+        }
     }
 
     fn fit(&self, name: &str) -> Result<Option<Spare>, Fault> {
@@ -200,37 +243,56 @@ impl Spares {
         Ok(Spare { name, file, len, recycled: false, filled: !self.storage.overwrites_in_place() })
     }
 
-    fn open_reserve(&self, need: u64) -> Result<Option<Spare>, Fault> {
-        let file = match self.storage.open(RESERVE, true) {
-            Ok(file) => file,
-            Err(fault) if fault.is_not_found() => return Ok(None),
-            Err(fault) => return Err(fault),
+    fn take_reserve(&self, need: u64) -> Result<Option<Spare>, Fault> {
+        let (file, len) = {
+            let mut reserve = self.reserve();
+            let file = match reserve.file.take() {
+                Some(file) => file,
+                None => self.storage.open(RESERVE, true)?,
+            };
+            let len = file.len()?;
+            if len < need {
+                reserve.file = Some(file);
+                return Ok(None);
+            }
+            reserve.is_taken = true;
+            (file, len)
         };
-        let len = file.len()?;
-        if len < need {
-            return Ok(None);
+        let spare = Spare { name: RESERVE.into(), file, len, recycled: false, filled: false };
+        if let Err(fault) = blank(&*spare.file, len) {
+            self.take_back(spare, false);
+            return Err(fault);
         }
-        blank(&*file, len)?;
-        Ok(Some(Spare { name: RESERVE.into(), file, len, recycled: false, filled: false }))
+        Ok(Some(spare))
     }
 
-    /// Makes `reserve` if it is missing and there is room for it.
-    pub fn remake_reserve(&self) -> Result<(), Fault> {
+    /// Makes `reserve` if it is missing and there is room for it, and keeps it open. Whatever fails leaves that to a later time.
+    pub fn remake_reserve(&self) {
         let len = RESERVE_BYTES.min(self.segment_bytes);
-        match self.storage.open(RESERVE, false).and_then(|file| file.len()) {
-            Ok(found) if found >= len => return Ok(()),
-            // A crash may have kept its name and lost its length.
-            Ok(_) => self.storage.remove(RESERVE)?,
-            Err(_) => {}
+        {
+            let mut reserve = self.reserve();
+            if reserve.is_taken || reserve.file.is_some() {
+                return;
+            }
+            match self.storage.open(RESERVE, true).and_then(|file| Ok((file.len()?, file))) {
+                Ok((found, file)) if found >= len => {
+                    reserve.file = Some(file);
+                    return;
+                }
+                // A crash may have kept its name and lost its length.
+                Ok(_) if self.storage.remove(RESERVE).is_ok() => {}
+                Err(fault) if fault.is_not_found() => {}
+                _ => return,
+            }
         }
         // It has its name only once it is whole: a roll may take the reserve at any moment.
-        let made = self.create(len).and_then(|spare| {
-            let named = spare.file.sync().and_then(|()| self.storage.rename(&spare.name, RESERVE));
-            named.inspect_err(|_| drop(self.storage.remove(&spare.name)))
-        });
-        match made {
-            Err(fault) if fault.is_no_space() => Ok(()),
-            other => other,
+        let Ok(spare) = self.create(len) else { return };
+        let is_whole = spare.file.sync().is_ok();
+        let mut reserve = self.reserve();
+        if is_whole && self.storage.rename(&spare.name, RESERVE).is_ok() {
+            reserve.file = Some(spare.file);
+        } else {
+            let _ = self.storage.remove(&spare.name);
         }
     }
 
@@ -254,7 +316,7 @@ impl Spares {
             self.prepare_new(fill);
         } else {
             // A roll on a full disk may have used it up; without room this leaves things as they are.
-            let _ = self.remake_reserve();
+            self.remake_reserve();
         }
     }
 
@@ -271,14 +333,15 @@ impl Spares {
                     None => return shelf.ready.is_empty(),
                 }
             };
-            let spare = self.recycle(name);
-            self.shelf().ready.extend(spare);
+            if !self.shelve(name) {
+                return false;
+            }
         }
     }
 
     fn prepare_new(&self, fill: bool) {
         let made = self.create(self.segment_bytes);
-        let _ = self.remake_reserve();
+        self.remake_reserve();
         let whole = !fill || made.as_ref().is_ok_and(|spare| self.fill(spare).unwrap_or(false));
         let mut shelf = self.shelf();
         if let Ok(spare) = made {
@@ -312,6 +375,7 @@ impl Spares {
     /// Ends preparation and removes what is ready.
     pub fn close(&self) {
         self.shelf().closed = true;
+        self.reserve().file = None;
         let mut shelf = self.await_preparation();
         let ready = std::mem::take(&mut shelf.ready).into_iter().map(|spare| spare.name);
         for name in ready.chain(std::mem::take(&mut shelf.aside)) {
@@ -384,11 +448,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let disk = || Disk::new(dir.path(), false).unwrap();
         let full = Arc::new(Layered::over(Arc::new(disk()), Full::default()));
-        Spares::new(full.clone(), 64 << 10).remake_reserve().unwrap();
+        Spares::new(full.clone(), 64 << 10).remake_reserve();
         assert!(!full.layer.0.load(Ordering::Relaxed));
         assert_eq!(full.list().unwrap(), [""; 0]);
 
-        Spares::new(Arc::new(disk()), 64 << 10).remake_reserve().unwrap();
+        Spares::new(Arc::new(disk()), 64 << 10).remake_reserve();
         assert_eq!(full.list().unwrap(), [RESERVE]);
         assert_eq!(full.open(RESERVE, false).unwrap().len().unwrap(), 64 << 10);
     }
@@ -500,7 +564,7 @@ mod tests {
     fn nothing_that_a_cut_off_roll_left_in_the_reserve_is_in_the_segment_that_takes_it() -> Result<(), Fault> {
         let disk = SimDisk::new(1, 512);
         let spares = Spares::new(Arc::new(disk.clone()), 128 << 10);
-        spares.remake_reserve()?;
+        spares.remake_reserve();
         disk.damage(RESERVE, 70_000, &[7; 900]);
         disk.set_faults(Faults { full: true, ..Faults::default() });
         let taken = spares.take(8192)?;

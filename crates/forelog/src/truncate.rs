@@ -10,6 +10,7 @@ use crate::record::Parts;
 use crate::roll::{Carry, Part, Plan};
 use crate::scan::{joint_near, Joint};
 use crate::segment::{Header, Name, Predecessor};
+use crate::storage::healing::On;
 use crate::storage::window::Window;
 use crate::writer::{lock, Writer};
 
@@ -33,6 +34,8 @@ impl Writer {
             let rolled = self.finish_plan(0);
             self.conclude(rolled)?;
         }
+        let named = self.finish_naming();
+        self.conclude(named)?;
         if first <= self.low {
             // A roll may have left a segment below the mark since then, and a file may not have gone at the first try.
             return self.remove_below();
@@ -47,7 +50,11 @@ impl Writer {
             state.low = first;
             state.mark = mark.or(state.mark);
         });
-        marked.map_err(|fault| self.poison(fault))?;
+        match marked {
+            Ok(()) => {}
+            Err(cut) if cut.written == 0 && cut.fault.heals(On::Named) => return self.conclude(Err(cut.fault.into())),
+            Err(cut) => return Err(self.poison(cut.fault)),
+        }
         self.low = first;
         // Readers are told before a file goes, so that none of them takes its absence for damage.
         self.catalog.raise(first);

@@ -19,11 +19,12 @@ use crate::group::{Gathered, Group};
 use crate::horizon::{Horizon, Publisher, Reach};
 use crate::options::Compression;
 use crate::retention::Known;
-use crate::roll::Plan;
+use crate::roll::{Naming, Plan};
 use crate::scan::Joint;
 use crate::seal::{Bare, Sealer};
 use crate::segment::Name;
 use crate::spares::Spares;
+use crate::storage::healing::On;
 use crate::storage::{Fault, FileRef, ShortWrite, Storage};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -60,6 +61,8 @@ pub struct Writer {
     pub active: Option<Active>,
     /// Set when nothing may be written to the active segment any more.
     pub plan: Option<Plan>,
+    /// The active segment is durable under its name, and CONTROL does not name it yet: nothing is written to it before that.
+    pub naming: Option<Naming>,
     /// The plan stems from opening: what the active segment holds past its proven offset is not known to be durable.
     pub unproven: bool,
     /// Why nothing is written any more: the log is poisoned, or detached.
@@ -132,6 +135,7 @@ impl Writer {
             low: start.low,
             active: start.active,
             plan: start.plan,
+            naming: None,
             poisoned: None,
             packer: start.packer,
             joints: Vec::new(),
@@ -223,9 +227,16 @@ impl Writer {
         self.poisoned.get_or_insert_with(poisoned).clone()
     }
 
-    /// What a step gives its caller: on a full disk the log goes on later, after any other failure it does not.
+    /// What a step returns to its caller: after a failure that heals the log goes on later, after any other it is poisoned. A
+    /// directory that is gone explains either, and does not come back.
     pub fn conclude<T>(&mut self, step: Result<T>) -> Result<T> {
-        step.map_err(|error| if error.code == Code::NoSpace { error } else { self.give_up(error) })
+        step.map_err(|mut error| {
+            if !error.heals() || self.detachment().is_some() {
+                return self.give_up(error);
+            }
+            error.message += "; the log goes on once the cause is gone";
+            error
+        })
     }
 
     pub fn alive(&self) -> Result<()> {
@@ -272,7 +283,7 @@ impl Writer {
                 Ok(more) => done += more,
                 // Frames before this one are in segments that a roll has made durable: each pass of this loop but
                 // the last ends at a roll, and a roll begins with an fsync of the segment it leaves.
-                Err(error) if error.code == Code::NoSpace => return Progress { frames: done, failure: Some(error) },
+                Err(error) if error.heals() => return Progress { frames: done, failure: Some(error) },
                 Err(error) => return Progress { frames: 0, failure: Some(error) },
             }
         }
@@ -300,6 +311,7 @@ impl Writer {
             self.plan_roll();
             self.finish_plan(group.frames[from].span())?;
         }
+        self.finish_naming()?;
         let Some(active) = self.active.as_mut() else {
             return Err(Error::new(Code::Closed, "the log has no active segment"));
         };
@@ -364,9 +376,9 @@ impl Writer {
             self.plan_roll();
             return Ok(());
         }
-        active.may_be_torn = false;
         self.write(&bytes, end)?;
-        if let Some(active) = &self.active {
+        if let Some(active) = &mut self.active {
+            active.may_be_torn = false;
             active.entry.note(&[end]);
         }
         self.counters.written_bytes += bytes.len() as u64;
@@ -381,7 +393,7 @@ impl Writer {
                 active.end = end;
                 Ok(())
             }
-            Err(short) if short.fault.is_no_space() => Err(self.fence(short.fault)),
+            Err(short) if short.fault.heals(On::Named) => Err(self.fence(short)),
             Err(short) => Err(self.poison(short.fault)),
         }
     }
@@ -410,19 +422,29 @@ impl Writer {
         Ok(true)
     }
 
-    /// A full disk cut a write short. Before anybody is told, CONTROL says in both slots that nothing past the last
-    /// good frame is ever read: the torn bytes may hold whole frames of records that are about to be rejected.
-    fn fence(&mut self, fault: Fault) -> Error {
+    /// A write stopped for want of space or the like. Before anybody is told, CONTROL says in both slots that nothing past the
+    /// last good frame is ever read: the torn bytes may hold whole frames of records that are about to be rejected.
+    fn fence(&mut self, ShortWrite { written, fault }: ShortWrite) -> Error {
         let Some(active) = &mut self.active else { return fault.into() };
-        active.debris_end = active.capacity;
         let fence = Fence { segment: active.header.id, offset: active.end.offset };
+        let mut fenced = false;
         for _ in 0..2 {
-            let written = lock(&self.control).update(|state| state.fence = Some(fence));
+            let updated = lock(&self.control).update(|state| state.fence = Some(fence));
             self.counters.fsyncs += 1;
-            if let Err(fault) = written {
-                return self.poison(fault);
+            match updated {
+                Ok(()) => fenced = true,
+                // One durable slot has the fence, or there is nothing to fence off.
+                Err(cut) if (fenced || written == 0) && cut.fault.heals(On::Named) => {
+                    if !fenced && cut.written == 0 {
+                        // Neither file has changed: the next write goes to the same place.
+                        return fault.into();
+                    }
+                    break;
+                }
+                Err(cut) => return self.poison(cut.fault),
             }
         }
+        active.debris_end = active.capacity;
         self.plan_roll();
         fault.into()
     }
@@ -471,7 +493,8 @@ impl Writer {
 
     /// The log as readers in other processes may see it; `None` while more is written than acknowledged.
     fn horizon(&self, low: u64, acknowledged: u64) -> Option<Horizon> {
-        let active = self.active.as_ref().filter(|a| self.poisoned.is_none() && a.end.next - 1 == acknowledged)?;
+        let is_told = self.poisoned.is_none() && self.naming.is_none();
+        let active = self.active.as_ref().filter(|a| is_told && a.end.next - 1 == acknowledged)?;
         let place = |joint: Joint| Reach { offset: joint.offset, position: joint.next - 1 };
         Some(Horizon {
             uuid: self.uuid,
@@ -505,10 +528,15 @@ impl Writer {
             return Ok(());
         }
         self.sync_active()?;
+        match self.finish_naming() {
+            // All that was acknowledged is durable. The next opening does what is left to do.
+            Err(error) if error.heals() => return Ok(()),
+            named => named?,
+        }
         let sealer = self.sealer.clone();
         sealer.flush().map_err(|fault| self.poison(fault))?;
         match self.mark().map(|job| job.run()) {
-            Some(Err(fault)) => Err(self.poison(fault)),
+            Some(Err(fault)) if !fault.heals(On::Named) => Err(self.poison(fault)),
             _ => Ok(()),
         }
     }
@@ -587,6 +615,6 @@ impl MarkJob {
         if stale {
             return Ok(());
         }
-        control.update(|state| state.mark = Some(self.mark))
+        control.update(|state| state.mark = Some(self.mark)).map_err(|short| short.fault)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::history::{broken, Act, Held, History, Policy};
 use super::oracle::{Made, Tag};
-use crate::error::{Code, Error};
+use crate::error::Error;
 use crate::group::{Batch, Group};
 use crate::open::Opened;
 use crate::storage::sim::Rng;
@@ -100,7 +100,7 @@ impl History {
             return Ok(None);
         }
         let rejected = match progress.failure {
-            Some(error) if error.code != Code::NoSpace => return Ok(Some(error)),
+            Some(error) if !error.heals() => return Ok(Some(error)),
             other => other,
         };
         let kept = group.frames.get(progress.frames).map_or(next - 1, |frame| frame.first - 1);

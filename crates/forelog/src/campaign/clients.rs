@@ -114,7 +114,7 @@ impl Inbox {
                     (Some(_), Some(error)) => {
                         told.operations += 1;
                         told.failed = Some(error.code);
-                        told.end = (error.code == Code::NoSpace).then(|| next - 1);
+                        told.end = error.heals().then(|| next - 1);
                     }
                 }
             }
@@ -348,12 +348,11 @@ impl History {
         let cause = self.disk.injected() > injected;
         let (full, poisoned) = (self.disk.faults().full, matches!(locked(&log.shared.intake).phase, Phase::Poisoned(_)));
         let first = failed.first().copied();
-        self.fenced |= failed.contains(&(Code::NoSpace, false));
+        self.fenced |= !poisoned && failed.iter().any(|(_, command)| !command);
         match first {
             Some((Code::NoSpace, _)) if cause || full => {}
-            Some((Code::Poisoned | Code::Io, _)) if cause && poisoned => {}
-            // The place of the cut could not be read.
-            Some((Code::Io, true)) if cause => {}
+            Some((Code::Poisoned, _)) if cause && poisoned => {}
+            Some((Code::Io | Code::ReadOnly, _)) if cause => {}
             None if !poisoned || cause => {}
             failed => return broken(format!("clients are told {failed:?} without cause")),
         }
@@ -452,7 +451,7 @@ impl History {
         }
         match closed {
             Some(Ok(())) if provable => {
-                self.closes_clean();
+                self.closes(self.disk.injected() == injected);
             }
             Some(Ok(())) => {}
             Some(Err(_)) if self.disk.injected() > injected => return Ok(End::Failed),

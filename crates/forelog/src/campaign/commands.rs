@@ -70,7 +70,7 @@ impl History {
             ahead.waits_for = ahead.waits_for.saturating_sub(operations);
             // Room is made even where records find none.
             let makes_room = matches!(ahead.command, Command::TruncateBefore(_));
-            ahead.void |= failed.is_some_and(|code| code != Code::NoSpace || !makes_room);
+            ahead.void |= failed.is_some_and(|code| code == Code::Poisoned || !makes_room);
         }
     }
 

@@ -90,7 +90,7 @@ fn play(history: &mut History, opened: &mut Opened, script: &[Step]) -> Held<()>
                 let tag = |len: &u32| Tag { attempt: 0, len: *len };
                 let parts = batches.iter().map(|lens| Part { tags: lens.iter().map(tag).collect(), batch: true });
                 let parts: Vec<Part> = parts.collect();
-                history.commit(opened, &parts, matches!(step, Durable(_)))?.is_none_or(|e| e.code == crate::error::Code::NoSpace)
+                history.commit(opened, &parts, matches!(step, Durable(_)))?.is_none_or(|e| e.heals())
             }
             TruncateBefore(first) => history.truncate_before(opened, *first)?.is_none(),
             TruncateAfter(last) => history.truncate_after(opened, *last)?.is_none(),

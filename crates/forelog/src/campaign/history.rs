@@ -11,6 +11,7 @@ use crate::error::{Code, Error};
 use crate::group::Group;
 use crate::open::{open, Opened};
 use crate::options::{Compression, Options};
+use crate::storage::healing::On;
 use crate::storage::sim::{Faults, Moment, Rng, SimDisk, Through};
 use crate::verify::verify_storage;
 use crate::writer::{lock, MarkJob};
@@ -123,6 +124,7 @@ impl History {
             short: pick(&mut rng, [0.0, 0.0, 0.1, 0.2]),
             write: pick(&mut rng, [0.0, 0.0, 0.0, 0.02]),
             read: pick(&mut rng, [0.0, 0.0, 0.0, 0.02]),
+            refuse: 0.0,
             full: false,
             garble: rng.chance(0.2),
         };
@@ -139,6 +141,7 @@ impl History {
         disk.set_large_commit([0, 0, 0, 2000][choice.below(4) as usize]);
         let recycles = choice.below(4) > 0;
         disk.set_recycles(recycles);
+        let faults = Faults { refuse: pick(&mut choice, [0.0, 0.0, 0.01, 0.05]), ..faults };
         History {
             disk,
             expected: Expected::new(),
@@ -318,7 +321,7 @@ impl History {
                 let told = match error.code {
                     // Without a segment there is nothing yet that a log could go on from.
                     Code::NoSpace => faulty || self.disk.faults().full && !self.disk.names().iter().any(|n| n.ends_with(".wal")),
-                    Code::Io | Code::Poisoned => faulty,
+                    Code::Io | Code::ReadOnly | Code::Poisoned => faulty,
                     _ => false,
                 };
                 return if told { Ok(None) } else { broken(format!("opening failed: {:?}, {error}", error.code)) };
@@ -427,10 +430,10 @@ impl History {
         }
     }
 
-    /// The log was closed in order: the next opening goes on in place.
-    pub fn closes_clean(&mut self) {
+    /// The log was closed in order. Where nothing failed the next opening goes on in place.
+    pub fn closes(&mut self, clean: bool) {
         (self.expected.durable, self.expected.written) = (self.expected.end, self.expected.end);
-        self.closed_clean = !self.fenced;
+        self.closed_clean = clean && !self.fenced;
     }
 
     /// One operation; says how the epoch ends, if it does.
@@ -470,7 +473,7 @@ impl History {
                     None
                 } else {
                     self.disk.say(|| "mark".into());
-                    self.watched(Act::Background, || job.and_then(|job| job.run().err())).map(|fault| opened.writer.poison(fault))
+                    self.watched(Act::Background, || job.and_then(|job| job.run().err())).filter(|fault| !fault.heals(On::Named)).map(|fault| opened.writer.poison(fault))
                 }
             }
             76..80 => {
@@ -504,6 +507,7 @@ impl History {
         let faulty = self.disk.injected() > injected;
         match error.code {
             Code::NoSpace if faulty || self.disk.faults().full => Ok(None),
+            _ if faulty && error.heals() => Ok(None),
             Code::Poisoned | Code::Io if faulty => Ok(Some(End::Failed)),
             code => broken(format!("an operation failed without cause: {code:?}, {error}")),
         }
@@ -543,7 +547,7 @@ impl History {
         opened.writer.retire();
         opened.writer.spares().close();
         match closed {
-            Ok(()) if provable => self.closes_clean(),
+            Ok(()) if provable => self.closes(self.disk.injected() == injected),
             Ok(()) => {}
             Err(_) if self.disk.injected() > injected => return Ok(Some(End::Failed)),
             Err(error) => return broken(format!("closing failed without cause: {error}")),

@@ -24,6 +24,8 @@ mod damage;
 #[cfg(test)]
 mod exhaustive;
 #[cfg(test)]
+mod healing;
+#[cfg(test)]
 mod holes;
 #[cfg(test)]
 mod hostile;

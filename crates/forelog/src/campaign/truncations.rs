@@ -2,9 +2,10 @@
 
 use super::history::{broken, Act, Held, History};
 use super::oracle::Expected;
-use crate::error::{Code, Error};
+use crate::error::Error;
 use crate::open::Opened;
 use crate::segment::{classify, Entry, Name};
+use crate::writer::Writer;
 
 fn segment(name: &str) -> Option<Name> {
     match classify(name) {
@@ -40,7 +41,7 @@ impl History {
         // The kept part of a batch is a batch of its own.
         after.whole[last as usize] = true;
         (after.durable, after.written) = (last, last);
-        self.attempt(after, || opened.writer.truncate_after(last))
+        self.attempt(after, opened, |writer| writer.truncate_after(last))
     }
 
     pub fn reset(&mut self, opened: &mut Opened, first: u64) -> Held<Option<Error>> {
@@ -48,13 +49,13 @@ impl History {
         let mut after = Expected { low: first, ..self.expected.clone() };
         after.cut(first - 1);
         (after.durable, after.written) = (first - 1, first - 1);
-        self.attempt(after, || opened.writer.reset(first))
+        self.attempt(after, opened, |writer| writer.reset(first))
     }
 
     pub fn truncate_before(&mut self, opened: &mut Opened, first: u64) -> Held<Option<Error>> {
         self.disk.say(|| format!("truncate before {first}"));
         let after = Expected { low: first, ..self.expected.clone() };
-        let rejected = self.attempt(after, || opened.writer.truncate_before(first))?;
+        let rejected = self.attempt(after, opened, |writer| writer.truncate_before(first))?;
         if rejected.is_none() && !self.disk.crashed() {
             let names: Vec<Name> = self.disk.names().iter().filter_map(|name| segment(name)).collect();
             let ends_below = |n: &&Name| n.first < first && names.iter().any(|above| above.id > n.id && above.first <= first);
@@ -66,9 +67,14 @@ impl History {
     }
 
     /// Cut off or failed with unknown outcome, both states may be there; rejected, only the one before; else `after`.
-    fn attempt(&mut self, after: Expected, call: impl FnOnce() -> Result<(), Error>) -> Held<Option<Error>> {
+    fn attempt(
+        &mut self,
+        after: Expected,
+        opened: &mut Opened,
+        call: impl FnOnce(&mut Writer) -> Result<(), Error>,
+    ) -> Held<Option<Error>> {
         self.others.push(after);
-        let outcome = self.watched(Act::Truncate, call);
+        let outcome = self.watched(Act::Truncate, || call(&mut opened.writer));
         if self.disk.crashed() {
             return Ok(None);
         }
@@ -78,7 +84,11 @@ impl History {
                 self.expected = self.others.pop().unwrap();
             }
             Err(error) => {
-                if error.code == Code::NoSpace {
+                let after = self.others.last().filter(|_| error.heals()).map(|after| (after.low, after.end + 1));
+                if after == Some((opened.writer.low, opened.writer.next_position())) {
+                    // Done, but for files that could not be removed.
+                    self.expected = self.others.pop().unwrap();
+                } else if after.is_some() {
                     self.others.pop();
                 }
                 return Ok(Some(error));

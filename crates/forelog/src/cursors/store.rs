@@ -3,6 +3,7 @@
 use super::codec::{choose, fits, is_fresh, slot_bytes, Slot, Table, MAGIC, MAX_SLOT_BYTES};
 use crate::error::{Code, Error};
 use crate::segment::{BadPage, CURSORS};
+use crate::storage::healing::On;
 use crate::storage::{Fault, FileRef, ShortWrite, Storage};
 use std::sync::Arc;
 
@@ -12,16 +13,16 @@ pub const CREATING: &str = "spare-cursors";
 /// Why a table was not written.
 #[derive(Debug)]
 pub enum Failure {
-    /// The disk is full, and everything is as before.
-    NoSpace(Fault),
+    /// Everything is as before, and a later write may succeed: the disk is full, or the like.
+    Refused(Fault),
     /// What is on the disk is unknown.
     Broken(Fault),
 }
 
 impl Failure {
-    fn of(fault: Fault) -> Failure {
-        if fault.is_no_space() {
-            Failure::NoSpace(fault)
+    fn of(fault: Fault, on: On) -> Failure {
+        if fault.heals(on) {
+            Failure::Refused(fault)
         } else {
             Failure::Broken(fault)
         }
@@ -33,8 +34,8 @@ fn broken(fault: Fault) -> Failure {
     Failure::Broken(fault)
 }
 
-fn short(short: ShortWrite) -> Failure {
-    Failure::of(Fault { path: CURSORS.into(), ..short.fault })
+fn short(short: ShortWrite, on: On) -> Failure {
+    Failure::of(Fault { path: CURSORS.into(), ..short.fault }, on)
 }
 
 /// The open file, or none yet: the table last written and the slot it went to.
@@ -148,7 +149,7 @@ impl Store {
             return self.replace(self.table.clone());
         }
         let bytes = self.encode(self.sequence, self.slot_bytes, &self.table);
-        file.write_at(&bytes, self.slot * self.slot_bytes).map_err(short)?;
+        file.write_at(&bytes, self.slot * self.slot_bytes).map_err(|cut| short(cut, On::Named))?;
         file.sync().map_err(broken)
     }
 
@@ -164,8 +165,8 @@ impl Store {
         if both {
             let table = self.table.clone();
             match self.write(&file, &table) {
-                // One slot has it, durably. In place, a disk is not full.
-                Ok(()) | Err(Failure::NoSpace(_)) => {}
+                // One slot has it, durably.
+                Ok(()) | Err(Failure::Refused(_)) => {}
                 broken => return broken,
             }
         }
@@ -176,12 +177,12 @@ impl Store {
         let bytes = self.encode(self.sequence + 1, self.slot_bytes, table);
         let at = (self.slot ^ 1) * self.slot_bytes;
         if let Err(cut) = file.write_at(&bytes, at) {
-            if cut.written > 0 && cut.fault.is_no_space() {
+            if cut.written > 0 && cut.fault.heals(On::Named) {
                 // All of it that counts may be there: it must not come back once it has been rejected.
                 file.write_at(&[0; MAGIC.len()], at).map_err(|again| broken(again.fault))?;
                 file.sync().map_err(broken)?;
             }
-            return Err(short(cut));
+            return Err(short(cut, On::Named));
         }
         file.sync().map_err(broken)?;
         self.slot ^= 1;
@@ -193,25 +194,30 @@ impl Store {
     /// its bytes durable, and a second slot of its own only with its name durable.
     fn replace(&mut self, table: Table) -> Result<(), Failure> {
         match self.storage.remove(CREATING) {
-            Err(fault) if !fault.is_not_found() => return Err(Failure::of(fault)),
+            Err(fault) if !fault.is_not_found() => return Err(Failure::of(fault, On::Unused)),
             _ => {}
         }
         let size = slot_bytes(&table).max(self.slot_bytes);
         let bytes = Slot { uuid: self.uuid, sequence: self.sequence + 1, slot_bytes: size, table: table.clone() }.twice();
-        let made = self.storage.create(CREATING, 2 * size).map_err(Failure::of);
-        let written = made.and_then(|file| file.write_at(&bytes, 0).map_err(short).map(|()| file));
+        let made = self.storage.create(CREATING, 2 * size).map_err(|fault| Failure::of(fault, On::Spare));
+        let written = made.and_then(|file| file.write_at(&bytes, 0).map_err(|cut| short(cut, On::Spare)).map(|()| file));
         let file = written.inspect_err(|_| drop(self.storage.remove(CREATING)))?;
         file.sync().map_err(broken)?;
         // Not every system renames over a file that is open.
-        drop(self.file.take());
-        self.storage.rename(CREATING, CURSORS).map_err(broken)?;
+        let had = self.file.take().is_some();
+        if let Err(fault) = self.storage.rename(CREATING, CURSORS) {
+            let _ = self.storage.remove(CREATING);
+            // Without it the next change makes a new file again.
+            self.file = had.then(|| self.storage.open(CURSORS, true).ok()).flatten();
+            return Err(Failure::of(fault, On::Name));
+        }
         self.storage.sync_dir().map_err(broken)?;
         (self.file, self.slot_bytes, self.slot) = (Some(file.clone()), size, 0);
         (self.sequence, self.table) = (self.sequence + 1, table.clone());
         match self.write(&file, &table) {
             Ok(()) => self.unnamed = false,
             // The next opening makes another file, that is all.
-            Err(Failure::NoSpace(_)) => {}
+            Err(Failure::Refused(_)) => {}
             Err(broken) => return Err(broken),
         }
         Ok(())

@@ -90,7 +90,7 @@ fn on_a_full_disk_a_cursor_that_is_there_moves_and_one_too_many_changes_nothing(
     let mut moved = table(1);
     moved.values_mut().for_each(|position| *position += 1);
     store.put(moved.clone(), false).unwrap();
-    assert!(matches!(store.put(table(40), false), Err(Failure::NoSpace(_))));
+    assert!(matches!(store.put(table(40), false), Err(Failure::Refused(_))));
     assert_eq!((store.table(), disk.names()), (&moved, vec![CURSORS.to_owned()]));
     store.put(table(1), true).unwrap();
     disk.set_faults(Faults::default());
@@ -107,7 +107,7 @@ fn a_write_that_a_full_disk_cuts_short_leaves_the_table_as_it_was() {
         let mut store = read(&disk).unwrap();
         store.put(table(1), false).unwrap();
         disk.set_trip(0);
-        assert!(matches!(store.put(table(2), false), Err(Failure::NoSpace(_))));
+        assert!(matches!(store.put(table(2), false), Err(Failure::Refused(_))));
         disk.power_cut();
         disk.restart();
         assert_eq!((store.table(), read(&disk).unwrap().table()), (&table(1), &table(1)));

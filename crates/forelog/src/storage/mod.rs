@@ -7,6 +7,7 @@ pub mod cold;
 mod contiguous;
 pub mod dir_handle;
 pub mod disk;
+pub mod healing;
 pub mod layer;
 pub mod lenient;
 pub mod lock;

@@ -16,7 +16,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 const EIO: i32 = 5;
 const EINVAL: i32 = 22;
+const EFBIG: i32 = 27;
 const ENOSPC: i32 = 28;
+const EROFS: i32 = 30;
 
 /// A small seeded generator (splitmix64), so that a seed printed by a failing test replays everywhere.
 #[derive(Clone)]
@@ -67,11 +69,32 @@ pub struct Faults {
     /// A write stops early with EIO, a rename or a creation fails.
     pub write: f64,
     pub read: f64,
+    /// A write, a creation, a growth or a rename fails for a reason that passes. Some of a write may have been done.
+    pub refuse: f64,
     /// Nothing can be created.
     pub full: bool,
     /// A power cut leaves garbage in sectors that were being written for the first time.
     pub garble: bool,
 }
+
+/// Calls that fail because a test says so: of those that are counted, the ones numbered so.
+#[cfg(test)]
+#[derive(Clone, Default)]
+pub struct Strike {
+    pub numbers: Range<usize>,
+    /// Counted are calls of these names; empty for all.
+    pub calls: &'static [&'static str],
+    /// Counted are calls on this file; empty for all.
+    pub file: &'static str,
+    pub errno: i32,
+    /// Of these, the ones that are done in part: a write has written some of its bytes by then, and a rename was done all the same.
+    pub partly: Range<usize>,
+    /// What was counted, with the file.
+    pub counted: Vec<(&'static str, String)>,
+}
+
+/// Reasons that pass: EINTR is none, which is only tried again.
+const PASSING: [i32; 8] = [1, 11, 12, 13, EFBIG, ENOSPC, EROFS, 122];
 
 /// The content of one sector; forks of a disk share it, and so its hash is taken once.
 struct Content {
@@ -161,6 +184,8 @@ struct State {
     tripped: bool,
     /// The read after this many fails.
     read_trip: u64,
+    #[cfg(test)]
+    strike: Option<Strike>,
     /// Bytes of inodes that cannot be read.
     bad: Vec<(u64, Range<u64>)>,
     /// The directory is not at its path any more, and what has become of it.
@@ -266,6 +291,52 @@ impl State {
         Ok(())
     }
 
+    /// How this call fails because a test says so, and whether some of it is done.
+    #[cfg(test)]
+    fn struck(&mut self, call: &'static str, name: &str) -> Option<(Fault, bool)> {
+        let counts = |strike: &Strike| {
+            (strike.calls.is_empty() || strike.calls.contains(&call)) && (strike.file.is_empty() || strike.file == name)
+        };
+        let strike = self.strike.as_mut().filter(|strike| counts(strike))?;
+        strike.counted.push((call, name.to_owned()));
+        let number = strike.counted.len() - 1;
+        if !strike.numbers.contains(&number) {
+            return None;
+        }
+        let (errno, partly) = (strike.errno, strike.partly.contains(&number));
+        self.injected += 1;
+        self.faulty = true;
+        self.say(|_| format!("{call} {name} is struck: {errno}"));
+        Some((fault(call, name, errno), partly))
+    }
+
+    #[cfg(not(test))]
+    fn struck(&mut self, _: &'static str, _: &str) -> Option<(Fault, bool)> {
+        None
+    }
+
+    /// The same of a call on an open file, whose name takes a look.
+    fn struck_at(&mut self, call: &'static str, inode: u64) -> Option<(Fault, bool)> {
+        #[cfg(test)]
+        if self.strike.is_some() {
+            let name = self.name_of(inode);
+            return self.struck(call, &name);
+        }
+        let _ = (call, inode);
+        None
+    }
+
+    /// How this call fails for a reason that passes.
+    fn refused(&mut self, call: &'static str, name: &str) -> Option<Fault> {
+        let p = self.faults.refuse;
+        if p == 0.0 || !self.inject(p) {
+            return None;
+        }
+        let errno = PASSING[self.rng.below(PASSING.len() as u64) as usize];
+        self.say(|_| format!("{call} {name} is refused: {errno}"));
+        Some(fault(call, name, errno))
+    }
+
     /// Whether this read of `bytes` fails by itself.
     fn read_fails(&mut self, inode: Option<u64>, bytes: Range<u64>) -> bool {
         let tripped = self.read_trip == 0;
@@ -293,14 +364,25 @@ impl State {
             _ => 0.2,
         };
         let (full, broken) = (self.faults.short * weight, self.faults.write);
+        let struck = self.struck("pwrite", &name);
+        let refused = self.refused("pwrite", &name);
+        let none_written = match &struck {
+            Some((_, partly)) => !partly,
+            None => refused.is_some() && self.rng.chance(0.5),
+        };
         let why = match self.step() {
             Err(dead) => Some(dead),
+            Ok(()) if struck.is_some() || refused.is_some() => struck.map(|(fault, _)| fault).or(refused),
             Ok(()) if self.inject(full) => Some(fault("pwrite", &name, ENOSPC)),
             Ok(()) if self.inject(broken) => Some(fault("pwrite", &name, EIO)),
             Ok(()) => None,
         };
         self.look_midway(inode, bytes, offset, why.is_some(), false);
-        let written = if why.is_some() { self.rng.below(bytes.len() as u64 + 1) as usize } else { bytes.len() };
+        let written = match &why {
+            Some(_) if none_written => 0,
+            Some(_) => self.rng.below(bytes.len() as u64 + 1) as usize,
+            None => bytes.len(),
+        };
         self.put(inode, &bytes[..written], offset);
         self.roll_wrote(&name, &bytes[..written]);
         self.mix(&[1, inode, offset, written as u64]);
@@ -339,8 +421,10 @@ impl State {
             self.violation.get_or_insert(format!("{name}@{offset} is written past the page cache {why}"));
         }
         let (sync, write) = (self.faults.sync, self.faults.write);
+        let struck = self.struck("direct", &name).map(|(fault, partly)| (Fault { syscall: "pwrite", ..fault }, partly));
         let why = match self.step() {
             Err(dead) => Some(dead),
+            Ok(()) if struck.is_some() => struck.map(|(fault, _)| fault),
             Ok(()) if self.inject(sync) => Some(if self.rng.chance(0.3) { ENOSPC } else { EIO }).map(|errno| fault("pwrite", &name, errno)),
             Ok(()) if self.inject(write) => Some(fault("pwrite", &name, EIO)),
             Ok(()) => None,
@@ -436,7 +520,8 @@ impl State {
     fn sync(&mut self, inode: u64) -> Result<(), Fault> {
         self.step()?;
         let name = self.name_of(inode);
-        let failed = self.inject(self.faults.sync);
+        let struck = self.struck("fdatasync", &name);
+        let failed = struck.is_some() || self.inject(self.faults.sync);
         let p = if failed { self.rng.portion() } else { 1.0 };
         let dirty = std::mem::take(&mut self.inode(inode).dirty);
         self.inode(inode).fresh.clear();
@@ -457,7 +542,11 @@ impl State {
         file.stale = true;
         self.sync_failed = true;
         self.grave += u64::from(!matches!(classify(&name), Entry::Spare(_) | Entry::Reserve));
-        let errno = if self.rng.chance(0.3) { ENOSPC } else { EIO };
+        let errno = match struck {
+            Some((fault, _)) => fault.errno.unwrap_or(EIO),
+            None if self.rng.chance(0.3) => ENOSPC,
+            None => EIO,
+        };
         self.say(|_| format!("sync {name} FAILS ({errno}), {p:.2} of it reached the disk"));
         Err(fault("fdatasync", &name, errno))
     }
@@ -495,12 +584,13 @@ impl State {
 
     fn sync_dir(&mut self) -> Result<(), Fault> {
         self.step()?;
-        if self.inject(self.faults.sync) {
+        let struck = self.struck("fsync", ".");
+        if struck.is_some() || self.inject(self.faults.sync) {
             let p = self.rng.portion();
             self.apply_some(&mut |rng| rng.chance(p));
             self.sync_failed = true;
             self.say(|_| "sync directory FAILS".into());
-            return Err(fault("fsync", ".", EIO));
+            return Err(struck.map_or_else(|| fault("fsync", ".", EIO), |(fault, _)| fault));
         }
         for op in std::mem::take(&mut self.pending) {
             self.apply(op);

@@ -205,6 +205,9 @@ impl Life {
             Err(_) if self.disk.crashed() => return,
             records => records.unwrap(),
         };
+        if self.disk.crashed() {
+            return;
+        }
         let positions = log.wal.positions();
         let cursors: BTreeMap<_, _> = log.wal.cursors().unwrap().into_iter().map(|(name, at)| (name.to_string(), at)).collect();
         for (name, consumer) in &self.consumers {

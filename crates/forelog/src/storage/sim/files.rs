@@ -11,6 +11,9 @@ impl Storage for SimDisk {
         if disk.crashed {
             return Err(dead());
         }
+        if let Some((fault, _)) = disk.struck("scandir", ".") {
+            return Err(fault);
+        }
         if disk.read_fails(None, 0..0) {
             return Err(fault("scandir", ".", EIO));
         }
@@ -21,16 +24,22 @@ impl Storage for SimDisk {
     }
 
     fn open(&self, name: &str, _write: bool) -> Result<FileRef, Fault> {
-        let disk = self.lock();
+        let mut disk = self.lock();
         if disk.crashed {
             return Err(dead());
+        }
+        if let Some((fault, _)) = disk.struck("open", name) {
+            return Err(fault);
         }
         let inode = *disk.seen.get(name).ok_or_else(|| fault("open", name, ENOENT))?;
         Ok(Arc::new(SimFile { disk: self.clone(), inode, through: false }))
     }
 
     fn open_through(&self, name: &str) -> Option<FileRef> {
-        let disk = self.lock();
+        let mut disk = self.lock();
+        if disk.through != Through::None && disk.struck("open", name).is_some() {
+            return None;
+        }
         let inode = *disk.seen.get(name).filter(|_| disk.through != Through::None && !disk.crashed)?;
         Some(Arc::new(SimFile { disk: self.clone(), inode, through: true }))
     }
@@ -45,6 +54,14 @@ impl Storage for SimDisk {
         disk.step()?;
         if disk.seen.contains_key(name) {
             return Err(fault("open", name, EEXIST));
+        }
+        for call in ["open", "fallocate"] {
+            if let Some((fault, _)) = disk.struck(call, name) {
+                return Err(fault);
+            }
+        }
+        if let Some(fault) = disk.refused("fallocate", name) {
+            return Err(fault);
         }
         if disk.faults.full || disk.inject(0.0) {
             disk.faulty = true;
@@ -68,6 +85,13 @@ impl Storage for SimDisk {
     fn rename(&self, from: &str, to: &str) -> Result<(), Fault> {
         let mut disk = self.lock();
         disk.step()?;
+        let struck = disk.struck("rename", to);
+        if let Some((fault, false)) = struck {
+            return Err(fault);
+        }
+        if let Some(fault) = disk.refused("rename", from) {
+            return Err(fault);
+        }
         let p = disk.faults.write;
         if disk.inject(p) {
             let errno = if disk.rng.chance(0.5) { ENOSPC } else { EIO };
@@ -85,12 +109,15 @@ impl Storage for SimDisk {
         file.guarded = segment.then(|| kept(&file.seen, size));
         disk.recycled += u64::from(recycled);
         disk.say(|_| format!("rename {from} -> {to}"));
-        Ok(())
+        struck.map_or(Ok(()), |(fault, _)| Err(fault))
     }
 
     fn remove(&self, name: &str) -> Result<(), Fault> {
         let mut disk = self.lock();
         disk.step()?;
+        if let Some((fault, _)) = disk.struck("unlink", name) {
+            return Err(fault);
+        }
         let inode = disk.seen.remove(name).ok_or_else(|| fault("unlink", name, ENOENT))?;
         disk.pending.push(DirOp::Remove(name.to_owned(), inode));
         disk.roll_removed(name);
@@ -126,6 +153,9 @@ impl Storage for SimDisk {
     /// The same numbers in every history, so that two disks differ only in what happened to them.
     fn random(&self, out: &mut [u8]) -> Result<(), Fault> {
         let mut disk = self.lock();
+        if let Some((fault, _)) = disk.struck("getrandom", "") {
+            return Err(fault);
+        }
         disk.drawn += 1;
         let mut rng = Rng::new(disk.drawn);
         out.iter_mut().for_each(|byte| *byte = rng.next() as u8);
@@ -142,6 +172,9 @@ impl File for SimFile {
         let mut disk = self.disk.lock();
         if disk.crashed {
             return Err(dead());
+        }
+        if let Some((fault, _)) = disk.struck_at("pread", self.inode) {
+            return Err(fault);
         }
         if disk.read_fails(Some(self.inode), offset..offset + buffer.len() as u64) {
             return Err(fault("pread", &disk.name_of(self.inode), EIO));
@@ -175,9 +208,12 @@ impl File for SimFile {
     }
 
     fn len(&self) -> Result<u64, Fault> {
-        let disk = self.disk.lock();
+        let mut disk = self.disk.lock();
         if disk.crashed {
             return Err(dead());
+        }
+        if let Some((fault, _)) = disk.struck_at("fstat", self.inode) {
+            return Err(fault);
         }
         Ok(disk.inodes.get(&self.inode).map_or(0, |file| file.len))
     }
@@ -188,6 +224,9 @@ impl File for SimFile {
             return;
         }
         let (size, name) = (disk.sector, disk.name_of(self.inode));
+        if disk.struck("ftruncate", &name).is_some() {
+            return;
+        }
         let file = disk.inode(self.inode);
         let lost = match file.guarded {
             Some(kept) => kept > len,
@@ -205,6 +244,12 @@ impl File for SimFile {
         let mut disk = self.disk.lock();
         disk.step()?;
         let name = disk.name_of(self.inode);
+        if let Some((fault, _)) = disk.struck("fallocate", &name) {
+            return Err(fault);
+        }
+        if let Some(fault) = disk.refused("fallocate", &name) {
+            return Err(fault);
+        }
         if disk.faults.full || disk.inject(0.0) {
             disk.faulty = true;
             disk.say(|_| format!("grow {name}: the disk is full"));

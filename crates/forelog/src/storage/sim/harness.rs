@@ -23,6 +23,8 @@ impl SimDisk {
             trip: u64::MAX,
             tripped: false,
             read_trip: u64::MAX,
+            #[cfg(test)]
+            strike: None,
             bad: Vec::new(),
             lost: None,
             crashed: false,
@@ -113,6 +115,13 @@ impl SimDisk {
         disk.trip = operations;
         // One that has fired at what cannot fail befalls nothing any more.
         disk.tripped = false;
+    }
+
+    /// Strikes calls from here on; gives what was counted since the last time.
+    #[cfg(test)]
+    pub fn set_strike(&self, strike: Option<Strike>) -> Vec<(&'static str, String)> {
+        let before = std::mem::replace(&mut self.lock().strike, strike);
+        before.map_or(Vec::new(), |strike| strike.counted)
     }
 
     /// The read after the next `reads` fails, once.
