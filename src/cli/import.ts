@@ -79,6 +79,12 @@ class Importer {
     return new Importer(wal, firstPosition, renumber)
   }
 
+  /** Nothing that was rejected may leave a gap: each record says where it goes. Above the last position there is no place to name. */
+  get #expect(): number | undefined {
+    const { nextPosition } = this.#wal
+    return Number.isSafeInteger(nextPosition) ? nextPosition : undefined
+  }
+
   get next(): number {
     return this.#wal.nextPosition
   }
@@ -107,7 +113,7 @@ class Importer {
     if (this.#batch !== undefined) return this.#batched(given, line)
     this.#continues(position, line)
     if (given.batch === undefined) {
-      await this.#append(() => this.#wal.enqueue(entryOf(given), { expect: this.#wal.nextPosition }), line)
+      await this.#append(() => this.#wal.enqueue(entryOf(given), { expect: this.#expect }), line)
       this.#took(position, 1)
       return
     }
@@ -133,9 +139,9 @@ class Importer {
 
   /** Throws what refuses the batch, as `enqueue` does for a record. */
   async #appendBatch(entries: Entry[]): Promise<void> {
-    const expect = this.#wal.nextPosition
-    const appended = this.#wal.appendBatch(entries, { expect })
-    if (this.#wal.nextPosition !== expect + entries.length) await appended
+    const next = this.#wal.nextPosition
+    const appended = this.#wal.appendBatch(entries, { expect: this.#expect })
+    if (this.#wal.nextPosition !== next + entries.length) await appended
     appended.catch((error: unknown) => (this.#failure ??= error))
   }
 
