@@ -162,13 +162,16 @@ test('every code has its cases, and a command that never exits with one says why
   for (const cases of Object.values(table)) t.deepEqual(Object.keys(cases).sort(), [...COMMANDS].sort())
 })
 
+// Its constructor is not for programs.
+const Failed = WalError as unknown as new (code: WalErrorCode, message: string) => WalError
+
 test('every code of a WalError has an exit code of the table, and none of them a stack', (t) => {
   const known = readFileSync(path.join(root, 'src', 'errors.ts'), 'utf8').match(/^ {2}\| 'ERR_WAL_\w+'$/gm) ?? []
   t.true(known.length >= 16)
   for (const line of known) {
     const code = line.slice(5, -1) as WalErrorCode
     t.true(exitCodeOf(code) in meanings, code)
-    const { text, exitCode } = failure(new WalError(code, 'what went wrong'), '/a log/of mine')
+    const { text, exitCode } = failure(new Failed(code, 'what went wrong'), '/a log/of mine')
     t.is(exitCode, exitCodeOf(code))
     t.regex(text, new RegExp(`^forelog: what went wrong \\(${code}\\)\\n( {2}next: [^\\n]+\\n)?$`))
     t.false(/[^'a-z/ ]\/a log/.test(text), 'a path is quoted for a shell')
