@@ -11,7 +11,7 @@ import { segments, temporaryDirectory } from './helpers/directory.js'
 import { SEGMENT_BYTES } from './helpers/log.js'
 import { has } from './helpers/needs.js'
 
-const COMMANDS = ['append', 'cat', 'export', 'import', 'verify', 'backup'] as const
+const COMMANDS = ['append', 'cat', 'export', 'import', 'verify', 'backup', 'salvage'] as const
 type Command = (typeof COMMANDS)[number]
 
 /** The logs and files that the commands are run on. */
@@ -42,6 +42,7 @@ function on({ dir, export: file }: Place, command: Command, log: string, ...opti
     import: [file],
     verify: [],
     backup: [path.join(dir, 'copy')],
+    salvage: [path.join(dir, 'copy')],
   }
   return [command, log, ...rest[command], ...options]
 }
@@ -84,6 +85,7 @@ const table: { [code: number]: Cases } = {
     import: (_, at) => on(at, 'import', at.missing),
     verify: (_, at) => on(at, 'verify', at.log),
     backup: (_, at) => on(at, 'backup', at.log),
+    salvage: (_, at) => on(at, 'salvage', at.log),
   },
   [EXIT.damage]: every((command) => (_, at) => on(at, command, withGap(at))),
   [EXIT.usage]: every((command) => (_, at) => on(at, command, at.log, '--nonsense')),
@@ -96,6 +98,7 @@ const table: { [code: number]: Cases } = {
   [EXIT.locked]: {
     append: async (t, at) => on(at, 'append', await locked(t, at.log)),
     import: async (t, at) => on(at, 'import', await locked(t, at.log)),
+    salvage: async (t, at) => on(at, 'salvage', await locked(t, at.log)),
     backup: 'it takes no lock on the log; a destination with a log in it is not empty, which is wrong usage',
     cat: NO_LOCK,
     export: NO_LOCK,
@@ -103,7 +106,7 @@ const table: { [code: number]: Cases } = {
   },
   [EXIT.system]: every((command) => (_, at) => {
     // Nothing can be made in /proc; those that make nothing are sent to a device that is full.
-    if (command === 'backup') return ['backup', at.log, '/proc/forelog-copy']
+    if (command === 'backup' || command === 'salvage') return [command, at.log, '/proc/forelog-copy']
     return on(at, command, command === 'append' || command === 'import' ? '/proc/forelog-log' : at.log)
   }),
   [EXIT.input]: {
@@ -113,6 +116,7 @@ const table: { [code: number]: Cases } = {
     export: 'only a record above 256 MiB is refused: the pure test of it is below',
     verify: NO_INPUT,
     backup: NO_INPUT,
+    salvage: NO_INPUT,
   },
   [EXIT.position]: {
     append: async (_, at) => on(at, 'append', await full(at.missing)),
@@ -121,6 +125,7 @@ const table: { [code: number]: Cases } = {
     import: async (_, at) => on(at, 'import', await full(at.missing), '--renumber'),
     verify: NO_POSITION,
     backup: NO_POSITION,
+    salvage: NO_POSITION,
   },
 }
 
@@ -141,7 +146,9 @@ for (const [name, cases] of Object.entries(table)) {
       const result = await atDevice(await run(t, at), code === EXIT.system)
       t.is(result.code, code, result.stderr)
       isShort(t, result, code)
-      if (code === EXIT.damage) {
+      if (code === EXIT.damage && command === 'salvage')
+        t.regex(result.stderr, /^forelog: lost: positions \d+ to \d+, \S+\.wal is missing\n/)
+      else if (code === EXIT.damage) {
         const [before, after] = segments(at.log)
         const said = `${result.stdout}${result.stderr}`
         for (const file of [before, after]) t.true(said.includes(file), said)
@@ -200,6 +207,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     ['import', (at: Place) => ['import', at.missing], /: nothing was imported\n$/],
     ['verify', (at: Place) => ['verify', at.log], /: the log was not read to its end\n$/],
     ['backup', (at: Place) => ['backup', at.log, at.missing], /: no backup was made, and nothing of it is left\n$/],
+    ['salvage', (at: Place) => ['salvage', at.log, at.missing], /: no log was made, and nothing of it is left\n$/],
   ] as const) {
     test(`${signal} ends ${name} in order, with 128 and its number`, async (t) => {
       if (!has(t, 'posix')) return

@@ -498,3 +498,25 @@ test('beside a writer an export has what is acknowledged at the call', async (t)
   while (!text.includes('"records":100')) text = await exported(t, dir)
   t.is(objects(text).length, 102)
 })
+
+test('what an earlier salvage recorded as lost is a hole of an export, and no damage', async (t) => {
+  const dir = await written(t, async (wal) => {
+    for (let n = 1; n <= 300; n++) await wal.append('.'.repeat(900))
+  })
+  const names = segments(dir)
+  rmSync(path.join(dir, names[1]))
+  const salvaged = path.join(path.dirname(dir), 'salvaged')
+  t.is((await forelog(['salvage', dir, salvaged])).code, 1)
+  const { stdout, stderr } = await ok(t, ['export', salvaged])
+  const [first, last] = [Number(names[1].slice(0, 20)), Number(names[2].slice(0, 20)) - 1]
+  t.is(stderr, `forelog: lost earlier: positions ${first} to ${last}, as the log itself records\n`)
+  t.like(
+    objects(String(stdout)).find(({ hole }) => hole !== undefined),
+    { hole: { first, last, recorded: true } }
+  )
+  const kept = objects(String(stdout)).filter(({ position }) => position !== undefined)
+  t.is(kept.length, 300 - (last - first + 1))
+  t.is((await ok(t, ['cat', salvaged])).stdout.length, kept.length * 900)
+  const { stderr: told } = await ok(t, ['import', path.join(path.dirname(dir), 'copy'), '--renumber', '--quiet'], stdout)
+  t.regex(told, new RegExp(`left out: positions ${first} to ${last}, .*\\n.*renumbered: positions ${last + 1} to 300 became ${first} to `))
+})

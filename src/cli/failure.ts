@@ -73,7 +73,8 @@ function hint(error: WalError, dir: string): string | undefined {
 const isNoDirectory = (error: WalError): boolean => (error.cause as NodeJS.ErrnoException | undefined)?.code === 'ENOTDIR'
 
 /** A directory for a copy that is not empty: the log itself is all right. */
-const isDestination = (error: WalError): boolean => error.code === 'ERR_WAL_FORMAT' && error.operation === 'backup'
+const isDestination = ({ code, operation, verdict }: WalError): boolean =>
+  code === 'ERR_WAL_FORMAT' && (operation === 'backup' || operation === 'salvage') && verdict === undefined
 
 function exitCode(error: unknown): ExitCode {
   if (error instanceof InputError) return EXIT.input

@@ -19,7 +19,7 @@ use crate::truncate::out_of_range;
 use std::ops::Range;
 use std::sync::Arc;
 
-mod gap;
+pub mod gap;
 mod salvage;
 
 use salvage::Salvage;
