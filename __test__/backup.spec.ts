@@ -223,7 +223,7 @@ test('forelog backup copies a log that another process writes', async (t) => {
   t.is(cat.stdout.toString(), numbered(1, 5000).join(''))
   mkdirSync(path.join(parent, 'used', 'x'), { recursive: true })
   const refused = await forelog(['backup', wal.dir, path.join(parent, 'used')])
-  t.is(refused.code, 1)
+  t.is(refused.code, 2)
   t.regex(refused.stderr, /ERR_WAL_FORMAT/)
   t.is((await forelog(['backup', wal.dir])).code, 2)
 })

@@ -86,8 +86,8 @@ test('append takes every fsync policy and a segment size', async (t) => {
 test('a line that is too long is named, and the lines before it are kept', async (t) => {
   const dir = path.join(temporaryDirectory(t), 'log')
   const { code, stderr } = await forelog(['append', dir, '--max-record-bytes', '4'], { input: 'abc\nde\nfghi\njk\n' })
-  t.is(code, 1)
-  t.regex(stderr, /^forelog: line 3 is longer than 4 bytes .*--max-record-bytes.* \(ERR_WAL_TOO_LARGE\)\n$/)
+  t.is(code, 6)
+  t.regex(stderr, /^forelog: line 3: longer than 4 bytes .*--max-record-bytes.* \(ERR_WAL_TOO_LARGE\)\n$/)
   t.is(String((await forelog(['cat', dir])).stdout), 'abc\nde\n')
 })
 
@@ -97,8 +97,8 @@ test('cat --from starts at a position', async (t) => {
   t.is(String((await forelog(['cat', dir, '--from', '4'])).stdout), '')
 
   const beyond = await forelog(['cat', dir, '--from', '5'])
-  t.is(beyond.code, 1)
-  t.regex(beyond.stderr, /^forelog: .* \(ERR_WAL_OUT_OF_RANGE\)\n$/)
+  t.is(beyond.code, 7)
+  t.regex(beyond.stderr, /^forelog: .* \(ERR_WAL_OUT_OF_RANGE\)\n {2}next: `forelog cat .* --follow` .*\n$/)
 })
 
 test('cat --chomp ends every record with one line feed', async (t) => {
@@ -149,15 +149,15 @@ test('cat ends quietly when its reader leaves', async (t) => {
 test('cat of a missing log is an error and creates nothing', async (t) => {
   const dir = path.join(temporaryDirectory(t), 'missing')
   const { code, stderr } = await forelog(['cat', dir])
-  t.is(code, 1)
-  t.regex(stderr, /^forelog: .* \(ERR_WAL_NOT_FOUND\)\n$/)
+  t.is(code, 3)
+  t.regex(stderr, /^forelog: .* \(ERR_WAL_NOT_FOUND\)\n {2}next: .*`forelog append .*`.*\n$/)
   t.false(existsSync(dir))
 })
 
 test('append of a missing file is an error and creates no log', async (t) => {
   const parent = temporaryDirectory(t)
   const { code, stderr } = await forelog(['append', path.join(parent, 'log'), path.join(parent, 'missing')])
-  t.is(code, 1)
+  t.is(code, 6)
   t.regex(stderr, /^forelog: .* \(ENOENT\)\n$/)
   t.deepEqual(readdirSync(parent), [])
 })
@@ -190,8 +190,8 @@ test('a log that another process holds is printed, and appending to it is refuse
   await isToldUpTo(wal, 1)
   t.is(String((await forelog(['cat', dir])).stdout), 'held\n')
   const { code, stderr } = await forelog(['append', dir], { input: 'x\n' })
-  t.is(code, 1)
-  t.regex(stderr, new RegExp(`^forelog: .*\\b${process.pid}\\b.* \\(ERR_WAL_LOCKED\\)\\n$`))
+  t.is(code, 4)
+  t.regex(stderr, new RegExp(`^forelog: .*\\b${process.pid}\\b.* \\(ERR_WAL_LOCKED\\)\\n {2}next: .*\\n$`))
   await wal.close()
   t.is(String((await forelog(['cat', dir])).stdout), 'held\n')
 })

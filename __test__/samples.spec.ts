@@ -58,7 +58,7 @@ const broken = {
   'js that never ends': ['js', `setInterval(() => {}, 1000)`, /^ended by SIGKILL/],
   'js that prints something else': ['js', `console.log(1) // → 2`, /^printed\n1\ninstead of\n2/],
   'ts that throws': ['ts', `const wrong: string = 'x'; throw wrong`, /^exit code 1/],
-  'sh that fails in the middle': ['sh', `forelog verify DIR\ntrue`, /^exit code 1/],
+  'sh that fails in the middle': ['sh', `forelog verify DIR\ntrue`, /^exit code 3/],
 } satisfies { [name: string]: [string, string, RegExp] }
 
 for (const [name, [language, code, told]] of Object.entries(broken)) {

@@ -122,7 +122,7 @@ test('bad arguments are named, and where there is no log nothing is made', async
   await t.throwsAsync(verify(dir, { bytesPerSecond: 1 } as never), { ...refused, message: /bytesPerSecond/ })
   await t.throwsAsync(wal.scrub({ bytesPerSecond: 0 }), { ...refused, message: /bytesPerSecond/ })
   await t.throwsAsync(verify(temporaryDirectory(t)), { code: 'ERR_WAL_NOT_FOUND' })
-  await t.throwsAsync(verify(dir), { code: 'ERR_WAL_IO' })
+  await t.throwsAsync(verify(dir), { code: 'ERR_WAL_NOT_FOUND', message: /no log in / })
   t.false(existsSync(dir))
 })
 
@@ -151,6 +151,6 @@ test('forelog verify exits with 1 and names the place when there is damage', asy
   t.like(JSON.parse(String(json.stdout)), { records: 59, problems: [{ firstLost: 2 }] })
 
   const absent = await forelog(['verify', path.join(dir, 'absent')])
-  t.is(absent.code, 1)
-  t.regex(absent.stderr, /^forelog: .* \(ERR_WAL_IO\)\n$/)
+  t.is(absent.code, 3)
+  t.regex(absent.stderr, /^forelog: no log in .*absent \(ERR_WAL_NOT_FOUND\)\n/)
 })

@@ -73,8 +73,12 @@ export class Block {
     this.#offset = byteOffset + this.extras.byteLength + this.index.byteLength
   }
 
+  meta(record: number): number {
+    return this.index[record * PER_RECORD + 3]
+  }
+
   expiresAt(record: number): number | undefined {
-    const meta = this.index[record * PER_RECORD + 3]
+    const meta = this.meta(record)
     return (meta & META_EXPIRES) === 0 ? undefined : this.extras[meta >>> META_EXTRA_SHIFT]
   }
 

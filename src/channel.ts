@@ -521,9 +521,9 @@ export class Channel {
     return walStats(this.#environment.native.stats(this.log))
   }
 
-  reader(from: number, to: number, follow: boolean, salvage: boolean): NativeReader {
+  reader(from: number, to: number, follow: boolean, salvage: boolean, detailed: boolean): NativeReader {
     this.flush()
-    const reader = this.#environment.native.reader(this.log, from, to, follow, salvage)
+    const reader = this.#environment.native.reader(this.log, from, to, follow, salvage, detailed)
     if (reader === null) throw this.#environment.refusal('read')
     return reader
   }

@@ -3,6 +3,7 @@
 import { Block, DecodedCopy, DecodedView, RecordCopy, RecordView, type WalRecord } from './block.js'
 import { FIRST, type Channel } from './channel.js'
 import type { Values } from './codec.js'
+import { ExactBlock, type DetailedBlock } from './detail.js'
 import { tellCorrupt, tellDamage } from './diagnostics.js'
 import type { Environment } from './environment.js'
 import { AbortError, closed, truncated, type FlippedBit } from './errors.js'
@@ -35,6 +36,8 @@ export interface ReadRange {
   copy: boolean
   /** Pass over what has expired. */
   skipExpired: boolean
+  /** For `blocks()`. */
+  detailed?: boolean
   signal: AbortSignal | undefined
   /** What decodes the values. */
   values: Values | undefined
@@ -126,6 +129,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
   readonly #isCounted: boolean
   readonly #follow: boolean
   readonly #salvage: boolean
+  readonly #detailed: boolean
   /** The block being read, if any. */
   #ahead: Promise<BlockData | undefined> | undefined
   /** The next block has to be waited for: only a `next()` may do that, because it keeps the process alive. */
@@ -142,7 +146,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
   constructor(
     environment: Environment,
     channel: Channel,
-    { from, to, limit, follow, salvage, holed, copy, skipExpired, signal, values, onKept }: ReadRange,
+    { from, to, limit, follow, salvage, holed, copy, skipExpired, detailed = false, signal, values, onKept }: ReadRange,
     handle: Handle
   ) {
     this.#environment = environment
@@ -155,11 +159,12 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
     this.#values = values
     this.#follow = follow
     this.#salvage = salvage
+    this.#detailed = detailed
     this.#copy = copy
     this.#signal = signal
     this.#onKept = onKept
     try {
-      this.#native = channel.reader(from, this.#to, follow, salvage)
+      this.#native = channel.reader(from, this.#to, follow, salvage, detailed)
       this.#handle = handle
       this.#leave = enter(new WeakRef(this), [handle.readers, channel.readers], signal)
       dropped.register(this, this.#leave)
@@ -222,8 +227,21 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
       while (this.#isAtHand())
       return records
     }
+    return this.#iterate(takeAll)
+  }
+
+  /** @internal Like `batches()`, with everything that is known of the records. Of a detailed reader; `limit` does not count. */
+  blocks(): AsyncIterableIterator<DetailedBlock> {
+    return this.#iterate(() => {
+      const block = (this.#block as ExactBlock).detailed(this.#at)
+      while (this.#at < this.#count) this.#pass()
+      return block
+    })
+  }
+
+  #iterate<R>(take: () => R): AsyncIterableIterator<R> {
     return {
-      next: () => this.#wait(takeAll),
+      next: () => this.#wait(take),
       return: async () => {
         this.#end()
         return END
@@ -310,7 +328,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
       this.#end()
       return false
     }
-    this.#block = new Block(data)
+    this.#block = this.#detailed ? new ExactBlock(data) : new Block(data)
     this.#at = 0
     this.#count = this.#block.count
     this.#blockBytes = this.#count < FEW_RECORDS ? LARGE_BLOCK_BYTES : BLOCK_BYTES
@@ -361,7 +379,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
       const first = this.#channel.positions()[FIRST]
       if (this.#next > kept + 1) throw truncated(this.#next, first)
       if (!this.#follow) this.#to = Math.min(this.#to, kept)
-      this.#native = this.#channel.reader(this.#next, this.#to, this.#follow, false)
+      this.#native = this.#channel.reader(this.#next, this.#to, this.#follow, false, this.#detailed)
     } catch (error) {
       return this.#fail(error)
     }

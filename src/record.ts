@@ -74,6 +74,19 @@ export class Entry implements MadeRecord {
   }
 }
 
+/** An entry with numbers of up to 64 bits. The native side takes a `bigint` where a `number` would be rounded. */
+export function exactEntry(
+  key: Bytes | undefined,
+  value: Bytes | undefined,
+  tombstone: boolean,
+  expiresAt: bigint | undefined,
+  version: { term: bigint; index: bigint } | undefined
+): Entry {
+  const number = (n: bigint) => (n <= Number.MAX_SAFE_INTEGER ? Number(n) : (n as unknown as number))
+  const exact = version && { term: number(version.term), index: number(version.index) }
+  return new Entry(key, value, tombstone, expiresAt === undefined ? undefined : number(expiresAt), exact)
+}
+
 /** One like that with a value that only a codec can make bytes of. */
 class Unencoded {
   readonly key: Bytes

@@ -194,7 +194,10 @@ export interface Verification {
 export interface RecoveryReport {
   /** The case that was met, by its label in docs/recovery.md: `'clean'`, `'torn'`, `'damaged-active'` … */
   verdict: string
-  /** The log had been closed; it goes on where it ended. */
+  /**
+   * The log is new, or nothing of it was to be cut off or written again: it goes on in place. So it is after `close()`, and after a
+   * process that died while everything was proven durable.
+   */
   clean: boolean
   /** There was no log before. */
   created: boolean

@@ -354,12 +354,22 @@ export class Wal<T = NoCodec> {
     return this.#read(start, options)
   }
 
-  #read(start: number | 'start' | 'end', options: ReadOptions | undefined, onKept?: ReadRange['onKept']): WalReader<Decoded<T>> {
+  /** @internal A reader whose `blocks()` have everything that the log holds of its records. */
+  readDetailed(start: number | 'start' | 'end', options?: ReadOptions): WalReader<Decoded<T>> {
+    return this.#read(start, options, undefined, true)
+  }
+
+  #read(
+    start: number | 'start' | 'end',
+    options: ReadOptions | undefined,
+    onKept?: ReadRange['onKept'],
+    detailed = false
+  ): WalReader<Decoded<T>> {
     const { to = Infinity, limit = Infinity, ...flags } = checkRead(start, options)
     const { follow = false, salvage = false, copy = false, skipExpired = false, signal } = flags
     const from = start === 'start' ? this.firstPosition : start === 'end' ? this.nextPosition : start
     const holed = this.recovery.holes.length > 0
-    const range = { from, to, limit, follow, salvage, holed, copy, skipExpired, signal, values: this.#values, onKept }
+    const range = { from, to, limit, follow, salvage, holed, copy, skipExpired, detailed, signal, values: this.#values, onKept }
     const reader = new WalReader<Decoded<T>>(this.#environment, this.#channel, range, this.#handle)
     if (this.#closed !== undefined) reader.close()
     return reader

@@ -1,7 +1,7 @@
 // Temporary directories, and what is in a directory, byte for byte.
 
 import { createHash } from 'node:crypto'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import type { ExecutionContext } from 'ava'
@@ -31,4 +31,17 @@ function describe(file: string, name: string): string {
   const stat = statSync(file)
   if (!stat.isFile()) return `${name} (not a file)`
   return `${name} ${stat.size} ${createHash('sha256').update(readFileSync(file)).digest('hex')}`
+}
+
+/**
+ * Copies the files of a log that is open: what its process would leave if it were killed now.
+ *
+ * Not by `copyFile`: libuv copies for ever where a file becomes shorter meanwhile, as spare files do.
+ */
+export function copyOpenLog(t: ExecutionContext, dir: string): string {
+  const copy = temporaryDirectory(t)
+  for (const name of readdirSync(dir)) {
+    if (!name.startsWith('spare-')) writeFileSync(path.join(copy, name), readFileSync(path.join(dir, name)))
+  }
+  return copy
 }

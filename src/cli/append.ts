@@ -1,11 +1,13 @@
 // `forelog append`: lines become records.
 
-import type { FileHandle } from 'node:fs/promises'
-import { open } from 'node:fs/promises'
-import { addAbortSignal, type Readable } from 'node:stream'
+import { addAbortSignal } from 'node:stream'
 import { Wal, WalError, type WalOptions } from '../index.js'
-import { LineTooLongError, splitLines } from './lines.js'
+import { EXIT } from './exit-codes.js'
+import { InputError } from './failure.js'
+import { Interrupt } from './interrupt.js'
+import { openInput, splitLines, type Input } from './lines.js'
 import { count, mean, megabytes, milliseconds, rate } from './numbers.js'
+import { say } from './output.js'
 import { progressOn, silent, type Progress } from './progress.js'
 
 export interface AppendOptions {
@@ -16,30 +18,9 @@ export interface AppendOptions {
   quiet?: boolean
 }
 
-// Read in pieces large enough that one group commit takes many lines.
-const CHUNK_BYTES = 1 << 20
 // A record is a little longer than its line: the limit the user gives is the line's.
 const FRAMING_BYTES = 64
 const PENDING_BYTES = 64 << 20
-
-interface Input {
-  stream: Readable
-  bytes: number | undefined
-}
-
-async function openInput(file: string | undefined): Promise<Input> {
-  if (file === undefined) return { stream: process.stdin, bytes: undefined }
-  const handle: FileHandle = await open(file)
-  const stat = await handle.stat()
-  if (stat.isDirectory()) {
-    await handle.close()
-    throw Object.assign(new Error(`${file} is a directory`), { code: 'EISDIR' })
-  }
-  return {
-    stream: handle.createReadStream({ highWaterMark: CHUNK_BYTES }),
-    bytes: stat.isFile() ? stat.size : undefined,
-  }
-}
 
 /** Appends lines in order; stops at the first that the log does not take where it belongs. */
 class LineAppender {
@@ -81,6 +62,13 @@ class LineAppender {
     return Math.max(0, this.#wal.acknowledgedPosition - this.#first + 1)
   }
 
+  /** The same in words. */
+  get reached(): string {
+    const lines = this.acknowledged
+    if (lines === 0) return 'no line is'
+    return lines === 1 ? 'the first line is' : `the first ${count(lines)} lines are`
+  }
+
   #enqueue(line: Buffer): boolean {
     try {
       this.#wal.enqueue(line)
@@ -109,8 +97,8 @@ function summary(appender: LineAppender, wal: Wal, started: number): string {
 /** The same error, with what the user needs to go on from there. */
 function explain(error: unknown, appender: LineAppender): unknown {
   if (!(error instanceof Error)) return error
-  const hint = error instanceof LineTooLongError ? ' (see --max-record-bytes)' : ''
-  error.message += `${hint}; the first ${count(appender.acknowledged)} lines are in the log`
+  const hint = error instanceof InputError && error.code === 'ERR_WAL_TOO_LARGE' ? ' (see --max-record-bytes)' : ''
+  error.message += `${hint}; ${appender.reached} in the log`
   return error
 }
 
@@ -138,14 +126,12 @@ export async function append(dir: string, file: string | undefined, options: App
   const started = performance.now()
   const appender = new LineAppender(wal)
   const progress = quiet || !process.stderr.isTTY ? silent : progressOn(process.stderr, input.bytes)
-  // Ctrl-C ends the input, not the process: whole lines that were read are committed, as after `tail -f`.
-  const interrupted = new AbortController()
-  const interrupt = () => interrupted.abort()
-  process.once('SIGINT', interrupt)
-  addAbortSignal(interrupted.signal, input.stream)
+  // A signal ends the input, not the process: whole lines that were read are committed, as after `tail -f`.
+  const interrupt = new Interrupt()
+  addAbortSignal(interrupt.signal, input.stream)
   try {
     await ingest(input, appender, maxRecordBytes, progress).catch((error: unknown) => {
-      if (!interrupted.signal.aborted) throw error
+      if (interrupt.name === undefined) throw error
     })
     await wal.close()
   } catch (error) {
@@ -153,10 +139,12 @@ export async function append(dir: string, file: string | undefined, options: App
     await wal.close().catch(() => {})
     throw explain(error, appender)
   } finally {
-    process.removeListener('SIGINT', interrupt)
+    interrupt.stop()
     progress.stop()
     input.stream.destroy()
   }
-  if (!quiet) process.stderr.write(`${summary(appender, wal, started)}\n`)
-  return interrupted.signal.aborted ? 130 : 0
+  if (interrupt.name !== undefined) {
+    say(`forelog: stopped by ${interrupt.name}: ${appender.reached} in the log, durable\n`)
+  } else if (!quiet) say(`${summary(appender, wal, started)}\n`)
+  return interrupt.exitCode(EXIT.done)
 }

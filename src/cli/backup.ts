@@ -1,7 +1,10 @@
 // `forelog backup`: a copy of a log that opens as one of its own.
 
 import { Wal } from '../index.js'
+import { EXIT } from './exit-codes.js'
+import { Interrupt } from './interrupt.js'
 import { count, megabytes } from './numbers.js'
+import { say } from './output.js'
 import { progressOn, silent, type Progress } from './progress.js'
 
 export interface BackupOptions {
@@ -11,16 +14,14 @@ export interface BackupOptions {
 /** Resolves to the exit code. */
 export async function backup(dir: string, destination: string, { quiet }: BackupOptions): Promise<number> {
   const wal = await Wal.open(dir, { mode: 'readOnly' })
-  // Ctrl-C gives the backup up, and what there is of it is removed.
-  const interrupted = new AbortController()
-  const interrupt = () => interrupted.abort()
-  process.once('SIGINT', interrupt)
+  // A signal gives the backup up, and what there is of it is removed.
+  const interrupt = new Interrupt()
   const started = performance.now()
   let progress: Progress = silent
   let drawn = false
   try {
     const report = await wal.backup(destination, {
-      signal: interrupted.signal,
+      signal: interrupt.signal,
       onProgress({ segments, totalSegments, bytes, totalBytes }) {
         if (!drawn && !quiet && process.stderr.isTTY) progress = progressOn(process.stderr, totalBytes)
         drawn = true
@@ -37,15 +38,17 @@ export async function backup(dir: string, destination: string, { quiet }: Backup
         megabytes(bytes),
         `${((performance.now() - started) / 1000).toFixed(2)} s`,
       ]
-      process.stderr.write(`${parts.join(', ')}\n`)
+      say(`${parts.join(', ')}\n`)
     }
   } catch (error) {
-    if (interrupted.signal.aborted) return 130
-    throw error
+    if (interrupt.name === undefined) throw error
+    progress.stop()
+    say(`forelog: stopped by ${interrupt.name}: no backup was made, and nothing of it is left\n`)
+    return interrupt.exitCode(EXIT.done)
   } finally {
-    process.removeListener('SIGINT', interrupt)
+    interrupt.stop()
     progress.stop()
     await wal.close()
   }
-  return 0
+  return EXIT.done
 }

@@ -1,8 +1,11 @@
 // `forelog cat`: the records, as they came or as JSON.
 
 import { isUtf8 } from 'node:buffer'
-import { Wal, type Hole, type WalRecord } from '../index.js'
-import { Output } from './output.js'
+import { Wal, type WalRecord } from '../index.js'
+import { EXIT } from './exit-codes.js'
+import { describeHole, isNew } from './holes.js'
+import { Interrupt } from './interrupt.js'
+import { say, stdout } from './output.js'
 
 export interface CatOptions {
   from?: number
@@ -45,27 +48,29 @@ function render(records: WalRecord[], { json = false, chomp = false }: CatOption
   return Buffer.concat(values)
 }
 
-function describe({ first, last, segment, offset, bytes, flipped }: Hole): string {
-  const positions = first === last ? `position ${first}` : `positions ${first} to ${last}`
-  const bit = flipped ? `; bit ${flipped.bit} of the byte at ${flipped.offset} has flipped` : ''
-  return `forelog: lost: ${positions}, ${segment} from offset ${offset}, ${bytes} bytes${bit}\n`
-}
-
 /** Resolves to the exit code. */
 export async function cat(dir: string, options: CatOptions): Promise<number> {
-  const output = new Output(process.stdout)
+  const { from = 'start', follow = false, salvage = false } = options
   const wal = await Wal.open(dir, { mode: 'readOnly' })
+  const interrupt = new Interrupt()
+  const { signal } = interrupt
+  stdout.heed(signal)
+  const reader = wal.readFrom(from, { follow, salvage, signal })
   try {
-    const { from = 'start', follow = false, salvage = false } = options
-    const reader = wal.readFrom(from, { follow, salvage })
     for await (const records of reader.batches()) {
-      await output.write(render(records, options))
-      if (output.abandoned) break
+      await stdout.write(render(records, options))
+      if (stdout.abandoned) break
     }
-    await output.flush()
-    for (const hole of reader.holes) process.stderr.write(describe(hole))
-    return reader.holes.length > 0 ? 1 : 0
+    await stdout.flush()
+    for (const hole of reader.holes) say(describeHole(dir, hole))
+    return reader.holes.some(isNew) ? EXIT.damage : EXIT.done
+  } catch (error) {
+    if (interrupt.name === undefined) throw error
+    const reached = reader.position === 0 ? 'before the first record' : `after position ${reader.position}`
+    say(`forelog: stopped by ${interrupt.name} ${reached}\n`)
+    return interrupt.exitCode(EXIT.done)
   } finally {
+    interrupt.stop()
     await wal.close()
   }
 }

@@ -1,6 +1,7 @@
-// Standard output with backpressure, and with a reader that may leave before the end.
+// Standard output with backpressure, for a reader that may leave before the end, and standard error, which may not be there.
 
 import type { Writable } from 'node:stream'
+import { OutputError } from './failure.js'
 
 // What a pipe without a reader reports: EPIPE, and on Windows EOF.
 const READER_GONE = new Set(['EPIPE', 'EOF'])
@@ -8,6 +9,7 @@ const READER_GONE = new Set(['EPIPE', 'EOF'])
 export class Output {
   /** Nobody reads any more: stop, there is nothing to report. */
   abandoned = false
+  #stopped = false
   #failure: NodeJS.ErrnoException | undefined
   #wake: (() => void) | undefined
   readonly #stream: Writable
@@ -22,24 +24,51 @@ export class Output {
     })
   }
 
-  /** Resolves when the stream wants more, or never will. Throws what went wrong with it. */
+  /** Once `signal` is aborted no write waits for the stream any more. */
+  heed(signal: AbortSignal): void {
+    const stop = () => {
+      this.#stopped = true
+      this.#wake?.()
+    }
+    signal.addEventListener('abort', stop, { once: true })
+  }
+
+  /**
+   * Resolves when the stream wants more, or never will.
+   *
+   * @throws `OutputError` for what went wrong with it.
+   */
   async write(bytes: Uint8Array | string): Promise<void> {
-    if (this.#failure) throw this.#failure
-    if (this.abandoned || bytes.length === 0) return
+    this.#check()
+    if (this.abandoned || this.#stopped || bytes.length === 0) return
     await new Promise<void>((resolve) => {
       this.#wake = resolve
       if (this.#stream.write(bytes)) resolve()
     })
-    if (this.#failure) throw this.#failure
+    this.#check()
   }
 
   /** Resolves when all that was written has left the process, or cannot. */
   async flush(): Promise<void> {
-    if (this.abandoned || this.#failure) return
+    this.#check()
+    if (this.abandoned || this.#stopped) return
     await new Promise<void>((resolve) => {
       this.#wake = resolve
       this.#stream.write('', () => resolve())
     })
-    if (this.#failure) throw this.#failure
+    this.#check()
+  }
+
+  #check(): void {
+    if (this.#failure !== undefined) throw new OutputError(this.#failure)
   }
 }
+
+/** The one of this process. */
+export const stdout = new Output(process.stdout)
+
+// Where standard error cannot be written, there is no place to say so.
+process.stderr.on('error', () => {})
+
+/** Writes to standard error. */
+export const say = (text: string): void => void process.stderr.write(text)

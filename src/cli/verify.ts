@@ -1,15 +1,17 @@
 // `forelog verify`: is the log as it was written?
 
 import { verify, type Problem, type Verification } from '../index.js'
+import { EXIT } from './exit-codes.js'
+import { quoted } from './failure.js'
+import { Interrupt } from './interrupt.js'
 import { count, megabytes } from './numbers.js'
+import { say, stdout } from './output.js'
 import { progressOn, silent, type Progress } from './progress.js'
 
 export interface VerifyOptions {
   json?: boolean
   quiet?: boolean
 }
-
-const DAMAGED = 1
 
 function line({ kind, message, segment, offset, firstLost, lastLost }: Problem): string {
   const lost = firstLost === undefined ? '' : `, positions ${firstLost} to ${lastLost}`
@@ -25,20 +27,36 @@ function summary({ segments, frames, records, bytes, withoutFooter, brokenFooter
   return `${parts.join(', ')}\n`
 }
 
-/** Resolves to the exit code: 1 when there is damage. */
+function advice(dir: string, problems: Problem[]): string {
+  if (problems.every(({ kind }) => kind === 'damaged-cursors')) {
+    return 'bring CURSORS back from a copy, or close the log and remove that file: then every cursor begins anew'
+  }
+  return `\`forelog salvage ${quoted(dir)} NEW\` makes a new log of every good record`
+}
+
+/** Resolves to the exit code. */
 export async function verifyLog(dir: string, { json = false, quiet = false }: VerifyOptions): Promise<number> {
   let progress: Progress | undefined
   const onProgress = (done: number, total: number) => {
     progress ??= quiet || !process.stderr.isTTY ? silent : progressOn(process.stderr, total)
     progress.update(done, `${megabytes(done)} of ${megabytes(total)}`)
   }
+  const interrupt = new Interrupt()
   let found: Verification
   try {
-    found = await verify(dir, { onProgress })
+    found = await verify(dir, { onProgress, signal: interrupt.signal })
+  } catch (error) {
+    if (interrupt.name === undefined) throw error
+    progress?.stop()
+    say(`forelog: stopped by ${interrupt.name}: the log was not read to its end\n`)
+    return interrupt.exitCode(EXIT.done)
   } finally {
+    interrupt.stop()
     progress?.stop()
   }
-  if (json) process.stdout.write(`${JSON.stringify(found)}\n`)
-  else process.stdout.write(found.problems.map(line).join('') + (quiet ? '' : summary(found)))
-  return found.problems.length === 0 ? 0 : DAMAGED
+  const isDamaged = found.problems.length > 0
+  await stdout.write(json ? `${JSON.stringify(found)}\n` : found.problems.map(line).join('') + (quiet ? '' : summary(found)))
+  await stdout.flush()
+  if (isDamaged && !quiet && !json) say(`  next: ${advice(dir, found.problems)}\n`)
+  return isDamaged ? EXIT.damage : EXIT.done
 }

@@ -27,6 +27,7 @@ mod group;
 mod horizon;
 mod host;
 mod intake;
+mod missing;
 mod notify;
 mod open;
 mod options;

@@ -8,7 +8,7 @@ use crate::error::{Code, Error, Result};
 use crate::horizon::{Horizon, Reach};
 use crate::options::Mode;
 use crate::peer::{Peer, Seen};
-use crate::recovery::{self, Answer};
+use crate::recovery::{self, Answer, Verdict};
 use crate::report::Recovery;
 use crate::segment::CONTROL;
 use crate::shared::Positions;
@@ -108,8 +108,9 @@ pub fn look(storage: &Arc<dyn Storage>) -> Result<Survey> {
             Some(fault) if !found.evidence.segments => return Err(Error::from(fault).judged("unreadable")),
             fault => found.unreadable(fault.is_some()),
         }
-        // What was read of a segment that is gone by now may be another one's.
-        let gone = found.damage().is_some_and(|damage| damage.segment != CONTROL && storage.is_gone(&damage.segment));
+        // What was read of a segment that is gone by now may be another one's. Of one that is missing nothing was read.
+        let was_read = !matches!(found.verdict, Verdict::Gap | Verdict::LateStart | Verdict::LostActive);
+        let gone = was_read && found.damage().is_some_and(|damage| damage.segment != CONTROL && storage.is_gone(&damage.segment));
         if gone && left > 0 {
             continue;
         }

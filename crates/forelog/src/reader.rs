@@ -7,7 +7,7 @@ use crate::compress::{raw_len, Unpacker, MAX_RAW};
 use crate::error::{Code, Error, Result};
 use crate::follow::{Lookout, Tail};
 use crate::footer;
-use crate::frame::{self, Frame, HEADER, MERGED_BYTES};
+use crate::frame::{self, Frame, Kind, HEADER, MERGED_BYTES};
 use crate::options::{Compression, PAGE};
 use crate::places::Place;
 use crate::record::Parts;
@@ -20,6 +20,7 @@ use crate::truncate::out_of_range;
 use std::ops::Range;
 use std::sync::Arc;
 
+pub mod gap;
 mod salvage;
 
 use salvage::Salvage;
@@ -33,8 +34,10 @@ pub struct Block {
     pub bytes: Vec<u8>,
     /// Four entries per record: key start, value start (which is the key's end), value end, meta.
     pub index: Vec<u32>,
-    /// `expires_at`, then term and index, of the records whose meta says so.
+    /// `expires_at`, then term and index, of the records whose meta says so. Of a detailed reader each is the bits of a `u64`.
     pub extras: Vec<f64>,
+    /// Of a detailed reader, the records that are atomic batches: the index of the first one in this block, and how many.
+    pub batches: Vec<(u32, u32)>,
     /// What was left out before the first of these records: by a salvaging reader, and positions that were lost before
     /// this log was made.
     pub holes: Vec<Hole>,
@@ -61,7 +64,7 @@ impl Block {
         self.index.is_empty()
     }
 
-    fn push(&mut self, base: usize, parts: &Parts) {
+    fn push(&mut self, base: usize, parts: &Parts, number: fn(u64) -> f64) {
         let extras = (self.extras.len() as u32) << EXTRAS_SHIFT;
         self.index.extend([
             (base + parts.key) as u32,
@@ -70,10 +73,10 @@ impl Block {
             u32::from(parts.flags) | extras,
         ]);
         if let Some(expiry) = parts.expires_at {
-            self.extras.push(expiry as f64);
+            self.extras.push(number(expiry));
         }
         if let Some((term, index)) = parts.version {
-            self.extras.extend([term as f64, index as f64]);
+            self.extras.extend([term, index].map(number));
         }
     }
 }
@@ -122,6 +125,8 @@ pub struct Reader {
     salvage: Option<Salvage>,
     /// Passed over since the last block was given out.
     holes: Vec<Hole>,
+    /// See [`Reader::detailed`].
+    detailed: bool,
     place: Arc<Place>,
     /// Cuts that it has taken note of.
     cuts: u64,
@@ -152,10 +157,16 @@ impl Reader {
             growth: 1,
             salvage: None,
             holes: Vec::new(),
+            detailed: false,
             place,
             cuts: 0,
             cut_off: false,
         }
+    }
+
+    /// Also reports which records are one atomic batch, see [`Block::batches`], and every number of [`Block::extras`] with all of its bits.
+    pub fn detailed(self) -> Reader {
+        Reader { detailed: true, ..self }
     }
 
     /// Outlives the reader, for what is done with its blocks.
@@ -429,7 +440,12 @@ impl Reader {
             if compressed && raw_len(frame.codec, &stored[body.clone()]).is_some_and(full) {
                 break;
             }
-            match self.take(cursor, &mut block, &stored, body, &frame) {
+            let before = block.len();
+            let taken = self.take(cursor, &mut block, &stored, body, &frame);
+            if self.detailed && frame.kind == Kind::Batch && block.len() > before {
+                block.batches.push((before as u32, (block.len() - before) as u32));
+            }
+            match taken {
                 Err(error) if block.is_empty() => return Err(error),
                 // It may have given records before it broke; their bytes go along.
                 Err(_) => {
@@ -484,6 +500,7 @@ impl Reader {
         } else {
             return Err(broken(self));
         };
+        let number = if self.detailed { f64::from_bits } else { |n: u64| n as f64 };
         let (mut offset, mut position) = (0, frame.first);
         while position < frame.next_position() {
             let raw = if cursor.header.compressed { &block.bytes[base..] } else { &stored[body.clone()] };
@@ -491,7 +508,7 @@ impl Reader {
                 return Err(broken(self));
             };
             if position == self.next && position <= self.limit {
-                block.push(base, &parts);
+                block.push(base, &parts, number);
                 self.next += 1;
             }
             offset = parts.end;
@@ -524,7 +541,7 @@ mod tests {
     fn a_record_finds_its_extras_behind_those_of_the_largest_batch() {
         let before = 1 << 24;
         let mut block = Block { extras: vec![0.0; before], ..Block::default() };
-        block.push(0, &Parts { flags: 31, key: 27, value: 27, end: 27, expires_at: Some(7), version: Some((8, 9)) });
+        block.push(0, &Parts { flags: 31, key: 27, value: 27, end: 27, expires_at: Some(7), version: Some((8, 9)) }, |n| n as f64);
         assert_eq!((block.index[3] & 31, (block.index[3] >> EXTRAS_SHIFT) as usize), (31, before));
         assert_eq!(block.extras[before..], [7.0, 8.0, 9.0]);
     }

@@ -121,7 +121,7 @@ pub enum Verdict {
     Unnamed,
     /// The frames are good but not proven durable: they are carried into the next segment.
     Unproven,
-    /// Closed in order: the log goes on in place.
+    /// Everything is proven durable: the log goes on in place.
     Clean,
 }
 

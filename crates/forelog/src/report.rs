@@ -8,7 +8,8 @@ use crate::survey::{Damage, Survey};
 pub struct Recovery {
     /// The label of the verdict, one of docs/recovery.md.
     pub verdict: &'static str,
-    /// The log had been closed in order, or is new.
+    /// The log is new, or nothing of it was to be cut off or written again: its verdict is `clean`. Closing in order leaves that,
+    /// and so does a process that died while everything was proven durable.
     pub clean: bool,
     pub created: bool,
     pub first_position: u64,

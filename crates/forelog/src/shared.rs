@@ -527,9 +527,14 @@ impl Origin for Shared {
     fn cut(&self) -> Result<Cut> {
         if let Some(peer) = &self.peer {
             self.refresh(peer)?;
-            return peer.cut().ok_or_else(|| match self.recovery.is_damaged() {
-                true => Error::new(Code::Corrupt, "the log is damaged, and so would be its copy"),
-                false => Error::new(Code::Locked, "the log is still being opened by its writer"),
+            return peer.cut().ok_or_else(|| match &self.recovery.damage {
+                Some(damage) => {
+                    let text = format!("the log is damaged, and so would be its copy: {}", damage.text);
+                    let mut error = Error::new(Code::Corrupt, text).at(damage.segment.clone(), damage.offset).judged(self.recovery.verdict);
+                    (error.lost, error.flipped) = (damage.lost, damage.flipped);
+                    error
+                }
+                None => Error::new(Code::Locked, "the log is still being opened by its writer"),
             });
         }
         self.catalog

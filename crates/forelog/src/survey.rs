@@ -6,6 +6,7 @@ use crate::directory::{first_page, Listing, Slots};
 use crate::error::{Code, Error, Flipped};
 use crate::flipped;
 use crate::footer::Index;
+use crate::missing::{self, Missing};
 use crate::options::Mode;
 use crate::recovery::{self, Answer, Evidence, Verdict};
 use crate::scan::{self, Joint, Scan, Walk};
@@ -217,7 +218,7 @@ impl Survey {
     fn look_at_segments(&mut self, storage: &dyn Storage, write: bool) -> Result<(), Fault> {
         let Some(newest) = self.listing.segments.values().next_back().cloned() else {
             if self.evidence.lost {
-                self.tell_lost(None);
+                self.tell_lost(storage, None);
             }
             return Ok(());
         };
@@ -233,7 +234,7 @@ impl Survey {
             self.scan_active(segment)?;
         }
         if self.evidence.lost {
-            self.tell_lost(Some(&newest));
+            self.tell_lost(storage, Some(&newest));
         }
         Ok(())
     }
@@ -320,8 +321,8 @@ impl Survey {
                 Some(above) if name.first >= above.first => continue,
                 Some(above) if above.id == name.id + 1 => {}
                 Some(above) => {
-                    if let Some(text) = self.missing_between(storage, &above, &name)? {
-                        self.tell_gap(storage, text, &name, &above)?;
+                    if let Some(last_id) = self.missing_between(storage, &above, &name)? {
+                        self.tell_gap(storage, last_id, &name, &above)?;
                     }
                 }
             }
@@ -333,29 +334,29 @@ impl Survey {
             self.low = self.low.max(oldest.first);
         } else if oldest.first > self.low {
             self.evidence.late = true;
-            let text = format!("the log starts at position {}, but the oldest segment is {}", self.low, oldest.file);
-            self.told(Verdict::LateStart, text, (&oldest.file, 0), Some((self.low, oldest.first - 1)), None);
+            let lost = (self.low, oldest.first - 1);
+            let header = Header::decode(&first_page(&*storage.open(&oldest.file, false)?)?).ok();
+            let Missing { file, text } = missing::before(&oldest, lost, header.and_then(|header| header.predecessor).map(|p| p.id));
+            self.told(Verdict::LateStart, text, (&file, 0), Some(lost), None);
         }
         Ok(())
     }
 
-    /// Follows predecessor ids from `above` to `name`, through segments that hold nothing any more; says what is missing.
-    fn missing_between(&mut self, storage: &dyn Storage, above: &Name, name: &Name) -> Result<Option<String>, Fault> {
+    /// The last predecessor that is missing between `name` and `above`, see [`missing::predecessor_gone`]. Notes a bad header on the way.
+    fn missing_between(&mut self, storage: &dyn Storage, above: &Name, name: &Name) -> Result<Option<Option<u64>>, Fault> {
         let mut at = above.clone();
         loop {
             let Some(segment) = self.open_segment(storage, &at, false)? else { return Ok(None) };
             if at.id == above.id {
                 self.note_hole(&segment.header);
             }
-            let Some(predecessor) = segment.header.predecessor else {
-                return Ok(Some(format!("no segment continues {}", name.file)));
-            };
+            let Some(predecessor) = segment.header.predecessor else { return Ok(Some(None)) };
             if predecessor.id == name.id {
                 return Ok(None);
             }
             match self.listing.segments.get(&predecessor.id).filter(|_| predecessor.id > name.id) {
                 Some(between) => at = between.clone(),
-                None => return Ok(Some(format!("segment {:016x} is missing: its successor names it", predecessor.id))),
+                None => return Ok(Some(Some(predecessor.id))),
             }
         }
     }
@@ -388,7 +389,7 @@ impl Survey {
         });
     }
 
-    fn tell_gap(&mut self, storage: &dyn Storage, text: String, below: &Name, above: &Name) -> Result<(), Fault> {
+    fn tell_gap(&mut self, storage: &dyn Storage, last_id: Option<u64>, below: &Name, above: &Name) -> Result<(), Fault> {
         self.evidence.gap = true;
         let end = match self.open_segment(storage, below, false)? {
             Some(segment) => {
@@ -399,19 +400,22 @@ impl Survey {
             }
             None => Joint { offset: 0, next: below.first, crc: 0 },
         };
-        self.told(Verdict::Gap, text, (&below.file, end.offset), Some((end.next, above.first - 1)), None);
+        let lost = (end.next, above.first - 1);
+        let Missing { file, text } = missing::between(below, missing::sealed_end(storage, &below.file), lost, last_id, &above.file);
+        self.told(Verdict::Gap, text, (&file, 0), Some(lost), None);
         Ok(())
     }
 
-    fn tell_lost(&mut self, newest: Option<&Name>) {
+    fn tell_lost(&mut self, storage: &dyn Storage, newest: Option<&Name>) {
         let first = match (&self.active, newest) {
             (Some(active), _) => active.scan.end.next,
             (None, Some(newest)) => newest.first,
             (None, None) => self.low,
         };
-        let last = self.marked(self.state.active).unwrap_or(0).max(first);
-        let text = format!("CONTROL names segment {:016x}, which is absent", self.state.active);
-        self.told(Verdict::LostActive, text, (CONTROL, 0), Some((first, last)), None);
+        let lost = (first, self.marked(self.state.active).unwrap_or(0).max(first));
+        let Missing { file, text } =
+            missing::last(newest, newest.and_then(|name| missing::sealed_end(storage, &name.file)), first, self.state.active);
+        self.told(Verdict::LostActive, text, (&file, 0), Some(lost), None);
     }
 
     fn scan_active(&mut self, segment: Segment) -> Result<(), Fault> {

@@ -19,6 +19,7 @@ use crate::storage::lenient::Lenient;
 use crate::storage::window::Window;
 use crate::storage::{Fault, FileRef, Storage};
 use crate::survey::{glance, Active, Damage, Survey};
+use crate::wal::{named, prepare_dir};
 use crate::watch::{Watch, Watched};
 use std::path::Path;
 use std::sync::Arc;
@@ -61,8 +62,8 @@ pub struct Verification {
 /// `NotFound` and `Format` where there is no log to verify, `Io` when the directory cannot be listed, `Closed` when the
 /// watch was stopped. Damage is no error: it is in the report.
 pub fn verify(dir: &Path, watch: &Arc<Watch>) -> Result<Verification> {
-    let verified = Disk::new(dir, true).and_then(|disk| verify_storage(Arc::new(disk), watch));
-    verified.map_err(|error| error.during("verify"))
+    let verified = prepare_dir(dir, false).and_then(|()| verify_storage(Arc::new(Disk::new(dir, true)?), watch));
+    verified.map_err(|error| named(error, dir).during("verify"))
 }
 
 /// What was found, unless the directory was removed meanwhile: then files are missing, and none is damaged.
@@ -200,8 +201,10 @@ impl<'a> Verifier<'a> {
         }
         let lost = lost.map(|(first, last)| (first.max(self.low), last)).filter(|(first, last)| first <= last);
         let damage = Damage { text, segment: at.0.into(), offset: at.1, lost, flipped };
-        // A gap is told where the frames before it end, and they end there too soon.
-        let known = |p: &Problem| p.damage.segment == damage.segment && p.damage.offset == damage.offset && p.damage.lost == damage.lost;
+        // Where a segment is missing, the frames before it end too soon.
+        let missing = |p: &Problem| p.kind == Verdict::Gap.label() && kind == Verdict::DamagedSealed.label();
+        let at_once = |p: &Problem| p.damage.segment == damage.segment && p.damage.offset == damage.offset;
+        let known = |p: &Problem| p.damage.lost == damage.lost && (at_once(p) || missing(p));
         if !self.report.problems.iter().any(known) {
             self.report.problems.push(Problem { kind, damage });
         }

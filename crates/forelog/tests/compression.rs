@@ -287,3 +287,26 @@ fn a_large_record_is_compressed_whole_and_fits_where_its_stored_form_fits() {
         assert!(Log::open(dir.path(), options(Compression::None)).read(1) == [large.clone(), random, large]);
     }
 }
+
+#[test]
+fn a_detailed_reader_reports_batches_and_numbers_of_64_bits_and_another_one_neither() {
+    let dir = tempfile::tempdir().unwrap();
+    for compression in [Compression::None, Compression::Lz4] {
+        let mut log = Log::open(&dir.path().join(format!("{compression:?}")), options(compression));
+        let record = |n: u64| (None, Some(vec![b'x'; 40]), Some(u64::MAX - n), Some((u64::MAX - n, (1 << 53) + 1)));
+        log.append(&record(1));
+        log.append_batch(&[record(2), record(3), record(4)]);
+        log.append(&record(5));
+        log.append_batch(&[record(6)]);
+        log.wait();
+        for (from, batches) in [(1, vec![(1, 3), (5, 1)]), (3, vec![(0, 2), (3, 1)]), (6, vec![(0, 1)])] {
+            let block = log.wal.reader(from, u64::MAX).unwrap().detailed().next_block(1 << 20).unwrap().unwrap();
+            assert_eq!((block.first_position, block.len() as u64, &block.batches), (from, 7 - from, &batches));
+            let numbers: Vec<u64> = block.extras.iter().map(|extra| extra.to_bits()).collect();
+            let expected = (from..=6).flat_map(|n| [u64::MAX - n, u64::MAX - n, (1 << 53) + 1]);
+            assert_eq!(numbers, expected.collect::<Vec<_>>());
+        }
+        let plain = log.wal.reader(1, u64::MAX).unwrap().next_block(1 << 20).unwrap().unwrap();
+        assert_eq!((plain.batches.len(), plain.extras[0]), (0, (u64::MAX - 1) as f64));
+    }
+}

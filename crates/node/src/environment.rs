@@ -357,9 +357,9 @@ impl Environment {
     }
 
     /// A reader of the records from position `from` to `to`, both inclusive; nothing when it was refused, see `refusal()`. A follower
-    /// waits for what is not there yet; one that salvages goes on behind damage.
+    /// waits for what is not there yet; one that salvages goes on behind damage; one that is detailed says what `BlockData` names.
     #[napi(catch_unwind)]
-    pub fn reader(&self, log: u32, from: f64, to: f64, follow: bool, salvage: bool) -> Option<Reader> {
+    pub fn reader(&self, log: u32, from: f64, to: f64, follow: bool, salvage: bool, detailed: bool) -> Option<Reader> {
         let (from, to) = (from as u64, if to.is_finite() { to as u64 } else { u64::MAX });
         let reader = self.host.with_log(log, |wal| match (follow, salvage) {
             (true, _) => wal.follower(from, to),
@@ -367,7 +367,10 @@ impl Environment {
             _ => wal.reader(from, to),
         });
         match reader {
-            Ok(reader) => Some(Reader::new(self.host.shared.clone(), reader)),
+            Ok(reader) => {
+                let reader = if detailed { reader.detailed() } else { reader };
+                Some(Reader::new(self.host.shared.clone(), reader))
+            }
             Err(error) => {
                 self.host.refuse(error);
                 None

@@ -73,6 +73,17 @@ impl<const N: usize> Call<'_, N> {
         }
     }
 
+    /// A safe non-negative integer, or a `bigint` of up to 64 bits.
+    pub fn whole(&self, at: usize, name: &str) -> Result<u64, Error> {
+        let (mut value, mut is_exact) = (0, false);
+        // SAFETY: as in `unsigned`.
+        let status = unsafe { sys::napi_get_value_bigint_uint64(self.env, self.arguments[at], &mut value, &mut is_exact) };
+        if status == sys::Status::napi_ok && is_exact {
+            return Ok(value);
+        }
+        self.integer(at, name)
+    }
+
     /// Bytes of an argument: a string's are encoded into `space`, an array's are where they were, and must be used before JavaScript
     /// runs again.
     pub fn bytes<'s>(&'s self, at: usize, holds: Holds, space: &'s mut Space, name: &str) -> Result<Option<&'s [u8]>, Error> {

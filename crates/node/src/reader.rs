@@ -26,10 +26,14 @@ pub struct BlockData {
     /// The extras are doubles: `expiresAt` (one), then term and index (two) of the records that have them. The index is four unsigned
     /// 32-bit numbers per record: start of its key, start of its value (the end of its key), end of its value, meta. Bits of meta: 1 has a
     /// key, 2 has a value, 4 tombstone, 8 expires, 16 has a version; the rest is the index of its first extra.
+    ///
+    /// Of a detailed reader the extras are unsigned 64-bit integers instead of doubles.
     #[napi(ts_type = "Buffer")]
     pub memory: Packed,
     /// What was left out before the first record: by a salvaging reader, and positions that were lost before this log was made.
     pub holes: Option<Vec<HoleData>>,
+    /// Of a detailed reader, the records that are atomic batches: of each the index of its first record in this block, and how many.
+    pub batches: Option<Vec<u32>>,
 }
 
 /// Positions that nothing readable holds any more.
@@ -62,7 +66,9 @@ impl From<Hole> for HoleData {
 impl From<Block> for BlockData {
     fn from(mut block: Block) -> Self {
         let holes = std::mem::take(&mut block.holes);
+        let batches = std::mem::take(&mut block.batches);
         BlockData {
+            batches: (!batches.is_empty()).then(|| batches.into_iter().flat_map(|(first, count)| [first, count]).collect()),
             holes: (!holes.is_empty()).then(|| holes.into_iter().map(Into::into).collect()),
             first_position: block.first_position as f64,
             records: (block.index.len() / 4) as u32,

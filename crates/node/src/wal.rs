@@ -33,9 +33,8 @@ fn holds(flags: u32, string: u32, bytes: u32) -> Holds {
 fn with_record<const N: usize, T>(call: &Call<'_, N>, take: impl FnOnce(RecordRef<'_>, u32) -> Result<T, Error>) -> Result<T, Error> {
     let flags = call.unsigned(3, "flags")?;
     let (mut key, mut value) = (Space::new(), Space::new());
-    let expires_at = if flags & flag::EXPIRES != 0 { Some(call.integer(4, "expiresAt")?) } else { None };
-    let version =
-        if flags & flag::VERSION != 0 { Some((call.integer(5, "version.term")?, call.integer(6, "version.index")?)) } else { None };
+    let expires_at = if flags & flag::EXPIRES != 0 { Some(call.whole(4, "expiresAt")?) } else { None };
+    let version = if flags & flag::VERSION != 0 { Some((call.whole(5, "version.term")?, call.whole(6, "version.index")?)) } else { None };
     let record = RecordRef {
         key: call.bytes(1, holds(flags, flag::KEY_STRING, flag::KEY_BYTES), &mut key, "key")?,
         value: call.bytes(2, holds(flags, flag::VALUE_STRING, flag::VALUE_BYTES), &mut value, "value")?,

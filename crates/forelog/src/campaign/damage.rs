@@ -6,9 +6,11 @@ use super::salvage::{self, Salvaged};
 use crate::catalog::{Catalog, Segment};
 use crate::error::{Code, Error};
 use crate::flipped;
+use crate::missing;
 use crate::open::{open, Opened};
 use crate::options::{Mode, Options, PAGE};
 use crate::read_only::{self, View};
+use crate::reader::Reader;
 use crate::segment::{classify, Entry, Name, CONTROL};
 use crate::storage::sim::SimDisk;
 use crate::storage::Storage;
@@ -252,6 +254,75 @@ fn every_case_of_damage_is_told_by_its_label_and_changes_nothing() {
             (opened, _) => panic!("{what}: {:?}", opened.map(|opened| opened.recovery)),
         }
     }
+}
+
+#[test]
+fn a_missing_segment_is_named_by_every_report_of_it_and_not_the_one_before() {
+    let (log, _) = long_log(2);
+    let mut named = 0;
+    // The second time an opening has written the last record again, into a segment of its own: nothing but that segment said where
+    // the one before it ends.
+    for carried in [false, true] {
+        let whole = log.disk.fork();
+        if carried {
+            open(storage(&whole), &log.options, || 0).unwrap().writer.close().unwrap();
+        }
+        whole.restart();
+        let names = segments(&whole);
+        for (gone, name) in names.iter().enumerate() {
+            let disk = whole.fork();
+            disk.restart();
+            disk.remove(&name.file).unwrap();
+            let refused = open_as(&disk, &log, Mode::Strict).err().unwrap();
+            let seen = view(&disk).unwrap();
+            let to = seen.positions.acknowledged;
+            let last = names.get(gone + 1).map_or(to, |next| next.first - 1);
+            let mut reader = Reader::new(storage(&disk), seen.catalog.clone(), name.first.saturating_sub(1).max(1), to);
+            let met = loop {
+                match reader.next_block(4096) {
+                    Ok(Some(_)) => {}
+                    Ok(None) => panic!("silence"),
+                    Err(error) => break error,
+                }
+            };
+            let told = [Some(refused), (gone > 0).then_some(met)];
+            let is_named = gone == 0 || missing::sealed_end(&disk, &names[gone - 1].file) == Some(name.first);
+            let first = name.first + u64::from(gone == 3);
+            let file = if is_named { &*name.file } else { names.get(gone + 1).map_or(CONTROL, |next| &next.file) };
+            named += usize::from(is_named);
+            let certain = if is_named { format!("{} is gone", name.file) } else { format!("-{:016x}.wal", name.id) };
+            for error in told.into_iter().flatten() {
+                assert_eq!((error.code, error.segment.as_deref(), error.offset), (Code::Corrupt, Some(file), Some(0)), "{error:?}");
+                assert!(error.message.contains(&certain), "{error}");
+                assert!(error.message.contains(&format!(" {first} ")), "{error}");
+                assert_eq!(error.lost, Some((first, last.max(first))), "{error:?}");
+            }
+            let (_, holes) = salvage(&disk, &seen.catalog, &log, 1, to);
+            let told: Vec<_> = holes.iter().map(|hole| (hole.first, hole.last, &*hole.segment)).collect();
+            assert_eq!(told, [(first, last.max(first), file)]);
+        }
+    }
+    assert!(named >= 4, "{named}");
+}
+
+#[test]
+fn damage_before_a_missing_segment_stays_apart_from_it_where_a_footer_says_where_the_records_end() {
+    let (log, frames) = long_log(2);
+    let names = segments(&log.disk);
+    let disk = log.disk.fork();
+    open(storage(&disk), &log.options, || 0).unwrap().writer.close().unwrap();
+    disk.restart();
+    disk.remove(&names[1].file).unwrap();
+    // The last two frames before the gap.
+    let hurt = frames.iter().filter(|frame| frame.0 == names[0].file).count();
+    for (_, start, end) in &frames[hurt - 2..hurt] {
+        disk.damage(&names[0].file, *start, &vec![0xa5; (end - start) as usize]);
+    }
+    let seen = view(&disk).unwrap();
+    let (_, holes) = salvage(&disk, &seen.catalog, &log, 1, seen.positions.acknowledged);
+    let told: Vec<_> = holes.iter().map(|hole| (hole.first, hole.last, &*hole.segment)).collect();
+    let first = names[1].first;
+    assert_eq!(told, [(first - 2, first - 1, &*names[0].file), (first, names[2].first - 1, &*names[1].file)]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Reading past damage: everything that holds, on both sides of it, and where something is missing.
 
+use super::gap::{self, Cause};
 use super::{Block, Cursor, Reader};
 use crate::catalog::{Catalog, Segment};
 use crate::error::{Code, Error, Flipped, Result};
@@ -77,7 +78,8 @@ impl Reader {
         self.cursor = None;
         let Some(segment) = self.catalog.holding(self.next) else {
             let oldest = self.catalog.following(0);
-            let (first, file) = oldest.map_or((self.to + 1, String::new()), |oldest| (oldest.first, oldest.file.clone()));
+            let (first, file) =
+                oldest.map_or((self.to + 1, String::new()), |oldest| (oldest.first, gap::before(&*self.storage, &oldest, self.next)));
             self.leave_out(first - 1, file, 0, 0, None);
             return Ok(());
         };
@@ -99,8 +101,17 @@ impl Reader {
         // A hole in a file that is another segment's by now would be none.
         self.storage.open(&segment.file, false)?;
         let (next, offset) = found.map_or((end, len), |joint| (joint.next, joint.offset));
-        if next > self.next {
-            self.leave_out(next - 1, segment.file.clone(), met, offset.saturating_sub(met), flipped);
+        let cause = if found.is_none() { gap::cause(&*self.storage, &self.catalog, &segment, self.next) } else { Cause::Damage };
+        match cause {
+            Cause::Missing(missing, _) => self.leave_out(next - 1, missing.file, 0, 0, None),
+            // What is missing after it is met next.
+            Cause::Both(own_end) => {
+                self.leave_out(own_end.min(next) - 1, segment.file.clone(), met, offset.saturating_sub(met), flipped);
+            }
+            Cause::Damage if next > self.next => {
+                self.leave_out(next - 1, segment.file.clone(), met, offset.saturating_sub(met), flipped);
+            }
+            Cause::Damage => {}
         }
         if let (Some(joint), Some(salvage)) = (found, &mut self.salvage) {
             salvage.tried = Some((segment.id, joint.offset));
@@ -164,6 +175,11 @@ impl Reader {
     fn judged(&self, error: Error) -> Error {
         let (Code::Corrupt, Some(file), Some(offset)) = (error.code, error.segment.clone(), error.offset) else { return error };
         let Some(segment) = self.catalog.holding(self.next).filter(|segment| segment.file == file) else { return error };
+        if offset > 0 {
+            if let Cause::Missing(missing, verdict) = gap::cause(&*self.storage, &self.catalog, &segment, self.next) {
+                return self.missing(&segment, missing, verdict);
+            }
+        }
         let sealed = self.catalog.following(segment.id).is_some();
         let verdict = match (offset, sealed) {
             (0, _) => Verdict::BadHeader,

@@ -9,6 +9,7 @@ use crate::frame::{self, Frame, ALIGN, HEADER};
 use crate::horizon::Horizon;
 use crate::options::{Compression, Mode, PAGE};
 use crate::read_only::look;
+use crate::reader::gap::{self, Cause};
 use crate::reader::{header_of, Hole};
 use crate::record::Parts;
 use crate::recovery::{self, Answer};
@@ -145,7 +146,7 @@ impl Source {
         let Some(segment) = self.catalog.holding(self.next) else {
             let oldest = self.catalog.oldest();
             let to = oldest.as_ref().map_or(self.last + 1, |oldest| oldest.first.min(self.last + 1));
-            let file = oldest.map_or(CONTROL.to_owned(), |oldest| oldest.file.clone());
+            let file = oldest.map_or(CONTROL.to_owned(), |oldest| gap::before(&*self.storage, &oldest, self.next));
             let hole = self.hole(to, &file, 0, 0);
             self.leave_out(hole, give)?;
             return Ok(None);
@@ -232,7 +233,17 @@ impl Source {
             from = joint.offset + ALIGN;
         }
         let (to, offset) = found.as_ref().map_or((reading.end, reading.limit), |(joint, _)| (joint.next, joint.offset));
-        if to > self.next {
+        let cause = if found.is_none() && to > self.next {
+            gap::cause(&*self.storage, &self.catalog, &reading.segment, self.next)
+        } else {
+            Cause::Damage
+        };
+        if let Cause::Missing(missing, _) = cause {
+            let hole = self.hole(to, &missing.file, 0, 0);
+            self.leave_out(hole, give)?;
+        } else if to > self.next {
+            // Of what is missing after this segment, the next call tells.
+            let to = if let Cause::Both(own_end) = cause { own_end.min(to) } else { to };
             let flipped = flipped::in_frame(window, &reading.header, met)?;
             let hole = Hole { flipped, ..self.hole(to, &reading.segment.file, met, offset.saturating_sub(met)) };
             self.leave_out(hole, give)?;
@@ -244,7 +255,6 @@ impl Source {
             }
             None => {
                 reading.at.offset = reading.limit.max(met);
-                self.next = reading.end;
                 Ok(())
             }
         }

@@ -1,0 +1,89 @@
+// `forelog export`: a log as lines of JSON that `forelog import` makes the same log of.
+
+import type { DetailedBlock } from '../detail.js'
+import { Wal } from '../index.js'
+import { EXIT } from './exit-codes.js'
+import { describeHole, isNew } from './holes.js'
+import { Interrupt } from './interrupt.js'
+import { endLine, headerLine, holeLine, recordLine } from './ndjson.js'
+import { count } from './numbers.js'
+import { say, stdout } from './output.js'
+import { progressOn, silent } from './progress.js'
+
+export interface ExportOptions {
+  from?: number
+  salvage?: boolean
+  quiet?: boolean
+}
+
+// One write for many lines; a large record makes one by itself.
+const PIECE_CHARACTERS = 1 << 20
+
+/** Writes the records of a block, batches marked. */
+async function write({ records, batches }: DetailedBlock): Promise<void> {
+  let piece = ''
+  let next = 0
+  for (const record of records) {
+    while (next < batches.length && batches[next][1] < record.position) next++
+    const isBatched = next < batches.length && batches[next][0] <= record.position
+    const line = recordLine(record, isBatched ? batches[next] : undefined)
+    if (piece.length + line.length > PIECE_CHARACTERS) {
+      await stdout.write(piece)
+      piece = ''
+    }
+    piece += line
+  }
+  await stdout.write(piece)
+}
+
+/** Resolves to the exit code. */
+export async function exportLog(dir: string, { from, salvage = false, quiet }: ExportOptions): Promise<number> {
+  const wal = await Wal.open(dir, { mode: 'readOnly' })
+  const interrupt = new Interrupt()
+  stdout.heed(interrupt.signal)
+  const first = from ?? wal.firstPosition
+  const reader = wal.readDetailed(first, { salvage, signal: interrupt.signal })
+  const isShown = !quiet && process.stderr.isTTY && !process.stdout.isTTY
+  const progress = isShown ? progressOn(process.stderr, Math.max(wal.nextPosition - first, 1)) : silent
+  let [exported, lost, told, next] = [0, 0, 0, first]
+  const writeHoles = async () => {
+    for (const hole of reader.holes.slice(told)) {
+      await stdout.write(holeLine(hole))
+      if (!quiet) say(describeHole(dir, hole))
+      lost += hole.last - hole.first + 1
+      next = hole.last + 1
+    }
+    told = reader.holes.length
+  }
+  let hasBegun = false
+  try {
+    for await (const block of reader.blocks()) {
+      // The header comes after the first look: a position that the log does not hold leaves no output.
+      if (!hasBegun) await stdout.write(headerLine(first))
+      hasBegun = true
+      await writeHoles()
+      await write(block)
+      exported += block.records.length
+      next = reader.position + 1
+      progress.update(next - first, `${count(exported)} records`)
+      if (stdout.abandoned) return EXIT.done
+    }
+    if (!hasBegun) await stdout.write(headerLine(first))
+    await writeHoles()
+    await stdout.write(endLine(next, exported, lost))
+    await stdout.flush()
+  } catch (error) {
+    if (interrupt.name === undefined) {
+      if (hasBegun && error instanceof Error) error.message += '; the export is incomplete, and has no end line'
+      throw error
+    }
+    progress.stop()
+    say(`forelog: stopped by ${interrupt.name} after position ${next - 1}: the export is incomplete, and has no end line\n`)
+    return interrupt.exitCode(EXIT.done)
+  } finally {
+    interrupt.stop()
+    progress.stop()
+    await wal.close()
+  }
+  return reader.holes.some(isNew) ? EXIT.damage : EXIT.done
+}

@@ -1,0 +1,94 @@
+// A failure as a command reports it: one line with the code, one with the next command to type, and the exit code.
+
+import { WalError } from '../index.js'
+import { EXIT, exitCodeOf, type ExitCode } from './exit-codes.js'
+
+/** A failure of the input of `append` or `import`. */
+export class InputError extends Error {
+  readonly code: string
+  /** The line that was refused, from 1. */
+  readonly line: number | undefined
+
+  constructor(message: string, { line, code = 'ERR_WAL_INVALID_ARG', cause }: { line?: number; code?: string; cause?: unknown } = {}) {
+    super(line === undefined ? message : `line ${line}: ${message}`, cause === undefined ? undefined : { cause })
+    this.name = 'InputError'
+    this.code = code
+    this.line = line
+  }
+}
+
+/** Standard output that cannot be written. */
+export class OutputError extends Error {
+  readonly code: string | undefined
+
+  constructor(cause: NodeJS.ErrnoException) {
+    super(`standard output cannot be written: ${cause.message}`, { cause })
+    this.name = 'OutputError'
+    this.code = cause.code
+  }
+}
+
+/** How a command ended that did not end well. */
+export interface Failure {
+  /** What is printed on standard error. */
+  text: string
+  exitCode: ExitCode
+}
+
+/** An argument as a POSIX shell takes it. */
+export const quoted = (argument: string): string =>
+  /^[\w@%+=:,./-]+$/.test(argument) ? argument : `'${argument.replaceAll("'", "'\\''")}'`
+
+/** What to do next about an error that a command on the log in `dir` met. */
+function hint(error: WalError, dir: string): string | undefined {
+  const log = quoted(dir)
+  switch (error.code) {
+    case 'ERR_WAL_NOT_FOUND':
+      return `look at the path; \`forelog append ${log} FILE\` makes a log there`
+    case 'ERR_WAL_FORMAT':
+      if (isDestination(error)) return 'name an empty directory, or one that is not there yet, for the copy'
+      return 'look at the path, or take the version of forelog that wrote the log'
+    case 'ERR_WAL_LOCKED':
+      return `end that process, or read beside it: \`forelog cat ${log}\``
+    case 'ERR_WAL_CORRUPT':
+      return `\`forelog verify ${log}\` names all damage; \`forelog salvage ${log} NEW\` makes a new log of every good record`
+    case 'ERR_WAL_NO_SPACE':
+      return 'make space, and run the command again'
+    case 'ERR_WAL_POISONED':
+      return `see to the disk, then \`forelog verify ${log}\``
+    case 'ERR_WAL_READ_ONLY':
+      return 'the file system is mounted read-only: mount it for writing, or take another directory'
+    case 'ERR_WAL_TRUNCATED':
+      return error.firstPosition === undefined ? undefined : `the log begins with position ${error.firstPosition}`
+    case 'ERR_WAL_OUT_OF_RANGE':
+      return `\`forelog cat ${log} --follow\` waits for what is not there yet`
+    case 'ERR_WAL_NATIVE_NOT_FOUND':
+      return 'install forelog on this platform with its optional dependencies'
+    default:
+      return undefined
+  }
+}
+
+/** Something else than a directory where the log should be. */
+const isNoDirectory = (error: WalError): boolean => (error.cause as NodeJS.ErrnoException | undefined)?.code === 'ENOTDIR'
+
+/** A directory for a copy that is not empty: the log itself is all right. */
+const isDestination = ({ code, operation, verdict }: WalError): boolean =>
+  code === 'ERR_WAL_FORMAT' && (operation === 'backup' || operation === 'salvage') && verdict === undefined
+
+function exitCode(error: unknown): ExitCode {
+  if (error instanceof InputError) return EXIT.input
+  if (error instanceof OutputError) return EXIT.system
+  if (error instanceof WalError && isDestination(error)) return EXIT.usage
+  if (error instanceof WalError) return isNoDirectory(error) ? EXIT.noLog : exitCodeOf(error.code)
+  // Node's own errors of files and streams name the system call.
+  return typeof (error as NodeJS.ErrnoException | undefined)?.syscall === 'string' ? EXIT.system : EXIT.bug
+}
+
+/** Says it in a line or two, and never with a stack. `dir` is the directory of the log, for the hint. */
+export function failure(error: unknown, dir: string | undefined): Failure {
+  const { message, code } = (error ?? {}) as NodeJS.ErrnoException
+  const text = `forelog: ${(message ?? String(error)).replaceAll('\n', ' ')}${code ? ` (${code})` : ''}\n`
+  const next = error instanceof WalError && dir !== undefined ? hint(error, dir) : undefined
+  return { text: next === undefined ? text : `${text}  next: ${next}\n`, exitCode: exitCode(error) }
+}

@@ -1,0 +1,25 @@
+// Positions that a salvaging reader had to leave out, as standard error names them.
+
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Hole } from '../index.js'
+
+/** `position 5`, or `positions 5 to 9`. */
+export const positions = (first: number, last: number): string => (first === last ? `position ${first}` : `positions ${first} to ${last}`)
+
+function place(dir: string, { segment, offset, bytes }: Hole): string {
+  if (offset > 0 || bytes > 0) return `${segment} from offset ${offset}, ${bytes} bytes`
+  if (!existsSync(join(dir, segment))) return `${segment} is missing`
+  return segment === 'CONTROL' ? 'the segment that CONTROL names is missing' : `what stood before ${segment} is missing`
+}
+
+/** Whether something was lost since the log was made. What a salvage recorded when it made the log is no damage to it. */
+export const isNew = ({ recorded }: Hole): boolean => recorded !== true
+
+/** A line for the hole of the log in `dir`. */
+export function describeHole(dir: string, hole: Hole): string {
+  const { first, last, flipped } = hole
+  if (!isNew(hole)) return `forelog: lost earlier: ${positions(first, last)}, as the log itself records\n`
+  const bit = flipped ? `; bit ${flipped.bit} of the byte at ${flipped.offset} has flipped` : ''
+  return `forelog: lost: ${positions(first, last)}, ${place(dir, hole)}${bit}\n`
+}

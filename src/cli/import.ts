@@ -1,0 +1,318 @@
+// `forelog import`: the lines of an export become a log again.
+
+import { addAbortSignal } from 'node:stream'
+import { constants } from 'node:buffer'
+import { Wal, WalError, type WalOptions } from '../index.js'
+import { exactEntry, type Entry } from '../record.js'
+import { EXIT } from './exit-codes.js'
+import { InputError } from './failure.js'
+import { positions } from './holes.js'
+import { Interrupt } from './interrupt.js'
+import { openInput, splitLines, type Input } from './lines.js'
+import { parseLine, type HoleLine, type RecordLine } from './ndjson.js'
+import { count, megabytes, rate } from './numbers.js'
+import { say } from './output.js'
+import { progressOn, silent, type Progress } from './progress.js'
+
+export interface ImportOptions {
+  renumber?: boolean
+  partial?: boolean
+  compression: NonNullable<WalOptions['compression']>
+  segmentBytes?: number
+  maxRecordBytes: number
+  quiet?: boolean
+}
+
+/** Positions that became others, by the same distance. */
+interface Moved {
+  first: number
+  last: number
+  to: number
+}
+
+/** The batch whose lines are coming. */
+interface Pending {
+  first: number
+  last: number
+  entries: Entry[]
+  /** Number of its first line. */
+  line: number
+}
+
+const entryOf = ({ record: { key, value, tombstone, expiresAt, version } }: RecordLine): Entry =>
+  exactEntry(key, value, tombstone, expiresAt, version)
+
+/** Puts records into the log in the order of their lines, and refuses what does not continue it. */
+class Importer {
+  records = 0
+  /** Holes that were left out, with `--renumber` or before the first record. */
+  readonly leftOut: HoleLine[] = []
+  readonly moved: Moved[] = []
+  /** Position before the first record that was imported. */
+  readonly before: number
+  readonly #wal: Wal
+  readonly #renumber: boolean
+  /** Position that the next line has to have. */
+  #expected: number
+  #isEmpty: boolean
+  #batch: Pending | undefined
+  #failure: unknown
+
+  private constructor(wal: Wal, firstPosition: number, renumber: boolean) {
+    this.#wal = wal
+    this.#renumber = renumber
+    this.#isEmpty = wal.firstPosition === wal.nextPosition
+    this.#expected = firstPosition
+    this.before = wal.nextPosition - 1
+  }
+
+  /** A log without a record begins where the export does, if it can. */
+  static async begin(wal: Wal, firstPosition: number, renumber: boolean): Promise<Importer> {
+    const isNew = wal.firstPosition === 1 && wal.nextPosition === 1
+    if (isNew && firstPosition > 1) await wal.reset(firstPosition)
+    if (!renumber && wal.nextPosition !== firstPosition) {
+      throw new InputError(
+        `the export begins with position ${firstPosition}, and the log goes on with ${wal.nextPosition}: import into a new directory, or give new positions with --renumber`,
+        { line: 1 }
+      )
+    }
+    return new Importer(wal, firstPosition, renumber)
+  }
+
+  /** Nothing that was rejected may leave a gap: each record says where it goes. Above the last position there is no place to name. */
+  get #expect(): number | undefined {
+    const { nextPosition } = this.#wal
+    return Number.isSafeInteger(nextPosition) ? nextPosition : undefined
+  }
+
+  get next(): number {
+    return this.#wal.nextPosition
+  }
+
+  async hole(hole: HoleLine, line: number): Promise<void> {
+    this.#isWhole(line)
+    this.#continues(hole.first, line)
+    const isAtStart = this.#isEmpty && this.records === 0 && this.#wal.nextPosition === hole.first
+    if (isAtStart) {
+      // A log may begin anywhere: this one begins after what is lost.
+      await this.#wal.reset(hole.last + 1)
+    } else if (!this.#renumber) {
+      throw new InputError(
+        `${positions(hole.first, hole.last)} are lost, and a log has no gaps: give the records after them new positions with --renumber`,
+        {
+          line,
+        }
+      )
+    }
+    this.leftOut.push(hole)
+    this.#expected = hole.last + 1
+  }
+
+  async record(given: RecordLine, line: number): Promise<void> {
+    const { position } = given.record
+    if (this.#batch !== undefined) return this.#batched(given, line)
+    this.#continues(position, line)
+    if (given.batch === undefined) {
+      await this.#append(() => this.#wal.enqueue(entryOf(given), { expect: this.#expect }), line)
+      this.#took(position, 1)
+      return
+    }
+    const [first, last] = given.batch
+    if (position !== first)
+      throw new InputError(`the batch ${first} to ${last} does not begin with this record, but with position ${position}`, { line })
+    this.#batch = { first, last, entries: [], line }
+    return this.#batched(given, line)
+  }
+
+  async #batched(given: RecordLine, line: number): Promise<void> {
+    const batch = this.#batch as Pending
+    const { first, last, entries } = batch
+    const { position } = given.record
+    const isNext = position === first + entries.length && given.batch?.[0] === first && given.batch[1] === last
+    if (!isNext) this.#isWhole(line)
+    entries.push(entryOf(given))
+    if (position < last) return
+    this.#batch = undefined
+    await this.#append(() => this.#appendBatch(entries), batch.line)
+    this.#took(first, entries.length)
+  }
+
+  /** Throws what refuses the batch, as `enqueue` does for a record. */
+  async #appendBatch(entries: Entry[]): Promise<void> {
+    const next = this.#wal.nextPosition
+    const appended = this.#wal.appendBatch(entries, { expect: this.#expect })
+    if (this.#wal.nextPosition !== next + entries.length) await appended
+    appended.catch((error: unknown) => (this.#failure ??= error))
+  }
+
+  /** Appends, after a wait where too much is on its way to the disk. */
+  async #append(append: () => unknown, line: number): Promise<void> {
+    for (;;) {
+      if (this.#failure !== undefined) throw this.#failure
+      try {
+        await append()
+        return
+      } catch (error) {
+        if (!(error instanceof WalError)) throw error
+        if (error.code === 'ERR_WAL_TOO_LARGE')
+          throw new InputError(`${error.message} (see --max-record-bytes)`, { line, code: error.code })
+        if (error.code === 'ERR_WAL_INVALID_ARG') throw new InputError(error.message, { line })
+        if (error.code !== 'ERR_WAL_BACKPRESSURE') throw error
+        await this.#wal.drain()
+      }
+    }
+  }
+
+  #took(position: number, records: number): void {
+    const to = this.#wal.nextPosition - records
+    this.records += records
+    this.#expected = position + records
+    if (to === position) return
+    const last = this.moved.at(-1)
+    if (last !== undefined && last.last + 1 === position && last.to - last.first === to - position) last.last += records
+    else this.moved.push({ first: position, last: position + records - 1, to })
+  }
+
+  #continues(position: number, line: number): void {
+    if (position === this.#expected) return
+    if (position < this.#expected)
+      throw new InputError(`position ${position} comes after ${this.#expected - 1}: positions must grow`, { line })
+    if (this.#renumber) return
+    const missing = positions(this.#expected, position - 1)
+    throw new InputError(`position ${position} comes where ${this.#expected} should: ${missing} are not there; --renumber closes gaps`, {
+      line,
+    })
+  }
+
+  #isWhole(line: number): void {
+    const batch = this.#batch
+    if (batch === undefined) return
+    const { first, last, entries } = batch
+    throw new InputError(`the batch ${first} to ${last} is not whole: position ${first + entries.length} should come here`, { line })
+  }
+
+  /** Checks what the end line says; without one the input was cut off. */
+  end(end: { nextPosition: number; records: number } | undefined, line: number, partial: boolean): void {
+    this.#isWhole(line)
+    if (end === undefined) {
+      if (partial) return
+      throw new InputError('the input ends without the end line of an export: some of it is missing (--partial takes what is there)', {
+        line,
+      })
+    }
+    if (end.nextPosition !== this.#expected) {
+      throw new InputError(`the export goes up to position ${end.nextPosition - 1}, and ${this.#expected - 1} was the last that came`, {
+        line,
+      })
+    }
+    if (end.records !== this.records && !this.#renumber) {
+      throw new InputError(`the export has ${end.records} records, and ${this.records} came`, { line })
+    }
+  }
+}
+
+/** Reads the lines, and opens the log once the first one has shown that it is an export. */
+class Import {
+  wal: Wal | undefined
+  importer: Importer | undefined
+  readonly #dir: string
+  readonly #options: ImportOptions
+
+  constructor(dir: string, options: ImportOptions) {
+    this.#dir = dir
+    this.#options = options
+  }
+
+  async run(input: Input, progress: Progress): Promise<void> {
+    let [number, bytes] = [0, 0]
+    let end: { nextPosition: number; records: number } | undefined
+    for await (const lines of splitLines(input.stream, constants.MAX_STRING_LENGTH)) {
+      for (const text of lines) {
+        number += 1
+        bytes += text.length
+        if (isBlank(text)) continue
+        const line = parseLine(text, number)
+        if (end !== undefined) throw new InputError('there is more after the end of the export', { line: number })
+        if (line.kind === 'header') this.importer = await this.#begin(line.firstPosition)
+        else if (line.kind === 'record') await this.importer?.record(line, number)
+        else if (line.kind === 'hole') await this.importer?.hole(line, number)
+        else end = line
+      }
+      await this.wal?.drain()
+      progress.update(bytes, `${count(this.importer?.records ?? 0)} records, ${megabytes(bytes)}`)
+    }
+    if (this.importer === undefined) throw new InputError('the input is empty: an export begins with a header', { line: 1 })
+    this.importer.end(end, number + (end === undefined ? 1 : 0), this.#options.partial === true)
+  }
+
+  async #begin(firstPosition: number): Promise<Importer> {
+    const { compression, segmentBytes, maxRecordBytes, renumber = false } = this.#options
+    this.wal = await Wal.open(this.#dir, {
+      // Acknowledged means written here: closing makes all of it durable, and a batch must not wait for the disk.
+      fsync: { everyMs: 100 },
+      compression,
+      maxRecordBytes,
+      maxBatchBytes: MAX_BATCH_BYTES,
+      ...(segmentBytes === undefined ? {} : { segmentBytes }),
+    })
+    return Importer.begin(this.wal, firstPosition, renumber)
+  }
+}
+
+/** An empty line, as editors leave at the end of a file. */
+const isBlank = (line: Buffer): boolean => line.length <= 2 && line.toString().trim() === ''
+
+// The largest that the engine takes: the batches of an export were within the limits of the log that they come from.
+const MAX_BATCH_BYTES = 1 << 30
+
+function renumbered({ leftOut, moved }: Importer): string[] {
+  const lines = leftOut.map(({ first, last }) => `forelog: left out: ${positions(first, last)}, lost in the export\n`)
+  const told = moved.map(
+    ({ first, last, to }) =>
+      `forelog: renumbered: ${positions(first, last)} became ${first === last ? to : `${to} to ${to + last - first}`}\n`
+  )
+  return [...lines, ...told]
+}
+
+/** What of the input is in the log for good. */
+function reached({ wal, importer }: Import): string {
+  if (wal === undefined || importer === undefined) return 'nothing was imported'
+  const last = wal.durablePosition
+  return last > importer.before ? `the records up to position ${last} of the log are in it, durable` : 'no record was imported'
+}
+
+/** Resolves to the exit code. */
+export async function importLog(dir: string, file: string | undefined, options: ImportOptions): Promise<number> {
+  const { quiet = false } = options
+  // Before the log: a misspelt file must not create one.
+  const input = await openInput(file)
+  const started = performance.now()
+  const progress = quiet || !process.stderr.isTTY ? silent : progressOn(process.stderr, input.bytes)
+  const interrupt = new Interrupt()
+  addAbortSignal(interrupt.signal, input.stream)
+  const work = new Import(dir, options)
+  try {
+    await work.run(input, progress)
+    await work.wal?.close()
+  } catch (error) {
+    await work.wal?.close().catch(() => {})
+    if (interrupt.name === undefined) {
+      if (error instanceof Error) error.message += `; ${reached(work)}`
+      throw error
+    }
+  } finally {
+    interrupt.stop()
+    progress.stop()
+    input.stream.destroy()
+  }
+  const { importer } = work
+  if (importer !== undefined) for (const line of renumbered(importer)) say(line)
+  if (interrupt.name !== undefined) say(`forelog: stopped by ${interrupt.name}: ${reached(work)}\n`)
+  else if (!quiet && importer !== undefined) {
+    const elapsed = performance.now() - started
+    say(
+      `${count(importer.records)} records, ${rate(importer.records, elapsed)} records/s; the log goes on with position ${importer.next}\n`
+    )
+  }
+  return interrupt.exitCode(EXIT.done)
+}

@@ -1,0 +1,59 @@
+// Records with everything that the log holds of them, for what copies a log: batches, and numbers of 64 bits.
+
+import { Block, RecordView } from './block.js'
+import { META_EXPIRES, META_EXTRA_SHIFT, META_VERSION, type BlockData } from './native.js'
+
+/** A record with exact numbers. Its bytes are views of its block. */
+export interface DetailedRecord {
+  position: number
+  key: Buffer | undefined
+  value: Buffer | undefined
+  tombstone: boolean
+  expiresAt: bigint | undefined
+  version: { term: bigint; index: bigint } | undefined
+}
+
+/** First and last position of an atomic batch, as far as this block has it. */
+export type DetailedBatch = readonly [first: number, last: number]
+
+/** What one block of a detailed reader holds. */
+export interface DetailedBlock {
+  records: DetailedRecord[]
+  /** In order. What is in none of them was appended by itself. */
+  batches: DetailedBatch[]
+}
+
+/** The block of a detailed reader, whose extras are integers. */
+export class ExactBlock extends Block {
+  readonly #numbers: BigUint64Array
+  readonly #batches: number[]
+
+  constructor(data: BlockData) {
+    super(data)
+    const { buffer, byteOffset } = data.memory
+    this.#numbers = new BigUint64Array(buffer, byteOffset, data.extras)
+    this.#batches = data.batches ?? []
+  }
+
+  /** The records from one of them on. */
+  detailed(from: number): DetailedBlock {
+    const records: DetailedRecord[] = []
+    for (let record = from; record < this.count; record++) records.push(this.#record(record))
+    const batches: DetailedBatch[] = []
+    for (let i = 0; i < this.#batches.length; i += 2) {
+      const first = this.#batches[i]
+      const last = first + this.#batches[i + 1] - 1
+      if (last >= from) batches.push([this.firstPosition + Math.max(first, from), this.firstPosition + last])
+    }
+    return { records, batches }
+  }
+
+  #record(record: number): DetailedRecord {
+    const { position, key, value, tombstone } = new RecordView(this, record)
+    const meta = this.meta(record)
+    let at = meta >>> META_EXTRA_SHIFT
+    const expiresAt = meta & META_EXPIRES ? this.#numbers[at++] : undefined
+    const version = meta & META_VERSION ? { term: this.#numbers[at], index: this.#numbers[at + 1] } : undefined
+    return { position, key, value, tombstone, expiresAt, version }
+  }
+}
