@@ -3,6 +3,7 @@
 import { Channel } from './channel.js'
 import { closed, fromNative, type WalError } from './errors.js'
 import { Stage } from './stage.js'
+import { later, soon } from './timing.js'
 import { loadNative, type Calls, type Completion, type Native, type NativeEnvironment } from './native.js'
 
 interface Request {
@@ -21,6 +22,8 @@ export class Environment {
   readonly calls: Calls
   readonly Watcher: Native['Watcher']
   readonly stage: Stage
+  /** A part of a batch may be left in native code. */
+  batchIsLeft = false
   /** Whose records are on the stage. */
   #onStage: Channel | undefined
   #turnArmed = false
@@ -42,16 +45,34 @@ export class Environment {
   }
 
   /** Leaves the stage to `channel`: another's records on it cross now. */
-  clearStageFor(channel: Channel | undefined): void {
+  clearStageFor(channel: Channel): void {
     if (this.#onStage === channel) return
     this.#onStage?.flush()
     this.#onStage = channel
-    this.stage.clear(channel?.log)
+    this.stage.clear(channel.log)
+  }
+
+  /** Leaves the stage to a batch, which begins with nothing: a channel's records on it cross now. */
+  beginBatch(): void {
+    this.#onStage?.flush()
+    this.#onStage = undefined
+    this.stage.clear(undefined)
+    // Of one that something threw in the middle of.
+    if (this.batchIsLeft) this.calls.abort()
+    this.batchIsLeft = true
+  }
+
+  /** Forgets what there is of the batch. */
+  abortBatch(): void {
+    this.stage.clear(undefined)
+    this.calls.abort()
+    this.batchIsLeft = false
   }
 
   /** While anything is held, the event loop goes on. */
   hold(): void {
-    if (this.#held++ === 0) this.calls.hold(1)
+    if (this.#held === 0) this.calls.hold(1)
+    this.#held++
   }
 
   letGo(): void {
@@ -65,7 +86,7 @@ export class Environment {
     if (this.#kicksArmed) return
     this.#kicksArmed = true
     // The next tick comes when no microtask is left, so the appends of all loops that one settled commit continues go into one kick.
-    process.nextTick(this.#kickAll)
+    soon(this.#kickAll)
   }
 
   readonly #kickAll = (): void => {
@@ -128,7 +149,7 @@ export class Environment {
   #wake(): void {
     if (this.#turnArmed) return
     this.#turnArmed = true
-    setImmediate(this.#turn)
+    later(this.#turn)
   }
 
   readonly #turn = (): void => {

@@ -8,6 +8,7 @@ import type { Environment } from './environment.js'
 import { AbortError, closed, truncated, type FlippedBit } from './errors.js'
 import { aborts } from './heed.js'
 import type { BlockData, NativeReader } from './native.js'
+import { isAborted } from './signals.js'
 
 // Large enough that a block costs little next to its records, small enough that two of them are consumed within a millisecond or so:
 // only between blocks does the event loop get its turn.
@@ -151,7 +152,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
       this.#failure = error
       tellCorrupt(channel.diagnostics.dir, error)
     }
-    if (signal?.aborted) this.abort()
+    if (signal !== undefined && isAborted(signal)) this.abort()
   }
 
   /** Position of the last record given, or passed over with `skipExpired`; 0 before the first. Reading can be resumed at the one after it. */
