@@ -1,6 +1,6 @@
 // What one environment and one log have to say to each other: operations go in, promises are settled in the order of positions.
 
-import { checkArray, checkText, type Bytes } from './bytes.js'
+import { checkArray, checkText, lengthOf, type Bytes } from './bytes.js'
 import { Diagnostics, tellCorrupt } from './diagnostics.js'
 import type { Environment, Failure } from './environment.js'
 import { abandoned, AbortError, befell, calledFrom, WalError, type Asked } from './errors.js'
@@ -81,7 +81,13 @@ function flagFor(name: string, bytes: Bytes, ifString: number, ifBytes: number):
     checkText(name, bytes, 'append')
     return ifString
   }
-  checkArray(name, bytes, 'append')
+  let length = 0
+  try {
+    length = lengthOf(bytes)
+  } catch {
+    // It is no array, or only inherits from one.
+  }
+  if (length === 0) checkArray(name, bytes, 'append')
   return ifBytes
 }
 

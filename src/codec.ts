@@ -48,12 +48,14 @@ const json: Codec<unknown> = {
 /** Loaded only where it is asked for. */
 async function msgpack(): Promise<Codec<unknown>> {
   const { Encoder, Decoder } = await import('@msgpack/msgpack')
-  // The encoder counts the value inside the innermost array as one more level.
-  const [encoder, decoder] = [new Encoder({ ignoreUndefined: true, maxDepth: MAX_DEPTH + 1 }), new Decoder()]
+  // An encoder counts the value inside the innermost array as one more level.
+  const maxDepth = MAX_DEPTH + 1
+  const [encoder, decoder] = [new Encoder({ maxDepth }), new Decoder()]
+  // Goes through the fields of every object twice.
+  const leavingOut = new Encoder({ maxDepth, ignoreUndefined: true })
   return {
     encode(value) {
-      checkFidelity(value, 'msgpack')
-      return encoder.encode(value)
+      return (checkFidelity(value, 'msgpack') ? leavingOut : encoder).encode(value)
     },
     decode: (bytes) => decoder.decode(bytes),
   }

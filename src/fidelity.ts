@@ -34,30 +34,43 @@ class Fault {
   }
 }
 
+/** Fields that were `undefined`, of all values so far. A getter may check another value in between, so that it only ever grows. */
+let leftOut = 0
+
 /**
  * Refuses a value that the codec would not give back equal. A field that is `undefined` is not refused: it is left out, and reads the same.
+ * Gives whether the value has such a field.
  *
- * @throws `TypeError` that begins with the path of the first such part.
+ * @throws `TypeError` that begins with the path of the first part that would not come back.
  */
-export function checkFidelity(value: unknown, notation: Notation): void {
+export function checkFidelity(value: unknown, notation: Notation): boolean {
+  const before = leftOut
   const fault = find(value, notation, 0)
   if (fault !== undefined) throw new TypeError(textOf(value, fault, notation))
+  return leftOut > before
 }
 
 function find(value: unknown, notation: Notation, depth: number): Fault | undefined {
+  if (isSimple(value, notation)) return undefined
+  if (typeof value === 'object') return findIn(value as object, notation, depth)
+  if (typeof value === 'string') return new Fault('text with half of a surrogate pair')
+  if (typeof value === 'number') return new Fault(Object.is(value, -0) ? '-0' : String(value))
+  return new Fault(value === undefined ? 'undefined' : `a ${typeof value}`)
+}
+
+/** Whether it is no object, and comes back as it is. */
+function isSimple(value: unknown, notation: Notation): boolean {
   switch (typeof value) {
     case 'string':
       // JSON escapes half of a surrogate pair, MessagePack is UTF-8.
-      return notation === 'json' || value.isWellFormed() ? undefined : new Fault('text with half of a surrogate pair')
+      return notation === 'json' || value.isWellFormed()
     case 'number':
-      if (value === 0) return Object.is(value, -0) ? new Fault('-0') : undefined
-      return notation === 'msgpack' || Number.isFinite(value) ? undefined : new Fault(String(value))
+      // Minus zero is the only number that is nothing and has a negative inverse.
+      return value === 0 ? 1 / value > 0 : notation === 'msgpack' || Number.isFinite(value)
     case 'boolean':
-      return undefined
-    case 'object':
-      return value === null ? undefined : findIn(value, notation, depth)
+      return true
     default:
-      return new Fault(value === undefined ? 'undefined' : `a ${typeof value}`)
+      return value === null
   }
 }
 
@@ -75,8 +88,8 @@ function findInArray(array: unknown[], notation: Notation, depth: number): Fault
   const { length } = array
   for (let i = 0; i < length; i++) {
     const item = array[i]
-    if (item === undefined && !(i in array)) return new Fault('a hole').at(i)
-    const fault = find(item, notation, depth + 1)
+    if (isSimple(item, notation)) continue
+    const fault = item === undefined && !(i in array) ? new Fault('a hole') : find(item, notation, depth + 1)
     if (fault !== undefined) return fault.at(i)
   }
   return Object.keys(array).length === length ? findSymbol(array) : new Fault('an array with fields')
@@ -85,19 +98,20 @@ function findInArray(array: unknown[], notation: Notation, depth: number): Fault
 function findInFields(object: { [key: string]: unknown }, notation: Notation, depth: number): Fault | undefined {
   for (const key in object) {
     const item = object[key]
-    if (item === undefined) continue
-    const fault = find(item, notation, depth + 1) ?? (notation === 'msgpack' ? findInKey(key) : undefined)
+    if (item === undefined) {
+      leftOut++
+      continue
+    }
+    const fault = isSimple(item, notation) ? undefined : find(item, notation, depth + 1)
+    if (fault === undefined && (notation === 'json' || isKey(key))) continue
     // What is inherited is not encoded.
-    if (fault !== undefined && Object.hasOwn(object, key)) return fault.at(key)
+    if (Object.hasOwn(object, key)) return (fault ?? new Fault('such a key')).at(key)
   }
   return findSymbol(object)
 }
 
-/** The decoder of MessagePack refuses a key that would be taken for the prototype. */
-function findInKey(key: string): Fault | undefined {
-  if (key === '__proto__') return new Fault('a key __proto__')
-  return key.isWellFormed() ? undefined : new Fault('a key with half of a surrogate pair')
-}
+/** The decoder of MessagePack refuses the key that could be taken for the prototype. */
+const isKey = (key: string): boolean => key !== '__proto__' && key.isWellFormed()
 
 function findSymbol(object: object): Fault | undefined {
   const symbols = Object.getOwnPropertySymbols(object)

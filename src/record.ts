@@ -114,13 +114,8 @@ export function withOwnValue(entry: Entry): Entry {
 }
 
 /** An entry that nobody else can change, with the fields that this one has now. */
-export function withOwnFields(entry: Entry, operation: string): Entry {
-  try {
-    const { key, value, tombstone, expiresAt, version } = entry
-    return new Entry(key, value, tombstone, expiresAt, version && checkVersion(version, operation))
-  } catch (error) {
-    throw whileReading('record', operation, error)
-  }
+export function withOwnFields({ key, value, tombstone, expiresAt, version }: Entry, operation: string): Entry {
+  return new Entry(key, value, tombstone, expiresAt, version === undefined ? undefined : checkVersion(version, operation))
 }
 
 const lengthIn = (bytes: Bytes | undefined): number => (isUint8Array(bytes) ? lengthOf(bytes) : (bytes?.length ?? 0))
@@ -202,21 +197,15 @@ export function madeFields(input: unknown, operation: string): Fields | undefine
   }
 }
 
-const initNames = new Set<keyof RecordInit>(['key', 'value', 'tombstone', 'ttlMs', 'expiresAt', 'version'])
-const optionNames = new Set<keyof RecordOptions>(['ttlMs', 'expiresAt', 'version'])
+const initNames = new Set<string>(['key', 'value', 'tombstone', 'ttlMs', 'expiresAt', 'version'] satisfies (keyof RecordInit)[])
+const NO_OPTIONS = { expiresAt: undefined, version: undefined }
+const optionNames = new Set<string>(['ttlMs', 'expiresAt', 'version'] satisfies (keyof RecordOptions)[])
 
-/** The values of an object's fields, each looked at once. */
-function fields<T extends object>(given: T, names: ReadonlySet<keyof T & string>, what: string, operation: string): T {
+/** Refuses what is no object, and names that are not known. */
+function checkNames(given: unknown, names: ReadonlySet<string>, what: string, operation: string): void {
   if (typeof given !== 'object' || given === null) throw invalid(`${what} must be an object`, operation)
-  try {
-    for (const name of Object.keys(given)) {
-      if (!names.has(name as keyof T & string)) throw invalid(`${what}.${name} is not known`, operation)
-    }
-    const read: Partial<T> = {}
-    for (const name of names) read[name] = given[name]
-    return read as T
-  } catch (error) {
-    throw whileReading(what, operation, error)
+  for (const name of Object.keys(given)) {
+    if (!names.has(name)) throw invalid(`${what}.${name} is not known`, operation)
   }
 }
 
@@ -226,11 +215,27 @@ export function toEntry(input: unknown, operation = 'append'): Entry {
   if (made instanceof Entry) return made
   if (made !== undefined) return withBytes(made, operation)
   if (isLikeBytes(input)) checkArray('value', input, operation)
-  const { key, value, tombstone = false, ttlMs, expiresAt, version } = fields(input as RecordInit, initNames, 'record', operation)
-  if (key !== undefined) checkBytes('key', key, operation)
-  if (value !== undefined) checkBytes('value', value, operation)
-  checkShape(key, value, tombstone, operation)
-  return new Entry(key, value, tombstone, expiry(ttlMs, expiresAt, operation), checkVersion(version, operation))
+  try {
+    checkNames(input, initNames, 'record', operation)
+    const { key, value, tombstone = false, ttlMs, expiresAt, version } = input as RecordInit
+    if (key !== undefined) checkBytes('key', key, operation)
+    if (value !== undefined) checkBytes('value', value, operation)
+    checkShape(key, value, tombstone, operation)
+    return new Entry(key, value, tombstone, expiry(ttlMs, expiresAt, operation), checkVersion(version, operation))
+  } catch (error) {
+    throw whileReading('record', operation, error)
+  }
+}
+
+/** The time and the version that options of `Record` ask for. */
+function readOptions(options: unknown): Pick<Fields, 'expiresAt' | 'version'> {
+  try {
+    checkNames(options, optionNames, 'options', 'append')
+    const { ttlMs, expiresAt, version } = options as RecordOptions
+    return { expiresAt: expiry(ttlMs, expiresAt, 'append'), version: checkVersion(version, 'append') }
+  } catch (error) {
+    throw whileReading('options', 'append', error)
+  }
 }
 
 /** An entry with these fields, whose value must be bytes. */
@@ -265,22 +270,16 @@ export const Record = Object.freeze({
   put<V = string | Uint8Array>(key: string | Uint8Array, value: V, options?: RecordOptions): MadeRecord<V> {
     checkKey(key)
     if (value === undefined) throw wrong('value', 'there', 'append')
-    let expiresAt: number | undefined
-    let version: RecordVersion | undefined
-    if (options !== undefined) {
-      const given = fields(options, optionNames, 'options', 'append')
-      expiresAt = expiry(given.ttlMs, given.expiresAt, 'append')
-      version = checkVersion(given.version, 'append')
-    }
+    const { expiresAt, version } = options === undefined ? NO_OPTIONS : readOptions(options)
     const made = claimsBytes(value) ? new Entry(key, value, false, expiresAt, version) : new Unencoded(key, value, expiresAt, version)
     return made as MadeRecord<unknown> as MadeRecord<V>
   },
 
   /** A tombstone: what the key stood for is gone. */
   delete(key: string | Uint8Array, options: RecordOptions = {}): MadeRecord<never> {
-    const { ttlMs, expiresAt, version } = fields(options, optionNames, 'options', 'append')
+    const { expiresAt, version } = readOptions(options)
     checkKey(key)
-    const made = new Entry(key, undefined, true, expiry(ttlMs, expiresAt, 'append'), checkVersion(version, 'append'))
+    const made = new Entry(key, undefined, true, expiresAt, version)
     return made as MadeRecord<undefined> as MadeRecord<never>
   },
 })

@@ -179,6 +179,7 @@ export class Wal<T = NoCodec> {
   append(input: Appendable<T>, options?: AppendOptions): Promise<number> {
     try {
       if (!this.#isPlain || options !== undefined) return this.#appendWith(input, options)
+      if (input instanceof Entry) return this.#channel.append(input, NO_TERMS)
       if (isBytes(input)) return this.#channel.appendValue(input, NO_TERMS)
       const entry = toEntry(input)
       // A getter may have called us.
@@ -212,9 +213,10 @@ export class Wal<T = NoCodec> {
       // All of them before the first is taken: an iterator, a getter or a codec may call us again.
       const entries: Entry[] = []
       for (const record of records) {
-        const entry = this.#entry(record, 'appendBatch')
-        // What the caller made may still change, and a codec may use its memory again for the next record.
-        entries.push(this.#values !== undefined ? withOwnValue(entry) : entry === record ? withOwnFields(entry, 'appendBatch') : entry)
+        // What the caller made may change until all are here, and a codec may use its memory again for the next record.
+        if (this.#values !== undefined) entries.push(withOwnValue(this.#values.entry(record, 'appendBatch')))
+        else if (record instanceof Entry) entries.push(withOwnFields(record, 'appendBatch'))
+        else entries.push(this.#entry(record, 'appendBatch'))
       }
       if (entries.length === 0) throw invalid('records must not be empty', 'appendBatch')
       checkWanted(terms)
@@ -240,6 +242,7 @@ export class Wal<T = NoCodec> {
   enqueue(input: Appendable<T>, options?: EnqueueOptions): number {
     try {
       if (!this.#isPlain || options !== undefined) return this.#enqueueWith(input, options)
+      if (input instanceof Entry) return this.#channel.enqueue(input, NO_TERMS)
       if (isBytes(input)) return this.#channel.enqueueValue(input, NO_TERMS)
       const entry = toEntry(input)
       // A getter may have closed the log.
