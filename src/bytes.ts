@@ -53,7 +53,8 @@ export function checkBytes(name: string, value: unknown, operation: string): Byt
 
 /** Refuses text with half of a surrogate pair: UTF-8 has no bytes for it, and two different strings would become the same ones. */
 export function checkText(name: string, text: string, operation: string): void {
-  if (!text.isWellFormed()) throw invalid(`${name} must be well-formed text: it has half of a surrogate pair, which UTF-8 cannot hold`, operation)
+  if (!text.isWellFormed())
+    throw invalid(`${name} must be well-formed text: it has half of a surrogate pair, which UTF-8 cannot hold`, operation)
 }
 
 /** Refuses what is no Uint8Array, and one whose memory was transferred away or shrank below it: that has no bytes, and was not meant to be empty. */
@@ -78,7 +79,8 @@ export function hasMemory(bytes: Uint8Array): boolean {
 function insteadOf(value: unknown): string {
   if (typeof value !== 'object' || value === null) return ''
   if (types.isProxy(value)) return ', not a Proxy'
-  if (types.isAnyArrayBuffer(value)) return `, not ${types.isArrayBuffer(value) ? 'an ArrayBuffer' : 'a SharedArrayBuffer'}: wrap it in a Uint8Array`
+  if (types.isAnyArrayBuffer(value))
+    return `, not ${types.isArrayBuffer(value) ? 'an ArrayBuffer' : 'a SharedArrayBuffer'}: wrap it in a Uint8Array`
   if (types.isDataView(value)) return ', not a DataView'
   const tag = tagOf.call(value)
   if (tag !== undefined) return `, not a ${tag as string}`

@@ -3,7 +3,7 @@
 import { checkArray, checkText, lengthOf, type Bytes } from './bytes.js'
 import { Diagnostics, tellCorrupt } from './diagnostics.js'
 import type { Environment, Failure } from './environment.js'
-import { abandoned, AbortError, befell, calledFrom, WalError, type Asked } from './errors.js'
+import { abandoned, AbortError, befell, calledFrom, closed, WalError, type Asked } from './errors.js'
 import { aborts, type Heed } from './heed.js'
 import {
   DURABLE,
@@ -68,9 +68,25 @@ const FAILED_BEFORE = new Set(['ERR_WAL_NO_SPACE', 'ERR_WAL_IO', 'ERR_WAL_CORRUP
 // A promise's functions without a closure per promise.
 let resolve: Resolve
 let reject: Reject
+let isCaptured = false
 const capture = (res: (value: never) => void, rej: Reject): void => {
   resolve = res as Resolve
   reject = rej
+  isCaptured = true
+}
+
+/** A promise whose functions have been captured. */
+function promised<T>(): Promise<T> {
+  isCaptured = false
+  const promise = new Promise<T>(capture)
+  if (!isCaptured) throw withoutStack(promise)
+  return promise
+}
+
+/** The error for a promise whose executor did not run: where the stack ends there, a promise is rejected instead of throwing. */
+function withoutStack(promise: Promise<unknown>): Error {
+  promise.catch(() => {})
+  return new RangeError('Maximum call stack size exceeded')
 }
 
 const termFlags = ({ durable, expect }: Terms): number => (durable ? DURABLE : 0) | (expect === undefined ? 0 : EXPECT)
@@ -98,6 +114,13 @@ function flagsFor(key: Bytes | undefined, value: Bytes | undefined, tombstone: b
   if (value !== undefined) flags |= flagFor('value', value, VALUE_STRING, VALUE_BYTES)
   return flags
 }
+
+/** A handle on the log, as far as it matters here. */
+interface Open {
+  isClosed: boolean
+}
+
+const OPEN: Open = { isClosed: false }
 
 /** A promise, and what settles it. */
 interface Heeded<T> {
@@ -159,11 +182,13 @@ export class Channel {
     this.diagnostics = new Diagnostics(environment.native, log, dir)
   }
 
-  // Everything below looks at the fields of an entry once, and before anything is changed: they may be getters that call the log again.
+  // Everything below looks at the fields of an entry once, and before anything is changed: they may be getters, which call the log again,
+  // or close it.
 
   /** Accepts a record, gives its position. */
-  enqueue(entry: Entry, terms: Terms): number {
+  enqueue(entry: Entry, terms: Terms, handle = OPEN): number {
     const { key, value, tombstone, expiresAt, version } = entry
+    if (handle.isClosed) throw closed('append')
     let flags = flagsFor(key, value, tombstone, termFlags(terms))
     const { log } = this
     let position
@@ -177,7 +202,9 @@ export class Channel {
       this.#prepare()
       position = this.#calls.append(log, key, value, flags, expiresAt, term, index, terms.expect)
     }
-    this.#accepted(position)
+    if (position < 0) throw this.#refusal()
+    this.#issued++
+    this.#unkicked++
     return position
   }
 
@@ -190,22 +217,25 @@ export class Channel {
       expect === undefined
         ? this.#calls.append(this.log, undefined, value, flags)
         : this.#calls.append(this.log, undefined, value, flags, undefined, undefined, undefined, expect)
-    this.#accepted(position)
+    if (position < 0) throw this.#refusal()
+    this.#issued++
+    this.#unkicked++
     return position
   }
 
-  append(entry: Entry, terms: Terms): Promise<number> {
+  append(entry: Entry, terms: Terms, handle = OPEN): Promise<number> {
     const { key, value, tombstone, expiresAt, version } = entry
+    if (handle.isClosed) throw closed('append')
     const staged = expiresAt === undefined && version === undefined ? this.#stage(key, value, tombstone, terms) : undefined
-    return staged ?? this.appendNow(entry, terms)
+    return staged ?? this.appendNow(entry, terms, handle)
   }
 
   /** Like `append`, but a refusal is thrown by this call, unless it is told later: the record does not cross with others. */
-  appendNow(entry: Entry, terms: Terms): Promise<number> {
+  appendNow(entry: Entry, terms: Terms, handle = OPEN): Promise<number> {
     const heeded = terms.heed && this.#heeded<number>(terms.heed, 'append')
     let position
     try {
-      position = this.enqueue(entry, terms)
+      position = this.enqueue(entry, terms, handle)
     } catch (error) {
       heeded?.leave()
       if (this.#isLate(error)) return this.refused(error)
@@ -225,7 +255,12 @@ export class Channel {
    * Whatever can throw comes before the record is on the stage: one there without its promise, or a promise without its record, would give
    * every later promise the position of another record.
    */
-  #stage(key: Bytes | undefined, value: Bytes | undefined, tombstone: boolean, { durable, expect, heed }: Terms): Promise<number> | undefined {
+  #stage(
+    key: Bytes | undefined,
+    value: Bytes | undefined,
+    tombstone: boolean,
+    { durable, expect, heed }: Terms
+  ): Promise<number> | undefined {
     if (expect !== undefined) return undefined
     const heeded = heed && this.#heeded<number>(heed, 'append')
     const { stage } = this.#environment
@@ -242,6 +277,7 @@ export class Channel {
     try {
       if (heeded === undefined) promise = run.wait<number>()
       else run.add(heeded.resolve, heeded.reject)
+      if (run.size === before) throw withoutStack(promise as Promise<number>)
       if (durable) stage.durable = true
       size = stage.put(key, value, tombstone, Math.min(this.#largest, this.#room))
     } finally {
@@ -288,13 +324,15 @@ export class Channel {
       this.#pushed(this.#calls.pushAll(log))
       first = this.#calls.commit(log, termFlags(terms), terms.expect)
       this.#environment.batchIsLeft = false
-      this.#accepted(first)
+      if (first < 0) throw this.#refusal()
     } catch (error) {
       // The next batch, of this log or another, begins with nothing.
       this.#environment.abortBatch()
       heeded?.leave()
       throw error
     }
+    this.#issued++
+    this.#unkicked++
     return this.#wait({ first, last: first + entries.length - 1 }, heeded, { operation: 'appendBatch', position: first })
   }
 
@@ -310,11 +348,13 @@ export class Channel {
     const heeded = this.#heeded<void>(heed, asked.operation)
     try {
       this.#prepare()
-      this.#accepted(this.#calls.sync(this.log))
+      if (this.#calls.sync(this.log) < 0) throw this.#refusal()
     } catch (error) {
       heeded.leave()
       throw error
     }
+    this.#issued++
+    this.#unkicked++
     const failed = (reason: unknown) => {
       this.#unheard = undefined
       heeded.reject(reason)
@@ -340,18 +380,14 @@ export class Channel {
     const heeded = heed && this.#heeded<void>(heed, operation)
     try {
       this.#prepare()
-      this.#accepted(this.#calls[operation](this.log, position))
+      if (this.#calls[operation](this.log, position) < 0) throw this.#refusal()
     } catch (error) {
       heeded?.leave()
       throw error
     }
-    return this.#wait<void>(undefined, heeded, { operation, position })
-  }
-
-  #accepted(answer: number): void {
-    if (answer < 0) throw this.#refusal()
     this.#issued++
-    if (++this.#unkicked % KICK_EVERY === 0) this.#calls.kick(this.log)
+    this.#unkicked++
+    return this.#wait<void>(undefined, heeded, { operation, position })
   }
 
   #refusal(): Error {
@@ -379,9 +415,13 @@ export class Channel {
     return error instanceof WalError && FAILED_BEFORE.has(error.code) && this.positions()[FAILING] > this.#settled
   }
 
-  /** To be called before an operation is handed over: what comes after it only counts, and cannot fail. */
+  /**
+   * To be called before an operation is handed over. Once that is accepted it is only counted, without another call: where the stack ends
+   * in the middle, what has been counted here is what native code has counted.
+   */
   #prepare(): void {
-    this.flush()
+    if (this.#unkicked > 0 && this.#unkicked % KICK_EVERY === 0) this.#kickNow()
+    else this.flush()
     this.#arm()
   }
 
@@ -435,7 +475,7 @@ export class Channel {
 
   /** The promise of an operation that has just been accepted. */
   #wait<T>(value: T, heeded: Heeded<T> | undefined, asked?: Asked): Promise<T> {
-    const promise = heeded?.promise ?? new Promise<T>(capture)
+    const promise = heeded?.promise ?? promised<T>()
     const [resolved, rejected] = heeded === undefined ? [resolve, reject] : [heeded.resolve, heeded.reject]
     if (typeof value === 'number') this.#waiters.push(this.#issued, value, resolved, rejected)
     else this.#waiters.begin(this.#issued, undefined, value, asked).add(resolved, rejected)
@@ -447,7 +487,7 @@ export class Channel {
    * methods may throw, or call the log again.
    */
   #heeded<T>(heed: Heed | undefined, operation: string): Heeded<T> {
-    const promise = new Promise<T>(capture)
+    const promise = promised<T>()
     const [resolved, rejected] = [resolve, reject]
     const { signal, site } = heed ?? { signal: undefined, site: undefined }
     const tell = site === undefined ? rejected : (reason: unknown) => rejected(calledFrom(reason, site))
@@ -595,7 +635,9 @@ export class Channel {
     try {
       // Unlike `sync` it leaves what nobody has heard to who asks for that.
       this.#prepare()
-      this.#accepted(this.#calls.sync(this.log))
+      if (this.#calls.sync(this.log) < 0) throw this.#refusal()
+      this.#issued++
+      this.#unkicked++
       this.#wait<void>(undefined, undefined, { operation: 'sync' }).catch(() => this.#tellDrained())
     } catch {
       this.#tellDrained()

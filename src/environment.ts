@@ -48,8 +48,9 @@ export class Environment {
   clearStageFor(channel: Channel): void {
     if (this.#onStage === channel) return
     this.#onStage?.flush()
-    this.#onStage = channel
+    this.#onStage = undefined
     this.stage.clear(channel.log)
+    this.#onStage = channel
   }
 
   /** Leaves the stage to a batch, which begins with nothing: a channel's records on it cross now. */
@@ -82,11 +83,11 @@ export class Environment {
   /** Has the channel's log told to commit at the end of this turn, after everything that the turn's promises have set off. */
   kickLater(channel: Channel): void {
     channel.diagnostics.listen()
-    this.#kicks.push(channel)
-    if (this.#kicksArmed) return
-    this.#kicksArmed = true
     // The next tick comes when no microtask is left, so the appends of all loops that one settled commit continues go into one kick.
-    soon(this.#kickAll)
+    // Armed before it is remembered: the stack may end anywhere, and nothing would be kicked any more.
+    if (!this.#kicksArmed) soon(this.#kickAll)
+    this.#kicksArmed = true
+    this.#kicks.push(channel)
   }
 
   readonly #kickAll = (): void => {
@@ -200,8 +201,14 @@ export class Environment {
 
 let environment: Promise<Environment> | undefined
 
-/** This environment; loads the native module the first time. */
+/** This environment; loads the native module the first time, and again where that failed. */
 export function currentEnvironment(): Promise<Environment> {
-  environment ??= loadNative().then((native) => new Environment(native))
+  environment ??= loadNative().then(
+    (native) => new Environment(native),
+    (error: unknown) => {
+      environment = undefined
+      throw error
+    }
+  )
   return environment
 }

@@ -283,10 +283,14 @@ export const truncated = (position: number, firstPosition: number): WalError =>
   new WalError('ERR_WAL_TRUNCATED', `position ${position} was cut off`, { operation: 'read', position, firstPosition })
 
 export const transferred = (position: number): WalError =>
-  new WalError('ERR_WAL_INVALID_ARG', `the memory of record ${position} was transferred away: read with copy: true what is to be transferred`, {
-    operation: 'read',
-    position,
-  })
+  new WalError(
+    'ERR_WAL_INVALID_ARG',
+    `the memory of record ${position} was transferred away: read with copy: true what is to be transferred`,
+    {
+      operation: 'read',
+      position,
+    }
+  )
 
 export const streamDestroyed = (): WalError =>
   new WalError('ERR_WAL_CLOSED', 'the stream was destroyed before the record was appended', { operation: 'append' })

@@ -138,7 +138,10 @@ function isPlain(value: object): boolean {
 }
 
 const isRoot = (prototype: unknown): boolean =>
-  typeof prototype === 'object' && prototype !== null && Object.getPrototypeOf(prototype) === null && Object.hasOwn(prototype, 'isPrototypeOf')
+  typeof prototype === 'object' &&
+  prototype !== null &&
+  Object.getPrototypeOf(prototype) === null &&
+  Object.hasOwn(prototype, 'isPrototypeOf')
 
 /** How many prototypes it has, which tells a Date or a Uint8Array of whatever realm from one of a subclass. */
 function prototypesOf(value: object): number {

@@ -16,8 +16,10 @@ class Aborts {
   add(signal: AbortSignal, aborted: () => void): () => void {
     let waiting = this.#waiting.get(signal)
     if (waiting === undefined) {
-      this.#waiting.set(signal, (waiting = new Set()))
       onAbort(signal, this.#aborted)
+      // That may have called the log again.
+      waiting = this.#waiting.get(signal) ?? new Set()
+      this.#waiting.set(signal, waiting)
     }
     waiting.add(aborted)
     return () => {

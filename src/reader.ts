@@ -48,6 +48,7 @@ export interface Handle {
   /** Closed when it is garbage; so whoever still reads keeps it. */
   readonly owner: object
   readonly readers: Readers
+  isClosed: boolean
 }
 
 /** Enters a reader everywhere it is to be found; gives what takes it out again, which knows the reader no more than they do. */

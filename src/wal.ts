@@ -100,7 +100,7 @@ export class Wal<T = NoCodec> {
   readonly #captureStacks: boolean
   /** Open, with no codec and no stacks to capture: then an append has one thing less to look at each. */
   #isPlain: boolean
-  readonly #handle: Handle = { owner: this, readers: new Set() }
+  readonly #handle: Handle = { owner: this, readers: new Set(), isClosed: false }
   readonly #scrubs = new Set<Verifying>()
   readonly #cursors = new Map<string, Promise<Cursor<Decoded<T>>>>()
   #closed: Promise<void> | undefined
@@ -179,7 +179,7 @@ export class Wal<T = NoCodec> {
   append(input: Appendable<T>, options?: AppendOptions): Promise<number> {
     try {
       if (!this.#isPlain || options !== undefined) return this.#appendWith(input, options)
-      if (input instanceof Entry) return this.#channel.append(input, NO_TERMS)
+      if (input instanceof Entry) return this.#channel.append(input, NO_TERMS, this.#handle)
       if (isBytes(input)) return this.#channel.appendValue(input, NO_TERMS)
       const entry = toEntry(input)
       // A getter may have called us.
@@ -194,7 +194,7 @@ export class Wal<T = NoCodec> {
     // A codec may call us again.
     const entry = this.#entry(input, 'append')
     checkWanted(terms)
-    return this.#openChannel('append').append(entry, terms)
+    return this.#openChannel('append').append(entry, terms, this.#handle)
   }
 
   /**
@@ -242,7 +242,7 @@ export class Wal<T = NoCodec> {
   enqueue(input: Appendable<T>, options?: EnqueueOptions): number {
     try {
       if (!this.#isPlain || options !== undefined) return this.#enqueueWith(input, options)
-      if (input instanceof Entry) return this.#channel.enqueue(input, NO_TERMS)
+      if (input instanceof Entry) return this.#channel.enqueue(input, NO_TERMS, this.#handle)
       if (isBytes(input)) return this.#channel.enqueueValue(input, NO_TERMS)
       const entry = toEntry(input)
       // A getter may have closed the log.
@@ -255,7 +255,7 @@ export class Wal<T = NoCodec> {
   #enqueueWith(input: Appendable<T>, options: EnqueueOptions | undefined): number {
     const terms = checkEnqueue(options)
     const entry = this.#entry(input, 'append')
-    return this.#openChannel('append').enqueue(entry, terms)
+    return this.#openChannel('append').enqueue(entry, terms, this.#handle)
   }
 
   /**
@@ -341,8 +341,13 @@ export class Wal<T = NoCodec> {
     const { durable, maxPendingBytes, signal } = checkWritable(options)
     const terms = this.#heeding({ durable, expect: undefined, heed: undefined }, this.writable)
     const append = (input: unknown) => {
-      const entry = this.#entry(input, 'append')
-      return { bytes: sizeOf(entry), acknowledged: this.#openChannel('append').appendNow(entry, terms) }
+      try {
+        const entry = withOwnFields(this.#entry(input, 'append'), 'append')
+        const acknowledged = this.#openChannel('append').appendNow(entry, terms)
+        return { bytes: sizeOf(entry), acknowledged }
+      } catch (error) {
+        throw whileReading('record', 'append', error)
+      }
     }
     return new WalWritable({ append, drain: () => this.drain(), sync: () => this.sync() }, maxPendingBytes, signal)
   }
@@ -520,6 +525,7 @@ export class Wal<T = NoCodec> {
   #close(): Promise<void> {
     forgotten.unregister(this)
     this.#isPlain = false
+    this.#handle.isClosed = true
     for (const reader of this.#handle.readers) reader.deref()?.close()
     for (const scrub of this.#scrubs) scrub.stop(closed('scrub'))
     for (const cursor of this.#cursors.values()) cursor.then((cursor) => cursor.release()).catch(() => {})
