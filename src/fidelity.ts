@@ -159,7 +159,7 @@ function kindOf(value: object): string {
   }
   if (typeof name !== 'string' || name === '') return 'an object that is not plain'
   if (name === 'Object' || name === 'Array') return `an ${name.toLowerCase()} that is not plain`
-  return /^[AEIOU]/.test(name) ? `an ${name}` : `a ${name}`
+  return /^[AEIO]/.test(name) ? `an ${name}` : `a ${name}`
 }
 
 function textOf(value: unknown, { what, isTooDeep, keys }: Fault, notation: Notation): string {
