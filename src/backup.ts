@@ -4,6 +4,7 @@ import type { Environment } from './environment.js'
 import { AbortError } from './errors.js'
 import type { NativeBackup } from './native.js'
 import type { BackupOptions } from './options.js'
+import { isAborted } from './signals.js'
 
 /** How far a backup is. Its totals are known from the first call on, and shrink where truncation overtakes it. */
 export interface BackupProgress {
@@ -44,7 +45,7 @@ export async function runBackup(
 ): Promise<BackupReport> {
   try {
     for (;;) {
-      if (signal?.aborted) throw new AbortError(signal)
+      if (signal !== undefined && isAborted(signal)) throw new AbortError(signal)
       check()
       const { backup } = await environment.request(native.step())
       if (backup === undefined) continue

@@ -1,7 +1,9 @@
 // Records on their way out: views of a block that the native side has read and verified.
 
 import { inspect, type InspectOptions } from 'node:util'
+import { markAsUntransferable } from 'node:worker_threads'
 import type { Values } from './codec.js'
+import { transferred } from './errors.js'
 import { META_EXPIRES, META_EXTRA_SHIFT, META_KEY, META_TOMBSTONE, META_VALUE, META_VERSION, type BlockData } from './native.js'
 import type { RecordVersion } from './record.js'
 
@@ -14,7 +16,8 @@ export interface WalRecord<V = Buffer> {
   readonly position: number
   /**
    * A view into memory shared with the records around it, unless read with `copy: true`. Made at each access. The bytes are never written
-   * again: they stay valid, and keep the block of up to 1 MiB or so that they are in, for as long as anything refers to them.
+   * again: they stay valid, and keep the block of up to 1 MiB or so that they are in, for as long as anything refers to them. The memory
+   * cannot be transferred to another thread; a copy can.
    */
   readonly key: Buffer | undefined
   /**
@@ -55,6 +58,15 @@ const View = (Buffer as unknown as { [Symbol.species]: BufferView })[Symbol.spec
 
 const PER_RECORD = 4
 
+/** Keeps the memory of a block, which its records share, from being transferred with one of them. Runtimes without such a mark go without. */
+function keep(memory: ArrayBufferLike): void {
+  try {
+    markAsUntransferable(memory)
+  } catch {
+    // What is transferred all the same is noticed when a record looks for it.
+  }
+}
+
 /** Where the records of one block are. */
 export class Block {
   readonly firstPosition: number
@@ -71,6 +83,18 @@ export class Block {
     this.index = new Uint32Array(buffer, byteOffset + this.extras.byteLength, records * PER_RECORD)
     this.#memory = buffer
     this.#offset = byteOffset + this.extras.byteLength + this.index.byteLength
+    keep(buffer)
+  }
+
+  /**
+   * Which fields a record has.
+   *
+   * @throws `ERR_WAL_INVALID_ARG` once the block's memory has been transferred away.
+   */
+  meta(record: number): number {
+    const meta = this.index[record * PER_RECORD + 3]
+    if (meta === undefined) throw transferred(this.firstPosition + record)
+    return meta
   }
 
   meta(record: number): number {
@@ -122,28 +146,28 @@ abstract class ReadRecord<V> implements WalRecord<V> {
 /** One record of a block; looks things up when asked. */
 export class RecordView extends ReadRecord<Buffer> {
   readonly #block: Block
-  readonly #at: number
+  readonly #record: number
 
   constructor(block: Block, record: number) {
     super()
     this.#block = block
-    this.#at = record * PER_RECORD
+    this.#record = record
   }
 
   get position(): number {
-    return this.#block.firstPosition + this.#at / PER_RECORD
+    return this.#block.firstPosition + this.#record
   }
 
   get key(): Buffer | undefined {
     const { index } = this.#block
-    const at = this.#at
-    return (index[at + 3] & META_KEY) === 0 ? undefined : this.#block.view(index[at], index[at + 1])
+    const at = this.#record * PER_RECORD
+    return (this.#meta & META_KEY) === 0 ? undefined : this.#block.view(index[at], index[at + 1])
   }
 
   get value(): Buffer | undefined {
     const { index } = this.#block
-    const at = this.#at
-    return (index[at + 3] & META_VALUE) === 0 ? undefined : this.#block.view(index[at + 1], index[at + 2])
+    const at = this.#record * PER_RECORD
+    return (this.#meta & META_VALUE) === 0 ? undefined : this.#block.view(index[at + 1], index[at + 2])
   }
 
   get tombstone(): boolean {
@@ -151,7 +175,7 @@ export class RecordView extends ReadRecord<Buffer> {
   }
 
   get expiresAt(): number | undefined {
-    return this.#block.expiresAt(this.#at / PER_RECORD)
+    return this.#block.expiresAt(this.#record)
   }
 
   get version(): RecordVersion | undefined {
@@ -163,7 +187,7 @@ export class RecordView extends ReadRecord<Buffer> {
   }
 
   get #meta(): number {
-    return this.#block.index[this.#at + 3]
+    return this.#block.meta(this.#record)
   }
 }
 

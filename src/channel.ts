@@ -1,8 +1,9 @@
 // What one environment and one log have to say to each other: operations go in, promises are settled in the order of positions.
 
+import { checkArray, checkText, lengthOf, type Bytes } from './bytes.js'
 import { Diagnostics, tellCorrupt } from './diagnostics.js'
 import type { Environment, Failure } from './environment.js'
-import { abandoned, befell, calledFrom, WalError, type Asked } from './errors.js'
+import { abandoned, AbortError, befell, calledFrom, closed, WalError, type Asked } from './errors.js'
 import { aborts, type Heed } from './heed.js'
 import {
   DURABLE,
@@ -19,8 +20,10 @@ import {
 } from './native.js'
 import type { Terms } from './options.js'
 import type { WalReader } from './reader.js'
-import type { Entry } from './record.js'
+import { checkShape, type Entry } from './record.js'
 import { walStats, type WalStats } from './reports.js'
+import { isAborted } from './signals.js'
+import { later } from './timing.js'
 import { Waiters, type Reject, type Resolve, type Run } from './waiters.js'
 
 /** First and last position of a batch. */
@@ -46,8 +49,6 @@ const FAILING = 9
 /** Until it crosses, a record has no position. */
 const UNNUMBERED = 0
 
-type Bytes = string | Uint8Array | undefined
-
 // Records that cross together at the most.
 const STAGED = 512
 // A turn that accepts more operations than this does not keep the disk waiting for its end.
@@ -67,22 +68,67 @@ const FAILED_BEFORE = new Set(['ERR_WAL_NO_SPACE', 'ERR_WAL_READ_ONLY', 'ERR_WAL
 // A promise's functions without a closure per promise.
 let resolve: Resolve
 let reject: Reject
+let isCaptured = false
 const capture = (res: (value: never) => void, rej: Reject): void => {
   resolve = res as Resolve
   reject = rej
+  isCaptured = true
+}
+
+/** A promise whose functions have been captured. */
+function promised<T>(): Promise<T> {
+  isCaptured = false
+  const promise = new Promise<T>(capture)
+  if (!isCaptured) throw withoutStack(promise)
+  return promise
+}
+
+/** The error for a promise whose executor did not run: where the stack ends there, a promise is rejected instead of throwing. */
+function withoutStack(promise: Promise<unknown>): Error {
+  promise.catch(() => {})
+  return new RangeError('Maximum call stack size exceeded')
 }
 
 const termFlags = ({ durable, expect }: Terms): number => (durable ? DURABLE : 0) | (expect === undefined ? 0 : EXPECT)
 
-function flagsOf(entry: Pick<Entry, 'key' | 'value' | 'tombstone'> & Partial<Entry>, terms: number): number {
-  const { key, value } = entry
-  let flags = terms
-  if (key !== undefined) flags |= typeof key === 'string' ? KEY_STRING : KEY_BYTES
-  if (value !== undefined) flags |= typeof value === 'string' ? VALUE_STRING : VALUE_BYTES
-  if (entry.tombstone) flags |= TOMBSTONE
-  if (entry.expiresAt !== undefined) flags |= EXPIRES
-  if (entry.version !== undefined) flags |= VERSION
+/** The flag for a key or value that is to cross by itself: native code takes what is refused here for something else. */
+function flagFor(name: string, bytes: Bytes, ifString: number, ifBytes: number): number {
+  if (typeof bytes === 'string') {
+    checkText(name, bytes, 'append')
+    return ifString
+  }
+  let length = 0
+  try {
+    length = lengthOf(bytes)
+  } catch {
+    // It is no array, or only inherits from one.
+  }
+  if (length === 0) checkArray(name, bytes, 'append')
+  return ifBytes
+}
+
+function flagsFor(key: Bytes | undefined, value: Bytes | undefined, tombstone: boolean, terms: number): number {
+  checkShape(key, value, tombstone, 'append')
+  let flags = tombstone ? terms | TOMBSTONE : terms
+  if (key !== undefined) flags |= flagFor('key', key, KEY_STRING, KEY_BYTES)
+  if (value !== undefined) flags |= flagFor('value', value, VALUE_STRING, VALUE_BYTES)
   return flags
+}
+
+/** A handle on the log, as far as it matters here. */
+interface Open {
+  isClosed: boolean
+}
+
+const OPEN: Open = { isClosed: false }
+
+/** A promise, and what settles it. */
+interface Heeded<T> {
+  promise: Promise<T>
+  resolve: Resolve
+  reject: Reject
+  /** Lets go of the signal, where the promise is not to be settled. */
+  leave(): void
 }
 
 export class Channel {
@@ -100,6 +146,10 @@ export class Channel {
   #succeeded = 0
   /** Operations accepted since the kick at the end of the last turn. */
   #unkicked = 0
+  /** A kick will come at the end of this turn. */
+  #isKickDue = false
+  /** The event loop is kept going for what has been issued, or is about to be. */
+  #isHolding = false
   /** The records on the stage: they have been issued, and cross at the end of the turn at the latest. */
   #staged: Run | undefined
   /** Bytes that may go onto the stage before it is to be asked again what is pending. */
@@ -132,72 +182,117 @@ export class Channel {
     this.diagnostics = new Diagnostics(environment.native, log, dir)
   }
 
+  // Everything below looks at the fields of an entry once, and before anything is changed: they may be getters, which call the log again,
+  // or close it.
+
   /** Accepts a record, gives its position. */
-  enqueue(entry: Entry, terms: Terms): number {
-    this.flush()
-    const flags = flagsOf(entry, termFlags(terms))
+  enqueue(entry: Entry, terms: Terms, handle = OPEN): number {
+    const { key, value, tombstone, expiresAt, version } = entry
+    if (handle.isClosed) throw closed('append')
+    let flags = flagsFor(key, value, tombstone, termFlags(terms))
     const { log } = this
     let position
-    if ((flags & (EXPIRES | VERSION | EXPECT)) === 0) {
-      position = this.#calls.append(log, entry.key, entry.value, flags)
+    if (expiresAt === undefined && version === undefined && terms.expect === undefined) {
+      this.#prepare()
+      position = this.#calls.append(log, key, value, flags)
     } else {
-      const { version } = entry
-      position = this.#calls.append(log, entry.key, entry.value, flags, entry.expiresAt, version?.term, version?.index, terms.expect)
+      const [term, index] = [version?.term, version?.index]
+      if (expiresAt !== undefined) flags |= EXPIRES
+      if (version !== undefined) flags |= VERSION
+      this.#prepare()
+      position = this.#calls.append(log, key, value, flags, expiresAt, term, index, terms.expect)
     }
-    this.#accepted(position)
+    if (position < 0) throw this.#refusal()
+    this.#issued++
+    this.#unkicked++
     return position
   }
 
   /** Accepts a value without a key, gives its position. */
-  enqueueValue(value: string | Uint8Array, terms: Terms): number {
-    this.flush()
-    const flags = (typeof value === 'string' ? VALUE_STRING : VALUE_BYTES) | termFlags(terms)
+  enqueueValue(value: Bytes, terms: Terms): number {
+    const flags = flagFor('value', value, VALUE_STRING, VALUE_BYTES) | termFlags(terms)
     const { expect } = terms
+    this.#prepare()
     const position =
       expect === undefined
         ? this.#calls.append(this.log, undefined, value, flags)
         : this.#calls.append(this.log, undefined, value, flags, undefined, undefined, undefined, expect)
-    this.#accepted(position)
+    if (position < 0) throw this.#refusal()
+    this.#issued++
+    this.#unkicked++
     return position
   }
 
-  append(entry: Entry, terms: Terms): Promise<number> {
+  append(entry: Entry, terms: Terms, handle = OPEN): Promise<number> {
     const { key, value, tombstone, expiresAt, version } = entry
-    const run = expiresAt === undefined && version === undefined ? this.#stage(key, value, tombstone, terms) : undefined
-    return run === undefined ? this.appendNow(entry, terms) : this.#waitIn(run, terms.heed)
+    if (handle.isClosed) throw closed('append')
+    const staged = expiresAt === undefined && version === undefined ? this.#stage(key, value, tombstone, terms) : undefined
+    return staged ?? this.appendNow(entry, terms, handle)
   }
 
   /** Like `append`, but a refusal is thrown by this call, unless it is told later: the record does not cross with others. */
-  appendNow(entry: Entry, terms: Terms): Promise<number> {
+  appendNow(entry: Entry, terms: Terms, handle = OPEN): Promise<number> {
+    const heeded = terms.heed && this.#heeded<number>(terms.heed, 'append')
+    let position
     try {
-      return this.#wait(this.enqueue(entry, terms), terms.heed)
+      position = this.enqueue(entry, terms, handle)
     } catch (error) {
+      heeded?.leave()
       if (this.#isLate(error)) return this.refused(error)
       throw error
     }
+    return this.#wait(position, heeded)
   }
 
-  appendValue(value: string | Uint8Array, terms: Terms): Promise<number> {
-    const run = this.#stage(undefined, value, false, terms)
-    return run === undefined ? this.#wait(this.enqueueValue(value, terms), terms.heed) : this.#waitIn(run, terms.heed)
+  /** Appends a value without a key that nothing is asked of. */
+  appendValue(value: Bytes, terms: Terms): Promise<number> {
+    return this.#stage(undefined, value, false, terms) ?? this.#wait(this.enqueueValue(value, terms), undefined)
   }
 
-  /** Accepts a record that crosses with others; gives the run of those that wait for them, or nothing if it has to cross by itself. */
-  #stage(key: Bytes, value: Bytes, tombstone: boolean, { durable, expect }: Terms): Run | undefined {
+  /**
+   * Accepts a record that crosses with others, and gives the promise of it; or nothing if the record has to cross by itself.
+   *
+   * Whatever can throw comes before the record is on the stage: one there without its promise, or a promise without its record, would give
+   * every later promise the position of another record.
+   */
+  #stage(
+    key: Bytes | undefined,
+    value: Bytes | undefined,
+    tombstone: boolean,
+    { durable, expect, heed }: Terms
+  ): Promise<number> | undefined {
     if (expect !== undefined) return undefined
+    const heeded = heed && this.#heeded<number>(heed, 'append')
     const { stage } = this.#environment
-    if (this.#staged === undefined) this.#environment.clearStageFor(this)
+    const staged = this.#staged?.size ?? 0
+    if (staged === 0) this.#environment.clearStageFor(this)
     else if (this.#unkicked % KICK_EVERY === 0) this.#kickNow()
-    else if (stage.full || this.#staged.size === STAGED) this.flush()
-    const size = stage.put(key, value, tombstone, Math.min(this.#largest, this.#room))
+    else if (stage.full || staged === STAGED) this.flush()
+    this.#arm()
+    const run = (this.#staged ??= this.#waiters.prepare(UNNUMBERED))
+    const { size: before } = run
+    if (before === 0) run.operation = this.#issued + 1
+    let promise = heeded?.promise
+    let size = 0
+    try {
+      if (heeded === undefined) promise = run.wait<number>()
+      else run.add(heeded.resolve, heeded.reject)
+      if (run.size === before) throw withoutStack(promise as Promise<number>)
+      if (durable) stage.durable = true
+      size = stage.put(key, value, tombstone, Math.min(this.#largest, this.#room))
+    } finally {
+      // Nobody waits for what is not on the stage.
+      if (size === 0) run.size = before
+    }
     if (size === 0) {
+      heeded?.leave()
       this.#askForRoom()
       return undefined
     }
     this.#room -= size
-    if (durable) stage.durable = true
-    this.#issue()
-    return (this.#staged ??= this.#waiters.begin(this.#issued, UNNUMBERED))
+    this.#issued++
+    this.#unkicked++
+    return promise
   }
 
   /** What was pending at the last answer counts on; so it may be less than there is, never more. */
@@ -208,71 +303,91 @@ export class Channel {
     this.#largest = Math.min(positions[MAX_RECORD_BYTES], this.#environment.stage.largest)
   }
 
+  /** Accepts the entries together. They are nobody's but ours: their fields do not change, and looking at them runs no other code. */
   appendBatch(entries: Entry[], terms: Terms): Promise<BatchPositions> {
-    this.flush()
-    this.#environment.clearStageFor(undefined)
+    const heeded = terms.heed && this.#heeded<BatchPositions>(terms.heed, 'appendBatch')
+    this.#prepare()
     const { log } = this
-    const { stage } = this.#environment
-    for (const entry of entries) {
-      const { key, value, tombstone, expiresAt, version } = entry
-      if (stage.full) this.#pushed(this.#calls.pushAll(log))
-      if (expiresAt === undefined && version === undefined && stage.put(key, value, tombstone, stage.largest) > 0) continue
+    this.#environment.beginBatch()
+    let first
+    try {
+      const { stage } = this.#environment
+      for (const { key, value, tombstone, expiresAt, version } of entries) {
+        if (stage.full) this.#pushed(this.#calls.pushAll(log))
+        if (expiresAt === undefined && version === undefined && stage.put(key, value, tombstone, stage.largest) > 0) continue
+        this.#pushed(this.#calls.pushAll(log))
+        let flags = flagsFor(key, value, tombstone, 0)
+        if (expiresAt !== undefined) flags |= EXPIRES
+        if (version !== undefined) flags |= VERSION
+        this.#pushed(this.#calls.push(log, key, value, flags, expiresAt, version?.term, version?.index))
+      }
       this.#pushed(this.#calls.pushAll(log))
-      this.#pushed(this.#calls.push(log, key, value, flagsOf(entry, 0), expiresAt, version?.term, version?.index))
+      first = this.#calls.commit(log, termFlags(terms), terms.expect)
+      this.#environment.batchIsLeft = false
+      if (first < 0) throw this.#refusal()
+    } catch (error) {
+      // The next batch, of this log or another, begins with nothing.
+      this.#environment.abortBatch()
+      heeded?.leave()
+      throw error
     }
-    this.#pushed(this.#calls.pushAll(log))
-    const first = this.#calls.commit(log, termFlags(terms), terms.expect)
-    this.#accepted(first)
-    return this.#wait({ first, last: first + entries.length - 1 }, terms.heed, { operation: 'appendBatch', position: first })
+    this.#issued++
+    this.#unkicked++
+    return this.#wait({ first, last: first + entries.length - 1 }, heeded, { operation: 'appendBatch', position: first })
   }
 
-  /** What was on the stage is in the batch now; if it was refused, there is no batch. */
+  /** What was on the stage is in the batch now, unless it was refused. */
   #pushed(answer: number): void {
+    if (answer < 0) throw this.#environment.refusal()
     this.#environment.stage.clear(undefined)
-    if (answer >= 0) return
-    this.#calls.abort()
-    throw this.#environment.refusal()
   }
 
   /** Also tells what befell operations that nobody waits for. */
   sync(heed?: Heed): Promise<void> {
-    this.flush()
-    this.#accepted(this.#calls.sync(this.log))
     const asked = { operation: 'sync' }
-    const promise = new Promise<void>(capture)
-    if (heed !== undefined) this.#heed(heed, asked)
-    const [resolved, rejected] = [resolve, reject]
+    const heeded = this.#heeded<void>(heed, asked.operation)
+    try {
+      this.#prepare()
+      if (this.#calls.sync(this.log) < 0) throw this.#refusal()
+    } catch (error) {
+      heeded.leave()
+      throw error
+    }
+    this.#issued++
+    this.#unkicked++
     const failed = (reason: unknown) => {
       this.#unheard = undefined
-      rejected(reason)
+      heeded.reject(reason)
     }
-    const done = () => (this.#unheard === undefined ? resolved(undefined) : failed(this.#unheard))
+    const done = () => (this.#unheard === undefined ? heeded.resolve(undefined) : failed(this.#unheard))
     this.#waiters.begin(this.#issued, undefined, undefined, asked).add(done, failed)
-    return promise
+    return heeded.promise
   }
 
   truncateBefore(position: number, heed?: Heed): Promise<void> {
-    this.flush()
-    this.#accepted(this.#calls.truncateBefore(this.log, position))
-    return this.#wait<void>(undefined, heed, { operation: 'truncateBefore', position })
+    return this.#command('truncateBefore', position, heed)
   }
 
   truncateAfter(position: number, heed?: Heed): Promise<void> {
-    this.flush()
-    this.#accepted(this.#calls.truncateAfter(this.log, position))
-    return this.#wait<void>(undefined, heed, { operation: 'truncateAfter', position })
+    return this.#command('truncateAfter', position, heed)
   }
 
   reset(position: number, heed?: Heed): Promise<void> {
-    this.flush()
-    this.#accepted(this.#calls.reset(this.log, position))
-    return this.#wait<void>(undefined, heed, { operation: 'reset', position })
+    return this.#command('reset', position, heed)
   }
 
-  #accepted(answer: number): void {
-    if (answer < 0) throw this.#refusal()
-    this.#issue()
-    if (this.#unkicked % KICK_EVERY === 0) this.#calls.kick(this.log)
+  #command(operation: 'truncateBefore' | 'truncateAfter' | 'reset', position: number, heed: Heed | undefined): Promise<void> {
+    const heeded = heed && this.#heeded<void>(heed, operation)
+    try {
+      this.#prepare()
+      if (this.#calls[operation](this.log, position) < 0) throw this.#refusal()
+    } catch (error) {
+      heeded?.leave()
+      throw error
+    }
+    this.#issued++
+    this.#unkicked++
+    return this.#wait<void>(undefined, heeded, { operation, position })
   }
 
   #refusal(): Error {
@@ -300,20 +415,38 @@ export class Channel {
     return error instanceof WalError && FAILED_BEFORE.has(error.code) && this.positions()[FAILING] > this.#settled
   }
 
-  #issue(): void {
-    if (this.#issued++ === this.#settled) this.#environment.hold()
-    if (++this.#unkicked === 1) this.#environment.kickLater(this)
+  /**
+   * To be called before an operation is handed over. Once that is accepted it is only counted, without another call: where the stack ends
+   * in the middle, what has been counted here is what native code has counted.
+   */
+  #prepare(): void {
+    if (this.#unkicked > 0 && this.#unkicked % KICK_EVERY === 0) this.#kickNow()
+    else this.flush()
+    this.#arm()
+  }
+
+  /** Keeps the event loop going, and has the log told at the end of the turn. */
+  #arm(): void {
+    if (!this.#isHolding) {
+      this.#environment.hold()
+      this.#isHolding = true
+    }
+    if (!this.#isKickDue) {
+      this.#environment.kickLater(this)
+      this.#isKickDue = true
+    }
   }
 
   /** Has the records on the stage accepted, before anything that has to come after them. */
   flush(): void {
     const run = this.#staged
-    if (run === undefined) return
-    this.#staged = undefined
+    if (run === undefined || run.size === 0) return
+    this.#waiters.link(run)
+    // Clears the stage unless it refuses.
     const first = this.#calls.appendAll()
+    this.#staged = undefined
     if (first >= 0) run.first = first
     else this.#acceptEach(run)
-    this.#environment.stage.clear(this.log)
   }
 
   /** Some of the records on the stage are refused: which ones shows when each crosses by itself. */
@@ -328,7 +461,7 @@ export class Channel {
     this.#largest = this.#room = 0
     for (const [i, record] of records.entries()) {
       const { key, value } = record
-      const position = this.#calls.append(this.log, key, value, flagsOf(record, terms))
+      const position = this.#calls.append(this.log, key, value, flagsFor(key, value, record.tombstone, terms))
       if (position < 0) {
         this.#refuse(this.#refusal(), run.rejects[i])
       } else {
@@ -336,47 +469,57 @@ export class Channel {
         this.#waiters.push(this.#issued, position, run.resolves[i], run.rejects[i])
       }
     }
+    stage.clear(this.log)
     if (this.#issued === this.#settled) this.#becomeIdle()
   }
 
-  #wait<T>(value: T, heed: Heed | undefined, asked?: Asked): Promise<T> {
-    const promise = new Promise<T>(capture)
-    if (heed !== undefined) this.#heed(heed, asked)
-    if (typeof value === 'number') this.#waiters.push(this.#issued, value, resolve, reject)
-    else this.#waiters.begin(this.#issued, undefined, value, asked).add(resolve, reject)
+  /** The promise of an operation that has just been accepted. */
+  #wait<T>(value: T, heeded: Heeded<T> | undefined, asked?: Asked): Promise<T> {
+    const promise = heeded?.promise ?? promised<T>()
+    const [resolved, rejected] = heeded === undefined ? [resolve, reject] : [heeded.resolve, heeded.reject]
+    if (typeof value === 'number') this.#waiters.push(this.#issued, value, resolved, rejected)
+    else this.#waiters.begin(this.#issued, undefined, value, asked).add(resolved, rejected)
     return promise
   }
 
-  #waitIn(run: Run, heed: Heed | undefined): Promise<number> {
-    if (heed === undefined) return run.wait()
-    const promise = new Promise<number>(capture)
-    this.#heed(heed)
-    run.add(resolve, reject)
-    return promise
-  }
-
-  /** Puts functions that heed the caller's wishes in the place of those of the promise just made. */
-  #heed({ signal, site }: Heed, { operation }: Asked = { operation: 'append' }): void {
+  /**
+   * A promise that heeds the caller's wishes. To be made before the operation is accepted: a signal is an object of the caller's, whose
+   * methods may throw, or call the log again.
+   */
+  #heeded<T>(heed: Heed | undefined, operation: string): Heeded<T> {
+    const promise = promised<T>()
     const [resolved, rejected] = [resolve, reject]
+    const { signal, site } = heed ?? { signal: undefined, site: undefined }
     const tell = site === undefined ? rejected : (reason: unknown) => rejected(calledFrom(reason, site))
-    reject = tell
-    if (signal === undefined) return
-    const done = aborts.add(signal, () => tell(abandoned(signal, operation)))
-    resolve = (value) => {
-      done()
-      resolved(value)
+    if (signal === undefined) return { promise, resolve: resolved, reject: tell, leave: () => {} }
+    const leave = aborts.add(signal, () => tell(abandoned(signal, operation)))
+    if (isAborted(signal)) {
+      leave()
+      promise.catch(() => {})
+      throw new AbortError(signal)
     }
-    reject = (reason) => {
-      done()
-      // Nobody hears it: the next one to ask does, as with `enqueue`.
-      if (signal.aborted) this.#unheard ??= reason as WalError
-      tell(reason)
+    return {
+      promise,
+      resolve: (value) => {
+        leave()
+        resolved(value)
+      },
+      reject: (reason) => {
+        leave()
+        // Nobody hears it: the next one to ask does, as with `enqueue`.
+        if (isAborted(signal)) this.#unheard ??= reason as WalError
+        tell(reason)
+      },
+      leave,
     }
   }
 
   kick(): void {
+    this.#isKickDue = false
     this.#unkicked = 0
     this.#kickNow()
+    // Whatever was about to be issued has been refused.
+    if (this.#issued === this.#settled) this.#letGo()
   }
 
   #kickNow(): void {
@@ -453,8 +596,14 @@ export class Channel {
     if (upTo === this.#issued) this.#becomeIdle()
   }
 
-  #becomeIdle(): void {
+  #letGo(): void {
+    if (!this.#isHolding) return
+    this.#isHolding = false
     this.#environment.letGo()
+  }
+
+  #becomeIdle(): void {
+    this.#letGo()
     for (const idle of this.#idle.splice(0)) idle()
   }
 
@@ -474,7 +623,7 @@ export class Channel {
    */
   drain(): Promise<void> {
     return new Promise((resolve) => {
-      if (!this.#isFull() && !this.#isOutOfRoom) return void (this.#isLongTurn() ? setImmediate(resolve) : resolve())
+      if (!this.#isFull() && !this.#isOutOfRoom) return void (this.#isLongTurn() ? later(resolve) : resolve())
       this.#drained.push(resolve)
       this.#awaitOthers()
     })
@@ -484,8 +633,11 @@ export class Channel {
   #awaitOthers(): void {
     if (this.#issued !== this.#settled) return
     try {
-      this.#accepted(this.#calls.sync(this.log))
       // Unlike `sync` it leaves what nobody has heard to who asks for that.
+      this.#prepare()
+      if (this.#calls.sync(this.log) < 0) throw this.#refusal()
+      this.#issued++
+      this.#unkicked++
       this.#wait<void>(undefined, undefined, { operation: 'sync' }).catch(() => this.#tellDrained())
     } catch {
       this.#tellDrained()

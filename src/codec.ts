@@ -1,7 +1,9 @@
 // How values become bytes, and bytes values again. A codec belongs to a handle; the log knows of none.
 
-import { undecodable, unencodable } from './errors.js'
-import { Entry, isBytes, isMade, type Bytes, type MadeRecord, type RecordInit } from './record.js'
+import { isBytes, type Bytes } from './bytes.js'
+import { undecodable, unencodable, whileReading } from './errors.js'
+import { checkFidelity, MAX_DEPTH } from './fidelity.js'
+import { Entry, madeFields, type MadeRecord, type RecordInit } from './record.js'
 
 /** Turns values into bytes and back. */
 export interface Codec<T> {
@@ -36,11 +38,9 @@ export type Appendable<T> = Choose<T, string | Uint8Array | RecordInit, T | Made
 export type Decoded<T> = Choose<T, Buffer, T>
 
 const json: Codec<unknown> = {
-  name: 'json',
   encode(value) {
-    const text = JSON.stringify(value) as string | undefined
-    if (text === undefined) throw new TypeError(`JSON knows no ${typeof value}`)
-    return text
+    checkFidelity(value, 'json')
+    return JSON.stringify(value)
   },
   decode: (bytes) => JSON.parse(bytes.toString()),
 }
@@ -48,13 +48,14 @@ const json: Codec<unknown> = {
 /** Loaded only where it is asked for. */
 async function msgpack(): Promise<Codec<unknown>> {
   const { Encoder, Decoder } = await import('@msgpack/msgpack')
-  const [encoder, decoder] = [new Encoder(), new Decoder()]
+  // An encoder counts the value inside the innermost array as one more level.
+  const maxDepth = MAX_DEPTH + 1
+  const [encoder, decoder] = [new Encoder({ maxDepth }), new Decoder()]
+  // Goes through the fields of every object twice.
+  const leavingOut = new Encoder({ maxDepth, ignoreUndefined: true })
   return {
-    name: 'msgpack',
     encode(value) {
-      // It would come back as null.
-      if (value === undefined) throw new TypeError('MessagePack knows no undefined')
-      return encoder.encode(value)
+      return (checkFidelity(value, 'msgpack') ? leavingOut : encoder).encode(value)
     },
     decode: (bytes) => decoder.decode(bytes),
   }
@@ -65,16 +66,21 @@ export class Values {
   readonly #codec: Codec<unknown>
   readonly #name: string
 
-  constructor(codec: Codec<unknown>) {
+  constructor(codec: Codec<unknown>, name = 'codec') {
     this.#codec = codec
-    this.#name = codec.name ?? 'codec'
+    this.#name = name
   }
 
   /** What `Record.*` made is a record, anything else a value. */
   entry(input: unknown, operation: string): Entry {
-    if (!isMade(input)) return new Entry(undefined, this.#encode(input, operation), false, undefined, undefined)
-    const { key, value, tombstone, expiresAt, version } = input
-    return new Entry(key, value === undefined ? undefined : this.#encode(value, operation), tombstone, expiresAt, version)
+    const made = madeFields(input, operation)
+    if (made === undefined) return new Entry(undefined, this.#encode(input, operation), false, undefined, undefined)
+    try {
+      const { key, value, tombstone, expiresAt, version } = made
+      return new Entry(key, value === undefined ? undefined : this.#encode(value, operation), tombstone, expiresAt, version)
+    } catch (error) {
+      throw whileReading('record', operation, error)
+    }
   }
 
   #encode(value: unknown, operation: string): Bytes {
@@ -97,7 +103,16 @@ export class Values {
   }
 }
 
-export async function valuesOf(option: CodecOption<never> | undefined): Promise<Values | undefined> {
-  if (option === undefined) return undefined
-  return new Values(option === 'json' ? json : option === 'msgpack' ? await msgpack() : (option as Codec<unknown>))
+/** A codec as the options name it. */
+export interface NamedCodec {
+  codec: 'json' | 'msgpack' | Codec<unknown>
+  /** For messages of errors. */
+  name: string | undefined
+}
+
+export async function valuesOf(given: NamedCodec | undefined): Promise<Values | undefined> {
+  if (given === undefined) return undefined
+  const { codec, name } = given
+  if (codec === 'json') return new Values(json, codec)
+  return codec === 'msgpack' ? new Values(await msgpack(), codec) : new Values(codec, name)
 }

@@ -5,6 +5,7 @@ import type { Environment } from './environment.js'
 import type { NativeCursor } from './native.js'
 import { checkPosition, type ReadOptions } from './options.js'
 import type { ReadRange, WalReader } from './reader.js'
+import { soon } from './timing.js'
 
 /** What truncation did to a cursor: it stood at `from`, and stands at `to`. Both are the last position done, inclusive. */
 export interface CursorMove {
@@ -144,7 +145,7 @@ export class Cursor<V = Buffer> extends EventEmitter<CursorEvents> {
       if (cursor === undefined || cursor.#released) return
       const move = native.moved()
       // On its own: what a listener throws is the program's uncaught exception, as with every emitter.
-      if (move !== null) process.nextTick(() => cursor.emit('truncated', move))
+      if (move !== null) soon(() => cursor.emit('truncated', move))
     }
   }
 }

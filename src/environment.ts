@@ -3,6 +3,7 @@
 import { Channel } from './channel.js'
 import { closed, fromNative, type WalError } from './errors.js'
 import { Stage } from './stage.js'
+import { later, soon } from './timing.js'
 import { loadNative, type Calls, type Completion, type Native, type NativeEnvironment } from './native.js'
 
 interface Request {
@@ -21,6 +22,8 @@ export class Environment {
   readonly calls: Calls
   readonly Watcher: Native['Watcher']
   readonly stage: Stage
+  /** A part of a batch may be left in native code. */
+  batchIsLeft = false
   /** Whose records are on the stage. */
   #onStage: Channel | undefined
   #turnArmed = false
@@ -42,16 +45,35 @@ export class Environment {
   }
 
   /** Leaves the stage to `channel`: another's records on it cross now. */
-  clearStageFor(channel: Channel | undefined): void {
+  clearStageFor(channel: Channel): void {
     if (this.#onStage === channel) return
     this.#onStage?.flush()
+    this.#onStage = undefined
+    this.stage.clear(channel.log)
     this.#onStage = channel
-    this.stage.clear(channel?.log)
+  }
+
+  /** Leaves the stage to a batch, which begins with nothing: a channel's records on it cross now. */
+  beginBatch(): void {
+    this.#onStage?.flush()
+    this.#onStage = undefined
+    this.stage.clear(undefined)
+    // Of one that something threw in the middle of.
+    if (this.batchIsLeft) this.calls.abort()
+    this.batchIsLeft = true
+  }
+
+  /** Forgets what there is of the batch. */
+  abortBatch(): void {
+    this.stage.clear(undefined)
+    this.calls.abort()
+    this.batchIsLeft = false
   }
 
   /** While anything is held, the event loop goes on. */
   hold(): void {
-    if (this.#held++ === 0) this.calls.hold(1)
+    if (this.#held === 0) this.calls.hold(1)
+    this.#held++
   }
 
   letGo(): void {
@@ -61,11 +83,11 @@ export class Environment {
   /** Has the channel's log told to commit at the end of this turn, after everything that the turn's promises have set off. */
   kickLater(channel: Channel): void {
     channel.diagnostics.listen()
-    this.#kicks.push(channel)
-    if (this.#kicksArmed) return
-    this.#kicksArmed = true
     // The next tick comes when no microtask is left, so the appends of all loops that one settled commit continues go into one kick.
-    process.nextTick(this.#kickAll)
+    // Armed before it is remembered: the stack may end anywhere, and nothing would be kicked any more.
+    if (!this.#kicksArmed) soon(this.#kickAll)
+    this.#kicksArmed = true
+    this.#kicks.push(channel)
   }
 
   readonly #kickAll = (): void => {
@@ -128,7 +150,7 @@ export class Environment {
   #wake(): void {
     if (this.#turnArmed) return
     this.#turnArmed = true
-    setImmediate(this.#turn)
+    later(this.#turn)
   }
 
   readonly #turn = (): void => {
@@ -179,8 +201,14 @@ export class Environment {
 
 let environment: Promise<Environment> | undefined
 
-/** This environment; loads the native module the first time. */
+/** This environment; loads the native module the first time, and again where that failed. */
 export function currentEnvironment(): Promise<Environment> {
-  environment ??= loadNative().then((native) => new Environment(native))
+  environment ??= loadNative().then(
+    (native) => new Environment(native),
+    (error: unknown) => {
+      environment = undefined
+      throw error
+    }
+  )
   return environment
 }

@@ -4,6 +4,7 @@ import { constants } from 'node:os'
 import { getSystemErrorName } from 'node:util'
 import type { ErrorData } from './native.js'
 import type { Damage } from './reports.js'
+import { reasonOf } from './signals.js'
 
 /**
  * What went wrong, as a program tells cases apart.
@@ -26,7 +27,7 @@ import type { Damage } from './reports.js'
  * - `ERR_WAL_INVALID_ARG`: an argument has the wrong type or range; the message names it.
  * - `ERR_WAL_IO`: the operating system failed otherwise (`cause`). A record that was rejected with it is not in the log, and appends work again
  *   once the cause is gone.
- * - `ERR_WAL_NATIVE_NOT_FOUND`: the native module for this platform is not installed.
+ * - `ERR_WAL_NATIVE_NOT_FOUND`: the native module is missing or does not load; the message says what was tried and what mends it.
  */
 export type WalErrorCode =
   | 'ERR_WAL_LOCKED'
@@ -83,10 +84,33 @@ export interface WalErrorDetails {
   cause?: unknown
 }
 
-/** What every failure of this package is, aborts aside. Tell cases apart by `code`; fields that do not apply are absent. */
+/** Marks the errors of every copy of the package in a process; the value counts the versions of what the mark promises. */
+const ERROR = Symbol.for('forelog.error')
+const ABORT = Symbol.for('forelog.abort')
+
+/** Whether an object, or what it inherits from, has the mark. Runs no code that could throw out of it. */
+function isMarked(value: unknown, mark: symbol): boolean {
+  try {
+    return typeof value === 'object' && value !== null && (value as { [mark]?: unknown })[mark] === 1
+  } catch {
+    return false
+  }
+}
+
+/**
+ * What every failure of this package is, aborts aside. Tell cases apart by `code`; fields that do not apply are absent.
+ *
+ * `error instanceof WalError` holds for errors of other copies of the package too.
+ */
 export class WalError extends Error {
   static {
     this.prototype.name = 'WalError'
+    Object.defineProperty(this.prototype, ERROR, { value: 1 })
+  }
+
+  /** Errors of every copy of the package in this process are instances. */
+  static override [Symbol.hasInstance](value: unknown): value is WalError {
+    return this === WalError ? isMarked(value, ERROR) : Function.prototype[Symbol.hasInstance].call(this, value)
   }
 
   /** Which case it is. */
@@ -138,6 +162,12 @@ export class WalError extends Error {
 export class AbortError extends Error {
   static {
     this.prototype.name = 'AbortError'
+    Object.defineProperty(this.prototype, ABORT, { value: 1 })
+  }
+
+  /** Those of every copy of the package in this process are instances. */
+  static override [Symbol.hasInstance](value: unknown): value is AbortError {
+    return this === AbortError ? isMarked(value, ABORT) : Function.prototype[Symbol.hasInstance].call(this, value)
   }
 
   /** As Node's own aborts have it. */
@@ -145,7 +175,7 @@ export class AbortError extends Error {
 
   /** @internal */
   constructor(signal: AbortSignal, message = 'The operation was aborted') {
-    super(message, { cause: signal.reason })
+    super(message, { cause: reasonOf(signal) })
   }
 }
 
@@ -205,7 +235,22 @@ export const undecodable = (codec: string, position: number, cause: unknown): Wa
     cause,
   })
 
-const textOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+/** The message of whatever was thrown. */
+export function textOf(error: unknown): string {
+  try {
+    return error instanceof Error ? String(error.message) : String(error)
+  } catch {
+    return 'an error whose text cannot be read'
+  }
+}
+
+/** The error for a value that a getter, a Proxy or an iterator of the caller's threw while an argument was read. */
+export const unreadable = (what: string, operation: string, cause: unknown): WalError =>
+  new WalError('ERR_WAL_INVALID_ARG', `${what} cannot be read: ${textOf(cause)}`, { operation, cause })
+
+/** Passes this package's errors, and wraps what code of the caller's threw while `what` was read. */
+export const whileReading = (what: string, operation: string, error: unknown): Error =>
+  error instanceof WalError || error instanceof AbortError ? error : unreadable(what, operation, error)
 
 /** What an operation was, to those who waited for it. */
 export interface Asked {
@@ -240,6 +285,16 @@ export function calledFrom(error: unknown, { stack }: CallSite): unknown {
 
 export const truncated = (position: number, firstPosition: number): WalError =>
   new WalError('ERR_WAL_TRUNCATED', `position ${position} was cut off`, { operation: 'read', position, firstPosition })
+
+export const transferred = (position: number): WalError =>
+  new WalError(
+    'ERR_WAL_INVALID_ARG',
+    `the memory of record ${position} was transferred away: read with copy: true what is to be transferred`,
+    {
+      operation: 'read',
+      position,
+    }
+  )
 
 export const streamDestroyed = (): WalError =>
   new WalError('ERR_WAL_CLOSED', 'the stream was destroyed before the record was appended', { operation: 'append' })

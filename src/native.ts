@@ -1,6 +1,10 @@
 // The seam to the native module: loads it, and describes the calls that its generated types do not.
 
-import { WalError } from './errors.js'
+import { open } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { textOf, WalError } from './errors.js'
 import type { Environment, Watcher } from '../native.js'
 
 export type {
@@ -73,32 +77,102 @@ export interface Native {
   Watcher: typeof Watcher
 }
 
-/**
- * The failure that is not about a file that is not there. The loader has tried several, and chains what it got as causes; of these it
- * keeps the messages only.
- */
-function otherFailure(error: unknown): unknown {
-  if ((error as NodeJS.ErrnoException).code === 'ERR_MODULE_NOT_FOUND') return undefined
-  const { cause: attempts } = error as Error
-  if (attempts === undefined) return error
-  for (let attempt: unknown = attempts; attempt instanceof Error; attempt = attempt.cause) {
-    if (!/^(Cannot find module|Unsupported) /.test(attempt.message)) return attempt
+/** The first line of every message in a chain of causes, innermost first: the loader keeps no more of what it has tried. */
+function attemptsOf(error: unknown): string[] {
+  const messages: string[] = []
+  const here = path.dirname(fileURLToPath(new URL('../native.js', import.meta.url)))
+  for (let at = error; at instanceof Error; at = at.cause) {
+    // What the loader itself says comes first, and names a bug of npm where none may be.
+    if (at === error && at.cause != null) continue
+    const [message] = textOf(at).split('\n', 1)
+    // It looks for a module of WebAssembly too, which there is none of.
+    if (!message.includes('wasi')) messages.unshift(message.replace("'./", `'${here}${path.sep}`))
   }
-  return undefined
+  return messages
 }
 
-/** Loads the native module. Only opening a log needs it, so importing the package works without. */
-export async function loadNative(): Promise<Native> {
-  try {
-    return await import('../native.js')
-  } catch (error) {
-    const other = otherFailure(error)
-    if (other !== undefined) throw other
-    throw new WalError(
-      'ERR_WAL_NATIVE_NOT_FOUND',
-      `there is no native module of forelog for ${process.platform}-${process.arch}: reinstall forelog on this platform with optional dependencies, ` +
-        'or build it with `npm run build` in a checkout',
-      { operation: 'open', cause: error }
-    )
+/** The names of this platform's binaries. Which C library Linux has is for the loader to find out. */
+function binaries(): string[] {
+  const name = `${process.platform}-${process.arch}`
+  return process.platform === 'linux' ? [`${name}-gnu`, `${name}-musl`] : process.platform === 'win32' ? [`${name}-msvc`] : [name]
+}
+
+/** Files that the loader would take: beside the package, and in packages of their own. */
+function candidates(): string[] {
+  const { resolve } = createRequire(import.meta.url)
+  const files = []
+  for (const name of binaries()) {
+    for (const place of [`../forelog.${name}.node`, `forelog-${name}`]) {
+      try {
+        files.push(resolve(place))
+      } catch {
+        // The loader says that it is not there.
+      }
+    }
   }
+  return files
+}
+
+/**
+ * Says what an ELF file lacks of its end, if anything. The system's own loader maps such a file without looking, and the process ends by
+ * SIGBUS when it touches what is not there.
+ */
+async function cutOff(file: string): Promise<string | undefined> {
+  const handle = await open(file)
+  try {
+    const { size } = await handle.stat()
+    const { buffer: header, bytesRead } = await handle.read(Buffer.alloc(64), 0, 64, 0)
+    if (bytesRead < 64) return `${file}: the file is cut off: it has ${size} bytes`
+    // 64 bits, least significant byte first, as every platform that there are binaries for.
+    if (header.readUInt32BE(0) !== 0x7f454c46 || header[4] !== 2 || header[5] !== 1) return undefined
+    // The table of sections is the last thing in the file.
+    const end = Number(header.readBigUInt64LE(40)) + header.readUInt16LE(58) * header.readUInt16LE(60)
+    return size < end ? `${file}: the file is cut off: it has ${size} of ${end} bytes` : undefined
+  } finally {
+    await handle.close()
+  }
+}
+
+/** What to do about it, by what the attempts say. */
+function remedy(attempts: string[]): string {
+  const says = (pattern: RegExp) => attempts.some((attempt) => pattern.test(attempt))
+  if (says(/addons is disabled/)) {
+    return 'start node without --no-addons, or, with its permission model, add --allow-addons'
+  }
+  if (attempts.every((attempt) => /^(Cannot find module|Unsupported) /.test(attempt))) {
+    return 'run `npm install --include=optional` on the platform that it is to run on; in a checkout, `npm run build`'
+  }
+  if (says(/GLIBC|GLIBCXX|libc\.musl|ld-musl/)) {
+    return 'the binary is for a newer or another C library: build it here, with `npm run build` in a checkout, or use a newer system'
+  }
+  return 'run `npm install --force --include=optional` on the platform that it is to run on; in a checkout, `npm run build`'
+}
+
+function notFound(attempts: string[], cause?: unknown): WalError {
+  const tried = attempts.map((attempt) => `\n- ${attempt}`).join('')
+  const message = `the native module of forelog for ${process.platform}-${process.arch} did not load: ${remedy(attempts)}. Tried:${tried}`
+  return new WalError('ERR_WAL_NATIVE_NOT_FOUND', message, { operation: 'open', cause })
+}
+
+/**
+ * Loads the native module. Only opening a log needs it, so importing the package works without.
+ *
+ * @throws `ERR_WAL_NATIVE_NOT_FOUND` with what was tried, and what each attempt said.
+ */
+export async function loadNative(): Promise<Native> {
+  if (process.platform === 'linux') {
+    const broken = await Promise.all(candidates().map((file) => cutOff(file).catch(() => undefined)))
+    const cut = broken.filter((what) => what !== undefined)
+    if (cut.length > 0) throw notFound(cut)
+  }
+  let native: Partial<Native>
+  try {
+    native = await import('../native.js')
+  } catch (error) {
+    throw notFound(attemptsOf(error), error)
+  }
+  const { Environment, Watcher } = native
+  if (typeof Environment !== 'function' || typeof Watcher !== 'function')
+    throw notFound(['the module that was loaded is not of this package'])
+  return { Environment, Watcher }
 }

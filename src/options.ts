@@ -1,11 +1,13 @@
 // What callers may ask, checked: types and names here, ranges in the engine.
 
 import type { BackupProgress } from './backup.js'
+import { checkText } from './bytes.js'
+import type { Codec, CodecOption, NamedCodec } from './codec.js'
+import { AbortError, invalid, whileReading } from './errors.js'
 import type { SalvageProgress } from './salvage.js'
-import type { CodecOption } from './codec.js'
-import { AbortError, invalid } from './errors.js'
 import type { Heed } from './heed.js'
 import type { OpenOptions } from './native.js'
+import { isAborted, isSignal } from './signals.js'
 
 /** What opening does about damage, see {@link WalOptions.mode}. */
 export type Mode = 'strict' | 'prefix' | 'readOnly'
@@ -198,14 +200,31 @@ export interface SalvageOptions {
 
 type Fields = { [name: string]: unknown }
 
-/** The options as an object whose names are all known. */
+/** The values of the options, whose names must all be known. Each is looked at once: nothing that runs code of the caller's is left. */
 function known(options: unknown, names: ReadonlySet<string>, operation: string): Fields {
   if (options === undefined) return {}
   if (typeof options !== 'object' || options === null) throw invalid('options must be an object', operation)
-  for (const name of Object.keys(options)) {
-    if (!names.has(name)) throw invalid(`options.${name} is not known`, operation)
+  try {
+    for (const name of Object.keys(options)) {
+      if (!names.has(name)) throw invalid(`options.${name} is not known`, operation)
+    }
+    const values: Fields = {}
+    for (const name of names) values[name] = (options as Fields)[name]
+    return values
+  } catch (error) {
+    throw whileReading('options', operation, error)
   }
-  return options as Fields
+}
+
+/** The values of an option that is an object with these names at most; nothing if it is something else. */
+function group(value: unknown, names: readonly string[], name: string): Fields | undefined {
+  if (typeof value !== 'object' || value === null) return undefined
+  try {
+    if (Object.keys(value).some((key) => !names.includes(key))) return undefined
+    return Object.fromEntries(names.map((key) => [key, (value as Fields)[key]]))
+  } catch (error) {
+    throw whileReading(`options.${name}`, 'open', error)
+  }
 }
 
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0
@@ -229,17 +248,15 @@ function flag(fields: Fields, name: string, operation: string): boolean | undefi
 }
 
 function signalOf({ signal }: Fields, operation: string): AbortSignal | undefined {
-  if (signal === undefined || signal instanceof AbortSignal) return signal
+  if (signal === undefined || isSignal(signal)) return signal
   throw invalid('options.signal must be an AbortSignal', operation)
 }
 
 function fsync(value: unknown): Pick<OpenOptions, 'fsync' | 'everyMs'> {
   if (value === undefined) return {}
   if (value === 'always' || value === 'os') return { fsync: value }
-  if (typeof value === 'object' && value !== null) {
-    const { everyMs, ...rest } = value as Fields
-    if (Object.keys(rest).length === 0 && isCount(everyMs)) return { everyMs }
-  }
+  const everyMs = group(value, ['everyMs'], 'fsync')?.everyMs
+  if (isCount(everyMs)) return { everyMs }
   throw invalid("options.fsync must be 'always', 'os' or { everyMs: milliseconds }", 'open')
 }
 
@@ -255,11 +272,12 @@ function mode(value: unknown): Mode | undefined {
 
 function retention(value: unknown): Pick<OpenOptions, 'retentionBytes' | 'retentionAgeMs' | 'retentionOverridesCursors'> {
   if (value === undefined) return {}
-  if (typeof value === 'object' && value !== null) {
-    const { maxBytes, maxAgeMs, overrideCursors, ...rest } = value as Fields
+  const given = group(value, ['maxBytes', 'maxAgeMs', 'overrideCursors'], 'retention')
+  if (given !== undefined) {
+    const { maxBytes, maxAgeMs, overrideCursors } = given
     const isLimit = (limit: unknown): limit is number | undefined => limit === undefined || isCount(limit)
     const isFlag = overrideCursors === undefined || typeof overrideCursors === 'boolean'
-    if (Object.keys(rest).length === 0 && isLimit(maxBytes) && isLimit(maxAgeMs) && isFlag) {
+    if (isLimit(maxBytes) && isLimit(maxAgeMs) && isFlag) {
       if (overrideCursors && maxBytes === undefined) throw invalid('options.retention.overrideCursors needs maxBytes', 'open')
       return { retentionBytes: maxBytes, retentionAgeMs: maxAgeMs, retentionOverridesCursors: overrideCursors }
     }
@@ -285,21 +303,28 @@ const openNames = new Set([
 
 function checkDir(dir: unknown, operation: string): void {
   if (typeof dir !== 'string' || dir === '' || dir.includes('\0')) throw invalid('dir must be the path of a directory', operation)
+  // The system would be asked for another name.
+  checkText('dir', dir, operation)
 }
 
-function codec(value: unknown): CodecOption<never> | undefined {
-  if (value === undefined || value === 'json' || value === 'msgpack') return value
+function codec(value: unknown): NamedCodec | undefined {
+  if (value === undefined) return undefined
+  if (value === 'json' || value === 'msgpack') return { codec: value, name: value }
   if (typeof value === 'object' && value !== null) {
-    const { encode, decode, name } = value as Fields
-    const isNamed = name === undefined || typeof name === 'string'
-    if (typeof encode === 'function' && typeof decode === 'function' && isNamed) return value as CodecOption<never>
+    try {
+      const { encode, decode, name } = value as Fields
+      const isNamed = name === undefined || typeof name === 'string'
+      if (typeof encode === 'function' && typeof decode === 'function' && isNamed) return { codec: value as Codec<unknown>, name }
+    } catch (error) {
+      throw whileReading('options.codec', 'open', error)
+    }
   }
   throw invalid("options.codec must be 'json', 'msgpack' or { encode, decode, name?: string }", 'open')
 }
 
 /** What concerns the handle alone; the rest must be the same for every handle on a log. */
 export interface HandleOptions {
-  codec: CodecOption<never> | undefined
+  codec: NamedCodec | undefined
   captureStacks: boolean
   signal: AbortSignal | undefined
 }
@@ -343,7 +368,7 @@ export const NO_TERMS: Terms = { durable: false, expect: undefined, heed: undefi
 function heed(fields: Fields, operation: string): Heed | undefined {
   const signal = signalOf(fields, operation)
   if (signal === undefined) return undefined
-  if (signal.aborted) throw new AbortError(signal)
+  if (isAborted(signal)) throw new AbortError(signal)
   return { signal, site: undefined }
 }
 
@@ -406,19 +431,15 @@ const MAX_NAME_BYTES = 255
 /** The start of a new cursor as the native side takes it. */
 export function checkCursor(name: unknown, options: unknown): number {
   if (typeof name !== 'string') throw invalid('name must be a string', 'cursor')
+  checkText('name', name, 'cursor')
   const bytes = Buffer.byteLength(name)
-  if (bytes < 1 || bytes > MAX_NAME_BYTES || !isWellFormed(name)) {
-    throw invalid(`name must be well-formed text of 1 to ${MAX_NAME_BYTES} bytes in UTF-8`, 'cursor')
-  }
+  if (bytes < 1 || bytes > MAX_NAME_BYTES) throw invalid(`name must be text of 1 to ${MAX_NAME_BYTES} bytes in UTF-8`, 'cursor')
   const { start = 'start' } = known(options, cursorNames, 'cursor')
   if (start === 'start') return 0
   if (start === 'end') return -1
   if (isCount(start) && start > 0) return start
   throw invalid("options.start must be a position, 'start' or 'end'", 'cursor')
 }
-
-// `String.prototype.isWellFormed` is not in the types of ES2023.
-const isWellFormed = (text: string): boolean => !/\p{Surrogate}/u.test(text)
 
 function watching(fields: Fields, operation: string): VerifyOptions {
   const { onProgress } = fields
@@ -471,12 +492,18 @@ export function checkSalvage(dir: unknown, dest: unknown, options: unknown): Sal
 
 const instrumentNames = new Set(['meter', 'attributes', 'histograms'])
 
+function isMeter(meter: unknown): boolean {
+  try {
+    return typeof (meter as { addBatchObservableCallback?: unknown } | undefined)?.addBatchObservableCallback === 'function'
+  } catch (error) {
+    throw whileReading('options.meter', 'instrument', error)
+  }
+}
+
 /** Of `forelog/otel`, whose types are not to be needed here: the caller names them. */
 export function checkInstrument(options: unknown): { meter: unknown; attributes: unknown; histograms: boolean } {
   const { meter, attributes, ...fields } = known(options, instrumentNames, 'instrument')
-  if (typeof (meter as { addBatchObservableCallback?: unknown } | undefined)?.addBatchObservableCallback !== 'function') {
-    throw invalid('options.meter must be a Meter of OpenTelemetry', 'instrument')
-  }
+  if (!isMeter(meter)) throw invalid('options.meter must be a Meter of OpenTelemetry', 'instrument')
   if (attributes !== undefined && (typeof attributes !== 'object' || attributes === null)) {
     throw invalid('options.attributes must be an object', 'instrument')
   }

@@ -10,6 +10,7 @@ import { AbortError, closed, truncated, type FlippedBit } from './errors.js'
 import { aborts } from './heed.js'
 import type { BlockData, NativeReader } from './native.js'
 import type { Damage } from './reports.js'
+import { isAborted } from './signals.js'
 
 // Large enough that a block costs little next to its records, small enough that two of them are consumed within a millisecond or so:
 // only between blocks does the event loop get its turn.
@@ -64,6 +65,7 @@ export interface Handle {
   /** Closed when it is garbage; so whoever still reads keeps it. */
   readonly owner: object
   readonly readers: Readers
+  isClosed: boolean
 }
 
 /** Enters a reader everywhere it is to be found; gives what takes it out again, which knows the reader no more than they do. */
@@ -172,7 +174,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
       this.#failure = error
       tellCorrupt(channel.diagnostics.dir, error)
     }
-    if (signal?.aborted) this.abort()
+    if (signal !== undefined && isAborted(signal)) this.abort()
   }
 
   /** Position of the last record given, or passed over with `skipExpired`; 0 before the first. Reading can be resumed at the one after it. */

@@ -1,7 +1,7 @@
 // Records on their way in.
 
-import { types } from 'node:util'
-import { invalid } from './errors.js'
+import { checkArray, checkBytes, isBytes, isLikeBytes, isUint8Array, lengthOf, type Bytes } from './bytes.js'
+import { invalid, whileReading } from './errors.js'
 
 /** Where a record stands in a replicated log. Stored as it is; nothing is made of it. */
 export interface RecordVersion {
@@ -30,8 +30,6 @@ export interface RecordInit {
 /** What `Record.put` and `Record.delete` take besides key and value. */
 export type RecordOptions = Pick<RecordInit, 'ttlMs' | 'expiresAt' | 'version'>
 
-export type Bytes = string | Uint8Array
-
 declare const made: unique symbol
 
 /** A record that {@link Record} made, with a value of this type. */
@@ -50,8 +48,22 @@ export interface MadeRecord<V = string | Uint8Array> {
   readonly version: RecordVersion | undefined
 }
 
-/** A record whose fields have been checked: appending it does not check them again. */
+/**
+ * Marks the records that `Record` of any copy of the package has made. The value is the version of what they promise: the fields `key`,
+ * `value`, `tombstone`, `expiresAt` (a time) and `version`.
+ */
+const RECORD = Symbol.for('forelog.record')
+const RECORD_VERSION = 1
+
+/**
+ * A record whose fields have been checked. They are ordinary properties, so that they may be something else by the time that it is
+ * appended: then its bytes are checked once more.
+ */
 export class Entry implements MadeRecord {
+  static {
+    Object.defineProperty(this.prototype, RECORD, { value: RECORD_VERSION })
+  }
+
   declare readonly [made]: true
   readonly key: Bytes | undefined
   readonly value: Bytes | undefined
@@ -89,6 +101,10 @@ export function exactEntry(
 
 /** One like that with a value that only a codec can make bytes of. */
 class Unencoded {
+  static {
+    Object.defineProperty(this.prototype, RECORD, { value: RECORD_VERSION })
+  }
+
   readonly key: Bytes
   readonly value: unknown
   readonly tombstone = false
@@ -103,106 +119,180 @@ class Unencoded {
   }
 }
 
-/** The same with bytes that nobody else writes to. */
+/** An entry with bytes that nobody else writes to. */
 export function withOwnValue(entry: Entry): Entry {
   const { key, value, tombstone, expiresAt, version } = entry
   if (value === undefined || typeof value === 'string') return entry
-  return new Entry(key, Uint8Array.prototype.slice.call(value), tombstone, expiresAt, version)
+  return new Entry(key, new Uint8Array(value), tombstone, expiresAt, version)
 }
 
-/** Whether {@link Record} made it. */
-export const isMade = (input: unknown): input is MadeRecord<unknown> => input instanceof Entry || input instanceof Unencoded
+/** An entry that nobody else can change, with the fields that this one has now. */
+export function withOwnFields({ key, value, tombstone, expiresAt, version }: Entry, operation: string): Entry {
+  return new Entry(key, value, tombstone, expiresAt, version === undefined ? undefined : checkVersion(version, operation))
+}
+
+const lengthIn = (bytes: Bytes | undefined): number => (isUint8Array(bytes) ? lengthOf(bytes) : (bytes?.length ?? 0))
 
 /** About how many bytes a record has. */
-export const sizeOf = ({ key, value }: Entry): number => (key?.length ?? 0) + (value?.length ?? 0)
-
-// The second test is for arrays of another realm.
-export const isBytes = (value: unknown): value is Bytes =>
-  typeof value === 'string' || value instanceof Uint8Array || types.isUint8Array(value)
+export const sizeOf = ({ key, value }: Entry): number => lengthIn(key) + lengthIn(value)
 
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0
 
-const wrong = (name: string, expected: string) => invalid(`${name} must be ${expected}`, 'append')
+const wrong = (name: string, expected: string, operation: string) => invalid(`${name} must be ${expected}`, operation)
 
-function bytes(name: string, value: unknown): Bytes {
-  if (isBytes(value)) return value
-  throw wrong(name, 'a string or a Uint8Array')
+function checkExpiry(expiresAt: unknown, operation: string): number {
+  if (isCount(expiresAt)) return expiresAt
+  throw wrong('expiresAt', 'a safe non-negative integer', operation)
 }
 
-/** The absolute time; a time to live starts now. */
-function expiry(ttlMs: unknown, expiresAt: unknown): number | undefined {
-  if (ttlMs === undefined && expiresAt === undefined) return undefined
-  if (ttlMs !== undefined && expiresAt !== undefined) throw invalid('ttlMs and expiresAt exclude each other', 'append')
-  if (expiresAt !== undefined) {
-    if (isCount(expiresAt)) return expiresAt
-    throw wrong('expiresAt', 'a safe non-negative integer')
-  }
-  if (isCount(ttlMs) && isCount(Date.now() + ttlMs)) return Date.now() + ttlMs
-  throw wrong('ttlMs', 'a safe non-negative integer')
+/**
+ * The absolute time; a time to live starts now. By the clock that the program sees: one that a test has replaced counts here as it does
+ * where records that have expired are passed over.
+ */
+function expiry(ttlMs: unknown, expiresAt: unknown, operation: string): number | undefined {
+  if (ttlMs === undefined) return expiresAt === undefined ? undefined : checkExpiry(expiresAt, operation)
+  if (expiresAt !== undefined) throw invalid('ttlMs and expiresAt exclude each other', operation)
+  const end = isCount(ttlMs) ? Date.now() + ttlMs : undefined
+  if (isCount(end)) return end
+  throw wrong('ttlMs', 'a safe non-negative integer', operation)
 }
 
-function version(given: unknown): RecordVersion | undefined {
+function checkVersion(given: unknown, operation: string): RecordVersion | undefined {
   if (given === undefined) return undefined
-  if (typeof given !== 'object' || given === null) throw wrong('version', '{ term, index }')
+  if (typeof given !== 'object' || given === null) throw wrong('version', '{ term, index }', operation)
   const { term, index, ...rest } = given as RecordVersion
-  for (const name of Object.keys(rest)) throw invalid(`version.${name} is not known`, 'append')
-  if (!isCount(term)) throw wrong('version.term', 'a safe non-negative integer')
-  if (!isCount(index)) throw wrong('version.index', 'a safe non-negative integer')
+  for (const name of Object.keys(rest)) throw invalid(`version.${name} is not known`, operation)
+  if (!isCount(term)) throw wrong('version.term', 'a safe non-negative integer', operation)
+  if (!isCount(index)) throw wrong('version.index', 'a safe non-negative integer', operation)
   return { term, index }
 }
 
-const initNames = new Set(['key', 'value', 'tombstone', 'ttlMs', 'expiresAt', 'version'] satisfies (keyof RecordInit)[])
-const optionNames = new Set(['ttlMs', 'expiresAt', 'version'] satisfies (keyof RecordOptions)[])
-
-function fields<T extends object>(given: T, names: ReadonlySet<string>, what: string): T {
-  if (typeof given !== 'object' || given === null) throw invalid(`${what} must be an object`, 'append')
-  for (const name of Object.keys(given)) {
-    if (!names.has(name)) throw invalid(`${what}.${name} is not known`, 'append')
+/** What a record has to have, and what it may not have together. */
+export function checkShape(key: unknown, value: unknown, tombstone: unknown, operation: string): void {
+  if (typeof tombstone !== 'boolean') throw wrong('tombstone', 'a boolean', operation)
+  if (tombstone && value !== undefined) throw invalid('value and tombstone exclude each other', operation)
+  if (key === undefined && value === undefined && !tombstone) {
+    throw invalid('the record has neither key nor value nor tombstone', operation)
   }
-  return given
 }
 
-/** Checks a plain object field by field. */
-export function toEntry(init: unknown): Entry {
-  if (init instanceof Entry) return init
-  if (init instanceof Unencoded) throw wrong('value', 'a string or a Uint8Array: the log has no codec')
-  const { key, value, tombstone = false, ttlMs, expiresAt, version: given } = fields(init as RecordInit, initNames, 'record')
-  if (key !== undefined) bytes('key', key)
-  if (value !== undefined) bytes('value', value)
-  if (typeof tombstone !== 'boolean') throw wrong('tombstone', 'a boolean')
-  if (tombstone && value !== undefined) throw invalid('value and tombstone exclude each other', 'append')
-  if (key === undefined && value === undefined && !tombstone) throw invalid('the record has neither key nor value nor tombstone', 'append')
-  return new Entry(key, value, tombstone, expiry(ttlMs, expiresAt), version(given))
+/** Fields of a record whose value may still have to be encoded. */
+export interface Fields {
+  key: Bytes | undefined
+  value: unknown
+  tombstone: boolean
+  expiresAt: number | undefined
+  version: RecordVersion | undefined
 }
 
-function entry<V>(key: Bytes, value: V, expiresAt: number | undefined, version: RecordVersion | undefined): MadeRecord<V> {
-  if (value === undefined) throw wrong('value', 'there')
-  const made = isBytes(value) ? new Entry(key, value, false, expiresAt, version) : new Unencoded(key, value, expiresAt, version)
-  return made as MadeRecord<unknown> as MadeRecord<V>
+/**
+ * The fields of what {@link Record} made, here or in another copy of the package; nothing where it is anything else. The fields of
+ * another copy's record are checked like those of a plain object, but for its value.
+ *
+ * @throws `ERR_WAL_INVALID_ARG` where the other copy's records have a later version.
+ */
+export function madeFields(input: unknown, operation: string): Fields | undefined {
+  if (typeof input !== 'object' || input === null) return undefined
+  try {
+    if (input instanceof Entry || input instanceof Unencoded) return input
+    const mark = (input as { [RECORD]?: unknown })[RECORD]
+    if (mark === undefined) return undefined
+    if (mark !== RECORD_VERSION) {
+      throw invalid('the record is of another version of forelog: make it with the Record that belongs to this log', operation)
+    }
+    const { key, value, tombstone, expiresAt, version } = input as Entry
+    if (key !== undefined) checkBytes('key', key, operation)
+    checkShape(key, value, tombstone, operation)
+    const expires = expiresAt === undefined ? undefined : checkExpiry(expiresAt, operation)
+    return { key, value, tombstone, expiresAt: expires, version: checkVersion(version, operation) }
+  } catch (error) {
+    throw whileReading('record', operation, error)
+  }
 }
 
-/** Makes records that are checked once, here, which makes appending them cheaper. Both throw `ERR_WAL_INVALID_ARG`. */
+const initNames = new Set<string>(['key', 'value', 'tombstone', 'ttlMs', 'expiresAt', 'version'] satisfies (keyof RecordInit)[])
+const NO_OPTIONS = { expiresAt: undefined, version: undefined }
+const optionNames = new Set<string>(['ttlMs', 'expiresAt', 'version'] satisfies (keyof RecordOptions)[])
+
+/** Refuses what is no object, and names that are not known. */
+function checkNames(given: unknown, names: ReadonlySet<string>, what: string, operation: string): void {
+  if (typeof given !== 'object' || given === null) throw invalid(`${what} must be an object`, operation)
+  for (const name of Object.keys(given)) {
+    if (!names.has(name)) throw invalid(`${what}.${name} is not known`, operation)
+  }
+}
+
+/** What a log without a codec appends for an input that is not bytes: a record that {@link Record} made, or a plain object field by field. */
+export function toEntry(input: unknown, operation = 'append'): Entry {
+  const made = madeFields(input, operation)
+  if (made instanceof Entry) return made
+  if (made !== undefined) return withBytes(made, operation)
+  if (isLikeBytes(input)) checkArray('value', input, operation)
+  try {
+    checkNames(input, initNames, 'record', operation)
+    const { key, value, tombstone = false, ttlMs, expiresAt, version } = input as RecordInit
+    if (key !== undefined) checkBytes('key', key, operation)
+    if (value !== undefined) checkBytes('value', value, operation)
+    checkShape(key, value, tombstone, operation)
+    return new Entry(key, value, tombstone, expiry(ttlMs, expiresAt, operation), checkVersion(version, operation))
+  } catch (error) {
+    throw whileReading('record', operation, error)
+  }
+}
+
+/** The time and the version that options of `Record` ask for. */
+function readOptions(options: unknown): Pick<Fields, 'expiresAt' | 'version'> {
+  try {
+    checkNames(options, optionNames, 'options', 'append')
+    const { ttlMs, expiresAt, version } = options as RecordOptions
+    return { expiresAt: expiry(ttlMs, expiresAt, 'append'), version: checkVersion(version, 'append') }
+  } catch (error) {
+    throw whileReading('options', 'append', error)
+  }
+}
+
+/** An entry with these fields, whose value must be bytes. */
+function withBytes({ key, value, tombstone, expiresAt, version }: Fields, operation: string): Entry {
+  if (value !== undefined && !isBytes(value)) throw wrong('value', 'a string or a Uint8Array: the log has no codec', operation)
+  return new Entry(key, value && checkBytes('value', value, operation), tombstone, expiresAt, version)
+}
+
+/** Whether it is bytes by its class. Whether it is genuine, and has its memory, is looked at when it is appended: by then it may have changed. */
+function claimsBytes(value: unknown): value is Bytes {
+  if (isBytes(value)) return true
+  try {
+    return value instanceof Uint8Array
+  } catch {
+    return false
+  }
+}
+
+function checkKey(key: unknown): void {
+  if (!claimsBytes(key)) throw wrong('key', 'a string or a Uint8Array', 'append')
+}
+
+/**
+ * Makes records whose fields are checked once, here, which makes appending them cheaper. Both throw `ERR_WAL_INVALID_ARG`. What the log
+ * stores of a key and a value is looked at when the record is appended.
+ */
 export const Record = Object.freeze({
   /**
    * A key and what it stands for from now on. A `ttlMs` starts now. The value is for the log that it is appended to: a string or bytes, or,
    * where that has a codec, what the codec encodes; any other is refused there.
    */
   put<V = string | Uint8Array>(key: string | Uint8Array, value: V, options?: RecordOptions): MadeRecord<V> {
-    if (!isBytes(key)) throw wrong('key', 'a string or a Uint8Array')
-    if (options === undefined) return entry(key, value, undefined, undefined)
-    const { ttlMs, expiresAt, version: given } = fields(options, optionNames, 'options')
-    return entry(key, value, expiry(ttlMs, expiresAt), version(given))
+    checkKey(key)
+    if (value === undefined) throw wrong('value', 'there', 'append')
+    const { expiresAt, version } = options === undefined ? NO_OPTIONS : readOptions(options)
+    const made = claimsBytes(value) ? new Entry(key, value, false, expiresAt, version) : new Unencoded(key, value, expiresAt, version)
+    return made as MadeRecord<unknown> as MadeRecord<V>
   },
 
   /** A tombstone: what the key stood for is gone. */
   delete(key: string | Uint8Array, options: RecordOptions = {}): MadeRecord<never> {
-    const { ttlMs, expiresAt, version: given } = fields(options, optionNames, 'options')
-    return new Entry(
-      bytes('key', key),
-      undefined,
-      true,
-      expiry(ttlMs, expiresAt),
-      version(given)
-    ) as MadeRecord<undefined> as MadeRecord<never>
+    const { expiresAt, version } = readOptions(options)
+    checkKey(key)
+    const made = new Entry(key, undefined, true, expiresAt, version)
+    return made as MadeRecord<undefined> as MadeRecord<never>
   },
 })

@@ -1,5 +1,7 @@
 // Small records on their way into native code: those of one turn cross together, because a crossing costs more than they do.
 
+import { checkText, isUint8Array, lengthOf, type Bytes } from './bytes.js'
+
 // Tags beside the lengths; crates/node/src/stage.rs has the same.
 const HAS_KEY = 1
 const HAS_VALUE = 2
@@ -22,14 +24,8 @@ const NO_LOG = 0xffffffff
 /** Strings up to this length are copied character by character as long as they are ASCII: quicker than a call. */
 const SHORT_STRING = 64
 
-type Bytes = string | Uint8Array
-
-// An array's own `length` may be a getter that calls us again in the middle of a record.
-const lengthOf = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), 'length')?.get as (this: Uint8Array) => number
-
-/** How many bytes it takes at most; a string's characters take three each at most. */
-const atMost = (bytes: Bytes): number =>
-  typeof bytes === 'string' ? bytes.length * 3 : bytes instanceof Uint8Array ? lengthOf.call(bytes) : 0
+/** How many bytes it takes at most; a string's characters take three each at most. Nothing for what is no bytes. */
+const atMost = (bytes: Bytes): number => (typeof bytes === 'string' ? bytes.length * 3 : isUint8Array(bytes) ? lengthOf(bytes) : 0)
 
 /** One record on the stage. Its bytes are views, good until the stage is cleared. */
 export interface Staged {
@@ -43,8 +39,6 @@ export class Stage {
   readonly #bytes: Uint8Array
   readonly #words: Uint32Array
   readonly #buffer: Buffer
-  /** How far the bytes are used; the word says the same to the native side. */
-  #end = START
   /** What a record may take; nothing where the native side does not see the memory, as in a runtime that copies what comes from outside. */
   readonly largest: number
 
@@ -59,7 +53,7 @@ export class Stage {
 
   /** Whether the next record may find no room. */
   get full(): boolean {
-    return this.#end > this.#bytes.length - LARGEST
+    return this.#words[END] > this.#bytes.length - LARGEST
   }
 
   /** Whether any record on it asked for durability. */
@@ -73,63 +67,71 @@ export class Stage {
 
   /** Empties it, for records of this log, or for those of a batch. */
   clear(log: number | undefined): void {
-    this.#words[END] = this.#end = START
+    this.#words[END] = START
     this.#words[DURABLE] = 0
     this.#words[LOG] = log ?? NO_LOG
   }
 
   /**
    * Copies a record of up to `limit` bytes, `largest` at most; gives how many it takes, or 0 if it has to cross by itself. There is
-   * room unless it is `full`.
+   * room unless it is `full`. The record is on the stage once its last word is written: a throw before leaves nothing behind.
+   *
+   * @throws `ERR_WAL_INVALID_ARG` for text that UTF-8 cannot hold.
    */
   put(key: Bytes | undefined, value: Bytes | undefined, tombstone: boolean, limit: number): number {
     const keyAtMost = key === undefined ? 0 : atMost(key)
     const valueAtMost = value === undefined ? 0 : atMost(value)
-    // Without bytes it may be a detached array, or one of another realm, or nothing that a record may hold.
+    // Without bytes it may be an array without its memory, or nothing that a record may hold.
     if ((keyAtMost === 0 && key !== undefined) || (valueAtMost === 0 && value !== undefined)) return 0
     if (HEADER + keyAtMost + valueAtMost > limit) return 0
-    const start = this.#end
+    const words = this.#words
+    const start = words[END]
     let at = start + HEADER
     let tag = tombstone ? TOMBSTONE : 0
     let keyLength = 0
     let valueLength = 0
     if (key !== undefined) {
-      keyLength = this.#copy(key, keyAtMost, at)
+      keyLength = this.#copy('key', key, keyAtMost, at)
       at += keyLength
       tag |= HAS_KEY
     }
     if (value !== undefined) {
-      valueLength = this.#copy(value, valueAtMost, at)
+      valueLength = this.#copy('value', value, valueAtMost, at)
       at += valueLength
       tag |= HAS_VALUE
     }
-    const words = this.#words
     words[start >>> 2] = tag | (keyLength << 8)
     words[(start >>> 2) + 1] = valueLength
-    words[END] = this.#end = (at + 3) & ~3
-    return this.#end - start
+    const end = (at + 3) & ~3
+    words[END] = end
+    return end - start
   }
 
   /** Gives how many bytes it took: those of an array are as many as it takes at most. */
-  #copy(from: Bytes, atMost: number, at: number): number {
+  #copy(name: string, from: Bytes, atMost: number, at: number): number {
     if (typeof from !== 'string') {
       this.#bytes.set(from, at)
       return atMost
     }
     const { length } = from
-    if (length > SHORT_STRING) return this.#buffer.write(from, at)
+    if (length > SHORT_STRING) return this.#write(name, from, at)
     const bytes = this.#bytes
     for (let i = 0; i < length; i++) {
       const code = from.charCodeAt(i)
-      if (code > 127) return this.#buffer.write(from, at)
+      if (code > 127) return this.#write(name, from, at)
       bytes[at + i] = code
     }
     return length
   }
 
+  #write(name: string, text: string, at: number): number {
+    checkText(name, text, 'append')
+    return this.#buffer.write(text, at)
+  }
+
   /** What is on it, oldest first. */
   *records(): Iterable<Staged> {
-    for (let at = START; at < this.#end;) {
+    for (let at = START; at < this.#words[END];) {
       const tag = this.#words[at >>> 2] & 0xff
       const key = at + HEADER
       const value = key + (this.#words[at >>> 2] >>> 8)

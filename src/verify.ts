@@ -8,6 +8,8 @@ import { aborts } from './heed.js'
 import type { Completion, NativeWatcher } from './native.js'
 import { checkScrub, checkVerify, type VerifyOptions } from './options.js'
 import type { Verification } from './reports.js'
+import { isAborted } from './signals.js'
+import { every } from './timing.js'
 
 // Often enough for a progress bar.
 const PROGRESS_EVERY_MS = 100
@@ -46,9 +48,9 @@ export class Verifying {
   async run(start: (watcher: NativeWatcher) => number): Promise<Verification> {
     const { signal } = this.#options
     const onAbort = () => this.stop(new AbortError(signal as AbortSignal))
-    if (signal?.aborted) onAbort()
+    if (signal !== undefined && isAborted(signal)) onAbort()
     const done = signal === undefined ? undefined : aborts.add(signal, onAbort)
-    const timer = setInterval(() => this.#tell(), PROGRESS_EVERY_MS)
+    const stopTelling = every(PROGRESS_EVERY_MS, () => this.#tell())
     try {
       const { verification } = await this.#environment.request(start(this.#watcher))
       this.#tell()
@@ -57,7 +59,7 @@ export class Verifying {
     } catch (error) {
       throw this.#failure ?? error
     } finally {
-      clearInterval(timer)
+      stopTelling()
       done?.()
     }
   }

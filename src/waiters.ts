@@ -18,7 +18,7 @@ const enter = (resolve: (value: never) => void, reject: Reject): void => entered
  */
 export class Run {
   first: number | undefined
-  readonly operation: number
+  operation: number
   readonly value: unknown
   /** What the operation is, if not an append. */
   readonly asked: Asked | undefined
@@ -69,7 +69,17 @@ export class Waiters {
 
   /** A new run, from `operation` on. It must be given a waiter before anything is told. */
   begin(operation: number, first: number | undefined, value?: unknown, asked?: Asked): Run {
-    const run = new Run(operation, first, value, asked, this.#room)
+    return this.link(new Run(operation, first, value, asked, this.#room))
+  }
+
+  /** A run to be linked later, once its operation is known and it has a waiter. */
+  prepare(first: number | undefined): Run {
+    return new Run(0, first, undefined, undefined, this.#room)
+  }
+
+  /** Makes a run the newest, if it is not that already. */
+  link(run: Run): Run {
+    if (this.#newest === run) return run
     if (this.#newest === undefined) this.#oldest = run
     else this.#newest.next = run
     return (this.#newest = run)

@@ -2,13 +2,14 @@
 
 import { resolve } from 'node:path'
 import { inspect, type InspectOptions } from 'node:util'
+import { checkBytes, isBytes } from './bytes.js'
 import { runBackup, type BackupReport } from './backup.js'
 import { ACKNOWLEDGED, DURABLE_POSITION, FIRST, NEXT, PENDING_BYTES, WRITTEN, type BatchPositions, type Channel } from './channel.js'
 import { valuesOf, type Appendable, type Decoded, type NoCodec, type Values } from './codec.js'
 import { Cursor, type CursorLog, type CursorPosition } from './cursor.js'
 import { tellCorrupt, tellDamage, tellRecovery } from './diagnostics.js'
 import { currentEnvironment, type Environment } from './environment.js'
-import { AbortError, calledFrom, callSite, closed, invalid } from './errors.js'
+import { AbortError, calledFrom, callSite, closed, invalid, whileReading } from './errors.js'
 import { aborts, type Heed } from './heed.js'
 import type { OpenOptions } from './native.js'
 import {
@@ -37,7 +38,8 @@ import {
   type WritableOptions,
 } from './options.js'
 import { WalReader, type Handle, type ReadRange } from './reader.js'
-import { Entry, isBytes, sizeOf, toEntry, withOwnValue } from './record.js'
+import { Entry, sizeOf, toEntry, withOwnFields, withOwnValue } from './record.js'
+import { isAborted } from './signals.js'
 import { recoveryReport, type RecoveryReport, type Verification, type WalStats } from './reports.js'
 import { Verifying } from './verify.js'
 import { WalWritable } from './writable.js'
@@ -65,7 +67,7 @@ function unlessAborted<T>(opening: Promise<Wal<T>>, signal: AbortSignal): Promis
 /** Throws if whoever asked has given up before anything was accepted. */
 function checkWanted({ heed }: Terms): void {
   const signal = heed?.signal
-  if (signal?.aborted) throw new AbortError(signal)
+  if (signal !== undefined && isAborted(signal)) throw new AbortError(signal)
 }
 
 /** What an open handle is made of. */
@@ -98,7 +100,7 @@ export class Wal<T = NoCodec> {
   readonly #captureStacks: boolean
   /** Open, with no codec and no stacks to capture: then an append has one thing less to look at each. */
   #isPlain: boolean
-  readonly #handle: Handle = { owner: this, readers: new Set() }
+  readonly #handle: Handle = { owner: this, readers: new Set(), isClosed: false }
   readonly #scrubs = new Set<Verifying>()
   readonly #cursors = new Map<string, Promise<Cursor<Decoded<T>>>>()
   #closed: Promise<void> | undefined
@@ -131,7 +133,7 @@ export class Wal<T = NoCodec> {
   static async open<T>(dir: string, options?: WalOptions | WalCodecOptions<T>): Promise<Wal | Wal<T>> {
     const { log, handle } = checkOpen(dir, options)
     const { signal } = handle
-    if (signal?.aborted) throw new AbortError(signal)
+    if (signal !== undefined && isAborted(signal)) throw new AbortError(signal)
     const site = callSite(Wal.open)
     const opening = Wal.#open<T>(resolve(dir), log, handle).catch((error: unknown) => {
       throw calledFrom(error, site)
@@ -178,13 +180,13 @@ export class Wal<T = NoCodec> {
   append(input: Appendable<T>, options?: AppendOptions): Promise<number> {
     try {
       if (!this.#isPlain || options !== undefined) return this.#appendWith(input, options)
-      if (input instanceof Entry) return this.#channel.append(input, NO_TERMS)
+      if (input instanceof Entry) return this.#channel.append(input, NO_TERMS, this.#handle)
       if (isBytes(input)) return this.#channel.appendValue(input, NO_TERMS)
       const entry = toEntry(input)
       // A getter may have called us.
       return this.#openChannel('append').append(entry, NO_TERMS)
     } catch (error) {
-      return this.#channel.refused(error)
+      return this.#channel.refused(whileReading('record', 'append', error))
     }
   }
 
@@ -193,7 +195,7 @@ export class Wal<T = NoCodec> {
     // A codec may call us again.
     const entry = this.#entry(input, 'append')
     checkWanted(terms)
-    return this.#openChannel('append').append(entry, terms)
+    return this.#openChannel('append').append(entry, terms, this.#handle)
   }
 
   /**
@@ -212,22 +214,23 @@ export class Wal<T = NoCodec> {
       // All of them before the first is taken: an iterator, a getter or a codec may call us again.
       const entries: Entry[] = []
       for (const record of records) {
-        const entry = this.#entry(record, 'appendBatch')
-        // A codec may use its memory again for the next record.
-        entries.push(this.#values === undefined ? entry : withOwnValue(entry))
+        // What the caller made may change until all are here, and a codec may use its memory again for the next record.
+        if (this.#values !== undefined) entries.push(withOwnValue(this.#values.entry(record, 'appendBatch')))
+        else if (record instanceof Entry) entries.push(withOwnFields(record, 'appendBatch'))
+        else entries.push(this.#entry(record, 'appendBatch'))
       }
       if (entries.length === 0) throw invalid('records must not be empty', 'appendBatch')
       checkWanted(terms)
       return this.#openChannel('appendBatch').appendBatch(entries, terms)
     } catch (error) {
-      return this.#channel.refused(error)
+      return this.#channel.refused(whileReading('records', 'appendBatch', error))
     }
   }
 
   #entry(input: unknown, operation: string): Entry {
     if (this.#values !== undefined) return this.#values.entry(input, operation)
-    if (input instanceof Entry) return input
-    return isBytes(input) ? new Entry(undefined, input, false, undefined, undefined) : toEntry(input)
+    if (!isBytes(input)) return toEntry(input, operation)
+    return new Entry(undefined, checkBytes('value', input, operation), false, undefined, undefined)
   }
 
   /**
@@ -238,17 +241,22 @@ export class Wal<T = NoCodec> {
    * told. A record refused later is told by the next `sync()` or `close()`, whichever comes first.
    */
   enqueue(input: Appendable<T>, options?: EnqueueOptions): number {
-    if (!this.#isPlain || options !== undefined) return this.#enqueueWith(input, options)
-    if (input instanceof Entry) return this.#channel.enqueue(input, NO_TERMS)
-    if (isBytes(input)) return this.#channel.enqueueValue(input, NO_TERMS)
-    const entry = toEntry(input)
-    return this.#openChannel('append').enqueue(entry, NO_TERMS)
+    try {
+      if (!this.#isPlain || options !== undefined) return this.#enqueueWith(input, options)
+      if (input instanceof Entry) return this.#channel.enqueue(input, NO_TERMS, this.#handle)
+      if (isBytes(input)) return this.#channel.enqueueValue(input, NO_TERMS)
+      const entry = toEntry(input)
+      // A getter may have closed the log.
+      return this.#openChannel('append').enqueue(entry, NO_TERMS)
+    } catch (error) {
+      throw whileReading('record', 'append', error)
+    }
   }
 
   #enqueueWith(input: Appendable<T>, options: EnqueueOptions | undefined): number {
     const terms = checkEnqueue(options)
     const entry = this.#entry(input, 'append')
-    return this.#openChannel('append').enqueue(entry, terms)
+    return this.#openChannel('append').enqueue(entry, terms, this.#handle)
   }
 
   /**
@@ -335,8 +343,13 @@ export class Wal<T = NoCodec> {
     const { durable, maxPendingBytes, signal } = checkWritable(options)
     const terms = this.#heeding({ durable, expect: undefined, heed: undefined }, this.writable)
     const append = (input: unknown) => {
-      const entry = this.#entry(input, 'append')
-      return { bytes: sizeOf(entry), acknowledged: this.#openChannel('append').appendNow(entry, terms) }
+      try {
+        const entry = withOwnFields(this.#entry(input, 'append'), 'append')
+        const acknowledged = this.#openChannel('append').appendNow(entry, terms)
+        return { bytes: sizeOf(entry), acknowledged }
+      } catch (error) {
+        throw whileReading('record', 'append', error)
+      }
     }
     return new WalWritable({ append, drain: () => this.drain(), sync: () => this.sync() }, maxPendingBytes, signal)
   }
@@ -527,6 +540,7 @@ export class Wal<T = NoCodec> {
   #close(): Promise<void> {
     forgotten.unregister(this)
     this.#isPlain = false
+    this.#handle.isClosed = true
     for (const reader of this.#handle.readers) reader.deref()?.close()
     for (const scrub of this.#scrubs) scrub.stop(closed('scrub'))
     for (const cursor of this.#cursors.values()) cursor.then((cursor) => cursor.release()).catch(() => {})

@@ -11,6 +11,11 @@ use std::rc::Rc;
 
 const CAPACITY: usize = 128 << 10;
 const START: usize = 16;
+// Words before it.
+const END: usize = 0;
+const LOG: usize = 1;
+const DURABLE: usize = 2;
+const SEEN: usize = 3;
 const HAS_KEY: u32 = 1;
 const HAS_VALUE: u32 = 2;
 const TOMBSTONE: u32 = 4;
@@ -28,7 +33,7 @@ impl Stage {
 
     /// Whether JavaScript writes into this memory: a runtime that lets no memory in but its own has been given a copy.
     pub fn is_shared(&self) -> bool {
-        self.word(3) != 0
+        self.word(SEEN) != 0
     }
 
     /// The memory as JavaScript writes it; keeps it alive.
@@ -50,22 +55,25 @@ impl Stage {
     }
 
     pub fn log(&self) -> u32 {
-        self.word(1)
+        self.word(LOG)
     }
 
     pub fn durable(&self) -> bool {
-        self.word(2) != 0
+        self.word(DURABLE) != 0
     }
 
     /// The records on it. Where they are not laid out as they should be, the last one is an error.
     pub fn records(&self) -> Staged<'_> {
-        Staged { bytes: self.bytes().get(START..self.word(0) as usize).unwrap_or(ILL) }
+        Staged { bytes: self.bytes().get(START..self.word(END) as usize).unwrap_or(ILL) }
     }
 
-    /// Nothing is on it any more.
+    /// Removes everything from it. The log that it is for stays.
     pub fn clear(&self) {
         // SAFETY: as in `bytes`, and no slice of it is alive: nothing that borrows it is handed out but to the caller of this.
-        unsafe { (&mut (*self.0.get()))[..4].copy_from_slice(&(START as u32).to_ne_bytes()) }
+        let bytes = unsafe { &mut *self.0.get() };
+        for (word, value) in [(END, START as u32), (DURABLE, 0)] {
+            bytes[word * 4..][..4].copy_from_slice(&value.to_ne_bytes());
+        }
     }
 }
 
