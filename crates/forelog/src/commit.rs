@@ -219,9 +219,9 @@ impl CommitThread {
         let is_unmarked = self.writer.durable_position() != self.marked || self.shared.unmarked.load(Ordering::Acquire);
         let mark = is_unmarked.then(|| self.marked_at + MARK_EVERY);
         let tell = self.untold.then(|| self.told_at + TELL_EVERY);
-        // A log that could not roll at opening lets go of nothing until it has.
         // A follower of a log that is idle waits for an append here: where the path leads elsewhere, appends are made elsewhere.
         let check = self.shared.followers.is_anybody().then(|| self.checked_at + CHECK_EVERY);
+        // A log that could not roll at opening lets go of nothing until it has.
         let retain = self.retain_at.filter(|_| !self.writer.unproven);
         [sync, mark, tell, check, retain].into_iter().flatten().min()
     }
