@@ -38,11 +38,13 @@ impl State {
     /// Another disk in this state, for somebody else to go on with.
     fn apart(&mut self) -> State {
         let watch = self.watch.take();
-        let mut apart = State { budget: u64::MAX, trip: u64::MAX, ..self.clone() };
-        #[cfg(test)]
-        {
-            apart.strike = None;
-        }
+        let apart = State {
+            budget: u64::MAX,
+            trip: u64::MAX,
+            #[cfg(test)]
+            strike: None,
+            ..self.clone()
+        };
         self.watch = watch;
         apart
     }
