@@ -97,10 +97,6 @@ export class Block {
     return meta
   }
 
-  meta(record: number): number {
-    return this.index[record * PER_RECORD + 3]
-  }
-
   expiresAt(record: number): number | undefined {
     const meta = this.meta(record)
     return (meta & META_EXPIRES) === 0 ? undefined : this.extras[meta >>> META_EXTRA_SHIFT]

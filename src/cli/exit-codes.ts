@@ -38,6 +38,7 @@ const codes: { readonly [code in WalErrorCode]: ExitCode } = {
   ERR_WAL_CORRUPT: EXIT.damage,
   ERR_WAL_CLOSED: EXIT.bug,
   ERR_WAL_POISONED: EXIT.system,
+  ERR_WAL_DETACHED: EXIT.system,
   ERR_WAL_NO_SPACE: EXIT.system,
   ERR_WAL_TOO_LARGE: EXIT.input,
   ERR_WAL_TRUNCATED: EXIT.position,

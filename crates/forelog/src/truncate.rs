@@ -24,8 +24,8 @@ impl Writer {
     /// space. Where the log starts there or later, only what could not be removed before goes.
     ///
     /// # Errors
-    /// `OutOfRange` above the next position; `NoSpace` when the log was opened on a full disk and CONTROL does not
-    /// name its active segment yet; `Io` when the log starts at `first` now, but a file could not be removed;
+    /// `OutOfRange` above the next position; `NoSpace`, `ReadOnly` and `Io` when CONTROL cannot be written, or does not name
+    /// the active segment yet: the log is as before. `Io` when the log starts at `first` now, but a file could not be removed.
     /// `Poisoned`, `Detached`.
     pub fn truncate_before(&mut self, first: u64) -> Result<()> {
         self.alive()?;
@@ -66,8 +66,9 @@ impl Writer {
     /// then; when the log ends there already, that is all.
     ///
     /// # Errors
-    /// `OutOfRange` from the next position on, `Truncated` below the one before the first; `NoSpace`; `Corrupt` and
-    /// `Io` when the place of the cut does not read: in these cases the log is as before. `Poisoned`, `Detached`.
+    /// `OutOfRange` from the next position on, `Truncated` below the one before the first; `NoSpace`, `ReadOnly` and `Io` when
+    /// a roll cannot be done; `Corrupt` and `Io` when the place of the cut does not read. In these cases the log is as before.
+    /// `Poisoned`, `Detached`.
     pub fn truncate_after(&mut self, last: u64) -> Result<()> {
         self.go_on()?;
         let next = self.next_position();
@@ -85,7 +86,7 @@ impl Writer {
     /// wholly below it go.
     ///
     /// # Errors
-    /// `NoSpace`: the log is as before. `Io` when the log starts at `first` now, but a file could not be removed.
+    /// `NoSpace`, `ReadOnly` or `Io` when a roll cannot be done: the log is as before. `Io` when the log starts at `first` now, but a file could not be removed.
     /// `Poisoned`, `Detached`.
     pub fn reset(&mut self, first: u64) -> Result<()> {
         self.go_on()?;

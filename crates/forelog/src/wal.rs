@@ -143,7 +143,7 @@ impl Wal {
     /// # Errors
     /// A refused record takes no position and is no operation: `InvalidArg`, `TooLarge`, `Backpressure`, `Closed`,
     /// `Poisoned`, `Detached`, `OutOfRange`; `Conflict`, with `actual`, when it expects another position. Once operations of this handle
-    /// have failed, with `NoSpace` or as a truncation did, it refuses with the same error until `settled` has told that and is
+    /// have failed, with `NoSpace`, `ReadOnly` or `Io` or as a truncation did, it refuses with the same error until `settled` has told that and is
     /// called again: no record passes one that was rejected.
     pub fn append(&self, record: RecordRef<'_>, terms: impl Into<Terms>) -> Result<u64> {
         let len = record.check(self.shared.options.max_record_bytes)?;
@@ -210,8 +210,9 @@ impl Wal {
     /// starts at or after changes nothing. It works on a full disk.
     ///
     /// # Errors
-    /// `OutOfRange` above the next position, `Closed`, `Poisoned`, `Detached`; as the outcome also `NoSpace`, in a log opened on
-    /// a full disk that could not go on yet, and `Io` when the log starts at `first` but a file could not be removed.
+    /// `OutOfRange` above the next position, `Closed`, `Poisoned`, `Detached`; as the outcome also `NoSpace`, `ReadOnly` and `Io` when
+    /// CONTROL could not be written: then the log is as before. `Io` as well when the log starts at `first` but a file could not
+    /// be removed.
     pub fn truncate_before(&self, first: u64) -> Result<()> {
         self.command(Command::TruncateBefore(first), "truncateBefore")
     }
@@ -226,7 +227,7 @@ impl Wal {
     ///
     /// # Errors
     /// `OutOfRange` from the next position on, `Truncated` below the one before the first, `Closed`, `Poisoned`, `Detached`; as
-    /// the outcome also `NoSpace`, `Corrupt` and `Io`: then nothing was removed, what was accepted since the call is
+    /// the outcome also `NoSpace`, `ReadOnly`, `Corrupt` and `Io`: then nothing was removed, what was accepted since the call is
     /// rejected with the same error, and positions go on after the last record there is.
     pub fn truncate_after(&self, last: u64) -> Result<()> {
         self.command(Command::TruncateAfter(last), "truncateAfter")
@@ -236,8 +237,8 @@ impl Wal {
     /// below or above where it was: what follows the installation of a snapshot. Every reader ends with `Truncated`.
     ///
     /// # Errors
-    /// `InvalidArg` for a `first` out of range, `Closed`, `Poisoned`, `Detached`; as the outcome also `NoSpace`, like
-    /// `truncate_after`.
+    /// `InvalidArg` for a `first` out of range, `Closed`, `Poisoned`, `Detached`; as the outcome also `NoSpace`, `ReadOnly` and
+    /// `Io`, like `truncate_after`.
     pub fn reset(&self, first: u64) -> Result<()> {
         self.command(Command::Reset(first), "reset")
     }
@@ -427,7 +428,8 @@ impl Wal {
     /// releases the directory. Idempotent: later calls give the same result.
     ///
     /// # Errors
-    /// `Poisoned` after a failed fsync, `Detached` where the directory is not at its path any more, `NoSpace` when what was accepted could not be written.
+    /// `Poisoned` after a failed fsync or a write of unknown outcome, `Detached` where the directory is not at its path any more. What was accepted and could not be written has been rejected
+    /// with a reason of its own, which closing does not repeat.
     pub fn close(&self) -> Result<()> {
         let mut outcome = locked(&self.outcome);
         if let Some(outcome) = &*outcome {
