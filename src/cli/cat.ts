@@ -45,8 +45,9 @@ function render(records: WalRecord[], { json = false, chomp = false }: CatOption
   return Buffer.concat(values)
 }
 
-function describe({ first, last, segment, offset, bytes, flipped }: Hole): string {
+function describe({ first, last, segment, offset, bytes, flipped, recorded }: Hole): string {
   const positions = first === last ? `position ${first}` : `positions ${first} to ${last}`
+  if (recorded) return `forelog: lost earlier: ${positions}, as the log itself records\n`
   const bit = flipped ? `; bit ${flipped.bit} of the byte at ${flipped.offset} has flipped` : ''
   return `forelog: lost: ${positions}, ${segment} from offset ${offset}, ${bytes} bytes${bit}\n`
 }
@@ -64,7 +65,7 @@ export async function cat(dir: string, options: CatOptions): Promise<number> {
     }
     await output.flush()
     for (const hole of reader.holes) process.stderr.write(describe(hole))
-    return reader.holes.length > 0 ? 1 : 0
+    return reader.holes.some(({ recorded }) => recorded !== true) ? 1 : 0
   } finally {
     await wal.close()
   }
