@@ -49,6 +49,10 @@ test('what is lost is named with its place, the new log is whole but for that, a
   await wal.close()
   const verified = await forelog(['verify', dest])
   t.is(verified.code, 0, verified.stderr)
+  t.regex(String(verified.stdout), /, 1 holes of \d+ positions lost earlier, no damage$/m)
+  const cat = await forelog(['cat', dest])
+  t.is(cat.code, 0)
+  t.is(cat.stderr, `forelog: lost earlier: positions ${first} to ${last}, as the log itself records\n`)
   // Salvaged once more, nothing new is lost.
   const again = await forelog(['salvage', dest, path.join(temporaryDirectory(t), 'again')])
   t.is(again.code, 0, again.stderr)

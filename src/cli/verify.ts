@@ -18,11 +18,13 @@ function line({ kind, message, segment, offset, firstLost, lastLost }: Problem):
   return `${kind}: ${segment} at offset ${offset}${lost}: ${message}\n`
 }
 
-function summary({ segments, frames, records, bytes, withoutFooter, brokenFooters, problems }: Verification): string {
+function summary({ segments, frames, records, bytes, withoutFooter, brokenFooters, holes, problems }: Verification): string {
   const parts = [`${count(segments)} segments`, `${count(frames)} frames`, `${count(records)} records`, megabytes(bytes)]
   // Which of the two is no matter: a crash leaves either, and no record depends on it.
   const bare = withoutFooter + brokenFooters
   if (bare > 0) parts.push(`${count(bare)} without a whole footer`)
+  const lost = holes.reduce((sum, { first, last }) => sum + last - first + 1, 0)
+  if (lost > 0) parts.push(`${count(holes.length)} holes of ${count(lost)} positions lost earlier`)
   parts.push(problems.length === 0 ? 'no damage' : `${count(problems.length)} problems`)
   return `${parts.join(', ')}\n`
 }

@@ -161,6 +161,8 @@ proptest! {
             prop_assert_eq!(next, (to + 1).max(view.positions.first));
         }
         prop_assert_eq!(disk.changes(), changes);
+        let salvaged = super::salvaged::holds_up(&disk);
+        prop_assert!(salvaged.is_ok(), "{}", salvaged.err().map_or(String::new(), |broken| broken.0));
     }
 }
 

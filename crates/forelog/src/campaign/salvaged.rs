@@ -119,6 +119,29 @@ pub fn check(disk: &SimDisk) -> Held<()> {
     is_whole(&to, &report, &given)
 }
 
+/// Salvages whatever is on a disk: what comes of it is a log without a problem, or an error and nothing.
+pub fn holds_up(disk: &SimDisk) -> Held<()> {
+    let (to, changes) = (elsewhere(disk), disk.changes());
+    let salvaged = salvage_to(disk, &to);
+    if disk.changes() != changes {
+        return broken("salvaging changes the damaged log");
+    }
+    match salvaged {
+        Err(_) if to.names().is_empty() => return Ok(()),
+        Err(error) => return broken(format!("salvaging leaves {:?} behind {error:?}", to.names())),
+        Ok(_) => {}
+    }
+    match verify_storage(Arc::new(to.clone()), &Arc::default()) {
+        Ok(found) if found.problems.is_empty() => {}
+        other => return broken(format!("verifying the salvaged log tells {other:?}")),
+    }
+    match open(Arc::new(to.clone()), &Options::default(), || 0) {
+        Ok(opened) if opened.recovery.clean => to.violation().map_or(Ok(()), broken),
+        Ok(opened) => broken(format!("the salvaged log opens to {:?}", opened.recovery)),
+        Err(error) => broken(format!("the salvaged log does not open: {error:?}")),
+    }
+}
+
 /// The new log after a power cut: complete, without a problem, and with these records.
 pub fn is_whole(to: &SimDisk, report: &Salvaged, given: &[Given]) -> Held<()> {
     to.power_cut();

@@ -5,7 +5,7 @@ use crate::compress::Unpacker;
 use crate::control::Fence;
 use crate::error::Result;
 use crate::flipped;
-use crate::frame::{self, Frame, ALIGN, HEADER};
+use crate::frame::{self, Frame, ALIGN, HEADER, MAX_POSITION};
 use crate::horizon::Horizon;
 use crate::options::{Compression, Mode, PAGE};
 use crate::read_only::look;
@@ -21,6 +21,9 @@ use crate::storage::window::Window;
 use crate::storage::{Fault, FileRef, Storage};
 use crate::survey::Survey;
 use std::sync::Arc;
+
+/// Bodies up to this size are read without growing their memory.
+const LARGE: usize = 16 << 20;
 
 /// What comes next in a damaged log.
 pub enum Piece {
@@ -70,10 +73,10 @@ pub struct Source {
 /// Where the end of the log is damaged, the page for readers in other processes may know of later ones than CONTROL, which
 /// is written once a second.
 fn last(storage: &dyn Storage, found: &Survey) -> u64 {
-    let last = found.last().max(found.low - 1);
+    let last = found.last().max(found.low - 1).min(MAX_POSITION);
     let is_hurt = found.active.is_none() || found.evidence.lost || found.evidence.short;
     let page = storage.open(CONTROL, false).and_then(|control| Horizon::read(&*control)).ok().flatten();
-    page.filter(|page| is_hurt && page.uuid == found.state.uuid).map_or(last, |page| last.max(page.acknowledged.position))
+    page.filter(|page| is_hurt && page.uuid == found.state.uuid).map_or(last, |page| last.max(page.acknowledged.position).min(MAX_POSITION))
 }
 
 impl Source {
@@ -294,7 +297,8 @@ impl Source {
 /// The stored body of the frame at `offset`; shorter where the file ends.
 fn body(window: &mut Window, frame: &Frame, offset: u64) -> std::result::Result<Vec<u8>, Fault> {
     let (mut at, end) = (offset + HEADER as u64, offset + HEADER as u64 + u64::from(frame.body_len));
-    let mut body = Vec::with_capacity((end - at) as usize);
+    // The length is believed no further than bytes are found.
+    let mut body = Vec::with_capacity((frame.body_len as usize).min(LARGE));
     while at < end {
         let piece = window.some(at, end - at)?;
         if piece.is_empty() {
