@@ -133,14 +133,6 @@ for (const [what, tamper] of Object.entries(tampering)) {
   })
 }
 
-test('a reader beside a writer whose LOCK was removed is shown no more than is acknowledged', async (t) => {
-  const dir = path.join(temporaryDirectory(t), 'log')
-  await Other.writer(t, dir)
-  unlinkSync(path.join(dir, 'LOCK'))
-  const view = await temporaryLog(t, { mode: 'readOnly' }, dir)
-  t.deepEqual(await values(view.readFrom('start')), ['old'])
-})
-
 for (const replaced of [false, true]) {
   test(`a follower in another process ends when its log was moved away${replaced ? ' and a copy of it goes on at its path' : ''}`, async (t) => {
     const base = temporaryDirectory(t)
