@@ -16,9 +16,10 @@ import {
   VERSION,
   type Calls,
   type NativeReader,
+  type Resumed,
 } from './native.js'
 import type { Terms } from './options.js'
-import type { WalReader } from './reader.js'
+import type { ReadStart, WalReader } from './reader.js'
 import type { Entry } from './record.js'
 import { walStats, type WalStats } from './reports.js'
 import { Waiters, type Reject, type Resolve, type Run } from './waiters.js'
@@ -521,11 +522,21 @@ export class Channel {
     return walStats(this.#environment.native.stats(this.log))
   }
 
-  reader(from: number, to: number, follow: boolean, salvage: boolean): NativeReader {
+  /** A reader from a position, or from an end of the log, of no more than `most` records. */
+  reader(from: ReadStart, to: number, most: number, follow: boolean, salvage: boolean): NativeReader {
     this.flush()
-    const reader = this.#environment.native.reader(this.log, from, to, follow, salvage)
+    const start = from === 'start' ? 0 : from === 'end' ? -1 : from
+    const reader = this.#environment.native.reader(this.log, start, to, most, follow, salvage)
     if (reader === null) throw this.#environment.refusal('read')
     return reader
+  }
+
+  /** A reader in the place of one under which the log was cut: it begins at `next`, or as the other one did. */
+  resume(left: NativeReader, next: number | undefined, to: number, most: number, follow: boolean): Resumed {
+    this.flush()
+    const resumed = this.#environment.native.resume(this.log, left, next ?? 0, to, most, follow)
+    if (resumed === null) throw this.#environment.refusal('read')
+    return resumed
   }
 
   /** Everything has been settled and no more will come. */

@@ -12,6 +12,7 @@ export type {
   Environment as NativeEnvironment,
   OpenOptions,
   Reader as NativeReader,
+  Resumed,
   Salvage as NativeSalvage,
   Watcher as NativeWatcher,
 } from '../native.js'
