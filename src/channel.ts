@@ -17,9 +17,11 @@ import {
   VERSION,
   type Calls,
   type NativeReader,
+  type Manner,
+  type Resumed,
 } from './native.js'
 import type { Terms } from './options.js'
-import type { WalReader } from './reader.js'
+import type { ReadStart, WalReader } from './reader.js'
 import { checkShape, type Entry } from './record.js'
 import { walStats, type WalStats } from './reports.js'
 import { isAborted } from './signals.js'
@@ -673,11 +675,21 @@ export class Channel {
     return walStats(this.#environment.native.stats(this.log))
   }
 
-  reader(from: number, to: number, follow: boolean, salvage: boolean, detailed: boolean): NativeReader {
+  /** A reader from a position, or from an end of the log. */
+  reader(from: ReadStart, to: number, manner: Manner): NativeReader {
     this.flush()
-    const reader = this.#environment.native.reader(this.log, from, to, follow, salvage, detailed)
+    const start = from === 'start' ? 0 : from === 'end' ? -1 : from
+    const reader = this.#environment.native.reader(this.log, start, to, manner)
     if (reader === null) throw this.#environment.refusal('read')
     return reader
+  }
+
+  /** A reader in the place of one under which the log was cut: it begins at `next`, or as the other one did. */
+  resume(left: NativeReader, next: number | undefined, to: number, manner: Manner): Resumed {
+    this.flush()
+    const resumed = this.#environment.native.resume(this.log, left, next ?? 0, to, manner)
+    if (resumed === null) throw this.#environment.refusal('read')
+    return resumed
   }
 
   /** Everything has been settled and no more will come. */

@@ -29,8 +29,6 @@ export interface CursorLog<V> {
   read(from: number, options: ReadOptions | undefined, onKept: ReadRange['onKept']): WalReader<V>
   /** Throws once the handle is closed. */
   checkOpen(operation: string): void
-  /** The cursor is gone: the next one of its name is another. */
-  forget(): void
 }
 
 /** What a {@link Cursor} emits. */
@@ -119,16 +117,21 @@ export class Cursor<V = Buffer> extends EventEmitter<CursorEvents> {
   }
 
   /**
-   * Deletes the cursor, durably when it resolves: retention does not wait for it any more, and `Wal.cursor` makes a new one. Other handles'
-   * commits reject with `ERR_WAL_NOT_FOUND`. One that is deleted already changes nothing.
+   * Deletes the cursor, durably when it resolves: retention does not wait for it any more. From the call on `Wal.cursor` of every handle,
+   * in every thread, makes a new one. What other handles hold of the deleted one stays dead, also once there is another of its name: its
+   * commits reject with `ERR_WAL_NOT_FOUND`, it is told of no truncation, and deleting it again changes nothing.
    *
    * Rejects with `ERR_WAL_NO_SPACE`, `ERR_WAL_CLOSED`, `ERR_WAL_IO`, `ERR_WAL_DETACHED` or `ERR_WAL_POISONED`.
    */
   async delete(): Promise<void> {
     this.#log.checkOpen('delete')
-    this.#log.forget()
     await this.#environment.request(this.#native.remove())
     this.release()
+  }
+
+  /** @internal Whether some handle has deleted it, or has asked to. */
+  isDeleted(): boolean {
+    return this.#native.isDeleted()
   }
 
   /** @internal Nothing more is told. */
@@ -146,6 +149,7 @@ export class Cursor<V = Buffer> extends EventEmitter<CursorEvents> {
       const move = native.moved()
       // On its own: what a listener throws is the program's uncaught exception, as with every emitter.
       if (move !== null) soon(() => cursor.emit('truncated', move))
+      else if (native.isDeleted()) return
     }
   }
 }

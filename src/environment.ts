@@ -159,6 +159,8 @@ export class Environment {
     this.#unfinished = new Set()
     this.#hear(channels)
     for (const channel of channels) {
+      // News of it came in the turn that it was closed in.
+      if (this.#channels.get(channel.log) !== channel) continue
       channel.diagnostics.tell()
       if (!channel.settle()) this.#unfinished.add(channel)
     }

@@ -18,7 +18,8 @@ import { reasonOf } from './signals.js'
  *   directory is now.
  * - `ERR_WAL_NO_SPACE`: the disk or the quota is full. What was rejected is not in the log; appends work again when there is space.
  * - `ERR_WAL_TOO_LARGE`: a record above `maxRecordBytes` or a batch above `maxBatchBytes`; one cursor more than there can be.
- * - `ERR_WAL_TRUNCATED`: the position is before the first that can be read (`firstPosition`), or was cut off while it was read.
+ * - `ERR_WAL_TRUNCATED`: the position is before the first that can be read (`firstPosition`), or was cut off while it was read; or truncation
+ *   has overtaken a backup, a verification or an opening in mode `'readOnly'` every time.
  * - `ERR_WAL_OUT_OF_RANGE`: the position is above `nextPosition`, or would be above 2^53 - 1.
  * - `ERR_WAL_CONFLICT`: the next position (`actual`) is not the one expected. Nothing was appended.
  * - `ERR_WAL_BACKPRESSURE`: more than `maxPendingBytes` wait to be written; see `Wal.drain`.
@@ -282,9 +283,6 @@ export function calledFrom(error: unknown, { stack }: CallSite): unknown {
   if (frames >= 0 && error instanceof Error) error.stack += `\n  called from:${(stack as string).slice(frames)}`
   return error
 }
-
-export const truncated = (position: number, firstPosition: number): WalError =>
-  new WalError('ERR_WAL_TRUNCATED', `position ${position} was cut off`, { operation: 'read', position, firstPosition })
 
 export const transferred = (position: number): WalError =>
   new WalError(

@@ -16,6 +16,8 @@ export type {
   Environment as NativeEnvironment,
   OpenOptions,
   Reader as NativeReader,
+  Manner,
+  Resumed,
   Salvage as NativeSalvage,
   Watcher as NativeWatcher,
 } from '../native.js'

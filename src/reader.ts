@@ -1,14 +1,14 @@
 // Reading: blocks come from the native side, one ahead of the one being consumed; records are looked up in them.
 
 import { Block, DecodedCopy, DecodedView, RecordCopy, RecordView, type WalRecord } from './block.js'
-import { FIRST, type Channel } from './channel.js'
+import type { Channel } from './channel.js'
 import type { Values } from './codec.js'
 import { ExactBlock, type DetailedBlock } from './detail.js'
 import { tellCorrupt, tellDamage } from './diagnostics.js'
 import type { Environment } from './environment.js'
-import { AbortError, closed, truncated, type FlippedBit } from './errors.js'
+import { AbortError, closed, type FlippedBit } from './errors.js'
 import { aborts } from './heed.js'
-import type { BlockData, NativeReader } from './native.js'
+import type { BlockData, Manner, NativeReader } from './native.js'
 import type { Damage } from './reports.js'
 import { isAborted } from './signals.js'
 
@@ -21,9 +21,12 @@ const FEW_RECORDS = 64
 
 const END = { done: true, value: undefined } as const
 
+/** Where reading begins: at a position, at the first one there is, or after the last one acknowledged. */
+export type ReadStart = number | 'start' | 'end'
+
 /** What a reader is made for. */
 export interface ReadRange {
-  from: number
+  from: ReadStart
   /** Inclusive; `Infinity` for what was acknowledged at the call, or without end when it follows. */
   to: number
   /** Most records to give. */
@@ -122,12 +125,13 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
   #blockBytes = BLOCK_BYTES
   #position = 0
   #holes: Hole[] = []
-  /** Position that is read next. */
-  #next: number
-  /** Last one to be read. */
+  /** Position that is read next; unknown where reading begins at an end of the log that may move until the first record is given. */
+  #next: number | undefined
+  /** Last one to be read, if `#left` does not end it before. */
   #to: number
-  /** How many more may be given, where `#to` cannot say it because not every position is given. */
+  /** How many more may be given. */
   #left: number
+  /** Not every position is given: only here it shows when enough have been. */
   readonly #isCounted: boolean
   readonly #follow: boolean
   readonly #salvage: boolean
@@ -153,10 +157,10 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
   ) {
     this.#environment = environment
     this.#channel = channel
-    this.#next = from
+    this.#next = typeof from === 'number' ? from : undefined
     this.#skipExpired = skipExpired
     this.#isCounted = skipExpired || salvage || holed
-    this.#to = this.#isCounted ? to : Math.min(to, from + limit - 1)
+    this.#to = to
     this.#left = limit
     this.#values = values
     this.#follow = follow
@@ -166,7 +170,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
     this.#signal = signal
     this.#onKept = onKept
     try {
-      this.#native = channel.reader(from, this.#to, follow, salvage, detailed)
+      this.#native = channel.reader(from, to, this.#manner())
       this.#handle = handle
       this.#leave = enter(new WeakRef(this), [handle.readers, channel.readers], signal)
       dropped.register(this, this.#leave)
@@ -258,6 +262,12 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
     }
   }
 
+  /** How many positions the native side may give. */
+  #manner(): Manner {
+    const most = this.#isCounted ? Infinity : this.#left
+    return { most, follow: this.#follow, salvage: this.#salvage, detailed: this.#detailed }
+  }
+
   /** Whether there is a record to take. Passes over those that are not wanted. */
   #isAtHand(): boolean {
     if (this.#isCounted) {
@@ -282,7 +292,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
   #take(): WalRecord<V> {
     const block = this.#block as Block
     const record = this.#pass()
-    if (this.#isCounted) this.#left--
+    this.#left--
     if (this.#values !== undefined) return this.#decoded(block, record, this.#values)
     // Without a codec, V is Buffer.
     return (this.#copy ? new RecordCopy(block, record) : new RecordView(block, record)) as WalRecord<unknown> as WalRecord<V>
@@ -373,15 +383,17 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
    * and ends where the log was cut.
    */
   cut(): void {
-    // What is salvaged is a log that nobody changes.
-    const native = this.#salvage ? undefined : this.#native
-    const kept = native?.kept()
-    if (native === undefined || kept === null || kept === undefined) return
+    const native = this.#native
+    if (native === undefined || native.kept() === null) return
+    // A reader that salvages meets the cut itself: what it left out is known to it alone.
+    if (this.#salvage) return
+    let kept
     try {
-      const first = this.#channel.positions()[FIRST]
-      if (this.#next > kept + 1) throw truncated(this.#next, first)
-      if (!this.#follow) this.#to = Math.min(this.#to, kept)
-      this.#native = this.#channel.reader(this.#next, this.#to, this.#follow, false, this.#detailed)
+      const resumed = this.#channel.resume(native, this.#next, this.#to, this.#manner())
+      kept = resumed.kept
+      // What it has given rests on what was kept.
+      if (!this.#follow && this.#next !== undefined) this.#to = Math.min(this.#to, kept)
+      this.#native = resumed.reader
     } catch (error) {
       return this.#fail(error)
     }
@@ -389,7 +401,8 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
     this.#block = undefined
     this.#at = this.#count = 0
     // Those ahead are met again.
-    this.#holes = this.#holes.filter(({ first }) => first < this.#next)
+    const next = this.#next ?? 0
+    this.#holes = this.#holes.filter(({ first }) => first < next)
     this.#interrupt?.(undefined)
     this.#ahead = this.#interrupt = undefined
     this.#onKept?.(kept)

@@ -20,7 +20,8 @@ const PROGRESS_EVERY_MS = 100
  * segments are read from the disk itself: what the page cache holds of them is dropped.
  *
  * Damage is no error: it is in the report's `problems`. Rejects with `ERR_WAL_INVALID_ARG`, `ERR_WAL_NOT_FOUND`, `ERR_WAL_FORMAT`,
- * `ERR_WAL_IO` (the directory cannot be listed) or an `AbortError`.
+ * `ERR_WAL_IO` (the directory cannot be listed), `ERR_WAL_TRUNCATED` (a writer has truncated the log under every look at it) or an
+ * `AbortError`.
  */
 export async function verify(dir: string, options?: VerifyOptions): Promise<Verification> {
   const checked = checkVerify(dir, options)

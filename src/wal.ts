@@ -37,7 +37,7 @@ import {
   type WalOptions,
   type WritableOptions,
 } from './options.js'
-import { WalReader, type Handle, type ReadRange } from './reader.js'
+import { WalReader, type Handle, type ReadRange, type ReadStart } from './reader.js'
 import { Entry, sizeOf, toEntry, withOwnFields, withOwnValue } from './record.js'
 import { isAborted } from './signals.js'
 import { recoveryReport, type RecoveryReport, type Verification, type WalStats } from './reports.js'
@@ -68,6 +68,12 @@ function unlessAborted<T>(opening: Promise<Wal<T>>, signal: AbortSignal): Promis
 function checkWanted({ heed }: Terms): void {
   const signal = heed?.signal
   if (signal !== undefined && isAborted(signal)) throw new AbortError(signal)
+}
+
+/** A cursor that a handle has been asked for, once it is there. */
+interface Held<V> {
+  made: Promise<Cursor<V>>
+  cursor?: Cursor<V>
 }
 
 /** What an open handle is made of. */
@@ -102,7 +108,7 @@ export class Wal<T = NoCodec> {
   #isPlain: boolean
   readonly #handle: Handle = { owner: this, readers: new Set(), isClosed: false }
   readonly #scrubs = new Set<Verifying>()
-  readonly #cursors = new Map<string, Promise<Cursor<Decoded<T>>>>()
+  readonly #cursors = new Map<string, Held<Decoded<T>>>()
   #closed: Promise<void> | undefined
 
   /** Use {@link Wal.open}. */
@@ -125,7 +131,7 @@ export class Wal<T = NoCodec> {
    *
    * Rejects with `ERR_WAL_INVALID_ARG` (also for other options than those that it is open with), `ERR_WAL_LOCKED` (another process has it
    * open), `ERR_WAL_NOT_FOUND` (with `create: false` or mode `'readOnly'`), `ERR_WAL_CORRUPT`, `ERR_WAL_FORMAT`, `ERR_WAL_NO_SPACE`,
-   * `ERR_WAL_READ_ONLY` (the file system is), `ERR_WAL_IO`, `ERR_WAL_NATIVE_NOT_FOUND` or an `AbortError`. None of them changes what is in
+   * `ERR_WAL_READ_ONLY` (the file system is), `ERR_WAL_TRUNCATED` (in mode `'readOnly'`: truncation has overtaken every look), `ERR_WAL_IO`, `ERR_WAL_NATIVE_NOT_FOUND` or an `AbortError`. None of them changes what is in
    * the log.
    */
   static open(dir: string, options?: WalOptions): Promise<Wal>
@@ -356,33 +362,30 @@ export class Wal<T = NoCodec> {
 
   /**
    * Reads records in order, from a position, from the first (`'start'`) or from after the last (`'end'`), up to what was acknowledged at
-   * the call, or with `follow` for as long as the log is open. Starting at `nextPosition` gives nothing, or waits.
+   * the call, or with `follow` for as long as the log is open. Starting at `nextPosition` gives nothing, or waits. Where truncation passes a
+   * reader from `'start'` before it has given a record, it begins anew where the log begins then, as if it were called then.
+   *
+   * In mode `'readOnly'` what counts is what the writer in another process has acknowledged at the first `next()`.
    *
    * Bad arguments throw `ERR_WAL_INVALID_ARG`, `salvage` on a log that is not open in mode `'readOnly'` rejects with it. The first `next()`
    * rejects with `ERR_WAL_TRUNCATED` or `ERR_WAL_OUT_OF_RANGE`, any one with `ERR_WAL_CORRUPT`, `ERR_WAL_IO`, `ERR_WAL_CLOSED` or an
    * `AbortError`; one that follows also with `ERR_WAL_TRUNCATED` when the log was truncated past its place, and with `ERR_WAL_POISONED` or
    * `ERR_WAL_DETACHED` when nothing more can come.
    */
-  readFrom(start: number | 'start' | 'end', options?: ReadOptions): WalReader<Decoded<T>> {
+  readFrom(start: ReadStart, options?: ReadOptions): WalReader<Decoded<T>> {
     return this.#read(start, options)
   }
 
   /** @internal A reader whose `blocks()` have everything that the log holds of its records. */
-  readDetailed(start: number | 'start' | 'end', options?: ReadOptions): WalReader<Decoded<T>> {
+  readDetailed(start: ReadStart, options?: ReadOptions): WalReader<Decoded<T>> {
     return this.#read(start, options, undefined, true)
   }
 
-  #read(
-    start: number | 'start' | 'end',
-    options: ReadOptions | undefined,
-    onKept?: ReadRange['onKept'],
-    detailed = false
-  ): WalReader<Decoded<T>> {
+  #read(start: ReadStart, options: ReadOptions | undefined, onKept?: ReadRange['onKept'], detailed = false): WalReader<Decoded<T>> {
     const { to = Infinity, limit = Infinity, ...flags } = checkRead(start, options)
     const { follow = false, salvage = false, copy = false, skipExpired = false, signal } = flags
-    const from = start === 'start' ? this.firstPosition : start === 'end' ? this.nextPosition : start
     const holed = this.recovery.holes.length > 0
-    const range = { from, to, limit, follow, salvage, holed, copy, skipExpired, detailed, signal, values: this.#values, onKept }
+    const range = { from: start, to, limit, follow, salvage, holed, copy, skipExpired, detailed, signal, values: this.#values, onKept }
     const reader = new WalReader<Decoded<T>>(this.#environment, this.#channel, range, this.#handle)
     if (this.#closed !== undefined) reader.close()
     return reader
@@ -411,7 +414,8 @@ export class Wal<T = NoCodec> {
 
   /**
    * The cursor of that name, from 1 to 255 bytes of UTF-8: how far somebody has worked the log off. It is made if there is none, durably
-   * when the promise resolves, standing where `start` says. The same handle gives the same object again.
+   * when the promise resolves, standing where `start` says. The same handle gives the same object again, until the cursor is deleted
+   * through whatever handle.
    *
    * Rejects with `ERR_WAL_INVALID_ARG`, `ERR_WAL_TRUNCATED` or `ERR_WAL_OUT_OF_RANGE` (a `start` before the first position or after the
    * next one), `ERR_WAL_TOO_LARGE` (there are 4096 cursors), `ERR_WAL_CORRUPT` (the file of the cursors is damaged; the log itself
@@ -421,30 +425,29 @@ export class Wal<T = NoCodec> {
   async cursor(name: string, options?: CursorOptions): Promise<Cursor<Decoded<T>>> {
     const from = checkCursor(name, options)
     this.#checkOpen('cursor')
-    let cursor = this.#cursors.get(name)
-    if (cursor === undefined) {
-      cursor = this.#makeCursor(name, from)
-      this.#cursors.set(name, cursor)
+    const known = this.#cursors.get(name)
+    // Another handle may have deleted it.
+    if (known !== undefined && !known.cursor?.isDeleted()) return known.made
+    const held: Held<Decoded<T>> = { made: this.#makeCursor(name, from) }
+    this.#cursors.set(name, held)
+    try {
+      held.cursor = await held.made
+      return held.cursor
+    } catch (error) {
+      if (this.#cursors.get(name) === held) this.#cursors.delete(name)
+      throw error
     }
-    return cursor
   }
 
   async #makeCursor(name: string, from: number): Promise<Cursor<Decoded<T>>> {
-    const forget = () => this.#cursors.delete(name)
     const log: CursorLog<Decoded<T>> = {
       acknowledgedPosition: () => this.acknowledgedPosition,
       read: (from, options, onKept) => this.#read(from, options, onKept),
       checkOpen: (operation) => this.#checkOpen(operation),
-      forget,
     }
-    try {
-      const { cursor } = await this.#environment.request(this.#environment.native.cursor(this.#channel.log, name, from))
-      if (cursor === undefined || this.#closed !== undefined) throw closed('cursor')
-      return new Cursor(name, log, this.#environment, cursor)
-    } catch (error) {
-      forget()
-      throw error
-    }
+    const { cursor } = await this.#environment.request(this.#environment.native.cursor(this.#channel.log, name, from))
+    if (cursor === undefined || this.#closed !== undefined) throw closed('cursor')
+    return new Cursor(name, log, this.#environment, cursor)
   }
 
   /**
@@ -460,7 +463,10 @@ export class Wal<T = NoCodec> {
     return cursors
   }
 
-  /** Position of the first record that can be read; `nextPosition` in an empty log. */
+  /**
+   * Position of the first record that can be read; `nextPosition` in an empty log. In mode `'readOnly'` this and the other positions
+   * follow the writer in another process within milliseconds, without a read.
+   */
   get firstPosition(): number {
     return this.#channel.positions()[FIRST]
   }
@@ -509,7 +515,7 @@ export class Wal<T = NoCodec> {
    * In a handle that only reads it copies what the writer has made durable, or what a writer that is gone has left.
    *
    * Rejects with `ERR_WAL_FORMAT` (not empty), `ERR_WAL_INVALID_ARG` (in the directory of the log), `ERR_WAL_LOCKED` (another backup or a
-   * log is open there), `ERR_WAL_CORRUPT`, `ERR_WAL_NO_SPACE`, `ERR_WAL_IO`, `ERR_WAL_CLOSED` or an `AbortError`; then nothing but an
+   * log is open there), `ERR_WAL_CORRUPT`, `ERR_WAL_TRUNCATED` (truncation has overtaken it again and again), `ERR_WAL_NO_SPACE`, `ERR_WAL_IO`, `ERR_WAL_CLOSED` or an `AbortError`; then nothing but an
    * empty directory is left. After a crash in the middle the directory does not open as a log.
    */
   async backup(dir: string, options?: BackupOptions): Promise<BackupReport> {
@@ -543,7 +549,7 @@ export class Wal<T = NoCodec> {
     this.#handle.isClosed = true
     for (const reader of this.#handle.readers) reader.deref()?.close()
     for (const scrub of this.#scrubs) scrub.stop(closed('scrub'))
-    for (const cursor of this.#cursors.values()) cursor.then((cursor) => cursor.release()).catch(() => {})
+    for (const { made } of this.#cursors.values()) made.then((cursor) => cursor.release()).catch(() => {})
     return this.#channel.leave()
   }
 

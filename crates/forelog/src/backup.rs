@@ -28,7 +28,9 @@ const PIECE: usize = 1 << 20;
 /// Segments linked by one step.
 const LINKS: usize = 64;
 /// Truncation can overtake a cut this often before it is given up.
-const CUTS: usize = 8;
+const CUTS: usize = 32;
+/// A log that has not moved between so many looks is not what hides a segment.
+const STILL: usize = 3;
 /// What another process has done is told within some milliseconds, or so many moments where that one hardly gets to run.
 const BEHIND: usize = 400;
 
@@ -58,9 +60,17 @@ pub trait Origin: Send + Sync {
     fn cuts(&self) -> u64;
     /// Keeps retention off what lies from `first` on for as long as the place is held; truncation by name goes on.
     fn hold(&self, first: u64) -> Arc<Place>;
-    /// Where the cut may be behind the directory, waits for a moment, until it may not be. False where it never is.
+    /// The segments that count now. What lies between two of them may hold nothing any more, and be there all the same.
+    fn segments(&self) -> Vec<Name>;
+    /// Where the cut may be behind the directory, waits for a moment. False where it never is.
     fn catch_up(&self) -> bool;
+    /// Whether the log has gone on in a segment after this cut, of which the cut does not say yet. False where it never is
+    /// behind.
+    fn is_past(&self, cut: Cut) -> bool;
 }
+
+/// What truncation changes of a log: where it starts, and how many times it was cut.
+type Truncations = (u64, u64);
 
 /// Whether `dir`, or as much of its path as there is, is the directory of `log` or inside it, wherever that is now.
 fn is_inside(dir: &Path, log: &DirHandle) -> bool {
@@ -150,7 +160,11 @@ pub struct Backup {
     origin: Arc<dyn Origin>,
     to: Arc<dyn Storage>,
     cut: Option<Cut>,
-    cuts: usize,
+    /// How often the log was cut because it had moved on, and how often it had not.
+    overtaken: usize,
+    still: usize,
+    /// The truncations of the log when a segment was last missed.
+    missed_at: Option<Truncations>,
     low: u64,
     /// CURSORS at the cut.
     cursors: Option<Vec<u8>>,
@@ -178,7 +192,9 @@ impl Backup {
             origin,
             to,
             cut: None,
-            cuts: 0,
+            overtaken: 0,
+            still: 0,
+            missed_at: None,
             low: 1,
             cursors: None,
             pieces: Vec::new(),
@@ -211,8 +227,8 @@ impl Backup {
     /// Goes on for a few MiB, blocking. The backup is complete and durable when `is_done`.
     ///
     /// # Errors
-    /// `Io`, `NoSpace` and `ReadOnly` from either directory, `Corrupt` when a segment is missing, `Closed`. The backup
-    /// is over then; dropping it removes what it has made.
+    /// `Io`, `NoSpace` and `ReadOnly` from either directory, `Truncated` when truncation has overtaken it again and again,
+    /// `Corrupt` when a segment is missing of a log that stands still, `Closed`. The backup is over then; dropping it removes what it has made.
     pub fn step(&mut self) -> Result<Progress> {
         let stepped = self.advance();
         stepped.map_err(|error| explained(&**self.origin.storage(), error).during("backup"))
@@ -243,7 +259,7 @@ impl Backup {
                 }
                 Ok(None) => {}
                 Err(fault) if fault.is_not_found() => {
-                    self.overtaken(cut, id, low)?;
+                    self.passed(cut, id, low)?;
                     break;
                 }
                 Err(fault) => return Err(fault.into()),
@@ -255,28 +271,31 @@ impl Backup {
 
     /// Cuts the log, and lists what belongs to it.
     fn take(&mut self) -> Result<()> {
-        self.cuts += 1;
         let cuts = self.origin.cuts();
         let cut = self.origin.cut()?;
         self.cursors = cursors::copy(&**self.origin.storage())?;
         self.origin.cut()?;
-        if cuts != self.origin.cuts() && self.cuts < CUTS {
+        if cuts != self.origin.cuts() && self.overtaken < CUTS {
             // What the cursors say is done may be of what came after that cut.
+            self.overtaken += 1;
             return Ok(());
         }
         self.place = Some(self.origin.hold(self.origin.low()?));
         let from = self.origin.storage().clone();
+        let counted = self.origin.segments();
         let mut names = Listing::read(&*from)?.segments;
         names.retain(|id, _| *id <= cut.segment);
         // After the listing: what was removed before it is below this.
         self.low = self.origin.low()?;
         let base = names.values().rev().find(|name| name.first <= self.low).map(|name| name.id);
-        let (Some(base), true) = (base, names.contains_key(&cut.segment)) else {
-            // A reset between the cut and the listing, or one that the cut is still to tell of.
-            if self.cuts < if self.origin.catch_up() { BEHIND } else { CUTS } {
-                return Ok(());
-            }
-            return Err(Error::new(Code::Corrupt, format!("no segment holds position {}", self.low)));
+        let base = base.filter(|_| names.contains_key(&cut.segment));
+        let counts = |name: &&Name| base.is_some_and(|base| (base..=cut.segment).contains(&name.id));
+        let missing = counted.iter().filter(counts).find(|name| !names.contains_key(&name.id));
+        let base = match (base, missing) {
+            (Some(base), None) => base,
+            // A reset or a truncation between the cut and the listing, or one that the cut is still to tell of.
+            (None, _) => return self.miss(format!("no segment holds position {}", self.low)),
+            (_, Some(name)) => return self.miss(format!("{} is missing", name.file)),
         };
         names.retain(|id, _| *id >= base);
         // A reset upwards since the cut leaves of it what it leaves of the log: nothing, and where to go on.
@@ -370,24 +389,46 @@ impl Backup {
     }
 
     /// A segment has vanished: truncation has passed it, or something is wrong.
-    fn overtaken(&mut self, cut: Cut, id: u64, before: u64) -> Result<()> {
+    fn passed(&mut self, cut: Cut, id: u64, before: u64) -> Result<()> {
         self.copying = None;
         let low = self.origin.low()?;
         let base = self.pieces.iter().map(|piece| &piece.name).find(|name| name.first <= low).map_or(0, |name| name.id);
-        if (low > cut.durable.position + 1 || base <= id) && self.cuts < CUTS {
+        if low > cut.durable.position + 1 || base <= id {
             // Nothing of the cut is left, or the log was cut there itself.
             self.remove(|_| true);
             (self.cut, self.pieces) = (None, Vec::new());
-            return Ok(());
-        }
-        if base <= id {
-            let text = format!("segment {id:016x} is missing, and the log starts at position {}", low.max(before));
-            return Err(Error::new(Code::Corrupt, text));
+            return self.miss(format!("segment {id:016x} is missing, and the log starts at position {}", low.max(before)));
         }
         self.pieces.retain(|piece| piece.name.id >= base);
         self.remove(|made| made < base);
         (self.low, self.progress.first_position) = (low, low);
         Ok(())
+    }
+
+    /// A segment is missing that belongs to the cut. While the log is truncated that is no damage: it is cut anew.
+    ///
+    /// # Errors
+    /// `Truncated` when it has moved on too often, `Corrupt` with `text` when it has not moved.
+    fn miss(&mut self, text: String) -> Result<()> {
+        let may_be_behind = self.origin.catch_up();
+        let newest = self.origin.cut()?;
+        let truncations = (self.origin.low()?, self.origin.cuts());
+        let has_moved = self.missed_at.replace(truncations) != Some(truncations);
+        if has_moved {
+            (self.overtaken, self.still) = (self.overtaken + 1, 0);
+        } else {
+            self.still += 1;
+        }
+        let past = may_be_behind && self.origin.is_past(newest);
+        if self.overtaken < CUTS && self.still < if past { BEHIND } else { STILL } {
+            return Ok(());
+        }
+        if has_moved || past {
+            let mut error = Error::new(Code::Truncated, "truncation has overtaken the backup again and again");
+            error.first_position = Some(truncations.0);
+            return Err(error);
+        }
+        Err(Error::new(Code::Corrupt, text))
     }
 
     /// Everything is there but what makes it a log.

@@ -24,7 +24,7 @@ use handle::{merge, Entry};
 pub use handle::{Handle, Moved};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 pub use store::{adopted, clamped, copy, verify};
 use store::{Failure, Store};
 
@@ -40,7 +40,7 @@ pub trait Log {
     fn report(&self, fault: Fault);
 }
 
-/// Where a new cursor stands.
+/// Where a reader begins, and a new cursor stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
     /// Before the first position of the log.
@@ -49,6 +49,12 @@ pub enum Start {
     End,
     /// Before this one.
     At(u64),
+}
+
+impl From<u64> for Start {
+    fn from(position: u64) -> Start {
+        Start::At(position)
+    }
 }
 
 /// A cut may come between the log's becoming durable and the look at it, but not this often.
@@ -177,7 +183,8 @@ impl Cursors {
             let text = format!("name must be from 1 to {MAX_NAME} bytes long, got {}", name.len());
             return Err(Error::new(Code::InvalidArg, text));
         }
-        if inner.entries()?.contains_key(name) && !inner.waiting.iter().any(|change| matches!(change, Change::Delete(..))) {
+        // One that is being deleted is gone when this one's turn comes.
+        if inner.entries()?.get(name).is_some_and(|entry| !entry.is_ending()) {
             return Ok(None);
         }
         let (first, acknowledged) = (self.first.load(Ordering::Acquire), log.acknowledged());
@@ -194,6 +201,7 @@ impl Cursors {
     pub fn commit(&self, log: &dyn Log, handle: &Handle, position: u64, done: Done<()>) -> bool {
         let entry = &handle.entry;
         self.enter(Change::Commit(entry.clone(), position, done), |_, _| {
+            entry.alive()?;
             // A cut tells the places first and then looks at what waits here: what it took back is met by one of the two.
             let kept = handle.place.unheeded();
             if position > self.position(entry) && position > kept {
@@ -212,11 +220,13 @@ impl Cursors {
 
     /// Enters that what is after `position` is to be done again.
     pub fn rewind(&self, handle: &Handle, position: u64, done: Done<()>) -> bool {
-        self.enter(Change::Rewind(handle.entry.clone(), position, done), |_, _| Ok(()))
+        self.enter(Change::Rewind(handle.entry.clone(), position, done), |_, _| handle.entry.alive())
     }
 
     /// Enters the end of a cursor. One that is gone stays so.
     pub fn delete(&self, handle: &Handle, done: Done<()>) -> bool {
+        // Counted before anything that is entered after it, and until it is done or rejected.
+        handle.entry.deletions.fetch_add(1, Ordering::AcqRel);
         self.enter(Change::Delete(handle.entry.clone(), done), |_, _| Ok(()))
     }
 
@@ -266,10 +276,7 @@ impl Cursors {
         let entries: Vec<_> = inner.entries.iter().flat_map(BTreeMap::values).cloned().collect();
         drop(inner);
         // Nobody waits for news any more.
-        for entry in entries {
-            let handles: Vec<_> = locked(&entry.handles).iter().filter_map(Weak::upgrade).collect();
-            handles.iter().for_each(|handle| handle.release());
-        }
+        entries.iter().for_each(|entry| entry.release());
     }
 
     /// False when nothing waits.
@@ -365,10 +372,15 @@ impl Cursors {
                 }
                 (Change::Delete(entry, done), Ok(())) => {
                     entry.deleted.store(true, Ordering::Release);
+                    entry.deletions.fetch_sub(1, Ordering::AcqRel);
                     if let Ok(entries) = &mut inner.entries {
                         entries.retain(|_, other| !Arc::ptr_eq(other, &entry));
                     }
-                    told.push(Box::new(move || done(Ok(()))));
+                    told.push(Box::new(move || {
+                        // Those who hold it have nothing to watch any more.
+                        entry.release();
+                        done(Ok(()));
+                    }));
                 }
                 (Change::Commit(_, _, done) | Change::Rewind(_, _, done), Ok(())) => told.push(Box::new(move || done(Ok(())))),
             }

@@ -13,8 +13,17 @@ pub trait Tail: Send + Sync {
     /// Why `next` can never be read: `Truncated`, `Closed`, `Poisoned`, `Detached`.
     fn limit(&self, next: u64) -> Result<u64>;
 
+    /// First position of the log, and the last one that may be read, as they are now. Blocking.
+    ///
+    /// # Errors
+    /// `Closed`, and `Io` where the log is another process's and does not say.
+    fn ends(&self) -> Result<(u64, u64)>;
+
     /// Looks again after `next` could not be read: what was there may have been truncated just now.
     fn look_again(&self, next: u64);
+
+    /// Waits until a look shows all that was acknowledged before this call; false where every look does.
+    fn catch_up(&self) -> bool;
 
     /// Calls `wake` once, from any thread, when `next` may have come within the limit or never will; at once if that
     /// is so already.
@@ -100,6 +109,7 @@ impl Followers {
         self.queue().waiting.len() as u64
     }
 
+    #[cfg(test)]
     pub fn is_empty(&self) -> bool {
         self.queue().waiting.is_empty()
     }

@@ -3,23 +3,26 @@
 
 use crate::attachment::Bond;
 use crate::backup::Cut;
-use crate::catalog::Segment;
-use crate::control;
+use crate::catalog::{Catalog, Segment};
+use crate::control::{self, State};
 use crate::directory::Listing;
 use crate::error::Result;
-use crate::horizon::Horizon;
-use crate::options::PAGE;
+use crate::horizon::{self, Horizon};
+use crate::segment::Name;
 use crate::shared::{locked, Shared};
-use crate::storage::FileRef;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, Weak};
+use crate::storage::{Fault, File, FileRef};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-/// How long the pages of logs that somebody follows are left alone: doubled each time that none has moved.
+/// How long the pages of open logs are left alone: doubled each time that none has moved which is followed.
 const SHORTEST: Duration = Duration::from_millis(1);
-const LONGEST: Duration = Duration::from_millis(20);
+const LONGEST: Duration = Duration::from_millis(10);
 /// A reading of names can be overtaken by rolls and truncations this often.
 const LISTINGS: usize = 8;
+/// A reading of CONTROL may meet a page while it is being written, this often at the most.
+const READINGS: usize = 16;
 
 /// A page is no older than twice this, and an error that it may explain waits so long.
 const PAGE_AGE: Duration = Duration::from_millis(5);
@@ -44,6 +47,39 @@ pub enum News {
     Cut,
 }
 
+/// CONTROL as one reading shows it.
+struct Told {
+    page: Option<Horizon>,
+    /// The slot that counts. It names the low mark before a segment goes, which the page does only soon after.
+    state: Option<State>,
+}
+
+impl Told {
+    fn read(control: &dyn File) -> std::result::Result<Told, Fault> {
+        let mut bytes = vec![0; control::FILE_BYTES as usize];
+        let mut told = Told { page: None, state: None };
+        for _ in 0..READINGS {
+            let n = control.read_at(&mut bytes, 0)?;
+            let page = bytes[..n].get(horizon::OFFSET as usize..).unwrap_or_default();
+            told = Told { page: Horizon::decode(page), state: control::choose(&bytes[..n]).ok().map(|(state, _)| state) };
+            let torn = told.page.is_none() && page.iter().any(|byte| *byte != 0);
+            // A page rests on the slot before it. Where the slot was read first, it may be the older one.
+            let early = told.page.as_ref().zip(told.state.as_ref()).is_some_and(|(page, state)| page.active > state.active);
+            if !torn && !early {
+                break;
+            }
+            std::thread::yield_now();
+        }
+        Ok(told)
+    }
+
+    /// First position that counts, by a slot that is no older than the segment `active`; 0 where there is none. A slot of an
+    /// older one may be from before a reset.
+    fn low(&self, active: u64) -> u64 {
+        self.state.as_ref().filter(|state| state.active >= active).map_or(0, |state| state.low)
+    }
+}
+
 pub struct Peer {
     control: FileRef,
     /// Whether the path leads to this log still.
@@ -56,12 +92,12 @@ impl Peer {
         Peer { bond: Bond::new(&*control), control, seen: Mutex::new(seen) }
     }
 
-    /// Takes over what the page says now.
+    /// Takes over what CONTROL says now.
     pub fn refresh(&self, shared: &Shared) -> Result<News> {
         let mut seen = locked(&self.seen);
-        for _ in 0..LISTINGS {
-            let page = Horizon::read(&*self.control)?.filter(|page| page.sequence > seen.sequence);
-            let Some(page) = page else { return Ok(News::None) };
+        for left in (0..LISTINGS).rev() {
+            let told = Told::read(&*self.control)?;
+            let Some(page) = told.page.as_ref().filter(|page| page.sequence > seen.sequence) else { break };
             // What more than one generation kept, one page cannot tell.
             let kept = match seen.generation {
                 Some(before) if before == page.generation => None,
@@ -69,33 +105,33 @@ impl Peer {
                 _ => Some(page.kept),
             };
             // Names before numbers: whoever reads up to the horizon finds the segments that hold it.
-            if !catalogue(shared, &page, kept)? {
+            if !catalogue(shared, page, kept, &told, left == 0)? {
                 continue;
             }
             let durable = Cut { segment: page.active, durable: page.durable };
             *seen = Seen { sequence: page.sequence, generation: Some(page.generation), cut: Some(durable) };
-            let acknowledged = page.acknowledged.position;
-            let h = &shared.horizons;
-            h.first.store(shared.catalog.first(), Ordering::Release);
-            h.durable.store(page.durable.position, Ordering::Release);
-            h.written.store(acknowledged, Ordering::Release);
-            h.acknowledged.store(acknowledged, Ordering::Release);
-            locked(&shared.intake).next = acknowledged + 1;
+            show(shared, page.durable.position, page.acknowledged.position);
             return Ok(if kept.is_some() { News::Cut } else { News::More });
         }
-        Ok(News::None)
+        // The page tells nothing new, or of a log that the directory has left behind: it will catch up.
+        let told = Told::read(&*self.control)?;
+        Ok(raise(shared, told.low(shared.catalog.newest().unwrap_or(0))))
     }
 
-    /// Looks until the page cannot be what hides that `next` was truncated: it may be a moment behind.
-    pub fn look_again(&self, shared: &Shared, next: u64) {
+    /// Looks until the page cannot be what hides that `next` was truncated: it may be a moment behind, or for ever where the
+    /// writer stands still.
+    ///
+    /// # Errors
+    /// `Io` where the directory does not say.
+    pub fn look_again(&self, shared: &Shared, next: u64) -> Result<News> {
         for _ in 0..LOOKS {
-            let news = shared.refresh(self);
-            let low = self.low(shared);
-            if news.is_err() || matches!(news, Ok(News::Cut)) || low.is_err() || low.is_ok_and(|low| low > next) {
-                return;
+            let news = shared.refresh(self)?;
+            if news == News::Cut || shared.catalog.first() > next {
+                return Ok(news);
             }
-            std::thread::sleep(PAGE_AGE);
+            self.wait_for_page();
         }
+        self.go_past_page(shared, next)
     }
 
     /// Lets the page catch up with the directory; it is only ever a moment behind.
@@ -107,38 +143,64 @@ impl Peer {
         locked(&self.seen).cut
     }
 
-    /// First position that counts now, by CONTROL itself: it says so before a segment goes, the page only soon after.
-    pub fn low(&self, shared: &Shared) -> Result<u64> {
-        let mut slots = vec![0; 2 * PAGE as usize];
-        let n = self.control.read_at(&mut slots, 0)?;
-        // One that does not name the newest segment yet may be from before a reset.
+    /// Whether CONTROL names a segment with a higher id.
+    pub fn names_one_after(&self, segment: u64) -> bool {
+        Told::read(&*self.control).is_ok_and(|told| told.state.is_some_and(|state| state.active > segment))
+    }
+
+    /// Takes over what the directory shows where the segment that held `next` is gone and the log does not need it: it was cut,
+    /// and the page does not tell of that. The log is empty at its low mark, as far as is told; the page will say once more that
+    /// positions were taken back.
+    fn go_past_page(&self, shared: &Shared, next: u64) -> Result<News> {
+        let _one_at_a_time = locked(&self.seen);
         let newest = shared.catalog.newest().unwrap_or(0);
-        let low = control::choose(&slots[..n]).ok().filter(|(state, _)| state.active >= newest).map_or(0, |(state, _)| state.low);
-        if low > shared.catalog.first() {
-            shared.catalog.raise(low);
-            shared.horizons.first.store(low, Ordering::Release);
+        let Some(state) = Told::read(&*self.control)?.state.filter(|state| state.active > newest) else { return Ok(News::None) };
+        let Some(held) = shared.catalog.holding(next) else { return Ok(News::None) };
+        let names = Listing::read(&*shared.storage)?.segments;
+        let goes_on = |name: &Name| name.first <= held.first.max(state.low);
+        let is_needed = names.contains_key(&held.id) || !names.range(held.id + 1..).any(|(_, name)| goes_on(name));
+        match live(&names, state.active, state.low, &shared.catalog) {
+            Some(live) if !is_needed => {
+                shared.catalog.move_on(live, state.low, Some(0));
+                show(shared, 0, 0);
+                Ok(News::Cut)
+            }
+            _ => Ok(News::None),
         }
-        Ok(shared.catalog.first())
     }
 }
 
-/// Brings the catalog to where the page is; false when the directory has moved on since.
-fn catalogue(shared: &Shared, page: &Horizon, kept: Option<u64>) -> Result<bool> {
-    let catalog = &shared.catalog;
-    // Only a cut may move the start of the log back.
-    let low = if kept.is_some() { page.low } else { page.low.max(catalog.first()) };
-    if kept.is_none() && catalog.newest() == Some(page.active) {
-        if low > catalog.first() {
-            catalog.raise(low);
-        }
-        return Ok(true);
+/// Publishes how far the log goes, as far as is told. What is below the first position was there.
+fn show(shared: &Shared, durable: u64, acknowledged: u64) {
+    let first = shared.catalog.first();
+    let (durable, acknowledged) = (durable.max(first - 1), acknowledged.max(first - 1));
+    let put = |horizon: &AtomicU64, position: u64| horizon.store(position, Ordering::Release);
+    let h = &shared.horizons;
+    put(&h.first, first);
+    put(&h.durable, durable);
+    put(&h.written, acknowledged);
+    put(&h.acknowledged, acknowledged);
+    locked(&shared.intake).next = acknowledged + 1;
+}
+
+/// The log starts at `low` now, if that is later than it was known to.
+fn raise(shared: &Shared, low: u64) -> News {
+    if low <= shared.catalog.first() {
+        return News::None;
     }
-    let names = Listing::read(&*shared.storage)?.segments;
+    shared.catalog.raise(low);
+    let at = |horizon: &AtomicU64| horizon.load(Ordering::Acquire);
+    show(shared, at(&shared.horizons.durable), at(&shared.horizons.acknowledged));
+    News::More
+}
+
+/// The segments of a log that starts at `low` and whose newest one is `active`, as far as they are there; `None` without that.
+fn live(names: &BTreeMap<u64, Name>, active: u64, low: u64, catalog: &Catalog) -> Option<Vec<Arc<Segment>>> {
     // A segment above the active one is not acknowledged yet, and may cut off what still is.
     let mut live: Vec<Arc<Segment>> = Vec::new();
-    for (id, name) in names.range(..=page.active).rev() {
+    for (id, name) in names.range(..=active).rev() {
         match live.last() {
-            None if *id != page.active => return Ok(false),
+            None if *id != active => return None,
             Some(above) if above.first <= low => break,
             // Superseded by a higher one.
             Some(above) if name.first >= above.first => {}
@@ -146,9 +208,32 @@ fn catalogue(shared: &Shared, page: &Horizon, kept: Option<u64>) -> Result<bool>
         }
     }
     live.reverse();
-    let Some(oldest) = live.first() else { return Ok(false) };
-    // Truncated since the page was written: what is left is in order.
-    let low = low.max(oldest.first.min(page.acknowledged.position + 1));
+    (!live.is_empty()).then_some(live)
+}
+
+/// Brings the catalog to where the page is; false when the directory has moved on since. On the `last` try the directory is
+/// taken as it is, unless CONTROL says that it has moved on.
+fn catalogue(shared: &Shared, page: &Horizon, kept: Option<u64>, told: &Told, last: bool) -> Result<bool> {
+    let catalog = &shared.catalog;
+    // Only a cut may move the start of the log back.
+    let low = if kept.is_some() { page.low } else { page.low.max(catalog.first()) }.max(told.low(page.active));
+    if kept.is_none() && catalog.newest() == Some(page.active) {
+        if low > catalog.first() {
+            catalog.raise(low);
+        }
+        return Ok(true);
+    }
+    // The log was found further on when it was opened, or where the page did not tell: it never goes back.
+    if kept.is_none() && catalog.newest().is_some_and(|newest| newest > page.active) {
+        return Ok(false);
+    }
+    let names = Listing::read(&*shared.storage)?.segments;
+    let Some(live) = live(&names, page.active, low, catalog) else { return Ok(false) };
+    // The start is missing: it was truncated since CONTROL was read, or it is lost.
+    let is_past = told.state.as_ref().is_none_or(|state| state.active > page.active);
+    if live[0].first > low && (is_past || !last) {
+        return Ok(false);
+    }
     catalog.move_on(live, low, kept);
     Ok(true)
 }
@@ -157,16 +242,22 @@ fn catalogue(shared: &Shared, page: &Horizon, kept: Option<u64>) -> Result<bool>
 struct Watched {
     logs: Vec<Weak<Shared>>,
     running: bool,
+    /// A follower has begun to wait.
+    hurried: bool,
 }
 
-static WATCHED: Mutex<Watched> = Mutex::new(Watched { logs: Vec::new(), running: false });
+static WATCHED: Mutex<Watched> = Mutex::new(Watched { logs: Vec::new(), running: false, hurried: false });
+static HURRY: Condvar = Condvar::new();
 
-/// Has the page looked at for as long as somebody waits for it: one thread for all logs of the process.
+/// Has the page looked at for as long as the log is open: one thread for all logs of the process. So the positions of the
+/// log are fresh without I/O in the thread that asks, and a follower that waits holds no thread.
 pub fn attend(shared: &Arc<Shared>) {
     let mut watched = locked(&WATCHED);
     if !watched.logs.iter().any(|log| log.as_ptr() == Arc::as_ptr(shared)) {
         watched.logs.push(Arc::downgrade(shared));
     }
+    watched.hurried = true;
+    HURRY.notify_one();
     if !watched.running {
         watched.running = std::thread::Builder::new().name("forelog-peer".into()).spawn(look).is_ok();
         if !watched.running {
@@ -180,10 +271,13 @@ pub fn attend(shared: &Arc<Shared>) {
 fn look() {
     let mut pause = SHORTEST;
     loop {
-        std::thread::sleep(pause);
         let logs: Vec<Arc<Shared>> = {
-            let mut watched = locked(&WATCHED);
-            watched.logs.retain(|log| log.upgrade().is_some_and(|log| !log.followers.is_empty()));
+            let waited = HURRY.wait_timeout_while(locked(&WATCHED), pause, |watched| !watched.hurried);
+            let mut watched = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if std::mem::take(&mut watched.hurried) {
+                pause = SHORTEST;
+            }
+            watched.logs.retain(|log| log.upgrade().is_some_and(|log| !log.ended.load(Ordering::Acquire)));
             if watched.logs.is_empty() {
                 watched.running = false;
                 return;
@@ -192,7 +286,8 @@ fn look() {
         };
         let mut moved = false;
         for log in logs {
-            moved |= log.look();
+            let is_followed = log.followers.is_anybody();
+            moved |= log.look() && is_followed;
         }
         pause = if moved { SHORTEST } else { (pause * 2).min(LONGEST) };
     }

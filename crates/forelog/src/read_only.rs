@@ -25,8 +25,12 @@ pub struct View {
     pub peer: Option<Peer>,
 }
 
-/// A writer can move the log on between two looks this often before what was seen last is taken as it is.
+/// A writer can move the log on between two looks this often before an end that was seen is taken as it is.
 const LOOKS: usize = 32;
+/// Truncation can take what is looked at away this often.
+const OVERTAKEN: usize = 100;
+/// A log that has not moved between so many looks is not what hides a file.
+const STILL: usize = 3;
 
 /// Looks at the log in `storage`; its end is where a writer's recovery would find it.
 ///
@@ -34,7 +38,7 @@ const LOOKS: usize = 32;
 /// a writer has the log, no more of it is shown than that has acknowledged.
 pub fn beside(storage: &Arc<dyn Storage>, held: impl FnOnce() -> Result<bool>, clock: fn() -> u64) -> Result<View> {
     let began = clock();
-    let page = told(storage);
+    let page = page(storage);
     let live = held()?;
     let found = look(storage).map_err(|error| error.during("open"))?;
     let answer = recovery::answer(found.verdict, Mode::ReadOnly);
@@ -73,7 +77,7 @@ pub fn open(storage: &Arc<dyn Storage>, clock: fn() -> u64) -> Result<View> {
 }
 
 /// The page for readers in other processes, as it stands.
-fn told(storage: &Arc<dyn Storage>) -> Option<Horizon> {
+fn page(storage: &Arc<dyn Storage>) -> Option<Horizon> {
     Horizon::read(&*storage.open(CONTROL, false).ok()?).ok()?
 }
 
@@ -93,14 +97,26 @@ fn peer(storage: &Arc<dyn Storage>, found: &Survey, left: Option<Horizon>, seque
 ///
 /// A reader may see a later write and miss an earlier one: then the next look sees both. So damage counts once two looks
 /// in a row agree on it, and an end once CONTROL has not moved the log on meanwhile.
+///
+/// # Errors
+/// `Truncated` when truncation takes away what is looked at again and again, `Io` when the disk does not answer.
 pub fn look(storage: &Arc<dyn Storage>) -> Result<Survey> {
     let mut before: Option<Survey> = None;
-    for left in (0..LOOKS).rev() {
+    let (mut missed_at, mut still) = (None, 0);
+    for look in 0..OVERTAKEN {
         let lenient = Lenient::new(storage.clone());
         let mut found = match survey(&lenient, Mode::ReadOnly) {
             Ok(found) => found,
             // A segment that was listed has been removed meanwhile.
-            Err(fault) if fault.is_not_found() && left > 0 => continue,
+            Err(fault) if fault.is_not_found() => {
+                let stands = glance(&lenient, false).ok().map(|found| told(&found));
+                still = if missed_at == Some(stands) { still + 1 } else { 0 };
+                missed_at = Some(stands);
+                if still < STILL {
+                    continue;
+                }
+                return Err(Error::from(fault).judged("unreadable"));
+            }
             Err(fault) => return Err(Error::from(fault).judged("unreadable")),
         };
         match lenient.fault() {
@@ -110,22 +126,25 @@ pub fn look(storage: &Arc<dyn Storage>) -> Result<Survey> {
         }
         // What was read of a segment that is gone by now may be another one's. Of one that is missing nothing was read.
         let was_read = !matches!(found.verdict, Verdict::Gap | Verdict::LateStart | Verdict::LostActive);
-        let gone = was_read && found.damage().is_some_and(|damage| damage.segment != CONTROL && storage.is_gone(&damage.segment));
-        if gone && left > 0 {
+        if was_read && found.damage().is_some_and(|damage| damage.segment != CONTROL && storage.is_gone(&damage.segment)) {
             continue;
         }
         let same = |before: &Survey| before.verdict == found.verdict && before.damage() == found.damage();
         let confirmed = found.damage().is_none() || before.as_ref().is_some_and(same);
-        if left == 0 || confirmed && !has_moved_on(storage, &found) {
+        if confirmed && (look >= LOOKS || !has_moved_on(storage, &found)) {
             return Ok(found);
         }
         before = Some(found);
     }
-    Err(Error::new(Code::Io, "the log changes faster than it can be looked at"))
+    Err(Error::new(Code::Truncated, "truncation has overtaken every look at the log"))
+}
+
+/// What CONTROL tells that moves with the log.
+fn told(survey: &Survey) -> (u64, u64, Option<Fence>) {
+    (survey.state.active, survey.state.low, survey.state.fence)
 }
 
 fn has_moved_on(storage: &Arc<dyn Storage>, found: &Survey) -> bool {
-    let told = |survey: &Survey| -> (u64, u64, Option<Fence>) { (survey.state.active, survey.state.low, survey.state.fence) };
     match glance(&Lenient::new(storage.clone()), false) {
         Ok(again) => found.evidence.control && again.evidence.control && told(found) != told(&again),
         Err(_) => false,

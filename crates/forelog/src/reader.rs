@@ -4,6 +4,7 @@ use crate::attachment::explained;
 use crate::bytes::mask;
 use crate::catalog::{Catalog, Segment};
 use crate::compress::{raw_len, Unpacker, MAX_RAW};
+use crate::cursors::Start;
 use crate::error::{Code, Error, Result};
 use crate::follow::{Lookout, Tail};
 use crate::footer;
@@ -20,9 +21,11 @@ use crate::truncate::out_of_range;
 use std::ops::Range;
 use std::sync::Arc;
 
+mod beginning;
 pub mod gap;
 mod salvage;
 
+use beginning::Beginning;
 use salvage::Salvage;
 pub use salvage::{header_of, Hole};
 
@@ -48,6 +51,10 @@ const SEEK: usize = footer::EVERY as usize + HEADER;
 /// A follower this close to the end reads no more than this at once.
 const FEW: u64 = 64;
 const FEW_BYTES: usize = 16 << 10;
+
+/// The writer in another process tells within some milliseconds what it has acknowledged: a look after the first one finds
+/// what was acknowledged before that.
+const LOOKS: u32 = 3;
 
 /// Bits of a record's meta entry are those of its flags; from this bit on stands where its extras begin.
 pub const EXTRAS_SHIFT: u32 = 5;
@@ -115,8 +122,8 @@ pub struct Reader {
     tail: Option<Arc<dyn Tail>>,
     /// It goes on as the log does; otherwise what is there at its first block is all.
     follows: bool,
-    /// Nobody has looked yet whether there is anything at the place it starts at.
-    unseen: bool,
+    /// How often it may still look whether there is anything at the place it starts at.
+    unseen: u32,
     cursor: Option<Cursor>,
     unpacker: Unpacker,
     /// Raw bytes that a stored byte has become of late: how much of a compressed segment makes a block.
@@ -127,6 +134,8 @@ pub struct Reader {
     holes: Vec<Hole>,
     /// See [`Reader::detailed`].
     detailed: bool,
+    /// Of a reader that begins at an end of the log.
+    beginning: Option<Beginning>,
     place: Arc<Place>,
     /// Cuts that it has taken note of.
     cuts: u64,
@@ -151,13 +160,14 @@ impl Reader {
             limit: to,
             tail: None,
             follows: false,
-            unseen: false,
+            unseen: 0,
             cursor: None,
             unpacker: Unpacker::default(),
             growth: 1,
             salvage: None,
             holes: Vec::new(),
             detailed: false,
+            beginning: None,
             place,
             cuts: 0,
             cut_off: false,
@@ -169,6 +179,17 @@ impl Reader {
         Reader { detailed: true, ..self }
     }
 
+    /// Lets the reader move on to where `start` is, an end of the log, for as long as it has given nothing. It reads up to `to`.
+    pub fn beginning_at(mut self, start: Start, tail: Arc<dyn Tail>, to: u64) -> Reader {
+        self.beginning = (!matches!(start, Start::At(_))).then(|| Beginning::new(start, tail, to));
+        self
+    }
+
+    /// Position of the next record that it gives, unless it begins elsewhere first.
+    pub fn next_position(&self) -> u64 {
+        self.next
+    }
+
     /// Outlives the reader, for what is done with its blocks.
     pub fn place(&self) -> &Arc<Place> {
         &self.place
@@ -176,12 +197,18 @@ impl Reader {
 
     /// Reads `next..=to` as far as `tail` allows it at the time.
     pub fn following(storage: Arc<dyn Storage>, catalog: Arc<Catalog>, next: u64, to: u64, tail: Arc<dyn Tail>) -> Reader {
-        Reader { limit: 0, tail: Some(tail), follows: true, ..Reader::new(storage, catalog, next, to) }
+        Reader::new(storage, catalog, next, to).following_on(tail)
     }
 
-    /// Reads a log that another process writes; whether there is something at `next` shows at the first block.
-    pub fn watching(storage: Arc<dyn Storage>, catalog: Arc<Catalog>, next: u64, to: u64, tail: Arc<dyn Tail>, follows: bool) -> Reader {
-        Reader { follows, unseen: true, ..Reader::following(storage, catalog, next, to, tail) }
+    /// Goes on as far as `tail` allows it at the time.
+    pub fn following_on(self, tail: Arc<dyn Tail>) -> Reader {
+        Reader { limit: 0, tail: Some(tail), follows: true, ..self }
+    }
+
+    /// Reads a log that another process writes. If it is `new`, whether there is something at its next position shows at
+    /// the first block.
+    pub fn watching(self, tail: Arc<dyn Tail>, follows: bool, new: bool) -> Reader {
+        Reader { follows, unseen: if new { LOOKS } else { 0 }, ..self.following_on(tail) }
     }
 
     /// Whether everything that was asked for has been given out.
@@ -213,6 +240,19 @@ impl Reader {
     /// can be read.
     fn next_verified(&mut self, max_bytes: usize) -> Result<Option<Block>> {
         loop {
+            match self.try_next(max_bytes) {
+                Ok(read) => {
+                    self.has_looked(read.as_ref().map_or(self.next, |block| block.first_position), read.is_some());
+                    return Ok(read);
+                }
+                Err(error) => self.begin_anew(error)?,
+            }
+        }
+    }
+
+    /// The next verified records from where the reader stands.
+    fn try_next(&mut self, max_bytes: usize) -> Result<Option<Block>> {
+        loop {
             self.heed_truncation()?;
             if self.is_done() {
                 self.place.advance(u64::MAX);
@@ -225,10 +265,15 @@ impl Reader {
                     if self.is_behind() {
                         continue;
                     }
-                    if std::mem::take(&mut self.unseen) {
+                    if self.unseen > 0 {
+                        self.unseen -= 1;
                         if self.next > limit + 1 {
+                            if self.unseen > 0 && tail.catch_up() {
+                                continue;
+                            }
                             return Err(out_of_range(self.next, limit + 1).during("read"));
                         }
+                        self.unseen = 0;
                         if !self.follows {
                             self.to = self.to.min(limit);
                         }
@@ -255,7 +300,7 @@ impl Reader {
                 // What has been truncated meanwhile may be gone or dead: that is no damage.
                 Err(_) if self.is_behind() => {}
                 Err(error) => {
-                    if let Some(tail) = &self.tail {
+                    if let Some(tail) = self.tail.as_ref().filter(|_| !self.is_to_be_skipped(&error)) {
                         tail.look_again(self.next);
                     }
                     if !self.is_behind() {
@@ -264,6 +309,12 @@ impl Reader {
                 }
             }
         }
+    }
+
+    /// Damage that is left out at once: bytes of a file change only once its name is gone.
+    fn is_to_be_skipped(&self, error: &Error) -> bool {
+        let file = error.segment.as_deref().filter(|_| self.salvage.is_some() && error.code == Code::Corrupt);
+        file.is_some_and(|file| !self.storage.is_gone(file))
     }
 
     /// Damage, or that the file it was met in is gone: then what was read is no part of the log any more.
@@ -307,16 +358,15 @@ impl Reader {
 
     /// The log was truncated since it was last looked at.
     fn is_behind(&self) -> bool {
-        // What is salvaged is a log that nobody changes.
-        self.salvage.is_none() && (self.next < self.catalog.first() || self.cuts != self.place.cuts())
+        self.next < self.catalog.first() || self.cuts != self.place.cuts()
     }
 
     fn heed_truncation(&mut self) -> Result<()> {
-        if self.salvage.is_some() {
-            return Ok(());
-        }
         let cuts = self.place.cuts();
         if cuts != self.cuts {
+            if self.beginning.is_some() {
+                return Err(truncated(self.next, self.catalog.first()).during("read"));
+            }
             self.cuts = cuts;
             let kept = self.place.heed();
             self.cut_off |= self.next - 1 > kept;

@@ -18,7 +18,7 @@ use crate::pool;
 use crate::read_only::View;
 use crate::reader::truncated;
 use crate::report::Recovery;
-use crate::segment::CONTROL;
+use crate::segment::{Name, CONTROL};
 use crate::stats::{Measure, Scrubs, Stats};
 use crate::storage::dir_handle::Identity;
 use crate::storage::lock::Lock;
@@ -264,6 +264,13 @@ impl Shared {
         }
     }
 
+    /// Last position that readers may see. What was acknowledged without being durable may be gone once an fsync has failed.
+    pub fn readable(&self, intake: &Intake) -> u64 {
+        let h = &self.horizons;
+        let horizon = if matches!(intake.phase, Phase::Poisoned(_)) { &h.durable } else { &h.acknowledged };
+        horizon.load(Ordering::Acquire)
+    }
+
     /// The horizons as the writer stands; what is written is acknowledged unless a waiter's fsync failed.
     pub fn publish(&self, writer: &Writer, acknowledged: bool) {
         let written = writer.next_position() - 1;
@@ -280,6 +287,12 @@ impl Shared {
     /// Takes over what the writer in another process tells.
     pub fn refresh(&self, peer: &Peer) -> Result<News> {
         let news = peer.refresh(self)?;
+        self.spread(news);
+        Ok(news)
+    }
+
+    /// Wakes those whom a look at another process's log concerns.
+    fn spread(&self, news: News) {
         match news {
             News::None => {}
             News::More => self.followers.reached(self.horizons.acknowledged.load(Ordering::Acquire)),
@@ -290,7 +303,6 @@ impl Shared {
                 self.followers.wake_all();
             }
         }
-        Ok(news)
     }
 
     /// The same, for those who wait; an error is met by them when they look themselves.
@@ -459,8 +471,10 @@ impl Tail for Shared {
         }
         let intake = locked(&self.intake);
         let at = self.positions(intake.next);
-        if next < at.first {
-            return Err(truncated(next, at.first).during("read"));
+        // Not the horizon, which follows a cut only once that is done.
+        let first = self.catalog.first();
+        if next < first {
+            return Err(truncated(next, first).during("read"));
         }
         match &intake.phase {
             // What was acknowledged without being durable may be gone once an fsync has failed.
@@ -472,10 +486,27 @@ impl Tail for Shared {
         }
     }
 
-    fn look_again(&self, next: u64) {
-        if let Some(peer) = &self.peer {
-            peer.look_again(self, next);
+    fn ends(&self) -> Result<(u64, u64)> {
+        if self.ended.load(Ordering::Acquire) {
+            return Err(closed().during("read"));
         }
+        if let Some(peer) = &self.peer {
+            self.refresh(peer)?;
+        }
+        let last = self.readable(&locked(&self.intake));
+        let first = self.catalog.first();
+        Ok((first, last.max(first - 1)))
+    }
+
+    fn look_again(&self, next: u64) {
+        // Where the directory does not answer, what could not be read is told as it is.
+        if let Some(Ok(news)) = self.peer.as_ref().map(|peer| peer.look_again(self, next)) {
+            self.spread(news);
+        }
+    }
+
+    fn catch_up(&self) -> bool {
+        self.peer.as_ref().map(Peer::wait_for_page).is_some()
     }
 
     fn wait(self: Arc<Self>, next: u64, wake: Wake) -> Ticket {
@@ -546,11 +577,11 @@ impl Origin for Shared {
         if self.ended.load(Ordering::Acquire) {
             return Err(closed());
         }
-        match &self.peer {
-            Some(peer) => peer.low(self),
-            // Not the horizon: that follows only once the files below are gone.
-            None => Ok(self.catalog.first()),
+        if let Some(peer) = &self.peer {
+            self.refresh(peer)?;
         }
+        // Not the horizon: that follows only once the files below are gone.
+        Ok(self.catalog.first())
     }
 
     fn cuts(&self) -> u64 {
@@ -559,6 +590,14 @@ impl Origin for Shared {
 
     fn hold(&self, first: u64) -> Arc<Place> {
         self.catalog.places.enter(first)
+    }
+
+    fn segments(&self) -> Vec<Name> {
+        self.catalog.names()
+    }
+
+    fn is_past(&self, cut: Cut) -> bool {
+        self.peer.as_ref().is_some_and(|peer| peer.names_one_after(cut.segment))
     }
 
     fn catch_up(&self) -> bool {

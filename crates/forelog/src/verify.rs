@@ -59,8 +59,8 @@ pub struct Verification {
 /// disk is asked.
 ///
 /// # Errors
-/// `NotFound` and `Format` where there is no log to verify, `Io` when the directory cannot be listed, `Closed` when the
-/// watch was stopped. Damage is no error: it is in the report.
+/// `NotFound` and `Format` where there is no log to verify, `Io` when the directory cannot be listed, `Truncated` when a writer
+/// has truncated the log under every look at it, `Closed` when the watch was stopped. Damage is no error: it is in the report.
 pub fn verify(dir: &Path, watch: &Arc<Watch>) -> Result<Verification> {
     let verified = prepare_dir(dir, false).and_then(|()| verify_storage(Arc::new(Disk::new(dir, true)?), watch));
     verified.map_err(|error| named(error, dir).during("verify"))
@@ -89,11 +89,7 @@ fn verify_all(storage: Arc<dyn Storage>, watch: &Arc<Watch>) -> Result<Verificat
     if let Answer::Refuse(code) = recovery::answer(found.verdict, Mode::ReadOnly) {
         return Err(found.refusal(code));
     }
-    let counts = |name: &Name, last: u64| {
-        // One at or above the first position of a later one is dead.
-        let is_dead = |listing: Listing| listing.segments.range(name.id + 1..).any(|(_, later)| later.first <= name.first);
-        last >= glance(&*storage, false).map_or(0, |found| found.low) && !Listing::read(&*storage).is_ok_and(is_dead)
-    };
+    let counts = |name: &Name, last: u64| counts_still(&*storage, name, last);
     let mut verifier = Verifier::new(watched, found.state.uuid, found.low, &counts)?;
     watch.begin(verifier.total(&found.live));
     for (verdict, damage) in found.all_damage() {
@@ -117,17 +113,46 @@ fn verify_all(storage: Arc<dyn Storage>, watch: &Arc<Watch>) -> Result<Verificat
     Ok(verifier.report)
 }
 
-/// Verifies the sealed segments of an open log.
-pub(crate) fn scrub(storage: &Arc<dyn Storage>, catalog: &Catalog, watch: &Arc<Watch>) -> Result<Verification> {
-    settled(&**storage, scrub_sealed(storage, catalog, watch))
+/// A writer can move the log on between two looks this often before what was seen last is taken as it is.
+const LOOKS: usize = 32;
+
+/// Whether the log needs a segment that is missing, whose positions go up to `last`. Beside a writer that takes two looks between
+/// which nothing was truncated.
+fn counts_still(storage: &dyn Storage, name: &Name, last: u64) -> bool {
+    let mut before = None;
+    for _ in 0..LOOKS {
+        let Ok(now) = glance(storage, false) else { continue };
+        let mut later = now.listing.segments.range(name.id + 1..).map(|(_, later)| later.first);
+        // One that starts no later supersedes it; one that the log starts in, or starts after, comes after all that counts.
+        if last < now.low || later.any(|first| first <= name.first || first <= now.low) {
+            return false;
+        }
+        let seen = (now.state.active, now.low);
+        if before.replace(seen) == Some(seen) {
+            break;
+        }
+    }
+    true
 }
 
-fn scrub_sealed(storage: &Arc<dyn Storage>, catalog: &Catalog, watch: &Arc<Watch>) -> Result<Verification> {
+/// Verifies the sealed segments of an open log. Where another process writes the log, `look_again` takes over what that one has done
+/// to the log up to a position.
+pub(crate) fn scrub(storage: &Arc<dyn Storage>, catalog: &Catalog, look_again: &dyn Fn(u64), watch: &Arc<Watch>) -> Result<Verification> {
+    settled(&**storage, scrub_sealed(storage, catalog, look_again, watch))
+}
+
+fn scrub_sealed(storage: &Arc<dyn Storage>, catalog: &Catalog, look_again: &dyn Fn(u64), watch: &Arc<Watch>) -> Result<Verification> {
     let control = glance(&**storage, false).map_err(Error::from)?;
     let watched: Arc<dyn Storage> = Arc::new(Watched::new(storage.clone(), watch.clone()));
     let live: Vec<Name> = catalog.names();
-    // It changes before any name goes.
-    let counts = |name: &Name, _| catalog.names().iter().any(|live| live.id == name.id);
+    let is_live = |name: &Name, last| last >= catalog.first() && catalog.names().iter().any(|live| live.id == name.id);
+    // It changes before any name goes, or a moment after the name where another process writes.
+    let counts = |name: &Name, last| {
+        is_live(name, last) && {
+            look_again(last);
+            is_live(name, last)
+        }
+    };
     let mut verifier = Verifier::new(watched, control.state.uuid, catalog.first(), &counts)?;
     watch.begin(verifier.total(live.split_last().map_or(&[], |(_, sealed)| sealed)));
     verifier.sealed_ones(&live).map_err(|fault| stopped(watch, fault.into()))?;

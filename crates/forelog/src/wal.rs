@@ -7,13 +7,14 @@ use crate::attachment::detached_here;
 use crate::backup::Backup;
 use crate::error::{Code, Error, Result};
 use crate::events::Unheard;
+use crate::follow::Tail;
 use crate::group::Batch;
-use crate::intake::{closed, Client, Command, Intake, Phase, Settled, Terms};
+use crate::intake::{closed, Client, Command, Intake, Settled, Terms};
 use crate::notify::Notify;
 use crate::open;
 use crate::options::{Mode, Options};
+use crate::peer;
 use crate::read_only;
-use crate::reader::{truncated, Reader};
 use crate::record::RecordRef;
 use crate::recovery::Verdict;
 use crate::registry::{self, Place};
@@ -26,7 +27,6 @@ use crate::storage::disk::{create_dir, sync_name, Disk};
 use crate::storage::lock::Lock;
 use crate::storage::{Fault, Storage};
 use crate::threads::{Threads, COMMON};
-use crate::truncate::out_of_range;
 use crate::verify::{self, Verification};
 use crate::watch::Watch;
 use std::path::Path;
@@ -108,6 +108,9 @@ impl Wal {
         let disk: Arc<dyn Storage> = Arc::new(disk);
         let view = read_only::beside(&disk, || Lock::is_held(&home), clock).map_err(|error| named(error, dir))?;
         let shared = Shared::read_only(disk, options, view);
+        if shared.peer.is_some() {
+            peer::attend(&shared);
+        }
         let place = Arc::new(Place::default());
         {
             let mut tenant = place.tenant();
@@ -300,47 +303,6 @@ impl Wal {
         self.shared.events.take(self.client)
     }
 
-    /// A reader of `from..=to`, as far as that is acknowledged now. No I/O happens before its first block.
-    ///
-    /// # Errors
-    /// `Truncated` below the first position, `OutOfRange` above the next one, `Closed`.
-    pub fn reader(&self, from: u64, to: u64) -> Result<Reader> {
-        if self.shared.peer.is_some() {
-            return self.watching(from, to, false);
-        }
-        // Entered before the horizons are looked up: a cut is told to the reader, or seen there.
-        let place = self.shared.catalog.places.enter(from);
-        let limit = self.readable(from)?;
-        if let Some(error) = self.lost_start(from) {
-            return Err(error);
-        }
-        Ok(Reader::at(place, self.shared.storage.clone(), self.shared.catalog.clone(), from, to.min(limit)))
-    }
-
-    /// Why nothing can be read from `from` on, when a log opened read-only lacks its oldest segments.
-    fn lost_start(&self, from: u64) -> Option<Error> {
-        let damage = self.recovery().damage.as_ref().filter(|_| self.recovery().verdict == Verdict::LateStart.label())?;
-        let (_, last) = damage.lost.filter(|(first, last)| (*first..=*last).contains(&from))?;
-        let mut error = Error::new(Code::Corrupt, damage.text.clone()).at(damage.segment.clone(), damage.offset);
-        error.lost = Some((from, last));
-        Some(error.judged(Verdict::LateStart.label()).at_position(from).during("read"))
-    }
-
-    /// A reader of `from..=to` that goes on as the log does, see [`Reader::lookout`].
-    ///
-    /// # Errors
-    /// Like [`Wal::reader`].
-    pub fn follower(&self, from: u64, to: u64) -> Result<Reader> {
-        if self.shared.peer.is_some() {
-            return self.watching(from, to, true);
-        }
-        self.readable(from)?;
-        if let Some(error) = self.lost_start(from) {
-            return Err(error);
-        }
-        Ok(Reader::following(self.shared.storage.clone(), self.shared.catalog.clone(), from, to, self.shared.clone()))
-    }
-
     /// A backup of the log as it is durable at the first step, into a directory that is created if need be and must be
     /// empty. The log may be appended to, rolled and truncated meanwhile. Blocking.
     ///
@@ -353,53 +315,6 @@ impl Wal {
         }
         let backup = Backup::into_dir(self.shared.clone(), dir, self.shared.options.allow_unsafe_filesystem);
         backup.map_err(|error| error.during("backup"))
-    }
-
-    /// A reader that looks at what another process has written when it is asked for its first block, not before.
-    fn watching(&self, from: u64, to: u64, follows: bool) -> Result<Reader> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(closed().during("read"));
-        }
-        if let Some(error) = self.lost_start(from) {
-            return Err(error);
-        }
-        let (storage, catalog) = (self.shared.storage.clone(), self.shared.catalog.clone());
-        Ok(Reader::watching(storage, catalog, from, to, self.shared.clone(), follows))
-    }
-
-    /// Last position that a reader from `from` on may read now.
-    fn readable(&self, from: u64) -> Result<u64> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(closed().during("read"));
-        }
-        let (positions, limit) = {
-            let intake = locked(&self.shared.intake);
-            let positions = self.shared.positions(intake.next);
-            // What was acknowledged without being durable may be gone once an fsync has failed.
-            let limit = if matches!(intake.phase, Phase::Poisoned(_)) { positions.durable } else { positions.acknowledged };
-            (positions, limit)
-        };
-        if from < positions.first {
-            return Err(truncated(from, positions.first).during("read"));
-        }
-        if from > positions.next {
-            return Err(out_of_range(from, positions.next).during("read"));
-        }
-        Ok(limit)
-    }
-
-    /// A reader like [`Wal::reader`] that goes on behind damage and tells what it had to leave out, see [`Block::holes`].
-    ///
-    /// # Errors
-    /// Like [`Wal::reader`], and `InvalidArg` unless the log is open in mode `readOnly`.
-    ///
-    /// [`Block::holes`]: crate::Block::holes
-    pub fn salvage(&self, from: u64, to: u64) -> Result<Reader> {
-        if self.shared.options.mode != Mode::ReadOnly {
-            return Err(Error::new(Code::InvalidArg, "salvage needs mode 'readOnly'").during("read"));
-        }
-        let limit = self.readable(from)?;
-        Ok(Reader::salvaging(self.shared.storage.clone(), self.shared.catalog.clone(), from, to.min(limit)))
     }
 
     /// Verifies the sealed segments, blocking, at the watch's pace; appends, reads and truncation go on beside it. On Linux
@@ -416,7 +331,7 @@ impl Wal {
             }
             scrubs.push(watch.clone());
         }
-        let verified = verify::scrub(&self.shared.storage, &self.shared.catalog, watch);
+        let verified = verify::scrub(&self.shared.storage, &self.shared.catalog, &|last| Tail::look_again(&*self.shared, last), watch);
         locked(&self.scrubs).retain(|other| !Arc::ptr_eq(other, watch));
         if let Ok(found) = &verified {
             locked(&self.shared.measures).scrub.note(found, self.shared.storage.wall_clock());
@@ -502,6 +417,7 @@ pub(crate) fn prepare_dir(dir: &Path, create: bool) -> Result<()> {
 }
 
 mod cursor;
+mod readers;
 pub use cursor::Cursor;
 
 #[cfg(test)]
@@ -514,3 +430,5 @@ mod detached;
 mod failures;
 #[cfg(test)]
 mod threads;
+#[cfg(test)]
+mod views;

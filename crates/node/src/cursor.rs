@@ -19,7 +19,7 @@ pub struct MovedData {
     pub to: f64,
 }
 
-/// Where a new cursor stands: before the first position for 0, after the last one acknowledged for a negative number, otherwise before
+/// Where a reader begins and a new cursor stands: before the first position for 0, after the last one acknowledged for a negative number, otherwise before
 /// this position.
 pub fn start(given: f64) -> Start {
     match given as i64 {
@@ -54,6 +54,12 @@ impl Cursor {
     #[napi(catch_unwind)]
     pub fn position(&self) -> f64 {
         self.cursor.position() as f64
+    }
+
+    /// Whether it has been deleted, or will be before anything that is asked from now on.
+    #[napi(catch_unwind)]
+    pub fn is_deleted(&self) -> bool {
+        self.cursor.is_deleted()
     }
 
     /// Says that all up to `position` is done; gives the number of the request.
@@ -92,7 +98,7 @@ impl Cursor {
         self.cursor.heed_if(kept as u64);
     }
 
-    /// Gives the number of a request that completes once truncation has moved the cursor, or after `release()`.
+    /// Gives the number of a request that completes once truncation has moved the cursor, after `release()`, or once it is deleted.
     #[napi(catch_unwind)]
     pub fn watch(&self) -> f64 {
         let (id, done) = self.request();

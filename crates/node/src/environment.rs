@@ -150,6 +150,11 @@ impl Host {
         *self.refusal.borrow_mut() = Some(error);
     }
 
+    /// What a call came to, if it was not refused.
+    fn answered<T>(&self, answer: Result<T, Error>) -> Option<T> {
+        answer.map_err(|error| self.refuse(error)).ok()
+    }
+
     pub fn fail(&self, up_to: u64, error: Error) {
         *self.failure.borrow_mut() = Some((up_to, error));
     }
@@ -254,6 +259,47 @@ pub struct Completion {
     pub cursor: Option<Cursor>,
 }
 
+/// A reader in the place of another one.
+#[napi(object, object_from_js = false)]
+pub struct Resumed {
+    /// Last position that the cuts so far have kept.
+    pub kept: f64,
+    pub reader: Reader,
+}
+
+/// The manner in which a reader reads.
+#[napi(object, object_to_js = false)]
+pub struct Manner {
+    /// Most records that it gives; may be infinite.
+    pub most: f64,
+    /// It waits for what is not there yet.
+    pub follow: bool,
+    /// It goes on behind damage.
+    pub salvage: bool,
+    /// It says what `BlockData` names of detailed readers.
+    pub detailed: bool,
+}
+
+impl Manner {
+    fn of(&self, reader: forelog::Reader) -> forelog::Reader {
+        let reader = reader.at_most(last(self.most));
+        if self.detailed {
+            reader.detailed()
+        } else {
+            reader
+        }
+    }
+}
+
+/// A position or a number that may be infinite.
+fn last(number: f64) -> u64 {
+    if number.is_finite() {
+        number as u64
+    } else {
+        u64::MAX
+    }
+}
+
 #[napi]
 pub struct Environment {
     host: Rc<Host>,
@@ -356,26 +402,27 @@ impl Environment {
         self.host.forget(log);
     }
 
-    /// A reader of the records from position `from` to `to`, both inclusive; nothing when it was refused, see `refusal()`. A follower
-    /// waits for what is not there yet; one that salvages goes on behind damage; one that is detailed says what `BlockData` names.
+    /// A reader of the records from `from` to position `to`, inclusive; nothing when it was refused, see `refusal()`. It begins at the
+    /// first position for 0, after the last one acknowledged for a negative number, otherwise at this position.
     #[napi(catch_unwind)]
-    pub fn reader(&self, log: u32, from: f64, to: f64, follow: bool, salvage: bool, detailed: bool) -> Option<Reader> {
-        let (from, to) = (from as u64, if to.is_finite() { to as u64 } else { u64::MAX });
-        let reader = self.host.with_log(log, |wal| match (follow, salvage) {
+    pub fn reader(&self, log: u32, from: f64, to: f64, manner: Manner) -> Option<Reader> {
+        let (from, to) = (start(from), last(to));
+        let reader = self.host.with_log(log, |wal| match (manner.follow, manner.salvage) {
             (true, _) => wal.follower(from, to),
             (_, true) => wal.salvage(from, to),
             _ => wal.reader(from, to),
         });
-        match reader {
-            Ok(reader) => {
-                let reader = if detailed { reader.detailed() } else { reader };
-                Some(Reader::new(self.host.shared.clone(), reader))
-            }
-            Err(error) => {
-                self.host.refuse(error);
-                None
-            }
-        }
+        self.host.answered(reader).map(|reader| Reader::new(self.host.shared.clone(), manner.of(reader)))
+    }
+
+    /// A reader that takes the place of `left`, under which the log was cut; nothing when it was refused, see `refusal()`. It begins at
+    /// `next`, or for 0 as the other one did.
+    #[napi(catch_unwind)]
+    pub fn resume(&self, log: u32, left: &Reader, next: f64, to: f64, manner: Manner) -> Option<Resumed> {
+        let (next, to) = (Some(next as u64).filter(|next| *next > 0), last(to));
+        let resumed = self.host.with_log(log, |wal| wal.resume(left.place(), next, to, manner.follow));
+        let (kept, reader) = self.host.answered(resumed)?;
+        Some(Resumed { kept: kept as f64, reader: Reader::new(self.host.shared.clone(), manner.of(reader)) })
     }
 
     /// A backup of a log into a directory; nothing when the log is closed.

@@ -201,6 +201,10 @@ impl Reader {
         let source = Source { shared, reader: Mutex::new(Some(reader)), place, released: AtomicBool::new(false), ticket: Mutex::default() };
         Reader { source: Arc::new(source) }
     }
+
+    pub fn place(&self) -> &Place {
+        &self.source.place
+    }
 }
 
 #[napi]
@@ -215,7 +219,7 @@ impl Reader {
         request
     }
 
-    /// Last position that every cut of the log since the reader was made has kept; nothing when there was none.
+    /// Last position that every cut of the log since the reader began has kept; nothing when there was none.
     #[napi(catch_unwind)]
     pub fn kept(&self) -> Option<f64> {
         self.source.place.kept().map(|last| last as f64)

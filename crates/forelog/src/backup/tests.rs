@@ -58,7 +58,13 @@ impl Origin for Reset {
     fn cuts(&self) -> u64 {
         self.0.cuts()
     }
+    fn segments(&self) -> Vec<Name> {
+        self.0.segments()
+    }
     fn catch_up(&self) -> bool {
+        false
+    }
+    fn is_past(&self, _: Cut) -> bool {
         false
     }
 }

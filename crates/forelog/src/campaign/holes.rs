@@ -425,7 +425,15 @@ impl Origin for Still {
         self.1.catalog.places.enter(first)
     }
 
+    fn segments(&self) -> Vec<Name> {
+        self.1.catalog.names()
+    }
+
     fn catch_up(&self) -> bool {
+        false
+    }
+
+    fn is_past(&self, _: Cut) -> bool {
         false
     }
 }

@@ -257,7 +257,7 @@ fn segments_that_go_while_a_log_is_verified_are_no_gap_however_they_have_ended()
             }
         };
         let storage: Arc<dyn Storage> = Arc::new(Layered::over(disk, Meanwhile(oldest, Mutex::new(Some(Box::new(change))))));
-        let verified = if scrubs { scrub(&storage, &catalog, &Arc::default()) } else { verify_storage(storage, &Arc::default()) };
+        let verified = if scrubs { scrub(&storage, &catalog, &|_| {}, &Arc::default()) } else { verify_storage(storage, &Arc::default()) };
         assert_eq!(verified.unwrap().problems, [], "recycles: {recycles}, cuts: {cuts}, scrubs: {scrubs}");
     }
 }

@@ -32,7 +32,11 @@ impl Change {
     pub fn reject(self, error: Error) {
         match self {
             Change::Create(_, _, done) => done(Err(error)),
-            Change::Commit(_, _, done) | Change::Rewind(_, _, done) | Change::Delete(_, done) => done(Err(error)),
+            Change::Commit(_, _, done) | Change::Rewind(_, _, done) => done(Err(error)),
+            Change::Delete(entry, done) => {
+                entry.deletions.fetch_sub(1, Ordering::AcqRel);
+                done(Err(error));
+            }
         }
     }
 }

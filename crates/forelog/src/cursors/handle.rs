@@ -21,6 +21,8 @@ pub struct Entry {
     /// Last position done, as it is durable.
     pub stored: AtomicU64,
     pub deleted: AtomicBool,
+    /// Deletions that are entered and not done.
+    pub deletions: AtomicU64,
     /// What has befallen it before anybody held it.
     pub untold: Mutex<Option<Moved>>,
     pub handles: Mutex<Vec<Weak<Handle>>>,
@@ -28,8 +30,27 @@ pub struct Entry {
 
 impl Entry {
     pub fn new(name: Arc<str>, stored: u64) -> Arc<Entry> {
-        let stored = AtomicU64::new(stored);
-        Arc::new(Entry { name, stored, deleted: AtomicBool::new(false), untold: Mutex::default(), handles: Mutex::default() })
+        let [stored, deletions] = [stored, 0].map(AtomicU64::new);
+        Arc::new(Entry { name, stored, deleted: AtomicBool::new(false), deletions, untold: Mutex::default(), handles: Mutex::default() })
+    }
+
+    /// Whether the cursor is deleted, or will be before anything that is entered from now on.
+    pub fn is_ending(&self) -> bool {
+        self.deletions.load(Ordering::Acquire) > 0 || self.deleted.load(Ordering::Acquire)
+    }
+
+    /// Fails for a cursor that is deleted.
+    pub fn alive(&self) -> Result<(), Error> {
+        if self.deleted.load(Ordering::Acquire) {
+            return Err(self.gone());
+        }
+        Ok(())
+    }
+
+    /// Ends all watching.
+    pub fn release(&self) {
+        let handles: Vec<_> = locked(&self.handles).iter().filter_map(Weak::upgrade).collect();
+        handles.iter().for_each(|handle| handle.release());
     }
 
     pub fn stored(&self) -> u64 {
@@ -73,10 +94,10 @@ impl Handle {
         locked(&self.news).0.take()
     }
 
-    /// Calls `wake` once there is such news, at once if there is.
+    /// Calls `wake` once there is such news, at once if there is or never will be.
     pub fn watch(&self, wake: Wake) {
         let mut news = locked(&self.news);
-        if news.0.is_none() {
+        if news.0.is_none() && self.entry.alive().is_ok() {
             news.1 = Some(wake);
             return;
         }

@@ -12,7 +12,7 @@ use crate::scan::{self, Joint};
 use crate::segment::Header;
 use crate::storage::lenient::Lenient;
 use crate::storage::window::Window;
-use crate::storage::{FileRef, Storage};
+use crate::storage::{Fault, FileRef, Storage};
 use std::sync::Arc;
 
 /// Positions that nothing readable holds any more, and the bytes where they were.
@@ -49,14 +49,19 @@ pub fn header_of(storage: &Arc<dyn Storage>, catalog: &Arc<Catalog>, segment: &A
 impl Reader {
     /// A reader that goes on behind damage. What the disk does not give back counts as damaged.
     pub fn salvaging(storage: Arc<dyn Storage>, catalog: Arc<Catalog>, next: u64, to: u64) -> Reader {
-        let storage = Arc::new(Lenient::new(storage));
-        Reader { salvage: Some(Salvage::default()), ..Reader::new(storage, catalog, next, to) }
+        Reader::new(storage, catalog, next, to).past_damage()
+    }
+
+    /// Goes on behind damage. What the disk does not give back counts as damaged.
+    pub fn past_damage(self) -> Reader {
+        Reader { salvage: Some(Salvage::default()), storage: Arc::new(Lenient::new(self.storage.clone())), ..self }
     }
 
     /// The next verified records, with the holes before them; or those alone, at the end or where nothing is there yet.
     ///
     /// # Errors
     /// As for [`Reader::next_verified`]; a salvaging reader meets no damage, and no failure to read a file that is there.
+    /// A race with the writer is no damage: what it truncates meanwhile is `Truncated`.
     pub fn next_block(&mut self, max_bytes: usize) -> Result<Option<Block>> {
         loop {
             match self.next_verified(max_bytes) {
@@ -67,7 +72,11 @@ impl Reader {
                     return Ok(Some(block));
                 }
                 Err(error) if self.salvage.is_none() => return Err(self.judged(error)),
-                Err(error) if matches!(error.code, Code::Corrupt | Code::Truncated) => self.skip(&error)?,
+                Err(error) if error.code == Code::Corrupt => match self.skip(&error) {
+                    // It vanished just now: the next attempt shows why.
+                    Err(error) if error.cause.as_ref().is_some_and(Fault::is_not_found) => {}
+                    skipped => skipped?,
+                },
                 Err(error) => return Err(error),
             }
         }

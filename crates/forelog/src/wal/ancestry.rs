@@ -6,6 +6,7 @@ use crate::frame::HEADER;
 use crate::notify::Waiter;
 use crate::open::{open, Opened};
 use crate::options::{Fsync, PAGE};
+use crate::reader::Reader;
 use crate::storage::layer::{Layer, Layered};
 use crate::storage::sim::{Faults, Rng, SimDisk};
 use crate::storage::File;

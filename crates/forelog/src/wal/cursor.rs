@@ -65,6 +65,12 @@ impl Cursor {
         &self.handle.entry.name
     }
 
+    /// Whether it has been deleted, through whatever handle, or will be before anything that is asked from now on: then
+    /// [`Wal::cursor`] gives another one.
+    pub fn is_deleted(&self) -> bool {
+        self.handle.entry.is_ending()
+    }
+
     /// Last position done, 0 when none. Where truncation has passed it, the one before the first of the log.
     pub fn position(&self) -> u64 {
         self.shared.cursors.position(&self.handle.entry)
@@ -121,7 +127,7 @@ impl Cursor {
         self.handle.moved()
     }
 
-    /// Calls `wake` once `moved` has something to tell, or after `release`. A later call takes its place.
+    /// Calls `wake` once `moved` has something to tell, after `release`, or once the cursor is deleted. A later call takes its place.
     pub fn watch(&self, wake: impl FnOnce() + Send + 'static) {
         self.handle.watch(Box::new(wake));
     }
