@@ -11,7 +11,17 @@ import { temporaryDirectory } from './helpers/directory.js'
 const entry = path.join(root, 'index.js')
 
 test('the exports are the documented ones', (t) => {
-  t.deepEqual(Object.keys(imported).sort(), ['AbortError', 'Cursor', 'Record', 'Wal', 'WalError', 'WalReader', 'channels', 'verify'])
+  t.deepEqual(Object.keys(imported).sort(), [
+    'AbortError',
+    'Cursor',
+    'Record',
+    'Wal',
+    'WalError',
+    'WalReader',
+    'channels',
+    'salvage',
+    'verify',
+  ])
 })
 
 test('require gives what import gives', async (t) => {

@@ -3,7 +3,19 @@
 import test, { type ExecutionContext } from 'ava'
 import { createHash } from 'node:crypto'
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
-import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import path from 'node:path'
 import {
   channels,
@@ -285,6 +297,15 @@ test('a salvage is refused where there is no log, beside a writer, and into a di
   mkdirSync(dest)
   t.like(await salvage(dir, dest), { records: COUNT })
   await t.throwsAsync(salvage(dir, dest), { code: 'ERR_WAL_FORMAT' })
+})
+
+test('a directory that is moved away meanwhile is not reported as the new log', async (t) => {
+  const dir = await log(t)
+  const dest = into(t)
+  const moved = `${dest}.moved`
+  const move = () => existsSync(dest) && renameSync(dest, moved)
+  await t.throwsAsync(salvage(dir, dest, { onProgress: move }), { code: 'ERR_WAL_DETACHED' })
+  t.deepEqual([existsSync(dest), readdirSync(moved).filter((name) => name !== 'LOCK')], [false, []])
 })
 
 test('a salvage that is aborted, or whose listener throws, leaves nothing that opens', async (t) => {

@@ -47,7 +47,8 @@ export interface SalvageReport {
  *
  * Damage is no error: it is in the report's `holes`. Rejects with `ERR_WAL_INVALID_ARG` (also for a `dest` inside `dir`, or on a network
  * file system), `ERR_WAL_NOT_FOUND` (no log in `dir`), `ERR_WAL_FORMAT` (`dir` is no log or of a newer version; `dest` is not empty),
- * `ERR_WAL_LOCKED` (a writer has the log open, or opened it meanwhile), `ERR_WAL_NO_SPACE`, `ERR_WAL_READ_ONLY`, `ERR_WAL_IO` or an
+ * `ERR_WAL_LOCKED` (a writer has the log open, or opened it meanwhile), `ERR_WAL_DETACHED` (the files of the log were removed
+ * meanwhile, or `dest` was moved), `ERR_WAL_NO_SPACE`, `ERR_WAL_READ_ONLY`, `ERR_WAL_IO` or an
  * `AbortError`.
  */
 export async function salvage(dir: string, dest: string, options?: SalvageOptions): Promise<SalvageReport> {

@@ -8,6 +8,7 @@
 mod source;
 mod target;
 
+use crate::attachment::explained;
 use crate::backup::{claim, refuse_inside};
 use crate::control::{self, Mark, State};
 use crate::cursors;
@@ -113,6 +114,14 @@ fn refuse_held(held: &Held) -> Result<()> {
     Ok(())
 }
 
+/// Refuses to report a log that is not found at its path.
+fn is_where_it_is_looked_for(to: &dyn Storage) -> Result<()> {
+    match to.lost() {
+        Some(what) => Err(Error::new(Code::Detached, format!("{what}: the salvage is not complete, and nothing of it is left"))),
+        None => Ok(()),
+    }
+}
+
 /// What a writer changes: CONTROL's state and the names of segments.
 #[derive(PartialEq, Eq)]
 struct Fingerprint {
@@ -139,12 +148,13 @@ impl Salvage {
     /// Goes on for a few MiB, blocking. The new log is complete and durable when `is_done`.
     ///
     /// # Errors
-    /// `Locked` when a writer has opened the damaged log meanwhile, `Io` when a file of it cannot be opened; `Io`, `NoSpace`
-    /// and `ReadOnly` from the new directory. The salvage is over then; dropping it removes what it has made. Damage is no
+    /// `Locked` when a writer has opened the damaged log meanwhile, `Io` when a file of it cannot be opened, `Detached` when its
+    /// files were removed meanwhile or the new directory is not at its path any more; `Io`, `NoSpace` and `ReadOnly` from the
+    /// new directory. The salvage is over then; dropping it removes what it has made. Damage is no
     /// error: it is in the report.
     pub fn step(&mut self) -> Result<()> {
         let advanced = self.advance();
-        advanced.map_err(|error| error.during("salvage"))
+        advanced.map_err(|error| explained(&*self.from, error).during("salvage"))
     }
 
     pub fn is_done(&self) -> bool {
@@ -213,7 +223,10 @@ impl Salvage {
         self.target.name(&[control::CREATING, CONTROL]);
         let to = self.target.storage();
         to.sync_dir()?;
+        is_where_it_is_looked_for(&**to)?;
         control::create(&**to, &state)?;
+        // Between the two looks the directory became a log: where it went meanwhile, it is none again.
+        is_where_it_is_looked_for(&**to)?;
         self.target.keep();
         self.report.segments = self.target.segments();
         (self.report.first_position, self.report.next_position) = (first, next);
