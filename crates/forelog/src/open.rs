@@ -19,6 +19,7 @@ use crate::segment::{Header, Predecessor};
 use crate::spares::Spares;
 use crate::storage::{Fault, Storage};
 use crate::survey::{glance, survey, Active, Cut, Segment, Survey};
+use crate::watch::{Opening, Watch};
 use crate::writer::{Start, Writer};
 use std::sync::Arc;
 
@@ -34,8 +35,15 @@ pub struct Opened {
 ///
 /// With no space to roll the log opens all the same: reading works, and appends try again.
 pub fn open(storage: Arc<dyn Storage>, options: &Options, clock: fn() -> u64) -> Result<Opened> {
+    open_watched(storage, options, &Arc::default(), clock)
+}
+
+/// Opens like [`open`]. Stopping `watch` ends it with `Closed` while it reads; once it writes, nothing ends it.
+pub fn open_watched(storage: Arc<dyn Storage>, options: &Options, watch: &Arc<Watch>, clock: fn() -> u64) -> Result<Opened> {
     let began = clock();
-    let found = survey(&*storage, options.mode).map_err(unread)?;
+    let opening = Opening::of(storage.clone(), watch);
+    let surveyed = survey(&opening, options.mode).and_then(|found| opening.layer.finish().map(|()| found));
+    let found = surveyed.map_err(|fault| stopped(watch, unread(fault)))?;
     let volatile = storage.is_volatile();
     let mut opened = match recovery::answer(found.verdict, options.mode) {
         Answer::Refuse(code) => return Err(found.refusal(code)),
@@ -55,6 +63,14 @@ pub fn refuse_unknown(storage: &dyn Storage, create: bool) -> Result<()> {
         Verdict::Foreign | Verdict::Newer => Err(found.refusal(Code::Format)),
         _ => Ok(()),
     }
+}
+
+/// The error of an opening that its watch may have ended.
+pub fn stopped(watch: &Watch, error: Error) -> Error {
+    if watch.is_stopped() {
+        return Error::new(Code::Closed, "the opening was stopped").during("open");
+    }
+    error
 }
 
 /// A failure to read is never taken for damage.

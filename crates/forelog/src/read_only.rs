@@ -6,6 +6,7 @@ use crate::catalog::{Catalog, Segment};
 use crate::control::Fence;
 use crate::error::{Code, Error, Result};
 use crate::horizon::{Horizon, Reach};
+use crate::open::stopped;
 use crate::options::Mode;
 use crate::peer::{Peer, Seen};
 use crate::recovery::{self, Answer};
@@ -15,6 +16,7 @@ use crate::shared::Positions;
 use crate::storage::lenient::Lenient;
 use crate::storage::Storage;
 use crate::survey::{glance, survey, Active, Survey};
+use crate::watch::{Opening, Watch};
 use std::sync::Arc;
 
 /// A log as it was found.
@@ -31,12 +33,13 @@ const LOOKS: usize = 32;
 /// Looks at the log in `storage`; its end is where a writer's recovery would find it.
 ///
 /// What is damaged, or the disk fails to read, is in the report: reading meets it where it stands. While `held` says that
-/// a writer has the log, no more of it is shown than that has acknowledged.
-pub fn beside(storage: &Arc<dyn Storage>, held: impl FnOnce() -> Result<bool>, clock: fn() -> u64) -> Result<View> {
+/// a writer has the log, no more of it is shown than that has acknowledged. Stopping `watch` ends it with `Closed`.
+pub fn beside(storage: &Arc<dyn Storage>, watch: &Arc<Watch>, held: impl FnOnce() -> Result<bool>, clock: fn() -> u64) -> Result<View> {
     let began = clock();
     let page = told(storage);
     let live = held()?;
-    let found = look(storage).map_err(|error| error.during("open"))?;
+    let opening: Arc<dyn Storage> = Arc::new(Opening::of(storage.clone(), watch));
+    let found = look(&opening).map_err(|error| stopped(watch, error.during("open")))?;
     let answer = recovery::answer(found.verdict, Mode::ReadOnly);
     if let Answer::Refuse(code) = answer {
         return Err(found.refusal(code));
@@ -69,7 +72,7 @@ pub fn beside(storage: &Arc<dyn Storage>, held: impl FnOnce() -> Result<bool>, c
 /// The same where nobody can be writing.
 #[cfg(any(test, feature = "sim"))]
 pub fn open(storage: &Arc<dyn Storage>, clock: fn() -> u64) -> Result<View> {
-    beside(storage, || Ok(false), clock)
+    beside(storage, &Arc::default(), || Ok(false), clock)
 }
 
 /// The page for readers in other processes, as it stands.

@@ -228,7 +228,7 @@ impl Spares {
         if len > want {
             file.shrink(want);
         } else if len < want {
-            file.grow(want)?;
+            file.grow(len, want)?;
         }
         // Nothing that was written to the file before is on its way to the disk any more.
         file.sync()?;
@@ -401,8 +401,10 @@ impl Drop for Preparation<'_> {
 fn blank(file: &dyn File, len: u64) -> Result<(), Fault> {
     let mut piece = vec![0; 64 << 10];
     let mut at = 0;
-    while at < len {
-        let n = file.read_at(&mut piece, at)?;
+    while let Some(data) = file.next_data(at).filter(|data| data.start < len) {
+        at = data.start;
+        let want = (data.end.min(len) - at).min(piece.len() as u64) as usize;
+        let n = file.read_at(&mut piece[..want], at)?;
         if n == 0 {
             break;
         }

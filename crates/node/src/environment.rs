@@ -308,12 +308,13 @@ impl Environment {
         self.host.stage.is_shared()
     }
 
-    /// Opens a log; gives the number of the request.
+    /// Opens a log; gives the number of the request. Stopping the watcher ends it.
     #[napi(catch_unwind)]
-    pub fn open(&self, dir: String, options: OpenOptions) -> f64 {
+    pub fn open(&self, dir: String, options: OpenOptions, watcher: Option<&Watcher>) -> f64 {
         let (log, notify) = self.host.reserve();
+        let watch = watcher.map_or_else(Default::default, |watcher| watcher.watch.clone());
         self.host.shared.request(move || {
-            let open = || Wal::open(&PathBuf::from(dir), open_options(&options)?, notify);
+            let open = || Wal::open_watched(&PathBuf::from(dir), open_options(&options)?, notify, &watch);
             let opened = catch_unwind(AssertUnwindSafe(open));
             Outcome::Opened(log, opened.unwrap_or_else(|panic| Err(panicked(panic).during("open"))))
         })

@@ -17,8 +17,7 @@ use std::collections::HashSet;
 use std::rc::Rc;
 
 /// What Linux gives, and one that it gives only by mistake.
-const ERRNOS: [i32; 27] =
-    [1, 2, 4, 5, 6, 11, 12, 13, 16, 17, 18, 19, 20, 21, 22, 23, 24, 27, 28, 30, 31, 36, 38, 75, 95, 116, 122];
+const ERRNOS: [i32; 27] = [1, 2, 4, 5, 6, 11, 12, 13, 16, 17, 18, 19, 20, 21, 22, 23, 24, 27, 28, 30, 31, 36, 38, 75, 95, 116, 122];
 const ENOENT: i32 = 2;
 const EINVAL: i32 = 22;
 const UNSUPPORTED: [i32; 3] = [EINVAL, 38, 95];
@@ -68,7 +67,11 @@ const CASES: [Case; 21] = [
         &[Append(&[9000]), Append(&[9000, 100]), TruncateBefore(3), Append(&[4000]), Close, Reopen],
         Append(&[100]),
     ),
-    Case("a roll of an opening on a full disk", &[Append(&[500]), Append(&[700]), NoReserve, Full(true), Reopen, Full(false)], Append(&[300])),
+    Case(
+        "a roll of an opening on a full disk",
+        &[Append(&[500]), Append(&[700]), NoReserve, Full(true), Reopen, Full(false)],
+        Append(&[300]),
+    ),
     Case("truncateBefore", &[Append(&[9000]), Append(&[4000, 100]), Append(&[60])], TruncateBefore(3)),
     Case("truncateBefore of whole segments", &[Append(&[9000]), Append(&[9000]), Append(&[9000])], TruncateBefore(3)),
     Case("truncateAfter", &[Append(&[100]), Append(&[9000]), Append(&[60])], TruncateAfter(2)),
@@ -274,13 +277,18 @@ fn walk(case: &Case, sector: u64) -> Held<Tally> {
             // The file system says at the first time that it does not do that.
             let refused = *call == "direct" && UNSUPPORTED.contains(&errno);
             if poisoned == heals && !unknown && !refused {
-                return broken(format!("{label}: {} although {on:?} says that it {}", if poisoned { "poisoned" } else { "goes on" }, if heals { "heals" } else { "poisons" }));
+                return broken(format!(
+                    "{label}: {} although {on:?} says that it {}",
+                    if poisoned { "poisoned" } else { "goes on" },
+                    if heals { "heals" } else { "poisons" }
+                ));
             }
             if let Some(error) = failed.as_ref().filter(|error| !poisoned && !error.heals()) {
                 return broken(format!("{label}: rejected with {error:?}"));
             }
             // Errors that the engine tells apart; of each kind one is followed through every crash.
-            let kind = (fault.is_no_space(), fault.wants_room(), fault.is_not_found(), fault.is_out_of_descriptors(), fault.is_unsupported());
+            let kind =
+                (fault.is_no_space(), fault.wants_room(), fault.is_not_found(), fault.is_out_of_descriptors(), fault.is_unsupported());
             let follow = followed.insert((number, partly, poisoned, kind));
             if follow {
                 life.survives(&label)?;

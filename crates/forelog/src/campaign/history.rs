@@ -473,7 +473,9 @@ impl History {
                     None
                 } else {
                     self.disk.say(|| "mark".into());
-                    self.watched(Act::Background, || job.and_then(|job| job.run().err())).filter(|fault| !fault.heals(On::Named)).map(|fault| opened.writer.poison(fault))
+                    self.watched(Act::Background, || job.and_then(|job| job.run().err()))
+                        .filter(|fault| !fault.heals(On::Named))
+                        .map(|fault| opened.writer.poison(fault))
                 }
             }
             76..80 => {

@@ -131,7 +131,8 @@ mod tests {
     fn the_page_about_errors_has_the_table_of_what_heals() {
         let page = include_str!("../../../../docs/errors.md");
         let cells = |line: &str| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
-        let shown: Vec<_> = page.lines().skip_while(|line| !line.starts_with("| call ")).skip(2).take_while(|line| line.starts_with('|')).collect();
+        let shown: Vec<_> =
+            page.lines().skip_while(|line| !line.starts_with("| call ")).skip(2).take_while(|line| line.starts_with('|')).collect();
         let shown: Vec<_> = shown.into_iter().map(cells).collect();
         let rules: Vec<_> = RULES.iter().map(|rule| rule.row().to_vec()).collect();
         assert_eq!(shown, rules);

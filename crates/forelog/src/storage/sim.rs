@@ -294,9 +294,8 @@ impl State {
     /// How this call fails because a test says so, and whether some of it is done.
     #[cfg(test)]
     fn struck(&mut self, call: &'static str, name: &str) -> Option<(Fault, bool)> {
-        let counts = |strike: &Strike| {
-            (strike.calls.is_empty() || strike.calls.contains(&call)) && (strike.file.is_empty() || strike.file == name)
-        };
+        let counts =
+            |strike: &Strike| (strike.calls.is_empty() || strike.calls.contains(&call)) && (strike.file.is_empty() || strike.file == name);
         let strike = self.strike.as_mut().filter(|strike| counts(strike))?;
         strike.counted.push((call, name.to_owned()));
         let number = strike.counted.len() - 1;
