@@ -70,7 +70,7 @@ pub use places::Place;
 pub use reader::{Block, Hole, Reader, EXTRAS_SHIFT};
 pub use record::{Parts, RecordRef};
 pub use report::{Fenced, Recovery};
-pub use retention::Retention;
+pub use retention::{Ahead, Retention};
 pub use salvage::{salvage, Salvage, Salvaged};
 pub use shared::Positions;
 pub use stats::{Histogram, Scrubs, Stats};

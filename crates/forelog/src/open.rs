@@ -33,12 +33,8 @@ pub struct Opened {
 
 /// Opens the log in `storage`. The caller holds its lock.
 ///
-/// With no space to roll the log opens all the same: reading works, and appends try again.
-pub fn open(storage: Arc<dyn Storage>, options: &Options, clock: fn() -> u64) -> Result<Opened> {
-    open_watched(storage, options, &Arc::default(), clock)
-}
-
-/// Opens like [`open`]. Stopping `watch` ends it with `Closed` while it reads; once it writes, nothing ends it.
+/// With no space to roll the log opens all the same: reading works, and appends try again. Stopping `watch` ends it with
+/// `Closed` while it reads; once it writes, nothing ends it.
 pub fn open_watched(storage: Arc<dyn Storage>, options: &Options, watch: &Arc<Watch>, clock: fn() -> u64) -> Result<Opened> {
     let began = clock();
     let opening = Opening::of(storage.clone(), watch);
@@ -53,6 +49,12 @@ pub fn open_watched(storage: Arc<dyn Storage>, options: &Options, watch: &Arc<Wa
     opened.recovery.volatile = volatile;
     opened.recovery.duration_ms = clock().saturating_sub(began) as f64 / 1e6;
     Ok(opened)
+}
+
+/// Opens the log with nothing to end that.
+#[cfg(any(test, feature = "sim"))]
+pub fn open(storage: Arc<dyn Storage>, options: &Options, clock: fn() -> u64) -> Result<Opened> {
+    open_watched(storage, options, &Arc::default(), clock)
 }
 
 /// Refuses, before anything is created or locked, a directory that is not ours to open, or that should hold a log.

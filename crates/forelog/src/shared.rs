@@ -59,6 +59,8 @@ pub struct Measures {
     /// Bytes used of the active segment, and the size of its file.
     pub active: (u64, u64),
     pub scrub: Scrubs,
+    /// Segments met that were created in the future.
+    pub ahead: u64,
     pub group: Measure,
     pub commit: Measure,
     pub fsync: Measure,
@@ -73,6 +75,7 @@ impl Measures {
             counters,
             active: (0, 0),
             scrub: Scrubs::default(),
+            ahead: 0,
             group: Measure::new(1.0),
             commit: micros(),
             fsync: micros(),
@@ -231,6 +234,7 @@ impl Shared {
             events,
             dropped_events,
             scrub: measures.scrub,
+            ahead: measures.ahead,
             ..accepted
         }
     }

@@ -54,6 +54,8 @@ pub struct Stats {
     pub events: u64,
     pub dropped_events: u64,
     pub scrub: Scrubs,
+    /// Segments that retention met and that were created in the future, by their stamps: a clock was wrong.
+    pub ahead: u64,
     /// Records per commit.
     pub group: Histogram,
     /// Duration of a commit, write and fsync, in microseconds.

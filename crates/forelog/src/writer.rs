@@ -79,7 +79,7 @@ pub struct Writer {
     pub known: Known,
     /// Ends of the frames being written; kept to be used again.
     pub joints: Vec<Joint>,
-    /// Monotonic nanoseconds, for the statistics alone.
+    /// Monotonic nanoseconds, for the statistics and for retention.
     pub clock: fn() -> u64,
     pub counters: Counters,
     pub events: Arc<Events>,

@@ -172,6 +172,8 @@ struct State {
     faults: Faults,
     through: Through,
     large_commit: u64,
+    /// What the wall clock says.
+    wall_clock: u64,
     /// Files may be used again under other names.
     recycles: bool,
     /// Segments so far that were begun in such a file.

@@ -163,7 +163,7 @@ impl Storage for SimDisk {
     }
 
     fn wall_clock(&self) -> u64 {
-        1_700_000_000_000
+        self.lock().wall_clock
     }
 }
 

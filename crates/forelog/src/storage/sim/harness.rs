@@ -16,6 +16,7 @@ impl SimDisk {
             faults: Faults::default(),
             through: Through::None,
             large_commit: 0,
+            wall_clock: 1_700_000_000_000,
             recycles: false,
             recycled: 0,
             passed: 0,
@@ -65,6 +66,11 @@ impl SimDisk {
     /// From how many bytes on a commit goes past the page cache, where that is taken; from none otherwise.
     pub fn set_large_commit(&self, bytes: u64) {
         self.lock().large_commit = bytes;
+    }
+
+    #[cfg(test)]
+    pub fn set_wall_clock(&self, ms: u64) {
+        self.lock().wall_clock = ms;
     }
 
     pub fn set_recycles(&self, recycles: bool) {
