@@ -7,6 +7,7 @@ import { append, type AppendOptions } from './append.js'
 import { backup, type BackupOptions } from './backup.js'
 import { cat, type CatOptions } from './cat.js'
 import { salvage, type SalvageOptions } from './salvage.js'
+import { statLog, type StatOptions } from './stat.js'
 import { verifyLog, type VerifyOptions } from './verify.js'
 
 const USAGE = 2
@@ -80,6 +81,14 @@ function program(finish: (code: number) => void): Command {
     .option('--quiet', 'print problems alone, and no progress')
     .addHelpText('after', '\nExits with 1 when there is damage. Nothing is written and nothing is locked.')
     .action(async (dir: string, options: VerifyOptions) => finish(await verifyLog(dir, options)))
+
+  command
+    .command('stat')
+    .description('say how a log stands, and what it takes of the disk')
+    .argument('<dir>', 'directory of the log')
+    .option('--json', 'print the report as one JSON object')
+    .addHelpText('after', '\nNothing is written and nothing is locked: stat works beside a writer.')
+    .action(async (dir: string, options: StatOptions) => finish(await statLog(dir, options)))
 
   command
     .command('backup')

@@ -240,6 +240,13 @@ impl CommitThread {
         self.settle(progress);
         self.behind_since = self.writer.is_behind().then(|| self.behind_since.unwrap_or(began));
         self.prepare_spare();
+        let spares = self.writer.spares();
+        if self.writer.poisoned().is_none() && spares.wants_reserve() {
+            self.host.spawn(Box::new(move || spares.prepare_reserve()));
+        }
+        if let Some(growth) = self.writer.due_growth() {
+            self.host.spawn(Box::new(move || growth.run()));
+        }
         if let Some(ahead) = self.writer.due_filling() {
             let shared = self.shared.clone();
             self.host.spawn(Box::new(move || {
@@ -525,6 +532,7 @@ impl CommitThread {
 
     /// `commit` is how far the group got, and how long that took.
     fn collect_counters(&mut self, commit: Option<(&Progress, Duration)>) {
+        self.writer.note_len();
         let mut measures = locked(&self.shared.measures);
         measures.counters = self.writer.counters;
         measures.active = self.writer.fill_level();

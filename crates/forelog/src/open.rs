@@ -9,7 +9,8 @@ use crate::cursors::Cursors;
 use crate::directory::{Listing, Slots};
 use crate::error::{Code, Error, Result};
 use crate::footer::Index;
-use crate::options::Options;
+use crate::growth::Growth;
+use crate::options::{Options, PAGE};
 use crate::recovery::{self, Answer, Verdict};
 use crate::report::Recovery;
 use crate::roll::{Carry, Frames, Plan};
@@ -122,7 +123,6 @@ fn create(storage: Arc<dyn Storage>, options: &Options, listing: &Listing, clock
     let catalog = start.catalog.clone();
     let mut writer = Writer::new(start);
     writer.finish_plan(0).and_then(|()| writer.finish_naming()).map_err(unopened)?;
-    writer.spares().remake_reserve();
     let recovery = Recovery {
         verdict: Verdict::Absent.label(),
         clean: true,
@@ -225,12 +225,19 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answ
             false => Filling::WORTHWHILE,
         };
         let may_be_torn = header.recycled;
+        // What may be debris stays as it is. Otherwise the file, which a clean close has cut to its frames, grows again once
+        // something is appended, and where it has holes they are filled then.
+        let has_holes = debris_end <= end.offset && file.allocated().is_ok_and(|allocated| allocated < len);
+        let allocated = if has_holes { end.offset.next_multiple_of(PAGE).min(len) } else { len };
+        let capacity = options.segment_bytes.max(end.offset);
         let through = storage.open_through(&name.file);
         start.active = Some(active::Active {
+            growth: Arc::new(Growth::new(file.clone(), allocated, capacity)),
             file,
             through,
             header,
-            capacity: len,
+            capacity,
+            durable_len: end.offset,
             end,
             synced,
             entry,
@@ -251,7 +258,6 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answ
         Err(error) if error.code == Code::Poisoned => return Err(unopened(error)),
         _ => {}
     }
-    writer.spares().remake_reserve();
     report.next_position = writer.next_position();
     let cursors = cursors(storage, &writer)?;
     Ok(Opened { writer, catalog, recovery: report, cursors })

@@ -25,6 +25,9 @@ pub struct View {
     pub recovery: Recovery,
     pub positions: Positions,
     pub peer: Option<Peer>,
+    pub uuid: [u8; 16],
+    /// Where the frames of the newest segment end; `None` where it does not read.
+    pub end: Option<u64>,
 }
 
 /// A writer can move the log on between two looks this often before what was seen last is taken as it is.
@@ -66,7 +69,8 @@ pub fn beside(storage: &Arc<dyn Storage>, watch: &Arc<Watch>, held: impl FnOnce(
     recovery.next_position = positions.next;
     recovery.volatile = storage.is_volatile();
     recovery.duration_ms = clock().saturating_sub(began) as f64 / 1e6;
-    Ok(View { catalog, recovery, positions, peer })
+    let end = found.active.as_ref().map(|active| active.scan.end.offset);
+    Ok(View { catalog, recovery, positions, peer, uuid: found.state.uuid, end })
 }
 
 /// The same where nobody can be writing.

@@ -50,7 +50,15 @@ impl Log {
         if let Some(active) = self.opened.writer.active.as_mut() {
             active.filling = Filling::After(0);
         }
+        self.grow();
         self.opened.writer.due_filling().unwrap().fill().unwrap();
+    }
+
+    /// Makes the file of the active segment as long as it becomes.
+    pub fn grow(&mut self) {
+        if let Some(growth) = self.opened.writer.due_growth() {
+            growth.run();
+        }
     }
 
     /// Commits batches of the given lengths of records, one frame each.

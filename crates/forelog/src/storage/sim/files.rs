@@ -243,7 +243,7 @@ impl File for SimFile {
             // A spare of a truncated segment.
             None => false,
         };
-        file.drop_beyond(len, size);
+        file.shrink(len, size);
         if lost {
             disk.violation.get_or_insert(format!("{name} is cut to {len} bytes, which loses some that are not zero"));
         }

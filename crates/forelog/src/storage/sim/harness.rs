@@ -237,7 +237,7 @@ impl SimDisk {
                     continue;
                 }
                 let file = disk.inode(inode);
-                let forgotten = match file.durable.get(&sector).cloned() {
+                let forgotten = match file.platter(sector).cloned() {
                     Some(chunk) => file.seen.insert(sector, chunk.clone()).is_some_and(|old| *old != *chunk),
                     None => file.seen.remove(&sector).is_some(),
                 };
