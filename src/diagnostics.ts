@@ -29,6 +29,8 @@ export const channels = Object.freeze({
   poisoned: 'forelog:poisoned',
   /** The log's directory is not at its path any more, and the log takes nothing more: {@link DetachedEvent}. */
   detached: 'forelog:detached',
+  /** Retention by age met a segment from the future: {@link ClockEvent}. */
+  clock: 'forelog:clock',
 } as const)
 
 /** What every event has. */
@@ -109,6 +111,19 @@ export interface DetachedEvent extends WalEvent {
   error: WalError
 }
 
+/**
+ * A segment's header says that it was created more than a minute after now: the wall clock was ahead then, or is behind. Told once for each
+ * segment after opening, where `retention.maxAgeMs` is set; the stamp counts for nothing.
+ */
+export interface ClockEvent extends WalEvent {
+  /** File name of the segment. */
+  segment: string
+  /** When it was created by its header, in milliseconds since the epoch. */
+  createdAt: number
+  /** The wall clock when it was met, in milliseconds since the epoch. */
+  now: number
+}
+
 /** The events by the names of their channels. */
 export interface WalEvents {
   /** See `channels.append`. */
@@ -127,6 +142,8 @@ export interface WalEvents {
   'forelog:poisoned': PoisonedEvent
   /** See `channels.detached`. */
   'forelog:detached': DetachedEvent
+  /** See `channels.clock`. */
+  'forelog:clock': ClockEvent
 }
 
 // Held here: Node forgets a channel that nobody holds.
@@ -139,11 +156,12 @@ const recorded = {
   truncate: channel(channels.truncate),
   poisoned: channel(channels.poisoned),
   detached: channel(channels.detached),
+  clock: channel(channels.clock),
 }
 
 /** The kinds that somebody subscribes to, as bits: crates/forelog/src/events.rs has the same. */
 function heardNow(): number {
-  const { append, sync, roll, truncate, poisoned, detached } = recorded
+  const { append, sync, roll, truncate, poisoned, detached, clock } = recorded
   let kinds = 0
   if (append.hasSubscribers) kinds |= 1
   if (sync.hasSubscribers) kinds |= 2
@@ -151,6 +169,7 @@ function heardNow(): number {
   if (truncate.hasSubscribers) kinds |= 8
   if (poisoned.hasSubscribers) kinds |= 16
   if (detached.hasSubscribers) kinds |= 32
+  if (clock.hasSubscribers) kinds |= 64
   return kinds
 }
 

@@ -5,6 +5,7 @@ export { Record } from './record.js'
 export type { WalWritable } from './writable.js'
 export { verify } from './verify.js'
 export { salvage, type SalvageProgress, type SalvageReport } from './salvage.js'
+export { stat } from './stat.js'
 export { AbortError, WalError } from './errors.js'
 export { channels } from './diagnostics.js'
 export type { BackupProgress, BackupReport } from './backup.js'
@@ -29,6 +30,7 @@ export type {
   Damage,
   FencedBytes,
   Histogram,
+  LogStat,
   PositionRange,
   Problem,
   RecoveryReport,
@@ -39,6 +41,7 @@ export type {
 } from './reports.js'
 export type {
   AppendEvent,
+  ClockEvent,
   CorruptEvent,
   DetachedEvent,
   PoisonedEvent,

@@ -301,7 +301,7 @@ const openNames = new Set([
   'codec',
 ] satisfies (keyof WalOptions)[])
 
-function checkDir(dir: unknown, operation: string): void {
+export function checkDir(dir: unknown, operation: string): void {
   if (typeof dir !== 'string' || dir === '' || dir.includes('\0')) throw invalid('dir must be the path of a directory', operation)
   // The system would be asked for another name.
   checkText('dir', dir, operation)

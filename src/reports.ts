@@ -52,6 +52,13 @@ export interface WalStats {
    * background, and count from then on.
    */
   diskBytes: number
+  /**
+   * Bytes of the disk that all files of the log occupy: segments with the blocks allocated ahead, prepared and reserved files, `CONTROL`,
+   * `CURSORS`. Measured in the background, after opening and by calls that come a second or more after the last measurement.
+   */
+  allocatedBytes: number
+  /** Bytes of the segments that are in use: headers, frames and footers. */
+  usedBytes: number
   /** Bytes of the active segment that are used; 0 in mode `'readOnly'`. */
   activeBytes: number
   /** Size of the active segment's file in bytes, blocks allocated ahead included; 0 in mode `'readOnly'`. */
@@ -68,6 +75,11 @@ export interface WalStats {
   events: number
   /** Of these, events that were lost because an event loop was too busy to take them. */
   droppedEvents: number
+  /**
+   * Segments that retention by age has met and that, by their headers, were created more than a minute after now: the wall clock was
+   * ahead then, or is behind. Their age is judged by the segments after them.
+   */
+  futureSegments: number
   /** Records per commit. */
   group: Histogram
   /** Duration of commits in microseconds. */
@@ -168,6 +180,36 @@ export interface Problem {
 export interface PositionRange {
   first: number
   last: number
+}
+
+/** How a log stands, and what it takes of the disk. */
+export interface LogStat {
+  /** The log's uuid, which a backup shares. */
+  uuid: string
+  /** What opening would find, by its label in docs/recovery.md: `'clean'`, `'unproven'`, `'damaged-active'` … */
+  verdict: string
+  /** The log was closed in order, and no writer has it open. */
+  clean: boolean
+  /** A writer has the log open, in this process or another. */
+  locked: boolean
+  /** First position; equal to `nextPosition` in an empty log. */
+  firstPosition: number
+  /** Position after the last record. */
+  nextPosition: number
+  /** Segments that make up the log. */
+  segments: number
+  /** Named cursors and the last position that each has done; absent where `CURSORS` is damaged. */
+  cursors?: { name: string; position: number }[]
+  /** Files prepared for segments to come. */
+  spares: number
+  /** Bytes of the disk that they occupy. */
+  spareBytes: number
+  /** Bytes of the disk that `reserve` occupies; 0 without one. */
+  reserveBytes: number
+  /** Bytes of the disk that all files of the log occupy, blocks allocated ahead and the files above included. */
+  allocatedBytes: number
+  /** Bytes of the segments that are in use: headers, frames and footers. */
+  usedBytes: number
 }
 
 /** What a verification found. */

@@ -147,10 +147,15 @@ export class Wal<T = NoCodec> {
     return signal === undefined ? opening : unlessAborted(opening, signal)
   }
 
-  static async #open<T>(dir: string, options: OpenOptions, { codec, captureStacks }: HandleOptions): Promise<Wal<T>> {
+  static async #open<T>(dir: string, options: OpenOptions, { codec, captureStacks, signal }: HandleOptions): Promise<Wal<T>> {
     const [environment, values] = await Promise.all([currentEnvironment(), valuesOf(codec)])
     const { native } = environment
-    const { log, identity } = await environment.request(native.open(dir, options)).catch((error: unknown) => {
+    if (signal?.aborted) throw new AbortError(signal)
+    // A scan that takes long ends with the signal, and does not keep the process.
+    const watcher = signal && new environment.Watcher()
+    const done = signal && aborts.add(signal, () => watcher?.stop())
+    const opening = environment.request(native.open(dir, options, watcher)).finally(done)
+    const { log, identity } = await opening.catch((error: unknown) => {
       tellCorrupt(dir, error)
       throw error
     })

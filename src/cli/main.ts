@@ -12,6 +12,7 @@ import { failure } from './failure.js'
 import { importLog, type ImportOptions } from './import.js'
 import { say, stdout } from './output.js'
 import { salvage, type SalvageOptions } from './salvage.js'
+import { statLog, type StatOptions } from './stat.js'
 import { verifyLog, type VerifyOptions } from './verify.js'
 
 function positiveInteger(text: string): number {
@@ -158,6 +159,14 @@ function program(run: Run): Command {
       ])
     )
     .action(run.action((dir, options: VerifyOptions) => verifyLog(dir, options)))
+
+  command
+    .command('stat')
+    .description('say how a log stands, and what it takes of the disk')
+    .argument('<dir>', 'directory of the log')
+    .option('--json', 'print the report as one JSON object')
+    .addHelpText('after', '\nNothing is written and nothing is locked: stat works beside a writer.')
+    .action(async (dir: string, options: StatOptions) => finish(await statLog(dir, options)))
 
   command
     .command('backup')

@@ -3,6 +3,7 @@
 use crate::ahead::Ahead;
 use crate::catalog::Segment;
 use crate::frame::HEADER;
+use crate::growth::Growth;
 use crate::options::PAGE;
 use crate::scan::Joint;
 use crate::seal::Seal;
@@ -16,7 +17,11 @@ pub struct Active {
     /// Writes past the page cache, where the file system can; `None` from the first time that it refuses.
     pub through: Option<FileRef>,
     pub header: Header,
+    /// How far frames may go, once the file has grown so long.
     pub capacity: u64,
+    pub growth: Arc<Growth>,
+    /// The length of the file that is durable, or less: nothing is written past the page cache behind it.
+    pub durable_len: u64,
     /// Where the next frame goes, and what it continues.
     pub end: Joint,
     /// How much of it is proven durable.
@@ -59,9 +64,6 @@ impl Filling {
 /// Frames that nobody waits for go to the disk by so many bytes.
 const WRITTEN_BACK: u64 = 4 << 20;
 
-/// A dead segment gives back zeroes at its end if they are at least this many.
-const WORTH_GIVING_BACK: u64 = 64 << 10;
-
 impl Active {
     /// Whether `bytes` can be written past the page cache at the end. All before it is durable: so no sector that holds
     /// frames is written again. And what is being filled is not near.
@@ -69,14 +71,16 @@ impl Active {
         let (from, to) = (self.end.offset, self.end.offset + bytes.len() as u64);
         let on_pages = [from, to, bytes.as_ptr() as u64].iter().all(|at| at.is_multiple_of(PAGE));
         let apart = !matches!(&self.filling, Filling::Running(ahead) if !ahead.is_filled(to));
-        on_pages && apart && self.synced.offset == from && to <= self.capacity
+        // Each step of the filling has synced the file, at its full length.
+        let long_enough = to <= self.durable_len || matches!(&self.filling, Filling::Running(_));
+        on_pages && apart && self.synced.offset == from && long_enough
     }
 
-    /// Bytes from `offset` to a page boundary: none, or enough for a padding frame.
-    pub fn room_to_page(&self, offset: u64) -> usize {
+    /// Bytes from `offset` to a page boundary that lies within `limit`: none, or enough for a padding frame.
+    pub fn room_to_page(&self, offset: u64, limit: u64) -> usize {
         let end = offset.next_multiple_of(PAGE);
         let end = if end != offset && end - offset < HEADER as u64 { end + PAGE } else { end };
-        if end <= self.capacity {
+        if end <= limit {
             (end - offset) as usize
         } else {
             0
@@ -102,11 +106,13 @@ impl Active {
         Seal { seed: self.header.seed(), used: self.used(), file: self.file, entry: self.entry, end }
     }
 
-    /// A segment that is left for dead would hold its unused blocks for as long as it lives.
+    /// Gives back the blocks past the last frame, and past anything that may be debris: a segment that is left for dead, or
+    /// whose log is closed, would hold them for as long as it lives. No page that holds a frame is touched.
     pub fn give_back(&self) {
-        let used = self.used();
-        if used + WORTH_GIVING_BACK <= self.capacity {
+        let used = self.used().next_multiple_of(PAGE);
+        if self.file.len().is_ok_and(|len| used < len) {
             self.file.shrink(used);
+            self.entry.set_len(used);
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::segment::{Header, Name, CONTROL, CURSORS, LOCK};
 use crate::storage::dir_handle::DirHandle;
 use crate::storage::disk::{create_dir, Disk};
 use crate::storage::lock::Lock;
-use crate::storage::{Fault, FileRef, Storage};
+use crate::storage::{data_len, Fault, FileRef, Storage};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,6 +25,8 @@ use std::sync::Arc;
 /// Bytes copied by one step, roughly.
 const STEP: u64 = 4 << 20;
 const PIECE: usize = 1 << 20;
+/// A segment with holes of more than so many bytes in all is copied with its holes.
+const SPARSE: u64 = 1 << 20;
 /// Segments linked by one step.
 const LINKS: usize = 64;
 /// Truncation can overtake a cut this often before it is given up.
@@ -341,20 +343,32 @@ impl Backup {
                 self.can_clone = false;
             }
             let source = from.open(&file, false)?;
-            let to = self.to.create(&file, len)?;
+            let sparse = data_len(&*source, len) + SPARSE < len;
+            let to = self.to.create(&file, if sparse { 0 } else { len })?;
             self.made.push((id, file.clone()));
+            if sparse {
+                to.lengthen(len)?;
+            }
             self.copying = Some(Copying { from: source, to, at: 0 });
         }
         let Some(copying) = &mut self.copying else { return Ok(None) };
         let mut buffer = vec![0; PIECE];
         while copying.at < len && *budget > 0 {
-            let want = PIECE.min((len - copying.at) as usize);
+            // A hole stays one: the copy reads as zeroes there, as it was made.
+            let data = copying.from.next_data(copying.at).filter(|data| data.start < len);
+            let data = data.unwrap_or(len..len);
+            // Where the file ends meanwhile, so does the copy.
+            let end = if data.is_empty() { copying.from.len()?.clamp(copying.at, len) } else { data.end.min(len) };
+            copying.at = data.start.min(end);
+            let want = PIECE.min((end - copying.at) as usize);
             let n = copying.from.read_at(&mut buffer[..want], copying.at)?;
             if n == 0 {
-                // Sealed segments give back what they do not use.
-                copying.to.shrink(copying.at);
-                if let Some(piece) = self.pieces.last_mut() {
-                    piece.len = copying.at;
+                if copying.at < len {
+                    // Sealed segments give back what they do not use.
+                    copying.to.shrink(copying.at);
+                    if let Some(piece) = self.pieces.last_mut() {
+                        piece.len = copying.at;
+                    }
                 }
                 break;
             }

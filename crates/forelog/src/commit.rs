@@ -240,6 +240,13 @@ impl CommitThread {
         self.settle(progress);
         self.behind_since = self.writer.is_behind().then(|| self.behind_since.unwrap_or(began));
         self.prepare_spare();
+        let spares = self.writer.spares();
+        if self.writer.poisoned().is_none() && spares.wants_reserve() {
+            self.host.spawn(Box::new(move || spares.prepare_reserve()));
+        }
+        if let Some(growth) = self.writer.due_growth() {
+            self.host.spawn(Box::new(move || growth.run()));
+        }
         if let Some(ahead) = self.writer.due_filling() {
             let shared = self.shared.clone();
             self.host.spawn(Box::new(move || {
@@ -478,10 +485,14 @@ impl CommitThread {
         }
         let floors = Floors { readers: self.shared.catalog.places.floor(), cursors: self.shared.cursors.floor() };
         // What does not read now may read later: nothing of the log depends on it.
-        let due = self.writer.due(&retention, floors).unwrap_or(Due { first: None, again: Some(RETRY) });
+        let due = self.writer.due(&retention, floors).unwrap_or(Due { again: Some(RETRY), ..Due::default() });
+        self.tell_ahead(&due);
         self.retained = Some(rolls);
         self.retain_at = due.again.map(|again| self.host.now() + again.clamp(RETRY, LONGEST));
-        let Some(first) = due.first else { return };
+        if due.renew {
+            self.renew();
+        }
+        let Some(first) = due.first.filter(|_| self.writer.poisoned().is_none()) else { return };
         let removed = self.writer.counters.removed;
         let truncated = self.writer.truncate_before(first);
         self.tell_truncation("retention", removed);
@@ -496,8 +507,32 @@ impl CommitThread {
         self.prepare_spare();
     }
 
+    /// Segments from the future are told once, and counted.
+    fn tell_ahead(&mut self, due: &Due) {
+        if due.ahead.is_empty() {
+            return;
+        }
+        locked(&self.shared.measures).ahead += due.ahead.len() as u64;
+        for ahead in &due.ahead {
+            self.shared.events.record(Event::CLOCK, || Event::Clock(ahead.clone()));
+        }
+        self.shared.events.wake(&mut self.wake);
+        self.notify();
+    }
+
+    /// Begins a segment by itself. On a full disk a later write does.
+    fn renew(&mut self) {
+        let renewed = self.writer.renew();
+        self.collect_counters(None);
+        match (renewed, self.writer.poisoned().cloned()) {
+            (Err(_), Some(error)) => self.fail(&error),
+            _ => self.shared.publish(&self.writer, true),
+        }
+    }
+
     /// `commit` is how far the group got, and how long that took.
     fn collect_counters(&mut self, commit: Option<(&Progress, Duration)>) {
+        self.writer.note_len();
         let mut measures = locked(&self.shared.measures);
         measures.counters = self.writer.counters;
         measures.active = self.writer.fill_level();

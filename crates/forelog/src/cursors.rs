@@ -25,7 +25,7 @@ pub use handle::{Handle, Moved};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-pub use store::{adopted, clamped, copy, verify};
+pub use store::{adopted, clamped, copy, list, verify};
 use store::{Failure, Store};
 
 /// What cursors need of their log.

@@ -3,6 +3,7 @@
 
 use crate::error::{Code, Error};
 use crate::notify::Notify;
+use crate::retention::Ahead;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +20,8 @@ pub enum Event {
     Roll { segment: String, first: u64 },
     /// Positions below `first`, or from `next` on, are not in the log any more.
     Truncate { operation: &'static str, first: u64, next: u64, removed: u64 },
+    /// Retention met a segment that was created in the future: a clock was wrong when it began, or is now.
+    Clock(Ahead),
     /// The log takes nothing more until it is reopened.
     Poisoned(Error),
     /// The log takes nothing more: its directory is not at its path.
@@ -33,6 +36,7 @@ impl Event {
     pub const TRUNCATE: u32 = 8;
     pub const POISONED: u32 = 16;
     pub const DETACHED: u32 = 32;
+    pub const CLOCK: u32 = 64;
 
     fn kind(&self) -> u32 {
         match self {
@@ -40,6 +44,7 @@ impl Event {
             Event::Sync { .. } => Event::SYNC,
             Event::Roll { .. } => Event::ROLL,
             Event::Truncate { .. } => Event::TRUNCATE,
+            Event::Clock(_) => Event::CLOCK,
             Event::Poisoned(_) => Event::POISONED,
             Event::Detached(_) => Event::DETACHED,
         }

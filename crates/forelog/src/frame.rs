@@ -99,6 +99,11 @@ pub fn body_crc(running: u32, bytes: &[u8]) -> u32 {
     crc32c::crc32c_append(running, bytes)
 }
 
+/// What `body_crc` gives for `len` zeroes, without reading them: appending a zero is a linear map of the inverted value.
+pub fn body_crc_of_zeroes(running: u32, len: usize) -> u32 {
+    !crc32c::crc32c_combine(!running, 0, len)
+}
+
 /// Turns the running value of `body_crc` into what the header stores.
 pub fn stored(running: u32) -> u32 {
     mask(running)

@@ -9,7 +9,8 @@ use crate::cursors::Cursors;
 use crate::directory::{Listing, Slots};
 use crate::error::{Code, Error, Result};
 use crate::footer::Index;
-use crate::options::Options;
+use crate::growth::Growth;
+use crate::options::{Options, PAGE};
 use crate::recovery::{self, Answer, Verdict};
 use crate::report::Recovery;
 use crate::roll::{Carry, Frames, Plan};
@@ -19,6 +20,7 @@ use crate::segment::{Header, Predecessor};
 use crate::spares::Spares;
 use crate::storage::{Fault, Storage};
 use crate::survey::{glance, survey, Active, Cut, Segment, Survey};
+use crate::watch::{Opening, Watch};
 use crate::writer::{Start, Writer};
 use std::sync::Arc;
 
@@ -32,10 +34,13 @@ pub struct Opened {
 
 /// Opens the log in `storage`. The caller holds its lock.
 ///
-/// With no space to roll the log opens all the same: reading works, and appends try again.
-pub fn open(storage: Arc<dyn Storage>, options: &Options, clock: fn() -> u64) -> Result<Opened> {
+/// With no space to roll the log opens all the same: reading works, and appends try again. Stopping `watch` ends it with
+/// `Closed` while it reads; once it writes, nothing ends it.
+pub fn open_watched(storage: Arc<dyn Storage>, options: &Options, watch: &Arc<Watch>, clock: fn() -> u64) -> Result<Opened> {
     let began = clock();
-    let found = survey(&*storage, options.mode).map_err(unread)?;
+    let opening = Opening::of(storage.clone(), watch);
+    let surveyed = survey(&opening, options.mode).and_then(|found| opening.layer.finish().map(|()| found));
+    let found = surveyed.map_err(|fault| stopped(watch, unread(fault)))?;
     let volatile = storage.is_volatile();
     let mut opened = match recovery::answer(found.verdict, options.mode) {
         Answer::Refuse(code) => return Err(found.refusal(code)),
@@ -47,6 +52,12 @@ pub fn open(storage: Arc<dyn Storage>, options: &Options, clock: fn() -> u64) ->
     Ok(opened)
 }
 
+/// Opens the log with nothing to end that.
+#[cfg(any(test, feature = "sim"))]
+pub fn open(storage: Arc<dyn Storage>, options: &Options, clock: fn() -> u64) -> Result<Opened> {
+    open_watched(storage, options, &Arc::default(), clock)
+}
+
 /// Refuses, before anything is created or locked, a directory that is not ours to open, or that should hold a log.
 pub fn refuse_unknown(storage: &dyn Storage, create: bool) -> Result<()> {
     let found = glance(storage, false).map_err(unread)?;
@@ -55,6 +66,14 @@ pub fn refuse_unknown(storage: &dyn Storage, create: bool) -> Result<()> {
         Verdict::Foreign | Verdict::Newer => Err(found.refusal(Code::Format)),
         _ => Ok(()),
     }
+}
+
+/// The error of an opening that its watch may have ended.
+pub fn stopped(watch: &Watch, error: Error) -> Error {
+    if watch.is_stopped() {
+        return Error::new(Code::Closed, "the opening was stopped").during("open");
+    }
+    error
 }
 
 /// A failure to read is never taken for damage.
@@ -104,7 +123,6 @@ fn create(storage: Arc<dyn Storage>, options: &Options, listing: &Listing, clock
     let catalog = start.catalog.clone();
     let mut writer = Writer::new(start);
     writer.finish_plan(0).and_then(|()| writer.finish_naming()).map_err(unopened)?;
-    writer.spares().remake_reserve();
     let recovery = Recovery {
         verdict: Verdict::Absent.label(),
         clean: true,
@@ -207,12 +225,19 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answ
             false => Filling::WORTHWHILE,
         };
         let may_be_torn = header.recycled;
+        // What may be debris stays as it is. Otherwise the file, which a clean close has cut to its frames, grows again once
+        // something is appended, and where it has holes they are filled then.
+        let has_holes = debris_end <= end.offset && file.allocated().is_ok_and(|allocated| allocated < len);
+        let allocated = if has_holes { end.offset.next_multiple_of(PAGE).min(len) } else { len };
+        let capacity = options.segment_bytes.max(end.offset);
         let through = storage.open_through(&name.file);
         start.active = Some(active::Active {
+            growth: Arc::new(Growth::new(file.clone(), allocated, capacity)),
             file,
             through,
             header,
-            capacity: len,
+            capacity,
+            durable_len: end.offset,
             end,
             synced,
             entry,
@@ -233,7 +258,6 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answ
         Err(error) if error.code == Code::Poisoned => return Err(unopened(error)),
         _ => {}
     }
-    writer.spares().remake_reserve();
     report.next_position = writer.next_position();
     let cursors = cursors(storage, &writer)?;
     Ok(Opened { writer, catalog, recovery: report, cursors })

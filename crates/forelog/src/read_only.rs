@@ -6,6 +6,7 @@ use crate::catalog::{Catalog, Segment};
 use crate::control::Fence;
 use crate::error::{Code, Error, Result};
 use crate::horizon::{Horizon, Reach};
+use crate::open::stopped;
 use crate::options::Mode;
 use crate::peer::{Peer, Seen};
 use crate::recovery::{self, Answer, Verdict};
@@ -15,6 +16,7 @@ use crate::shared::Positions;
 use crate::storage::lenient::Lenient;
 use crate::storage::Storage;
 use crate::survey::{glance, survey, Active, Survey};
+use crate::watch::{Opening, Watch};
 use std::sync::Arc;
 
 /// A log as it was found.
@@ -23,6 +25,9 @@ pub struct View {
     pub recovery: Recovery,
     pub positions: Positions,
     pub peer: Option<Peer>,
+    pub uuid: [u8; 16],
+    /// Where the frames of the newest segment end; `None` where it does not read.
+    pub end: Option<u64>,
 }
 
 /// A writer can move the log on between two looks this often before an end that was seen is taken as it is.
@@ -35,12 +40,13 @@ const STILL: usize = 3;
 /// Looks at the log in `storage`; its end is where a writer's recovery would find it.
 ///
 /// What is damaged, or the disk fails to read, is in the report: reading meets it where it stands. While `held` says that
-/// a writer has the log, no more of it is shown than that has acknowledged.
-pub fn beside(storage: &Arc<dyn Storage>, held: impl FnOnce() -> Result<bool>, clock: fn() -> u64) -> Result<View> {
+/// a writer has the log, no more of it is shown than that has acknowledged. Stopping `watch` ends it with `Closed`.
+pub fn beside(storage: &Arc<dyn Storage>, watch: &Arc<Watch>, held: impl FnOnce() -> Result<bool>, clock: fn() -> u64) -> Result<View> {
     let began = clock();
     let page = page(storage);
     let live = held()?;
-    let found = look(storage).map_err(|error| error.during("open"))?;
+    let opening: Arc<dyn Storage> = Arc::new(Opening::of(storage.clone(), watch));
+    let found = look(&opening).map_err(|error| stopped(watch, error.during("open")))?;
     let answer = recovery::answer(found.verdict, Mode::ReadOnly);
     if let Answer::Refuse(code) = answer {
         return Err(found.refusal(code));
@@ -67,13 +73,14 @@ pub fn beside(storage: &Arc<dyn Storage>, held: impl FnOnce() -> Result<bool>, c
     recovery.next_position = positions.next;
     recovery.volatile = storage.is_volatile();
     recovery.duration_ms = clock().saturating_sub(began) as f64 / 1e6;
-    Ok(View { catalog, recovery, positions, peer })
+    let end = found.active.as_ref().map(|active| active.scan.end.offset);
+    Ok(View { catalog, recovery, positions, peer, uuid: found.state.uuid, end })
 }
 
 /// The same where nobody can be writing.
 #[cfg(any(test, feature = "sim"))]
 pub fn open(storage: &Arc<dyn Storage>, clock: fn() -> u64) -> Result<View> {
-    beside(storage, || Ok(false), clock)
+    beside(storage, &Arc::default(), || Ok(false), clock)
 }
 
 /// The page for readers in other processes, as it stands.

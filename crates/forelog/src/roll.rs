@@ -9,6 +9,7 @@ use crate::error::{Code, Error, Result};
 use crate::events::Event;
 use crate::footer::Index;
 use crate::frame::{self, span, Frame, Kind, HEADER};
+use crate::growth::Growth;
 use crate::horizon::Reach;
 use crate::options::{Compression, PAGE};
 use crate::scan::Joint;
@@ -188,10 +189,12 @@ impl Writer {
         let through = self.storage.open_through(&entry.file);
         self.stop_filling();
         let next = Active {
+            growth: Arc::new(Growth::new(spare.file.clone(), spare.len, spare.room)),
+            durable_len: spare.len,
             file: spare.file,
             through,
             header,
-            capacity: spare.len,
+            capacity: spare.room,
             end,
             synced: end,
             entry,

@@ -59,6 +59,12 @@ fn valid(bytes: &mut Window, header: &Header, offset: u64) -> Result<Option<Fram
     let (mut at, end) = (offset + HEADER as u64, offset + HEADER as u64 + u64::from(frame.body_len));
     let mut crc = 0;
     while at < end {
+        let data = bytes.next_data(at).min(end);
+        if data > at {
+            crc = frame::body_crc_of_zeroes(crc, (data - at) as usize);
+            at = data;
+            continue;
+        }
         let piece = bytes.some(at, end - at)?;
         if piece.is_empty() {
             return Ok(None);
@@ -82,6 +88,7 @@ fn continues(frame: &Frame, joint: &Joint) -> bool {
 /// Where the first byte from `at` on stands that is not zero.
 fn non_zero(bytes: &mut Window, mut at: u64) -> Result<Option<u64>, Fault> {
     loop {
+        at = bytes.next_data(at);
         let step = bytes.some(at, u64::MAX)?;
         if step.is_empty() {
             return Ok(None);
@@ -98,6 +105,9 @@ fn non_zero(bytes: &mut Window, mut at: u64) -> Result<Option<u64>, Fault> {
 fn may_start(bytes: &mut Window, header: &Header, mut at: u64) -> Result<(Option<u64>, Option<u64>), Fault> {
     let mut last = None;
     loop {
+        // A frame's header may begin with the last zeroes of a hole.
+        let data = bytes.next_data(at);
+        at = at.max(data.saturating_sub(HEADER as u64) / ALIGN * ALIGN);
         let ends = bytes.get(at, HEADER)?.len() < HEADER;
         let piece = bytes.some(at, u64::MAX)?;
         let starts = if ends { 0 } else { (piece.len() - HEADER) / ALIGN as usize + 1 };

@@ -69,7 +69,7 @@ impl Seal {
         if len > end {
             self.file.shrink(end);
         } else if len < end {
-            self.file.grow(end)?;
+            self.file.grow(len, end)?;
         }
         self.entry.set_len(end);
         self.file.write_at(bytes, start).map_err(|short| short.fault)
@@ -120,7 +120,8 @@ impl Bare {
 fn last_used(bytes: &mut Window, offset: u64) -> Result<u64, Fault> {
     let (mut at, mut used) = (offset, offset);
     while at < bytes.len() {
-        let piece = bytes.get(at, 64 << 10)?;
+        at = bytes.next_data(at);
+        let piece = bytes.some(at, u64::MAX)?;
         if piece.is_empty() {
             break;
         }

@@ -19,6 +19,7 @@ use crate::read_only::View;
 use crate::reader::truncated;
 use crate::report::Recovery;
 use crate::segment::{Name, CONTROL};
+use crate::stat;
 use crate::stats::{Measure, Scrubs, Stats};
 use crate::storage::dir_handle::Identity;
 use crate::storage::lock::Lock;
@@ -27,7 +28,7 @@ use crate::threads::{Attended, Threads};
 use crate::writer::{Counters, Writer};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Positions of a log; all but `first` and `next` are inclusive, 0 when there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,9 @@ pub struct Positions {
     pub durable: u64,
 }
 
+/// What the files of a log take of the disk is at most this old in its statistics once it has been asked for.
+const MEASURED_EVERY: Duration = Duration::from_secs(1);
+
 /// What the commit thread publishes; everyone else reads it without a lock.
 #[derive(Default)]
 pub struct Horizons {
@@ -59,6 +63,8 @@ pub struct Measures {
     /// Bytes used of the active segment, and the size of its file.
     pub active: (u64, u64),
     pub scrub: Scrubs,
+    /// Segments met that were created in the future.
+    pub ahead: u64,
     pub group: Measure,
     pub commit: Measure,
     pub fsync: Measure,
@@ -73,6 +79,7 @@ impl Measures {
             counters,
             active: (0, 0),
             scrub: Scrubs::default(),
+            ahead: 0,
             group: Measure::new(1.0),
             commit: micros(),
             fsync: micros(),
@@ -99,10 +106,12 @@ pub struct Shared {
     pub peer: Option<Peer>,
     pub measures: Mutex<Measures>,
     pub events: Arc<Events>,
-    /// Somebody measures the segments that opening found.
+    /// Somebody measures the files of the log.
     measuring: AtomicBool,
     /// The last mark was not written, for a reason that will pass.
     pub unmarked: AtomicBool,
+    /// Bytes of the disk that they took when they were last measured, and when that was.
+    allocated: Mutex<(u64, Option<Instant>)>,
     /// Tells the commit thread to finish what is accepted and end.
     pub stop: AtomicBool,
     /// The commit thread has ended: nothing more will be acknowledged.
@@ -154,7 +163,7 @@ impl Shared {
 
     /// A log that nobody writes to through this: without a commit thread, and changing as another process makes it.
     pub fn read_only(storage: Arc<dyn Storage>, options: Options, view: View) -> Arc<Shared> {
-        let View { catalog, recovery, positions, peer } = view;
+        let View { catalog, recovery, positions, peer, .. } = view;
         let intake = Intake { phase: Phase::ReadOnly, ..Intake::new(positions.first, positions.next) };
         let shared = Shared { peer, ..Shared::new(storage, options, catalog, recovery, intake, Counters::default()) };
         let h = &shared.horizons;
@@ -191,6 +200,7 @@ impl Shared {
             events: Arc::default(),
             measuring: AtomicBool::new(false),
             unmarked: AtomicBool::new(false),
+            allocated: Mutex::default(),
             stop: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             left: Mutex::new(Some(Ok(()))),
@@ -200,7 +210,8 @@ impl Shared {
 
     pub fn stats(self: &Arc<Self>) -> Stats {
         let segments = self.catalog.all();
-        if segments.iter().any(|segment| segment.len() == 0) {
+        let (allocated_bytes, measured_at) = *locked(&self.allocated);
+        if segments.iter().any(|segment| segment.len() == 0) || measured_at.is_none_or(|at| at.elapsed() >= MEASURED_EVERY) {
             self.measure();
         }
         let (events, dropped_events) = self.events.counts();
@@ -224,6 +235,12 @@ impl Shared {
             wait_us: measures.wait.snapshot(),
             segments: segments.len() as u64,
             disk_bytes: segments.iter().map(|segment| segment.len()).sum(),
+            allocated_bytes,
+            used_bytes: match measures.active.0 {
+                // Of a log that is only read.
+                0 => segments.iter().map(|segment| segment.len()).sum(),
+                active => segments.iter().rev().skip(1).map(|segment| segment.len()).sum::<u64>() + active,
+            },
             active_bytes: measures.active.0,
             active_capacity: measures.active.1,
             readers: self.catalog.places.count(),
@@ -231,11 +248,13 @@ impl Shared {
             events,
             dropped_events,
             scrub: measures.scrub,
+            ahead: measures.ahead,
             ..accepted
         }
     }
 
-    /// Asks, in the background, for the lengths of files that are not known: the caller must not wait for a disk.
+    /// Asks, in the background, for the lengths of files that are not known and for the room that all of them take: the caller
+    /// must not wait for a disk.
     fn measure(self: &Arc<Self>) {
         if self.ended.load(Ordering::Acquire) || self.measuring.swap(true, Ordering::AcqRel) {
             return;
@@ -246,6 +265,9 @@ impl Shared {
                 // One that has been removed meanwhile is not counted any more.
                 let len = shared.storage.open(&segment.file, false).and_then(|file| file.len());
                 segment.measured(len.unwrap_or(0));
+            }
+            if let Ok(allocated) = stat::allocated(&*shared.storage) {
+                *locked(&shared.allocated) = (allocated, Some(Instant::now()));
             }
             shared.measuring.store(false, Ordering::Release);
         });

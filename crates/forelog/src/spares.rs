@@ -3,6 +3,7 @@
 //!
 //! Overwriting blocks that were written before syncs faster than extending a file or filling allocated holes.
 
+use crate::growth::first_len;
 use crate::options::PAGE;
 use crate::segment::{RESERVE, SPARE};
 use crate::storage::{Fault, File, FileRef, Storage};
@@ -25,6 +26,8 @@ pub struct Spare {
     pub name: String,
     pub file: FileRef,
     pub len: u64,
+    /// How long the file may grow.
+    pub room: u64,
     /// It may hold bytes of an earlier use.
     pub recycled: bool,
     /// All of its blocks have been written.
@@ -40,6 +43,12 @@ struct Shelf {
     /// Preparations that have ended.
     prepared: u64,
     closed: bool,
+    /// Something has been appended: until then what is made is small.
+    awake: bool,
+    /// `reserve` is there, or was tried to be made.
+    reserved: bool,
+    /// The log is closed in order: it goes on in place when it is opened again, with no need of `reserve`.
+    unneeded: bool,
 }
 
 impl Shelf {
@@ -147,9 +156,11 @@ impl Spares {
                 break;
             }
         }
-        let mut len = need.max(self.segment_bytes);
+        let awake = self.shelf().awake;
+        let mut len = need.max(if awake { self.segment_bytes } else { first_len(self.segment_bytes) });
         loop {
             let fault = match self.create(len) {
+                Ok(spare) if !awake => return Ok(Spare { room: len.max(self.segment_bytes), ..spare }),
                 Ok(spare) => return Ok(spare),
                 Err(fault) => fault,
             };
@@ -228,19 +239,19 @@ impl Spares {
         if len > want {
             file.shrink(want);
         } else if len < want {
-            file.grow(want)?;
+            file.grow(len, want)?;
         }
         // Nothing that was written to the file before is on its way to the disk any more.
         file.sync()?;
         let len = file.len()?;
-        Ok((len == want).then(|| Spare { name: name.into(), file, len, recycled: true, filled: true }))
+        Ok((len == want).then(|| Spare { name: name.into(), file, len, room: len, recycled: true, filled: true }))
     }
 
     fn create(&self, len: u64) -> Result<Spare, Fault> {
         // A collision is an error of `create`, never an overwrite.
         let name = self.name()?;
         let file = self.storage.create(&name, len)?;
-        Ok(Spare { name, file, len, recycled: false, filled: !self.storage.overwrites_in_place() })
+        Ok(Spare { name, file, len, room: len, recycled: false, filled: !self.storage.overwrites_in_place() })
     }
 
     fn take_reserve(&self, need: u64) -> Result<Option<Spare>, Fault> {
@@ -258,7 +269,7 @@ impl Spares {
             reserve.is_taken = true;
             (file, len)
         };
-        let spare = Spare { name: RESERVE.into(), file, len, recycled: false, filled: false };
+        let spare = Spare { name: RESERVE.into(), file, len, room: len, recycled: false, filled: false };
         if let Err(fault) = blank(&*spare.file, len) {
             self.take_back(spare, false);
             return Err(fault);
@@ -269,17 +280,18 @@ impl Spares {
     /// Makes `reserve` if it is missing and there is room for it, and keeps it open. Whatever fails leaves that to a later time.
     pub fn remake_reserve(&self) {
         let len = RESERVE_BYTES.min(self.segment_bytes);
+        self.shelf().reserved = true;
         {
             let mut reserve = self.reserve();
             if reserve.is_taken || reserve.file.is_some() {
                 return;
             }
             match self.storage.open(RESERVE, true).and_then(|file| Ok((file.len()?, file))) {
-                Ok((found, file)) if found >= len => {
+                Ok((found, file)) if (len..=RESERVE_BYTES).contains(&found) => {
                     reserve.file = Some(file);
                     return;
                 }
-                // A crash may have kept its name and lost its length.
+                // A crash may have kept its name and lost its length. One that is longer is not ours.
                 Ok(_) if self.storage.remove(RESERVE).is_ok() => {}
                 Err(fault) if fault.is_not_found() => {}
                 _ => return,
@@ -302,16 +314,42 @@ impl Spares {
         !shelf.preparing && !shelf.closed && (!shelf.aside.is_empty() || soon && shelf.ready.is_empty())
     }
 
+    /// From now on the log is one that is written to.
+    pub fn wake(&self) {
+        self.shelf().awake = true;
+    }
+
+    /// Whether `prepare_reserve` has something to do.
+    pub fn wants_reserve(&self) -> bool {
+        let shelf = self.shelf();
+        shelf.awake && !shelf.reserved && !shelf.preparing && !shelf.closed
+    }
+
+    /// Makes `reserve`, blocking; without room the log does without.
+    pub fn prepare_reserve(&self) {
+        if let Some(_under_way) = self.begin() {
+            self.remake_reserve();
+        }
+    }
+
+    /// Claims the right to prepare, which one at a time has.
+    fn begin(&self) -> Option<Preparation<'_>> {
+        let mut shelf = self.shelf();
+        if shelf.preparing || shelf.closed {
+            return None;
+        }
+        shelf.preparing = true;
+        Some(Preparation(self))
+    }
+
+    /// Has `close` remove `reserve` as well.
+    pub fn need_no_reserve(&self) {
+        self.shelf().unneeded = true;
+    }
+
     /// Makes a spare ready, blocking, and writes its blocks if `fill`; a failure leaves the next roll to make its own.
     pub fn prepare(&self, fill: bool) {
-        {
-            let mut shelf = self.shelf();
-            if shelf.preparing || shelf.closed {
-                return;
-            }
-            shelf.preparing = true;
-        }
-        let _under_way = Preparation(self);
+        let Some(_under_way) = self.begin() else { return };
         if self.recycle_all() {
             self.prepare_new(fill);
         } else {
@@ -372,13 +410,14 @@ impl Spares {
         Ok(true)
     }
 
-    /// Ends preparation and removes what is ready.
+    /// Ends preparation and removes what is ready, and `reserve` where it is not needed.
     pub fn close(&self) {
         self.shelf().closed = true;
         self.reserve().file = None;
         let mut shelf = self.await_preparation();
         let ready = std::mem::take(&mut shelf.ready).into_iter().map(|spare| spare.name);
-        for name in ready.chain(std::mem::take(&mut shelf.aside)) {
+        let reserve = shelf.unneeded.then(|| RESERVE.to_owned());
+        for name in ready.chain(std::mem::take(&mut shelf.aside)).chain(reserve) {
             let _ = self.storage.remove(&name);
         }
     }
@@ -401,8 +440,10 @@ impl Drop for Preparation<'_> {
 fn blank(file: &dyn File, len: u64) -> Result<(), Fault> {
     let mut piece = vec![0; 64 << 10];
     let mut at = 0;
-    while at < len {
-        let n = file.read_at(&mut piece, at)?;
+    while let Some(data) = file.next_data(at).filter(|data| data.start < len) {
+        at = data.start;
+        let want = (data.end.min(len) - at).min(piece.len() as u64) as usize;
+        let n = file.read_at(&mut piece[..want], at)?;
         if n == 0 {
             break;
         }
@@ -468,6 +509,7 @@ mod tests {
         let disk = SimDisk::new(1, 512);
         let spares = Spares::new(Arc::new(disk.clone()), 64 << 10);
         assert_eq!(spares.room(), 0);
+        spares.wake();
         disk.set_recycles(true);
         assert_eq!(spares.room(), STOCK);
         for (len, linked) in [(64 << 10, false), (65_000, false), (100 << 10, false), (64 << 10, true), (50 << 10, false)] {

@@ -41,6 +41,11 @@ pub struct Stats {
     /// Bytes that their files take, blocks ahead of the frames included; of files that opening found, once they have been
     /// measured, in the background.
     pub disk_bytes: u64,
+    /// Bytes of the disk that all files of the log take, spares and CONTROL included, as they were when they were last measured:
+    /// in the background, since opening and then since the last call, if that is a second ago.
+    pub allocated_bytes: u64,
+    /// Bytes of segments that are in use: headers, frames and footers.
+    pub used_bytes: u64,
     /// Bytes of the active segment that are used, and the size of its file; 0 in a log that is only read.
     pub active_bytes: u64,
     pub active_capacity: u64,
@@ -54,6 +59,8 @@ pub struct Stats {
     pub events: u64,
     pub dropped_events: u64,
     pub scrub: Scrubs,
+    /// Segments that retention met and that were created in the future, by their stamps: a clock was wrong.
+    pub ahead: u64,
     /// Records per commit.
     pub group: Histogram,
     /// Duration of a commit, write and fsync, in microseconds.

@@ -17,7 +17,7 @@ use crate::storage::cold::cold;
 use crate::storage::disk::Disk;
 use crate::storage::lenient::Lenient;
 use crate::storage::window::Window;
-use crate::storage::{Fault, FileRef, Storage};
+use crate::storage::{data_len, Fault, FileRef, Storage};
 use crate::survey::{glance, Active, Damage, Survey};
 use crate::wal::{named, prepare_dir};
 use crate::watch::{Watch, Watched};
@@ -211,7 +211,8 @@ impl<'a> Verifier<'a> {
     }
 
     fn total(&self, names: &[Name]) -> u64 {
-        let len = |name: &Name| self.storage.open(&name.file, false).and_then(|file| file.len());
+        // Holes are not read.
+        let len = |name: &Name| self.storage.open(&name.file, false).and_then(|file| Ok(data_len(&*file, file.len()?)));
         names.iter().filter_map(|name| len(name).ok()).sum()
     }
 

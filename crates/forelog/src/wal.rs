@@ -52,22 +52,42 @@ impl Wal {
     /// read-only, `Locked` when another process has it, `Detached` when this one has it from a path that does not lead to it
     /// any more, `Corrupt` for damage, `Format` for a foreign directory or a newer version, `NoSpace`, `ReadOnly` and `Io` from the file system. None of them changes what is on disk.
     pub fn open(dir: &Path, options: Options, notify: Arc<dyn Notify>) -> Result<Wal> {
+        Wal::open_watched(dir, options, notify, &Arc::default())
+    }
+
+    /// Opens like [`Wal::open`]; stopping `watch` ends the reading of what the directory holds, which may take long.
+    ///
+    /// # Errors
+    /// Those of `open`, and `Closed` when the watch was stopped.
+    pub fn open_watched(dir: &Path, options: Options, notify: Arc<dyn Notify>, watch: &Arc<Watch>) -> Result<Wal> {
         options.validate()?;
-        let opened = Wal::open_checked(dir, options, notify);
+        let opened = Wal::open_checked(dir, options, notify, watch);
         opened.map_err(|error| error.during("open"))
     }
 
-    fn open_checked(dir: &Path, options: Options, notify: Arc<dyn Notify>) -> Result<Wal> {
+    fn open_checked(dir: &Path, options: Options, notify: Arc<dyn Notify>, watch: &Arc<Watch>) -> Result<Wal> {
         if options.mode == Mode::ReadOnly {
-            return Wal::open_read_only(dir, options, notify);
+            return Wal::open_read_only(dir, options, notify, watch);
         }
         prepare_dir(dir, options.create)?;
         let disk = Disk::new(dir, options.allow_unsafe_filesystem)?;
-        Wal::open_on(Arc::new(disk), dir, options, notify, &COMMON)
+        Wal::open_on_watched(Arc::new(disk), dir, options, notify, watch, &COMMON)
+    }
+
+    #[cfg(test)]
+    fn open_on(storage: Arc<dyn Storage>, dir: &Path, options: Options, notify: Arc<dyn Notify>, threads: &'static Threads) -> Result<Wal> {
+        Wal::open_on_watched(storage, dir, options, notify, &Arc::default(), threads)
     }
 
     /// Opens the log that `storage` holds; `dir` is where its lock is.
-    fn open_on(storage: Arc<dyn Storage>, dir: &Path, options: Options, notify: Arc<dyn Notify>, threads: &'static Threads) -> Result<Wal> {
+    fn open_on_watched(
+        storage: Arc<dyn Storage>,
+        dir: &Path,
+        options: Options,
+        notify: Arc<dyn Notify>,
+        watch: &Arc<Watch>,
+        threads: &'static Threads,
+    ) -> Result<Wal> {
         open::refuse_unknown(&*storage, options.create).map_err(|error| named(error, dir))?;
         let home = match storage.home() {
             Some(home) => home.clone(),
@@ -87,7 +107,7 @@ impl Wal {
             },
             None => {
                 let lock = Lock::acquire(&home)?;
-                let opened = open::open(storage.clone(), &options, clock)?;
+                let opened = open::open_watched(storage.clone(), &options, watch, clock)?;
                 lock.sign();
                 let shared = Shared::start(storage, options, opened, lock, threads)?;
                 tenant.shared = Some(shared.clone());
@@ -100,13 +120,13 @@ impl Wal {
     }
 
     /// A handle of its own, whoever else has the log open: it writes nothing and locks nothing.
-    fn open_read_only(dir: &Path, options: Options, notify: Arc<dyn Notify>) -> Result<Wal> {
+    fn open_read_only(dir: &Path, options: Options, notify: Arc<dyn Notify>, watch: &Arc<Watch>) -> Result<Wal> {
         prepare_dir(dir, false)?;
         // Nothing is written, so a network's locks and fsyncs do not matter.
         let disk = Disk::new(dir, true)?;
         let home = disk.handle();
         let disk: Arc<dyn Storage> = Arc::new(disk);
-        let view = read_only::beside(&disk, || Lock::is_held(&home), clock).map_err(|error| named(error, dir))?;
+        let view = read_only::beside(&disk, watch, || Lock::is_held(&home), clock).map_err(|error| named(error, dir))?;
         let shared = Shared::read_only(disk, options, view);
         if shared.peer.is_some() {
             peer::attend(&shared);

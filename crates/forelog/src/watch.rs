@@ -1,13 +1,16 @@
 //! A long reading job, as whoever started it sees it: how far it is, how fast it may go, and its end.
 
 use crate::storage::dir_handle::Identity;
+use crate::storage::layer::{Layer, Layered};
 use crate::storage::{Fault, File, FileRef, ShortWrite, Storage};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 type Tell = Box<dyn Fn(u64, u64) + Send + Sync>;
 
-/// Follows a [`crate::verify()`] or a [`crate::Wal::scrub`], from any thread.
+/// Follows a [`crate::verify()`] or a [`crate::Wal::scrub`], from any thread, and ends them or a [`crate::Wal::open_watched`].
 #[derive(Default)]
 pub struct Watch {
     bytes_per_second: Option<u64>,
@@ -90,6 +93,37 @@ impl Watch {
         drop(state);
         self.tell();
         goes_on
+    }
+}
+
+/// Ends the reading of an opening once its watch is stopped. Nothing has been changed by then.
+pub struct Opening {
+    watch: Arc<Watch>,
+    /// The files go on being used: stopping the watch ends nothing any more.
+    over: AtomicBool,
+}
+
+impl Opening {
+    pub fn of(storage: Arc<dyn Storage>, watch: &Arc<Watch>) -> Layered<Opening> {
+        Layered::over(storage, Opening { watch: watch.clone(), over: AtomicBool::new(false) })
+    }
+
+    /// Lets the reading end no more; an error where it has been ended.
+    pub fn finish(&self) -> Result<(), Fault> {
+        self.over.store(true, Ordering::Relaxed);
+        if self.watch.is_stopped() {
+            return Err(refused("pread"));
+        }
+        Ok(())
+    }
+}
+
+impl Layer for Opening {
+    fn read_at(&self, file: &dyn File, buffer: &mut [u8], offset: u64) -> Result<usize, Fault> {
+        if !self.over.load(Ordering::Relaxed) && self.watch.is_stopped() {
+            return Err(refused("pread"));
+        }
+        file.read_at(buffer, offset)
     }
 }
 
@@ -190,9 +224,17 @@ impl File for WatchedFile {
         self.file.len()
     }
 
+    fn next_data(&self, offset: u64) -> Option<Range<u64>> {
+        self.file.next_data(offset)
+    }
+
     fn shrink(&self, _: u64) {}
 
-    fn grow(&self, _: u64) -> Result<(), Fault> {
+    fn grow(&self, _: u64, _: u64) -> Result<(), Fault> {
         Err(refused("fallocate"))
+    }
+
+    fn lengthen(&self, _: u64) -> Result<(), Fault> {
+        Err(refused("ftruncate"))
     }
 }

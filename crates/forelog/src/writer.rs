@@ -16,8 +16,9 @@ use crate::error::{Code, Error, Result};
 use crate::events::Events;
 use crate::frame::{self, Frame, Kind, Seed, HEADER};
 use crate::group::{Gathered, Group};
+use crate::growth::Growth;
 use crate::horizon::{Horizon, Publisher, Reach};
-use crate::options::Compression;
+use crate::options::{Compression, PAGE};
 use crate::retention::Known;
 use crate::roll::{Naming, Plan};
 use crate::scan::Joint;
@@ -79,7 +80,7 @@ pub struct Writer {
     pub known: Known,
     /// Ends of the frames being written; kept to be used again.
     pub joints: Vec<Joint>,
-    /// Monotonic nanoseconds, for the statistics alone.
+    /// Monotonic nanoseconds, for the statistics and for retention.
     pub clock: fn() -> u64,
     pub counters: Counters,
     pub events: Arc<Events>,
@@ -168,7 +169,14 @@ impl Writer {
 
     /// Bytes used of the active segment, and the size of its file.
     pub fn fill_level(&self) -> (u64, u64) {
-        self.active.as_ref().map_or((0, 0), |active| (active.end.offset, active.capacity))
+        self.active.as_ref().map_or((0, 0), |active| (active.end.offset, active.growth.len()))
+    }
+
+    /// Brings what the catalog knows of the active segment's file up to date.
+    pub fn note_len(&self) {
+        if let Some(active) = &self.active {
+            active.entry.set_len(active.growth.len());
+        }
     }
 
     pub fn poisoned(&self) -> Option<&Error> {
@@ -287,6 +295,8 @@ impl Writer {
                 Err(error) => return Progress { frames: 0, failure: Some(error) },
             }
         }
+        // Whatever is begun from now on is begun for a log that is in use.
+        self.spares.wake();
         let synced = if durable { self.sync() } else { self.alive() };
         if let Some(active) = self.active.as_mut().filter(|_| !durable) {
             active.write_back();
@@ -304,12 +314,14 @@ impl Writer {
         self.finish_plan(group.frames[from].span())?;
         self.set_apart()?;
         // A segment begun without compression may be read by a version without it: it takes raw frames only.
-        let takes = |active: &Active, frame: &Gathered, offset: u64| {
-            offset + frame.span() <= active.capacity && (active.header.compressed || frame.codec == Compression::None)
+        let takes = |active: &Active, frame: &Gathered, offset: u64, limit: u64| {
+            offset + frame.span() <= limit && (active.header.compressed || frame.codec == Compression::None)
         };
-        if self.plan.is_some() || !self.active.as_ref().is_some_and(|a| takes(a, &group.frames[from], a.end.offset)) {
+        let mut limit = self.reserve(group, from);
+        if self.plan.is_some() || !self.active.as_ref().is_some_and(|a| takes(a, &group.frames[from], a.end.offset, limit)) {
             self.plan_roll();
             self.finish_plan(group.frames[from].span())?;
+            limit = self.reserve(group, from);
         }
         self.finish_naming()?;
         let Some(active) = self.active.as_mut() else {
@@ -318,7 +330,7 @@ impl Writer {
         self.joints.clear();
         let seed = active.header.seed();
         let (mut end, synced, mut to) = (active.end, active.synced.offset, from);
-        while to < group.frames.len() && takes(active, &group.frames[to], end.offset) {
+        while to < group.frames.len() && takes(active, &group.frames[to], end.offset, limit) {
             let gathered = &group.frames[to];
             let (head, body) = group.bytes[gathered.start..].split_at_mut(HEADER);
             let frame = Frame {
@@ -343,7 +355,7 @@ impl Writer {
         let large = end.offset - active.end.offset >= self.storage.large_commit();
         let through = durable && large && to == group.frames.len() && active.through.is_some();
         if through {
-            let room = active.room_to_page(end.offset);
+            let room = active.room_to_page(end.offset, limit);
             if room > 0 {
                 end = pad(&mut group.bytes, room, end, synced, seed);
                 self.joints.push(end);
@@ -365,6 +377,19 @@ impl Writer {
         Ok(to - from)
     }
 
+    /// Has the active segment's file grow for the frames of a group from `from` on and a padding frame behind them; how far
+    /// they may go. Where there is no room for all of them, that is as far as the file reaches.
+    fn reserve(&self, group: &Group, from: usize) -> u64 {
+        let Some(active) = self.active.as_ref().filter(|_| self.plan.is_none()) else { return 0 };
+        let frames = group.frames[from..].iter().map(Gathered::span).sum::<u64>();
+        let padding = if active.through.is_some() && frames >= self.storage.large_commit() { 2 * PAGE } else { 0 };
+        let end = (active.end.offset + frames + padding).min(active.capacity);
+        match active.growth.reserve(end) {
+            Ok(()) => active.capacity,
+            Err(_) => active.growth.len().min(active.capacity),
+        }
+    }
+
     /// Goes on in a recycled file with a padding frame that cannot be foreseen. Torn frames look stale there: were the same
     /// records written again, what is left of the frames behind them could continue the log.
     fn set_apart(&mut self) -> Result<()> {
@@ -372,7 +397,7 @@ impl Writer {
         let mut bytes = [0; HEADER + 8];
         self.storage.random(&mut bytes[HEADER..])?;
         let end = padding(&mut bytes, active.end, active.synced.offset, active.header.seed());
-        if end.offset > active.capacity {
+        if end.offset > active.capacity || active.growth.reserve(end.offset).is_err() {
             self.plan_roll();
             return Ok(());
         }
@@ -444,7 +469,7 @@ impl Writer {
                 Err(cut) => return self.poison(cut.fault),
             }
         }
-        active.debris_end = active.capacity;
+        active.debris_end = active.debris_end.max(active.growth.len());
         self.plan_roll();
         fault.into()
     }
@@ -463,9 +488,10 @@ impl Writer {
             return Ok(());
         }
         // The descriptor that wrote is the one that is synced, and its end was fixed before the call.
-        let (file, end) = (active.file.clone(), active.end);
+        let (file, end, len) = (active.file.clone(), active.end, active.growth.len());
         self.sync_file(&file)?;
         if let Some(active) = &mut self.active {
+            active.durable_len = active.durable_len.max(len);
             let is_large = end.offset - active.synced.offset >= self.storage.large_commit();
             active.synced = end;
             self.note_sync(is_large);
@@ -520,7 +546,8 @@ impl Writer {
         }
     }
 
-    /// Syncs, and leaves a mark that lets the next opening go on in place. Writes nothing to a poisoned log.
+    /// Syncs, leaves a mark that lets the next opening go on in place, and gives back the blocks that were allocated ahead.
+    /// Writes nothing to a poisoned log.
     pub fn close(&mut self) -> Result<()> {
         self.check_attached()?;
         // Without space to roll, the mark of the last opening stays: it is all that is proven.
@@ -536,9 +563,18 @@ impl Writer {
         let sealer = self.sealer.clone();
         sealer.flush().map_err(|fault| self.poison(fault))?;
         match self.mark().map(|job| job.run()) {
-            Some(Err(fault)) if !fault.heals(On::Named) => Err(self.poison(fault)),
-            _ => Ok(()),
+            // Without the new mark the next opening cannot tell where the frames end, and carries them.
+            Some(Err(fault)) if fault.heals(On::Named) => return Ok(()),
+            Some(Err(fault)) => return Err(self.poison(fault)),
+            _ => {}
         }
+        // The mark is durable: what opens the log next finds all that it vouches for, at whatever length of the file.
+        self.stop_filling();
+        if let Some(active) = &self.active {
+            active.give_back();
+        }
+        self.spares.need_no_reserve();
+        Ok(())
     }
 }
 
@@ -551,15 +587,24 @@ impl Writer {
     }
 
     pub fn stop_filling(&mut self) {
-        if let Some(Active { filling: Filling::Running(ahead), .. }) = &self.active {
+        let Some(active) = &self.active else { return };
+        active.growth.stop();
+        if let Filling::Running(ahead) = &active.filling {
             ahead.stop();
         }
+    }
+
+    /// The growth of the active segment's file, when it is time to run it.
+    pub fn due_growth(&self) -> Option<Arc<Growth>> {
+        let active = self.active.as_ref().filter(|_| self.plan.is_none() && self.poisoned.is_none())?;
+        let soon = matches!(active.filling, Filling::After(0));
+        active.growth.is_due(active.end.offset, soon).then(|| active.growth.clone())
     }
 
     /// The filling of the active segment, when it is time to run it.
     pub fn due_filling(&mut self) -> Option<Arc<Ahead>> {
         let active = self.active.as_mut().filter(|_| self.plan.is_none() && self.poisoned.is_none())?;
-        if let Filling::After(0) = active.filling {
+        if matches!(active.filling, Filling::After(0)) && active.growth.is_done() {
             active.filling = match self.storage.open(&active.entry.file, true) {
                 Ok(file) => Filling::Running(Arc::new(Ahead::new(file, active.capacity, active.end.offset))),
                 // It only makes syncs faster: without it everything works the same.

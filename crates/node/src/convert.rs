@@ -1,6 +1,7 @@
 //! Options in, reports out.
 
-use forelog::{Compression, Error, Flipped, Fsync, Histogram, Mode, Options, Recovery, Retention, Stats};
+use crate::cursor::CursorData;
+use forelog::{Compression, Error, Flipped, Fsync, Histogram, Mode, Options, Recovery, Retention, Standing, Stats};
 use napi_derive::napi;
 use std::time::Duration;
 
@@ -93,6 +94,8 @@ pub struct StatsData {
     pub pending_bytes: f64,
     pub segments: f64,
     pub disk_bytes: f64,
+    pub allocated_bytes: f64,
+    pub used_bytes: f64,
     pub active_bytes: f64,
     pub active_capacity: f64,
     pub readers: f64,
@@ -101,6 +104,7 @@ pub struct StatsData {
     pub detached: bool,
     pub events: f64,
     pub dropped_events: f64,
+    pub future_segments: f64,
     pub group: HistogramData,
     pub commit_us: HistogramData,
     pub fsync_us: HistogramData,
@@ -142,6 +146,8 @@ impl StatsData {
             pending_bytes: stats.pending_bytes as f64,
             segments: stats.segments as f64,
             disk_bytes: stats.disk_bytes as f64,
+            allocated_bytes: stats.allocated_bytes as f64,
+            used_bytes: stats.used_bytes as f64,
             active_bytes: stats.active_bytes as f64,
             active_capacity: stats.active_capacity as f64,
             readers: stats.readers as f64,
@@ -150,6 +156,7 @@ impl StatsData {
             detached: stats.detached,
             events: stats.events as f64,
             dropped_events: stats.dropped_events as f64,
+            future_segments: stats.ahead as f64,
             group: stats.group.into(),
             commit_us: stats.commit_us.into(),
             fsync_us: stats.fsync_us.into(),
@@ -266,6 +273,51 @@ impl From<&Recovery> for RecoveryData {
             volatile: recovery.volatile,
             scanned_bytes: recovery.scanned_bytes as f64,
             duration_ms: recovery.duration_ms,
+        }
+    }
+}
+
+/// How a log stands.
+#[napi(object, object_from_js = false)]
+pub struct StandingData {
+    pub uuid: String,
+    pub verdict: String,
+    pub clean: bool,
+    pub locked: bool,
+    pub first_position: f64,
+    pub next_position: f64,
+    pub segments: f64,
+    pub cursors: Option<Vec<CursorData>>,
+    pub spares: f64,
+    pub spare_bytes: f64,
+    pub reserve_bytes: f64,
+    pub allocated_bytes: f64,
+    pub used_bytes: f64,
+}
+
+/// In groups, as uuids are written.
+fn uuid(bytes: [u8; 16]) -> String {
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}
+
+impl From<Standing> for StandingData {
+    fn from(at: Standing) -> Self {
+        let cursor = |(name, position): (std::sync::Arc<str>, u64)| CursorData { name: name.to_string(), position: position as f64 };
+        StandingData {
+            uuid: uuid(at.uuid),
+            verdict: at.verdict.to_owned(),
+            clean: at.clean,
+            locked: at.locked,
+            first_position: at.first as f64,
+            next_position: at.next as f64,
+            segments: at.segments as f64,
+            cursors: at.cursors.map(|all| all.into_iter().map(cursor).collect()),
+            spares: at.spares as f64,
+            spare_bytes: at.spare_bytes as f64,
+            reserve_bytes: at.reserve_bytes as f64,
+            allocated_bytes: at.allocated as f64,
+            used_bytes: at.used as f64,
         }
     }
 }

@@ -4,7 +4,7 @@
 //! The wake is level-triggered and carries no data: until JavaScript rearms it, further wakes cost one atomic swap.
 
 use crate::backup::{Backup, BackupData};
-use crate::convert::{open_options, OpenOptions, RecoveryData, StatsData};
+use crate::convert::{open_options, OpenOptions, RecoveryData, StandingData, StatsData};
 use crate::cursor::{start, Cursor, CursorData};
 use crate::error::{invalid, panicked, ErrorData, FailureData};
 use crate::events::EventsData;
@@ -13,7 +13,7 @@ use crate::salvage::{Salvage, SalvageData};
 use crate::stage::Stage;
 use crate::verify::{VerificationData, Watcher};
 use crate::wal;
-use forelog::{Batch, Block, Code, Error, Notify, Verification, Wal};
+use forelog::{Batch, Block, Code, Error, Notify, Standing, Verification, Wal};
 use napi::bindgen_prelude::{Function, Object, Uint8Array};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{sys, Env, Status};
@@ -37,6 +37,7 @@ pub enum Outcome {
     /// And whether a follower has been given everything there is.
     Read(forelog::Result<Option<Block>>, bool),
     Verified(forelog::Result<Verification>),
+    Stat(forelog::Result<Standing>),
     Cursor(forelog::Result<forelog::Cursor>),
 }
 
@@ -256,6 +257,7 @@ pub struct Completion {
     /// The block takes a follower to the end of what is acknowledged: the next one will have to be waited for.
     pub caught_up: Option<bool>,
     pub verification: Option<VerificationData>,
+    pub standing: Option<StandingData>,
     pub cursor: Option<Cursor>,
 }
 
@@ -354,12 +356,13 @@ impl Environment {
         self.host.stage.is_shared()
     }
 
-    /// Opens a log; gives the number of the request.
+    /// Opens a log; gives the number of the request. Stopping the watcher ends it.
     #[napi(catch_unwind)]
-    pub fn open(&self, dir: String, options: OpenOptions) -> f64 {
+    pub fn open(&self, dir: String, options: OpenOptions, watcher: Option<&Watcher>) -> f64 {
         let (log, notify) = self.host.reserve();
+        let watch = watcher.map_or_else(Default::default, |watcher| watcher.watch.clone());
         self.host.shared.request(move || {
-            let open = || Wal::open(&PathBuf::from(dir), open_options(&options)?, notify);
+            let open = || Wal::open_watched(&PathBuf::from(dir), open_options(&options)?, notify, &watch);
             let opened = catch_unwind(AssertUnwindSafe(open));
             Outcome::Opened(log, opened.unwrap_or_else(|panic| Err(panicked(panic).during("open"))))
         })
@@ -382,6 +385,15 @@ impl Environment {
         self.host.shared.long_request(move || {
             let verified = catch_unwind(AssertUnwindSafe(|| forelog::verify(&PathBuf::from(dir), &watch)));
             Outcome::Verified(verified.unwrap_or_else(|panic| Err(panicked(panic).during("verify"))))
+        })
+    }
+
+    /// Tells how the log in a directory stands, with no handle on it; gives the number of the request.
+    #[napi(catch_unwind)]
+    pub fn stat(&self, dir: String) -> f64 {
+        self.host.shared.request(move || {
+            let looked = catch_unwind(AssertUnwindSafe(|| forelog::stat(&PathBuf::from(dir))));
+            Outcome::Stat(looked.unwrap_or_else(|panic| Err(panicked(panic).during("stat"))))
         })
     }
 
@@ -480,6 +492,7 @@ impl Environment {
             salvage: None,
             caught_up: None,
             verification: None,
+            standing: None,
             cursor: None,
         };
         match outcome {
@@ -497,6 +510,7 @@ impl Environment {
                 completion.caught_up = Some(caught_up);
             }
             Outcome::Verified(Ok(found)) => completion.verification = Some(found.into()),
+            Outcome::Stat(Ok(standing)) => completion.standing = Some(standing.into()),
             Outcome::Backup(Ok(backup)) => completion.backup = Some(backup),
             Outcome::Salvaged(Ok(salvage)) => completion.salvage = Some(salvage),
             Outcome::Cursor(Ok(cursor)) => completion.cursor = Some(Cursor::new(self.host.shared.clone(), cursor)),
@@ -506,6 +520,7 @@ impl Environment {
             | Outcome::Salvaged(Err(error))
             | Outcome::Read(Err(error), _)
             | Outcome::Verified(Err(error))
+            | Outcome::Stat(Err(error))
             | Outcome::Cursor(Err(error)) => completion.error = Some(error.into()),
         }
         completion
@@ -526,7 +541,7 @@ impl Environment {
     }
 
     /// From now on the log records events of these kinds for this environment: bits of 1 append, 2 sync, 4 roll, 8 truncate,
-    /// 16 poisoned, 32 detached.
+    /// 16 poisoned, 32 detached, 64 clock.
     #[napi(catch_unwind)]
     pub fn listen(&self, log: u32, kinds: u32) {
         if let Some(wal) = self.host.wal(log) {

@@ -1,7 +1,7 @@
 //! Events of a log, as data.
 
 use crate::error::ErrorData;
-use forelog::{Event, Unheard};
+use forelog::{Ahead, Event, Unheard};
 use napi_derive::napi;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub struct EventsData {
 #[napi(object, object_from_js = false)]
 #[derive(Default)]
 pub struct EventData {
-    #[napi(ts_type = "'append' | 'sync' | 'roll' | 'truncate' | 'poisoned' | 'detached'")]
+    #[napi(ts_type = "'append' | 'sync' | 'roll' | 'truncate' | 'poisoned' | 'detached' | 'clock'")]
     pub kind: String,
     pub first: Option<f64>,
     pub last: Option<f64>,
@@ -33,6 +33,8 @@ pub struct EventData {
     pub segment: Option<String>,
     pub operation: Option<String>,
     pub removed_segments: Option<f64>,
+    pub created_at: Option<f64>,
+    pub now: Option<f64>,
     pub error: Option<ErrorData>,
 }
 
@@ -71,6 +73,9 @@ impl From<Event> for EventData {
                 removed_segments: some(removed),
                 ..of("truncate")
             },
+            Event::Clock(Ahead { segment, created_ms, now_ms }) => {
+                EventData { segment: Some(segment), created_at: some(created_ms), now: some(now_ms), ..of("clock") }
+            }
             Event::Poisoned(error) => EventData { error: Some(error.into()), ..of("poisoned") },
             Event::Detached(error) => EventData { error: Some(error.into()), ..of("detached") },
         }

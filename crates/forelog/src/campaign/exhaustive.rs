@@ -56,12 +56,16 @@ enum Step {
     Mark,
     Prepare,
     Seal,
+    /// The file of the active segment becomes as long as it can.
+    Grow,
+    /// Closed, and opened again by the same process.
+    Reopen,
     Close,
 }
 
-use Step::{Append, Close, Durable, Mark, Prepare, Reset, Seal, Sync, TruncateAfter, TruncateBefore};
+use Step::{Append, Close, Durable, Grow, Mark, Prepare, Reopen, Reset, Seal, Sync, TruncateAfter, TruncateBefore};
 
-const SCRIPTS: [(&str, &[Step]); 13] = [
+const SCRIPTS: [(&str, &[Step]); 16] = [
     ("durable then plain", &[Durable(&[&[30], &[20, 20]]), Append(&[&[40], &[50]])]),
     ("plain, sync, mark, durable", &[Append(&[&[30]]), Sync, Mark, Durable(&[&[20, 9], &[40]])]),
     ("two pages", &[Durable(&[&[10]]), Append(&[&[2000], &[2500], &[30]])]),
@@ -73,6 +77,20 @@ const SCRIPTS: [(&str, &[Step]); 13] = [
     ("reset upwards", &[Durable(&[&[30]]), Append(&[&[20]]), Reset(7), Append(&[&[40]])]),
     ("reset downwards", &[TruncateBefore(1), Durable(&[&[30], &[20], &[9]]), TruncateBefore(3), Reset(2), Append(&[&[40]])]),
     ("close", &[Append(&[&[30], &[20]]), Close]),
+    ("close, grow again and close", &[Durable(&[&[30]]), Reopen, Durable(&[&[20]]), Grow, Append(&[&[3000]]), Close]),
+    ("grow, give all of it back and write there again", &[Grow, Durable(&[&[9000]]), Reopen, Append(&[&[20, 30], &[40]]), Mark]),
+    (
+        "give back what is left of a recycled file, and write there again",
+        &[
+            Durable(&[&[9000, 2000]]),
+            TruncateBefore(3),
+            Durable(&[&[9000]]),
+            TruncateBefore(4),
+            Durable(&[&[5000]]),
+            Reopen,
+            Append(&[&[900]]),
+        ],
+    ),
     (
         "truncate before, the next segment is in the file of the one that goes",
         &[Durable(&[&[6000, 5000]]), Durable(&[&[40]]), TruncateBefore(3), Durable(&[&[11_000]]), Append(&[&[2000], &[30]]), Mark],
@@ -108,6 +126,17 @@ fn play(history: &mut History, opened: &mut Opened, script: &[Step]) -> Held<()>
                 true
             }
             Seal => opened.writer.sealer.run().is_ok(),
+            Grow => {
+                if let Some(growth) = opened.writer.due_growth() {
+                    growth.run();
+                }
+                true
+            }
+            Reopen => {
+                history.close(opened)?;
+                let again = if history.disk.crashed() { None } else { history.open()? };
+                again.map(|again| *opened = again).is_some()
+            }
             Close => {
                 history.close(opened)?;
                 false

@@ -483,6 +483,7 @@ impl History {
                 opened.writer.sealer.run().err().map(|fault| opened.writer.poison(fault))
             }
             80..84 => {
+                self.grow(opened);
                 self.disk.say(|| "prepare a spare".into());
                 self.watched(Act::Background, || opened.writer.spares().prepare(true));
                 None
@@ -515,11 +516,20 @@ impl History {
         }
     }
 
+    /// Makes the active segment's file as long as it becomes.
+    fn grow(&mut self, opened: &Opened) {
+        if let Some(growth) = opened.writer.due_growth() {
+            self.disk.say(|| "grow".into());
+            self.watched(Act::Background, || growth.run());
+        }
+    }
+
     /// Writes the blocks of the active segment ahead.
     fn fill_ahead(&mut self, opened: &mut Opened) -> Option<Error> {
         if let Some(active) = opened.writer.active.as_mut().filter(|a| matches!(a.filling, Filling::After(_))) {
             active.filling = Filling::After(0);
         }
+        self.grow(opened);
         let filled = self.watched(Act::Background, || opened.writer.due_filling().map_or(Ok(()), |ahead| ahead.fill()));
         self.disk.say(|| "zeroes ahead".into());
         filled.err().map(|fault| opened.writer.poison(fault))

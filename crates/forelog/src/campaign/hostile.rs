@@ -10,11 +10,13 @@ use crate::read_only;
 use crate::reader::Reader;
 use crate::scan::{self, Joint};
 use crate::segment::{file_name, Header, Predecessor, CONTROL};
+use crate::storage::layer::{layered, Layer};
 use crate::storage::sim::SimDisk;
 use crate::storage::window::Window;
-use crate::storage::Storage;
+use crate::storage::{data_len, File, Storage};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use std::ops::Range;
 use std::sync::Arc;
 
 const UUID: [u8; 16] = [7; 16];
@@ -163,6 +165,74 @@ proptest! {
         prop_assert_eq!(disk.changes(), changes);
         let salvaged = super::salvaged::holds_up(&disk);
         prop_assert!(salvaged.is_ok(), "{}", salvaged.err().map_or(String::new(), |broken| broken.0));
+    }
+}
+
+/// A file system that knows of no holes.
+struct Dense;
+
+impl Layer for Dense {
+    fn next_data(&self, _: &dyn File, offset: u64) -> Option<Range<u64>> {
+        Some(offset..u64::MAX)
+    }
+}
+
+/// Pieces of a segment at places of a file whose other sectors were never written.
+fn islands() -> impl Strategy<Value = Vec<(u64, Vec<(Frame, Vec<u8>, bool)>, Vec<u8>)>> {
+    vec((0u64..60_000, vec(piece(), 0..4), vec(any::<u8>(), 0..60)), 0..4)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_hole_is_judged_like_the_zeroes_that_it_reads_as(
+        header in header(), pieces in vec(piece(), 0..6), islands in islands(), from in 0u64..70_000, long in 0u32..100_000,
+    ) {
+        let header = Header { first: header.first.clamp(1, 1 << 53), ..header };
+        let disk = SimDisk::new(1, 512);
+        disk.create("spare-x", 80_000).unwrap();
+        // A frame of zeroes, most of which nobody has written.
+        let zeroes = frame::stored(frame::body_crc(0, &vec![0; long as usize]));
+        let frame = Frame { body_len: long, first: header.first, count: 1, kind: Kind::Singles, codec: Compression::None, synced: 0, body_crc: zeroes, prev: header.first_prev(), crc: 0 };
+        let mut pieces = pieces;
+        pieces.insert(0, (frame, vec![0; 8 * (long as usize % 20)], true));
+        let mut bytes = segment_bytes(&header, &pieces, &[]);
+        bytes.truncate(79_000);
+        disk.damage("spare-x", 0, &bytes);
+        for (at, pieces, stray) in &islands {
+            // Frames of an island are valid at their place.
+            let mut offset = PAGE + at / 8 * 8;
+            for (frame, body, _) in pieces {
+                let mut head = [0; HEADER];
+                frame::encode(&mut head, &Frame { synced: frame.synced.min(offset), ..*frame }, header.seed(), offset);
+                disk.damage("spare-x", offset, &head);
+                disk.damage("spare-x", offset + HEADER as u64, body);
+                offset = (offset + (HEADER + body.len()) as u64).next_multiple_of(8);
+            }
+            disk.damage("spare-x", offset, stray);
+        }
+        let holes = disk.open("spare-x", false).unwrap();
+        let dense = layered(holes.clone(), Dense);
+        prop_assert!(data_len(&*dense, 80_000) == 80_000 && data_len(&*holes, 80_000) <= 80_000);
+        for len in [80_000, from + PAGE] {
+            let look = |file: &dyn File, step: usize| {
+                let window = || Window::of(file, len.min(80_000), step);
+                let walked = scan::walk(&mut window(), &header, Joint::start(&header), u64::MAX, |_| ());
+                let resynced = scan::resync(&mut window(), &header, from, 1..u64::MAX);
+                (scan::scan(&mut window(), &header).unwrap(), walked.unwrap(), resynced.unwrap())
+            };
+            let expected = look(&*dense, 256 << 10);
+            prop_assert_eq!(&look(&*holes, 256 << 10), &expected);
+            prop_assert_eq!(&look(&*holes, 600), &expected);
+        }
+    }
+}
+
+#[test]
+fn zeroes_that_are_not_read_count_for_a_checksum_as_if_they_were() {
+    for (running, len) in [(0, 0), (0, 1), (7, 4096), (u32::MAX, 100_001)] {
+        assert_eq!(frame::body_crc_of_zeroes(running, len), frame::body_crc(running, &vec![0; len]));
     }
 }
 

@@ -32,7 +32,7 @@ mod hostile;
 #[cfg(test)]
 mod modes;
 #[cfg(test)]
-mod named;
+pub(crate) mod named;
 #[cfg(test)]
 mod places;
 #[cfg(test)]

@@ -50,7 +50,15 @@ impl Log {
         if let Some(active) = self.opened.writer.active.as_mut() {
             active.filling = Filling::After(0);
         }
+        self.grow();
         self.opened.writer.due_filling().unwrap().fill().unwrap();
+    }
+
+    /// Makes the file of the active segment as long as it becomes.
+    pub fn grow(&mut self) {
+        if let Some(growth) = self.opened.writer.due_growth() {
+            growth.run();
+        }
     }
 
     /// Commits batches of the given lengths of records, one frame each.
@@ -269,7 +277,7 @@ fn e_a_segment_goes_by_age_once_the_one_after_it_is_old_enough_and_no_reader_nee
     }
     let [old, young] = [0, 1].map(|ms| Retention { max_age: Some(Duration::from_millis(ms)), ..Retention::default() });
     let due = |log: &mut Log, retention, floor| log.opened.writer.due(&retention, Floors { readers: floor, cursors: u64::MAX }).unwrap();
-    assert_eq!(due(&mut log, young, u64::MAX), Due { first: None, again: Some(Duration::from_millis(1)) });
+    assert_eq!(due(&mut log, young, u64::MAX), Due { again: Some(Duration::from_millis(1)), ..Due::default() });
     assert_eq!(due(&mut log, old, u64::MAX).first, Some(3), "the active segment stays");
     assert_eq!(due(&mut log, old, 2).first, Some(2));
     assert_eq!(due(&mut log, old, 1).first, None);
@@ -285,6 +293,7 @@ fn e_no_age_and_no_time_of_creation_is_so_great_that_a_segment_seems_old() {
         let page = &log.disk.bytes(&log.segment())[..PAGE as usize];
         let header = Header { created_ms: created, ..Header::decode(page).unwrap() };
         log.disk.damage(&log.segment(), 0, &header.encode());
+        log.opened.writer.active.as_mut().unwrap().header = header;
         let due = log
             .opened
             .writer

@@ -81,6 +81,7 @@ fn blocks_are_written_ahead_where_small_commits_follow_each_other_and_nowhere_el
     for _ in 0..64 {
         commit(&mut log, 10, true);
     }
+    log.grow();
     assert!(log.opened.writer.due_filling().is_some());
     // The next segment's are where the last commits were small, or nobody waited for them.
     assert!(log.opened.writer.fills());

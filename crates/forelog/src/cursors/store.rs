@@ -95,6 +95,14 @@ pub fn adopted(bytes: &[u8], from: &[u8; 16], to: [u8; 16], last: u64) -> Option
     Some((Slot { uuid: to, sequence: 1, slot_bytes: slot.slot_bytes, table }.twice(), count))
 }
 
+/// The cursors of the log `uuid` as they stand in the directory, beside a writer too.
+///
+/// # Errors
+/// Like `judge`, and `Io` when the disk does not read.
+pub fn list(storage: &dyn Storage, uuid: &[u8; 16]) -> Result<Table, Error> {
+    copy(storage)?.map_or(Ok(Table::new()), |bytes| judge(&bytes, uuid).map(|(slot, _)| slot.table))
+}
+
 /// Why CURSORS of the log `uuid` cannot be used, if so.
 pub fn verify(storage: &dyn Storage, uuid: &[u8; 16]) -> Result<(), Error> {
     copy(storage)?.map_or(Ok(()), |bytes| judge(&bytes, uuid).map(|_| ()))

@@ -192,8 +192,9 @@ impl Segment {
     /// Writes what is gathered.
     fn write(&mut self) -> Result<()> {
         if self.end.offset > self.len {
-            self.len = self.end.offset.max(2 * self.len).next_multiple_of(PAGE);
-            self.file.grow(self.len)?;
+            let len = self.end.offset.max(2 * self.len).next_multiple_of(PAGE);
+            self.file.grow(self.len, len)?;
+            self.len = len;
         }
         let at = self.end.offset - self.gathered.len() as u64;
         self.file.write_at(&self.gathered, at).map_err(short)?;

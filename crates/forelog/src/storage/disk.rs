@@ -3,8 +3,10 @@
 use super::dir_handle::{Access, DirHandle, Identity};
 use super::{contiguous, Fault, File, FileRef, ShortWrite, Storage};
 use crate::error::{Code, Error, Result};
+use crate::options::PAGE;
 use std::fs;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -115,17 +117,23 @@ fn sync_open_directory(_directory: &fs::File) -> io::Result<()> {
     Ok(())
 }
 
+/// What `statfs` calls these file systems.
+#[cfg(target_os = "linux")]
+const BTRFS: i64 = 0x9123_683e;
+#[cfg(target_os = "linux")]
+const TMPFS: i64 = 0x0102_1994;
+#[cfg(target_os = "linux")]
+const EXT4: i64 = 0xef53;
+#[cfg(target_os = "linux")]
+const XFS: i64 = 0x5846_5342;
+
 #[cfg(target_os = "linux")]
 fn kind_of(home: &DirHandle) -> Kind {
     const NFS: i64 = 0x6969;
     const SMB: [i64; 3] = [0x517b, 0xff53_4d42, 0xfe53_4d42];
-    const BTRFS: i64 = 0x9123_683e;
     const ZFS: i64 = 0x2fc1_2fc1;
     const BCACHEFS: i64 = 0xca45_1a4e;
-    const TMPFS: i64 = 0x0102_1994;
     const RAMFS: i64 = 0x8584_58f6;
-    const EXT4: i64 = 0xef53;
-    const XFS: i64 = 0x5846_5342;
     // The field's width differs between targets.
     #[allow(clippy::unnecessary_cast)]
     match rustix::fs::fstatfs(home.file()).map(|s| s.f_type as i64) {
@@ -156,18 +164,26 @@ fn kind_of(_home: &DirHandle) -> Kind {
 }
 
 #[cfg(target_os = "linux")]
-fn allocate(file: &fs::File, len: u64) -> io::Result<()> {
+fn allocate(file: &fs::File, from: u64, len: u64) -> io::Result<()> {
     use rustix::fs::{fallocate, FallocateFlags};
-    match fallocate(file, FallocateFlags::empty(), 0, len) {
+    match fallocate(file, FallocateFlags::empty(), from, len - from) {
         // A file system that cannot allocate ahead still holds a log: a full disk is then met at a write.
-        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => file.set_len(len),
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => extend(file, len),
         other => Ok(other?),
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn allocate(file: &fs::File, len: u64) -> io::Result<()> {
-    file.set_len(len)
+fn allocate(file: &fs::File, _from: u64, len: u64) -> io::Result<()> {
+    extend(file, len)
+}
+
+/// A file that is longer already stays as it is.
+fn extend(file: &fs::File, len: u64) -> io::Result<()> {
+    if file.metadata()?.len() < len {
+        file.set_len(len)?;
+    }
+    Ok(())
 }
 
 #[cfg(target_os = "linux")]
@@ -210,7 +226,9 @@ impl Storage for Disk {
 
     fn create(&self, name: &str, len: u64) -> std::result::Result<FileRef, Fault> {
         let file = self.home.open_file(name, Access::New).map_err(|e| self.fault("open", name, &e))?;
-        if let Err(e) = allocate(&file, len) {
+        // Only a copy of a file with holes begins empty.
+        let allocated = if len == 0 { Ok(()) } else { allocate(&file, 0, len) };
+        if let Err(e) = allocated {
             // Whatever part of it was allocated must not make a full disk fuller.
             let _ = self.home.remove(name);
             return Err(self.fault("fallocate", name, &e));
@@ -289,6 +307,41 @@ impl Storage for Disk {
 
     fn wall_clock(&self) -> u64 {
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
+    }
+}
+
+/// No writer puts a frame past this offset of a segment: the largest segment, and room for the largest frame.
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+const FARTHEST: u64 = 2 * *crate::options::SEGMENT_BYTES.end();
+
+/// Whether the file system never calls a hole what a write has put into the page cache only. These look the page cache up
+/// under unwritten extents and delayed allocations (`mapping_seek_hole_data` in Linux' mm/filemap.c, by way of fs/iomap/seek.c
+/// for ext4 and XFS). ZFS has reported dirty data as a hole (github.com/openzfs/zfs/issues/15526), APFS as well
+/// (bugs.gnu.org/51857), and FUSE asks a server that does not know what is dirty here.
+#[cfg(target_os = "linux")]
+fn tells_holes(file: &fs::File) -> bool {
+    #[allow(clippy::unnecessary_cast)]
+    rustix::fs::fstatfs(file).is_ok_and(|s| matches!(s.f_type as i64, EXT4 | XFS | BTRFS | TMPFS))
+}
+
+#[cfg(target_os = "macos")]
+fn tells_holes(_file: &fs::File) -> bool {
+    false
+}
+
+/// A wrong hole would hide frames from recovery. Where one is possible, everything counts as data up to where no frame can
+/// be: what a file has past that, no writer has put there, and it is not endless to read what comes before.
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+fn next_data(file: &fs::File, offset: u64) -> Option<Range<u64>> {
+    use rustix::fs::{seek, SeekFrom};
+    if offset < FARTHEST && !tells_holes(file) {
+        return Some(offset..FARTHEST);
+    }
+    match seek(file, SeekFrom::Data(offset)) {
+        // A concurrent change may leave nothing between the two answers: then the next look is a page further.
+        Ok(start) => Some(start..seek(file, SeekFrom::Hole(start)).map_or(u64::MAX, |end| end.max(start + PAGE))),
+        Err(rustix::io::Errno::NXIO) => None,
+        Err(_) => Some(offset..u64::MAX),
     }
 }
 
@@ -372,6 +425,17 @@ impl File for DiskFile {
         Ok(self.file.metadata().map_err(|e| self.fault("fstat", &e))?.len())
     }
 
+    #[cfg(any(target_os = "linux", target_os = "macos"))]
+    fn next_data(&self, offset: u64) -> Option<Range<u64>> {
+        next_data(&self.file, offset)
+    }
+
+    #[cfg(unix)]
+    fn allocated(&self) -> std::result::Result<u64, Fault> {
+        use std::os::unix::fs::MetadataExt;
+        Ok(self.file.metadata().map_err(|e| self.fault("fstat", &e))?.blocks() * 512)
+    }
+
     #[cfg(target_os = "linux")]
     fn forget(&self, offset: u64, len: u64) {
         use rustix::fs::{fadvise, Advice};
@@ -391,8 +455,12 @@ impl File for DiskFile {
         let _ = self.file.set_len(len);
     }
 
-    fn grow(&self, len: u64) -> std::result::Result<(), Fault> {
-        allocate(&self.file, len).map_err(|e| self.fault("fallocate", &e))
+    fn grow(&self, from: u64, len: u64) -> std::result::Result<(), Fault> {
+        allocate(&self.file, from, len).map_err(|e| self.fault("fallocate", &e))
+    }
+
+    fn lengthen(&self, len: u64) -> std::result::Result<(), Fault> {
+        self.file.set_len(len).map_err(|e| self.fault("ftruncate", &e))
     }
 
     fn identity(&self) -> Option<Identity> {

@@ -2,6 +2,7 @@
 
 use super::dir_handle::Identity;
 use super::{Fault, File, FileRef, ShortWrite, Storage};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// What a layer does differently.
@@ -12,6 +13,10 @@ pub trait Layer: Send + Sync + 'static {
 
     fn forget(&self, file: &dyn File, offset: u64, len: u64) {
         file.forget(offset, len);
+    }
+
+    fn next_data(&self, file: &dyn File, offset: u64) -> Option<Range<u64>> {
+        file.next_data(offset)
     }
 
     fn sync(&self, file: &dyn File) -> Result<(), Fault> {
@@ -139,12 +144,24 @@ impl<L: Layer> File for LayeredFile<L> {
         self.file.len()
     }
 
+    fn next_data(&self, offset: u64) -> Option<Range<u64>> {
+        self.layer.next_data(&*self.file, offset)
+    }
+
+    fn allocated(&self) -> Result<u64, Fault> {
+        self.file.allocated()
+    }
+
     fn shrink(&self, len: u64) {
         self.file.shrink(len);
     }
 
-    fn grow(&self, len: u64) -> Result<(), Fault> {
-        self.file.grow(len)
+    fn grow(&self, from: u64, len: u64) -> Result<(), Fault> {
+        self.file.grow(from, len)
+    }
+
+    fn lengthen(&self, len: u64) -> Result<(), Fault> {
+        self.file.lengthen(len)
     }
 
     fn identity(&self) -> Option<Identity> {

@@ -17,6 +17,7 @@ pub mod window;
 
 use dir_handle::{DirHandle, Identity};
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A failed operation of the disk, in the shape Node gives to system errors.
@@ -80,6 +81,17 @@ pub trait File: Send + Sync {
     /// Makes the file's data, and whatever metadata is needed to read it back, durable.
     fn sync(&self) -> Result<(), Fault>;
     fn len(&self) -> Result<u64, Fault>;
+    /// The first range of bytes from `offset` on that may hold something other than zero; `None` where only zeroes follow.
+    /// The bytes before the range are a hole: a read gives zeroes for them and costs nothing to leave out. A file system
+    /// without this knowledge has one range without an end.
+    fn next_data(&self, offset: u64) -> Option<Range<u64>> {
+        Some(offset..u64::MAX)
+    }
+    /// Bytes of the disk that the file occupies, holes left out and blocks allocated ahead included; its length where the
+    /// file system does not say.
+    fn allocated(&self) -> Result<u64, Fault> {
+        self.len()
+    }
     /// A hint: what the page cache holds of `len` bytes from `offset` on is of no use, so that the next read of them asks
     /// the disk. It drops whole pages that are the same on disk, and no others.
     fn forget(&self, _offset: u64, _len: u64) {}
@@ -88,8 +100,11 @@ pub trait File: Send + Sync {
     fn write_back(&self, _offset: u64, _len: u64) {}
     /// Gives back what lies past `len`, which the caller knows to be zeroes or stale. Nothing rests on its success.
     fn shrink(&self, len: u64);
-    /// Makes the file `len` bytes long, which is more than it has, with blocks allocated that read as zeroes.
-    fn grow(&self, len: u64) -> Result<(), Fault>;
+    /// Allocates blocks for the bytes from `from` on, and makes the file `len` bytes long if it is shorter. Bytes that the
+    /// file had stay as they are, new ones read as zeroes. A hole before `from` stays one.
+    fn grow(&self, from: u64, len: u64) -> Result<(), Fault>;
+    /// Makes the file `len` bytes long, which is more than it has, by a hole.
+    fn lengthen(&self, len: u64) -> Result<(), Fault>;
     /// Tells the file from every other one; `None` where that cannot be known.
     fn identity(&self) -> Option<Identity> {
         None
@@ -101,6 +116,16 @@ pub trait File: Send + Sync {
 }
 
 pub type FileRef = Arc<dyn File>;
+
+/// Bytes of the first `len` of `file` that are not in a hole.
+pub fn data_len(file: &dyn File, len: u64) -> u64 {
+    let (mut at, mut data) = (0, 0);
+    while let Some(range) = file.next_data(at).filter(|range| range.start < len) {
+        at = range.end.min(len);
+        data += at - range.start;
+    }
+    data
+}
 
 /// The directory of one log.
 pub trait Storage: Send + Sync {

@@ -142,6 +142,9 @@ struct Inode {
     /// Of these, the ones that are written for the first time, from their first byte on: nothing in them is durable. Zeroes
     /// alone do not say that: padding is zeroes too.
     fresh: BTreeSet<u64>,
+    /// Sectors from here on were cut off since the last sync: a power cut may bring back those that were durable, and then
+    /// nothing of what was written there since.
+    cut_from: Option<u64>,
     /// A sync failed: clean pages may differ from the platter, and may be dropped from memory.
     stale: bool,
     /// Under a final name: bytes below this were written and may not change. Of recycled files that is what was written
@@ -172,6 +175,8 @@ struct State {
     faults: Faults,
     through: Through,
     large_commit: u64,
+    /// What the wall clock says.
+    wall_clock: u64,
     /// Files may be used again under other names.
     recycles: bool,
     /// Segments so far that were begun in such a file.
@@ -248,6 +253,29 @@ fn last_used(sectors: &Sectors, sector: u64) -> u64 {
 }
 
 impl Inode {
+    /// What of a sector is durable, as far as this life of the file goes.
+    fn platter(&self, sector: u64) -> Option<&Chunk> {
+        self.durable.get(&sector).filter(|_| self.cut_from.is_none_or(|from| sector < from))
+    }
+
+    /// Gives the file `len` bytes; those past it are gone, but not yet from the platter.
+    fn shrink(&mut self, len: u64, sector: u64) {
+        let beyond = len.div_ceil(sector);
+        self.len = len;
+        self.seen.split_off(&beyond);
+        self.dirty.split_off(&beyond);
+        self.fresh.split_off(&beyond);
+        self.cut_from = Some(self.cut_from.unwrap_or(beyond).min(beyond));
+    }
+
+    /// What was cut off is gone from the platter too.
+    fn settle_cut(&mut self, sector: u64) {
+        if let Some(from) = self.cut_from.take() {
+            self.durable.split_off(&from);
+            self.durable_len = self.durable_len.min(from * sector);
+        }
+    }
+
     /// Gives the file `len` bytes; those past it are gone, in every view.
     fn drop_beyond(&mut self, len: u64, sector: u64) {
         self.len = len;
@@ -408,7 +436,7 @@ impl State {
         let file = self.inode(inode);
         let on_pages = [range.start, range.end, bytes.as_ptr() as u64].iter().all(|at| at.is_multiple_of(PAGE));
         let unsynced = file.dirty.range(..range.end.div_ceil(size)).next().is_some();
-        let allocated = range.end <= file.len.min(file.durable_len);
+        let allocated = range.end <= file.len.min(file.durable_len) && file.cut_from.is_none_or(|from| range.end <= from * size);
         if !on_pages || unsynced || !allocated {
             let why = if !on_pages {
                 "not on pages"
@@ -493,7 +521,7 @@ impl State {
             let n = (size as usize - from).min((end - at) as usize);
             let new = &bytes[(at - offset) as usize..][..n];
             let old = file.seen.get(&sector);
-            let unwritten = old.is_none() && !file.durable.contains_key(&sector) && !file.dirty.contains_key(&sector);
+            let unwritten = old.is_none() && file.platter(sector).is_none() && !file.dirty.contains_key(&sector);
             if !(unwritten && new.iter().all(|b| *b == 0)) {
                 let mut chunk = old.map_or_else(|| vec![0; size as usize], |old| old.to_vec());
                 let kept = (guarded.saturating_sub(at) as usize).min(n);
@@ -503,7 +531,7 @@ impl State {
                 chunk[from..from + n].copy_from_slice(new);
                 let chunk: Chunk = chunk.into();
                 let zero = |old: &Chunk| old.iter().all(|b| *b == 0);
-                if from == 0 && !file.dirty.contains_key(&sector) && file.durable.get(&sector).is_none_or(zero) {
+                if from == 0 && !file.dirty.contains_key(&sector) && file.platter(sector).is_none_or(zero) {
                     file.fresh.insert(sector);
                 }
                 file.seen.insert(sector, chunk.clone());
@@ -522,8 +550,17 @@ impl State {
         let struck = self.struck("fdatasync", &name);
         let failed = struck.is_some() || self.inject(self.faults.sync);
         let p = if failed { self.rng.portion() } else { 1.0 };
-        let dirty = std::mem::take(&mut self.inode(inode).dirty);
+        let mut dirty = std::mem::take(&mut self.inode(inode).dirty);
         self.inode(inode).fresh.clear();
+        let cut_from = self.inode(inode).cut_from;
+        match cut_from {
+            // Where the cut is not on the platter, nothing can be that came after it.
+            Some(from) if failed && !self.rng.chance(p) => drop(dirty.split_off(&from)),
+            _ => {
+                let size = self.sector;
+                self.inode(inode).settle_cut(size);
+            }
+        }
         for (sector, mut versions) in dirty {
             if self.rng.chance(p) {
                 let last = versions.pop();
@@ -603,6 +640,17 @@ impl State {
         let inodes: Vec<u64> = self.inodes.keys().copied().collect();
         for inode in inodes {
             let name = self.name_of(inode);
+            let (size, cut_from) = (self.sector, self.inode(inode).cut_from);
+            match cut_from {
+                Some(from) if !settle(&mut self.rng) => {
+                    self.say(|_| format!("  cut: {name} is as long as before"));
+                    let file = self.inode(inode);
+                    (file.cut_from, file.len) = (None, file.durable_len);
+                    file.dirty.split_off(&from);
+                    file.fresh.split_off(&from);
+                }
+                _ => self.inode(inode).settle_cut(size),
+            }
             for (sector, versions) in std::mem::take(&mut self.inode(inode).dirty) {
                 let offset = sector * self.sector;
                 let kept = keep(&mut self.rng, &name, offset, versions.len());

@@ -163,7 +163,7 @@ impl Storage for SimDisk {
     }
 
     fn wall_clock(&self) -> u64 {
-        1_700_000_000_000
+        self.lock().wall_clock
     }
 }
 
@@ -218,6 +218,16 @@ impl File for SimFile {
         Ok(disk.inodes.get(&self.inode).map_or(0, |file| file.len))
     }
 
+    /// Sectors that were never written are holes, and lie around them.
+    fn next_data(&self, offset: u64) -> Option<Range<u64>> {
+        let disk = self.disk.lock();
+        let size = disk.sector;
+        let seen = &disk.inodes.get(&self.inode)?.seen;
+        let start = *seen.range(offset / size..).next()?.0;
+        let end = (start..).find(|sector| !seen.contains_key(sector))?;
+        Some((start * size).max(offset)..end * size)
+    }
+
     fn shrink(&self, len: u64) {
         let mut disk = self.disk.lock();
         if disk.step().is_err() {
@@ -233,14 +243,18 @@ impl File for SimFile {
             // A spare of a truncated segment.
             None => false,
         };
-        file.drop_beyond(len, size);
+        file.shrink(len, size);
         if lost {
             disk.violation.get_or_insert(format!("{name} is cut to {len} bytes, which loses some that are not zero"));
         }
         disk.say(|_| format!("shrink {name} to {len}"));
     }
 
-    fn grow(&self, len: u64) -> Result<(), Fault> {
+    fn lengthen(&self, len: u64) -> Result<(), Fault> {
+        self.grow(len, len)
+    }
+
+    fn grow(&self, _from: u64, len: u64) -> Result<(), Fault> {
         let mut disk = self.disk.lock();
         disk.step()?;
         let name = disk.name_of(self.inode);
@@ -255,7 +269,8 @@ impl File for SimFile {
             disk.say(|_| format!("grow {name}: the disk is full"));
             return Err(fault("fallocate", &name, ENOSPC));
         }
-        disk.inode(self.inode).len = len;
+        let file = disk.inode(self.inode);
+        file.len = file.len.max(len);
         disk.mix(&[9, self.inode, len]);
         disk.say(|_| format!("grow {name} to {len}"));
         Ok(())

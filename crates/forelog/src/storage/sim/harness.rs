@@ -16,6 +16,7 @@ impl SimDisk {
             faults: Faults::default(),
             through: Through::None,
             large_commit: 0,
+            wall_clock: 1_700_000_000_000,
             recycles: false,
             recycled: 0,
             passed: 0,
@@ -65,6 +66,11 @@ impl SimDisk {
     /// From how many bytes on a commit goes past the page cache, where that is taken; from none otherwise.
     pub fn set_large_commit(&self, bytes: u64) {
         self.lock().large_commit = bytes;
+    }
+
+    #[cfg(test)]
+    pub fn set_wall_clock(&self, ms: u64) {
+        self.lock().wall_clock = ms;
     }
 
     pub fn set_recycles(&self, recycles: bool) {
@@ -231,7 +237,7 @@ impl SimDisk {
                     continue;
                 }
                 let file = disk.inode(inode);
-                let forgotten = match file.durable.get(&sector).cloned() {
+                let forgotten = match file.platter(sector).cloned() {
                     Some(chunk) => file.seen.insert(sector, chunk.clone()).is_some_and(|old| *old != *chunk),
                     None => file.seen.remove(&sector).is_some(),
                 };

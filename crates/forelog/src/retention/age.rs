@@ -1,0 +1,135 @@
+//! How old segments are, in spite of clocks that were wrong. Pure.
+//!
+//! A segment's stamp is the wall clock at its creation. Stamps rise along the log unless a clock was wrong, and none can be
+//! later than now, give or take a minute. What contradicts that is not believed, and the next stamp that is believed stands in for it: so a record is
+//! never taken for older than a stamp shows that the order of the log agrees with, and no single stamp keeps anything.
+
+/// Nothing was written with this format before 2020: clocks that lost their time say 1970 or 2000.
+const EARLIEST: u64 = 1_577_836_800_000;
+
+/// A wall clock is set forward and back by as much as this in everyday life, in ms.
+pub const DRIFT: u64 = 60_000;
+
+/// A wall clock that jumped forward counts once it has kept to that for so long, in ms.
+const LASTING: u64 = 3_600_000;
+
+/// The stamps of segments that follow each other, oldest first, as far as they have been asked for.
+#[derive(Default)]
+pub struct Stamps {
+    /// The highest that can be right.
+    highest: u64,
+}
+
+impl Stamps {
+    /// Whether the stamp that comes next in the log is believed at `now`.
+    pub fn believes(&mut self, stamp: u64, now: u64) -> bool {
+        let believed = (EARLIEST.max(self.highest)..=now.saturating_add(DRIFT)).contains(&stamp);
+        if believed {
+            self.highest = stamp;
+        }
+        believed
+    }
+}
+
+/// The wall clock, but for jumps forward that do not last: they would make everything old at once. All in ms.
+#[derive(Default)]
+pub struct Wall {
+    /// Both clocks at the last look at which they agreed.
+    base: Option<(u64, u64)>,
+    /// The monotonic clock when they were first seen to disagree.
+    since: Option<u64>,
+}
+
+impl Wall {
+    /// The time that counts when the two clocks say `wall` and `steady`.
+    pub fn now(&mut self, wall: u64, steady: u64) -> u64 {
+        let (base, then) = *self.base.get_or_insert((wall, steady));
+        let expected = base.saturating_add(steady.saturating_sub(then));
+        let since = *self.since.get_or_insert(steady);
+        if wall > expected.saturating_add(DRIFT) && steady.saturating_sub(since) < LASTING {
+            return expected;
+        }
+        (self.base, self.since) = (Some((wall, steady)), None);
+        wall
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    const DAY: u64 = 86_400_000;
+    const NOW: u64 = EARLIEST + 2000 * DAY;
+
+    /// The stamp that counts for each segment: its own, or the next one that is believed.
+    fn counting(stamps: &[u64], now: u64) -> Vec<Option<u64>> {
+        let mut known = Stamps::default();
+        let believed: Vec<_> = stamps.iter().map(|stamp| known.believes(*stamp, now).then_some(*stamp)).collect();
+        (0..stamps.len()).map(|i| believed[i..].iter().copied().flatten().next()).collect()
+    }
+
+    fn rising() -> impl Strategy<Value = Vec<u64>> {
+        vec(0..2000 * DAY, 2..9).prop_map(|mut days| {
+            days.sort_unstable();
+            days.into_iter().map(|day| EARLIEST + day).collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn stamps_in_order_count_as_they_are(stamps in rising()) {
+            let own: Vec<_> = stamps.iter().copied().map(Some).collect();
+            prop_assert_eq!(counting(&stamps, NOW), own);
+        }
+
+        #[test]
+        fn a_stamp_from_the_future_counts_for_nothing(stamps in rising(), at in any::<prop::sample::Index>(), ahead in DRIFT + 1..100_000 * DAY) {
+            let (at, mut wrong) = (at.index(stamps.len()), stamps.clone());
+            wrong[at] = NOW + ahead;
+            for (i, counts) in counting(&wrong, NOW).into_iter().enumerate() {
+                let right = if i == at { stamps.get(i + 1) } else { stamps.get(i) };
+                prop_assert_eq!(counts, right.copied());
+            }
+        }
+
+        #[test]
+        fn no_one_stamp_makes_records_older_than_the_segment_before_theirs(
+            stamps in rising(), at in any::<prop::sample::Index>(), stamp in prop_oneof![Just(0), Just(EARLIEST), EARLIEST..NOW + DAY, any::<u64>()],
+        ) {
+            let (at, mut wrong) = (at.index(stamps.len()), stamps.clone());
+            wrong[at] = stamp;
+            for (i, counts) in counting(&wrong, NOW).into_iter().enumerate().skip(1) {
+                // A stamp that the order of the log agrees with cannot be told from a right one.
+                let least = if i == at { stamps[i - 1] } else { stamps[i] };
+                prop_assert!(counts.is_none_or(|counts| counts >= least), "segment {}: {:?} of {:?}", i, counts, wrong);
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_of_segments_from_1970_is_as_young_as_what_follows_it() {
+        let stamps = [NOW - 9 * DAY, 5, 6, 7, NOW - DAY];
+        assert_eq!(counting(&stamps, NOW)[1..], [Some(NOW - DAY); 4]);
+        assert_eq!(counting(&stamps[1..], NOW), [Some(NOW - DAY); 4]);
+        assert_eq!(counting(&stamps[..4], NOW)[1..], [None; 3]);
+        // With a clock that is at 1970 itself, nothing is old.
+        assert_eq!(counting(&stamps, 50), [None; 5]);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_ahead_makes_nothing_old_until_it_has_stayed_there() {
+        let mut wall = Wall::default();
+        assert_eq!([wall.now(NOW, 7), wall.now(NOW + 5000, 5007), wall.now(NOW + 7000, 6007)], [NOW, NOW + 5000, NOW + 7000]);
+        let ahead = NOW + 3650 * DAY;
+        assert_eq!(wall.now(ahead, 7007), NOW + 8000);
+        assert_eq!(wall.now(ahead + LASTING - 1, 7006 + LASTING), NOW + 7999 + LASTING);
+        assert_eq!(wall.now(ahead + LASTING, 7007 + LASTING), ahead + LASTING);
+        // Back is back at once, and a jump that did not last is forgotten.
+        assert_eq!(wall.now(NOW, 7008 + LASTING), NOW);
+        assert_eq!(wall.now(ahead, 7009 + LASTING), NOW + 1);
+        assert_eq!(wall.now(NOW + 2, 7010 + LASTING), NOW + 2);
+        assert_eq!(wall.now(ahead, 7011 + 2 * LASTING), NOW + 3 + LASTING);
+    }
+}

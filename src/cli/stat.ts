@@ -1,0 +1,36 @@
+// `forelog stat`: how a log stands, and what it takes of the disk.
+
+import { stat, type LogStat } from '../index.js'
+import { count, megabytes } from './numbers.js'
+import { Output } from './output.js'
+
+export interface StatOptions {
+  json?: boolean
+}
+
+function lines(at: LogStat): string {
+  const records = at.nextPosition - at.firstPosition
+  const state = at.locked ? 'open for writing' : at.clean ? 'closed in order' : `not closed in order: ${at.verdict}`
+  const cursors = at.cursors?.map(({ name, position }) => `${name} at ${position}`).join(', ') ?? 'CURSORS is damaged'
+  const rows = [
+    ['uuid', at.uuid],
+    ['state', state],
+    ['records', records === 0 ? `none; the next is ${at.nextPosition}` : `${count(records)}: ${at.firstPosition} to ${at.nextPosition - 1}`],
+    ['segments', count(at.segments)],
+    ['cursors', cursors || 'none'],
+    ['allocated', megabytes(at.allocatedBytes)],
+    ['used', megabytes(at.usedBytes)],
+    ['spares', at.spares === 0 ? 'none' : `${count(at.spares)}, ${megabytes(at.spareBytes)}`],
+    ['reserve', at.reserveBytes === 0 ? 'none' : megabytes(at.reserveBytes)],
+  ]
+  return rows.map(([name, value]) => `${name.padEnd(10)}${value}\n`).join('')
+}
+
+/** Resolves to the exit code. */
+export async function statLog(dir: string, { json = false }: StatOptions): Promise<number> {
+  const found = await stat(dir)
+  const output = new Output(process.stdout)
+  await output.write(json ? `${JSON.stringify(found)}\n` : lines(found))
+  await output.flush()
+  return 0
+}

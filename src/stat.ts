@@ -1,0 +1,20 @@
+// How a log stands, without a handle on it.
+
+import { resolve } from 'node:path'
+import { currentEnvironment } from './environment.js'
+import { checkDir } from './options.js'
+import type { LogStat } from './reports.js'
+
+/**
+ * Reports how the log in a directory stands and what it takes of the disk: positions, segments, cursors, bytes allocated and bytes used.
+ * Needs no handle and takes no lock, writes nothing, and works beside a writer in any process.
+ *
+ * Rejects with `ERR_WAL_INVALID_ARG`, `ERR_WAL_NOT_FOUND`, `ERR_WAL_FORMAT` or `ERR_WAL_IO`.
+ */
+export async function stat(dir: string): Promise<LogStat> {
+  checkDir(dir, 'stat')
+  const environment = await currentEnvironment()
+  const { standing } = await environment.request(environment.native.stat(resolve(dir)))
+  if (standing === undefined) throw new TypeError('nothing was reported')
+  return standing
+}
