@@ -123,7 +123,7 @@ fn handle(shared: Arc<Shared>) -> Wal {
 }
 
 fn view(storage: &Arc<dyn Storage>) -> Wal {
-    let found = read_only::beside(storage, || Ok(true), || 0).unwrap();
+    let found = read_only::beside(storage, &Arc::default(), || Ok(true), || 0).unwrap();
     let options = Options { mode: Mode::ReadOnly, ..Options::default() };
     handle(Shared::read_only(storage.clone(), options, found))
 }
