@@ -78,6 +78,8 @@ test('counters, gauges, positions and quantiles are those of stats(), log by log
       'forelog.pending.size': 0,
       'forelog.segments': stats.segments,
       'forelog.disk.size': stats.diskBytes,
+      'forelog.used.size': stats.usedBytes,
+      'forelog.segments.future': 0,
       'forelog.readers': 0,
       'forelog.active.fill': stats.activeBytes / stats.activeCapacity,
       'forelog.poisoned': 0,

@@ -92,12 +92,12 @@ test('what was appended is in what Prometheus scrapes, and in the log', async (t
     forelog_detached: 0,
     forelog_acknowledged_position: 50,
     forelog_durable_position: 50,
-    forelog_active_capacity_bytes: 16 << 20,
-    forelog_disk_bytes: 16 << 20,
   })) {
     t.is(read(after, name), value, name)
   }
   t.true(commits > 0 && commits <= 50)
+  const [used, capacity, disk] = ['used', 'active_capacity', 'disk'].map((name) => read(after, `forelog_${name}_bytes`)!)
+  t.true(used > 4096 && used <= capacity && capacity === disk && disk <= 16 << 20, `${used} of ${capacity}, ${disk}`)
   t.true(read(after, 'forelog_written_bytes_total')! > read(after, 'forelog_record_bytes_total')!)
 
   for (const [name, { type, samples }] of after) {

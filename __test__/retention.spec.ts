@@ -1,9 +1,10 @@
 // Retention: the log lets go of its oldest segments by itself.
 
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { Wal, type WalOptions } from '../index.js'
+import { channels, Wal, type ClockEvent, type WalOptions } from '../index.js'
 import { segments, temporaryDirectory } from './helpers/directory.js'
 import { SEGMENT_BYTES, temporaryLog, until, values } from './helpers/log.js'
 import { sealPage } from './helpers/page.js'
@@ -108,4 +109,46 @@ test('limits are checked', async (t) => {
   for (const retention of [5, null, { maxBytes: -1 }, { maxBytes: 0 }, { maxAgeMs: 0 }, { maxAgeMs: '1' }, { bytes: 1 }]) {
     await t.throwsAsync(Wal.open(dir, { retention: retention as never }), { code: 'ERR_WAL_INVALID_ARG', message: /retention/ })
   }
+})
+
+test('segments from a clock that was years ahead hold nothing, and are reported once', async (t) => {
+  const YEARS = 87_600
+  const { dir, starts } = await agedLog(t, [9, -YEARS, -YEARS, 7, 1, 0.5])
+  const told: ClockEvent[] = []
+  const listen = (event: unknown) => {
+    if ((event as ClockEvent).dir === dir) told.push(event as ClockEvent)
+  }
+  subscribe(channels.clock, listen)
+  t.teardown(() => unsubscribe(channels.clock, listen))
+  const wal = await open(t, dir, { maxAgeMs: 2 * HOUR })
+  await until(() => wal.firstPosition > 1)
+  t.is(wal.firstPosition, starts[3], 'the age of a segment from the future is that of the next one')
+  await until(() => told.length === 2)
+  t.true(
+    told.every(({ createdAt, now, segment }) => createdAt > now + HOUR && Math.abs(now - Date.now()) < HOUR && segment.endsWith('.wal'))
+  )
+  t.is(wal.stats().futureSegments, 2)
+  const { rolls } = wal.stats()
+  while (wal.stats().rolls < rolls + 2) await wal.append('x'.repeat(5000))
+  t.is(told.length, 2)
+})
+
+test('a segment from 1970 between others takes nothing with it, and a log full of them nothing at once', async (t) => {
+  const SINCE_1970 = Date.now() / HOUR
+  const one = await agedLog(t, [9, 8, SINCE_1970, 1, 0.5])
+  const wal = await open(t, one.dir, { maxAgeMs: 2 * HOUR })
+  await until(() => wal.firstPosition > 1)
+  t.is(wal.firstPosition, one.starts[1], 'what stands before it is as young as what comes after it')
+  const all = await agedLog(t, [SINCE_1970, SINCE_1970, SINCE_1970])
+  const lost = await open(t, all.dir, { maxAgeMs: 2 * HOUR })
+  while (lost.stats().rolls < 2) await lost.append('x'.repeat(5000))
+  t.is(lost.firstPosition, 1)
+})
+
+test('a log whose segments are all from the future goes by how long it has been known', async (t) => {
+  const { dir, starts } = await agedLog(t, [-1000, -1000, -1000])
+  const wal = await open(t, dir, { maxAgeMs: 1500 })
+  await until(() => wal.firstPosition >= starts[2])
+  // Another segment was begun at once: later openings go by its stamp.
+  t.is(wal.stats().rolls, 1)
 })

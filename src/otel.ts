@@ -32,6 +32,7 @@ const counters: Instrument[] = [
   ['forelog.fsyncs', '{fsync}', 'Fsyncs of everything', (stats) => stats.fsyncs],
   ['forelog.rolls', '{segment}', 'Segments started', (stats) => stats.rolls],
   ['forelog.segments.removed', '{segment}', 'Segments removed by truncation', (stats) => stats.removedSegments],
+  ['forelog.segments.future', '{segment}', 'Segments met whose stamps are from the future', (stats) => stats.futureSegments],
   ['forelog.written.size', 'By', 'Bytes written to segments, framing included', (stats) => stats.writtenBytes],
   ['forelog.events.dropped', '{event}', 'Events lost because an event loop was too busy to take them', (stats) => stats.droppedEvents],
   ['forelog.scrub.runs', '{run}', 'Scrubs that came to their end', ({ scrub }) => scrub.runs],
@@ -43,6 +44,8 @@ const sums: Instrument[] = [
   ['forelog.pending.size', 'By', 'Bytes accepted and not yet acknowledged', (stats) => stats.pendingBytes],
   ['forelog.segments', '{segment}', 'Segments of the log', (stats) => stats.segments],
   ['forelog.disk.size', 'By', 'Bytes that the segment files take', (stats) => stats.diskBytes],
+  ['forelog.allocated.size', 'By', 'Bytes of the disk that all files of the log occupy', (stats) => stats.allocatedBytes],
+  ['forelog.used.size', 'By', 'Bytes of the segments that are in use', (stats) => stats.usedBytes],
   ['forelog.readers', '{reader}', 'Readers that still have something to read', (stats) => stats.readers],
   ['forelog.followers', '{reader}', 'Readers that wait at the end of the log', (stats) => stats.followers],
 ]

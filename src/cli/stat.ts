@@ -15,7 +15,10 @@ function lines(at: LogStat): string {
   const rows = [
     ['uuid', at.uuid],
     ['state', state],
-    ['records', records === 0 ? `none; the next is ${at.nextPosition}` : `${count(records)}: ${at.firstPosition} to ${at.nextPosition - 1}`],
+    [
+      'records',
+      records === 0 ? `none; the next is ${at.nextPosition}` : `${count(records)}: ${at.firstPosition} to ${at.nextPosition - 1}`,
+    ],
     ['segments', count(at.segments)],
     ['cursors', cursors || 'none'],
     ['allocated', megabytes(at.allocatedBytes)],

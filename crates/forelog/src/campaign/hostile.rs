@@ -177,8 +177,10 @@ impl Layer for Dense {
     }
 }
 
+type Island = (u64, Vec<(Frame, Vec<u8>, bool)>, Vec<u8>);
+
 /// Pieces of a segment at places of a file whose other sectors were never written.
-fn islands() -> impl Strategy<Value = Vec<(u64, Vec<(Frame, Vec<u8>, bool)>, Vec<u8>)>> {
+fn islands() -> impl Strategy<Value = Vec<Island>> {
     vec((0u64..60_000, vec(piece(), 0..4), vec(any::<u8>(), 0..60)), 0..4)
 }
 

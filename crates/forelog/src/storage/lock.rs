@@ -162,10 +162,13 @@ impl Drop for Lock {
     }
 }
 
+/// The longest that a process id can be.
+const PID_BYTES: u64 = 20;
+
 fn locked_elsewhere(home: &DirHandle) -> Error {
     let mut text = String::new();
-    // Only a courtesy: the holder may not have written its process id yet.
-    let _ = home.open_file(LOCK, Access::Read).and_then(|mut file| file.read_to_string(&mut text));
+    // Only a courtesy: the holder may not have written its process id yet, and the file may be of any length.
+    let _ = home.open_file(LOCK, Access::Read).and_then(|file| file.take(PID_BYTES).read_to_string(&mut text));
     let pid = text.trim().parse().ok();
     let holder = pid.map_or("another process".to_owned(), |pid: u32| format!("process {pid}"));
     let mut error = Error::new(Code::Locked, format!("the log in {} is open for writing in {holder}", home.path().display()));
