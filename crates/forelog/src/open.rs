@@ -221,8 +221,9 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answ
         };
         let filling = match header.recycled {
             _ if !storage.overwrites_in_place() => Filling::Never,
-            true => Filling::Done,
-            false => Filling::WORTHWHILE,
+            // Its blocks were written before, and what stands in them stays.
+            true if len > end.offset.next_multiple_of(PAGE) => Filling::Done,
+            _ => Filling::WORTHWHILE,
         };
         let may_be_torn = header.recycled;
         // What may be debris stays as it is. Otherwise the file, which a clean close has cut to its frames, grows again once
