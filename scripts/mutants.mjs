@@ -1,10 +1,12 @@
-// `npm run mutants [-- NAME …]`: builds the engine wrong, one way at a time, and shows that the unmodified campaign or
-// a test fails for each. Ends with 1 when one survives.
+// `npm run mutants [-- NAME …]`: builds the engine or the facade wrong, one way at a time, and shows that the unmodified campaign or
+// a test fails for each. Ends with 1 when one survives. Mutants of the facade need the native module to be built.
+//
+// A patch begins with `Check:`, which is what has to fail: `test NAME` of the engine, `ava SPEC` of the facade, or the campaign's arguments.
 //
 // --ci checks that all of them still apply and runs three.
 
 import { spawnSync } from 'node:child_process'
-import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
 import path from 'node:path'
 import { root } from './lib.mjs'
 import { requireToolchain } from './toolchain.mjs'
@@ -16,7 +18,21 @@ requireToolchain()
 const patches = path.join(root, 'mutants')
 const target = path.join(process.env.CARGO_TARGET_DIR ?? path.join(root, 'target'), 'mutants')
 const tree = path.join(target, 'tree')
-const sources = ['Cargo.toml', 'Cargo.lock', 'rustfmt.toml', 'crates', 'docs']
+const engine = ['Cargo.toml', 'Cargo.lock', 'rustfmt.toml', 'crates', 'docs']
+const facade = [
+  'package.json',
+  'tsconfig.json',
+  'index.js',
+  'index.d.ts',
+  'native.js',
+  'native.d.ts',
+  'otel.js',
+  'otel.d.ts',
+  'src',
+  '__test__',
+]
+// Built already, and the same for every mutant of the facade.
+const binaries = readdirSync(root).filter((file) => file.endsWith('.node'))
 
 function read(name) {
   const text = readFileSync(path.join(patches, `${name}.patch`), 'utf8')
@@ -40,8 +56,21 @@ function cargo(...args) {
   return spawnSync('cargo', args, { cwd: tree, env, encoding: 'utf8', timeout: TIMEOUT, maxBuffer: 1 << 28 })
 }
 
+/** Runs a program of node_modules in the tree. */
+function tool(name, ...args) {
+  const program = path.join(root, 'node_modules', name)
+  return spawnSync(process.execPath, [program, ...args], { cwd: tree, encoding: 'utf8', timeout: TIMEOUT, maxBuffer: 1 << 28 })
+}
+
 /** What the unmodified check says of a mutant, and how many seeds that took; nothing when it survives. */
 function run({ check: [kind, ...args], says }) {
+  if (kind === 'ava') {
+    if (binaries.length === 0) throw new Error('there is no native module: npm run build')
+    const built = tool('typescript/bin/tsc')
+    if (built.status !== 0) throw new Error(built.stdout)
+    const { status, stdout } = tool('ava/entrypoints/cli.mjs', ...args)
+    return status !== 0 && says.test(stdout) ? { caught: says.exec(stdout)[0].trim(), seeds: '' } : undefined
+  }
   if (kind === 'test' || kind === 'suite') {
     // `test NAME`: of the library; `suite FILE NAME …`: of a file in crates/forelog/tests.
     const [where, names] = kind === 'test' ? [['--lib'], args] : [['--test', args[0]], args.slice(1)]
@@ -68,7 +97,10 @@ const chosen = all.filter(({ name }) => (ci ? CI : asked.length ? asked : [name]
 
 rmSync(tree, { recursive: true, force: true })
 mkdirSync(tree, { recursive: true })
-for (const source of sources) cpSync(path.join(root, source), path.join(tree, source), { recursive: true, preserveTimestamps: true })
+for (const source of [...engine, ...facade]) {
+  cpSync(path.join(root, source), path.join(tree, source), { recursive: true, preserveTimestamps: true })
+}
+for (const file of ['node_modules', ...binaries]) symlinkSync(path.join(root, file), path.join(tree, file))
 
 let bad = 0
 for (const { name } of all) {

@@ -21,21 +21,20 @@ export interface Codec<T> {
 /** What `WalOptions.codec` takes. */
 export type CodecOption<T> = 'json' | 'msgpack' | Codec<T>
 
-/** Stands for the values of a log opened without a codec: `string | Uint8Array` go in, `Buffer` comes out. */
-export interface NoCodec {
-  /** For the type alone: no value has it. */
-  readonly noCodec: unique symbol
-}
+/**
+ * Stands for the values of a log opened without a codec: `string | Uint8Array` go in, `Buffer` comes out. To the compiler a log whose codec
+ * makes buffers is one of these too.
+ */
+export type NoCodec = Buffer
 
-type IsAny<T> = 0 extends 1 & T ? true : false
-/** With a codec, or where nothing is known of it, the last; without one the second. */
-type Choose<T, Without, With> = IsAny<T> extends true ? With : [T] extends [NoCodec] ? Without : With
+/** What a log without a codec takes: strings and bytes as values, what {@link Record} made, and plain objects as records. */
+export type AppendableBytes = string | Uint8Array | RecordInit | MadeRecord
 
-/** What `append` takes: without a codec also plain objects as records, with one only what {@link Record} made is a record. */
-export type Appendable<T> = Choose<T, string | Uint8Array | RecordInit, T | MadeRecord<T>>
+/** What a log of such values takes: them, and what {@link Record} made of one. */
+export type Appendable<T> = T | MadeRecord<T>
 
 /** What a log of such values reads as the `value` of a record. */
-export type Decoded<T> = Choose<T, Buffer, T>
+export type Decoded<T> = T
 
 const json: Codec<unknown> = {
   encode(value) {

@@ -10,7 +10,7 @@ export { AbortError, WalError } from './errors.js'
 export { channels } from './diagnostics.js'
 export type { BackupProgress, BackupReport } from './backup.js'
 export type { BatchPositions } from './channel.js'
-export type { Appendable, Codec, CodecOption, Decoded, NoCodec } from './codec.js'
+export type { Appendable, AppendableBytes, Codec, CodecOption, Decoded, NoCodec } from './codec.js'
 export type {
   AppendOptions,
   BackupOptions,

@@ -1,9 +1,10 @@
 // What callers may ask, checked: types and names here, ranges in the engine.
 
+import { resolve } from 'node:path'
 import type { BackupProgress } from './backup.js'
 import { checkText } from './bytes.js'
 import type { Codec, CodecOption, NamedCodec } from './codec.js'
-import { AbortError, invalid, whileReading } from './errors.js'
+import { AbortError, invalid, WalError, whileReading } from './errors.js'
 import type { SalvageProgress } from './salvage.js'
 import type { Heed } from './heed.js'
 import type { OpenOptions } from './native.js'
@@ -300,6 +301,16 @@ const openNames = new Set([
   'signal',
   'codec',
 ] satisfies (keyof WalOptions)[])
+
+/** The path of a directory that has been checked, from the root. */
+export function absolute(dir: string, operation: string): string {
+  try {
+    return resolve(dir)
+  } catch (cause) {
+    // The working directory is gone.
+    throw new WalError('ERR_WAL_IO', `${dir} is relative, and the working directory cannot be told`, { operation, cause })
+  }
+}
 
 export function checkDir(dir: unknown, operation: string): void {
   if (typeof dir !== 'string' || dir === '' || dir.includes('\0')) throw invalid('dir must be the path of a directory', operation)

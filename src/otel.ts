@@ -3,7 +3,7 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import type { Attributes, BatchObservableResult, Meter, MetricOptions, Observable } from '@opentelemetry/api'
 import { channels, type AppendEvent, type SyncEvent, type WalEvent } from './diagnostics.js'
-import { invalid } from './errors.js'
+import { invalid, whileReading } from './errors.js'
 import { checkInstrument } from './options.js'
 import type { Histogram, WalStats } from './reports.js'
 import { Wal } from './wal.js'
@@ -142,9 +142,14 @@ export function instrument(wals: Wal | Iterable<Wal>, options: InstrumentOptions
 
 function logsOf(wals: Wal | Iterable<Wal>): Wal[] {
   const isIterable = (value: unknown): value is Iterable<unknown> => typeof value === 'object' && value !== null && Symbol.iterator in value
-  const logs: unknown[] = isIterable(wals) ? [...wals] : [wals]
-  if (!logs.every((wal) => wal instanceof Wal)) throw invalid('wals must be one Wal or several', 'instrument')
-  return logs
+  try {
+    const logs: unknown[] = isIterable(wals) ? [...wals] : [wals]
+    if (!logs.every((wal) => wal instanceof Wal))
+      throw invalid('wals must be one Wal of this copy of the package, or several', 'instrument')
+    return logs
+  } catch (error) {
+    throw whileReading('wals', 'instrument', error)
+  }
 }
 
 function quantileGauge(meter: Meter, [name, unit, description, scale, read]: (typeof distributions)[number]) {

@@ -86,6 +86,9 @@ export class Entry implements MadeRecord {
   }
 }
 
+/** An entry with numbers that are not checked again. Nothing outside of this package holds one. */
+class ExactEntry extends Entry {}
+
 /** An entry with numbers of up to 64 bits. The native side takes a `bigint` where a `number` would be rounded. */
 export function exactEntry(
   key: Bytes | undefined,
@@ -96,7 +99,7 @@ export function exactEntry(
 ): Entry {
   const number = (n: bigint) => (n <= Number.MAX_SAFE_INTEGER ? Number(n) : (n as unknown as number))
   const exact = version && { term: number(version.term), index: number(version.index) }
-  return new Entry(key, value, tombstone, expiresAt === undefined ? undefined : number(expiresAt), exact)
+  return new ExactEntry(key, value, tombstone, expiresAt === undefined ? undefined : number(expiresAt), exact)
 }
 
 /** One like that with a value that only a codec can make bytes of. */
@@ -127,7 +130,9 @@ export function withOwnValue(entry: Entry): Entry {
 }
 
 /** An entry that nobody else can change, with the fields that this one has now. */
-export function withOwnFields({ key, value, tombstone, expiresAt, version }: Entry, operation: string): Entry {
+export function withOwnFields(entry: Entry, operation: string): Entry {
+  if (entry instanceof ExactEntry) return entry
+  const { key, value, tombstone, expiresAt, version } = entry
   return new Entry(key, value, tombstone, expiresAt, version === undefined ? undefined : checkVersion(version, operation))
 }
 

@@ -1,12 +1,11 @@
 // Verifying: every byte of a log is read and checked, and nothing is changed.
 
-import { resolve } from 'node:path'
 import { tellDamage } from './diagnostics.js'
 import { currentEnvironment, type Environment } from './environment.js'
 import { AbortError } from './errors.js'
 import { aborts } from './heed.js'
 import type { Completion, NativeWatcher } from './native.js'
-import { checkScrub, checkVerify, type VerifyOptions } from './options.js'
+import { absolute, checkScrub, checkVerify, type VerifyOptions } from './options.js'
 import type { Verification } from './reports.js'
 import { isAborted } from './signals.js'
 import { every } from './timing.js'
@@ -26,9 +25,9 @@ const PROGRESS_EVERY_MS = 100
 export async function verify(dir: string, options?: VerifyOptions): Promise<Verification> {
   const checked = checkVerify(dir, options)
   const environment = await currentEnvironment()
-  const absolute = resolve(dir)
-  const found = await new Verifying(environment, checked).run((watcher) => environment.native.verify(absolute, watcher))
-  tellDamage(absolute, 'verify', found.problems)
+  const from = absolute(dir, 'verify')
+  const found = await new Verifying(environment, checked).run((watcher) => environment.native.verify(from, watcher))
+  tellDamage(from, 'verify', found.problems)
   return found
 }
 

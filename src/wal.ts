@@ -1,11 +1,10 @@
 // The log as a program sees it.
 
-import { resolve } from 'node:path'
 import { inspect, type InspectOptions } from 'node:util'
 import { checkBytes, isBytes } from './bytes.js'
 import { runBackup, type BackupReport } from './backup.js'
 import { ACKNOWLEDGED, DURABLE_POSITION, FIRST, NEXT, PENDING_BYTES, WRITTEN, type BatchPositions, type Channel } from './channel.js'
-import { valuesOf, type Appendable, type Decoded, type NoCodec, type Values } from './codec.js'
+import { valuesOf, type Appendable, type AppendableBytes, type Decoded, type NoCodec, type Values } from './codec.js'
 import { Cursor, type CursorLog, type CursorPosition } from './cursor.js'
 import { tellCorrupt, tellDamage, tellRecovery } from './diagnostics.js'
 import { currentEnvironment, type Environment } from './environment.js'
@@ -13,6 +12,7 @@ import { AbortError, calledFrom, callSite, closed, invalid, whileReading } from 
 import { aborts, type Heed } from './heed.js'
 import type { OpenOptions } from './native.js'
 import {
+  absolute,
   checkAppend,
   checkBackup,
   checkCursor,
@@ -141,7 +141,7 @@ export class Wal<T = NoCodec> {
     const { signal } = handle
     if (signal !== undefined && isAborted(signal)) throw new AbortError(signal)
     const site = callSite(Wal.open)
-    const opening = Wal.#open<T>(resolve(dir), log, handle).catch((error: unknown) => {
+    const opening = Wal.#open<T>(absolute(dir, 'open'), log, handle).catch((error: unknown) => {
       throw calledFrom(error, site)
     })
     return signal === undefined ? opening : unlessAborted(opening, signal)
@@ -188,7 +188,9 @@ export class Wal<T = NoCodec> {
    * After a refusal with `ERR_WAL_BACKPRESSURE` later appends may succeed: what waits shrinks all the time, and a smaller record may still
    * fit. Where order matters, stop at the first refusal, wait for `drain()` and go on with that record; or let `writable()` do so.
    */
-  append(input: Appendable<T>, options?: AppendOptions): Promise<number> {
+  append(this: Wal, input: AppendableBytes, options?: AppendOptions): Promise<number>
+  append(input: Appendable<T>, options?: AppendOptions): Promise<number>
+  append(input: AppendableBytes | Appendable<T>, options?: AppendOptions): Promise<number> {
     try {
       if (!this.#isPlain || options !== undefined) return this.#appendWith(input, options)
       if (input instanceof Entry) return this.#channel.append(input, NO_TERMS, this.#handle)
@@ -201,7 +203,7 @@ export class Wal<T = NoCodec> {
     }
   }
 
-  #appendWith(input: Appendable<T>, options: AppendOptions | undefined): Promise<number> {
+  #appendWith(input: unknown, options: AppendOptions | undefined): Promise<number> {
     const terms = this.#heeding(checkAppend(options, 'append'), this.append)
     // A codec may call us again.
     const entry = this.#entry(input, 'append')
@@ -215,7 +217,9 @@ export class Wal<T = NoCodec> {
    * {@link Wal.append}; a batch above `maxBatchBytes` is `ERR_WAL_TOO_LARGE`, one without records `ERR_WAL_INVALID_ARG`. A
    * later rejection has the `position` of the first.
    */
-  appendBatch(records: Iterable<Appendable<T>>, options?: AppendOptions): Promise<BatchPositions> {
+  appendBatch(this: Wal, records: Iterable<AppendableBytes>, options?: AppendOptions): Promise<BatchPositions>
+  appendBatch(records: Iterable<Appendable<T>>, options?: AppendOptions): Promise<BatchPositions>
+  appendBatch(records: Iterable<unknown>, options?: AppendOptions): Promise<BatchPositions> {
     try {
       const terms = this.#heeding(checkAppend(options, 'appendBatch'), this.appendBatch)
       this.#openChannel('appendBatch')
@@ -251,7 +255,9 @@ export class Wal<T = NoCodec> {
    * Throws when the call is refused; so it is, with their error, while operations before it have failed and their promises have not been
    * told. A record refused later is told by the next `sync()` or `close()`, whichever comes first.
    */
-  enqueue(input: Appendable<T>, options?: EnqueueOptions): number {
+  enqueue(this: Wal, input: AppendableBytes, options?: EnqueueOptions): number
+  enqueue(input: Appendable<T>, options?: EnqueueOptions): number
+  enqueue(input: AppendableBytes | Appendable<T>, options?: EnqueueOptions): number {
     try {
       if (!this.#isPlain || options !== undefined) return this.#enqueueWith(input, options)
       if (input instanceof Entry) return this.#channel.enqueue(input, NO_TERMS, this.#handle)
@@ -264,7 +270,7 @@ export class Wal<T = NoCodec> {
     }
   }
 
-  #enqueueWith(input: Appendable<T>, options: EnqueueOptions | undefined): number {
+  #enqueueWith(input: unknown, options: EnqueueOptions | undefined): number {
     const terms = checkEnqueue(options)
     const entry = this.#entry(input, 'append')
     return this.#openChannel('append').enqueue(entry, terms, this.#handle)
@@ -526,7 +532,7 @@ export class Wal<T = NoCodec> {
   async backup(dir: string, options?: BackupOptions): Promise<BackupReport> {
     const checked = checkBackup(dir, options)
     this.#checkOpen('backup')
-    const native = this.#environment.native.backup(this.#channel.log, resolve(dir))
+    const native = this.#environment.native.backup(this.#channel.log, absolute(dir, 'backup'))
     if (native === null) throw closed('backup')
     try {
       return await runBackup(this.#environment, native, checked, () => this.#checkOpen('backup'))

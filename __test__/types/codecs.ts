@@ -99,3 +99,34 @@ export async function otherCodecs(): Promise<void> {
   // @ts-expect-error values need a codec
   await Wal.open<Event>('dir', { fsync: 'os' })
 }
+
+/** Takes any log at all. */
+const positionOf = (wal: Wal<unknown>): number => wal.nextPosition
+
+export async function logsOfWhatever<T extends object>(value: T, plain: Wal, typed: Wal<Event>): Promise<void> {
+  positionOf(plain)
+  positionOf(typed)
+  const unknowns = await Wal.open('dir', { codec: 'json' })
+  // @ts-expect-error a log of anything is no log of events
+  const events: Wal<Event> = unknowns
+  positionOf(events)
+  const wal = await Wal.open<T>('dir', { codec: 'json' })
+  positionOf(wal)
+  await wal.append(value)
+  await wal.appendBatch([value, Record.put('k', value)])
+  wal.enqueue(value)
+  for await (const record of wal.readFrom('start')) same<T | undefined>()(record.value)
+}
+
+export async function whatIsNoBytes(wal: Wal): Promise<void> {
+  // @ts-expect-error a DataView is no Uint8Array
+  await wal.append(new DataView(new ArrayBuffer(1)))
+  // @ts-expect-error nor is a buffer without one
+  await wal.append(new ArrayBuffer(1))
+  // @ts-expect-error nor are wider numbers
+  await wal.append(new Uint16Array(1))
+  // @ts-expect-error in a field likewise
+  await wal.append({ value: new DataView(new ArrayBuffer(1)) })
+  // @ts-expect-error in a key likewise
+  Record.put(new ArrayBuffer(1), 'v')
+}

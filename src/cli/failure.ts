@@ -56,6 +56,8 @@ function hint(error: WalError, dir: string): string | undefined {
       return 'make space, and run the command again'
     case 'ERR_WAL_POISONED':
       return `see to the disk, then \`forelog verify ${log}\``
+    case 'ERR_WAL_DETACHED':
+      return 'the directory was moved, removed or replaced meanwhile: run the command on the log where it is now'
     case 'ERR_WAL_READ_ONLY':
       return 'the file system is mounted read-only: mount it for writing, or take another directory'
     case 'ERR_WAL_TRUNCATED':

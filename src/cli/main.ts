@@ -165,8 +165,11 @@ function program(run: Run): Command {
     .description('say how a log stands, and what it takes of the disk')
     .argument('<dir>', 'directory of the log')
     .option('--json', 'print the report as one JSON object')
-    .addHelpText('after', '\nNothing is written and nothing is locked: stat works beside a writer.')
-    .action(async (dir: string, options: StatOptions) => finish(await statLog(dir, options)))
+    .addHelpText(
+      'after',
+      help('Nothing is written and nothing is locked: stat works beside a writer.', ['forelog stat LOG', 'forelog stat LOG --json | jq .allocatedBytes'])
+    )
+    .action(run.action((dir, options: StatOptions) => statLog(dir, options)))
 
   command
     .command('backup')

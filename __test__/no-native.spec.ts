@@ -1,0 +1,118 @@
+// A native module that is missing, forbidden or broken: the package loads all the same, and opening says what was tried and what mends it.
+
+import { cpSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import { node, root } from './helpers/command.js'
+import { temporaryDirectory } from './helpers/directory.js'
+import { has } from './helpers/needs.js'
+
+const binary = readdirSync(root).find((name) => name.endsWith('.node')) as string
+
+/** The package in a place of its own, without its binary. */
+function withoutBinary(t: ExecutionContext): string {
+  const dir = temporaryDirectory(t)
+  mkdirSync(path.join(dir, 'node_modules'))
+  for (const name of ['dist', 'index.js', 'otel.js', 'native.js', 'package.json'])
+    cpSync(path.join(root, name), path.join(dir, name), { recursive: true })
+  symlinkSync(path.join(root, 'node_modules', '@msgpack'), path.join(dir, 'node_modules', '@msgpack'))
+  return dir
+}
+
+/** What everything that needs the module says, and whether what does not need it works. */
+async function told(t: ExecutionContext, dir: string, ...options: string[]): Promise<string[]> {
+  const script = `
+    const { Record, Wal, WalError, verify } = await import(process.argv[1] + '/index.js')
+    await import(process.argv[1] + '/otel.js')
+    Record.put('k', 'v')
+    const dir = process.argv[2]
+    const calls = [() => Wal.open(dir), () => Wal.open(dir, { codec: 'json' }), () => Wal.open(dir, { mode: 'readOnly' }), () => verify(dir), () => Wal.open(dir)]
+    const tell = (error) => console.log(error instanceof WalError, JSON.stringify([error.code, error.message]))
+    for (const call of calls) await call().then(() => console.log('opened'), tell)`
+  const args = ['--no-warnings', ...options, '--input-type=module', '-e', script, dir, path.join(temporaryDirectory(t), 'log')]
+  const { code, signal, stdout, stderr } = await node(args)
+  t.is(code, 0, `${signal} ${stderr}`)
+  const lines = stdout.toString().trim().split('\n')
+  t.is(lines.length, 5)
+  return lines.map((line) => {
+    const [isOurs, ...rest] = line.split(' ')
+    t.is(isOurs, 'true', line)
+    const [errorCode, message] = JSON.parse(rest.join(' '))
+    t.is(errorCode, 'ERR_WAL_NATIVE_NOT_FOUND')
+    return message
+  })
+}
+
+test('missing: the message names the places and packages that were tried, and how to install it', async (t) => {
+  const dir = withoutBinary(t)
+  for (const message of await told(t, dir)) {
+    t.true(message.includes(path.join(dir, binary)), message)
+    t.regex(message, /Cannot find module 'forelog-/)
+    t.regex(message, /npm install --include=optional/)
+  }
+})
+
+test('addons are disabled: the message says so, and which option it is', async (t) => {
+  for (const message of await told(t, root, '--no-addons')) {
+    t.regex(message, /loading addons is disabled/)
+    t.regex(message, /start node without --no-addons/)
+  }
+})
+
+test('the permission model without addons: the message says so, and which option is missing', async (t) => {
+  const permission = process.allowedNodeEnvironmentFlags.has('--permission') ? '--permission' : '--experimental-permission'
+  for (const message of await told(t, root, permission, '--allow-fs-read=*', '--allow-fs-write=*')) {
+    t.regex(message, /loading addons is disabled/)
+    t.regex(message, /--allow-addons/)
+  }
+})
+
+const broken: { [name: string]: [make: (good: Buffer) => Buffer, message: RegExp] } = {
+  'is empty': [() => Buffer.alloc(0), /0 bytes/],
+  'is cut off within its header': [(good) => good.subarray(0, 20), /cut off/],
+  'is cut off after its header': [(good) => good.subarray(0, 100), /cut off/],
+  'is cut off in the middle': [(good) => good.subarray(0, good.length >> 1), /cut off/],
+  'lacks its last byte': [(good) => good.subarray(0, -1), /cut off/],
+  'is something else': [() => Buffer.alloc(100_000, 'no binary '), /invalid ELF header/],
+  'is for another processor': [
+    (good) => {
+      const other = Buffer.from(good)
+      // The machine: RISC-V.
+      other.writeUInt16LE(243, 18)
+      return other
+    },
+    /cannot open shared object file|wrong|machine|ELF/i,
+  ],
+  'needs a newer C library': [
+    (good) => {
+      const newer = Buffer.from(good)
+      const at = newer.indexOf('GLIBC_2.')
+      newer.write('GLIBC_9.', at)
+      return newer
+    },
+    /GLIBC_9|version/,
+  ],
+}
+
+for (const [name, [make, message]] of Object.entries(broken)) {
+  test(`the binary ${name}: the message names the file and says what is wrong`, async (t) => {
+    if (!has(t, 'linux')) return
+    const dir = withoutBinary(t)
+    const bytes = make(readFileSync(path.join(root, binary)))
+    writeFileSync(path.join(dir, binary), bytes)
+    for (const said of await told(t, dir)) {
+      t.regex(said, message)
+      t.true(said.includes(path.join(dir, binary)), said)
+      t.regex(said, /npm |build it here/)
+    }
+  })
+}
+
+test('a binary of something else: the message says that it is not of this package', async (t) => {
+  const dir = withoutBinary(t)
+  const other = path.join(root, 'node_modules', '@napi-rs')
+  const files = readdirSync(other, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.node'))
+  if (files.length === 0) return t.pass('no other binary is installed')
+  cpSync(path.join(other, files[0]), path.join(dir, binary))
+  for (const message of await told(t, dir)) t.regex(message, /not of this package/)
+})
