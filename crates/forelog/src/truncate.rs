@@ -86,8 +86,8 @@ impl Writer {
     /// wholly below it go.
     ///
     /// # Errors
-    /// `NoSpace`, `ReadOnly` or `Io` when a roll cannot be done: the log is as before. `Io` when the log starts at `first` now, but a file could not be removed.
-    /// `Poisoned`, `Detached`.
+    /// `NoSpace`, `ReadOnly` or `Io` when a roll cannot be done: the log is as before. `Io` when the log starts at `first` now,
+    /// but a file could not be removed. `Poisoned`, `Detached`.
     pub fn reset(&mut self, first: u64) -> Result<()> {
         self.go_on()?;
         self.roll_to(Plan { predecessor: None, first, hole: 0, carry: Carry::Nothing, cut: None })?;

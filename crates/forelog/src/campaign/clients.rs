@@ -24,9 +24,9 @@ use std::time::Duration;
 
 /// A clock that is set, and jobs that wait until somebody runs them.
 #[derive(Default)]
-struct Scheduler {
-    now: Mutex<Duration>,
-    jobs: Mutex<Vec<Job>>,
+pub struct Scheduler {
+    pub now: Mutex<Duration>,
+    pub jobs: Mutex<Vec<Job>>,
 }
 
 impl Host for Scheduler {

@@ -2,19 +2,28 @@
 //! what was acknowledged is there after a crash at any later moment.
 
 use super::appends::Part;
+use super::clients::Scheduler;
 use super::history::{broken, Caught, Held, History};
 use super::oracle::Tag;
 use crate::active::Filling;
+use crate::commit::CommitThread;
 use crate::error::{Code, Error};
+use crate::intake::Client;
+use crate::notify::Waiter;
 use crate::open::Opened;
 use crate::options::Options;
+use crate::record::RecordRef;
 use crate::segment::{classify, Entry, CONTROL, RESERVE};
+use crate::shared::{locked, Shared};
 use crate::storage::healing::On;
 use crate::storage::sim::{Faults, SimDisk, Strike, Through};
 use crate::storage::{Fault, Storage};
+use crate::writer::lock;
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// What Linux gives, and one that it gives only by mistake.
 const ERRNOS: [i32; 27] = [1, 2, 4, 5, 6, 11, 12, 13, 16, 17, 18, 19, 20, 21, 22, 23, 24, 27, 28, 30, 31, 36, 38, 75, 95, 116, 122];
@@ -41,47 +50,52 @@ enum Step {
     Reopen,
     /// The disk fills up, or has room again.
     Full(bool),
+    /// The reserve is made.
+    Reserve,
     /// Somebody else has removed the reserve.
     NoReserve,
     /// Blocks are written ahead.
     Fill,
 }
 
-use Step::{Append, Background, Batch, Close, Fill, Full, NoReserve, Reopen, Reset, Sync, TruncateAfter, TruncateBefore, Write};
+use Step::{Append, Background, Batch, Close, Fill, Full, NoReserve, Reopen, Reserve, Reset, Sync, TruncateAfter, TruncateBefore, Write};
 
-/// What leads to the step that is struck, and that step.
-struct Case(&'static str, &'static [Step], Step);
+/// What leads to the step that is struck, that step, and a call that it makes.
+struct Case(&'static str, &'static [Step], Step, &'static str);
 
-const CASES: [Case; 21] = [
-    Case("an append in place", &[Append(&[100])], Append(&[200])),
-    Case("several frames in place", &[Append(&[100])], Append(&[40, 50, 60, 3000])),
-    Case("a roll into a spare that is ready", &[Append(&[4000, 100]), Background], Append(&[4000])),
-    Case("a roll that makes its spare", &[Append(&[4000, 100])], Append(&[4000])),
-    Case("a roll into a segment larger than the rest", &[Append(&[3000]), Background], Append(&[20_000])),
-    Case("a roll into the reserve", &[Append(&[4000, 100]), Full(true)], Append(&[4000])),
-    Case("a roll behind what is not durable", &[Append(&[4000]), Write(&[100]), Background], Write(&[4000])),
-    Case("two rolls of one group", &[Append(&[4000, 100]), Background], Append(&[4000, 40, 9000])),
-    Case("a roll into a recycled file", &[Append(&[9000]), Append(&[9000, 100]), TruncateBefore(3)], Append(&[4000])),
+const CASES: [Case; 22] = [
+    Case("an append in place", &[Append(&[100])], Append(&[200]), "pwrite 0"),
+    Case("several frames in place", &[Append(&[100])], Append(&[40, 50, 60, 3000]), "pwrite 0"),
+    Case("an append for which the file becomes longer", &[Append(&[100])], Append(&[5000]), "fallocate 0"),
+    Case("a roll into a spare that is ready", &[Append(&[4000, 100]), Background], Append(&[4000]), "rename 0"),
+    Case("a roll that makes its spare", &[Append(&[4000, 100])], Append(&[4000]), "fallocate spare-"),
+    Case("a roll into a segment larger than the rest", &[Append(&[3000]), Background], Append(&[20_000]), "fallocate spare-"),
+    Case("a roll into the reserve", &[Append(&[4000, 100]), Reserve, Full(true)], Append(&[4000]), "pwrite reserve"),
+    Case("a roll behind what is not durable", &[Append(&[4000]), Write(&[100]), Background], Write(&[4000]), "rename 0"),
+    Case("two rolls of one group", &[Append(&[4000, 100]), Background], Append(&[4000, 40, 9000]), "rename 0"),
+    Case("a roll into a recycled file", &[Append(&[9000]), Append(&[9000, 100]), TruncateBefore(3)], Append(&[4000]), "open spare-"),
     Case(
         "an append behind what a crash may have torn in a recycled file",
         &[Append(&[9000]), Append(&[9000, 100]), TruncateBefore(3), Append(&[4000]), Close, Reopen],
         Append(&[100]),
+        "getrandom",
     ),
     Case(
         "a roll of an opening on a full disk",
         &[Append(&[500]), Append(&[700]), NoReserve, Full(true), Reopen, Full(false)],
         Append(&[300]),
+        "pread 0",
     ),
-    Case("truncateBefore", &[Append(&[9000]), Append(&[4000, 100]), Append(&[60])], TruncateBefore(3)),
-    Case("truncateBefore of whole segments", &[Append(&[9000]), Append(&[9000]), Append(&[9000])], TruncateBefore(3)),
-    Case("truncateAfter", &[Append(&[100]), Append(&[9000]), Append(&[60])], TruncateAfter(2)),
-    Case("truncateAfter inside a batch", &[Append(&[100]), Batch(&[900, 800, 700])], TruncateAfter(3)),
-    Case("truncateAfter of all", &[Append(&[100])], TruncateAfter(0)),
-    Case("reset", &[Append(&[100]), Append(&[9000])], Reset(7)),
-    Case("sync", &[Write(&[100])], Sync),
-    Case("close", &[Append(&[9000]), Append(&[4000, 100])], Close),
-    Case("the background", &[Append(&[9000]), Append(&[4000, 100])], Background),
-    Case("a large commit past the page cache", &[Fill, Append(&[2500])], Append(&[2600])),
+    Case("truncateBefore", &[Append(&[9000]), Append(&[4000, 100]), Append(&[60])], TruncateBefore(3), "pwrite CONTROL"),
+    Case("truncateBefore of whole segments", &[Append(&[9000]), Append(&[9000]), Append(&[9000])], TruncateBefore(3), "rename spare-"),
+    Case("truncateAfter", &[Append(&[100]), Append(&[9000]), Append(&[60])], TruncateAfter(2), "rename 0"),
+    Case("truncateAfter inside a batch", &[Append(&[100]), Batch(&[900, 800, 700])], TruncateAfter(3), "rename 0"),
+    Case("truncateAfter of all", &[Append(&[100])], TruncateAfter(0), "rename 0"),
+    Case("reset", &[Append(&[100]), Append(&[9000])], Reset(7), "unlink 0"),
+    Case("sync", &[Write(&[100])], Sync, "fdatasync 0"),
+    Case("close", &[Append(&[9000]), Append(&[4000, 100])], Close, "pwrite CONTROL"),
+    Case("the background", &[Append(&[9000]), Append(&[4000, 100])], Background, "pwrite spare-"),
+    Case("a large commit past the page cache", &[Fill, Append(&[2500])], Append(&[2600]), "direct 0"),
 ];
 
 /// A log, and everything that is known about it.
@@ -153,6 +167,10 @@ impl Life {
                 history.disk.set_faults(Faults { full, ..Faults::default() });
                 Ok(None)
             }
+            Reserve => {
+                log.writer.spares().prepare_reserve();
+                Ok(None)
+            }
             NoReserve => {
                 let _ = history.disk.remove(RESERVE);
                 Ok(None)
@@ -183,6 +201,9 @@ impl Life {
 fn fill(log: &mut Opened) -> Result<(), Fault> {
     if let Some(active) = log.writer.active.as_mut().filter(|active| matches!(active.filling, Filling::After(_))) {
         active.filling = Filling::After(0);
+    }
+    if let Some(growth) = log.writer.due_growth() {
+        growth.run();
     }
     log.writer.due_filling().map_or(Ok(()), |ahead| ahead.fill())
 }
@@ -228,7 +249,7 @@ fn on(counted: &[(&'static str, String)], number: usize, step: Step) -> On {
 type Tally = (usize, u64, u64);
 
 fn walk(case: &Case, sector: u64) -> Held<Tally> {
-    let Case(name, before, step) = case;
+    let Case(name, before, step, must) = case;
     let direct = before.contains(&Fill);
     let begin = || -> Held<Life> {
         let mut life = Life::new(sector, direct)?;
@@ -250,6 +271,9 @@ fn walk(case: &Case, sector: u64) -> Held<Tally> {
     };
     if std::env::var("FORELOG_CASE").is_ok() {
         println!("{name}: {counted:?}");
+    }
+    if counted.iter().all(|(call, file)| !format!("{call} {file}").starts_with(must)) {
+        return broken(format!("{name}: no {must} among {counted:?}"));
     }
     let (mut tally, mut followed) = ((counted.len(), 0, 0), HashSet::new());
     for number in 0..counted.len() {
@@ -312,13 +336,15 @@ fn goes_on(life: &mut Life, step: Step, label: &str, follow: bool) -> Held<()> {
         life.take(Reopen)?;
     }
     let caught: Rc<RefCell<Vec<Caught>>> = Rc::default();
-    if follow {
-        life.history.caught = Some((caught.clone(), 0.3));
-    }
-    for step in [Append(&[70]), Append(&[9000, 50]), Background, Append(&[60])] {
+    life.history.caught = follow.then(|| (caught.clone(), 0.3));
+    let steps = [Append(&[70]), Append(&[9000, 50]), Background, Append(&[60])];
+    for step in steps.into_iter().take(if follow { steps.len() } else { 2 }) {
         if let Some(error) = life.take(step)? {
             return broken(format!("{label}: still {error}"));
         }
+    }
+    if !follow {
+        return life.history.disk.violation().map_or(Ok(()), |rule| broken(format!("{label}: {rule}")));
     }
     life.history.caught = None;
     for caught in caught.take() {
@@ -366,7 +392,7 @@ fn takes(life: &mut Life, steps: &[Step]) {
 /// A log that is about to roll, with a spare that is ready.
 fn about_to_roll() -> Life {
     let mut life = Life::new(4096, false).unwrap();
-    takes(&mut life, &[Append(&[4000, 100]), Background]);
+    takes(&mut life, &[Append(&[4000, 100]), Background, Reserve]);
     life
 }
 
@@ -429,12 +455,26 @@ fn a_frame_of_which_nothing_was_written_needs_no_fence_and_one_that_was_cut_shor
 }
 
 #[test]
-fn a_mark_that_could_not_be_written_is_asked_for_again() {
+fn a_mark_that_could_not_be_written_is_written_a_second_later_although_the_log_is_idle() {
     let mut life = Life::new(4096, false).unwrap();
-    takes(&mut life, &[Append(&[100])]);
+    let (storage, options) = (Arc::new(life.history.disk.clone()), life.history.options.clone());
+    let (shared, writer) = Shared::writable(storage, options.clone(), life.opened.take().unwrap());
+    let scheduler = Arc::new(Scheduler::default());
+    let mut thread = CommitThread::new(shared.clone(), writer, scheduler.clone());
+    let mut a_second_later = || {
+        *locked(&scheduler.now) += Duration::from_secs(1);
+        assert!(thread.is_wanted(&locked(&shared.intake)));
+        thread.step();
+        let jobs = std::mem::take(&mut *locked(&scheduler.jobs));
+        jobs.into_iter().for_each(|job| job());
+        lock(&thread.writer.control).state().mark.map(|mark| mark.position)
+    };
+    let client = locked(&shared.intake).join(Client::new(Arc::new(Waiter::default())));
+    let record = RecordRef { value: Some(b"v"), ..RecordRef::default() };
+    locked(&shared.intake).append(client, &record, 4, true, &options).unwrap();
+    shared.rouse(locked(&shared.intake));
     lasting(&life, &["pwrite"], CONTROL, 27);
-    let job = life.opened.as_ref().and_then(|opened| opened.writer.mark()).unwrap();
-    assert!(job.run().is_err_and(|fault| fault.heals(On::Named)));
+    assert_eq!([a_second_later(), a_second_later(), a_second_later()], [Some(0); 3]);
     life.history.disk.set_strike(None);
-    assert!(job.run().is_ok());
+    assert_eq!(a_second_later(), Some(1));
 }
