@@ -4,7 +4,7 @@ import path from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { verify, Wal, type WalReader } from '../index.js'
 import { temporaryDirectory } from './helpers/directory.js'
-import { collect, fill, SEGMENT_BYTES, temporaryLog, until } from './helpers/log.js'
+import { collect, fill, temporaryLog, until } from './helpers/log.js'
 
 const turn = () => new Promise(setImmediate)
 

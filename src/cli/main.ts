@@ -167,7 +167,10 @@ function program(run: Run): Command {
     .option('--json', 'print the report as one JSON object')
     .addHelpText(
       'after',
-      help('Nothing is written and nothing is locked: stat works beside a writer.', ['forelog stat LOG', 'forelog stat LOG --json | jq .allocatedBytes'])
+      help('Nothing is written and nothing is locked: stat works beside a writer.', [
+        'forelog stat LOG',
+        'forelog stat LOG --json | jq .allocatedBytes',
+      ])
     )
     .action(run.action((dir, options: StatOptions) => statLog(dir, options)))
 
