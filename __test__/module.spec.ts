@@ -20,6 +20,7 @@ test('the exports are the documented ones', (t) => {
     'WalReader',
     'channels',
     'salvage',
+    'stat',
     'verify',
   ])
 })

@@ -2,7 +2,7 @@
 // Arguments: the log's directory; what is wanting, and how much of it is left.
 
 import { execFileSync } from 'node:child_process'
-import { chmodSync, closeSync, openSync } from 'node:fs'
+import { chmodSync, closeSync, openSync, readdirSync } from 'node:fs'
 import path from 'node:path'
 import { Wal } from '../../index.js'
 
@@ -79,6 +79,11 @@ for await (const { position, value: bytes } of wal.readFrom('start')) {
   told.readAfter.push(position)
 }
 told.backupAfter = await failure(wal.backup(path.join(dir, '../copy-2')))
+
+// `reserve` is made in the background, and a clean close removes it.
+const deadline = Date.now() + 30_000
+while (!told.poisoned && !readdirSync(dir).includes('reserve') && Date.now() < deadline) await append()
+told.reserve = readdirSync(dir).includes('reserve')
 
 if (process.argv[5] === 'close') {
   // Once more, and to its end.

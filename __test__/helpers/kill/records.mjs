@@ -2,13 +2,22 @@
 
 import { writeSync } from 'node:fs'
 
+const nap = new Int32Array(new SharedArrayBuffer(4))
+
 /**
  * Says a line to the parent. It is in the pipe when this returns, and so outlives the process: what `process.stdout` is given waits in
- * here while the pipe is full.
+ * here while the pipe is full. A pipe that does not block is tried again until the parent has made room.
  */
 export function tell(line) {
   const bytes = Buffer.from(`${line}\n`)
-  for (let at = 0; at < bytes.length;) at += writeSync(1, bytes, at)
+  for (let at = 0; at < bytes.length;) {
+    try {
+      at += writeSync(1, bytes, at)
+    } catch (error) {
+      if (error.code !== 'EAGAIN') throw error
+      Atomics.wait(nap, 0, 0, 1)
+    }
+  }
 }
 
 /** Appends that a writer has in flight at the most. */
