@@ -21,6 +21,8 @@ struct State {
     filled: u64,
     /// Start of the step under way.
     claim: Option<u64>,
+    /// A job has been asked for, and has not begun.
+    claimed: bool,
     running: bool,
     stopped: bool,
 }
@@ -69,13 +71,21 @@ impl Ahead {
     pub fn is_due(&self) -> bool {
         let mut state = self.state();
         let start = state.filled.max(state.head.next_multiple_of(PAGE));
-        let due = !state.running && !state.stopped && start < self.len.min(state.head + LEAD / 2);
-        state.running |= due;
+        let due = !state.claimed && !state.running && !state.stopped && start < self.len.min(state.head + LEAD / 2);
+        state.claimed |= due;
         due
     }
 
     /// Fills up to the lead, blocking. An error is the disk's: what the writer has written may be gone as well.
     pub fn fill(&self) -> Result<(), Fault> {
+        {
+            let mut state = self.state();
+            state.claimed = false;
+            if state.stopped {
+                return Ok(());
+            }
+            state.running = true;
+        }
         let zeroes = vec![0; STEP as usize];
         let result = loop {
             let Some((start, end)) = self.claim() else { break Ok(()) };
@@ -112,7 +122,7 @@ impl Ahead {
         Some((start, end))
     }
 
-    /// Ends the filling, and waits for the step under way.
+    /// Ends the filling, and waits for the step under way. A job that has not begun does nothing when its turn comes.
     pub fn stop(&self) {
         let mut state = self.state();
         state.stopped = true;

@@ -74,6 +74,8 @@ impl History {
         call: impl FnOnce(&mut Writer) -> Result<(), Error>,
     ) -> Held<Option<Error>> {
         self.others.push(after);
+        let ends = |writer: &Writer| (writer.low, writer.next_position());
+        let before = ends(&opened.writer);
         let outcome = self.watched(Act::Truncate, || call(&mut opened.writer));
         if self.disk.crashed() {
             return Ok(None);
@@ -85,7 +87,8 @@ impl History {
             }
             Err(error) => {
                 let after = self.others.last().filter(|_| error.heals()).map(|after| (after.low, after.end + 1));
-                if after == Some((opened.writer.low, opened.writer.next_position())) {
+                let now = ends(&opened.writer);
+                if now != before && after == Some(now) {
                     // Done, but for files that could not be removed.
                     self.expected = self.others.pop().unwrap();
                 } else if after.is_some() {
