@@ -77,7 +77,7 @@ fn where_there_is_no_log_that_is_an_error() {
     assert_eq!(code(dir.path()), Code::NotFound);
     std::fs::write(dir.path().join("notes.txt"), "mine").unwrap();
     assert_eq!(code(dir.path()), Code::Format);
-    assert_eq!(code(&dir.path().join("absent")), Code::Io);
+    assert_eq!(code(&dir.path().join("absent")), Code::NotFound);
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
 }
 
