@@ -11,7 +11,7 @@ import { segments, temporaryDirectory } from './helpers/directory.js'
 import { SEGMENT_BYTES } from './helpers/log.js'
 import { has } from './helpers/needs.js'
 
-const COMMANDS = ['append', 'cat', 'export', 'import', 'verify', 'backup', 'salvage'] as const
+const COMMANDS = ['append', 'cat', 'export', 'import', 'verify', 'stat', 'backup', 'salvage'] as const
 type Command = (typeof COMMANDS)[number]
 
 /** The logs and files that the commands are run on. */
@@ -41,6 +41,7 @@ function on({ dir, export: file }: Place, command: Command, log: string, ...opti
     export: [],
     import: [file],
     verify: [],
+    stat: [],
     backup: [path.join(dir, 'copy')],
     salvage: [path.join(dir, 'copy')],
   }
@@ -84,6 +85,7 @@ const table: { [code: number]: Cases } = {
     export: (_, at) => on(at, 'export', at.log),
     import: (_, at) => on(at, 'import', at.missing),
     verify: (_, at) => on(at, 'verify', at.log),
+    stat: (_, at) => on(at, 'stat', at.log),
     backup: (_, at) => on(at, 'backup', at.log),
     salvage: (_, at) => on(at, 'salvage', at.log),
   },
@@ -103,6 +105,7 @@ const table: { [code: number]: Cases } = {
     cat: NO_LOCK,
     export: NO_LOCK,
     verify: NO_LOCK,
+    stat: NO_LOCK,
   },
   [EXIT.system]: every((command) => (_, at) => {
     // Nothing can be made in /proc; those that make nothing are sent to a device that is full.
@@ -115,6 +118,7 @@ const table: { [code: number]: Cases } = {
     cat: NO_INPUT,
     export: 'only a record above 256 MiB is refused: the pure test of it is below',
     verify: NO_INPUT,
+    stat: NO_INPUT,
     backup: NO_INPUT,
     salvage: NO_INPUT,
   },
@@ -124,6 +128,7 @@ const table: { [code: number]: Cases } = {
     export: (_, at) => on(at, 'export', at.log, '--from', '1000'),
     import: async (_, at) => on(at, 'import', await full(at.missing), '--renumber'),
     verify: NO_POSITION,
+    stat: NO_POSITION,
     backup: NO_POSITION,
     salvage: NO_POSITION,
   },

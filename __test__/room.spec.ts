@@ -20,7 +20,7 @@ test('a closed log takes what its records take, and opens in order', async (t) =
     t.is(wal.recovery.clean, true)
     await wal.append(`value-${opening}`)
     await wal.close()
-    t.deepEqual(readdirSync(dir).sort(), ['CONTROL', 'LOCK', path.basename(newest(dir))], 'nothing is kept for later')
+    t.deepEqual(readdirSync(dir).sort(), [path.basename(newest(dir)), 'CONTROL', 'LOCK'], 'nothing is kept for later')
     t.is(statSync(newest(dir)).size, 8192, 'a header and a page of frames')
     if (process.platform !== 'win32') t.true(allocated(dir) <= 40 * 1024, `${allocated(dir)} bytes`)
   }
@@ -81,10 +81,10 @@ test('after a kill the room stays, and the next close gives it back', async (t) 
 
 test('stats say what is allocated and what is used', async (t) => {
   const wal = await temporaryLog(t)
-  while (wal.stats().rolls < 3) await wal.append(Buffer.alloc(5000))
+  while (segments(wal.dir).length < 3) await wal.append(Buffer.alloc(5000))
   await until(() => wal.stats().allocatedBytes >= wal.stats().usedBytes)
   const { allocatedBytes, usedBytes, activeBytes } = wal.stats()
-  t.true(usedBytes > 3 * 55_000 && usedBytes < allocatedBytes, `${usedBytes} of ${allocatedBytes}`)
+  t.true(usedBytes > 2 * 55_000 && usedBytes < allocatedBytes, `${usedBytes} of ${allocatedBytes}`)
   t.true(activeBytes < usedBytes)
   const view = await temporaryLog(t, { mode: 'readOnly' }, wal.dir)
   await until(() => view.stats().allocatedBytes > 0 && view.stats().usedBytes > 0)
@@ -92,7 +92,7 @@ test('stats say what is allocated and what is used', async (t) => {
 
 test('stat tells how a log stands, beside its writer and after it', async (t) => {
   const wal = await temporaryLog(t)
-  while (wal.stats().rolls < 2) await wal.append(Buffer.alloc(5000))
+  while (segments(wal.dir).length < 3) await wal.append(Buffer.alloc(5000))
   const cursor = await wal.cursor('mailer')
   await cursor.commit(4)
   await wal.truncateBefore(3)

@@ -190,6 +190,8 @@ export interface LogStat {
   verdict: string
   /** The log was closed in order, and no writer has it open. */
   clean: boolean
+  /** Damage that shows without reading the whole log; `verify` finds all of it. */
+  damage?: Damage
   /** A writer has the log open, in this process or another. */
   locked: boolean
   /** First position; equal to `nextPosition` in an empty log. */

@@ -167,9 +167,9 @@ function program(run: Run): Command {
     .option('--json', 'print the report as one JSON object')
     .addHelpText(
       'after',
-      help('Nothing is written and nothing is locked: stat works beside a writer.', [
+      help('Nothing is written and nothing is locked: stat works beside a writer. It reads the newest segment alone.', [
         'forelog stat LOG',
-        'forelog stat LOG --json | jq .allocatedBytes',
+        "forelog stat LOG --json | jq '.allocatedBytes - .usedBytes'",
       ])
     )
     .action(run.action((dir, options: StatOptions) => statLog(dir, options)))

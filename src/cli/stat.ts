@@ -1,8 +1,10 @@
 // `forelog stat`: how a log stands, and what it takes of the disk.
 
 import { stat, type LogStat } from '../index.js'
+import { EXIT } from './exit-codes.js'
+import { quoted } from './failure.js'
 import { count, megabytes } from './numbers.js'
-import { Output } from './output.js'
+import { say, stdout } from './output.js'
 
 export interface StatOptions {
   json?: boolean
@@ -15,6 +17,7 @@ function lines(at: LogStat): string {
   const rows = [
     ['uuid', at.uuid],
     ['state', state],
+    ...(at.damage === undefined ? [] : [['damage', at.damage.message]]),
     [
       'records',
       records === 0 ? `none; the next is ${at.nextPosition}` : `${count(records)}: ${at.firstPosition} to ${at.nextPosition - 1}`,
@@ -29,11 +32,12 @@ function lines(at: LogStat): string {
   return rows.map(([name, value]) => `${name.padEnd(10)}${value}\n`).join('')
 }
 
-/** Resolves to the exit code. */
+/** Resolves to the exit code: that of damage where some shows. */
 export async function statLog(dir: string, { json = false }: StatOptions): Promise<number> {
   const found = await stat(dir)
-  const output = new Output(process.stdout)
-  await output.write(json ? `${JSON.stringify(found)}\n` : lines(found))
-  await output.flush()
-  return 0
+  await stdout.write(json ? `${JSON.stringify(found)}\n` : lines(found))
+  await stdout.flush()
+  if (found.damage === undefined) return EXIT.done
+  if (!json) say(`  next: \`forelog verify ${quoted(dir)}\` finds all that is damaged\n`)
+  return EXIT.damage
 }

@@ -513,9 +513,7 @@ impl CommitThread {
             return;
         }
         locked(&self.shared.measures).ahead += due.ahead.len() as u64;
-        for ahead in &due.ahead {
-            self.shared.events.record(Event::CLOCK, || Event::Clock(ahead.clone()));
-        }
+        self.shared.events.ahead(&due.ahead);
         self.shared.events.wake(&mut self.wake);
         self.notify();
     }

@@ -70,12 +70,16 @@ struct Listener {
     unheard: Unheard,
     /// The end of the log is told once, also to those who come after it.
     knows_end: bool,
+    /// So many segments from the future are known to it.
+    knows_ahead: usize,
 }
 
 #[derive(Default)]
 struct State {
     listeners: Vec<Listener>,
     ended: Option<Error>,
+    /// Segments from the future that were met: mostly at opening, before anybody listens.
+    ahead: Vec<Ahead>,
 }
 
 /// The listeners of one log.
@@ -110,10 +114,20 @@ impl Events {
                 listener.unheard.events.retain(|event| event.kind() & kinds != 0);
             }
             None if kinds == 0 => {}
-            None => state.listeners.push(Listener { client, notify, kinds, unheard: Unheard::default(), knows_end: false }),
+            None => {
+                let unheard = Unheard::default();
+                state.listeners.push(Listener { client, notify, kinds, unheard, knows_end: false, knows_ahead: 0 });
+            }
         }
         self.heard.store(state.listeners.iter().fold(0, |all, listener| all | listener.kinds), Ordering::Relaxed);
         self.tell_end(&mut state);
+        self.tell_ahead(&mut state);
+        let late = state.listeners.iter().find(|listener| listener.client == client && !listener.unheard.events.is_empty());
+        let late = late.map(|listener| listener.notify.clone());
+        drop(state);
+        if let Some(notify) = late {
+            notify.wake();
+        }
     }
 
     /// The client is gone.
@@ -152,8 +166,25 @@ impl Events {
         self.tell_end(&mut state);
     }
 
+    /// Segments from the future were met. Each is told once; a listener that comes later is told then.
+    pub fn ahead(&self, met: &[Ahead]) {
+        let mut state = self.state();
+        state.ahead.extend_from_slice(met);
+        self.tell_ahead(&mut state);
+    }
+
+    fn tell_ahead(&self, state: &mut State) {
+        let State { listeners, ahead, .. } = state;
+        for listener in listeners.iter_mut().filter(|listener| listener.kinds & Event::CLOCK != 0) {
+            for met in &ahead[listener.knows_ahead..] {
+                self.push(listener, &Event::Clock(met.clone()));
+            }
+            listener.knows_ahead = ahead.len();
+        }
+    }
+
     fn tell_end(&self, state: &mut State) {
-        let State { listeners, ended: Some(error) } = state else { return };
+        let State { listeners, ended: Some(error), .. } = state else { return };
         let event = if error.code == Code::Detached { Event::Detached(error.clone()) } else { Event::Poisoned(error.clone()) };
         for listener in listeners.iter_mut().filter(|l| l.kinds & event.kind() != 0 && !l.knows_end) {
             listener.knows_end = true;
@@ -245,5 +276,19 @@ mod tests {
         listen(&events, 1, Event::POISONED | Event::ROLL);
         listen(&events, 2, Event::POISONED);
         assert_eq!([1, 2, 3].map(|client| events.take(client).events.len()), [1, 1, 0]);
+    }
+    #[test]
+    fn a_segment_from_the_future_is_told_once_to_each_listener_also_to_one_that_comes_later() {
+        let events = Events::default();
+        let met = |id: u64| Ahead { segment: id.to_string(), created_ms: 9, now_ms: 1 };
+        listen(&events, 1, Event::CLOCK);
+        events.ahead(&[met(1), met(2)]);
+        listen(&events, 2, Event::CLOCK | Event::ROLL);
+        events.ahead(&[met(3)]);
+        listen(&events, 2, Event::CLOCK);
+        listen(&events, 3, Event::ROLL);
+        assert_eq!([1, 2, 3].map(|client| events.take(client).events.len()), [3, 3, 0]);
+        listen(&events, 1, Event::CLOCK);
+        assert_eq!(events.take(1).events.len(), 0);
     }
 }

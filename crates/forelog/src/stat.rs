@@ -8,6 +8,7 @@ use crate::shared::clock;
 use crate::storage::disk::Disk;
 use crate::storage::lock::Lock;
 use crate::storage::{data_len, Fault, Storage};
+use crate::survey::Damage;
 use crate::wal::{named, prepare_dir};
 use std::path::Path;
 use std::sync::Arc;
@@ -20,6 +21,8 @@ pub struct Standing {
     pub verdict: &'static str,
     /// The log was closed in order, and nobody has written to it since.
     pub clean: bool,
+    /// Damage that shows without reading the whole log.
+    pub damage: Option<Damage>,
     /// A writer has the log open.
     pub locked: bool,
     /// First position that can be read; equal to `next` in an empty log.
@@ -62,6 +65,7 @@ fn look(dir: &Path) -> Result<Standing> {
         uuid,
         verdict: recovery.verdict,
         clean: recovery.clean && !locked,
+        damage: recovery.damage,
         locked,
         first: positions.first,
         next: positions.next,

@@ -1,7 +1,7 @@
 //! Options in, reports out.
 
 use crate::cursor::CursorData;
-use forelog::{Compression, Error, Flipped, Fsync, Histogram, Mode, Options, Recovery, Retention, Standing, Stats};
+use forelog::{Compression, Damage, Error, Flipped, Fsync, Histogram, Mode, Options, Recovery, Retention, Standing, Stats};
 use napi_derive::napi;
 use std::time::Duration;
 
@@ -224,6 +224,19 @@ pub struct DamageData {
     pub flipped: Option<FlippedData>,
 }
 
+impl From<Damage> for DamageData {
+    fn from(damage: Damage) -> Self {
+        DamageData {
+            message: damage.text,
+            segment: damage.segment,
+            offset: damage.offset as f64,
+            first_lost: damage.lost.map(|(first, _)| first as f64),
+            last_lost: damage.lost.map(|(_, last)| last as f64),
+            flipped: damage.flipped.map(Into::into),
+        }
+    }
+}
+
 #[napi(object, object_from_js = false)]
 pub struct RecoveryData {
     pub verdict: String,
@@ -260,14 +273,7 @@ impl From<&Recovery> for RecoveryData {
                 last_position: fenced.positions.map(|(_, last)| last as f64),
                 recycled: fenced.recycled,
             }),
-            damage: recovery.damage.clone().map(|damage| DamageData {
-                message: damage.text,
-                segment: damage.segment,
-                offset: damage.offset as f64,
-                first_lost: damage.lost.map(|(first, _)| first as f64),
-                last_lost: damage.lost.map(|(_, last)| last as f64),
-                flipped: damage.flipped.map(Into::into),
-            }),
+            damage: recovery.damage.clone().map(Into::into),
             holes: recovery.holes.iter().copied().map(Into::into).collect(),
             left_out: recovery.left_out.clone(),
             volatile: recovery.volatile,
@@ -283,6 +289,7 @@ pub struct StandingData {
     pub uuid: String,
     pub verdict: String,
     pub clean: bool,
+    pub damage: Option<DamageData>,
     pub locked: bool,
     pub first_position: f64,
     pub next_position: f64,
@@ -308,6 +315,7 @@ impl From<Standing> for StandingData {
             uuid: uuid(at.uuid),
             verdict: at.verdict.to_owned(),
             clean: at.clean,
+            damage: at.damage.map(Into::into),
             locked: at.locked,
             first_position: at.first as f64,
             next_position: at.next as f64,
