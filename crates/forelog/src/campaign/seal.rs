@@ -174,14 +174,14 @@ fn a_footer_goes_past_debris_and_dead_frames() {
     log.commit(&[&[600], &[700]], false);
     let (name, end) = (log.segment(), log.end());
     log.disk.power_cut_keeping(&mut |_, _, _, versions| versions, &mut |_| true);
-    log.disk.damage(&name, end + 5000, &[0xdb; 100]);
-    let before = log.disk.bytes(&name)[..end as usize + 5100].to_vec();
+    log.disk.damage(&name, end + 500, &[0xdb; 100]);
+    let before = log.disk.bytes(&name)[..end as usize + 600].to_vec();
     let opened = reopen(&log.disk, &log);
     assert_eq!(opened.recovery.verdict, "torn");
     opened.writer.sealer.run().unwrap();
     let footer = footer(&log.disk, &name).unwrap();
     assert!(footer.end.offset < end, "the frames that were carried are dead here");
-    assert_eq!(log.disk.bytes(&name)[..end as usize + 5100], before);
+    assert_eq!(log.disk.bytes(&name)[..end as usize + 600], before);
     assert_eq!(log.disk.violation(), None);
 }
 
