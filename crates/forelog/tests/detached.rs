@@ -68,7 +68,11 @@ fn backup(wal: &Wal, to: &Path) -> Result<(), Error> {
 fn copy_into(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
-        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        let copied = fs::copy(entry.path(), to.join(entry.file_name()));
+        // A spare gets another name in the background, and holds nothing.
+        if !entry.file_name().to_string_lossy().starts_with("spare-") {
+            copied.unwrap();
+        }
     }
 }
 

@@ -58,6 +58,10 @@ fn a_failed_fsync_rejects_whoever_waits_and_all_that_comes_and_closing_writes_no
     let log = Log::open(SimDisk::new(1, 4096), Fsync::Always)?;
     log.append(b"durable")?;
     log.settled(1)?;
+    // The first append has it made in the background.
+    while !log.disk.names().iter().any(|name| name == crate::segment::RESERVE) {
+        std::thread::yield_now();
+    }
     log.disk.set_faults(failing_syncs());
     for _ in 0..3 {
         log.append(b"lost or not")?;
