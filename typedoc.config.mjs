@@ -27,7 +27,6 @@ export default {
     },
   },
   // Told in the words of the types that are made by it.
-  intentionallyNotExported: ['Choose'],
   treatWarningsAsErrors: true,
   treatValidationWarningsAsErrors: true,
   validation: { notExported: true, invalidLink: true, notDocumented: true },

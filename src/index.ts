@@ -1,5 +1,5 @@
 export { Wal } from './wal.js'
-export { WalReader, type Hole } from './reader.js'
+export { WalReader, type Hole, type ReadStart } from './reader.js'
 export { Cursor, type CursorEvents, type CursorMove, type CursorPosition } from './cursor.js'
 export { Record } from './record.js'
 export type { WalWritable } from './writable.js'

@@ -1,5 +1,6 @@
 // What opening found and what the log has done since, as plain data.
 
+import type { CursorPosition } from './cursor.js'
 import { closed, type FlippedBit } from './errors.js'
 import type { Environment } from '../native.js'
 
@@ -178,7 +179,9 @@ export interface Problem {
 
 /** Positions from `first` to `last`, both included. */
 export interface PositionRange {
+  /** First position of the range. */
   first: number
+  /** Last position of the range, inclusive. */
   last: number
 }
 
@@ -201,7 +204,7 @@ export interface LogStat {
   /** Segments that make up the log. */
   segments: number
   /** Named cursors and the last position that each has done; absent where `CURSORS` is damaged. */
-  cursors?: { name: string; position: number }[]
+  cursors?: CursorPosition[]
   /** Files prepared for segments to come. */
   spares: number
   /** Bytes of the disk that they occupy. */
