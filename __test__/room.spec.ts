@@ -131,7 +131,7 @@ test('forelog stat prints it for people and for programs', async (t) => {
   t.regex(String(open.stdout), /^state +open for writing$/m)
   await wal.close()
   const closed = await forelog(['stat', wal.dir])
-  t.regex(String(closed.stdout), /^state +closed in order\nrecords +1: 1 to 1\nsegments +1\ncursors +none$/m)
+  t.regex(String(closed.stdout), /^state +clean\nrecords +1: 1 to 1\nsegments +1\ncursors +none$/m)
   const json = await forelog(['stat', wal.dir, '--json'])
   t.deepEqual(JSON.parse(String(json.stdout)), await stat(wal.dir))
   const missing = await forelog(['stat', path.join(wal.dir, 'elsewhere')])

@@ -191,7 +191,7 @@ export interface LogStat {
   uuid: string
   /** What opening would find, by its label in docs/recovery.md: `'clean'`, `'unproven'`, `'damaged-active'` … */
   verdict: string
-  /** The log was closed in order, and no writer has it open. */
+  /** Opening would have nothing to cut off or to write again, and no writer has the log open. It need not have been closed in order. */
   clean: boolean
   /** Damage that shows without reading the whole log; `verify` finds all of it. */
   damage?: Damage

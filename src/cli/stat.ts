@@ -12,7 +12,7 @@ export interface StatOptions {
 
 function lines(at: LogStat): string {
   const records = at.nextPosition - at.firstPosition
-  const state = at.locked ? 'open for writing' : at.clean ? 'closed in order' : `not closed in order: ${at.verdict}`
+  const state = at.locked ? 'open for writing' : at.clean ? 'clean' : `not clean: ${at.verdict}`
   const cursors = at.cursors?.map(({ name, position }) => `${name} at ${position}`).join(', ') ?? 'CURSORS is damaged'
   const rows = [
     ['uuid', at.uuid],

@@ -19,7 +19,7 @@ pub struct Standing {
     pub uuid: [u8; 16],
     /// The label of the verdict of opening, one of docs/recovery.md.
     pub verdict: &'static str,
-    /// The log was closed in order, and nobody has written to it since.
+    /// Opening would have nothing to cut off or to write again, and no writer has the log open. The log need not have been closed in order.
     pub clean: bool,
     /// Damage that shows without reading the whole log.
     pub damage: Option<Damage>,
