@@ -230,7 +230,8 @@ impl Backup {
     ///
     /// # Errors
     /// `Io`, `NoSpace` and `ReadOnly` from either directory, `Truncated` when truncation has overtaken it again and again,
-    /// `Corrupt` when a segment is missing of a log that stands still, `Closed`. The backup is over then; dropping it removes what it has made.
+    /// `Corrupt` when a segment is missing of a log that stands still, `Locked` where another process opens the log and does not
+    /// come to an end with it, `Closed`. The backup is over then; dropping it removes what it has made.
     pub fn step(&mut self) -> Result<Progress> {
         let stepped = self.advance();
         stepped.map_err(|error| explained(&**self.origin.storage(), error).during("backup"))
@@ -274,14 +275,17 @@ impl Backup {
     /// Cuts the log, and lists what belongs to it.
     fn take(&mut self) -> Result<()> {
         let cuts = self.origin.cuts();
-        let cut = self.origin.cut()?;
+        let cut = match self.origin.cut() {
+            Ok(cut) => cut,
+            // A writer that just opened the log, or cut it, tells within some milliseconds.
+            Err(error) if error.code == Code::Locked && self.still < BEHIND && self.origin.catch_up() => {
+                self.still += 1;
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
         self.cursors = cursors::copy(&**self.origin.storage())?;
         self.origin.cut()?;
-        if cuts != self.origin.cuts() && self.overtaken < CUTS {
-            // What the cursors say is done may be of what came after that cut.
-            self.overtaken += 1;
-            return Ok(());
-        }
         self.place = Some(self.origin.hold(self.origin.low()?));
         let from = self.origin.storage().clone();
         let counted = self.origin.segments();
@@ -289,6 +293,10 @@ impl Backup {
         names.retain(|id, _| *id <= cut.segment);
         // After the listing: what was removed before it is below this.
         self.low = self.origin.low()?;
+        // Names alone do not tell segments that count from those that a cut has left behind.
+        if cuts != self.origin.cuts() || !counted.iter().any(|name| name.id == cut.segment) {
+            return self.miss(cut, format!("segment {:016x} is missing", cut.segment));
+        }
         let base = names.values().rev().find(|name| name.first <= self.low).map(|name| name.id);
         let base = base.filter(|_| names.contains_key(&cut.segment));
         let counts = |name: &&Name| base.is_some_and(|base| (base..=cut.segment).contains(&name.id));
@@ -296,8 +304,8 @@ impl Backup {
         let base = match (base, missing) {
             (Some(base), None) => base,
             // A reset or a truncation between the cut and the listing, or one that the cut is still to tell of.
-            (None, _) => return self.miss(format!("no segment holds position {}", self.low)),
-            (_, Some(name)) => return self.miss(format!("{} is missing", name.file)),
+            (None, _) => return self.miss(cut, format!("no segment holds position {}", self.low)),
+            (_, Some(name)) => return self.miss(cut, format!("{} is missing", name.file)),
         };
         names.retain(|id, _| *id >= base);
         // A reset upwards since the cut leaves of it what it leaves of the log: nothing, and where to go on.
@@ -411,7 +419,7 @@ impl Backup {
             // Nothing of the cut is left, or the log was cut there itself.
             self.remove(|_| true);
             (self.cut, self.pieces) = (None, Vec::new());
-            return self.miss(format!("segment {id:016x} is missing, and the log starts at position {}", low.max(before)));
+            return self.miss(cut, format!("segment {id:016x} is missing, and the log starts at position {}", low.max(before)));
         }
         self.pieces.retain(|piece| piece.name.id >= base);
         self.remove(|made| made < base);
@@ -419,15 +427,15 @@ impl Backup {
         Ok(())
     }
 
-    /// A segment is missing that belongs to the cut. While the log is truncated that is no damage: it is cut anew.
+    /// A segment is missing that belongs to `cut`. While the log is truncated, or tells of later segments only now, that is no damage: it is cut anew.
     ///
     /// # Errors
     /// `Truncated` when it has moved on too often, `Corrupt` with `text` when it has not moved.
-    fn miss(&mut self, text: String) -> Result<()> {
+    fn miss(&mut self, cut: Cut, text: String) -> Result<()> {
         let may_be_behind = self.origin.catch_up();
         let newest = self.origin.cut()?;
         let truncations = (self.origin.low()?, self.origin.cuts());
-        let has_moved = self.missed_at.replace(truncations) != Some(truncations);
+        let has_moved = self.missed_at.replace(truncations) != Some(truncations) || newest.segment != cut.segment;
         if has_moved {
             (self.overtaken, self.still) = (self.overtaken + 1, 0);
         } else {

@@ -5,10 +5,10 @@ use crate::attachment::Bond;
 use crate::backup::Cut;
 use crate::catalog::{Catalog, Segment};
 use crate::control::{self, State};
-use crate::directory::Listing;
+use crate::directory::{first_page, Listing};
 use crate::error::Result;
 use crate::horizon::{self, Horizon};
-use crate::segment::Name;
+use crate::segment::{Header, Name};
 use crate::shared::{locked, Shared};
 use crate::storage::{Fault, File, FileRef};
 use std::collections::BTreeMap;
@@ -105,7 +105,7 @@ impl Peer {
                 _ => Some(page.kept),
             };
             // Names before numbers: whoever reads up to the horizon finds the segments that hold it.
-            if !catalogue(shared, page, kept, &told, left == 0)? {
+            if !catalogue(shared, &*self.control, page, kept, &told, left == 0)? {
                 continue;
             }
             let durable = Cut { segment: page.active, durable: page.durable };
@@ -154,9 +154,18 @@ impl Peer {
     fn go_past_page(&self, shared: &Shared, next: u64) -> Result<News> {
         let _one_at_a_time = locked(&self.seen);
         let newest = shared.catalog.newest().unwrap_or(0);
-        let Some(state) = Told::read(&*self.control)?.state.filter(|state| state.active > newest) else { return Ok(News::None) };
         let Some(held) = shared.catalog.holding(next) else { return Ok(News::None) };
-        let names = Listing::read(&*shared.storage)?.segments;
+        let mut before = Told::read(&*self.control)?.state;
+        let (state, names) = loop {
+            let Some(state) = before.take().filter(|state| state.active > newest) else { return Ok(News::None) };
+            let names = Listing::read(&*shared.storage)?.segments;
+            let after = Told::read(&*self.control)?.state;
+            // What was cut meanwhile may have left segments behind that seem to count.
+            if after.as_ref().is_none_or(|after| after.active == state.active) {
+                break (state, names);
+            }
+            before = after;
+        };
         let goes_on = |name: &Name| name.first <= held.first.max(state.low);
         let is_needed = names.contains_key(&held.id) || !names.range(held.id + 1..).any(|(_, name)| goes_on(name));
         match live(&names, state.active, state.low, &shared.catalog) {
@@ -213,7 +222,7 @@ fn live(names: &BTreeMap<u64, Name>, active: u64, low: u64, catalog: &Catalog) -
 
 /// Brings the catalog to where the page is; false when the directory has moved on since. On the `last` try the directory is
 /// taken as it is, unless CONTROL says that it has moved on.
-fn catalogue(shared: &Shared, page: &Horizon, kept: Option<u64>, told: &Told, last: bool) -> Result<bool> {
+fn catalogue(shared: &Shared, control: &dyn File, page: &Horizon, kept: Option<u64>, told: &Told, last: bool) -> Result<bool> {
     let catalog = &shared.catalog;
     // Only a cut may move the start of the log back.
     let low = if kept.is_some() { page.low } else { page.low.max(catalog.first()) }.max(told.low(page.active));
@@ -234,8 +243,28 @@ fn catalogue(shared: &Shared, page: &Horizon, kept: Option<u64>, told: &Told, la
     if live[0].first > low && (is_past || !last) {
         return Ok(false);
     }
+    let now = Told::read(control)?.state.map_or(page.active, |state| state.active);
+    if !goes_on(shared, &names, page, now) {
+        return Ok(false);
+    }
     catalog.move_on(live, low, kept);
     Ok(true)
+}
+
+/// Whether the log went on from `page` to its active segment without a cut that the page does not tell of. Names alone do not
+/// tell segments that count from those that a cut has left behind.
+fn goes_on(shared: &Shared, names: &BTreeMap<u64, Name>, page: &Horizon, active: u64) -> bool {
+    let mut id = active;
+    while id > page.active {
+        let Some(name) = names.get(&id).filter(|name| name.first > page.acknowledged.position) else { return false };
+        let page = shared.storage.open(&name.file, false).and_then(|file| first_page(&*file));
+        let header = page.ok().and_then(|page| Header::decode(&page).ok());
+        match header.and_then(|header| header.predecessor) {
+            Some(predecessor) if predecessor.id < id => id = predecessor.id,
+            _ => return false,
+        }
+    }
+    id == page.active
 }
 
 #[derive(Default)]

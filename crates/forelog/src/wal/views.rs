@@ -10,9 +10,11 @@ use crate::open::open;
 use crate::reader::{Block, Reader};
 use crate::segment::{classify, Entry};
 use crate::storage::layer::{Layer, Layered};
-use crate::storage::sim::SimDisk;
-use crate::storage::FileRef;
+use crate::storage::sim::{Rng, SimDisk};
+use crate::storage::{File, FileRef};
 use crate::verify::verify_storage;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 const SEGMENT: u64 = 64 << 10;
@@ -90,21 +92,34 @@ impl Writer {
 
 type Deed = Box<dyn FnMut(&mut Writer) + Send>;
 
-/// What the writer does whenever the one beside it is about to open a segment.
+/// What the writer does whenever the one beside it is about to open a segment, and where the second is set, before each of its reads.
 #[derive(Default)]
-struct Race(Mutex<Option<(Writer, Deed)>>);
+struct Race(Mutex<Option<(Writer, Deed)>>, AtomicBool);
+
+impl Race {
+    fn run(&self) {
+        // Not while the writer is at it already.
+        let taken = locked(&self.0).take();
+        if let Some((mut writer, mut deed)) = taken {
+            deed(&mut writer);
+            *locked(&self.0) = Some((writer, deed));
+        }
+    }
+}
 
 impl Layer for Race {
     fn open(&self, below: &dyn Storage, name: &str, write: bool) -> std::result::Result<FileRef, Fault> {
         if matches!(classify(name), Entry::Segment(_)) {
-            // Not while the writer is at it already.
-            let taken = locked(&self.0).take();
-            if let Some((mut writer, mut deed)) = taken {
-                deed(&mut writer);
-                *locked(&self.0) = Some((writer, deed));
-            }
+            self.run();
         }
         below.open(name, write)
+    }
+
+    fn read_at(&self, file: &dyn File, buffer: &mut [u8], offset: u64) -> std::result::Result<usize, Fault> {
+        if self.1.load(Relaxed) {
+            self.run();
+        }
+        file.read_at(buffer, offset)
     }
 }
 
@@ -527,5 +542,88 @@ fn opening_to_read_beside_truncations_and_resets_finds_no_damage() {
             assert_eq!(opened.recovery().damage, None);
             opened.reader(Start::First, u64::MAX).unwrap().next_block(BLOCK).unwrap();
         }
+    }
+}
+
+/// One of all the things that a writer may do.
+fn anything(rng: &mut Rng, writer: &mut Writer) {
+    let (low, next) = (writer.thread.writer.low, writer.next());
+    match rng.below(10) {
+        0..=3 => writer.append(1 + rng.below(9)),
+        4 | 5 => writer.execute(Command::TruncateBefore(low + rng.below(next - low + 1))),
+        6 => {
+            let last = low - 1 + rng.below(next - low + 1);
+            if last + 1 < next {
+                writer.execute(Command::TruncateAfter(last));
+            }
+        }
+        7 => writer.execute(Command::Reset(if rng.chance(0.5) { 1 + rng.below(next) } else { next + rng.below(50) })),
+        _ => writer.tell(),
+    }
+}
+
+/// What a race may end in: an outcome, or that what was asked for was truncated away.
+fn fair<T>(what: &str, seed: u64, outcome: Result<T>) -> Option<T> {
+    match outcome {
+        Ok(outcome) => Some(outcome),
+        Err(error) if error.code == Code::Truncated => None,
+        Err(error) => panic!("seed {seed}: {what}: {error:?}"),
+    }
+}
+
+#[test]
+fn whatever_a_writer_does_between_two_reads_of_those_beside_it_is_no_damage() {
+    let seeds = std::env::var("FORELOG_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(40);
+    for seed in std::env::var("FROM").ok().map_or(0, |s| s.parse().unwrap())..seeds {
+        beside_anything(seed);
+    }
+}
+
+fn beside_anything(seed: u64) {
+    let share = [0.02, 0.1, 0.3][Rng::new(seed).below(3) as usize];
+    let mut rng = Rng::new(seed + 1_000_000);
+    let (lasting, race, storage) = Beside::new(30).race(move |writer| {
+        while rng.chance(share) {
+            if seed == 110 { eprintln!("low {} next {}", writer.thread.writer.low, writer.next()); }
+            anything(&mut rng, writer);
+        }
+    });
+    race.1.store(true, Relaxed);
+    for _ in 0..6 {
+        let opened = read_only::beside(&storage, &Arc::default(), || Ok(true), || 0);
+        let Some(found) = fair("opening", seed, opened) else { continue };
+        assert_eq!(found.recovery.damage, None, "seed {seed}");
+        let options = Options { mode: Mode::ReadOnly, ..Options::default() };
+        let fresh = handle(Shared::read_only(storage.clone(), options, found));
+        for view in [&fresh, &lasting] {
+            look_around(view, seed);
+        }
+        if let Some(found) = fair("verifying", seed, verify_storage(storage.clone(), &Arc::default())) {
+            assert_eq!(found.problems, [], "seed {seed}");
+        }
+    }
+}
+
+/// Everything that a view is good for.
+fn look_around(view: &Wal, seed: u64) {
+    let mut reader = view.reader(Start::First, u64::MAX).unwrap();
+    let first = reader.next_block(BLOCK);
+    assert!(first.is_ok(), "seed {seed}: the first record: {first:?}");
+    fair("reading", seed, read(&mut reader));
+    let end = read(&mut view.reader(Start::End, u64::MAX).unwrap());
+    assert_eq!(end.unwrap_or_else(|error| panic!("seed {seed}: the end: {error:?}")), []);
+    let at = view.positions();
+    assert!(at.first <= at.next && at.durable < at.next, "seed {seed}: {at:?}");
+    let mut salvaging = view.salvage(Start::First, u64::MAX).unwrap();
+    while let Some(Some(block)) = fair("salvaging", seed, salvaging.next_block(BLOCK)) {
+        assert_eq!(block.holes, [], "seed {seed}");
+    }
+    if let Some(found) = fair("scrubbing", seed, view.scrub(&Arc::default())) {
+        assert_eq!(found.problems, [], "seed {seed}");
+    }
+    let (outcome, to) = back_up(view);
+    // A writer that does nothing any more tells nothing either.
+    if code(outcome.clone()) != Some(Code::Locked) && fair("backing up", seed, outcome).is_some() {
+        assert_eq!(problems(to), [], "seed {seed}");
     }
 }
