@@ -455,6 +455,22 @@ fn a_frame_of_which_nothing_was_written_needs_no_fence_and_one_that_was_cut_shor
 }
 
 #[test]
+fn a_file_that_records_were_carried_into_for_a_roll_that_failed_becomes_no_other_segment() {
+    const EACCES: i32 = 13;
+    let mut life = Life::new(512, false).unwrap();
+    takes(&mut life, &[Append(&[100]), Batch(&[900, 800, 700])]);
+    lasting(&life, &["rename"], "", EACCES);
+    assert_eq!(rejects(&mut life, TruncateAfter(3)), Code::Io);
+    life.history.disk.set_strike(None);
+    // The next segment has less in it than was carried.
+    let rolls = life.opened.as_ref().unwrap().writer.counters.rolls;
+    takes(&mut life, &[Append(&[5400]), Append(&[400])]);
+    assert_eq!(life.opened.as_ref().unwrap().writer.counters.rolls, rolls + 1);
+    takes(&mut life, &[Close]);
+    reopens(life.history.branch(life.history.disk.fork()), false, "closed").unwrap();
+}
+
+#[test]
 fn a_mark_that_could_not_be_written_is_written_a_second_later_although_the_log_is_idle() {
     let mut life = Life::new(4096, false).unwrap();
     let (storage, options) = (Arc::new(life.history.disk.clone()), life.history.options.clone());

@@ -393,6 +393,7 @@ impl State {
         let (full, broken) = (self.faults.short * weight, self.faults.write);
         let struck = self.struck("pwrite", &name);
         let refused = self.refused("pwrite", &name);
+        let is_struck = struck.is_some();
         let none_written = match &struck {
             Some((_, partly)) => !partly,
             None => refused.is_some() && self.rng.chance(0.5),
@@ -407,6 +408,7 @@ impl State {
         self.look_midway(inode, bytes, offset, why.is_some(), false);
         let written = match &why {
             Some(_) if none_written => 0,
+            Some(_) if is_struck => (self.rng.portion() * bytes.len() as f64) as usize,
             Some(_) => self.rng.below(bytes.len() as u64 + 1) as usize,
             None => bytes.len(),
         };
