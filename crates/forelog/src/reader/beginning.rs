@@ -59,7 +59,9 @@ impl Reader {
         let kept = self.catalog.places.begin_anew(&self.place);
         let (first, last) = beginning.tail.ends()?;
         // Each time the log has moved on: a reader that begins again and again is never the only one that does something.
-        if beginning.first.replace(first) == Some(first) && kept == u64::MAX {
+        // A cut since may have brought it back to where it was.
+        let stands = kept == u64::MAX && self.place.cuts() == 0;
+        if beginning.first.replace(first) == Some(first) && stands {
             return Err(error);
         }
         self.next = match beginning.start {
