@@ -97,6 +97,15 @@ export class Block {
     return meta
   }
 
+  /**
+   * What a record gives for a field that it does not have.
+   *
+   * @throws As `meta()`: a block without its memory has no fields either, and so those that are there need no check of their own.
+   */
+  nothing(record: number): undefined {
+    this.meta(record)
+  }
+
   expiresAt(record: number): number | undefined {
     const meta = this.meta(record)
     return (meta & META_EXPIRES) === 0 ? undefined : this.extras[meta >>> META_EXTRA_SHIFT]
@@ -157,13 +166,13 @@ export class RecordView extends ReadRecord<Buffer> {
   get key(): Buffer | undefined {
     const { index } = this.#block
     const at = this.#record * PER_RECORD
-    return (this.#meta & META_KEY) === 0 ? undefined : this.#block.view(index[at], index[at + 1])
+    return (index[at + 3] & META_KEY) === 0 ? this.#block.nothing(this.#record) : this.#block.view(index[at], index[at + 1])
   }
 
   get value(): Buffer | undefined {
     const { index } = this.#block
     const at = this.#record * PER_RECORD
-    return (this.#meta & META_VALUE) === 0 ? undefined : this.#block.view(index[at + 1], index[at + 2])
+    return (index[at + 3] & META_VALUE) === 0 ? this.#block.nothing(this.#record) : this.#block.view(index[at + 1], index[at + 2])
   }
 
   get tombstone(): boolean {
