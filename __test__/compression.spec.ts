@@ -1,9 +1,8 @@
 // Compression is a matter of the files alone: what is read is what was appended.
 
 import test from 'ava'
-import { cpSync } from 'node:fs'
 import { Record, Wal } from '../index.js'
-import { temporaryDirectory } from './helpers/directory.js'
+import { copyOpenLog, temporaryDirectory } from './helpers/directory.js'
 import { collect, SEGMENT_BYTES, temporaryLog } from './helpers/log.js'
 
 const text = (n: number): string => JSON.stringify({ level: 'info', message: 'order accepted', request: n }).repeat(5)
@@ -50,9 +49,7 @@ test("Raft's term and index survive a crash, in single records and in batches", 
   await wal.appendBatch([entry(6), entry(7), entry(8)])
   await wal.append({ key: 'vote', tombstone: true, version: { term: Number.MAX_SAFE_INTEGER, index: Number.MAX_SAFE_INTEGER } })
   // What a killed process leaves behind: the files as they are.
-  const crashed = temporaryDirectory(t)
-  cpSync(wal.dir, crashed, { recursive: true })
-  const reopened = await Wal.open(crashed, { segmentBytes: SEGMENT_BYTES })
+  const reopened = await Wal.open(copyOpenLog(t, wal.dir), { segmentBytes: SEGMENT_BYTES })
   t.teardown(() => reopened.close())
   t.false(reopened.recovery.clean)
   const read = await collect(reopened.readFrom('start'))

@@ -1,37 +1,37 @@
 // Test runners replace the timers of the process by fake ones, which stand still. A log goes on all the same.
-//
-// Jest and Vitest both have the fake timers of @sinonjs/fake-timers, and replace a part of what is replaced here.
 
+import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import { pathToFileURL } from 'node:url'
 import test from 'ava'
 import { node, root } from './helpers/command.js'
 import { temporaryDirectory } from './helpers/directory.js'
 
+// Jest and Vitest both have the fake timers of @sinonjs/fake-timers, in versions of their own, and choose what they replace.
 const mockers = {
   'mock.timers of node:test': `
     const { mock } = await import('node:test')
     const fake = () => mock.timers.enable()
     const restore = () => mock.timers.reset()`,
+  'the fake timers of Jest': `
+    const { ModernFakeTimers } = require('@jest/fake-timers')
+    const timers = new ModernFakeTimers({ global: globalThis, config: { rootDir: process.cwd(), testMatch: [] } })
+    const fake = () => timers.useFakeTimers()
+    const restore = () => timers.useRealTimers()`,
   '@sinonjs/fake-timers, everything': `
-    const FakeTimers = (await import(process.argv[3])).default
+    const FakeTimers = require('@sinonjs/fake-timers')
     let clock
     const toFake = Object.keys(FakeTimers.timers)
     const fake = () => (clock = FakeTimers.install({ toFake }))
     const restore = () => clock.uninstall()`,
-  '@sinonjs/fake-timers, without nextTick and queueMicrotask, as Vitest has it': `
-    const FakeTimers = (await import(process.argv[3])).default
-    let clock
-    const toFake = Object.keys(FakeTimers.timers).filter((name) => !['nextTick', 'queueMicrotask'].includes(name))
-    const fake = () => (clock = FakeTimers.install({ toFake }))
-    const restore = () => clock.uninstall()`,
   '@sinonjs/fake-timers, nextTick alone': `
-    const FakeTimers = (await import(process.argv[3])).default
+    const FakeTimers = require('@sinonjs/fake-timers')
     let clock
     const fake = () => (clock = FakeTimers.install({ toFake: ['nextTick'] }))
     const restore = () => clock.uninstall()`,
 }
 
-// Everything that waits for something. Without a timer that works, the process ends where a promise is never resolved.
+// Everything that waits for something.
 const use = `
   async function use(dir) {
     const wal = await Wal.open(dir, { segmentBytes: 1 << 16 })
@@ -63,17 +63,37 @@ const use = `
     console.log(problems.length)
   }`
 
+// What Vitest can replace.
+const everything = [
+  'setTimeout',
+  'clearTimeout',
+  'setInterval',
+  'clearInterval',
+  'setImmediate',
+  'clearImmediate',
+  'Date',
+  'performance',
+  'nextTick',
+  'queueMicrotask',
+]
+
 const said = 'followed\nAbortError\n99\n0\n'
 
 for (const [name, mocker] of Object.entries(mockers)) {
   for (const when of ['before', 'after'] as const) {
     test(`${name}: the package is loaded ${when} the timers are replaced`, async (t) => {
       const script = `
+        import { createRequire } from 'node:module'
+        const require = createRequire(process.argv[1])
+        // Where a log waits for a fake one nothing comes to an end.
+        setTimeout(() => (console.log('nothing goes on'), process.exit(1)), 60_000).unref()
         ${mocker}
         ${use}
         ${when === 'after' ? 'fake()' : ''}
         const { Wal, verify } = await import(process.argv[1])
         ${when === 'before' ? 'fake()' : ''}
+        const isFake = setImmediate(() => {})?.constructor.name !== 'Immediate' || 'clock' in process.nextTick
+        console.log(isFake)
         await use(process.argv[2] + '/fake')
         restore()
         await use(process.argv[2] + '/restored')`
@@ -84,10 +104,44 @@ for (const [name, mocker] of Object.entries(mockers)) {
         script,
         path.join(root, 'index.js'),
         temporaryDirectory(t),
-        path.join(root, 'node_modules', '@sinonjs', 'fake-timers', 'src', 'fake-timers-src.js'),
       ])
-      t.is(stdout.toString(), said.repeat(2), stderr)
+      t.is(stdout.toString(), `true\n${said.repeat(2)}`, stderr)
       t.is(code, 0)
+    })
+  }
+}
+
+// Vitest gives its fake timers to the tests that it runs only. It refuses a fake nextTick in its processes, and has it in its threads.
+for (const pool of ['forks', 'threads'] as const) {
+  for (const when of ['before', 'after'] as const) {
+    test(`Vitest, in ${pool}: the package is loaded ${when} the timers are replaced`, async (t) => {
+      const dir = temporaryDirectory(t)
+      const output = path.join(dir, 'output')
+      const what = pool === 'forks' ? '' : `{ toFake: [${everything.map((name) => `'${name}'`).join(', ')}] }`
+      const isFake = pool === 'forks' ? '' : `&& 'clock' in process.nextTick && 'clock' in queueMicrotask`
+      writeFileSync(
+        path.join(dir, 'log.test.mjs'),
+        `import { appendFileSync } from 'node:fs'
+        const console = { log: (text) => appendFileSync(${JSON.stringify(output)}, text + '\\n') }
+        let Wal, verify
+        const load = async () => ({ Wal, verify } = await import(${JSON.stringify(pathToFileURL(path.join(root, 'index.js')).href)}))
+        ${use}
+        test('a log', async () => {
+          ${when === 'before' ? 'await load()' : ''}
+          vi.useFakeTimers(${what})
+          console.log('clock' in setImmediate ${isFake})
+          ${when === 'after' ? 'await load()' : ''}
+          await use(${JSON.stringify(path.join(dir, 'fake'))})
+          vi.useRealTimers()
+          await use(${JSON.stringify(path.join(dir, 'restored'))})
+        }, 60_000)`
+      )
+      // As a package is loaded that is installed: by Node itself.
+      const config = `{ test: { globals: true, pool: '${pool}', server: { deps: { external: [/./] } } } }`
+      writeFileSync(path.join(dir, 'vitest.config.mjs'), `export default ${config}`)
+      const { code, stdout, stderr } = await node([path.join(root, 'node_modules', 'vitest', 'vitest.mjs'), 'run'], { cwd: dir })
+      t.is(code, 0, `${stdout}${stderr}`)
+      t.is(readFileSync(output, 'utf8'), `true\n${said.repeat(2)}`)
     })
   }
 }

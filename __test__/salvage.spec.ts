@@ -3,7 +3,7 @@ import path from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { Wal, type WalError, type WalReader } from '../index.js'
 import { forelog } from './helpers/command.js'
-import { segments, snapshot, temporaryDirectory } from './helpers/directory.js'
+import { copyOpenFiles, segments, snapshot, temporaryDirectory } from './helpers/directory.js'
 import { SEGMENT_BYTES } from './helpers/log.js'
 
 const ROT = 16 * 1024
@@ -17,9 +17,7 @@ async function killedLog(t: ExecutionContext): Promise<string> {
   const wal = await Wal.open(path.join(parent, 'writer'), { segmentBytes: SEGMENT_BYTES })
   // One commit each: what is synced before a record vouches for it.
   for (let n = 1; n <= COUNT; n++) await wal.append(line(n))
-  const copy = path.join(parent, 'log')
-  mkdirSync(copy)
-  for (const name of readdirSync(wal.dir)) copyFileSync(path.join(wal.dir, name), path.join(copy, name))
+  const copy = copyOpenFiles(wal.dir, path.join(parent, 'log'))
   await wal.close()
   return copy
 }

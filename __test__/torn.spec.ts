@@ -1,9 +1,9 @@
-import { copyFileSync, mkdirSync, openSync, readdirSync, readFileSync, writeSync, closeSync } from 'node:fs'
+import { openSync, readdirSync, readFileSync, writeSync, closeSync } from 'node:fs'
 import path from 'node:path'
 import test from 'ava'
 import { Wal } from '../index.js'
 import { forelog } from './helpers/command.js'
-import { temporaryDirectory } from './helpers/directory.js'
+import { copyOpenFiles, temporaryDirectory } from './helpers/directory.js'
 import { values } from './helpers/log.js'
 
 const PAGE = 4096
@@ -20,9 +20,7 @@ test('a commit of several pages that nobody was promised lost its first and kept
   await wal.appendBatch(Array.from({ length: 20 }, (_, i) => `${i} ${'y'.repeat(1000)}`))
 
   for (const lost of [0, 1, 2, 3]) {
-    const dir = path.join(parent, `lost-${lost}`)
-    mkdirSync(dir)
-    for (const name of readdirSync(wal.dir)) copyFileSync(path.join(wal.dir, name), path.join(dir, name))
+    const dir = copyOpenFiles(wal.dir, path.join(parent, `lost-${lost}`))
     const segment = readdirSync(dir).find((name) => name.endsWith('.wal')) as string
     const file = path.join(dir, segment)
     const bytes = readFileSync(file)

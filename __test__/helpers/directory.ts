@@ -1,7 +1,7 @@
 // Temporary directories, and what is in a directory, byte for byte.
 
 import { createHash } from 'node:crypto'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import type { ExecutionContext } from 'ava'
@@ -36,12 +36,21 @@ function describe(file: string, name: string): string {
 /**
  * Copies the files of a log that is open: what its process would leave if it were killed now.
  *
- * Not by `copyFile`: libuv copies for ever where a file becomes shorter meanwhile, as spare files do.
+ * Not by `copyFile` or `cp`: libuv copies for ever where a file becomes shorter meanwhile, as spare files do. A file that is renamed or
+ * removed after the listing is not copied: the log does not need it.
  */
-export function copyOpenLog(t: ExecutionContext, dir: string): string {
-  const copy = temporaryDirectory(t)
+export function copyOpenFiles(dir: string, copy: string): string {
+  mkdirSync(copy, { recursive: true })
   for (const name of readdirSync(dir)) {
-    if (!name.startsWith('spare-')) writeFileSync(path.join(copy, name), readFileSync(path.join(dir, name)))
+    if (name.startsWith('spare-')) continue
+    try {
+      writeFileSync(path.join(copy, name), readFileSync(path.join(dir, name)))
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    }
   }
   return copy
 }
+
+/** The same into a directory that is removed when the test ends. */
+export const copyOpenLog = (t: ExecutionContext, dir: string): string => copyOpenFiles(dir, temporaryDirectory(t))

@@ -2,12 +2,12 @@
 // What is there is never made again: fixtures are frozen.
 
 import { spawnSync } from 'node:child_process'
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { gzipSync } from 'node:zlib'
-import { segments } from './directory.js'
+import { copyOpenFiles, segments } from './directory.js'
 import { rule, shimEnvironment } from './faults/shim.js'
 
 /** A record that a fixture holds; long values are told as repetitions. */
@@ -140,8 +140,7 @@ async function make(to: string, around: string): Promise<void> {
     for (const [i, step] of steps.entries()) {
       if (step === 'close') await wal.close()
       else if (step === 'crash') {
-        const next = path.join(work, `log-${i + 1}`)
-        cpSync(dir, next, { recursive: true })
+        const next = copyOpenFiles(dir, path.join(work, `log-${i + 1}`))
         await wal.close()
         dir = next
         if (i + 1 < steps.length) wal = await open(dir)

@@ -85,6 +85,60 @@ fn a_backup_that_a_reset_upwards_leaves_empty_says_so() {
     assert_eq!((opened.recovery.first_position, opened.writer.next_position()), (500, 500));
 }
 
+/// A log of another process, which tells where it is durable only after so many moments.
+struct Untold(Arc<Shared>, Mutex<usize>);
+
+impl Origin for Untold {
+    fn storage(&self) -> &Arc<dyn Storage> {
+        self.0.storage()
+    }
+    fn cut(&self) -> Result<Cut> {
+        if *locked(&self.1) > 0 {
+            return Err(Error::new(Code::Locked, "the log is still being opened by its writer"));
+        }
+        self.0.cut()
+    }
+    fn low(&self) -> Result<u64> {
+        self.0.low()
+    }
+    fn hold(&self, first: u64) -> Arc<Place> {
+        self.0.hold(first)
+    }
+    fn cuts(&self) -> u64 {
+        self.0.cuts()
+    }
+    fn segments(&self) -> Vec<Name> {
+        self.0.segments()
+    }
+    fn catch_up(&self) -> bool {
+        let mut moments = locked(&self.1);
+        *moments = moments.saturating_sub(1);
+        true
+    }
+    fn is_past(&self, _: Cut) -> bool {
+        false
+    }
+}
+
+#[test]
+fn a_backup_of_a_log_whose_writer_has_told_nothing_yet_waits_for_it_but_not_for_ever() {
+    for (moments, ends) in [(BEHIND - 1, None), (usize::MAX, Some(Code::Locked))] {
+        let storage = Arc::new(SimDisk::new(1, 512));
+        let opened = open(storage.clone(), &Options::default(), || 0).unwrap();
+        let (shared, _writer) = Shared::writable(storage, Options::default(), opened);
+        let copy = SimDisk::new(2, 512);
+        let mut backup = Backup::new(Arc::new(Untold(shared, Mutex::new(moments))), Arc::new(copy));
+        let ended = loop {
+            match backup.step() {
+                Ok(_) if backup.is_done() => break None,
+                Ok(_) => {}
+                Err(error) => break Some(error.code),
+            }
+        };
+        assert_eq!(ended, ends);
+    }
+}
+
 #[test]
 fn a_backup_that_begins_in_the_middle_of_a_reset_is_of_the_log_after_it() {
     for first in [30, 900] {

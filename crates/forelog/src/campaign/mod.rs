@@ -50,3 +50,15 @@ mod verify;
 
 pub use history::Policy;
 pub use images::{torture, Class, Cut, Failure, Image, Report};
+
+/// The seeds that `FORELOG_SEEDS` asks for, or these.
+#[cfg(test)]
+pub fn seeds(default: std::ops::Range<u64>) -> std::ops::Range<u64> {
+    let asked = std::env::var("FORELOG_SEEDS").ok();
+    let parsed = asked.as_deref().and_then(|text| text.split_once("..")).map(|(from, to)| (from.parse(), to.parse()));
+    match parsed {
+        Some((Ok(from), Ok(to))) => from..to,
+        Some(_) => panic!("FORELOG_SEEDS is from..to"),
+        None => default,
+    }
+}

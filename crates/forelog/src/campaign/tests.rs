@@ -2,22 +2,11 @@
 
 use super::history::{Broken, History};
 use super::rot;
-use super::{torture, Report};
+use super::{seeds, torture, Report};
 use crate::storage::sim::Rng;
 use std::ops::Range;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicU64, Ordering};
-
-/// The seeds asked for, or these.
-fn seeds(default: Range<u64>) -> Range<u64> {
-    let asked = std::env::var("FORELOG_SEEDS").ok();
-    let parsed = asked.as_deref().and_then(|text| text.split_once("..")).map(|(from, to)| (from.parse(), to.parse()));
-    match parsed {
-        Some((Ok(from), Ok(to))) => from..to,
-        Some(_) => panic!("FORELOG_SEEDS is from..to"),
-        None => default,
-    }
-}
 
 type Life = fn(&mut History, u64) -> Result<(), Broken>;
 

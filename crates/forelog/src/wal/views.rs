@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::campaign::seeds;
 use crate::commit::CommitThread;
 use crate::cursors::Start;
 use crate::host::{Host, Job};
@@ -573,8 +574,7 @@ fn fair<T>(what: &str, seed: u64, outcome: Result<T>) -> Option<T> {
 
 #[test]
 fn whatever_a_writer_does_between_two_reads_of_those_beside_it_is_no_damage() {
-    let seeds = std::env::var("FORELOG_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(40);
-    for seed in std::env::var("FROM").ok().map_or(0, |s| s.parse().unwrap())..seeds {
+    for seed in seeds(0..40) {
         beside_anything(seed);
     }
 }
@@ -584,7 +584,6 @@ fn beside_anything(seed: u64) {
     let mut rng = Rng::new(seed + 1_000_000);
     let (lasting, race, storage) = Beside::new(30).race(move |writer| {
         while rng.chance(share) {
-            if seed == 110 { eprintln!("low {} next {}", writer.thread.writer.low, writer.next()); }
             anything(&mut rng, writer);
         }
     });
