@@ -185,10 +185,10 @@ for (const { code, needs = [], how } of situations) {
 const codesIn = (file: string, pattern: RegExp): string[] =>
   [...readFileSync(path.join(root, file), 'utf8').matchAll(pattern)].map(([, code]) => code).sort()
 
-test('every code of the type has a situation, a line in its description and a row in the README, once', (t) => {
+test('every code of the type has a situation, a line in its description and a row in docs/errors.md, once', (t) => {
   const codes = codesIn('src/errors.ts', /^ {2}\| '(ERR_WAL_\w+)'$/gm)
   t.true(codes.length >= 16)
   t.deepEqual(situations.map(({ code }) => code).sort(), codes)
   t.deepEqual(codesIn('src/errors.ts', /^ \* - `(ERR_WAL_\w+)`:/gm), codes)
-  t.deepEqual(codesIn('README.md', /^\| `(ERR_WAL_\w+)` +\|/gm), codes)
+  t.deepEqual(codesIn('docs/errors.md', /^\| `(ERR_WAL_\w+)` +\|/gm), codes)
 })
