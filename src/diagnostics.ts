@@ -159,7 +159,7 @@ const recorded = {
   clock: channel(channels.clock),
 }
 
-/** The kinds that somebody subscribes to, as bits: crates/forelog/src/events.rs has the same. */
+/** The kinds that somebody subscribes to, as bits: crates/forelog/src/observe/events.rs has the same. */
 function heardNow(): number {
   const { append, sync, roll, truncate, poisoned, detached, clock } = recorded
   let kinds = 0

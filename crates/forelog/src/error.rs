@@ -1,7 +1,7 @@
 //! One error type for the engine. It is data: the binding carries its fields over, nobody parses its message.
 
-use crate::storage::healing::On;
 use crate::storage::Fault;
+use crate::util::healing::On;
 use std::ops::{Deref, DerefMut};
 
 pub type Result<T> = std::result::Result<T, Error>;

@@ -1,8 +1,8 @@
 //! What a caller may ask of a log. Every value is checked once, here, before anything touches the disk.
 
 use crate::error::{Code, Error, Result};
-use crate::frame::MAX_POSITION;
-use crate::retention::{millis, Retention};
+use crate::format::frame::MAX_POSITION;
+use crate::write::retention::{millis, Retention};
 use std::time::Duration;
 
 /// When an append is acknowledged and when written bytes are made durable.

@@ -3,7 +3,7 @@
 use super::codec::{Table, MAX_CURSORS};
 use super::handle::Entry;
 use crate::error::{Code, Error, Result};
-use crate::reader::truncated;
+use crate::read::reader::truncated;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 

@@ -3,10 +3,10 @@
 //! A slot's lengths are bounded by the bytes that are there before its checksum is taken, and nothing else of it is
 //! believed before that holds.
 
-use crate::bytes::*;
-use crate::frame::MAX_POSITION;
+use crate::format::frame::MAX_POSITION;
+use crate::format::header::{BadPage, VERSION};
 use crate::options::PAGE;
-use crate::segment::{BadPage, VERSION};
+use crate::util::bytes::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

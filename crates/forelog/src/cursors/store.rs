@@ -2,9 +2,9 @@
 
 use super::codec::{choose, fits, is_fresh, slot_bytes, Slot, Table, MAGIC, MAX_SLOT_BYTES};
 use crate::error::{Code, Error};
-use crate::segment::{BadPage, CURSORS};
-use crate::storage::healing::On;
+use crate::format::header::{BadPage, CURSORS};
 use crate::storage::{Fault, FileRef, ShortWrite, Storage};
+use crate::util::healing::On;
 use std::sync::Arc;
 
 /// The name under which CURSORS is made.

@@ -1,9 +1,10 @@
 //! The real disk. Every call that makes bytes or names durable is in this file, and nowhere else.
 
 use super::dir_handle::{Access, DirHandle, Identity};
-use super::{contiguous, Fault, File, FileRef, ShortWrite, Storage};
+use super::{Fault, File, FileRef, ShortWrite, Storage};
 use crate::error::{Code, Error, Result};
 use crate::options::PAGE;
+use crate::storage::direct_buffer;
 use std::fs;
 use std::io;
 use std::ops::Range;
@@ -410,7 +411,7 @@ impl File for DiskFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> std::result::Result<(), ShortWrite> {
         if self.direct {
-            contiguous::together(bytes, |bytes| self.write_all_at(bytes, offset))
+            direct_buffer::together(bytes, |bytes| self.write_all_at(bytes, offset))
         } else {
             self.write_all_at(bytes, offset)
         }

@@ -7,7 +7,7 @@
 use super::dir_handle::{Access, DirHandle, Identity};
 use super::Fault;
 use crate::error::{Code, Error, Result};
-use crate::segment::LOCK;
+use crate::format::header::LOCK;
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -3,17 +3,14 @@
 //!
 //! `disk` is the real one and the only place that makes anything durable; a simulated disk can stand in for it.
 
-pub mod cold;
-mod contiguous;
 pub mod dir_handle;
+mod direct_buffer;
 pub mod disk;
-pub mod healing;
 pub mod layer;
-pub mod lenient;
 pub mod lock;
-#[cfg(any(test, feature = "sim"))]
-pub mod sim;
+pub mod uncached;
 pub mod window;
+pub mod zero_on_read_error;
 
 use dir_handle::{DirHandle, Identity};
 use std::fmt;
@@ -36,7 +33,7 @@ impl Fault {
         Fault { syscall, path: path.into(), errno: error.raw_os_error(), message: error.to_string() }
     }
 
-    fn kind(&self) -> Option<std::io::ErrorKind> {
+    pub fn kind(&self) -> Option<std::io::ErrorKind> {
         self.errno.map(|n| std::io::Error::from_raw_os_error(n).kind())
     }
 

@@ -1,0 +1,479 @@
+//! Named cursors: how far the log has been worked off, by whom. What waits is written by one job at a time, off the commit
+//! thread, and shares an fsync.
+//!
+//! What is durable of a cursor is a position that its owner said is done. Where the log starts later than that it stands
+//! before the first position: that follows from the low mark, and is written nowhere. Where the log ends before that, a cut
+//! has taken back what was done: before anything more is acknowledged, the cursor is durably there too.
+
+mod change;
+pub mod codec;
+mod handle;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use crate::error::{Code, Error, Result};
+use crate::log::state::locked;
+use crate::read::reader::truncated;
+use crate::segments::reader_positions::Place;
+use crate::storage::{Fault, Storage};
+use crate::write::submission_queue::closed;
+use change::{Change, Done, Next};
+use codec::{Table, MAX_NAME};
+use handle::{merge, Entry};
+pub use handle::{Handle, Moved};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+pub use store::{adopted, clamped, copy, list, verify};
+use store::{Failure, Store};
+
+/// What cursors need of their log.
+pub trait Log {
+    fn acknowledged(&self) -> u64;
+    fn durable(&self) -> u64;
+    /// Makes everything accepted so far durable, blocking.
+    fn flush(&self) -> Result<()>;
+    /// Why nothing may be written any more.
+    fn alive(&self) -> Result<()>;
+    /// An fsync of CURSORS failed.
+    fn report(&self, fault: Fault);
+}
+
+/// Where a reader begins, and a new cursor stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Before the first position of the log.
+    First,
+    /// After the last one acknowledged.
+    End,
+    /// Before this one.
+    At(u64),
+}
+
+impl From<u64> for Start {
+    fn from(position: u64) -> Start {
+        Start::At(position)
+    }
+}
+
+/// A cut may come between the log's becoming durable and the look at it, but not this often.
+const FLUSHES: usize = 3;
+
+struct Inner {
+    /// Every cursor, as it is durable; otherwise why that cannot be told.
+    entries: Result<BTreeMap<Arc<str>, Arc<Entry>>>,
+    waiting: Vec<Change>,
+    scheduled: bool,
+    running: bool,
+    closed: bool,
+    /// An fsync of CURSORS failed.
+    broken: Option<Error>,
+}
+
+impl Inner {
+    fn entries(&self) -> Result<&BTreeMap<Arc<str>, Arc<Entry>>> {
+        self.entries.as_ref().map_err(Clone::clone)
+    }
+}
+
+/// The cursors of one open log.
+///
+/// The store's lock is held while CURSORS is written, and taken before the other, which is never held over I/O.
+pub struct Cursors {
+    inner: Mutex<Inner>,
+    store: Mutex<Option<Store>>,
+    idle: Condvar,
+    /// First position of the log.
+    first: AtomicU64,
+}
+
+fn none_there(position: u64, acknowledged: u64) -> Error {
+    let text = format!("position {position} is above the last one acknowledged, {acknowledged}");
+    Error::new(Code::OutOfRange, text).at_position(position)
+}
+
+impl Cursors {
+    /// Those of a log that has just been opened and goes from `low` to `last`. Damage is told to whoever asks for a cursor.
+    ///
+    /// # Errors
+    /// A write or a sync that failed: nothing may be written then. No descriptor for the file.
+    pub fn open(storage: Arc<dyn Storage>, uuid: [u8; 16], low: u64, last: u64) -> Result<Cursors> {
+        let mut store = match Store::read(storage, uuid) {
+            Ok(store) => store,
+            // This passes: the next opening reads it.
+            Err(error) if error.cause.as_ref().is_some_and(Fault::is_out_of_descriptors) => return Err(error),
+            Err(error) => return Ok(Cursors::unknown(error)),
+        };
+        let read = store.table().clone();
+        let clamped: Table = read.iter().map(|(name, position)| (name.clone(), (*position).min(last))).collect();
+        let written = store.confirm().and_then(|()| if clamped == read { Ok(()) } else { store.put(clamped.clone(), true) });
+        match written {
+            Ok(()) => {}
+            Err(Failure::Refused(fault)) if !fault.is_out_of_descriptors() => return Ok(Cursors::unknown(fault.into())),
+            Err(Failure::Refused(fault)) => return Err(fault.into()),
+            Err(Failure::Broken(fault)) => return Err(fault.into()),
+        }
+        let mut entries = BTreeMap::new();
+        for (name, stored) in clamped {
+            let entry = Entry::new(name.clone(), stored);
+            let (from, to) = (read.get(&name).copied().unwrap_or(stored), stored.max(low - 1));
+            merge(&mut locked(&entry.untold), Moved { from, to });
+            entries.insert(name, entry);
+        }
+        Ok(Cursors::new(Ok(entries), Some(store), low))
+    }
+
+    /// Cursors of which nothing can be told but why.
+    pub fn unknown(why: Error) -> Cursors {
+        Cursors::new(Err(why), None, 1)
+    }
+
+    fn new(entries: Result<BTreeMap<Arc<str>, Arc<Entry>>>, store: Option<Store>, low: u64) -> Cursors {
+        let inner = Inner { entries, waiting: Vec::new(), scheduled: false, running: false, closed: false, broken: None };
+        Cursors { inner: Mutex::new(inner), store: Mutex::new(store), idle: Condvar::new(), first: AtomicU64::new(low) }
+    }
+
+    /// Last position done, 0 when none.
+    pub fn position(&self, entry: &Entry) -> u64 {
+        entry.stored().max(self.first.load(Ordering::Acquire) - 1)
+    }
+
+    /// Names with positions, in the order of the names.
+    pub fn list(&self) -> Result<Vec<(Arc<str>, u64)>> {
+        let inner = locked(&self.inner);
+        if inner.closed {
+            return Err(closed());
+        }
+        Ok(inner.entries()?.iter().map(|(name, entry)| (name.clone(), self.position(entry))).collect())
+    }
+
+    /// Lowest position that is not done by every cursor; 1 where that cannot be told.
+    pub fn floor(&self) -> u64 {
+        match &locked(&self.inner).entries {
+            Ok(entries) => entries.values().map(|entry| self.position(entry) + 1).min().unwrap_or(u64::MAX),
+            Err(_) => 1,
+        }
+    }
+
+    /// One more who holds a cursor.
+    pub fn handle(&self, entry: Arc<Entry>, place: Arc<Place>) -> Arc<Handle> {
+        let mut handles = locked(&entry.handles);
+        let told = locked(&entry.untold).take();
+        let handle = Arc::new(Handle { entry: entry.clone(), place, news: Mutex::new((told, None)) });
+        handles.push(Arc::downgrade(&handle));
+        drop(handles);
+        handle
+    }
+
+    /// Enters the creation of a cursor, unless there is one of that name: that is what it comes to then. Like the others,
+    /// gives whether `run` has to be called.
+    pub fn create(&self, log: &dyn Log, name: &str, start: Start, done: Done<Arc<Entry>>) -> bool {
+        self.enter(Change::Create(name.into(), None, done), |inner, change| {
+            if let Change::Create(_, position, _) = change {
+                *position = self.starting(inner, log, name, start)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Position of a new cursor, unless it is the one before the first.
+    fn starting(&self, inner: &Inner, log: &dyn Log, name: &str, start: Start) -> Result<Option<u64>> {
+        if !(1..=MAX_NAME).contains(&name.len()) {
+            let text = format!("name must be from 1 to {MAX_NAME} bytes long, got {}", name.len());
+            return Err(Error::new(Code::InvalidArg, text));
+        }
+        // One that is being deleted is gone when this one's turn comes.
+        if inner.entries()?.get(name).is_some_and(|entry| !entry.is_ending()) {
+            return Ok(None);
+        }
+        let (first, acknowledged) = (self.first.load(Ordering::Acquire), log.acknowledged());
+        match start {
+            Start::First => Ok(None),
+            Start::End => Ok(Some(acknowledged)),
+            Start::At(position) if position < first => Err(truncated(position, first)),
+            Start::At(position) if position > acknowledged.max(first - 1) + 1 => Err(none_there(position, acknowledged)),
+            Start::At(position) => Ok(Some(position - 1)),
+        }
+    }
+
+    /// Enters that all up to `position` is done.
+    pub fn commit(&self, log: &dyn Log, handle: &Handle, position: u64, done: Done<()>) -> bool {
+        let entry = &handle.entry;
+        self.enter(Change::Commit(entry.clone(), position, done), |_, _| {
+            entry.alive()?;
+            // A cut tells the places first and then looks at what waits here: what it took back is met by one of the two.
+            let kept = handle.place.unheeded();
+            if position > self.position(entry) && position > kept {
+                let text = format!("the log was cut after position {kept} since the cursor was read: read it again from there");
+                let mut error = Error::new(Code::Truncated, text).at_position(position);
+                error.first_position = Some(self.first.load(Ordering::Acquire));
+                return Err(error);
+            }
+            let acknowledged = log.acknowledged();
+            if position > acknowledged.max(self.position(entry)) {
+                return Err(none_there(position, acknowledged));
+            }
+            Ok(())
+        })
+    }
+
+    /// Enters that what is after `position` is to be done again.
+    pub fn rewind(&self, handle: &Handle, position: u64, done: Done<()>) -> bool {
+        self.enter(Change::Rewind(handle.entry.clone(), position, done), |_, _| handle.entry.alive())
+    }
+
+    /// Enters the end of a cursor. One that is gone stays so.
+    pub fn delete(&self, handle: &Handle, done: Done<()>) -> bool {
+        // Counted before anything that is entered after it, and until it is done or rejected.
+        handle.entry.deletions.fetch_add(1, Ordering::AcqRel);
+        self.enter(Change::Delete(handle.entry.clone(), done), |_, _| Ok(()))
+    }
+
+    /// Queues a change that `check` lets pass.
+    fn enter(&self, mut change: Change, check: impl FnOnce(&Inner, &mut Change) -> Result<()>) -> bool {
+        let mut inner = locked(&self.inner);
+        let passed = match &inner.broken {
+            _ if inner.closed => Err(closed()),
+            Some(error) => Err(error.clone()),
+            None => inner.entries().map(|_| ()).and_then(|()| check(&inner, &mut change)),
+        };
+        if let Err(error) = passed {
+            drop(inner);
+            change.reject(error);
+            return false;
+        }
+        inner.waiting.push(change);
+        let due = !inner.scheduled && !inner.running;
+        inner.scheduled |= due;
+        due
+    }
+
+    /// Makes what waits durable, and whatever comes meanwhile; blocking.
+    pub fn run(&self, log: &dyn Log) {
+        {
+            let mut inner = locked(&self.inner);
+            inner.scheduled = false;
+            if inner.running {
+                return;
+            }
+            inner.running = true;
+        }
+        // Also should something panic: whoever closes the log waits for this.
+        let _running = Running(self);
+        while self.pass(log) {}
+    }
+
+    /// Takes no more, and waits until what was taken is durable or told why not.
+    pub fn finish(&self, log: &dyn Log) {
+        locked(&self.inner).closed = true;
+        // A thread of the pool may not come to it before this one has ended.
+        self.run(log);
+        let mut inner = locked(&self.inner);
+        while inner.running {
+            inner = self.idle.wait(inner).unwrap_or_else(PoisonError::into_inner);
+        }
+        let entries: Vec<_> = inner.entries.iter().flat_map(BTreeMap::values).cloned().collect();
+        drop(inner);
+        // Nobody waits for news any more.
+        entries.iter().for_each(|entry| entry.release());
+    }
+
+    /// False when nothing waits.
+    fn pass(&self, log: &dyn Log) -> bool {
+        let needed = {
+            let mut inner = locked(&self.inner);
+            match inner.waiting.iter().map(Change::needs).max() {
+                Some(needed) => needed,
+                None => {
+                    inner.running = false;
+                    self.idle.notify_all();
+                    return false;
+                }
+            }
+        };
+        if let Err(error) = log.alive() {
+            self.reject(|_| true, &error);
+            return true;
+        }
+        // What a cursor says is done must be there after a power cut.
+        for _ in 0..FLUSHES {
+            if needed <= log.durable() {
+                break;
+            }
+            if let Err(error) = log.flush() {
+                let durable = log.durable();
+                self.reject(|change| change.needs() > durable, &error);
+                return true;
+            }
+        }
+        let durable = log.durable();
+        if needed > durable {
+            // A cut has passed them, or something is wrong: no more flushing makes them true.
+            self.reject(|change| (durable + 1..=needed).contains(&change.needs()), &none_there(needed, durable));
+        }
+        let told = self.write(log);
+        told.into_iter().for_each(|tell| tell());
+        true
+    }
+
+    fn reject(&self, which: impl Fn(&Change) -> bool, error: &Error) {
+        let rejected: Vec<Change> = {
+            let mut inner = locked(&self.inner);
+            let (rejected, kept) = std::mem::take(&mut inner.waiting).into_iter().partition(which);
+            inner.waiting = kept;
+            rejected
+        };
+        rejected.into_iter().for_each(|change| change.reject(error.clone()));
+    }
+
+    /// Writes what waits, in its order, as far as the log is durable. Gives whom to tell.
+    fn write(&self, log: &dyn Log) -> Vec<Box<dyn FnOnce()>> {
+        let mut guard = locked(&self.store);
+        let Some(store) = guard.as_mut() else { return Vec::new() };
+        let mut inner = locked(&self.inner);
+        if let Some(error) = inner.broken.clone() {
+            drop(inner);
+            self.reject(|_| true, &error);
+            return Vec::new();
+        }
+        let durable = log.durable();
+        let ready = inner.waiting.iter().take_while(|change| change.needs() <= durable).count();
+        let mut changes: Vec<Change> = inner.waiting.drain(..ready).collect();
+        drop(inner);
+
+        let mut told: Vec<Box<dyn FnOnce()>> = Vec::new();
+        let (mut outcomes, mut written) = self.put(store, &changes);
+        if let Err(Failure::Refused(fault)) = &written {
+            // Only a new cursor needs space or a new file: the others move all the same.
+            let error = Error::from(fault.clone());
+            let (new, old): (Vec<_>, Vec<_>) = changes.into_iter().partition(|change| matches!(change, Change::Create(..)));
+            told.push(Box::new(move || new.into_iter().for_each(|change| change.reject(error.clone()))));
+            changes = old;
+            (outcomes, written) = self.put(store, &changes);
+        }
+        let error = match written {
+            Ok(()) => None,
+            Err(Failure::Refused(fault)) => Some(Error::from(fault)),
+            Err(Failure::Broken(fault)) => Some(self.broke(log, fault)),
+        };
+        let mut inner = locked(&self.inner);
+        for (change, outcome) in changes.into_iter().zip(outcomes) {
+            let outcome = error.clone().map_or(outcome, Err);
+            match (change, outcome) {
+                (change, Err(error)) => told.push(Box::new(move || change.reject(error))),
+                (Change::Create(name, _, done), Ok(())) => {
+                    let stored = store.table().get(&name).copied().unwrap_or(0);
+                    let entry = match &mut inner.entries {
+                        Ok(entries) => entries.entry(name.clone()).or_insert_with(|| Entry::new(name, stored)).clone(),
+                        Err(_) => Entry::new(name, stored),
+                    };
+                    told.push(Box::new(move || done(Ok(entry))));
+                }
+                (Change::Delete(entry, done), Ok(())) => {
+                    entry.deleted.store(true, Ordering::Release);
+                    entry.deletions.fetch_sub(1, Ordering::AcqRel);
+                    if let Ok(entries) = &mut inner.entries {
+                        entries.retain(|_, other| !Arc::ptr_eq(other, &entry));
+                    }
+                    told.push(Box::new(move || {
+                        // Those who hold it have nothing to watch any more.
+                        entry.release();
+                        done(Ok(()));
+                    }));
+                }
+                (Change::Commit(_, _, done) | Change::Rewind(_, _, done), Ok(())) => told.push(Box::new(move || done(Ok(())))),
+            }
+        }
+        self.adopt(&inner, store);
+        told
+    }
+
+    /// Makes durable what the changes come to, one after the other; the outcome of each, if that succeeds.
+    fn put(&self, store: &mut Store, changes: &[Change]) -> (Vec<Result<()>>, std::result::Result<(), Failure>) {
+        let mut next = Next { table: store.table().clone(), first: self.first.load(Ordering::Acquire), both: false, deleted: Vec::new() };
+        let outcomes = changes.iter().map(|change| next.apply(change)).collect();
+        let written = if next.table == *store.table() { Ok(()) } else { store.put(next.table, next.both) };
+        (outcomes, written)
+    }
+
+    /// What is durable now is where the cursors stand.
+    fn adopt(&self, inner: &Inner, store: &Store) {
+        for entry in inner.entries.iter().flat_map(BTreeMap::values) {
+            if let Some(stored) = store.table().get(&entry.name) {
+                entry.stored.store(*stored, Ordering::Release);
+            }
+        }
+    }
+
+    fn broke(&self, log: &dyn Log, fault: Fault) -> Error {
+        let mut error = Error::new(Code::Poisoned, format!("the log is poisoned until it is reopened: {fault}"));
+        error.cause = Some(fault.clone());
+        locked(&self.inner).broken = Some(error.clone());
+        log.report(fault);
+        error
+    }
+
+    /// The log goes from `low` to `last` now, by a cut that is done and that nobody has been told of: cursors past it go
+    /// back, durably. What waits to go past it is rejected.
+    ///
+    /// # Errors
+    /// A write or a sync failed: the log must not go on.
+    pub fn cut(&self, low: u64, last: u64) -> std::result::Result<(), Fault> {
+        let mut guard = locked(&self.store);
+        let Some(store) = guard.as_mut() else { return Ok(()) };
+        if let Some(fault) = locked(&self.inner).broken.as_ref().and_then(|error| error.cause.clone()) {
+            return Err(fault);
+        }
+        self.reject(|change| change.needs() > last, &truncated(last + 1, low));
+        let clamped: Table = store.table().iter().map(|(name, position)| (name.clone(), (*position).min(last))).collect();
+        let before = self.stand();
+        if clamped != *store.table() {
+            match store.put(clamped, true) {
+                Ok(()) => {}
+                Err(Failure::Refused(fault) | Failure::Broken(fault)) => return Err(fault),
+            }
+            self.adopt(&locked(&self.inner), store);
+        }
+        self.first.store(low, Ordering::Release);
+        self.tell_moves(before);
+        Ok(())
+    }
+
+    /// The log starts at `low` now.
+    pub fn raise(&self, low: u64) {
+        if self.first.load(Ordering::Acquire) >= low {
+            return;
+        }
+        let before = self.stand();
+        self.first.store(low, Ordering::Release);
+        self.tell_moves(before);
+    }
+
+    fn stand(&self) -> Vec<(Arc<Entry>, u64)> {
+        let inner = locked(&self.inner);
+        inner.entries.iter().flat_map(BTreeMap::values).map(|entry| (entry.clone(), self.position(entry))).collect()
+    }
+
+    fn tell_moves(&self, before: Vec<(Arc<Entry>, u64)>) {
+        for (entry, from) in before {
+            let to = self.position(&entry);
+            // A commit that became durable meanwhile moved it as well.
+            if to != from && to != entry.stored().max(from) {
+                entry.tell(Moved { from, to });
+            }
+        }
+    }
+}
+
+/// Ends the running of the one who runs, whatever happens.
+struct Running<'a>(&'a Cursors);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            locked(&self.0.inner).running = false;
+            self.0.idle.notify_all();
+        }
+    }
+}

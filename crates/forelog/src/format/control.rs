@@ -1,0 +1,244 @@
+//! CONTROL: two alternating slots that name the active segment and how much of the log is known to be durable.
+//!
+//! A stale slot is a lower bound, never wrong. It is written at a roll, a truncation and a close, and once a second
+//! while the durable horizon moves; never between an append and its acknowledgement.
+
+use crate::format::frame::MAX_POSITION;
+use crate::format::header::{begin_page, identify, page_uuid, BadPage, CONTROL, MAX_ID};
+use crate::format::horizon::{self, Horizon};
+use crate::options::PAGE;
+use crate::storage::{Fault, FileRef, ShortWrite, Storage};
+use crate::util::bytes::*;
+
+pub const MAGIC: [u8; 8] = *b"\x89FCTL\r\n\x1a";
+/// Two slots, and a page outside recovery for the acknowledged horizon, see `horizon`.
+pub const FILE_BYTES: u64 = 3 * PAGE;
+
+// Offsets of a slot's fields after those that every page shares.
+const SEQUENCE: usize = 48; // u64
+const ACTIVE: usize = 56; // u64: id of the active segment, 0: none yet
+const LOW: usize = 64; // u64: first position that counts
+const MARK_SEGMENT: usize = 72; // u64, 0: no mark
+const MARK_OFFSET: usize = 80; // u64
+const MARK_POSITION: usize = 88; // u64
+const FENCE_SEGMENT: usize = 96; // u64, 0: no fence
+const FENCE_OFFSET: usize = 104; // u64
+
+/// The name under which CONTROL is made.
+pub const CREATING: &str = "spare-control";
+
+/// How much of a segment is known to be durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    pub segment: u64,
+    pub offset: u64,
+    /// Last durable position, 0 when none.
+    pub position: u64,
+}
+
+/// Nothing of `segment` past `offset` is ever read again: a write there failed and was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fence {
+    pub segment: u64,
+    pub offset: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    pub uuid: [u8; 16],
+    pub sequence: u64,
+    pub active: u64,
+    pub low: u64,
+    pub mark: Option<Mark>,
+    pub fence: Option<Fence>,
+}
+
+impl State {
+    pub fn encode(&self) -> Vec<u8> {
+        let mut page = begin_page(&MAGIC, &self.uuid);
+        put_u64(&mut page, SEQUENCE, self.sequence);
+        put_u64(&mut page, ACTIVE, self.active);
+        put_u64(&mut page, LOW, self.low);
+        if let Some(mark) = self.mark {
+            put_u64(&mut page, MARK_SEGMENT, mark.segment);
+            put_u64(&mut page, MARK_OFFSET, mark.offset);
+            put_u64(&mut page, MARK_POSITION, mark.position);
+        }
+        if let Some(fence) = self.fence {
+            put_u64(&mut page, FENCE_SEGMENT, fence.segment);
+            put_u64(&mut page, FENCE_OFFSET, fence.offset);
+        }
+        seal_page(&mut page);
+        page
+    }
+
+    pub fn decode(page: &[u8]) -> Result<State, BadPage> {
+        identify(page, &MAGIC, 0)?;
+        let at = |field| get_u64(page, field);
+        let state = State {
+            uuid: page_uuid(page),
+            sequence: at(SEQUENCE),
+            active: at(ACTIVE),
+            low: at(LOW),
+            mark: (at(MARK_SEGMENT) != 0).then(|| Mark { segment: at(MARK_SEGMENT), offset: at(MARK_OFFSET), position: at(MARK_POSITION) }),
+            fence: (at(FENCE_SEGMENT) != 0).then(|| Fence { segment: at(FENCE_SEGMENT), offset: at(FENCE_OFFSET) }),
+        };
+        // Whatever has a good checksum was written by somebody, not necessarily by us: no sum below may overflow.
+        let sound = state.sequence < 1 << 62
+            && state.active <= MAX_ID
+            && (1..=MAX_POSITION + 1).contains(&state.low)
+            && state.mark.is_none_or(|mark| mark.segment <= MAX_ID && mark.position <= MAX_POSITION);
+        if sound {
+            Ok(state)
+        } else {
+            Err(BadPage::Damaged)
+        }
+    }
+}
+
+/// The newer of the two slots that hold, and which one it is; otherwise why neither does.
+pub fn choose(slots: &[u8]) -> Result<(State, u64), BadPage> {
+    if (slots.len() as u64) < 2 * PAGE {
+        return Err(BadPage::Foreign);
+    }
+    let (a, b) = slots[..2 * PAGE as usize].split_at(PAGE as usize);
+    match (State::decode(a), State::decode(b)) {
+        // A slot of a newer version forbids the older one too: whoever wrote it may have moved on.
+        (Err(BadPage::Newer(version)), _) | (_, Err(BadPage::Newer(version))) => Err(BadPage::Newer(version)),
+        (Ok(a), Ok(b)) if a.sequence >= b.sequence => Ok((a, 0)),
+        (_, Ok(b)) => Ok((b, 1)),
+        (Ok(a), _) => Ok((a, 0)),
+        (Err(BadPage::Foreign), Err(BadPage::Foreign)) => Err(BadPage::Foreign),
+        _ => Err(BadPage::Damaged),
+    }
+}
+
+/// Makes CONTROL, through a spare, so that it has its name only with its bytes durable.
+pub fn create(storage: &dyn Storage, state: &State) -> Result<FileRef, Fault> {
+    let file = storage.create(CREATING, FILE_BYTES)?;
+    file.write_at(&state.encode(), 0).map_err(|short| short.fault)?;
+    file.sync()?;
+    storage.rename(CREATING, CONTROL)?;
+    storage.sync_dir()?;
+    Ok(file)
+}
+
+/// The open CONTROL file: the state last written and the slot it went to.
+pub struct Control {
+    file: FileRef,
+    state: State,
+    slot: u64,
+    retired: bool,
+}
+
+impl Control {
+    pub fn new(file: FileRef, state: State, slot: u64) -> Control {
+        Control { file, state, slot, retired: false }
+    }
+
+    /// Ends all writing, late background jobs included.
+    pub fn retire(&mut self) {
+        self.retired = true;
+    }
+
+    pub fn is_retired(&self) -> bool {
+        self.retired
+    }
+
+    pub fn file(&self) -> &FileRef {
+        &self.file
+    }
+
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Writes the slot that was read once more, same bytes, and makes it durable: it may have come from a cache that
+    /// never reached the disk, and everything that follows rests on it.
+    pub fn confirm(&mut self) -> Result<(), Fault> {
+        self.put(self.slot, &self.state.clone()).map_err(|short| short.fault)
+    }
+
+    /// Writes the changed state to the other slot and makes it durable.
+    ///
+    /// # Errors
+    /// The state is as before and still stands in its slot. Where bytes of the change were written, the next opening may find
+    /// the change all the same, until another one is written over it.
+    pub fn update(&mut self, change: impl FnOnce(&mut State)) -> Result<(), ShortWrite> {
+        let mut next = self.state.clone();
+        change(&mut next);
+        next.sequence += 1;
+        let slot = self.slot ^ 1;
+        self.put(slot, &next)?;
+        self.slot = slot;
+        self.state = next;
+        Ok(())
+    }
+
+    /// What the last writer said to readers in other processes; `None` when it cannot be told.
+    pub fn horizon(&self) -> Option<Horizon> {
+        Horizon::read(&*self.file).ok().flatten()
+    }
+
+    /// Tells them how far the log is now. Not synced: nothing of recovery rests on it.
+    pub fn put_horizon(&self, horizon: &Horizon) -> Result<(), Fault> {
+        if self.retired {
+            return Ok(());
+        }
+        self.file.write_at(&horizon.encode(), horizon::OFFSET).map_err(|short| short.fault)
+    }
+
+    fn put(&self, slot: u64, state: &State) -> Result<(), ShortWrite> {
+        let named = |short: ShortWrite| ShortWrite { fault: Fault { path: CONTROL.into(), ..short.fault }, ..short };
+        self.file.write_at(&state.encode(), slot * PAGE).map_err(named)?;
+        self.file.sync().map_err(|fault| ShortWrite { written: PAGE as usize, fault })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(sequence: u64) -> State {
+        State {
+            uuid: [1; 16],
+            sequence,
+            active: 4,
+            low: 17,
+            mark: Some(Mark { segment: 4, offset: 8192, position: 30 }),
+            fence: Some(Fence { segment: 3, offset: 4096 }),
+        }
+    }
+
+    fn slots(a: &[u8], b: &[u8]) -> Vec<u8> {
+        [a, b].concat()
+    }
+
+    #[test]
+    fn a_slot_decodes_to_what_was_encoded() {
+        assert_eq!(State::decode(&sample(9).encode()), Ok(sample(9)));
+        let bare = State { mark: None, fence: None, ..sample(1) };
+        assert_eq!(State::decode(&bare.encode()), Ok(bare));
+    }
+
+    #[test]
+    fn the_newer_slot_that_holds_is_chosen() {
+        let (old, new) = (sample(5).encode(), sample(6).encode());
+        assert_eq!(choose(&slots(&old, &new)), Ok((sample(6), 1)));
+        assert_eq!(choose(&slots(&new, &old)), Ok((sample(6), 0)));
+        let mut damaged = new.clone();
+        damaged[70] ^= 1;
+        assert_eq!(choose(&slots(&old, &damaged)), Ok((sample(5), 0)));
+        assert_eq!(choose(&slots(&damaged, &damaged)), Err(BadPage::Damaged));
+        assert_eq!(choose(&slots(&[0; 4096], &old)), Ok((sample(5), 1)));
+        assert_eq!(choose(&[b'x'; 8192]), Err(BadPage::Foreign));
+    }
+
+    #[test]
+    fn a_slot_of_a_newer_version_forbids_the_older_one() {
+        let mut newer = sample(6).encode();
+        put_u32(&mut newer, 8, 2);
+        seal_page(&mut newer);
+        assert_eq!(choose(&slots(&sample(5).encode(), &newer)), Err(BadPage::Newer(2)));
+    }
+}

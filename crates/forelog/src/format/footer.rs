@@ -1,0 +1,193 @@
+//! The footer of a sealed segment: a sparse index from positions to offsets, and where the frames end. Pure.
+//!
+//! It only saves work. Whoever finds none, or a damaged one, walks the frame headers and knows the same.
+
+use crate::format::frame::{Seed, ALIGN};
+use crate::format::frame_scan::Joint;
+use crate::options::PAGE;
+use crate::util::bytes::*;
+
+/// An index has a joint about this often: from one of them, frame headers within this many bytes lead to a position.
+pub const EVERY: u64 = 64 << 10;
+
+pub const MAGIC: [u8; 8] = *b"\x89FFTR\r\n\x1a";
+pub const VERSION: u32 = 1;
+
+// An entry of the index.
+const ENTRY: usize = 24;
+const OFFSET: usize = 0; // u64
+const NEXT: usize = 8; // u64: position of the first record from there on
+const CRC: usize = 16; // u32: CRC field of the frame before it; four bytes of zero follow
+
+// The trailer stands behind the entries, at the very end of the file.
+pub const TRAILER: usize = 64;
+const VERSION_AT: usize = 8; // u32
+const ENTRIES: usize = 12; // u32
+const START: usize = 16; // u64: offset of the first entry, a multiple of 4096
+const END: usize = 24; // u64: end of the frames
+const END_NEXT: usize = 32; // u64: position after the last record
+const END_CRC: usize = 40; // u32: CRC field of the last frame
+const FOOTER_CRC: usize = 60; // u32, masked: over the seed, the offset of the first entry, and all that stands before
+const _: () = assert!(FOOTER_CRC + 4 == TRAILER && CRC + 8 == ENTRY);
+
+/// More entries than this no segment needs; a trailer that claims more is not believed, and nothing is allocated.
+const MAX_ENTRIES: u32 = 1 << 17;
+
+/// Joints between frames in ascending order, about every 64 KiB from the start of a segment on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Index(Vec<Joint>);
+
+impl Index {
+    /// Takes the joint up if it is far enough from the last one.
+    pub fn note(&mut self, joint: Joint) {
+        if self.0.last().map_or(0, |last| last.offset) + EVERY <= joint.offset {
+            self.0.push(joint);
+        }
+    }
+
+    /// The last joint at or before `position`.
+    pub fn near(&self, position: u64) -> Option<Joint> {
+        let after = self.0.partition_point(|joint| joint.next <= position);
+        after.checked_sub(1).map(|i| self.0[i])
+    }
+
+    /// The last joint at or before `offset`.
+    pub fn before(&self, offset: u64) -> Option<Joint> {
+        let after = self.0.partition_point(|joint| joint.offset <= offset);
+        after.checked_sub(1).map(|i| self.0[i])
+    }
+
+    /// The part of it at which frames below `end` begin.
+    pub fn below(&self, end: u64) -> Index {
+        Index(self.0.iter().filter(|joint| joint.offset < end).copied().collect())
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Footer {
+    pub index: Index,
+    /// Where the frames ended when the segment was sealed.
+    pub end: Joint,
+}
+
+impl Footer {
+    /// The footer's bytes for a place at `start`.
+    pub fn encode(&self, seed: Seed, start: u64) -> Vec<u8> {
+        let mut bytes = vec![0; self.index.len() * ENTRY + TRAILER];
+        for (entry, joint) in bytes.chunks_exact_mut(ENTRY).zip(&self.index.0) {
+            put_u64(entry, OFFSET, joint.offset);
+            put_u64(entry, NEXT, joint.next);
+            put_u32(entry, CRC, joint.crc);
+        }
+        let at = bytes.len() - TRAILER;
+        let trailer = &mut bytes[at..];
+        trailer[..8].copy_from_slice(&MAGIC);
+        put_u32(trailer, VERSION_AT, VERSION);
+        put_u32(trailer, ENTRIES, self.index.len() as u32);
+        put_u64(trailer, START, start);
+        put_u64(trailer, END, self.end.offset);
+        put_u64(trailer, END_NEXT, self.end.next);
+        put_u32(trailer, END_CRC, self.end.crc);
+        let crc = seed.over(start, &bytes[..at + FOOTER_CRC]);
+        put_u32(&mut bytes, at + FOOTER_CRC, crc);
+        bytes
+    }
+
+    /// The footer that `bytes` are, from `start` to the end of the file.
+    pub fn decode(bytes: &[u8], seed: Seed, start: u64) -> Option<Footer> {
+        let at = bytes.len().checked_sub(TRAILER)?;
+        let trailer = &bytes[at..];
+        if begin(trailer, start + bytes.len() as u64) != Some(start)
+            || get_u32(trailer, FOOTER_CRC) != seed.over(start, &bytes[..at + FOOTER_CRC])
+        {
+            return None;
+        }
+        let joint = |entry: &[u8]| Joint { offset: get_u64(entry, OFFSET), next: get_u64(entry, NEXT), crc: get_u32(entry, CRC) };
+        let index = Index(bytes[..at].chunks_exact(ENTRY).map(joint).collect());
+        let end = Joint { offset: get_u64(trailer, END), next: get_u64(trailer, END_NEXT), crc: get_u32(trailer, END_CRC) };
+        let ascending = index.0.windows(2).all(|pair| pair[0].offset < pair[1].offset && pair[0].next <= pair[1].next);
+        let aligned = index.0.iter().all(|joint| joint.offset.is_multiple_of(ALIGN));
+        let inside = index.0.first().is_none_or(|joint| joint.offset >= PAGE)
+            && index.0.last().is_none_or(|joint| joint.offset < end.offset && joint.next <= end.next);
+        (ascending && aligned && inside && end.offset <= start).then_some(Footer { index, end })
+    }
+}
+
+/// Where a footer begins whose trailer ends a file of `len` bytes; `None` when these bytes are no trailer.
+/// Nothing is proven by it: the checksum is over the whole footer.
+pub fn begin(trailer: &[u8], len: u64) -> Option<u64> {
+    if trailer.len() != TRAILER || trailer[..8] != MAGIC || get_u32(trailer, VERSION_AT) != VERSION {
+        return None;
+    }
+    let (entries, start) = (get_u32(trailer, ENTRIES), get_u64(trailer, START));
+    let footer = u64::from(entries) * ENTRY as u64 + TRAILER as u64;
+    let fits = entries <= MAX_ENTRIES && start >= PAGE && start.is_multiple_of(PAGE) && start.checked_add(footer) == Some(len);
+    fits.then_some(start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START_AT: u64 = 6 * EVERY;
+
+    fn seed(salt: u64) -> Seed {
+        Seed::new(&[4; 16], 9, salt)
+    }
+
+    fn sample() -> Footer {
+        let mut index = Index::default();
+        for n in 1..50 {
+            index.note(Joint { offset: PAGE + n * 6000, next: n * 10, crc: n as u32 });
+        }
+        Footer { index, end: Joint { offset: PAGE + 50 * 6000, next: 500, crc: 7 } }
+    }
+
+    fn decode(bytes: &[u8], seed: Seed) -> Option<Footer> {
+        let trailer = bytes.get(bytes.len().checked_sub(TRAILER)?..)?;
+        let start = begin(trailer, START_AT + bytes.len() as u64)?;
+        (start == START_AT).then(|| Footer::decode(bytes, seed, start))?
+    }
+
+    #[test]
+    fn a_footer_decodes_to_what_was_encoded() {
+        for footer in [sample(), Footer { index: Index::default(), end: Joint { offset: PAGE, next: 1, crc: 0 } }] {
+            assert_eq!(decode(&footer.encode(seed(1), START_AT), seed(1)), Some(footer));
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_missing_byte_of_a_footer_is_detected() {
+        let bytes = sample().encode(seed(1), START_AT);
+        for (bit, damaged) in flips(&bytes) {
+            assert_eq!(decode(&damaged, seed(1)), None, "bit {bit}");
+        }
+        for len in 0..bytes.len() {
+            assert_eq!(decode(&bytes[..len], seed(1)), None, "{len} bytes");
+            assert_eq!(decode(&bytes[bytes.len() - len..], seed(1)), None, "the last {len} bytes");
+        }
+    }
+
+    #[test]
+    fn the_footer_of_another_segment_or_another_place_is_none() {
+        let bytes = sample().encode(seed(1), START_AT);
+        assert_eq!(decode(&bytes, seed(2)), None);
+        assert_eq!(Footer::decode(&bytes, seed(1), START_AT + PAGE), None);
+    }
+
+    #[test]
+    fn an_index_leads_to_within_64_kib_of_every_position() {
+        let Footer { index, end } = sample();
+        assert_eq!(index.len(), 4);
+        for position in 1..end.next {
+            let near = index.near(position).unwrap_or(Joint { offset: PAGE, next: 1, crc: 0 });
+            let frame = PAGE + position / 10 * 6000;
+            assert!(near.next <= position && near.offset <= frame && frame - near.offset < EVERY, "{position}");
+        }
+        assert_eq!(index.below(3 * EVERY).near(u64::MAX).map(|joint| joint.offset < 3 * EVERY), Some(true));
+    }
+}

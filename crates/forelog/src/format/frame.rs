@@ -1,0 +1,273 @@
+//! The frame codec: a 40-byte header and a body of records. Pure functions of bytes; nothing here allocates.
+//!
+//! All that the writer, the reader and recovery must agree on about a frame is in the constants below.
+//! The header's checksum is validated before any of its fields is believed, the body length above all.
+
+use crate::options::Compression;
+use crate::util::bytes::*;
+
+/// A frame starts on a multiple of this, and is zero-padded to one.
+pub const ALIGN: u64 = 8;
+pub const HEADER: usize = 40;
+/// Group commit merges single appends into frames of at most this many bytes, so that one flipped bit costs little.
+pub const MERGED_BYTES: usize = 64 << 10;
+/// Positions are numbers in JavaScript: none is above 2^53 - 1.
+pub const MAX_POSITION: u64 = (1 << 53) - 1;
+
+// Offsets of the header's fields.
+const CRC: usize = 0; // u32, masked: over the seed (log uuid, segment id, salt), the frame's offset, and bytes 4..40
+const BODY_LEN: usize = 4; // u32
+const FIRST: usize = 8; // u64: position of the first record; of the next record in a padding frame
+const COUNT: usize = 16; // u32: records in the body
+const KIND: usize = 20; // u8; zero is never valid, so that unwritten bytes are no frame
+const CODEC: usize = 21; // u8: how the body is compressed
+const FLAGS: usize = 22; // u16, zero in version 1
+const SYNCED: usize = 24; // u64: how much of this segment was durable when the frame was built
+const BODY_CRC: usize = 32; // u32, masked
+const PREV: usize = 36; // u32: CRC field of the previous frame; of the header's predecessor in the first one
+const _: () = assert!(PREV + 4 == HEADER && (HEADER as u64).is_multiple_of(ALIGN));
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// Single appends merged by group commit.
+    Singles = 1,
+    /// One atomic batch.
+    Batch = 2,
+    /// Fills up to a page boundary; holds no record.
+    Padding = 3,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame {
+    pub body_len: u32,
+    pub first: u64,
+    pub count: u32,
+    pub kind: Kind,
+    /// The body begins with its raw length if this is not `None`.
+    pub codec: Compression,
+    pub synced: u64,
+    /// Over the body as it is stored.
+    pub body_crc: u32,
+    pub prev: u32,
+    /// The header's own CRC: what the next frame names as its previous.
+    pub crc: u32,
+}
+
+impl Frame {
+    /// Bytes the frame takes in its segment, padding included.
+    pub fn span(&self) -> u64 {
+        span(self.body_len as usize)
+    }
+
+    /// Position after its last record.
+    pub fn next_position(&self) -> u64 {
+        self.first + u64::from(self.count)
+    }
+}
+
+/// Bytes that a frame with a body of `body_len` bytes takes in its segment.
+pub fn span(body_len: usize) -> u64 {
+    (HEADER as u64 + body_len as u64).next_multiple_of(ALIGN)
+}
+
+/// What binds a frame to its segment: a frame validates only at its own offset of the segment that it was written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seed(u32);
+
+impl Seed {
+    pub fn new(uuid: &[u8; 16], segment: u64, salt: u64) -> Seed {
+        let crc = crc32c::crc32c(uuid);
+        let crc = crc32c::crc32c_append(crc, &segment.to_le_bytes());
+        Seed(crc32c::crc32c_append(crc, &salt.to_le_bytes()))
+    }
+
+    /// The checksum of a frame header at `offset`, as it is stored.
+    pub fn crc(self, offset: u64, header: &[u8]) -> u32 {
+        self.over(offset, &header[CRC + 4..HEADER])
+    }
+
+    /// The masked checksum of bytes that belong at `offset` of the segment and nowhere else.
+    pub fn over(self, offset: u64, bytes: &[u8]) -> u32 {
+        let crc = crc32c::crc32c_append(self.0, &offset.to_le_bytes());
+        mask(crc32c::crc32c_append(crc, bytes))
+    }
+}
+
+/// The checksum of a body as the header stores it. Feed a body in pieces by passing the running value on.
+pub fn body_crc(running: u32, bytes: &[u8]) -> u32 {
+    crc32c::crc32c_append(running, bytes)
+}
+
+/// What `body_crc` gives for `len` zeroes, without reading them: appending a zero is a linear map of the inverted value.
+pub fn body_crc_of_zeroes(running: u32, len: usize) -> u32 {
+    !crc32c::crc32c_combine(!running, 0, len)
+}
+
+/// Turns the running value of `body_crc` into what the header stores.
+pub fn stored(running: u32) -> u32 {
+    mask(running)
+}
+
+/// Writes `frame`'s header into `out` for its place at `offset`, and gives its CRC. `frame.crc` is not read.
+pub fn encode(out: &mut [u8], frame: &Frame, seed: Seed, offset: u64) -> u32 {
+    put_u32(out, BODY_LEN, frame.body_len);
+    put_u64(out, FIRST, frame.first);
+    put_u32(out, COUNT, frame.count);
+    out[KIND] = frame.kind as u8;
+    out[CODEC] = frame.codec as u8;
+    put_u16(out, FLAGS, 0);
+    put_u64(out, SYNCED, frame.synced);
+    put_u32(out, BODY_CRC, frame.body_crc);
+    put_u32(out, PREV, frame.prev);
+    let crc = seed.crc(offset, out);
+    put_u32(out, CRC, crc);
+    crc
+}
+
+/// The frame whose header stands in `bytes`, if they are one for `offset` of the seed's segment.
+///
+/// Besides the checksum, it must be plausible: a known kind and codec, records if and only if it is no padding, a synced offset
+/// not past its own, positions within range. Whether the body fits the file and matches its CRC is the caller's to check.
+pub fn decode(bytes: &[u8], seed: Seed, offset: u64) -> Option<Frame> {
+    if bytes.len() < HEADER {
+        return None;
+    }
+    let kind = match bytes[KIND] {
+        1 => Kind::Singles,
+        2 => Kind::Batch,
+        3 => Kind::Padding,
+        _ => return None,
+    };
+    let codec = match bytes[CODEC] {
+        0 => Compression::None,
+        1 => Compression::Lz4,
+        2 => Compression::Zstd,
+        _ => return None,
+    };
+    let crc = get_u32(bytes, CRC);
+    if crc != seed.crc(offset, bytes) || get_u16(bytes, FLAGS) != 0 {
+        return None;
+    }
+    let frame = Frame {
+        body_len: get_u32(bytes, BODY_LEN),
+        first: get_u64(bytes, FIRST),
+        count: get_u32(bytes, COUNT),
+        kind,
+        codec,
+        synced: get_u64(bytes, SYNCED),
+        body_crc: get_u32(bytes, BODY_CRC),
+        prev: get_u32(bytes, PREV),
+        crc,
+    };
+    let plausible = frame.synced <= offset
+        && (frame.count == 0) == (kind == Kind::Padding)
+        && (codec == Compression::None || kind != Kind::Padding)
+        && frame.first >= 1
+        && frame.first <= MAX_POSITION + 1
+        && u64::from(frame.count) <= MAX_POSITION + 1 - frame.first;
+    plausible.then_some(frame)
+}
+
+/// Where the first of `starts` places in `bytes`, which begin at `offset`, is at which what [`decode`] asks beside the checksum
+/// holds, and the position is not below `least`. A scan over stale bytes asks this at every eighth byte.
+pub fn find(bytes: &[u8], starts: usize, least: u64, offset: u64) -> Option<usize> {
+    let firsts = bytes.get(FIRST..)?.chunks_exact(ALIGN as usize).take(starts);
+    let mut places = firsts.enumerate().filter(|(_, word)| (least..=MAX_POSITION + 1).contains(&get_u64(word, 0)));
+    let found = places.find(|(i, _)| {
+        let at = i * ALIGN as usize;
+        let head = &bytes[at..];
+        let known = matches!(head[KIND], 1..=3) && head[CODEC] <= 2 && get_u16(head, FLAGS) == 0;
+        known && get_u64(head, SYNCED) <= offset + at as u64
+    });
+    found.map(|(i, _)| i * ALIGN as usize)
+}
+
+/// Sets both checksums of the frame in `bytes` right, so that a test gets past them. Its body ends where they do.
+#[cfg(any(test, feature = "sim"))]
+pub fn reseal(bytes: &mut [u8], seed: Seed, offset: u64) {
+    let end = (HEADER + get_u32(bytes, BODY_LEN) as usize).min(bytes.len());
+    let body = mask(crc32c::crc32c(&bytes[HEADER..end]));
+    put_u32(bytes, BODY_CRC, body);
+    let crc = seed.crc(offset, bytes);
+    put_u32(bytes, CRC, crc);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scan_finds_every_place_that_decodes_and_passes_bytes_that_cannot() {
+        let seed = Seed::new(&UUID, 3, 77);
+        let frame = |first, kind: Kind, synced| {
+            let count = u32::from(kind != Kind::Padding);
+            Frame { body_len: 0, first, count, kind, codec: Compression::None, synced, body_crc: 5, prev: 6, crc: 0 }
+        };
+        for stale in [0, 0x7f, 0xff] {
+            for (first, kind, synced) in [(42, Kind::Singles, 0), (MAX_POSITION + 1, Kind::Padding, 8192), (43, Kind::Batch, 4096)] {
+                for at in [0, 8, 64, 160] {
+                    let mut bytes = [stale; 200];
+                    encode(&mut bytes[at..], &frame(first, kind, synced), seed, 8192 + at as u64);
+                    assert!(decode(&bytes[at..], seed, 8192 + at as u64).is_some());
+                    assert_eq!(find(&bytes, 21, 42, 8192), Some(at));
+                    assert_eq!(find(&bytes, 21, first + 1, 8192), None);
+                    assert_eq!(find(&bytes, at / 8, 42, 8192), None);
+                }
+            }
+        }
+    }
+
+    const UUID: [u8; 16] = [9; 16];
+
+    fn sample() -> (Seed, [u8; HEADER], Frame) {
+        let seed = Seed::new(&UUID, 3, 77);
+        let (kind, codec) = (Kind::Batch, Compression::Zstd);
+        let mut frame = Frame { body_len: 11, first: 42, count: 2, kind, codec, synced: 4096, body_crc: 5, prev: 6, crc: 0 };
+        let mut bytes = [0; HEADER];
+        frame.crc = encode(&mut bytes, &frame, seed, 8192);
+        (seed, bytes, frame)
+    }
+
+    #[test]
+    fn a_header_decodes_to_what_was_encoded() {
+        let (seed, bytes, frame) = sample();
+        assert_eq!(decode(&bytes, seed, 8192), Some(frame));
+        assert_eq!(frame.span(), 56);
+        assert_eq!(frame.next_position(), 44);
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_header_is_detected() {
+        let (seed, bytes, _) = sample();
+        for (bit, damaged) in flips(&bytes[..HEADER]) {
+            assert_eq!(decode(&damaged, seed, 8192), None, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_frame_is_valid_only_at_its_offset_of_its_segment_of_its_log() {
+        let (seed, bytes, _) = sample();
+        assert_eq!(decode(&bytes, seed, 8200), None);
+        assert_eq!(decode(&bytes, Seed::new(&UUID, 4, 77), 8192), None);
+        assert_eq!(decode(&bytes, Seed::new(&UUID, 3, 78), 8192), None);
+        assert_eq!(decode(&bytes, Seed::new(&[8; 16], 3, 77), 8192), None);
+    }
+
+    #[test]
+    fn zeroes_and_implausible_headers_are_no_frames() {
+        let (seed, mut bytes, frame) = sample();
+        assert_eq!(decode(&[0; HEADER], seed, 0), None);
+        for wrong in [
+            Frame { synced: 8200, ..frame },
+            Frame { count: 0, ..frame },
+            Frame { kind: Kind::Padding, ..frame },
+            Frame { kind: Kind::Padding, count: 0, ..frame },
+            Frame { first: 0, ..frame },
+            Frame { first: MAX_POSITION, ..frame },
+        ] {
+            encode(&mut bytes, &wrong, seed, 8192);
+            assert_eq!(decode(&bytes, seed, 8192), None, "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! The segment header page and the names of the files in a log's directory. Pure.
+
+use crate::format::frame::{Seed, MAX_POSITION};
+use crate::options::PAGE;
+use crate::util::bytes::*;
+
+pub const MAGIC: [u8; 8] = *b"\x89FLOG\r\n\x1a";
+pub const VERSION: u32 = 1;
+/// Of segments; a number that no log gets to, so that ids can be counted on from any that is there.
+pub const MAX_ID: u64 = u64::MAX >> 1;
+
+// Offsets of the header's fields. Every future version keeps the magic, the version and the page's CRC where they are.
+const VERSION_AT: usize = 8; // u32
+const SEGMENT_FLAGS: usize = 12; // u32
+const INCOMPATIBLE: usize = 16; // u64: a reader that does not know a bit must refuse the file
+const COMPATIBLE: usize = 24; // u64
+const UUID: usize = 32; // 16 bytes
+const ID: usize = 48; // u64
+const FIRST: usize = 56; // u64
+const SALT: usize = 64; // u64, random
+const PREDECESSOR_ID: usize = 72; // u64, 0: none
+const PREDECESSOR_SALT: usize = 80; // u64
+const PREDECESSOR_END: usize = 88; // u64: bytes of the predecessor past it are dead
+const CARRIED_END: usize = 96; // u64: end of the frames written before the segment got its name
+const PREDECESSOR_CRC: usize = 104; // u32: CRC field of its last frame
+const CREATED: usize = 112; // u64, ms since the epoch; no decision rests on it
+const HOLE: usize = 120; // u64: positions from the first one on that hold nothing, 0 unless the feature says so
+
+/// The file held other bytes before: what stands past its frames may be stale and proves nothing.
+const RECYCLED: u32 = 1;
+
+/// Incompatible feature: frames may be compressed.
+const COMPRESSED: u64 = 1;
+/// Incompatible feature: the segment begins with a hole, positions that were lost before this log was made.
+const BEGINS_WITH_HOLE: u64 = 2;
+/// What this version knows of incompatible features.
+const KNOWN: u64 = COMPRESSED | BEGINS_WITH_HOLE;
+
+/// Where a segment says that the one before it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Predecessor {
+    pub id: u64,
+    pub salt: u64,
+    pub end: u64,
+    /// CRC field of its last frame; of its own predecessor when it holds none.
+    pub crc: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    pub uuid: [u8; 16],
+    pub id: u64,
+    pub first: u64,
+    pub salt: u64,
+    pub predecessor: Option<Predecessor>,
+    pub carried_end: u64,
+    pub recycled: bool,
+    /// Frames may be compressed: a version that cannot unpack them must refuse the segment.
+    pub compressed: bool,
+    pub created_ms: u64,
+    /// Positions from `first` on that were lost before this log was made: no frame holds them, and the first frame comes
+    /// after them.
+    pub hole: u64,
+}
+
+/// Why a page is not a header that this version reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadPage {
+    /// The magic is another's.
+    Foreign,
+    /// Intact, but of a newer version or with features unknown to this one.
+    Newer(u32),
+    /// The checksum does not hold, or a field contradicts it.
+    Damaged,
+}
+
+/// Tells apart whose page this is, before its fields are read. The magic differs between segments and CONTROL, and so do
+/// the incompatible features that this version knows.
+pub fn identify(page: &[u8], magic: &[u8; 8], known: u64) -> Result<(), BadPage> {
+    if page[..8] != *magic {
+        return Err(BadPage::Foreign);
+    }
+    if !page_is_sealed(page) {
+        return Err(BadPage::Damaged);
+    }
+    let version = get_u32(page, VERSION_AT);
+    if version != VERSION || get_u64(page, INCOMPATIBLE) & !known != 0 {
+        return Err(BadPage::Newer(version));
+    }
+    Ok(())
+}
+
+/// The fields that both kinds of page share.
+pub fn begin_page(magic: &[u8; 8], uuid: &[u8; 16]) -> Vec<u8> {
+    let mut page = vec![0; PAGE as usize];
+    page[..8].copy_from_slice(magic);
+    put_u32(&mut page, VERSION_AT, VERSION);
+    page[UUID..UUID + 16].copy_from_slice(uuid);
+    page
+}
+
+pub fn page_uuid(page: &[u8]) -> [u8; 16] {
+    let mut uuid = [0; 16];
+    uuid.copy_from_slice(&page[UUID..UUID + 16]);
+    uuid
+}
+
+impl Header {
+    pub fn seed(&self) -> Seed {
+        Seed::new(&self.uuid, self.id, self.salt)
+    }
+
+    /// What the first frame names as its previous.
+    pub fn first_prev(&self) -> u32 {
+        self.predecessor.map_or(0, |p| p.crc)
+    }
+
+    /// Position of the first record that a frame of the segment can hold.
+    pub fn start(&self) -> u64 {
+        self.first + self.hole
+    }
+
+    pub fn encode(&self) -> Vec<u8> {
+        let mut page = begin_page(&MAGIC, &self.uuid);
+        put_u32(&mut page, SEGMENT_FLAGS, if self.recycled { RECYCLED } else { 0 });
+        let features = if self.compressed { COMPRESSED } else { 0 } | if self.hole > 0 { BEGINS_WITH_HOLE } else { 0 };
+        put_u64(&mut page, INCOMPATIBLE, features);
+        put_u64(&mut page, COMPATIBLE, 0);
+        put_u64(&mut page, ID, self.id);
+        put_u64(&mut page, FIRST, self.first);
+        put_u64(&mut page, SALT, self.salt);
+        if let Some(p) = self.predecessor {
+            put_u64(&mut page, PREDECESSOR_ID, p.id);
+            put_u64(&mut page, PREDECESSOR_SALT, p.salt);
+            put_u64(&mut page, PREDECESSOR_END, p.end);
+            put_u32(&mut page, PREDECESSOR_CRC, p.crc);
+        }
+        put_u64(&mut page, CARRIED_END, self.carried_end);
+        put_u64(&mut page, CREATED, self.created_ms);
+        put_u64(&mut page, HOLE, self.hole);
+        seal_page(&mut page);
+        page
+    }
+
+    /// A hole is announced by the features, continues a segment, and ends within the range of positions. Its segment leaves
+    /// out at least one id after its predecessor, so that opening, which looks at headers only there, meets it.
+    fn hole_is_sound(&self, announced: bool) -> bool {
+        if !announced || self.hole == 0 {
+            return !announced && self.hole == 0;
+        }
+        self.predecessor.is_some_and(|p| self.id - p.id >= 2) && self.hole <= MAX_POSITION + 1 - self.first
+    }
+
+    pub fn decode(page: &[u8]) -> Result<Header, BadPage> {
+        if page.len() < PAGE as usize {
+            return Err(BadPage::Damaged);
+        }
+        identify(page, &MAGIC, KNOWN)?;
+        let features = get_u64(page, INCOMPATIBLE);
+        let predecessor_id = get_u64(page, PREDECESSOR_ID);
+        let header = Header {
+            uuid: page_uuid(page),
+            id: get_u64(page, ID),
+            first: get_u64(page, FIRST),
+            salt: get_u64(page, SALT),
+            predecessor: (predecessor_id != 0).then(|| Predecessor {
+                id: predecessor_id,
+                salt: get_u64(page, PREDECESSOR_SALT),
+                end: get_u64(page, PREDECESSOR_END),
+                crc: get_u32(page, PREDECESSOR_CRC),
+            }),
+            carried_end: get_u64(page, CARRIED_END),
+            recycled: get_u32(page, SEGMENT_FLAGS) & RECYCLED != 0,
+            compressed: features & COMPRESSED != 0,
+            created_ms: get_u64(page, CREATED),
+            hole: get_u64(page, HOLE),
+        };
+        let sound = header.id >= 1
+            && predecessor_id < header.id
+            && (1..=MAX_POSITION + 1).contains(&header.first)
+            && header.carried_end >= PAGE
+            && header.hole_is_sound(features & BEGINS_WITH_HOLE != 0);
+        if sound {
+            Ok(header)
+        } else {
+            Err(BadPage::Damaged)
+        }
+    }
+}
+
+pub const LOCK: &str = "LOCK";
+pub const CONTROL: &str = "CONTROL";
+pub const CURSORS: &str = "CURSORS";
+pub const RESERVE: &str = "reserve";
+pub const SPARE: &str = "spare-";
+
+/// A segment as its file name tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name {
+    pub first: u64,
+    pub id: u64,
+    pub file: String,
+}
+
+pub fn file_name(first: u64, id: u64) -> String {
+    format!("{first:020}-{id:016x}.wal")
+}
+
+/// What a name in a log's directory stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    Segment(Name),
+    Control,
+    Spare(String),
+    Reserve,
+    Lock,
+    Cursors,
+    Foreign,
+}
+
+pub fn classify(name: &str) -> Entry {
+    match name {
+        LOCK => return Entry::Lock,
+        CONTROL => return Entry::Control,
+        CURSORS => return Entry::Cursors,
+        RESERVE => return Entry::Reserve,
+        _ => {}
+    }
+    if name.starts_with(SPARE) {
+        return Entry::Spare(name.to_owned());
+    }
+    let parsed = name.strip_suffix(".wal").and_then(|stem| stem.split_once('-')).and_then(|(first, id)| {
+        let (first, id) = (first.parse().ok()?, u64::from_str_radix(id, 16).ok()?);
+        // Only the one spelling that we write: `+1` or `1` would parse as well.
+        (file_name(first, id) == name && (1..=MAX_POSITION + 1).contains(&first) && (1..=MAX_ID).contains(&id)).then(|| Name {
+            first,
+            id,
+            file: name.to_owned(),
+        })
+    });
+    parsed.map_or(Entry::Foreign, Entry::Segment)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Header {
+        Header {
+            uuid: [3; 16],
+            id: 7,
+            first: 1000,
+            salt: 0xdead_beef_0bad_cafe,
+            predecessor: Some(Predecessor { id: 6, salt: 5, end: 65536, crc: 99 }),
+            carried_end: 4096,
+            recycled: true,
+            compressed: true,
+            created_ms: 1_700_000_000_000,
+            hole: 0,
+        }
+    }
+
+    fn with_hole() -> Header {
+        Header { id: 8, hole: 300, ..sample() }
+    }
+
+    #[test]
+    fn a_header_decodes_to_what_was_encoded() {
+        assert_eq!(Header::decode(&sample().encode()), Ok(sample()));
+        let first = Header { predecessor: None, recycled: false, compressed: false, ..sample() };
+        assert_eq!(Header::decode(&first.encode()), Ok(first));
+        assert_eq!(Header::decode(&with_hole().encode()), Ok(with_hole()));
+    }
+
+    #[test]
+    fn a_version_that_knows_no_holes_refuses_a_segment_that_begins_with_one() {
+        let page = with_hole().encode();
+        assert_eq!(identify(&page, &MAGIC, COMPRESSED), Err(BadPage::Newer(VERSION)));
+        assert_eq!(identify(&sample().encode(), &MAGIC, COMPRESSED), Ok(()));
+    }
+
+    #[test]
+    fn a_hole_that_its_header_contradicts_is_damage() {
+        let mut unannounced = with_hole().encode();
+        put_u64(&mut unannounced, INCOMPATIBLE, COMPRESSED);
+        let mut announced = sample().encode();
+        put_u64(&mut announced, INCOMPATIBLE, BEGINS_WITH_HOLE);
+        for mut page in [unannounced, announced] {
+            seal_page(&mut page);
+            assert_eq!(Header::decode(&page), Err(BadPage::Damaged));
+        }
+        let last = MAX_POSITION + 1 - with_hole().first;
+        for (sound, header) in [
+            (true, Header { hole: last, ..with_hole() }),
+            (false, Header { hole: last + 1, ..with_hole() }),
+            (false, Header { hole: u64::MAX, ..with_hole() }),
+            // A log does not begin with a hole, and opening would pass by one in the segment with the next id.
+            (false, Header { predecessor: None, ..with_hole() }),
+            (false, Header { id: 7, ..with_hole() }),
+        ] {
+            assert_eq!(Header::decode(&header.encode()).is_ok(), sound, "{header:?}");
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_header_page_is_detected() {
+        for header in [sample(), with_hole()] {
+            for (bit, damaged) in flips(&header.encode()) {
+                assert!(Header::decode(&damaged).is_err(), "bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_newer_version_is_told_from_damage() {
+        let mut page = sample().encode();
+        put_u32(&mut page, VERSION_AT, 2);
+        assert_eq!(Header::decode(&page), Err(BadPage::Damaged));
+        seal_page(&mut page);
+        assert_eq!(Header::decode(&page), Err(BadPage::Newer(2)));
+        let mut page = sample().encode();
+        put_u64(&mut page, INCOMPATIBLE, KNOWN + 1);
+        seal_page(&mut page);
+        assert_eq!(Header::decode(&page), Err(BadPage::Newer(1)));
+        page[0] = b'X';
+        assert_eq!(Header::decode(&page), Err(BadPage::Foreign));
+    }
+
+    #[test]
+    fn only_the_exact_spelling_is_a_segment_name() {
+        let name = file_name(42, 0x1f);
+        assert_eq!(name, "00000000000000000042-000000000000001f.wal");
+        assert_eq!(classify(&name), Entry::Segment(Name { first: 42, id: 0x1f, file: name.clone() }));
+        for foreign in [
+            "42-1f.wal",
+            "x.wal",
+            "00000000000000000042-000000000000001F.wal",
+            "00000000000000000000-0000000000000001.wal",
+            ".wal",
+            "notes.txt",
+        ] {
+            assert_eq!(classify(foreign), Entry::Foreign, "{foreign}");
+        }
+        assert_eq!(classify("spare-1"), Entry::Spare("spare-1".into()));
+    }
+}

@@ -1,0 +1,12 @@
+//! The format of a log on disk: records, frames, pages and file names. These modules turn bytes into values and back; docs/format.md
+//! describes the same bytes.
+
+pub mod bit_flip;
+pub mod compression;
+pub mod control;
+pub mod footer;
+pub mod frame;
+pub mod frame_scan;
+pub mod header;
+pub mod horizon;
+pub mod record;

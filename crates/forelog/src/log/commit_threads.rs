@@ -1,0 +1,313 @@
+//! The commit threads of this process: a few, shared by all of its logs.
+//!
+//! A thread takes a log from the queue and keeps it while there is something to do, sleeping on the log's own condition
+//! meanwhile. A log that has had nothing to do for a moment is parked and holds no thread: it is queued again when it is roused
+//! or a deadline of it is due. While logs wait for a thread, each thread does one step of its log and then takes the next.
+
+use crate::error::{Error, Result};
+use crate::log::commit_loop::CommitThread;
+use crate::log::state::locked;
+use crate::storage::lock::Lock;
+use crate::storage::Fault;
+use crate::util::runtime::{Host, Job, Process};
+use crate::write::submission_queue::Attendance;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Logs at work at a time. The flushes of fsyncs under way at once merge: a quarter of this costs thousands of logs a third of
+/// their rate.
+const AT_WORK: usize = 64;
+
+/// While no more logs than these are at work, a thread stays with one that has nothing to do: the wakes of a log in use
+/// are its own. With more of them, threads change hands.
+const LINGERING: usize = 4;
+const LINGER: Duration = Duration::from_millis(50);
+
+/// After so long without any thread coming for the next log, those that are at work are taken to hang with their disks, and
+/// as many again may work beside them.
+const STUCK: Duration = Duration::from_secs(1);
+
+/// Threads that stay, and how long one more than those is idle before it ends.
+const KEPT: usize = 2;
+const IDLE: Duration = Duration::from_secs(5);
+
+/// The threads that every log of the process is opened on.
+pub static COMMON: Threads = Threads::new(AT_WORK);
+
+pub struct Threads {
+    at_work: usize,
+    start: fn(&'static Threads) -> io::Result<()>,
+    queue: Mutex<Queue>,
+    work: Condvar,
+    /// Logs wait, and no thread is free for them.
+    pressed: AtomicBool,
+    /// Few enough logs are at work for threads to stay with them.
+    roomy: AtomicBool,
+}
+
+/// A log with all that a thread needs to work on it.
+pub struct Attended {
+    pub thread: CommitThread,
+    /// Let go of last.
+    pub lock: Arc<Lock>,
+}
+
+struct Queue {
+    ready: VecDeque<Box<Attended>>,
+    /// By the identity of the log, with its next deadline.
+    parked: BTreeMap<u64, (Box<Attended>, Option<Duration>)>,
+    deadlines: BTreeSet<(Duration, u64)>,
+    threads: usize,
+    /// Threads that sleep here.
+    idle: usize,
+    /// Threads that have a log.
+    away: usize,
+    /// Of those, the ones that are not taken to hang.
+    working: usize,
+    /// Changes when those at work are taken to hang.
+    era: u64,
+    /// When the next log came to the head of the queue.
+    moved: Duration,
+    /// No thread could be had to look at them.
+    unmanned: bool,
+    /// When an idle thread will look at the deadlines and at who hangs.
+    watched: Option<Duration>,
+}
+
+impl Queue {
+    fn push(&mut self, log: Box<Attended>) {
+        if self.ready.is_empty() {
+            self.moved = Process.now();
+        }
+        self.ready.push_back(log);
+    }
+
+    fn unpark(&mut self, identity: u64) {
+        if let Some((log, due)) = self.parked.remove(&identity) {
+            if let Some(due) = due {
+                self.deadlines.remove(&(due, identity));
+            }
+            self.push(log);
+        }
+    }
+
+    /// Queues what is due, and gives up on threads that hang.
+    fn look(&mut self, now: Duration) {
+        while let Some((_, identity)) = self.deadlines.first().filter(|(due, _)| *due <= now).copied() {
+            self.unpark(identity);
+        }
+        if !self.ready.is_empty() && now.saturating_sub(self.moved) >= STUCK {
+            self.era += 1;
+            self.working = 0;
+            self.moved = now;
+        }
+    }
+
+    /// When to look, if nobody is going to by then.
+    fn unwatched(&self) -> Option<Duration> {
+        let stuck = (!self.ready.is_empty()).then(|| self.moved + STUCK);
+        let due = self.deadlines.first().map(|(due, _)| *due);
+        let next = [stuck, due].into_iter().flatten().min();
+        next.filter(|next| self.watched.is_none_or(|watched| *next < watched))
+    }
+
+    /// Threads without a log, those that are about to start included.
+    fn free(&self) -> usize {
+        self.threads - self.away
+    }
+}
+
+impl Threads {
+    pub const fn new(at_work: usize) -> Threads {
+        Threads::started_by(at_work, |threads| {
+            std::thread::Builder::new().name("forelog-commit".into()).spawn(|| threads.serve()).map(drop)
+        })
+    }
+
+    pub const fn started_by(at_work: usize, start: fn(&'static Threads) -> io::Result<()>) -> Threads {
+        let queue = Queue {
+            ready: VecDeque::new(),
+            parked: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            threads: 0,
+            idle: 0,
+            away: 0,
+            working: 0,
+            era: 0,
+            moved: Duration::ZERO,
+            unmanned: false,
+            watched: None,
+        };
+        let (pressed, roomy) = (AtomicBool::new(false), AtomicBool::new(true));
+        Threads { at_work, start, queue: Mutex::new(queue), work: Condvar::new(), pressed, roomy }
+    }
+
+    /// What a log on these threads takes them for.
+    pub fn host(&'static self) -> Arc<dyn Host> {
+        Arc::new(Pooled(self))
+    }
+
+    /// Works on a log from now on, until it is told to stop.
+    ///
+    /// # Errors
+    /// `Io` when there is no thread and none can be had.
+    pub fn adopt(&'static self, log: Attended) -> Result<()> {
+        let mut queue = locked(&self.queue);
+        queue.push(Box::new(log));
+        let called = self.call(&mut queue);
+        let refused = if queue.threads == 0 { queue.ready.pop_back() } else { None };
+        drop(queue);
+        match (refused, called) {
+            (Some(_), Err(e)) => Err(Error::from(Fault::new("thread", "forelog-commit", &e))),
+            _ => Ok(()),
+        }
+    }
+
+    /// A parked log has something to do. To be called under the lock of its intake.
+    pub fn resume(&'static self, identity: u64) {
+        let mut queue = locked(&self.queue);
+        queue.unpark(identity);
+        // Without another thread, those there are serve the queue.
+        let _ = self.call(&mut queue);
+    }
+
+    /// Sees to it that somebody takes what can be taken and keeps the deadlines.
+    fn call(&'static self, queue: &mut Queue) -> io::Result<()> {
+        let takers = queue.ready.len().min(self.at_work.saturating_sub(queue.working));
+        let mut called = Ok(());
+        if takers > 0 || queue.unwatched().is_some() {
+            if queue.idle > 0 {
+                self.work.notify_one();
+            } else if queue.free() < takers.max(1) {
+                called = (self.start)(self);
+                queue.threads += usize::from(called.is_ok());
+                // Without an idle one, those that are away come back to look.
+                queue.unmanned = called.is_err();
+            }
+        }
+        self.tell(queue);
+        called
+    }
+
+    /// For those who do not take the lock of the queue to know.
+    fn tell(&self, queue: &Queue) {
+        let full = queue.working >= self.at_work || queue.free() == 0;
+        self.pressed.store(full && !queue.ready.is_empty() || queue.unmanned, Ordering::Release);
+        self.roomy.store(queue.working <= LINGERING, Ordering::Release);
+    }
+
+    pub fn serve(&'static self) {
+        let mut queue = locked(&self.queue);
+        let mut tired = false;
+        loop {
+            queue.unmanned = false;
+            queue.look(Process.now());
+            if queue.working < self.at_work {
+                if let Some(log) = queue.ready.pop_front() {
+                    queue = self.leave_with(log, queue);
+                    tired = false;
+                    continue;
+                }
+            }
+            let watch = queue.unwatched();
+            if tired && watch.is_none() && queue.threads > KEPT {
+                queue.threads -= 1;
+                return self.tell(&queue);
+            }
+            (queue, tired) = self.sleep(queue, watch);
+        }
+    }
+
+    fn leave_with<'q>(&'static self, log: Box<Attended>, mut queue: MutexGuard<'q, Queue>) -> MutexGuard<'q, Queue>
+    where
+        Self: 'q,
+    {
+        queue.moved = Process.now();
+        queue.away += 1;
+        queue.working += 1;
+        let era = queue.era;
+        let _ = self.call(&mut queue);
+        drop(queue);
+        // What is left to panic here is a bug of its own; the other logs are served all the same.
+        let _ = catch_unwind(AssertUnwindSafe(|| self.attend(log)));
+        let mut queue = locked(&self.queue);
+        queue.away -= 1;
+        if era == queue.era {
+            queue.working -= 1;
+        }
+        self.tell(&queue);
+        queue
+    }
+
+    /// Sleeps until there may be something to take, or until it is time to look; true when nothing has come for long.
+    fn sleep<'q>(&self, mut queue: MutexGuard<'q, Queue>, watch: Option<Duration>) -> (MutexGuard<'q, Queue>, bool) {
+        queue.watched = watch.or(queue.watched);
+        queue.idle += 1;
+        let wait = match watch {
+            Some(at) => Some(at.saturating_sub(Process.now())),
+            None => (queue.threads > KEPT).then_some(IDLE),
+        };
+        let (mut queue, timed_out) = match wait {
+            Some(wait) => {
+                let (queue, waited) = self.work.wait_timeout(queue, wait).unwrap_or_else(PoisonError::into_inner);
+                (queue, waited.timed_out())
+            }
+            None => (self.work.wait(queue).unwrap_or_else(PoisonError::into_inner), false),
+        };
+        queue.idle -= 1;
+        if watch.is_some() && queue.watched == watch {
+            queue.watched = None;
+        }
+        (queue, timed_out && watch.is_none())
+    }
+
+    fn attend(&'static self, mut log: Box<Attended>) {
+        loop {
+            match log.thread.attend() {
+                Some(closed) => return log.thread.leave(closed, log.lock),
+                None if log.thread.is_idle() || self.pressed.load(Ordering::Acquire) => return self.release(log),
+                None => {}
+            }
+        }
+    }
+
+    /// Parks a log that has nothing to do; one that has goes to the end of the queue.
+    fn release(&'static self, log: Box<Attended>) {
+        let shared = log.thread.shared.clone();
+        // Held meanwhile, so that whoever rouses the log finds it where it is.
+        let mut intake = locked(&shared.intake);
+        let mut queue = locked(&self.queue);
+        if log.thread.is_wanted(&intake) {
+            queue.push(log);
+        } else {
+            let due = log.thread.deadline();
+            queue.deadlines.extend(due.map(|due| (due, shared.identity)));
+            queue.parked.insert(shared.identity, (log, due));
+            intake.attendance = Attendance::Parked(self);
+        }
+        // Its thread comes back to look for what is next and when.
+        self.tell(&queue);
+    }
+}
+
+struct Pooled(&'static Threads);
+
+impl Host for Pooled {
+    fn now(&self) -> Duration {
+        Process.now()
+    }
+
+    fn spawn(&self, job: Job) {
+        Process.spawn(job);
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        let Pooled(threads) = self;
+        let lingers = threads.roomy.load(Ordering::Acquire) && !threads.pressed.load(Ordering::Acquire);
+        Some(if lingers { LINGER } else { Duration::ZERO })
+    }
+}

@@ -1,0 +1,295 @@
+//! Opening: reads what the directory holds, takes recovery's verdict, and does what it says in an order in which a
+//! crash at any step leaves the same verdict to the next opening.
+
+use crate::cursors::Cursors;
+use crate::error::{Code, Error, Result};
+use crate::format::compression::Packer;
+use crate::format::control::{self, Control, State};
+use crate::format::footer::Index;
+use crate::format::frame_scan::Joint;
+use crate::format::header::{Header, Predecessor};
+use crate::maintenance::progress::{Opening, Watch};
+use crate::options::{Options, PAGE};
+use crate::recovery::directory::{Listing, Slots};
+use crate::recovery::evidence::{glance, survey, Active, Cut, Segment, Survey};
+use crate::recovery::report::Recovery;
+use crate::recovery::verdict::{self, Answer, Verdict};
+use crate::segments::active::{self, Filling};
+use crate::segments::catalog::{self, Catalog};
+use crate::segments::footer_writer::Bare;
+use crate::segments::growth::Growth;
+use crate::segments::spare_files::Spares;
+use crate::storage::{Fault, Storage};
+use crate::write::roll::{Carry, Frames, Plan};
+use crate::write::writer::{Start, Writer};
+use std::sync::Arc;
+
+/// An opened log: the writer, what readers need, and what was found.
+pub struct Opened {
+    pub writer: Writer,
+    pub catalog: Arc<Catalog>,
+    pub recovery: Recovery,
+    pub cursors: Cursors,
+}
+
+/// Opens the log in `storage`. The caller holds its lock.
+///
+/// With no space to roll the log opens all the same: reading works, and appends try again. Stopping `watch` ends it with
+/// `Closed` while it reads; once it writes, nothing ends it.
+pub fn open_watched(storage: Arc<dyn Storage>, options: &Options, watch: &Arc<Watch>, clock: fn() -> u64) -> Result<Opened> {
+    let began = clock();
+    let opening = Opening::of(storage.clone(), watch);
+    let surveyed = survey(&opening, options.mode).and_then(|found| opening.layer.finish().map(|()| found));
+    let found = surveyed.map_err(|fault| stopped(watch, unread(fault)))?;
+    let volatile = storage.is_volatile();
+    let mut opened = match verdict::answer(found.verdict, options.mode) {
+        Answer::Refuse(code) => return Err(found.refusal(code)),
+        Answer::Create => create(storage, options, &found.listing, clock)?,
+        answer => recover(storage, options, found, answer, clock)?,
+    };
+    opened.recovery.volatile = volatile;
+    opened.recovery.duration_ms = clock().saturating_sub(began) as f64 / 1e6;
+    Ok(opened)
+}
+
+/// Opens the log with nothing to end that.
+#[cfg(any(test, feature = "sim"))]
+pub fn open(storage: Arc<dyn Storage>, options: &Options, clock: fn() -> u64) -> Result<Opened> {
+    open_watched(storage, options, &Arc::default(), clock)
+}
+
+/// Refuses, before anything is created or locked, a directory that is not ours to open, or that should hold a log.
+pub fn refuse_unknown(storage: &dyn Storage, create: bool) -> Result<()> {
+    let found = glance(storage, false).map_err(unread)?;
+    match found.verdict {
+        Verdict::Absent if !create => Err(found.refusal(Code::NotFound)),
+        Verdict::Foreign | Verdict::Newer => Err(found.refusal(Code::Format)),
+        _ => Ok(()),
+    }
+}
+
+/// The error of an opening that its watch may have ended.
+pub fn stopped(watch: &Watch, error: Error) -> Error {
+    if watch.is_stopped() {
+        return Error::new(Code::Closed, "the opening was stopped").during("open");
+    }
+    error
+}
+
+/// A failure to read is never taken for damage.
+pub fn unread(fault: Fault) -> Error {
+    Error::from(fault).judged(Verdict::Unreadable.label()).during("open")
+}
+
+fn writer(
+    storage: Arc<dyn Storage>,
+    options: &Options,
+    control: Control,
+    listing: &Listing,
+    low: u64,
+    clock: fn() -> u64,
+) -> Result<Start> {
+    let start = Start {
+        spares: Arc::new(Spares::new(storage.clone(), options.segment_bytes)),
+        storage,
+        control,
+        catalog: Arc::default(),
+        names: listing.segments.values().cloned().collect(),
+        low,
+        active: None,
+        plan: None,
+        packer: Packer::new(options.compression)?,
+        bare: None,
+        clock,
+    };
+    // First of all, and also where nothing is found that counts.
+    start.catalog.replace(Vec::new(), low);
+    Ok(start)
+}
+
+/// A new log: CONTROL comes first, through a spare, naming no segment; the first segment is then a roll.
+fn create(storage: Arc<dyn Storage>, options: &Options, listing: &Listing, clock: fn() -> u64) -> Result<Opened> {
+    let mut uuid = [0; 16];
+    storage.random(&mut uuid)?;
+    let state = State { uuid, sequence: 1, active: 0, low: 1, mark: None, fence: None };
+    match storage.remove(control::CREATING) {
+        Err(fault) if !fault.is_not_found() => return Err(fault.into()),
+        _ => {}
+    }
+    let control = Control::new(control::create(&*storage, &state)?, state, 0);
+    drop_spares(&*storage, listing);
+    let mut start = writer(storage.clone(), options, control, listing, 1, clock)?;
+    start.plan = Some(Plan { predecessor: None, first: 1, hole: 0, carry: Carry::Nothing, cut: None });
+    let catalog = start.catalog.clone();
+    let mut writer = Writer::new(start);
+    writer.finish_plan(0).and_then(|()| writer.finish_naming()).map_err(unopened)?;
+    let recovery = Recovery {
+        verdict: Verdict::Absent.label(),
+        clean: true,
+        created: true,
+        first_position: 1,
+        next_position: 1,
+        ..Recovery::default()
+    };
+    let cursors = cursors(storage, &writer)?;
+    Ok(Opened { writer, catalog, recovery, cursors })
+}
+
+/// A log that never opened is not poisoned: the next opening starts over from what the disk then shows.
+fn unopened(error: Error) -> Error {
+    match &error.cause {
+        Some(fault) if error.code == Code::Poisoned => Error::from(fault.clone()).during("open"),
+        _ => error,
+    }
+}
+
+/// Spares of an earlier process: what they hold is not known, and making new ones costs nothing that matters.
+fn drop_spares(storage: &dyn Storage, listing: &Listing) {
+    for name in &listing.spares {
+        let _ = storage.remove(name);
+    }
+}
+
+/// Where the log goes on from: its active segment, or in front of damage the one that the damage is in.
+struct Base {
+    segment: Segment,
+    len: u64,
+    /// Where the good frames end.
+    end: Joint,
+    /// Where those that are proven durable do.
+    proven: Joint,
+    /// Whether CONTROL vouches for the segment's name.
+    named: bool,
+    debris_end: u64,
+    /// Of the good frames.
+    index: Index,
+}
+
+/// `None` when nothing stands before the damage.
+fn base(found: &mut Survey, answer: Answer) -> Option<Base> {
+    let cut = found.cut.take();
+    if answer == Answer::Cut && found.verdict != Verdict::DamagedActive {
+        // A sealed segment was named long ago, and all of it was durable.
+        return cut.map(|Cut { segment, len, end, index }| Base { segment, len, end, proven: end, named: true, debris_end: len, index });
+    }
+    let Active { segment, len, fence, scan, proven } = found.active.take()?;
+    // What stands past a fence was not looked at, and damage hides what there is.
+    let unknown = fence < len || segment.header.recycled || answer == Answer::Cut;
+    let debris_end = if unknown { len } else { scan.garbage.map_or(0, |(_, last)| last + 1) };
+    Some(Base { segment, len, end: scan.end, proven, named: found.evidence.named, debris_end, index: scan.index })
+}
+
+fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answer: Answer, clock: fn() -> u64) -> Result<Opened> {
+    let mut report = Recovery::of(&found, answer);
+    let (low, base) = (found.low, base(&mut found, answer));
+    let empty = base.as_ref().is_none_or(|base| base.end.next < low);
+    report.clean &= !empty;
+    let plan = (!report.clean).then(|| plan(base.as_ref(), empty.then_some(low)));
+    // A log that went on at the low mark would have the damaged segment below it, and remove it.
+    let buried = plan.as_ref().is_some_and(|plan| plan.first <= low) && found.live.first().is_some_and(|oldest| oldest.first < low);
+    if answer == Answer::Cut && buried {
+        return Err(found.refusal(Code::Corrupt));
+    }
+    let Some(Slots { file, chosen: Ok((state, slot)), .. }) = found.control.take() else { return Err(found.refusal(Code::Corrupt)) };
+    let mut control = Control::new(file, state, slot);
+
+    // The verdict stands. From here on the disk changes, and CONTROL's own page comes first.
+    control.confirm()?;
+    if found.evidence.fenced {
+        // The fence may have reached one slot only; rot there must not bring back what this opening leaves out.
+        control.update(|_| {}).map_err(|short| short.fault)?;
+    }
+    drop_spares(&*storage, &found.listing);
+    let mut start = writer(storage.clone(), options, control, &found.listing, low, clock)?;
+    if let Some(plan) = plan {
+        report.carried = base.as_ref().filter(|_| !empty).map_or(0, |base| base.end.next - plan.first - plan.hole);
+        start.plan = Some(plan);
+    }
+    if let Some(Base { segment: Segment { name, file, header }, len, end, proven, named, debris_end, index }) = base {
+        let live = found.live.iter().filter(|live| live.id <= name.id);
+        start.catalog.replace(live.map(|name| Arc::new(catalog::Segment::of_name(name))).collect(), low);
+        let entry = start.catalog.holding(u64::MAX).unwrap_or_else(|| Arc::new(catalog::Segment::of_header(&header)));
+        entry.adopt(index);
+        entry.set_len(len);
+        entry.hold(&file);
+        start.bare = bare(&start.catalog, &header);
+        // Whatever the header proves, nothing is durable in a segment whose name may not be.
+        let synced = match (report.clean, named) {
+            (true, _) => end,
+            (false, true) => proven,
+            (false, false) => Joint::start(&header),
+        };
+        let filling = match header.recycled {
+            _ if !storage.overwrites_in_place() => Filling::Never,
+            // Its blocks were written before, and what stands in them stays.
+            true if len > end.offset.next_multiple_of(PAGE) => Filling::Done,
+            _ => Filling::WORTHWHILE,
+        };
+        let may_be_torn = header.recycled;
+        // What may be debris stays as it is. Otherwise the file, which a clean close has cut to its frames, grows again once
+        // something is appended, and where it has holes they are filled then.
+        let has_holes = debris_end <= end.offset && file.allocated().is_ok_and(|allocated| allocated < len);
+        let allocated = if has_holes { end.offset.next_multiple_of(PAGE).min(len) } else { len };
+        let capacity = options.segment_bytes.max(end.offset);
+        let through = storage.open_through(&name.file);
+        start.active = Some(active::Active {
+            growth: Arc::new(Growth::new(file.clone(), allocated, capacity)),
+            file,
+            through,
+            header,
+            capacity,
+            durable_len: end.offset,
+            end,
+            synced,
+            entry,
+            filling,
+            written_back: end.offset,
+            debris_end,
+            may_be_torn,
+        });
+    }
+    let catalog = start.catalog.clone();
+    let mut writer = Writer::new(start);
+    match writer.finish_plan(0).and_then(|()| writer.finish_naming()) {
+        Err(error) if error.code != Code::NoSpace => return Err(unopened(error)),
+        _ => {}
+    }
+    match writer.remove_below() {
+        // Files that cannot be removed now only take up room; the next truncation tries again.
+        Err(error) if error.code == Code::Poisoned => return Err(unopened(error)),
+        _ => {}
+    }
+    report.next_position = writer.next_position();
+    let cursors = cursors(storage, &writer)?;
+    Ok(Opened { writer, catalog, recovery: report, cursors })
+}
+
+/// Before anything is appended: a cursor that a cut has left past the end goes back now or would skip what comes.
+fn cursors(storage: Arc<dyn Storage>, writer: &Writer) -> Result<Cursors> {
+    Cursors::open(storage, writer.uuid, writer.low, writer.next_position() - 1)
+}
+
+/// The segment before, for the background to look whether it has its footer.
+fn bare(catalog: &Catalog, header: &Header) -> Option<Bare> {
+    let sealed = header.predecessor?;
+    let entry = catalog.holding(header.first - 1).filter(|entry| entry.id == sealed.id)?;
+    Some(Bare { entry, uuid: header.uuid, sealed, next: header.first })
+}
+
+/// How the log goes on when it does not go on in place. All that was found may lie below the low mark, `low` then: the
+/// log goes on empty there.
+fn plan(base: Option<&Base>, low: Option<u64>) -> Plan {
+    let (Some(Base { segment: Segment { file, header, .. }, end, proven, named, .. }), None) = (base, low) else {
+        return Plan { predecessor: None, first: low.unwrap_or(1), hole: 0, carry: Carry::Nothing, cut: None };
+    };
+    let from = if *named { *proven } else { Joint::start(header) };
+    let (predecessor, first, hole) = if *named {
+        (Some(Predecessor { id: header.id, salt: header.salt, end: from.offset, crc: from.crc }), from.next, 0)
+    } else {
+        // Nothing vouches for this segment's name: the next one takes its place, with the hole that it may begin with.
+        (header.predecessor, header.first, header.hole)
+    };
+    let frames = Frames { file: file.clone(), header: header.clone(), from, to: end.offset };
+    let carry = if frames.to > from.offset { Carry::Frames(frames) } else { Carry::Nothing };
+    Plan { predecessor, first, hole, carry, cut: None }
+}

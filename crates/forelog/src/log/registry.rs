@@ -1,0 +1,34 @@
+//! The logs this process has open, so that opening a directory twice gives two handles on one writer.
+
+use crate::log::state::Shared;
+use crate::storage::dir_handle::Identity;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// The log open at one place, and how many handles it has.
+#[derive(Default)]
+pub struct Tenant {
+    pub shared: Option<Arc<Shared>>,
+    pub handles: usize,
+}
+
+/// One directory. Holding its tenant holds off every other opening and closing of that directory, and of no other.
+#[derive(Default)]
+pub struct Place {
+    tenant: Mutex<Tenant>,
+}
+
+impl Place {
+    pub fn tenant(&self) -> MutexGuard<'_, Tenant> {
+        self.tenant.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+static PLACES: OnceLock<Mutex<HashMap<Identity, Arc<Place>>>> = OnceLock::new();
+
+pub fn place(identity: Identity) -> Arc<Place> {
+    let mut places = PLACES.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+    // Nobody else holds these: their logs are closed.
+    places.retain(|_, place| Arc::strong_count(place) > 1);
+    places.entry(identity).or_default().clone()
+}

@@ -1,0 +1,323 @@
+//! A log that another process writes, as a reader of it goes along: the page in CONTROL says how far it may read, the
+//! names in the directory say where. Nothing is written, and no lock is held.
+
+use crate::error::Result;
+use crate::format::control::{self, State};
+use crate::format::header::{Header, Name};
+use crate::format::horizon::{self, Horizon};
+use crate::log::state::{locked, Shared};
+use crate::maintenance::backup::Cut;
+use crate::recovery::directory::{first_page, Listing};
+use crate::segments::attachment::Bond;
+use crate::segments::catalog::{Catalog, Segment};
+use crate::storage::{Fault, File, FileRef};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+/// How long the pages of open logs are left alone: doubled each time that none has moved which is followed.
+const SHORTEST: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_millis(10);
+/// A reading of names can be overtaken by rolls and truncations this often.
+const LISTINGS: usize = 8;
+/// A reading of CONTROL may meet a page while it is being written, this often at the most.
+const READINGS: usize = 16;
+
+/// A page is no older than twice this, and an error that it may explain waits so long.
+const PAGE_AGE: Duration = Duration::from_millis(5);
+const LOOKS: usize = 3;
+
+/// What the page said last.
+pub struct Seen {
+    /// Pages up to this one say nothing new: they were read, or left by a writer that is gone.
+    pub sequence: u64,
+    /// `None` until a page has told.
+    pub generation: Option<u64>,
+    /// Where a backup may cut the log; `None` for a log that is damaged, or that its writer is still opening.
+    pub cut: Option<Cut>,
+}
+
+/// What a look at the page has brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    None,
+    More,
+    /// Positions were taken back.
+    Cut,
+}
+
+/// CONTROL as one reading shows it.
+struct Told {
+    page: Option<Horizon>,
+    /// The slot that counts. It names the low mark before a segment goes, which the page does only soon after.
+    state: Option<State>,
+}
+
+impl Told {
+    fn read(control: &dyn File) -> std::result::Result<Told, Fault> {
+        let mut bytes = vec![0; control::FILE_BYTES as usize];
+        let mut told = Told { page: None, state: None };
+        for _ in 0..READINGS {
+            let n = control.read_at(&mut bytes, 0)?;
+            let page = bytes[..n].get(horizon::OFFSET as usize..).unwrap_or_default();
+            told = Told { page: Horizon::decode(page), state: control::choose(&bytes[..n]).ok().map(|(state, _)| state) };
+            let torn = told.page.is_none() && page.iter().any(|byte| *byte != 0);
+            // A page rests on the slot before it. Where the slot was read first, it may be the older one.
+            let early = told.page.as_ref().zip(told.state.as_ref()).is_some_and(|(page, state)| page.active > state.active);
+            if !torn && !early {
+                break;
+            }
+            std::thread::yield_now();
+        }
+        Ok(told)
+    }
+
+    /// First position that counts, by a slot that is no older than the segment `active`; 0 where there is none. A slot of an
+    /// older one may be from before a reset.
+    fn low(&self, active: u64) -> u64 {
+        self.state.as_ref().filter(|state| state.active >= active).map_or(0, |state| state.low)
+    }
+}
+
+pub struct Peer {
+    control: FileRef,
+    /// Whether the path leads to this log still.
+    pub bond: Bond,
+    seen: Mutex<Seen>,
+}
+
+impl Peer {
+    pub fn new(control: FileRef, seen: Seen) -> Peer {
+        Peer { bond: Bond::new(&*control), control, seen: Mutex::new(seen) }
+    }
+
+    /// Takes over what CONTROL says now.
+    pub fn refresh(&self, shared: &Shared) -> Result<News> {
+        let mut seen = locked(&self.seen);
+        for left in (0..LISTINGS).rev() {
+            let told = Told::read(&*self.control)?;
+            let Some(page) = told.page.as_ref().filter(|page| page.sequence > seen.sequence) else { break };
+            // What more than one generation kept, one page cannot tell.
+            let kept = match seen.generation {
+                Some(before) if before == page.generation => None,
+                Some(before) if before + 1 != page.generation => Some(0),
+                _ => Some(page.kept),
+            };
+            // Names before numbers: whoever reads up to the horizon finds the segments that hold it.
+            if !catalogue(shared, &*self.control, page, kept, &told, left == 0)? {
+                continue;
+            }
+            let durable = Cut { segment: page.active, durable: page.durable };
+            *seen = Seen { sequence: page.sequence, generation: Some(page.generation), cut: Some(durable) };
+            show(shared, page.durable.position, page.acknowledged.position);
+            return Ok(if kept.is_some() { News::Cut } else { News::More });
+        }
+        // The page tells nothing new, or of a log that the directory has left behind: it will catch up.
+        let told = Told::read(&*self.control)?;
+        Ok(raise(shared, told.low(shared.catalog.newest().unwrap_or(0))))
+    }
+
+    /// Looks until the page cannot be what hides that `next` was truncated: it may be a moment behind, or for ever where the
+    /// writer stands still.
+    ///
+    /// # Errors
+    /// `Io` where the directory does not say.
+    pub fn look_again(&self, shared: &Shared, next: u64) -> Result<News> {
+        for _ in 0..LOOKS {
+            let news = shared.refresh(self)?;
+            if news == News::Cut || shared.catalog.first() > next {
+                return Ok(news);
+            }
+            self.wait_for_page();
+        }
+        self.go_past_page(shared, next)
+    }
+
+    /// Lets the page catch up with the directory; it is only ever a moment behind.
+    pub fn wait_for_page(&self) {
+        std::thread::sleep(PAGE_AGE);
+    }
+
+    pub fn cut(&self) -> Option<Cut> {
+        locked(&self.seen).cut
+    }
+
+    /// Whether CONTROL names a segment with a higher id.
+    pub fn names_one_after(&self, segment: u64) -> bool {
+        Told::read(&*self.control).is_ok_and(|told| told.state.is_some_and(|state| state.active > segment))
+    }
+
+    /// Takes over what the directory shows where the segment that held `next` is gone and the log does not need it: it was cut,
+    /// and the page does not tell of that. The log is empty at its low mark, as far as is told; the page will say once more that
+    /// positions were taken back.
+    fn go_past_page(&self, shared: &Shared, next: u64) -> Result<News> {
+        let _one_at_a_time = locked(&self.seen);
+        let newest = shared.catalog.newest().unwrap_or(0);
+        let Some(held) = shared.catalog.holding(next) else { return Ok(News::None) };
+        let mut before = Told::read(&*self.control)?.state;
+        let (state, names) = loop {
+            let Some(state) = before.take().filter(|state| state.active > newest) else { return Ok(News::None) };
+            let names = Listing::read(&*shared.storage)?.segments;
+            let after = Told::read(&*self.control)?.state;
+            // What was cut meanwhile may have left segments behind that seem to count.
+            if after.as_ref().is_none_or(|after| after.active == state.active) {
+                break (state, names);
+            }
+            before = after;
+        };
+        let goes_on = |name: &Name| name.first <= held.first.max(state.low);
+        let is_needed = names.contains_key(&held.id) || !names.range(held.id + 1..).any(|(_, name)| goes_on(name));
+        match live(&names, state.active, state.low, &shared.catalog) {
+            Some(live) if !is_needed => {
+                shared.catalog.move_on(live, state.low, Some(0));
+                show(shared, 0, 0);
+                Ok(News::Cut)
+            }
+            _ => Ok(News::None),
+        }
+    }
+}
+
+/// Publishes how far the log goes, as far as is told. What is below the first position was there.
+fn show(shared: &Shared, durable: u64, acknowledged: u64) {
+    let first = shared.catalog.first();
+    let (durable, acknowledged) = (durable.max(first - 1), acknowledged.max(first - 1));
+    let put = |horizon: &AtomicU64, position: u64| horizon.store(position, Ordering::Release);
+    let h = &shared.horizons;
+    put(&h.first, first);
+    put(&h.durable, durable);
+    put(&h.written, acknowledged);
+    put(&h.acknowledged, acknowledged);
+    locked(&shared.intake).next = acknowledged + 1;
+}
+
+/// The log starts at `low` now, if that is later than it was known to.
+fn raise(shared: &Shared, low: u64) -> News {
+    if low <= shared.catalog.first() {
+        return News::None;
+    }
+    shared.catalog.raise(low);
+    let at = |horizon: &AtomicU64| horizon.load(Ordering::Acquire);
+    show(shared, at(&shared.horizons.durable), at(&shared.horizons.acknowledged));
+    News::More
+}
+
+/// The segments of a log that starts at `low` and whose newest one is `active`, as far as they are there; `None` without that.
+fn live(names: &BTreeMap<u64, Name>, active: u64, low: u64, catalog: &Catalog) -> Option<Vec<Arc<Segment>>> {
+    // A segment above the active one is not acknowledged yet, and may cut off what still is.
+    let mut live: Vec<Arc<Segment>> = Vec::new();
+    for (id, name) in names.range(..=active).rev() {
+        match live.last() {
+            None if *id != active => return None,
+            Some(above) if above.first <= low => break,
+            // Superseded by a higher one.
+            Some(above) if name.first >= above.first => {}
+            _ => live.push(catalog.with_id(*id).unwrap_or_else(|| Arc::new(Segment::of_name(name)))),
+        }
+    }
+    live.reverse();
+    (!live.is_empty()).then_some(live)
+}
+
+/// Brings the catalog to where the page is; false when the directory has moved on since. On the `last` try the directory is
+/// taken as it is, unless CONTROL says that it has moved on.
+fn catalogue(shared: &Shared, control: &dyn File, page: &Horizon, kept: Option<u64>, told: &Told, last: bool) -> Result<bool> {
+    let catalog = &shared.catalog;
+    // Only a cut may move the start of the log back.
+    let low = if kept.is_some() { page.low } else { page.low.max(catalog.first()) }.max(told.low(page.active));
+    if kept.is_none() && catalog.newest() == Some(page.active) {
+        if low > catalog.first() {
+            catalog.raise(low);
+        }
+        return Ok(true);
+    }
+    // The log was found further on when it was opened, or where the page did not tell: it never goes back.
+    if kept.is_none() && catalog.newest().is_some_and(|newest| newest > page.active) {
+        return Ok(false);
+    }
+    let names = Listing::read(&*shared.storage)?.segments;
+    let Some(live) = live(&names, page.active, low, catalog) else { return Ok(false) };
+    // The start is missing: it was truncated since CONTROL was read, or it is lost.
+    let is_past = told.state.as_ref().is_none_or(|state| state.active > page.active);
+    if live[0].first > low && (is_past || !last) {
+        return Ok(false);
+    }
+    let now = Told::read(control)?.state.map_or(page.active, |state| state.active);
+    if !goes_on(shared, &names, page, now) {
+        return Ok(false);
+    }
+    catalog.move_on(live, low, kept);
+    Ok(true)
+}
+
+/// Whether the log went on from `page` to its active segment without a cut that the page does not tell of. Names alone do not
+/// tell segments that count from those that a cut has left behind.
+fn goes_on(shared: &Shared, names: &BTreeMap<u64, Name>, page: &Horizon, active: u64) -> bool {
+    let mut id = active;
+    while id > page.active {
+        let Some(name) = names.get(&id).filter(|name| name.first > page.acknowledged.position) else { return false };
+        let page = shared.storage.open(&name.file, false).and_then(|file| first_page(&*file));
+        let header = page.ok().and_then(|page| Header::decode(&page).ok());
+        match header.and_then(|header| header.predecessor) {
+            Some(predecessor) if predecessor.id < id => id = predecessor.id,
+            _ => return false,
+        }
+    }
+    id == page.active
+}
+
+#[derive(Default)]
+struct Watched {
+    logs: Vec<Weak<Shared>>,
+    running: bool,
+    /// A follower has begun to wait.
+    hurried: bool,
+}
+
+static WATCHED: Mutex<Watched> = Mutex::new(Watched { logs: Vec::new(), running: false, hurried: false });
+static HURRY: Condvar = Condvar::new();
+
+/// Has the page looked at for as long as the log is open: one thread for all logs of the process. So the positions of the
+/// log are fresh without I/O in the thread that asks, and a follower that waits holds no thread.
+pub fn attend(shared: &Arc<Shared>) {
+    let mut watched = locked(&WATCHED);
+    if !watched.logs.iter().any(|log| log.as_ptr() == Arc::as_ptr(shared)) {
+        watched.logs.push(Arc::downgrade(shared));
+    }
+    watched.hurried = true;
+    HURRY.notify_one();
+    if !watched.running {
+        watched.running = std::thread::Builder::new().name("forelog-peer".into()).spawn(look).is_ok();
+        if !watched.running {
+            // Without a thread, whoever waits has to look again itself.
+            drop(watched);
+            shared.followers.wake_all();
+        }
+    }
+}
+
+fn look() {
+    let mut pause = SHORTEST;
+    loop {
+        let logs: Vec<Arc<Shared>> = {
+            let waited = HURRY.wait_timeout_while(locked(&WATCHED), pause, |watched| !watched.hurried);
+            let mut watched = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if std::mem::take(&mut watched.hurried) {
+                pause = SHORTEST;
+            }
+            watched.logs.retain(|log| log.upgrade().is_some_and(|log| !log.ended.load(Ordering::Acquire)));
+            if watched.logs.is_empty() {
+                watched.running = false;
+                return;
+            }
+            watched.logs.iter().filter_map(Weak::upgrade).collect()
+        };
+        let mut moved = false;
+        for log in logs {
+            let is_followed = log.followers.is_anybody();
+            moved |= log.look() && is_followed;
+        }
+        pause = if moved { SHORTEST } else { (pause * 2).min(LONGEST) };
+    }
+}

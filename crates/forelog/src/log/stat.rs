@@ -1,0 +1,122 @@
+//! How a log stands and what it takes of the disk, from its directory alone.
+
+use crate::cursors;
+use crate::error::Result;
+use crate::format::header::{classify, Entry};
+use crate::log::read_only::{self, View};
+use crate::log::state::clock;
+use crate::log::wal::{named, prepare_dir};
+use crate::recovery::evidence::Damage;
+use crate::storage::disk::Disk;
+use crate::storage::lock::Lock;
+use crate::storage::{data_len, Fault, Storage};
+use std::path::Path;
+use std::sync::Arc;
+
+/// What `stat` tells of a log.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Standing {
+    pub uuid: [u8; 16],
+    /// The label of the verdict of opening, one of docs/recovery.md.
+    pub verdict: &'static str,
+    /// Opening would have nothing to cut off or to write again, and no writer has the log open. The log need not have been closed in order.
+    pub clean: bool,
+    /// Damage that shows without reading the whole log.
+    pub damage: Option<Damage>,
+    /// A writer has the log open.
+    pub locked: bool,
+    /// First position that can be read; equal to `next` in an empty log.
+    pub first: u64,
+    pub next: u64,
+    /// Segments that make up the log.
+    pub segments: u64,
+    /// Named cursors with the last position that each has done; `None` where CURSORS does not hold.
+    pub cursors: Option<Vec<(Arc<str>, u64)>>,
+    /// Files prepared for segments to come, and the bytes of the disk that they take.
+    pub spares: u64,
+    pub spare_bytes: u64,
+    /// Bytes of the disk that `reserve` takes, 0 without one.
+    pub reserve_bytes: u64,
+    /// Bytes of the disk that all files of the log take, those above included.
+    pub allocated: u64,
+    /// Bytes of segments that are in use: headers, frames and footers.
+    pub used: u64,
+}
+
+/// Looks at the log in `dir`; blocking. Nothing is written and no lock is taken: a writer at work does not matter.
+///
+/// # Errors
+/// `NotFound` and `Format` where there is no log, `Io` when the directory does not read.
+pub fn stat(dir: &Path) -> Result<Standing> {
+    look(dir).map_err(|error| error.during("stat"))
+}
+
+fn look(dir: &Path) -> Result<Standing> {
+    prepare_dir(dir, false)?;
+    let disk = Disk::new(dir, true)?;
+    let locked = Lock::is_held(&disk.handle())?;
+    let disk: Arc<dyn Storage> = Arc::new(disk);
+    let view = read_only::beside(&disk, &Arc::default(), || Ok(locked), clock).map_err(|error| named(error, dir))?;
+    let room = room(&*disk)?;
+    let used = used(&*disk, &view)?;
+    let View { recovery, positions, uuid, .. } = view;
+    let cursors = cursors::list(&*disk, &uuid).ok();
+    Ok(Standing {
+        uuid,
+        verdict: recovery.verdict,
+        clean: recovery.clean && !locked,
+        damage: recovery.damage,
+        locked,
+        first: positions.first,
+        next: positions.next,
+        segments: view.catalog.all().len() as u64,
+        // Where the log starts later than a cursor stands, that is done.
+        cursors: cursors.map(|all| all.into_iter().map(|(name, at)| (name, at.max(positions.first - 1))).collect()),
+        used,
+        ..room
+    })
+}
+
+/// What the files of a log take of the disk.
+fn room(storage: &dyn Storage) -> std::result::Result<Standing, Fault> {
+    let mut room = Standing::default();
+    for name in storage.list()? {
+        let entry = classify(&name);
+        if entry == Entry::Foreign {
+            continue;
+        }
+        let allocated = match storage.open(&name, false).and_then(|file| file.allocated()) {
+            Ok(allocated) => allocated,
+            // Removed or renamed since the directory was listed.
+            Err(fault) if fault.is_not_found() => continue,
+            Err(fault) => return Err(fault),
+        };
+        room.allocated += allocated;
+        match entry {
+            Entry::Spare(_) => (room.spares, room.spare_bytes) = (room.spares + 1, room.spare_bytes + allocated),
+            Entry::Reserve => room.reserve_bytes = allocated,
+            _ => {}
+        }
+    }
+    Ok(room)
+}
+
+/// Bytes of the disk that the files of a log take.
+pub fn allocated(storage: &dyn Storage) -> std::result::Result<u64, Fault> {
+    Ok(room(storage)?.allocated)
+}
+
+fn used(storage: &dyn Storage, view: &View) -> std::result::Result<u64, Fault> {
+    let mut used = 0;
+    let segments = view.catalog.all();
+    for (i, segment) in segments.iter().enumerate() {
+        used += match view.end.filter(|_| i + 1 == segments.len()) {
+            Some(end) => end,
+            None => match storage.open(&segment.file, false).and_then(|file| Ok(data_len(&*file, file.len()?))) {
+                Err(fault) if fault.is_not_found() => 0,
+                other => other?,
+            },
+        };
+    }
+    Ok(used)
+}

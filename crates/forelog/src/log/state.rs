@@ -1,0 +1,628 @@
+//! One open log: what its handles, its commit thread and its background jobs share.
+
+use crate::cursors::{Cursors, Log};
+use crate::error::{Code, Error, Result};
+use crate::format::header::{Name, CONTROL};
+use crate::log::commit_loop::CommitThread;
+use crate::log::commit_threads::{Attended, Threads};
+use crate::log::open::Opened;
+use crate::log::read_only::View;
+use crate::log::remote_writer::{self, News, Peer};
+use crate::log::stat;
+use crate::maintenance::backup::{Cut, Origin};
+use crate::observe::events::Events;
+use crate::observe::stats::{Measure, Scrubs, Stats};
+use crate::options::Options;
+use crate::read::follow::{Followers, Tail, Ticket, Wake};
+use crate::read::reader::truncated;
+use crate::recovery::report::Recovery;
+use crate::segments::attachment::{detached, lost};
+use crate::segments::catalog::Catalog;
+use crate::segments::reader_positions::Place;
+use crate::storage::dir_handle::Identity;
+use crate::storage::lock::Lock;
+use crate::storage::{Fault, Storage};
+use crate::util::notify::Waiter;
+use crate::util::pool;
+use crate::write::submission_queue::{closed, read_only, Attendance, Client, Intake, Phase, Settled};
+use crate::write::writer::{Counters, Writer};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Positions of a log; all but `first` and `next` are inclusive, 0 when there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Positions {
+    /// First position that can be read; equal to `next` in an empty log.
+    pub first: u64,
+    /// Position of the next record accepted.
+    pub next: u64,
+    /// Handed to the operating system.
+    pub written: u64,
+    /// Readers see up to here.
+    pub acknowledged: u64,
+    /// Survives power loss.
+    pub durable: u64,
+}
+
+/// What the files of a log take of the disk is at most this old in its statistics once it has been asked for.
+const MEASURED_EVERY: Duration = Duration::from_secs(1);
+
+/// What the commit thread publishes; everyone else reads it without a lock.
+#[derive(Default)]
+pub struct Horizons {
+    pub first: AtomicU64,
+    pub written: AtomicU64,
+    pub acknowledged: AtomicU64,
+    pub durable: AtomicU64,
+}
+
+pub struct Measures {
+    pub commits: u64,
+    pub counters: Counters,
+    /// Bytes used of the active segment, and the size of its file.
+    pub active: (u64, u64),
+    pub scrub: Scrubs,
+    /// Segments met that were created in the future.
+    pub ahead: u64,
+    pub group: Measure,
+    pub commit: Measure,
+    pub fsync: Measure,
+    pub wait: Measure,
+}
+
+impl Measures {
+    fn new(counters: Counters) -> Measures {
+        let micros = || Measure::new(1e-3);
+        Measures {
+            commits: 0,
+            counters,
+            active: (0, 0),
+            scrub: Scrubs::default(),
+            ahead: 0,
+            group: Measure::new(1.0),
+            commit: micros(),
+            fsync: micros(),
+            wait: micros(),
+        }
+    }
+}
+
+/// One open log; all handles on it in this process share it.
+pub struct Shared {
+    pub identity: u64,
+    pub options: Options,
+    pub storage: Arc<dyn Storage>,
+    /// CONTROL as it was when the log was opened.
+    control: Option<Identity>,
+    pub catalog: Arc<Catalog>,
+    pub recovery: Recovery,
+    pub intake: Mutex<Intake>,
+    pub work: Condvar,
+    pub horizons: Horizons,
+    pub followers: Arc<Followers>,
+    pub cursors: Cursors,
+    /// How a log that is only read goes along with its writer.
+    pub peer: Option<Peer>,
+    pub measures: Mutex<Measures>,
+    pub events: Arc<Events>,
+    /// Somebody measures the files of the log.
+    measuring: AtomicBool,
+    /// The last mark was not written, for a reason that will pass.
+    pub unmarked: AtomicBool,
+    /// Bytes of the disk that they took when they were last measured, and when that was.
+    allocated: Mutex<(u64, Option<Instant>)>,
+    /// Tells the commit thread to finish what is accepted and end.
+    pub stop: AtomicBool,
+    /// The commit thread has ended: nothing more will be acknowledged.
+    pub ended: AtomicBool,
+    /// How closing went; `None` from the start of the commit thread until its end.
+    left: Mutex<Option<Result<()>>>,
+    has_left: Condvar,
+}
+
+pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Monotonic nanoseconds since this process first asked.
+pub fn clock() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_nanos() as u64
+}
+
+impl Shared {
+    /// Everything of an open log but its commit thread.
+    pub fn writable(storage: Arc<dyn Storage>, options: Options, opened: Opened) -> (Arc<Shared>, Writer) {
+        let Opened { mut writer, catalog, recovery, cursors } = opened;
+        let intake = Intake::new(writer.low, writer.next_position());
+        let mut shared = Shared { cursors, ..Shared::new(storage, options, catalog, recovery, intake, writer.counters) };
+        shared.events = writer.events.clone();
+        shared.measures.get_mut().unwrap_or_else(PoisonError::into_inner).active = writer.fill_level();
+        let shared = Arc::new(shared);
+        shared.publish(&writer, true);
+        shared.tell(&mut writer);
+        (shared, writer)
+    }
+
+    pub fn start(
+        storage: Arc<dyn Storage>,
+        options: Options,
+        opened: Opened,
+        lock: Lock,
+        threads: &'static Threads,
+    ) -> Result<Arc<Shared>> {
+        let (shared, mut writer) = Shared::writable(storage, options, opened);
+        let lock = Arc::new(lock);
+        writer.attachment.lock = Some(lock.clone());
+        *locked(&shared.left) = None;
+        threads.adopt(Attended { thread: CommitThread::new(shared.clone(), writer, threads.host()), lock })?;
+        shared.measure();
+        Ok(shared)
+    }
+
+    /// A log that nobody writes to through this: without a commit thread, and changing as another process makes it.
+    pub fn read_only(storage: Arc<dyn Storage>, options: Options, view: View) -> Arc<Shared> {
+        let View { catalog, recovery, positions, peer, .. } = view;
+        let intake = Intake { phase: Phase::ReadOnly, ..Intake::new(positions.first, positions.next) };
+        let shared = Shared { peer, ..Shared::new(storage, options, catalog, recovery, intake, Counters::default()) };
+        let h = &shared.horizons;
+        h.first.store(positions.first, Ordering::Release);
+        h.written.store(positions.written, Ordering::Release);
+        h.acknowledged.store(positions.acknowledged, Ordering::Release);
+        h.durable.store(positions.durable, Ordering::Release);
+        Arc::new(shared)
+    }
+
+    fn new(
+        storage: Arc<dyn Storage>,
+        options: Options,
+        catalog: Arc<Catalog>,
+        recovery: Recovery,
+        intake: Intake,
+        counters: Counters,
+    ) -> Shared {
+        static IDENTITIES: AtomicU64 = AtomicU64::new(1);
+        Shared {
+            identity: IDENTITIES.fetch_add(1, Ordering::Relaxed),
+            options,
+            control: storage.find(CONTROL).ok().flatten(),
+            storage,
+            catalog,
+            recovery,
+            intake: Mutex::new(intake),
+            work: Condvar::new(),
+            horizons: Horizons::default(),
+            followers: Arc::default(),
+            cursors: Cursors::unknown(read_only()),
+            peer: None,
+            measures: Mutex::new(Measures::new(counters)),
+            events: Arc::default(),
+            measuring: AtomicBool::new(false),
+            unmarked: AtomicBool::new(false),
+            allocated: Mutex::default(),
+            stop: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            left: Mutex::new(Some(Ok(()))),
+            has_left: Condvar::new(),
+        }
+    }
+
+    pub fn stats(self: &Arc<Self>) -> Stats {
+        let segments = self.catalog.all();
+        let (allocated_bytes, measured_at) = *locked(&self.allocated);
+        if segments.iter().any(|segment| segment.len() == 0) || measured_at.is_none_or(|at| at.elapsed() >= MEASURED_EVERY) {
+            self.measure();
+        }
+        let (events, dropped_events) = self.events.counts();
+        let accepted = {
+            let intake = locked(&self.intake);
+            let (poisoned, detached) = (matches!(intake.phase, Phase::Poisoned(_)), matches!(intake.phase, Phase::Detached(_)));
+            let Intake { appends, batches, bytes, pending_bytes, .. } = *intake;
+            Stats { appends, batches, bytes, pending_bytes, poisoned, detached, ..Stats::default() }
+        };
+        // Quantiles take tens of microseconds: no append waits for them.
+        let measures = locked(&self.measures);
+        Stats {
+            commits: measures.commits,
+            fsyncs: measures.counters.fsyncs,
+            rolls: measures.counters.rolls,
+            removed_segments: measures.counters.removed,
+            written_bytes: measures.counters.written_bytes,
+            group: measures.group.snapshot(),
+            commit_us: measures.commit.snapshot(),
+            fsync_us: measures.fsync.snapshot(),
+            wait_us: measures.wait.snapshot(),
+            segments: segments.len() as u64,
+            disk_bytes: segments.iter().map(|segment| segment.len()).sum(),
+            allocated_bytes,
+            used_bytes: match measures.active.0 {
+                // Of a log that is only read.
+                0 => segments.iter().map(|segment| segment.len()).sum(),
+                active => segments.iter().rev().skip(1).map(|segment| segment.len()).sum::<u64>() + active,
+            },
+            active_bytes: measures.active.0,
+            active_capacity: measures.active.1,
+            readers: self.catalog.places.count(),
+            followers: self.followers.count(),
+            events,
+            dropped_events,
+            scrub: measures.scrub,
+            ahead: measures.ahead,
+            ..accepted
+        }
+    }
+
+    /// Asks, in the background, for the lengths of files that are not known and for the room that all of them take: the caller
+    /// must not wait for a disk.
+    fn measure(self: &Arc<Self>) {
+        if self.ended.load(Ordering::Acquire) || self.measuring.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let shared = self.clone();
+        pool::spawn(move || {
+            for segment in shared.catalog.all().iter().filter(|segment| segment.len() == 0) {
+                // One that has been removed meanwhile is not counted any more.
+                let len = shared.storage.open(&segment.file, false).and_then(|file| file.len());
+                segment.measured(len.unwrap_or(0));
+            }
+            if let Ok(allocated) = stat::allocated(&*shared.storage) {
+                *locked(&shared.allocated) = (allocated, Some(Instant::now()));
+            }
+            shared.measuring.store(false, Ordering::Release);
+        });
+    }
+
+    pub fn positions(&self, next: u64) -> Positions {
+        let at = |horizon: &AtomicU64| horizon.load(Ordering::Acquire);
+        let h = &self.horizons;
+        // A reset to a lower position takes effect there before it has been done.
+        Positions {
+            first: at(&h.first).min(next),
+            next,
+            written: at(&h.written),
+            acknowledged: at(&h.acknowledged),
+            durable: at(&h.durable),
+        }
+    }
+
+    /// Last position that readers may see. What was acknowledged without being durable may be gone once an fsync has failed.
+    pub fn readable(&self, intake: &Intake) -> u64 {
+        let h = &self.horizons;
+        let horizon = if matches!(intake.phase, Phase::Poisoned(_)) { &h.durable } else { &h.acknowledged };
+        horizon.load(Ordering::Acquire)
+    }
+
+    /// The horizons as the writer stands; what is written is acknowledged unless a waiter's fsync failed.
+    pub fn publish(&self, writer: &Writer, acknowledged: bool) {
+        let written = writer.next_position() - 1;
+        self.catalog.set_end(writer.cut());
+        self.horizons.first.store(writer.low, Ordering::Release);
+        self.horizons.durable.store(writer.durable_position(), Ordering::Release);
+        self.horizons.written.store(written, Ordering::Release);
+        if acknowledged {
+            self.horizons.acknowledged.store(written, Ordering::Release);
+            self.followers.reached(written);
+        }
+    }
+
+    /// Takes over what the writer in another process tells.
+    pub fn refresh(&self, peer: &Peer) -> Result<News> {
+        let news = peer.refresh(self)?;
+        self.spread(news);
+        Ok(news)
+    }
+
+    /// Wakes those whom a look at another process's log concerns.
+    fn spread(&self, news: News) {
+        match news {
+            News::None => {}
+            News::More => self.followers.reached(self.horizons.acknowledged.load(Ordering::Acquire)),
+            News::Cut => {
+                // Whoever holds what is not in the log any more is told before anybody reads on.
+                let clients: Vec<_> = locked(&self.intake).clients.iter().flatten().map(|client| client.notify.clone()).collect();
+                clients.iter().for_each(|client| client.wake());
+                self.followers.wake_all();
+            }
+        }
+    }
+
+    /// The same, for those who wait; an error is met by them when they look themselves.
+    pub fn look(&self) -> bool {
+        let Some(peer) = &self.peer else { return false };
+        if !peer.bond.holds(&*self.storage, clock()) {
+            self.followers.wake_all();
+            return false;
+        }
+        match self.refresh(peer) {
+            Ok(news) => news != News::None,
+            Err(_) => {
+                self.followers.wake_all();
+                false
+            }
+        }
+    }
+
+    /// What other processes may read, from the first position to the last.
+    fn acknowledged(&self) -> (u64, u64) {
+        (self.horizons.first.load(Ordering::Acquire), self.horizons.acknowledged.load(Ordering::Acquire))
+    }
+
+    /// Whether other processes have not been told yet how far they may read.
+    pub fn is_untold(&self, writer: &Writer) -> bool {
+        let (first, last) = self.acknowledged();
+        writer.is_untold(first, last)
+    }
+
+    /// Tells them. Only what has been acknowledged is ever told.
+    pub fn tell(&self, writer: &mut Writer) {
+        let (first, last) = self.acknowledged();
+        writer.tell(first, last);
+    }
+
+    /// Has the commit thread take what there is. It is woken once the lock is free: on the same core it would run at once, and
+    /// into the lock.
+    pub fn rouse(&self, mut intake: MutexGuard<'_, Intake>) {
+        intake.kicked = true;
+        match std::mem::replace(&mut intake.attendance, Attendance::Awake) {
+            Attendance::Awake => {}
+            Attendance::Asleep => {
+                drop(intake);
+                self.work.notify_one();
+            }
+            Attendance::Parked(threads) => threads.resume(self.identity),
+        }
+    }
+
+    /// A background write to CONTROL failed: the commit thread learns of it before it acknowledges anything more.
+    pub fn report(&self, fault: Fault) {
+        let mut intake = locked(&self.intake);
+        intake.fault = Some(fault);
+        self.rouse(intake);
+    }
+
+    /// The directory is not at its path: the commit thread learns of it before it acknowledges anything more.
+    fn detach(&self, what: &str) -> Error {
+        let error = detached(what);
+        let mut intake = locked(&self.intake);
+        if matches!(intake.phase, Phase::Open) {
+            // Nothing more is taken from here on; what was is rejected by the commit thread.
+            intake.phase = Phase::ended(&error);
+        }
+        intake.detached = Some(error.clone());
+        self.rouse(intake);
+        error
+    }
+
+    /// Why this log must not be opened once more in this process: it is not where the process has it open.
+    pub fn detachment(&self) -> Option<Error> {
+        let noticed = match &locked(&self.intake).phase {
+            Phase::Detached(error) => Some(error.clone()),
+            _ => None,
+        };
+        noticed.or_else(|| lost(&*self.storage, self.control).map(|what| self.detach(&what)))
+    }
+
+    /// A parked log is to look now and then whether it is at its path still, now that a follower waits for it.
+    fn look_after_followers(&self) {
+        let intake = locked(&self.intake);
+        if matches!(intake.attendance, Attendance::Parked(_)) {
+            self.rouse(intake);
+        }
+    }
+
+    /// The mark was not written, and changed nothing: the commit thread asks for another one in its time.
+    pub fn mark_again(&self) {
+        self.unmarked.store(true, Ordering::Release);
+        self.rouse(locked(&self.intake));
+    }
+
+    /// Waits until everything accepted so far is durable.
+    pub fn flush(&self) -> Result<()> {
+        let latch = Arc::new(Waiter::default());
+        let client = {
+            let mut intake = locked(&self.intake);
+            let client = intake.join(Client::new(latch.clone()));
+            let entered = intake.sync(client, &self.options);
+            if let Err(error) = entered {
+                intake.clients[client] = None;
+                return Err(error);
+            }
+            self.rouse(intake);
+            client
+        };
+        let settled = latch.wait_for(|| {
+            let mut intake = locked(&self.intake);
+            let client = intake.clients.get_mut(client).and_then(Option::as_mut)?;
+            (client.settled == client.entered).then(|| client.collect())
+        });
+        locked(&self.intake).clients[client] = None;
+        match settled {
+            Settled::Done(_) => Ok(()),
+            Settled::Failed(_, error) => Err(error),
+        }
+    }
+
+    pub fn shut_down(&self) -> Result<()> {
+        {
+            let mut intake = locked(&self.intake);
+            if matches!(intake.phase, Phase::Open) {
+                intake.phase = Phase::Closing;
+            }
+            self.stop.store(true, Ordering::Release);
+            self.rouse(intake);
+        }
+        let ended = self.await_end();
+        // What was accepted has been acknowledged before.
+        self.ended.store(true, Ordering::Release);
+        self.followers.wake_all();
+        ended
+    }
+
+    fn await_end(&self) -> Result<()> {
+        let mut left = locked(&self.left);
+        loop {
+            if let Some(closed) = &*left {
+                return closed.clone();
+            }
+            left = self.has_left.wait(left).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// The commit thread has let go of everything.
+    pub fn has_ended(&self, closed: Result<()>) {
+        *locked(&self.left) = Some(closed);
+        self.has_left.notify_all();
+    }
+}
+
+impl Tail for Shared {
+    fn limit(&self, next: u64) -> Result<u64> {
+        if let Some(peer) = &self.peer {
+            if self.ended.load(Ordering::Acquire) {
+                return Err(closed().during("read"));
+            }
+            self.refresh(peer)?;
+            let first = self.catalog.first();
+            let limit = self.horizons.acknowledged.load(Ordering::Acquire);
+            // After the last record that can be read.
+            if let Some(error) = peer.bond.broken().filter(|_| next > limit) {
+                return Err(error.clone().during("read"));
+            }
+            return if next < first { Err(truncated(next, first).during("read")) } else { Ok(limit) };
+        }
+        let intake = locked(&self.intake);
+        let at = self.positions(intake.next);
+        // Not the horizon, which follows a cut only once that is done.
+        let first = self.catalog.first();
+        if next < first {
+            return Err(truncated(next, first).during("read"));
+        }
+        match &intake.phase {
+            // What was acknowledged without being durable may be gone once an fsync has failed.
+            Phase::Poisoned(error) if next > at.durable => Err(error.clone().during("read")),
+            Phase::Poisoned(_) => Ok(at.durable),
+            Phase::Detached(error) if next > at.acknowledged => Err(error.clone().during("read")),
+            Phase::Closing if next > at.acknowledged && self.ended.load(Ordering::Acquire) => Err(closed().during("read")),
+            _ => Ok(at.acknowledged),
+        }
+    }
+
+    fn ends(&self) -> Result<(u64, u64)> {
+        if self.ended.load(Ordering::Acquire) {
+            return Err(closed().during("read"));
+        }
+        if let Some(peer) = &self.peer {
+            self.refresh(peer)?;
+        }
+        let last = self.readable(&locked(&self.intake));
+        let first = self.catalog.first();
+        Ok((first, last.max(first - 1)))
+    }
+
+    fn look_again(&self, next: u64) {
+        // Where the directory does not answer, what could not be read is told as it is.
+        if let Some(Ok(news)) = self.peer.as_ref().map(|peer| peer.look_again(self, next)) {
+            self.spread(news);
+        }
+    }
+
+    fn catch_up(&self) -> bool {
+        self.peer.as_ref().map(Peer::wait_for_page).is_some()
+    }
+
+    fn wait(self: Arc<Self>, next: u64, wake: Wake) -> Ticket {
+        let followers = self.followers.clone();
+        let ticket = followers.enter(next, wake, || {
+            let failed = locked(&self.intake).phase.failure().is_some();
+            failed || self.ended.load(Ordering::Acquire) || self.horizons.acknowledged.load(Ordering::Acquire) >= next
+        });
+        if self.peer.is_some() {
+            remote_writer::attend(&self);
+        } else {
+            self.look_after_followers();
+        }
+        ticket
+    }
+}
+
+impl Log for Shared {
+    fn acknowledged(&self) -> u64 {
+        self.horizons.acknowledged.load(Ordering::Acquire)
+    }
+
+    fn durable(&self) -> u64 {
+        self.horizons.durable.load(Ordering::Acquire)
+    }
+
+    fn flush(&self) -> Result<()> {
+        Shared::flush(self)
+    }
+
+    fn alive(&self) -> Result<()> {
+        let failure = locked(&self.intake).phase.failure().cloned();
+        match failure.or_else(|| lost(&*self.storage, self.control).map(|what| self.detach(&what))) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    fn report(&self, fault: Fault) {
+        Shared::report(self, fault);
+    }
+}
+
+impl Origin for Shared {
+    fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
+    }
+
+    fn cut(&self) -> Result<Cut> {
+        if let Some(peer) = &self.peer {
+            self.refresh(peer)?;
+            return peer.cut().ok_or_else(|| match &self.recovery.damage {
+                Some(damage) => {
+                    let text = format!("the log is damaged, and so would be its copy: {}", damage.text);
+                    let mut error = Error::new(Code::Corrupt, text).at(damage.segment.clone(), damage.offset).judged(self.recovery.verdict);
+                    (error.lost, error.flipped) = (damage.lost, damage.flipped);
+                    error
+                }
+                None => Error::new(Code::Locked, "the log is still being opened by its writer"),
+            });
+        }
+        self.catalog
+            .end()
+            .ok_or_else(|| Error::new(Code::NoSpace, "nothing in the log's last segment is proven durable until there is space to roll"))
+    }
+
+    fn low(&self) -> Result<u64> {
+        if self.ended.load(Ordering::Acquire) {
+            return Err(closed());
+        }
+        if let Some(peer) = &self.peer {
+            self.refresh(peer)?;
+        }
+        // Not the horizon: that follows only once the files below are gone.
+        Ok(self.catalog.first())
+    }
+
+    fn cuts(&self) -> u64 {
+        self.catalog.cuts()
+    }
+
+    fn hold(&self, first: u64) -> Arc<Place> {
+        self.catalog.places.enter(first)
+    }
+
+    fn segments(&self) -> Vec<Name> {
+        self.catalog.names()
+    }
+
+    fn is_past(&self, cut: Cut) -> bool {
+        self.peer.as_ref().is_some_and(|peer| peer.names_one_after(cut.segment))
+    }
+
+    fn catch_up(&self) -> bool {
+        self.peer.as_ref().map(Peer::wait_for_page).is_some()
+    }
+}

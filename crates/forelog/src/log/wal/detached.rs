@@ -1,0 +1,268 @@
+//! What a log does once its directory is not at its path any more, over a simulated disk.
+
+use super::*;
+use crate::cursors::Start;
+use crate::format::header::LOCK;
+use crate::log::commit_loop::CommitThread;
+use crate::observe::events::Event;
+use crate::options::Fsync;
+use crate::read::follow::Tail;
+use crate::testing::sim::{Faults, SimDisk};
+use crate::util::notify::Waiter;
+use crate::util::runtime::{Host, Job};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+const GONE: &str = "the directory /data was moved to /elsewhere";
+
+struct Log {
+    wal: Wal,
+    disk: SimDisk,
+    waiter: Arc<Waiter>,
+    dir: tempfile::TempDir,
+}
+
+impl Log {
+    fn open(fsync: Fsync) -> Result<Log> {
+        let disk = SimDisk::new(1, 4096);
+        let dir = tempfile::tempdir().map_err(|e| Error::new(Code::Io, e.to_string()))?;
+        let waiter = Arc::new(Waiter::default());
+        let options = Options { fsync, segment_bytes: 64 << 10, ..Options::default() };
+        let wal = Wal::open_on(Arc::new(disk.clone()), dir.path(), options, waiter.clone(), &COMMON)?;
+        Ok(Log { wal, disk, waiter, dir })
+    }
+
+    fn append(&self, value: &[u8]) -> Result<u64> {
+        self.wal.append(RecordRef { value: Some(value), ..RecordRef::default() }, false)
+    }
+
+    fn settled(&self, ops: u64) -> Result<()> {
+        self.wal.kick();
+        self.waiter.wait_for(|| match self.wal.settled() {
+            Settled::Done(done) => (done >= ops).then_some(Ok(())),
+            Settled::Failed(_, error) => Some(Err(error)),
+        })
+    }
+
+    fn last_readable(&self) -> Result<u64> {
+        let mut reader = self.wal.reader(1, u64::MAX)?;
+        let mut last = 0;
+        while let Some(block) = reader.next_block(1 << 16)? {
+            last = block.first_position + block.len() as u64 - 1;
+        }
+        Ok(last)
+    }
+}
+
+fn code<T>(result: Result<T>) -> Option<Code> {
+    result.err().map(|error| error.code)
+}
+
+#[test]
+fn nothing_is_acknowledged_or_written_any_more_and_all_that_was_acknowledged_is_read() -> Result<()> {
+    let log = Log::open(Fsync::Always)?;
+    log.append(b"acknowledged")?;
+    log.settled(1)?;
+    log.disk.lose(GONE);
+    for _ in 0..3 {
+        log.append(b"late")?;
+    }
+    let error = log.settled(4).err().map(|e| (e.code, e.message.contains(GONE)));
+    assert_eq!(error, Some((Code::Detached, true)));
+    let changes = log.disk.changes();
+    assert_eq!(code(log.append(b"later")), Some(Code::Detached));
+    assert_eq!(code(log.wal.sync()), Some(Code::Detached));
+    assert_eq!(code(log.wal.truncate_before(2)), Some(Code::Detached));
+    assert_eq!((log.last_readable()?, log.wal.positions().next), (1, 2), "positions that were rejected are taken back");
+    assert!(log.wal.stats().detached && !log.wal.stats().poisoned);
+    assert_eq!(code(log.wal.close()), Some(Code::Detached));
+    assert_eq!(code(log.wal.close()), Some(Code::Detached), "closing again says the same");
+    assert_eq!(log.disk.changes(), changes);
+    Ok(())
+}
+
+#[test]
+fn what_was_acknowledged_without_an_fsync_is_read_as_well() -> Result<()> {
+    let log = Log::open(Fsync::Os)?;
+    log.append(b"written")?;
+    log.settled(1)?;
+    log.disk.lose(GONE);
+    log.append(&[1; 100 << 10])?;
+    assert_eq!(code(log.settled(2)), Some(Code::Detached), "a roll looks first");
+    assert_eq!((log.wal.positions().durable, log.last_readable()?), (0, 1));
+    Ok(())
+}
+
+#[test]
+fn a_missing_or_replaced_control_or_segment_ends_the_log_at_the_next_roll() -> Result<()> {
+    for replaced in [false, true] {
+        for which in ["CONTROL", ".wal"] {
+            let log = Log::open(Fsync::Always)?;
+            log.append(b"acknowledged")?;
+            log.settled(1)?;
+            let name = log.disk.names().into_iter().find(|name| name.ends_with(which)).unwrap_or_default();
+            log.disk.swap(&name, replaced);
+            log.append(&[1; 100 << 10])?;
+            let error = log.settled(2).err().map(|e| (e.code, e.message.contains(&name)));
+            assert_eq!(error, Some((Code::Detached, true)), "{name}");
+            assert_eq!(log.last_readable()?, 1, "{name}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_truncation_that_is_rejected_takes_nothing_from_what_can_be_read() -> Result<()> {
+    let commands: [fn(&Wal) -> Result<()>; 3] = [|wal| wal.truncate_before(3), |wal| wal.truncate_after(1), |wal| wal.reset(100)];
+    for command in commands {
+        let log = Log::open(Fsync::Always)?;
+        for _ in 0..3 {
+            log.append(b"acknowledged")?;
+        }
+        log.settled(3)?;
+        log.disk.lose(GONE);
+        command(&log.wal)?;
+        assert_eq!(code(log.settled(4)), Some(Code::Detached));
+        let at = log.wal.positions();
+        assert_eq!((at.first, at.next, log.last_readable()?), (1, 4, 3));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_cursor_commit_is_not_acknowledged_and_the_log_learns_of_it() -> Result<()> {
+    let log = Log::open(Fsync::Always)?;
+    log.append(b"acknowledged")?;
+    log.settled(1)?;
+    let (made, cursor) = channel();
+    log.wal.cursor("worker", Start::First, move |cursor| drop(made.send(cursor)));
+    let cursor = cursor.recv().map_err(|e| Error::new(Code::Io, e.to_string()))??;
+    log.disk.lose(GONE);
+    let (done, committed) = channel();
+    cursor.commit(1, move |outcome| drop(done.send(outcome)));
+    assert_eq!(committed.recv().ok().and_then(code), Some(Code::Detached));
+    assert_eq!(cursor.position(), 0);
+    assert_eq!(code(log.append(b"late")), Some(Code::Detached));
+    Ok(())
+}
+
+#[test]
+fn the_loss_is_an_event_once() -> Result<()> {
+    let log = Log::open(Fsync::Always)?;
+    log.wal.listen(Event::DETACHED | Event::POISONED);
+    log.disk.lose(GONE);
+    log.append(b"late")?;
+    assert_eq!(code(log.settled(1)), Some(Code::Detached));
+    let _ = log.wal.close();
+    let told = log.wal.events().events;
+    let told: Vec<Event> = told.into_iter().collect();
+    assert!(matches!(told.as_slice(), [Event::Detached(error)] if error.code == Code::Detached), "{told:?}");
+    Ok(())
+}
+
+#[test]
+fn while_the_log_is_detached_its_directory_stays_locked_until_it_is_closed() -> Result<()> {
+    let log = Log::open(Fsync::Always)?;
+    log.disk.lose(GONE);
+    log.append(b"late")?;
+    assert_eq!(code(log.settled(1)), Some(Code::Detached));
+    let home = DirHandle::open(log.dir.path()).map_err(|e| Error::new(Code::Io, e.to_string()))?;
+    assert!(Lock::is_held(&home)?);
+    assert_eq!(code(log.wal.close()), Some(Code::Detached));
+    assert!(!Lock::is_held(&home)?);
+    assert!(log.dir.path().join(LOCK).exists());
+    Ok(())
+}
+
+/// A clock that is set; jobs of the background wait for ever.
+#[derive(Default)]
+struct Clock(Mutex<Duration>);
+
+impl Host for Clock {
+    fn now(&self) -> Duration {
+        *locked(&self.0)
+    }
+
+    fn spawn(&self, _: Job) {}
+}
+
+/// A log whose commit thread the test steps itself.
+struct Stepped {
+    disk: SimDisk,
+    shared: Arc<Shared>,
+    thread: CommitThread,
+    clock: Arc<Clock>,
+    client: usize,
+}
+
+impl Stepped {
+    fn open(fsync: Fsync) -> Result<Stepped> {
+        let disk = SimDisk::new(1, 4096);
+        let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+        let options = Options { fsync, ..Options::default() };
+        let (shared, writer) = Shared::writable(storage.clone(), options.clone(), open::open(storage, &options, || 0)?);
+        let clock = Arc::new(Clock::default());
+        let client = locked(&shared.intake).join(Client::new(Arc::new(Waiter::default())));
+        let thread = CommitThread::new(shared.clone(), writer, clock.clone());
+        Ok(Stepped { disk, shared, thread, clock, client })
+    }
+
+    /// Does what there is to do so many milliseconds after the log was opened.
+    fn step(&mut self, at: u64) {
+        *locked(&self.clock.0) = Duration::from_millis(at);
+        locked(&self.shared.intake).kicked = true;
+        self.thread.step();
+    }
+
+    /// What an append is told at that time.
+    fn append(&mut self, at: u64) -> Result<()> {
+        let record = RecordRef { value: Some(b"value"), ..RecordRef::default() };
+        locked(&self.shared.intake).append(self.client, &record, record.encoded_len(), false, &self.shared.options)?;
+        self.step(at);
+        let collected = locked(&self.shared.intake).clients[self.client].as_mut().map(Client::collect);
+        match collected {
+            Some(Settled::Failed(_, error)) => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[test]
+fn without_an_fsync_a_log_at_work_looks_once_a_second() -> Result<()> {
+    let mut log = Stepped::open(Fsync::Os)?;
+    log.append(0)?;
+    log.disk.lose(GONE);
+    log.append(999)?;
+    assert_eq!(code(log.append(1000)), Some(Code::Detached));
+    Ok(())
+}
+
+#[test]
+fn an_idle_log_looks_once_a_second_while_a_follower_waits_for_it() -> Result<()> {
+    let mut log = Stepped::open(Fsync::Always)?;
+    log.append(0)?;
+    // By then the mark is written and other processes know how far they may read.
+    log.step(1100);
+    assert_eq!(log.thread.deadline(), None);
+    let (woken, told) = channel();
+    let _ticket = log.shared.clone().wait(2, Box::new(move || woken.send(()).unwrap_or_default()));
+    assert_eq!(log.thread.deadline(), Some(Duration::from_millis(2100)));
+    log.disk.lose(GONE);
+    log.step(2099);
+    assert!(told.try_recv().is_err());
+    log.step(2100);
+    assert!(told.try_recv().is_ok());
+    assert_eq!(code(log.shared.limit(2)), Some(Code::Detached));
+    Ok(())
+}
+
+#[test]
+fn a_failed_fsync_in_a_directory_that_is_gone_poisons_all_the_same() -> Result<()> {
+    let mut log = Stepped::open(Fsync::Every(Duration::from_millis(5)))?;
+    log.append(0)?;
+    log.disk.lose(GONE);
+    log.disk.set_faults(Faults { sync: 1.0, ..Faults::default() });
+    log.step(10);
+    assert_eq!(code(log.append(20)), Some(Code::Poisoned));
+    Ok(())
+}

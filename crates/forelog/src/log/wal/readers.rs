@@ -1,0 +1,159 @@
+//! Readers of a log as its users make them: where they begin, and how they go on when the log was cut under them.
+
+use super::Wal;
+use crate::cursors::Start;
+use crate::error::{Code, Error, Result};
+use crate::log::state::locked;
+use crate::options::Mode;
+use crate::read::reader::{truncated, Reader};
+use crate::recovery::verdict::Verdict;
+use crate::segments::reader_positions::Place;
+use crate::write::submission_queue::closed;
+use crate::write::truncate::out_of_range;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+
+impl Wal {
+    /// A reader from `from` to `to`, inclusive, as far as that is acknowledged now. No I/O happens before its first block.
+    ///
+    /// A reader that begins at the first position begins where that is when its first record is read: truncation does not pass
+    /// it before. In mode `readOnly` the log is looked at when the first block is asked for.
+    ///
+    /// # Errors
+    /// `Truncated` below the first position, `OutOfRange` above the next one, `Closed`. In mode `readOnly` the first block gives
+    /// the first two.
+    pub fn reader(&self, from: impl Into<Start>, to: u64) -> Result<Reader> {
+        self.begin(from.into(), to, false)
+    }
+
+    /// A reader like [`Wal::reader`] that goes on as the log does, see [`Reader::lookout`].
+    ///
+    /// # Errors
+    /// Like [`Wal::reader`].
+    pub fn follower(&self, from: impl Into<Start>, to: u64) -> Result<Reader> {
+        self.begin(from.into(), to, true)
+    }
+
+    /// A reader like [`Wal::reader`] that goes on behind damage and tells what it had to leave out, see [`Block::holes`].
+    ///
+    /// # Errors
+    /// Like [`Wal::reader`], and `InvalidArg` unless the log is open in mode `readOnly`.
+    ///
+    /// [`Block::holes`]: crate::Block::holes
+    pub fn salvage(&self, from: impl Into<Start>, to: u64) -> Result<Reader> {
+        if self.shared.options.mode != Mode::ReadOnly {
+            return Err(Error::new(Code::InvalidArg, "salvage needs mode 'readOnly'").during("read"));
+        }
+        Ok(self.unchecked(from.into(), to, false)?.past_damage())
+    }
+
+    /// A reader that takes the place of another one, under which `truncate_after` or `reset` has cut the log; and the last position that
+    /// the cuts have kept. It begins at `next`, or as the other one did if that has given no record.
+    ///
+    /// # Errors
+    /// `Truncated` when the cuts have removed what comes before `next`, `Closed`.
+    pub fn resume(&self, left: &Place, next: Option<u64>, to: u64, follows: bool) -> Result<(u64, Reader)> {
+        let start = next.map_or(left.start(), Start::At);
+        let place = self.enter(start)?;
+        // Asked once the new place is entered: each cut is noted at one of the two.
+        let kept = left.kept().unwrap_or(u64::MAX);
+        let Start::At(next) = start else { return Ok((kept, self.placed(place, start, to, follows)?)) };
+        if next - 1 > kept {
+            return Err(truncated(next, self.shared.catalog.first()).during("read"));
+        }
+        let limit = self.shared.readable(&locked(&self.shared.intake)).min(kept);
+        let reader = self.reader_at(place, next, if follows { to } else { to.min(limit) });
+        let reader = match follows || self.shared.peer.is_some() {
+            true => reader.watching(self.shared.clone(), follows, false),
+            false => reader,
+        };
+        Ok((kept, reader))
+    }
+
+    pub(super) fn begin(&self, start: Start, to: u64, follows: bool) -> Result<Reader> {
+        let reader = self.unchecked(start, to, follows)?;
+        self.lost_start(reader.next_position()).map_or(Ok(reader), Err)
+    }
+
+    fn unchecked(&self, start: Start, to: u64, follows: bool) -> Result<Reader> {
+        self.placed(self.enter(start)?, start, to, follows)
+    }
+
+    /// Enters a place before the ends of the log are looked up: a cut is noted there, or seen in them.
+    fn enter(&self, start: Start) -> Result<Arc<Place>> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(closed().during("read"));
+        }
+        let Start::At(next) = start else { return Ok(self.shared.catalog.places.enter_at(start, self.shared.catalog.first())) };
+        Ok(self.shared.catalog.places.enter(next))
+    }
+
+    /// A reader at a place just entered.
+    fn placed(&self, place: Arc<Place>, start: Start, to: u64, follows: bool) -> Result<Reader> {
+        let beside = self.shared.peer.is_some();
+        if start == Start::End && !follows {
+            // Nothing of what is there is after the last record of it.
+            return Ok(self.reader_at(place, 1, 0));
+        }
+        let (next, limit) = match start {
+            // What another process has written shows at the first block.
+            Start::At(next) if beside => (next, u64::MAX),
+            Start::At(next) => (next, self.limit_from(next)?),
+            _ => self.end_at(&place, start),
+        };
+        place.advance(next);
+        let shared = self.shared.clone();
+        let reader = match (beside, follows) {
+            (true, _) => self.reader_at(place, next, to).watching(shared, follows, true),
+            (false, true) => self.reader_at(place, next, to).watching(shared, true, false),
+            (false, false) => self.reader_at(place, next, to.min(limit)),
+        };
+        // Here the end is known, and what is appended from now on belongs to the reader.
+        if start == Start::End && !beside {
+            reader.place().fix(next);
+            return Ok(reader);
+        }
+        Ok(reader.beginning_at(start, self.shared.clone(), to))
+    }
+
+    fn reader_at(&self, place: Arc<Place>, next: u64, to: u64) -> Reader {
+        Reader::at(place, self.shared.storage.clone(), self.shared.catalog.clone(), next, to)
+    }
+
+    /// Where an end of the log is, as far as is known without I/O, and the last position that may be read.
+    fn end_at(&self, place: &Place, start: Start) -> (u64, u64) {
+        loop {
+            self.shared.catalog.places.begin_anew(place);
+            let last = self.shared.readable(&locked(&self.shared.intake));
+            let first = self.shared.catalog.first();
+            let last = last.max(first - 1);
+            if place.cuts() == 0 {
+                return (if start == Start::First { first } else { last + 1 }, last);
+            }
+        }
+    }
+
+    /// Last position that a reader from `from` on may read now.
+    fn limit_from(&self, from: u64) -> Result<u64> {
+        let (positions, limit) = {
+            let intake = locked(&self.shared.intake);
+            (self.shared.positions(intake.next), self.shared.readable(&intake))
+        };
+        if from < positions.first {
+            return Err(truncated(from, positions.first).during("read"));
+        }
+        if from > positions.next {
+            return Err(out_of_range(from, positions.next).during("read"));
+        }
+        Ok(limit)
+    }
+
+    /// Why nothing can be read from `from` on, when a log opened read-only lacks its oldest segments.
+    fn lost_start(&self, from: u64) -> Option<Error> {
+        let damage = self.recovery().damage.as_ref().filter(|_| self.recovery().verdict == Verdict::LateStart.label())?;
+        let (_, last) = damage.lost.filter(|(first, last)| (*first..=*last).contains(&from))?;
+        let mut error = Error::new(Code::Corrupt, damage.text.clone()).at(damage.segment.clone(), damage.offset);
+        error.lost = Some((from, last));
+        Some(error.judged(Verdict::LateStart.label()).at_position(from).during("read"))
+    }
+}

@@ -1,0 +1,628 @@
+//! Readers beside a writer that is stepped: what it has done to the log, and not told, between any two of their steps.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::cursors::Start;
+use crate::format::header::{classify, Entry};
+use crate::log::commit_loop::CommitThread;
+use crate::log::open::open;
+use crate::maintenance::verify::verify_storage;
+use crate::read::reader::{Block, Reader};
+use crate::storage::layer::{Layer, Layered};
+use crate::storage::{File, FileRef};
+use crate::testing::campaign::seeds;
+use crate::testing::sim::{Rng, SimDisk};
+use crate::util::notify::Waiter;
+use crate::util::runtime::{Host, Job};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+const SEGMENT: u64 = 64 << 10;
+/// Four of them fill a segment.
+const VALUE: usize = 15_000;
+const BLOCK: usize = 4096;
+
+/// A clock that stands still until it is set: CONTROL's page, which tells other processes, falls behind.
+#[derive(Default)]
+struct Clock(Mutex<Duration>);
+
+impl Host for Clock {
+    fn now(&self) -> Duration {
+        *locked(&self.0)
+    }
+
+    fn spawn(&self, job: Job) {
+        job();
+    }
+}
+
+/// A log whose writer does what a test says, and nothing else.
+struct Writer {
+    shared: Arc<Shared>,
+    thread: CommitThread,
+    clock: Arc<Clock>,
+    client: usize,
+}
+
+impl Writer {
+    fn new(storage: Arc<dyn Storage>) -> Writer {
+        let options = Options { segment_bytes: SEGMENT, ..Options::default() };
+        let opened = open(storage.clone(), &options, || 0).unwrap();
+        let (shared, writer) = Shared::writable(storage, options, opened);
+        let client = locked(&shared.intake).join(Client::new(Arc::new(Waiter::default())));
+        let clock = Arc::new(Clock::default());
+        let thread = CommitThread::new(shared.clone(), writer, clock.clone());
+        Writer { shared, thread, clock, client }
+    }
+
+    fn step(&mut self) {
+        self.shared.rouse(locked(&self.shared.intake));
+        self.thread.step();
+    }
+
+    fn append(&mut self, count: u64) {
+        for _ in 0..count {
+            let record = RecordRef { value: Some(&[7; VALUE]), ..RecordRef::default() };
+            let mut intake = locked(&self.shared.intake);
+            assert!(intake.append(self.client, &record, record.encoded_len(), true, &self.shared.options).is_ok());
+            drop(intake);
+            self.step();
+        }
+    }
+
+    fn enter(&mut self, command: Command) {
+        locked(&self.shared.intake).command(self.client, command, &self.shared.options).unwrap();
+    }
+
+    fn execute(&mut self, command: Command) {
+        self.enter(command);
+        self.step();
+    }
+
+    fn next(&self) -> u64 {
+        locked(&self.shared.intake).next
+    }
+
+    /// Lets so much time pass that the page tells everything.
+    fn tell(&mut self) {
+        *locked(&self.clock.0) += Duration::from_millis(10);
+        self.step();
+    }
+}
+
+type Deed = Box<dyn FnMut(&mut Writer) + Send>;
+
+/// What the writer does whenever the one beside it is about to open a segment, and where the second is set, before each of its reads.
+#[derive(Default)]
+struct Race(Mutex<Option<(Writer, Deed)>>, AtomicBool);
+
+impl Race {
+    fn run(&self) {
+        // Not while the writer is at it already.
+        let taken = locked(&self.0).take();
+        if let Some((mut writer, mut deed)) = taken {
+            deed(&mut writer);
+            *locked(&self.0) = Some((writer, deed));
+        }
+    }
+}
+
+impl Layer for Race {
+    fn open(&self, below: &dyn Storage, name: &str, write: bool) -> std::result::Result<FileRef, Fault> {
+        if matches!(classify(name), Entry::Segment(_)) {
+            self.run();
+        }
+        below.open(name, write)
+    }
+
+    fn read_at(&self, file: &dyn File, buffer: &mut [u8], offset: u64) -> std::result::Result<usize, Fault> {
+        if self.1.load(Relaxed) {
+            self.run();
+        }
+        file.read_at(buffer, offset)
+    }
+}
+
+/// A log and a handle that only reads it, over one disk. Whatever that handle opens, the writer may come before it.
+struct Beside {
+    writer: Writer,
+    view: Wal,
+    race: Arc<Race>,
+    storage: Arc<dyn Storage>,
+}
+
+fn handle(shared: Arc<Shared>) -> Wal {
+    let place = Arc::new(Place::default());
+    place.tenant().handles = 1;
+    Wal::handle(shared, place, Arc::new(Waiter::default()))
+}
+
+fn view(storage: &Arc<dyn Storage>) -> Wal {
+    let found = read_only::beside(storage, &Arc::default(), || Ok(true), || 0).unwrap();
+    let options = Options { mode: Mode::ReadOnly, ..Options::default() };
+    handle(Shared::read_only(storage.clone(), options, found))
+}
+
+impl Beside {
+    /// A log of `count` records, all of which the view knows of.
+    fn new(count: u64) -> Beside {
+        let disk = Arc::new(SimDisk::new(1, 512));
+        disk.set_recycles(true);
+        let mut writer = Writer::new(disk.clone());
+        writer.append(count);
+        writer.tell();
+        let layered = Layered::over(disk, Race::default());
+        let (race, storage) = (layered.layer.clone(), Arc::new(layered) as Arc<dyn Storage>);
+        Beside { writer, view: view(&storage), race, storage }
+    }
+
+    /// From now on the writer does this before each segment that is opened.
+    fn race(self, deed: impl FnMut(&mut Writer) + Send + 'static) -> (Wal, Arc<Race>, Arc<dyn Storage>) {
+        *locked(&self.race.0) = Some((self.writer, Box::new(deed)));
+        (self.view, self.race, self.storage)
+    }
+}
+
+/// Appends and truncates so much that whatever was being opened is gone, `times` times. The page tells nothing of it.
+fn outrun(times: usize) -> impl FnMut(&mut Writer) + Send {
+    let mut left = times;
+    move |writer| {
+        if left > 0 {
+            left -= 1;
+            writer.append(9);
+            let first = writer.next() - 2;
+            writer.execute(Command::TruncateBefore(first));
+        }
+    }
+}
+
+fn positions(block: Option<Block>) -> Vec<u64> {
+    block.map_or(Vec::new(), |block| (block.first_position..).take(block.len()).collect())
+}
+
+fn read(reader: &mut Reader) -> Result<Vec<u64>> {
+    let mut all = Vec::new();
+    loop {
+        match positions(reader.next_block(BLOCK)?) {
+            block if block.is_empty() => return Ok(all),
+            block => all.extend(block),
+        }
+    }
+}
+
+fn code<T>(outcome: Result<T>) -> Option<Code> {
+    outcome.err().map(|error| error.code)
+}
+
+#[test]
+fn a_view_begins_where_the_log_does_although_the_page_does_not_tell_of_the_truncation_yet() {
+    let Beside { mut writer, view, .. } = Beside::new(30);
+    writer.execute(Command::TruncateBefore(22));
+    assert_eq!(read(&mut view.reader(Start::First, u64::MAX).unwrap()).unwrap(), (22..=30).collect::<Vec<_>>());
+    assert_eq!((view.positions().first, view.positions().next), (22, 31));
+    let error = read(&mut view.reader(5, u64::MAX).unwrap()).unwrap_err();
+    assert_eq!((error.code, error.first_position), (Code::Truncated, Some(22)));
+}
+
+#[test]
+fn a_view_of_a_log_that_was_truncated_past_all_that_the_page_tells_shows_what_is_there_once_it_tells() {
+    let Beside { mut writer, view: early, storage, .. } = Beside::new(10);
+    writer.append(20);
+    writer.execute(Command::TruncateBefore(21));
+    // One that was opened before, and one that is opened just now.
+    let views = [early, view(&storage)];
+    for view in &views {
+        assert_eq!(read(&mut view.reader(Start::First, u64::MAX).unwrap()).unwrap(), []);
+        let at = view.positions();
+        assert_eq!((at.first, at.next, at.acknowledged, at.durable), (21, 21, 20, 20));
+    }
+    writer.tell();
+    for view in &views {
+        for _ in 0..2 {
+            assert_eq!(read(&mut view.reader(Start::First, u64::MAX).unwrap()).unwrap(), (21..=30).collect::<Vec<_>>());
+        }
+        assert_eq!((view.positions().first, view.positions().next), (21, 31));
+    }
+}
+
+#[test]
+fn what_the_writer_has_told_is_in_the_positions_of_a_view_that_nobody_reads_once_it_has_looked() {
+    let Beside { mut writer, view, .. } = Beside::new(10);
+    writer.append(5);
+    writer.execute(Command::TruncateBefore(8));
+    writer.tell();
+    assert!(view.shared.look());
+    let at = view.positions();
+    assert_eq!((at.first, at.next, at.written, at.acknowledged, at.durable), (8, 16, 15, 15, 15));
+    assert!(!view.shared.look(), "there is nothing new");
+}
+
+#[test]
+fn a_reader_from_the_first_position_is_not_truncated_away_before_its_first_record_however_often_truncation_passes_it() {
+    for follows in [false, true] {
+        let (view, race, _) = Beside::new(12).race(outrun(40));
+        let mut reader = view.begin(Start::First, u64::MAX, follows).unwrap();
+        let first = positions(reader.next_block(BLOCK).unwrap());
+        let low = locked(&race.0).as_ref().map(|(writer, _)| writer.thread.writer.low).unwrap();
+        // What the page has not told yet is not given.
+        assert!(first.is_empty() || first[0] == low, "{first:?}, the log begins at {low}");
+        locked(&race.0).as_mut().unwrap().0.tell();
+        locked(&race.0).as_mut().unwrap().1 = Box::new(outrun(0));
+        let mut reader = view.begin(Start::First, u64::MAX, follows).unwrap();
+        assert_eq!(positions(reader.next_block(BLOCK).unwrap())[0], low);
+        // From here on it has a past that truncation can take.
+        locked(&race.0).as_mut().unwrap().1 = Box::new(outrun(1));
+        let (mut writer, mut deed) = locked(&race.0).take().unwrap();
+        deed(&mut writer);
+        assert_eq!(code(read(&mut reader)), Some(Code::Truncated));
+    }
+}
+
+#[test]
+fn a_reader_in_the_writer_s_process_from_the_first_position_is_not_truncated_away_before_its_first_record() {
+    for deed in [
+        |writer: &mut Writer| writer.execute(Command::TruncateBefore(9)),
+        |writer: &mut Writer| {
+            writer.execute(Command::Reset(3));
+            writer.append(5);
+        },
+    ] {
+        for follows in [false, true] {
+            let mut writer = Writer::new(Arc::new(SimDisk::new(1, 512)));
+            writer.append(12);
+            let wal = handle(writer.shared.clone());
+            let (mut first, mut last) =
+                (wal.begin(Start::First, u64::MAX, follows).unwrap(), wal.begin(Start::End, u64::MAX, true).unwrap());
+            let mut numbered = wal.begin(Start::At(2), u64::MAX, follows).unwrap();
+            deed(&mut writer);
+            let low = writer.thread.writer.low;
+            assert_eq!(positions(first.next_block(BLOCK).unwrap())[0], low);
+            assert_eq!(code(numbered.next_block(BLOCK)), Some(Code::Truncated));
+            // Where it begins was fixed by the call.
+            let reset = low == 3;
+            assert_eq!(code(last.next_block(BLOCK)), reset.then_some(Code::Truncated));
+            // What has given a record has a past.
+            writer.execute(Command::Reset(700));
+            assert_eq!(code(first.next_block(BLOCK)), Some(Code::Truncated));
+        }
+    }
+}
+
+#[test]
+fn a_reset_that_is_asked_for_and_not_done_yet_does_not_fail_who_begins_at_the_first_position() {
+    for first in [2, 500] {
+        let mut writer = Writer::new(Arc::new(SimDisk::new(1, 512)));
+        writer.append(12);
+        writer.execute(Command::TruncateBefore(7));
+        let wal = handle(writer.shared.clone());
+        writer.enter(Command::Reset(first));
+        let (mut early, mut late) = (wal.follower(Start::First, u64::MAX).unwrap(), wal.follower(Start::First, u64::MAX).unwrap());
+        assert_eq!(positions(early.next_block(BLOCK).unwrap())[0], 7);
+        writer.step();
+        writer.append(1);
+        assert_eq!(code(early.next_block(BLOCK)), Some(Code::Truncated));
+        assert_eq!(positions(late.next_block(BLOCK).unwrap()), [first]);
+    }
+}
+
+#[test]
+fn a_reader_at_the_end_of_a_view_gives_nothing_of_what_is_there_and_a_follower_all_that_comes() {
+    let Beside { mut writer, view, .. } = Beside::new(10);
+    let mut follower = view.follower(Start::End, u64::MAX).unwrap();
+    let mut truncated = view.follower(Start::End, u64::MAX).unwrap();
+    writer.append(4);
+    assert_eq!(read(&mut view.reader(Start::End, u64::MAX).unwrap()).unwrap(), []);
+    writer.tell();
+    assert_eq!(positions(follower.next_block(BLOCK).unwrap())[0], 11);
+    assert_eq!(read(&mut view.reader(Start::End, u64::MAX).unwrap()).unwrap(), []);
+    // What is gone by the first look is nothing that it could have been given.
+    writer.append(4);
+    writer.execute(Command::TruncateBefore(17));
+    writer.tell();
+    assert_eq!(positions(truncated.next_block(BLOCK).unwrap())[0], 17);
+    let mut cut = view.follower(Start::End, u64::MAX).unwrap();
+    writer.execute(Command::TruncateAfter(17));
+    writer.append(2);
+    writer.tell();
+    assert_eq!(positions(cut.next_block(BLOCK).unwrap())[0], 18);
+    assert_eq!(read(&mut view.reader(Start::End, u64::MAX).unwrap()).unwrap(), []);
+}
+
+#[test]
+fn a_position_that_the_page_is_about_to_tell_of_is_not_out_of_range() {
+    let Beside { mut writer, view, .. } = Beside::new(3);
+    writer.append(2);
+    let mut reader = view.reader(5, u64::MAX).unwrap();
+    std::thread::scope(|scope| {
+        let read = scope.spawn(|| read(&mut reader));
+        writer.tell();
+        assert_eq!(read.join().unwrap().unwrap(), [5]);
+    });
+    assert_eq!(code(read(&mut view.reader(9, u64::MAX).unwrap())), Some(Code::OutOfRange));
+}
+
+#[test]
+fn a_follower_that_was_cut_twice_is_told_that_it_was_truncated_whenever_it_is_told() {
+    let cuts = [Command::TruncateAfter(20), Command::TruncateAfter(15), Command::Reset(3), Command::Reset(900)];
+    for second in cuts {
+        for executed in [false, true] {
+            let mut writer = Writer::new(Arc::new(SimDisk::new(1, 512)));
+            writer.append(30);
+            let wal = handle(writer.shared.clone());
+            let mut follower = wal.follower(1, u64::MAX).unwrap();
+            while follower.next_position() < 25 {
+                follower.next_block(BLOCK).unwrap();
+            }
+            writer.execute(Command::TruncateAfter(27));
+            writer.append(3);
+            // The facade goes on with another reader, from the record after the last one that it has given.
+            let place = follower.place().clone();
+            writer.enter(second);
+            if executed {
+                writer.step();
+            }
+            let resumed = wal.resume(&place, Some(25), u64::MAX, true);
+            if executed {
+                assert_eq!(code(resumed), Some(Code::Truncated), "{second:?}");
+                continue;
+            }
+            let (kept, mut resumed) = resumed.unwrap();
+            assert_eq!(kept, 27);
+            writer.step();
+            writer.append(30);
+            assert_eq!(code(resumed.next_block(BLOCK)), Some(Code::Truncated), "{second:?}");
+        }
+    }
+}
+
+#[test]
+fn a_follower_elsewhere_that_was_cut_twice_between_two_looks_is_told_that_it_was_truncated() {
+    for cuts in [
+        [Command::TruncateAfter(20), Command::TruncateAfter(10)],
+        [Command::Reset(5), Command::Reset(400)],
+        [Command::TruncateAfter(20), Command::Reset(7)],
+    ] {
+        for tells in [false, true] {
+            let Beside { mut writer, view, .. } = Beside::new(30);
+            let mut follower = view.follower(1, u64::MAX).unwrap();
+            while follower.next_position() < 25 {
+                follower.next_block(BLOCK).unwrap();
+            }
+            for cut in cuts {
+                writer.execute(cut);
+                if tells {
+                    writer.tell();
+                }
+                writer.append(40);
+            }
+            writer.tell();
+            let place = follower.place().clone();
+            assert_eq!(code(follower.next_block(BLOCK)), Some(Code::Truncated), "{cuts:?}");
+            assert_eq!(code(view.resume(&place, Some(25), u64::MAX, true)), Some(Code::Truncated), "{cuts:?}");
+        }
+    }
+}
+
+#[test]
+fn a_reset_of_a_writer_that_stands_still_before_the_page_tells_of_it_is_no_damage() {
+    for first in [3, 800] {
+        let Beside { mut writer, view, .. } = Beside::new(30);
+        let mut follower = view.follower(Start::First, u64::MAX).unwrap();
+        assert_eq!(positions(follower.next_block(1).unwrap())[0], 1);
+        writer.execute(Command::Reset(first));
+        assert_eq!(code(read(&mut follower)), Some(Code::Truncated));
+        assert_eq!(read(&mut view.reader(Start::First, u64::MAX).unwrap()).unwrap(), []);
+        assert_eq!((view.positions().first, view.positions().next), (first, first));
+        writer.append(2);
+        writer.tell();
+        assert_eq!(read(&mut view.reader(Start::First, u64::MAX).unwrap()).unwrap(), [first, first + 1]);
+    }
+}
+
+#[test]
+fn what_a_salvaging_reader_is_truncated_away_from_is_no_hole() {
+    for times in [1, 7] {
+        let (view, race, _) = Beside::new(30).race(outrun(times));
+        let mut reader = view.salvage(Start::First, u64::MAX).unwrap();
+        let block = reader.next_block(BLOCK).unwrap();
+        assert!(block.as_ref().is_none_or(|block| block.holes.is_empty()), "{block:?}");
+        let mut numbered = view.salvage(view.positions().first, u64::MAX).unwrap();
+        locked(&race.0).as_mut().unwrap().0.tell();
+        locked(&race.0).as_mut().unwrap().1 = Box::new(outrun(times));
+        assert_eq!(code(read(&mut numbered)), Some(Code::Truncated));
+    }
+}
+
+fn back_up(view: &Wal) -> (Result<()>, Arc<SimDisk>) {
+    let to = Arc::new(SimDisk::new(2, 512));
+    let mut backup = Backup::new(view.shared.clone(), to.clone());
+    while !backup.is_done() {
+        if let Err(error) = backup.step() {
+            return (Err(error), to);
+        }
+    }
+    (Ok(()), to)
+}
+
+fn problems(storage: Arc<dyn Storage>) -> Vec<verify::Problem> {
+    verify_storage(storage, &Arc::default()).unwrap().problems
+}
+
+#[test]
+fn a_backup_that_truncation_overtakes_is_whole_in_the_end_or_says_so() {
+    for (times, expected) in [(1, None), (12, None), (usize::MAX, Some(Code::Truncated))] {
+        let mut outrun = outrun(times);
+        let (view, ..) = Beside::new(30).race(move |writer| {
+            outrun(writer);
+            writer.tell();
+        });
+        let (outcome, to) = back_up(&view);
+        assert_eq!(code(outcome), expected, "{times} times");
+        if expected.is_none() {
+            assert_eq!(problems(to), []);
+        }
+    }
+}
+
+#[test]
+fn a_backup_beside_a_writer_that_has_not_told_of_a_truncation_or_reset_calls_nothing_damaged() {
+    for command in [Command::TruncateBefore(29), Command::Reset(4), Command::Reset(900)] {
+        let Beside { mut writer, view, .. } = Beside::new(30);
+        writer.append(9);
+        writer.execute(command);
+        let (outcome, to) = back_up(&view);
+        match outcome {
+            Ok(()) => assert_eq!(problems(to), []),
+            Err(error) => assert_eq!(error.code, Code::Truncated, "{error:?}"),
+        }
+        writer.tell();
+        let (outcome, to) = back_up(&view);
+        assert_eq!((code(outcome), problems(to)), (None, Vec::new()));
+    }
+}
+
+#[test]
+fn a_backup_of_a_log_that_stands_still_says_which_segment_is_missing() {
+    let Beside { view, storage, writer, .. } = Beside::new(30);
+    let second = writer.shared.catalog.names()[1].file.clone();
+    storage.remove(&second).unwrap();
+    let error = back_up(&view).0.unwrap_err();
+    assert_eq!((error.code, error.message.contains(&second)), (Code::Corrupt, true), "{error:?}");
+}
+
+/// Truncates so that a segment of the log at the first look is gone, and the one that took its place begins after it.
+fn replace(writer: &mut Writer) {
+    writer.execute(Command::Reset(2));
+    writer.append(30);
+    let first = writer.next() - 20;
+    writer.execute(Command::TruncateBefore(first));
+}
+
+#[test]
+fn verifying_beside_truncations_and_resets_finds_no_damage() {
+    for which in 0..9 {
+        let mut seen = 0;
+        let (_view, _race, storage) = Beside::new(30).race(move |writer| {
+            seen += 1;
+            if seen == which + 1 {
+                replace(writer);
+            }
+        });
+        assert_eq!(problems(storage), [], "before segment {which} is opened");
+    }
+    for times in [1, 3, 40] {
+        let (_view, _race, storage) = Beside::new(30).race(outrun(times));
+        assert_eq!(problems(storage), [], "{times} times");
+    }
+    let (_view, _race, storage) = Beside::new(30).race(outrun(usize::MAX));
+    assert_eq!(code(verify_storage(storage, &Arc::default())), Some(Code::Truncated));
+}
+
+#[test]
+fn scrubbing_a_view_beside_truncations_and_resets_finds_no_damage() {
+    for deed in [replace as fn(&mut Writer), |writer| outrun(1)(writer)] {
+        let Beside { mut writer, view, .. } = Beside::new(30);
+        deed(&mut writer);
+        assert_eq!(view.scrub(&Arc::default()).unwrap().problems, []);
+    }
+}
+
+#[test]
+fn opening_to_read_beside_truncations_and_resets_finds_no_damage() {
+    for deed in [replace as fn(&mut Writer), |writer| outrun(1)(writer)] {
+        for which in 0..6 {
+            let mut seen = 0;
+            let (_view, _race, storage) = Beside::new(30).race(move |writer| {
+                seen += 1;
+                if seen > which && seen < which + 20 {
+                    deed(writer);
+                }
+            });
+            let opened = view(&storage);
+            assert_eq!(opened.recovery().damage, None);
+            opened.reader(Start::First, u64::MAX).unwrap().next_block(BLOCK).unwrap();
+        }
+    }
+}
+
+/// One of all the things that a writer may do.
+fn anything(rng: &mut Rng, writer: &mut Writer) {
+    let (low, next) = (writer.thread.writer.low, writer.next());
+    match rng.below(10) {
+        0..=3 => writer.append(1 + rng.below(9)),
+        4 | 5 => writer.execute(Command::TruncateBefore(low + rng.below(next - low + 1))),
+        6 => {
+            let last = low - 1 + rng.below(next - low + 1);
+            if last + 1 < next {
+                writer.execute(Command::TruncateAfter(last));
+            }
+        }
+        7 => writer.execute(Command::Reset(if rng.chance(0.5) { 1 + rng.below(next) } else { next + rng.below(50) })),
+        _ => writer.tell(),
+    }
+}
+
+/// What a race may end in: an outcome, or that what was asked for was truncated away.
+fn fair<T>(what: &str, seed: u64, outcome: Result<T>) -> Option<T> {
+    match outcome {
+        Ok(outcome) => Some(outcome),
+        Err(error) if error.code == Code::Truncated => None,
+        Err(error) => panic!("seed {seed}: {what}: {error:?}"),
+    }
+}
+
+#[test]
+fn whatever_a_writer_does_between_two_reads_of_those_beside_it_is_no_damage() {
+    for seed in seeds(0..40) {
+        beside_anything(seed);
+    }
+}
+
+fn beside_anything(seed: u64) {
+    let share = [0.02, 0.1, 0.3][Rng::new(seed).below(3) as usize];
+    let mut rng = Rng::new(seed + 1_000_000);
+    let (lasting, race, storage) = Beside::new(30).race(move |writer| {
+        while rng.chance(share) {
+            anything(&mut rng, writer);
+        }
+    });
+    race.1.store(true, Relaxed);
+    for _ in 0..6 {
+        let opened = read_only::beside(&storage, &Arc::default(), || Ok(true), || 0);
+        let Some(found) = fair("opening", seed, opened) else { continue };
+        assert_eq!(found.recovery.damage, None, "seed {seed}");
+        let options = Options { mode: Mode::ReadOnly, ..Options::default() };
+        let fresh = handle(Shared::read_only(storage.clone(), options, found));
+        for view in [&fresh, &lasting] {
+            look_around(view, seed);
+        }
+        if let Some(found) = fair("verifying", seed, verify_storage(storage.clone(), &Arc::default())) {
+            assert_eq!(found.problems, [], "seed {seed}");
+        }
+    }
+}
+
+/// Everything that a view is good for.
+fn look_around(view: &Wal, seed: u64) {
+    let mut reader = view.reader(Start::First, u64::MAX).unwrap();
+    let first = reader.next_block(BLOCK);
+    assert!(first.is_ok(), "seed {seed}: the first record: {first:?}");
+    fair("reading", seed, read(&mut reader));
+    let end = read(&mut view.reader(Start::End, u64::MAX).unwrap());
+    assert_eq!(end.unwrap_or_else(|error| panic!("seed {seed}: the end: {error:?}")), []);
+    let at = view.positions();
+    assert!(at.first <= at.next && at.durable < at.next, "seed {seed}: {at:?}");
+    let mut salvaging = view.salvage(Start::First, u64::MAX).unwrap();
+    while let Some(Some(block)) = fair("salvaging", seed, salvaging.next_block(BLOCK)) {
+        assert_eq!(block.holes, [], "seed {seed}");
+    }
+    if let Some(found) = fair("scrubbing", seed, view.scrub(&Arc::default())) {
+        assert_eq!(found.problems, [], "seed {seed}");
+    }
+    let (outcome, to) = back_up(view);
+    // A writer that does nothing any more tells nothing either.
+    if code(outcome.clone()) != Some(Code::Locked) && fair("backing up", seed, outcome).is_some() {
+        assert_eq!(problems(to), [], "seed {seed}");
+    }
+}

@@ -1,0 +1,311 @@
+//! A damaged log, read frame by frame: what holds, and the holes between.
+
+use crate::error::Result;
+use crate::format::bit_flip;
+use crate::format::compression::Unpacker;
+use crate::format::control::Fence;
+use crate::format::frame::{self, Frame, ALIGN, HEADER, MAX_POSITION};
+use crate::format::frame_scan::{resync, Joint};
+use crate::format::header::{Header, CONTROL};
+use crate::format::horizon::Horizon;
+use crate::format::record::Parts;
+use crate::log::read_only::look;
+use crate::options::{Compression, Mode, PAGE};
+use crate::read::reader::gap::{self, Cause};
+use crate::read::reader::{header_of, Hole};
+use crate::recovery::evidence::Survey;
+use crate::recovery::verdict::{self, Answer};
+use crate::segments::catalog::{Catalog, Segment};
+use crate::segments::footer_writer::{find, Found};
+use crate::storage::window::Window;
+use crate::storage::zero_on_read_error::Lenient;
+use crate::storage::{Fault, FileRef, Storage};
+use std::sync::Arc;
+
+/// Bodies up to this size are read without growing their memory.
+const LARGE: usize = 16 << 20;
+
+/// What comes next in a damaged log.
+pub enum Piece {
+    /// A frame that holds, its body as it is stored, and when its segment was created.
+    Frame { frame: Frame, body: Vec<u8>, created_ms: u64 },
+    /// Nothing holds these positions.
+    Hole(Hole),
+    /// The frames that come next are those of the following segment.
+    SegmentEnd,
+}
+
+/// The segment being read.
+struct Reading {
+    segment: Arc<Segment>,
+    file: FileRef,
+    header: Header,
+    at: Joint,
+    /// Bytes of the file from there on are dead, or do not exist.
+    limit: u64,
+    /// Positions from there on are those of the following segment.
+    end: u64,
+}
+
+pub struct Source {
+    /// What the disk fails to read of it reads as zeroes.
+    storage: Arc<dyn Storage>,
+    catalog: Arc<Catalog>,
+    fence: Option<Fence>,
+    reading: Option<Reading>,
+    /// Position that comes next.
+    next: u64,
+    /// Something has been given out.
+    begun: bool,
+    unpacker: Unpacker,
+    pub uuid: [u8; 16],
+    pub verdict: &'static str,
+    /// First position of the log.
+    pub low: u64,
+    /// Last position that is known to have been given; the one before the first when there is none.
+    pub last: u64,
+    pub done_bytes: u64,
+    pub total_bytes: u64,
+}
+
+/// The last position that is known to have been given.
+///
+/// Where the end of the log is damaged, the page for readers in other processes may know of later ones than CONTROL, which
+/// is written once a second.
+fn last(storage: &dyn Storage, found: &Survey) -> u64 {
+    let last = found.last().max(found.low - 1).min(MAX_POSITION);
+    let is_hurt = found.active.is_none() || found.evidence.lost || found.evidence.short;
+    let page = storage.open(CONTROL, false).and_then(|control| Horizon::read(&*control)).ok().flatten();
+    page.filter(|page| is_hurt && page.uuid == found.state.uuid).map_or(last, |page| last.max(page.acknowledged.position).min(MAX_POSITION))
+}
+
+impl Source {
+    /// Looks at the log in `storage`, which scans its active segment.
+    pub fn open(storage: &Arc<dyn Storage>) -> Result<Source> {
+        let found = look(storage)?;
+        if let Answer::Refuse(code) = verdict::answer(found.verdict, Mode::ReadOnly) {
+            return Err(found.refusal(code));
+        }
+        let catalog = Arc::new(Catalog::default());
+        catalog.replace(found.live.iter().map(|name| Arc::new(Segment::of_name(name))).collect(), found.low);
+        let storage: Arc<dyn Storage> = Arc::new(Lenient::new(storage.clone()));
+        let len = |segment: &Arc<Segment>| storage.open(&segment.file, false).and_then(|file| file.len()).unwrap_or(0);
+        Ok(Source {
+            total_bytes: catalog.all().iter().map(len).sum(),
+            fence: found.state.fence,
+            reading: None,
+            next: found.low,
+            begun: false,
+            unpacker: Unpacker::default(),
+            uuid: found.state.uuid,
+            verdict: found.verdict.label(),
+            low: found.low,
+            last: last(&*storage, &found),
+            done_bytes: 0,
+            storage,
+            catalog,
+        })
+    }
+
+    /// Gives out what comes next, until that took about `budget` bytes; false at the end.
+    pub fn advance(&mut self, mut budget: u64, give: &mut dyn FnMut(Piece) -> Result<()>) -> Result<bool> {
+        while budget > 0 {
+            let reading = match self.reading.take() {
+                Some(reading) => Some(reading),
+                None => self.enter(give)?,
+            };
+            match reading {
+                Some(mut reading) => {
+                    let done = self.read(&mut reading, &mut budget, give)?;
+                    if !done {
+                        self.reading = Some(reading);
+                        continue;
+                    }
+                    give(Piece::SegmentEnd)?;
+                }
+                None if self.next > self.last => return Ok(false),
+                // A segment without a single frame that can be told from others.
+                None => {}
+            }
+        }
+        Ok(true)
+    }
+
+    fn hole(&self, to: u64, segment: &str, offset: u64, bytes: u64) -> Hole {
+        Hole { first: self.next, last: to - 1, segment: segment.to_owned(), offset, bytes, flipped: None, recorded: false }
+    }
+
+    /// The positions before `hole.last` are missing.
+    fn leave_out(&mut self, hole: Hole, give: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
+        self.next = hole.last + 1;
+        give(Piece::Hole(hole))
+    }
+
+    /// Opens the segment that holds the next position; `None` where it has none, or nothing of it can be read.
+    fn enter(&mut self, give: &mut dyn FnMut(Piece) -> Result<()>) -> Result<Option<Reading>> {
+        if self.next > self.last {
+            return Ok(None);
+        }
+        let Some(segment) = self.catalog.holding(self.next) else {
+            let oldest = self.catalog.oldest();
+            let to = oldest.as_ref().map_or(self.last + 1, |oldest| oldest.first.min(self.last + 1));
+            let file = oldest.map_or(CONTROL.to_owned(), |oldest| gap::before(&*self.storage, &oldest, self.next));
+            let hole = self.hole(to, &file, 0, 0);
+            self.leave_out(hole, give)?;
+            return Ok(None);
+        };
+        let following = self.catalog.following(segment.id);
+        let end = following.as_ref().map_or(u64::MAX, |following| following.first).min(self.last + 1);
+        let read = header_of(&self.storage, &self.catalog, &segment)?.filter(|(_, header)| header.uuid == self.uuid);
+        let Some((file, header)) = read else {
+            let len = self.storage.open(&segment.file, false)?.len()?;
+            let hole = self.hole(end, &segment.file, 0, len);
+            self.done_bytes += len;
+            self.leave_out(hole, give)?;
+            return Ok(None);
+        };
+        let limit = self.limit(&*file, &header, following)?;
+        Ok(Some(Reading { at: Joint::start(&header), segment, file, header, limit, end }))
+    }
+
+    /// Where the frames of a segment end at the latest: where its successor says, or its footer, or the fence.
+    fn limit(&self, file: &dyn crate::storage::File, header: &Header, following: Option<Arc<Segment>>) -> Result<u64> {
+        let len = file.len()?;
+        if let Some(fence) = self.fence.filter(|fence| fence.segment == header.id) {
+            return Ok(len.min(fence.offset));
+        }
+        let Some(following) = following else { return Ok(len) };
+        let next = header_of(&self.storage, &self.catalog, &following)?.and_then(|(_, next)| next.predecessor);
+        let told = next.filter(|p| (p.id, p.salt) == (header.id, header.salt)).map(|p| p.end);
+        let footer = || match find(file, header.seed()) {
+            Ok(Found::Footer(footer)) => Some(footer.end.offset),
+            _ => None,
+        };
+        Ok(told.or_else(footer).map_or(len, |end| end.clamp(PAGE, len.max(PAGE))))
+    }
+
+    /// Gives out frames and holes of a segment; true at its end.
+    fn read(&mut self, reading: &mut Reading, budget: &mut u64, give: &mut dyn FnMut(Piece) -> Result<()>) -> Result<bool> {
+        let file = reading.file.clone();
+        let mut window = Window::new(&*file, reading.limit);
+        while self.next < reading.end {
+            if *budget == 0 {
+                return Ok(false);
+            }
+            let before = reading.at.offset;
+            let Header { first, hole, .. } = reading.header;
+            if hole > 0 && (first..reading.header.start()).contains(&self.next) && before == PAGE {
+                let to = reading.header.start().min(reading.end);
+                let hole = Hole { recorded: true, ..self.hole(to, &reading.segment.file, 0, 0) };
+                self.leave_out(hole, give)?;
+                continue;
+            }
+            match self.good(&mut window, &reading.header, before, reading.end)? {
+                Some((frame, body)) if frame.first == reading.at.next && frame.prev == reading.at.crc => {
+                    self.take(reading, frame, body, give)?;
+                }
+                _ => self.skip(reading, &mut window, give)?,
+            }
+            let passed = reading.at.offset - before;
+            self.done_bytes += passed;
+            *budget = budget.saturating_sub(passed.max(1));
+        }
+        self.done_bytes += file.len()?.saturating_sub(reading.at.offset);
+        Ok(true)
+    }
+
+    fn take(&mut self, reading: &mut Reading, frame: Frame, body: Vec<u8>, give: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
+        reading.at = reading.at.after(&frame);
+        // What lies wholly below the first position, and padding, is passed by.
+        if frame.next_position() <= self.next {
+            return Ok(());
+        }
+        (self.next, self.begun) = (frame.next_position(), true);
+        give(Piece::Frame { frame, body, created_ms: reading.header.created_ms })
+    }
+
+    /// Goes on behind damage: at the next frame that holds, or at the end of the segment.
+    fn skip(&mut self, reading: &mut Reading, window: &mut Window, give: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
+        let met = reading.at.offset;
+        let (mut from, mut found) = (met, None);
+        while let Some(joint) = resync(window, &reading.header, from, self.next..reading.end)? {
+            found = self.good(window, &reading.header, joint.offset, reading.end)?.map(|good| (joint, good));
+            if found.is_some() {
+                break;
+            }
+            from = joint.offset + ALIGN;
+        }
+        let (to, offset) = found.as_ref().map_or((reading.end, reading.limit), |(joint, _)| (joint.next, joint.offset));
+        let cause = if found.is_none() && to > self.next {
+            gap::cause(&*self.storage, &self.catalog, &reading.segment, self.next)
+        } else {
+            Cause::Damage
+        };
+        if let Cause::Missing(missing, _) = cause {
+            let hole = self.hole(to, &missing.file, 0, 0);
+            self.leave_out(hole, give)?;
+        } else if to > self.next {
+            // Of what is missing after this segment, the next call tells.
+            let to = if let Cause::Both(own_end) = cause { own_end.min(to) } else { to };
+            let flipped = bit_flip::in_frame(window, &reading.header, met)?;
+            let hole = Hole { flipped, ..self.hole(to, &reading.segment.file, met, offset.saturating_sub(met)) };
+            self.leave_out(hole, give)?;
+        }
+        match found {
+            Some((joint, (frame, body))) => {
+                reading.at = joint;
+                self.take(reading, frame, body, give)
+            }
+            None => {
+                reading.at.offset = reading.limit.max(met);
+                Ok(())
+            }
+        }
+    }
+
+    /// The frame at `offset` and its body, if all of it holds and it is whole between the next position and `end`.
+    ///
+    /// The body is checked in the memory that is given out: a failing disk may answer otherwise the next time.
+    fn good(&mut self, window: &mut Window, header: &Header, offset: u64, end: u64) -> Result<Option<(Frame, Vec<u8>)>> {
+        let Some(frame) = frame::decode(window.get(offset, HEADER)?, header.seed(), offset) else { return Ok(None) };
+        let readable = header.compressed || frame.codec == Compression::None;
+        // Only the first frame of all may begin below the first position: nothing is given out twice.
+        let is_new = frame.first >= self.next || !self.begun || frame.next_position() <= self.next;
+        let fits = frame.span() <= window.len().saturating_sub(offset) && frame.next_position() <= end;
+        if !readable || !is_new || !fits || frame.first < header.start() {
+            return Ok(None);
+        }
+        let body = body(window, &frame, offset)?;
+        if frame::stored(frame::body_crc(0, &body)) != frame.body_crc {
+            return Ok(None);
+        }
+        Ok(self.is_readable(&frame, &body).then_some((frame, body)))
+    }
+
+    /// Whether a body unpacks, and its records are as many as the frame says.
+    fn is_readable(&mut self, frame: &Frame, body: &[u8]) -> bool {
+        let mut unpacked = Vec::new();
+        let raw = match frame.codec {
+            Compression::None => body,
+            codec if self.unpacker.unpack(codec, body, &mut unpacked).is_some() => &unpacked,
+            _ => return false,
+        };
+        (0..frame.count).try_fold(0, |at, _| Some(Parts::parse(raw, at)?.end)).is_some()
+    }
+}
+
+/// The stored body of the frame at `offset`; shorter where the file ends.
+fn body(window: &mut Window, frame: &Frame, offset: u64) -> std::result::Result<Vec<u8>, Fault> {
+    let (mut at, end) = (offset + HEADER as u64, offset + HEADER as u64 + u64::from(frame.body_len));
+    // The length is believed no further than bytes are found.
+    let mut body = Vec::with_capacity((frame.body_len as usize).min(LARGE));
+    while at < end {
+        let piece = window.some(at, end - at)?;
+        if piece.is_empty() {
+            break;
+        }
+        body.extend_from_slice(piece);
+        at += piece.len() as u64;
+    }
+    Ok(body)
+}

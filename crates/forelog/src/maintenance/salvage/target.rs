@@ -1,0 +1,222 @@
+//! The new log, while it is made: segments in order, each of them durable before the next one begins.
+
+use crate::error::{Error, Result};
+use crate::format::footer::Index;
+use crate::format::frame::{self, Frame, HEADER};
+use crate::format::frame_scan::Joint;
+use crate::format::header::{file_name, Header, Predecessor};
+use crate::options::{Compression, PAGE};
+use crate::segments::catalog;
+use crate::segments::footer_writer::Seal;
+use crate::storage::{FileRef, ShortWrite, Storage};
+use std::sync::Arc;
+
+/// Bytes that are gathered for one write.
+const GATHERED: usize = 1 << 20;
+/// A segment's file begins with room for so many bytes, and grows to twice its size each time.
+const ROOM: u64 = 64 << 10;
+
+/// A segment whose frames are still being written, or that is the last one so far.
+struct Segment {
+    file: FileRef,
+    header: Header,
+    /// Where the next frame goes.
+    end: Joint,
+    index: Index,
+    /// Frames that end at `end`, and are not in the file yet.
+    gathered: Vec<u8>,
+    len: u64,
+    /// No frame is added any more.
+    complete: bool,
+}
+
+pub struct Target {
+    to: Arc<dyn Storage>,
+    uuid: Option<[u8; 16]>,
+    /// The newest segment.
+    last: Option<Segment>,
+    first: Option<u64>,
+    segments: u64,
+    /// Names in the directory that go again unless the log is finished.
+    made: Vec<String>,
+}
+
+fn short(short: ShortWrite) -> Error {
+    short.fault.into()
+}
+
+impl Target {
+    pub fn new(to: Arc<dyn Storage>) -> Target {
+        Target { to, uuid: None, last: None, first: None, segments: 0, made: Vec::new() }
+    }
+
+    pub fn storage(&self) -> &Arc<dyn Storage> {
+        &self.to
+    }
+
+    /// The new log's uuid.
+    pub fn uuid(&mut self) -> Result<[u8; 16]> {
+        if let Some(uuid) = self.uuid {
+            return Ok(uuid);
+        }
+        let mut uuid = [0; 16];
+        self.to.random(&mut uuid)?;
+        Ok(*self.uuid.insert(uuid))
+    }
+
+    /// First position of the first segment.
+    pub fn first(&self) -> Option<u64> {
+        self.first
+    }
+
+    pub fn segments(&self) -> u64 {
+        self.segments
+    }
+
+    /// Adds a frame that was checked, behind a hole where its position is not the next one.
+    pub fn put(&mut self, frame: &Frame, body: &[u8], created_ms: u64) -> Result<()> {
+        let continues = self.last.as_ref().is_some_and(|last| !last.complete && last.end.next == frame.first);
+        if !continues {
+            self.begin(frame.first, created_ms)?;
+        }
+        let Some(last) = &mut self.last else { return Ok(()) };
+        last.header.compressed |= frame.codec != Compression::None;
+        // All of it was durable before the segment counts, so that is all its frames can say.
+        let moved = Frame { synced: PAGE, prev: last.end.crc, ..*frame };
+        let mut head = [0; HEADER];
+        let crc = frame::encode(&mut head, &moved, last.header.seed(), last.end.offset);
+        let padded = last.gathered.len() + frame.span() as usize;
+        last.gathered.extend_from_slice(&head);
+        last.gathered.extend_from_slice(body);
+        last.gathered.resize(padded, 0);
+        last.end = Joint { offset: last.end.offset + frame.span(), next: frame.next_position(), crc };
+        last.index.note(last.end);
+        if last.gathered.len() >= GATHERED {
+            last.write()?;
+        }
+        Ok(())
+    }
+
+    /// The next frame begins a segment of its own.
+    pub fn end_segment(&mut self) -> Result<()> {
+        match self.last.as_mut().filter(|last| !last.complete) {
+            Some(last) => last.complete(),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the log in front of position `next`, behind a hole where that is not the next one. Gives the id of the active
+    /// segment and where it ends.
+    pub fn finish(&mut self, next: u64) -> Result<(u64, Joint)> {
+        if self.last.as_ref().is_none_or(|last| last.end.next != next) {
+            let now = self.to.wall_clock();
+            self.begin(next, now)?;
+        }
+        self.end_segment()?;
+        let Some(last) = &self.last else { return Ok((0, Joint { offset: PAGE, next, crc: 0 })) };
+        last.file.shrink(last.end.offset.next_multiple_of(PAGE));
+        last.file.sync()?;
+        Ok((last.header.id, last.end))
+    }
+
+    /// Begins a segment whose first frame has the position `start`; seals the one before it.
+    fn begin(&mut self, start: u64, created_ms: u64) -> Result<()> {
+        self.end_segment()?;
+        let uuid = self.uuid()?;
+        let mut salt = [0; 8];
+        self.to.random(&mut salt)?;
+        let (mut id, mut first, mut predecessor) = (1, start, None);
+        if let Some(last) = self.last.take() {
+            (first, predecessor) = (last.end.next, Some(last.as_predecessor()));
+            // Opening reads a header where an id is left out: there it meets the hole.
+            id = last.header.id + if first < start { 2 } else { 1 };
+            last.seal()?;
+        }
+        let header = Header {
+            uuid,
+            id,
+            first,
+            salt: u64::from_le_bytes(salt),
+            predecessor,
+            carried_end: PAGE,
+            recycled: false,
+            compressed: false,
+            created_ms,
+            hole: start - first,
+        };
+        let name = file_name(first, id);
+        let len = PAGE + ROOM;
+        self.made.push(name.clone());
+        let file = self.to.create(&name, len)?;
+        let end = Joint::start(&header);
+        self.first.get_or_insert(start);
+        self.segments += 1;
+        self.last = Some(Segment { file, header, end, index: Index::default(), gathered: Vec::new(), len, complete: false });
+        Ok(())
+    }
+
+    /// Adds a file that is no segment.
+    pub fn add(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.made.push(name.to_owned());
+        let file = self.to.create(name, bytes.len() as u64)?;
+        file.write_at(bytes, 0).map_err(short)?;
+        Ok(file.sync()?)
+    }
+
+    /// These names are about to be made.
+    pub fn name(&mut self, names: &[&str]) {
+        self.made.extend(names.iter().map(|name| (*name).to_owned()));
+    }
+
+    /// The log is finished: nothing of it is removed any more.
+    pub fn keep(&mut self) {
+        self.made.clear();
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        self.last = None;
+        // CONTROL first: without it what is left is no log.
+        for name in self.made.iter().rev() {
+            let _ = self.to.remove(name);
+        }
+    }
+}
+
+impl Segment {
+    fn as_predecessor(&self) -> Predecessor {
+        Predecessor { id: self.header.id, salt: self.header.salt, end: self.end.offset, crc: self.end.crc }
+    }
+
+    /// Writes what is gathered.
+    fn write(&mut self) -> Result<()> {
+        if self.end.offset > self.len {
+            let len = self.end.offset.max(2 * self.len).next_multiple_of(PAGE);
+            self.file.grow(self.len, len)?;
+            self.len = len;
+        }
+        let at = self.end.offset - self.gathered.len() as u64;
+        self.file.write_at(&self.gathered, at).map_err(short)?;
+        self.gathered.clear();
+        Ok(())
+    }
+
+    /// Writes the header, which says that all frames were durable from the start, and makes the segment durable.
+    fn complete(&mut self) -> Result<()> {
+        self.write()?;
+        self.header.carried_end = self.end.offset;
+        self.file.write_at(&self.header.encode(), 0).map_err(short)?;
+        self.complete = true;
+        Ok(self.file.sync()?)
+    }
+
+    /// Ends the file with a footer. A full disk does without.
+    fn seal(self) -> Result<()> {
+        let entry = Arc::new(catalog::Segment::of_header(&self.header));
+        entry.adopt(self.index);
+        let seed = self.header.seed();
+        let seal = Seal { file: self.file, seed, entry, end: self.end, used: self.end.offset };
+        Ok(seal.write()?)
+    }
+}

@@ -1,0 +1,440 @@
+//! Verifying: every byte that counts is read and checked, whoever is writing meanwhile. Nothing is changed.
+
+use crate::cursors;
+use crate::error::{Code, Error, Flipped, Result};
+use crate::format::bit_flip;
+use crate::format::footer::Index;
+use crate::format::frame_scan::{self, Joint};
+use crate::format::header::{Header, Name, Predecessor, CURSORS};
+use crate::log::read_only::look;
+use crate::log::wal::{named, prepare_dir};
+use crate::maintenance::progress::{Watch, Watched};
+use crate::options::{Mode, PAGE};
+use crate::recovery::directory::Listing;
+use crate::recovery::evidence::{glance, Active, Damage, Survey};
+use crate::recovery::verdict::{self, Answer, Verdict};
+use crate::segments::attachment::{detached, is_emptied};
+use crate::segments::catalog::Catalog;
+use crate::segments::footer_writer::{find, Found};
+use crate::storage::disk::Disk;
+use crate::storage::uncached::cold;
+use crate::storage::window::Window;
+use crate::storage::zero_on_read_error::Lenient;
+use crate::storage::{data_len, Fault, FileRef, Storage};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Something that is not as it was written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem {
+    /// A verdict's label, of docs/recovery.md; or `broken-chain`, where segments disagree on where one ends;
+    /// `wrong-footer`, where an intact one says otherwise than its frames; `damaged-cursors`; `unreadable`, where the disk
+    /// fails.
+    pub kind: &'static str,
+    pub damage: Damage,
+}
+
+/// What a verification has found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Verification {
+    /// Segments that count: those at or above the low mark that no later one supersedes.
+    pub segments: u64,
+    /// Of these, sealed ones without a footer. Whoever looks something up in them walks their frames.
+    pub without_footer: u64,
+    /// Those whose footer does not hold: a crash while it is written leaves that, so it is no problem, and costs no record.
+    pub broken_footers: u64,
+    /// Good frames that hold records, and the records in them.
+    pub frames: u64,
+    pub records: u64,
+    /// Bytes of good frames.
+    pub bytes: u64,
+    /// Positions that were lost before this log was made, first and last of each hole, as headers say. No problem.
+    pub holes: Vec<(u64, u64)>,
+    /// In the order of the log. Empty when all is well.
+    pub problems: Vec<Problem>,
+}
+
+/// Verifies the log in `dir`, active segment and CONTROL included; blocking. Needs no writer and takes no lock: one at
+/// work, in whatever process, does not matter. On Linux it drops what the page cache holds of sealed segments, so that the
+/// disk is asked.
+///
+/// # Errors
+/// `NotFound` and `Format` where there is no log to verify, `Io` when the directory cannot be listed, `Truncated` when a writer
+/// has truncated the log under every look at it, `Closed` when the watch was stopped. Damage is no error: it is in the report.
+pub fn verify(dir: &Path, watch: &Arc<Watch>) -> Result<Verification> {
+    let verified = prepare_dir(dir, false).and_then(|()| verify_storage(Arc::new(Disk::new(dir, true)?), watch));
+    verified.map_err(|error| named(error, dir).during("verify"))
+}
+
+/// What was found, unless the directory was removed meanwhile: then files are missing, and none is damaged.
+fn settled(storage: &dyn Storage, found: Result<Verification>) -> Result<Verification> {
+    let is_good = match &found {
+        Ok(found) => found.problems.is_empty(),
+        Err(error) => error.code == Code::Closed,
+    };
+    match storage.lost().filter(|_| !is_good && is_emptied(storage)) {
+        Some(what) => Err(detached(&what)),
+        None => found,
+    }
+}
+
+pub(crate) fn verify_storage(storage: Arc<dyn Storage>, watch: &Arc<Watch>) -> Result<Verification> {
+    let found = verify_all(storage.clone(), watch);
+    settled(&*storage, found)
+}
+
+fn verify_all(storage: Arc<dyn Storage>, watch: &Arc<Watch>) -> Result<Verification> {
+    let watched: Arc<dyn Storage> = Arc::new(Watched::new(storage.clone(), watch.clone()));
+    let found = look(&watched).map_err(|error| stopped(watch, error))?;
+    if let Answer::Refuse(code) = verdict::answer(found.verdict, Mode::ReadOnly) {
+        return Err(found.refusal(code));
+    }
+    let counts = |name: &Name, last: u64| counts_still(&*storage, name, last);
+    let mut verifier = Verifier::new(watched, found.state.uuid, found.low, &counts)?;
+    watch.begin(verifier.total(&found.live));
+    for (verdict, damage) in found.all_damage() {
+        // Frames and headers of live segments are read once more, which tells more of them.
+        let again = match verdict {
+            Verdict::BadHeader => found.live.iter().any(|name| name.file == damage.segment),
+            Verdict::DamagedActive | Verdict::DamagedSealed | Verdict::Unreadable => true,
+            _ => false,
+        };
+        if !again {
+            verifier.report.problems.push(Problem { kind: verdict.label(), damage: damage.clone() });
+        }
+    }
+    let outcome = verifier.sealed_ones(&found.live).and_then(|()| match found.live.last() {
+        Some(newest) => verifier.active(newest, &found),
+        None => Ok(()),
+    });
+    outcome.map_err(|fault| stopped(watch, fault.into()))?;
+    verifier.cursors(&*storage);
+    watch.finish();
+    Ok(verifier.report)
+}
+
+/// A writer can move the log on between two looks this often before what was seen last is taken as it is.
+const LOOKS: usize = 32;
+
+/// Whether the log needs a segment that is missing, whose positions go up to `last`. Beside a writer that takes two looks between
+/// which nothing was truncated.
+fn counts_still(storage: &dyn Storage, name: &Name, last: u64) -> bool {
+    let mut before = None;
+    for _ in 0..LOOKS {
+        let Ok(now) = glance(storage, false) else { continue };
+        let mut later = now.listing.segments.range(name.id + 1..).map(|(_, later)| later.first);
+        // One that starts no later supersedes it; one that the log starts in, or starts after, comes after all that counts.
+        if last < now.low || later.any(|first| first <= name.first || first <= now.low) {
+            return false;
+        }
+        let seen = (now.state.active, now.low);
+        if before.replace(seen) == Some(seen) {
+            break;
+        }
+    }
+    true
+}
+
+/// Verifies the sealed segments of an open log. Where another process writes the log, `look_again` takes over what that one has done
+/// to the log up to a position.
+pub(crate) fn scrub(storage: &Arc<dyn Storage>, catalog: &Catalog, look_again: &dyn Fn(u64), watch: &Arc<Watch>) -> Result<Verification> {
+    settled(&**storage, scrub_sealed(storage, catalog, look_again, watch))
+}
+
+fn scrub_sealed(storage: &Arc<dyn Storage>, catalog: &Catalog, look_again: &dyn Fn(u64), watch: &Arc<Watch>) -> Result<Verification> {
+    let control = glance(&**storage, false).map_err(Error::from)?;
+    let watched: Arc<dyn Storage> = Arc::new(Watched::new(storage.clone(), watch.clone()));
+    let live: Vec<Name> = catalog.names();
+    let is_live = |name: &Name, last| last >= catalog.first() && catalog.names().iter().any(|live| live.id == name.id);
+    // It changes before any name goes, or a moment after the name where another process writes.
+    let counts = |name: &Name, last| {
+        is_live(name, last) && {
+            look_again(last);
+            is_live(name, last)
+        }
+    };
+    let mut verifier = Verifier::new(watched, control.state.uuid, catalog.first(), &counts)?;
+    watch.begin(verifier.total(live.split_last().map_or(&[], |(_, sealed)| sealed)));
+    verifier.sealed_ones(&live).map_err(|fault| stopped(watch, fault.into()))?;
+    watch.finish();
+    Ok(verifier.report)
+}
+
+fn stopped(watch: &Watch, error: Error) -> Error {
+    if watch.is_stopped() {
+        return Error::new(Code::Closed, "the verification was stopped");
+    }
+    error
+}
+
+struct Verifier<'a> {
+    storage: Arc<dyn Storage>,
+    listing: Listing,
+    uuid: [u8; 16],
+    /// Positions below it are not in the log any more.
+    low: u64,
+    /// Whether a segment, up to this position, is still part of the log: what is not is removed while we read.
+    counts: &'a dyn Fn(&Name, u64) -> bool,
+    report: Verification,
+}
+
+/// A segment being read.
+struct Segment {
+    name: Name,
+    file: FileRef,
+    header: Header,
+    lenient: Lenient,
+}
+
+/// Where a segment is read from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum From {
+    /// What the page cache holds proves nothing about the disk. Of a sealed segment everything was durable before it was
+    /// sealed, so dropping it there loses nothing.
+    Disk,
+    /// After a failed fsync the cache may be all there is of the active segment's last frames.
+    Cache,
+}
+
+/// Where the frames of a segment are known to end.
+#[derive(Clone, Copy)]
+enum End {
+    At(Joint),
+    /// Before this position; where, only the segment that is missing knew.
+    Before(u64),
+}
+
+impl<'a> Verifier<'a> {
+    fn new(storage: Arc<dyn Storage>, uuid: [u8; 16], low: u64, counts: &'a dyn Fn(&Name, u64) -> bool) -> Result<Verifier<'a>> {
+        let listing = Listing::read(&*storage).map_err(Error::from)?;
+        Ok(Verifier { storage, listing, uuid, low, counts, report: Verification::default() })
+    }
+
+    fn total(&self, names: &[Name]) -> u64 {
+        // Holes are not read.
+        let len = |name: &Name| self.storage.open(&name.file, false).and_then(|file| Ok(data_len(&*file, file.len()?)));
+        names.iter().filter_map(|name| len(name).ok()).sum()
+    }
+
+    fn problem(&mut self, kind: &'static str, text: String, at: (&str, u64), lost: Option<(u64, u64)>) {
+        self.explained(kind, text, at, lost, None);
+    }
+
+    /// A problem that one flipped bit may explain: then it is named in the text as well.
+    fn explained(&mut self, kind: &'static str, mut text: String, at: (&str, u64), lost: Option<(u64, u64)>, flipped: Option<Flipped>) {
+        if let Some(Flipped { offset, bit }) = flipped {
+            text += &format!("; bit {bit} of the byte at {offset} has flipped");
+        }
+        let lost = lost.map(|(first, last)| (first.max(self.low), last)).filter(|(first, last)| first <= last);
+        let damage = Damage { text, segment: at.0.into(), offset: at.1, lost, flipped };
+        // Where a segment is missing, the frames before it end too soon.
+        let missing = |p: &Problem| p.kind == Verdict::Gap.label() && kind == Verdict::DamagedSealed.label();
+        let at_once = |p: &Problem| p.damage.segment == damage.segment && p.damage.offset == damage.offset;
+        let known = |p: &Problem| p.damage.lost == damage.lost && (at_once(p) || missing(p));
+        if !self.report.problems.iter().any(known) {
+            self.report.problems.push(Problem { kind, damage });
+        }
+    }
+
+    /// Opens a segment whose positions go up to `last`; `None` when it does not count any more, or its header is bad.
+    fn open(&mut self, name: &Name, last: u64, from: From) -> std::result::Result<Option<Segment>, Fault> {
+        let lenient = Lenient::new(self.storage.clone());
+        let file = match lenient.open(&name.file, false) {
+            Err(fault) if fault.is_not_found() => {
+                self.missing(name, last);
+                return Ok(None);
+            }
+            other => other?,
+        };
+        let file = if from == From::Disk { cold(file) } else { file };
+        let mut page = vec![0; PAGE as usize];
+        let n = file.read_at(&mut page, 0)?;
+        let ours = |header: &Header| header.id == name.id && header.first == name.first && header.uuid == self.uuid;
+        let header = Header::decode(&page[..n]).ok().filter(ours);
+        if header.is_none() && self.storage.is_gone(&name.file) {
+            self.missing(name, last);
+        } else if header.is_none() {
+            let text = format!("the header of {} is damaged, or another's", name.file);
+            let flipped = bit_flip::mended(&page[..n]).filter(|(header, _)| ours(header)).map(|(_, flipped)| flipped);
+            self.explained(Verdict::BadHeader.label(), text, (&name.file, 0), Some((name.first, last)), flipped);
+            self.unreadable(&name.file, &lenient, last);
+        }
+        Ok(header.map(|header| Segment { name: name.clone(), file, header, lenient }))
+    }
+
+    /// A segment is not there: truncated meanwhile, or a gap.
+    fn missing(&mut self, name: &Name, last: u64) {
+        if (self.counts)(name, last) {
+            self.problem(Verdict::Gap.label(), format!("{} is missing", name.file), (&name.file, 0), Some((name.first, last)));
+        }
+    }
+
+    /// Checks CURSORS, of which one slot is enough: a crash may tear the other.
+    fn cursors(&mut self, storage: &dyn Storage) {
+        if let Err(error) = cursors::verify(storage, &self.uuid) {
+            let kind = if error.code == Code::Io { Verdict::Unreadable.label() } else { "damaged-cursors" };
+            self.problem(kind, error.message.clone(), (CURSORS, 0), None);
+        }
+    }
+
+    /// Tells that the disk did not give back a part of a file.
+    fn unreadable(&mut self, file: &str, lenient: &Lenient, last: u64) {
+        if let Some(fault) = lenient.fault().filter(|_| last >= self.low) {
+            self.problem(Verdict::Unreadable.label(), format!("the disk does not read: {fault}"), (file, 0), None);
+        }
+    }
+
+    /// Checks every segment but the last of `live`.
+    fn sealed_ones(&mut self, live: &[Name]) -> std::result::Result<(), Fault> {
+        for pair in live.windows(2) {
+            if let [name, above] = pair {
+                self.sealed(name, above)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn sealed(&mut self, name: &Name, above: &Name) -> std::result::Result<(), Fault> {
+        let known = self.report.problems.len();
+        self.sealed_one(name, above)?;
+        // What was read of a file that lost its name meanwhile may be another segment's.
+        if self.report.problems.len() > known && self.storage.is_gone(&name.file) {
+            self.report.problems.truncate(known);
+            self.missing(name, above.first - 1);
+        }
+        Ok(())
+    }
+
+    fn sealed_one(&mut self, name: &Name, above: &Name) -> std::result::Result<(), Fault> {
+        self.report.segments += 1;
+        let Some(segment) = self.open(name, above.first - 1, From::Disk)? else { return Ok(()) };
+        let end = match self.sealed_end(name, above)? {
+            Some(p) if p.salt != segment.header.salt => {
+                let text = format!("{} continues another segment than {}", above.file, name.file);
+                self.problem("broken-chain", text, (&above.file, 0), None);
+                End::Before(above.first)
+            }
+            Some(p) => End::At(Joint { offset: p.end, next: above.first, crc: p.crc }),
+            None => End::Before(above.first),
+        };
+        // Asked before the frames and after: a writer may be at it.
+        let before = find(&*segment.file, segment.header.seed())?;
+        let (index, whole) = self.frames(&segment, end, Verdict::DamagedSealed)?;
+        let footer = match before {
+            Found::Damaged => find(&*segment.file, segment.header.seed())?,
+            other => other,
+        };
+        let at = segment.file.len()?;
+        match (footer, end) {
+            (Found::None, _) => self.report.without_footer += 1,
+            (Found::Damaged, _) => self.report.broken_footers += 1,
+            (Found::Footer(footer), End::At(end)) if whole => {
+                // A later cut may have moved the end forwards, never backwards.
+                let agrees = footer.end == end || footer.end.offset > end.offset;
+                if !agrees || footer.index.below(end.offset) != index.below(end.offset) {
+                    let text = format!("the footer of {} says something else than its frames", name.file);
+                    self.problem("wrong-footer", text, (&name.file, at), None);
+                }
+            }
+            (Found::Footer(_), _) => {}
+        }
+        self.unreadable(&name.file, &segment.lenient, above.first - 1);
+        Ok(())
+    }
+
+    /// Where the next one says that `name` ends: `above`, or one in between that holds nothing any more.
+    fn sealed_end(&mut self, name: &Name, above: &Name) -> std::result::Result<Option<Predecessor>, Fault> {
+        let mut at = above.clone();
+        loop {
+            // Its own turn comes; here only what it says counts.
+            let known = self.report.problems.len();
+            let segment = self.open(&at, u64::MAX, From::Cache)?;
+            self.report.problems.truncate(known);
+            let Some(predecessor) = segment.and_then(|segment| segment.header.predecessor) else { return Ok(None) };
+            if predecessor.id == name.id {
+                return Ok(Some(predecessor));
+            }
+            match self.listing.segments.get(&predecessor.id).filter(|_| predecessor.id > name.id) {
+                Some(between) => at = between.clone(),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// Checks the frames up to the end, through damage. Gives an index of them, and whether they were whole.
+    fn frames(&mut self, segment: &Segment, end: End, verdict: Verdict) -> std::result::Result<(Index, bool), Fault> {
+        let (header, file) = (&segment.header, &segment.name.file);
+        let (limit, next) = match end {
+            End::At(end) => (end.offset, end.next),
+            End::Before(next) => (u64::MAX, next),
+        };
+        let mut window = Window::new(&*segment.file, segment.file.len()?.min(limit));
+        let (mut joint, mut index, mut whole) = (Joint::start(header), Index::default(), true);
+        if header.start() > self.low.max(header.first) {
+            self.report.holes.push((self.low.max(header.first), header.start() - 1));
+        }
+        loop {
+            let ended = match end {
+                End::At(end) => joint.offset >= end.offset,
+                End::Before(next) => joint.next >= next,
+            };
+            if ended {
+                break;
+            }
+            if let Some(frame) = frame_scan::next(&mut window, header, joint)? {
+                self.report.frames += u64::from(frame.count > 0);
+                self.report.records += u64::from(frame.count);
+                self.report.bytes += frame.span();
+                joint = joint.after(&frame);
+                index.note(joint);
+                continue;
+            }
+            whole = false;
+            let flipped = bit_flip::in_frame(&mut window, header, joint.offset)?;
+            let found = frame_scan::resync(&mut window, header, joint.offset + 1, joint.next..next)?;
+            let lost = (joint.next, found.map_or(next, |found| found.next) - 1);
+            // Below the low mark no position is lost, but what stands above is reached through here.
+            let text = match lost.0 <= lost.1 {
+                true => format!("{file} is damaged at offset {}: positions {} to {} are affected", joint.offset, lost.0, lost.1),
+                // Only padding is.
+                false => format!("{file} is damaged at offset {}: no position is affected", joint.offset),
+            };
+            self.explained(verdict.label(), text, (file, joint.offset), Some(lost), flipped);
+            match found {
+                Some(found) => joint = found,
+                None => return Ok((index, false)),
+            }
+        }
+        if let End::At(end) = end {
+            if joint != end {
+                let text = format!("the segment after {file} says that it ends otherwise: at {}, before position {}", end.offset, end.next);
+                self.problem("broken-chain", text, (file, joint.offset), None);
+                whole = false;
+            }
+        }
+        Ok((index, whole))
+    }
+
+    /// Checks the newest segment: up to where recovery would say that it ends, or if it is damaged to the last position
+    /// that was found in it.
+    fn active(&mut self, name: &Name, found: &Survey) -> std::result::Result<(), Fault> {
+        self.report.segments += 1;
+        let last = found.last();
+        let Some(segment) = self.open(name, last.max(name.first), From::Cache)? else { return Ok(()) };
+        let Some(Active { scan, .. }) = &found.active else { return Ok(()) };
+        let end = if scan.end.offset >= verdict::proven(&segment.header, &found.state, scan) {
+            // What may be past it was never acknowledged as durable.
+            End::At(scan.end)
+        } else {
+            End::Before(scan.stray.map_or(0, |(_, last)| last).max(last).max(scan.end.next) + 1)
+        };
+        let known = self.report.problems.len();
+        self.frames(&segment, end, Verdict::DamagedActive)?;
+        if self.report.problems.len() > known && self.storage.is_gone(&name.file) {
+            self.report.problems.truncate(known);
+            self.missing(name, last);
+        }
+        self.unreadable(&name.file, &segment.lenient, last);
+        Ok(())
+    }
+}

@@ -1,0 +1,294 @@
+//! What a log tells those who listen, kind by kind. While nobody does, nothing is recorded, and a commit pays for one
+//! relaxed load. Recording never waits for a listener: what nobody takes in time makes room for what is new.
+
+use crate::error::{Code, Error};
+use crate::util::notify::Notify;
+use crate::write::retention::Ahead;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Something that the log did by itself or for somebody.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A group was committed: written, and durable where that was asked for. Its oldest record had `waited` for that.
+    Append { first: u64, last: u64, records: u64, bytes: u64, took: Duration, waited: Duration },
+    /// Positions up to `durable` are, by so many fsyncs of segments.
+    Sync { durable: u64, fsyncs: u64, took: Duration },
+    /// A segment was started.
+    Roll { segment: String, first: u64 },
+    /// Positions below `first`, or from `next` on, are not in the log any more.
+    Truncate { operation: &'static str, first: u64, next: u64, removed: u64 },
+    /// Retention met a segment that was created in the future: a clock was wrong when it began, or is now.
+    Clock(Ahead),
+    /// The log takes nothing more until it is reopened.
+    Poisoned(Error),
+    /// The log takes nothing more: its directory is not at its path.
+    Detached(Error),
+}
+
+/// Kinds of events, as bits of what a listener asks for.
+impl Event {
+    pub const APPEND: u32 = 1;
+    pub const SYNC: u32 = 2;
+    pub const ROLL: u32 = 4;
+    pub const TRUNCATE: u32 = 8;
+    pub const POISONED: u32 = 16;
+    pub const DETACHED: u32 = 32;
+    pub const CLOCK: u32 = 64;
+
+    fn kind(&self) -> u32 {
+        match self {
+            Event::Append { .. } => Event::APPEND,
+            Event::Sync { .. } => Event::SYNC,
+            Event::Roll { .. } => Event::ROLL,
+            Event::Truncate { .. } => Event::TRUNCATE,
+            Event::Clock(_) => Event::CLOCK,
+            Event::Poisoned(_) => Event::POISONED,
+            Event::Detached(_) => Event::DETACHED,
+        }
+    }
+}
+
+/// What one listener has not taken yet.
+#[derive(Debug, Default)]
+pub struct Unheard {
+    /// Oldest first.
+    pub events: VecDeque<Event>,
+    /// Older ones that had to make room since the last time.
+    pub dropped: u64,
+}
+
+/// A listener that takes nothing for so long loses the oldest.
+const KEPT: usize = 1024;
+
+struct Listener {
+    client: usize,
+    notify: Arc<dyn Notify>,
+    kinds: u32,
+    unheard: Unheard,
+    /// The end of the log is told once, also to those who come after it.
+    knows_end: bool,
+    /// So many segments from the future are known to it.
+    knows_ahead: usize,
+}
+
+#[derive(Default)]
+struct State {
+    listeners: Vec<Listener>,
+    ended: Option<Error>,
+    /// Segments from the future that were met: mostly at opening, before anybody listens.
+    ahead: Vec<Ahead>,
+}
+
+/// The listeners of one log.
+#[derive(Default)]
+pub struct Events {
+    /// Kinds that somebody listens to.
+    heard: AtomicU32,
+    recorded: AtomicU64,
+    dropped: AtomicU64,
+    state: Mutex<State>,
+}
+
+impl Events {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether anybody listens to anything.
+    pub fn is_heard(&self) -> bool {
+        self.heard.load(Ordering::Relaxed) != 0
+    }
+
+    /// From now on `client` hears these kinds, and what it has not taken of others is dropped; 0 for nothing any more.
+    pub fn listen(&self, client: usize, kinds: u32, notify: Arc<dyn Notify>) {
+        let mut state = self.state();
+        let known = state.listeners.iter().position(|listener| listener.client == client);
+        match known {
+            Some(at) if kinds == 0 => drop(state.listeners.swap_remove(at)),
+            Some(at) => {
+                let listener = &mut state.listeners[at];
+                listener.kinds = kinds;
+                listener.unheard.events.retain(|event| event.kind() & kinds != 0);
+            }
+            None if kinds == 0 => {}
+            None => {
+                let unheard = Unheard::default();
+                state.listeners.push(Listener { client, notify, kinds, unheard, knows_end: false, knows_ahead: 0 });
+            }
+        }
+        self.heard.store(state.listeners.iter().fold(0, |all, listener| all | listener.kinds), Ordering::Relaxed);
+        self.tell_end(&mut state);
+        self.tell_ahead(&mut state);
+        let late = state.listeners.iter().find(|listener| listener.client == client && !listener.unheard.events.is_empty());
+        let late = late.map(|listener| listener.notify.clone());
+        drop(state);
+        if let Some(notify) = late {
+            notify.wake();
+        }
+    }
+
+    /// The client is gone.
+    pub fn leave(&self, client: usize) {
+        let mut state = self.state();
+        state.listeners.retain(|listener| listener.client != client);
+        self.heard.store(state.listeners.iter().fold(0, |all, listener| all | listener.kinds), Ordering::Relaxed);
+    }
+
+    /// Records an event for those who hear its kind.
+    pub fn record(&self, kind: u32, event: impl FnOnce() -> Event) {
+        if self.heard.load(Ordering::Relaxed) & kind != 0 {
+            let event = event();
+            self.state().listeners.iter_mut().for_each(|listener| self.push(listener, &event));
+        }
+    }
+
+    fn push(&self, listener: &mut Listener, event: &Event) {
+        if listener.kinds & event.kind() == 0 {
+            return;
+        }
+        let Unheard { events, dropped } = &mut listener.unheard;
+        if events.len() == KEPT {
+            events.pop_front();
+            *dropped += 1;
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        events.push_back(event.clone());
+        self.recorded.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The log is poisoned, or detached. It happens once; a listener that comes later is told then.
+    pub fn end(&self, error: &Error) {
+        let mut state = self.state();
+        state.ended.get_or_insert_with(|| error.clone());
+        self.tell_end(&mut state);
+    }
+
+    /// Segments from the future were met. Each is told once; a listener that comes later is told then.
+    pub fn ahead(&self, met: &[Ahead]) {
+        let mut state = self.state();
+        state.ahead.extend_from_slice(met);
+        self.tell_ahead(&mut state);
+    }
+
+    fn tell_ahead(&self, state: &mut State) {
+        let State { listeners, ahead, .. } = state;
+        for listener in listeners.iter_mut().filter(|listener| listener.kinds & Event::CLOCK != 0) {
+            for met in &ahead[listener.knows_ahead..] {
+                self.push(listener, &Event::Clock(met.clone()));
+            }
+            listener.knows_ahead = ahead.len();
+        }
+    }
+
+    fn tell_end(&self, state: &mut State) {
+        let State { listeners, ended: Some(error), .. } = state else { return };
+        let event = if error.code == Code::Detached { Event::Detached(error.clone()) } else { Event::Poisoned(error.clone()) };
+        for listener in listeners.iter_mut().filter(|l| l.kinds & event.kind() != 0 && !l.knows_end) {
+            listener.knows_end = true;
+            self.push(listener, &event);
+        }
+    }
+
+    /// Who has something to take is to be woken.
+    pub fn wake(&self, wake: &mut Vec<Arc<dyn Notify>>) {
+        wake.extend(self.state().listeners.iter().filter(|l| !l.unheard.events.is_empty()).map(|l| l.notify.clone()));
+    }
+
+    /// What `client` has not taken yet.
+    pub fn take(&self, client: usize) -> Unheard {
+        let mut state = self.state();
+        let listener = state.listeners.iter_mut().find(|listener| listener.client == client);
+        listener.map(|listener| std::mem::take(&mut listener.unheard)).unwrap_or_default()
+    }
+
+    /// Events recorded, for each listener, and how many of them were dropped.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.recorded.load(Ordering::Relaxed), self.dropped.load(Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::util::notify::Waiter;
+
+    fn listen(events: &Events, client: usize, kinds: u32) {
+        events.listen(client, kinds, Arc::new(Waiter::default()));
+    }
+
+    fn roll(events: &Events, first: u64) {
+        events.record(Event::ROLL, || Event::Roll { segment: String::new(), first });
+    }
+
+    fn firsts(events: &Events, client: usize) -> (Vec<u64>, u64) {
+        let Unheard { events, dropped } = events.take(client);
+        let first = |event: &Event| if let Event::Roll { first, .. } = event { *first } else { 0 };
+        (events.iter().map(first).collect(), dropped)
+    }
+
+    #[test]
+    fn what_nobody_listens_to_is_not_even_made() {
+        let events = Events::default();
+        events.record(Event::ROLL, || unreachable!());
+        listen(&events, 1, Event::SYNC);
+        events.record(Event::ROLL, || unreachable!());
+        listen(&events, 1, 0);
+        events.record(Event::SYNC, || unreachable!());
+        assert_eq!((events.is_heard(), events.counts()), (false, (0, 0)));
+    }
+
+    #[test]
+    fn each_listener_takes_its_own_events_in_order() {
+        let events = Events::default();
+        listen(&events, 1, Event::ROLL);
+        roll(&events, 1);
+        listen(&events, 2, Event::ROLL | Event::SYNC);
+        roll(&events, 2);
+        let mut wake = Vec::new();
+        events.wake(&mut wake);
+        assert_eq!(wake.len(), 2);
+        assert_eq!(firsts(&events, 1), (vec![1, 2], 0));
+        assert_eq!(firsts(&events, 2), (vec![2], 0));
+        events.wake(&mut wake);
+        assert_eq!(wake.len(), 2, "nobody is woken for nothing");
+        events.leave(1);
+        roll(&events, 3);
+        assert_eq!((firsts(&events, 1).0.len(), firsts(&events, 2).0, events.counts()), (0, vec![3], (4, 0)));
+    }
+
+    #[test]
+    fn the_oldest_make_room_and_are_counted() {
+        let events = Events::default();
+        listen(&events, 1, Event::ROLL);
+        (1..=KEPT as u64 + 3).for_each(|first| roll(&events, first));
+        assert_eq!(firsts(&events, 1), ((4..=KEPT as u64 + 3).collect(), 3));
+        assert_eq!((firsts(&events, 1), events.counts()), ((vec![], 0), (KEPT as u64 + 3, 3)));
+    }
+
+    #[test]
+    fn poison_is_told_once_to_everybody_also_to_who_comes_after_it() {
+        let events = Events::default();
+        listen(&events, 1, Event::POISONED);
+        (0..2).for_each(|_| events.end(&Error::new(Code::Poisoned, "an fsync failed")));
+        listen(&events, 1, Event::POISONED | Event::ROLL);
+        listen(&events, 2, Event::POISONED);
+        assert_eq!([1, 2, 3].map(|client| events.take(client).events.len()), [1, 1, 0]);
+    }
+    #[test]
+    fn a_segment_from_the_future_is_told_once_to_each_listener_also_to_one_that_comes_later() {
+        let events = Events::default();
+        let met = |id: u64| Ahead { segment: id.to_string(), created_ms: 9, now_ms: 1 };
+        listen(&events, 1, Event::CLOCK);
+        events.ahead(&[met(1), met(2)]);
+        listen(&events, 2, Event::CLOCK | Event::ROLL);
+        events.ahead(&[met(3)]);
+        listen(&events, 2, Event::CLOCK);
+        listen(&events, 3, Event::ROLL);
+        assert_eq!([1, 2, 3].map(|client| events.take(client).events.len()), [3, 3, 0]);
+        listen(&events, 1, Event::CLOCK);
+        assert_eq!(events.take(1).events.len(), 0);
+    }
+}

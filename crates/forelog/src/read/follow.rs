@@ -1,0 +1,217 @@
+//! Following: who has read everything and waits for more. A waiting follower is an entry here and holds no thread.
+
+use crate::error::Result;
+use crate::segments::reader_positions::Place;
+use std::sync::atomic::{fence, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A log that goes on, as its followers see it.
+pub trait Tail: Send + Sync {
+    /// Last position that may be read now, for a reader whose next one is `next`. Blocking.
+    ///
+    /// # Errors
+    /// Why `next` can never be read: `Truncated`, `Closed`, `Poisoned`, `Detached`.
+    fn limit(&self, next: u64) -> Result<u64>;
+
+    /// First position of the log, and the last one that may be read, as they are now. Blocking.
+    ///
+    /// # Errors
+    /// `Closed`, and `Io` where the log is another process's and does not say.
+    fn ends(&self) -> Result<(u64, u64)>;
+
+    /// Looks again after `next` could not be read: what was there may have been truncated just now.
+    fn look_again(&self, next: u64);
+
+    /// Waits until a look shows all that was acknowledged before this call; false where every look does.
+    fn catch_up(&self) -> bool;
+
+    /// Calls `wake` once, from any thread, when `next` may have come within the limit or never will; at once if that
+    /// is so already.
+    fn wait(self: Arc<Self>, next: u64, wake: Wake) -> Ticket;
+}
+
+/// Must return quickly and must not call the log.
+pub type Wake = Box<dyn FnOnce() + Send>;
+
+struct Waiting {
+    id: u64,
+    next: u64,
+    wake: Wake,
+}
+
+#[derive(Default)]
+struct Queue {
+    issued: u64,
+    waiting: Vec<Waiting>,
+}
+
+/// The followers of one log.
+pub struct Followers {
+    queue: Mutex<Queue>,
+    /// Lowest position that somebody waits for: all that a commit without followers looks at.
+    least: AtomicU64,
+}
+
+impl Default for Followers {
+    fn default() -> Self {
+        Followers { queue: Mutex::default(), least: AtomicU64::new(u64::MAX) }
+    }
+}
+
+impl Followers {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Enters a follower that waits for `next`, unless `is_due`, asked once it is entered, says that it need not.
+    pub fn enter(self: &Arc<Self>, next: u64, wake: Wake, is_due: impl FnOnce() -> bool) -> Ticket {
+        let id = {
+            let mut queue = self.queue();
+            queue.issued += 1;
+            let id = queue.issued;
+            queue.waiting.push(Waiting { id, next, wake });
+            self.note_least(&queue);
+            id
+        };
+        // With the fence in `reached`: either that sees this entry, or this sees the position.
+        fence(Ordering::SeqCst);
+        let ticket = Ticket { followers: self.clone(), id };
+        if is_due() {
+            ticket.wake();
+        }
+        ticket
+    }
+
+    fn note_least(&self, queue: &Queue) {
+        let least = queue.waiting.iter().map(|w| w.next).min().unwrap_or(u64::MAX);
+        self.least.store(least, Ordering::Relaxed);
+    }
+
+    /// Positions up to this one have been published.
+    pub fn reached(&self, position: u64) {
+        fence(Ordering::SeqCst);
+        if self.least.load(Ordering::Relaxed) <= position {
+            self.wake_where(|waiting| waiting.next <= position);
+        }
+    }
+
+    /// Nothing is as it was: everybody has to look again.
+    pub fn wake_all(&self) {
+        self.wake_where(|_| true);
+    }
+
+    /// Whether somebody waits; at a glance, and so perhaps a moment ago.
+    pub fn is_anybody(&self) -> bool {
+        self.least.load(Ordering::Relaxed) != u64::MAX
+    }
+
+    pub fn count(&self) -> u64 {
+        self.queue().waiting.len() as u64
+    }
+
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.queue().waiting.is_empty()
+    }
+
+    fn wake_where(&self, mut due: impl FnMut(&Waiting) -> bool) {
+        let woken: Vec<Waiting> = {
+            let mut queue = self.queue();
+            let (woken, waiting) = std::mem::take(&mut queue.waiting).into_iter().partition(|w| due(w));
+            queue.waiting = waiting;
+            self.note_least(&queue);
+            woken
+        };
+        for waiting in woken {
+            (waiting.wake)();
+        }
+    }
+}
+
+/// How a follower waits without holding on to its reader.
+pub struct Lookout {
+    pub(crate) tail: Arc<dyn Tail>,
+    pub(crate) next: u64,
+    pub(crate) place: Arc<Place>,
+    /// Cuts that the reader knows of.
+    pub(crate) cuts: u64,
+}
+
+impl Lookout {
+    /// Calls `wake` once, from any thread and possibly at once, when it is worth asking for the next block: there is
+    /// more, or there never will be.
+    pub fn wait(self, wake: Wake) -> Ticket {
+        let ticket = self.tail.wait(self.next, wake);
+        // A cut wakes everybody that waits; one just before is seen here.
+        if self.place.cuts() != self.cuts {
+            ticket.wake();
+        }
+        ticket
+    }
+}
+
+/// A follower's entry.
+pub struct Ticket {
+    followers: Arc<Followers>,
+    id: u64,
+}
+
+impl Ticket {
+    /// Whether the other ticket is a later one of the same follower.
+    pub fn is_older_than(&self, other: &Ticket) -> bool {
+        self.id < other.id
+    }
+
+    /// Wakes the follower now; does nothing when it has been woken.
+    pub fn wake(&self) {
+        self.followers.wake_where(|waiting| waiting.id == self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+
+    fn counted(woken: &Arc<AtomicUsize>) -> Wake {
+        let woken = woken.clone();
+        Box::new(move || {
+            woken.fetch_add(1, Ordering::SeqCst);
+        })
+    }
+
+    #[test]
+    fn a_follower_is_woken_once_by_the_position_it_waits_for() {
+        let (followers, woken) = (Arc::new(Followers::default()), Arc::new(AtomicUsize::new(0)));
+        let count = || woken.load(Ordering::SeqCst);
+        let _five = followers.enter(5, counted(&woken), || false);
+        let nine = followers.enter(9, counted(&woken), || false);
+        followers.reached(4);
+        assert_eq!(count(), 0);
+        followers.reached(5);
+        followers.reached(8);
+        assert_eq!(count(), 1);
+        nine.wake();
+        nine.wake();
+        followers.reached(9);
+        assert_eq!(count(), 2);
+        let _due = followers.enter(3, counted(&woken), || true);
+        assert_eq!((count(), followers.is_empty()), (3, true));
+    }
+
+    #[test]
+    fn no_wake_is_lost_between_the_look_and_the_entry() {
+        for _ in 0..2000 {
+            let (followers, woken) = (Arc::new(Followers::default()), Arc::new(AtomicUsize::new(0)));
+            let position = AtomicU64::new(0);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    position.store(1, Ordering::Release);
+                    followers.reached(1);
+                });
+                followers.enter(1, counted(&woken), || position.load(Ordering::Acquire) >= 1);
+            });
+            assert_eq!(woken.load(Ordering::SeqCst), 1);
+        }
+    }
+}

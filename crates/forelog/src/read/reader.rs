@@ -1,0 +1,598 @@
+//! Reading: blocks of verified frames in position order, across segments, while the writer runs.
+
+use crate::cursors::Start;
+use crate::error::{Code, Error, Result};
+use crate::format::compression::{raw_len, Unpacker, MAX_RAW};
+use crate::format::footer;
+use crate::format::frame::{self, Frame, Kind, HEADER, MERGED_BYTES};
+use crate::format::frame_scan::{joint_near, past_padding, resync, Joint};
+use crate::format::header::{Header, Predecessor};
+use crate::format::record::Parts;
+use crate::options::{Compression, PAGE};
+use crate::read::follow::{Lookout, Tail};
+use crate::recovery::verdict::Verdict;
+use crate::segments::attachment::explained;
+use crate::segments::catalog::{Catalog, Segment};
+use crate::segments::reader_positions::Place;
+use crate::storage::window::Window;
+use crate::storage::{FileRef, Storage};
+use crate::util::bytes::mask;
+use crate::write::truncate::out_of_range;
+use std::ops::Range;
+use std::sync::Arc;
+
+mod beginning;
+pub mod gap;
+mod salvage;
+
+use beginning::Beginning;
+use salvage::Salvage;
+pub use salvage::{header_of, Hole};
+
+/// Verified bytes and where the records lie in them.
+#[derive(Debug, Default)]
+pub struct Block {
+    /// Record i of the block has the position `first_position + i`.
+    pub first_position: u64,
+    pub bytes: Vec<u8>,
+    /// Four entries per record: key start, value start (which is the key's end), value end, meta.
+    pub index: Vec<u32>,
+    /// `expires_at`, then term and index, of the records whose meta says so. Of a detailed reader each is the bits of a `u64`.
+    pub extras: Vec<f64>,
+    /// Of a detailed reader, the records that are atomic batches: the index of the first one in this block, and how many.
+    pub batches: Vec<(u32, u32)>,
+    /// What was left out before the first of these records: by a salvaging reader, and positions that were lost before
+    /// this log was made.
+    pub holes: Vec<Hole>,
+}
+
+/// What lies between two joints of an index, and a header: one read finds any position from the joint before it.
+const SEEK: usize = footer::EVERY as usize + HEADER;
+/// A follower this close to the end reads no more than this at once.
+const FEW: u64 = 64;
+const FEW_BYTES: usize = 16 << 10;
+
+/// The writer in another process tells within some milliseconds what it has acknowledged: a look after the first one finds
+/// what was acknowledged before that.
+const LOOKS: u32 = 3;
+
+/// Bits of a record's meta entry are those of its flags; from this bit on stands where its extras begin.
+pub const EXTRAS_SHIFT: u32 = 5;
+// A block is a frame, or a few MiB; no frame has room for more extras, three for every 27 bytes.
+const _: () = assert!(MAX_RAW as u64 / 9 + (8 << 20) < 1 << (32 - EXTRAS_SHIFT));
+
+impl Block {
+    /// Records in the block.
+    pub fn len(&self) -> usize {
+        self.index.len() / 4
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    fn push(&mut self, base: usize, parts: &Parts, number: fn(u64) -> f64) {
+        let extras = (self.extras.len() as u32) << EXTRAS_SHIFT;
+        self.index.extend([
+            (base + parts.key) as u32,
+            (base + parts.value) as u32,
+            (base + parts.end) as u32,
+            u32::from(parts.flags) | extras,
+        ]);
+        if let Some(expiry) = parts.expires_at {
+            self.extras.push(number(expiry));
+        }
+        if let Some((term, index)) = parts.version {
+            self.extras.extend([term, index].map(number));
+        }
+    }
+}
+
+/// The error for a position that is not in the log any more.
+pub fn truncated(position: u64, first: u64) -> Error {
+    let text = if position < first {
+        format!("position {position} is below the first one, {first}")
+    } else {
+        format!("position {position} was cut off")
+    };
+    let mut error = Error::new(Code::Truncated, text);
+    error.first_position = Some(first);
+    error.at_position(position)
+}
+
+/// The segment being read and the place in it.
+struct Cursor {
+    segment: Arc<Segment>,
+    file: FileRef,
+    header: Header,
+    at: Joint,
+}
+
+/// Reads from one position to another; blocking.
+pub struct Reader {
+    storage: Arc<dyn Storage>,
+    catalog: Arc<Catalog>,
+    /// Position of the next record to be given out.
+    next: u64,
+    /// Last position to be given out.
+    to: u64,
+    /// Last position that may be read now.
+    limit: u64,
+    /// Where it learns how far that is, if it may change.
+    tail: Option<Arc<dyn Tail>>,
+    /// It goes on as the log does; otherwise what is there at its first block is all.
+    follows: bool,
+    /// How often it may still look whether there is anything at the place it starts at.
+    unseen: u32,
+    cursor: Option<Cursor>,
+    unpacker: Unpacker,
+    /// Raw bytes that a stored byte has become of late: how much of a compressed segment makes a block.
+    growth: usize,
+    /// Of a reader that goes on behind damage.
+    salvage: Option<Salvage>,
+    /// Passed over since the last block was given out.
+    holes: Vec<Hole>,
+    /// See [`Reader::detailed`].
+    detailed: bool,
+    /// Of a reader that begins at an end of the log.
+    beginning: Option<Beginning>,
+    place: Arc<Place>,
+    /// Cuts that it has taken note of.
+    cuts: u64,
+    /// One of them removed what it has given out.
+    cut_off: bool,
+}
+
+impl Reader {
+    /// Reads `next..=to`; the caller has checked that these are acknowledged.
+    pub fn new(storage: Arc<dyn Storage>, catalog: Arc<Catalog>, next: u64, to: u64) -> Reader {
+        let place = catalog.places.enter(next);
+        Reader::at(place, storage, catalog, next, to)
+    }
+
+    /// The same where its place was entered before `to` was looked up.
+    pub fn at(place: Arc<Place>, storage: Arc<dyn Storage>, catalog: Arc<Catalog>, next: u64, to: u64) -> Reader {
+        Reader {
+            storage,
+            catalog,
+            next,
+            to,
+            limit: to,
+            tail: None,
+            follows: false,
+            unseen: 0,
+            cursor: None,
+            unpacker: Unpacker::default(),
+            growth: 1,
+            salvage: None,
+            holes: Vec::new(),
+            detailed: false,
+            beginning: None,
+            place,
+            cuts: 0,
+            cut_off: false,
+        }
+    }
+
+    /// Also reports which records are one atomic batch, see [`Block::batches`], and every number of [`Block::extras`] with all of its bits.
+    pub fn detailed(self) -> Reader {
+        Reader { detailed: true, ..self }
+    }
+
+    /// Lets the reader move on to where `start` is, an end of the log, for as long as it has given nothing. It reads up to `to`.
+    pub fn beginning_at(mut self, start: Start, tail: Arc<dyn Tail>, to: u64) -> Reader {
+        self.beginning = (!matches!(start, Start::At(_))).then(|| Beginning::new(start, tail, to));
+        self
+    }
+
+    /// Position of the next record that it gives, unless it begins elsewhere first.
+    pub fn next_position(&self) -> u64 {
+        self.next
+    }
+
+    /// Outlives the reader, for what is done with its blocks.
+    pub fn place(&self) -> &Arc<Place> {
+        &self.place
+    }
+
+    /// Reads `next..=to` as far as `tail` allows it at the time.
+    pub fn following(storage: Arc<dyn Storage>, catalog: Arc<Catalog>, next: u64, to: u64, tail: Arc<dyn Tail>) -> Reader {
+        Reader::new(storage, catalog, next, to).following_on(tail)
+    }
+
+    /// Goes on as far as `tail` allows it at the time.
+    pub fn following_on(self, tail: Arc<dyn Tail>) -> Reader {
+        Reader { limit: 0, tail: Some(tail), follows: true, ..self }
+    }
+
+    /// Reads a log that another process writes. If it is `new`, whether there is something at its next position shows at
+    /// the first block.
+    pub fn watching(self, tail: Arc<dyn Tail>, follows: bool, new: bool) -> Reader {
+        Reader { follows, unseen: if new { LOOKS } else { 0 }, ..self.following_on(tail) }
+    }
+
+    /// Whether everything that was asked for has been given out.
+    pub fn is_done(&self) -> bool {
+        self.next > self.to
+    }
+
+    pub fn follows(&self) -> bool {
+        self.follows
+    }
+
+    /// Whether a follower has been given everything that it could be at its last block.
+    pub fn has_caught_up(&self) -> bool {
+        self.next > self.limit
+    }
+
+    /// What a follower that has caught up waits with; `None` for a reader that does not follow or is done.
+    pub fn lookout(&self) -> Option<Lookout> {
+        let tail = self.tail.clone().filter(|_| self.follows && !self.is_done())?;
+        Some(Lookout { tail, next: self.next, place: self.place.clone(), cuts: self.cuts })
+    }
+
+    /// The next verified records: about `max_bytes` of frames, unpacked, or one frame if it is larger. `None` at
+    /// the end, and when a follower has caught up.
+    ///
+    /// # Errors
+    /// `Truncated` when what comes next was removed meanwhile, `Corrupt` when a frame that was acknowledged does not
+    /// hold, `Io` when the disk does not answer. A follower also `Closed` and `Poisoned` after the last record that
+    /// can be read.
+    fn next_verified(&mut self, max_bytes: usize) -> Result<Option<Block>> {
+        loop {
+            match self.try_next(max_bytes) {
+                Ok(read) => {
+                    self.has_looked(read.as_ref().map_or(self.next, |block| block.first_position), read.is_some());
+                    return Ok(read);
+                }
+                Err(error) => self.begin_anew(error)?,
+            }
+        }
+    }
+
+    /// The next verified records from where the reader stands.
+    fn try_next(&mut self, max_bytes: usize) -> Result<Option<Block>> {
+        loop {
+            self.heed_truncation()?;
+            if self.is_done() {
+                self.place.advance(u64::MAX);
+                return Ok(None);
+            }
+            let max_bytes = match &self.tail {
+                Some(tail) => {
+                    let limit = tail.limit(self.next)?;
+                    // The look may have shown that the log was cut: then the limit is of another order of things.
+                    if self.is_behind() {
+                        continue;
+                    }
+                    if self.unseen > 0 {
+                        self.unseen -= 1;
+                        if self.next > limit + 1 {
+                            if self.unseen > 0 && tail.catch_up() {
+                                continue;
+                            }
+                            return Err(out_of_range(self.next, limit + 1).during("read"));
+                        }
+                        self.unseen = 0;
+                        if !self.follows {
+                            self.to = self.to.min(limit);
+                        }
+                    }
+                    self.limit = limit.min(self.to);
+                    // Next to the end a block would mostly be bytes that nobody may look at yet.
+                    if self.follows && self.limit < self.next + FEW {
+                        max_bytes.min(FEW_BYTES)
+                    } else {
+                        max_bytes
+                    }
+                }
+                None => max_bytes,
+            };
+            if self.has_caught_up() {
+                return Ok(None);
+            }
+            match self.try_block(max_bytes) {
+                Ok(block) if block.is_empty() => {}
+                Ok(block) => {
+                    self.place.advance(self.next);
+                    return Ok(Some(block));
+                }
+                // What has been truncated meanwhile may be gone or dead: that is no damage.
+                Err(_) if self.is_behind() => {}
+                Err(error) => {
+                    if let Some(tail) = self.tail.as_ref().filter(|_| !self.is_to_be_skipped(&error)) {
+                        tail.look_again(self.next);
+                    }
+                    if !self.is_behind() {
+                        return Err(self.believed(error));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Damage that is left out at once: bytes of a file change only once its name is gone.
+    fn is_to_be_skipped(&self, error: &Error) -> bool {
+        let file = error.segment.as_deref().filter(|_| self.salvage.is_some() && error.code == Code::Corrupt);
+        file.is_some_and(|file| !self.storage.is_gone(file))
+    }
+
+    /// Damage, or that the file it was met in is gone: then what was read is no part of the log any more.
+    fn believed(&self, error: Error) -> Error {
+        let damaged = error.segment.as_deref().filter(|_| error.code == Code::Corrupt);
+        match damaged.and_then(|file| self.storage.open(file, false).err()) {
+            Some(fault) if fault.is_not_found() => explained(&*self.storage, Error::from(fault).during("read")),
+            _ if error.code == Code::Corrupt => error,
+            _ => explained(&*self.storage, error).during("read"),
+        }
+    }
+
+    fn try_block(&mut self, max_bytes: usize) -> Result<Block> {
+        let mut cursor = match self.cursor.take() {
+            // Still in the hole before it.
+            Some(cursor) if self.next < cursor.at.next => cursor,
+            Some(cursor) => self.advance(cursor)?,
+            None => self.seek()?,
+        };
+        if self.pass_hole(&cursor) {
+            self.cursor = Some(cursor);
+            return Ok(Block::default());
+        }
+        let block = self.read(&mut cursor, max_bytes)?;
+        self.cursor = Some(cursor);
+        Ok(block)
+    }
+
+    /// Passes over the hole that the segment begins with, as far as positions may be read; true where the next one is in it.
+    fn pass_hole(&mut self, cursor: &Cursor) -> bool {
+        let Header { first, hole, .. } = cursor.header;
+        if hole == 0 || !(first..cursor.header.start()).contains(&self.next) {
+            return false;
+        }
+        let last = (cursor.header.start() - 1).min(self.limit);
+        let segment = cursor.segment.file.clone();
+        self.holes.push(Hole { first: self.next, last, segment, offset: 0, bytes: 0, flipped: None, recorded: true });
+        self.next = last + 1;
+        true
+    }
+
+    /// The log was truncated since it was last looked at.
+    fn is_behind(&self) -> bool {
+        self.next < self.catalog.first() || self.cuts != self.place.cuts()
+    }
+
+    fn heed_truncation(&mut self) -> Result<()> {
+        let cuts = self.place.cuts();
+        if cuts != self.cuts {
+            if self.beginning.is_some() {
+                return Err(truncated(self.next, self.catalog.first()).during("read"));
+            }
+            self.cuts = cuts;
+            let kept = self.place.heed();
+            self.cut_off |= self.next - 1 > kept;
+            // The segment it was in may be dead; what was kept is found in the one that took its place.
+            self.cursor = None;
+            if !self.follows {
+                self.to = self.to.min(kept);
+                self.limit = self.to;
+            }
+        }
+        let first = self.catalog.first();
+        if self.cut_off || self.next < first && self.next <= self.to {
+            return Err(truncated(self.next, first).during("read"));
+        }
+        Ok(())
+    }
+
+    fn open(&self, segment: Arc<Segment>) -> Result<Cursor> {
+        let file = match (self.storage.open(&segment.file, false), segment.held()) {
+            // The directory may have been removed, or other files put into it: what the writer has open is the segment.
+            (Err(fault), Some(held)) if fault.is_not_found() => held,
+            (Ok(file), Some(held)) if file.identity() != held.identity() => held,
+            (opened, _) => opened?,
+        };
+        let mut page = vec![0; PAGE as usize];
+        let n = file.read_at(&mut page, 0)?;
+        let header = Header::decode(&page[..n]).ok().filter(|h| h.id == segment.id && h.first == segment.first);
+        let Some(header) = header else {
+            return Err(self.corrupt(&segment, 0, format!("the header of {} is damaged", segment.file)));
+        };
+        Ok(Cursor { at: Joint::start(&header), segment, file, header })
+    }
+
+    /// Finds the frame that holds the next position, by frame headers alone from the last known joint before it.
+    fn seek(&self) -> Result<Cursor> {
+        let Some(segment) = self.catalog.holding(self.next) else {
+            let first = self.catalog.first();
+            if self.next >= first {
+                let text = format!("the segment that held position {} is missing", self.next);
+                return Err(Error::new(Code::Corrupt, text).judged(Verdict::LateStart.label()).at_position(self.next).during("read"));
+            }
+            return Err(truncated(self.next, first).during("read"));
+        };
+        let mut cursor = self.open(segment)?;
+        if let Some(near) = cursor.segment.near(self.next, &*cursor.file, cursor.header.seed()) {
+            cursor.at = near;
+        }
+        let mut window = Window::of(&*cursor.file, cursor.file.len()?, SEEK);
+        let mut found = joint_near(&mut window, &cursor.header, cursor.at, self.next, |joint| cursor.segment.note(&[joint]))?;
+        while let Err(broken) = found {
+            // Damage to what is below the first position is none to the log.
+            let next = resync(&mut window, &cursor.header, broken.offset + 1, broken.next..u64::MAX)?;
+            let Some(next) = next.filter(|next| next.next <= self.catalog.first()) else { break };
+            found = joint_near(&mut window, &cursor.header, next, self.next, |_| {})?;
+        }
+        match found {
+            Ok(joint) => cursor.at = joint,
+            Err(broken) => return Err(self.broken(&cursor.segment, broken.offset)),
+        }
+        Ok(cursor)
+    }
+
+    /// Moves on to the following segment where the next position is in it, and checks that the two fit together.
+    fn advance(&self, cursor: Cursor) -> Result<Cursor> {
+        let Some(following) = self.catalog.following(cursor.segment.id).filter(|s| s.first <= cursor.at.next) else {
+            return Ok(cursor);
+        };
+        // A writer that opened the log after another one has written its last frames again.
+        if following.first < cursor.at.next && self.tail.is_some() {
+            return self.seek();
+        }
+        let next = self.open(following)?;
+        let predecessor = next.header.predecessor;
+        // Segments in between that hold nothing are not in the catalog; the chain of CRCs runs on through them.
+        let end = match predecessor.filter(|p| p.id == cursor.header.id) {
+            Some(p) => past_padding(&mut Window::of(&*cursor.file, p.end, SEEK), &cursor.header, cursor.at, p.end)?,
+            None => cursor.at,
+        };
+        // Where the positions fit, nothing but padding can be left: of which nobody misses what is damaged.
+        let ends = |p: &Predecessor| end.offset < p.end || (p.end == end.offset && p.crc == end.crc);
+        let fits = next.header.first == end.next
+            && predecessor.is_some_and(|p| p.id != cursor.header.id || (p.salt == cursor.header.salt && ends(&p)));
+        if !fits {
+            let text = format!("{} does not continue {}", next.segment.file, cursor.segment.file);
+            return Err(self.corrupt(&cursor.segment, cursor.at.offset, text));
+        }
+        Ok(next)
+    }
+
+    fn read(&mut self, cursor: &mut Cursor, max_bytes: usize) -> Result<Block> {
+        let compressed = cursor.header.compressed;
+        let want = if compressed { (max_bytes / self.growth).max(MERGED_BYTES).min(max_bytes) } else { max_bytes };
+        let mut stored = vec![0; want.max(HEADER)];
+        let n = cursor.file.read_at(&mut stored, cursor.at.offset)?;
+        stored.truncate(n);
+        let mut block = Block { first_position: self.next, ..Block::default() };
+        let start = cursor.at.offset;
+        let mut used = 0;
+        // What is not acknowledged yet, or dead because the following segment starts before it, is not looked at: the
+        // next position decides, never what the bytes seem to say.
+        let last = self.catalog.following(cursor.segment.id).map_or(self.limit, |s| self.limit.min(s.first - 1));
+        while cursor.at.next <= last {
+            let frame = frame::decode(&stored[used..], cursor.header.seed(), cursor.at.offset);
+            let Some(frame) = frame.filter(|f| f.first == cursor.at.next && f.prev == cursor.at.crc) else {
+                // What is good comes first: the damage, if it is one, is met again at the start of the next block.
+                if used > 0 {
+                    break;
+                }
+                return Err(self.broken(&cursor.segment, cursor.at.offset));
+            };
+            let span = frame.span() as usize;
+            if used + span > stored.len() {
+                if used > 0 {
+                    break;
+                }
+                self.read_whole(cursor, &mut stored, span, start)?;
+            }
+            let body = used + HEADER..used + HEADER + frame.body_len as usize;
+            // Unpacked bytes count: a block is bounded by what it takes in memory.
+            let full = |raw: usize| !block.is_empty() && block.bytes.len() + raw > max_bytes;
+            if compressed && raw_len(frame.codec, &stored[body.clone()]).is_some_and(full) {
+                break;
+            }
+            let before = block.len();
+            let taken = self.take(cursor, &mut block, &stored, body, &frame);
+            if self.detailed && frame.kind == Kind::Batch && block.len() > before {
+                block.batches.push((before as u32, (block.len() - before) as u32));
+            }
+            match taken {
+                Err(error) if block.is_empty() => return Err(error),
+                // It may have given records before it broke; their bytes go along.
+                Err(_) => {
+                    used += span;
+                    break;
+                }
+                Ok(()) => used += span,
+            }
+            cursor.at = Joint { offset: cursor.at.offset + span as u64, next: frame.next_position(), crc: frame.crc };
+        }
+        if compressed {
+            self.growth = (block.bytes.len() / used.max(1)).max(1);
+        } else {
+            // What is not the reader's yet is not handed on.
+            stored.truncate(used);
+            block.bytes = stored;
+        }
+        Ok(block)
+    }
+
+    /// Reads a frame that is larger than a block.
+    fn read_whole(&self, cursor: &Cursor, stored: &mut Vec<u8>, span: usize, start: u64) -> Result<()> {
+        let have = stored.len();
+        // The header's CRC held, but its length is believed no further than the file reaches.
+        if span as u64 > cursor.file.len()?.saturating_sub(start) {
+            return Err(self.broken(&cursor.segment, start));
+        }
+        stored.resize(span, 0);
+        let n = cursor.file.read_at(&mut stored[have..], start + have as u64)?;
+        if have + n < span {
+            return Err(self.broken(&cursor.segment, start));
+        }
+        Ok(())
+    }
+
+    /// Checks a frame's body and notes its records between the next position and the last one asked for.
+    fn take(&mut self, cursor: &Cursor, block: &mut Block, stored: &[u8], body: Range<usize>, frame: &Frame) -> Result<()> {
+        let broken = |reader: &Reader| reader.broken(&cursor.segment, cursor.at.offset);
+        if mask(crc32c::crc32c(&stored[body.clone()])) != frame.body_crc {
+            return Err(broken(self));
+        }
+        if frame.count == 0 {
+            return Ok(());
+        }
+        // Bytes of a segment without compressed frames become the block as they are; others are unpacked into it.
+        let base = if cursor.header.compressed {
+            let base = block.bytes.len();
+            self.unpacker.unpack(frame.codec, &stored[body.clone()], &mut block.bytes).ok_or_else(|| broken(self))?;
+            base
+        } else if frame.codec == Compression::None {
+            body.start
+        } else {
+            return Err(broken(self));
+        };
+        let number = if self.detailed { f64::from_bits } else { |n: u64| n as f64 };
+        let (mut offset, mut position) = (0, frame.first);
+        while position < frame.next_position() {
+            let raw = if cursor.header.compressed { &block.bytes[base..] } else { &stored[body.clone()] };
+            let Some(parts) = Parts::parse(raw, offset) else {
+                return Err(broken(self));
+            };
+            if position == self.next && position <= self.limit {
+                block.push(base, &parts, number);
+                self.next += 1;
+            }
+            offset = parts.end;
+            position += 1;
+        }
+        Ok(())
+    }
+
+    fn broken(&self, segment: &Segment, offset: u64) -> Error {
+        let text = format!(
+            "{} is damaged at offset {offset}: position {} and those after it in the same frame cannot be read",
+            segment.file, self.next
+        );
+        self.corrupt(segment, offset, text)
+    }
+
+    fn corrupt(&self, segment: &Segment, offset: u64, text: String) -> Error {
+        let mut error = Error::new(Code::Corrupt, text).at(segment.file.clone(), offset).during("read");
+        let last = self.catalog.following(segment.id).map_or(self.limit, |s| s.first - 1);
+        error.lost = Some((self.next, last.max(self.next)));
+        error
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_finds_its_extras_behind_those_of_the_largest_batch() {
+        let before = 1 << 24;
+        let mut block = Block { extras: vec![0.0; before], ..Block::default() };
+        block.push(0, &Parts { flags: 31, key: 27, value: 27, end: 27, expires_at: Some(7), version: Some((8, 9)) }, |n| n as f64);
+        assert_eq!((block.index[3] & 31, (block.index[3] >> EXTRAS_SHIFT) as usize), (31, before));
+        assert_eq!(block.extras[before..], [7.0, 8.0, 9.0]);
+    }
+}

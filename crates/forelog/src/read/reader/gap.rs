@@ -1,0 +1,79 @@
+//! Tells a segment that is missing from damage to the segment before it: both end that segment's frames too soon.
+
+use super::Reader;
+use crate::error::{Code, Error};
+use crate::format::header::{Header, Name};
+use crate::recovery::directory::{first_page, Listing, Slots};
+use crate::recovery::missing::{self, Missing};
+use crate::recovery::verdict::Verdict;
+use crate::segments::catalog::{Catalog, Segment};
+use crate::storage::{Fault, Storage};
+
+/// What ends a segment's frames too soon.
+pub enum Cause {
+    /// The segment itself is damaged, as far as can be told.
+    Damage,
+    /// The segment is whole, and what followed it is missing.
+    Missing(Missing, Verdict),
+    /// What followed it is missing, and the segment is damaged as well: its footer says that its own records end before this position.
+    Both(u64),
+}
+
+fn name_of(segment: &Segment) -> Name {
+    Name { first: segment.first, id: segment.id, file: segment.file.clone() }
+}
+
+/// Why no frame of `segment` continues at position `next`. Reads names, headers and a footer; where one of them does not
+/// read, that is no answer, and the damage stays what it seemed to be.
+pub fn cause(storage: &dyn Storage, catalog: &Catalog, segment: &Segment, next: u64) -> Cause {
+    let end = missing::sealed_end(storage, &segment.file);
+    match (missing_after(storage, catalog, segment, end, next), end) {
+        (Ok(Some(_)), Some(end)) if end > next => Cause::Both(end),
+        (Ok(Some((missing, verdict))), _) => Cause::Missing(missing, verdict),
+        _ => Cause::Damage,
+    }
+}
+
+fn missing_after(
+    storage: &dyn Storage,
+    catalog: &Catalog,
+    segment: &Segment,
+    end: Option<u64>,
+    next: u64,
+) -> Result<Option<(Missing, Verdict)>, Fault> {
+    let below = name_of(segment);
+    match catalog.following(segment.id) {
+        Some(following) => {
+            let listing = Listing::read(storage)?;
+            let gone = missing::predecessor_gone(storage, &listing, segment.id, &following.file)?;
+            let lost = (next, following.first - 1);
+            Ok(gone.map(|last_id| (missing::between(&below, end, lost, last_id, &following.file), Verdict::Gap)))
+        }
+        None => {
+            // CONTROL first: the name that it gives was there before.
+            let Ok((control, _)) = Slots::read(storage, false)?.chosen else { return Ok(None) };
+            let listing = Listing::read(storage)?;
+            let is_lost = control.active > segment.id && !listing.segments.contains_key(&control.active);
+            Ok(is_lost.then(|| (missing::last(Some(&below), end, next, control.active), Verdict::LostActive)))
+        }
+    }
+}
+
+/// File name of the segment that held position `next` and stood before the oldest one, where that is certain; otherwise of
+/// the oldest one.
+pub fn before(storage: &dyn Storage, oldest: &Segment, next: u64) -> String {
+    let page = storage.open(&oldest.file, false).and_then(|file| first_page(&*file));
+    let header = page.ok().and_then(|page| Header::decode(&page).ok());
+    let predecessor = header.and_then(|header| header.predecessor).map(|p| p.id);
+    missing::before(&name_of(oldest), (next, oldest.first - 1), predecessor).file
+}
+
+impl Reader {
+    /// The error for segments that are missing from the next position on.
+    pub(super) fn missing(&self, segment: &Segment, missing: Missing, verdict: Verdict) -> Error {
+        let last = self.catalog.following(segment.id).map_or(self.limit, |following| following.first - 1);
+        let mut error = Error::new(Code::Corrupt, missing.text).at(missing.file, 0).judged(verdict.label()).during("read");
+        error.lost = Some((self.next, last.max(self.next)));
+        error
+    }
+}

@@ -1,0 +1,73 @@
+//! What stands in a log's directory: its names, and CONTROL. Nothing here writes, and nothing is judged.
+
+use crate::format::control::{self, State};
+use crate::format::header::{classify, BadPage, Entry, Header, Name, CONTROL};
+use crate::options::PAGE;
+use crate::storage::{Fault, File, FileRef, Storage};
+use std::collections::BTreeMap;
+
+/// What names in the directory stand for.
+#[derive(Default)]
+pub struct Listing {
+    /// By id.
+    pub segments: BTreeMap<u64, Name>,
+    /// A file that has the same id as one of them.
+    pub twin: Option<Name>,
+    pub spares: Vec<String>,
+    pub control: bool,
+    pub foreign: Option<String>,
+}
+
+impl Listing {
+    pub fn read(storage: &dyn Storage) -> Result<Listing, Fault> {
+        let mut listing = Listing::default();
+        for name in storage.list()? {
+            match classify(&name) {
+                Entry::Segment(name) => match listing.segments.remove(&name.id) {
+                    None => drop(listing.segments.insert(name.id, name)),
+                    Some(other) => {
+                        // Whoever only reads is helped by the one that is what its name says.
+                        let (kept, twin) = if is_as_named(storage, &other) { (other, name) } else { (name, other) };
+                        listing.segments.insert(kept.id, kept);
+                        listing.twin = Some(twin);
+                    }
+                },
+                Entry::Control => listing.control = true,
+                Entry::Spare(name) => listing.spares.push(name),
+                Entry::Foreign => listing.foreign = Some(name),
+                Entry::Lock | Entry::Reserve | Entry::Cursors => {}
+            }
+        }
+        Ok(listing)
+    }
+}
+
+fn is_as_named(storage: &dyn Storage, name: &Name) -> bool {
+    let page = storage.open(&name.file, false).and_then(|file| first_page(&*file));
+    page.is_ok_and(|page| Header::decode(&page).is_ok_and(|header| (header.id, header.first) == (name.id, name.first)))
+}
+
+/// CONTROL as it stands in the directory.
+pub struct Slots {
+    pub file: FileRef,
+    pub chosen: Result<(State, u64), BadPage>,
+    pub len: u64,
+}
+
+impl Slots {
+    pub fn read(storage: &dyn Storage, write: bool) -> Result<Slots, Fault> {
+        let file = storage.open(CONTROL, write)?;
+        let len = file.len()?;
+        let mut bytes = vec![0; control::FILE_BYTES as usize];
+        let n = file.read_at(&mut bytes, 0)?;
+        Ok(Slots { chosen: control::choose(&bytes[..n]), file, len })
+    }
+}
+
+/// The page that a segment begins with; shorter where the file is.
+pub fn first_page(file: &dyn File) -> Result<Vec<u8>, Fault> {
+    let mut page = vec![0; PAGE as usize];
+    let n = file.read_at(&mut page, 0)?;
+    page.truncate(n);
+    Ok(page)
+}

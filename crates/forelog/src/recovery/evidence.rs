@@ -1,0 +1,489 @@
+//! What a log holds, before anything is done about it: reads names, CONTROL and segments, and gathers the evidence for
+//! recovery's verdict. Nothing here writes.
+
+use crate::error::{Code, Error, Flipped};
+use crate::format::bit_flip;
+use crate::format::control::{self, State};
+use crate::format::footer::Index;
+use crate::format::frame_scan::{self, Joint, Scan, Walk};
+use crate::format::header::{BadPage, Header, Name, CONTROL};
+use crate::options::Mode;
+use crate::recovery::directory::{first_page, Listing, Slots};
+use crate::recovery::missing::{self, Missing};
+use crate::recovery::verdict::{self, Answer, Evidence, Verdict};
+use crate::storage::window::Window;
+use crate::storage::{Fault, FileRef, Storage};
+
+/// Bytes that were durable and do not hold any more.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Damage {
+    pub text: String,
+    /// File name.
+    pub segment: String,
+    pub offset: u64,
+    /// First and last position it covers, as far as can be told.
+    pub lost: Option<(u64, u64)>,
+    /// The one bit that explains it.
+    pub flipped: Option<Flipped>,
+}
+
+/// A segment whose header holds.
+#[derive(Clone)]
+pub struct Segment {
+    pub name: Name,
+    pub file: FileRef,
+    pub header: Header,
+}
+
+/// The active segment, scanned.
+pub struct Active {
+    pub segment: Segment,
+    pub len: u64,
+    /// What stands past it was not looked at; the file's length when nothing is fenced.
+    pub fence: u64,
+    pub scan: Scan,
+    /// The last end of a frame that is proven durable: at D, unless that is damaged.
+    pub proven: Joint,
+}
+
+/// Where the good part of a log ends in front of damage.
+pub struct Cut {
+    pub segment: Segment,
+    pub len: u64,
+    pub end: Joint,
+    /// Of the frames up to there.
+    pub index: Index,
+}
+
+/// All that was seen.
+pub struct Survey {
+    pub listing: Listing,
+    pub control: Option<Slots>,
+    /// CONTROL's state; where none holds, as much of it as the segments tell.
+    pub state: State,
+    pub evidence: Evidence,
+    pub verdict: Verdict,
+    /// First position that counts.
+    pub low: u64,
+    /// The live segments at or above the low mark, oldest first.
+    pub live: Vec<Name>,
+    /// Positions from the low mark on that headers say were lost before this log was made, first and last of each hole.
+    pub holes: Vec<(u64, u64)>,
+    /// Absent when its header is bad.
+    pub active: Option<Active>,
+    /// In `prefix` mode, the end of what is good in front of sealed damage, or of a bad header.
+    pub cut: Option<Cut>,
+    damage: Vec<(Verdict, Damage)>,
+}
+
+/// Looks at names and CONTROL alone: enough to refuse a directory that is not ours before anything in it is touched.
+pub fn glance(storage: &dyn Storage, write: bool) -> Result<Survey, Fault> {
+    let listing = Listing::read(storage)?;
+    let control = if listing.control { Some(Slots::read(storage, write)?) } else { None };
+    let state = match &control {
+        Some(Slots { chosen: Ok((state, _)), .. }) => state.clone(),
+        _ => State { uuid: [0; 16], sequence: 0, active: 0, low: 1, mark: None, fence: None },
+    };
+    let mut survey = Survey {
+        low: state.low,
+        listing,
+        control,
+        state,
+        evidence: Evidence::default(),
+        verdict: Verdict::Absent,
+        live: Vec::new(),
+        holes: Vec::new(),
+        active: None,
+        cut: None,
+        damage: Vec::new(),
+    };
+    survey.look_at_names();
+    survey.verdict = verdict::judge(&survey.evidence);
+    Ok(survey)
+}
+
+/// Looks at everything that `mode` has to know. In `prefix` mode that is the whole log.
+pub fn survey(storage: &dyn Storage, mode: Mode) -> Result<Survey, Fault> {
+    let write = mode != Mode::ReadOnly;
+    let mut survey = glance(storage, write)?;
+    survey.look_at_segments(storage, write)?;
+    let answer = verdict::answer(verdict::judge(&survey.evidence), mode);
+    if mode == Mode::Prefix && !matches!(answer, Answer::Refuse(_) | Answer::Create) {
+        survey.look_at_sealed(storage)?;
+    }
+    survey.verdict = verdict::judge(&survey.evidence);
+    Ok(survey)
+}
+
+impl Survey {
+    /// The damage that the verdict speaks of.
+    pub fn damage(&self) -> Option<&Damage> {
+        self.damage.iter().find(|(verdict, _)| *verdict == self.verdict).map(|(_, damage)| damage)
+    }
+
+    /// All damage that was seen, with the verdict that each amounts to.
+    pub fn all_damage(&self) -> &[(Verdict, Damage)] {
+        &self.damage
+    }
+
+    /// The verdict as the error that a refusal is.
+    pub fn refusal(&self, code: Code) -> Error {
+        let text = match (self.verdict, self.damage()) {
+            (_, Some(damage)) => damage.text.clone(),
+            (Verdict::Foreign, _) => match &self.listing.foreign {
+                Some(name) => format!("the directory is not a log and not empty: it holds {name}"),
+                None => "CONTROL is not forelog's: its first bytes are another's".into(),
+            },
+            (Verdict::Absent, _) => "no log is there".into(),
+            (verdict, _) => verdict.label().into(),
+        };
+        let mut error = Error::new(code, text).judged(self.verdict.label());
+        let place = self.damage().map(|damage| (damage.segment.clone(), damage.offset));
+        if let Some((segment, offset)) = place.or_else(|| self.control.is_some().then(|| (CONTROL.into(), 0))) {
+            error = error.at(segment, offset);
+        }
+        error.lost = self.damage().and_then(|damage| damage.lost);
+        error.flipped = self.damage().and_then(|damage| damage.flipped);
+        error
+    }
+
+    /// Whether the disk failed to read something: then nothing that looks like damage is known to be any.
+    pub fn unreadable(&mut self, unreadable: bool) {
+        if unreadable {
+            // What reads as zeroes says nothing about whose directory this is, either.
+            self.evidence = Evidence { unreadable, ..self.evidence };
+            self.verdict = verdict::judge(&self.evidence);
+            if let Some((_, damage)) = self.damage.first().cloned() {
+                self.damage.insert(0, (Verdict::Unreadable, damage));
+            }
+        }
+    }
+
+    /// Bytes from damage to the end of its file.
+    pub fn bytes_behind(&self, damage: &Damage) -> u64 {
+        let cut = self.cut.as_ref().map(|cut| (&cut.segment, cut.len));
+        let active = self.active.as_ref().map(|active| (&active.segment, active.len));
+        let len = [cut, active].into_iter().flatten().find(|(segment, _)| segment.name.file == damage.segment).map(|(_, len)| len);
+        len.unwrap_or(damage.offset) - damage.offset
+    }
+
+    /// The last position that was found, or is known to have been there; 0 when there is none.
+    pub fn last(&self) -> u64 {
+        let found = self.active.as_ref().map_or(0, |active| active.scan.end.next - 1);
+        let named = self.live.last().map_or(0, |newest| newest.first - 1);
+        self.damage.iter().filter_map(|(_, damage)| damage.lost).map(|(_, last)| last).fold(found.max(named), u64::max)
+    }
+
+    fn told(&mut self, verdict: Verdict, text: String, at: (&str, u64), lost: Option<(u64, u64)>, flipped: Option<Flipped>) {
+        let damage = Damage { text, segment: at.0.into(), offset: at.1, lost: lost.filter(|(first, last)| first <= last), flipped };
+        self.damage.push((verdict, damage));
+    }
+
+    fn look_at_names(&mut self) {
+        let segments = !self.listing.segments.is_empty();
+        let strange = match &self.control {
+            None => self.listing.foreign.is_some(),
+            Some(slots) => match slots.chosen {
+                Err(BadPage::Foreign) => true,
+                // A creation that was cut off leaves a whole file: it never named a segment, nothing was acknowledged.
+                Err(BadPage::Damaged) => slots.len != control::FILE_BYTES,
+                _ => false,
+            },
+        };
+        let chosen = self.control.as_ref().map(|slots| slots.chosen.clone());
+        let lost = matches!(&chosen, Some(Ok((state, _))) if state.active != 0 && !self.listing.segments.contains_key(&state.active));
+        self.evidence = Evidence {
+            foreign: strange && !segments,
+            newer: matches!(chosen, Some(Err(BadPage::Newer(_)))),
+            segments,
+            control: matches!(chosen, Some(Ok(_))),
+            lost,
+            twins: self.listing.twin.is_some(),
+            ..self.evidence
+        };
+        if let Some(Err(BadPage::Newer(version))) = chosen {
+            self.told(Verdict::Newer, newer_text(CONTROL, version), (CONTROL, 0), None, None);
+        }
+        if segments && !self.evidence.control {
+            let text =
+                if self.control.is_some() { "CONTROL is damaged: no slot of it holds" } else { "segments are there, CONTROL is not" };
+            self.told(Verdict::NoControl, text.into(), (CONTROL, 0), None, None);
+        }
+        if let Some(twin) = self.listing.twin.clone() {
+            let other = self.listing.segments.get(&twin.id).map_or(String::new(), |name| name.file.clone());
+            self.told(Verdict::Twins, format!("{other} and {} have the same id", twin.file), (&twin.file, 0), None, None);
+        }
+    }
+
+    fn look_at_segments(&mut self, storage: &dyn Storage, write: bool) -> Result<(), Fault> {
+        let Some(newest) = self.listing.segments.values().next_back().cloned() else {
+            if self.evidence.lost {
+                self.tell_lost(storage, None);
+            }
+            return Ok(());
+        };
+        if !self.evidence.control {
+            self.stand_in(storage, newest.id)?;
+        }
+        let segment = self.open_segment(storage, &newest, write)?;
+        self.heed_reset(storage, segment.as_ref())?;
+        self.follow_chain(storage)?;
+        self.look_at_oldest(storage, segment.as_ref());
+        self.clip_holes();
+        if let Some(segment) = segment {
+            self.scan_active(segment)?;
+        }
+        if self.evidence.lost {
+            self.tell_lost(storage, Some(&newest));
+        }
+        Ok(())
+    }
+
+    /// A header without predecessor (an empty log, a reset) moves the low mark until CONTROL names it or one that came after it: where its
+    /// newer slot has rotted, that may be more than the newest one.
+    fn heed_reset(&mut self, storage: &dyn Storage, newest: Option<&Segment>) -> Result<(), Fault> {
+        let named = self.state.active;
+        let unnamed: Vec<Name> = self.listing.segments.values().rev().take_while(|name| name.id > named).cloned().collect();
+        for name in unnamed {
+            let found = newest.filter(|newest| newest.name.id == name.id).map(|newest| newest.header.clone());
+            let header = match found {
+                Some(header) => Some(header),
+                None if self.evidence.bad_header => None,
+                None => self.open_segment(storage, &name, false)?.map(|segment| segment.header),
+            };
+            match header {
+                Some(header) if header.predecessor.is_none() => {
+                    self.low = header.first;
+                    break;
+                }
+                Some(_) => {}
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Without CONTROL, the segments' headers say whose log this is.
+    fn stand_in(&mut self, storage: &dyn Storage, newest: u64) -> Result<(), Fault> {
+        self.state.active = newest;
+        for name in self.listing.segments.values().rev() {
+            if let Ok(header) = Header::decode(&first_page(&*storage.open(&name.file, false)?)?) {
+                self.state.uuid = header.uuid;
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a segment and reads its header; notes the evidence when that is bad, and gives nothing to a writer.
+    fn open_segment(&mut self, storage: &dyn Storage, name: &Name, write: bool) -> Result<Option<Segment>, Fault> {
+        let file = storage.open(&name.file, write)?;
+        let page = first_page(&*file)?;
+        // A segment gets its name only after its header is durable, so a bad one is damage, whatever it looks like.
+        let text = match Header::decode(&page) {
+            Ok(header) if header.id == name.id && header.first == name.first && header.uuid == self.state.uuid => {
+                return Ok(Some(Segment { name: name.clone(), file, header }));
+            }
+            Ok(_) => format!("the header of {} belongs to another segment", name.file),
+            Err(BadPage::Newer(version)) => {
+                self.evidence.newer = true;
+                self.told(Verdict::Newer, newer_text(&name.file, version), (&name.file, 0), None, None);
+                return Ok(None);
+            }
+            Err(_) => format!("the header of {} is damaged: its checksum does not hold", name.file),
+        };
+        let mended = bit_flip::mended(&page).filter(|(header, _)| header.id == name.id && header.first == name.first);
+        self.evidence.bad_header = true;
+        let above = self.listing.segments.values().find(|above| above.id > name.id && above.first > name.first);
+        let last = match above {
+            Some(above) => above.first - 1,
+            None => self.marked(name.id).unwrap_or(0).max(name.first),
+        };
+        let flipped = mended.as_ref().map(|(_, flipped)| *flipped);
+        self.told(Verdict::BadHeader, text, (&name.file, 0), Some((name.first, last)), flipped);
+        // Who only reads is helped by what the header would be; who writes takes nothing damaged for good.
+        Ok(mended.filter(|_| !write).map(|(header, _)| Segment { name: name.clone(), file, header }))
+    }
+
+    /// The last durable position that CONTROL's mark knows of in segment `id`.
+    fn marked(&self, id: u64) -> Option<u64> {
+        self.state.mark.filter(|mark| mark.segment == id).map(|mark| mark.position)
+    }
+
+    /// Finds the live segments; names alone decide, but where ids are not consecutive.
+    fn follow_chain(&mut self, storage: &dyn Storage) -> Result<(), Fault> {
+        let names: Vec<Name> = self.listing.segments.values().rev().cloned().collect();
+        for name in names {
+            match self.live.last().cloned() {
+                None => {}
+                // An id below the mark does not count, and a first position at or above a higher id's is dead.
+                Some(above) if above.first <= self.low => break,
+                Some(above) if name.first >= above.first => continue,
+                Some(above) if above.id == name.id + 1 => {}
+                Some(above) => {
+                    if let Some(last_id) = self.missing_between(storage, &above, &name)? {
+                        self.tell_gap(storage, last_id, &name, &above)?;
+                    }
+                }
+            }
+            self.live.push(name);
+        }
+        self.live.reverse();
+        let Some(oldest) = self.live.first().cloned() else { return Ok(()) };
+        if !self.evidence.control {
+            self.low = self.low.max(oldest.first);
+        } else if oldest.first > self.low {
+            self.evidence.late = true;
+            let lost = (self.low, oldest.first - 1);
+            let header = Header::decode(&first_page(&*storage.open(&oldest.file, false)?)?).ok();
+            let Missing { file, text } = missing::before(&oldest, lost, header.and_then(|header| header.predecessor).map(|p| p.id));
+            self.told(Verdict::LateStart, text, (&file, 0), Some(lost), None);
+        }
+        Ok(())
+    }
+
+    /// The last predecessor that is missing between `name` and `above`, see [`missing::predecessor_gone`]. Notes a bad header on the way.
+    fn missing_between(&mut self, storage: &dyn Storage, above: &Name, name: &Name) -> Result<Option<Option<u64>>, Fault> {
+        let mut at = above.clone();
+        loop {
+            let Some(segment) = self.open_segment(storage, &at, false)? else { return Ok(None) };
+            if at.id == above.id {
+                self.note_hole(&segment.header);
+            }
+            let Some(predecessor) = segment.header.predecessor else { return Ok(Some(None)) };
+            if predecessor.id == name.id {
+                return Ok(None);
+            }
+            match self.listing.segments.get(&predecessor.id).filter(|_| predecessor.id > name.id) {
+                Some(between) => at = between.clone(),
+                None => return Ok(Some(Some(predecessor.id))),
+            }
+        }
+    }
+
+    /// The oldest live segment may begin with a hole too: its header is read where its id allows for one. A failure to
+    /// read is met again, and told, by whoever reads records there.
+    fn look_at_oldest(&mut self, storage: &dyn Storage, newest: Option<&Segment>) {
+        let Some(oldest) = self.live.first().filter(|oldest| oldest.id > 2) else { return };
+        let known = newest.filter(|newest| newest.name.id == oldest.id).map(|newest| newest.header.clone());
+        let read = || Header::decode(&first_page(&*storage.open(&oldest.file, false).ok()?).ok()?).ok();
+        let header = known.or_else(read).filter(|header| header.id == oldest.id && header.first == oldest.first);
+        if let Some(header) = header {
+            self.note_hole(&header);
+        }
+    }
+
+    fn note_hole(&mut self, header: &Header) {
+        if header.hole > 0 {
+            self.holes.push((header.first, header.start() - 1));
+        }
+    }
+
+    /// Puts the holes in the order of positions. What of them is below the low mark is no part of the log.
+    fn clip_holes(&mut self) {
+        let low = self.low;
+        self.holes.sort();
+        self.holes.retain_mut(|(first, last)| {
+            *first = low.max(*first);
+            *first <= *last
+        });
+    }
+
+    fn tell_gap(&mut self, storage: &dyn Storage, last_id: Option<u64>, below: &Name, above: &Name) -> Result<(), Fault> {
+        self.evidence.gap = true;
+        let end = match self.open_segment(storage, below, false)? {
+            Some(segment) => {
+                let mut window = Window::new(&*segment.file, segment.file.len()?);
+                let (Walk::Whole(end) | Walk::Broken(end)) =
+                    frame_scan::walk(&mut window, &segment.header, Joint::start(&segment.header), above.first, |_| {})?;
+                end
+            }
+            None => Joint { offset: 0, next: below.first, crc: 0 },
+        };
+        let lost = (end.next, above.first - 1);
+        let Missing { file, text } = missing::between(below, missing::sealed_end(storage, &below.file), lost, last_id, &above.file);
+        self.told(Verdict::Gap, text, (&file, 0), Some(lost), None);
+        Ok(())
+    }
+
+    fn tell_lost(&mut self, storage: &dyn Storage, newest: Option<&Name>) {
+        let first = match (&self.active, newest) {
+            (Some(active), _) => active.scan.end.next,
+            (None, Some(newest)) => newest.first,
+            (None, None) => self.low,
+        };
+        let lost = (first, self.marked(self.state.active).unwrap_or(0).max(first));
+        let Missing { file, text } =
+            missing::last(newest, newest.and_then(|name| missing::sealed_end(storage, &name.file)), first, self.state.active);
+        self.told(Verdict::LostActive, text, (&file, 0), Some(lost), None);
+    }
+
+    fn scan_active(&mut self, segment: Segment) -> Result<(), Fault> {
+        let (state, header) = (&self.state, &segment.header);
+        let len = segment.file.len()?;
+        let fence = state.fence.filter(|f| f.segment == header.id).map_or(len, |f| f.offset.min(len));
+        let mut window = Window::new(&*segment.file, fence);
+        let scan = frame_scan::scan(&mut window, header)?;
+        let proven = verdict::proven(header, state, &scan);
+        // Headers alone would lead on past a body that is damaged.
+        let proven_end = proven.min(scan.end.offset);
+        let near = scan.index.before(proven_end).unwrap_or_else(|| Joint::start(header));
+        let joint = frame_scan::joint_before(&mut window, header, near, proven_end)?;
+        self.evidence.scanned(header, state, &scan, joint);
+        if self.evidence.short {
+            let file = segment.name.file.clone();
+            let first = scan.end.next;
+            let last = self.marked(header.id).unwrap_or(0).max(scan.stray.map_or(0, |(_, last)| last));
+            // A mark that proves as much as anything tells the last position, too: behind that was padding.
+            let told = state.mark.is_some_and(|mark| mark.segment == header.id && mark.offset >= proven);
+            let last = if told { last } else { last.max(first) };
+            let at = scan.end.offset;
+            let lost = if first <= last { format!("positions {first} to {last} are affected") } else { "no position is affected".into() };
+            let text = format!("{file} is damaged at offset {at}: bytes up to {proven} were durable; {lost}");
+            let flipped = bit_flip::in_frame(&mut window, header, at)?;
+            self.told(Verdict::DamagedActive, text, (&file, at), Some((first, last)), flipped);
+        }
+        self.active = Some(Active { segment, len, fence, scan, proven: joint });
+        Ok(())
+    }
+
+    /// Reads every sealed segment, oldest first, up to the first damage, and notes where the good part ends.
+    fn look_at_sealed(&mut self, storage: &dyn Storage) -> Result<(), Fault> {
+        let live = self.live.clone();
+        for pair in live.windows(2) {
+            let [name, above] = pair else { break };
+            let known = self.damage.len();
+            let Some(segment) = self.open_segment(storage, name, true)? else {
+                // The first in the log is the one that counts.
+                self.damage[..=known].rotate_right(1);
+                return Ok(());
+            };
+            let len = segment.file.len()?;
+            let mut window = Window::new(&*segment.file, len);
+            let mut index = Index::default();
+            let mut note = |joint| index.note(joint);
+            let mut walk = frame_scan::walk(&mut window, &segment.header, Joint::start(&segment.header), above.first, &mut note)?;
+            while let Walk::Broken(at) = walk {
+                // Damage to what is below the low mark is none to the log.
+                let next = frame_scan::resync(&mut window, &segment.header, at.offset + 1, at.next..above.first)?;
+                let Some(next) = next.filter(|next| next.next <= self.low) else { break };
+                walk = frame_scan::walk(&mut window, &segment.header, next, above.first, &mut note)?;
+            }
+            let (Walk::Whole(end) | Walk::Broken(end)) = walk;
+            let flipped = if let Walk::Broken(at) = walk { bit_flip::in_frame(&mut window, &segment.header, at.offset)? } else { None };
+            self.cut = Some(Cut { segment, len, end, index });
+            if let Walk::Broken(at) = walk {
+                self.evidence.sealed_short = true;
+                let lost = (at.next, above.first - 1);
+                let text = format!("{} is damaged at offset {}: positions {} to {} are affected", name.file, at.offset, lost.0, lost.1);
+                self.told(Verdict::DamagedSealed, text, (&name.file, at.offset), Some(lost), flipped);
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn newer_text(what: &str, version: u32) -> String {
+    format!("{what} has format version {version} or features that this version of forelog does not know")
+}

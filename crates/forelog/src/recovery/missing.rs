@@ -1,0 +1,157 @@
+//! Names segments that are missing: the positions that went with them, the files on both sides, and their own names as far
+//! as these follow from what is left. Pure but for the functions that take a storage, which read headers and footers.
+
+use crate::format::header::{file_name, Header, Name, CONTROL};
+use crate::recovery::directory::{first_page, Listing};
+use crate::segments::footer_writer::{find, Found};
+use crate::storage::{Fault, Storage};
+
+/// A gap in the chain of segments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// The missing file, where its name is certain; otherwise the file after the gap.
+    pub file: String,
+    /// What is missing, for people.
+    pub text: String,
+}
+
+/// `position 5 is missing`, or `positions 5 to 9 are missing`.
+fn positions(first: u64, last: u64) -> String {
+    if first >= last {
+        format!("position {first} is missing")
+    } else {
+        format!("positions {first} to {last} are missing")
+    }
+}
+
+/// The segments with ids above `below.id` and up to `last_id`, which held the positions `lost`; `after` is the file that follows them.
+///
+/// `end` is where `below` is known to end, see [`sealed_end`]. The next segment begins there, so its name is certain.
+pub fn between(below: &Name, end: Option<u64>, lost: (u64, u64), last_id: Option<u64>, after: &str) -> Missing {
+    let told = positions(lost.0, lost.1);
+    let around = format!("between {} and {after}", below.file);
+    match (last_id, end) {
+        (Some(id), Some(end)) if id == below.id + 1 && end <= lost.0 => {
+            let file = file_name(end, id);
+            Missing { text: format!("{told}: {file} is gone, which stood {around}"), file }
+        }
+        (Some(id), _) if id == below.id + 1 => {
+            Missing { file: after.into(), text: format!("{told}: a segment is gone, whose name ends with -{id:016x}.wal, {around}") }
+        }
+        (Some(id), _) => {
+            let text =
+                format!("{told}: one or more segments are gone, the last of them with a name that ends with -{id:016x}.wal, {around}");
+            Missing { file: after.into(), text }
+        }
+        (None, _) => Missing { file: after.into(), text: format!("{told}: no segment continues {}, and {after} begins anew", below.file) },
+    }
+}
+
+/// The segments before the oldest one that is left. `predecessor` is the id that the oldest one names as the one before it.
+pub fn before(oldest: &Name, lost: (u64, u64), predecessor: Option<u64>) -> Missing {
+    let told = positions(lost.0, lost.1);
+    match predecessor {
+        // Nothing precedes id 1, so that segment held position 1.
+        Some(1) if lost.0 == 1 => {
+            let file = file_name(1, 1);
+            Missing { text: format!("{told}: {file} is gone, which stood before {}", oldest.file), file }
+        }
+        Some(id) => {
+            let text = format!("{told}: the segments before {} are gone, the last of them with id {id:016x}", oldest.file);
+            Missing { file: oldest.file.clone(), text }
+        }
+        None => Missing { file: oldest.file.clone(), text: format!("{told}: the oldest segment is {}", oldest.file) },
+    }
+}
+
+/// The active segment, which CONTROL names and which is not there; `newest` is the last one that is, and `end` where it is known to end.
+pub fn last(newest: Option<&Name>, end: Option<u64>, first: u64, active: u64) -> Missing {
+    let told = format!("position {first} and what came after it are missing");
+    match (newest, end) {
+        (Some(newest), Some(end)) if newest.id + 1 == active && end <= first => {
+            let file = file_name(end, active);
+            Missing { text: format!("{told}: {file} is gone, which stood after {}", newest.file), file }
+        }
+        (Some(newest), _) => {
+            let text = format!(
+                "{told}: CONTROL names a segment that is gone, whose name ends with -{active:016x}.wal; the last one left is {}",
+                newest.file
+            );
+            Missing { file: CONTROL.into(), text }
+        }
+        (None, _) => {
+            Missing { file: CONTROL.into(), text: format!("{told}: CONTROL names a segment, -{active:016x}.wal, and none is left") }
+        }
+    }
+}
+
+/// Position after the last record of a sealed segment, by its footer. Its frames may go on for longer: they are dead where a
+/// later opening has written them again into the next segment.
+pub fn sealed_end(storage: &dyn Storage, file: &str) -> Option<u64> {
+    let file = storage.open(file, false).ok()?;
+    let header = Header::decode(&first_page(&*file).ok()?).ok()?;
+    match find(&*file, header.seed()) {
+        Ok(Found::Footer(footer)) => Some(footer.end.next),
+        _ => None,
+    }
+}
+
+/// Follows predecessors from `above` down to `below`, through segments that hold nothing any more.
+///
+/// `None` when the chain is whole or a header on the way does not hold. `Some(Some(id))` names the predecessor that is absent,
+/// `Some(None)` is a header that has no predecessor.
+pub fn predecessor_gone(storage: &dyn Storage, listing: &Listing, below: u64, above: &str) -> Result<Option<Option<u64>>, Fault> {
+    let mut file = above.to_owned();
+    loop {
+        let Ok(header) = Header::decode(&first_page(&*storage.open(&file, false)?)?) else { return Ok(None) };
+        let Some(predecessor) = header.predecessor else { return Ok(Some(None)) };
+        if predecessor.id == below {
+            return Ok(None);
+        }
+        // Ids only fall on the way, since a header names a lower id than its own; the loop ends.
+        match listing.segments.get(&predecessor.id).filter(|_| predecessor.id > below) {
+            Some(name) => file = name.file.clone(),
+            None => return Ok(Some(Some(predecessor.id))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(first: u64, id: u64) -> Name {
+        Name { first, id, file: file_name(first, id) }
+    }
+
+    #[test]
+    fn one_missing_segment_is_named_by_its_file_and_several_by_their_ids() {
+        let (below, after) = (name(1, 1), file_name(201, 3));
+        let one = between(&below, Some(101), (101, 200), Some(2), &after);
+        assert_eq!(one.file, file_name(101, 2));
+        let text = format!("positions 101 to 200 are missing: {} is gone, which stood between {} and {after}", one.file, below.file);
+        assert_eq!(one.text, text);
+        let two = between(&below, Some(101), (101, 300), Some(3), &after);
+        assert_eq!(two.file, after);
+        assert!(two.text.contains("the last of them with a name that ends with -0000000000000003.wal"), "{}", two.text);
+        assert!(between(&below, None, (5, 5), None, &after).text.starts_with("position 5 is missing: no segment continues"));
+    }
+
+    #[test]
+    fn no_file_is_named_whose_name_is_not_certain() {
+        let (below, after) = (name(1, 1), file_name(201, 3));
+        let one = between(&below, None, (101, 200), Some(2), &after);
+        assert_eq!(one.file, after);
+        assert!(one.text.contains("-0000000000000002.wal") && !one.text.contains(&file_name(101, 2)), "{}", one.text);
+        assert_eq!(before(&name(50, 9), (40, 49), Some(8)).file, file_name(50, 9));
+        assert_eq!(last(Some(&name(50, 2)), None, 90, 3).file, "CONTROL");
+        assert_eq!(last(Some(&name(50, 2)), Some(90), 90, 5).file, "CONTROL");
+        assert_eq!(last(None, None, 1, 5).file, "CONTROL");
+    }
+
+    #[test]
+    fn the_first_and_the_last_segment_are_named_where_their_names_are_certain() {
+        assert_eq!(before(&name(50, 2), (1, 49), Some(1)).file, file_name(1, 1));
+        assert_eq!(last(Some(&name(50, 2)), Some(90), 90, 3).file, file_name(90, 3));
+    }
+}

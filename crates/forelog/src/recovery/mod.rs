@@ -1,0 +1,7 @@
+//! From the files in a directory to a verdict on the log. Nothing here writes.
+
+pub mod directory;
+pub mod evidence;
+pub mod missing;
+pub mod report;
+pub mod verdict;

@@ -1,0 +1,171 @@
+//! The file of the segment being written, made longer as it is used: a little at first, all of it once that shows to be worth
+//! it. So a log of a few records takes little room, and one that is busy finds its blocks allocated.
+
+use crate::options::PAGE;
+use crate::storage::{Fault, FileRef};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// What a segment has at first where nothing shows that it will be filled: 256 KiB of the 64 MiB that are the default.
+pub fn first_len(segment_bytes: u64) -> u64 {
+    (segment_bytes / 256).next_multiple_of(PAGE).max(2 * PAGE)
+}
+
+#[derive(Default)]
+struct State {
+    /// Bytes of the file that have blocks.
+    len: u64,
+    /// Somebody has the right to run, and has not begun.
+    claimed: bool,
+    running: bool,
+    stopped: bool,
+    /// There was no room for all of it.
+    failed: bool,
+}
+
+/// The growth of one segment's file. The writer writes to no byte past [`Growth::len`].
+pub struct Growth {
+    file: FileRef,
+    /// How long the file becomes.
+    target: u64,
+    /// What it is made longer by where the writer cannot wait for all of it.
+    step: u64,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Growth {
+    /// Of a file whose first `len` bytes have blocks.
+    pub fn new(file: FileRef, len: u64, target: u64) -> Growth {
+        let state = State { len, ..State::default() };
+        Growth { file, target, step: first_len(target), state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rest(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state();
+        while state.running {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state
+    }
+
+    /// Bytes of the file that have blocks.
+    pub fn len(&self) -> u64 {
+        self.state().len
+    }
+
+    /// Whether the file is as long as it becomes.
+    pub fn is_done(&self) -> bool {
+        self.len() >= self.target
+    }
+
+    /// Claims the right to run `run`, if a quarter of what there is has been used, or `soon`.
+    pub fn is_due(&self, head: u64, soon: bool) -> bool {
+        let mut state = self.state();
+        let used = soon || head > state.len / 4;
+        let free = !state.claimed && !state.running && !state.stopped && !state.failed;
+        let due = used && free && state.len < self.target;
+        state.claimed |= due;
+        due
+    }
+
+    /// Makes the file as long as it becomes, blocking. Without room for that it stays as it is.
+    pub fn run(&self) {
+        let len = {
+            let mut state = self.rest();
+            state.claimed = false;
+            if state.stopped || state.len >= self.target {
+                return;
+            }
+            state.running = true;
+            state.len
+        };
+        let grown = self.grow(len, self.target);
+        let mut state = self.state();
+        match grown {
+            Ok(()) => state.len = self.target,
+            Err(_) => state.failed = true,
+        }
+        state.running = false;
+        self.changed.notify_all();
+    }
+
+    fn grow(&self, from: u64, len: u64) -> Result<(), Fault> {
+        // Part of it may have been allocated: on a full disk that is somebody else's room.
+        self.file.grow(from, len).inspect_err(|_| self.file.shrink(from))
+    }
+
+    /// The writer is about to write up to `end`, which is no further than the file becomes long: waits for the growth under
+    /// way, or makes the file longer by itself.
+    ///
+    /// # Errors
+    /// The file could not be made longer, and is as before.
+    pub fn reserve(&self, end: u64) -> Result<(), Fault> {
+        if end <= self.len() {
+            return Ok(());
+        }
+        let mut state = self.rest();
+        if end <= state.len {
+            return Ok(());
+        }
+        let least = end.next_multiple_of(PAGE);
+        let ample = (least + self.step).min(self.target).max(least);
+        let mut grown = self.grow(state.len, ample).map(|()| ample);
+        if grown.as_ref().is_err_and(Fault::is_no_space) && least < ample {
+            grown = self.grow(state.len, least).map(|()| least);
+        }
+        state.len = grown?;
+        Ok(())
+    }
+
+    /// Ends the growth, and waits for what is under way.
+    pub fn stop(&self) {
+        self.state().stopped = true;
+        drop(self.rest());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::Storage;
+    use crate::testing::sim::{Faults, SimDisk};
+
+    const TARGET: u64 = 16 << 20;
+
+    #[test]
+    fn a_file_grows_by_little_until_a_quarter_of_that_is_used_and_then_to_its_end() -> Result<(), Fault> {
+        let disk = SimDisk::new(1, 512);
+        let growth = Growth::new(disk.create("spare-x", 64 << 10)?, 64 << 10, TARGET);
+        assert!(!growth.is_due(16 << 10, false) && !growth.is_done());
+        growth.reserve(64 << 10)?;
+        assert_eq!(growth.len(), 64 << 10);
+        growth.reserve((64 << 10) + 1)?;
+        assert_eq!(growth.len(), (64 << 10) + PAGE + (64 << 10));
+        assert!(growth.is_due(1 << 20, false) && !growth.is_due(1 << 20, false), "one at a time");
+        growth.run();
+        assert!(growth.is_done() && !growth.is_due(TARGET, true));
+        assert_eq!(disk.open("spare-x", false)?.len()?, TARGET);
+        Ok(())
+    }
+
+    #[test]
+    fn a_file_that_finds_no_room_stays_as_long_as_it_was() -> Result<(), Fault> {
+        let disk = SimDisk::new(1, 512);
+        let growth = Growth::new(disk.create("spare-x", 64 << 10)?, 64 << 10, TARGET);
+        disk.set_faults(Faults { full: true, ..Faults::default() });
+        assert!(growth.reserve(TARGET).is_err_and(|fault| fault.is_no_space()));
+        assert!(growth.is_due(1 << 20, false));
+        growth.run();
+        assert!(!growth.is_done() && !growth.is_due(1 << 20, true), "it is left to the writer then");
+        assert_eq!((growth.len(), disk.open("spare-x", false)?.len()?), (64 << 10, 64 << 10));
+        disk.set_faults(Faults::default());
+        growth.reserve(1 << 20)?;
+        growth.stop();
+        assert!(growth.len() >= 1 << 20);
+        Ok(())
+    }
+}

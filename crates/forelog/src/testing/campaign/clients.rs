@@ -1,0 +1,482 @@
+//! Clients: the same lives led through the intake and the commit thread, and what each client is told of its operations.
+//! What they are told is the promise here, from the moment they are told.
+
+use super::appends::Part;
+use super::backups::Copying;
+use super::followers::Follower;
+use super::history::{broken, Act, End, Held, History, Policy};
+use super::oracle::Made;
+use crate::error::Code;
+use crate::format::record::RecordRef;
+use crate::log::commit_loop::CommitThread;
+use crate::log::open::Opened;
+use crate::log::state::{locked, Shared};
+use crate::options::Fsync;
+use crate::testing::sim::SimDisk;
+use crate::util::notify::Notify;
+use crate::util::runtime::{Host, Job};
+use crate::write::group::Batch;
+use crate::write::submission_queue::{Client, Phase, Settled, Terms};
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// A clock that is set, and jobs that wait until somebody runs them.
+#[derive(Default)]
+pub struct Scheduler {
+    pub now: Mutex<Duration>,
+    pub jobs: Mutex<Vec<Job>>,
+}
+
+impl Host for Scheduler {
+    fn now(&self) -> Duration {
+        *locked(&self.now)
+    }
+
+    fn spawn(&self, job: Job) {
+        locked(&self.jobs).push(job);
+    }
+}
+
+/// An operation of a client: everything up to `last` settles with it.
+pub struct Operation {
+    pub last: u64,
+    pub durable: bool,
+    pub command: bool,
+}
+
+/// Something that a client was told, and when.
+#[derive(Clone, Copy, Default)]
+struct Told {
+    /// Changes to the disk by then.
+    changes: u64,
+    written: u64,
+    durable: u64,
+    /// Positions above it were given back.
+    end: Option<u64>,
+    failed: Option<Code>,
+    /// Operations that are no commands.
+    operations: usize,
+    /// A command was done, or rejected.
+    command: Option<bool>,
+}
+
+/// What all clients were told, oldest first, and the first rule that was broken in telling it.
+#[derive(Default)]
+struct News {
+    told: Vec<Told>,
+    violation: Option<String>,
+}
+
+/// One client: collects its settlements as soon as it is woken.
+pub struct Inbox {
+    shared: Arc<Shared>,
+    disk: SimDisk,
+    pub client: usize,
+    pub waiting: Mutex<(u64, VecDeque<Operation>)>,
+    news: Arc<Mutex<News>>,
+}
+
+impl Inbox {
+    fn collect(&self) {
+        let Ok(mut intake) = self.shared.intake.try_lock() else {
+            locked(&self.news).violation = Some("a client is woken under the intake's lock".into());
+            return;
+        };
+        let (next, poisoned) = (intake.next, matches!(intake.phase, Phase::Poisoned(_)));
+        let Some(client) = intake.clients.get_mut(self.client).and_then(Option::as_mut) else { return };
+        let mut waiting = locked(&self.waiting);
+        let mut told = Told { changes: self.disk.changes(), ..Told::default() };
+        loop {
+            let (upto, error) = match client.collect() {
+                Settled::Done(upto) => (upto, None),
+                Settled::Failed(upto, error) => (upto, Some(error)),
+            };
+            if upto == waiting.0 && error.is_none() {
+                break;
+            }
+            for _ in waiting.0..upto {
+                match (waiting.1.pop_front(), &error) {
+                    (None, _) => locked(&self.news).violation = Some("an operation settles that was never entered".into()),
+                    (Some(operation), error) if operation.command => {
+                        let (failed, changes) = (error.as_ref().map(|error| error.code), told.changes);
+                        // Poisoned, nobody knows whether it was done.
+                        let command = (!poisoned).then_some(failed.is_none());
+                        let before = std::mem::replace(&mut told, Told { changes, ..Told::default() });
+                        locked(&self.news).told.extend([before, Told { changes, failed, command, ..Told::default() }]);
+                    }
+                    (Some(operation), None) => {
+                        told.operations += 1;
+                        told.written = told.written.max(operation.last);
+                        told.durable = told.durable.max(if operation.durable { operation.last } else { 0 });
+                    }
+                    (Some(_), Some(error)) => {
+                        told.operations += 1;
+                        told.failed = Some(error.code);
+                        told.end = error.heals().then(|| next - 1);
+                    }
+                }
+            }
+            waiting.0 = upto;
+        }
+        locked(&self.news).told.push(told);
+    }
+}
+
+/// A client's end of the wake, which outlives no log.
+struct Wake(Mutex<Option<Arc<Inbox>>>);
+
+impl Notify for Wake {
+    fn wake(&self) {
+        let inbox = locked(&self.0).clone();
+        if let Some(inbox) = inbox {
+            inbox.collect();
+        }
+    }
+}
+
+/// A log with its commit thread and its clients.
+pub struct Served {
+    pub shared: Arc<Shared>,
+    pub thread: CommitThread,
+    pub copying: Option<Copying>,
+    pub follower: Option<Follower>,
+    scheduler: Arc<Scheduler>,
+    wakes: Vec<Arc<Wake>>,
+    pub inboxes: Vec<Arc<Inbox>>,
+    news: Arc<Mutex<News>>,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // Log and inboxes hold each other.
+        self.wakes.iter().for_each(|wake| drop(locked(&wake.0).take()));
+    }
+}
+
+impl History {
+    /// Lives on as clients see it, until the log dies, fails or closes.
+    pub fn serve(&mut self, opened: Opened, operations: u64) -> Held<End> {
+        let fsync = match self.policy {
+            Policy::Always => Fsync::Always,
+            Policy::Mixed if self.rng.chance(0.5) => Fsync::Every(Duration::from_millis(5)),
+            Policy::Mixed | Policy::Os => Fsync::Os,
+        };
+        self.options.fsync = fsync;
+        let (shared, writer) = Shared::writable(Arc::new(self.disk.clone()), self.options.clone(), opened);
+        if self.disk.crashed() {
+            return Ok(End::Died);
+        }
+        let scheduler = Arc::new(Scheduler::default());
+        let thread = CommitThread::new(shared.clone(), writer, scheduler.clone());
+        let (wakes, inboxes) = (Vec::new(), Vec::new());
+        let (copying, follower) = (None, None);
+        let mut log = Served { shared, thread, copying, follower, scheduler, wakes, inboxes, news: Arc::default() };
+        for _ in 0..1 + self.rng.below(3) {
+            let wake = Arc::new(Wake(Mutex::default()));
+            let client = locked(&log.shared.intake).join(Client::new(wake.clone()));
+            let (shared, disk, news) = (log.shared.clone(), self.disk.clone(), log.news.clone());
+            let inbox = Arc::new(Inbox { shared, disk, client, waiting: Mutex::default(), news });
+            *locked(&wake.0) = Some(inbox.clone());
+            log.wakes.push(wake);
+            log.inboxes.push(inbox);
+        }
+        self.kept = u64::MAX;
+        let end = self.lead(&mut log, operations)?;
+        self.give_up(&mut log)?;
+        Ok(end)
+    }
+
+    fn lead(&mut self, log: &mut Served, operations: u64) -> Held<End> {
+        for _ in 0..operations {
+            if self.disk.crashed() {
+                return Ok(End::Died);
+            }
+            self.change_space();
+            let end = match self.rng.below(100) {
+                0..52 => {
+                    for _ in 0..1 + self.rng.below(4) {
+                        self.enter(log)?;
+                    }
+                    self.step(log, Act::Commit)?
+                }
+                52..60 => {
+                    for _ in 0..self.rng.below(3) {
+                        self.enter(log)?;
+                    }
+                    self.command(log);
+                    for _ in 0..self.rng.below(3) {
+                        self.enter(log)?;
+                    }
+                    self.step(log, Act::Commit)?
+                }
+                60..74 => {
+                    let passed = Duration::from_millis(self.rng.below(1500));
+                    *locked(&log.scheduler.now) += passed;
+                    self.disk.say(|| "time passes".into());
+                    let end = self.step(log, Act::Sync)?;
+                    let overdue = matches!(self.options.fsync, Fsync::Every(period) if period <= passed);
+                    if overdue
+                        && end.is_none()
+                        && !self.disk.crashed()
+                        && !log.thread.writer.unproven
+                        && self.expected.durable < self.expected.end
+                    {
+                        return broken(format!("no fsync in time: {}", self.expected.bounds()));
+                    }
+                    end
+                }
+                74..86 => self.background(log)?,
+                86..90 => {
+                    self.copy(log)?;
+                    None
+                }
+                90..97 => {
+                    let acknowledged = log.shared.positions(0).acknowledged;
+                    let (low, block) = (self.expected.low, 1 << self.rng.below(18));
+                    let from = low + self.rng.below(acknowledged + 2 - low);
+                    self.check_read(&log.shared.catalog, from, acknowledged, block)?;
+                    None
+                }
+                _ => return self.shut_down(log),
+            };
+            if let Some(end) = end.filter(|_| !self.disk.crashed()) {
+                return Ok(end);
+            }
+            if !self.disk.crashed() && self.rng.chance(0.4) {
+                self.follow(log)?;
+            }
+        }
+        Ok(End::Died)
+    }
+
+    /// Enters a record, a batch or a sync for one of the clients.
+    fn enter(&mut self, log: &Served) -> Held<()> {
+        let inbox = &log.inboxes[self.rng.below(log.inboxes.len() as u64) as usize];
+        let durable = self.policy == Policy::Mixed && self.rng.chance(0.3);
+        let mut intake = locked(&log.shared.intake);
+        let next = intake.next;
+        let entered = if self.rng.chance(0.15) {
+            self.disk.say(|| format!("client {}: sync", inbox.client));
+            intake.sync(inbox.client, &self.options).map(|()| Operation { last: next - 1, durable: true, command: false })
+        } else {
+            let expect = self.rng.chance(0.2).then_some(next);
+            if expect.is_some() && self.rng.chance(0.5) {
+                // Somebody else was faster.
+                let terms = Terms { durable, expect: Some(next + 1) };
+                let refused = intake.append(inbox.client, &RecordRef::default(), 1, terms, &self.options);
+                let conflict = refused.is_err_and(|error| error.code == Code::Conflict && error.actual == Some(next));
+                return if conflict && intake.next == next { Ok(()) } else { broken("an append at another position is taken") };
+            }
+            let terms = Terms { durable, expect };
+            let Part { tags, batch } = self.part(next);
+            let made: Vec<Made> = tags.iter().enumerate().map(|(i, tag)| Made::new(next + i as u64, *tag)).collect();
+            let accepted = self.accepted();
+            for (i, tag) in tags.iter().enumerate() {
+                accepted.push(*tag, !batch || i + 1 == tags.len());
+            }
+            let end = accepted.end;
+            self.disk.say(|| format!("client {}: append up to {end}{}", inbox.client, if durable { ", durable" } else { "" }));
+            let last = if batch {
+                let mut gathered = Batch::new();
+                made.iter().for_each(|made| gathered.push(made.record(), 1 << 30).unwrap());
+                intake.append_batch(inbox.client, &gathered, terms, &self.options).map(|(_, last)| last)
+            } else {
+                let record = made[0].record();
+                let len = record.check(1 << 30).unwrap();
+                intake.append(inbox.client, &record, len, terms, &self.options)
+            };
+            last.map(|last| Operation { last, durable: durable || self.options.fsync == Fsync::Always, command: false })
+        };
+        locked(&inbox.waiting).1.push_back(entered.unwrap());
+        Ok(())
+    }
+
+    /// Steps the commit thread until all is done, and holds it to what it told.
+    fn step(&mut self, log: &mut Served, act: Act) -> Held<Option<End>> {
+        let injected = self.disk.injected();
+        self.step_since(log, act, injected)
+    }
+
+    /// The same, where the cause of a failure may be a fault since there were this many.
+    fn step_since(&mut self, log: &mut Served, act: Act, injected: u64) -> Held<Option<End>> {
+        let (mut failed, mut stopped) = (Vec::new(), None);
+        loop {
+            locked(&log.news).told.clear();
+            let commanded = {
+                log.shared.rouse(locked(&log.shared.intake));
+                locked(&log.shared.intake).queue.front().is_some_and(|step| step.command.is_some())
+            };
+            let (thread, news) = (&mut log.thread, log.news.clone());
+            // Whoever is told before a moment holds the log to it from then on.
+            let told = |history: &mut History, changes: u64| {
+                for told in locked(&news).told.iter().filter(|told| told.changes <= changes) {
+                    history.hear(told);
+                }
+                history.may_be_ahead();
+            };
+            stopped = stopped.or(self.watched_with(if commanded { Act::Truncate } else { act }, || thread.step(), told));
+            let news = locked(&log.news).told.clone();
+            for told in &news {
+                self.hear(told);
+                failed.extend(told.failed.map(|code| (code, told.command.is_some())));
+            }
+            self.disk.say(|| format!("  told: {}", self.expected.bounds()));
+            if let Some(rule) = locked(&log.news).violation.take() {
+                return broken(rule);
+            }
+            if self.disk.crashed() {
+                self.may_be_ahead();
+                return Ok(None);
+            }
+            let intake = locked(&log.shared.intake);
+            if matches!(intake.phase, Phase::Poisoned(_)) || intake.queue.is_empty() && intake.group.is_empty() {
+                break;
+            }
+        }
+        for inbox in &log.inboxes {
+            let (told, waiting) = {
+                let waiting = locked(&inbox.waiting);
+                (waiting.0, waiting.1.len())
+            };
+            let settled = locked(&log.shared.intake).clients[inbox.client].as_ref().map(|client| client.settled);
+            if waiting > 0 || settled != Some(told) {
+                return broken(format!("client {} was told of {told} operations, {settled:?} settled, {waiting} wait", inbox.client));
+            }
+        }
+        let cause = self.disk.injected() > injected;
+        let (full, poisoned) = (self.disk.faults().full, matches!(locked(&log.shared.intake).phase, Phase::Poisoned(_)));
+        let first = failed.first().copied();
+        self.fenced |= !poisoned && failed.iter().any(|(_, command)| !command);
+        match first {
+            Some((Code::NoSpace, _)) if cause || full => {}
+            Some((Code::Poisoned, _)) if cause && poisoned => {}
+            Some((Code::Io | Code::ReadOnly, _)) if cause => {}
+            None if !poisoned || cause => {}
+            failed => return broken(format!("clients are told {failed:?} without cause")),
+        }
+        self.may_be_ahead();
+        if poisoned {
+            return self.stays_poisoned(log).map(|()| Some(End::Failed));
+        }
+        if stopped.is_some() {
+            return Ok(Some(End::Closed));
+        }
+        if !log.thread.writer.unproven {
+            self.others.clear();
+        }
+        self.settled_all(log)
+    }
+
+    /// With nothing waiting and nothing failed, the horizons say so.
+    fn settled_all(&mut self, log: &Served) -> Held<Option<End>> {
+        let (next, pending) = {
+            let intake = locked(&log.shared.intake);
+            (intake.next, intake.pending_bytes)
+        };
+        let at = log.shared.positions(next);
+        let end = self.expected.end;
+        // Opened without space to roll, less is proven than was once durable.
+        let behind = at.durable < self.expected.durable && !log.thread.writer.unproven;
+        let low = self.expected.low;
+        if (at.first, at.next, at.acknowledged, at.written, pending) != (low, end + 1, end, end, 0) || behind || at.durable > end {
+            return broken(format!("the log ends at {end} and says {at:?}, {pending} bytes pending, told {}", self.expected.bounds()));
+        }
+        self.expected.written = at.acknowledged;
+        self.expected.durable = self.expected.durable.max(at.durable);
+        Ok(None)
+    }
+
+    fn hear(&mut self, told: &Told) {
+        self.settled_before(told.operations, told.failed);
+        self.expected.written = self.expected.written.max(told.written);
+        self.expected.durable = self.expected.durable.max(told.durable);
+        if let Some(end) = told.end {
+            self.given_back(end);
+        }
+        if let Some(done) = told.command {
+            self.commanded(done);
+        }
+    }
+
+    /// Runs one of the jobs that wait, whichever.
+    fn background(&mut self, log: &mut Served) -> Held<Option<End>> {
+        let mut jobs = locked(&log.scheduler.jobs);
+        if jobs.is_empty() {
+            return Ok(None);
+        }
+        let job = self.rng.below(jobs.len() as u64) as usize;
+        let job = jobs.swap_remove(job);
+        drop(jobs);
+        let (injected, grave) = (self.disk.injected(), self.disk.grave_failures());
+        self.disk.say(|| "a job in the background".into());
+        self.watched(Act::Background, job);
+        if self.disk.crashed() || self.disk.injected() == injected {
+            return Ok(None);
+        }
+        // What went wrong there is told at the next step, before anything else is acknowledged.
+        let end = self.step_since(log, Act::Background, injected)?;
+        if self.disk.grave_failures() > grave && end != Some(End::Failed) && !self.disk.crashed() {
+            return broken("a failed fsync in the background does not end the log");
+        }
+        Ok(end)
+    }
+
+    /// A poisoned log refuses appends, touches nothing and says so when it is closed.
+    fn stays_poisoned(&mut self, log: &mut Served) -> Held<()> {
+        let changes = self.disk.changes();
+        let client = log.inboxes[0].client;
+        let refused = locked(&log.shared.intake).sync(client, &self.options).is_err_and(|error| error.code == Code::Poisoned);
+        log.shared.stop.store(true, Ordering::Release);
+        log.shared.rouse(locked(&log.shared.intake));
+        let closed = log.thread.step();
+        if !refused || !closed.is_some_and(|closed| closed.is_err_and(|error| error.code == Code::Poisoned)) {
+            return broken("a poisoned log goes on");
+        }
+        self.retire(log, changes, "a poisoned log")
+    }
+
+    fn shut_down(&mut self, log: &mut Served) -> Held<End> {
+        let injected = self.disk.injected();
+        let provable = log.thread.writer.mark().is_some();
+        let thread = &mut log.thread;
+        locked(&log.shared.intake).phase = Phase::Closing;
+        log.shared.stop.store(true, Ordering::Release);
+        log.shared.rouse(locked(&log.shared.intake));
+        let closed = self.watched(Act::Close, || thread.step());
+        self.disk.say(|| format!("close: {:?}", closed.as_ref().map(|closed| closed.as_ref().map_err(|e| e.code))));
+        if self.disk.crashed() {
+            return Ok(End::Died);
+        }
+        match closed {
+            Some(Ok(())) if provable => {
+                self.closes(self.disk.injected() == injected);
+            }
+            Some(Ok(())) => {}
+            Some(Err(_)) if self.disk.injected() > injected => return Ok(End::Failed),
+            other => return broken(format!("closing: {other:?}")),
+        }
+        log.thread.writer.retire();
+        log.thread.writer.spares().close();
+        let changes = self.disk.changes();
+        self.retire(log, changes, "a closed log")?;
+        Ok(End::Closed)
+    }
+
+    /// Jobs that come too late change nothing.
+    fn retire(&mut self, log: &mut Served, changes: u64, what: &str) -> Held<()> {
+        if self.disk.changes() != changes {
+            return broken(format!("{what} writes"));
+        }
+        log.thread.writer.retire();
+        log.thread.writer.spares().close();
+        let changes = self.disk.changes();
+        let jobs = std::mem::take(&mut *locked(&log.scheduler.jobs));
+        jobs.into_iter().for_each(|job| job());
+        if self.disk.changes() != changes {
+            return broken(format!("a late job writes to {what}"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,117 @@
+//! Truncations that clients ask for: entered behind what is appended, with more appended behind them.
+
+use super::clients::{Operation, Served};
+use super::history::History;
+use super::oracle::Expected;
+use crate::error::Code;
+use crate::log::state::locked;
+use crate::write::submission_queue::Command;
+
+/// A command under way, and the log that there is once it is done.
+#[derive(Clone)]
+pub struct Ahead {
+    command: Command,
+    /// With what was appended behind the command.
+    pub expected: Expected,
+    /// Operations in front of it that have not settled: it does not begin before they have.
+    waits_for: usize,
+    /// It will be rejected, because records in front of it were.
+    void: bool,
+}
+
+impl History {
+    /// Enters a command for one of the clients, behind everything that waits.
+    pub fn command(&mut self, log: &Served) {
+        let (low, end) = (self.expected.low, self.expected.end);
+        let active = log.shared.catalog.all().last().map_or(0, |active| active.first);
+        let command = match self.rng.below(10) {
+            _ if self.recycles && active > low && self.rng.chance(0.5) => Command::TruncateBefore(active),
+            0..4 => Command::TruncateBefore(low + self.rng.below(end + 2 - low)),
+            4..8 => Command::TruncateAfter(low - 1 + self.rng.below(end + 2 - low)),
+            _ => Command::Reset(1 + self.rng.below(end + 6)),
+        };
+        let mut after = self.expected.clone();
+        let kept = match command {
+            Command::TruncateBefore(first) => {
+                after.low = first;
+                None
+            }
+            Command::TruncateAfter(last) => Some(last),
+            Command::Reset(first) => {
+                after.low = first;
+                Some(first - 1)
+            }
+        };
+        if let Some(last) = kept {
+            after.cut(last);
+            // The kept part of a batch is a batch of its own.
+            after.whole[last as usize] = true;
+            (after.durable, after.written) = (last, last);
+        }
+        let waits_for = log.inboxes.iter().map(|inbox| locked(&inbox.waiting).1.len()).sum();
+        let inbox = &log.inboxes[self.rng.below(log.inboxes.len() as u64) as usize];
+        self.disk.say(|| format!("client {}: {command:?}", inbox.client));
+        locked(&log.shared.intake).command(inbox.client, command, &self.options).unwrap();
+        locked(&inbox.waiting).1.push_back(Operation { last: 0, durable: false, command: true });
+        self.ahead = Some(Ahead { command, expected: after, waits_for, void: false });
+    }
+
+    /// What appends are added to: the log as it will be once everything entered is done.
+    pub fn accepted(&mut self) -> &mut Expected {
+        match &mut self.ahead {
+            Some(ahead) => &mut ahead.expected,
+            None => &mut self.expected,
+        }
+    }
+
+    /// Some of what stands in front of a command has settled.
+    pub fn settled_before(&mut self, operations: usize, failed: Option<Code>) {
+        if let Some(ahead) = self.ahead.as_mut().filter(|ahead| ahead.waits_for > 0) {
+            ahead.waits_for = ahead.waits_for.saturating_sub(operations);
+            // Room is made even where records find none.
+            let makes_room = matches!(ahead.command, Command::TruncateBefore(_));
+            ahead.void |= failed.is_some_and(|code| code == Code::Poisoned || !makes_room);
+        }
+    }
+
+    /// Records were rejected: positions above `end` are given back.
+    pub fn given_back(&mut self, end: u64) {
+        if end < self.expected.end {
+            self.expected.cut(end);
+        }
+        match &mut self.ahead {
+            Some(ahead) if matches!(ahead.command, Command::TruncateBefore(_)) => {
+                ahead.expected.cut(end.min(ahead.expected.end));
+                (ahead.expected.written, ahead.expected.durable) = (ahead.expected.written.min(end), ahead.expected.durable.min(end));
+            }
+            _ => {}
+        }
+    }
+
+    /// The command has settled.
+    pub fn commanded(&mut self, done: bool) {
+        let Some(mut ahead) = self.ahead.take().filter(|_| done) else { return };
+        if let Command::TruncateBefore(_) = ahead.command {
+            let durable = self.expected.durable;
+            (ahead.expected.written, ahead.expected.durable) = (self.expected.written, durable);
+        }
+        self.kept = match ahead.command {
+            Command::TruncateBefore(_) => self.kept,
+            Command::TruncateAfter(last) => self.kept.min(last),
+            Command::Reset(_) => 0,
+        };
+        self.expected = ahead.expected;
+        self.disk.say(|| "  truncated".into());
+    }
+
+    /// Cut off now, the log may be as it was, or as the command that may have begun leaves it.
+    pub fn may_be_ahead(&mut self) {
+        if let Some(ahead) = self.ahead.take().filter(|ahead| ahead.waits_for == 0 && !ahead.void) {
+            let mut expected = ahead.expected;
+            if let Command::TruncateBefore(_) = ahead.command {
+                (expected.written, expected.durable) = (self.expected.written, self.expected.durable);
+            }
+            self.others.push(expected);
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Images: what a power cut or a kill leaves of a disk at one moment of a history. Each is opened and read whole.
+
+use super::history::{broken, Act, Caught, Held, History, Policy};
+use super::rot;
+use crate::testing::sim::{Faults, Rng};
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::rc::Rc;
+
+/// What the log was at when it was cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cut {
+    Creation,
+    Recovery,
+    /// From the first byte of the next segment's header until CONTROL names it; not while opening.
+    Roll,
+    Commit,
+    Sync,
+    Truncation,
+    Background,
+    Close,
+}
+
+/// Where an image comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Class {
+    pub cut: Cut,
+    /// The power was cut; otherwise only the process died.
+    pub power: bool,
+    /// A fault befell the disk since the log was last open: EIO, no space, a short write, a failed fsync, garbage, rot.
+    pub fault: bool,
+    /// Sectors are of 4096 bytes, not of 512.
+    pub large_sectors: bool,
+    pub policy: Policy,
+}
+
+/// One disk that was opened and read whole.
+pub struct Image {
+    pub hash: u64,
+    pub class: Class,
+}
+
+/// A promise that was broken.
+pub struct Failure {
+    pub text: String,
+    /// Everything that led there, if it was asked for.
+    pub trace: Vec<String>,
+}
+
+/// What came of one seed.
+pub struct Report {
+    /// In the order in which they were met; the same disk may come up again.
+    pub images: Vec<Image>,
+    /// Of these, those whose active segment was in a recycled file.
+    pub recycled: u64,
+    /// Hash of every operation of every disk and of every verdict: the same seed gives the same one.
+    pub trace: u64,
+    pub failures: Vec<Failure>,
+}
+
+/// Deaths in a row: in a recovery from a death in a recovery.
+const DEATHS: u32 = 3;
+/// Images of one moment: of those that are rarer, more.
+const CUTS: u64 = 3;
+const CUTS_OF_ROLLS: u64 = 12;
+/// Share of the moments of a history that are cut; of a recovery, which has about twenty.
+const MOMENTS: f64 = 0.6;
+const RECOVERIES: f64 = 0.01;
+
+struct Explorer {
+    report: Report,
+    seen: HashSet<(u64, u64)>,
+    rng: Rng,
+}
+
+/// Lives through the history of `seed`, and cuts it at many of its moments in several ways each.
+///
+/// `damage` is the share of images to which rot is added.
+pub fn torture(seed: u64, damage: f64, traced: bool) -> Report {
+    let report = Report { images: Vec::new(), recycled: 0, trace: seed, failures: Vec::new() };
+    let mut explorer = Explorer { report, seen: HashSet::new(), rng: Rng::new(!seed) };
+    let mut trunk = History::new(seed);
+    if traced {
+        trunk.disk.start_trace();
+    }
+    let caught = Rc::new(RefCell::new(Vec::new()));
+    trunk.caught = Some((caught.clone(), MOMENTS));
+    let lived = held(|| trunk.run(false));
+    explorer.note(&trunk, lived);
+    trunk.caught = None;
+    for caught in caught.take() {
+        explorer.explore(&caught, 1, damage);
+    }
+    explorer.report
+}
+
+fn held<T>(call: impl FnOnce() -> Held<T>) -> Held<T> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|s| s.to_string()));
+        broken(format!("panicked: {}", text.unwrap_or_default()))
+    })
+}
+
+impl Explorer {
+    fn mix(&mut self, word: u64) {
+        self.report.trace = Rng::new(self.report.trace ^ word).next();
+    }
+
+    fn note<T>(&mut self, history: &History, outcome: Held<T>) -> Option<T> {
+        self.mix(history.disk.digest());
+        outcome.map_err(|broken| self.report.failures.push(Failure { text: broken.0, trace: history.disk.trace() })).ok()
+    }
+
+    fn explore(&mut self, caught: &Caught, deaths: u32, damage: f64) {
+        let cuts = if caught.moment.rolling && caught.act != Act::Recover { CUTS_OF_ROLLS } else { CUTS };
+        for _ in 0..1 + self.rng.below(cuts) {
+            self.cut(caught, deaths, damage);
+        }
+    }
+
+    /// Cuts a history at one moment in one way, and opens what is left.
+    fn cut(&mut self, caught: &Caught, deaths: u32, damage: f64) {
+        let disk = caught.moment.disk.fork();
+        disk.reseed(self.rng.next());
+        let mut branch = caught.before.branch(disk.clone());
+        let power = self.rng.chance(0.8);
+        disk.say(|| format!("## {}", if power { "power cut" } else { "the process dies" }));
+        if power {
+            disk.power_cut();
+            branch.lossy = true;
+        } else {
+            branch.lossy |= disk.sync_failed();
+        }
+        disk.restart();
+        let full = self.rng.chance(0.1);
+        disk.set_faults(Faults { full, ..Faults::default() });
+        let rotten = branch.was_open() && self.rng.chance(damage);
+        let rot = rotten.then(|| rot::inflict(&disk, &mut self.rng)).flatten();
+        let hash = disk.image();
+        // The same bytes may have come to hold more promises meanwhile.
+        if rot.is_none() && !self.seen.insert((hash, branch.promises())) {
+            return;
+        }
+        let class = Class {
+            cut: match caught.act {
+                Act::Create => Cut::Creation,
+                Act::Recover => Cut::Recovery,
+                _ if caught.moment.rolling => Cut::Roll,
+                Act::Commit => Cut::Commit,
+                Act::Sync => Cut::Sync,
+                Act::Truncate => Cut::Truncation,
+                Act::Background => Cut::Background,
+                Act::Close => Cut::Close,
+            },
+            power,
+            fault: disk.is_faulty(),
+            large_sectors: disk.sector() > 512,
+            policy: branch.policy,
+        };
+        self.mix(hash);
+        if let Some((_, least)) = rot {
+            let told = held(|| branch.survives(&disk, least));
+            if self.note(&branch, told).is_some() {
+                self.report.images.push(Image { hash, class });
+            }
+            return;
+        }
+        let inner = Rc::new(RefCell::new(Vec::new()));
+        if deaths < DEATHS {
+            branch.caught = Some((inner.clone(), RECOVERIES));
+        }
+        let before = branch.recycled;
+        let opened = held(|| branch.reopen());
+        branch.caught = None;
+        if let Some(true) = self.note(&branch, opened) {
+            self.report.images.push(Image { hash, class });
+            self.report.recycled += branch.recycled - before;
+        }
+        for caught in inner.take() {
+            self.explore(&caught, deaths + 1, damage);
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! What a log may show: every position's content follows from a tag, and the bounds say which prefixes are right.
+
+use crate::error::Error;
+use crate::format::record::RecordRef;
+use crate::read::reader::{Block, Reader, EXTRAS_SHIFT};
+use crate::segments::catalog::Catalog;
+use crate::storage::Storage;
+use crate::testing::sim::Rng;
+use std::sync::Arc;
+
+/// Which of the records ever tried at a position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tag {
+    pub attempt: u32,
+    pub len: u32,
+}
+
+/// A record as position and tag make it. No byte of it is zero, so that a lost sector never looks like content.
+pub struct Made {
+    key: Option<Vec<u8>>,
+    value: Option<Vec<u8>>,
+    expires_at: Option<u64>,
+    version: Option<(u64, u64)>,
+}
+
+impl Made {
+    pub fn new(position: u64, tag: Tag) -> Made {
+        let mut rng = Rng::new(position << 20 ^ u64::from(tag.attempt) << 8 ^ u64::from(tag.len));
+        let kind = position.wrapping_mul(7) + u64::from(tag.attempt);
+        let mut bytes = |len: usize| {
+            let mut out = vec![0; len];
+            // Half of the records repeat themselves, so that there is something to compress.
+            let period = if kind.is_multiple_of(2) { 24 } else { usize::MAX };
+            for piece in out.chunks_mut(8) {
+                let word = (rng.next() | 0x0101_0101_0101_0101).to_le_bytes();
+                piece.copy_from_slice(&word[..piece.len()]);
+            }
+            for at in period.min(len)..len {
+                out[at] = out[at - period];
+            }
+            out
+        };
+        let key = (!kind.is_multiple_of(3)).then(|| bytes(1 + kind as usize % 20));
+        let value = (kind.is_multiple_of(3) || !kind.is_multiple_of(5)).then(|| bytes(tag.len as usize));
+        let expires_at = kind.is_multiple_of(4).then_some(kind * 1000);
+        let version = kind.is_multiple_of(7).then_some((kind, position));
+        Made { key, value, expires_at, version }
+    }
+
+    pub fn record(&self) -> RecordRef<'_> {
+        RecordRef {
+            key: self.key.as_deref(),
+            value: self.value.as_deref(),
+            tombstone: self.value.is_none(),
+            expires_at: self.expires_at,
+            version: self.version,
+        }
+    }
+
+    /// Whether the block's record `i` is this one, to the last byte and mark.
+    pub fn is(&self, block: &Block, i: usize) -> bool {
+        let entry = &block.index[i * 4..i * 4 + 4];
+        let [key, value, end, meta] = [entry[0], entry[1], entry[2], entry[3]].map(|e| e as usize);
+        let mut encoded = Vec::new();
+        self.record().encode(&mut encoded);
+        let extras = &block.extras[meta >> EXTRAS_SHIFT..];
+        let expiry = self.expires_at.map(|ms| ms as f64);
+        let version = self.version.map(|(term, index)| [term as f64, index as f64]);
+        let expected: Vec<f64> = expiry.into_iter().chain(version.into_iter().flatten()).collect();
+        meta & 31 == usize::from(encoded[0])
+            && block.bytes[key..value] == *self.key.as_deref().unwrap_or(&[])
+            && block.bytes[value..end] == *self.value.as_deref().unwrap_or(&[])
+            && extras.starts_with(&expected)
+    }
+}
+
+/// What was asked of the log, and what it answered.
+#[derive(Clone, Default)]
+pub struct Expected {
+    /// By position; the first is not used.
+    pub tags: Vec<Tag>,
+    /// Whether the log may end after that position: not inside a batch.
+    pub whole: Vec<bool>,
+    /// First position that counts.
+    pub low: u64,
+    /// Nothing past this was appended, or what was has been rejected.
+    pub end: u64,
+    /// Survives power loss.
+    pub durable: u64,
+    /// Survives the death of the process.
+    pub written: u64,
+}
+
+impl Expected {
+    pub fn new() -> Expected {
+        Expected { tags: vec![Tag { attempt: 0, len: 0 }], whole: vec![true], low: 1, ..Expected::default() }
+    }
+
+    pub fn push(&mut self, tag: Tag, whole: bool) {
+        self.tags.push(tag);
+        self.whole.push(whole);
+        self.end += 1;
+    }
+
+    /// Positions above `end` are given back; those up to it that were never given out stay empty.
+    pub fn cut(&mut self, end: u64) {
+        self.tags.resize(end as usize + 1, Tag { attempt: 0, len: 0 });
+        self.whole.resize(end as usize + 1, true);
+        self.end = end;
+    }
+
+    pub fn bounds(&self) -> String {
+        format!("from {}, durable {}, written {}, appended {}", self.low, self.durable, self.written, self.end)
+    }
+
+    /// Why the log may not end at `end`, as far as its bounds tell.
+    pub fn refuses(&self, end: u64, least: u64) -> Option<String> {
+        if end + 1 < self.low {
+            return Some(format!("the log ends at {end}, but starts at {}", self.low));
+        }
+        if end < least {
+            return Some(format!("the log ends at {end}, but {least} has to be there"));
+        }
+        if end > self.end {
+            return Some(format!("the log ends at {end}, but nothing above {} is there to come back", self.end));
+        }
+        (end >= self.low && !self.whole[end as usize]).then(|| format!("the log ends at {end}, inside a batch"))
+    }
+}
+
+/// How reading ended.
+pub enum Read {
+    All,
+    /// An error, after everything before it read right.
+    Stopped(Error),
+    Wrong(String),
+}
+
+/// Reads `from..=to` and compares it with what is expected.
+pub fn read(storage: Arc<dyn Storage>, catalog: &Arc<Catalog>, expected: &Expected, from: u64, to: u64, block_bytes: usize) -> Read {
+    let mut reader = Reader::new(storage, catalog.clone(), from, to);
+    let mut next = from;
+    loop {
+        let block = match reader.next_block(block_bytes) {
+            Ok(Some(block)) => block,
+            Ok(None) if next == to + 1 || from > to => return Read::All,
+            Ok(None) => return Read::Wrong(format!("reading {from} to {to} ended before {next}")),
+            Err(error) => return Read::Stopped(error),
+        };
+        if block.first_position != next || block.is_empty() {
+            return Read::Wrong(format!("a block of {} starts at {}, expected {next}", block.len(), block.first_position));
+        }
+        for i in 0..block.len() {
+            let right = expected.tags.get(next as usize).is_some_and(|tag| Made::new(next, *tag).is(&block, i));
+            if !right || next > to {
+                return Read::Wrong(format!("position {next} holds something else than what was appended"));
+            }
+            next += 1;
+        }
+    }
+}

@@ -1,0 +1,370 @@
+//! What fuzzing runs: each target takes any bytes and panics where a promise is broken. `fuzz/` feeds them by coverage,
+//! a property test below with random bytes, so that they hold without a nightly compiler too.
+//!
+//! Checksums are set right again after the bytes were put in place: nobody guesses one, and what lies behind them
+//! is to be reached. So these are the bytes of somebody who knows the format and means harm, not those of a bad disk.
+
+use super::appends::push;
+use super::history::Broken;
+use super::oracle::{read, Expected, Made, Read, Tag};
+use super::salvaged::{elsewhere, holds_up, salvage_to};
+use crate::cursors::codec::{self, Slot};
+use crate::error::Code;
+use crate::format::compression::{Packer, Unpacker, MAX_RAW};
+use crate::format::control::{choose, State};
+use crate::format::footer::Footer;
+use crate::format::frame::{self, Kind, HEADER};
+use crate::format::frame_scan::scan;
+use crate::format::header::{Header, CONTROL};
+use crate::format::record::Parts;
+use crate::log::open::open as open_log;
+use crate::log::read_only;
+use crate::options::{Compression, Mode, Options, PAGE};
+use crate::read::reader::Reader;
+use crate::storage::window::Window;
+use crate::storage::Storage;
+use crate::testing::sim::SimDisk;
+use crate::util::bytes::*;
+use crate::write::group::{Batch, Group};
+use std::sync::{Arc, OnceLock};
+
+/// A frame's header as it comes and with its checksum set right, then the rest as its body.
+pub fn frame(data: &[u8]) {
+    let seed = frame::Seed::new(&[7; 16], 1, 2);
+    let mut bytes = data.to_vec();
+    for resealed in [false, true] {
+        if resealed && bytes.len() >= HEADER {
+            frame::reseal(&mut bytes, seed, 8192);
+        }
+        let Some(found) = frame::decode(&bytes, seed, 8192) else { continue };
+        assert!(found.synced <= 8192 && found.first >= 1 && found.next_position() <= frame::MAX_POSITION + 1, "{found:?}");
+        assert!(found.count > 0 || found.kind == Kind::Padding, "{found:?}");
+        let mut again = [0; HEADER];
+        let crc = frame::encode(&mut again, &found, seed, 8192);
+        assert!(crc == found.crc && again == bytes[..HEADER], "a header decodes to what encodes it");
+        body(found.codec, &bytes[HEADER..]);
+    }
+}
+
+fn body(codec: Compression, stored: &[u8]) {
+    let mut raw = Vec::new();
+    if Unpacker::default().unpack(codec, stored, &mut raw).is_none() {
+        assert!(raw.is_empty());
+        return;
+    }
+    assert!(raw.len() <= MAX_RAW.max(stored.len()));
+    let mut at = 0;
+    while let Some(parts) = Parts::parse(&raw, at) {
+        assert!(at < parts.key && parts.key <= parts.value && parts.value <= parts.end && parts.end <= raw.len(), "{parts:?}");
+        let record = parts.record(&raw);
+        assert!(record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len) == parts.end - parts.key, "{parts:?}");
+        at = parts.end;
+    }
+}
+
+/// Bytes as a page whose checksum holds.
+fn sealed(data: &[u8], magic: &[u8; 8]) -> Vec<u8> {
+    let mut page = vec![0; PAGE as usize];
+    let len = data.len().min(PAGE as usize);
+    page[..len].copy_from_slice(&data[..len]);
+    page[..8].copy_from_slice(magic);
+    seal_page(&mut page);
+    page
+}
+
+/// A segment: a header page, then anything. It is scanned to its end, and a footer looked for in it.
+pub fn segment(data: &[u8]) {
+    let _ = Header::decode(data);
+    let page = sealed(data, &crate::format::header::MAGIC);
+    let Ok(header) = Header::decode(&page) else { return };
+    assert_eq!(Header::decode(&header.encode()), Ok(header.clone()), "a header decodes to what encodes it");
+    let rest = data.get(PAGE as usize..).unwrap_or(&[]);
+    let _ = Footer::decode(rest, header.seed(), PAGE);
+    let disk = SimDisk::new(1, 512);
+    let Ok(file) = disk.create("spare-fuzz", PAGE + rest.len() as u64) else { return };
+    let mut bytes = [&page, rest].concat();
+    if bytes.len() >= PAGE as usize + HEADER {
+        frame::reseal(&mut bytes[PAGE as usize..], header.seed(), PAGE);
+    }
+    assert!(file.write_at(&bytes, 0).is_ok());
+    let Ok(found) = scan(&mut Window::new(&*file, bytes.len() as u64), &header) else { panic!("a scan only fails to read") };
+    assert!(found.end.offset >= PAGE && found.end.offset <= bytes.len() as u64 && found.end.next == header.start() + found.records);
+}
+
+/// Both slots of CONTROL.
+pub fn control(data: &[u8]) {
+    let _ = choose(data);
+    let (a, b) = data.split_at(data.len() / 2);
+    let slots = [sealed(a, &crate::format::control::MAGIC), sealed(b, &crate::format::control::MAGIC)];
+    let states = [State::decode(&slots[0]), State::decode(&slots[1])];
+    if let Ok((state, slot)) = choose(&slots.concat()) {
+        assert_eq!(Ok(&state), states[slot as usize].as_ref());
+        assert!(states.iter().flatten().all(|other| other.sequence <= state.sequence));
+        assert_eq!(State::decode(&state.encode()), Ok(state));
+    }
+}
+
+/// Both slots of CURSORS: half of the bytes each, over a slot that holds.
+pub fn cursors(data: &[u8]) {
+    let _ = codec::choose(data);
+    let table = [("a", 1), ("b", 2)].map(|(name, position)| (name.into(), position)).into();
+    let mut file = Slot { uuid: [7; 16], sequence: 1, slot_bytes: PAGE, table }.twice();
+    let (a, b) = data.split_at(data.len() / 2);
+    for (slot, bytes) in file.chunks_mut(PAGE as usize).zip([a, b]) {
+        // The magic and the checksum are not what is tried.
+        let n = bytes.len().min(slot.len() - 8);
+        slot[8..8 + n].copy_from_slice(&bytes[..n]);
+        codec::reseal(slot);
+    }
+    let slots: Vec<_> = file.chunks(PAGE as usize).map(Slot::decode).collect();
+    if let Ok((chosen, at)) = codec::choose(&file) {
+        assert_eq!(Ok(&chosen), slots[at as usize].as_ref());
+        assert!(slots.iter().flatten().all(|other| other.sequence <= chosen.sequence));
+        assert!(codec::fits(&chosen.table, PAGE) && chosen.table.len() <= codec::MAX_CURSORS);
+        assert_eq!(Slot::decode(&chosen.twice()[..PAGE as usize]), Ok(chosen));
+    }
+}
+
+struct Base {
+    disk: SimDisk,
+    expected: Expected,
+    options: Options,
+    files: Vec<String>,
+}
+
+/// A log of several segments with frames of every kind, not closed.
+fn base() -> &'static Base {
+    static BASE: OnceLock<Base> = OnceLock::new();
+    BASE.get_or_init(|| {
+        let options = Options { segment_bytes: 6 << 10, compression: Compression::Lz4, ..Options::default() };
+        let (disk, mut expected) = (SimDisk::new(1, 512), Expected::new());
+        let mut opened = open_log(Arc::new(disk.clone()), &options, || 0).unwrap();
+        for (round, lens) in [&[20, 300][..], &[2900], &[40, 3], &[1500], &[60, 200], &[9], &[2800], &[35], &[8]].into_iter().enumerate() {
+            let (mut group, mut batch, first) = (Group::default(), Batch::new(), expected.end + 1);
+            for (i, len) in lens.iter().enumerate() {
+                let (position, tag) = (first + i as u64, Tag { attempt: 0, len: *len });
+                expected.push(tag, round % 2 == 1 || i + 1 == lens.len());
+                match round % 2 {
+                    0 => batch.push(Made::new(position, tag).record(), 1 << 30).unwrap(),
+                    _ => push(&mut group, position, tag),
+                }
+            }
+            if !batch.is_empty() {
+                group.push_batch(0, first, &batch);
+            }
+            let codec = if round % 4 == 0 { Compression::Lz4 } else { Compression::None };
+            opened.writer.packer = Packer::new(codec).unwrap();
+            assert!(opened.writer.commit(&mut group, round < 8).failure.is_none());
+        }
+        drop(opened);
+        disk.restart();
+        let mut files = disk.names();
+        files.retain(|name| name == CONTROL || name.ends_with(".wal"));
+        Base { disk, expected, options, files }
+    })
+}
+
+/// The same log after damage and a salvage: it has holes.
+fn holed() -> &'static Base {
+    static HOLED: OnceLock<Base> = OnceLock::new();
+    HOLED.get_or_init(|| {
+        let base = base();
+        let damaged = base.disk.fork();
+        for name in base.files.iter().filter(|name| name.ends_with(".wal")) {
+            damaged.damage(name, PAGE + 100, &[0xa5; 100]);
+        }
+        let disk = elsewhere(&damaged);
+        assert!(salvage_to(&damaged, &disk).is_ok_and(|report| report.holes.len() > 1));
+        disk.restart();
+        let mut files = disk.names();
+        files.retain(|name| name == CONTROL || name.ends_with(".wal"));
+        Base { disk, expected: base.expected.clone(), options: base.options.clone(), files }
+    })
+}
+
+/// Changes a file of the log as eight bytes and those after them say. True when a checksum was set right behind it.
+fn patch(base: &Base, disk: &SimDisk, how: &[u8], bytes: &[u8]) -> bool {
+    let name = &base.files[how[0] as usize % base.files.len()];
+    let whole = disk.bytes(name);
+    if whole.is_empty() {
+        return false;
+    }
+    let at = usize::from(get_u16(how, 1)) % whole.len();
+    let mut new = whole.clone();
+    let end = (at + bytes.len()).min(whole.len());
+    new[at..end].copy_from_slice(&bytes[..end - at]);
+    let page = at - at % PAGE as usize;
+    let resealed = match how[3] % 4 {
+        1 => {
+            disk.truncate(name, at as u64);
+            return false;
+        }
+        2 if page + PAGE as usize <= new.len() && (name == CONTROL || page == 0) => {
+            seal_page(&mut new[page..page + PAGE as usize]);
+            true
+        }
+        3 if name != CONTROL => reseal_near(&mut new, at),
+        _ => false,
+    };
+    disk.damage(name, 0, &new);
+    resealed
+}
+
+/// Sets the checksums right of the frame that `at` lies in.
+fn reseal_near(bytes: &mut [u8], at: usize) -> bool {
+    let Ok(header) = Header::decode(bytes) else { return false };
+    let mut start = PAGE as usize;
+    while start + HEADER <= bytes.len() {
+        let span = frame::span(get_u32(bytes, start + 4) as usize) as usize;
+        if at < start + span {
+            frame::reseal(&mut bytes[start..], header.seed(), start as u64);
+            return true;
+        }
+        start += span;
+    }
+    false
+}
+
+/// A small log, changed in places, opened in every mode and read to its end.
+///
+/// # Panics
+/// When a record reads as what nobody appended although its checksum is the engine's own, when a refusal changes the
+/// disk or `readOnly` writes, and of course when the engine panics.
+pub fn open(data: &[u8]) {
+    // What a log with holes reads as is compared elsewhere.
+    let (base, mut forged) = if data.len() % 2 == 1 { (holed(), true) } else { (base(), false) };
+    let damaged = base.disk.fork();
+    let mut rest = data;
+    while rest.len() >= 5 {
+        let (how, bytes) = rest.split_at(5);
+        let len = usize::from(how[4] % 64).min(bytes.len());
+        forged |= patch(base, &damaged, how, &bytes[..len]);
+        rest = &bytes[len..];
+    }
+    for mode in [Mode::Strict, Mode::Prefix] {
+        let disk = damaged.fork();
+        let changes = disk.changes();
+        match open_log(Arc::new(disk.clone()), &Options { mode, ..base.options.clone() }, || 0) {
+            Ok(opened) => {
+                let end = opened.writer.next_position() - 1;
+                let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+                match forged {
+                    true => drain(Reader::new(storage, opened.catalog.clone(), opened.recovery.first_position, end)),
+                    false => {
+                        assert!(end <= base.expected.end);
+                        let outcome = read(storage, &opened.catalog, &base.expected, 1, end, 1 << 12);
+                        assert!(!matches!(outcome, Read::Wrong(_)), "{mode:?}: a record that nobody appended");
+                    }
+                }
+            }
+            Err(error) => {
+                assert!(matches!(error.code, Code::Corrupt | Code::Format), "{mode:?}: {error:?}");
+                assert_eq!(disk.changes(), changes, "{mode:?}: a refusal changes the disk: {error}");
+            }
+        }
+    }
+    let changes = damaged.changes();
+    let storage: Arc<dyn Storage> = Arc::new(damaged.clone());
+    if let Ok(view) = read_only::open(&storage, || 0) {
+        drain(Reader::new(storage, view.catalog, view.positions.first, view.positions.written));
+    }
+    assert_eq!(damaged.changes(), changes, "readOnly writes");
+    if let Err(Broken(text)) = holds_up(&damaged) {
+        panic!("{text}");
+    }
+}
+
+/// Reads on to the end or the first error; each block holds what its index says.
+fn drain(mut reader: Reader) {
+    let mut read = 0;
+    while let Ok(Some(block)) = reader.next_block(1 << 12) {
+        for entry in block.index.chunks_exact(4) {
+            assert!(entry[0] <= entry[1] && entry[1] <= entry[2] && entry[2] as usize <= block.bytes.len());
+        }
+        read += block.len();
+        assert!(read < 1 << 20, "more records than the files have bytes");
+    }
+}
+
+/// Where a scan of a whole segment of the base ends: shows that the targets reach what they are to reach.
+#[cfg(test)]
+fn sound_end(base: &Base) -> crate::format::frame_scan::Joint {
+    let name = base.files.iter().rfind(|name| name.ends_with(".wal")).unwrap();
+    let file = base.disk.open(name, false).unwrap();
+    let header = Header::decode(&base.disk.bytes(name)).unwrap();
+    scan(&mut Window::new(&*file, file.len().unwrap()), &header).unwrap().end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::frame::Frame;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_hostile_frame_is_refused_or_read_within_its_bounds(
+            head in proptest::collection::vec(prop_oneof![Just(0u8), Just(1), Just(2), any::<u8>()], HEADER), rest in bytes(200),
+        ) {
+            frame(&[head, rest].concat());
+        }
+
+        #[test]
+        fn a_hostile_record_is_refused_or_read_within_its_frame(flags in 0u8..40, key in 0u8..90, value in 0u8..90, rest in bytes(80)) {
+            let body = [&[flags, key, value], rest.as_slice()].concat();
+            let sound = Frame {
+                body_len: body.len() as u32, first: 1, count: 1, kind: Kind::Singles, codec: Compression::None, synced: 4096,
+                body_crc: 0, prev: 0, crc: 0,
+            };
+            let mut head = [0; HEADER];
+            frame::encode(&mut head, &sound, frame::Seed::new(&[7; 16], 1, 2), 8192);
+            frame(&[&head, body.as_slice()].concat());
+        }
+
+        #[test]
+        fn a_hostile_segment_is_scanned_to_its_end(head in bytes(128), rest in bytes(600)) {
+            let mut data = head;
+            data.resize(PAGE as usize, 0);
+            data[8..32].fill(0);
+            data[8] = 1;
+            data.extend(rest);
+            segment(&data);
+        }
+
+        #[test]
+        fn a_hostile_control_gives_its_newest_slot_or_none(a in bytes(120), b in bytes(120)) {
+            control(&[a, b].concat());
+        }
+
+        #[test]
+        fn hostile_cursors_give_their_newest_slot_or_none(
+            sequence in 0u8..3, count in 0u8..4, length in 0u8..60, entries in bytes(80), rest in bytes(60),
+        ) {
+            let mut slot = vec![0; 72];
+            slot[24..40].fill(7);
+            (slot[0], slot[40], slot[49], slot[56], slot[60]) = (1, sequence, 0x10, count, length);
+            let whole = [slot.clone(), entries].concat();
+            // Half of the bytes each.
+            let mut other = [slot, rest].concat();
+            other.resize(whole.len(), 0);
+            cursors(&[whole, other].concat());
+        }
+
+        #[test]
+        fn a_hostile_log_opens_or_is_refused_in_every_mode(data in bytes(120)) {
+            open(&data);
+        }
+    }
+
+    fn bytes(most: usize) -> impl Strategy<Value = Vec<u8>> {
+        proptest::collection::vec(prop_oneof![3 => any::<u8>(), 1 => 0u8..4], 0..most)
+    }
+
+    #[test]
+    fn what_is_fuzzed_is_a_log_that_opens_when_it_is_left_alone() {
+        let base = base();
+        assert!(base.files.len() >= 3, "{:?}", base.files);
+        assert!(sound_end(base).next == base.expected.end + 1);
+        open(&[]);
+    }
+}

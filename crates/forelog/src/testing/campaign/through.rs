@@ -1,0 +1,237 @@
+//! Commits that go past the page cache: when they do, what a crash and a failure leave of them, and that a log whose
+//! commits end with padding reads, is cut and is verified like any other.
+
+use super::history::History;
+use super::named::Log;
+use super::oracle::{read, Read};
+use crate::error::Code;
+use crate::log::open::open;
+use crate::maintenance::verify::verify_storage;
+use crate::options::{Options, PAGE};
+use crate::testing::sim::{SimDisk, Through};
+use std::sync::Arc;
+
+/// Commits one record; says whether that went past the page cache, and into how many bytes of the segment.
+fn commit(log: &mut Log, len: u32, durable: bool) -> (bool, u64) {
+    let (passed, segment, end) = (log.disk.passed(), log.segment(), log.end());
+    log.commit(&[&[len]], durable);
+    assert_eq!(log.disk.violation(), None);
+    let from = if log.segment() == segment { end } else { PAGE };
+    (log.disk.passed() > passed, log.end() - from)
+}
+
+#[test]
+fn only_a_large_durable_commit_behind_durable_bytes_goes_past_the_page_cache() {
+    let disk = SimDisk::new(1, 512);
+    disk.set_through(Through::Taken);
+    let mut log = Log::on(disk, Options { segment_bytes: 4 << 20, ..Options::default() });
+    let pages = |n: u64| n * PAGE;
+    log.disk.set_large_commit(5000);
+    let (passed, written) = commit(&mut log, 100, true);
+    assert!(!passed && written < 200, "a small one is not padded");
+    assert_eq!(commit(&mut log, 5000, true), (false, pages(2) - written), "it does not begin on a page");
+    assert_eq!(commit(&mut log, 5000, true), (true, pages(2)));
+    log.disk.set_large_commit(0);
+    assert_eq!(commit(&mut log, 9000, true), (true, pages(3)));
+    assert_eq!(commit(&mut log, 100, true), (true, pages(1)));
+    let (passed, written) = commit(&mut log, 100, false);
+    assert!(!passed && written < 200, "what need not be durable is not padded");
+    assert_eq!(commit(&mut log, 100, true), (false, pages(1) - written), "what is before it is not durable");
+    assert_eq!(commit(&mut log, 100, true), (true, pages(1)));
+    // Also where that ends on a page.
+    let whole = (3900..4096).find(|len| {
+        commit(&mut log, 100, true);
+        commit(&mut log, *len, false) == (false, PAGE)
+    });
+    assert!(whole.is_some());
+    assert_eq!(commit(&mut log, 100, true), (false, PAGE), "a whole page before it is not durable");
+    commit(&mut log, 100, false);
+    log.opened.writer.sync().unwrap();
+    assert!(!commit(&mut log, 100, true).0, "it does not begin on a page");
+    log.opened.writer.followed = true;
+    assert_eq!(commit(&mut log, 100, true), (false, pages(1)), "somebody is about to read it");
+    log.opened.writer.followed = false;
+    // Where too little is left of a page for a frame's header, padding takes the next one as well.
+    let rest = (log.end() + 4040..).zip(4000 - 40..).find(|(_, len)| {
+        let body = 3 + u64::from(*len);
+        let span = crate::format::frame::span(body as usize);
+        span < PAGE && PAGE - span < 40
+    });
+    if let Some((_, len)) = rest {
+        assert_eq!(commit(&mut log, len, true).1 % PAGE, 0);
+    }
+    let fsyncs = log.opened.writer.counters.fsyncs;
+    assert!(commit(&mut log, 100, true).0);
+    assert_eq!(log.opened.writer.counters.fsyncs, fsyncs + 1, "it counts as an fsync");
+    assert!(matches!(read(Arc::new(log.disk.clone()), &log.opened.catalog, &log.expected, 1, log.expected.end, 1 << 12), Read::All));
+}
+
+#[test]
+fn blocks_are_written_ahead_where_small_commits_follow_each_other_and_nowhere_else() {
+    let disk = SimDisk::new(1, 512);
+    disk.set_large_commit(1000);
+    let mut log = Log::on(disk, Options { segment_bytes: 1 << 20, ..Options::default() });
+    for _ in 0..3 {
+        for _ in 0..63 {
+            commit(&mut log, 10, true);
+        }
+        commit(&mut log, 2000, true);
+        assert!(log.opened.writer.due_filling().is_none());
+    }
+    for _ in 0..64 {
+        commit(&mut log, 10, true);
+    }
+    log.grow();
+    assert!(log.opened.writer.due_filling().is_some());
+    // The next segment's are where the last commits were small, or nobody waited for them.
+    assert!(log.opened.writer.fills());
+    for _ in 0..8 {
+        commit(&mut log, 2000, true);
+    }
+    assert!(!log.opened.writer.fills());
+    for _ in 0..8 {
+        commit(&mut log, 2000, false);
+    }
+    assert!(!log.opened.writer.fills());
+    for _ in 0..8 {
+        commit(&mut log, 10, true);
+    }
+    assert!(log.opened.writer.fills());
+}
+
+#[test]
+fn a_file_system_that_refuses_the_first_time_is_not_asked_again() {
+    let disk = SimDisk::new(1, 4096);
+    disk.set_through(Through::Refused);
+    let mut log = Log::on(disk, Options { segment_bytes: 128 << 10, ..Options::default() });
+    log.fill();
+    assert_eq!(commit(&mut log, 100, true), (false, PAGE));
+    assert_eq!(log.opened.writer.durable_position(), 1);
+    log.disk.set_through(Through::Taken);
+    assert!(!commit(&mut log, 100, true).0);
+    log.disk.power_cut();
+    log.disk.restart();
+    assert_eq!(open(Arc::new(log.disk.clone()), &log.options, || 0).unwrap().writer.next_position(), 3);
+}
+
+#[test]
+fn a_a_commit_past_the_page_cache_that_lost_one_page_and_kept_the_others_opens() {
+    let (mut torn, mut first_lost) = (0, 0);
+    for (sector, seed) in [512, 4096].into_iter().flat_map(|sector| (0..24).map(move |seed| (sector, seed))) {
+        let mut log = Log::through(sector, 128 << 10);
+        commit(&mut log, 100, true);
+        assert!(commit(&mut log, 2000, true).0);
+        let (start, durable) = (log.end(), log.expected.end);
+        log.disk.reseed(seed);
+        log.disk.set_budget(0);
+        assert!(log.try_commit(&[&[3000], &[200, 3000], &[9000], &[40]], true).is_some());
+        for lost in start / PAGE..start / PAGE + 5 {
+            let disk = log.disk.fork();
+            disk.power_cut_keeping(&mut |_, _, offset, versions| if offset / PAGE == lost { 0 } else { versions }, &mut |_| true);
+            disk.restart();
+            let kept = disk.bytes(&log.segment())[start as usize..].iter().any(|b| *b != 0);
+            let opened = open(Arc::new(disk.clone()), &log.options, || 0).unwrap();
+            let end = opened.writer.next_position() - 1;
+            assert!(log.expected.refuses(end, durable).is_none(), "{end}");
+            first_lost += u64::from(kept && lost == start / PAGE);
+            assert!(lost != start / PAGE || end == durable);
+            torn += u64::from(opened.recovery.verdict == "torn");
+            assert!(matches!(read(Arc::new(disk.clone()), &opened.catalog, &log.expected, 1, end, 1 << 12), Read::All));
+        }
+    }
+    assert!(torn > 20 && first_lost > 10, "{torn} {first_lost}");
+}
+
+#[test]
+fn a_commit_past_the_page_cache_that_fails_poisons_and_loses_nothing() {
+    let (mut there, mut gone) = (0, 0);
+    for seed in 0..60 {
+        let mut log = Log::through(512, 128 << 10);
+        for _ in 0..3 {
+            assert!(commit(&mut log, 500, true).0);
+        }
+        log.disk.reseed(seed);
+        log.disk.set_trip(0);
+        let error = log.try_commit(&[&[700], &[6000]], true).unwrap();
+        assert_eq!(error.code, Code::Poisoned, "{error}");
+        assert_eq!(log.opened.writer.durable_position(), 3);
+        let changes = log.disk.changes();
+        assert!(log.opened.writer.sync().is_err() && log.opened.writer.close().is_err());
+        assert_eq!(log.disk.changes(), changes, "a poisoned log writes");
+        if seed % 2 == 0 {
+            log.disk.power_cut();
+        }
+        log.disk.restart();
+        let opened = open(Arc::new(log.disk.clone()), &log.options, || 0).unwrap();
+        let end = opened.writer.next_position() - 1;
+        assert!(log.expected.refuses(end, 3).is_none(), "{end}");
+        (there, gone) = (there + u64::from(end == 5), gone + u64::from(end == 3));
+        // What it had left is durable now, or was not taken over.
+        log.disk.power_cut();
+        log.disk.restart();
+        assert_eq!(open(Arc::new(log.disk.clone()), &log.options, || 0).unwrap().writer.next_position(), end + 1);
+    }
+    assert!(there > 3 && gone > 3, "{there} {gone}");
+}
+
+#[test]
+fn a_log_of_padded_commits_is_read_cut_and_verified_from_every_position() {
+    let mut log = Log::through(4096, 64 << 10);
+    for len in 0..60 {
+        commit(&mut log, (len * 397) % 5000, len % 7 != 3);
+    }
+    log.opened.writer.close().unwrap();
+    log.disk.restart();
+    let last = log.expected.end;
+    let all = |disk: &SimDisk, opened: &crate::log::open::Opened, to| {
+        (1..=to).all(|from| matches!(read(Arc::new(disk.clone()), &opened.catalog, &log.expected, from, to, 1 << 12), Read::All))
+    };
+    let opened = open(Arc::new(log.disk.clone()), &log.options, || 0).unwrap();
+    assert!(opened.recovery.clean && opened.catalog.all().len() >= 4);
+    assert!(all(&log.disk, &opened, last));
+    let report = verify_storage(Arc::new(log.disk.clone()), &Arc::default()).unwrap();
+    assert_eq!((report.problems.as_slice(), report.records), (&[][..], last));
+    for kept in 0..last {
+        let disk = log.disk.fork();
+        let mut opened = open(Arc::new(disk.clone()), &log.options, || 0).unwrap();
+        opened.writer.truncate_after(kept).unwrap();
+        assert!(all(&disk, &opened, kept), "up to {kept}");
+        opened.writer.close().unwrap();
+        let report = verify_storage(Arc::new(disk.clone()), &Arc::default()).unwrap();
+        assert!(report.problems.is_empty(), "{:?}", report.problems);
+    }
+}
+
+#[test]
+fn a_padding_frame_that_is_damaged_costs_no_record_behind_the_last_one_of_a_sealed_segment() {
+    let mut log = Log::through(512, 16 << 10);
+    let first = log.segment();
+    let mut end = 0;
+    while log.segment() == first {
+        end = log.end();
+        commit(&mut log, 900, true);
+    }
+    log.opened.writer.close().unwrap();
+    for at in [end - 3100, end - 2000, end - 1] {
+        let disk = log.disk.fork();
+        disk.restart();
+        let byte = disk.bytes(&first)[at as usize];
+        disk.damage(&first, at, &[byte ^ 1]);
+        let opened = open(Arc::new(disk.clone()), &log.options, || 0).unwrap();
+        assert!(matches!(read(Arc::new(disk.clone()), &opened.catalog, &log.expected, 1, log.expected.end, 1 << 12), Read::All));
+        let report = verify_storage(Arc::new(disk.clone()), &Arc::default()).unwrap();
+        assert!(matches!(report.problems.as_slice(), [one] if one.damage.lost.is_none()), "{:?}", report.problems);
+    }
+}
+
+#[test]
+fn histories_write_both_ways() {
+    let (mut passed, mut buffered) = (0, 0);
+    for seed in 0..150 {
+        let mut history = History::new(seed);
+        assert!(history.run(false).is_ok());
+        passed += history.disk.passed();
+        buffered += u64::from(history.disk.passed() == 0);
+    }
+    assert!(passed > 50 && buffered > 20, "{passed} {buffered}");
+}

@@ -1,0 +1,141 @@
+//! Keeps the worked example of docs/format.md true: the codecs write it, the engine opens it, the page shows it.
+#![allow(clippy::unwrap_used)]
+
+use crate::cursors::codec::Slot;
+use crate::format::control::{Mark, State, FILE_BYTES};
+use crate::format::footer::{Footer, Index};
+use crate::format::frame::{self, Frame, Kind, HEADER};
+use crate::format::frame_scan::Joint;
+use crate::format::header::{file_name, Header};
+use crate::format::record::RecordRef;
+use crate::options::PAGE;
+use crate::util::bytes::mask;
+use crate::write::group::{Batch, Group};
+use crate::{Compression, Options, Waiter, Wal};
+use std::fmt::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+const UUID: [u8; 16] = *b"an example's log";
+
+fn header() -> Header {
+    Header {
+        uuid: UUID,
+        id: 1,
+        first: 1,
+        salt: 0x0123_4567_89ab_cdef,
+        predecessor: None,
+        carried_end: 4096,
+        recycled: false,
+        compressed: false,
+        created_ms: 1_767_225_600_000,
+        hole: 0,
+    }
+}
+
+/// The segment's bytes as four commits leave them, and its end.
+fn segment() -> (Vec<u8>, Joint) {
+    let header = header();
+    let mut bytes = header.encode();
+    let mut end = Joint::start(&header);
+    let put = RecordRef { key: Some(b"user:1"), value: Some(b"Ada"), ..Default::default() };
+    let expiring = RecordRef { key: Some(b"session"), value: Some(b"x"), expires_at: Some(1_767_229_200_000), ..Default::default() };
+    let delete = RecordRef { key: Some(b"user:1"), tombstone: true, ..Default::default() };
+    let mut batch = Batch::new();
+    for n in [1, 2] {
+        batch.push(RecordRef { value: Some(b"event"), version: Some((7, n)), ..Default::default() }, 1024).unwrap();
+    }
+    let mut synced = 4096;
+    for commit in 0..4 {
+        let mut group = Group::default();
+        match [put, expiring, delete].get(commit) {
+            Some(record) => group.push(0, end.next, record, record.check(1024).unwrap()),
+            None => group.push_batch(0, end.next, &batch),
+        }
+        group.seal();
+        let gathered = &group.frames[0];
+        let (head, body) = group.bytes[gathered.start..].split_at_mut(HEADER);
+        let body_crc = mask(crc32c::crc32c(&body[..gathered.body_len]));
+        let kind = if commit < 3 { Kind::Singles } else { Kind::Batch };
+        let frame = Frame {
+            body_len: gathered.body_len as u32,
+            first: end.next,
+            count: gathered.count,
+            kind,
+            codec: Compression::None,
+            synced,
+            body_crc,
+            prev: end.crc,
+            crc: 0,
+        };
+        let crc = frame::encode(head, &frame, header.seed(), end.offset);
+        bytes.extend_from_slice(&group.bytes[gathered.start..]);
+        end = Joint { offset: end.offset + frame.span(), next: frame.next_position(), crc };
+        synced = end.offset;
+    }
+    (bytes, end)
+}
+
+fn control(end: Joint) -> State {
+    let mark = Mark { segment: 1, offset: end.offset, position: end.next - 1 };
+    State { uuid: UUID, sequence: 3, active: 1, low: 1, mark: Some(mark), fence: None }
+}
+
+fn cursors() -> Slot {
+    let table = [("billing", 4), ("mail", 0)].map(|(name, position)| (name.into(), position)).into();
+    Slot { uuid: UUID, sequence: 2, slot_bytes: PAGE, table }
+}
+
+fn dump(title: &str, bytes: &[u8], out: &mut String) {
+    writeln!(out, "{title}").unwrap();
+    for (i, row) in bytes.chunks(16).enumerate().filter(|(_, row)| row.iter().any(|b| *b != 0)) {
+        let hex: Vec<_> = row.iter().map(|b| format!("{b:02x}")).collect();
+        let text: String = row.iter().map(|b| if (0x20..0x7f).contains(b) { *b as char } else { '.' }).collect();
+        writeln!(out, "{:06x}  {:<47}  {text}", i * 16, hex.join(" ")).unwrap();
+    }
+}
+
+#[test]
+fn the_hex_dump_in_the_format_page_is_what_the_codecs_write() {
+    let (bytes, end) = segment();
+    let mut text = String::from("```text\n");
+    dump(&file_name(1, 1), &bytes, &mut text);
+    text.push('\n');
+    let footer = Footer { index: Index::default(), end };
+    dump("Its footer, at 002000", &footer.encode(header().seed(), 0x2000), &mut text);
+    text.push('\n');
+    dump("CONTROL, slot 0", &control(end).encode(), &mut text);
+    text.push('\n');
+    dump("CURSORS, slot 0", &cursors().encode(), &mut text);
+    text.push_str("```\n");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/format.md");
+    let page = std::fs::read_to_string(&path).unwrap().replace("\r\n", "\n");
+    let (head, rest) = page.split_once("<!-- dump:begin -->\n").unwrap();
+    let (shown, tail) = rest.split_once("<!-- dump:end -->").unwrap();
+    if std::env::var_os("FORELOG_WRITE_DOCS").is_some() {
+        std::fs::write(&path, format!("{head}<!-- dump:begin -->\n\n{text}\n<!-- dump:end -->{tail}")).unwrap();
+        return;
+    }
+    assert_eq!(shown.trim(), text.trim(), "run this test with FORELOG_WRITE_DOCS=1 to write the dump anew");
+}
+
+#[test]
+fn the_engine_opens_the_log_of_the_format_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut bytes, end) = segment();
+    bytes.resize(64 << 10, 0);
+    std::fs::write(dir.path().join(file_name(1, 1)), bytes).unwrap();
+    let mut slots = control(end).encode();
+    slots.resize(FILE_BYTES as usize, 0);
+    std::fs::write(dir.path().join("CONTROL"), slots).unwrap();
+    std::fs::write(dir.path().join("CURSORS"), cursors().twice()).unwrap();
+    let wal = Wal::open(dir.path(), Options::default(), Arc::new(Waiter::default())).unwrap();
+    assert!(wal.recovery().clean);
+    assert_eq!((wal.positions().first, wal.positions().next), (1, 6));
+    assert_eq!(wal.cursors().unwrap(), [("billing".into(), 4), ("mail".into(), 0)]);
+    let block = wal.reader(1, u64::MAX).unwrap().next_block(4096).unwrap().unwrap();
+    assert_eq!(block.len(), 5);
+    let text = |i: usize, from: usize, to: usize| &block.bytes[block.index[i * 4 + from] as usize..block.index[i * 4 + to] as usize];
+    assert_eq!((text(0, 0, 1), text(0, 1, 2), text(4, 1, 2)), (&b"user:1"[..], &b"Ada"[..], &b"event"[..]));
+    assert_eq!(block.extras, [1_767_229_200_000.0, 7.0, 1.0, 7.0, 2.0]);
+}

@@ -1,0 +1,6 @@
+//! The simulated disk, the campaign over it, and tests that need the whole engine.
+
+pub mod campaign;
+#[cfg(test)]
+pub mod format_page;
+pub mod sim;

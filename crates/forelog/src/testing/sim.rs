@@ -1,0 +1,707 @@
+//! A simulated disk, deterministic by seed: what a log meets when the power fails or the disk lies still and short.
+//!
+//! Every file has two views: what reads give, and what is on the platter. An unsynced sector keeps every version that
+//! was written since the last sync; a power cut keeps any one of them or none. Names are durable in any subset until
+//! their directory is synced. A failed sync leaves pages clean, readable and absent from the platter.
+
+use crate::format::header::{classify, Entry, CONTROL};
+use crate::options::PAGE;
+use crate::storage::dir_handle::Identity;
+use crate::storage::{Fault, File, FileRef, ShortWrite, Storage};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::io::Error;
+use std::ops::Deref;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+const EIO: i32 = 5;
+const EINVAL: i32 = 22;
+const EFBIG: i32 = 27;
+const ENOSPC: i32 = 28;
+const EROFS: i32 = 30;
+
+/// A small seeded generator (splitmix64), so that a seed printed by a failing test replays everywhere.
+#[derive(Clone)]
+pub struct Rng(u64);
+
+impl Rng {
+    pub fn new(seed: u64) -> Rng {
+        Rng(seed)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Below `n`; 0 when `n` is 0.
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.next() % n.max(1)
+    }
+
+    pub fn share(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    pub fn chance(&mut self, p: f64) -> bool {
+        p > 0.0 && self.share() < p
+    }
+
+    /// Nothing, everything, or some share: whole outcomes are as telling as mixed ones.
+    fn portion(&mut self) -> f64 {
+        match self.below(10) {
+            0 | 1 => 0.0,
+            2 | 3 => 1.0,
+            _ => self.share(),
+        }
+    }
+}
+
+/// What goes wrong by itself, as probabilities per operation.
+#[derive(Clone, Default)]
+pub struct Faults {
+    /// A sync, of a file or of the directory.
+    pub sync: f64,
+    /// A write to a segment stops early with ENOSPC; to other files less often.
+    pub short: f64,
+    /// A write stops early with EIO, a rename or a creation fails.
+    pub write: f64,
+    pub read: f64,
+    /// A write, a creation, a growth or a rename fails for a reason that passes. Some of a write may have been done.
+    pub refuse: f64,
+    /// Nothing can be created.
+    pub full: bool,
+    /// A power cut leaves garbage in sectors that were being written for the first time.
+    pub garble: bool,
+}
+
+/// Calls that fail because a test says so: of those that are counted, the ones numbered so.
+#[cfg(test)]
+#[derive(Clone, Default)]
+pub struct Strike {
+    pub numbers: Range<usize>,
+    /// Counted are calls of these names; empty for all.
+    pub calls: &'static [&'static str],
+    /// Counted are calls on this file; empty for all.
+    pub file: &'static str,
+    pub errno: i32,
+    /// Of these, the ones that are done in part: a write has written some of its bytes by then, and a rename was done all the same.
+    pub partly: Range<usize>,
+    /// What was counted, with the file.
+    pub counted: Vec<(&'static str, String)>,
+}
+
+/// Reasons that pass: EINTR is none, which is only tried again.
+const PASSING: [i32; 8] = [1, 11, 12, 13, EFBIG, ENOSPC, EROFS, 122];
+
+/// The content of one sector; forks of a disk share it, and so its hash is taken once.
+struct Content {
+    bytes: Box<[u8]>,
+    hash: OnceLock<u64>,
+}
+
+#[derive(Clone)]
+struct Chunk(Arc<Content>);
+
+impl From<Vec<u8>> for Chunk {
+    fn from(bytes: Vec<u8>) -> Chunk {
+        Chunk(Arc::new(Content { bytes: bytes.into(), hash: OnceLock::new() }))
+    }
+}
+
+impl Deref for Chunk {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0.bytes
+    }
+}
+
+type Sectors = BTreeMap<u64, Chunk>;
+
+/// How a disk takes writes past the page cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Through {
+    /// There is no opening a file for them.
+    None,
+    /// There is, and the first of them is refused.
+    Refused,
+    Taken,
+}
+
+#[derive(Clone, Default)]
+struct Inode {
+    len: u64,
+    durable_len: u64,
+    seen: Sectors,
+    durable: Sectors,
+    /// Versions of each sector since it was last synced, oldest first.
+    dirty: BTreeMap<u64, Vec<Chunk>>,
+    /// Of these, the ones that are written for the first time, from their first byte on: nothing in them is durable. Zeroes
+    /// alone do not say that: padding is zeroes too.
+    fresh: BTreeSet<u64>,
+    /// Sectors from here on were cut off since the last sync: a power cut may bring back those that were durable, and then
+    /// nothing of what was written there since.
+    cut_from: Option<u64>,
+    /// A sync failed: clean pages may differ from the platter, and may be dropped from memory.
+    stale: bool,
+    /// Under a final name: bytes below this were written and may not change. Of recycled files that is what was written
+    /// since they have it.
+    guarded: Option<u64>,
+    /// Names in other directories.
+    elsewhere: u64,
+}
+
+#[derive(Clone)]
+enum DirOp {
+    Create(String, u64),
+    Rename(String, u64),
+    Remove(String, u64),
+}
+
+#[derive(Clone)]
+struct State {
+    rng: Rng,
+    sector: u64,
+    /// Copied only when a fork changes them.
+    inodes: BTreeMap<u64, Arc<Inode>>,
+    seen: BTreeMap<String, u64>,
+    durable: BTreeMap<String, u64>,
+    pending: Vec<DirOp>,
+    next_inode: u64,
+    drawn: u64,
+    faults: Faults,
+    through: Through,
+    large_commit: u64,
+    /// What the wall clock says.
+    wall_clock: u64,
+    /// Files may be used again under other names.
+    recycles: bool,
+    /// Segments so far that were begun in such a file.
+    recycled: u64,
+    /// Writes past the page cache that succeeded.
+    passed: u64,
+    budget: u64,
+    /// One more fault: of the operation after this many.
+    trip: u64,
+    tripped: bool,
+    /// The read after this many fails.
+    read_trip: u64,
+    #[cfg(test)]
+    strike: Option<Strike>,
+    /// Bytes of inodes that cannot be read.
+    bad: Vec<(u64, Range<u64>)>,
+    /// The directory is not at its path any more, and what has become of it.
+    lost: Option<String>,
+    crashed: bool,
+    /// Operations that changed something.
+    changes: u64,
+    sync_failed: bool,
+    /// Failed syncs of anything but spares: each ends the log.
+    grave: u64,
+    injected: u64,
+    /// Something went wrong by itself since the log was last opened.
+    faulty: bool,
+    rolling: Rolling,
+    watch: Option<Watch>,
+    /// Hash of everything that happened.
+    digest: u64,
+    violation: Option<String>,
+    trace: Option<Vec<String>>,
+}
+
+/// Chooses which of the versions of a dirty sector a power cut keeps (1 is the oldest), or 0 for none of them.
+pub type Keep<'a> = &'a mut dyn FnMut(&mut Rng, &str, u64, usize) -> usize;
+
+/// Chooses what happens to a name or a length that is not durable: true makes it so.
+pub type Settle<'a> = &'a mut dyn FnMut(&mut Rng) -> bool;
+
+/// One directory on the simulated disk; clones are the same disk.
+#[derive(Clone)]
+pub struct SimDisk(Arc<Mutex<State>>);
+
+struct SimFile {
+    disk: SimDisk,
+    inode: u64,
+    /// Writes past the page cache.
+    through: bool,
+}
+
+fn fault(syscall: &'static str, name: &str, errno: i32) -> Fault {
+    Fault::new(syscall, name, &Error::from_raw_os_error(errno))
+}
+
+/// What every operation gives once the process has died: no error of any disk, and nothing happens.
+fn dead() -> Fault {
+    Fault { syscall: "crash", path: String::new(), errno: None, message: "the simulated process has died".into() }
+}
+
+/// Where the bytes end that a file with a final name has to keep: of one that was recycled, only its header and what was
+/// carried into it are known to be in use.
+fn kept(sectors: &Sectors, sector: u64) -> u64 {
+    match sectors.get(&0) {
+        Some(page) if page[12] & 1 != 0 => crate::util::bytes::get_u64(page, 96),
+        _ => last_used(sectors, sector),
+    }
+}
+
+fn last_used(sectors: &Sectors, sector: u64) -> u64 {
+    let used = |(s, chunk): (&u64, &Chunk)| chunk.iter().rposition(|b| *b != 0).map(|i| s * sector + i as u64 + 1);
+    sectors.iter().rev().find_map(used).unwrap_or(0)
+}
+
+impl Inode {
+    /// What of a sector is durable, as far as this life of the file goes.
+    fn platter(&self, sector: u64) -> Option<&Chunk> {
+        self.durable.get(&sector).filter(|_| self.cut_from.is_none_or(|from| sector < from))
+    }
+
+    /// Gives the file `len` bytes; those past it are gone, but not yet from the platter.
+    fn shrink(&mut self, len: u64, sector: u64) {
+        let beyond = len.div_ceil(sector);
+        self.len = len;
+        self.seen.split_off(&beyond);
+        self.dirty.split_off(&beyond);
+        self.fresh.split_off(&beyond);
+        self.cut_from = Some(self.cut_from.unwrap_or(beyond).min(beyond));
+    }
+
+    /// What was cut off is gone from the platter too.
+    fn settle_cut(&mut self, sector: u64) {
+        if let Some(from) = self.cut_from.take() {
+            self.durable.split_off(&from);
+            self.durable_len = self.durable_len.min(from * sector);
+        }
+    }
+
+    /// Gives the file `len` bytes; those past it are gone, in every view.
+    fn drop_beyond(&mut self, len: u64, sector: u64) {
+        self.len = len;
+        let beyond = len.div_ceil(sector);
+        self.seen.split_off(&beyond);
+        self.durable.split_off(&beyond);
+        self.dirty.split_off(&beyond);
+        self.fresh.split_off(&beyond);
+    }
+}
+
+impl State {
+    fn say(&mut self, text: impl FnOnce(&State) -> String) {
+        if self.trace.is_some() {
+            let line = text(self);
+            if let Some(trace) = &mut self.trace {
+                trace.push(line);
+            }
+        }
+    }
+
+    fn name_of(&self, inode: u64) -> String {
+        self.seen.iter().find(|(_, i)| **i == inode).map_or(format!("#{inode}"), |(name, _)| name.clone())
+    }
+
+    fn inode(&mut self, inode: u64) -> &mut Inode {
+        Arc::make_mut(self.inodes.entry(inode).or_default())
+    }
+
+    /// Counts an operation against the budget; the one that exceeds it is where the process dies.
+    fn step(&mut self) -> Result<(), Fault> {
+        if self.crashed || self.budget == 0 {
+            self.crashed = true;
+            return Err(dead());
+        }
+        self.look();
+        self.budget -= 1;
+        self.changes += 1;
+        self.tripped = self.trip == 0;
+        self.trip = self.trip.checked_sub(1).unwrap_or(u64::MAX);
+        Ok(())
+    }
+
+    /// How this call fails because a test says so, and whether some of it is done.
+    #[cfg(test)]
+    fn struck(&mut self, call: &'static str, name: &str) -> Option<(Fault, bool)> {
+        let counts =
+            |strike: &Strike| (strike.calls.is_empty() || strike.calls.contains(&call)) && (strike.file.is_empty() || strike.file == name);
+        let strike = self.strike.as_mut().filter(|strike| counts(strike))?;
+        strike.counted.push((call, name.to_owned()));
+        let number = strike.counted.len() - 1;
+        if !strike.numbers.contains(&number) {
+            return None;
+        }
+        let (errno, partly) = (strike.errno, strike.partly.contains(&number));
+        self.injected += 1;
+        self.faulty = true;
+        self.say(|_| format!("{call} {name} is struck: {errno}"));
+        Some((fault(call, name, errno), partly))
+    }
+
+    #[cfg(not(test))]
+    fn struck(&mut self, _: &'static str, _: &str) -> Option<(Fault, bool)> {
+        None
+    }
+
+    /// The same of a call on an open file, whose name takes a look.
+    fn struck_at(&mut self, call: &'static str, inode: u64) -> Option<(Fault, bool)> {
+        #[cfg(test)]
+        if self.strike.is_some() {
+            let name = self.name_of(inode);
+            return self.struck(call, &name);
+        }
+        let _ = (call, inode);
+        None
+    }
+
+    /// How this call fails for a reason that passes.
+    fn refused(&mut self, call: &'static str, name: &str) -> Option<Fault> {
+        let p = self.faults.refuse;
+        if p == 0.0 || !self.inject(p) {
+            return None;
+        }
+        let errno = PASSING[self.rng.below(PASSING.len() as u64) as usize];
+        self.say(|_| format!("{call} {name} is refused: {errno}"));
+        Some(fault(call, name, errno))
+    }
+
+    /// Whether this read of `bytes` fails by itself.
+    fn read_fails(&mut self, inode: Option<u64>, bytes: Range<u64>) -> bool {
+        let tripped = self.read_trip == 0;
+        self.read_trip = self.read_trip.checked_sub(1).unwrap_or(u64::MAX);
+        let bad = self.bad.iter().any(|(at, range)| Some(*at) == inode && range.start < bytes.end && bytes.start < range.end);
+        let p = self.faults.read;
+        tripped || bad || self.inject(p)
+    }
+
+    fn inject(&mut self, p: f64) -> bool {
+        let hit = self.rng.chance(p) || std::mem::take(&mut self.tripped);
+        self.injected += u64::from(hit);
+        self.faulty |= hit;
+        hit
+    }
+
+    fn write(&mut self, inode: u64, bytes: &[u8], offset: u64) -> Result<(), ShortWrite> {
+        if self.crashed {
+            return Err(ShortWrite { written: 0, fault: dead() });
+        }
+        let name = self.name_of(inode);
+        let weight = match classify(&name) {
+            Entry::Segment(_) => 1.0,
+            Entry::Control => 0.02,
+            _ => 0.2,
+        };
+        let (full, broken) = (self.faults.short * weight, self.faults.write);
+        let struck = self.struck("pwrite", &name);
+        let refused = self.refused("pwrite", &name);
+        let is_struck = struck.is_some();
+        let none_written = match &struck {
+            Some((_, partly)) => !partly,
+            None => refused.is_some() && self.rng.chance(0.5),
+        };
+        let why = match self.step() {
+            Err(dead) => Some(dead),
+            Ok(()) if struck.is_some() || refused.is_some() => struck.map(|(fault, _)| fault).or(refused),
+            Ok(()) if self.inject(full) => Some(fault("pwrite", &name, ENOSPC)),
+            Ok(()) if self.inject(broken) => Some(fault("pwrite", &name, EIO)),
+            Ok(()) => None,
+        };
+        self.look_midway(inode, bytes, offset, why.is_some(), false);
+        let written = match &why {
+            Some(_) if none_written => 0,
+            Some(_) if is_struck => (self.rng.portion() * bytes.len() as f64) as usize,
+            Some(_) => self.rng.below(bytes.len() as u64 + 1) as usize,
+            None => bytes.len(),
+        };
+        self.put(inode, &bytes[..written], offset);
+        self.roll_wrote(&name, &bytes[..written]);
+        self.mix(&[1, inode, offset, written as u64]);
+        self.say(|_| {
+            let stop = why.as_ref().map_or(String::new(), |f| format!(" of {}: {}", bytes.len(), f.message));
+            format!("write {name}@{offset}+{written}{stop}")
+        });
+        match why {
+            Some(fault) => Err(ShortWrite { written, fault }),
+            None => Ok(()),
+        }
+    }
+
+    /// A write past the page cache, of pages that are allocated, and over nothing that a sync has to cover still.
+    fn write_through(&mut self, inode: u64, bytes: &[u8], offset: u64) -> Result<(), ShortWrite> {
+        let failed = |fault| Err(ShortWrite { written: 0, fault });
+        if self.crashed {
+            return failed(dead());
+        }
+        let (size, name, range) = (self.sector, self.name_of(inode), offset..offset + bytes.len() as u64);
+        if self.through == Through::Refused {
+            return failed(fault("pwrite", &name, EINVAL));
+        }
+        let file = self.inode(inode);
+        let on_pages = [range.start, range.end, bytes.as_ptr() as u64].iter().all(|at| at.is_multiple_of(PAGE));
+        let unsynced = file.dirty.range(..range.end.div_ceil(size)).next().is_some();
+        let allocated = range.end <= file.len.min(file.durable_len) && file.cut_from.is_none_or(|from| range.end <= from * size);
+        if !on_pages || unsynced || !allocated {
+            let why = if !on_pages {
+                "not on pages"
+            } else if unsynced {
+                "behind unsynced bytes"
+            } else {
+                "over blocks never allocated"
+            };
+            self.violation.get_or_insert(format!("{name}@{offset} is written past the page cache {why}"));
+        }
+        let (sync, write) = (self.faults.sync, self.faults.write);
+        let struck = self.struck("direct", &name).map(|(fault, partly)| (Fault { syscall: "pwrite", ..fault }, partly));
+        let why = match self.step() {
+            Err(dead) => Some(dead),
+            Ok(()) if struck.is_some() => struck.map(|(fault, _)| fault),
+            Ok(()) if self.inject(sync) => Some(if self.rng.chance(0.3) { ENOSPC } else { EIO }).map(|errno| fault("pwrite", &name, errno)),
+            Ok(()) if self.inject(write) => Some(fault("pwrite", &name, EIO)),
+            Ok(()) => None,
+        };
+        self.look_midway(inode, bytes, offset, why.is_some(), true);
+        self.mix(&[10, inode, offset, u64::from(why.is_some())]);
+        self.say(|_| {
+            let stop = why.as_ref().map_or(String::new(), |f| format!(" FAILS: {}", f.message));
+            format!("write through {name}@{offset}+{}{stop}", bytes.len())
+        });
+        let Some(fault) = why else {
+            self.put(inode, bytes, offset);
+            self.passed += 1;
+            let file = self.inode(inode);
+            for sector in offset / size..range.end / size {
+                file.fresh.remove(&sector);
+                let newest = file.dirty.remove(&sector).and_then(|mut versions| versions.pop());
+                file.durable.extend(newest.map(|chunk| (sector, chunk)));
+            }
+            return Ok(());
+        };
+        let p = self.rng.portion();
+        let put = self.put_some(inode, bytes, offset, p);
+        // Where the process is gone, what is there may reach the platter still.
+        if !self.crashed {
+            let p = self.rng.portion();
+            for sector in put {
+                let durable = self.rng.chance(p);
+                let file = self.inode(inode);
+                let newest = file.dirty.remove(&sector).and_then(|mut versions| versions.pop());
+                file.durable.extend(newest.filter(|_| durable).map(|chunk| (sector, chunk)));
+            }
+            self.inode(inode).stale = true;
+            self.sync_failed = true;
+            self.grave += 1;
+        }
+        failed(fault)
+    }
+
+    /// Writes each sector with probability `p`, and gives those.
+    fn put_some(&mut self, inode: u64, bytes: &[u8], offset: u64, p: f64) -> Vec<u64> {
+        let mut put = Vec::new();
+        for (i, piece) in bytes.chunks(self.sector as usize).enumerate() {
+            if self.rng.chance(p) {
+                let at = offset + i as u64 * self.sector;
+                self.put(inode, piece, at);
+                put.push(at / self.sector);
+            }
+        }
+        put
+    }
+
+    fn put(&mut self, inode: u64, bytes: &[u8], offset: u64) {
+        let (size, file) = (self.sector, Arc::make_mut(self.inodes.entry(inode).or_default()));
+        let end = offset + bytes.len() as u64;
+        if end > file.len {
+            self.violation.get_or_insert(format!("#{inode} is written up to {end}, past its end at {}", file.len));
+            return;
+        }
+        let guarded = file.guarded.unwrap_or(0);
+        if file.guarded.is_none() && self.durable.iter().any(|(name, at)| *at == inode && matches!(classify(name), Entry::Segment(_))) {
+            self.violation.get_or_insert(format!("#{inode} is changed while a crash may bring back the segment that it was"));
+        }
+        let mut at = offset;
+        while at < end {
+            let (sector, from) = (at / size, (at % size) as usize);
+            let n = (size as usize - from).min((end - at) as usize);
+            let new = &bytes[(at - offset) as usize..][..n];
+            let old = file.seen.get(&sector);
+            let unwritten = old.is_none() && file.platter(sector).is_none() && !file.dirty.contains_key(&sector);
+            if !(unwritten && new.iter().all(|b| *b == 0)) {
+                let mut chunk = old.map_or_else(|| vec![0; size as usize], |old| old.to_vec());
+                let kept = (guarded.saturating_sub(at) as usize).min(n);
+                if chunk[from..from + kept] != new[..kept] {
+                    self.violation.get_or_insert(format!("bytes of #{inode} near {at} are overwritten with others"));
+                }
+                chunk[from..from + n].copy_from_slice(new);
+                let chunk: Chunk = chunk.into();
+                let zero = |old: &Chunk| old.iter().all(|b| *b == 0);
+                if from == 0 && !file.dirty.contains_key(&sector) && file.platter(sector).is_none_or(zero) {
+                    file.fresh.insert(sector);
+                }
+                file.seen.insert(sector, chunk.clone());
+                file.dirty.entry(sector).or_default().push(chunk);
+            }
+            at += n as u64;
+        }
+        // Zeroes may be written ahead of frames; they are there to be overwritten.
+        let used = bytes.iter().rposition(|b| *b != 0).map_or(0, |i| offset + i as u64 + 1);
+        file.guarded = file.guarded.map(|g| g.max(used));
+    }
+
+    fn sync(&mut self, inode: u64) -> Result<(), Fault> {
+        self.step()?;
+        let name = self.name_of(inode);
+        let struck = self.struck("fdatasync", &name);
+        let failed = struck.is_some() || self.inject(self.faults.sync);
+        let p = if failed { self.rng.portion() } else { 1.0 };
+        let mut dirty = std::mem::take(&mut self.inode(inode).dirty);
+        self.inode(inode).fresh.clear();
+        let cut_from = self.inode(inode).cut_from;
+        match cut_from {
+            // Where the cut is not on the platter, nothing can be that came after it.
+            Some(from) if failed && !self.rng.chance(p) => drop(dirty.split_off(&from)),
+            _ => {
+                let size = self.sector;
+                self.inode(inode).settle_cut(size);
+            }
+        }
+        for (sector, mut versions) in dirty {
+            if self.rng.chance(p) {
+                let last = versions.pop();
+                self.inode(inode).durable.extend(last.map(|chunk| (sector, chunk)));
+            }
+        }
+        self.mix(&[2, inode, u64::from(failed)]);
+        let file = self.inode(inode);
+        if !failed {
+            file.durable_len = file.len;
+            self.roll_synced(&name);
+            self.say(|_| format!("sync {name}"));
+            return Ok(());
+        }
+        file.stale = true;
+        self.sync_failed = true;
+        self.grave += u64::from(!matches!(classify(&name), Entry::Spare(_) | Entry::Reserve));
+        let errno = match struck {
+            Some((fault, _)) => fault.errno.unwrap_or(EIO),
+            None if self.rng.chance(0.3) => ENOSPC,
+            None => EIO,
+        };
+        self.say(|_| format!("sync {name} FAILS ({errno}), {p:.2} of it reached the disk"));
+        Err(fault("fdatasync", &name, errno))
+    }
+
+    fn apply(&mut self, op: DirOp) {
+        match op {
+            DirOp::Create(name, inode) => drop(self.durable.insert(name, inode)),
+            DirOp::Remove(name, inode) => {
+                if self.durable.get(&name) == Some(&inode) {
+                    self.durable.remove(&name);
+                }
+            }
+            DirOp::Rename(to, inode) => {
+                self.durable.retain(|_, i| *i != inode);
+                self.durable.insert(to, inode);
+            }
+        }
+    }
+
+    /// Makes some pending directory operations durable: per file never one whose precursor is lost.
+    fn apply_some(&mut self, settle: Settle) {
+        let mut blocked = HashSet::new();
+        for op in std::mem::take(&mut self.pending) {
+            let (DirOp::Create(_, inode) | DirOp::Rename(_, inode) | DirOp::Remove(_, inode)) = op;
+            if blocked.contains(&inode) {
+                continue;
+            }
+            if settle(&mut self.rng) {
+                self.apply(op);
+            } else if !matches!(op, DirOp::Create(..)) {
+                blocked.insert(inode);
+            }
+        }
+    }
+
+    fn sync_dir(&mut self) -> Result<(), Fault> {
+        self.step()?;
+        let struck = self.struck("fsync", ".");
+        if struck.is_some() || self.inject(self.faults.sync) {
+            let p = self.rng.portion();
+            self.apply_some(&mut |rng| rng.chance(p));
+            self.sync_failed = true;
+            self.say(|_| "sync directory FAILS".into());
+            return Err(struck.map_or_else(|| fault("fsync", ".", EIO), |(fault, _)| fault));
+        }
+        for op in std::mem::take(&mut self.pending) {
+            self.apply(op);
+        }
+        self.mix(&[3]);
+        self.say(|_| "sync directory".into());
+        Ok(())
+    }
+
+    fn cut(&mut self, keep: Keep, settle: Settle) {
+        let inodes: Vec<u64> = self.inodes.keys().copied().collect();
+        for inode in inodes {
+            let name = self.name_of(inode);
+            let (size, cut_from) = (self.sector, self.inode(inode).cut_from);
+            match cut_from {
+                Some(from) if !settle(&mut self.rng) => {
+                    self.say(|_| format!("  cut: {name} is as long as before"));
+                    let file = self.inode(inode);
+                    (file.cut_from, file.len) = (None, file.durable_len);
+                    file.dirty.split_off(&from);
+                    file.fresh.split_off(&from);
+                }
+                _ => self.inode(inode).settle_cut(size),
+            }
+            for (sector, versions) in std::mem::take(&mut self.inode(inode).dirty) {
+                let offset = sector * self.sector;
+                let kept = keep(&mut self.rng, &name, offset, versions.len());
+                let mut chunk = kept.checked_sub(1).map(|i| versions[i].clone());
+                let fresh = self.inode(inode).fresh.remove(&sector);
+                if self.faults.garble && fresh && name != CONTROL && self.rng.chance(0.1) {
+                    chunk = Some((0..self.sector).map(|_| self.rng.next() as u8).collect::<Vec<_>>().into());
+                    self.faulty = true;
+                    self.say(|_| "  the next one is garbled".into());
+                }
+                self.say(|_| format!("  cut: {name}@{offset}: version {kept} of {}", versions.len()));
+                self.inode(inode).durable.extend(chunk.map(|chunk| (sector, chunk)));
+            }
+            // A length is metadata: until a sync it may be the old one, 0 in a new file.
+            let (size, lens) = (self.sector, (self.inode(inode).durable_len, self.inode(inode).len));
+            let len = if lens.0 == lens.1 || settle(&mut self.rng) { lens.1 } else { lens.0 };
+            let file = self.inode(inode);
+            file.drop_beyond(len, size);
+            file.durable_len = len;
+            file.seen = file.durable.clone();
+            file.stale = false;
+        }
+        self.apply_some(settle);
+        self.seen = self.durable.clone();
+        let live: HashSet<u64> = self.seen.values().copied().collect();
+        self.inodes.retain(|inode, _| live.contains(inode));
+        self.sync_failed = false;
+        self.guard_again();
+        self.mix(&[4, self.inodes.len() as u64]);
+        self.say(|s| format!("  names after the cut: {}", s.seen.keys().cloned().collect::<Vec<_>>().join(" ")));
+    }
+
+    /// What a cut or an eviction took away may be written again.
+    fn guard_again(&mut self) {
+        let size = self.sector;
+        for (name, inode) in &self.seen {
+            let Some(file) = self.inodes.get_mut(inode) else { continue };
+            // A rename that was lost gives back what was no segment yet.
+            let used = matches!(classify(name), Entry::Segment(_)).then(|| kept(&file.seen, size));
+            if file.guarded != used {
+                Arc::make_mut(file).guarded = used;
+            }
+        }
+    }
+}
+
+mod files;
+mod harness;
+mod watch;
+
+pub use watch::Moment;
+use watch::{Rolling, Watch};

@@ -1,0 +1,8 @@
+//! What every room uses: locks and clocks, threads for blocking jobs, wake-ups, fields of bytes, and the rules that say which
+//! failures a log survives.
+
+pub mod bytes;
+pub mod healing;
+pub mod notify;
+pub mod pool;
+pub mod runtime;

@@ -1,0 +1,320 @@
+//! What group commit gathers: records encoded where they are accepted, with room for the frame headers that only
+//! the commit can fill in, and who waits for them. Memory only.
+
+use crate::error::{Code, Error, Result};
+use crate::format::compression::Packer;
+use crate::format::frame::{span, Kind, ALIGN, HEADER, MERGED_BYTES};
+use crate::format::record::RecordRef;
+use crate::log::state::clock;
+use crate::options::{Compression, PAGE};
+
+/// One frame of a group: its header's place in the arena, and the records after it.
+#[derive(Clone, Debug)]
+pub struct Gathered {
+    pub start: usize,
+    pub body_len: usize,
+    pub first: u64,
+    pub count: u32,
+    pub kind: Kind,
+    pub codec: Compression,
+    /// First of the runs that wait for this frame; they end where the next frame's begin.
+    pub first_run: usize,
+}
+
+impl Gathered {
+    pub fn span(&self) -> u64 {
+        span(self.body_len)
+    }
+}
+
+/// Consecutive operations of one client that settle together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    pub client: usize,
+    pub ops: u64,
+}
+
+/// Records waiting for their commit. The buffers are kept and used again.
+#[derive(Default)]
+pub struct Group {
+    /// Frames, each a multiple of eight after the first, headers still blank. Ahead of the first stand as many unused bytes
+    /// as put it on a page of memory: writing past the page cache takes nothing else.
+    pub bytes: Vec<u8>,
+    pub frames: Vec<Gathered>,
+    pub runs: Vec<Run>,
+    pub records: u64,
+    /// Somebody in it asked for durability.
+    pub durable: bool,
+    /// Encoded bytes of its records, as they count towards `max_pending_bytes`.
+    pub record_bytes: u64,
+    /// When its oldest record was accepted; monotonic nanoseconds, for the statistics alone.
+    pub since: u64,
+    /// Its operations are to be told this instead of being committed; it has no frames then.
+    pub rejected: Option<Error>,
+}
+
+/// Room behind the frames, to be padded without moving them: less than two pages, and less than one to move them to a page.
+const ROOM: usize = 3 * PAGE as usize;
+
+/// An arena above this is given back once a small group follows, so that one burst does not hold memory for ever.
+const KEPT_BYTES: usize = 4 << 20;
+
+impl Group {
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty() && self.runs.is_empty()
+    }
+
+    pub fn clear(&mut self) {
+        if self.bytes.capacity() > KEPT_BYTES && self.bytes.len() <= KEPT_BYTES {
+            self.bytes = Vec::new();
+        }
+        self.bytes.truncate(self.frames.first().map_or(0, |first| first.start));
+        self.frames.clear();
+        self.runs.clear();
+        self.records = 0;
+        self.durable = false;
+        self.record_bytes = 0;
+        self.rejected = None;
+    }
+
+    /// Drops the records and keeps who waited for them.
+    pub fn reject(&mut self, error: &Error) {
+        let runs = std::mem::take(&mut self.runs);
+        let rejected = self.rejected.take();
+        self.clear();
+        self.runs = runs;
+        self.rejected = rejected.or_else(|| Some(error.clone()));
+    }
+
+    /// Adds one record of `len` encoded bytes at `position`, merged into the frame before it if there is room.
+    pub fn push(&mut self, client: usize, position: u64, record: &RecordRef, len: usize) {
+        let room = |f: &Gathered| f.kind == Kind::Singles && HEADER + f.body_len + len <= MERGED_BYTES;
+        if !self.frames.last().is_some_and(room) {
+            self.open_frame(position, Kind::Singles);
+        }
+        self.bytes.reserve(len);
+        record.encode(&mut self.bytes);
+        self.grow(client, len, 1);
+    }
+
+    /// Adds a batch as a frame of its own.
+    pub fn push_batch(&mut self, client: usize, first: u64, batch: &Batch) {
+        self.open_frame(first, Kind::Batch);
+        self.bytes.extend_from_slice(&batch.body);
+        self.grow(client, batch.body.len(), batch.count);
+    }
+
+    /// Adds an operation without records: it settles with what was accepted before it.
+    pub fn push_sync(&mut self, client: usize) {
+        self.durable = true;
+        self.count(client);
+    }
+
+    /// The runs that wait for frames `from..to`; those ahead of the first frame wait for no frame at all.
+    pub fn runs_of(&self, from: usize, to: usize) -> &[Run] {
+        let at = |frame: usize| self.frames.get(frame).map_or(self.runs.len(), |f| f.first_run);
+        let start = if from == 0 { 0 } else { at(from) };
+        &self.runs[start..at(to).max(start)]
+    }
+
+    /// Zeroes up to the next frame boundary, so that the arena from the first frame on is exactly what is written; and
+    /// where it has moved since that was begun, puts it on a page again.
+    pub fn seal(&mut self) {
+        self.pad();
+        let Some(start) = self.frames.first().map(|first| first.start) else { return };
+        self.bytes.reserve(ROOM);
+        let (len, place) = (self.bytes.len(), self.unused());
+        if place != start {
+            self.bytes.resize(len.max(len - start + place), 0);
+            self.bytes.copy_within(start..len, place);
+            self.bytes.truncate(len - start + place);
+            self.frames.iter_mut().for_each(|frame| frame.start = frame.start - start + place);
+        }
+    }
+
+    /// Zeroes up to the next frame boundary.
+    fn pad(&mut self) {
+        self.bytes.resize(self.bytes.len().next_multiple_of(ALIGN as usize), 0);
+    }
+
+    /// Bytes of the arena ahead of its first page; of the next frame boundary, if the allocator knows none of pages.
+    fn unused(&self) -> usize {
+        let before = (self.bytes.as_ptr() as usize).wrapping_neg() % PAGE as usize;
+        before.next_multiple_of(ALIGN as usize)
+    }
+
+    /// Packs the bodies that become smaller by it and closes the gaps; the sealed arena can only shrink.
+    pub fn compress(&mut self, packer: &mut Packer) {
+        let mut to = self.frames.first().map_or(0, |first| first.start);
+        for frame in &mut self.frames {
+            let (body, place) = (frame.start + HEADER..frame.start + HEADER + frame.body_len, to + HEADER);
+            // A shorter body that takes as much room on the disk only costs time.
+            let smaller = packer.pack(&self.bytes[body.clone()]).filter(|packed| span(packed.len()) < frame.span());
+            match smaller {
+                Some(packed) => {
+                    self.bytes[place..place + packed.len()].copy_from_slice(packed);
+                    frame.body_len = packed.len();
+                    frame.codec = packer.compression();
+                }
+                None => self.bytes.copy_within(body, place),
+            }
+            frame.start = to;
+            to += frame.span() as usize;
+            self.bytes[place + frame.body_len..to].fill(0);
+        }
+        self.bytes.truncate(to);
+    }
+
+    fn open_frame(&mut self, first: u64, kind: Kind) {
+        if self.frames.is_empty() {
+            self.since = clock();
+            self.bytes.reserve(ROOM);
+            self.bytes.resize(self.unused(), 0);
+        }
+        self.pad();
+        let start = self.bytes.len();
+        self.bytes.resize(start + HEADER, 0);
+        self.frames.push(Gathered { start, body_len: 0, first, count: 0, kind, codec: Compression::None, first_run: self.runs.len() });
+    }
+
+    fn grow(&mut self, client: usize, bytes: usize, records: u32) {
+        if let Some(frame) = self.frames.last_mut() {
+            frame.body_len += bytes;
+            frame.count += records;
+        }
+        self.records += u64::from(records);
+        self.record_bytes += bytes as u64;
+        self.count(client);
+    }
+
+    fn count(&mut self, client: usize) {
+        let floor = self.frames.last().map_or(0, |f| f.first_run);
+        match self.runs[floor..].last_mut() {
+            Some(run) if run.client == client => run.ops += 1,
+            _ => self.runs.push(Run { client, ops: 1 }),
+        }
+    }
+}
+
+/// Records to be appended as one atomic unit, encoded as they are pushed.
+#[derive(Default)]
+pub struct Batch {
+    body: Vec<u8>,
+    count: u32,
+}
+
+impl Batch {
+    pub fn new() -> Batch {
+        Batch::default()
+    }
+
+    /// Copies one more record into the batch.
+    ///
+    /// # Errors
+    /// `InvalidArg` for a record without meaning, `TooLarge` for one above `max_record_bytes`.
+    pub fn push(&mut self, record: RecordRef<'_>, max_record_bytes: u64) -> Result<()> {
+        let len = record.check(max_record_bytes)?;
+        // Lengths in a frame are 32 bits wide; maxBatchBytes is far below, and is checked when the batch is appended.
+        if self.body.len() + len > u32::MAX as usize - HEADER || self.count == u32::MAX {
+            return Err(Error::new(Code::TooLarge, "a batch is at most 4 GiB").during("appendBatch"));
+        }
+        record.encode(&mut self.body);
+        self.count += 1;
+        Ok(())
+    }
+
+    pub fn clear(&mut self) {
+        if self.body.capacity() > KEPT_BYTES {
+            self.body = Vec::new();
+        }
+        self.body.clear();
+        self.count = 0;
+    }
+
+    pub fn len(&self) -> u32 {
+        self.count
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Encoded bytes so far.
+    pub fn bytes(&self) -> u64 {
+        self.body.len() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn push(group: &mut Group, client: usize, position: u64, value: &[u8]) {
+        let record = RecordRef { value: Some(value), ..Default::default() };
+        let len = record.check(1 << 30).unwrap_or_default();
+        group.push(client, position, &record, len);
+    }
+
+    #[test]
+    fn single_appends_merge_into_frames_of_at_most_64_kib() {
+        let mut group = Group::default();
+        for position in 1..=100 {
+            push(&mut group, 0, position, &[1; 2000]);
+        }
+        assert!(group.frames.len() > 1);
+        let mut next = 1;
+        for frame in &group.frames {
+            assert!(HEADER + frame.body_len <= MERGED_BYTES && frame.start.is_multiple_of(ALIGN as usize));
+            assert_eq!(frame.first, next);
+            next += u64::from(frame.count);
+        }
+        assert_eq!(next, 101);
+        push(&mut group, 0, 101, &[1; 200_000]);
+        assert_eq!(group.frames.last().map(|f| f.count), Some(1), "a record above the limit has a frame of its own");
+    }
+
+    #[test]
+    fn the_first_frame_is_on_a_page_of_memory_however_the_arena_has_grown() {
+        for records in [1, 40, 400, 9000] {
+            let mut group = Group::default();
+            for _ in 0..3 {
+                (1..=records).for_each(|position| push(&mut group, 0, position, &position.to_le_bytes().repeat(40)));
+                group.seal();
+                let (start, at) = (group.frames[0].start, group.bytes.as_ptr() as u64);
+                assert!((at + start as u64).is_multiple_of(PAGE) && start < PAGE as usize);
+                let mut next = start;
+                for frame in &group.frames {
+                    assert_eq!(frame.start, next);
+                    next += frame.span() as usize;
+                    let first_value = frame.start + HEADER + 4;
+                    assert_eq!(group.bytes[first_value..first_value + 8], frame.first.to_le_bytes());
+                }
+                assert_eq!(next, group.bytes.len());
+                group.bytes.resize(next + PAGE as usize + HEADER, 0);
+                assert_eq!(group.bytes.as_ptr() as u64, at, "padding moves nothing");
+                group.clear();
+            }
+        }
+    }
+
+    #[test]
+    fn every_operation_waits_for_the_frame_that_holds_it() {
+        let mut group = Group::default();
+        group.push_sync(7);
+        push(&mut group, 1, 1, b"a");
+        push(&mut group, 1, 2, b"b");
+        push(&mut group, 2, 3, b"c");
+        group.push_sync(1);
+        let mut batch = Batch::new();
+        assert!(batch.push(RecordRef { key: Some(b"k"), ..Default::default() }, 100).is_ok());
+        group.push_batch(1, 4, &batch);
+        push(&mut group, 1, 5, b"d");
+        let run = |client, ops| Run { client, ops };
+        assert_eq!(group.frames.len(), 3);
+        assert_eq!(group.runs_of(0, 1), [run(7, 1), run(1, 2), run(2, 1), run(1, 1)]);
+        assert_eq!(group.runs_of(1, 2), [run(1, 1)]);
+        assert_eq!(group.runs_of(2, 3), [run(1, 1)]);
+        assert_eq!(group.runs_of(0, 3).iter().map(|r| r.ops).sum::<u64>(), 7);
+        assert_eq!(group.runs_of(3, 3), []);
+    }
+}

@@ -1,0 +1,308 @@
+//! Retention: whole sealed segments whose time has come, oldest first, but nothing that a reader still has to read
+//! or a cursor has not done.
+
+use crate::format::header::Header;
+use crate::options::PAGE;
+use crate::segments::catalog::Segment;
+use crate::storage::Fault;
+use crate::write::writer::Writer;
+use age::{Stamps, Wall};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+mod age;
+
+/// How much of a log is kept. Without a limit, all of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// Segments go while their files take more than this many bytes, that of the active one included.
+    pub max_bytes: Option<u64>,
+    /// A segment goes once the one after it is older than this: all of its records are then. The one place where the
+    /// wall clock decides something, see [`age`].
+    pub max_age: Option<Duration>,
+    /// Whether `max_bytes` lets go of what a cursor has not done.
+    pub override_cursors: bool,
+}
+
+/// What is still needed starts at these positions.
+#[derive(Clone, Copy, Debug)]
+pub struct Floors {
+    pub readers: u64,
+    pub cursors: u64,
+}
+
+impl Retention {
+    pub fn is_off(&self) -> bool {
+        self.max_bytes.is_none() && self.max_age.is_none()
+    }
+}
+
+/// What retention has found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Due {
+    /// Position that becomes the first.
+    pub first: Option<u64>,
+    /// When it is worth looking again, if nothing else happens.
+    pub again: Option<Duration>,
+    /// Segments whose stamps were first seen to be from the future.
+    pub ahead: Vec<Ahead>,
+    /// The newest segment has such a stamp: one that is begun now shows the age of all before it.
+    pub renew: bool,
+}
+
+/// A segment that was created, by its stamp, later than now: a clock was wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ahead {
+    /// File name.
+    pub segment: String,
+    pub created_ms: u64,
+    pub now_ms: u64,
+}
+
+/// A reader or a cursor held something back: how soon it is looked at again.
+const HELD: Duration = Duration::from_secs(1);
+
+/// As many as there are, or as 64 bits hold.
+pub fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What is known of segments, so that a look at a long log costs no more than one at a short one.
+#[derive(Default)]
+pub struct Known {
+    /// Lengths of files that do not change any more, by id.
+    lens: BTreeMap<u64, u64>,
+    /// By id, the stamps of segments that were asked for, and the monotonic time at which each was first seen, in ms: a
+    /// segment is at least as old as it has been known.
+    created: BTreeMap<u64, (u64, u64)>,
+    /// Ids of those whose stamps are from the future.
+    ahead: BTreeSet<u64>,
+    /// A segment was begun because of that.
+    renewed: bool,
+    wall: Wall,
+}
+
+/// One look at what is due.
+#[derive(Default)]
+struct Look {
+    due: Due,
+    /// The wall clock that ages go by, and as it is, and the monotonic one, in ms.
+    now: u64,
+    wall: u64,
+    steady: u64,
+    stamps: Stamps,
+    /// Of the oldest segments, the stamps that are believed.
+    believed: Vec<Option<u64>>,
+}
+
+impl Writer {
+    /// What may go now, of positions below the floors.
+    pub fn due(&mut self, retention: &Retention, floors: Floors) -> Result<Due, Fault> {
+        let segments = self.catalog.all();
+        let mut bytes = match retention.max_bytes {
+            Some(_) => self.bytes(&segments)?,
+            None => 0,
+        };
+        let mut look =
+            Look { due: Due::default(), now: 0, wall: self.storage.wall_clock(), steady: (self.clock)() / 1_000_000, ..Look::default() };
+        look.now = self.known.wall.now(look.wall, look.steady);
+        if retention.max_age.is_some() {
+            self.note_newest(&segments, &mut look);
+        }
+        for (i, pair) in segments.windows(2).enumerate() {
+            let [segment, following] = pair else { break };
+            let large = retention.max_bytes.is_some_and(|most| bytes > most);
+            let left = match retention.max_age {
+                Some(age) => millis(age).saturating_sub(self.age(&segments, i + 1, &mut look)?),
+                None => u64::MAX,
+            };
+            if !large && left > 0 {
+                look.due.again = retention.max_age.map(|_| Duration::from_millis(left));
+                break;
+            }
+            let ignored = large && retention.override_cursors;
+            if following.first > floors.readers || !ignored && following.first > floors.cursors {
+                look.due.again = Some(HELD);
+                break;
+            }
+            look.due.first = Some(following.first);
+            bytes -= self.known.lens.get(&segment.id).copied().unwrap_or(0).min(bytes);
+        }
+        Ok(look.due)
+    }
+
+    /// Begins a segment, so that its stamp shows how old all before it is at least.
+    ///
+    /// # Errors
+    /// Those of a roll: `NoSpace`, then a later write rolls; `Poisoned`.
+    pub fn renew(&mut self) -> crate::error::Result<()> {
+        self.plan_roll();
+        let rolled = self.finish_plan(0);
+        self.conclude(rolled)
+    }
+
+    /// Takes note of the segment being written: it is known since it began, or since the log was opened.
+    fn note_newest(&mut self, segments: &[Arc<Segment>], look: &mut Look) {
+        let oldest = segments.first().map_or(0, |oldest| oldest.id);
+        self.known.created = self.known.created.split_off(&oldest);
+        let Some(active) = &self.active else { return };
+        let (id, created_ms, segment) = (active.header.id, active.header.created_ms, active.entry.file.clone());
+        self.known.created.entry(id).or_insert((created_ms, look.steady));
+        let is_ahead = self.note_ahead(id, &segment, created_ms, look);
+        look.due.renew = is_ahead && !std::mem::replace(&mut self.known.renewed, true);
+    }
+
+    /// Whether a stamp is from the future. That is reported once.
+    fn note_ahead(&mut self, id: u64, segment: &str, created_ms: u64, look: &mut Look) -> bool {
+        let is_ahead = created_ms > look.wall.saturating_add(age::DRIFT);
+        if is_ahead && self.known.ahead.insert(id) {
+            look.due.ahead.push(Ahead { segment: segment.to_owned(), created_ms, now_ms: look.wall });
+        }
+        is_ahead
+    }
+
+    /// How long ago the segment at `at` was created at least, in ms.
+    fn age(&mut self, segments: &[Arc<Segment>], at: usize, look: &mut Look) -> Result<u64, Fault> {
+        let (_, seen) = self.created(&segments[at], look)?;
+        let known = look.steady.saturating_sub(seen);
+        for at in at..segments.len() {
+            while look.believed.len() <= at {
+                let (stamp, _) = self.created(&segments[look.believed.len()], look)?;
+                look.believed.push(look.stamps.believes(stamp, look.now).then_some(stamp));
+            }
+            if let Some(stamp) = look.believed[at] {
+                return Ok(known.max(look.now.saturating_sub(stamp)));
+            }
+        }
+        Ok(known)
+    }
+
+    /// A segment's stamp, 0 where its header does not read, and since when it has been known.
+    fn created(&mut self, segment: &Segment, look: &mut Look) -> Result<(u64, u64), Fault> {
+        if let Some(created) = self.known.created.get(&segment.id) {
+            return Ok(*created);
+        }
+        let mut page = vec![0; PAGE as usize];
+        let n = self.storage.open(&segment.file, false)?.read_at(&mut page, 0)?;
+        let created = Header::decode(&page[..n]).map_or(0, |header| header.created_ms);
+        self.note_ahead(segment.id, &segment.file, created, look);
+        self.known.created.insert(segment.id, (created, look.steady));
+        Ok((created, look.steady))
+    }
+
+    /// Bytes of all the log's segment files.
+    fn bytes(&mut self, segments: &[Arc<Segment>]) -> Result<u64, Fault> {
+        let oldest = segments.first().map_or(0, |oldest| oldest.id);
+        self.known.lens.retain(|id, _| *id >= oldest);
+        let mut bytes = 0;
+        for (i, segment) in segments.iter().enumerate() {
+            // The last two may still be cut to size.
+            let known = self.known.lens.get(&segment.id).filter(|_| i + 2 < segments.len());
+            let len = match known {
+                Some(len) => *len,
+                None => self.storage.open(&segment.file, false)?.len()?,
+            };
+            self.known.lens.insert(segment.id, len);
+            bytes += len;
+        }
+        Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::options::Options;
+    use crate::testing::campaign::named::Log;
+    use crate::testing::sim::SimDisk;
+    use std::cell::Cell;
+
+    const NOW: u64 = 1_700_000_000_000;
+    const YEAR: u64 = 365 * 86_400_000;
+    const HOUR: u64 = 3_600_000;
+
+    thread_local!(static STEADY: Cell<u64> = const { Cell::new(0) });
+
+    /// Hours since the test began.
+    fn steady() -> u64 {
+        STEADY.get() * HOUR * 1_000_000
+    }
+
+    /// A log with a segment for each record, each begun when the clock said so.
+    fn log(stamps: &[u64]) -> Log {
+        let disk = SimDisk::new(1, 512);
+        disk.set_wall_clock(stamps[0]);
+        let mut log = Log::on(disk, Options { segment_bytes: 16 << 10, ..Options::default() });
+        log.opened.writer.clock = steady;
+        for stamp in stamps {
+            log.disk.set_wall_clock(*stamp);
+            log.commit(&[&[11_000]], true);
+        }
+        log.disk.set_wall_clock(NOW);
+        log
+    }
+
+    /// Another process opens it, at whatever time this process has got to.
+    fn reopen(mut log: Log) -> Log {
+        log.opened.writer.close().unwrap();
+        log.disk.restart();
+        log.opened = crate::log::open::open(Arc::new(log.disk.clone()), &log.options, steady).unwrap();
+        log
+    }
+
+    fn due(log: &mut Log, hours: u64) -> Due {
+        let retention = Retention { max_age: Some(Duration::from_secs(hours * 3600)), ..Retention::default() };
+        log.opened.writer.due(&retention, Floors { readers: u64::MAX, cursors: u64::MAX }).unwrap()
+    }
+
+    #[test]
+    fn segments_from_the_future_go_as_soon_as_those_after_them_are_old_enough_and_are_reported_once() {
+        let ahead = NOW + 10 * YEAR;
+        let mut log = reopen(log(&[ahead, ahead + 1, ahead + 2, NOW - 5 * HOUR, NOW - 2 * HOUR]));
+        let young = due(&mut log, 6);
+        assert_eq!((young.first, young.again), (None, Some(Duration::from_secs(3600))));
+        let reported: Vec<u64> = young.ahead.iter().map(|ahead| ahead.created_ms).collect();
+        assert_eq!((reported, young.renew), (vec![ahead + 1, ahead, ahead + 2], false));
+        let old = due(&mut log, 3);
+        assert_eq!((old.first, old.ahead), (Some(4), vec![]));
+    }
+
+    #[test]
+    fn a_log_whose_newest_segment_is_from_the_future_begins_one_that_is_not() {
+        let ahead = NOW + 10 * YEAR;
+        let mut log = reopen(log(&[ahead, ahead, ahead]));
+        let found = due(&mut log, 1);
+        assert_eq!((found.first, found.renew), (None, true));
+        log.opened.writer.renew().unwrap();
+        assert_eq!(log.opened.writer.active.as_ref().unwrap().header.created_ms, NOW);
+        assert!(!due(&mut log, 1).renew);
+        // That counts for whoever opens the log later.
+        let mut log = reopen(log);
+        log.disk.set_wall_clock(NOW + HOUR);
+        assert_eq!(due(&mut log, 1).first, Some(4));
+    }
+
+    #[test]
+    fn what_no_stamp_shows_to_be_old_goes_by_how_long_it_has_been_known() {
+        // Behind, ahead, and right before a clock that has lost its time.
+        for (stamps, now) in [([0, 7, 9], NOW), ([NOW + YEAR; 3], NOW), ([NOW - YEAR, NOW - YEAR, NOW], 0)] {
+            STEADY.set(0);
+            let mut log = reopen(log(&stamps));
+            log.disk.set_wall_clock(now);
+            assert_eq!(due(&mut log, 2).first, None, "{stamps:?}");
+            STEADY.set(1);
+            assert_eq!(due(&mut log, 2).first, None, "{stamps:?}");
+            STEADY.set(2);
+            assert_eq!(due(&mut log, 2).first, Some(3), "{stamps:?}");
+        }
+    }
+
+    #[test]
+    fn one_segment_from_1970_among_others_takes_nothing_with_it() {
+        let mut log = reopen(log(&[NOW - 5 * HOUR, NOW - 4 * HOUR, 0, NOW - HOUR, NOW]));
+        assert_eq!(due(&mut log, 2).first, Some(2));
+        assert_eq!(due(&mut log, 1).first, Some(4));
+    }
+}

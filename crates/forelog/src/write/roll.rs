@@ -1,0 +1,321 @@
+//! Rolling: the next segment is made durable, named, and only then written to.
+
+use crate::error::{Code, Error, Result};
+use crate::format::control::Mark;
+use crate::format::footer::Index;
+use crate::format::frame::{self, span, Frame, Kind, HEADER};
+use crate::format::frame_scan::Joint;
+use crate::format::header::{file_name, Header, Name, Predecessor, MAX_ID};
+use crate::format::horizon::Reach;
+use crate::maintenance::backup::Cut;
+use crate::observe::events::Event;
+use crate::options::{Compression, PAGE};
+use crate::segments::active::{Active, Filling};
+use crate::segments::catalog::Segment;
+use crate::segments::growth::Growth;
+use crate::segments::spare_files::{least_len, Spare};
+use crate::storage::window::Window;
+use crate::storage::FileRef;
+use crate::util::bytes::mask;
+use crate::util::healing::On;
+use crate::write::writer::{lock, Writer};
+use std::sync::Arc;
+
+/// Good frames that are written again into the next segment, because recovery could not prove them durable.
+pub struct Frames {
+    pub file: FileRef,
+    pub header: Header,
+    /// Where they begin, and what they continue there.
+    pub from: Joint,
+    pub to: u64,
+}
+
+/// The part of a frame that a cut keeps.
+pub struct Part {
+    pub kind: Kind,
+    pub count: u32,
+    pub body: Vec<u8>,
+}
+
+/// What the next segment starts with.
+pub enum Carry {
+    Nothing,
+    Frames(Frames),
+    Part(Part),
+}
+
+impl Carry {
+    /// Bytes that it takes.
+    fn span(&self) -> u64 {
+        match self {
+            Carry::Nothing => 0,
+            Carry::Frames(frames) => frames.to - frames.from.offset,
+            Carry::Part(part) => span(part.body.len()),
+        }
+    }
+}
+
+/// A roll that has to come before anything else is written. Without a predecessor, the log starts over at `first`.
+pub struct Plan {
+    pub predecessor: Option<Predecessor>,
+    pub first: u64,
+    /// Positions from `first` on that were lost before this log was made: see [`Header::hole`].
+    pub hole: u64,
+    pub carry: Carry,
+    /// The log ends after this position from now on, whatever came after it.
+    pub cut: Option<u64>,
+}
+
+/// What follows a roll whose segment is durable under its name.
+pub struct Naming {
+    mark: Mark,
+    /// The segment before, and where it ends now: `None` if it is dead.
+    left: Option<(Active, Option<Joint>)>,
+    /// The first try has failed.
+    late: bool,
+}
+
+impl Writer {
+    /// The next write starts a new segment after the last complete frame.
+    pub fn plan_roll(&mut self) {
+        if let (Some(active), None) = (&self.active, &self.plan) {
+            let end = active.end;
+            let predecessor = Predecessor { id: active.header.id, salt: active.header.salt, end: end.offset, crc: end.crc };
+            self.plan = Some(Plan { predecessor: Some(predecessor), first: end.next, hole: 0, carry: Carry::Nothing, cut: None });
+        }
+    }
+
+    /// Rolls if a roll is due, into a segment with room for a frame of `span` bytes.
+    pub fn finish_plan(&mut self, span: u64) -> Result<()> {
+        self.alive()?;
+        self.finish_naming()?;
+        let Some(plan) = self.plan.take() else { return Ok(()) };
+        match self.roll(&plan, span) {
+            Ok(()) => {
+                self.unproven = false;
+                Ok(())
+            }
+            Err(error) => {
+                self.plan = Some(plan);
+                Err(error)
+            }
+        }
+    }
+
+    /// Starts the next segment, in the order that makes every crash in between harmless.
+    pub fn roll(&mut self, plan: &Plan, span: u64) -> Result<()> {
+        // Nothing of a roll is to be in a directory that nobody finds.
+        self.check_attached()?;
+        // Under a higher id no opening would know it for a segment.
+        if self.highest_id >= MAX_ID {
+            return Err(Error::new(Code::OutOfRange, "segment ids above 2^63 - 1 do not exist"));
+        }
+        self.finish_naming()?;
+        // One segment behind at most: the footer of the one that was left last comes first.
+        let sealer = self.sealer.clone();
+        sealer.flush().map_err(|fault| self.poison(fault))?;
+        // (1) Whatever the next header will seal is durable before that header exists.
+        if !self.unproven {
+            self.sync_active()?;
+        }
+        // (2) Header and carried frames become durable under a spare's name.
+        let carried = plan.carry.span();
+        let mut salt = [0; 8];
+        self.storage.random(&mut salt)?;
+        let spare = self.spares.take(least_len(carried + span))?;
+        let header = Header {
+            uuid: self.uuid,
+            id: self.highest_id + 1,
+            first: plan.first,
+            salt: u64::from_le_bytes(salt),
+            predecessor: plan.predecessor,
+            carried_end: PAGE + carried,
+            recycled: spare.recycled,
+            // Carried frames stay as they are stored.
+            compressed: self.packer.is_some() || matches!(&plan.carry, Carry::Frames(frames) if frames.header.compressed),
+            created_ms: self.storage.wall_clock(),
+            hole: plan.hole,
+        };
+        let (end, index) = match fill(&spare, &header, plan) {
+            Ok(filled) => filled,
+            Err(error) => {
+                self.spares.take_back(spare, false);
+                return Err(error);
+            }
+        };
+        self.sync_file(&spare.file)?;
+        // (3) The commit point: from here on a crash opens the new segment.
+        let name = file_name(header.first, header.id);
+        match self.storage.rename(&spare.name, &name) {
+            Ok(()) => self.spares.used(&spare.name),
+            Err(fault) if fault.heals(On::Name) => {
+                // The next try writes the same page first of all. Frames that were carried would be left behind.
+                let is_good = carried == 0 && !fault.is_no_space() && !fault.is_not_found();
+                self.spares.take_back(spare, is_good);
+                return Err(fault.into());
+            }
+            Err(fault) => return Err(self.poison(fault)),
+        }
+        self.counters.fsyncs += 1;
+        if let Err(fault) = self.storage.sync_dir() {
+            return Err(self.poison(fault));
+        }
+        self.highest_id = header.id;
+        self.names.push(Name { first: header.first, id: header.id, file: name });
+        let entry = Arc::new(Segment::of_header(&header));
+        entry.adopt(index);
+        let place = Cut { segment: header.id, durable: Reach { offset: end.offset, position: end.next - 1 } };
+        entry.set_len(spare.len);
+        entry.hold(&spare.file);
+        match (header.predecessor, plan.cut) {
+            (None, _) => {
+                self.low = header.first;
+                self.publisher.cut(0);
+                self.catalog.restart(entry.clone(), place);
+            }
+            (_, Some(last)) => {
+                self.publisher.cut(last);
+                self.catalog.cut(entry.clone(), place, last);
+            }
+            (_, None) => self.catalog.add(entry.clone(), place),
+        }
+        // (4) CONTROL names it; only then may anything in it be acknowledged, and anything below it be removed.
+        let mark = Mark { segment: header.id, offset: end.offset, position: end.next - 1 };
+        let filling = match spare.filled {
+            _ if !self.storage.overwrites_in_place() => Filling::Never,
+            true => Filling::Done,
+            false => Filling::WORTHWHILE,
+        };
+        let through = self.storage.open_through(&entry.file);
+        self.stop_filling();
+        let next = Active {
+            growth: Arc::new(Growth::new(spare.file.clone(), spare.len, spare.room)),
+            durable_len: spare.len,
+            file: spare.file,
+            through,
+            header,
+            capacity: spare.room,
+            end,
+            synced: end,
+            entry,
+            filling,
+            written_back: 0,
+            // What stands behind the frames of a recycled file is stale: nothing was torn in it since.
+            debris_end: 0,
+            may_be_torn: false,
+        };
+        let left = self.active.replace(next).map(|left| {
+            let sealed = plan.predecessor.filter(|p| p.id == left.header.id);
+            (left, sealed.map(|p| Joint { offset: p.end, next: plan.first, crc: p.crc }))
+        });
+        self.counters.rolls += 1;
+        self.naming = Some(Naming { mark, left, late: false });
+        match self.finish_naming() {
+            // A crash opens the new segment already. The next write to it makes up for this.
+            Err(error) if error.heals() => Ok(()),
+            named => named,
+        }
+    }
+
+    /// Has CONTROL name the active segment, if it does not yet.
+    pub fn finish_naming(&mut self) -> Result<()> {
+        let Some(Naming { mark, late, .. }) = &mut self.naming else { return Ok(()) };
+        let was_late = std::mem::replace(late, true);
+        self.counters.fsyncs += 1;
+        let low = self.low;
+        let named = lock(&self.control).update(|state| {
+            state.active = mark.segment;
+            state.mark = Some(*mark);
+            state.low = low;
+        });
+        match named {
+            Ok(()) => {}
+            // The slot that counts is as it was, and either state of the other one is true.
+            Err(cut) if cut.fault.heals(On::Named) => return Err(cut.fault.into()),
+            Err(cut) => return Err(self.poison(cut.fault)),
+        }
+        match self.naming.take().and_then(|naming| naming.left) {
+            Some((left, Some(end))) => self.sealer.push(left.sealed(end)),
+            Some((left, None)) => left.give_back(),
+            None => {}
+        }
+        if let Some(name) = self.names.last() {
+            self.events.record(Event::ROLL, || Event::Roll { segment: name.file.clone(), first: name.first });
+        }
+        // What a reset left below the low mark had to stay until now.
+        if was_late {
+            if let Err(error) = self.remove_below() {
+                return if error.heals() { Ok(()) } else { Err(error) };
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes a new segment's header and the frames carried into it, and gives their end and an index of them. The file has no
+/// final name yet: whatever fails costs nothing but the roll.
+fn fill(spare: &Spare, header: &Header, plan: &Plan) -> Result<(Joint, Index)> {
+    let write = |bytes: &[u8], offset: u64| spare.file.write_at(bytes, offset).map_err(|short| Error::from(short.fault));
+    write(&header.encode(), 0)?;
+    let (mut end, mut index) = (Joint::start(header), Index::default());
+    let carry = match &plan.carry {
+        Carry::Nothing => return Ok((end, index)),
+        Carry::Part(part) => {
+            let frame = Frame {
+                body_len: part.body.len() as u32,
+                first: end.next,
+                count: part.count,
+                kind: part.kind,
+                codec: Compression::None,
+                synced: PAGE,
+                body_crc: mask(crc32c::crc32c(&part.body)),
+                prev: end.crc,
+                crc: 0,
+            };
+            let mut bytes = vec![0; HEADER];
+            let crc = frame::encode(&mut bytes, &frame, header.seed(), end.offset);
+            bytes.extend_from_slice(&part.body);
+            write(&bytes, end.offset)?;
+            end = Joint { offset: end.offset + frame.span(), next: frame.next_position(), crc };
+            index.note(end);
+            return Ok((end, index));
+        }
+        Carry::Frames(frames) => frames,
+    };
+    let mut window = Window::new(&*carry.file, carry.to);
+    let (old, new) = (carry.header.seed(), header.seed());
+    let mut from = carry.from;
+    while from.offset < carry.to {
+        let found = frame::decode(window.get(from.offset, HEADER)?, old, from.offset);
+        let changed = || {
+            Error::new(Code::Corrupt, "a frame changed between two readings")
+                .at(file_name(carry.header.first, carry.header.id), from.offset)
+        };
+        let frame = found.filter(|f| f.first == from.next && f.prev == from.crc).ok_or_else(changed)?;
+        let moved = Frame { synced: PAGE, prev: end.crc, ..frame };
+        let mut head = [0; HEADER];
+        let crc = frame::encode(&mut head, &moved, new, end.offset);
+        write(&head, end.offset)?;
+        copy_body(&mut window, &frame, from.offset, |bytes, at| write(bytes, end.offset + at))?.then_some(()).ok_or_else(changed)?;
+        from = Joint { offset: from.offset + frame.span(), next: frame.next_position(), crc: frame.crc };
+        end = Joint { offset: end.offset + frame.span(), next: frame.next_position(), crc };
+        index.note(end);
+    }
+    Ok((end, index))
+}
+
+/// Hands on a frame's body in pieces, with their offsets in the frame; false when it no longer matches its CRC.
+fn copy_body(window: &mut Window, frame: &Frame, offset: u64, mut put: impl FnMut(&[u8], u64) -> Result<()>) -> Result<bool> {
+    let (mut at, end) = (HEADER as u64, HEADER as u64 + u64::from(frame.body_len));
+    let mut crc = 0;
+    while at < end {
+        let piece = window.some(offset + at, end - at)?;
+        if piece.is_empty() {
+            return Ok(false);
+        }
+        crc = frame::body_crc(crc, piece);
+        put(piece, at)?;
+        at += piece.len() as u64;
+    }
+    Ok(frame::stored(crc) == frame.body_crc)
+}

@@ -1,0 +1,636 @@
+//! Where appends arrive: the group being gathered, the positions given out, the clients and what they wait for.
+//! Memory only; one lock around all of it, held for a copy and never for I/O.
+
+use crate::error::{Code, Error, Result};
+use crate::format::frame::MAX_POSITION;
+use crate::format::record::RecordRef;
+use crate::log::commit_threads::Threads;
+use crate::options::Options;
+use crate::read::reader::truncated;
+use crate::util::notify::Notify;
+use crate::write::group::{Batch, Group, Run};
+use crate::write::truncate::out_of_range;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// What has settled, in the order of a client's operations.
+#[derive(Clone, Debug)]
+pub enum Settled {
+    /// Every operation up to and including this count has succeeded, but for those already reported as failed.
+    Done(u64),
+    /// Operations after the last count reported, up to and including this one, have failed.
+    Failed(u64, Error),
+}
+
+/// One handle's queue of operations, counted 1, 2, 3 … in the order of its calls.
+pub struct Client {
+    pub notify: Arc<dyn Notify>,
+    /// Operations accepted.
+    pub entered: u64,
+    /// Operations settled, one way or the other.
+    pub settled: u64,
+    /// Settlements that have not been collected, failures apart from what succeeded around them.
+    news: VecDeque<Settled>,
+    /// Operations up to the last one that has failed, or is about to, and why. Until that has been told it appends nothing,
+    /// which would pass what was rejected.
+    failing: Option<(u64, Error)>,
+    /// Operations up to the last one that it has been given the outcome of.
+    given: u64,
+}
+
+impl Client {
+    pub fn new(notify: Arc<dyn Notify>) -> Client {
+        Client { notify, entered: 0, settled: 0, news: VecDeque::new(), failing: None, given: 0 }
+    }
+
+    fn succeed(&mut self, ops: u64) {
+        self.settled += ops;
+        match self.news.back_mut() {
+            Some(Settled::Done(upto)) => *upto = self.settled,
+            _ => self.news.push_back(Settled::Done(self.settled)),
+        }
+    }
+
+    /// The next `ops` operations have failed.
+    fn fail(&mut self, ops: u64, error: &Error) {
+        if ops > 0 {
+            self.settled += ops;
+            self.news.push_back(Settled::Failed(self.settled, error.clone()));
+        }
+    }
+
+    /// The oldest settlement not collected yet, or how things stood at the last. Who asks again has told what it was given.
+    pub fn collect(&mut self) -> Settled {
+        let given = self.given;
+        self.failing.take_if(|(upto, _)| *upto <= given);
+        let news = self.news.pop_front().unwrap_or(Settled::Done(self.settled));
+        let (Settled::Done(upto) | Settled::Failed(upto, _)) = news;
+        self.given = upto;
+        news
+    }
+}
+
+/// Whether appends are taken.
+pub enum Phase {
+    Open,
+    /// The last handle is closing: what is there is committed, nothing more is taken.
+    Closing,
+    Poisoned(Error),
+    /// The log's directory is not at its path any more: what was acknowledged can be read, and nothing more is taken.
+    Detached(Error),
+    /// Opened for reading alone.
+    ReadOnly,
+}
+
+impl Phase {
+    /// What ends a log with `error`.
+    pub fn ended(error: &Error) -> Phase {
+        match error.code {
+            Code::Detached => Phase::Detached(error.clone()),
+            _ => Phase::Poisoned(error.clone()),
+        }
+    }
+
+    /// Why nothing is taken any more, unless the log was closed.
+    pub fn failure(&self) -> Option<&Error> {
+        match self {
+            Phase::Poisoned(error) | Phase::Detached(error) => Some(error),
+            Phase::Open | Phase::Closing | Phase::ReadOnly => None,
+        }
+    }
+}
+
+/// What an append asks for beside its records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// Acknowledge only once durable, whatever the log's policy.
+    pub durable: bool,
+    /// Refuse with `Conflict` unless this is the next position.
+    pub expect: Option<u64>,
+}
+
+impl From<bool> for Terms {
+    fn from(durable: bool) -> Terms {
+        Terms { durable, expect: None }
+    }
+}
+
+/// What the commit thread does between two groups, in the order of the calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    TruncateBefore(u64),
+    TruncateAfter(u64),
+    Reset(u64),
+}
+
+/// A group that is closed because a command follows it.
+pub struct Step {
+    pub group: Group,
+    /// With the client whose operation it is; `None` once it has been rejected.
+    pub command: Option<(usize, Command)>,
+}
+
+/// How the log is attended by a commit thread.
+pub enum Attendance {
+    /// One is at work, or will be: it looks before it sleeps.
+    Awake,
+    /// It sleeps and has to be woken.
+    Asleep,
+    /// None: it takes one of these.
+    Parked(&'static Threads),
+}
+
+/// The gathering group is given to the commit thread at this size without waiting for the end of the turn.
+const EAGER_BYTES: usize = 256 << 10;
+
+pub struct Intake {
+    pub group: Group,
+    /// What comes before the gathering group.
+    pub queue: VecDeque<Step>,
+    /// First position of the log once everything queued is done.
+    pub first: u64,
+    /// Position of the next record accepted.
+    pub next: u64,
+    /// Bytes accepted and not settled, the group under way included.
+    pub pending_bytes: u64,
+    pub phase: Phase,
+    /// The commit thread should take the group.
+    pub kicked: bool,
+    pub attendance: Attendance,
+    /// A mark or spare of the background failed its fsync.
+    pub fault: Option<crate::storage::Fault>,
+    /// Another thread has met that the log is detached.
+    pub detached: Option<Error>,
+    pub clients: Vec<Option<Client>>,
+    pub appends: u64,
+    pub batches: u64,
+    pub bytes: u64,
+}
+
+impl Intake {
+    pub fn new(first: u64, next: u64) -> Intake {
+        Intake {
+            group: Group::default(),
+            queue: VecDeque::new(),
+            first,
+            next,
+            pending_bytes: 0,
+            phase: Phase::Open,
+            kicked: false,
+            attendance: Attendance::Awake,
+            fault: None,
+            detached: None,
+            clients: Vec::new(),
+            appends: 0,
+            batches: 0,
+            bytes: 0,
+        }
+    }
+
+    pub fn join(&mut self, client: Client) -> usize {
+        match self.clients.iter().position(Option::is_none) {
+            // A slot is free again only once everything its client entered has settled.
+            Some(free) => {
+                self.clients[free] = Some(client);
+                free
+            }
+            None => {
+                self.clients.push(Some(client));
+                self.clients.len() - 1
+            }
+        }
+    }
+
+    fn admit(&mut self, client: usize, records: u64, bytes: u64, options: &Options) -> Result<&mut Client> {
+        match &self.phase {
+            Phase::Open => {}
+            Phase::Closing => return Err(closed()),
+            Phase::Poisoned(error) | Phase::Detached(error) => return Err(error.clone()),
+            Phase::ReadOnly => return Err(read_only()),
+        }
+        if let Some((_, error)) = self.failing(client).filter(|_| records > 0) {
+            return Err(error.clone());
+        }
+        // One record above the bound is taken when nothing else is pending: it could never be appended otherwise.
+        if records > 0 && self.pending_bytes > 0 && self.pending_bytes + bytes > options.max_pending_bytes {
+            let text = format!(
+                "{} bytes are waiting for their commit, more would exceed maxPendingBytes ({})",
+                self.pending_bytes, options.max_pending_bytes
+            );
+            return Err(Error::new(Code::Backpressure, text));
+        }
+        if self.next + records > MAX_POSITION + 1 {
+            return Err(Error::new(Code::OutOfRange, "positions above 2^53 - 1 do not exist"));
+        }
+        self.clients.get_mut(client).and_then(Option::as_mut).ok_or_else(closed)
+    }
+
+    pub fn failing(&self, client: usize) -> Option<&(u64, Error)> {
+        self.clients.get(client)?.as_ref()?.failing.as_ref()
+    }
+
+    /// Optimistic concurrency: decided under the lock that gives out positions. What is expected behind records that were
+    /// rejected fails with them.
+    fn meet(&self, client: usize, terms: Terms) -> Result<()> {
+        match (&self.phase, terms.expect) {
+            (Phase::Open, Some(expected)) if expected != self.next && self.failing(client).is_none() => {
+                let text = format!("the next position is {}, not {expected}", self.next);
+                let mut error = Error::new(Code::Conflict, text).at_position(expected);
+                error.actual = Some(self.next);
+                Err(error)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub fn append(&mut self, client: usize, record: &RecordRef, len: usize, terms: impl Into<Terms>, options: &Options) -> Result<u64> {
+        let terms = terms.into();
+        self.meet(client, terms)?;
+        self.admit(client, 1, len as u64, options)?.entered += 1;
+        let position = self.next;
+        self.group.push(client, position, record, len);
+        self.accept(1, len as u64, terms.durable);
+        self.appends += 1;
+        Ok(position)
+    }
+
+    /// Takes all of `records`, which are so many and take so many bytes, or none.
+    pub fn append_all<'r>(
+        &mut self,
+        client: usize,
+        records: impl Iterator<Item = RecordRef<'r>>,
+        (count, bytes): (u64, u64),
+        durable: bool,
+        options: &Options,
+    ) -> Result<u64> {
+        self.admit(client, count, bytes, options)?.entered += count;
+        let first = self.next;
+        for (position, record) in (first..).zip(records) {
+            self.group.push(client, position, &record, record.encoded_len());
+        }
+        self.accept(count, bytes, durable);
+        self.appends += count;
+        Ok(first)
+    }
+
+    pub fn append_batch(&mut self, client: usize, batch: &Batch, terms: impl Into<Terms>, options: &Options) -> Result<(u64, u64)> {
+        let (count, terms) = (u64::from(batch.len()), terms.into());
+        self.meet(client, terms)?;
+        self.admit(client, count, batch.bytes(), options)?.entered += 1;
+        let first = self.next;
+        self.group.push_batch(client, first, batch);
+        self.accept(count, batch.bytes(), terms.durable);
+        self.batches += 1;
+        Ok((first, first + count - 1))
+    }
+
+    pub fn sync(&mut self, client: usize, options: &Options) -> Result<()> {
+        self.admit(client, 0, 0, options)?.entered += 1;
+        self.group.push_sync(client);
+        Ok(())
+    }
+
+    /// Enters a command behind everything accepted so far.
+    pub fn command(&mut self, client: usize, command: Command, options: &Options) -> Result<()> {
+        self.admit(client, 0, 0, options)?;
+        // Positions change at the call: what is accepted behind it gets those that follow from it.
+        (self.first, self.next) = match command {
+            Command::TruncateBefore(first) if first > self.next => return Err(out_of_range(first, self.next)),
+            Command::TruncateBefore(first) => (self.first.max(first), self.next),
+            Command::TruncateAfter(last) if last >= self.next => {
+                let text = format!("position {last} is not below the next one, {}", self.next);
+                return Err(Error::new(Code::OutOfRange, text).at_position(last));
+            }
+            Command::TruncateAfter(last) if last + 1 < self.first => return Err(truncated(last, self.first)),
+            Command::TruncateAfter(last) => (self.first, last + 1),
+            Command::Reset(first) if !(1..=MAX_POSITION).contains(&first) => {
+                return Err(Error::new(Code::InvalidArg, format!("position must be from 1 to 2^53 - 1, got {first}")));
+            }
+            Command::Reset(first) => (first, first),
+        };
+        self.admit(client, 0, 0, options)?.entered += 1;
+        let group = std::mem::take(&mut self.group);
+        self.queue.push_back(Step { group, command: Some((client, command)) });
+        Ok(())
+    }
+
+    /// Moves what comes next into `group`: the oldest step, whose command is returned, or the gathering group.
+    pub fn take(&mut self, group: &mut Group) -> Option<Step> {
+        self.kicked = !self.queue.is_empty();
+        group.clear();
+        match self.queue.pop_front() {
+            Some(mut step) => {
+                std::mem::swap(group, &mut step.group);
+                Some(step)
+            }
+            None => {
+                std::mem::swap(group, &mut self.group);
+                None
+            }
+        }
+    }
+
+    /// The first position once everything queued is done, for a log that starts at `low` now: what was entered may have
+    /// been rejected since.
+    pub fn rebase(&mut self, low: u64) {
+        let commands = self.queue.iter().filter_map(|step| step.command);
+        self.first = commands.fold(low, |first, (_, command)| match command {
+            Command::TruncateBefore(above) if above <= self.next => first.max(above),
+            Command::Reset(anew) => anew,
+            Command::TruncateBefore(_) | Command::TruncateAfter(_) => first,
+        });
+    }
+
+    fn accept(&mut self, records: u64, bytes: u64, durable: bool) {
+        self.next += records;
+        self.pending_bytes += bytes;
+        self.bytes += bytes;
+        self.group.durable |= durable;
+    }
+
+    /// Whether the commit thread has to be told now rather than at the end of the caller's turn.
+    pub fn is_eager(&self) -> bool {
+        !self.kicked && self.group.bytes.len() >= EAGER_BYTES
+    }
+
+    /// Settles `runs` as done; gives whom to wake.
+    pub fn succeed(&mut self, runs: &[Run], wake: &mut Vec<Arc<dyn Notify>>) {
+        for run in runs {
+            if let Some(client) = self.clients.get_mut(run.client).and_then(Option::as_mut) {
+                client.succeed(run.ops);
+                wake.push(client.notify.clone());
+            }
+        }
+    }
+
+    /// Settles `runs` as failed.
+    pub fn reject(&mut self, runs: &[Run], error: &Error, wake: &mut Vec<Arc<dyn Notify>>) {
+        for run in runs {
+            if let Some(client) = self.clients.get_mut(run.client).and_then(Option::as_mut) {
+                client.fail(run.ops, error);
+                wake.push(client.notify.clone());
+            }
+        }
+    }
+
+    /// Rejects everything accepted and not settled, the gathering group included, and takes the positions back.
+    pub fn fail(&mut self, error: &Error, next: u64, wake: &mut Vec<Arc<dyn Notify>>) {
+        for client in self.clients.iter_mut().flatten() {
+            client.fail(client.entered - client.settled, error);
+            wake.push(client.notify.clone());
+        }
+        self.queue.clear();
+        self.group.clear();
+        self.pending_bytes = 0;
+        self.next = next;
+        self.kicked = false;
+    }
+
+    /// Whoever waits for something that fails learns of it later.
+    fn hold_up(&mut self, error: &Error) {
+        let mut why = error.clone();
+        // They are those of the one that failed by itself, if any.
+        (why.operation, why.position) = (None, None);
+        let (queue, group) = (&self.queue, &self.group);
+        for (number, client) in self.clients.iter_mut().enumerate() {
+            let Some(client) = client.as_mut().filter(|client| client.entered > client.settled) else { continue };
+            let upto = client.entered - spared(queue, group, number);
+            if upto > client.settled {
+                client.failing = Some((upto, why.clone()));
+            }
+        }
+    }
+
+    /// Rejects every record accepted and not settled and takes the positions back, but leaves the commands that make
+    /// room. `runs` come first: they are what is left of the group under way. Operations settle in their order, so
+    /// those behind such a command are told after it.
+    pub fn fail_records(&mut self, runs: &[Run], error: &Error, next: u64, wake: &mut Vec<Arc<dyn Notify>>) {
+        self.hold_up(error);
+        self.reject(runs, error, wake);
+        if self.queue.is_empty() {
+            return self.fail(error, next, wake);
+        }
+        let group = std::mem::take(&mut self.group);
+        self.queue.push_back(Step { group, command: None });
+        for step in &mut self.queue {
+            step.group.reject(error);
+            // What changes positions rests on those that are taken back.
+            if let Some((client, _)) = step.command.take_if(|(_, command)| !matches!(command, Command::TruncateBefore(_))) {
+                step.group.runs.push(Run { client, ops: 1 });
+            }
+        }
+        self.pending_bytes = 0;
+        self.next = next;
+        self.kicked = true;
+    }
+}
+
+/// Truncations that make room, behind all else that a client has entered: they do not fail with that.
+fn spared(queue: &VecDeque<Step>, group: &Group, client: usize) -> u64 {
+    let waits = |group: &Group| group.runs.iter().any(|run| run.client == client);
+    let mut spared = 0;
+    if waits(group) {
+        return spared;
+    }
+    for step in queue.iter().rev() {
+        match step.command {
+            Some((of, Command::TruncateBefore(_))) if of == client => spared += 1,
+            Some((of, _)) if of == client => break,
+            _ => {}
+        }
+        if waits(&step.group) {
+            break;
+        }
+    }
+    spared
+}
+
+pub fn closed() -> Error {
+    Error::new(Code::Closed, "the log is closed")
+}
+
+pub fn read_only() -> Error {
+    Error::new(Code::ReadOnly, "the log is open in mode 'readOnly'")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::util::notify::Waiter;
+
+    fn intake() -> (Intake, Options) {
+        let mut intake = Intake::new(1, 1);
+        for client in 0..2 {
+            assert_eq!((intake.join(Client::new(Arc::new(Waiter::default()))), intake.next), (client, 1));
+        }
+        (intake, Options::default())
+    }
+
+    fn append_as(intake: &mut Intake, client: usize) -> Result<u64> {
+        let record = RecordRef { value: Some(b"v"), ..Default::default() };
+        intake.append(client, &record, 4, false, &Options::default())
+    }
+
+    fn append(intake: &mut Intake) -> u64 {
+        append_as(intake, 0).unwrap_or(0)
+    }
+
+    fn news(intake: &mut Intake) -> Vec<(bool, u64)> {
+        let client = intake.clients[0].as_mut().map(|c| std::mem::take(&mut c.news)).unwrap_or_default();
+        client.into_iter().map(told).collect()
+    }
+
+    fn told(news: Settled) -> (bool, u64) {
+        match news {
+            Settled::Done(upto) => (true, upto),
+            Settled::Failed(upto, _) => (false, upto),
+        }
+    }
+
+    fn collect(intake: &mut Intake) -> Option<(bool, u64)> {
+        intake.clients[0].as_mut().map(|client| told(client.collect()))
+    }
+
+    /// The first append of client 0 has just been rejected.
+    fn rejecting(error: &Error) -> (Intake, Options) {
+        let (mut intake, options) = intake();
+        let mut group = Group::default();
+        append(&mut intake);
+        intake.take(&mut group);
+        intake.fail_records(&group.runs, error, 1, &mut Vec::new());
+        (intake, options)
+    }
+
+    #[test]
+    fn until_a_client_knows_of_a_rejection_nothing_it_appends_is_accepted_and_others_go_on() {
+        let (mut intake, options) = rejecting(&Error::new(Code::NoSpace, "full"));
+        assert!(append_as(&mut intake, 0).is_err_and(|error| error.code == Code::NoSpace));
+        let mut batch = Batch::new();
+        assert!(batch.push(RecordRef { key: Some(b"k"), ..Default::default() }, 100).is_ok());
+        assert!(intake.append_batch(0, &batch, false, &options).is_err_and(|error| error.code == Code::NoSpace));
+        let one = [RecordRef { value: Some(b"v"), ..Default::default() }];
+        assert!(intake.append_all(0, one.into_iter(), (1, 4), false, &options).is_err_and(|error| error.code == Code::NoSpace));
+        assert_eq!((intake.next, intake.pending_bytes), (1, 0));
+        assert_eq!(append_as(&mut intake, 1).ok(), Some(1), "who waited for nothing appends");
+        assert_eq!(collect(&mut intake), Some((false, 1)));
+        assert!(append_as(&mut intake, 0).is_err(), "there may be more news");
+        assert_eq!(collect(&mut intake), Some((true, 1)));
+        assert_eq!(append(&mut intake), 2);
+    }
+
+    fn full_behind(entered: impl FnOnce(&mut Intake, &Options)) -> (Intake, Options) {
+        let (mut intake, options) = intake();
+        let (mut group, mut wake) = (Group::default(), Vec::new());
+        append(&mut intake);
+        entered(&mut intake, &options);
+        let step = intake.take(&mut group);
+        intake.queue.push_front(Step { group: Group::default(), command: step.and_then(|s| s.command) });
+        intake.fail_records(&group.runs, &Error::new(Code::NoSpace, "full"), 1, &mut wake);
+        (intake, options)
+    }
+
+    #[test]
+    fn who_was_told_of_all_that_failed_appends_while_a_truncation_makes_room() {
+        let (mut intake, _) = full_behind(|intake, options| assert!(intake.command(0, Command::TruncateBefore(1), options).is_ok()));
+        assert_eq!((collect(&mut intake), collect(&mut intake)), (Some((false, 1)), Some((true, 1))));
+        assert_eq!(append_as(&mut intake, 0).map_err(|e| e.code).ok(), Some(1));
+    }
+
+    #[test]
+    fn who_only_makes_room_is_refused_nothing() {
+        let (mut intake, _) = full_behind(|intake, options| assert!(intake.command(1, Command::TruncateBefore(1), options).is_ok()));
+        assert_eq!(append_as(&mut intake, 1).map_err(|e| e.code).ok(), Some(1));
+    }
+
+    #[test]
+    fn told_is_enough_whatever_else_there_is_news_of() {
+        let (mut intake, options) = rejecting(&Error::new(Code::NoSpace, "full"));
+        let (mut group, mut wake) = (Group::default(), Vec::new());
+        assert!(intake.sync(0, &options).is_ok());
+        intake.take(&mut group);
+        intake.succeed(&group.runs, &mut wake);
+        assert_eq!(collect(&mut intake), Some((false, 1)));
+        assert_eq!(collect(&mut intake), Some((true, 2)));
+        assert_eq!(append_as(&mut intake, 0).map_err(|e| e.code).ok(), Some(1));
+    }
+
+    #[test]
+    fn an_expectation_that_rests_on_what_was_rejected_is_told_the_rejection() {
+        let (mut intake, options) = rejecting(&Error::new(Code::NoSpace, "full").during("reset").at_position(7));
+        let terms = Terms { durable: false, expect: Some(2) };
+        let record = RecordRef { value: Some(b"v"), ..Default::default() };
+        let refused = intake.append(0, &record, 4, terms, &options).err().map(|e| (e.code, e.operation, e.position));
+        assert_eq!(refused, Some((Code::NoSpace, None, None)));
+    }
+
+    #[test]
+    fn a_client_whose_rejections_come_behind_a_command_appends_again_once_it_knows_of_all() {
+        let (mut intake, options) = intake();
+        let (mut group, mut wake) = (Group::default(), Vec::new());
+        let full = Error::new(Code::NoSpace, "full");
+        append(&mut intake);
+        assert!(intake.command(0, Command::TruncateBefore(1), &options).is_ok());
+        append(&mut intake);
+        let step = intake.take(&mut group);
+        intake.queue.push_front(Step { group: Group::default(), command: step.and_then(|s| s.command) });
+        intake.fail_records(&group.runs, &full, 1, &mut wake);
+        assert_eq!((collect(&mut intake), collect(&mut intake)), (Some((false, 1)), Some((true, 1))));
+        assert!(append_as(&mut intake, 0).is_err());
+        intake.take(&mut group);
+        intake.succeed(&[Run { client: 0, ops: 1 }], &mut wake);
+        intake.take(&mut group);
+        intake.reject(&group.runs, &full, &mut wake);
+        assert!(append_as(&mut intake, 0).is_err());
+        let all = [collect(&mut intake), collect(&mut intake), collect(&mut intake)];
+        assert_eq!(all, [Some((true, 2)), Some((false, 3)), Some((true, 3))]);
+        assert_eq!(append(&mut intake), 1);
+    }
+
+    #[test]
+    fn positions_that_are_taken_back_take_the_first_position_back_with_them() {
+        let (mut intake, options) = intake();
+        let (mut group, mut wake) = (Group::default(), Vec::new());
+        append(&mut intake);
+        for command in [Command::TruncateBefore(2), Command::Reset(100), Command::TruncateBefore(101)] {
+            append(&mut intake);
+            assert!(intake.command(0, command, &options).is_ok());
+        }
+        assert_eq!((intake.first, intake.next), (101, 101));
+        // The first group fails: its command comes back in front, and the reset goes with the records.
+        let step = intake.take(&mut group);
+        intake.queue.push_front(Step { group: Group::default(), command: step.and_then(|s| s.command) });
+        intake.fail_records(&group.runs, &Error::new(Code::NoSpace, "full"), 1, &mut wake);
+        intake.rebase(1);
+        assert_eq!((intake.first, intake.next), (1, 1));
+        append(&mut intake);
+        assert!(intake.command(0, Command::TruncateAfter(0), &options).is_ok());
+    }
+
+    #[test]
+    fn what_makes_room_outlives_the_records_around_it_and_all_settle_in_order() {
+        let (mut intake, options) = intake();
+        let (mut group, mut wake) = (Group::default(), Vec::new());
+        let full = Error::new(Code::NoSpace, "full");
+        append(&mut intake);
+        assert!(intake.command(0, Command::TruncateBefore(1), &options).is_ok());
+        append(&mut intake);
+        append(&mut intake);
+        // The first group fails: its command comes back in front.
+        let step = intake.take(&mut group);
+        assert!(intake.kicked && group.records == 1);
+        intake.queue.push_front(Step { group: Group::default(), command: step.and_then(|s| s.command) });
+        intake.fail_records(&group.runs, &full, 1, &mut wake);
+        assert_eq!((intake.next, intake.pending_bytes, news(&mut intake)), (1, 0, vec![(false, 1)]));
+        assert_eq!(append_as(&mut intake, 1).ok(), Some(1), "positions are given again");
+        let step = intake.take(&mut group);
+        assert!(group.is_empty() && step.and_then(|s| s.command) == Some((0, Command::TruncateBefore(1))));
+        intake.succeed(&[Run { client: 0, ops: 1 }], &mut wake);
+        assert!(intake.take(&mut group).is_some_and(|s| s.command.is_none()) && group.frames.is_empty());
+        let rejected = group.rejected.take().map(|e| e.code);
+        assert_eq!(rejected, Some(Code::NoSpace));
+        intake.reject(&group.runs, &full, &mut wake);
+        assert!(intake.take(&mut group).is_none() && group.records == 1 && !intake.kicked);
+        intake.succeed(&group.runs, &mut wake);
+        assert_eq!(news(&mut intake), [(true, 2), (false, 4)]);
+    }
+}

@@ -1,0 +1,212 @@
+//! Truncation: what goes from either end of the log, and in which order, so that a crash at any step leaves the log
+//! as it was before or as it is after.
+
+use crate::error::{Code, Error, Result};
+use crate::format::compression::Unpacker;
+use crate::format::frame::{self, HEADER};
+use crate::format::frame_scan::{joint_near, Joint};
+use crate::format::header::{Header, Name, Predecessor};
+use crate::format::record::Parts;
+use crate::options::PAGE;
+use crate::read::reader::truncated;
+use crate::storage::window::Window;
+use crate::util::healing::On;
+use crate::write::roll::{Carry, Part, Plan};
+use crate::write::writer::{lock, Writer};
+
+/// The error for a position that the log has not reached.
+pub fn out_of_range(position: u64, next: u64) -> Error {
+    Error::new(Code::OutOfRange, format!("position {position} is above the next one, {next}")).at_position(position)
+}
+
+impl Writer {
+    /// Position `first` becomes the first of the log: the low mark is exact, and whole segments below it go. Needs no
+    /// space. Where the log starts there or later, only what could not be removed before goes.
+    ///
+    /// # Errors
+    /// `OutOfRange` above the next position; `NoSpace`, `ReadOnly` and `Io` when CONTROL cannot be written, or does not name
+    /// the active segment yet: the log is as before. `Io` when the log starts at `first` now, but a file could not be removed.
+    /// `Poisoned`, `Detached`.
+    pub fn truncate_before(&mut self, first: u64) -> Result<()> {
+        self.alive()?;
+        // A segment that no CONTROL names may be gone after a crash: nothing may rest on its being there.
+        if self.unproven && !self.is_named() {
+            let rolled = self.finish_plan(0);
+            self.conclude(rolled)?;
+        }
+        let named = self.finish_naming();
+        self.conclude(named)?;
+        if first <= self.low {
+            // A roll may have left a segment below the mark since then, and a file may not have gone at the first try.
+            return self.remove_below();
+        }
+        if first > self.next_position() {
+            return Err(out_of_range(first, self.next_position()));
+        }
+        self.check_attached()?;
+        let mark = self.current_mark();
+        self.counters.fsyncs += 1;
+        let marked = lock(&self.control).update(|state| {
+            state.low = first;
+            state.mark = mark.or(state.mark);
+        });
+        match marked {
+            Ok(()) => {}
+            Err(cut) if cut.written == 0 && cut.fault.heals(On::Named) => return self.conclude(Err(cut.fault.into())),
+            Err(cut) => return Err(self.poison(cut.fault)),
+        }
+        self.low = first;
+        // Readers are told before a file goes, so that none of them takes its absence for damage.
+        self.catalog.raise(first);
+        self.remove_below()
+    }
+
+    /// Position `last` becomes the last of the log, by a roll to a segment that starts with the kept part of the frame
+    /// that holds it. Nothing older is rewritten, and what is cut stays where it is, dead. What is kept is durable
+    /// then; when the log ends there already, that is all.
+    ///
+    /// # Errors
+    /// `OutOfRange` from the next position on, `Truncated` below the one before the first; `NoSpace`, `ReadOnly` and `Io` when
+    /// a roll cannot be done; `Corrupt` and `Io` when the place of the cut does not read. In these cases the log is as before.
+    /// `Poisoned`, `Detached`.
+    pub fn truncate_after(&mut self, last: u64) -> Result<()> {
+        self.go_on()?;
+        let next = self.next_position();
+        if last + 1 < self.low {
+            return Err(truncated(last, self.low));
+        }
+        if last + 1 >= next {
+            return if last + 1 == next { self.sync() } else { Err(out_of_range(last, next)) };
+        }
+        let plan = self.cut_after(last)?;
+        self.roll_to(plan)
+    }
+
+    /// The log becomes empty and goes on at `first`: a roll without predecessor, which moves the low mark. Segments
+    /// wholly below it go.
+    ///
+    /// # Errors
+    /// `NoSpace`, `ReadOnly` or `Io` when a roll cannot be done: the log is as before. `Io` when the log starts at `first` now,
+    /// but a file could not be removed. `Poisoned`, `Detached`.
+    pub fn reset(&mut self, first: u64) -> Result<()> {
+        self.go_on()?;
+        self.roll_to(Plan { predecessor: None, first, hole: 0, carry: Carry::Nothing, cut: None })?;
+        self.remove_below()
+    }
+
+    /// Rolls first where opening could not: until then only part of what there is counts.
+    fn go_on(&mut self) -> Result<()> {
+        self.alive()?;
+        if !self.unproven {
+            return Ok(());
+        }
+        let rolled = self.finish_plan(0);
+        self.conclude(rolled)
+    }
+
+    /// Rolls by this plan instead of the one there may be, which stays if there is no space.
+    fn roll_to(&mut self, plan: Plan) -> Result<()> {
+        let rolled = self.roll(&plan, 0);
+        self.conclude(rolled)?;
+        self.plan = None;
+        Ok(())
+    }
+
+    /// Where the log ends when `last` is its last position, and what of the frame there is kept.
+    fn cut_after(&mut self, last: u64) -> Result<Plan> {
+        let holder = self.catalog.holding(last).or_else(|| self.catalog.oldest());
+        let Some(segment) = holder else { return Err(Error::new(Code::Closed, "the log has no segment")) };
+        let damaged =
+            |offset: u64| Error::new(Code::Corrupt, format!("{} is damaged at offset {offset}", segment.file)).at(&segment.file, offset);
+        let file = self.storage.open(&segment.file, false)?;
+        let mut page = vec![0; PAGE as usize];
+        let n = file.read_at(&mut page, 0)?;
+        let header = Header::decode(&page[..n]).ok().filter(|h| h.id == segment.id && h.first == segment.first);
+        let header = header.ok_or_else(|| damaged(0))?;
+        if (header.first..header.start()).contains(&(last + 1)) {
+            // Within the hole that the segment begins with: another one takes its place, with as much of the hole as is kept.
+            let hole = last + 1 - header.first;
+            return Ok(Plan { predecessor: header.predecessor, first: header.first, hole, carry: Carry::Nothing, cut: Some(last) });
+        }
+        let near = segment.near(last + 1, &*file, header.seed()).unwrap_or(Joint::start(&header));
+        let mut window = Window::new(&*file, file.len()?);
+        let end = joint_near(&mut window, &header, near, last + 1, |_| {})?.map_err(|at| damaged(at.offset))?;
+        let mut carry = Carry::Nothing;
+        if end.next <= last {
+            let found = frame::decode(window.get(end.offset, HEADER)?, header.seed(), end.offset);
+            let room = file.len()?.saturating_sub(end.offset);
+            let frame = found.filter(|f| f.span() <= room).ok_or_else(|| damaged(end.offset))?;
+            let mut stored = vec![0; frame.body_len as usize];
+            let n = file.read_at(&mut stored, end.offset + HEADER as u64)?;
+            if n < stored.len() || frame::stored(frame::body_crc(0, &stored)) != frame.body_crc {
+                return Err(damaged(end.offset));
+            }
+            let mut body = Vec::new();
+            Unpacker::default().unpack(frame.codec, &stored, &mut body).ok_or_else(|| damaged(end.offset))?;
+            let count = (last + 1 - frame.first) as u32;
+            let kept = (0..count).try_fold(0, |at, _| Some(Parts::parse(&body, at)?.end));
+            body.truncate(kept.ok_or_else(|| damaged(end.offset))?);
+            carry = Carry::Part(Part { kind: frame.kind, count, body });
+        }
+        let predecessor = Predecessor { id: header.id, salt: header.salt, end: end.offset, crc: end.crc };
+        Ok(Plan { predecessor: Some(predecessor), first: end.next, hole: 0, carry, cut: Some(last) })
+    }
+
+    /// CONTROL vouches for the active segment's name.
+    pub fn is_named(&self) -> bool {
+        let named = lock(&self.control).state().active;
+        self.active.as_ref().is_some_and(|active| active.header.id <= named)
+    }
+
+    /// Removes segments wholly below the low mark, oldest first. The durable CONTROL alone decides which.
+    pub fn remove_below(&mut self) -> Result<()> {
+        let (active, low) = {
+            let control = lock(&self.control);
+            (control.state().active, control.state().low)
+        };
+        // The segment that holds the low mark: what has a lower id and starts lower ends below it.
+        let holder = self.names.iter().filter(|n| n.id <= active && n.first <= low).map(|n| n.id).max().unwrap_or(0);
+        let gone: Vec<Name> = self.names.iter().filter(|n| n.id < holder && n.first < low).cloned().collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        // What opening removes is still listed: it was live until its roll.
+        self.catalog.raise(low);
+        let (mut failure, mut aside) = (None, Vec::new());
+        for name in &gone {
+            let spare = self.set_aside(name, aside.len());
+            let removed = if spare.is_some() { Ok(()) } else { self.storage.remove(&name.file) };
+            aside.extend(spare);
+            match removed {
+                Err(fault) if !fault.is_not_found() => {
+                    // It and those after it stay listed, for the next time.
+                    failure = Some(Error::from(fault));
+                    break;
+                }
+                _ => self.names.retain(|n| n.id != name.id),
+            }
+            self.counters.removed += 1;
+        }
+        self.counters.fsyncs += 1;
+        if let Err(fault) = self.storage.sync_dir() {
+            return Err(self.poison(fault));
+        }
+        self.spares.put_aside(aside);
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Gives a removed segment's file the name of a spare, if there is use for it beside those `before` it.
+    fn set_aside(&self, name: &Name, before: usize) -> Option<String> {
+        // What the next roll leaves may be removed before that: its footer comes after.
+        let is_left = self.active.as_ref().is_some_and(|active| active.header.id == name.id);
+        if is_left || self.spares.room() <= before || !self.sealer.lets_go(name.id) {
+            return None;
+        }
+        let len = self.storage.open(&name.file, false).and_then(|file| file.len()).ok()?;
+        if !self.spares.takes(len) {
+            return None;
+        }
+        let spare = self.spares.name().ok()?;
+        self.storage.rename(&name.file, &spare).ok().map(|()| spare)
+    }
+}
