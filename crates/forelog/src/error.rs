@@ -1,7 +1,7 @@
 //! One error type for the engine. It is data: the binding carries its fields over, nobody parses its message.
 
-use crate::storage::Fault;
 use crate::util::healing::On;
+use std::fmt;
 use std::ops::{Deref, DerefMut};
 
 pub type Result<T> = std::result::Result<T, Error>;
@@ -93,6 +93,51 @@ pub struct Flipped {
     pub bit: u8,
 }
 
+/// A failed operation of the disk, in the shape Node gives to system errors.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    pub syscall: &'static str,
+    /// File name inside the log's directory, or the directory itself.
+    pub path: String,
+    /// The operating system's error number; `None` when the failure is not the system's.
+    pub errno: Option<i32>,
+    pub message: String,
+}
+
+impl Fault {
+    pub fn new(syscall: &'static str, path: impl Into<String>, error: &std::io::Error) -> Self {
+        Fault { syscall, path: path.into(), errno: error.raw_os_error(), message: error.to_string() }
+    }
+
+    pub fn kind(&self) -> Option<std::io::ErrorKind> {
+        self.errno.map(|n| std::io::Error::from_raw_os_error(n).kind())
+    }
+
+    /// The disk or the quota is full.
+    pub fn is_no_space(&self) -> bool {
+        matches!(self.kind(), Some(std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded))
+    }
+
+    /// A call or what it was given is not known here; nothing was done.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self.kind(), Some(std::io::ErrorKind::InvalidInput | std::io::ErrorKind::Unsupported))
+    }
+
+    pub fn is_read_only(&self) -> bool {
+        self.kind() == Some(std::io::ErrorKind::ReadOnlyFilesystem)
+    }
+
+    pub fn is_not_found(&self) -> bool {
+        self.kind() == Some(std::io::ErrorKind::NotFound)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.syscall, self.path, self.message)
+    }
+}
+
 impl Error {
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Error(Box::new(Info {
@@ -178,4 +223,31 @@ impl From<Fault> for Error {
         error.cause = Some(fault);
         error
     }
+}
+
+/// The error of a call on a log that is closed, or closing.
+pub fn closed() -> Error {
+    Error::new(Code::Closed, "the log is closed")
+}
+
+/// The error of a write to a log that is open for reading alone.
+pub fn read_only() -> Error {
+    Error::new(Code::ReadOnly, "the log is open in mode 'readOnly'")
+}
+
+/// The error for a position that is not in the log any more.
+pub fn truncated(position: u64, first: u64) -> Error {
+    let text = if position < first {
+        format!("position {position} is below the first one, {first}")
+    } else {
+        format!("position {position} was cut off")
+    };
+    let mut error = Error::new(Code::Truncated, text);
+    error.first_position = Some(first);
+    error.at_position(position)
+}
+
+/// The error for a position that the log has not reached.
+pub fn out_of_range(position: u64, next: u64) -> Error {
+    Error::new(Code::OutOfRange, format!("position {position} is above the next one, {next}")).at_position(position)
 }

@@ -1,8 +1,7 @@
 //! What a caller may ask of a log. Every value is checked once, here, before anything touches the disk.
 
 use crate::error::{Code, Error, Result};
-use crate::format::frame::MAX_POSITION;
-use crate::write::retention::{millis, Retention};
+use crate::util::limits::MAX_POSITION;
 use std::time::Duration;
 
 /// When an append is acknowledged and when written bytes are made durable.
@@ -41,9 +40,6 @@ pub enum Compression {
     Zstd = 2,
 }
 
-/// One page: the size of a segment header and of a CONTROL slot, and the unit of alignment.
-pub const PAGE: u64 = 4096;
-
 /// Smallest and largest values of `segment_bytes`.
 pub const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=4 << 30;
 
@@ -69,6 +65,24 @@ pub struct Options {
     pub retention: Retention,
     /// Open on NFS or SMB although their locks and fsyncs cannot be trusted.
     pub allow_unsafe_filesystem: bool,
+}
+
+/// How much of a log is kept. Without a limit, all of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// Segments go while their files take more than this many bytes, that of the active one included.
+    pub max_bytes: Option<u64>,
+    /// A segment goes once the one after it is older than this: all of its records are then. The one place where the
+    /// wall clock decides something.
+    pub max_age: Option<Duration>,
+    /// Whether `max_bytes` lets go of what a cursor has not done.
+    pub override_cursors: bool,
+}
+
+impl Retention {
+    pub fn is_off(&self) -> bool {
+        self.max_bytes.is_none() && self.max_age.is_none()
+    }
 }
 
 impl Default for Options {
@@ -113,4 +127,9 @@ impl Options {
         }
         Ok(())
     }
+}
+
+/// As many as there are, or as 64 bits hold.
+pub fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

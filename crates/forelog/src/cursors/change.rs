@@ -2,8 +2,7 @@
 
 use super::codec::{Table, MAX_CURSORS};
 use super::handle::Entry;
-use crate::error::{Code, Error, Result};
-use crate::read::reader::truncated;
+use crate::error::{truncated, Code, Error, Result};
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 

@@ -3,10 +3,9 @@
 //! A slot's lengths are bounded by the bytes that are there before its checksum is taken, and nothing else of it is
 //! believed before that holds.
 
-use crate::format::frame::MAX_POSITION;
 use crate::format::header::{BadPage, VERSION};
-use crate::options::PAGE;
 use crate::util::bytes::*;
+use crate::util::limits::{MAX_POSITION, PAGE};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! A cursor as those who hold it share it, and what they are told when truncation moves it.
 
 use crate::error::{Code, Error};
-use crate::log::state::locked;
 use crate::segments::reader_positions::Place;
+use crate::util::locks::locked;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 

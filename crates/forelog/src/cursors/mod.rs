@@ -12,12 +12,10 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-use crate::error::{Code, Error, Result};
-use crate::log::state::locked;
-use crate::read::reader::truncated;
-use crate::segments::reader_positions::Place;
-use crate::storage::{Fault, Storage};
-use crate::write::submission_queue::closed;
+use crate::error::{closed, truncated, Code, Error, Fault, Result};
+use crate::segments::reader_positions::{Place, Start};
+use crate::storage::Storage;
+use crate::util::locks::locked;
 use change::{Change, Done, Next};
 use codec::{Table, MAX_NAME};
 use handle::{merge, Entry};
@@ -38,23 +36,6 @@ pub trait Log {
     fn alive(&self) -> Result<()>;
     /// An fsync of CURSORS failed.
     fn report(&self, fault: Fault);
-}
-
-/// Where a reader begins, and a new cursor stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// Before the first position of the log.
-    First,
-    /// After the last one acknowledged.
-    End,
-    /// Before this one.
-    At(u64),
-}
-
-impl From<u64> for Start {
-    fn from(position: u64) -> Start {
-        Start::At(position)
-    }
 }
 
 /// A cut may come between the log's becoming durable and the look at it, but not this often.

@@ -1,9 +1,10 @@
 //! The file CURSORS: two slots, written in turn, like CONTROL's. It grows by a new file under the same name.
 
 use super::codec::{choose, fits, is_fresh, slot_bytes, Slot, Table, MAGIC, MAX_SLOT_BYTES};
-use crate::error::{Code, Error};
-use crate::format::header::{BadPage, CURSORS};
-use crate::storage::{Fault, FileRef, ShortWrite, Storage};
+use crate::error::{Code, Error, Fault};
+use crate::format::file_names::CURSORS;
+use crate::format::header::BadPage;
+use crate::storage::{FileRef, ShortWrite, Storage};
 use crate::util::healing::On;
 use std::sync::Arc;
 

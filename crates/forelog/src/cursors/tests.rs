@@ -4,7 +4,7 @@
 use super::codec::Table;
 use super::store::{Failure, Store, CREATING};
 use super::*;
-use crate::format::header::CURSORS;
+use crate::format::file_names::CURSORS;
 use crate::testing::sim::{Faults, Rng, SimDisk};
 use std::sync::mpsc::channel;
 

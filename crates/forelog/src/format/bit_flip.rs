@@ -3,13 +3,12 @@
 //! A CRC is linear: what one flipped bit adds to it depends on nothing but the bit's distance from the end. So one walk
 //! over these differences finds the bit, in about a nanosecond each, without trying any of them on the bytes.
 
-use crate::error::Flipped;
+use crate::error::{Fault, Flipped};
 use crate::format::frame::{self, Frame, Seed, HEADER, MERGED_BYTES};
 use crate::format::header::Header;
-use crate::options::PAGE;
 use crate::storage::window::Window;
-use crate::storage::Fault;
 use crate::util::bytes::{get_u32, mask, unmask};
+use crate::util::limits::PAGE;
 
 /// CRC-32C's polynomial, lowest bit first.
 const POLYNOMIAL: u32 = 0x82f6_3b78;

@@ -3,12 +3,13 @@
 //! A stale slot is a lower bound, never wrong. It is written at a roll, a truncation and a close, and once a second
 //! while the durable horizon moves; never between an append and its acknowledgement.
 
-use crate::format::frame::MAX_POSITION;
-use crate::format::header::{begin_page, identify, page_uuid, BadPage, CONTROL, MAX_ID};
+use crate::error::Fault;
+use crate::format::file_names::{CONTROL, MAX_ID};
+use crate::format::header::{begin_page, identify, page_uuid, BadPage};
 use crate::format::horizon::{self, Horizon};
-use crate::options::PAGE;
-use crate::storage::{Fault, FileRef, ShortWrite, Storage};
+use crate::storage::{FileRef, ShortWrite, Storage};
 use crate::util::bytes::*;
+use crate::util::limits::{MAX_POSITION, PAGE};
 
 pub const MAGIC: [u8; 8] = *b"\x89FCTL\r\n\x1a";
 /// Two slots, and a page outside recovery for the acknowledged horizon, see `horizon`.

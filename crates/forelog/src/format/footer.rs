@@ -4,8 +4,8 @@
 
 use crate::format::frame::{Seed, ALIGN};
 use crate::format::frame_scan::Joint;
-use crate::options::PAGE;
 use crate::util::bytes::*;
+use crate::util::limits::PAGE;
 
 /// An index has a joint about this often: from one of them, frame headers within this many bytes lead to a position.
 pub const EVERY: u64 = 64 << 10;

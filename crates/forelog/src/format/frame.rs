@@ -5,14 +5,13 @@
 
 use crate::options::Compression;
 use crate::util::bytes::*;
+use crate::util::limits::MAX_POSITION;
 
 /// A frame starts on a multiple of this, and is zero-padded to one.
 pub const ALIGN: u64 = 8;
 pub const HEADER: usize = 40;
 /// Group commit merges single appends into frames of at most this many bytes, so that one flipped bit costs little.
 pub const MERGED_BYTES: usize = 64 << 10;
-/// Positions are numbers in JavaScript: none is above 2^53 - 1.
-pub const MAX_POSITION: u64 = (1 << 53) - 1;
 
 // Offsets of the header's fields.
 const CRC: usize = 0; // u32, masked: over the seed (log uuid, segment id, salt), the frame's offset, and bytes 4..40

@@ -2,13 +2,14 @@
 //!
 //! Nothing is believed before its checksum, and nothing here writes.
 
+use crate::error::Fault;
 use crate::format::footer::Index;
 use crate::format::frame::{self, Frame, Kind, ALIGN, HEADER};
 use crate::format::header::Header;
-use crate::options::{Compression, PAGE};
+use crate::options::Compression;
 use crate::storage::window::Window;
-use crate::storage::Fault;
 use crate::util::bytes::first_non_zero;
+use crate::util::limits::PAGE;
 use std::ops::Range;
 
 /// A place between two frames: what a frame that starts there must continue.

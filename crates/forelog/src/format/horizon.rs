@@ -3,12 +3,13 @@
 //! Recovery never looks at it. It is written and not synced: only who shares the machine with a living writer reads
 //! it, and a stale page is a lower bound. A reader that meets a torn one tries again.
 
+use crate::error::Fault;
 use crate::format::control::Control;
-use crate::format::frame::MAX_POSITION;
-use crate::format::header::{begin_page, identify, page_uuid, MAX_ID};
-use crate::options::PAGE;
-use crate::storage::{Fault, File, Storage};
+use crate::format::file_names::MAX_ID;
+use crate::format::header::{begin_page, identify, page_uuid};
+use crate::storage::{File, Storage};
 use crate::util::bytes::*;
+use crate::util::limits::{MAX_POSITION, PAGE};
 use std::sync::{Mutex, TryLockError};
 
 pub const MAGIC: [u8; 8] = *b"\x89FHZN\r\n\x1a";

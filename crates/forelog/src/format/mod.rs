@@ -4,6 +4,7 @@
 pub mod bit_flip;
 pub mod compression;
 pub mod control;
+pub mod file_names;
 pub mod footer;
 pub mod frame;
 pub mod frame_scan;

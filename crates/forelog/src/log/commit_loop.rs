@@ -1,11 +1,12 @@
 //! What a commit thread does for a log: steps the writer, settles what it returns, and keeps the deadlines of the policy.
 
 use crate::error::{Code, Error, Result};
-use crate::log::state::{locked, Shared};
+use crate::log::state::Shared;
 use crate::observe::events::Event;
 use crate::options::Fsync;
 use crate::storage::lock::Lock;
 use crate::util::healing::On;
+use crate::util::locks::locked;
 use crate::util::notify::Notify;
 use crate::util::runtime::Host;
 use crate::write::group::{Group, Run};

@@ -4,13 +4,12 @@
 //! meanwhile. A log that has had nothing to do for a moment is parked and holds no thread: it is queued again when it is roused
 //! or a deadline of it is due. While logs wait for a thread, each thread does one step of its log and then takes the next.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::log::commit_loop::CommitThread;
-use crate::log::state::locked;
 use crate::storage::lock::Lock;
-use crate::storage::Fault;
+use crate::util::locks::locked;
 use crate::util::runtime::{Host, Job, Process};
-use crate::write::submission_queue::Attendance;
+use crate::write::submission_queue::{Attendance, Resume};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -167,14 +166,6 @@ impl Threads {
         }
     }
 
-    /// A parked log has something to do. To be called under the lock of its intake.
-    pub fn resume(&'static self, identity: u64) {
-        let mut queue = locked(&self.queue);
-        queue.unpark(identity);
-        // Without another thread, those there are serve the queue.
-        let _ = self.call(&mut queue);
-    }
-
     /// Sees to it that somebody takes what can be taken and keeps the deadlines.
     fn call(&'static self, queue: &mut Queue) -> io::Result<()> {
         let takers = queue.ready.len().min(self.at_work.saturating_sub(queue.working));
@@ -291,6 +282,15 @@ impl Threads {
         }
         // Its thread comes back to look for what is next and when.
         self.tell(&queue);
+    }
+}
+
+impl Resume for Threads {
+    fn resume(&'static self, identity: u64) {
+        let mut queue = locked(&self.queue);
+        queue.unpark(identity);
+        // Without another thread, those there are serve the queue.
+        let _ = self.call(&mut queue);
     }
 }
 

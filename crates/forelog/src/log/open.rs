@@ -9,9 +9,9 @@ use crate::format::footer::Index;
 use crate::format::frame_scan::Joint;
 use crate::format::header::{Header, Predecessor};
 use crate::maintenance::progress::{Opening, Watch};
-use crate::options::{Options, PAGE};
+use crate::options::Options;
 use crate::recovery::directory::{Listing, Slots};
-use crate::recovery::evidence::{glance, survey, Active, Cut, Segment, Survey};
+use crate::recovery::evidence::{survey, unread, Active, Cut, Segment, Survey};
 use crate::recovery::report::Recovery;
 use crate::recovery::verdict::{self, Answer, Verdict};
 use crate::segments::active::{self, Filling};
@@ -19,7 +19,8 @@ use crate::segments::catalog::{self, Catalog};
 use crate::segments::footer_writer::Bare;
 use crate::segments::growth::Growth;
 use crate::segments::spare_files::Spares;
-use crate::storage::{Fault, Storage};
+use crate::storage::Storage;
+use crate::util::limits::PAGE;
 use crate::write::roll::{Carry, Frames, Plan};
 use crate::write::writer::{Start, Writer};
 use std::sync::Arc;
@@ -58,27 +59,12 @@ pub fn open(storage: Arc<dyn Storage>, options: &Options, clock: fn() -> u64) ->
     open_watched(storage, options, &Arc::default(), clock)
 }
 
-/// Refuses, before anything is created or locked, a directory that is not ours to open, or that should hold a log.
-pub fn refuse_unknown(storage: &dyn Storage, create: bool) -> Result<()> {
-    let found = glance(storage, false).map_err(unread)?;
-    match found.verdict {
-        Verdict::Absent if !create => Err(found.refusal(Code::NotFound)),
-        Verdict::Foreign | Verdict::Newer => Err(found.refusal(Code::Format)),
-        _ => Ok(()),
-    }
-}
-
 /// The error of an opening that its watch may have ended.
 pub fn stopped(watch: &Watch, error: Error) -> Error {
     if watch.is_stopped() {
         return Error::new(Code::Closed, "the opening was stopped").during("open");
     }
     error
-}
-
-/// A failure to read is never taken for damage.
-pub fn unread(fault: Fault) -> Error {
-    Error::from(fault).judged(Verdict::Unreadable.label()).during("open")
 }
 
 fn writer(

@@ -1,16 +1,17 @@
 //! A log that another process writes, as a reader of it goes along: the page in CONTROL says how far it may read, the
 //! names in the directory say where. Nothing is written, and no lock is held.
 
-use crate::error::Result;
+use crate::error::{Fault, Result};
 use crate::format::control::{self, State};
-use crate::format::header::{Header, Name};
+use crate::format::file_names::Name;
+use crate::format::header::Header;
 use crate::format::horizon::{self, Horizon};
-use crate::log::state::{locked, Shared};
-use crate::maintenance::backup::Cut;
+use crate::log::state::Shared;
 use crate::recovery::directory::{first_page, Listing};
 use crate::segments::attachment::Bond;
-use crate::segments::catalog::{Catalog, Segment};
-use crate::storage::{Fault, File, FileRef};
+use crate::segments::catalog::{Catalog, Cut, Segment};
+use crate::storage::{File, FileRef};
+use crate::util::locks::locked;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};

@@ -1,15 +1,15 @@
 //! How a log stands and what it takes of the disk, from its directory alone.
 
 use crate::cursors;
-use crate::error::Result;
-use crate::format::header::{classify, Entry};
+use crate::error::{Fault, Result};
+use crate::format::file_names::{classify, Entry};
 use crate::log::read_only::{self, View};
-use crate::log::state::clock;
-use crate::log::wal::{named, prepare_dir};
+use crate::recovery::directory::{named, prepare_dir};
 use crate::recovery::evidence::Damage;
 use crate::storage::disk::Disk;
 use crate::storage::lock::Lock;
-use crate::storage::{data_len, Fault, Storage};
+use crate::storage::{data_len, Storage};
+use crate::util::runtime::clock;
 use std::path::Path;
 use std::sync::Arc;
 

@@ -1,33 +1,34 @@
 //! One open log: what its handles, its commit thread and its background jobs share.
 
 use crate::cursors::{Cursors, Log};
-use crate::error::{Code, Error, Result};
-use crate::format::header::{Name, CONTROL};
+use crate::error::{closed, read_only, truncated, Code, Error, Fault, Result};
+use crate::format::file_names::{Name, CONTROL};
 use crate::log::commit_loop::CommitThread;
 use crate::log::commit_threads::{Attended, Threads};
 use crate::log::open::Opened;
 use crate::log::read_only::View;
 use crate::log::remote_writer::{self, News, Peer};
 use crate::log::stat;
-use crate::maintenance::backup::{Cut, Origin};
+use crate::maintenance::backup::Origin;
 use crate::observe::events::Events;
 use crate::observe::stats::{Measure, Scrubs, Stats};
 use crate::options::Options;
 use crate::read::follow::{Followers, Tail, Ticket, Wake};
-use crate::read::reader::truncated;
 use crate::recovery::report::Recovery;
 use crate::segments::attachment::{detached, lost};
-use crate::segments::catalog::Catalog;
+use crate::segments::catalog::{Catalog, Cut};
 use crate::segments::reader_positions::Place;
 use crate::storage::dir_handle::Identity;
 use crate::storage::lock::Lock;
-use crate::storage::{Fault, Storage};
+use crate::storage::Storage;
+use crate::util::locks::locked;
 use crate::util::notify::Waiter;
 use crate::util::pool;
-use crate::write::submission_queue::{closed, read_only, Attendance, Client, Intake, Phase, Settled};
+use crate::util::runtime::clock;
+use crate::write::submission_queue::{Attendance, Client, Intake, Phase, Settled};
 use crate::write::writer::{Counters, Writer};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Positions of a log; all but `first` and `next` are inclusive, 0 when there is none.
@@ -119,16 +120,6 @@ pub struct Shared {
     /// How closing went; `None` from the start of the commit thread until its end.
     left: Mutex<Option<Result<()>>>,
     has_left: Condvar,
-}
-
-pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Monotonic nanoseconds since this process first asked.
-pub fn clock() -> u64 {
-    static START: OnceLock<Instant> = OnceLock::new();
-    START.get_or_init(Instant::now).elapsed().as_nanos() as u64
 }
 
 impl Shared {

@@ -3,12 +3,11 @@
 //! An append goes: handle → intake (position, bytes) → commit thread → writer → disk; and back: horizons →
 //! settlements → one wake per client. Nothing is settled before the writer has returned what it rests on.
 
-use crate::error::{Code, Error, Result};
-use crate::format::header::CONTROL;
+use crate::error::{closed, Code, Error, Fault, Result};
 use crate::format::record::RecordRef;
 use crate::log::commit_threads::{Threads, COMMON};
 use crate::log::registry::{self, Place};
-use crate::log::state::{clock, locked, Positions, Shared};
+use crate::log::state::{Positions, Shared};
 use crate::log::{open, read_only, remote_writer};
 use crate::maintenance::backup::Backup;
 use crate::maintenance::progress::Watch;
@@ -17,16 +16,19 @@ use crate::observe::events::Unheard;
 use crate::observe::stats::Stats;
 use crate::options::{Mode, Options};
 use crate::read::follow::Tail;
+use crate::recovery::directory::{named, prepare_dir};
+use crate::recovery::evidence::refuse_unknown;
 use crate::recovery::report::Recovery;
-use crate::recovery::verdict::Verdict;
 use crate::segments::attachment::detached_here;
 use crate::storage::dir_handle::DirHandle;
-use crate::storage::disk::{create_dir, sync_name, Disk};
+use crate::storage::disk::Disk;
 use crate::storage::lock::Lock;
-use crate::storage::{Fault, Storage};
+use crate::storage::Storage;
+use crate::util::locks::locked;
 use crate::util::notify::Notify;
+use crate::util::runtime::clock;
 use crate::write::group::Batch;
-use crate::write::submission_queue::{closed, Client, Command, Intake, Settled, Terms};
+use crate::write::submission_queue::{Client, Command, Intake, Settled, Terms};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -86,7 +88,7 @@ impl Wal {
         watch: &Arc<Watch>,
         threads: &'static Threads,
     ) -> Result<Wal> {
-        open::refuse_unknown(&*storage, options.create).map_err(|error| named(error, dir))?;
+        refuse_unknown(&*storage, options.create).map_err(|error| named(error, dir))?;
         let home = match storage.home() {
             Some(home) => home.clone(),
             // A simulated disk has its lock in a directory of its own.
@@ -352,7 +354,7 @@ impl Wal {
         let verified = verify::scrub(&self.shared.storage, &self.shared.catalog, &|last| Tail::look_again(&*self.shared, last), watch);
         locked(&self.scrubs).retain(|other| !Arc::ptr_eq(other, watch));
         if let Ok(found) = &verified {
-            locked(&self.shared.measures).scrub.note(found, self.shared.storage.wall_clock());
+            locked(&self.shared.measures).scrub.note(found.segments, found.bytes, found.problems.len(), self.shared.storage.wall_clock());
         }
         verified.map_err(|error| error.during("scrub"))
     }
@@ -403,34 +405,6 @@ impl Drop for Wal {
         if let Some(slot) = intake.clients.get_mut(self.client) {
             *slot = None;
         }
-    }
-}
-
-fn not_found(dir: &Path) -> Error {
-    Error::new(Code::NotFound, format!("no log in {}", dir.display())).judged(Verdict::Absent.label())
-}
-
-/// A missing log is named by its directory.
-pub(crate) fn named(mut error: Error, dir: &Path) -> Error {
-    if error.code == Code::NotFound {
-        error.message = not_found(dir).into_info().message;
-    }
-    error
-}
-
-pub(crate) fn prepare_dir(dir: &Path, create: bool) -> Result<()> {
-    match std::fs::metadata(dir) {
-        Ok(meta) if meta.is_dir() && create && !dir.join(CONTROL).exists() => Ok(sync_name(dir)?),
-        Ok(meta) if meta.is_dir() => Ok(()),
-        Ok(_) => {
-            let error = std::io::Error::from(std::io::ErrorKind::NotADirectory);
-            let mut fault = Fault::new("scandir", dir.to_string_lossy(), &error);
-            fault.errno = std::fs::read_dir(dir).err().and_then(|e| e.raw_os_error());
-            Err(fault.into())
-        }
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound && create => Ok(create_dir(dir)?),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(not_found(dir)),
-        Err(e) => Err(Fault::new("stat", dir.to_string_lossy(), &e).into()),
     }
 }
 

@@ -5,19 +5,20 @@
 //! cut, and goes on as another one. New segments have new salts, so the two are never taken for each other after it.
 
 use crate::cursors;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Fault, Result};
 use crate::format::control::{self, State};
-use crate::format::header::{Header, Name, CONTROL, CURSORS, LOCK};
-use crate::format::horizon::Reach;
-use crate::options::PAGE;
+use crate::format::file_names::{Name, CONTROL, CURSORS};
+use crate::format::header::Header;
 use crate::recovery::directory::Listing;
 use crate::segments::attachment::explained;
+use crate::segments::catalog::Cut;
 use crate::segments::footer_writer::{self, Found};
 use crate::segments::reader_positions::Place;
 use crate::storage::dir_handle::DirHandle;
 use crate::storage::disk::{create_dir, Disk};
-use crate::storage::lock::Lock;
-use crate::storage::{data_len, Fault, FileRef, Storage};
+use crate::storage::lock::{Lock, LOCK};
+use crate::storage::{data_len, FileRef, Storage};
+use crate::util::limits::PAGE;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,15 +36,6 @@ const CUTS: usize = 32;
 const STILL: usize = 3;
 /// What another process has done is told within some milliseconds, or so many moments where that one hardly gets to run.
 const BEHIND: usize = 400;
-
-/// Where a log can be cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cut {
-    /// Id of the active segment.
-    pub segment: u64,
-    /// What of it, and of the log, is durable.
-    pub durable: Reach,
-}
 
 /// A log that can be copied while it is written.
 pub trait Origin: Send + Sync {

@@ -1,8 +1,9 @@
 //! A long reading job, as whoever started it sees it: how far it is, how fast it may go, and its end.
 
+use crate::error::Fault;
 use crate::storage::dir_handle::Identity;
 use crate::storage::layer::{Layer, Layered};
-use crate::storage::{Fault, File, FileRef, ShortWrite, Storage};
+use crate::storage::{File, FileRef, ShortWrite, Storage};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

@@ -1,17 +1,17 @@
 //! Verifying: every byte that counts is read and checked, whoever is writing meanwhile. Nothing is changed.
 
 use crate::cursors;
-use crate::error::{Code, Error, Flipped, Result};
+use crate::error::{Code, Error, Fault, Flipped, Result};
 use crate::format::bit_flip;
+use crate::format::file_names::{Name, CURSORS};
 use crate::format::footer::Index;
 use crate::format::frame_scan::{self, Joint};
-use crate::format::header::{Header, Name, Predecessor, CURSORS};
-use crate::log::read_only::look;
-use crate::log::wal::{named, prepare_dir};
+use crate::format::header::{Header, Predecessor};
 use crate::maintenance::progress::{Watch, Watched};
-use crate::options::{Mode, PAGE};
-use crate::recovery::directory::Listing;
+use crate::options::Mode;
+use crate::recovery::directory::{named, prepare_dir, Listing};
 use crate::recovery::evidence::{glance, Active, Damage, Survey};
+use crate::recovery::live_evidence::look;
 use crate::recovery::verdict::{self, Answer, Verdict};
 use crate::segments::attachment::{detached, is_emptied};
 use crate::segments::catalog::Catalog;
@@ -20,7 +20,8 @@ use crate::storage::disk::Disk;
 use crate::storage::uncached::cold;
 use crate::storage::window::Window;
 use crate::storage::zero_on_read_error::Lenient;
-use crate::storage::{data_len, Fault, FileRef, Storage};
+use crate::storage::{data_len, FileRef, Storage};
+use crate::util::limits::PAGE;
 use std::path::Path;
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 
 use crate::error::{Code, Error};
 use crate::util::notify::Notify;
-use crate::write::retention::Ahead;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,6 +26,15 @@ pub enum Event {
     Poisoned(Error),
     /// The log takes nothing more: its directory is not at its path.
     Detached(Error),
+}
+
+/// A segment that was created, by its stamp, later than now: a clock was wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ahead {
+    /// File name.
+    pub segment: String,
+    pub created_ms: u64,
+    pub now_ms: u64,
 }
 
 /// Kinds of events, as bits of what a listener asks for.

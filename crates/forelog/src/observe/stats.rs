@@ -1,6 +1,5 @@
 //! What a log counts about itself.
 
-use crate::maintenance::verify::Verification;
 use hdrhistogram::Histogram as Hdr;
 
 /// Quantiles of one measured quantity, in the unit its field names.
@@ -84,11 +83,12 @@ pub struct Scrubs {
 }
 
 impl Scrubs {
-    pub fn note(&mut self, found: &Verification, now: u64) {
+    /// Adds a scrub that came to its end `now`.
+    pub fn note(&mut self, segments: u64, bytes: u64, problems: usize, now: u64) {
         self.runs += 1;
-        self.segments += found.segments;
-        self.bytes += found.bytes;
-        self.problems += found.problems.len() as u64;
+        self.segments += segments;
+        self.bytes += bytes;
+        self.problems += problems as u64;
         self.finished_at = Some(now);
     }
 }

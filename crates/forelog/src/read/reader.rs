@@ -1,23 +1,22 @@
 //! Reading: blocks of verified frames in position order, across segments, while the writer runs.
 
-use crate::cursors::Start;
-use crate::error::{Code, Error, Result};
+use crate::error::{out_of_range, truncated, Code, Error, Result};
 use crate::format::compression::{raw_len, Unpacker, MAX_RAW};
 use crate::format::footer;
 use crate::format::frame::{self, Frame, Kind, HEADER, MERGED_BYTES};
 use crate::format::frame_scan::{joint_near, past_padding, resync, Joint};
 use crate::format::header::{Header, Predecessor};
 use crate::format::record::Parts;
-use crate::options::{Compression, PAGE};
+use crate::options::Compression;
 use crate::read::follow::{Lookout, Tail};
 use crate::recovery::verdict::Verdict;
 use crate::segments::attachment::explained;
 use crate::segments::catalog::{Catalog, Segment};
-use crate::segments::reader_positions::Place;
+use crate::segments::reader_positions::{Place, Start};
 use crate::storage::window::Window;
 use crate::storage::{FileRef, Storage};
 use crate::util::bytes::mask;
-use crate::write::truncate::out_of_range;
+use crate::util::limits::PAGE;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -86,18 +85,6 @@ impl Block {
             self.extras.extend([term, index].map(number));
         }
     }
-}
-
-/// The error for a position that is not in the log any more.
-pub fn truncated(position: u64, first: u64) -> Error {
-    let text = if position < first {
-        format!("position {position} is below the first one, {first}")
-    } else {
-        format!("position {position} was cut off")
-    };
-    let mut error = Error::new(Code::Truncated, text);
-    error.first_position = Some(first);
-    error.at_position(position)
 }
 
 /// The segment being read and the place in it.

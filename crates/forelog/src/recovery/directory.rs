@@ -1,10 +1,15 @@
 //! What stands in a log's directory: its names, and CONTROL. Nothing here writes, and nothing is judged.
 
+use crate::error::{Code, Error, Fault};
 use crate::format::control::{self, State};
-use crate::format::header::{classify, BadPage, Entry, Header, Name, CONTROL};
-use crate::options::PAGE;
-use crate::storage::{Fault, File, FileRef, Storage};
+use crate::format::file_names::{classify, Entry, Name, CONTROL};
+use crate::format::header::{BadPage, Header};
+use crate::recovery::verdict::Verdict;
+use crate::storage::disk::{create_dir, sync_name};
+use crate::storage::{File, FileRef, Storage};
+use crate::util::limits::PAGE;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// What names in the directory stand for.
 #[derive(Default)]
@@ -70,4 +75,32 @@ pub fn first_page(file: &dyn File) -> Result<Vec<u8>, Fault> {
     let n = file.read_at(&mut page, 0)?;
     page.truncate(n);
     Ok(page)
+}
+
+fn not_found(dir: &Path) -> Error {
+    Error::new(Code::NotFound, format!("no log in {}", dir.display())).judged(Verdict::Absent.label())
+}
+
+/// A missing log is named by its directory.
+pub fn named(mut error: Error, dir: &Path) -> Error {
+    if error.code == Code::NotFound {
+        error.message = not_found(dir).into_info().message;
+    }
+    error
+}
+
+pub fn prepare_dir(dir: &Path, create: bool) -> Result<(), Error> {
+    match std::fs::metadata(dir) {
+        Ok(meta) if meta.is_dir() && create && !dir.join(CONTROL).exists() => Ok(sync_name(dir)?),
+        Ok(meta) if meta.is_dir() => Ok(()),
+        Ok(_) => {
+            let error = std::io::Error::from(std::io::ErrorKind::NotADirectory);
+            let mut fault = Fault::new("scandir", dir.to_string_lossy(), &error);
+            fault.errno = std::fs::read_dir(dir).err().and_then(|e| e.raw_os_error());
+            Err(fault.into())
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && create => Ok(create_dir(dir)?),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(not_found(dir)),
+        Err(e) => Err(Fault::new("stat", dir.to_string_lossy(), &e).into()),
+    }
 }

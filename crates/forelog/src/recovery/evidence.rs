@@ -1,18 +1,19 @@
 //! What a log holds, before anything is done about it: reads names, CONTROL and segments, and gathers the evidence for
 //! recovery's verdict. Nothing here writes.
 
-use crate::error::{Code, Error, Flipped};
+use crate::error::{Code, Error, Fault, Flipped};
 use crate::format::bit_flip;
 use crate::format::control::{self, State};
+use crate::format::file_names::{Name, CONTROL};
 use crate::format::footer::Index;
 use crate::format::frame_scan::{self, Joint, Scan, Walk};
-use crate::format::header::{BadPage, Header, Name, CONTROL};
+use crate::format::header::{BadPage, Header};
 use crate::options::Mode;
 use crate::recovery::directory::{first_page, Listing, Slots};
 use crate::recovery::missing::{self, Missing};
 use crate::recovery::verdict::{self, Answer, Evidence, Verdict};
 use crate::storage::window::Window;
-use crate::storage::{Fault, FileRef, Storage};
+use crate::storage::{FileRef, Storage};
 
 /// Bytes that were durable and do not hold any more.
 #[derive(Clone, Debug, PartialEq)]
@@ -113,6 +114,21 @@ pub fn survey(storage: &dyn Storage, mode: Mode) -> Result<Survey, Fault> {
     }
     survey.verdict = verdict::judge(&survey.evidence);
     Ok(survey)
+}
+
+/// Refuses, before anything is created or locked, a directory that is not ours to open, or that should hold a log.
+pub fn refuse_unknown(storage: &dyn Storage, create: bool) -> Result<(), Error> {
+    let found = glance(storage, false).map_err(unread)?;
+    match found.verdict {
+        Verdict::Absent if !create => Err(found.refusal(Code::NotFound)),
+        Verdict::Foreign | Verdict::Newer => Err(found.refusal(Code::Format)),
+        _ => Ok(()),
+    }
+}
+
+/// A failure to read is never taken for damage.
+pub fn unread(fault: Fault) -> Error {
+    Error::from(fault).judged(Verdict::Unreadable.label()).during("open")
 }
 
 impl Survey {

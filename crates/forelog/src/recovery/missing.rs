@@ -1,10 +1,12 @@
 //! Names segments that are missing: the positions that went with them, the files on both sides, and their own names as far
 //! as these follow from what is left. Pure but for the functions that take a storage, which read headers and footers.
 
-use crate::format::header::{file_name, Header, Name, CONTROL};
+use crate::error::Fault;
+use crate::format::file_names::{file_name, Name, CONTROL};
+use crate::format::header::Header;
 use crate::recovery::directory::{first_page, Listing};
 use crate::segments::footer_writer::{find, Found};
-use crate::storage::{Fault, Storage};
+use crate::storage::Storage;
 
 /// A gap in the chain of segments.
 #[derive(Clone, Debug, PartialEq, Eq)]

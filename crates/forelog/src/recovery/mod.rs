@@ -2,6 +2,7 @@
 
 pub mod directory;
 pub mod evidence;
+pub mod live_evidence;
 pub mod missing;
 pub mod report;
 pub mod verdict;

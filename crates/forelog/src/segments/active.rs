@@ -3,12 +3,12 @@
 use crate::format::frame::HEADER;
 use crate::format::frame_scan::Joint;
 use crate::format::header::Header;
-use crate::options::PAGE;
 use crate::segments::catalog::Segment;
 use crate::segments::footer_writer::Seal;
 use crate::segments::growth::Growth;
 use crate::segments::prefill::Ahead;
 use crate::storage::FileRef;
+use crate::util::limits::PAGE;
 use std::sync::Arc;
 
 /// The segment being written.

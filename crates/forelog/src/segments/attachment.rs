@@ -4,7 +4,7 @@
 //! into no other one. But nobody finds at the path what it acknowledges from then on: it ends with `Detached` instead.
 
 use crate::error::{Code, Error};
-use crate::format::header::CONTROL;
+use crate::format::file_names::CONTROL;
 use crate::storage::dir_handle::Identity;
 use crate::storage::lock::Lock;
 use crate::storage::{File, Storage};

@@ -1,10 +1,11 @@
 //! Which segments make up the log, for readers: written by the commit thread, read by everyone.
 
+use crate::format::file_names::{file_name, Name};
 use crate::format::footer::Index;
 use crate::format::frame::Seed;
 use crate::format::frame_scan::Joint;
-use crate::format::header::{file_name, Header, Name};
-use crate::maintenance::backup::Cut;
+use crate::format::header::Header;
+use crate::format::horizon::Reach;
 use crate::segments::footer_writer::{find, Found};
 use crate::segments::reader_positions::Places;
 use crate::storage::{File, FileRef};
@@ -110,6 +111,15 @@ impl Segment {
         }
         self.known().index.near(position)
     }
+}
+
+/// Where a log can be cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// Id of the active segment.
+    pub segment: u64,
+    /// What of it, and of the log, is durable.
+    pub durable: Reach,
 }
 
 /// The segments of the log in order, oldest first; never empty once the log is open.

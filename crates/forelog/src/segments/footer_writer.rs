@@ -1,15 +1,16 @@
 //! Footers of sealed segments, written in the background: one segment behind at most, and never over anything that may
 //! be more than zeroes.
 
+use crate::error::Fault;
 use crate::format::footer::{self, Footer, Index, TRAILER};
 use crate::format::frame::Seed;
 use crate::format::frame_scan::{joint_at, Joint};
 use crate::format::header::{Header, Predecessor};
-use crate::options::PAGE;
 use crate::segments::catalog::Segment;
 use crate::storage::window::Window;
-use crate::storage::{Fault, File, FileRef, Storage};
+use crate::storage::{File, FileRef, Storage};
 use crate::util::healing::On;
+use crate::util::limits::PAGE;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,8 +1,9 @@
 //! The file of the segment being written, made longer as it is used: a little at first, all of it once that shows to be worth
 //! it. So a log of a few records takes little room, and one that is busy finds its blocks allocated.
 
-use crate::options::PAGE;
-use crate::storage::{Fault, FileRef};
+use crate::error::Fault;
+use crate::storage::FileRef;
+use crate::util::limits::PAGE;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// What a segment has at first where nothing shows that it will be filled: 256 KiB of the 64 MiB that are the default.

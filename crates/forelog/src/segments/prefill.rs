@@ -1,9 +1,10 @@
 //! Zeroes written ahead of the frames, in the background, where a segment's blocks are allocated but were never
 //! written: a sync over blocks that were written before is a third faster than one that has to convert them.
 
-use crate::options::PAGE;
-use crate::storage::{Fault, FileRef};
+use crate::error::Fault;
+use crate::storage::FileRef;
 use crate::util::healing::On;
+use crate::util::limits::PAGE;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Each step is synced on its own, so that no commit has to flush more than this much of it.

@@ -1,12 +1,28 @@
 //! Where the readers of a log stand: what a cut tells them, and what retention leaves for them.
 
-use crate::cursors::Start;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// A [`Start`] in one number: positions stand for themselves.
 const FIRST: u64 = 0;
 const END: u64 = u64::MAX;
+
+/// Where a reader begins, and a new cursor stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Before the first position of the log.
+    First,
+    /// After the last one acknowledged.
+    End,
+    /// Before this one.
+    At(u64),
+}
+
+impl From<u64> for Start {
+    fn from(position: u64) -> Start {
+        Start::At(position)
+    }
+}
 
 /// One reader's place.
 #[derive(Debug)]

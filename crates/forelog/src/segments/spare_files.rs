@@ -3,10 +3,11 @@
 //!
 //! Overwriting blocks that were written before syncs faster than extending a file or filling allocated holes.
 
-use crate::format::header::{RESERVE, SPARE};
-use crate::options::PAGE;
+use crate::error::Fault;
+use crate::format::file_names::{RESERVE, SPARE};
 use crate::segments::growth::first_len;
-use crate::storage::{Fault, File, FileRef, Storage};
+use crate::storage::{File, FileRef, Storage};
+use crate::util::limits::PAGE;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Filled per step, each followed by an fsync of its own, so that no step holds up a commit for long.

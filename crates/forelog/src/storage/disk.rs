@@ -1,10 +1,10 @@
 //! The real disk. Every call that makes bytes or names durable is in this file, and nowhere else.
 
 use super::dir_handle::{Access, DirHandle, Identity};
-use super::{Fault, File, FileRef, ShortWrite, Storage};
-use crate::error::{Code, Error, Result};
-use crate::options::PAGE;
+use super::{File, FileRef, ShortWrite, Storage};
+use crate::error::{Code, Error, Fault, Result};
 use crate::storage::direct_buffer;
+use crate::util::limits::PAGE;
 use std::fs;
 use std::io;
 use std::ops::Range;

@@ -1,7 +1,8 @@
 //! A storage over another one, that has a hand in what is read and synced through it. Everything else goes below as it is.
 
 use super::dir_handle::Identity;
-use super::{Fault, File, FileRef, ShortWrite, Storage};
+use super::{File, FileRef, ShortWrite, Storage};
+use crate::error::Fault;
 use std::ops::Range;
 use std::sync::Arc;
 

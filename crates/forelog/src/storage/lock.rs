@@ -5,9 +5,7 @@
 //! LOCK alone.
 
 use super::dir_handle::{Access, DirHandle, Identity};
-use super::Fault;
-use crate::error::{Code, Error, Result};
-use crate::format::header::LOCK;
+use crate::error::{Code, Error, Fault, Result};
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +15,8 @@ use std::time::Duration;
 /// waits in between.
 const LOOKS: usize = 1000;
 const LOOK: Duration = Duration::from_millis(2);
+
+pub const LOCK: &str = "LOCK";
 
 /// The lock on one directory; released when dropped.
 pub struct Lock {

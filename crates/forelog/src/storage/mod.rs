@@ -12,55 +12,10 @@ pub mod uncached;
 pub mod window;
 pub mod zero_on_read_error;
 
+use crate::error::Fault;
 use dir_handle::{DirHandle, Identity};
-use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
-
-/// A failed operation of the disk, in the shape Node gives to system errors.
-#[derive(Clone, Debug)]
-pub struct Fault {
-    pub syscall: &'static str,
-    /// File name inside the log's directory, or the directory itself.
-    pub path: String,
-    /// The operating system's error number; `None` when the failure is not the system's.
-    pub errno: Option<i32>,
-    pub message: String,
-}
-
-impl Fault {
-    pub fn new(syscall: &'static str, path: impl Into<String>, error: &std::io::Error) -> Self {
-        Fault { syscall, path: path.into(), errno: error.raw_os_error(), message: error.to_string() }
-    }
-
-    pub fn kind(&self) -> Option<std::io::ErrorKind> {
-        self.errno.map(|n| std::io::Error::from_raw_os_error(n).kind())
-    }
-
-    /// The disk or the quota is full.
-    pub fn is_no_space(&self) -> bool {
-        matches!(self.kind(), Some(std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded))
-    }
-
-    /// A call or what it was given is not known here; nothing was done.
-    pub fn is_unsupported(&self) -> bool {
-        matches!(self.kind(), Some(std::io::ErrorKind::InvalidInput | std::io::ErrorKind::Unsupported))
-    }
-
-    pub fn is_read_only(&self) -> bool {
-        self.kind() == Some(std::io::ErrorKind::ReadOnlyFilesystem)
-    }
-
-    pub fn is_not_found(&self) -> bool {
-        self.kind() == Some(std::io::ErrorKind::NotFound)
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}: {}", self.syscall, self.path, self.message)
-    }
-}
 
 /// A write that did not complete: how many bytes of it reached the file, and why it stopped.
 #[derive(Clone, Debug)]

@@ -4,7 +4,8 @@
 //! pages are clean that never reached the disk.
 
 use super::layer::{layered, Layer};
-use super::{Fault, File, FileRef};
+use super::{File, FileRef};
+use crate::error::Fault;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Dropped at once: enough that what the system reads ahead is rarely dropped again, too little for other readers to notice.

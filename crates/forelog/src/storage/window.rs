@@ -1,6 +1,7 @@
 //! A bounded look into a file: whoever scans bytes reads them through this, in steps, forwards.
 
-use super::{Fault, File};
+use super::File;
+use crate::error::Fault;
 use std::ops::Range;
 
 /// Large enough that a scan of everything loses nothing to the number of its reads.

@@ -3,8 +3,9 @@
 //! No frame and no page of zeroes is valid, so bytes that cannot be read count as damaged ones.
 
 use super::layer::{Layer, Layered};
-use super::{Fault, File, Storage};
-use crate::options::PAGE;
+use super::{File, Storage};
+use crate::error::Fault;
+use crate::util::limits::PAGE;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub type Lenient = Layered<Leniency>;

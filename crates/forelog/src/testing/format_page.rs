@@ -3,13 +3,14 @@
 
 use crate::cursors::codec::Slot;
 use crate::format::control::{Mark, State, FILE_BYTES};
+use crate::format::file_names::file_name;
 use crate::format::footer::{Footer, Index};
 use crate::format::frame::{self, Frame, Kind, HEADER};
 use crate::format::frame_scan::Joint;
-use crate::format::header::{file_name, Header};
+use crate::format::header::Header;
 use crate::format::record::RecordRef;
-use crate::options::PAGE;
 use crate::util::bytes::mask;
+use crate::util::limits::PAGE;
 use crate::write::group::{Batch, Group};
 use crate::{Compression, Options, Waiter, Wal};
 use std::fmt::Write;

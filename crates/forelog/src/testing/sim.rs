@@ -4,10 +4,11 @@
 //! was written since the last sync; a power cut keeps any one of them or none. Names are durable in any subset until
 //! their directory is synced. A failed sync leaves pages clean, readable and absent from the platter.
 
-use crate::format::header::{classify, Entry, CONTROL};
-use crate::options::PAGE;
+use crate::error::Fault;
+use crate::format::file_names::{classify, Entry, CONTROL};
 use crate::storage::dir_handle::Identity;
-use crate::storage::{Fault, File, FileRef, ShortWrite, Storage};
+use crate::storage::{File, FileRef, ShortWrite, Storage};
+use crate::util::limits::PAGE;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::Error;
 use std::ops::Deref;

@@ -48,7 +48,7 @@ pub fn unmask(stored: u32) -> u32 {
 }
 
 /// Where the checksum of a 4 KiB page stands: its last four bytes, over everything before them.
-const PAGE_CRC: usize = crate::options::PAGE as usize - 4;
+const PAGE_CRC: usize = crate::util::limits::PAGE as usize - 4;
 
 pub fn seal_page(page: &mut [u8]) {
     let crc = mask(crc32c::crc32c(&page[..PAGE_CRC]));

@@ -2,7 +2,7 @@
 //! goes on once the cause is gone; after one of the second kind it is poisoned. The rules are data, and docs/errors.md shows
 //! them as a table.
 
-use crate::storage::Fault;
+use crate::error::Fault;
 use std::io::ErrorKind;
 
 /// What a failed call was working on.

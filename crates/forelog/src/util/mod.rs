@@ -3,6 +3,8 @@
 
 pub mod bytes;
 pub mod healing;
+pub mod limits;
+pub mod locks;
 pub mod notify;
 pub mod pool;
 pub mod runtime;

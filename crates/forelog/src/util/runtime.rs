@@ -31,3 +31,9 @@ impl Host for Process {
         pool::spawn(job);
     }
 }
+
+/// Monotonic nanoseconds since this process first asked.
+pub fn clock() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_nanos() as u64
+}

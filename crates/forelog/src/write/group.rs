@@ -5,8 +5,9 @@ use crate::error::{Code, Error, Result};
 use crate::format::compression::Packer;
 use crate::format::frame::{span, Kind, ALIGN, HEADER, MERGED_BYTES};
 use crate::format::record::RecordRef;
-use crate::log::state::clock;
-use crate::options::{Compression, PAGE};
+use crate::options::Compression;
+use crate::util::limits::PAGE;
+use crate::util::runtime::clock;
 
 /// One frame of a group: its header's place in the arena, and the records after it.
 #[derive(Clone, Debug)]

@@ -1,10 +1,12 @@
 //! Retention: whole sealed segments whose time has come, oldest first, but nothing that a reader still has to read
 //! or a cursor has not done.
 
+use crate::error::Fault;
 use crate::format::header::Header;
-use crate::options::PAGE;
+use crate::observe::events::Ahead;
+use crate::options::{millis, Retention};
 use crate::segments::catalog::Segment;
-use crate::storage::Fault;
+use crate::util::limits::PAGE;
 use crate::write::writer::Writer;
 use age::{Stamps, Wall};
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,29 +15,11 @@ use std::time::Duration;
 
 mod age;
 
-/// How much of a log is kept. Without a limit, all of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Retention {
-    /// Segments go while their files take more than this many bytes, that of the active one included.
-    pub max_bytes: Option<u64>,
-    /// A segment goes once the one after it is older than this: all of its records are then. The one place where the
-    /// wall clock decides something, see [`age`].
-    pub max_age: Option<Duration>,
-    /// Whether `max_bytes` lets go of what a cursor has not done.
-    pub override_cursors: bool,
-}
-
 /// What is still needed starts at these positions.
 #[derive(Clone, Copy, Debug)]
 pub struct Floors {
     pub readers: u64,
     pub cursors: u64,
-}
-
-impl Retention {
-    pub fn is_off(&self) -> bool {
-        self.max_bytes.is_none() && self.max_age.is_none()
-    }
 }
 
 /// What retention has found.
@@ -51,22 +35,8 @@ pub struct Due {
     pub renew: bool,
 }
 
-/// A segment that was created, by its stamp, later than now: a clock was wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ahead {
-    /// File name.
-    pub segment: String,
-    pub created_ms: u64,
-    pub now_ms: u64,
-}
-
 /// A reader or a cursor held something back: how soon it is looked at again.
 const HELD: Duration = Duration::from_secs(1);
-
-/// As many as there are, or as 64 bits hold.
-pub fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
 
 /// What is known of segments, so that a look at a long log costs no more than one at a short one.
 #[derive(Default)]

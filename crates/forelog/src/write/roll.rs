@@ -2,22 +2,23 @@
 
 use crate::error::{Code, Error, Result};
 use crate::format::control::Mark;
+use crate::format::file_names::{file_name, Name, MAX_ID};
 use crate::format::footer::Index;
 use crate::format::frame::{self, span, Frame, Kind, HEADER};
 use crate::format::frame_scan::Joint;
-use crate::format::header::{file_name, Header, Name, Predecessor, MAX_ID};
+use crate::format::header::{Header, Predecessor};
 use crate::format::horizon::Reach;
-use crate::maintenance::backup::Cut;
 use crate::observe::events::Event;
-use crate::options::{Compression, PAGE};
+use crate::options::Compression;
 use crate::segments::active::{Active, Filling};
-use crate::segments::catalog::Segment;
+use crate::segments::catalog::{Cut, Segment};
 use crate::segments::growth::Growth;
 use crate::segments::spare_files::{least_len, Spare};
 use crate::storage::window::Window;
 use crate::storage::FileRef;
 use crate::util::bytes::mask;
 use crate::util::healing::On;
+use crate::util::limits::PAGE;
 use crate::write::writer::{lock, Writer};
 use std::sync::Arc;
 

@@ -1,15 +1,12 @@
 //! Where appends arrive: the group being gathered, the positions given out, the clients and what they wait for.
 //! Memory only; one lock around all of it, held for a copy and never for I/O.
 
-use crate::error::{Code, Error, Result};
-use crate::format::frame::MAX_POSITION;
+use crate::error::{closed, out_of_range, read_only, truncated, Code, Error, Result};
 use crate::format::record::RecordRef;
-use crate::log::commit_threads::Threads;
 use crate::options::Options;
-use crate::read::reader::truncated;
+use crate::util::limits::MAX_POSITION;
 use crate::util::notify::Notify;
 use crate::write::group::{Batch, Group, Run};
-use crate::write::truncate::out_of_range;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -130,6 +127,12 @@ pub struct Step {
     pub command: Option<(usize, Command)>,
 }
 
+/// Resumes parked logs. The commit threads implement it; they are in a room further up.
+pub trait Resume: Sync {
+    /// Gives the log with this identity to a thread. To be called under the lock of its queue.
+    fn resume(&'static self, identity: u64);
+}
+
 /// How the log is attended by a commit thread.
 pub enum Attendance {
     /// One is at work, or will be: it looks before it sleeps.
@@ -137,7 +140,7 @@ pub enum Attendance {
     /// It sleeps and has to be woken.
     Asleep,
     /// None: it takes one of these.
-    Parked(&'static Threads),
+    Parked(&'static dyn Resume),
 }
 
 /// The gathering group is given to the commit thread at this size without waiting for the end of the turn.
@@ -158,7 +161,7 @@ pub struct Intake {
     pub kicked: bool,
     pub attendance: Attendance,
     /// A mark or spare of the background failed its fsync.
-    pub fault: Option<crate::storage::Fault>,
+    pub fault: Option<crate::error::Fault>,
     /// Another thread has met that the log is detached.
     pub detached: Option<Error>,
     pub clients: Vec<Option<Client>>,
@@ -443,14 +446,6 @@ fn spared(queue: &VecDeque<Step>, group: &Group, client: usize) -> u64 {
         }
     }
     spared
-}
-
-pub fn closed() -> Error {
-    Error::new(Code::Closed, "the log is closed")
-}
-
-pub fn read_only() -> Error {
-    Error::new(Code::ReadOnly, "the log is open in mode 'readOnly'")
 }
 
 #[cfg(test)]

@@ -1,23 +1,18 @@
 //! Truncation: what goes from either end of the log, and in which order, so that a crash at any step leaves the log
 //! as it was before or as it is after.
 
-use crate::error::{Code, Error, Result};
+use crate::error::{out_of_range, truncated, Code, Error, Result};
 use crate::format::compression::Unpacker;
+use crate::format::file_names::Name;
 use crate::format::frame::{self, HEADER};
 use crate::format::frame_scan::{joint_near, Joint};
-use crate::format::header::{Header, Name, Predecessor};
+use crate::format::header::{Header, Predecessor};
 use crate::format::record::Parts;
-use crate::options::PAGE;
-use crate::read::reader::truncated;
 use crate::storage::window::Window;
 use crate::util::healing::On;
+use crate::util::limits::PAGE;
 use crate::write::roll::{Carry, Part, Plan};
 use crate::write::writer::{lock, Writer};
-
-/// The error for a position that the log has not reached.
-pub fn out_of_range(position: u64, next: u64) -> Error {
-    Error::new(Code::OutOfRange, format!("position {position} is above the next one, {next}")).at_position(position)
-}
 
 impl Writer {
     /// Position `first` becomes the first of the log: the low mark is exact, and whole segments below it go. Needs no

@@ -4,26 +4,26 @@
 //! Nothing is acknowledged here; each method returns how far the log is written and durable, and what that rests on
 //! stands beside the return.
 
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Fault, Result};
 use crate::format::compression::Packer;
 use crate::format::control::{Control, Fence, Mark};
+use crate::format::file_names::Name;
 use crate::format::frame::{self, Frame, Kind, Seed, HEADER};
 use crate::format::frame_scan::Joint;
-use crate::format::header::Name;
 use crate::format::horizon::{Horizon, Publisher, Reach};
-use crate::maintenance::backup::Cut;
 use crate::observe::events::Events;
-use crate::options::{Compression, PAGE};
+use crate::options::Compression;
 use crate::segments::active::{Active, Filling};
 use crate::segments::attachment::Attachment;
-use crate::segments::catalog::Catalog;
+use crate::segments::catalog::{Catalog, Cut};
 use crate::segments::footer_writer::{Bare, Sealer};
 use crate::segments::growth::Growth;
 use crate::segments::prefill::Ahead;
 use crate::segments::spare_files::Spares;
-use crate::storage::{Fault, FileRef, ShortWrite, Storage};
+use crate::storage::{FileRef, ShortWrite, Storage};
 use crate::util::bytes::mask;
 use crate::util::healing::On;
+use crate::util::limits::PAGE;
 use crate::write::group::{Gathered, Group};
 use crate::write::retention::Known;
 use crate::write::roll::{Naming, Plan};

@@ -3,12 +3,13 @@
 use super::*;
 use crate::format::frame::HEADER;
 use crate::log::open::{open, Opened};
-use crate::options::{Fsync, PAGE};
+use crate::options::Fsync;
 use crate::read::reader::Reader;
 use crate::segments::catalog::Catalog;
 use crate::storage::layer::{Layer, Layered};
 use crate::storage::File;
 use crate::testing::sim::{Faults, Rng, SimDisk};
+use crate::util::limits::PAGE;
 use crate::util::notify::Waiter;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;

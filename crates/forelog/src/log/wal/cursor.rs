@@ -1,11 +1,11 @@
 //! Named cursors as their users hold them. Nothing here blocks: what is to become durable is told by a call.
 
 use super::Wal;
-use crate::cursors::{Handle, Moved, Start};
-use crate::error::Result;
+use crate::cursors::{Handle, Moved};
+use crate::error::{closed, Result};
 use crate::log::state::Shared;
+use crate::segments::reader_positions::Start;
 use crate::util::pool;
-use crate::write::submission_queue::closed;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 

@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::cursors::Start;
-use crate::format::header::CURSORS;
+use crate::format::file_names::CURSORS;
 use crate::options::Fsync;
+use crate::segments::reader_positions::Start;
 use crate::testing::sim::{Faults, Rng, SimDisk};
 use crate::util::notify::Waiter;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,12 +1,12 @@
 //! What a log does once its directory is not at its path any more, over a simulated disk.
 
 use super::*;
-use crate::cursors::Start;
-use crate::format::header::LOCK;
 use crate::log::commit_loop::CommitThread;
 use crate::observe::events::Event;
 use crate::options::Fsync;
 use crate::read::follow::Tail;
+use crate::segments::reader_positions::Start;
+use crate::storage::lock::LOCK;
 use crate::testing::sim::{Faults, SimDisk};
 use crate::util::notify::Waiter;
 use crate::util::runtime::{Host, Job};

@@ -59,7 +59,7 @@ fn a_failed_fsync_rejects_whoever_waits_and_all_that_comes_and_closing_writes_no
     log.append(b"durable")?;
     log.settled(1)?;
     // The first append has it made in the background.
-    while !log.disk.names().iter().any(|name| name == crate::format::header::RESERVE) {
+    while !log.disk.names().iter().any(|name| name == crate::format::file_names::RESERVE) {
         std::thread::yield_now();
     }
     log.disk.set_faults(failing_syncs());

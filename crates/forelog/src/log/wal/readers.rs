@@ -1,15 +1,12 @@
 //! Readers of a log as its users make them: where they begin, and how they go on when the log was cut under them.
 
 use super::Wal;
-use crate::cursors::Start;
-use crate::error::{Code, Error, Result};
-use crate::log::state::locked;
+use crate::error::{closed, out_of_range, truncated, Code, Error, Result};
 use crate::options::Mode;
-use crate::read::reader::{truncated, Reader};
+use crate::read::reader::Reader;
 use crate::recovery::verdict::Verdict;
-use crate::segments::reader_positions::Place;
-use crate::write::submission_queue::closed;
-use crate::write::truncate::out_of_range;
+use crate::segments::reader_positions::{Place, Start};
+use crate::util::locks::locked;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 

@@ -2,12 +2,12 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::cursors::Start;
-use crate::format::header::{classify, Entry};
+use crate::format::file_names::{classify, Entry};
 use crate::log::commit_loop::CommitThread;
 use crate::log::open::open;
 use crate::maintenance::verify::verify_storage;
 use crate::read::reader::{Block, Reader};
+use crate::segments::reader_positions::Start;
 use crate::storage::layer::{Layer, Layered};
 use crate::storage::{File, FileRef};
 use crate::testing::campaign::seeds;

@@ -1,25 +1,27 @@
 //! A damaged log, read frame by frame: what holds, and the holes between.
 
-use crate::error::Result;
+use crate::error::{Fault, Result};
 use crate::format::bit_flip;
 use crate::format::compression::Unpacker;
 use crate::format::control::Fence;
-use crate::format::frame::{self, Frame, ALIGN, HEADER, MAX_POSITION};
+use crate::format::file_names::CONTROL;
+use crate::format::frame::{self, Frame, ALIGN, HEADER};
 use crate::format::frame_scan::{resync, Joint};
-use crate::format::header::{Header, CONTROL};
+use crate::format::header::Header;
 use crate::format::horizon::Horizon;
 use crate::format::record::Parts;
-use crate::log::read_only::look;
-use crate::options::{Compression, Mode, PAGE};
+use crate::options::{Compression, Mode};
 use crate::read::reader::gap::{self, Cause};
 use crate::read::reader::{header_of, Hole};
 use crate::recovery::evidence::Survey;
+use crate::recovery::live_evidence::look;
 use crate::recovery::verdict::{self, Answer};
 use crate::segments::catalog::{Catalog, Segment};
 use crate::segments::footer_writer::{find, Found};
 use crate::storage::window::Window;
 use crate::storage::zero_on_read_error::Lenient;
-use crate::storage::{Fault, FileRef, Storage};
+use crate::storage::{FileRef, Storage};
+use crate::util::limits::{MAX_POSITION, PAGE};
 use std::sync::Arc;
 
 /// Bodies up to this size are read without growing their memory.

@@ -1,14 +1,16 @@
 //! The new log, while it is made: segments in order, each of them durable before the next one begins.
 
 use crate::error::{Error, Result};
+use crate::format::file_names::file_name;
 use crate::format::footer::Index;
 use crate::format::frame::{self, Frame, HEADER};
 use crate::format::frame_scan::Joint;
-use crate::format::header::{file_name, Header, Predecessor};
-use crate::options::{Compression, PAGE};
+use crate::format::header::{Header, Predecessor};
+use crate::options::Compression;
 use crate::segments::catalog;
 use crate::segments::footer_writer::Seal;
 use crate::storage::{FileRef, ShortWrite, Storage};
+use crate::util::limits::PAGE;
 use std::sync::Arc;
 
 /// Bytes that are gathered for one write.

@@ -1,9 +1,9 @@
 //! Where a reader begins that was asked for an end of the log: the end may move before the reader has come to it.
 
 use super::Reader;
-use crate::cursors::Start;
 use crate::error::{Code, Error, Result};
 use crate::read::follow::Tail;
+use crate::segments::reader_positions::Start;
 use std::sync::Arc;
 
 /// An end of the log that a reader begins at, while the reader may still begin elsewhere.

@@ -1,13 +1,14 @@
 //! Tells a segment that is missing from damage to the segment before it: both end that segment's frames too soon.
 
 use super::Reader;
-use crate::error::{Code, Error};
-use crate::format::header::{Header, Name};
+use crate::error::{Code, Error, Fault};
+use crate::format::file_names::Name;
+use crate::format::header::Header;
 use crate::recovery::directory::{first_page, Listing, Slots};
 use crate::recovery::missing::{self, Missing};
 use crate::recovery::verdict::Verdict;
 use crate::segments::catalog::{Catalog, Segment};
-use crate::storage::{Fault, Storage};
+use crate::storage::Storage;
 
 /// What ends a segment's frames too soon.
 pub enum Cause {

@@ -2,17 +2,17 @@
 
 use super::gap::{self, Cause};
 use super::{Block, Cursor, Reader};
-use crate::error::{Code, Error, Flipped, Result};
+use crate::error::{Code, Error, Fault, Flipped, Result};
 use crate::format::bit_flip;
 use crate::format::frame::ALIGN;
 use crate::format::frame_scan::{self, Joint};
 use crate::format::header::Header;
-use crate::options::PAGE;
 use crate::recovery::verdict::Verdict;
 use crate::segments::catalog::{Catalog, Segment};
 use crate::storage::window::Window;
 use crate::storage::zero_on_read_error::Lenient;
-use crate::storage::{Fault, FileRef, Storage};
+use crate::storage::{FileRef, Storage};
+use crate::util::limits::PAGE;
 use std::sync::Arc;
 
 /// Positions that nothing readable holds any more, and the bytes where they were.

@@ -4,7 +4,7 @@ use super::clients::{Operation, Served};
 use super::history::History;
 use super::oracle::Expected;
 use crate::error::Code;
-use crate::log::state::locked;
+use crate::util::locks::locked;
 use crate::write::submission_queue::Command;
 
 /// A command under way, and the log that there is once it is done.

@@ -5,15 +5,16 @@ use super::oracle::{read, Read};
 use super::salvage::{self, Salvaged};
 use crate::error::{Code, Error};
 use crate::format::bit_flip;
-use crate::format::header::{classify, Entry, Name, CONTROL};
+use crate::format::file_names::{classify, Entry, Name, CONTROL};
 use crate::log::open::{open, Opened};
 use crate::log::read_only::{self, View};
-use crate::options::{Mode, Options, PAGE};
+use crate::options::{Mode, Options};
 use crate::read::reader::Reader;
 use crate::recovery::missing;
 use crate::segments::catalog::{Catalog, Segment};
 use crate::storage::Storage;
 use crate::testing::sim::SimDisk;
+use crate::util::limits::PAGE;
 use std::sync::Arc;
 
 const ROT: u64 = 16 << 10;

@@ -2,18 +2,20 @@
 
 use crate::format::bit_flip;
 use crate::format::control::{choose, Fence, Mark, State, FILE_BYTES};
+use crate::format::file_names::{file_name, CONTROL};
 use crate::format::footer::Footer;
 use crate::format::frame::{self, Frame, Kind, Seed, HEADER};
 use crate::format::frame_scan::{self, Joint};
-use crate::format::header::{file_name, Header, Predecessor, CONTROL};
+use crate::format::header::{Header, Predecessor};
 use crate::log::open::open;
 use crate::log::read_only;
-use crate::options::{Compression, Mode, Options, PAGE};
+use crate::options::{Compression, Mode, Options};
 use crate::read::reader::Reader;
 use crate::storage::layer::{layered, Layer};
 use crate::storage::window::Window;
 use crate::storage::{data_len, File, Storage};
 use crate::testing::sim::SimDisk;
+use crate::util::limits::PAGE;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::ops::Range;
@@ -242,7 +244,7 @@ fn zeroes_that_are_not_read_count_for_a_checksum_as_if_they_were() {
 fn a_log_that_is_out_of_segment_ids_takes_nothing_more_and_loses_nothing() {
     let mut log = super::named::Log::new(512, 16 << 10);
     log.commit(&[&[10]], true);
-    log.opened.writer.highest_id = crate::format::header::MAX_ID;
+    log.opened.writer.highest_id = crate::format::file_names::MAX_ID;
     let names = log.disk.names();
     assert!(log.opened.writer.reset(7).is_err());
     assert_eq!(log.disk.names(), names);

@@ -4,13 +4,15 @@ use super::history::Held;
 use super::oracle::{read, Expected, Made, Read, Tag};
 use super::rot;
 use crate::error::{Code, Error};
-use crate::format::header::{Header, CONTROL};
+use crate::format::file_names::CONTROL;
+use crate::format::header::Header;
 use crate::log::open::{open, Opened};
-use crate::options::{Options, PAGE};
+use crate::options::{Options, Retention};
 use crate::segments::active::Filling;
 use crate::testing::sim::{Faults, SimDisk, Through};
+use crate::util::limits::PAGE;
 use crate::write::group::{Batch, Group};
-use crate::write::retention::{Due, Floors, Retention};
+use crate::write::retention::{Due, Floors};
 use std::sync::Arc;
 use std::time::Duration;
 

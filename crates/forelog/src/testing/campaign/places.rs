@@ -4,11 +4,12 @@ use super::history::{broken, Held};
 use super::oracle::Expected;
 use super::rot::{newest, proven_without, Damage};
 use super::salvage::salvage;
+use crate::format::file_names::{classify, Entry};
 use crate::format::frame::{self, HEADER};
-use crate::format::header::{classify, Entry, Header};
+use crate::format::header::Header;
 use crate::log::read_only::View;
-use crate::options::PAGE;
 use crate::testing::sim::SimDisk;
+use crate::util::limits::PAGE;
 use std::ops::Range;
 
 /// A frame: header and body at `bytes`; the zeroes that pad it lie between them and `end`.

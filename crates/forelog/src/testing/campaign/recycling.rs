@@ -4,18 +4,18 @@
 use super::history::History;
 use super::named::Log;
 use super::oracle::{read, Read};
-use crate::error::Code;
-use crate::format::header::{classify, Entry};
+use crate::error::{Code, Fault};
+use crate::format::file_names::{classify, Entry};
 use crate::log::open::open;
 use crate::log::read_only;
-use crate::log::state::locked;
 use crate::maintenance::verify::{scrub, verify_storage};
 use crate::options::Options;
 use crate::read::reader::Reader;
 use crate::segments::catalog::{Catalog, Segment};
 use crate::storage::layer::{Layer, Layered};
-use crate::storage::{Fault, FileRef, Storage};
+use crate::storage::{FileRef, Storage};
 use crate::testing::sim::SimDisk;
+use crate::util::locks::locked;
 use std::sync::{Arc, Mutex};
 
 const SEGMENT: u64 = 16 << 10;

@@ -5,12 +5,14 @@ use super::oracle::{read, Expected, Read};
 use super::salvaged;
 use crate::error::Code;
 use crate::format::control::choose;
+use crate::format::file_names::{classify, Entry, Name, CONTROL};
 use crate::format::frame;
-use crate::format::header::{classify, Entry, Header, Name, CONTROL};
+use crate::format::header::Header;
 use crate::log::open::open;
 use crate::maintenance::verify::verify_storage;
-use crate::options::{Options, PAGE};
+use crate::options::Options;
 use crate::testing::sim::{Faults, Rng, SimDisk};
+use crate::util::limits::PAGE;
 use std::ops::Range;
 use std::sync::Arc;
 

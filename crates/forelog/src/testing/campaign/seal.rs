@@ -2,18 +2,19 @@
 
 use super::named::Log;
 use super::oracle::{read, Read};
-use crate::error::Code;
+use crate::error::{Code, Fault};
+use crate::format::file_names::{classify, Entry};
 use crate::format::footer::{Footer, EVERY};
 use crate::format::frame::HEADER;
-use crate::format::header::{classify, Entry, Header};
+use crate::format::header::Header;
 use crate::log::open::{open, Opened};
-use crate::options::PAGE;
 use crate::read::reader::Reader;
 use crate::segments::catalog::Catalog;
 use crate::segments::footer_writer::{find, Found};
 use crate::storage::layer::{Layer, Layered};
-use crate::storage::{Fault, File, Storage};
+use crate::storage::{File, Storage};
 use crate::testing::sim::{Faults, SimDisk};
+use crate::util::limits::PAGE;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 

@@ -6,12 +6,12 @@ use super::oracle::{read, Read};
 use super::places::{self, places, Place};
 use super::rot::{proven_without, Damage};
 use crate::error::Code;
-use crate::format::header::CONTROL;
+use crate::format::file_names::CONTROL;
 use crate::log::open::open;
 use crate::log::read_only;
-use crate::options::PAGE;
 use crate::storage::Storage;
 use crate::testing::sim::SimDisk;
+use crate::util::limits::PAGE;
 use std::sync::Arc;
 
 /// Header pages are swept bit by bit only in long runs; their checksum has a test of its own.

@@ -12,19 +12,21 @@ use crate::cursors::codec::{self, Slot};
 use crate::error::Code;
 use crate::format::compression::{Packer, Unpacker, MAX_RAW};
 use crate::format::control::{choose, State};
+use crate::format::file_names::CONTROL;
 use crate::format::footer::Footer;
 use crate::format::frame::{self, Kind, HEADER};
 use crate::format::frame_scan::scan;
-use crate::format::header::{Header, CONTROL};
+use crate::format::header::Header;
 use crate::format::record::Parts;
 use crate::log::open::open as open_log;
 use crate::log::read_only;
-use crate::options::{Compression, Mode, Options, PAGE};
+use crate::options::{Compression, Mode, Options};
 use crate::read::reader::Reader;
 use crate::storage::window::Window;
 use crate::storage::Storage;
 use crate::testing::sim::SimDisk;
 use crate::util::bytes::*;
+use crate::util::limits::{MAX_POSITION, PAGE};
 use crate::write::group::{Batch, Group};
 use std::sync::{Arc, OnceLock};
 
@@ -37,7 +39,7 @@ pub fn frame(data: &[u8]) {
             frame::reseal(&mut bytes, seed, 8192);
         }
         let Some(found) = frame::decode(&bytes, seed, 8192) else { continue };
-        assert!(found.synced <= 8192 && found.first >= 1 && found.next_position() <= frame::MAX_POSITION + 1, "{found:?}");
+        assert!(found.synced <= 8192 && found.first >= 1 && found.next_position() <= MAX_POSITION + 1, "{found:?}");
         assert!(found.count > 0 || found.kind == Kind::Padding, "{found:?}");
         let mut again = [0; HEADER];
         let crc = frame::encode(&mut again, &found, seed, 8192);

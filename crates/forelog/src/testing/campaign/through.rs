@@ -7,8 +7,9 @@ use super::oracle::{read, Read};
 use crate::error::Code;
 use crate::log::open::open;
 use crate::maintenance::verify::verify_storage;
-use crate::options::{Options, PAGE};
+use crate::options::Options;
 use crate::testing::sim::{SimDisk, Through};
+use crate::util::limits::PAGE;
 use std::sync::Arc;
 
 /// Commits one record; says whether that went past the page cache, and into how many bytes of the segment.

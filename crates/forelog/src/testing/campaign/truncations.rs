@@ -3,7 +3,7 @@
 use super::history::{broken, Act, Held, History};
 use super::oracle::Expected;
 use crate::error::Error;
-use crate::format::header::{classify, Entry, Name};
+use crate::format::file_names::{classify, Entry, Name};
 use crate::log::open::Opened;
 use crate::write::writer::Writer;
 

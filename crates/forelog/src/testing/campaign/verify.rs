@@ -2,14 +2,16 @@
 
 use super::named::Log;
 use super::oracle::{read, Read};
+use crate::error::Fault;
+use crate::format::file_names::{classify, Entry};
 use crate::format::footer::{Footer, Index};
 use crate::format::frame_scan::Joint;
-use crate::format::header::{classify, Entry, Header};
+use crate::format::header::Header;
 use crate::maintenance::verify::{verify_storage, Verification};
-use crate::options::PAGE;
 use crate::storage::layer::{layered, Layer, Layered};
-use crate::storage::{Fault, File, FileRef, Storage};
+use crate::storage::{File, FileRef, Storage};
 use crate::testing::sim::SimDisk;
+use crate::util::limits::PAGE;
 use crate::{Code, Watch};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};

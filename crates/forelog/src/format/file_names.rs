@@ -1,0 +1,59 @@
+//! The names of the files in a log's directory.
+
+use crate::storage::lock::LOCK;
+use crate::util::limits::MAX_POSITION;
+
+pub const CONTROL: &str = "CONTROL";
+pub const CURSORS: &str = "CURSORS";
+pub const RESERVE: &str = "reserve";
+pub const SPARE: &str = "spare-";
+
+/// Of segments; a number that no log gets to, so that ids can be counted on from any that is there.
+pub const MAX_ID: u64 = u64::MAX >> 1;
+
+/// A segment as its file name tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name {
+    pub first: u64,
+    pub id: u64,
+    pub file: String,
+}
+
+pub fn file_name(first: u64, id: u64) -> String {
+    format!("{first:020}-{id:016x}.wal")
+}
+
+/// What a name in a log's directory stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    Segment(Name),
+    Control,
+    Spare(String),
+    Reserve,
+    Lock,
+    Cursors,
+    Foreign,
+}
+
+pub fn classify(name: &str) -> Entry {
+    match name {
+        LOCK => return Entry::Lock,
+        CONTROL => return Entry::Control,
+        CURSORS => return Entry::Cursors,
+        RESERVE => return Entry::Reserve,
+        _ => {}
+    }
+    if name.starts_with(SPARE) {
+        return Entry::Spare(name.to_owned());
+    }
+    let parsed = name.strip_suffix(".wal").and_then(|stem| stem.split_once('-')).and_then(|(first, id)| {
+        let (first, id) = (first.parse().ok()?, u64::from_str_radix(id, 16).ok()?);
+        // Only the one spelling that we write: `+1` or `1` would parse as well.
+        (file_name(first, id) == name && (1..=MAX_POSITION + 1).contains(&first) && (1..=MAX_ID).contains(&id)).then(|| Name {
+            first,
+            id,
+            file: name.to_owned(),
+        })
+    });
+    parsed.map_or(Entry::Foreign, Entry::Segment)
+}
