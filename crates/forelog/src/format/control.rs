@@ -45,7 +45,7 @@ pub struct Fence {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct State {
+pub struct ControlState {
     pub uuid: [u8; 16],
     pub sequence: u64,
     pub active: u64,
@@ -54,7 +54,7 @@ pub struct State {
     pub fence: Option<Fence>,
 }
 
-impl State {
+impl ControlState {
     pub fn encode(&self) -> Vec<u8> {
         let mut page = begin_page(&MAGIC, &self.uuid);
         put_u64(&mut page, SEQUENCE, self.sequence);
@@ -73,10 +73,10 @@ impl State {
         page
     }
 
-    pub fn decode(page: &[u8]) -> Result<State, BadPage> {
+    pub fn decode(page: &[u8]) -> Result<ControlState, BadPage> {
         identify(page, &MAGIC, 0)?;
         let at = |field| get_u64(page, field);
-        let state = State {
+        let state = ControlState {
             uuid: page_uuid(page),
             sequence: at(SEQUENCE),
             active: at(ACTIVE),
@@ -98,12 +98,12 @@ impl State {
 }
 
 /// The newer of the two slots that hold, and which one it is; otherwise why neither does.
-pub fn choose(slots: &[u8]) -> Result<(State, u64), BadPage> {
+pub fn choose(slots: &[u8]) -> Result<(ControlState, u64), BadPage> {
     if (slots.len() as u64) < 2 * PAGE {
         return Err(BadPage::Foreign);
     }
     let (a, b) = slots[..2 * PAGE as usize].split_at(PAGE as usize);
-    match (State::decode(a), State::decode(b)) {
+    match (ControlState::decode(a), ControlState::decode(b)) {
         // A slot of a newer version forbids the older one too: whoever wrote it may have moved on.
         (Err(BadPage::Newer(version)), _) | (_, Err(BadPage::Newer(version))) => Err(BadPage::Newer(version)),
         (Ok(a), Ok(b)) if a.sequence >= b.sequence => Ok((a, 0)),
@@ -115,7 +115,7 @@ pub fn choose(slots: &[u8]) -> Result<(State, u64), BadPage> {
 }
 
 /// Makes CONTROL, through a spare, so that it has its name only with its bytes durable.
-pub fn create(storage: &dyn Storage, state: &State) -> Result<FileRef, Fault> {
+pub fn create(storage: &dyn Storage, state: &ControlState) -> Result<FileRef, Fault> {
     let file = storage.create(CREATING, FILE_BYTES)?;
     file.write_at(&state.encode(), 0).map_err(|short| short.fault)?;
     file.sync()?;
@@ -127,13 +127,13 @@ pub fn create(storage: &dyn Storage, state: &State) -> Result<FileRef, Fault> {
 /// The open CONTROL file: the state last written and the slot it went to.
 pub struct Control {
     file: FileRef,
-    state: State,
+    state: ControlState,
     slot: u64,
     retired: bool,
 }
 
 impl Control {
-    pub fn new(file: FileRef, state: State, slot: u64) -> Control {
+    pub fn new(file: FileRef, state: ControlState, slot: u64) -> Control {
         Control { file, state, slot, retired: false }
     }
 
@@ -150,7 +150,7 @@ impl Control {
         &self.file
     }
 
-    pub fn state(&self) -> &State {
+    pub fn state(&self) -> &ControlState {
         &self.state
     }
 
@@ -165,7 +165,7 @@ impl Control {
     /// # Errors
     /// The state is as before and still stands in its slot. Where bytes of the change were written, the next opening may find
     /// the change all the same, until another one is written over it.
-    pub fn update(&mut self, change: impl FnOnce(&mut State)) -> Result<(), ShortWrite> {
+    pub fn update(&mut self, change: impl FnOnce(&mut ControlState)) -> Result<(), ShortWrite> {
         let mut next = self.state.clone();
         change(&mut next);
         next.sequence += 1;
@@ -189,7 +189,7 @@ impl Control {
         self.file.write_at(&horizon.encode(), horizon::OFFSET).map_err(|short| short.fault)
     }
 
-    fn put(&self, slot: u64, state: &State) -> Result<(), ShortWrite> {
+    fn put(&self, slot: u64, state: &ControlState) -> Result<(), ShortWrite> {
         let named = |short: ShortWrite| ShortWrite { fault: Fault { path: CONTROL.into(), ..short.fault }, ..short };
         self.file.write_at(&state.encode(), slot * PAGE).map_err(named)?;
         self.file.sync().map_err(|fault| ShortWrite { written: PAGE as usize, fault })
@@ -200,8 +200,8 @@ impl Control {
 mod tests {
     use super::*;
 
-    fn sample(sequence: u64) -> State {
-        State {
+    fn sample(sequence: u64) -> ControlState {
+        ControlState {
             uuid: [1; 16],
             sequence,
             active: 4,
@@ -217,9 +217,9 @@ mod tests {
 
     #[test]
     fn a_slot_decodes_to_what_was_encoded() {
-        assert_eq!(State::decode(&sample(9).encode()), Ok(sample(9)));
-        let bare = State { mark: None, fence: None, ..sample(1) };
-        assert_eq!(State::decode(&bare.encode()), Ok(bare));
+        assert_eq!(ControlState::decode(&sample(9).encode()), Ok(sample(9)));
+        let bare = ControlState { mark: None, fence: None, ..sample(1) };
+        assert_eq!(ControlState::decode(&bare.encode()), Ok(bare));
     }
 
     #[test]

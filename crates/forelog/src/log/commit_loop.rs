@@ -1,18 +1,18 @@
 //! What a commit thread does for a log: steps the writer, settles what it returns, and keeps the deadlines of the policy.
 
 use crate::error::{Code, Error, Result};
-use crate::log::state::Shared;
+use crate::log::state::LogState;
 use crate::observe::events::Event;
 use crate::options::Fsync;
 use crate::storage::lock::Lock;
 use crate::util::healing::On;
 use crate::util::locks::locked;
 use crate::util::notify::Notify;
-use crate::util::runtime::Host;
-use crate::write::group::{Group, Run};
+use crate::util::runtime::Runtime;
+use crate::write::group::{Group, OperationRun};
 use crate::write::retention::{Due, Floors};
-use crate::write::submission_queue::{Attendance, Command, Intake, Phase, Step};
-use crate::write::writer::{Progress, Writer};
+use crate::write::submission_queue::{Command, CommitThreadState, LogPhase, QueuedCommand, SubmissionQueue};
+use crate::write::writer::{CommitProgress, Writer};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -34,8 +34,8 @@ const LONGEST: Duration = Duration::from_secs(3600);
 
 /// Steps the writer: takes what has gathered, commits it, settles it, and keeps the deadlines of the policy.
 pub struct CommitThread {
-    pub shared: Arc<Shared>,
-    host: Arc<dyn Host>,
+    pub shared: Arc<LogState>,
+    host: Arc<dyn Runtime>,
     pub writer: Writer,
     group: Group,
     /// What follows the group.
@@ -61,7 +61,7 @@ pub struct CommitThread {
 }
 
 impl CommitThread {
-    pub fn new(shared: Arc<Shared>, writer: Writer, host: Arc<dyn Host>) -> CommitThread {
+    pub fn new(shared: Arc<LogState>, writer: Writer, host: Arc<dyn Runtime>) -> CommitThread {
         let (marked, now) = (writer.durable_position(), host.now());
         let retain_at = (!shared.options.retention.is_off()).then_some(now);
         CommitThread {
@@ -125,7 +125,7 @@ impl CommitThread {
     }
 
     /// Whether a step would have something to do now.
-    pub fn is_wanted(&self, intake: &Intake) -> bool {
+    pub fn is_wanted(&self, intake: &SubmissionQueue) -> bool {
         let due = || self.deadline().is_some_and(|due| due <= self.host.now());
         intake.kicked || self.shared.stop.load(Ordering::Acquire) || due()
     }
@@ -186,12 +186,12 @@ impl CommitThread {
             if self.idle {
                 return None;
             }
-            intake.attendance = Attendance::Asleep;
+            intake.attendance = CommitThreadState::Asleep;
             intake = match [wait, patience].into_iter().flatten().min() {
                 Some(wait) => self.shared.work.wait_timeout(intake, wait).unwrap_or_else(PoisonError::into_inner).0,
                 None => self.shared.work.wait(intake).unwrap_or_else(PoisonError::into_inner),
             };
-            intake.attendance = Attendance::Awake;
+            intake.attendance = CommitThreadState::Awake;
         }
         let (fault, detached) = (intake.fault.take(), intake.detached.take());
         if fault.is_some() || detached.is_some() {
@@ -233,7 +233,7 @@ impl CommitThread {
         let durable = self.group.durable || self.shared.options.fsync == Fsync::Always;
         let progress = match self.check(durable) {
             Ok(()) => self.writer.commit(&mut self.group, durable),
-            Err(error) => Progress { frames: 0, failure: Some(error) },
+            Err(error) => CommitProgress { frames: 0, failure: Some(error) },
         };
         let took = self.host.now().saturating_sub(began);
         // Before anybody is told: who has awaited an append finds its commit in `stats`.
@@ -283,8 +283,8 @@ impl CommitThread {
     }
 
     /// Tells the clients how their operations ended.
-    fn settle(&mut self, progress: Progress) {
-        let Progress { frames, failure } = progress;
+    fn settle(&mut self, progress: CommitProgress) {
+        let CommitProgress { frames, failure } = progress;
         if let Some(error) = failure.as_ref().filter(|error| !error.heals()) {
             return self.fail(error);
         }
@@ -299,7 +299,7 @@ impl CommitThread {
             None => intake.pending_bytes -= self.group.record_bytes,
             Some(error) => {
                 if let Some(command) = self.command.take() {
-                    intake.queue.push_front(Step { group: Group::default(), command: Some(command) });
+                    intake.queue.push_front(QueuedCommand { group: Group::default(), command: Some(command) });
                 }
                 let runs = self.group.runs_of(frames, self.group.frames.len());
                 intake.fail_records(runs, &error, self.writer.next_position(), &mut self.wake);
@@ -350,7 +350,7 @@ impl CommitThread {
             return self.fail(&error);
         }
         self.shared.publish(&self.writer, true);
-        let run = [Run { client, ops: 1 }];
+        let run = [OperationRun { client, ops: 1 }];
         let shared = self.shared.clone();
         let mut intake = locked(&shared.intake);
         match outcome {
@@ -399,8 +399,8 @@ impl CommitThread {
         self.shared.publish(&self.writer, false);
         self.shared.events.end(error);
         let mut intake = locked(&shared.intake);
-        intake.phase = Phase::ended(error);
-        let is_detached = matches!(intake.phase, Phase::Detached(_));
+        intake.phase = LogPhase::ended(error);
+        let is_detached = matches!(intake.phase, LogPhase::Detached(_));
         // Poisoned, nobody knows what is in the log; detached, that is what was acknowledged.
         let next = if is_detached { self.acknowledged_end() } else { intake.next };
         intake.fail(error, next, &mut self.wake);
@@ -530,7 +530,7 @@ impl CommitThread {
     }
 
     /// `commit` is how far the group got, and how long that took.
-    fn collect_counters(&mut self, commit: Option<(&Progress, Duration)>) {
+    fn collect_counters(&mut self, commit: Option<(&CommitProgress, Duration)>) {
         self.writer.note_len();
         let mut measures = locked(&self.shared.measures);
         measures.counters = self.writer.counters;
@@ -554,7 +554,7 @@ impl CommitThread {
     }
 
     /// What has just been done, for those who listen. They are woken with the clients that it settles.
-    fn tell_step(&mut self, commit: Option<(&Progress, Duration)>, fsyncs: u64, syncing: Duration) {
+    fn tell_step(&mut self, commit: Option<(&CommitProgress, Duration)>, fsyncs: u64, syncing: Duration) {
         let events = &self.shared.events;
         if let Some((progress, took)) = commit.filter(|(progress, _)| progress.frames > 0) {
             let (all, frames) = (self.group.frames.len(), &self.group.frames[..progress.frames]);

@@ -8,8 +8,8 @@ use crate::error::{Error, Fault, Result};
 use crate::log::commit_loop::CommitThread;
 use crate::storage::lock::Lock;
 use crate::util::locks::locked;
-use crate::util::runtime::{Host, Job, Process};
-use crate::write::submission_queue::{Attendance, Resume};
+use crate::util::runtime::{Job, Runtime, SystemRuntime};
+use crate::write::submission_queue::{CommitThreadState, Resume};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -35,11 +35,11 @@ const KEPT: usize = 2;
 const IDLE: Duration = Duration::from_secs(5);
 
 /// The threads that every log of the process is opened on.
-pub static COMMON: Threads = Threads::new(AT_WORK);
+pub static COMMON: CommitThreads = CommitThreads::new(AT_WORK);
 
-pub struct Threads {
+pub struct CommitThreads {
     at_work: usize,
-    start: fn(&'static Threads) -> io::Result<()>,
+    start: fn(&'static CommitThreads) -> io::Result<()>,
     queue: Mutex<Queue>,
     work: Condvar,
     /// Logs wait, and no thread is free for them.
@@ -49,16 +49,16 @@ pub struct Threads {
 }
 
 /// A log with all that a thread needs to work on it.
-pub struct Attended {
+pub struct AttachedLog {
     pub thread: CommitThread,
     /// Let go of last.
     pub lock: Arc<Lock>,
 }
 
 struct Queue {
-    ready: VecDeque<Box<Attended>>,
+    ready: VecDeque<Box<AttachedLog>>,
     /// By the identity of the log, with its next deadline.
-    parked: BTreeMap<u64, (Box<Attended>, Option<Duration>)>,
+    parked: BTreeMap<u64, (Box<AttachedLog>, Option<Duration>)>,
     deadlines: BTreeSet<(Duration, u64)>,
     threads: usize,
     /// Threads that sleep here.
@@ -78,9 +78,9 @@ struct Queue {
 }
 
 impl Queue {
-    fn push(&mut self, log: Box<Attended>) {
+    fn push(&mut self, log: Box<AttachedLog>) {
         if self.ready.is_empty() {
-            self.moved = Process.now();
+            self.moved = SystemRuntime.now();
         }
         self.ready.push_back(log);
     }
@@ -120,14 +120,14 @@ impl Queue {
     }
 }
 
-impl Threads {
-    pub const fn new(at_work: usize) -> Threads {
-        Threads::started_by(at_work, |threads| {
+impl CommitThreads {
+    pub const fn new(at_work: usize) -> CommitThreads {
+        CommitThreads::started_by(at_work, |threads| {
             std::thread::Builder::new().name("forelog-commit".into()).spawn(|| threads.serve()).map(drop)
         })
     }
 
-    pub const fn started_by(at_work: usize, start: fn(&'static Threads) -> io::Result<()>) -> Threads {
+    pub const fn started_by(at_work: usize, start: fn(&'static CommitThreads) -> io::Result<()>) -> CommitThreads {
         let queue = Queue {
             ready: VecDeque::new(),
             parked: BTreeMap::new(),
@@ -142,11 +142,11 @@ impl Threads {
             watched: None,
         };
         let (pressed, roomy) = (AtomicBool::new(false), AtomicBool::new(true));
-        Threads { at_work, start, queue: Mutex::new(queue), work: Condvar::new(), pressed, roomy }
+        CommitThreads { at_work, start, queue: Mutex::new(queue), work: Condvar::new(), pressed, roomy }
     }
 
     /// What a log on these threads takes them for.
-    pub fn host(&'static self) -> Arc<dyn Host> {
+    pub fn host(&'static self) -> Arc<dyn Runtime> {
         Arc::new(Pooled(self))
     }
 
@@ -154,7 +154,7 @@ impl Threads {
     ///
     /// # Errors
     /// `Io` when there is no thread and none can be had.
-    pub fn adopt(&'static self, log: Attended) -> Result<()> {
+    pub fn adopt(&'static self, log: AttachedLog) -> Result<()> {
         let mut queue = locked(&self.queue);
         queue.push(Box::new(log));
         let called = self.call(&mut queue);
@@ -196,7 +196,7 @@ impl Threads {
         let mut tired = false;
         loop {
             queue.unmanned = false;
-            queue.look(Process.now());
+            queue.look(SystemRuntime.now());
             if queue.working < self.at_work {
                 if let Some(log) = queue.ready.pop_front() {
                     queue = self.leave_with(log, queue);
@@ -213,11 +213,11 @@ impl Threads {
         }
     }
 
-    fn leave_with<'q>(&'static self, log: Box<Attended>, mut queue: MutexGuard<'q, Queue>) -> MutexGuard<'q, Queue>
+    fn leave_with<'q>(&'static self, log: Box<AttachedLog>, mut queue: MutexGuard<'q, Queue>) -> MutexGuard<'q, Queue>
     where
         Self: 'q,
     {
-        queue.moved = Process.now();
+        queue.moved = SystemRuntime.now();
         queue.away += 1;
         queue.working += 1;
         let era = queue.era;
@@ -239,7 +239,7 @@ impl Threads {
         queue.watched = watch.or(queue.watched);
         queue.idle += 1;
         let wait = match watch {
-            Some(at) => Some(at.saturating_sub(Process.now())),
+            Some(at) => Some(at.saturating_sub(SystemRuntime.now())),
             None => (queue.threads > KEPT).then_some(IDLE),
         };
         let (mut queue, timed_out) = match wait {
@@ -256,7 +256,7 @@ impl Threads {
         (queue, timed_out && watch.is_none())
     }
 
-    fn attend(&'static self, mut log: Box<Attended>) {
+    fn attend(&'static self, mut log: Box<AttachedLog>) {
         loop {
             match log.thread.attend() {
                 Some(closed) => return log.thread.leave(closed, log.lock),
@@ -267,7 +267,7 @@ impl Threads {
     }
 
     /// Parks a log that has nothing to do; one that has goes to the end of the queue.
-    fn release(&'static self, log: Box<Attended>) {
+    fn release(&'static self, log: Box<AttachedLog>) {
         let shared = log.thread.shared.clone();
         // Held meanwhile, so that whoever rouses the log finds it where it is.
         let mut intake = locked(&shared.intake);
@@ -278,14 +278,14 @@ impl Threads {
             let due = log.thread.deadline();
             queue.deadlines.extend(due.map(|due| (due, shared.identity)));
             queue.parked.insert(shared.identity, (log, due));
-            intake.attendance = Attendance::Parked(self);
+            intake.attendance = CommitThreadState::Parked(self);
         }
         // Its thread comes back to look for what is next and when.
         self.tell(&queue);
     }
 }
 
-impl Resume for Threads {
+impl Resume for CommitThreads {
     fn resume(&'static self, identity: u64) {
         let mut queue = locked(&self.queue);
         queue.unpark(identity);
@@ -294,15 +294,15 @@ impl Resume for Threads {
     }
 }
 
-struct Pooled(&'static Threads);
+struct Pooled(&'static CommitThreads);
 
-impl Host for Pooled {
+impl Runtime for Pooled {
     fn now(&self) -> Duration {
-        Process.now()
+        SystemRuntime.now()
     }
 
     fn spawn(&self, job: Job) {
-        Process.spawn(job);
+        SystemRuntime.spawn(job);
     }
 
     fn patience(&self) -> Option<Duration> {

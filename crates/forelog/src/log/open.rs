@@ -4,14 +4,14 @@
 use crate::cursors::Cursors;
 use crate::error::{Code, Error, Result};
 use crate::format::compression::Packer;
-use crate::format::control::{self, Control, State};
+use crate::format::control::{self, Control, ControlState};
 use crate::format::footer::Index;
 use crate::format::frame_scan::Joint;
 use crate::format::header::{Header, Predecessor};
 use crate::maintenance::progress::{Opening, Watch};
 use crate::options::Options;
 use crate::recovery::directory::{Listing, Slots};
-use crate::recovery::evidence::{survey, unread, Active, Cut, Segment, Survey};
+use crate::recovery::evidence::{survey, unread, GoodEnd, Survey, SurveyedActive, SurveyedSegment};
 use crate::recovery::report::Recovery;
 use crate::recovery::verdict::{self, Answer, Verdict};
 use crate::segments::active::{self, Filling};
@@ -22,7 +22,7 @@ use crate::segments::spare_files::Spares;
 use crate::storage::Storage;
 use crate::util::limits::PAGE;
 use crate::write::roll::{Carry, Frames, Plan};
-use crate::write::writer::{Start, Writer};
+use crate::write::writer::{Writer, WriterInit};
 use std::sync::Arc;
 
 /// An opened log: the writer, what readers need, and what was found.
@@ -74,8 +74,8 @@ fn writer(
     listing: &Listing,
     low: u64,
     clock: fn() -> u64,
-) -> Result<Start> {
-    let start = Start {
+) -> Result<WriterInit> {
+    let start = WriterInit {
         spares: Arc::new(Spares::new(storage.clone(), options.segment_bytes)),
         storage,
         control,
@@ -97,7 +97,7 @@ fn writer(
 fn create(storage: Arc<dyn Storage>, options: &Options, listing: &Listing, clock: fn() -> u64) -> Result<Opened> {
     let mut uuid = [0; 16];
     storage.random(&mut uuid)?;
-    let state = State { uuid, sequence: 1, active: 0, low: 1, mark: None, fence: None };
+    let state = ControlState { uuid, sequence: 1, active: 0, low: 1, mark: None, fence: None };
     match storage.remove(control::CREATING) {
         Err(fault) if !fault.is_not_found() => return Err(fault.into()),
         _ => {}
@@ -138,7 +138,7 @@ fn drop_spares(storage: &dyn Storage, listing: &Listing) {
 
 /// Where the log goes on from: its active segment, or in front of damage the one that the damage is in.
 struct Base {
-    segment: Segment,
+    segment: SurveyedSegment,
     len: u64,
     /// Where the good frames end.
     end: Joint,
@@ -156,9 +156,17 @@ fn base(found: &mut Survey, answer: Answer) -> Option<Base> {
     let cut = found.cut.take();
     if answer == Answer::Cut && found.verdict != Verdict::DamagedActive {
         // A sealed segment was named long ago, and all of it was durable.
-        return cut.map(|Cut { segment, len, end, index }| Base { segment, len, end, proven: end, named: true, debris_end: len, index });
+        return cut.map(|GoodEnd { segment, len, end, index }| Base {
+            segment,
+            len,
+            end,
+            proven: end,
+            named: true,
+            debris_end: len,
+            index,
+        });
     }
-    let Active { segment, len, fence, scan, proven } = found.active.take()?;
+    let SurveyedActive { segment, len, fence, scan, proven } = found.active.take()?;
     // What stands past a fence was not looked at, and damage hides what there is.
     let unknown = fence < len || segment.header.recycled || answer == Answer::Cut;
     let debris_end = if unknown { len } else { scan.garbage.map_or(0, |(_, last)| last + 1) };
@@ -191,10 +199,10 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answ
         report.carried = base.as_ref().filter(|_| !empty).map_or(0, |base| base.end.next - plan.first - plan.hole);
         start.plan = Some(plan);
     }
-    if let Some(Base { segment: Segment { name, file, header }, len, end, proven, named, debris_end, index }) = base {
+    if let Some(Base { segment: SurveyedSegment { name, file, header }, len, end, proven, named, debris_end, index }) = base {
         let live = found.live.iter().filter(|live| live.id <= name.id);
-        start.catalog.replace(live.map(|name| Arc::new(catalog::Segment::of_name(name))).collect(), low);
-        let entry = start.catalog.holding(u64::MAX).unwrap_or_else(|| Arc::new(catalog::Segment::of_header(&header)));
+        start.catalog.replace(live.map(|name| Arc::new(catalog::CatalogSegment::of_name(name))).collect(), low);
+        let entry = start.catalog.holding(u64::MAX).unwrap_or_else(|| Arc::new(catalog::CatalogSegment::of_header(&header)));
         entry.adopt(index);
         entry.set_len(len);
         entry.hold(&file);
@@ -218,7 +226,7 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answ
         let allocated = if has_holes { end.offset.next_multiple_of(PAGE).min(len) } else { len };
         let capacity = options.segment_bytes.max(end.offset);
         let through = storage.open_through(&name.file);
-        start.active = Some(active::Active {
+        start.active = Some(active::ActiveSegment {
             growth: Arc::new(Growth::new(file.clone(), allocated, capacity)),
             file,
             through,
@@ -265,7 +273,7 @@ fn bare(catalog: &Catalog, header: &Header) -> Option<Bare> {
 /// How the log goes on when it does not go on in place. All that was found may lie below the low mark, `low` then: the
 /// log goes on empty there.
 fn plan(base: Option<&Base>, low: Option<u64>) -> Plan {
-    let (Some(Base { segment: Segment { file, header, .. }, end, proven, named, .. }), None) = (base, low) else {
+    let (Some(Base { segment: SurveyedSegment { file, header, .. }, end, proven, named, .. }), None) = (base, low) else {
         return Plan { predecessor: None, first: low.unwrap_or(1), hole: 0, carry: Carry::Nothing, cut: None };
     };
     let from = if *named { *proven } else { Joint::start(header) };

@@ -5,15 +5,15 @@ use crate::error::Result;
 use crate::format::file_names::CONTROL;
 use crate::format::horizon::{Horizon, Reach};
 use crate::log::open::stopped;
-use crate::log::remote_writer::{Peer, Seen};
+use crate::log::remote_writer::{LastPage, RemoteWriter};
 use crate::log::state::Positions;
 use crate::maintenance::progress::{Opening, Watch};
 use crate::options::Mode;
-use crate::recovery::evidence::{Active, Survey};
+use crate::recovery::evidence::{Survey, SurveyedActive};
 use crate::recovery::live_evidence::look;
 use crate::recovery::report::Recovery;
 use crate::recovery::verdict::{self, Answer};
-use crate::segments::catalog::{Catalog, Cut, Segment};
+use crate::segments::catalog::{Catalog, CatalogSegment, DurableEnd};
 use crate::storage::Storage;
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub struct View {
     pub catalog: Arc<Catalog>,
     pub recovery: Recovery,
     pub positions: Positions,
-    pub peer: Option<Peer>,
+    pub peer: Option<RemoteWriter>,
     pub uuid: [u8; 16],
     /// Where the frames of the newest segment end; `None` where it does not read.
     pub end: Option<u64>,
@@ -59,7 +59,7 @@ pub fn beside(storage: &Arc<dyn Storage>, watch: &Arc<Watch>, held: impl FnOnce(
     let (last, durable) = (shown, durable.min(shown));
     let positions = Positions { first: found.low, next: last + 1, written: last, acknowledged: last, durable };
     let catalog = Arc::new(Catalog::default());
-    catalog.replace(found.live.iter().map(|name| Arc::new(Segment::of_name(name))).collect(), found.low);
+    catalog.replace(found.live.iter().map(|name| Arc::new(CatalogSegment::of_name(name))).collect(), found.low);
     let mut recovery = Recovery::of(&found, answer);
     recovery.next_position = positions.next;
     recovery.volatile = storage.is_volatile();
@@ -80,13 +80,13 @@ fn page(storage: &Arc<dyn Storage>) -> Option<Horizon> {
 }
 
 /// What it takes to go along with a writer; `None` without a CONTROL to look at.
-fn peer(storage: &Arc<dyn Storage>, found: &Survey, left: Option<Horizon>, sequence: u64, live: bool) -> Option<Peer> {
+fn peer(storage: &Arc<dyn Storage>, found: &Survey, left: Option<Horizon>, sequence: u64, live: bool) -> Option<RemoteWriter> {
     let control = storage.open(CONTROL, false).ok()?;
     let generation = left.map(|page| page.generation);
-    let whole = |_: &&Active| !live && found.damage().is_none();
-    let cut = found.active.as_ref().filter(whole).map(|active| Cut {
+    let whole = |_: &&SurveyedActive| !live && found.damage().is_none();
+    let cut = found.active.as_ref().filter(whole).map(|active| DurableEnd {
         segment: active.segment.header.id,
         durable: Reach { offset: active.scan.end.offset, position: active.scan.end.next - 1 },
     });
-    Some(Peer::new(control, Seen { sequence, generation, cut }))
+    Some(RemoteWriter::new(control, LastPage { sequence, generation, cut }))
 }

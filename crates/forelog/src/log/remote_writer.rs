@@ -2,14 +2,14 @@
 //! names in the directory say where. Nothing is written, and no lock is held.
 
 use crate::error::{Fault, Result};
-use crate::format::control::{self, State};
+use crate::format::control::{self, ControlState};
 use crate::format::file_names::Name;
 use crate::format::header::Header;
 use crate::format::horizon::{self, Horizon};
-use crate::log::state::Shared;
+use crate::log::state::LogState;
 use crate::recovery::directory::{first_page, Listing};
 use crate::segments::attachment::Bond;
-use crate::segments::catalog::{Catalog, Cut, Segment};
+use crate::segments::catalog::{Catalog, CatalogSegment, DurableEnd};
 use crate::storage::{File, FileRef};
 use crate::util::locks::locked;
 use std::collections::BTreeMap;
@@ -30,18 +30,18 @@ const PAGE_AGE: Duration = Duration::from_millis(5);
 const LOOKS: usize = 3;
 
 /// What the page said last.
-pub struct Seen {
+pub struct LastPage {
     /// Pages up to this one say nothing new: they were read, or left by a writer that is gone.
     pub sequence: u64,
     /// `None` until a page has told.
     pub generation: Option<u64>,
     /// Where a backup may cut the log; `None` for a log that is damaged, or that its writer is still opening.
-    pub cut: Option<Cut>,
+    pub cut: Option<DurableEnd>,
 }
 
 /// What a look at the page has brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum News {
+pub enum PageChange {
     None,
     More,
     /// Positions were taken back.
@@ -49,20 +49,20 @@ pub enum News {
 }
 
 /// CONTROL as one reading shows it.
-struct Told {
+struct ControlPages {
     page: Option<Horizon>,
     /// The slot that counts. It names the low mark before a segment goes, which the page does only soon after.
-    state: Option<State>,
+    state: Option<ControlState>,
 }
 
-impl Told {
-    fn read(control: &dyn File) -> std::result::Result<Told, Fault> {
+impl ControlPages {
+    fn read(control: &dyn File) -> std::result::Result<ControlPages, Fault> {
         let mut bytes = vec![0; control::FILE_BYTES as usize];
-        let mut told = Told { page: None, state: None };
+        let mut told = ControlPages { page: None, state: None };
         for _ in 0..READINGS {
             let n = control.read_at(&mut bytes, 0)?;
             let page = bytes[..n].get(horizon::OFFSET as usize..).unwrap_or_default();
-            told = Told { page: Horizon::decode(page), state: control::choose(&bytes[..n]).ok().map(|(state, _)| state) };
+            told = ControlPages { page: Horizon::decode(page), state: control::choose(&bytes[..n]).ok().map(|(state, _)| state) };
             let torn = told.page.is_none() && page.iter().any(|byte| *byte != 0);
             // A page rests on the slot before it. Where the slot was read first, it may be the older one.
             let early = told.page.as_ref().zip(told.state.as_ref()).is_some_and(|(page, state)| page.active > state.active);
@@ -81,23 +81,23 @@ impl Told {
     }
 }
 
-pub struct Peer {
+pub struct RemoteWriter {
     control: FileRef,
     /// Whether the path leads to this log still.
     pub bond: Bond,
-    seen: Mutex<Seen>,
+    seen: Mutex<LastPage>,
 }
 
-impl Peer {
-    pub fn new(control: FileRef, seen: Seen) -> Peer {
-        Peer { bond: Bond::new(&*control), control, seen: Mutex::new(seen) }
+impl RemoteWriter {
+    pub fn new(control: FileRef, seen: LastPage) -> RemoteWriter {
+        RemoteWriter { bond: Bond::new(&*control), control, seen: Mutex::new(seen) }
     }
 
     /// Takes over what CONTROL says now.
-    pub fn refresh(&self, shared: &Shared) -> Result<News> {
+    pub fn refresh(&self, shared: &LogState) -> Result<PageChange> {
         let mut seen = locked(&self.seen);
         for left in (0..LISTINGS).rev() {
-            let told = Told::read(&*self.control)?;
+            let told = ControlPages::read(&*self.control)?;
             let Some(page) = told.page.as_ref().filter(|page| page.sequence > seen.sequence) else { break };
             // What more than one generation kept, one page cannot tell.
             let kept = match seen.generation {
@@ -109,13 +109,13 @@ impl Peer {
             if !catalogue(shared, &*self.control, page, kept, &told, left == 0)? {
                 continue;
             }
-            let durable = Cut { segment: page.active, durable: page.durable };
-            *seen = Seen { sequence: page.sequence, generation: Some(page.generation), cut: Some(durable) };
+            let durable = DurableEnd { segment: page.active, durable: page.durable };
+            *seen = LastPage { sequence: page.sequence, generation: Some(page.generation), cut: Some(durable) };
             show(shared, page.durable.position, page.acknowledged.position);
-            return Ok(if kept.is_some() { News::Cut } else { News::More });
+            return Ok(if kept.is_some() { PageChange::Cut } else { PageChange::More });
         }
         // The page tells nothing new, or of a log that the directory has left behind: it will catch up.
-        let told = Told::read(&*self.control)?;
+        let told = ControlPages::read(&*self.control)?;
         Ok(raise(shared, told.low(shared.catalog.newest().unwrap_or(0))))
     }
 
@@ -124,10 +124,10 @@ impl Peer {
     ///
     /// # Errors
     /// `Io` where the directory does not say.
-    pub fn look_again(&self, shared: &Shared, next: u64) -> Result<News> {
+    pub fn look_again(&self, shared: &LogState, next: u64) -> Result<PageChange> {
         for _ in 0..LOOKS {
             let news = shared.refresh(self)?;
-            if news == News::Cut || shared.catalog.first() > next {
+            if news == PageChange::Cut || shared.catalog.first() > next {
                 return Ok(news);
             }
             self.wait_for_page();
@@ -140,27 +140,27 @@ impl Peer {
         std::thread::sleep(PAGE_AGE);
     }
 
-    pub fn cut(&self) -> Option<Cut> {
+    pub fn cut(&self) -> Option<DurableEnd> {
         locked(&self.seen).cut
     }
 
     /// Whether CONTROL names a segment with a higher id.
     pub fn names_one_after(&self, segment: u64) -> bool {
-        Told::read(&*self.control).is_ok_and(|told| told.state.is_some_and(|state| state.active > segment))
+        ControlPages::read(&*self.control).is_ok_and(|told| told.state.is_some_and(|state| state.active > segment))
     }
 
     /// Takes over what the directory shows where the segment that held `next` is gone and the log does not need it: it was cut,
     /// and the page does not tell of that. The log is empty at its low mark, as far as is told; the page will say once more that
     /// positions were taken back.
-    fn go_past_page(&self, shared: &Shared, next: u64) -> Result<News> {
+    fn go_past_page(&self, shared: &LogState, next: u64) -> Result<PageChange> {
         let _one_at_a_time = locked(&self.seen);
         let newest = shared.catalog.newest().unwrap_or(0);
-        let Some(held) = shared.catalog.holding(next) else { return Ok(News::None) };
-        let mut before = Told::read(&*self.control)?.state;
+        let Some(held) = shared.catalog.holding(next) else { return Ok(PageChange::None) };
+        let mut before = ControlPages::read(&*self.control)?.state;
         let (state, names) = loop {
-            let Some(state) = before.take().filter(|state| state.active > newest) else { return Ok(News::None) };
+            let Some(state) = before.take().filter(|state| state.active > newest) else { return Ok(PageChange::None) };
             let names = Listing::read(&*shared.storage)?.segments;
-            let after = Told::read(&*self.control)?.state;
+            let after = ControlPages::read(&*self.control)?.state;
             // What was cut meanwhile may have left segments behind that seem to count.
             if after.as_ref().is_none_or(|after| after.active == state.active) {
                 break (state, names);
@@ -173,15 +173,15 @@ impl Peer {
             Some(live) if !is_needed => {
                 shared.catalog.move_on(live, state.low, Some(0));
                 show(shared, 0, 0);
-                Ok(News::Cut)
+                Ok(PageChange::Cut)
             }
-            _ => Ok(News::None),
+            _ => Ok(PageChange::None),
         }
     }
 }
 
 /// Publishes how far the log goes, as far as is told. What is below the first position was there.
-fn show(shared: &Shared, durable: u64, acknowledged: u64) {
+fn show(shared: &LogState, durable: u64, acknowledged: u64) {
     let first = shared.catalog.first();
     let (durable, acknowledged) = (durable.max(first - 1), acknowledged.max(first - 1));
     let put = |horizon: &AtomicU64, position: u64| horizon.store(position, Ordering::Release);
@@ -194,27 +194,27 @@ fn show(shared: &Shared, durable: u64, acknowledged: u64) {
 }
 
 /// The log starts at `low` now, if that is later than it was known to.
-fn raise(shared: &Shared, low: u64) -> News {
+fn raise(shared: &LogState, low: u64) -> PageChange {
     if low <= shared.catalog.first() {
-        return News::None;
+        return PageChange::None;
     }
     shared.catalog.raise(low);
     let at = |horizon: &AtomicU64| horizon.load(Ordering::Acquire);
     show(shared, at(&shared.horizons.durable), at(&shared.horizons.acknowledged));
-    News::More
+    PageChange::More
 }
 
 /// The segments of a log that starts at `low` and whose newest one is `active`, as far as they are there; `None` without that.
-fn live(names: &BTreeMap<u64, Name>, active: u64, low: u64, catalog: &Catalog) -> Option<Vec<Arc<Segment>>> {
+fn live(names: &BTreeMap<u64, Name>, active: u64, low: u64, catalog: &Catalog) -> Option<Vec<Arc<CatalogSegment>>> {
     // A segment above the active one is not acknowledged yet, and may cut off what still is.
-    let mut live: Vec<Arc<Segment>> = Vec::new();
+    let mut live: Vec<Arc<CatalogSegment>> = Vec::new();
     for (id, name) in names.range(..=active).rev() {
         match live.last() {
             None if *id != active => return None,
             Some(above) if above.first <= low => break,
             // Superseded by a higher one.
             Some(above) if name.first >= above.first => {}
-            _ => live.push(catalog.with_id(*id).unwrap_or_else(|| Arc::new(Segment::of_name(name)))),
+            _ => live.push(catalog.with_id(*id).unwrap_or_else(|| Arc::new(CatalogSegment::of_name(name)))),
         }
     }
     live.reverse();
@@ -223,7 +223,7 @@ fn live(names: &BTreeMap<u64, Name>, active: u64, low: u64, catalog: &Catalog) -
 
 /// Brings the catalog to where the page is; false when the directory has moved on since. On the `last` try the directory is
 /// taken as it is, unless CONTROL says that it has moved on.
-fn catalogue(shared: &Shared, control: &dyn File, page: &Horizon, kept: Option<u64>, told: &Told, last: bool) -> Result<bool> {
+fn catalogue(shared: &LogState, control: &dyn File, page: &Horizon, kept: Option<u64>, told: &ControlPages, last: bool) -> Result<bool> {
     let catalog = &shared.catalog;
     // Only a cut may move the start of the log back.
     let low = if kept.is_some() { page.low } else { page.low.max(catalog.first()) }.max(told.low(page.active));
@@ -244,7 +244,7 @@ fn catalogue(shared: &Shared, control: &dyn File, page: &Horizon, kept: Option<u
     if live[0].first > low && (is_past || !last) {
         return Ok(false);
     }
-    let now = Told::read(control)?.state.map_or(page.active, |state| state.active);
+    let now = ControlPages::read(control)?.state.map_or(page.active, |state| state.active);
     if !goes_on(shared, &names, page, now) {
         return Ok(false);
     }
@@ -254,7 +254,7 @@ fn catalogue(shared: &Shared, control: &dyn File, page: &Horizon, kept: Option<u
 
 /// Whether the log went on from `page` to its active segment without a cut that the page does not tell of. Names alone do not
 /// tell segments that count from those that a cut has left behind.
-fn goes_on(shared: &Shared, names: &BTreeMap<u64, Name>, page: &Horizon, active: u64) -> bool {
+fn goes_on(shared: &LogState, names: &BTreeMap<u64, Name>, page: &Horizon, active: u64) -> bool {
     let mut id = active;
     while id > page.active {
         let Some(name) = names.get(&id).filter(|name| name.first > page.acknowledged.position) else { return false };
@@ -269,19 +269,19 @@ fn goes_on(shared: &Shared, names: &BTreeMap<u64, Name>, page: &Horizon, active:
 }
 
 #[derive(Default)]
-struct Watched {
-    logs: Vec<Weak<Shared>>,
+struct FollowedLogs {
+    logs: Vec<Weak<LogState>>,
     running: bool,
     /// A follower has begun to wait.
     hurried: bool,
 }
 
-static WATCHED: Mutex<Watched> = Mutex::new(Watched { logs: Vec::new(), running: false, hurried: false });
+static WATCHED: Mutex<FollowedLogs> = Mutex::new(FollowedLogs { logs: Vec::new(), running: false, hurried: false });
 static HURRY: Condvar = Condvar::new();
 
 /// Has the page looked at for as long as the log is open: one thread for all logs of the process. So the positions of the
 /// log are fresh without I/O in the thread that asks, and a follower that waits holds no thread.
-pub fn attend(shared: &Arc<Shared>) {
+pub fn attend(shared: &Arc<LogState>) {
     let mut watched = locked(&WATCHED);
     if !watched.logs.iter().any(|log| log.as_ptr() == Arc::as_ptr(shared)) {
         watched.logs.push(Arc::downgrade(shared));
@@ -301,7 +301,7 @@ pub fn attend(shared: &Arc<Shared>) {
 fn look() {
     let mut pause = SHORTEST;
     loop {
-        let logs: Vec<Arc<Shared>> = {
+        let logs: Vec<Arc<LogState>> = {
             let waited = HURRY.wait_timeout_while(locked(&WATCHED), pause, |watched| !watched.hurried);
             let mut watched = waited.unwrap_or_else(PoisonError::into_inner).0;
             if std::mem::take(&mut watched.hurried) {

@@ -4,10 +4,10 @@ use crate::cursors::{Cursors, Log};
 use crate::error::{closed, read_only, truncated, Code, Error, Fault, Result};
 use crate::format::file_names::{Name, CONTROL};
 use crate::log::commit_loop::CommitThread;
-use crate::log::commit_threads::{Attended, Threads};
+use crate::log::commit_threads::{AttachedLog, CommitThreads};
 use crate::log::open::Opened;
 use crate::log::read_only::View;
-use crate::log::remote_writer::{self, News, Peer};
+use crate::log::remote_writer::{self, PageChange, RemoteWriter};
 use crate::log::stat;
 use crate::maintenance::backup::Origin;
 use crate::observe::events::Events;
@@ -16,7 +16,7 @@ use crate::options::Options;
 use crate::read::follow::{Followers, Tail, Ticket, Wake};
 use crate::recovery::report::Recovery;
 use crate::segments::attachment::{detached, lost};
-use crate::segments::catalog::{Catalog, Cut};
+use crate::segments::catalog::{Catalog, DurableEnd};
 use crate::segments::reader_positions::Place;
 use crate::storage::dir_handle::Identity;
 use crate::storage::lock::Lock;
@@ -25,7 +25,7 @@ use crate::util::locks::locked;
 use crate::util::notify::Waiter;
 use crate::util::pool;
 use crate::util::runtime::clock;
-use crate::write::submission_queue::{Attendance, Client, Intake, Phase, Settled};
+use crate::write::submission_queue::{Client, CommitThreadState, LogPhase, Settled, SubmissionQueue};
 use crate::write::writer::{Counters, Writer};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -90,7 +90,7 @@ impl Measures {
 }
 
 /// One open log; all handles on it in this process share it.
-pub struct Shared {
+pub struct LogState {
     pub identity: u64,
     pub options: Options,
     pub storage: Arc<dyn Storage>,
@@ -98,13 +98,13 @@ pub struct Shared {
     control: Option<Identity>,
     pub catalog: Arc<Catalog>,
     pub recovery: Recovery,
-    pub intake: Mutex<Intake>,
+    pub intake: Mutex<SubmissionQueue>,
     pub work: Condvar,
     pub horizons: Horizons,
     pub followers: Arc<Followers>,
     pub cursors: Cursors,
     /// How a log that is only read goes along with its writer.
-    pub peer: Option<Peer>,
+    pub peer: Option<RemoteWriter>,
     pub measures: Mutex<Measures>,
     pub events: Arc<Events>,
     /// Somebody measures the files of the log.
@@ -122,12 +122,12 @@ pub struct Shared {
     has_left: Condvar,
 }
 
-impl Shared {
+impl LogState {
     /// Everything of an open log but its commit thread.
-    pub fn writable(storage: Arc<dyn Storage>, options: Options, opened: Opened) -> (Arc<Shared>, Writer) {
+    pub fn writable(storage: Arc<dyn Storage>, options: Options, opened: Opened) -> (Arc<LogState>, Writer) {
         let Opened { mut writer, catalog, recovery, cursors } = opened;
-        let intake = Intake::new(writer.low, writer.next_position());
-        let mut shared = Shared { cursors, ..Shared::new(storage, options, catalog, recovery, intake, writer.counters) };
+        let intake = SubmissionQueue::new(writer.low, writer.next_position());
+        let mut shared = LogState { cursors, ..LogState::new(storage, options, catalog, recovery, intake, writer.counters) };
         shared.events = writer.events.clone();
         shared.measures.get_mut().unwrap_or_else(PoisonError::into_inner).active = writer.fill_level();
         let shared = Arc::new(shared);
@@ -141,22 +141,22 @@ impl Shared {
         options: Options,
         opened: Opened,
         lock: Lock,
-        threads: &'static Threads,
-    ) -> Result<Arc<Shared>> {
-        let (shared, mut writer) = Shared::writable(storage, options, opened);
+        threads: &'static CommitThreads,
+    ) -> Result<Arc<LogState>> {
+        let (shared, mut writer) = LogState::writable(storage, options, opened);
         let lock = Arc::new(lock);
         writer.attachment.lock = Some(lock.clone());
         *locked(&shared.left) = None;
-        threads.adopt(Attended { thread: CommitThread::new(shared.clone(), writer, threads.host()), lock })?;
+        threads.adopt(AttachedLog { thread: CommitThread::new(shared.clone(), writer, threads.host()), lock })?;
         shared.measure();
         Ok(shared)
     }
 
     /// A log that nobody writes to through this: without a commit thread, and changing as another process makes it.
-    pub fn read_only(storage: Arc<dyn Storage>, options: Options, view: View) -> Arc<Shared> {
+    pub fn read_only(storage: Arc<dyn Storage>, options: Options, view: View) -> Arc<LogState> {
         let View { catalog, recovery, positions, peer, .. } = view;
-        let intake = Intake { phase: Phase::ReadOnly, ..Intake::new(positions.first, positions.next) };
-        let shared = Shared { peer, ..Shared::new(storage, options, catalog, recovery, intake, Counters::default()) };
+        let intake = SubmissionQueue { phase: LogPhase::ReadOnly, ..SubmissionQueue::new(positions.first, positions.next) };
+        let shared = LogState { peer, ..LogState::new(storage, options, catalog, recovery, intake, Counters::default()) };
         let h = &shared.horizons;
         h.first.store(positions.first, Ordering::Release);
         h.written.store(positions.written, Ordering::Release);
@@ -170,11 +170,11 @@ impl Shared {
         options: Options,
         catalog: Arc<Catalog>,
         recovery: Recovery,
-        intake: Intake,
+        intake: SubmissionQueue,
         counters: Counters,
-    ) -> Shared {
+    ) -> LogState {
         static IDENTITIES: AtomicU64 = AtomicU64::new(1);
-        Shared {
+        LogState {
             identity: IDENTITIES.fetch_add(1, Ordering::Relaxed),
             options,
             control: storage.find(CONTROL).ok().flatten(),
@@ -208,8 +208,8 @@ impl Shared {
         let (events, dropped_events) = self.events.counts();
         let accepted = {
             let intake = locked(&self.intake);
-            let (poisoned, detached) = (matches!(intake.phase, Phase::Poisoned(_)), matches!(intake.phase, Phase::Detached(_)));
-            let Intake { appends, batches, bytes, pending_bytes, .. } = *intake;
+            let (poisoned, detached) = (matches!(intake.phase, LogPhase::Poisoned(_)), matches!(intake.phase, LogPhase::Detached(_)));
+            let SubmissionQueue { appends, batches, bytes, pending_bytes, .. } = *intake;
             Stats { appends, batches, bytes, pending_bytes, poisoned, detached, ..Stats::default() }
         };
         // Quantiles take tens of microseconds: no append waits for them.
@@ -278,9 +278,9 @@ impl Shared {
     }
 
     /// Last position that readers may see. What was acknowledged without being durable may be gone once an fsync has failed.
-    pub fn readable(&self, intake: &Intake) -> u64 {
+    pub fn readable(&self, intake: &SubmissionQueue) -> u64 {
         let h = &self.horizons;
-        let horizon = if matches!(intake.phase, Phase::Poisoned(_)) { &h.durable } else { &h.acknowledged };
+        let horizon = if matches!(intake.phase, LogPhase::Poisoned(_)) { &h.durable } else { &h.acknowledged };
         horizon.load(Ordering::Acquire)
     }
 
@@ -298,18 +298,18 @@ impl Shared {
     }
 
     /// Takes over what the writer in another process tells.
-    pub fn refresh(&self, peer: &Peer) -> Result<News> {
+    pub fn refresh(&self, peer: &RemoteWriter) -> Result<PageChange> {
         let news = peer.refresh(self)?;
         self.spread(news);
         Ok(news)
     }
 
     /// Wakes those whom a look at another process's log concerns.
-    fn spread(&self, news: News) {
+    fn spread(&self, news: PageChange) {
         match news {
-            News::None => {}
-            News::More => self.followers.reached(self.horizons.acknowledged.load(Ordering::Acquire)),
-            News::Cut => {
+            PageChange::None => {}
+            PageChange::More => self.followers.reached(self.horizons.acknowledged.load(Ordering::Acquire)),
+            PageChange::Cut => {
                 // Whoever holds what is not in the log any more is told before anybody reads on.
                 let clients: Vec<_> = locked(&self.intake).clients.iter().flatten().map(|client| client.notify.clone()).collect();
                 clients.iter().for_each(|client| client.wake());
@@ -326,7 +326,7 @@ impl Shared {
             return false;
         }
         match self.refresh(peer) {
-            Ok(news) => news != News::None,
+            Ok(news) => news != PageChange::None,
             Err(_) => {
                 self.followers.wake_all();
                 false
@@ -353,15 +353,15 @@ impl Shared {
 
     /// Has the commit thread take what there is. It is woken once the lock is free: on the same core it would run at once, and
     /// into the lock.
-    pub fn rouse(&self, mut intake: MutexGuard<'_, Intake>) {
+    pub fn rouse(&self, mut intake: MutexGuard<'_, SubmissionQueue>) {
         intake.kicked = true;
-        match std::mem::replace(&mut intake.attendance, Attendance::Awake) {
-            Attendance::Awake => {}
-            Attendance::Asleep => {
+        match std::mem::replace(&mut intake.attendance, CommitThreadState::Awake) {
+            CommitThreadState::Awake => {}
+            CommitThreadState::Asleep => {
                 drop(intake);
                 self.work.notify_one();
             }
-            Attendance::Parked(threads) => threads.resume(self.identity),
+            CommitThreadState::Parked(threads) => threads.resume(self.identity),
         }
     }
 
@@ -376,9 +376,9 @@ impl Shared {
     fn detach(&self, what: &str) -> Error {
         let error = detached(what);
         let mut intake = locked(&self.intake);
-        if matches!(intake.phase, Phase::Open) {
+        if matches!(intake.phase, LogPhase::Open) {
             // Nothing more is taken from here on; what was is rejected by the commit thread.
-            intake.phase = Phase::ended(&error);
+            intake.phase = LogPhase::ended(&error);
         }
         intake.detached = Some(error.clone());
         self.rouse(intake);
@@ -388,7 +388,7 @@ impl Shared {
     /// Why this log must not be opened once more in this process: it is not where the process has it open.
     pub fn detachment(&self) -> Option<Error> {
         let noticed = match &locked(&self.intake).phase {
-            Phase::Detached(error) => Some(error.clone()),
+            LogPhase::Detached(error) => Some(error.clone()),
             _ => None,
         };
         noticed.or_else(|| lost(&*self.storage, self.control).map(|what| self.detach(&what)))
@@ -397,7 +397,7 @@ impl Shared {
     /// A parked log is to look now and then whether it is at its path still, now that a follower waits for it.
     fn look_after_followers(&self) {
         let intake = locked(&self.intake);
-        if matches!(intake.attendance, Attendance::Parked(_)) {
+        if matches!(intake.attendance, CommitThreadState::Parked(_)) {
             self.rouse(intake);
         }
     }
@@ -437,8 +437,8 @@ impl Shared {
     pub fn shut_down(&self) -> Result<()> {
         {
             let mut intake = locked(&self.intake);
-            if matches!(intake.phase, Phase::Open) {
-                intake.phase = Phase::Closing;
+            if matches!(intake.phase, LogPhase::Open) {
+                intake.phase = LogPhase::Closing;
             }
             self.stop.store(true, Ordering::Release);
             self.rouse(intake);
@@ -467,7 +467,7 @@ impl Shared {
     }
 }
 
-impl Tail for Shared {
+impl Tail for LogState {
     fn limit(&self, next: u64) -> Result<u64> {
         if let Some(peer) = &self.peer {
             if self.ended.load(Ordering::Acquire) {
@@ -491,10 +491,10 @@ impl Tail for Shared {
         }
         match &intake.phase {
             // What was acknowledged without being durable may be gone once an fsync has failed.
-            Phase::Poisoned(error) if next > at.durable => Err(error.clone().during("read")),
-            Phase::Poisoned(_) => Ok(at.durable),
-            Phase::Detached(error) if next > at.acknowledged => Err(error.clone().during("read")),
-            Phase::Closing if next > at.acknowledged && self.ended.load(Ordering::Acquire) => Err(closed().during("read")),
+            LogPhase::Poisoned(error) if next > at.durable => Err(error.clone().during("read")),
+            LogPhase::Poisoned(_) => Ok(at.durable),
+            LogPhase::Detached(error) if next > at.acknowledged => Err(error.clone().during("read")),
+            LogPhase::Closing if next > at.acknowledged && self.ended.load(Ordering::Acquire) => Err(closed().during("read")),
             _ => Ok(at.acknowledged),
         }
     }
@@ -519,7 +519,7 @@ impl Tail for Shared {
     }
 
     fn catch_up(&self) -> bool {
-        self.peer.as_ref().map(Peer::wait_for_page).is_some()
+        self.peer.as_ref().map(RemoteWriter::wait_for_page).is_some()
     }
 
     fn wait(self: Arc<Self>, next: u64, wake: Wake) -> Ticket {
@@ -537,7 +537,7 @@ impl Tail for Shared {
     }
 }
 
-impl Log for Shared {
+impl Log for LogState {
     fn acknowledged(&self) -> u64 {
         self.horizons.acknowledged.load(Ordering::Acquire)
     }
@@ -547,7 +547,7 @@ impl Log for Shared {
     }
 
     fn flush(&self) -> Result<()> {
-        Shared::flush(self)
+        LogState::flush(self)
     }
 
     fn alive(&self) -> Result<()> {
@@ -559,16 +559,16 @@ impl Log for Shared {
     }
 
     fn report(&self, fault: Fault) {
-        Shared::report(self, fault);
+        LogState::report(self, fault);
     }
 }
 
-impl Origin for Shared {
+impl Origin for LogState {
     fn storage(&self) -> &Arc<dyn Storage> {
         &self.storage
     }
 
-    fn cut(&self) -> Result<Cut> {
+    fn cut(&self) -> Result<DurableEnd> {
         if let Some(peer) = &self.peer {
             self.refresh(peer)?;
             return peer.cut().ok_or_else(|| match &self.recovery.damage {
@@ -609,11 +609,11 @@ impl Origin for Shared {
         self.catalog.names()
     }
 
-    fn is_past(&self, cut: Cut) -> bool {
+    fn is_past(&self, cut: DurableEnd) -> bool {
         self.peer.as_ref().is_some_and(|peer| peer.names_one_after(cut.segment))
     }
 
     fn catch_up(&self) -> bool {
-        self.peer.as_ref().map(Peer::wait_for_page).is_some()
+        self.peer.as_ref().map(RemoteWriter::wait_for_page).is_some()
     }
 }

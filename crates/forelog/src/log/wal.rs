@@ -5,9 +5,9 @@
 
 use crate::error::{closed, Code, Error, Fault, Result};
 use crate::format::record::RecordRef;
-use crate::log::commit_threads::{Threads, COMMON};
-use crate::log::registry::{self, Place};
-use crate::log::state::{Positions, Shared};
+use crate::log::commit_threads::{CommitThreads, COMMON};
+use crate::log::registry::{self, DirectorySlot};
+use crate::log::state::{LogState, Positions};
 use crate::log::{open, read_only, remote_writer};
 use crate::maintenance::backup::Backup;
 use crate::maintenance::progress::Watch;
@@ -28,15 +28,15 @@ use crate::util::locks::locked;
 use crate::util::notify::Notify;
 use crate::util::runtime::clock;
 use crate::write::group::Batch;
-use crate::write::submission_queue::{Client, Command, Intake, Settled, Terms};
+use crate::write::submission_queue::{Client, Command, Settled, SubmissionQueue, Terms};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// A handle on a log: one client with a queue of operations of its own. Share it by reference; `Drop` closes it.
 pub struct Wal {
-    shared: Arc<Shared>,
-    place: Arc<Place>,
+    shared: Arc<LogState>,
+    place: Arc<DirectorySlot>,
     client: usize,
     closed: AtomicBool,
     outcome: Mutex<Option<Result<()>>>,
@@ -75,7 +75,13 @@ impl Wal {
     }
 
     #[cfg(test)]
-    fn open_on(storage: Arc<dyn Storage>, dir: &Path, options: Options, notify: Arc<dyn Notify>, threads: &'static Threads) -> Result<Wal> {
+    fn open_on(
+        storage: Arc<dyn Storage>,
+        dir: &Path,
+        options: Options,
+        notify: Arc<dyn Notify>,
+        threads: &'static CommitThreads,
+    ) -> Result<Wal> {
         Wal::open_on_watched(storage, dir, options, notify, &Arc::default(), threads)
     }
 
@@ -86,7 +92,7 @@ impl Wal {
         options: Options,
         notify: Arc<dyn Notify>,
         watch: &Arc<Watch>,
-        threads: &'static Threads,
+        threads: &'static CommitThreads,
     ) -> Result<Wal> {
         refuse_unknown(&*storage, options.create).map_err(|error| named(error, dir))?;
         let home = match storage.home() {
@@ -109,7 +115,7 @@ impl Wal {
                 let lock = Lock::acquire(&home)?;
                 let opened = open::open_watched(storage.clone(), &options, watch, clock)?;
                 lock.sign();
-                let shared = Shared::start(storage, options, opened, lock, threads)?;
+                let shared = LogState::start(storage, options, opened, lock, threads)?;
                 tenant.shared = Some(shared.clone());
                 shared
             }
@@ -127,11 +133,11 @@ impl Wal {
         let home = disk.handle();
         let disk: Arc<dyn Storage> = Arc::new(disk);
         let view = read_only::beside(&disk, watch, || Lock::is_held(&home), clock).map_err(|error| named(error, dir))?;
-        let shared = Shared::read_only(disk, options, view);
+        let shared = LogState::read_only(disk, options, view);
         if shared.peer.is_some() {
             remote_writer::attend(&shared);
         }
-        let place = Arc::new(Place::default());
+        let place = Arc::new(DirectorySlot::default());
         {
             let mut tenant = place.tenant();
             tenant.shared = Some(shared.clone());
@@ -140,7 +146,7 @@ impl Wal {
         Ok(Wal::handle(shared, place, notify))
     }
 
-    fn handle(shared: Arc<Shared>, place: Arc<Place>, notify: Arc<dyn Notify>) -> Wal {
+    fn handle(shared: Arc<LogState>, place: Arc<DirectorySlot>, notify: Arc<dyn Notify>) -> Wal {
         let client = locked(&shared.intake).join(Client::new(notify));
         Wal { shared, place, client, closed: AtomicBool::new(false), outcome: Mutex::new(None), scrubs: Mutex::default() }
     }
@@ -389,7 +395,7 @@ impl Wal {
         result
     }
 
-    fn intake(&self, operation: &'static str) -> Result<MutexGuard<'_, Intake>> {
+    fn intake(&self, operation: &'static str) -> Result<MutexGuard<'_, SubmissionQueue>> {
         if self.closed.load(Ordering::Acquire) {
             return Err(closed().during(operation));
         }

@@ -6,12 +6,12 @@
 
 use crate::cursors;
 use crate::error::{Code, Error, Fault, Result};
-use crate::format::control::{self, State};
+use crate::format::control::{self, ControlState};
 use crate::format::file_names::{Name, CONTROL, CURSORS};
 use crate::format::header::Header;
 use crate::recovery::directory::Listing;
 use crate::segments::attachment::explained;
-use crate::segments::catalog::Cut;
+use crate::segments::catalog::DurableEnd;
 use crate::segments::footer_writer::{self, Found};
 use crate::segments::reader_positions::Place;
 use crate::storage::dir_handle::DirHandle;
@@ -44,7 +44,7 @@ pub trait Origin: Send + Sync {
     ///
     /// # Errors
     /// `NoSpace` while the log could not roll at opening and nothing in its segment is proven, `Closed`.
-    fn cut(&self) -> Result<Cut>;
+    fn cut(&self) -> Result<DurableEnd>;
     /// First position that counts now: what lies wholly below may vanish at any time.
     ///
     /// # Errors
@@ -60,7 +60,7 @@ pub trait Origin: Send + Sync {
     fn catch_up(&self) -> bool;
     /// Whether the log has gone on in a segment after this cut, of which the cut does not say yet. False where it never is
     /// behind.
-    fn is_past(&self, cut: Cut) -> bool;
+    fn is_past(&self, cut: DurableEnd) -> bool;
 }
 
 /// What truncation changes of a log: where it starts, and how many times it was cut.
@@ -153,7 +153,7 @@ enum Way {
 pub struct Backup {
     origin: Arc<dyn Origin>,
     to: Arc<dyn Storage>,
-    cut: Option<Cut>,
+    cut: Option<DurableEnd>,
     /// How often the log was cut because it had moved on, and how often it had not.
     overtaken: usize,
     still: usize,
@@ -320,7 +320,7 @@ impl Backup {
     }
 
     /// Brings some of the next segment over; the way it came when it is there.
-    fn bring(&mut self, cut: Cut, budget: &mut u64) -> std::result::Result<Option<Way>, Fault> {
+    fn bring(&mut self, cut: DurableEnd, budget: &mut u64) -> std::result::Result<Option<Way>, Fault> {
         let Some(Piece { name, len }) = self.pieces.last() else { return Ok(None) };
         let (file, id, len) = (name.file.clone(), name.id, *len);
         let from = self.origin.storage().clone();
@@ -403,7 +403,7 @@ impl Backup {
     }
 
     /// A segment has vanished: truncation has passed it, or something is wrong.
-    fn passed(&mut self, cut: Cut, id: u64, before: u64) -> Result<()> {
+    fn passed(&mut self, cut: DurableEnd, id: u64, before: u64) -> Result<()> {
         self.copying = None;
         let low = self.origin.low()?;
         let base = self.pieces.iter().map(|piece| &piece.name).find(|name| name.first <= low).map_or(0, |name| name.id);
@@ -423,7 +423,7 @@ impl Backup {
     ///
     /// # Errors
     /// `Truncated` when it has moved on too often, `Corrupt` with `text` when it has not moved.
-    fn miss(&mut self, cut: Cut, text: String) -> Result<()> {
+    fn miss(&mut self, cut: DurableEnd, text: String) -> Result<()> {
         let may_be_behind = self.origin.catch_up();
         let newest = self.origin.cut()?;
         let truncations = (self.origin.low()?, self.origin.cuts());
@@ -446,7 +446,7 @@ impl Backup {
     }
 
     /// Everything is there but what makes it a log.
-    fn finish(&mut self, cut: Cut) -> Result<()> {
+    fn finish(&mut self, cut: DurableEnd) -> Result<()> {
         let Some((_, file)) = self.made.iter().find(|(id, _)| *id == cut.segment) else {
             return Err(Error::new(Code::Corrupt, "the active segment is missing"));
         };
@@ -463,7 +463,7 @@ impl Backup {
         self.to.sync_dir()?;
         self.is_where_it_is_looked_for()?;
         let mark = control::Mark { segment: cut.segment, offset: cut.durable.offset, position: cut.durable.position };
-        let state = State { uuid: header.uuid, sequence: 1, active: cut.segment, low: self.low, mark: Some(mark), fence: None };
+        let state = ControlState { uuid: header.uuid, sequence: 1, active: cut.segment, low: self.low, mark: Some(mark), fence: None };
         self.made.extend([control::CREATING, CONTROL].map(|name| (u64::MAX, name.to_owned())));
         control::create(&*self.to, &state)?;
         // Between the two looks the copy became a log: where its directory went meanwhile, it is taken back.

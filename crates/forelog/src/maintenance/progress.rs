@@ -16,12 +16,12 @@ type Tell = Box<dyn Fn(u64, u64) + Send + Sync>;
 pub struct Watch {
     bytes_per_second: Option<u64>,
     tell: Option<Tell>,
-    state: Mutex<State>,
+    state: Mutex<ProgressState>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct ProgressState {
     done: u64,
     total: u64,
     began: Option<Instant>,
@@ -39,7 +39,7 @@ impl Watch {
         Watch { tell: Some(Box::new(tell)), ..self }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ProgressState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -129,14 +129,14 @@ impl Layer for Opening {
 }
 
 /// A storage that reads at a watch's pace, and not at all once it is stopped. It writes nothing.
-pub struct Watched {
+pub struct ProgressStorage {
     storage: Arc<dyn Storage>,
     watch: Arc<Watch>,
 }
 
-impl Watched {
-    pub fn new(storage: Arc<dyn Storage>, watch: Arc<Watch>) -> Watched {
-        Watched { storage, watch }
+impl ProgressStorage {
+    pub fn new(storage: Arc<dyn Storage>, watch: Arc<Watch>) -> ProgressStorage {
+        ProgressStorage { storage, watch }
     }
 }
 
@@ -150,7 +150,7 @@ fn refused(syscall: &'static str) -> Fault {
     Fault { syscall, path: String::new(), errno: None, message: "stopped, or not for writing".into() }
 }
 
-impl Storage for Watched {
+impl Storage for ProgressStorage {
     fn list(&self) -> Result<Vec<String>, Fault> {
         self.storage.list()
     }

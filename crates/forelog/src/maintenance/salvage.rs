@@ -10,7 +10,7 @@ mod target;
 
 use crate::cursors;
 use crate::error::{Code, Error, Result};
-use crate::format::control::{self, Mark, State};
+use crate::format::control::{self, ControlState, Mark};
 use crate::format::file_names::{CONTROL, CURSORS};
 use crate::maintenance::backup::{claim, refuse_inside};
 use crate::read::reader::Hole;
@@ -123,7 +123,7 @@ fn is_where_it_is_looked_for(to: &dyn Storage) -> Result<()> {
 /// What a writer changes: CONTROL's state and the names of segments.
 #[derive(PartialEq, Eq)]
 struct Fingerprint {
-    control: Option<State>,
+    control: Option<ControlState>,
     segments: Vec<String>,
 }
 
@@ -217,7 +217,7 @@ impl Salvage {
             return Err(Error::new(Code::Locked, "the log was written to while it was salvaged"));
         }
         let mark = Mark { segment: active, offset: end.offset, position: end.next - 1 };
-        let state = State { uuid: new, sequence: 1, active, low: first, mark: Some(mark), fence: None };
+        let state = ControlState { uuid: new, sequence: 1, active, low: first, mark: Some(mark), fence: None };
         self.target.name(&[control::CREATING, CONTROL]);
         let to = self.target.storage();
         to.sync_dir()?;

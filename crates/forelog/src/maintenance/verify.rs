@@ -7,10 +7,10 @@ use crate::format::file_names::{Name, CURSORS};
 use crate::format::footer::Index;
 use crate::format::frame_scan::{self, Joint};
 use crate::format::header::{Header, Predecessor};
-use crate::maintenance::progress::{Watch, Watched};
+use crate::maintenance::progress::{ProgressStorage, Watch};
 use crate::options::Mode;
 use crate::recovery::directory::{named, prepare_dir, Listing};
-use crate::recovery::evidence::{glance, Active, Damage, Survey};
+use crate::recovery::evidence::{glance, Damage, Survey, SurveyedActive};
 use crate::recovery::live_evidence::look;
 use crate::recovery::verdict::{self, Answer, Verdict};
 use crate::segments::attachment::{detached, is_emptied};
@@ -85,7 +85,7 @@ pub(crate) fn verify_storage(storage: Arc<dyn Storage>, watch: &Arc<Watch>) -> R
 }
 
 fn verify_all(storage: Arc<dyn Storage>, watch: &Arc<Watch>) -> Result<Verification> {
-    let watched: Arc<dyn Storage> = Arc::new(Watched::new(storage.clone(), watch.clone()));
+    let watched: Arc<dyn Storage> = Arc::new(ProgressStorage::new(storage.clone(), watch.clone()));
     let found = look(&watched).map_err(|error| stopped(watch, error))?;
     if let Answer::Refuse(code) = verdict::answer(found.verdict, Mode::ReadOnly) {
         return Err(found.refusal(code));
@@ -144,7 +144,7 @@ pub(crate) fn scrub(storage: &Arc<dyn Storage>, catalog: &Catalog, look_again: &
 
 fn scrub_sealed(storage: &Arc<dyn Storage>, catalog: &Catalog, look_again: &dyn Fn(u64), watch: &Arc<Watch>) -> Result<Verification> {
     let control = glance(&**storage, false).map_err(Error::from)?;
-    let watched: Arc<dyn Storage> = Arc::new(Watched::new(storage.clone(), watch.clone()));
+    let watched: Arc<dyn Storage> = Arc::new(ProgressStorage::new(storage.clone(), watch.clone()));
     let live: Vec<Name> = catalog.names();
     let is_live = |name: &Name, last| last >= catalog.first() && catalog.names().iter().any(|live| live.id == name.id);
     // It changes before any name goes, or a moment after the name where another process writes.
@@ -180,7 +180,7 @@ struct Verifier<'a> {
 }
 
 /// A segment being read.
-struct Segment {
+struct OpenSegment {
     name: Name,
     file: FileRef,
     header: Header,
@@ -238,7 +238,7 @@ impl<'a> Verifier<'a> {
     }
 
     /// Opens a segment whose positions go up to `last`; `None` when it does not count any more, or its header is bad.
-    fn open(&mut self, name: &Name, last: u64, from: From) -> std::result::Result<Option<Segment>, Fault> {
+    fn open(&mut self, name: &Name, last: u64, from: From) -> std::result::Result<Option<OpenSegment>, Fault> {
         let lenient = Lenient::new(self.storage.clone());
         let file = match lenient.open(&name.file, false) {
             Err(fault) if fault.is_not_found() => {
@@ -260,7 +260,7 @@ impl<'a> Verifier<'a> {
             self.explained(Verdict::BadHeader.label(), text, (&name.file, 0), Some((name.first, last)), flipped);
             self.unreadable(&name.file, &lenient, last);
         }
-        Ok(header.map(|header| Segment { name: name.clone(), file, header, lenient }))
+        Ok(header.map(|header| OpenSegment { name: name.clone(), file, header, lenient }))
     }
 
     /// A segment is not there: truncated meanwhile, or a gap.
@@ -363,7 +363,7 @@ impl<'a> Verifier<'a> {
     }
 
     /// Checks the frames up to the end, through damage. Gives an index of them, and whether they were whole.
-    fn frames(&mut self, segment: &Segment, end: End, verdict: Verdict) -> std::result::Result<(Index, bool), Fault> {
+    fn frames(&mut self, segment: &OpenSegment, end: End, verdict: Verdict) -> std::result::Result<(Index, bool), Fault> {
         let (header, file) = (&segment.header, &segment.name.file);
         let (limit, next) = match end {
             End::At(end) => (end.offset, end.next),
@@ -422,7 +422,7 @@ impl<'a> Verifier<'a> {
         self.report.segments += 1;
         let last = found.last();
         let Some(segment) = self.open(name, last.max(name.first), From::Cache)? else { return Ok(()) };
-        let Some(Active { scan, .. }) = &found.active else { return Ok(()) };
+        let Some(SurveyedActive { scan, .. }) = &found.active else { return Ok(()) };
         let end = if scan.end.offset >= verdict::proven(&segment.header, &found.state, scan) {
             // What may be past it was never acknowledged as durable.
             End::At(scan.end)

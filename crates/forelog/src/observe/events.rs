@@ -84,7 +84,7 @@ struct Listener {
 }
 
 #[derive(Default)]
-struct State {
+struct EventsState {
     listeners: Vec<Listener>,
     ended: Option<Error>,
     /// Segments from the future that were met: mostly at opening, before anybody listens.
@@ -98,11 +98,11 @@ pub struct Events {
     heard: AtomicU32,
     recorded: AtomicU64,
     dropped: AtomicU64,
-    state: Mutex<State>,
+    state: Mutex<EventsState>,
 }
 
 impl Events {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, EventsState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -182,8 +182,8 @@ impl Events {
         self.tell_ahead(&mut state);
     }
 
-    fn tell_ahead(&self, state: &mut State) {
-        let State { listeners, ahead, .. } = state;
+    fn tell_ahead(&self, state: &mut EventsState) {
+        let EventsState { listeners, ahead, .. } = state;
         for listener in listeners.iter_mut().filter(|listener| listener.kinds & Event::CLOCK != 0) {
             for met in &ahead[listener.knows_ahead..] {
                 self.push(listener, &Event::Clock(met.clone()));
@@ -192,8 +192,8 @@ impl Events {
         }
     }
 
-    fn tell_end(&self, state: &mut State) {
-        let State { listeners, ended: Some(error), .. } = state else { return };
+    fn tell_end(&self, state: &mut EventsState) {
+        let EventsState { listeners, ended: Some(error), .. } = state else { return };
         let event = if error.code == Code::Detached { Event::Detached(error.clone()) } else { Event::Poisoned(error.clone()) };
         for listener in listeners.iter_mut().filter(|l| l.kinds & event.kind() != 0 && !l.knows_end) {
             listener.knows_end = true;

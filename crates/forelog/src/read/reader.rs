@@ -11,7 +11,7 @@ use crate::options::Compression;
 use crate::read::follow::{Lookout, Tail};
 use crate::recovery::verdict::Verdict;
 use crate::segments::attachment::explained;
-use crate::segments::catalog::{Catalog, Segment};
+use crate::segments::catalog::{Catalog, CatalogSegment};
 use crate::segments::reader_positions::{Place, Start};
 use crate::storage::window::Window;
 use crate::storage::{FileRef, Storage};
@@ -88,8 +88,8 @@ impl Block {
 }
 
 /// The segment being read and the place in it.
-struct Cursor {
-    segment: Arc<Segment>,
+struct SegmentReader {
+    segment: Arc<CatalogSegment>,
     file: FileRef,
     header: Header,
     at: Joint,
@@ -111,7 +111,7 @@ pub struct Reader {
     follows: bool,
     /// How often it may still look whether there is anything at the place it starts at.
     unseen: u32,
-    cursor: Option<Cursor>,
+    cursor: Option<SegmentReader>,
     unpacker: Unpacker,
     /// Raw bytes that a stored byte has become of late: how much of a compressed segment makes a block.
     growth: usize,
@@ -331,7 +331,7 @@ impl Reader {
     }
 
     /// Passes over the hole that the segment begins with, as far as positions may be read; true where the next one is in it.
-    fn pass_hole(&mut self, cursor: &Cursor) -> bool {
+    fn pass_hole(&mut self, cursor: &SegmentReader) -> bool {
         let Header { first, hole, .. } = cursor.header;
         if hole == 0 || !(first..cursor.header.start()).contains(&self.next) {
             return false;
@@ -371,7 +371,7 @@ impl Reader {
         Ok(())
     }
 
-    fn open(&self, segment: Arc<Segment>) -> Result<Cursor> {
+    fn open(&self, segment: Arc<CatalogSegment>) -> Result<SegmentReader> {
         let file = match (self.storage.open(&segment.file, false), segment.held()) {
             // The directory may have been removed, or other files put into it: what the writer has open is the segment.
             (Err(fault), Some(held)) if fault.is_not_found() => held,
@@ -384,11 +384,11 @@ impl Reader {
         let Some(header) = header else {
             return Err(self.corrupt(&segment, 0, format!("the header of {} is damaged", segment.file)));
         };
-        Ok(Cursor { at: Joint::start(&header), segment, file, header })
+        Ok(SegmentReader { at: Joint::start(&header), segment, file, header })
     }
 
     /// Finds the frame that holds the next position, by frame headers alone from the last known joint before it.
-    fn seek(&self) -> Result<Cursor> {
+    fn seek(&self) -> Result<SegmentReader> {
         let Some(segment) = self.catalog.holding(self.next) else {
             let first = self.catalog.first();
             if self.next >= first {
@@ -417,7 +417,7 @@ impl Reader {
     }
 
     /// Moves on to the following segment where the next position is in it, and checks that the two fit together.
-    fn advance(&self, cursor: Cursor) -> Result<Cursor> {
+    fn advance(&self, cursor: SegmentReader) -> Result<SegmentReader> {
         let Some(following) = self.catalog.following(cursor.segment.id).filter(|s| s.first <= cursor.at.next) else {
             return Ok(cursor);
         };
@@ -443,7 +443,7 @@ impl Reader {
         Ok(next)
     }
 
-    fn read(&mut self, cursor: &mut Cursor, max_bytes: usize) -> Result<Block> {
+    fn read(&mut self, cursor: &mut SegmentReader, max_bytes: usize) -> Result<Block> {
         let compressed = cursor.header.compressed;
         let want = if compressed { (max_bytes / self.growth).max(MERGED_BYTES).min(max_bytes) } else { max_bytes };
         let mut stored = vec![0; want.max(HEADER)];
@@ -504,7 +504,7 @@ impl Reader {
     }
 
     /// Reads a frame that is larger than a block.
-    fn read_whole(&self, cursor: &Cursor, stored: &mut Vec<u8>, span: usize, start: u64) -> Result<()> {
+    fn read_whole(&self, cursor: &SegmentReader, stored: &mut Vec<u8>, span: usize, start: u64) -> Result<()> {
         let have = stored.len();
         // The header's CRC held, but its length is believed no further than the file reaches.
         if span as u64 > cursor.file.len()?.saturating_sub(start) {
@@ -519,7 +519,7 @@ impl Reader {
     }
 
     /// Checks a frame's body and notes its records between the next position and the last one asked for.
-    fn take(&mut self, cursor: &Cursor, block: &mut Block, stored: &[u8], body: Range<usize>, frame: &Frame) -> Result<()> {
+    fn take(&mut self, cursor: &SegmentReader, block: &mut Block, stored: &[u8], body: Range<usize>, frame: &Frame) -> Result<()> {
         let broken = |reader: &Reader| reader.broken(&cursor.segment, cursor.at.offset);
         if mask(crc32c::crc32c(&stored[body.clone()])) != frame.body_crc {
             return Err(broken(self));
@@ -554,7 +554,7 @@ impl Reader {
         Ok(())
     }
 
-    fn broken(&self, segment: &Segment, offset: u64) -> Error {
+    fn broken(&self, segment: &CatalogSegment, offset: u64) -> Error {
         let text = format!(
             "{} is damaged at offset {offset}: position {} and those after it in the same frame cannot be read",
             segment.file, self.next
@@ -562,7 +562,7 @@ impl Reader {
         self.corrupt(segment, offset, text)
     }
 
-    fn corrupt(&self, segment: &Segment, offset: u64, text: String) -> Error {
+    fn corrupt(&self, segment: &CatalogSegment, offset: u64, text: String) -> Error {
         let mut error = Error::new(Code::Corrupt, text).at(segment.file.clone(), offset).during("read");
         let last = self.catalog.following(segment.id).map_or(self.limit, |s| s.first - 1);
         error.lost = Some((self.next, last.max(self.next)));

@@ -1,7 +1,7 @@
 //! What stands in a log's directory: its names, and CONTROL. Nothing here writes, and nothing is judged.
 
 use crate::error::{Code, Error, Fault};
-use crate::format::control::{self, State};
+use crate::format::control::{self, ControlState};
 use crate::format::file_names::{classify, Entry, Name, CONTROL};
 use crate::format::header::{BadPage, Header};
 use crate::recovery::verdict::Verdict;
@@ -55,7 +55,7 @@ fn is_as_named(storage: &dyn Storage, name: &Name) -> bool {
 /// CONTROL as it stands in the directory.
 pub struct Slots {
     pub file: FileRef,
-    pub chosen: Result<(State, u64), BadPage>,
+    pub chosen: Result<(ControlState, u64), BadPage>,
     pub len: u64,
 }
 

@@ -3,7 +3,7 @@
 
 use crate::error::{Code, Error, Fault, Flipped};
 use crate::format::bit_flip;
-use crate::format::control::{self, State};
+use crate::format::control::{self, ControlState};
 use crate::format::file_names::{Name, CONTROL};
 use crate::format::footer::Index;
 use crate::format::frame_scan::{self, Joint, Scan, Walk};
@@ -30,15 +30,15 @@ pub struct Damage {
 
 /// A segment whose header holds.
 #[derive(Clone)]
-pub struct Segment {
+pub struct SurveyedSegment {
     pub name: Name,
     pub file: FileRef,
     pub header: Header,
 }
 
 /// The active segment, scanned.
-pub struct Active {
-    pub segment: Segment,
+pub struct SurveyedActive {
+    pub segment: SurveyedSegment,
     pub len: u64,
     /// What stands past it was not looked at; the file's length when nothing is fenced.
     pub fence: u64,
@@ -48,8 +48,8 @@ pub struct Active {
 }
 
 /// Where the good part of a log ends in front of damage.
-pub struct Cut {
-    pub segment: Segment,
+pub struct GoodEnd {
+    pub segment: SurveyedSegment,
     pub len: u64,
     pub end: Joint,
     /// Of the frames up to there.
@@ -61,7 +61,7 @@ pub struct Survey {
     pub listing: Listing,
     pub control: Option<Slots>,
     /// CONTROL's state; where none holds, as much of it as the segments tell.
-    pub state: State,
+    pub state: ControlState,
     pub evidence: Evidence,
     pub verdict: Verdict,
     /// First position that counts.
@@ -71,9 +71,9 @@ pub struct Survey {
     /// Positions from the low mark on that headers say were lost before this log was made, first and last of each hole.
     pub holes: Vec<(u64, u64)>,
     /// Absent when its header is bad.
-    pub active: Option<Active>,
+    pub active: Option<SurveyedActive>,
     /// In `prefix` mode, the end of what is good in front of sealed damage, or of a bad header.
-    pub cut: Option<Cut>,
+    pub cut: Option<GoodEnd>,
     damage: Vec<(Verdict, Damage)>,
 }
 
@@ -83,7 +83,7 @@ pub fn glance(storage: &dyn Storage, write: bool) -> Result<Survey, Fault> {
     let control = if listing.control { Some(Slots::read(storage, write)?) } else { None };
     let state = match &control {
         Some(Slots { chosen: Ok((state, _)), .. }) => state.clone(),
-        _ => State { uuid: [0; 16], sequence: 0, active: 0, low: 1, mark: None, fence: None },
+        _ => ControlState { uuid: [0; 16], sequence: 0, active: 0, low: 1, mark: None, fence: None },
     };
     let mut survey = Survey {
         low: state.low,
@@ -257,7 +257,7 @@ impl Survey {
 
     /// A header without predecessor (an empty log, a reset) moves the low mark until CONTROL names it or one that came after it: where its
     /// newer slot has rotted, that may be more than the newest one.
-    fn heed_reset(&mut self, storage: &dyn Storage, newest: Option<&Segment>) -> Result<(), Fault> {
+    fn heed_reset(&mut self, storage: &dyn Storage, newest: Option<&SurveyedSegment>) -> Result<(), Fault> {
         let named = self.state.active;
         let unnamed: Vec<Name> = self.listing.segments.values().rev().take_while(|name| name.id > named).cloned().collect();
         for name in unnamed {
@@ -292,13 +292,13 @@ impl Survey {
     }
 
     /// Opens a segment and reads its header; notes the evidence when that is bad, and gives nothing to a writer.
-    fn open_segment(&mut self, storage: &dyn Storage, name: &Name, write: bool) -> Result<Option<Segment>, Fault> {
+    fn open_segment(&mut self, storage: &dyn Storage, name: &Name, write: bool) -> Result<Option<SurveyedSegment>, Fault> {
         let file = storage.open(&name.file, write)?;
         let page = first_page(&*file)?;
         // A segment gets its name only after its header is durable, so a bad one is damage, whatever it looks like.
         let text = match Header::decode(&page) {
             Ok(header) if header.id == name.id && header.first == name.first && header.uuid == self.state.uuid => {
-                return Ok(Some(Segment { name: name.clone(), file, header }));
+                return Ok(Some(SurveyedSegment { name: name.clone(), file, header }));
             }
             Ok(_) => format!("the header of {} belongs to another segment", name.file),
             Err(BadPage::Newer(version)) => {
@@ -318,7 +318,7 @@ impl Survey {
         let flipped = mended.as_ref().map(|(_, flipped)| *flipped);
         self.told(Verdict::BadHeader, text, (&name.file, 0), Some((name.first, last)), flipped);
         // Who only reads is helped by what the header would be; who writes takes nothing damaged for good.
-        Ok(mended.filter(|_| !write).map(|(header, _)| Segment { name: name.clone(), file, header }))
+        Ok(mended.filter(|_| !write).map(|(header, _)| SurveyedSegment { name: name.clone(), file, header }))
     }
 
     /// The last durable position that CONTROL's mark knows of in segment `id`.
@@ -379,7 +379,7 @@ impl Survey {
 
     /// The oldest live segment may begin with a hole too: its header is read where its id allows for one. A failure to
     /// read is met again, and told, by whoever reads records there.
-    fn look_at_oldest(&mut self, storage: &dyn Storage, newest: Option<&Segment>) {
+    fn look_at_oldest(&mut self, storage: &dyn Storage, newest: Option<&SurveyedSegment>) {
         let Some(oldest) = self.live.first().filter(|oldest| oldest.id > 2) else { return };
         let known = newest.filter(|newest| newest.name.id == oldest.id).map(|newest| newest.header.clone());
         let read = || Header::decode(&first_page(&*storage.open(&oldest.file, false).ok()?).ok()?).ok();
@@ -434,7 +434,7 @@ impl Survey {
         self.told(Verdict::LostActive, text, (&file, 0), Some(lost), None);
     }
 
-    fn scan_active(&mut self, segment: Segment) -> Result<(), Fault> {
+    fn scan_active(&mut self, segment: SurveyedSegment) -> Result<(), Fault> {
         let (state, header) = (&self.state, &segment.header);
         let len = segment.file.len()?;
         let fence = state.fence.filter(|f| f.segment == header.id).map_or(len, |f| f.offset.min(len));
@@ -459,7 +459,7 @@ impl Survey {
             let flipped = bit_flip::in_frame(&mut window, header, at)?;
             self.told(Verdict::DamagedActive, text, (&file, at), Some((first, last)), flipped);
         }
-        self.active = Some(Active { segment, len, fence, scan, proven: joint });
+        self.active = Some(SurveyedActive { segment, len, fence, scan, proven: joint });
         Ok(())
     }
 
@@ -487,7 +487,7 @@ impl Survey {
             }
             let (Walk::Whole(end) | Walk::Broken(end)) = walk;
             let flipped = if let Walk::Broken(at) = walk { bit_flip::in_frame(&mut window, &segment.header, at.offset)? } else { None };
-            self.cut = Some(Cut { segment, len, end, index });
+            self.cut = Some(GoodEnd { segment, len, end, index });
             if let Walk::Broken(at) = walk {
                 self.evidence.sealed_short = true;
                 let lost = (at.next, above.first - 1);

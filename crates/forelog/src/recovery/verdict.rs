@@ -4,13 +4,13 @@
 //! The labels are those of docs/recovery.md, of reports and of errors. Every combination of evidence matches one row.
 
 use crate::error::Code;
-use crate::format::control::State;
+use crate::format::control::ControlState;
 use crate::format::frame_scan::{Joint, Scan};
 use crate::format::header::Header;
 use crate::options::Mode;
 
 /// D: how much of the active segment is proven to have been durable.
-pub fn proven(header: &Header, control: &State, scan: &Scan) -> u64 {
+pub fn proven(header: &Header, control: &ControlState, scan: &Scan) -> u64 {
     let marked = control.mark.filter(|m| m.segment == header.id).map_or(0, |m| m.offset);
     header.carried_end.max(marked).max(scan.claimed)
 }
@@ -54,7 +54,7 @@ pub struct Evidence {
 
 impl Evidence {
     /// Adds what a scan of the active segment shows; `joint` is the last one up to the proven offset.
-    pub fn scanned(&mut self, header: &Header, control: &State, scan: &Scan, joint: Joint) {
+    pub fn scanned(&mut self, header: &Header, control: &ControlState, scan: &Scan, joint: Joint) {
         let mark = control.mark.filter(|m| m.segment == header.id);
         self.short = joint.offset < proven(header, control, scan);
         self.named = control.active >= header.id;

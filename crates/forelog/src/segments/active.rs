@@ -3,16 +3,16 @@
 use crate::format::frame::HEADER;
 use crate::format::frame_scan::Joint;
 use crate::format::header::Header;
-use crate::segments::catalog::Segment;
+use crate::segments::catalog::CatalogSegment;
 use crate::segments::footer_writer::Seal;
 use crate::segments::growth::Growth;
-use crate::segments::prefill::Ahead;
+use crate::segments::prefill::Prefill;
 use crate::storage::FileRef;
 use crate::util::limits::PAGE;
 use std::sync::Arc;
 
 /// The segment being written.
-pub struct Active {
+pub struct ActiveSegment {
     pub file: FileRef,
     /// Writes past the page cache, where the file system can; `None` from the first time that it refuses.
     pub through: Option<FileRef>,
@@ -26,7 +26,7 @@ pub struct Active {
     pub end: Joint,
     /// How much of it is proven durable.
     pub synced: Joint,
-    pub entry: Arc<Segment>,
+    pub entry: Arc<CatalogSegment>,
     pub filling: Filling,
     /// What is below is on its way to the disk, or there.
     pub written_back: u64,
@@ -44,7 +44,7 @@ pub enum Filling {
     Never,
     /// They may not be: filling begins once this many more syncs show that it would pay.
     After(u32),
-    Running(Arc<Ahead>),
+    Running(Arc<Prefill>),
 }
 
 impl Filling {
@@ -64,7 +64,7 @@ impl Filling {
 /// Frames that nobody waits for go to the disk by so many bytes.
 const WRITTEN_BACK: u64 = 4 << 20;
 
-impl Active {
+impl ActiveSegment {
     /// Whether `bytes` can be written past the page cache at the end. All before it is durable: so no sector that holds
     /// frames is written again. And what is being filled is not near.
     pub fn takes_through(&self, bytes: &[u8]) -> bool {

@@ -13,29 +13,29 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 
 /// One segment of the log, as readers need it.
-pub struct Segment {
+pub struct CatalogSegment {
     pub id: u64,
     pub first: u64,
     pub file: String,
     /// Length of its file, 0 while nobody has asked: for the statistics alone.
     len: AtomicU64,
-    known: Mutex<Known>,
+    known: Mutex<KnownIndex>,
     /// The file as its writer has it open.
     held: OnceLock<Weak<dyn File>>,
 }
 
 /// What is known of a segment's joints.
 #[derive(Default)]
-struct Known {
+struct KnownIndex {
     /// Complete from the start of the segment up to its last joint.
     index: Index,
     /// There is no footer that would say more, or it has been read.
     asked: bool,
 }
 
-impl Segment {
-    pub fn of_name(name: &Name) -> Segment {
-        Segment {
+impl CatalogSegment {
+    pub fn of_name(name: &Name) -> CatalogSegment {
+        CatalogSegment {
             id: name.id,
             first: name.first,
             file: name.file.clone(),
@@ -45,9 +45,9 @@ impl Segment {
         }
     }
 
-    pub fn of_header(header: &Header) -> Segment {
-        let known = Mutex::new(Known { asked: true, ..Known::default() });
-        Segment {
+    pub fn of_header(header: &Header) -> CatalogSegment {
+        let known = Mutex::new(KnownIndex { asked: true, ..KnownIndex::default() });
+        CatalogSegment {
             id: header.id,
             first: header.first,
             file: file_name(header.first, header.id),
@@ -80,7 +80,7 @@ impl Segment {
         let _ = self.len.compare_exchange(0, len, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, KnownIndex> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -94,7 +94,7 @@ impl Segment {
 
     /// Takes over an index of the whole segment.
     pub fn adopt(&self, index: Index) {
-        *self.known() = Known { index, asked: true };
+        *self.known() = KnownIndex { index, asked: true };
     }
 
     pub fn index(&self) -> Index {
@@ -115,7 +115,7 @@ impl Segment {
 
 /// Where a log can be cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cut {
+pub struct DurableEnd {
     /// Id of the active segment.
     pub segment: u64,
     /// What of it, and of the log, is durable.
@@ -125,9 +125,9 @@ pub struct Cut {
 /// The segments of the log in order, oldest first; never empty once the log is open.
 #[derive(Default)]
 pub struct Catalog {
-    segments: RwLock<Vec<Arc<Segment>>>,
+    segments: RwLock<Vec<Arc<CatalogSegment>>>,
     /// Where a backup may cut the log; `None` while nothing of the active segment is proven durable.
-    end: Mutex<Option<Cut>>,
+    end: Mutex<Option<DurableEnd>>,
     /// First position that counts.
     first: AtomicU64,
     /// Times that the log was cut.
@@ -137,7 +137,7 @@ pub struct Catalog {
 
 impl Catalog {
     /// Starts over with these segments.
-    pub fn replace(&self, segments: Vec<Arc<Segment>>, first: u64) {
+    pub fn replace(&self, segments: Vec<Arc<CatalogSegment>>, first: u64) {
         self.first.store(first, Ordering::Release);
         self.change(|all| *all = segments);
     }
@@ -157,7 +157,7 @@ impl Catalog {
     }
 
     /// Adds the new active segment, durable up to `end`; segments that it supersedes are dead and leave the catalog.
-    pub fn add(&self, segment: Arc<Segment>, end: Cut) {
+    pub fn add(&self, segment: Arc<CatalogSegment>, end: DurableEnd) {
         self.change(|segments| {
             segments.retain(|s| s.first < segment.first);
             segments.push(segment);
@@ -166,19 +166,19 @@ impl Catalog {
     }
 
     /// How far the log is durable now.
-    pub fn set_end(&self, end: Option<Cut>) {
+    pub fn set_end(&self, end: Option<DurableEnd>) {
         *self.end.lock().unwrap_or_else(PoisonError::into_inner) = end;
     }
 
     /// Never one that a change of segments has left behind.
-    pub fn end(&self) -> Option<Cut> {
+    pub fn end(&self) -> Option<DurableEnd> {
         let _unchanged = self.segments.read().unwrap_or_else(PoisonError::into_inner);
         *self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The same where the log is cut after `last`. Readers are told in the same breath: none of them sees the new
     /// order of things without knowing why.
-    pub fn cut(&self, segment: Arc<Segment>, end: Cut, last: u64) {
+    pub fn cut(&self, segment: Arc<CatalogSegment>, end: DurableEnd, last: u64) {
         self.change(|segments| {
             segments.retain(|s| s.first < segment.first);
             segments.push(segment);
@@ -189,7 +189,7 @@ impl Catalog {
     }
 
     /// The log starts over in `segment`, whatever was there before.
-    pub fn restart(&self, segment: Arc<Segment>, end: Cut) {
+    pub fn restart(&self, segment: Arc<CatalogSegment>, end: DurableEnd) {
         self.change(|segments| {
             self.first.store(segment.first, Ordering::Release);
             self.set_end(Some(end));
@@ -200,7 +200,7 @@ impl Catalog {
     }
 
     /// Another process has moved the log on; `kept` if positions after it were taken back.
-    pub fn move_on(&self, segments: Vec<Arc<Segment>>, first: u64, kept: Option<u64>) {
+    pub fn move_on(&self, segments: Vec<Arc<CatalogSegment>>, first: u64, kept: Option<u64>) {
         self.change(|all| {
             self.first.store(first, Ordering::Release);
             *all = segments;
@@ -216,7 +216,7 @@ impl Catalog {
         self.segments.read().unwrap_or_else(PoisonError::into_inner).last().map(|s| s.id)
     }
 
-    pub fn with_id(&self, id: u64) -> Option<Arc<Segment>> {
+    pub fn with_id(&self, id: u64) -> Option<Arc<CatalogSegment>> {
         self.segments.read().unwrap_or_else(PoisonError::into_inner).iter().find(|s| s.id == id).cloned()
     }
 
@@ -225,17 +225,17 @@ impl Catalog {
         self.cuts.load(Ordering::Acquire)
     }
 
-    fn change(&self, change: impl FnOnce(&mut Vec<Arc<Segment>>)) {
+    fn change(&self, change: impl FnOnce(&mut Vec<Arc<CatalogSegment>>)) {
         change(&mut self.segments.write().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// All segments, oldest first.
-    pub fn all(&self) -> Vec<Arc<Segment>> {
+    pub fn all(&self) -> Vec<Arc<CatalogSegment>> {
         self.segments.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The oldest segment.
-    pub fn oldest(&self) -> Option<Arc<Segment>> {
+    pub fn oldest(&self) -> Option<Arc<CatalogSegment>> {
         self.segments.read().unwrap_or_else(PoisonError::into_inner).first().cloned()
     }
 
@@ -246,14 +246,14 @@ impl Catalog {
     }
 
     /// The segment that holds `position`, or would hold it next.
-    pub fn holding(&self, position: u64) -> Option<Arc<Segment>> {
+    pub fn holding(&self, position: u64) -> Option<Arc<CatalogSegment>> {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
         let after = segments.partition_point(|s| s.first <= position);
         after.checked_sub(1).map(|i| segments[i].clone())
     }
 
     /// The segment after the one with `id`.
-    pub fn following(&self, id: u64) -> Option<Arc<Segment>> {
+    pub fn following(&self, id: u64) -> Option<Arc<CatalogSegment>> {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
         let after = segments.partition_point(|s| s.id <= id);
         segments.get(after).cloned()

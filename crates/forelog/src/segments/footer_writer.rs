@@ -6,7 +6,7 @@ use crate::format::footer::{self, Footer, Index, TRAILER};
 use crate::format::frame::Seed;
 use crate::format::frame_scan::{joint_at, Joint};
 use crate::format::header::{Header, Predecessor};
-use crate::segments::catalog::Segment;
+use crate::segments::catalog::CatalogSegment;
 use crate::storage::window::Window;
 use crate::storage::{File, FileRef, Storage};
 use crate::util::healing::On;
@@ -40,7 +40,7 @@ pub struct Seal {
     /// The descriptor that wrote the frames.
     pub file: FileRef,
     pub seed: Seed,
-    pub entry: Arc<Segment>,
+    pub entry: Arc<CatalogSegment>,
     /// Where its successor says that it ends.
     pub end: Joint,
     /// From here on there are only zeroes: no frames, dead ones included, and no debris.
@@ -79,7 +79,7 @@ impl Seal {
 
 /// The newest sealed segment that opening found: whether it has a footer is not known yet.
 pub struct Bare {
-    pub entry: Arc<Segment>,
+    pub entry: Arc<CatalogSegment>,
     pub uuid: [u8; 16],
     /// What its successor says of it.
     pub sealed: Predecessor,

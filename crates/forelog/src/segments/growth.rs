@@ -12,7 +12,7 @@ pub fn first_len(segment_bytes: u64) -> u64 {
 }
 
 #[derive(Default)]
-struct State {
+struct GrowthState {
     /// Bytes of the file that have blocks.
     len: u64,
     /// Somebody has the right to run, and has not begun.
@@ -30,22 +30,22 @@ pub struct Growth {
     target: u64,
     /// What it is made longer by where the writer cannot wait for all of it.
     step: u64,
-    state: Mutex<State>,
+    state: Mutex<GrowthState>,
     changed: Condvar,
 }
 
 impl Growth {
     /// Of a file whose first `len` bytes have blocks.
     pub fn new(file: FileRef, len: u64, target: u64) -> Growth {
-        let state = State { len, ..State::default() };
+        let state = GrowthState { len, ..GrowthState::default() };
         Growth { file, target, step: first_len(target), state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, GrowthState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn rest(&self) -> MutexGuard<'_, State> {
+    fn rest(&self) -> MutexGuard<'_, GrowthState> {
         let mut state = self.state();
         while state.running {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);

@@ -15,7 +15,7 @@ const UNIT: u64 = 2 << 20;
 const LEAD: u64 = 8 << 20;
 
 #[derive(Default)]
-struct State {
+struct PrefillState {
     /// End of what the writer has written or is about to.
     head: u64,
     /// Everything below was filled or belongs to the writer.
@@ -30,25 +30,25 @@ struct State {
 
 /// The filling of one segment. Writer and filler never touch the same bytes: the filler claims a step only past the
 /// writer's head, and the writer waits for a claim that its next write would reach.
-pub struct Ahead {
+pub struct Prefill {
     /// A descriptor of its own: an error that a sync on the writer's would have met must not be reported here instead.
     file: FileRef,
     len: u64,
-    state: Mutex<State>,
+    state: Mutex<PrefillState>,
     changed: Condvar,
 }
 
-impl Ahead {
-    pub fn new(file: FileRef, len: u64, head: u64) -> Ahead {
-        let state = State { head, filled: head, ..State::default() };
-        Ahead { file, len, state: Mutex::new(state), changed: Condvar::new() }
+impl Prefill {
+    pub fn new(file: FileRef, len: u64, head: u64) -> Prefill {
+        let state = PrefillState { head, filled: head, ..PrefillState::default() };
+        Prefill { file, len, state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, PrefillState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+    fn wait<'a>(&self, state: MutexGuard<'a, PrefillState>) -> MutexGuard<'a, PrefillState> {
         self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn only_what_was_filled_and_is_apart_from_what_is_being_filled_is_said_to_be() -> Result<(), Fault> {
         let disk = SimDisk::new(1, 4096);
-        let ahead = Ahead::new(disk.create("file", 9 << 20)?, 9 << 20, 5000);
+        let ahead = Prefill::new(disk.create("file", 9 << 20)?, 9 << 20, 5000);
         assert!(!ahead.is_filled(8192));
         ahead.fill()?;
         let filled = ahead.state().filled;
@@ -152,11 +152,11 @@ mod tests {
         ahead.fill()?;
         assert!(ahead.is_filled(9 << 20) && !ahead.is_filled((9 << 20) + 1));
 
-        let ahead = Ahead::new(disk.create("other", 64 << 10)?, 64 << 10, 4096);
+        let ahead = Prefill::new(disk.create("other", 64 << 10)?, 64 << 10, 4096);
         // On the last page there is nothing to fill.
         ahead.reserve((60 << 10) + 1);
         assert!(!ahead.is_due());
-        let ahead = Ahead::new(disk.create("third", 64 << 10)?, 64 << 10, 4096);
+        let ahead = Prefill::new(disk.create("third", 64 << 10)?, 64 << 10, 4096);
         // No space: what was not filled is not said to be.
         disk.set_trip(0);
         ahead.fill()?;

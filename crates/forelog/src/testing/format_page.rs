@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use crate::cursors::codec::Slot;
-use crate::format::control::{Mark, State, FILE_BYTES};
+use crate::format::control::{ControlState, Mark, FILE_BYTES};
 use crate::format::file_names::file_name;
 use crate::format::footer::{Footer, Index};
 use crate::format::frame::{self, Frame, Kind, HEADER};
@@ -77,9 +77,9 @@ fn segment() -> (Vec<u8>, Joint) {
     (bytes, end)
 }
 
-fn control(end: Joint) -> State {
+fn control(end: Joint) -> ControlState {
     let mark = Mark { segment: 1, offset: end.offset, position: end.next - 1 };
-    State { uuid: UUID, sequence: 3, active: 1, low: 1, mark: Some(mark), fence: None }
+    ControlState { uuid: UUID, sequence: 3, active: 1, low: 1, mark: Some(mark), fence: None }
 }
 
 fn cursors() -> Slot {

@@ -163,7 +163,7 @@ enum DirOp {
 }
 
 #[derive(Clone)]
-struct State {
+struct SimState {
     rng: Rng,
     sector: u64,
     /// Copied only when a fork changes them.
@@ -221,7 +221,7 @@ pub type Settle<'a> = &'a mut dyn FnMut(&mut Rng) -> bool;
 
 /// One directory on the simulated disk; clones are the same disk.
 #[derive(Clone)]
-pub struct SimDisk(Arc<Mutex<State>>);
+pub struct SimDisk(Arc<Mutex<SimState>>);
 
 struct SimFile {
     disk: SimDisk,
@@ -288,8 +288,8 @@ impl Inode {
     }
 }
 
-impl State {
-    fn say(&mut self, text: impl FnOnce(&State) -> String) {
+impl SimState {
+    fn say(&mut self, text: impl FnOnce(&SimState) -> String) {
         if self.trace.is_some() {
             let line = text(self);
             if let Some(trace) = &mut self.trace {

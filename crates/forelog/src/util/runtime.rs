@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 pub type Job = Box<dyn FnOnce() + Send>;
 
-pub trait Host: Send + Sync {
+pub trait Runtime: Send + Sync {
     /// Monotonic, since a moment that stays the same.
     fn now(&self) -> Duration;
     /// Runs a job that blocks, soon, beside the caller.
@@ -19,9 +19,9 @@ pub trait Host: Send + Sync {
 }
 
 /// The process that this is.
-pub struct Process;
+pub struct SystemRuntime;
 
-impl Host for Process {
+impl Runtime for SystemRuntime {
     fn now(&self) -> Duration {
         static START: OnceLock<Instant> = OnceLock::new();
         START.get_or_init(Instant::now).elapsed()

@@ -11,7 +11,7 @@ use crate::util::runtime::clock;
 
 /// One frame of a group: its header's place in the arena, and the records after it.
 #[derive(Clone, Debug)]
-pub struct Gathered {
+pub struct PendingFrame {
     pub start: usize,
     pub body_len: usize,
     pub first: u64,
@@ -22,7 +22,7 @@ pub struct Gathered {
     pub first_run: usize,
 }
 
-impl Gathered {
+impl PendingFrame {
     pub fn span(&self) -> u64 {
         span(self.body_len)
     }
@@ -30,7 +30,7 @@ impl Gathered {
 
 /// Consecutive operations of one client that settle together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Run {
+pub struct OperationRun {
     pub client: usize,
     pub ops: u64,
 }
@@ -41,8 +41,8 @@ pub struct Group {
     /// Frames, each a multiple of eight after the first, headers still blank. Ahead of the first stand as many unused bytes
     /// as put it on a page of memory: writing past the page cache takes nothing else.
     pub bytes: Vec<u8>,
-    pub frames: Vec<Gathered>,
-    pub runs: Vec<Run>,
+    pub frames: Vec<PendingFrame>,
+    pub runs: Vec<OperationRun>,
     pub records: u64,
     /// Somebody in it asked for durability.
     pub durable: bool,
@@ -89,7 +89,7 @@ impl Group {
 
     /// Adds one record of `len` encoded bytes at `position`, merged into the frame before it if there is room.
     pub fn push(&mut self, client: usize, position: u64, record: &RecordRef, len: usize) {
-        let room = |f: &Gathered| f.kind == Kind::Singles && HEADER + f.body_len + len <= MERGED_BYTES;
+        let room = |f: &PendingFrame| f.kind == Kind::Singles && HEADER + f.body_len + len <= MERGED_BYTES;
         if !self.frames.last().is_some_and(room) {
             self.open_frame(position, Kind::Singles);
         }
@@ -112,7 +112,7 @@ impl Group {
     }
 
     /// The runs that wait for frames `from..to`; those ahead of the first frame wait for no frame at all.
-    pub fn runs_of(&self, from: usize, to: usize) -> &[Run] {
+    pub fn runs_of(&self, from: usize, to: usize) -> &[OperationRun] {
         let at = |frame: usize| self.frames.get(frame).map_or(self.runs.len(), |f| f.first_run);
         let start = if from == 0 { 0 } else { at(from) };
         &self.runs[start..at(to).max(start)]
@@ -175,7 +175,7 @@ impl Group {
         self.pad();
         let start = self.bytes.len();
         self.bytes.resize(start + HEADER, 0);
-        self.frames.push(Gathered { start, body_len: 0, first, count: 0, kind, codec: Compression::None, first_run: self.runs.len() });
+        self.frames.push(PendingFrame { start, body_len: 0, first, count: 0, kind, codec: Compression::None, first_run: self.runs.len() });
     }
 
     fn grow(&mut self, client: usize, bytes: usize, records: u32) {
@@ -192,7 +192,7 @@ impl Group {
         let floor = self.frames.last().map_or(0, |f| f.first_run);
         match self.runs[floor..].last_mut() {
             Some(run) if run.client == client => run.ops += 1,
-            _ => self.runs.push(Run { client, ops: 1 }),
+            _ => self.runs.push(OperationRun { client, ops: 1 }),
         }
     }
 }
@@ -310,7 +310,7 @@ mod tests {
         assert!(batch.push(RecordRef { key: Some(b"k"), ..Default::default() }, 100).is_ok());
         group.push_batch(1, 4, &batch);
         push(&mut group, 1, 5, b"d");
-        let run = |client, ops| Run { client, ops };
+        let run = |client, ops| OperationRun { client, ops };
         assert_eq!(group.frames.len(), 3);
         assert_eq!(group.runs_of(0, 1), [run(7, 1), run(1, 2), run(2, 1), run(1, 1)]);
         assert_eq!(group.runs_of(1, 2), [run(1, 1)]);

@@ -5,7 +5,7 @@ use crate::error::Fault;
 use crate::format::header::Header;
 use crate::observe::events::Ahead;
 use crate::options::{millis, Retention};
-use crate::segments::catalog::Segment;
+use crate::segments::catalog::CatalogSegment;
 use crate::util::limits::PAGE;
 use crate::write::writer::Writer;
 use age::{Stamps, Wall};
@@ -40,7 +40,7 @@ const HELD: Duration = Duration::from_secs(1);
 
 /// What is known of segments, so that a look at a long log costs no more than one at a short one.
 #[derive(Default)]
-pub struct Known {
+pub struct KnownSegments {
     /// Lengths of files that do not change any more, by id.
     lens: BTreeMap<u64, u64>,
     /// By id, the stamps of segments that were asked for, and the monotonic time at which each was first seen, in ms: a
@@ -113,7 +113,7 @@ impl Writer {
     }
 
     /// Takes note of the segment being written: it is known since it began, or since the log was opened.
-    fn note_newest(&mut self, segments: &[Arc<Segment>], look: &mut Look) {
+    fn note_newest(&mut self, segments: &[Arc<CatalogSegment>], look: &mut Look) {
         let oldest = segments.first().map_or(0, |oldest| oldest.id);
         self.known.created = self.known.created.split_off(&oldest);
         let Some(active) = &self.active else { return };
@@ -133,7 +133,7 @@ impl Writer {
     }
 
     /// How long ago the segment at `at` was created at least, in ms.
-    fn age(&mut self, segments: &[Arc<Segment>], at: usize, look: &mut Look) -> Result<u64, Fault> {
+    fn age(&mut self, segments: &[Arc<CatalogSegment>], at: usize, look: &mut Look) -> Result<u64, Fault> {
         let (_, seen) = self.created(&segments[at], look)?;
         let known = look.steady.saturating_sub(seen);
         for at in at..segments.len() {
@@ -149,7 +149,7 @@ impl Writer {
     }
 
     /// A segment's stamp, 0 where its header does not read, and since when it has been known.
-    fn created(&mut self, segment: &Segment, look: &mut Look) -> Result<(u64, u64), Fault> {
+    fn created(&mut self, segment: &CatalogSegment, look: &mut Look) -> Result<(u64, u64), Fault> {
         if let Some(created) = self.known.created.get(&segment.id) {
             return Ok(*created);
         }
@@ -162,7 +162,7 @@ impl Writer {
     }
 
     /// Bytes of all the log's segment files.
-    fn bytes(&mut self, segments: &[Arc<Segment>]) -> Result<u64, Fault> {
+    fn bytes(&mut self, segments: &[Arc<CatalogSegment>]) -> Result<u64, Fault> {
         let oldest = segments.first().map_or(0, |oldest| oldest.id);
         self.known.lens.retain(|id, _| *id >= oldest);
         let mut bytes = 0;

@@ -10,8 +10,8 @@ use crate::format::header::{Header, Predecessor};
 use crate::format::horizon::Reach;
 use crate::observe::events::Event;
 use crate::options::Compression;
-use crate::segments::active::{Active, Filling};
-use crate::segments::catalog::{Cut, Segment};
+use crate::segments::active::{ActiveSegment, Filling};
+use crate::segments::catalog::{CatalogSegment, DurableEnd};
 use crate::segments::growth::Growth;
 use crate::segments::spare_files::{least_len, Spare};
 use crate::storage::window::Window;
@@ -71,7 +71,7 @@ pub struct Plan {
 pub struct Naming {
     mark: Mark,
     /// The segment before, and where it ends now: `None` if it is dead.
-    left: Option<(Active, Option<Joint>)>,
+    left: Option<(ActiveSegment, Option<Joint>)>,
     /// The first try has failed.
     late: bool,
 }
@@ -163,9 +163,9 @@ impl Writer {
         }
         self.highest_id = header.id;
         self.names.push(Name { first: header.first, id: header.id, file: name });
-        let entry = Arc::new(Segment::of_header(&header));
+        let entry = Arc::new(CatalogSegment::of_header(&header));
         entry.adopt(index);
-        let place = Cut { segment: header.id, durable: Reach { offset: end.offset, position: end.next - 1 } };
+        let place = DurableEnd { segment: header.id, durable: Reach { offset: end.offset, position: end.next - 1 } };
         entry.set_len(spare.len);
         entry.hold(&spare.file);
         match (header.predecessor, plan.cut) {
@@ -189,7 +189,7 @@ impl Writer {
         };
         let through = self.storage.open_through(&entry.file);
         self.stop_filling();
-        let next = Active {
+        let next = ActiveSegment {
             growth: Arc::new(Growth::new(spare.file.clone(), spare.len, spare.room)),
             durable_len: spare.len,
             file: spare.file,

@@ -6,7 +6,7 @@ use crate::format::record::RecordRef;
 use crate::options::Options;
 use crate::util::limits::MAX_POSITION;
 use crate::util::notify::Notify;
-use crate::write::group::{Batch, Group, Run};
+use crate::write::group::{Batch, Group, OperationRun};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -68,7 +68,7 @@ impl Client {
 }
 
 /// Whether appends are taken.
-pub enum Phase {
+pub enum LogPhase {
     Open,
     /// The last handle is closing: what is there is committed, nothing more is taken.
     Closing,
@@ -79,20 +79,20 @@ pub enum Phase {
     ReadOnly,
 }
 
-impl Phase {
+impl LogPhase {
     /// What ends a log with `error`.
-    pub fn ended(error: &Error) -> Phase {
+    pub fn ended(error: &Error) -> LogPhase {
         match error.code {
-            Code::Detached => Phase::Detached(error.clone()),
-            _ => Phase::Poisoned(error.clone()),
+            Code::Detached => LogPhase::Detached(error.clone()),
+            _ => LogPhase::Poisoned(error.clone()),
         }
     }
 
     /// Why nothing is taken any more, unless the log was closed.
     pub fn failure(&self) -> Option<&Error> {
         match self {
-            Phase::Poisoned(error) | Phase::Detached(error) => Some(error),
-            Phase::Open | Phase::Closing | Phase::ReadOnly => None,
+            LogPhase::Poisoned(error) | LogPhase::Detached(error) => Some(error),
+            LogPhase::Open | LogPhase::Closing | LogPhase::ReadOnly => None,
         }
     }
 }
@@ -121,7 +121,7 @@ pub enum Command {
 }
 
 /// A group that is closed because a command follows it.
-pub struct Step {
+pub struct QueuedCommand {
     pub group: Group,
     /// With the client whose operation it is; `None` once it has been rejected.
     pub command: Option<(usize, Command)>,
@@ -134,7 +134,7 @@ pub trait Resume: Sync {
 }
 
 /// How the log is attended by a commit thread.
-pub enum Attendance {
+pub enum CommitThreadState {
     /// One is at work, or will be: it looks before it sleeps.
     Awake,
     /// It sleeps and has to be woken.
@@ -146,20 +146,20 @@ pub enum Attendance {
 /// The gathering group is given to the commit thread at this size without waiting for the end of the turn.
 const EAGER_BYTES: usize = 256 << 10;
 
-pub struct Intake {
+pub struct SubmissionQueue {
     pub group: Group,
     /// What comes before the gathering group.
-    pub queue: VecDeque<Step>,
+    pub queue: VecDeque<QueuedCommand>,
     /// First position of the log once everything queued is done.
     pub first: u64,
     /// Position of the next record accepted.
     pub next: u64,
     /// Bytes accepted and not settled, the group under way included.
     pub pending_bytes: u64,
-    pub phase: Phase,
+    pub phase: LogPhase,
     /// The commit thread should take the group.
     pub kicked: bool,
-    pub attendance: Attendance,
+    pub attendance: CommitThreadState,
     /// A mark or spare of the background failed its fsync.
     pub fault: Option<crate::error::Fault>,
     /// Another thread has met that the log is detached.
@@ -170,17 +170,17 @@ pub struct Intake {
     pub bytes: u64,
 }
 
-impl Intake {
-    pub fn new(first: u64, next: u64) -> Intake {
-        Intake {
+impl SubmissionQueue {
+    pub fn new(first: u64, next: u64) -> SubmissionQueue {
+        SubmissionQueue {
             group: Group::default(),
             queue: VecDeque::new(),
             first,
             next,
             pending_bytes: 0,
-            phase: Phase::Open,
+            phase: LogPhase::Open,
             kicked: false,
-            attendance: Attendance::Awake,
+            attendance: CommitThreadState::Awake,
             fault: None,
             detached: None,
             clients: Vec::new(),
@@ -206,10 +206,10 @@ impl Intake {
 
     fn admit(&mut self, client: usize, records: u64, bytes: u64, options: &Options) -> Result<&mut Client> {
         match &self.phase {
-            Phase::Open => {}
-            Phase::Closing => return Err(closed()),
-            Phase::Poisoned(error) | Phase::Detached(error) => return Err(error.clone()),
-            Phase::ReadOnly => return Err(read_only()),
+            LogPhase::Open => {}
+            LogPhase::Closing => return Err(closed()),
+            LogPhase::Poisoned(error) | LogPhase::Detached(error) => return Err(error.clone()),
+            LogPhase::ReadOnly => return Err(read_only()),
         }
         if let Some((_, error)) = self.failing(client).filter(|_| records > 0) {
             return Err(error.clone());
@@ -236,7 +236,7 @@ impl Intake {
     /// rejected fails with them.
     fn meet(&self, client: usize, terms: Terms) -> Result<()> {
         match (&self.phase, terms.expect) {
-            (Phase::Open, Some(expected)) if expected != self.next && self.failing(client).is_none() => {
+            (LogPhase::Open, Some(expected)) if expected != self.next && self.failing(client).is_none() => {
                 let text = format!("the next position is {}, not {expected}", self.next);
                 let mut error = Error::new(Code::Conflict, text).at_position(expected);
                 error.actual = Some(self.next);
@@ -313,12 +313,12 @@ impl Intake {
         };
         self.admit(client, 0, 0, options)?.entered += 1;
         let group = std::mem::take(&mut self.group);
-        self.queue.push_back(Step { group, command: Some((client, command)) });
+        self.queue.push_back(QueuedCommand { group, command: Some((client, command)) });
         Ok(())
     }
 
     /// Moves what comes next into `group`: the oldest step, whose command is returned, or the gathering group.
-    pub fn take(&mut self, group: &mut Group) -> Option<Step> {
+    pub fn take(&mut self, group: &mut Group) -> Option<QueuedCommand> {
         self.kicked = !self.queue.is_empty();
         group.clear();
         match self.queue.pop_front() {
@@ -357,7 +357,7 @@ impl Intake {
     }
 
     /// Settles `runs` as done; gives whom to wake.
-    pub fn succeed(&mut self, runs: &[Run], wake: &mut Vec<Arc<dyn Notify>>) {
+    pub fn succeed(&mut self, runs: &[OperationRun], wake: &mut Vec<Arc<dyn Notify>>) {
         for run in runs {
             if let Some(client) = self.clients.get_mut(run.client).and_then(Option::as_mut) {
                 client.succeed(run.ops);
@@ -367,7 +367,7 @@ impl Intake {
     }
 
     /// Settles `runs` as failed.
-    pub fn reject(&mut self, runs: &[Run], error: &Error, wake: &mut Vec<Arc<dyn Notify>>) {
+    pub fn reject(&mut self, runs: &[OperationRun], error: &Error, wake: &mut Vec<Arc<dyn Notify>>) {
         for run in runs {
             if let Some(client) = self.clients.get_mut(run.client).and_then(Option::as_mut) {
                 client.fail(run.ops, error);
@@ -407,19 +407,19 @@ impl Intake {
     /// Rejects every record accepted and not settled and takes the positions back, but leaves the commands that make
     /// room. `runs` come first: they are what is left of the group under way. Operations settle in their order, so
     /// those behind such a command are told after it.
-    pub fn fail_records(&mut self, runs: &[Run], error: &Error, next: u64, wake: &mut Vec<Arc<dyn Notify>>) {
+    pub fn fail_records(&mut self, runs: &[OperationRun], error: &Error, next: u64, wake: &mut Vec<Arc<dyn Notify>>) {
         self.hold_up(error);
         self.reject(runs, error, wake);
         if self.queue.is_empty() {
             return self.fail(error, next, wake);
         }
         let group = std::mem::take(&mut self.group);
-        self.queue.push_back(Step { group, command: None });
+        self.queue.push_back(QueuedCommand { group, command: None });
         for step in &mut self.queue {
             step.group.reject(error);
             // What changes positions rests on those that are taken back.
             if let Some((client, _)) = step.command.take_if(|(_, command)| !matches!(command, Command::TruncateBefore(_))) {
-                step.group.runs.push(Run { client, ops: 1 });
+                step.group.runs.push(OperationRun { client, ops: 1 });
             }
         }
         self.pending_bytes = 0;
@@ -429,7 +429,7 @@ impl Intake {
 }
 
 /// Truncations that make room, behind all else that a client has entered: they do not fail with that.
-fn spared(queue: &VecDeque<Step>, group: &Group, client: usize) -> u64 {
+fn spared(queue: &VecDeque<QueuedCommand>, group: &Group, client: usize) -> u64 {
     let waits = |group: &Group| group.runs.iter().any(|run| run.client == client);
     let mut spared = 0;
     if waits(group) {
@@ -453,24 +453,24 @@ mod tests {
     use super::*;
     use crate::util::notify::Waiter;
 
-    fn intake() -> (Intake, Options) {
-        let mut intake = Intake::new(1, 1);
+    fn intake() -> (SubmissionQueue, Options) {
+        let mut intake = SubmissionQueue::new(1, 1);
         for client in 0..2 {
             assert_eq!((intake.join(Client::new(Arc::new(Waiter::default()))), intake.next), (client, 1));
         }
         (intake, Options::default())
     }
 
-    fn append_as(intake: &mut Intake, client: usize) -> Result<u64> {
+    fn append_as(intake: &mut SubmissionQueue, client: usize) -> Result<u64> {
         let record = RecordRef { value: Some(b"v"), ..Default::default() };
         intake.append(client, &record, 4, false, &Options::default())
     }
 
-    fn append(intake: &mut Intake) -> u64 {
+    fn append(intake: &mut SubmissionQueue) -> u64 {
         append_as(intake, 0).unwrap_or(0)
     }
 
-    fn news(intake: &mut Intake) -> Vec<(bool, u64)> {
+    fn news(intake: &mut SubmissionQueue) -> Vec<(bool, u64)> {
         let client = intake.clients[0].as_mut().map(|c| std::mem::take(&mut c.news)).unwrap_or_default();
         client.into_iter().map(told).collect()
     }
@@ -482,12 +482,12 @@ mod tests {
         }
     }
 
-    fn collect(intake: &mut Intake) -> Option<(bool, u64)> {
+    fn collect(intake: &mut SubmissionQueue) -> Option<(bool, u64)> {
         intake.clients[0].as_mut().map(|client| told(client.collect()))
     }
 
     /// The first append of client 0 has just been rejected.
-    fn rejecting(error: &Error) -> (Intake, Options) {
+    fn rejecting(error: &Error) -> (SubmissionQueue, Options) {
         let (mut intake, options) = intake();
         let mut group = Group::default();
         append(&mut intake);
@@ -513,13 +513,13 @@ mod tests {
         assert_eq!(append(&mut intake), 2);
     }
 
-    fn full_behind(entered: impl FnOnce(&mut Intake, &Options)) -> (Intake, Options) {
+    fn full_behind(entered: impl FnOnce(&mut SubmissionQueue, &Options)) -> (SubmissionQueue, Options) {
         let (mut intake, options) = intake();
         let (mut group, mut wake) = (Group::default(), Vec::new());
         append(&mut intake);
         entered(&mut intake, &options);
         let step = intake.take(&mut group);
-        intake.queue.push_front(Step { group: Group::default(), command: step.and_then(|s| s.command) });
+        intake.queue.push_front(QueuedCommand { group: Group::default(), command: step.and_then(|s| s.command) });
         intake.fail_records(&group.runs, &Error::new(Code::NoSpace, "full"), 1, &mut wake);
         (intake, options)
     }
@@ -567,12 +567,12 @@ mod tests {
         assert!(intake.command(0, Command::TruncateBefore(1), &options).is_ok());
         append(&mut intake);
         let step = intake.take(&mut group);
-        intake.queue.push_front(Step { group: Group::default(), command: step.and_then(|s| s.command) });
+        intake.queue.push_front(QueuedCommand { group: Group::default(), command: step.and_then(|s| s.command) });
         intake.fail_records(&group.runs, &full, 1, &mut wake);
         assert_eq!((collect(&mut intake), collect(&mut intake)), (Some((false, 1)), Some((true, 1))));
         assert!(append_as(&mut intake, 0).is_err());
         intake.take(&mut group);
-        intake.succeed(&[Run { client: 0, ops: 1 }], &mut wake);
+        intake.succeed(&[OperationRun { client: 0, ops: 1 }], &mut wake);
         intake.take(&mut group);
         intake.reject(&group.runs, &full, &mut wake);
         assert!(append_as(&mut intake, 0).is_err());
@@ -593,7 +593,7 @@ mod tests {
         assert_eq!((intake.first, intake.next), (101, 101));
         // The first group fails: its command comes back in front, and the reset goes with the records.
         let step = intake.take(&mut group);
-        intake.queue.push_front(Step { group: Group::default(), command: step.and_then(|s| s.command) });
+        intake.queue.push_front(QueuedCommand { group: Group::default(), command: step.and_then(|s| s.command) });
         intake.fail_records(&group.runs, &Error::new(Code::NoSpace, "full"), 1, &mut wake);
         intake.rebase(1);
         assert_eq!((intake.first, intake.next), (1, 1));
@@ -613,13 +613,13 @@ mod tests {
         // The first group fails: its command comes back in front.
         let step = intake.take(&mut group);
         assert!(intake.kicked && group.records == 1);
-        intake.queue.push_front(Step { group: Group::default(), command: step.and_then(|s| s.command) });
+        intake.queue.push_front(QueuedCommand { group: Group::default(), command: step.and_then(|s| s.command) });
         intake.fail_records(&group.runs, &full, 1, &mut wake);
         assert_eq!((intake.next, intake.pending_bytes, news(&mut intake)), (1, 0, vec![(false, 1)]));
         assert_eq!(append_as(&mut intake, 1).ok(), Some(1), "positions are given again");
         let step = intake.take(&mut group);
         assert!(group.is_empty() && step.and_then(|s| s.command) == Some((0, Command::TruncateBefore(1))));
-        intake.succeed(&[Run { client: 0, ops: 1 }], &mut wake);
+        intake.succeed(&[OperationRun { client: 0, ops: 1 }], &mut wake);
         assert!(intake.take(&mut group).is_some_and(|s| s.command.is_none()) && group.frames.is_empty());
         let rejected = group.rejected.take().map(|e| e.code);
         assert_eq!(rejected, Some(Code::NoSpace));

@@ -13,24 +13,24 @@ use crate::format::frame_scan::Joint;
 use crate::format::horizon::{Horizon, Publisher, Reach};
 use crate::observe::events::Events;
 use crate::options::Compression;
-use crate::segments::active::{Active, Filling};
+use crate::segments::active::{ActiveSegment, Filling};
 use crate::segments::attachment::Attachment;
-use crate::segments::catalog::{Catalog, Cut};
+use crate::segments::catalog::{Catalog, DurableEnd};
 use crate::segments::footer_writer::{Bare, Sealer};
 use crate::segments::growth::Growth;
-use crate::segments::prefill::Ahead;
+use crate::segments::prefill::Prefill;
 use crate::segments::spare_files::Spares;
 use crate::storage::{FileRef, ShortWrite, Storage};
 use crate::util::bytes::mask;
 use crate::util::healing::On;
 use crate::util::limits::PAGE;
-use crate::write::group::{Gathered, Group};
-use crate::write::retention::Known;
+use crate::write::group::{Group, PendingFrame};
+use crate::write::retention::KnownSegments;
 use crate::write::roll::{Naming, Plan};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How far a commit got.
-pub struct Progress {
+pub struct CommitProgress {
     /// Frames of the group, from its first, that are written, and durable if that was asked for.
     pub frames: usize,
     /// Why the rest of the group was not.
@@ -59,7 +59,7 @@ pub struct Writer {
     pub names: Vec<Name>,
     /// First position that counts.
     pub low: u64,
-    pub active: Option<Active>,
+    pub active: Option<ActiveSegment>,
     /// Set when nothing may be written to the active segment any more.
     pub plan: Option<Plan>,
     /// The active segment is durable under its name, and CONTROL does not name it yet: nothing is written to it before that.
@@ -77,7 +77,7 @@ pub struct Writer {
     /// Somebody is about to read what is written next: it stays in the page cache.
     pub followed: bool,
     /// For retention.
-    pub known: Known,
+    pub known: KnownSegments,
     /// Ends of the frames being written; kept to be used again.
     pub joints: Vec<Joint>,
     /// Monotonic nanoseconds, for the statistics and for retention.
@@ -94,14 +94,14 @@ pub struct Writer {
 const MANY: u32 = 8;
 
 /// A log that has just been found or made, as opening hands it over.
-pub struct Start {
+pub struct WriterInit {
     pub storage: Arc<dyn Storage>,
     pub spares: Arc<Spares>,
     pub control: Control,
     pub catalog: Arc<Catalog>,
     pub names: Vec<Name>,
     pub low: u64,
-    pub active: Option<Active>,
+    pub active: Option<ActiveSegment>,
     pub plan: Option<Plan>,
     pub packer: Option<Packer>,
     /// The newest sealed segment, which may still need its footer.
@@ -114,14 +114,14 @@ pub fn lock(control: &Mutex<Control>) -> MutexGuard<'_, Control> {
 }
 
 impl Writer {
-    pub fn new(start: Start) -> Writer {
+    pub fn new(start: WriterInit) -> Writer {
         let uuid = start.control.state().uuid;
         let planned = start.plan.as_ref().map_or(1, |plan| plan.first);
         let next = start.active.as_ref().map_or(1, |active| active.end.next).max(planned);
         Writer {
             through: false,
             followed: false,
-            known: Known::default(),
+            known: KnownSegments::default(),
             publisher: Publisher::resume(&*start.storage, start.control.horizon(), &uuid, next - 1),
             attachment: Attachment::new(start.storage.clone(), &**start.control.file()),
             uuid,
@@ -161,10 +161,10 @@ impl Writer {
     }
 
     /// Where the log can be cut; `None` while not even the frames that its segment began with are proven durable.
-    pub fn cut(&self) -> Option<Cut> {
+    pub fn cut(&self) -> Option<DurableEnd> {
         let active = self.active.as_ref().filter(|a| a.synced.offset >= a.header.carried_end)?;
         let durable = Reach { offset: active.synced.offset, position: active.synced.next - 1 };
-        Some(Cut { segment: active.header.id, durable })
+        Some(DurableEnd { segment: active.header.id, durable })
     }
 
     /// Bytes used of the active segment, and the size of its file.
@@ -279,7 +279,7 @@ impl Writer {
     }
 
     /// Writes a group's frames, rolling where they do not fit, and makes them durable if `durable`.
-    pub fn commit(&mut self, group: &mut Group, durable: bool) -> Progress {
+    pub fn commit(&mut self, group: &mut Group, durable: bool) -> CommitProgress {
         group.seal();
         if let Some(packer) = &mut self.packer {
             group.compress(packer);
@@ -291,8 +291,8 @@ impl Writer {
                 Ok(more) => done += more,
                 // Frames before this one are in segments that a roll has made durable: each pass of this loop but
                 // the last ends at a roll, and a roll begins with an fsync of the segment it leaves.
-                Err(error) if error.heals() => return Progress { frames: done, failure: Some(error) },
-                Err(error) => return Progress { frames: 0, failure: Some(error) },
+                Err(error) if error.heals() => return CommitProgress { frames: done, failure: Some(error) },
+                Err(error) => return CommitProgress { frames: 0, failure: Some(error) },
             }
         }
         // Whatever is begun from now on is begun for a log that is in use.
@@ -302,8 +302,8 @@ impl Writer {
             active.write_back();
         }
         match synced {
-            Ok(()) => Progress { frames: done, failure: None },
-            Err(error) => Progress { frames: 0, failure: Some(error) },
+            Ok(()) => CommitProgress { frames: done, failure: None },
+            Err(error) => CommitProgress { frames: 0, failure: Some(error) },
         }
     }
 
@@ -314,7 +314,7 @@ impl Writer {
         self.finish_plan(group.frames[from].span())?;
         self.set_apart()?;
         // A segment begun without compression may be read by a version without it: it takes raw frames only.
-        let takes = |active: &Active, frame: &Gathered, offset: u64, limit: u64| {
+        let takes = |active: &ActiveSegment, frame: &PendingFrame, offset: u64, limit: u64| {
             offset + frame.span() <= limit && (active.header.compressed || frame.codec == Compression::None)
         };
         let mut limit = self.reserve(group, from);
@@ -381,7 +381,7 @@ impl Writer {
     /// they may go. Where there is no room for all of them, that is as far as the file reaches.
     fn reserve(&self, group: &Group, from: usize) -> u64 {
         let Some(active) = self.active.as_ref().filter(|_| self.plan.is_none()) else { return 0 };
-        let frames = group.frames[from..].iter().map(Gathered::span).sum::<u64>();
+        let frames = group.frames[from..].iter().map(PendingFrame::span).sum::<u64>();
         let padding = if active.through.is_some() && frames >= self.storage.large_commit() { 2 * PAGE } else { 0 };
         let end = (active.end.offset + frames + padding).min(active.capacity);
         match active.growth.reserve(end) {
@@ -602,11 +602,11 @@ impl Writer {
     }
 
     /// The filling of the active segment, when it is time to run it.
-    pub fn due_filling(&mut self) -> Option<Arc<Ahead>> {
+    pub fn due_filling(&mut self) -> Option<Arc<Prefill>> {
         let active = self.active.as_mut().filter(|_| self.plan.is_none() && self.poisoned.is_none())?;
         if matches!(active.filling, Filling::After(0)) && active.growth.is_done() {
             active.filling = match self.storage.open(&active.entry.file, true) {
-                Ok(file) => Filling::Running(Arc::new(Ahead::new(file, active.capacity, active.end.offset))),
+                Ok(file) => Filling::Running(Arc::new(Prefill::new(file, active.capacity, active.end.offset))),
                 // It only makes syncs faster: without it everything works the same.
                 Err(_) => Filling::Done,
             };

@@ -3,7 +3,7 @@
 use super::Wal;
 use crate::cursors::{Handle, Moved};
 use crate::error::{closed, Result};
-use crate::log::state::Shared;
+use crate::log::state::LogState;
 use crate::segments::reader_positions::Start;
 use crate::util::pool;
 use std::sync::atomic::Ordering;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// A place in the log that outlives the process: how far somebody has worked it off. Clones, and handles of one name, share it.
 #[derive(Clone)]
 pub struct Cursor {
-    shared: Arc<Shared>,
+    shared: Arc<LogState>,
     handle: Arc<Handle>,
 }
 
@@ -55,7 +55,7 @@ impl Wal {
     }
 }
 
-fn spawn(shared: &Arc<Shared>) {
+fn spawn(shared: &Arc<LogState>) {
     let shared = shared.clone();
     pool::spawn(move || shared.cursors.run(&*shared));
 }

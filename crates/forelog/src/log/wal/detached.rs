@@ -9,7 +9,7 @@ use crate::segments::reader_positions::Start;
 use crate::storage::lock::LOCK;
 use crate::testing::sim::{Faults, SimDisk};
 use crate::util::notify::Waiter;
-use crate::util::runtime::{Host, Job};
+use crate::util::runtime::{Job, Runtime};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -178,7 +178,7 @@ fn while_the_log_is_detached_its_directory_stays_locked_until_it_is_closed() -> 
 #[derive(Default)]
 struct Clock(Mutex<Duration>);
 
-impl Host for Clock {
+impl Runtime for Clock {
     fn now(&self) -> Duration {
         *locked(&self.0)
     }
@@ -189,7 +189,7 @@ impl Host for Clock {
 /// A log whose commit thread the test steps itself.
 struct Stepped {
     disk: SimDisk,
-    shared: Arc<Shared>,
+    shared: Arc<LogState>,
     thread: CommitThread,
     clock: Arc<Clock>,
     client: usize,
@@ -200,7 +200,7 @@ impl Stepped {
         let disk = SimDisk::new(1, 4096);
         let storage: Arc<dyn Storage> = Arc::new(disk.clone());
         let options = Options { fsync, ..Options::default() };
-        let (shared, writer) = Shared::writable(storage.clone(), options.clone(), open::open(storage, &options, || 0)?);
+        let (shared, writer) = LogState::writable(storage.clone(), options.clone(), open::open(storage, &options, || 0)?);
         let clock = Arc::new(Clock::default());
         let client = locked(&shared.intake).join(Client::new(Arc::new(Waiter::default())));
         let thread = CommitThread::new(shared.clone(), writer, clock.clone());

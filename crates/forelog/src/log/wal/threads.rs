@@ -8,7 +8,7 @@ use crate::storage::layer::{layered, Layer, Layered};
 use crate::storage::{File, FileRef};
 use crate::testing::sim::SimDisk;
 use crate::util::notify::Waiter;
-use crate::write::submission_queue::Attendance;
+use crate::write::submission_queue::CommitThreadState;
 use std::result::Result as Outcome;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Condvar, OnceLock, PoisonError, Weak};
@@ -87,12 +87,12 @@ struct Log {
     dir: tempfile::TempDir,
 }
 
-fn threads(at_work: usize) -> &'static Threads {
-    Box::leak(Box::new(Threads::new(at_work)))
+fn threads(at_work: usize) -> &'static CommitThreads {
+    Box::leak(Box::new(CommitThreads::new(at_work)))
 }
 
 impl Log {
-    fn open(threads: &'static Threads, fsync: Fsync) -> Result<Log> {
+    fn open(threads: &'static CommitThreads, fsync: Fsync) -> Result<Log> {
         let dir = tempfile::tempdir().map_err(|e| Error::new(Code::Io, e.to_string()))?;
         let gate = Gate::default();
         let storage = Arc::new(Layered::over(Arc::new(SimDisk::new(1, 4096)), gate.clone()));
@@ -125,7 +125,7 @@ impl Log {
     }
 
     fn is_parked(&self) -> bool {
-        matches!(locked(&self.wal.shared.intake).attendance, Attendance::Parked(_))
+        matches!(locked(&self.wal.shared.intake).attendance, CommitThreadState::Parked(_))
     }
 
     /// The log holds no thread from then on, until there is something to do.
@@ -254,7 +254,7 @@ fn a_log_that_waits_for_a_thread_is_closed_with_all_it_has_accepted() -> Result<
 }
 
 /// As many threads as this, and no more to be had.
-fn start_while_any_is_left(threads: &'static Threads, left: &AtomicUsize) -> std::io::Result<()> {
+fn start_while_any_is_left(threads: &'static CommitThreads, left: &AtomicUsize) -> std::io::Result<()> {
     match left.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(1)) {
         Ok(_) => std::thread::Builder::new().name("forelog-commit".into()).spawn(|| threads.serve()).map(drop),
         Err(_) => Err(std::io::ErrorKind::WouldBlock.into()),
@@ -263,7 +263,7 @@ fn start_while_any_is_left(threads: &'static Threads, left: &AtomicUsize) -> std
 
 #[test]
 fn a_log_for_which_no_thread_can_be_had_is_not_opened_and_leaves_its_directory_free() -> Result<()> {
-    let none = Box::leak(Box::new(Threads::started_by(1, |_| Err(std::io::ErrorKind::WouldBlock.into()))));
+    let none = Box::leak(Box::new(CommitThreads::started_by(1, |_| Err(std::io::ErrorKind::WouldBlock.into()))));
     let dir = tempfile::tempdir().map_err(|e| Error::new(Code::Io, e.to_string()))?;
     let (disk, options) = (Arc::new(SimDisk::new(1, 4096)), Options::default());
     let refused = Wal::open_on(disk.clone(), dir.path(), options.clone(), Arc::new(Waiter::default()), none);
@@ -275,7 +275,7 @@ fn a_log_for_which_no_thread_can_be_had_is_not_opened_and_leaves_its_directory_f
 #[test]
 fn where_no_second_thread_can_be_had_a_busy_log_s_thread_keeps_the_deadlines_of_the_others() -> Result<()> {
     static LEFT: AtomicUsize = AtomicUsize::new(1);
-    let one = Box::leak(Box::new(Threads::started_by(8, |threads| start_while_any_is_left(threads, &LEFT))));
+    let one = Box::leak(Box::new(CommitThreads::started_by(8, |threads| start_while_any_is_left(threads, &LEFT))));
     let (busy, idle) = (Log::open(one, Fsync::Always)?, Log::open(one, Fsync::Every(Duration::from_millis(400)))?);
     let (wal, ended) = (Arc::downgrade(&busy.wal), Arc::new(AtomicBool::new(false)));
     let is_over = ended.clone();

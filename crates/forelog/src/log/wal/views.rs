@@ -13,7 +13,7 @@ use crate::storage::{File, FileRef};
 use crate::testing::campaign::seeds;
 use crate::testing::sim::{Rng, SimDisk};
 use crate::util::notify::Waiter;
-use crate::util::runtime::{Host, Job};
+use crate::util::runtime::{Job, Runtime};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -27,7 +27,7 @@ const BLOCK: usize = 4096;
 #[derive(Default)]
 struct Clock(Mutex<Duration>);
 
-impl Host for Clock {
+impl Runtime for Clock {
     fn now(&self) -> Duration {
         *locked(&self.0)
     }
@@ -39,7 +39,7 @@ impl Host for Clock {
 
 /// A log whose writer does what a test says, and nothing else.
 struct Writer {
-    shared: Arc<Shared>,
+    shared: Arc<LogState>,
     thread: CommitThread,
     clock: Arc<Clock>,
     client: usize,
@@ -49,7 +49,7 @@ impl Writer {
     fn new(storage: Arc<dyn Storage>) -> Writer {
         let options = Options { segment_bytes: SEGMENT, ..Options::default() };
         let opened = open(storage.clone(), &options, || 0).unwrap();
-        let (shared, writer) = Shared::writable(storage, options, opened);
+        let (shared, writer) = LogState::writable(storage, options, opened);
         let client = locked(&shared.intake).join(Client::new(Arc::new(Waiter::default())));
         let clock = Arc::new(Clock::default());
         let thread = CommitThread::new(shared.clone(), writer, clock.clone());
@@ -132,8 +132,8 @@ struct Beside {
     storage: Arc<dyn Storage>,
 }
 
-fn handle(shared: Arc<Shared>) -> Wal {
-    let place = Arc::new(Place::default());
+fn handle(shared: Arc<LogState>) -> Wal {
+    let place = Arc::new(DirectorySlot::default());
     place.tenant().handles = 1;
     Wal::handle(shared, place, Arc::new(Waiter::default()))
 }
@@ -141,7 +141,7 @@ fn handle(shared: Arc<Shared>) -> Wal {
 fn view(storage: &Arc<dyn Storage>) -> Wal {
     let found = read_only::beside(storage, &Arc::default(), || Ok(true), || 0).unwrap();
     let options = Options { mode: Mode::ReadOnly, ..Options::default() };
-    handle(Shared::read_only(storage.clone(), options, found))
+    handle(LogState::read_only(storage.clone(), options, found))
 }
 
 impl Beside {
@@ -593,7 +593,7 @@ fn beside_anything(seed: u64) {
         let Some(found) = fair("opening", seed, opened) else { continue };
         assert_eq!(found.recovery.damage, None, "seed {seed}");
         let options = Options { mode: Mode::ReadOnly, ..Options::default() };
-        let fresh = handle(Shared::read_only(storage.clone(), options, found));
+        let fresh = handle(LogState::read_only(storage.clone(), options, found));
         for view in [&fresh, &lasting] {
             look_around(view, seed);
         }

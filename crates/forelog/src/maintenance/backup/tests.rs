@@ -5,13 +5,13 @@ use super::*;
 use crate::format::record::RecordRef;
 use crate::log::commit_loop::CommitThread;
 use crate::log::open::open;
-use crate::log::state::Shared;
+use crate::log::state::LogState;
 use crate::options::Options;
 use crate::storage::layer::{Layer, Layered};
 use crate::testing::sim::SimDisk;
 use crate::util::locks::locked;
 use crate::util::notify::Waiter;
-use crate::util::runtime::Process;
+use crate::util::runtime::SystemRuntime;
 use crate::write::submission_queue::{Client, Command};
 use std::sync::{Mutex, OnceLock};
 
@@ -37,13 +37,13 @@ impl Layer for Meanwhile {
 }
 
 /// A log that is reset upwards between a look at where it is durable and one at where it starts.
-struct Reset(Arc<Shared>, Mutex<Option<u64>>);
+struct Reset(Arc<LogState>, Mutex<Option<u64>>);
 
 impl Origin for Reset {
     fn storage(&self) -> &Arc<dyn Storage> {
         self.0.storage()
     }
-    fn cut(&self) -> Result<Cut> {
+    fn cut(&self) -> Result<DurableEnd> {
         let cut = self.0.cut();
         if let Some(first) = locked(&self.1).take() {
             self.0.catalog.raise(first);
@@ -65,7 +65,7 @@ impl Origin for Reset {
     fn catch_up(&self) -> bool {
         false
     }
-    fn is_past(&self, _: Cut) -> bool {
+    fn is_past(&self, _: DurableEnd) -> bool {
         false
     }
 }
@@ -74,7 +74,7 @@ impl Origin for Reset {
 fn a_backup_that_a_reset_upwards_leaves_empty_says_so() {
     let storage = Arc::new(SimDisk::new(1, 512));
     let opened = open(storage.clone(), &Options::default(), || 0).unwrap();
-    let (shared, _writer) = Shared::writable(storage, Options::default(), opened);
+    let (shared, _writer) = LogState::writable(storage, Options::default(), opened);
     let copy = SimDisk::new(2, 512);
     let mut backup = Backup::new(Arc::new(Reset(shared, Mutex::new(Some(500)))), Arc::new(copy.clone()));
     let mut progress = Progress::default();
@@ -87,13 +87,13 @@ fn a_backup_that_a_reset_upwards_leaves_empty_says_so() {
 }
 
 /// A log of another process, which tells where it is durable only after so many moments.
-struct Untold(Arc<Shared>, Mutex<usize>);
+struct Untold(Arc<LogState>, Mutex<usize>);
 
 impl Origin for Untold {
     fn storage(&self) -> &Arc<dyn Storage> {
         self.0.storage()
     }
-    fn cut(&self) -> Result<Cut> {
+    fn cut(&self) -> Result<DurableEnd> {
         if *locked(&self.1) > 0 {
             return Err(Error::new(Code::Locked, "the log is still being opened by its writer"));
         }
@@ -116,7 +116,7 @@ impl Origin for Untold {
         *moments = moments.saturating_sub(1);
         true
     }
-    fn is_past(&self, _: Cut) -> bool {
+    fn is_past(&self, _: DurableEnd) -> bool {
         false
     }
 }
@@ -126,7 +126,7 @@ fn a_backup_of_a_log_whose_writer_has_told_nothing_yet_waits_for_it_but_not_for_
     for (moments, ends) in [(BEHIND - 1, None), (usize::MAX, Some(Code::Locked))] {
         let storage = Arc::new(SimDisk::new(1, 512));
         let opened = open(storage.clone(), &Options::default(), || 0).unwrap();
-        let (shared, _writer) = Shared::writable(storage, Options::default(), opened);
+        let (shared, _writer) = LogState::writable(storage, Options::default(), opened);
         let copy = SimDisk::new(2, 512);
         let mut backup = Backup::new(Arc::new(Untold(shared, Mutex::new(moments))), Arc::new(copy));
         let ended = loop {
@@ -147,9 +147,9 @@ fn a_backup_that_begins_in_the_middle_of_a_reset_is_of_the_log_after_it() {
         let (layer, storage) = (storage.layer.clone(), Arc::new(storage));
         let options = Options { segment_bytes: 64 << 10, ..Options::default() };
         let opened = open(storage.clone(), &options, || 0).unwrap();
-        let (shared, writer) = Shared::writable(storage, options.clone(), opened);
+        let (shared, writer) = LogState::writable(storage, options.clone(), opened);
         let client = locked(&shared.intake).join(Client::new(Arc::new(Waiter::default())));
-        let mut thread = CommitThread::new(shared.clone(), writer, Arc::new(Process));
+        let mut thread = CommitThread::new(shared.clone(), writer, Arc::new(SystemRuntime));
         for _ in 0..40 {
             let record = RecordRef { value: Some(&[7; 10_000]), ..RecordRef::default() };
             let mut intake = locked(&shared.intake);
@@ -210,7 +210,7 @@ fn a_backup_never_keeps_a_file_that_lost_its_name_while_it_was_linked() {
         }
         let options = Options { segment_bytes: 64 << 10, ..Options::default() };
         let opened = open(storage.clone(), &options, || 0).unwrap();
-        let (shared, mut writer) = Shared::writable(storage.clone(), options.clone(), opened);
+        let (shared, mut writer) = LogState::writable(storage.clone(), options.clone(), opened);
         for position in 1..=3 {
             let mut group = crate::write::group::Group::default();
             let mut batch = crate::write::group::Batch::new();

@@ -16,7 +16,7 @@ use crate::read::reader::{header_of, Hole};
 use crate::recovery::evidence::Survey;
 use crate::recovery::live_evidence::look;
 use crate::recovery::verdict::{self, Answer};
-use crate::segments::catalog::{Catalog, Segment};
+use crate::segments::catalog::{Catalog, CatalogSegment};
 use crate::segments::footer_writer::{find, Found};
 use crate::storage::window::Window;
 use crate::storage::zero_on_read_error::Lenient;
@@ -39,7 +39,7 @@ pub enum Piece {
 
 /// The segment being read.
 struct Reading {
-    segment: Arc<Segment>,
+    segment: Arc<CatalogSegment>,
     file: FileRef,
     header: Header,
     at: Joint,
@@ -89,9 +89,9 @@ impl Source {
             return Err(found.refusal(code));
         }
         let catalog = Arc::new(Catalog::default());
-        catalog.replace(found.live.iter().map(|name| Arc::new(Segment::of_name(name))).collect(), found.low);
+        catalog.replace(found.live.iter().map(|name| Arc::new(CatalogSegment::of_name(name))).collect(), found.low);
         let storage: Arc<dyn Storage> = Arc::new(Lenient::new(storage.clone()));
-        let len = |segment: &Arc<Segment>| storage.open(&segment.file, false).and_then(|file| file.len()).unwrap_or(0);
+        let len = |segment: &Arc<CatalogSegment>| storage.open(&segment.file, false).and_then(|file| file.len()).unwrap_or(0);
         Ok(Source {
             total_bytes: catalog.all().iter().map(len).sum(),
             fence: found.state.fence,
@@ -171,7 +171,7 @@ impl Source {
     }
 
     /// Where the frames of a segment end at the latest: where its successor says, or its footer, or the fence.
-    fn limit(&self, file: &dyn crate::storage::File, header: &Header, following: Option<Arc<Segment>>) -> Result<u64> {
+    fn limit(&self, file: &dyn crate::storage::File, header: &Header, following: Option<Arc<CatalogSegment>>) -> Result<u64> {
         let len = file.len()?;
         if let Some(fence) = self.fence.filter(|fence| fence.segment == header.id) {
             return Ok(len.min(fence.offset));

@@ -19,7 +19,7 @@ const GATHERED: usize = 1 << 20;
 const ROOM: u64 = 64 << 10;
 
 /// A segment whose frames are still being written, or that is the last one so far.
-struct Segment {
+struct NewSegment {
     file: FileRef,
     header: Header,
     /// Where the next frame goes.
@@ -36,7 +36,7 @@ pub struct Target {
     to: Arc<dyn Storage>,
     uuid: Option<[u8; 16]>,
     /// The newest segment.
-    last: Option<Segment>,
+    last: Option<NewSegment>,
     first: Option<u64>,
     segments: u64,
     /// Names in the directory that go again unless the log is finished.
@@ -153,7 +153,7 @@ impl Target {
         let end = Joint::start(&header);
         self.first.get_or_insert(start);
         self.segments += 1;
-        self.last = Some(Segment { file, header, end, index: Index::default(), gathered: Vec::new(), len, complete: false });
+        self.last = Some(NewSegment { file, header, end, index: Index::default(), gathered: Vec::new(), len, complete: false });
         Ok(())
     }
 
@@ -186,7 +186,7 @@ impl Drop for Target {
     }
 }
 
-impl Segment {
+impl NewSegment {
     fn as_predecessor(&self) -> Predecessor {
         Predecessor { id: self.header.id, salt: self.header.salt, end: self.end.offset, crc: self.end.crc }
     }
@@ -215,7 +215,7 @@ impl Segment {
 
     /// Ends the file with a footer. A full disk does without.
     fn seal(self) -> Result<()> {
-        let entry = Arc::new(catalog::Segment::of_header(&self.header));
+        let entry = Arc::new(catalog::CatalogSegment::of_header(&self.header));
         entry.adopt(self.index);
         let seed = self.header.seed();
         let seal = Seal { file: self.file, seed, entry, end: self.end, used: self.end.offset };

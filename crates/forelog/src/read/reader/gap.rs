@@ -7,7 +7,7 @@ use crate::format::header::Header;
 use crate::recovery::directory::{first_page, Listing, Slots};
 use crate::recovery::missing::{self, Missing};
 use crate::recovery::verdict::Verdict;
-use crate::segments::catalog::{Catalog, Segment};
+use crate::segments::catalog::{Catalog, CatalogSegment};
 use crate::storage::Storage;
 
 /// What ends a segment's frames too soon.
@@ -20,13 +20,13 @@ pub enum Cause {
     Both(u64),
 }
 
-fn name_of(segment: &Segment) -> Name {
+fn name_of(segment: &CatalogSegment) -> Name {
     Name { first: segment.first, id: segment.id, file: segment.file.clone() }
 }
 
 /// Why no frame of `segment` continues at position `next`. Reads names, headers and a footer; where one of them does not
 /// read, that is no answer, and the damage stays what it seemed to be.
-pub fn cause(storage: &dyn Storage, catalog: &Catalog, segment: &Segment, next: u64) -> Cause {
+pub fn cause(storage: &dyn Storage, catalog: &Catalog, segment: &CatalogSegment, next: u64) -> Cause {
     let end = missing::sealed_end(storage, &segment.file);
     match (missing_after(storage, catalog, segment, end, next), end) {
         (Ok(Some(_)), Some(end)) if end > next => Cause::Both(end),
@@ -38,7 +38,7 @@ pub fn cause(storage: &dyn Storage, catalog: &Catalog, segment: &Segment, next: 
 fn missing_after(
     storage: &dyn Storage,
     catalog: &Catalog,
-    segment: &Segment,
+    segment: &CatalogSegment,
     end: Option<u64>,
     next: u64,
 ) -> Result<Option<(Missing, Verdict)>, Fault> {
@@ -62,7 +62,7 @@ fn missing_after(
 
 /// File name of the segment that held position `next` and stood before the oldest one, where that is certain; otherwise of
 /// the oldest one.
-pub fn before(storage: &dyn Storage, oldest: &Segment, next: u64) -> String {
+pub fn before(storage: &dyn Storage, oldest: &CatalogSegment, next: u64) -> String {
     let page = storage.open(&oldest.file, false).and_then(|file| first_page(&*file));
     let header = page.ok().and_then(|page| Header::decode(&page).ok());
     let predecessor = header.and_then(|header| header.predecessor).map(|p| p.id);
@@ -71,7 +71,7 @@ pub fn before(storage: &dyn Storage, oldest: &Segment, next: u64) -> String {
 
 impl Reader {
     /// The error for segments that are missing from the next position on.
-    pub(super) fn missing(&self, segment: &Segment, missing: Missing, verdict: Verdict) -> Error {
+    pub(super) fn missing(&self, segment: &CatalogSegment, missing: Missing, verdict: Verdict) -> Error {
         let last = self.catalog.following(segment.id).map_or(self.limit, |following| following.first - 1);
         let mut error = Error::new(Code::Corrupt, missing.text).at(missing.file, 0).judged(verdict.label()).during("read");
         error.lost = Some((self.next, last.max(self.next)));

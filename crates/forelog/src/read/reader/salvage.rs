@@ -1,14 +1,14 @@
 //! Reading past damage: everything that holds, on both sides of it, and where something is missing.
 
 use super::gap::{self, Cause};
-use super::{Block, Cursor, Reader};
+use super::{Block, Reader, SegmentReader};
 use crate::error::{Code, Error, Fault, Flipped, Result};
 use crate::format::bit_flip;
 use crate::format::frame::ALIGN;
 use crate::format::frame_scan::{self, Joint};
 use crate::format::header::Header;
 use crate::recovery::verdict::Verdict;
-use crate::segments::catalog::{Catalog, Segment};
+use crate::segments::catalog::{Catalog, CatalogSegment};
 use crate::storage::window::Window;
 use crate::storage::zero_on_read_error::Lenient;
 use crate::storage::{FileRef, Storage};
@@ -41,7 +41,7 @@ pub struct Salvage {
 
 /// The file of a segment and its header, which may be damaged: then with its one flipped bit turned back, or by what the
 /// next segment repeats of it. `None` when its frames cannot be told from others any more.
-pub fn header_of(storage: &Arc<dyn Storage>, catalog: &Arc<Catalog>, segment: &Arc<Segment>) -> Result<Option<(FileRef, Header)>> {
+pub fn header_of(storage: &Arc<dyn Storage>, catalog: &Arc<Catalog>, segment: &Arc<CatalogSegment>) -> Result<Option<(FileRef, Header)>> {
     let reader = Reader::salvaging(storage.clone(), catalog.clone(), 1, 0);
     Ok(reader.open_damaged(segment.clone())?.map(|cursor| (cursor.file, cursor.header)))
 }
@@ -139,7 +139,7 @@ impl Reader {
 
     /// Opens a segment whose header may be damaged: with its one flipped bit turned back, or by what the next segment
     /// knows of it. `None` when its frames cannot be told from others any more.
-    fn open_damaged(&self, segment: Arc<Segment>) -> Result<Option<Cursor>> {
+    fn open_damaged(&self, segment: Arc<CatalogSegment>) -> Result<Option<SegmentReader>> {
         match self.open(segment.clone()) {
             Ok(cursor) => return Ok(Some(cursor)),
             Err(error) if error.code == Code::Corrupt => {}
@@ -153,11 +153,11 @@ impl Reader {
             Some(header) => Some(header),
             None => self.known_by_next(&segment)?,
         };
-        Ok(header.map(|header| Cursor { at: Joint::start(&header), segment, file, header }))
+        Ok(header.map(|header| SegmentReader { at: Joint::start(&header), segment, file, header }))
     }
 
     /// As much of a segment's header as its successor repeats: enough to tell its frames from others.
-    fn known_by_next(&self, segment: &Segment) -> Result<Option<Header>> {
+    fn known_by_next(&self, segment: &CatalogSegment) -> Result<Option<Header>> {
         let Some(following) = self.catalog.following(segment.id) else { return Ok(None) };
         let next = match self.open(following) {
             Ok(cursor) => cursor.header,
@@ -201,7 +201,7 @@ impl Reader {
     }
 
     /// Only an explanation: where the disk does not answer, there is none.
-    fn flipped(&self, segment: &Arc<Segment>, offset: u64) -> Option<Flipped> {
+    fn flipped(&self, segment: &Arc<CatalogSegment>, offset: u64) -> Option<Flipped> {
         if offset == 0 {
             let file = self.storage.open(&segment.file, false).ok()?;
             let mut page = vec![0; PAGE as usize];

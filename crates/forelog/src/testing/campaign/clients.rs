@@ -10,14 +10,14 @@ use crate::error::Code;
 use crate::format::record::RecordRef;
 use crate::log::commit_loop::CommitThread;
 use crate::log::open::Opened;
-use crate::log::state::Shared;
+use crate::log::state::LogState;
 use crate::options::Fsync;
 use crate::testing::sim::SimDisk;
 use crate::util::locks::locked;
 use crate::util::notify::Notify;
-use crate::util::runtime::{Host, Job};
+use crate::util::runtime::{Job, Runtime};
 use crate::write::group::Batch;
-use crate::write::submission_queue::{Client, Phase, Settled, Terms};
+use crate::write::submission_queue::{Client, LogPhase, Settled, Terms};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -30,7 +30,7 @@ pub struct Scheduler {
     pub jobs: Mutex<Vec<Job>>,
 }
 
-impl Host for Scheduler {
+impl Runtime for Scheduler {
     fn now(&self) -> Duration {
         *locked(&self.now)
     }
@@ -72,7 +72,7 @@ struct News {
 
 /// One client: collects its settlements as soon as it is woken.
 pub struct Inbox {
-    shared: Arc<Shared>,
+    shared: Arc<LogState>,
     disk: SimDisk,
     pub client: usize,
     pub waiting: Mutex<(u64, VecDeque<Operation>)>,
@@ -85,7 +85,7 @@ impl Inbox {
             locked(&self.news).violation = Some("a client is woken under the intake's lock".into());
             return;
         };
-        let (next, poisoned) = (intake.next, matches!(intake.phase, Phase::Poisoned(_)));
+        let (next, poisoned) = (intake.next, matches!(intake.phase, LogPhase::Poisoned(_)));
         let Some(client) = intake.clients.get_mut(self.client).and_then(Option::as_mut) else { return };
         let mut waiting = locked(&self.waiting);
         let mut told = Told { changes: self.disk.changes(), ..Told::default() };
@@ -139,7 +139,7 @@ impl Notify for Wake {
 
 /// A log with its commit thread and its clients.
 pub struct Served {
-    pub shared: Arc<Shared>,
+    pub shared: Arc<LogState>,
     pub thread: CommitThread,
     pub copying: Option<Copying>,
     pub follower: Option<Follower>,
@@ -165,7 +165,7 @@ impl History {
             Policy::Mixed | Policy::Os => Fsync::Os,
         };
         self.options.fsync = fsync;
-        let (shared, writer) = Shared::writable(Arc::new(self.disk.clone()), self.options.clone(), opened);
+        let (shared, writer) = LogState::writable(Arc::new(self.disk.clone()), self.options.clone(), opened);
         if self.disk.crashed() {
             return Ok(End::Died);
         }
@@ -332,7 +332,7 @@ impl History {
                 return Ok(None);
             }
             let intake = locked(&log.shared.intake);
-            if matches!(intake.phase, Phase::Poisoned(_)) || intake.queue.is_empty() && intake.group.is_empty() {
+            if matches!(intake.phase, LogPhase::Poisoned(_)) || intake.queue.is_empty() && intake.group.is_empty() {
                 break;
             }
         }
@@ -347,7 +347,7 @@ impl History {
             }
         }
         let cause = self.disk.injected() > injected;
-        let (full, poisoned) = (self.disk.faults().full, matches!(locked(&log.shared.intake).phase, Phase::Poisoned(_)));
+        let (full, poisoned) = (self.disk.faults().full, matches!(locked(&log.shared.intake).phase, LogPhase::Poisoned(_)));
         let first = failed.first().copied();
         self.fenced |= !poisoned && failed.iter().any(|(_, command)| !command);
         match first {
@@ -442,7 +442,7 @@ impl History {
         let injected = self.disk.injected();
         let provable = log.thread.writer.mark().is_some();
         let thread = &mut log.thread;
-        locked(&log.shared.intake).phase = Phase::Closing;
+        locked(&log.shared.intake).phase = LogPhase::Closing;
         log.shared.stop.store(true, Ordering::Release);
         log.shared.rouse(locked(&log.shared.intake));
         let closed = self.watched(Act::Close, || thread.step());

@@ -11,7 +11,7 @@ use crate::log::read_only::{self, View};
 use crate::options::{Mode, Options};
 use crate::read::reader::Reader;
 use crate::recovery::missing;
-use crate::segments::catalog::{Catalog, Segment};
+use crate::segments::catalog::{Catalog, CatalogSegment};
 use crate::storage::Storage;
 use crate::testing::sim::SimDisk;
 use crate::util::limits::PAGE;
@@ -428,7 +428,7 @@ fn what_stands_above_the_low_mark_is_read_although_something_below_it_is_damaged
         let opened = open_as(&disk, &log, Mode::Strict).unwrap();
         for from in [20, 21, 30, last] {
             let catalog = Arc::new(Catalog::default());
-            catalog.replace(opened.catalog.names().iter().map(|name| Arc::new(Segment::of_name(name))).collect(), 20);
+            catalog.replace(opened.catalog.names().iter().map(|name| Arc::new(CatalogSegment::of_name(name))).collect(), 20);
             match read(storage(&disk), &catalog, &log.expected, from, last, 4096) {
                 Read::All => {}
                 Read::Stopped(error) => panic!("frame {harmed}, from {from}: {error:?}"),

@@ -10,7 +10,7 @@ use crate::format::file_names::{classify, Entry, CONTROL, RESERVE};
 use crate::format::record::RecordRef;
 use crate::log::commit_loop::CommitThread;
 use crate::log::open::Opened;
-use crate::log::state::Shared;
+use crate::log::state::LogState;
 use crate::options::Options;
 use crate::segments::active::Filling;
 use crate::storage::Storage;
@@ -475,7 +475,7 @@ fn a_file_that_records_were_carried_into_for_a_roll_that_failed_becomes_no_other
 fn a_mark_that_could_not_be_written_is_written_a_second_later_although_the_log_is_idle() {
     let mut life = Life::new(4096, false).unwrap();
     let (storage, options) = (Arc::new(life.history.disk.clone()), life.history.options.clone());
-    let (shared, writer) = Shared::writable(storage, options.clone(), life.opened.take().unwrap());
+    let (shared, writer) = LogState::writable(storage, options.clone(), life.opened.take().unwrap());
     let scheduler = Arc::new(Scheduler::default());
     let mut thread = CommitThread::new(shared.clone(), writer, scheduler.clone());
     let mut a_second_later = || {

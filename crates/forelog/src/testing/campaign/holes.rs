@@ -14,7 +14,7 @@ use crate::maintenance::salvage::{Salvage, Salvaged};
 use crate::maintenance::verify::verify_storage;
 use crate::options::{Compression, Mode, Options};
 use crate::read::reader::{Hole, Reader};
-use crate::segments::catalog::{Catalog, Cut};
+use crate::segments::catalog::{Catalog, DurableEnd};
 use crate::segments::reader_positions::Place;
 use crate::storage::Storage;
 use crate::testing::sim::SimDisk;
@@ -410,9 +410,9 @@ impl Origin for Still {
         &self.0
     }
 
-    fn cut(&self) -> Result<Cut> {
+    fn cut(&self) -> Result<DurableEnd> {
         let active = self.1.writer.active.as_ref().unwrap();
-        Ok(Cut { segment: active.header.id, durable: Reach { offset: active.end.offset, position: active.end.next - 1 } })
+        Ok(DurableEnd { segment: active.header.id, durable: Reach { offset: active.end.offset, position: active.end.next - 1 } })
     }
 
     fn low(&self) -> Result<u64> {
@@ -435,7 +435,7 @@ impl Origin for Still {
         false
     }
 
-    fn is_past(&self, _: Cut) -> bool {
+    fn is_past(&self, _: DurableEnd) -> bool {
         false
     }
 }

@@ -1,7 +1,7 @@
 //! Bytes that nobody of ours has written, checksums and all: whatever they say, nothing panics, overflows or loops.
 
 use crate::format::bit_flip;
-use crate::format::control::{choose, Fence, Mark, State, FILE_BYTES};
+use crate::format::control::{choose, ControlState, Fence, Mark, FILE_BYTES};
 use crate::format::file_names::{file_name, CONTROL};
 use crate::format::footer::Footer;
 use crate::format::frame::{self, Frame, Kind, Seed, HEADER};
@@ -46,10 +46,10 @@ fn header() -> impl Strategy<Value = Header> {
     )
 }
 
-fn state() -> impl Strategy<Value = State> {
+fn state() -> impl Strategy<Value = ControlState> {
     let numbers = || (number(), number(), number());
     (numbers(), proptest::option::of(numbers()), proptest::option::of((number(), number()))).prop_map(
-        |((sequence, active, low), mark, fence)| State {
+        |((sequence, active, low), mark, fence)| ControlState {
             uuid: UUID,
             sequence,
             active,

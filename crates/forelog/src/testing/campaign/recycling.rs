@@ -11,7 +11,7 @@ use crate::log::read_only;
 use crate::maintenance::verify::{scrub, verify_storage};
 use crate::options::Options;
 use crate::read::reader::Reader;
-use crate::segments::catalog::{Catalog, Segment};
+use crate::segments::catalog::{Catalog, CatalogSegment};
 use crate::storage::layer::{Layer, Layered};
 use crate::storage::{FileRef, Storage};
 use crate::testing::sim::SimDisk;
@@ -161,7 +161,7 @@ fn what_was_torn_in_a_recycled_file_never_continues_what_is_written_there_again(
 fn unaware(log: &Log) -> Arc<Catalog> {
     let catalog = Arc::new(Catalog::default());
     let names = log.opened.catalog.names();
-    catalog.replace(names.iter().map(|name| Arc::new(Segment::of_name(name))).collect(), log.expected.low);
+    catalog.replace(names.iter().map(|name| Arc::new(CatalogSegment::of_name(name))).collect(), log.expected.low);
     catalog
 }
 

@@ -11,7 +11,7 @@ use super::salvaged::{elsewhere, holds_up, salvage_to};
 use crate::cursors::codec::{self, Slot};
 use crate::error::Code;
 use crate::format::compression::{Packer, Unpacker, MAX_RAW};
-use crate::format::control::{choose, State};
+use crate::format::control::{choose, ControlState};
 use crate::format::file_names::CONTROL;
 use crate::format::footer::Footer;
 use crate::format::frame::{self, Kind, HEADER};
@@ -98,11 +98,11 @@ pub fn control(data: &[u8]) {
     let _ = choose(data);
     let (a, b) = data.split_at(data.len() / 2);
     let slots = [sealed(a, &crate::format::control::MAGIC), sealed(b, &crate::format::control::MAGIC)];
-    let states = [State::decode(&slots[0]), State::decode(&slots[1])];
+    let states = [ControlState::decode(&slots[0]), ControlState::decode(&slots[1])];
     if let Ok((state, slot)) = choose(&slots.concat()) {
         assert_eq!(Ok(&state), states[slot as usize].as_ref());
         assert!(states.iter().flatten().all(|other| other.sequence <= state.sequence));
-        assert_eq!(State::decode(&state.encode()), Ok(state));
+        assert_eq!(ControlState::decode(&state.encode()), Ok(state));
     }
 }
 

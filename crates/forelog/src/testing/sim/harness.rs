@@ -4,7 +4,7 @@ use super::*;
 
 impl SimDisk {
     pub fn new(seed: u64, sector: u64) -> SimDisk {
-        SimDisk(Arc::new(Mutex::new(State {
+        SimDisk(Arc::new(Mutex::new(SimState {
             rng: Rng::new(seed),
             sector,
             inodes: BTreeMap::new(),
@@ -42,7 +42,7 @@ impl SimDisk {
         })))
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, SimState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -25,10 +25,10 @@ pub struct Moment {
 pub(super) struct Watch {
     rng: Rng,
     share: f64,
-    seen: Vec<State>,
+    seen: Vec<SimState>,
 }
 
-impl State {
+impl SimState {
     pub(super) fn mix(&mut self, words: &[u64]) {
         for word in words {
             self.digest = Rng::new(self.digest ^ word).next();
@@ -36,9 +36,9 @@ impl State {
     }
 
     /// Another disk in this state, for somebody else to go on with.
-    fn apart(&mut self) -> State {
+    fn apart(&mut self) -> SimState {
         let watch = self.watch.take();
-        let apart = State {
+        let apart = SimState {
             budget: u64::MAX,
             trip: u64::MAX,
             #[cfg(test)]
@@ -49,7 +49,7 @@ impl State {
         apart
     }
 
-    fn keep(&mut self, state: State) {
+    fn keep(&mut self, state: SimState) {
         if let Some(watch) = &mut self.watch {
             watch.seen.push(state);
         }
@@ -148,7 +148,7 @@ impl SimDisk {
     /// The moments kept since `watch`, which ends.
     pub fn watched(&self) -> Vec<Moment> {
         let seen = self.lock().watch.take().map_or(Vec::new(), |watch| watch.seen);
-        let moment = |state: State| Moment { rolling: state.rolling != Rolling::No, disk: SimDisk(Arc::new(Mutex::new(state))) };
+        let moment = |state: SimState| Moment { rolling: state.rolling != Rolling::No, disk: SimDisk(Arc::new(Mutex::new(state))) };
         seen.into_iter().map(moment).collect()
     }
 
