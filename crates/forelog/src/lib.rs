@@ -37,7 +37,7 @@ pub use read::follow::{Lookout, Ticket, Wake};
 pub use read::reader::{Block, Hole, Reader, EXTRAS_SHIFT};
 pub use recovery::evidence::Damage;
 pub use recovery::report::{Fenced, Recovery};
-pub use segments::reader_positions::{Place, Start};
+pub use segments::reader_positions::{ReaderPosition as Place, Start};
 #[cfg(any(test, feature = "sim"))]
 pub use testing::campaign;
 pub use util::healing::{Heals, On, Rule, RULES};

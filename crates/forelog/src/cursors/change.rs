@@ -21,7 +21,7 @@ pub enum Change {
 
 impl Change {
     /// The log has to be durable up to here first.
-    pub fn needs(&self) -> u64 {
+    pub fn required_durable(&self) -> u64 {
         match self {
             Change::Create(_, Some(position), _) | Change::Commit(_, position, _) => *position,
             _ => 0,
@@ -41,7 +41,7 @@ impl Change {
 }
 
 /// What the changes come to.
-pub struct Next {
+pub struct NextTable {
     pub table: Table,
     pub first: u64,
     /// Something comes, or goes back or away.
@@ -50,7 +50,7 @@ pub struct Next {
     pub deleted: Vec<Arc<Entry>>,
 }
 
-impl Next {
+impl NextTable {
     pub fn apply(&mut self, change: &Change) -> Result<()> {
         let first = self.first;
         match change {

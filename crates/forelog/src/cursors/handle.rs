@@ -1,7 +1,7 @@
 //! A cursor as those who hold it share it, and what they are told when truncation moves it.
 
 use crate::error::{Code, Error};
-use crate::segments::reader_positions::Place;
+use crate::segments::reader_positions::ReaderPosition;
 use crate::util::locks::locked;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -78,7 +78,7 @@ impl Entry {
 pub struct Handle {
     pub entry: Arc<Entry>,
     /// What cuts have kept since it last began to read.
-    pub place: Arc<Place>,
+    pub place: Arc<ReaderPosition>,
     pub news: Mutex<(Option<Moved>, Option<Wake>)>,
 }
 

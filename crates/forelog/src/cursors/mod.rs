@@ -13,10 +13,10 @@ mod store;
 mod tests;
 
 use crate::error::{closed, truncated, Code, Error, Fault, Result};
-use crate::segments::reader_positions::{Place, Start};
+use crate::segments::reader_positions::{ReaderPosition, Start};
 use crate::storage::Storage;
 use crate::util::locks::locked;
-use change::{Change, Done, Next};
+use change::{Change, Done, NextTable};
 use codec::{Table, MAX_NAME};
 use handle::{merge, Entry};
 pub use handle::{Handle, Moved};
@@ -138,7 +138,7 @@ impl Cursors {
     }
 
     /// One more who holds a cursor.
-    pub fn handle(&self, entry: Arc<Entry>, place: Arc<Place>) -> Arc<Handle> {
+    pub fn handle(&self, entry: Arc<Entry>, place: Arc<ReaderPosition>) -> Arc<Handle> {
         let mut handles = locked(&entry.handles);
         let told = locked(&entry.untold).take();
         let handle = Arc::new(Handle { entry: entry.clone(), place, news: Mutex::new((told, None)) });
@@ -184,7 +184,7 @@ impl Cursors {
         self.enter(Change::Commit(entry.clone(), position, done), |_, _| {
             entry.alive()?;
             // A cut tells the places first and then looks at what waits here: what it took back is met by one of the two.
-            let kept = handle.place.unheeded();
+            let kept = handle.place.pending_truncation();
             if position > self.position(entry) && position > kept {
                 let text = format!("the log was cut after position {kept} since the cursor was read: read it again from there");
                 let mut error = Error::new(Code::Truncated, text).at_position(position);
@@ -264,7 +264,7 @@ impl Cursors {
     fn pass(&self, log: &dyn Log) -> bool {
         let needed = {
             let mut inner = locked(&self.inner);
-            match inner.waiting.iter().map(Change::needs).max() {
+            match inner.waiting.iter().map(Change::required_durable).max() {
                 Some(needed) => needed,
                 None => {
                     inner.running = false;
@@ -284,14 +284,14 @@ impl Cursors {
             }
             if let Err(error) = log.flush() {
                 let durable = log.durable();
-                self.reject(|change| change.needs() > durable, &error);
+                self.reject(|change| change.required_durable() > durable, &error);
                 return true;
             }
         }
         let durable = log.durable();
         if needed > durable {
             // A cut has passed them, or something is wrong: no more flushing makes them true.
-            self.reject(|change| (durable + 1..=needed).contains(&change.needs()), &none_there(needed, durable));
+            self.reject(|change| (durable + 1..=needed).contains(&change.required_durable()), &none_there(needed, durable));
         }
         let told = self.write(log);
         told.into_iter().for_each(|tell| tell());
@@ -319,7 +319,7 @@ impl Cursors {
             return Vec::new();
         }
         let durable = log.durable();
-        let ready = inner.waiting.iter().take_while(|change| change.needs() <= durable).count();
+        let ready = inner.waiting.iter().take_while(|change| change.required_durable() <= durable).count();
         let mut changes: Vec<Change> = inner.waiting.drain(..ready).collect();
         drop(inner);
 
@@ -372,7 +372,8 @@ impl Cursors {
 
     /// Makes durable what the changes come to, one after the other; the outcome of each, if that succeeds.
     fn put(&self, store: &mut Store, changes: &[Change]) -> (Vec<Result<()>>, std::result::Result<(), Failure>) {
-        let mut next = Next { table: store.table().clone(), first: self.first.load(Ordering::Acquire), both: false, deleted: Vec::new() };
+        let mut next =
+            NextTable { table: store.table().clone(), first: self.first.load(Ordering::Acquire), both: false, deleted: Vec::new() };
         let outcomes = changes.iter().map(|change| next.apply(change)).collect();
         let written = if next.table == *store.table() { Ok(()) } else { store.put(next.table, next.both) };
         (outcomes, written)
@@ -406,7 +407,7 @@ impl Cursors {
         if let Some(fault) = locked(&self.inner).broken.as_ref().and_then(|error| error.cause.clone()) {
             return Err(fault);
         }
-        self.reject(|change| change.needs() > last, &truncated(last + 1, low));
+        self.reject(|change| change.required_durable() > last, &truncated(last + 1, low));
         let clamped: Table = store.table().iter().map(|(name, position)| (name.clone(), (*position).min(last))).collect();
         let before = self.stand();
         if clamped != *store.table() {

@@ -189,7 +189,7 @@ fn commits_that_wait_together_share_an_fsync_and_the_log_is_durable_before_them(
     let disk = SimDisk::new(1, 512);
     let cursors = Cursors::open(Arc::new(disk.clone()), UUID, 1, 1000).unwrap();
     let log = FakeLog { durable: AtomicU64::new(0), flushes: AtomicU64::new(0) };
-    let places = crate::segments::reader_positions::Places::default();
+    let places = crate::segments::reader_positions::ReaderPositions::default();
     let (send, made) = channel();
     for name in 0..100 {
         let send = send.clone();
@@ -216,7 +216,7 @@ fn on_a_full_disk_a_new_cursor_is_refused_and_takes_no_commit_with_it() {
     let disk = SimDisk::new(1, 512);
     let cursors = Cursors::open(Arc::new(disk.clone()), UUID, 1, 1000).unwrap();
     let log = FakeLog { durable: AtomicU64::new(1000), flushes: AtomicU64::new(0) };
-    let places = crate::segments::reader_positions::Places::default();
+    let places = crate::segments::reader_positions::ReaderPositions::default();
     let (send, told) = channel();
     let create = |name: String| {
         let send = send.clone();
@@ -244,7 +244,7 @@ fn changes_that_wait_together_have_the_outcome_of_one_after_the_other() {
             let disk = SimDisk::new(1, 512);
             let cursors = Cursors::open(Arc::new(disk.clone()), UUID, 4, 1000).unwrap();
             let log = FakeLog { durable: AtomicU64::new(1000), flushes: AtomicU64::new(0) };
-            let places = crate::segments::reader_positions::Places::default();
+            let places = crate::segments::reader_positions::ReaderPositions::default();
             let (made, entries) = channel();
             cursors.create(&log, "a", Start::First, Box::new(move |entry| made.send(entry.ok().unwrap()).unwrap()));
             cursors.run(&log);

@@ -3,7 +3,7 @@
 //! It only saves work. Whoever finds none, or a damaged one, walks the frame headers and knows the same.
 
 use crate::format::frame::{Seed, ALIGN};
-use crate::format::frame_scan::Joint;
+use crate::format::frame_scan::FrameBoundary;
 use crate::util::bytes::*;
 use crate::util::limits::PAGE;
 
@@ -35,24 +35,24 @@ const MAX_ENTRIES: u32 = 1 << 17;
 
 /// Joints between frames in ascending order, about every 64 KiB from the start of a segment on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Index(Vec<Joint>);
+pub struct Index(Vec<FrameBoundary>);
 
 impl Index {
     /// Takes the joint up if it is far enough from the last one.
-    pub fn note(&mut self, joint: Joint) {
+    pub fn note(&mut self, joint: FrameBoundary) {
         if self.0.last().map_or(0, |last| last.offset) + EVERY <= joint.offset {
             self.0.push(joint);
         }
     }
 
     /// The last joint at or before `position`.
-    pub fn near(&self, position: u64) -> Option<Joint> {
+    pub fn near(&self, position: u64) -> Option<FrameBoundary> {
         let after = self.0.partition_point(|joint| joint.next <= position);
         after.checked_sub(1).map(|i| self.0[i])
     }
 
     /// The last joint at or before `offset`.
-    pub fn before(&self, offset: u64) -> Option<Joint> {
+    pub fn before(&self, offset: u64) -> Option<FrameBoundary> {
         let after = self.0.partition_point(|joint| joint.offset <= offset);
         after.checked_sub(1).map(|i| self.0[i])
     }
@@ -71,7 +71,7 @@ impl Index {
 pub struct Footer {
     pub index: Index,
     /// Where the frames ended when the segment was sealed.
-    pub end: Joint,
+    pub end: FrameBoundary,
 }
 
 impl Footer {
@@ -106,9 +106,9 @@ impl Footer {
         {
             return None;
         }
-        let joint = |entry: &[u8]| Joint { offset: get_u64(entry, OFFSET), next: get_u64(entry, NEXT), crc: get_u32(entry, CRC) };
+        let joint = |entry: &[u8]| FrameBoundary { offset: get_u64(entry, OFFSET), next: get_u64(entry, NEXT), crc: get_u32(entry, CRC) };
         let index = Index(bytes[..at].chunks_exact(ENTRY).map(joint).collect());
-        let end = Joint { offset: get_u64(trailer, END), next: get_u64(trailer, END_NEXT), crc: get_u32(trailer, END_CRC) };
+        let end = FrameBoundary { offset: get_u64(trailer, END), next: get_u64(trailer, END_NEXT), crc: get_u32(trailer, END_CRC) };
         let ascending = index.0.windows(2).all(|pair| pair[0].offset < pair[1].offset && pair[0].next <= pair[1].next);
         let aligned = index.0.iter().all(|joint| joint.offset.is_multiple_of(ALIGN));
         let inside = index.0.first().is_none_or(|joint| joint.offset >= PAGE)
@@ -142,9 +142,9 @@ mod tests {
     fn sample() -> Footer {
         let mut index = Index::default();
         for n in 1..50 {
-            index.note(Joint { offset: PAGE + n * 6000, next: n * 10, crc: n as u32 });
+            index.note(FrameBoundary { offset: PAGE + n * 6000, next: n * 10, crc: n as u32 });
         }
-        Footer { index, end: Joint { offset: PAGE + 50 * 6000, next: 500, crc: 7 } }
+        Footer { index, end: FrameBoundary { offset: PAGE + 50 * 6000, next: 500, crc: 7 } }
     }
 
     fn decode(bytes: &[u8], seed: Seed) -> Option<Footer> {
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_footer_decodes_to_what_was_encoded() {
-        for footer in [sample(), Footer { index: Index::default(), end: Joint { offset: PAGE, next: 1, crc: 0 } }] {
+        for footer in [sample(), Footer { index: Index::default(), end: FrameBoundary { offset: PAGE, next: 1, crc: 0 } }] {
             assert_eq!(decode(&footer.encode(seed(1), START_AT), seed(1)), Some(footer));
         }
     }
@@ -184,7 +184,7 @@ mod tests {
         let Footer { index, end } = sample();
         assert_eq!(index.len(), 4);
         for position in 1..end.next {
-            let near = index.near(position).unwrap_or(Joint { offset: PAGE, next: 1, crc: 0 });
+            let near = index.near(position).unwrap_or(FrameBoundary { offset: PAGE, next: 1, crc: 0 });
             let frame = PAGE + position / 10 * 6000;
             assert!(near.next <= position && near.offset <= frame && frame - near.offset < EVERY, "{position}");
         }

@@ -14,7 +14,7 @@ use std::ops::Range;
 
 /// A place between two frames: what a frame that starts there must continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Joint {
+pub struct FrameBoundary {
     pub offset: u64,
     /// Position of the next record.
     pub next: u64,
@@ -22,13 +22,13 @@ pub struct Joint {
     pub crc: u32,
 }
 
-impl Joint {
-    pub fn start(header: &Header) -> Joint {
-        Joint { offset: PAGE, next: header.start(), crc: header.first_prev() }
+impl FrameBoundary {
+    pub fn start(header: &Header) -> FrameBoundary {
+        FrameBoundary { offset: PAGE, next: header.start(), crc: header.first_prev() }
     }
 
-    pub fn after(self, frame: &Frame) -> Joint {
-        Joint { offset: self.offset + frame.span(), next: frame.next_position(), crc: frame.crc }
+    pub fn after(self, frame: &Frame) -> FrameBoundary {
+        FrameBoundary { offset: self.offset + frame.span(), next: frame.next_position(), crc: frame.crc }
     }
 }
 
@@ -36,7 +36,7 @@ impl Joint {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scan {
     /// X: where the first byte stands that does not continue the log.
-    pub end: Joint,
+    pub end: FrameBoundary,
     pub records: u64,
     /// Of the frames up to the end.
     pub index: Index,
@@ -77,12 +77,12 @@ fn valid(bytes: &mut Window, header: &Header, offset: u64) -> Result<Option<Fram
 }
 
 /// The valid frame that continues the log at `joint`.
-pub fn next(bytes: &mut Window, header: &Header, joint: Joint) -> Result<Option<Frame>, Fault> {
+pub fn read_frame(bytes: &mut Window, header: &Header, joint: FrameBoundary) -> Result<Option<Frame>, Fault> {
     Ok(valid(bytes, header, joint.offset)?.filter(|frame| continues(frame, &joint)))
 }
 
 /// Whether `frame` is the one that continues the log at `joint`.
-fn continues(frame: &Frame, joint: &Joint) -> bool {
+fn continues(frame: &Frame, joint: &FrameBoundary) -> bool {
     frame.first == joint.next && frame.prev == joint.crc
 }
 
@@ -131,7 +131,7 @@ fn may_start(bytes: &mut Window, header: &Header, mut at: u64) -> Result<(Option
 /// The window's length is the file's, or the fence.
 pub fn scan(bytes: &mut Window, header: &Header) -> Result<Scan, Fault> {
     let mut scan =
-        Scan { end: Joint::start(header), records: 0, index: Index::default(), claimed: 0, strays: 0, stray: None, garbage: None };
+        Scan { end: FrameBoundary::start(header), records: 0, index: Index::default(), claimed: 0, strays: 0, stray: None, garbage: None };
     while let Some(frame) = valid(bytes, header, scan.end.offset)?.filter(|f| continues(f, &scan.end)) {
         scan.claimed = scan.claimed.max(frame.synced);
         scan.records += u64::from(frame.count);
@@ -166,7 +166,7 @@ pub fn scan(bytes: &mut Window, header: &Header) -> Result<Scan, Fault> {
 }
 
 /// The last joint at or before `offset`, reached from `joint` on by the frame headers alone.
-pub fn joint_before(bytes: &mut Window, header: &Header, mut joint: Joint, offset: u64) -> Result<Joint, Fault> {
+pub fn boundary_before(bytes: &mut Window, header: &Header, mut joint: FrameBoundary, offset: u64) -> Result<FrameBoundary, Fault> {
     loop {
         let frame = frame::decode(bytes.get(joint.offset, HEADER)?, header.seed(), joint.offset);
         match frame.filter(|f| continues(f, &joint) && joint.offset + f.span() <= offset) {
@@ -178,8 +178,13 @@ pub fn joint_before(bytes: &mut Window, header: &Header, mut joint: Joint, offse
 
 /// The joint at `offset`, reached by frame headers from the segment's start on; tells `pass` of those on the way, and
 /// gives up when it says so.
-pub fn joint_at(bytes: &mut Window, header: &Header, offset: u64, mut pass: impl FnMut(Joint) -> bool) -> Result<Option<Joint>, Fault> {
-    let mut joint = Joint::start(header);
+pub fn boundary_at(
+    bytes: &mut Window,
+    header: &Header,
+    offset: u64,
+    mut pass: impl FnMut(FrameBoundary) -> bool,
+) -> Result<Option<FrameBoundary>, Fault> {
+    let mut joint = FrameBoundary::start(header);
     while joint.offset < offset {
         let frame = frame::decode(bytes.get(joint.offset, HEADER)?, header.seed(), joint.offset);
         match frame.filter(|f| continues(f, &joint)) {
@@ -195,13 +200,13 @@ pub fn joint_at(bytes: &mut Window, header: &Header, offset: u64, mut pass: impl
 
 /// The joint before the frame that holds `position`, reached by frame headers from `joint` on, telling `pass` of those
 /// on the way; `Err` is where the chain of them breaks first.
-pub fn joint_near(
+pub fn boundary_near(
     bytes: &mut Window,
     header: &Header,
-    mut joint: Joint,
+    mut joint: FrameBoundary,
     position: u64,
-    mut pass: impl FnMut(Joint),
-) -> Result<Result<Joint, Joint>, Fault> {
+    mut pass: impl FnMut(FrameBoundary),
+) -> Result<Result<FrameBoundary, FrameBoundary>, Fault> {
     while joint.next < position {
         let frame = frame::decode(bytes.get(joint.offset, HEADER)?, header.seed(), joint.offset);
         match frame.filter(|f| continues(f, &joint)) {
@@ -215,7 +220,7 @@ pub fn joint_near(
 }
 
 /// The joint behind the padding that may follow `joint`, no further than `end`.
-pub fn past_padding(bytes: &mut Window, header: &Header, mut joint: Joint, end: u64) -> Result<Joint, Fault> {
+pub fn past_padding(bytes: &mut Window, header: &Header, mut joint: FrameBoundary, end: u64) -> Result<FrameBoundary, Fault> {
     while joint.offset < end {
         let frame = frame::decode(bytes.get(joint.offset, HEADER)?, header.seed(), joint.offset);
         match frame.filter(|f| continues(f, &joint) && f.kind == Kind::Padding) {
@@ -228,35 +233,41 @@ pub fn past_padding(bytes: &mut Window, header: &Header, mut joint: Joint, end: 
 
 /// Where a walk over a sealed segment's frames ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Walk {
+pub enum WalkEnd {
     /// At the position asked for.
-    Whole(Joint),
+    Whole(FrameBoundary),
     /// At the first frame that does not hold.
-    Broken(Joint),
+    Broken(FrameBoundary),
 }
 
 /// Reads and checks the frames from `joint` up to the one that holds `position`, bodies included; tells `pass` of every
 /// joint on the way.
-pub fn walk(bytes: &mut Window, header: &Header, mut joint: Joint, position: u64, mut pass: impl FnMut(Joint)) -> Result<Walk, Fault> {
+pub fn check_frames(
+    bytes: &mut Window,
+    header: &Header,
+    mut joint: FrameBoundary,
+    position: u64,
+    mut pass: impl FnMut(FrameBoundary),
+) -> Result<WalkEnd, Fault> {
     while joint.next < position {
         match valid(bytes, header, joint.offset)?.filter(|f| continues(f, &joint)) {
             Some(frame) => joint = joint.after(&frame),
-            None => return Ok(Walk::Broken(joint)),
+            None => return Ok(WalkEnd::Broken(joint)),
         }
         pass(joint);
     }
-    Ok(Walk::Whole(joint))
+    Ok(WalkEnd::Whole(joint))
 }
 
 /// The next place behind damage at which a valid frame starts, from `from` on: one that ends within `positions`.
-pub fn resync(bytes: &mut Window, header: &Header, from: u64, positions: Range<u64>) -> Result<Option<Joint>, Fault> {
+pub fn resync(bytes: &mut Window, header: &Header, from: u64, positions: Range<u64>) -> Result<Option<FrameBoundary>, Fault> {
     let mut at = from.next_multiple_of(ALIGN);
     while let Some(dirty) = non_zero(bytes, at)? {
         let Some(place) = may_start(bytes, header, dirty - dirty % ALIGN)?.0 else { break };
         at = place;
         match valid(bytes, header, at)? {
             Some(frame) if frame.next_position() > positions.start && frame.next_position() <= positions.end => {
-                return Ok(Some(Joint { offset: at, next: frame.first, crc: frame.prev }));
+                return Ok(Some(FrameBoundary { offset: at, next: frame.first, crc: frame.prev }));
             }
             frame => at += frame.map_or(ALIGN, |f| f.span()),
         }

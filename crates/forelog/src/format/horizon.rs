@@ -32,7 +32,7 @@ const READINGS: usize = 16;
 
 /// How far something is: a joint between frames of the active segment, and the last position before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reach {
+pub struct LogEnd {
     pub offset: u64,
     /// 0 when none.
     pub position: u64,
@@ -45,8 +45,8 @@ pub struct Horizon {
     pub sequence: u64,
     pub active: u64,
     pub low: u64,
-    pub acknowledged: Reach,
-    pub durable: Reach,
+    pub acknowledged: LogEnd,
+    pub durable: LogEnd,
     pub generation: u64,
     pub kept: u64,
 }
@@ -83,8 +83,8 @@ impl Horizon {
             sequence: at(SEQUENCE),
             active: at(ACTIVE),
             low: at(LOW),
-            acknowledged: Reach { offset: at(ACKNOWLEDGED_OFFSET), position: at(ACKNOWLEDGED) },
-            durable: Reach { offset: at(DURABLE_OFFSET), position: at(DURABLE) },
+            acknowledged: LogEnd { offset: at(ACKNOWLEDGED_OFFSET), position: at(ACKNOWLEDGED) },
+            durable: LogEnd { offset: at(DURABLE_OFFSET), position: at(DURABLE) },
             generation: at(GENERATION),
             kept: at(KEPT),
         };
@@ -188,8 +188,8 @@ mod tests {
             sequence: 12,
             active: 3,
             low: 5,
-            acknowledged: Reach { offset: 9000, position: 40 },
-            durable: Reach { offset: 8192, position: 33 },
+            acknowledged: LogEnd { offset: 9000, position: 40 },
+            durable: LogEnd { offset: 8192, position: 33 },
             generation: 2,
             kept: 30,
         }
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn a_page_whose_numbers_cannot_be_counted_on_from_tells_nothing() {
-        let (none, far) = (u64::MAX, Reach { offset: u64::MAX, position: 40 });
+        let (none, far) = (u64::MAX, LogEnd { offset: u64::MAX, position: 40 });
         for hostile in [
             Horizon { sequence: none, ..sample() },
             Horizon { active: none, ..sample() },

@@ -277,7 +277,7 @@ impl CommitThread {
     fn prepare_spare(&mut self) {
         if self.writer.poisoned().is_none() && self.writer.wants_spare() {
             let spares = self.writer.spares();
-            let fill = self.writer.fills();
+            let fill = self.writer.wants_prefill();
             self.host.spawn(Box::new(move || spares.prepare(fill)));
         }
     }
@@ -293,7 +293,7 @@ impl CommitThread {
         let shared = self.shared.clone();
         let mut intake = locked(&shared.intake);
         if failure.is_none() || frames > 0 {
-            intake.succeed(self.group.runs_of(0, frames), &mut self.wake);
+            intake.succeed(self.group.runs_of_frames(0, frames), &mut self.wake);
         }
         match failure {
             None => intake.pending_bytes -= self.group.record_bytes,
@@ -301,9 +301,9 @@ impl CommitThread {
                 if let Some(command) = self.command.take() {
                     intake.queue.push_front(QueuedCommand { group: Group::default(), command: Some(command) });
                 }
-                let runs = self.group.runs_of(frames, self.group.frames.len());
+                let runs = self.group.runs_of_frames(frames, self.group.frames.len());
                 intake.fail_records(runs, &error, self.writer.next_position(), &mut self.wake);
-                intake.rebase(self.writer.low);
+                intake.recompute_low_mark(self.writer.low);
             }
         }
         drop(intake);
@@ -364,7 +364,7 @@ impl CommitThread {
                 }
             }
         }
-        intake.rebase(self.writer.low);
+        intake.recompute_low_mark(self.writer.low);
         let cut = cuts != self.shared.catalog.cuts();
         if cut {
             // Their readers may hold what is not in the log any more.
@@ -405,7 +405,7 @@ impl CommitThread {
         let next = if is_detached { self.acknowledged_end() } else { intake.next };
         intake.fail(error, next, &mut self.wake);
         if is_detached {
-            intake.rebase(self.writer.low);
+            intake.recompute_low_mark(self.writer.low);
         }
         drop(intake);
         self.group.clear();
@@ -503,7 +503,7 @@ impl CommitThread {
             return self.fail(&error);
         }
         self.shared.publish(&self.writer, true);
-        locked(&self.shared.intake).rebase(self.writer.low);
+        locked(&self.shared.intake).recompute_low_mark(self.writer.low);
         self.notify();
         self.prepare_spare();
     }
@@ -548,7 +548,7 @@ impl CommitThread {
             measures.wait.record((self.writer.clock)().saturating_sub(self.group.since));
         }
         drop(measures);
-        if self.shared.events.is_heard() {
+        if self.shared.events.has_listeners() {
             self.tell_step(commit, fsyncs, Duration::from_nanos(syncing));
         }
     }

@@ -6,22 +6,22 @@ use crate::error::{Code, Error, Result};
 use crate::format::compression::Packer;
 use crate::format::control::{self, Control, ControlState};
 use crate::format::footer::Index;
-use crate::format::frame_scan::Joint;
+use crate::format::frame_scan::FrameBoundary;
 use crate::format::header::{Header, Predecessor};
 use crate::maintenance::progress::{Opening, Watch};
 use crate::options::Options;
 use crate::recovery::directory::{Listing, Slots};
-use crate::recovery::evidence::{survey, unread, GoodEnd, Survey, SurveyedActive, SurveyedSegment};
+use crate::recovery::evidence::{inspect_log, unread, GoodEnd, Survey, SurveyedActive, SurveyedSegment};
 use crate::recovery::report::Recovery;
 use crate::recovery::verdict::{self, Answer, Verdict};
 use crate::segments::active::{self, Filling};
 use crate::segments::catalog::{self, Catalog};
-use crate::segments::footer_writer::Bare;
+use crate::segments::footer_writer::UnindexedSegment;
 use crate::segments::growth::Growth;
-use crate::segments::spare_files::Spares;
+use crate::segments::spare_files::SpareFiles;
 use crate::storage::Storage;
 use crate::util::limits::PAGE;
-use crate::write::roll::{Carry, Frames, Plan};
+use crate::write::roll::{CarriedFrames, Carry, RollPlan};
 use crate::write::writer::{Writer, WriterInit};
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ pub struct Opened {
 pub fn open_watched(storage: Arc<dyn Storage>, options: &Options, watch: &Arc<Watch>, clock: fn() -> u64) -> Result<Opened> {
     let began = clock();
     let opening = Opening::of(storage.clone(), watch);
-    let surveyed = survey(&opening, options.mode).and_then(|found| opening.layer.finish().map(|()| found));
+    let surveyed = inspect_log(&opening, options.mode).and_then(|found| opening.layer.finish().map(|()| found));
     let found = surveyed.map_err(|fault| stopped(watch, unread(fault)))?;
     let volatile = storage.is_volatile();
     let mut opened = match verdict::answer(found.verdict, options.mode) {
@@ -76,7 +76,7 @@ fn writer(
     clock: fn() -> u64,
 ) -> Result<WriterInit> {
     let start = WriterInit {
-        spares: Arc::new(Spares::new(storage.clone(), options.segment_bytes)),
+        spares: Arc::new(SpareFiles::new(storage.clone(), options.segment_bytes)),
         storage,
         control,
         catalog: Arc::default(),
@@ -105,7 +105,7 @@ fn create(storage: Arc<dyn Storage>, options: &Options, listing: &Listing, clock
     let control = Control::new(control::create(&*storage, &state)?, state, 0);
     drop_spares(&*storage, listing);
     let mut start = writer(storage.clone(), options, control, listing, 1, clock)?;
-    start.plan = Some(Plan { predecessor: None, first: 1, hole: 0, carry: Carry::Nothing, cut: None });
+    start.plan = Some(RollPlan { predecessor: None, first: 1, hole: 0, carry: Carry::Nothing, cut: None });
     let catalog = start.catalog.clone();
     let mut writer = Writer::new(start);
     writer.finish_plan(0).and_then(|()| writer.finish_naming()).map_err(unopened)?;
@@ -141,9 +141,9 @@ struct Base {
     segment: SurveyedSegment,
     len: u64,
     /// Where the good frames end.
-    end: Joint,
+    end: FrameBoundary,
     /// Where those that are proven durable do.
-    proven: Joint,
+    proven: FrameBoundary,
     /// Whether CONTROL vouches for the segment's name.
     named: bool,
     debris_end: u64,
@@ -202,7 +202,7 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answ
     if let Some(Base { segment: SurveyedSegment { name, file, header }, len, end, proven, named, debris_end, index }) = base {
         let live = found.live.iter().filter(|live| live.id <= name.id);
         start.catalog.replace(live.map(|name| Arc::new(catalog::CatalogSegment::of_name(name))).collect(), low);
-        let entry = start.catalog.holding(u64::MAX).unwrap_or_else(|| Arc::new(catalog::CatalogSegment::of_header(&header)));
+        let entry = start.catalog.segment_containing(u64::MAX).unwrap_or_else(|| Arc::new(catalog::CatalogSegment::of_header(&header)));
         entry.adopt(index);
         entry.set_len(len);
         entry.hold(&file);
@@ -211,7 +211,7 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answ
         let synced = match (report.clean, named) {
             (true, _) => end,
             (false, true) => proven,
-            (false, false) => Joint::start(&header),
+            (false, false) => FrameBoundary::start(&header),
         };
         let filling = match header.recycled {
             _ if !storage.overwrites_in_place() => Filling::Never,
@@ -264,26 +264,26 @@ fn cursors(storage: Arc<dyn Storage>, writer: &Writer) -> Result<Cursors> {
 }
 
 /// The segment before, for the background to look whether it has its footer.
-fn bare(catalog: &Catalog, header: &Header) -> Option<Bare> {
+fn bare(catalog: &Catalog, header: &Header) -> Option<UnindexedSegment> {
     let sealed = header.predecessor?;
-    let entry = catalog.holding(header.first - 1).filter(|entry| entry.id == sealed.id)?;
-    Some(Bare { entry, uuid: header.uuid, sealed, next: header.first })
+    let entry = catalog.segment_containing(header.first - 1).filter(|entry| entry.id == sealed.id)?;
+    Some(UnindexedSegment { entry, uuid: header.uuid, sealed, next: header.first })
 }
 
 /// How the log goes on when it does not go on in place. All that was found may lie below the low mark, `low` then: the
 /// log goes on empty there.
-fn plan(base: Option<&Base>, low: Option<u64>) -> Plan {
+fn plan(base: Option<&Base>, low: Option<u64>) -> RollPlan {
     let (Some(Base { segment: SurveyedSegment { file, header, .. }, end, proven, named, .. }), None) = (base, low) else {
-        return Plan { predecessor: None, first: low.unwrap_or(1), hole: 0, carry: Carry::Nothing, cut: None };
+        return RollPlan { predecessor: None, first: low.unwrap_or(1), hole: 0, carry: Carry::Nothing, cut: None };
     };
-    let from = if *named { *proven } else { Joint::start(header) };
+    let from = if *named { *proven } else { FrameBoundary::start(header) };
     let (predecessor, first, hole) = if *named {
         (Some(Predecessor { id: header.id, salt: header.salt, end: from.offset, crc: from.crc }), from.next, 0)
     } else {
         // Nothing vouches for this segment's name: the next one takes its place, with the hole that it may begin with.
         (header.predecessor, header.first, header.hole)
     };
-    let frames = Frames { file: file.clone(), header: header.clone(), from, to: end.offset };
+    let frames = CarriedFrames { file: file.clone(), header: header.clone(), from, to: end.offset };
     let carry = if frames.to > from.offset { Carry::Frames(frames) } else { Carry::Nothing };
-    Plan { predecessor, first, hole, carry, cut: None }
+    RollPlan { predecessor, first, hole, carry, cut: None }
 }

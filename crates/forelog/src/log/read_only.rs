@@ -3,14 +3,14 @@
 
 use crate::error::Result;
 use crate::format::file_names::CONTROL;
-use crate::format::horizon::{Horizon, Reach};
+use crate::format::horizon::{Horizon, LogEnd};
 use crate::log::open::stopped;
 use crate::log::remote_writer::{LastPage, RemoteWriter};
 use crate::log::state::Positions;
 use crate::maintenance::progress::{Opening, Watch};
 use crate::options::Mode;
 use crate::recovery::evidence::{Survey, SurveyedActive};
-use crate::recovery::live_evidence::look;
+use crate::recovery::live_evidence::survey_until_stable;
 use crate::recovery::report::Recovery;
 use crate::recovery::verdict::{self, Answer};
 use crate::segments::catalog::{Catalog, CatalogSegment, DurableEnd};
@@ -18,7 +18,7 @@ use crate::storage::Storage;
 use std::sync::Arc;
 
 /// A log as it was found.
-pub struct View {
+pub struct ReadOnlyLog {
     pub catalog: Arc<Catalog>,
     pub recovery: Recovery,
     pub positions: Positions,
@@ -32,12 +32,17 @@ pub struct View {
 ///
 /// What is damaged, or the disk fails to read, is in the report: reading meets it where it stands. While `held` says that
 /// a writer has the log, no more of it is shown than that has acknowledged. Stopping `watch` ends it with `Closed`.
-pub fn beside(storage: &Arc<dyn Storage>, watch: &Arc<Watch>, held: impl FnOnce() -> Result<bool>, clock: fn() -> u64) -> Result<View> {
+pub fn open_beside_writer(
+    storage: &Arc<dyn Storage>,
+    watch: &Arc<Watch>,
+    held: impl FnOnce() -> Result<bool>,
+    clock: fn() -> u64,
+) -> Result<ReadOnlyLog> {
     let began = clock();
-    let page = page(storage);
+    let page = read_horizon_page(storage);
     let live = held()?;
     let opening: Arc<dyn Storage> = Arc::new(Opening::of(storage.clone(), watch));
-    let found = look(&opening).map_err(|error| stopped(watch, error.during("open")))?;
+    let found = survey_until_stable(&opening).map_err(|error| stopped(watch, error.during("open")))?;
     let answer = verdict::answer(found.verdict, Mode::ReadOnly);
     if let Answer::Refuse(code) = answer {
         return Err(found.refusal(code));
@@ -65,17 +70,17 @@ pub fn beside(storage: &Arc<dyn Storage>, watch: &Arc<Watch>, held: impl FnOnce(
     recovery.volatile = storage.is_volatile();
     recovery.duration_ms = clock().saturating_sub(began) as f64 / 1e6;
     let end = found.active.as_ref().map(|active| active.scan.end.offset);
-    Ok(View { catalog, recovery, positions, peer, uuid: found.state.uuid, end })
+    Ok(ReadOnlyLog { catalog, recovery, positions, peer, uuid: found.state.uuid, end })
 }
 
 /// The same where nobody can be writing.
 #[cfg(any(test, feature = "sim"))]
-pub fn open(storage: &Arc<dyn Storage>, clock: fn() -> u64) -> Result<View> {
-    beside(storage, &Arc::default(), || Ok(false), clock)
+pub fn open(storage: &Arc<dyn Storage>, clock: fn() -> u64) -> Result<ReadOnlyLog> {
+    open_beside_writer(storage, &Arc::default(), || Ok(false), clock)
 }
 
 /// The page for readers in other processes, as it stands.
-fn page(storage: &Arc<dyn Storage>) -> Option<Horizon> {
+fn read_horizon_page(storage: &Arc<dyn Storage>) -> Option<Horizon> {
     Horizon::read(&*storage.open(CONTROL, false).ok()?).ok()?
 }
 
@@ -86,7 +91,7 @@ fn peer(storage: &Arc<dyn Storage>, found: &Survey, left: Option<Horizon>, seque
     let whole = |_: &&SurveyedActive| !live && found.damage().is_none();
     let cut = found.active.as_ref().filter(whole).map(|active| DurableEnd {
         segment: active.segment.header.id,
-        durable: Reach { offset: active.scan.end.offset, position: active.scan.end.next - 1 },
+        durable: LogEnd { offset: active.scan.end.offset, position: active.scan.end.next - 1 },
     });
     Some(RemoteWriter::new(control, LastPage { sequence, generation, cut }))
 }

@@ -19,7 +19,7 @@ pub struct DirectorySlot {
 }
 
 impl DirectorySlot {
-    pub fn tenant(&self) -> MutexGuard<'_, OpenLog> {
+    pub fn open_log(&self) -> MutexGuard<'_, OpenLog> {
         self.tenant.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -106,7 +106,7 @@ impl RemoteWriter {
                 _ => Some(page.kept),
             };
             // Names before numbers: whoever reads up to the horizon finds the segments that hold it.
-            if !catalogue(shared, &*self.control, page, kept, &told, left == 0)? {
+            if !update_catalog(shared, &*self.control, page, kept, &told, left == 0)? {
                 continue;
             }
             let durable = DurableEnd { segment: page.active, durable: page.durable };
@@ -155,7 +155,7 @@ impl RemoteWriter {
     fn go_past_page(&self, shared: &LogState, next: u64) -> Result<PageChange> {
         let _one_at_a_time = locked(&self.seen);
         let newest = shared.catalog.newest().unwrap_or(0);
-        let Some(held) = shared.catalog.holding(next) else { return Ok(PageChange::None) };
+        let Some(held) = shared.catalog.segment_containing(next) else { return Ok(PageChange::None) };
         let mut before = ControlPages::read(&*self.control)?.state;
         let (state, names) = loop {
             let Some(state) = before.take().filter(|state| state.active > newest) else { return Ok(PageChange::None) };
@@ -171,7 +171,7 @@ impl RemoteWriter {
         let is_needed = names.contains_key(&held.id) || !names.range(held.id + 1..).any(|(_, name)| goes_on(name));
         match live(&names, state.active, state.low, &shared.catalog) {
             Some(live) if !is_needed => {
-                shared.catalog.move_on(live, state.low, Some(0));
+                shared.catalog.replace_from_remote(live, state.low, Some(0));
                 show(shared, 0, 0);
                 Ok(PageChange::Cut)
             }
@@ -223,7 +223,14 @@ fn live(names: &BTreeMap<u64, Name>, active: u64, low: u64, catalog: &Catalog) -
 
 /// Brings the catalog to where the page is; false when the directory has moved on since. On the `last` try the directory is
 /// taken as it is, unless CONTROL says that it has moved on.
-fn catalogue(shared: &LogState, control: &dyn File, page: &Horizon, kept: Option<u64>, told: &ControlPages, last: bool) -> Result<bool> {
+fn update_catalog(
+    shared: &LogState,
+    control: &dyn File,
+    page: &Horizon,
+    kept: Option<u64>,
+    told: &ControlPages,
+    last: bool,
+) -> Result<bool> {
     let catalog = &shared.catalog;
     // Only a cut may move the start of the log back.
     let low = if kept.is_some() { page.low } else { page.low.max(catalog.first()) }.max(told.low(page.active));
@@ -248,7 +255,7 @@ fn catalogue(shared: &LogState, control: &dyn File, page: &Horizon, kept: Option
     if !goes_on(shared, &names, page, now) {
         return Ok(false);
     }
-    catalog.move_on(live, low, kept);
+    catalog.replace_from_remote(live, low, kept);
     Ok(true)
 }
 
@@ -281,7 +288,7 @@ static HURRY: Condvar = Condvar::new();
 
 /// Has the page looked at for as long as the log is open: one thread for all logs of the process. So the positions of the
 /// log are fresh without I/O in the thread that asks, and a follower that waits holds no thread.
-pub fn attend(shared: &Arc<LogState>) {
+pub fn watch_page(shared: &Arc<LogState>) {
     let mut watched = locked(&WATCHED);
     if !watched.logs.iter().any(|log| log.as_ptr() == Arc::as_ptr(shared)) {
         watched.logs.push(Arc::downgrade(shared));

@@ -3,7 +3,7 @@
 use crate::cursors;
 use crate::error::{Fault, Result};
 use crate::format::file_names::{classify, Entry};
-use crate::log::read_only::{self, View};
+use crate::log::read_only::{self, ReadOnlyLog};
 use crate::recovery::directory::{named, prepare_dir};
 use crate::recovery::evidence::Damage;
 use crate::storage::disk::Disk;
@@ -56,10 +56,10 @@ fn look(dir: &Path) -> Result<Standing> {
     let disk = Disk::new(dir, true)?;
     let locked = Lock::is_held(&disk.handle())?;
     let disk: Arc<dyn Storage> = Arc::new(disk);
-    let view = read_only::beside(&disk, &Arc::default(), || Ok(locked), clock).map_err(|error| named(error, dir))?;
+    let view = read_only::open_beside_writer(&disk, &Arc::default(), || Ok(locked), clock).map_err(|error| named(error, dir))?;
     let room = room(&*disk)?;
     let used = used(&*disk, &view)?;
-    let View { recovery, positions, uuid, .. } = view;
+    let ReadOnlyLog { recovery, positions, uuid, .. } = view;
     let cursors = cursors::list(&*disk, &uuid).ok();
     Ok(Standing {
         uuid,
@@ -106,7 +106,7 @@ pub fn allocated(storage: &dyn Storage) -> std::result::Result<u64, Fault> {
     Ok(room(storage)?.allocated)
 }
 
-fn used(storage: &dyn Storage, view: &View) -> std::result::Result<u64, Fault> {
+fn used(storage: &dyn Storage, view: &ReadOnlyLog) -> std::result::Result<u64, Fault> {
     let mut used = 0;
     let segments = view.catalog.all();
     for (i, segment) in segments.iter().enumerate() {

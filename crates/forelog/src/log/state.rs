@@ -6,18 +6,18 @@ use crate::format::file_names::{Name, CONTROL};
 use crate::log::commit_loop::CommitThread;
 use crate::log::commit_threads::{AttachedLog, CommitThreads};
 use crate::log::open::Opened;
-use crate::log::read_only::View;
+use crate::log::read_only::ReadOnlyLog;
 use crate::log::remote_writer::{self, PageChange, RemoteWriter};
 use crate::log::stat;
 use crate::maintenance::backup::Origin;
 use crate::observe::events::Events;
-use crate::observe::stats::{Measure, Scrubs, Stats};
+use crate::observe::stats::{ScaledHistogram, Scrubs, Stats};
 use crate::options::Options;
-use crate::read::follow::{Followers, Tail, Ticket, Wake};
+use crate::read::follow::{FollowedLog, Followers, Ticket, Wake};
 use crate::recovery::report::Recovery;
 use crate::segments::attachment::{detached, lost};
 use crate::segments::catalog::{Catalog, DurableEnd};
-use crate::segments::reader_positions::Place;
+use crate::segments::reader_positions::ReaderPosition;
 use crate::storage::dir_handle::Identity;
 use crate::storage::lock::Lock;
 use crate::storage::Storage;
@@ -66,22 +66,22 @@ pub struct Measures {
     pub scrub: Scrubs,
     /// Segments met that were created in the future.
     pub ahead: u64,
-    pub group: Measure,
-    pub commit: Measure,
-    pub fsync: Measure,
-    pub wait: Measure,
+    pub group: ScaledHistogram,
+    pub commit: ScaledHistogram,
+    pub fsync: ScaledHistogram,
+    pub wait: ScaledHistogram,
 }
 
 impl Measures {
     fn new(counters: Counters) -> Measures {
-        let micros = || Measure::new(1e-3);
+        let micros = || ScaledHistogram::new(1e-3);
         Measures {
             commits: 0,
             counters,
             active: (0, 0),
             scrub: Scrubs::default(),
             ahead: 0,
-            group: Measure::new(1.0),
+            group: ScaledHistogram::new(1.0),
             commit: micros(),
             fsync: micros(),
             wait: micros(),
@@ -153,8 +153,8 @@ impl LogState {
     }
 
     /// A log that nobody writes to through this: without a commit thread, and changing as another process makes it.
-    pub fn read_only(storage: Arc<dyn Storage>, options: Options, view: View) -> Arc<LogState> {
-        let View { catalog, recovery, positions, peer, .. } = view;
+    pub fn read_only(storage: Arc<dyn Storage>, options: Options, view: ReadOnlyLog) -> Arc<LogState> {
+        let ReadOnlyLog { catalog, recovery, positions, peer, .. } = view;
         let intake = SubmissionQueue { phase: LogPhase::ReadOnly, ..SubmissionQueue::new(positions.first, positions.next) };
         let shared = LogState { peer, ..LogState::new(storage, options, catalog, recovery, intake, Counters::default()) };
         let h = &shared.horizons;
@@ -467,7 +467,7 @@ impl LogState {
     }
 }
 
-impl Tail for LogState {
+impl FollowedLog for LogState {
     fn limit(&self, next: u64) -> Result<u64> {
         if let Some(peer) = &self.peer {
             if self.ended.load(Ordering::Acquire) {
@@ -529,7 +529,7 @@ impl Tail for LogState {
             failed || self.ended.load(Ordering::Acquire) || self.horizons.acknowledged.load(Ordering::Acquire) >= next
         });
         if self.peer.is_some() {
-            remote_writer::attend(&self);
+            remote_writer::watch_page(&self);
         } else {
             self.look_after_followers();
         }
@@ -601,7 +601,7 @@ impl Origin for LogState {
         self.catalog.cuts()
     }
 
-    fn hold(&self, first: u64) -> Arc<Place> {
+    fn hold(&self, first: u64) -> Arc<ReaderPosition> {
         self.catalog.places.enter(first)
     }
 

@@ -15,7 +15,7 @@ use crate::maintenance::verify::{self, Verification};
 use crate::observe::events::Unheard;
 use crate::observe::stats::Stats;
 use crate::options::{Mode, Options};
-use crate::read::follow::Tail;
+use crate::read::follow::FollowedLog;
 use crate::recovery::directory::{named, prepare_dir};
 use crate::recovery::evidence::refuse_unknown;
 use crate::recovery::report::Recovery;
@@ -101,7 +101,7 @@ impl Wal {
             None => Arc::new(DirHandle::open(dir).map_err(|e| Fault::new("open", dir.to_string_lossy(), &e))?),
         };
         let place = registry::place(home.identity());
-        let mut tenant = place.tenant();
+        let mut tenant = place.open_log();
         let shared = match &tenant.shared {
             Some(shared) if shared.options != options => {
                 let text = "the log is open in this process with other options";
@@ -132,14 +132,14 @@ impl Wal {
         let disk = Disk::new(dir, true)?;
         let home = disk.handle();
         let disk: Arc<dyn Storage> = Arc::new(disk);
-        let view = read_only::beside(&disk, watch, || Lock::is_held(&home), clock).map_err(|error| named(error, dir))?;
+        let view = read_only::open_beside_writer(&disk, watch, || Lock::is_held(&home), clock).map_err(|error| named(error, dir))?;
         let shared = LogState::read_only(disk, options, view);
         if shared.peer.is_some() {
-            remote_writer::attend(&shared);
+            remote_writer::watch_page(&shared);
         }
         let place = Arc::new(DirectorySlot::default());
         {
-            let mut tenant = place.tenant();
+            let mut tenant = place.open_log();
             tenant.shared = Some(shared.clone());
             tenant.handles = 1;
         }
@@ -357,7 +357,8 @@ impl Wal {
             }
             scrubs.push(watch.clone());
         }
-        let verified = verify::scrub(&self.shared.storage, &self.shared.catalog, &|last| Tail::look_again(&*self.shared, last), watch);
+        let verified =
+            verify::scrub(&self.shared.storage, &self.shared.catalog, &|last| FollowedLog::look_again(&*self.shared, last), watch);
         locked(&self.scrubs).retain(|other| !Arc::ptr_eq(other, watch));
         if let Ok(found) = &verified {
             locked(&self.shared.measures).scrub.note(found.segments, found.bytes, found.problems.len(), self.shared.storage.wall_clock());
@@ -380,7 +381,7 @@ impl Wal {
         for scrub in locked(&self.scrubs).iter() {
             scrub.stop();
         }
-        let mut tenant = self.place.tenant();
+        let mut tenant = self.place.open_log();
         let last = tenant.handles == 1;
         if last {
             self.shared.cursors.finish(&*self.shared);

@@ -12,8 +12,8 @@ use crate::format::header::Header;
 use crate::recovery::directory::Listing;
 use crate::segments::attachment::explained;
 use crate::segments::catalog::DurableEnd;
-use crate::segments::footer_writer::{self, Found};
-use crate::segments::reader_positions::Place;
+use crate::segments::footer_writer::{self, FooterState};
+use crate::segments::reader_positions::ReaderPosition;
 use crate::storage::dir_handle::DirHandle;
 use crate::storage::disk::{create_dir, Disk};
 use crate::storage::lock::{Lock, LOCK};
@@ -53,7 +53,7 @@ pub trait Origin: Send + Sync {
     /// How many times positions were taken back.
     fn cuts(&self) -> u64;
     /// Keeps retention off what lies from `first` on for as long as the place is held; truncation by name goes on.
-    fn hold(&self, first: u64) -> Arc<Place>;
+    fn hold(&self, first: u64) -> Arc<ReaderPosition>;
     /// The segments that count now. What lies between two of them may hold nothing any more, and be there all the same.
     fn segments(&self) -> Vec<Name>;
     /// Where the cut may be behind the directory, waits for a moment. False where it never is.
@@ -109,7 +109,7 @@ fn is_finished(from: &dyn Storage, file: &str) -> std::result::Result<bool, Faul
     let mut page = vec![0; PAGE as usize];
     let n = file.read_at(&mut page, 0)?;
     let Ok(header) = Header::decode(&page[..n]) else { return Ok(false) };
-    Ok(matches!(footer_writer::find(&*file, header.seed())?, Found::Footer(_)))
+    Ok(matches!(footer_writer::find_footer(&*file, header.seed())?, FooterState::Footer(_)))
 }
 
 /// How far a backup is, and what has become of the segments.
@@ -172,7 +172,7 @@ pub struct Backup {
     made: Vec<(u64, String)>,
     /// Segments that are there whole: id, way and length.
     brought: Vec<(u64, Way, u64)>,
-    place: Option<Arc<Place>>,
+    place: Option<Arc<ReaderPosition>>,
     progress: Progress,
     done: bool,
     /// Of the other directory: nobody opens it meanwhile.

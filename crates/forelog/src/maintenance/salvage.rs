@@ -15,7 +15,7 @@ use crate::format::file_names::{CONTROL, CURSORS};
 use crate::maintenance::backup::{claim, refuse_inside};
 use crate::read::reader::Hole;
 use crate::recovery::directory::{named, prepare_dir, Listing};
-use crate::recovery::evidence::{glance, refuse_unknown};
+use crate::recovery::evidence::{inspect_directory, refuse_unknown};
 use crate::segments::attachment::explained;
 use crate::storage::disk::Disk;
 use crate::storage::lock::Lock;
@@ -129,7 +129,7 @@ struct Fingerprint {
 
 impl Fingerprint {
     fn of(storage: &dyn Storage) -> Result<Fingerprint> {
-        let found = glance(storage, false).map_err(Error::from)?;
+        let found = inspect_directory(storage, false).map_err(Error::from)?;
         let control = found.control.and_then(|slots| slots.chosen.ok()).map(|(state, _)| state);
         let Listing { segments, .. } = found.listing;
         Ok(Fingerprint { control, segments: segments.into_values().map(|name| name.file).collect() })

@@ -5,21 +5,21 @@ use crate::error::{Code, Error, Fault, Flipped, Result};
 use crate::format::bit_flip;
 use crate::format::file_names::{Name, CURSORS};
 use crate::format::footer::Index;
-use crate::format::frame_scan::{self, Joint};
+use crate::format::frame_scan::{self, FrameBoundary};
 use crate::format::header::{Header, Predecessor};
 use crate::maintenance::progress::{ProgressStorage, Watch};
 use crate::options::Mode;
 use crate::recovery::directory::{named, prepare_dir, Listing};
-use crate::recovery::evidence::{glance, Damage, Survey, SurveyedActive};
-use crate::recovery::live_evidence::look;
+use crate::recovery::evidence::{inspect_directory, Damage, Survey, SurveyedActive};
+use crate::recovery::live_evidence::survey_until_stable;
 use crate::recovery::verdict::{self, Answer, Verdict};
 use crate::segments::attachment::{detached, is_emptied};
 use crate::segments::catalog::Catalog;
-use crate::segments::footer_writer::{find, Found};
+use crate::segments::footer_writer::{find_footer, FooterState};
 use crate::storage::disk::Disk;
-use crate::storage::uncached::cold;
+use crate::storage::uncached::uncached;
 use crate::storage::window::Window;
-use crate::storage::zero_on_read_error::Lenient;
+use crate::storage::zero_on_read_error::ZeroOnReadError;
 use crate::storage::{data_len, FileRef, Storage};
 use crate::util::limits::PAGE;
 use std::path::Path;
@@ -86,7 +86,7 @@ pub(crate) fn verify_storage(storage: Arc<dyn Storage>, watch: &Arc<Watch>) -> R
 
 fn verify_all(storage: Arc<dyn Storage>, watch: &Arc<Watch>) -> Result<Verification> {
     let watched: Arc<dyn Storage> = Arc::new(ProgressStorage::new(storage.clone(), watch.clone()));
-    let found = look(&watched).map_err(|error| stopped(watch, error))?;
+    let found = survey_until_stable(&watched).map_err(|error| stopped(watch, error))?;
     if let Answer::Refuse(code) = verdict::answer(found.verdict, Mode::ReadOnly) {
         return Err(found.refusal(code));
     }
@@ -122,7 +122,7 @@ const LOOKS: usize = 32;
 fn counts_still(storage: &dyn Storage, name: &Name, last: u64) -> bool {
     let mut before = None;
     for _ in 0..LOOKS {
-        let Ok(now) = glance(storage, false) else { continue };
+        let Ok(now) = inspect_directory(storage, false) else { continue };
         let mut later = now.listing.segments.range(name.id + 1..).map(|(_, later)| later.first);
         // One that starts no later supersedes it; one that the log starts in, or starts after, comes after all that counts.
         if last < now.low || later.any(|first| first <= name.first || first <= now.low) {
@@ -143,7 +143,7 @@ pub(crate) fn scrub(storage: &Arc<dyn Storage>, catalog: &Catalog, look_again: &
 }
 
 fn scrub_sealed(storage: &Arc<dyn Storage>, catalog: &Catalog, look_again: &dyn Fn(u64), watch: &Arc<Watch>) -> Result<Verification> {
-    let control = glance(&**storage, false).map_err(Error::from)?;
+    let control = inspect_directory(&**storage, false).map_err(Error::from)?;
     let watched: Arc<dyn Storage> = Arc::new(ProgressStorage::new(storage.clone(), watch.clone()));
     let live: Vec<Name> = catalog.names();
     let is_live = |name: &Name, last| last >= catalog.first() && catalog.names().iter().any(|live| live.id == name.id);
@@ -184,7 +184,7 @@ struct OpenSegment {
     name: Name,
     file: FileRef,
     header: Header,
-    lenient: Lenient,
+    lenient: ZeroOnReadError,
 }
 
 /// Where a segment is read from.
@@ -200,7 +200,7 @@ enum From {
 /// Where the frames of a segment are known to end.
 #[derive(Clone, Copy)]
 enum End {
-    At(Joint),
+    At(FrameBoundary),
     /// Before this position; where, only the segment that is missing knew.
     Before(u64),
 }
@@ -239,7 +239,7 @@ impl<'a> Verifier<'a> {
 
     /// Opens a segment whose positions go up to `last`; `None` when it does not count any more, or its header is bad.
     fn open(&mut self, name: &Name, last: u64, from: From) -> std::result::Result<Option<OpenSegment>, Fault> {
-        let lenient = Lenient::new(self.storage.clone());
+        let lenient = ZeroOnReadError::new(self.storage.clone());
         let file = match lenient.open(&name.file, false) {
             Err(fault) if fault.is_not_found() => {
                 self.missing(name, last);
@@ -247,7 +247,7 @@ impl<'a> Verifier<'a> {
             }
             other => other?,
         };
-        let file = if from == From::Disk { cold(file) } else { file };
+        let file = if from == From::Disk { uncached(file) } else { file };
         let mut page = vec![0; PAGE as usize];
         let n = file.read_at(&mut page, 0)?;
         let ours = |header: &Header| header.id == name.id && header.first == name.first && header.uuid == self.uuid;
@@ -279,7 +279,7 @@ impl<'a> Verifier<'a> {
     }
 
     /// Tells that the disk did not give back a part of a file.
-    fn unreadable(&mut self, file: &str, lenient: &Lenient, last: u64) {
+    fn unreadable(&mut self, file: &str, lenient: &ZeroOnReadError, last: u64) {
         if let Some(fault) = lenient.fault().filter(|_| last >= self.low) {
             self.problem(Verdict::Unreadable.label(), format!("the disk does not read: {fault}"), (file, 0), None);
         }
@@ -315,21 +315,21 @@ impl<'a> Verifier<'a> {
                 self.problem("broken-chain", text, (&above.file, 0), None);
                 End::Before(above.first)
             }
-            Some(p) => End::At(Joint { offset: p.end, next: above.first, crc: p.crc }),
+            Some(p) => End::At(FrameBoundary { offset: p.end, next: above.first, crc: p.crc }),
             None => End::Before(above.first),
         };
         // Asked before the frames and after: a writer may be at it.
-        let before = find(&*segment.file, segment.header.seed())?;
+        let before = find_footer(&*segment.file, segment.header.seed())?;
         let (index, whole) = self.frames(&segment, end, Verdict::DamagedSealed)?;
         let footer = match before {
-            Found::Damaged => find(&*segment.file, segment.header.seed())?,
+            FooterState::Damaged => find_footer(&*segment.file, segment.header.seed())?,
             other => other,
         };
         let at = segment.file.len()?;
         match (footer, end) {
-            (Found::None, _) => self.report.without_footer += 1,
-            (Found::Damaged, _) => self.report.broken_footers += 1,
-            (Found::Footer(footer), End::At(end)) if whole => {
+            (FooterState::None, _) => self.report.without_footer += 1,
+            (FooterState::Damaged, _) => self.report.broken_footers += 1,
+            (FooterState::Footer(footer), End::At(end)) if whole => {
                 // A later cut may have moved the end forwards, never backwards.
                 let agrees = footer.end == end || footer.end.offset > end.offset;
                 if !agrees || footer.index.below(end.offset) != index.below(end.offset) {
@@ -337,7 +337,7 @@ impl<'a> Verifier<'a> {
                     self.problem("wrong-footer", text, (&name.file, at), None);
                 }
             }
-            (Found::Footer(_), _) => {}
+            (FooterState::Footer(_), _) => {}
         }
         self.unreadable(&name.file, &segment.lenient, above.first - 1);
         Ok(())
@@ -370,7 +370,7 @@ impl<'a> Verifier<'a> {
             End::Before(next) => (u64::MAX, next),
         };
         let mut window = Window::new(&*segment.file, segment.file.len()?.min(limit));
-        let (mut joint, mut index, mut whole) = (Joint::start(header), Index::default(), true);
+        let (mut joint, mut index, mut whole) = (FrameBoundary::start(header), Index::default(), true);
         if header.start() > self.low.max(header.first) {
             self.report.holes.push((self.low.max(header.first), header.start() - 1));
         }
@@ -382,7 +382,7 @@ impl<'a> Verifier<'a> {
             if ended {
                 break;
             }
-            if let Some(frame) = frame_scan::next(&mut window, header, joint)? {
+            if let Some(frame) = frame_scan::read_frame(&mut window, header, joint)? {
                 self.report.frames += u64::from(frame.count > 0);
                 self.report.records += u64::from(frame.count);
                 self.report.bytes += frame.span();

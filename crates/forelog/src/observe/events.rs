@@ -107,7 +107,7 @@ impl Events {
     }
 
     /// Whether anybody listens to anything.
-    pub fn is_heard(&self) -> bool {
+    pub fn has_listeners(&self) -> bool {
         self.heard.load(Ordering::Relaxed) != 0
     }
 
@@ -246,7 +246,7 @@ mod tests {
         events.record(Event::ROLL, || unreachable!());
         listen(&events, 1, 0);
         events.record(Event::SYNC, || unreachable!());
-        assert_eq!((events.is_heard(), events.counts()), (false, (0, 0)));
+        assert_eq!((events.has_listeners(), events.counts()), (false, (0, 0)));
     }
 
     #[test]

@@ -94,16 +94,16 @@ impl Scrubs {
 }
 
 /// A running histogram with two significant digits, so that a quantile is within 1 %.
-pub struct Measure {
+pub struct ScaledHistogram {
     hdr: Option<Hdr<u32>>,
     sum: u64,
     /// What one recorded unit is in the reported one.
     unit: f64,
 }
 
-impl Measure {
-    pub fn new(unit: f64) -> Measure {
-        Measure { hdr: Hdr::new_with_bounds(1, 1 << 40, 2).ok(), sum: 0, unit }
+impl ScaledHistogram {
+    pub fn new(unit: f64) -> ScaledHistogram {
+        ScaledHistogram { hdr: Hdr::new_with_bounds(1, 1 << 40, 2).ok(), sum: 0, unit }
     }
 
     pub fn record(&mut self, value: u64) {

@@ -1,12 +1,12 @@
 //! Following: who has read everything and waits for more. A waiting follower is an entry here and holds no thread.
 
 use crate::error::Result;
-use crate::segments::reader_positions::Place;
+use crate::segments::reader_positions::ReaderPosition;
 use std::sync::atomic::{fence, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A log that goes on, as its followers see it.
-pub trait Tail: Send + Sync {
+pub trait FollowedLog: Send + Sync {
     /// Last position that may be read now, for a reader whose next one is `next`. Blocking.
     ///
     /// # Errors
@@ -130,9 +130,9 @@ impl Followers {
 
 /// How a follower waits without holding on to its reader.
 pub struct Lookout {
-    pub(crate) tail: Arc<dyn Tail>,
+    pub(crate) tail: Arc<dyn FollowedLog>,
     pub(crate) next: u64,
-    pub(crate) place: Arc<Place>,
+    pub(crate) place: Arc<ReaderPosition>,
     /// Cuts that the reader knows of.
     pub(crate) cuts: u64,
 }

@@ -4,15 +4,15 @@ use crate::error::{out_of_range, truncated, Code, Error, Result};
 use crate::format::compression::{raw_len, Unpacker, MAX_RAW};
 use crate::format::footer;
 use crate::format::frame::{self, Frame, Kind, HEADER, MERGED_BYTES};
-use crate::format::frame_scan::{joint_near, past_padding, resync, Joint};
+use crate::format::frame_scan::{boundary_near, past_padding, resync, FrameBoundary};
 use crate::format::header::{Header, Predecessor};
 use crate::format::record::Parts;
 use crate::options::Compression;
-use crate::read::follow::{Lookout, Tail};
+use crate::read::follow::{FollowedLog, Lookout};
 use crate::recovery::verdict::Verdict;
 use crate::segments::attachment::explained;
 use crate::segments::catalog::{Catalog, CatalogSegment};
-use crate::segments::reader_positions::{Place, Start};
+use crate::segments::reader_positions::{ReaderPosition, Start};
 use crate::storage::window::Window;
 use crate::storage::{FileRef, Storage};
 use crate::util::bytes::mask;
@@ -92,7 +92,7 @@ struct SegmentReader {
     segment: Arc<CatalogSegment>,
     file: FileRef,
     header: Header,
-    at: Joint,
+    at: FrameBoundary,
 }
 
 /// Reads from one position to another; blocking.
@@ -106,7 +106,7 @@ pub struct Reader {
     /// Last position that may be read now.
     limit: u64,
     /// Where it learns how far that is, if it may change.
-    tail: Option<Arc<dyn Tail>>,
+    tail: Option<Arc<dyn FollowedLog>>,
     /// It goes on as the log does; otherwise what is there at its first block is all.
     follows: bool,
     /// How often it may still look whether there is anything at the place it starts at.
@@ -123,7 +123,7 @@ pub struct Reader {
     detailed: bool,
     /// Of a reader that begins at an end of the log.
     beginning: Option<Beginning>,
-    place: Arc<Place>,
+    place: Arc<ReaderPosition>,
     /// Cuts that it has taken note of.
     cuts: u64,
     /// One of them removed what it has given out.
@@ -138,7 +138,7 @@ impl Reader {
     }
 
     /// The same where its place was entered before `to` was looked up.
-    pub fn at(place: Arc<Place>, storage: Arc<dyn Storage>, catalog: Arc<Catalog>, next: u64, to: u64) -> Reader {
+    pub fn at(place: Arc<ReaderPosition>, storage: Arc<dyn Storage>, catalog: Arc<Catalog>, next: u64, to: u64) -> Reader {
         Reader {
             storage,
             catalog,
@@ -167,7 +167,7 @@ impl Reader {
     }
 
     /// Lets the reader move on to where `start` is, an end of the log, for as long as it has given nothing. It reads up to `to`.
-    pub fn beginning_at(mut self, start: Start, tail: Arc<dyn Tail>, to: u64) -> Reader {
+    pub fn beginning_at(mut self, start: Start, tail: Arc<dyn FollowedLog>, to: u64) -> Reader {
         self.beginning = (!matches!(start, Start::At(_))).then(|| Beginning::new(start, tail, to));
         self
     }
@@ -178,23 +178,23 @@ impl Reader {
     }
 
     /// Outlives the reader, for what is done with its blocks.
-    pub fn place(&self) -> &Arc<Place> {
+    pub fn place(&self) -> &Arc<ReaderPosition> {
         &self.place
     }
 
     /// Reads `next..=to` as far as `tail` allows it at the time.
-    pub fn following(storage: Arc<dyn Storage>, catalog: Arc<Catalog>, next: u64, to: u64, tail: Arc<dyn Tail>) -> Reader {
+    pub fn following(storage: Arc<dyn Storage>, catalog: Arc<Catalog>, next: u64, to: u64, tail: Arc<dyn FollowedLog>) -> Reader {
         Reader::new(storage, catalog, next, to).following_on(tail)
     }
 
     /// Goes on as far as `tail` allows it at the time.
-    pub fn following_on(self, tail: Arc<dyn Tail>) -> Reader {
+    pub fn following_on(self, tail: Arc<dyn FollowedLog>) -> Reader {
         Reader { limit: 0, tail: Some(tail), follows: true, ..self }
     }
 
     /// Reads a log that another process writes. If it is `new`, whether there is something at its next position shows at
     /// the first block.
-    pub fn watching(self, tail: Arc<dyn Tail>, follows: bool, new: bool) -> Reader {
+    pub fn watching(self, tail: Arc<dyn FollowedLog>, follows: bool, new: bool) -> Reader {
         Reader { follows, unseen: if new { LOOKS } else { 0 }, ..self.following_on(tail) }
     }
 
@@ -384,12 +384,12 @@ impl Reader {
         let Some(header) = header else {
             return Err(self.corrupt(&segment, 0, format!("the header of {} is damaged", segment.file)));
         };
-        Ok(SegmentReader { at: Joint::start(&header), segment, file, header })
+        Ok(SegmentReader { at: FrameBoundary::start(&header), segment, file, header })
     }
 
     /// Finds the frame that holds the next position, by frame headers alone from the last known joint before it.
     fn seek(&self) -> Result<SegmentReader> {
-        let Some(segment) = self.catalog.holding(self.next) else {
+        let Some(segment) = self.catalog.segment_containing(self.next) else {
             let first = self.catalog.first();
             if self.next >= first {
                 let text = format!("the segment that held position {} is missing", self.next);
@@ -402,12 +402,12 @@ impl Reader {
             cursor.at = near;
         }
         let mut window = Window::of(&*cursor.file, cursor.file.len()?, SEEK);
-        let mut found = joint_near(&mut window, &cursor.header, cursor.at, self.next, |joint| cursor.segment.note(&[joint]))?;
+        let mut found = boundary_near(&mut window, &cursor.header, cursor.at, self.next, |joint| cursor.segment.note(&[joint]))?;
         while let Err(broken) = found {
             // Damage to what is below the first position is none to the log.
             let next = resync(&mut window, &cursor.header, broken.offset + 1, broken.next..u64::MAX)?;
             let Some(next) = next.filter(|next| next.next <= self.catalog.first()) else { break };
-            found = joint_near(&mut window, &cursor.header, next, self.next, |_| {})?;
+            found = boundary_near(&mut window, &cursor.header, next, self.next, |_| {})?;
         }
         match found {
             Ok(joint) => cursor.at = joint,
@@ -491,7 +491,7 @@ impl Reader {
                 }
                 Ok(()) => used += span,
             }
-            cursor.at = Joint { offset: cursor.at.offset + span as u64, next: frame.next_position(), crc: frame.crc };
+            cursor.at = FrameBoundary { offset: cursor.at.offset + span as u64, next: frame.next_position(), crc: frame.crc };
         }
         if compressed {
             self.growth = (block.bytes.len() / used.max(1)).max(1);

@@ -6,7 +6,7 @@ use crate::format::bit_flip;
 use crate::format::control::{self, ControlState};
 use crate::format::file_names::{Name, CONTROL};
 use crate::format::footer::Index;
-use crate::format::frame_scan::{self, Joint, Scan, Walk};
+use crate::format::frame_scan::{self, FrameBoundary, Scan, WalkEnd};
 use crate::format::header::{BadPage, Header};
 use crate::options::Mode;
 use crate::recovery::directory::{first_page, Listing, Slots};
@@ -44,14 +44,14 @@ pub struct SurveyedActive {
     pub fence: u64,
     pub scan: Scan,
     /// The last end of a frame that is proven durable: at D, unless that is damaged.
-    pub proven: Joint,
+    pub proven: FrameBoundary,
 }
 
 /// Where the good part of a log ends in front of damage.
 pub struct GoodEnd {
     pub segment: SurveyedSegment,
     pub len: u64,
-    pub end: Joint,
+    pub end: FrameBoundary,
     /// Of the frames up to there.
     pub index: Index,
 }
@@ -78,7 +78,7 @@ pub struct Survey {
 }
 
 /// Looks at names and CONTROL alone: enough to refuse a directory that is not ours before anything in it is touched.
-pub fn glance(storage: &dyn Storage, write: bool) -> Result<Survey, Fault> {
+pub fn inspect_directory(storage: &dyn Storage, write: bool) -> Result<Survey, Fault> {
     let listing = Listing::read(storage)?;
     let control = if listing.control { Some(Slots::read(storage, write)?) } else { None };
     let state = match &control {
@@ -98,19 +98,19 @@ pub fn glance(storage: &dyn Storage, write: bool) -> Result<Survey, Fault> {
         cut: None,
         damage: Vec::new(),
     };
-    survey.look_at_names();
+    survey.inspect_names();
     survey.verdict = verdict::judge(&survey.evidence);
     Ok(survey)
 }
 
 /// Looks at everything that `mode` has to know. In `prefix` mode that is the whole log.
-pub fn survey(storage: &dyn Storage, mode: Mode) -> Result<Survey, Fault> {
+pub fn inspect_log(storage: &dyn Storage, mode: Mode) -> Result<Survey, Fault> {
     let write = mode != Mode::ReadOnly;
-    let mut survey = glance(storage, write)?;
-    survey.look_at_segments(storage, write)?;
+    let mut survey = inspect_directory(storage, write)?;
+    survey.inspect_segments(storage, write)?;
     let answer = verdict::answer(verdict::judge(&survey.evidence), mode);
     if mode == Mode::Prefix && !matches!(answer, Answer::Refuse(_) | Answer::Create) {
-        survey.look_at_sealed(storage)?;
+        survey.inspect_sealed(storage)?;
     }
     survey.verdict = verdict::judge(&survey.evidence);
     Ok(survey)
@@ -118,7 +118,7 @@ pub fn survey(storage: &dyn Storage, mode: Mode) -> Result<Survey, Fault> {
 
 /// Refuses, before anything is created or locked, a directory that is not ours to open, or that should hold a log.
 pub fn refuse_unknown(storage: &dyn Storage, create: bool) -> Result<(), Error> {
-    let found = glance(storage, false).map_err(unread)?;
+    let found = inspect_directory(storage, false).map_err(unread)?;
     match found.verdict {
         Verdict::Absent if !create => Err(found.refusal(Code::NotFound)),
         Verdict::Foreign | Verdict::Newer => Err(found.refusal(Code::Format)),
@@ -195,7 +195,7 @@ impl Survey {
         self.damage.push((verdict, damage));
     }
 
-    fn look_at_names(&mut self) {
+    fn inspect_names(&mut self) {
         let segments = !self.listing.segments.is_empty();
         let strange = match &self.control {
             None => self.listing.foreign.is_some(),
@@ -231,7 +231,7 @@ impl Survey {
         }
     }
 
-    fn look_at_segments(&mut self, storage: &dyn Storage, write: bool) -> Result<(), Fault> {
+    fn inspect_segments(&mut self, storage: &dyn Storage, write: bool) -> Result<(), Fault> {
         let Some(newest) = self.listing.segments.values().next_back().cloned() else {
             if self.evidence.lost {
                 self.tell_lost(storage, None);
@@ -239,12 +239,12 @@ impl Survey {
             return Ok(());
         };
         if !self.evidence.control {
-            self.stand_in(storage, newest.id)?;
+            self.infer_control(storage, newest.id)?;
         }
         let segment = self.open_segment(storage, &newest, write)?;
-        self.heed_reset(storage, segment.as_ref())?;
+        self.apply_unnamed_reset(storage, segment.as_ref())?;
         self.follow_chain(storage)?;
-        self.look_at_oldest(storage, segment.as_ref());
+        self.inspect_oldest(storage, segment.as_ref());
         self.clip_holes();
         if let Some(segment) = segment {
             self.scan_active(segment)?;
@@ -257,7 +257,7 @@ impl Survey {
 
     /// A header without predecessor (an empty log, a reset) moves the low mark until CONTROL names it or one that came after it: where its
     /// newer slot has rotted, that may be more than the newest one.
-    fn heed_reset(&mut self, storage: &dyn Storage, newest: Option<&SurveyedSegment>) -> Result<(), Fault> {
+    fn apply_unnamed_reset(&mut self, storage: &dyn Storage, newest: Option<&SurveyedSegment>) -> Result<(), Fault> {
         let named = self.state.active;
         let unnamed: Vec<Name> = self.listing.segments.values().rev().take_while(|name| name.id > named).cloned().collect();
         for name in unnamed {
@@ -280,7 +280,7 @@ impl Survey {
     }
 
     /// Without CONTROL, the segments' headers say whose log this is.
-    fn stand_in(&mut self, storage: &dyn Storage, newest: u64) -> Result<(), Fault> {
+    fn infer_control(&mut self, storage: &dyn Storage, newest: u64) -> Result<(), Fault> {
         self.state.active = newest;
         for name in self.listing.segments.values().rev() {
             if let Ok(header) = Header::decode(&first_page(&*storage.open(&name.file, false)?)?) {
@@ -379,7 +379,7 @@ impl Survey {
 
     /// The oldest live segment may begin with a hole too: its header is read where its id allows for one. A failure to
     /// read is met again, and told, by whoever reads records there.
-    fn look_at_oldest(&mut self, storage: &dyn Storage, newest: Option<&SurveyedSegment>) {
+    fn inspect_oldest(&mut self, storage: &dyn Storage, newest: Option<&SurveyedSegment>) {
         let Some(oldest) = self.live.first().filter(|oldest| oldest.id > 2) else { return };
         let known = newest.filter(|newest| newest.name.id == oldest.id).map(|newest| newest.header.clone());
         let read = || Header::decode(&first_page(&*storage.open(&oldest.file, false).ok()?).ok()?).ok();
@@ -410,11 +410,11 @@ impl Survey {
         let end = match self.open_segment(storage, below, false)? {
             Some(segment) => {
                 let mut window = Window::new(&*segment.file, segment.file.len()?);
-                let (Walk::Whole(end) | Walk::Broken(end)) =
-                    frame_scan::walk(&mut window, &segment.header, Joint::start(&segment.header), above.first, |_| {})?;
+                let (WalkEnd::Whole(end) | WalkEnd::Broken(end)) =
+                    frame_scan::check_frames(&mut window, &segment.header, FrameBoundary::start(&segment.header), above.first, |_| {})?;
                 end
             }
-            None => Joint { offset: 0, next: below.first, crc: 0 },
+            None => FrameBoundary { offset: 0, next: below.first, crc: 0 },
         };
         let lost = (end.next, above.first - 1);
         let Missing { file, text } = missing::between(below, missing::sealed_end(storage, &below.file), lost, last_id, &above.file);
@@ -443,8 +443,8 @@ impl Survey {
         let proven = verdict::proven(header, state, &scan);
         // Headers alone would lead on past a body that is damaged.
         let proven_end = proven.min(scan.end.offset);
-        let near = scan.index.before(proven_end).unwrap_or_else(|| Joint::start(header));
-        let joint = frame_scan::joint_before(&mut window, header, near, proven_end)?;
+        let near = scan.index.before(proven_end).unwrap_or_else(|| FrameBoundary::start(header));
+        let joint = frame_scan::boundary_before(&mut window, header, near, proven_end)?;
         self.evidence.scanned(header, state, &scan, joint);
         if self.evidence.short {
             let file = segment.name.file.clone();
@@ -464,7 +464,7 @@ impl Survey {
     }
 
     /// Reads every sealed segment, oldest first, up to the first damage, and notes where the good part ends.
-    fn look_at_sealed(&mut self, storage: &dyn Storage) -> Result<(), Fault> {
+    fn inspect_sealed(&mut self, storage: &dyn Storage) -> Result<(), Fault> {
         let live = self.live.clone();
         for pair in live.windows(2) {
             let [name, above] = pair else { break };
@@ -478,17 +478,18 @@ impl Survey {
             let mut window = Window::new(&*segment.file, len);
             let mut index = Index::default();
             let mut note = |joint| index.note(joint);
-            let mut walk = frame_scan::walk(&mut window, &segment.header, Joint::start(&segment.header), above.first, &mut note)?;
-            while let Walk::Broken(at) = walk {
+            let mut walk =
+                frame_scan::check_frames(&mut window, &segment.header, FrameBoundary::start(&segment.header), above.first, &mut note)?;
+            while let WalkEnd::Broken(at) = walk {
                 // Damage to what is below the low mark is none to the log.
                 let next = frame_scan::resync(&mut window, &segment.header, at.offset + 1, at.next..above.first)?;
                 let Some(next) = next.filter(|next| next.next <= self.low) else { break };
-                walk = frame_scan::walk(&mut window, &segment.header, next, above.first, &mut note)?;
+                walk = frame_scan::check_frames(&mut window, &segment.header, next, above.first, &mut note)?;
             }
-            let (Walk::Whole(end) | Walk::Broken(end)) = walk;
-            let flipped = if let Walk::Broken(at) = walk { bit_flip::in_frame(&mut window, &segment.header, at.offset)? } else { None };
+            let (WalkEnd::Whole(end) | WalkEnd::Broken(end)) = walk;
+            let flipped = if let WalkEnd::Broken(at) = walk { bit_flip::in_frame(&mut window, &segment.header, at.offset)? } else { None };
             self.cut = Some(GoodEnd { segment, len, end, index });
-            if let Walk::Broken(at) = walk {
+            if let WalkEnd::Broken(at) = walk {
                 self.evidence.sealed_short = true;
                 let lost = (at.next, above.first - 1);
                 let text = format!("{} is damaged at offset {}: positions {} to {} are affected", name.file, at.offset, lost.0, lost.1);

@@ -4,9 +4,9 @@ use crate::error::{Code, Error, Result};
 use crate::format::control::Fence;
 use crate::format::file_names::CONTROL;
 use crate::options::Mode;
-use crate::recovery::evidence::{glance, survey, Survey};
+use crate::recovery::evidence::{inspect_directory, inspect_log, Survey};
 use crate::recovery::verdict::Verdict;
-use crate::storage::zero_on_read_error::Lenient;
+use crate::storage::zero_on_read_error::ZeroOnReadError;
 use crate::storage::Storage;
 use std::sync::Arc;
 
@@ -24,16 +24,16 @@ const STILL: usize = 3;
 ///
 /// # Errors
 /// `Truncated` when truncation takes away what is looked at again and again, `Io` when the disk does not answer.
-pub fn look(storage: &Arc<dyn Storage>) -> Result<Survey> {
+pub fn survey_until_stable(storage: &Arc<dyn Storage>) -> Result<Survey> {
     let mut before: Option<Survey> = None;
     let (mut missed_at, mut still) = (None, 0);
     for look in 0..OVERTAKEN {
-        let lenient = Lenient::new(storage.clone());
-        let mut found = match survey(&lenient, Mode::ReadOnly) {
+        let lenient = ZeroOnReadError::new(storage.clone());
+        let mut found = match inspect_log(&lenient, Mode::ReadOnly) {
             Ok(found) => found,
             // A segment that was listed has been removed meanwhile.
             Err(fault) if fault.is_not_found() => {
-                let stands = glance(&lenient, false).ok().map(|found| told(&found));
+                let stands = inspect_directory(&lenient, false).ok().map(|found| control_position(&found));
                 still = if missed_at == Some(stands) { still + 1 } else { 0 };
                 missed_at = Some(stands);
                 if still < STILL {
@@ -64,13 +64,13 @@ pub fn look(storage: &Arc<dyn Storage>) -> Result<Survey> {
 }
 
 /// What CONTROL tells that moves with the log.
-fn told(survey: &Survey) -> (u64, u64, Option<Fence>) {
+fn control_position(survey: &Survey) -> (u64, u64, Option<Fence>) {
     (survey.state.active, survey.state.low, survey.state.fence)
 }
 
 fn has_moved_on(storage: &Arc<dyn Storage>, found: &Survey) -> bool {
-    match glance(&Lenient::new(storage.clone()), false) {
-        Ok(again) => found.evidence.control && again.evidence.control && told(found) != told(&again),
+    match inspect_directory(&ZeroOnReadError::new(storage.clone()), false) {
+        Ok(again) => found.evidence.control && again.evidence.control && control_position(found) != control_position(&again),
         Err(_) => false,
     }
 }

@@ -5,7 +5,7 @@ use crate::error::Fault;
 use crate::format::file_names::{file_name, Name, CONTROL};
 use crate::format::header::Header;
 use crate::recovery::directory::{first_page, Listing};
-use crate::segments::footer_writer::{find, Found};
+use crate::segments::footer_writer::{find_footer, FooterState};
 use crate::storage::Storage;
 
 /// A gap in the chain of segments.
@@ -92,8 +92,8 @@ pub fn last(newest: Option<&Name>, end: Option<u64>, first: u64, active: u64) ->
 pub fn sealed_end(storage: &dyn Storage, file: &str) -> Option<u64> {
     let file = storage.open(file, false).ok()?;
     let header = Header::decode(&first_page(&*file).ok()?).ok()?;
-    match find(&*file, header.seed()) {
-        Ok(Found::Footer(footer)) => Some(footer.end.next),
+    match find_footer(&*file, header.seed()) {
+        Ok(FooterState::Footer(footer)) => Some(footer.end.next),
         _ => None,
     }
 }

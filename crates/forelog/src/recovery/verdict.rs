@@ -5,7 +5,7 @@
 
 use crate::error::Code;
 use crate::format::control::ControlState;
-use crate::format::frame_scan::{Joint, Scan};
+use crate::format::frame_scan::{FrameBoundary, Scan};
 use crate::format::header::Header;
 use crate::options::Mode;
 
@@ -54,7 +54,7 @@ pub struct Evidence {
 
 impl Evidence {
     /// Adds what a scan of the active segment shows; `joint` is the last one up to the proven offset.
-    pub fn scanned(&mut self, header: &Header, control: &ControlState, scan: &Scan, joint: Joint) {
+    pub fn scanned(&mut self, header: &Header, control: &ControlState, scan: &Scan, joint: FrameBoundary) {
         let mark = control.mark.filter(|m| m.segment == header.id);
         self.short = joint.offset < proven(header, control, scan);
         self.named = control.active >= header.id;

@@ -1,10 +1,10 @@
 //! The segment being written.
 
 use crate::format::frame::HEADER;
-use crate::format::frame_scan::Joint;
+use crate::format::frame_scan::FrameBoundary;
 use crate::format::header::Header;
 use crate::segments::catalog::CatalogSegment;
-use crate::segments::footer_writer::Seal;
+use crate::segments::footer_writer::PendingFooter;
 use crate::segments::growth::Growth;
 use crate::segments::prefill::Prefill;
 use crate::storage::FileRef;
@@ -23,9 +23,9 @@ pub struct ActiveSegment {
     /// The length of the file that is durable, or less: nothing is written past the page cache behind it.
     pub durable_len: u64,
     /// Where the next frame goes, and what it continues.
-    pub end: Joint,
+    pub end: FrameBoundary,
     /// How much of it is proven durable.
-    pub synced: Joint,
+    pub synced: FrameBoundary,
     pub entry: Arc<CatalogSegment>,
     pub filling: Filling,
     /// What is below is on its way to the disk, or there.
@@ -67,7 +67,7 @@ const WRITTEN_BACK: u64 = 4 << 20;
 impl ActiveSegment {
     /// Whether `bytes` can be written past the page cache at the end. All before it is durable: so no sector that holds
     /// frames is written again. And what is being filled is not near.
-    pub fn takes_through(&self, bytes: &[u8]) -> bool {
+    pub fn can_write_direct(&self, bytes: &[u8]) -> bool {
         let (from, to) = (self.end.offset, self.end.offset + bytes.len() as u64);
         let on_pages = [from, to, bytes.as_ptr() as u64].iter().all(|at| at.is_multiple_of(PAGE));
         let apart = !matches!(&self.filling, Filling::Running(ahead) if !ahead.is_filled(to));
@@ -102,8 +102,8 @@ impl ActiveSegment {
     }
 
     /// To be given a footer, now that its successor has its name and says that it ends at `end`.
-    pub fn sealed(self, end: Joint) -> Seal {
-        Seal { seed: self.header.seed(), used: self.used(), file: self.file, entry: self.entry, end }
+    pub fn sealed(self, end: FrameBoundary) -> PendingFooter {
+        PendingFooter { seed: self.header.seed(), used: self.used(), file: self.file, entry: self.entry, end }
     }
 
     /// Gives back the blocks past the last frame, and past anything that may be debris: a segment that is left for dead, or

@@ -3,11 +3,11 @@
 use crate::format::file_names::{file_name, Name};
 use crate::format::footer::Index;
 use crate::format::frame::Seed;
-use crate::format::frame_scan::Joint;
+use crate::format::frame_scan::FrameBoundary;
 use crate::format::header::Header;
-use crate::format::horizon::Reach;
-use crate::segments::footer_writer::{find, Found};
-use crate::segments::reader_positions::Places;
+use crate::format::horizon::LogEnd;
+use crate::segments::footer_writer::{find_footer, FooterState};
+use crate::segments::reader_positions::ReaderPositions;
 use crate::storage::{File, FileRef};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
@@ -85,7 +85,7 @@ impl CatalogSegment {
     }
 
     /// Takes up `joints`, which follow each other without a gap from a joint known before.
-    pub fn note(&self, joints: &[Joint]) {
+    pub fn note(&self, joints: &[FrameBoundary]) {
         let mut known = self.known();
         for joint in joints {
             known.index.note(*joint);
@@ -103,9 +103,9 @@ impl CatalogSegment {
 
     /// The last known joint at or before `position`. The first time, the footer is asked; without one, or where it
     /// does not read, the caller walks from the last joint on and notes what it passes.
-    pub fn near(&self, position: u64, file: &dyn File, seed: Seed) -> Option<Joint> {
+    pub fn near(&self, position: u64, file: &dyn File, seed: Seed) -> Option<FrameBoundary> {
         if !std::mem::replace(&mut self.known().asked, true) {
-            if let Ok(Found::Footer(footer)) = find(file, seed) {
+            if let Ok(FooterState::Footer(footer)) = find_footer(file, seed) {
                 self.adopt(footer.index);
             }
         }
@@ -119,7 +119,7 @@ pub struct DurableEnd {
     /// Id of the active segment.
     pub segment: u64,
     /// What of it, and of the log, is durable.
-    pub durable: Reach,
+    pub durable: LogEnd,
 }
 
 /// The segments of the log in order, oldest first; never empty once the log is open.
@@ -132,7 +132,7 @@ pub struct Catalog {
     first: AtomicU64,
     /// Times that the log was cut.
     cuts: AtomicU64,
-    pub places: Places,
+    pub places: ReaderPositions,
 }
 
 impl Catalog {
@@ -200,7 +200,7 @@ impl Catalog {
     }
 
     /// Another process has moved the log on; `kept` if positions after it were taken back.
-    pub fn move_on(&self, segments: Vec<Arc<CatalogSegment>>, first: u64, kept: Option<u64>) {
+    pub fn replace_from_remote(&self, segments: Vec<Arc<CatalogSegment>>, first: u64, kept: Option<u64>) {
         self.change(|all| {
             self.first.store(first, Ordering::Release);
             *all = segments;
@@ -246,7 +246,7 @@ impl Catalog {
     }
 
     /// The segment that holds `position`, or would hold it next.
-    pub fn holding(&self, position: u64) -> Option<Arc<CatalogSegment>> {
+    pub fn segment_containing(&self, position: u64) -> Option<Arc<CatalogSegment>> {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
         let after = segments.partition_point(|s| s.first <= position);
         after.checked_sub(1).map(|i| segments[i].clone())

@@ -4,7 +4,7 @@
 use crate::error::Fault;
 use crate::format::footer::{self, Footer, Index, TRAILER};
 use crate::format::frame::Seed;
-use crate::format::frame_scan::{joint_at, Joint};
+use crate::format::frame_scan::{boundary_at, FrameBoundary};
 use crate::format::header::{Header, Predecessor};
 use crate::segments::catalog::CatalogSegment;
 use crate::storage::window::Window;
@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What stands at the end of a sealed segment's file.
-pub enum Found {
+pub enum FooterState {
     Footer(Footer),
     /// A trailer is there, but it and the bytes before it do not hold.
     Damaged,
@@ -24,34 +24,34 @@ pub enum Found {
 }
 
 /// Looks for the footer of the segment that `seed` is of.
-pub fn find(file: &dyn File, seed: Seed) -> Result<Found, Fault> {
+pub fn find_footer(file: &dyn File, seed: Seed) -> Result<FooterState, Fault> {
     let len = file.len()?;
     let mut trailer = [0; TRAILER];
-    let Some(at) = len.checked_sub(TRAILER as u64) else { return Ok(Found::None) };
+    let Some(at) = len.checked_sub(TRAILER as u64) else { return Ok(FooterState::None) };
     let n = file.read_at(&mut trailer, at)?;
-    let Some(start) = footer::begin(&trailer[..n], len) else { return Ok(Found::None) };
+    let Some(start) = footer::begin(&trailer[..n], len) else { return Ok(FooterState::None) };
     let mut bytes = vec![0; (len - start) as usize];
     let n = file.read_at(&mut bytes, start)?;
-    Ok(Footer::decode(&bytes[..n], seed, start).map_or(Found::Damaged, Found::Footer))
+    Ok(Footer::decode(&bytes[..n], seed, start).map_or(FooterState::Damaged, FooterState::Footer))
 }
 
 /// A segment that a roll has left, and all that its footer says.
-pub struct Seal {
+pub struct PendingFooter {
     /// The descriptor that wrote the frames.
     pub file: FileRef,
     pub seed: Seed,
     pub entry: Arc<CatalogSegment>,
     /// Where its successor says that it ends.
-    pub end: Joint,
+    pub end: FrameBoundary,
     /// From here on there are only zeroes: no frames, dead ones included, and no debris.
     pub used: u64,
 }
 
-impl Seal {
+impl PendingFooter {
     /// Places the footer, ends the file with it and makes that durable. Where it cannot be written now the segment goes without.
     pub fn write(&self) -> Result<(), Fault> {
         // `prefix` mode may leave a segment that was sealed before: a copy of the log may be the same file.
-        if matches!(find(&*self.file, self.seed), Ok(Found::Footer(_))) {
+        if matches!(find_footer(&*self.file, self.seed), Ok(FooterState::Footer(_))) {
             return Ok(());
         }
         let footer = Footer { index: self.entry.index().below(self.end.offset), end: self.end };
@@ -78,7 +78,7 @@ impl Seal {
 }
 
 /// The newest sealed segment that opening found: whether it has a footer is not known yet.
-pub struct Bare {
+pub struct UnindexedSegment {
     pub entry: Arc<CatalogSegment>,
     pub uuid: [u8; 16],
     /// What its successor says of it.
@@ -87,14 +87,14 @@ pub struct Bare {
     pub next: u64,
 }
 
-impl Bare {
+impl UnindexedSegment {
     /// What it takes to give it a footer; `None` if it has one, or does not read as its successor says: that is for
     /// readers to tell.
-    fn examine(&self, storage: &dyn Storage, stopped: &AtomicBool) -> Result<Option<Seal>, Fault> {
+    fn examine(&self, storage: &dyn Storage, stopped: &AtomicBool) -> Result<Option<PendingFooter>, Fault> {
         let Predecessor { id, salt, end, crc } = self.sealed;
         let seed = Seed::new(&self.uuid, id, salt);
         let file = storage.open(&self.entry.file, true)?;
-        if let Found::Footer(footer) = find(&*file, seed)? {
+        if let FooterState::Footer(footer) = find_footer(&*file, seed)? {
             self.entry.adopt(footer.index);
             return Ok(None);
         }
@@ -103,17 +103,17 @@ impl Bare {
         let Some(header) = Header::decode(&page[..n]).ok().filter(|h| h.seed() == seed) else { return Ok(None) };
         let mut window = Window::new(&*file, file.len()?);
         let mut index = Index::default();
-        let reached = joint_at(&mut window, &header, end, |joint| {
+        let reached = boundary_at(&mut window, &header, end, |joint| {
             index.note(joint);
             !stopped.load(Ordering::Acquire)
         })?;
-        let end = Joint { offset: end, next: self.next, crc };
+        let end = FrameBoundary { offset: end, next: self.next, crc };
         if reached != Some(end) {
             return Ok(None);
         }
         self.entry.adopt(index);
         let used = last_used(&mut window, end.offset)?;
-        Ok(Some(Seal { file, seed, entry: self.entry.clone(), end, used }))
+        Ok(Some(PendingFooter { file, seed, entry: self.entry.clone(), end, used }))
     }
 }
 
@@ -133,12 +133,12 @@ fn last_used(bytes: &mut Window, offset: u64) -> Result<u64, Fault> {
 }
 
 /// The footers of one log that are still to be written.
-pub struct Sealer {
+pub struct FooterWriter {
     storage: Arc<dyn Storage>,
     /// Held while a footer is written, so that the next roll waits for it.
-    due: Mutex<VecDeque<Seal>>,
+    due: Mutex<VecDeque<PendingFooter>>,
     /// Held while it is read, which no roll waits for.
-    bare: Mutex<Option<Bare>>,
+    bare: Mutex<Option<UnindexedSegment>>,
     waiting: AtomicBool,
     stopped: AtomicBool,
 }
@@ -147,13 +147,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Sealer {
-    pub fn new(storage: Arc<dyn Storage>, bare: Option<Bare>) -> Sealer {
+impl FooterWriter {
+    pub fn new(storage: Arc<dyn Storage>, bare: Option<UnindexedSegment>) -> FooterWriter {
         let (waiting, bare) = (AtomicBool::new(bare.is_some()), Mutex::new(bare));
-        Sealer { storage, due: Mutex::default(), bare, waiting, stopped: AtomicBool::new(false) }
+        FooterWriter { storage, due: Mutex::default(), bare, waiting, stopped: AtomicBool::new(false) }
     }
 
-    pub fn push(&self, seal: Seal) {
+    pub fn push(&self, seal: PendingFooter) {
         lock(&self.due).push_back(seal);
         self.waiting.store(true, Ordering::Release);
     }
@@ -177,7 +177,7 @@ impl Sealer {
     }
 
     /// Forgets the segment `id`, whose file is about to be another's; false where a footer of it may be under way.
-    pub fn lets_go(&self, id: u64) -> bool {
+    pub fn release_segment(&self, id: u64) -> bool {
         // In this order: a segment found without a footer is due before the lock is free.
         let Ok(mut bare) = self.bare.try_lock() else { return false };
         bare.take_if(|bare| bare.entry.id == id);

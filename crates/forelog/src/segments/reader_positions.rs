@@ -26,7 +26,7 @@ impl From<u64> for Start {
 
 /// One reader's place.
 #[derive(Debug)]
-pub struct Place {
+pub struct ReaderPosition {
     /// Position that it reads next; `u64::MAX` when it needs nothing more.
     next: AtomicU64,
     /// Where a reader has to begin that gives the same records.
@@ -39,7 +39,7 @@ pub struct Place {
     unheeded: AtomicU64,
 }
 
-impl Place {
+impl ReaderPosition {
     /// Last position kept by every `truncate_after` and `reset` since the reader began; `None` without one. What
     /// the reader gave out above it is not in the log any more.
     pub fn kept(&self) -> Option<u64> {
@@ -76,7 +76,7 @@ impl Place {
     }
 
     /// The last position kept by the cuts that it has not taken note of; `u64::MAX` without one.
-    pub fn unheeded(&self) -> u64 {
+    pub fn pending_truncation(&self) -> u64 {
         self.unheeded.load(Ordering::Acquire)
     }
 
@@ -92,29 +92,29 @@ impl Place {
 }
 
 #[derive(Default)]
-pub struct Places {
-    places: Mutex<Vec<Weak<Place>>>,
+pub struct ReaderPositions {
+    places: Mutex<Vec<Weak<ReaderPosition>>>,
 }
 
-impl Places {
-    fn each(&self, mut visit: impl FnMut(&Arc<Place>)) {
+impl ReaderPositions {
+    fn each(&self, mut visit: impl FnMut(&Arc<ReaderPosition>)) {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         places.retain(|place| place.upgrade().inspect(&mut visit).is_some());
     }
 
-    pub fn enter(&self, next: u64) -> Arc<Place> {
+    pub fn enter(&self, next: u64) -> Arc<ReaderPosition> {
         self.enter_at(Start::At(next), next)
     }
 
     /// Enters a reader that begins at `start`, which is `next` as far as is known.
-    pub fn enter_at(&self, start: Start, next: u64) -> Arc<Place> {
+    pub fn enter_at(&self, start: Start, next: u64) -> Arc<ReaderPosition> {
         let start = match start {
             Start::First => FIRST,
             Start::End => END,
             Start::At(position) => position,
         };
         let [next, start, cuts, kept, unheeded] = [next, start, 0, u64::MAX, u64::MAX].map(AtomicU64::new);
-        let place = Arc::new(Place { next, start, cuts, kept, unheeded });
+        let place = Arc::new(ReaderPosition { next, start, cuts, kept, unheeded });
         self.each(|_| {});
         self.places.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&place));
         place
@@ -122,7 +122,7 @@ impl Places {
 
     /// The reader at `place` begins anew: what was cut so far does not concern it any more. Returns the last position that was kept
     /// since it last began, `u64::MAX` without a cut.
-    pub fn begin_anew(&self, place: &Place) -> u64 {
+    pub fn begin_anew(&self, place: &ReaderPosition) -> u64 {
         // Under the lock that cuts are noted under, so that none of them is noted in part.
         let _held = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         place.cuts.store(0, Ordering::Release);

@@ -36,7 +36,7 @@ pub struct Spare {
 }
 
 #[derive(Default)]
-struct Shelf {
+struct Inventory {
     ready: Vec<Spare>,
     /// Names of files of truncated segments that are still to be looked at. That they had other names is durable.
     aside: Vec<String>,
@@ -52,7 +52,7 @@ struct Shelf {
     unneeded: bool,
 }
 
-impl Shelf {
+impl Inventory {
     fn take(&mut self, need: u64) -> Option<Spare> {
         let at = self.ready.iter().position(|spare| spare.len >= need)?;
         Some(self.ready.remove(at))
@@ -67,21 +67,21 @@ struct Reserve {
     is_taken: bool,
 }
 
-pub struct Spares {
+pub struct SpareFiles {
     storage: Arc<dyn Storage>,
     segment_bytes: u64,
-    shelf: Mutex<Shelf>,
+    shelf: Mutex<Inventory>,
     /// Never locked together with the shelf.
     reserve: Mutex<Reserve>,
     idle: Condvar,
 }
 
-impl Spares {
-    pub fn new(storage: Arc<dyn Storage>, segment_bytes: u64) -> Spares {
-        Spares { storage, segment_bytes, shelf: Mutex::default(), reserve: Mutex::default(), idle: Condvar::new() }
+impl SpareFiles {
+    pub fn new(storage: Arc<dyn Storage>, segment_bytes: u64) -> SpareFiles {
+        SpareFiles { storage, segment_bytes, shelf: Mutex::default(), reserve: Mutex::default(), idle: Condvar::new() }
     }
 
-    fn shelf(&self) -> MutexGuard<'_, Shelf> {
+    fn shelf(&self) -> MutexGuard<'_, Inventory> {
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -114,7 +114,7 @@ impl Spares {
 
     /// Takes in files of truncated segments under these names. That they lost their old ones is durable: a crash that brought
     /// one back would show a segment with another's bytes.
-    pub fn put_aside(&self, names: Vec<String>) {
+    pub fn queue_for_recycling(&self, names: Vec<String>) {
         self.shelf().aside.extend(names);
     }
 
@@ -134,7 +134,7 @@ impl Spares {
         self.await_preparation().prepared != prepared
     }
 
-    fn await_preparation(&self) -> MutexGuard<'_, Shelf> {
+    fn await_preparation(&self) -> MutexGuard<'_, Inventory> {
         let mut shelf = self.shelf();
         while shelf.preparing {
             shelf = self.idle.wait(shelf).unwrap_or_else(PoisonError::into_inner);
@@ -196,7 +196,7 @@ impl Spares {
 
     /// Makes a spare of a truncated segment's file, or removes it. False where it cannot be opened now and stays for later.
     fn shelve(&self, name: String) -> bool {
-        let spare = match self.fit(&name) {
+        let spare = match self.try_recycle(&name) {
             Err(fault) if fault.is_out_of_descriptors() => {
                 self.shelf().aside.push(name);
                 return false;
@@ -230,7 +230,7 @@ impl Spares {
         }
     }
 
-    fn fit(&self, name: &str) -> Result<Option<Spare>, Fault> {
+    fn try_recycle(&self, name: &str) -> Result<Option<Spare>, Fault> {
         let file = self.storage.open(name, true)?;
         let (len, want) = (file.len()?, self.segment_bytes);
         // A backup may share the file. By now none can begin to: the name that it would link is gone.
@@ -310,7 +310,7 @@ impl Spares {
     }
 
     /// Whether `prepare` has something to do; `soon` if the next roll is near.
-    pub fn wanted(&self, soon: bool) -> bool {
+    pub fn needs_preparation(&self, soon: bool) -> bool {
         let shelf = self.shelf();
         !shelf.preparing && !shelf.closed && (!shelf.aside.is_empty() || soon && shelf.ready.is_empty())
     }
@@ -425,7 +425,7 @@ impl Spares {
 }
 
 /// One under way. However it ends, nobody waits for it any more.
-struct Preparation<'s>(&'s Spares);
+struct Preparation<'s>(&'s SpareFiles);
 
 impl Drop for Preparation<'_> {
     fn drop(&mut self) {
@@ -490,11 +490,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let disk = || Disk::new(dir.path(), false).unwrap();
         let full = Arc::new(Layered::over(Arc::new(disk()), Full::default()));
-        Spares::new(full.clone(), 64 << 10).remake_reserve();
+        SpareFiles::new(full.clone(), 64 << 10).remake_reserve();
         assert!(!full.layer.0.load(Ordering::Relaxed));
         assert_eq!(full.list().unwrap(), [""; 0]);
 
-        Spares::new(Arc::new(disk()), 64 << 10).remake_reserve();
+        SpareFiles::new(Arc::new(disk()), 64 << 10).remake_reserve();
         assert_eq!(full.list().unwrap(), [RESERVE]);
         assert_eq!(full.open(RESERVE, false).unwrap().len().unwrap(), 64 << 10);
     }
@@ -508,7 +508,7 @@ mod tests {
     #[test]
     fn the_file_of_a_truncated_segment_is_used_again_only_if_it_is_whole_and_nobody_else_s() -> Result<(), Fault> {
         let disk = SimDisk::new(1, 512);
-        let spares = Spares::new(Arc::new(disk.clone()), 64 << 10);
+        let spares = SpareFiles::new(Arc::new(disk.clone()), 64 << 10);
         assert_eq!(spares.room(), 0);
         spares.wake();
         disk.set_recycles(true);
@@ -519,7 +519,7 @@ mod tests {
                 disk.link_elsewhere("spare-a");
             }
             let fits = len > 56 << 10 && !linked;
-            spares.put_aside(vec!["spare-a".into()]);
+            spares.queue_for_recycling(vec!["spare-a".into()]);
             assert_eq!(spares.room(), STOCK - 1);
             let taken = spares.take(8192)?;
             assert_eq!((taken.recycled, taken.filled, taken.len, taken.file.len()?), (fits, fits, 64 << 10, 64 << 10));
@@ -534,14 +534,14 @@ mod tests {
     fn what_is_kept_is_bounded_makes_room_for_a_larger_segment_and_goes_at_the_end() -> Result<(), Fault> {
         let disk = SimDisk::new(1, 512);
         disk.set_recycles(true);
-        let spares = Spares::new(Arc::new(disk.clone()), 64 << 10);
+        let spares = SpareFiles::new(Arc::new(disk.clone()), 64 << 10);
         for name in ["spare-a", "spare-b"] {
             file(&disk, name, 64 << 10)?;
         }
-        spares.put_aside(vec!["spare-a".into(), "spare-b".into()]);
-        assert!(spares.room() == 0 && spares.wanted(false));
+        spares.queue_for_recycling(vec!["spare-a".into(), "spare-b".into()]);
+        assert!(spares.room() == 0 && spares.needs_preparation(false));
         spares.prepare(true);
-        assert!(spares.room() == 0 && !spares.wanted(true), "no new one beside them");
+        assert!(spares.room() == 0 && !spares.needs_preparation(true), "no new one beside them");
         disk.set_faults(Faults { full: true, ..Faults::default() });
         assert!(spares.take(1 << 20).is_err_and(|fault| fault.is_no_space()));
         assert_eq!(disk.names(), [RESERVE], "what is kept is in the way of what is needed");
@@ -549,9 +549,9 @@ mod tests {
         for name in ["spare-d", "spare-e"] {
             file(&disk, name, 64 << 10)?;
         }
-        spares.put_aside(vec!["spare-d".into()]);
+        spares.queue_for_recycling(vec!["spare-d".into()]);
         spares.prepare(true);
-        spares.put_aside(vec!["spare-e".into()]);
+        spares.queue_for_recycling(vec!["spare-e".into()]);
         spares.close();
         assert_eq!(disk.names(), [RESERVE]);
         Ok(())
@@ -591,8 +591,8 @@ mod tests {
         disk.set_recycles(true);
         file(&disk, "spare-a", 64 << 10)?;
         let disk = Arc::new(Layered::over(Arc::new(disk), Looking::default()));
-        let spares = Spares::new(disk.clone(), 64 << 10);
-        spares.put_aside(vec!["spare-a".into()]);
+        let spares = SpareFiles::new(disk.clone(), 64 << 10);
+        spares.queue_for_recycling(vec!["spare-a".into()]);
         let taken = std::thread::scope(|scope| {
             scope.spawn(|| spares.prepare(false));
             disk.layer.await_that(|(looking, _)| *looking);
@@ -606,7 +606,7 @@ mod tests {
     #[test]
     fn nothing_that_a_cut_off_roll_left_in_the_reserve_is_in_the_segment_that_takes_it() -> Result<(), Fault> {
         let disk = SimDisk::new(1, 512);
-        let spares = Spares::new(Arc::new(disk.clone()), 128 << 10);
+        let spares = SpareFiles::new(Arc::new(disk.clone()), 128 << 10);
         spares.remake_reserve();
         disk.damage(RESERVE, 70_000, &[7; 900]);
         disk.set_faults(Faults { full: true, ..Faults::default() });

@@ -11,16 +11,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Dropped at once: enough that what the system reads ahead is rarely dropped again, too little for other readers to notice.
 const STEP: u64 = 1 << 20;
 
-struct Cold {
+struct Uncached {
     /// What lies before it has been dropped already.
     to: AtomicU64,
 }
 
-pub fn cold(file: FileRef) -> FileRef {
-    layered(file, Cold { to: AtomicU64::new(0) })
+pub fn uncached(file: FileRef) -> FileRef {
+    layered(file, Uncached { to: AtomicU64::new(0) })
 }
 
-impl Layer for Cold {
+impl Layer for Uncached {
     fn read_at(&self, file: &dyn File, buffer: &mut [u8], offset: u64) -> Result<usize, Fault> {
         let (dropped, end) = (self.to.load(Ordering::Relaxed), (offset + buffer.len() as u64).next_multiple_of(STEP));
         if end > dropped {

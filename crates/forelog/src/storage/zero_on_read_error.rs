@@ -8,7 +8,7 @@ use crate::error::Fault;
 use crate::util::limits::PAGE;
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub type Lenient = Layered<Leniency>;
+pub type ZeroOnReadError = Layered<Leniency>;
 
 /// Remembers the first failure to read.
 #[derive(Default)]
@@ -16,8 +16,8 @@ pub struct Leniency {
     first: Mutex<Option<Fault>>,
 }
 
-impl Lenient {
-    pub fn new(storage: Arc<dyn Storage>) -> Lenient {
+impl ZeroOnReadError {
+    pub fn new(storage: Arc<dyn Storage>) -> ZeroOnReadError {
         Layered::over(storage, Leniency::default())
     }
 

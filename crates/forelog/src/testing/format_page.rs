@@ -6,7 +6,7 @@ use crate::format::control::{ControlState, Mark, FILE_BYTES};
 use crate::format::file_names::file_name;
 use crate::format::footer::{Footer, Index};
 use crate::format::frame::{self, Frame, Kind, HEADER};
-use crate::format::frame_scan::Joint;
+use crate::format::frame_scan::FrameBoundary;
 use crate::format::header::Header;
 use crate::format::record::RecordRef;
 use crate::util::bytes::mask;
@@ -35,10 +35,10 @@ fn header() -> Header {
 }
 
 /// The segment's bytes as four commits leave them, and its end.
-fn segment() -> (Vec<u8>, Joint) {
+fn segment() -> (Vec<u8>, FrameBoundary) {
     let header = header();
     let mut bytes = header.encode();
-    let mut end = Joint::start(&header);
+    let mut end = FrameBoundary::start(&header);
     let put = RecordRef { key: Some(b"user:1"), value: Some(b"Ada"), ..Default::default() };
     let expiring = RecordRef { key: Some(b"session"), value: Some(b"x"), expires_at: Some(1_767_229_200_000), ..Default::default() };
     let delete = RecordRef { key: Some(b"user:1"), tombstone: true, ..Default::default() };
@@ -71,13 +71,13 @@ fn segment() -> (Vec<u8>, Joint) {
         };
         let crc = frame::encode(head, &frame, header.seed(), end.offset);
         bytes.extend_from_slice(&group.bytes[gathered.start..]);
-        end = Joint { offset: end.offset + frame.span(), next: frame.next_position(), crc };
+        end = FrameBoundary { offset: end.offset + frame.span(), next: frame.next_position(), crc };
         synced = end.offset;
     }
     (bytes, end)
 }
 
-fn control(end: Joint) -> ControlState {
+fn control(end: FrameBoundary) -> ControlState {
     let mark = Mark { segment: 1, offset: end.offset, position: end.next - 1 };
     ControlState { uuid: UUID, sequence: 3, active: 1, low: 1, mark: Some(mark), fence: None }
 }

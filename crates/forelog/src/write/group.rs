@@ -112,7 +112,7 @@ impl Group {
     }
 
     /// The runs that wait for frames `from..to`; those ahead of the first frame wait for no frame at all.
-    pub fn runs_of(&self, from: usize, to: usize) -> &[OperationRun] {
+    pub fn runs_of_frames(&self, from: usize, to: usize) -> &[OperationRun] {
         let at = |frame: usize| self.frames.get(frame).map_or(self.runs.len(), |f| f.first_run);
         let start = if from == 0 { 0 } else { at(from) };
         &self.runs[start..at(to).max(start)]
@@ -312,10 +312,10 @@ mod tests {
         push(&mut group, 1, 5, b"d");
         let run = |client, ops| OperationRun { client, ops };
         assert_eq!(group.frames.len(), 3);
-        assert_eq!(group.runs_of(0, 1), [run(7, 1), run(1, 2), run(2, 1), run(1, 1)]);
-        assert_eq!(group.runs_of(1, 2), [run(1, 1)]);
-        assert_eq!(group.runs_of(2, 3), [run(1, 1)]);
-        assert_eq!(group.runs_of(0, 3).iter().map(|r| r.ops).sum::<u64>(), 7);
-        assert_eq!(group.runs_of(3, 3), []);
+        assert_eq!(group.runs_of_frames(0, 1), [run(7, 1), run(1, 2), run(2, 1), run(1, 1)]);
+        assert_eq!(group.runs_of_frames(1, 2), [run(1, 1)]);
+        assert_eq!(group.runs_of_frames(2, 3), [run(1, 1)]);
+        assert_eq!(group.runs_of_frames(0, 3).iter().map(|r| r.ops).sum::<u64>(), 7);
+        assert_eq!(group.runs_of_frames(3, 3), []);
     }
 }

@@ -109,7 +109,7 @@ impl Writer {
     pub fn renew(&mut self) -> crate::error::Result<()> {
         self.plan_roll();
         let rolled = self.finish_plan(0);
-        self.conclude(rolled)
+        self.poison_unless_it_heals(rolled)
     }
 
     /// Takes note of the segment being written: it is known since it began, or since the log was opened.

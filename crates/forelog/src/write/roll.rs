@@ -5,9 +5,9 @@ use crate::format::control::Mark;
 use crate::format::file_names::{file_name, Name, MAX_ID};
 use crate::format::footer::Index;
 use crate::format::frame::{self, span, Frame, Kind, HEADER};
-use crate::format::frame_scan::Joint;
+use crate::format::frame_scan::FrameBoundary;
 use crate::format::header::{Header, Predecessor};
-use crate::format::horizon::Reach;
+use crate::format::horizon::LogEnd;
 use crate::observe::events::Event;
 use crate::options::Compression;
 use crate::segments::active::{ActiveSegment, Filling};
@@ -23,16 +23,16 @@ use crate::write::writer::{lock, Writer};
 use std::sync::Arc;
 
 /// Good frames that are written again into the next segment, because recovery could not prove them durable.
-pub struct Frames {
+pub struct CarriedFrames {
     pub file: FileRef,
     pub header: Header,
     /// Where they begin, and what they continue there.
-    pub from: Joint,
+    pub from: FrameBoundary,
     pub to: u64,
 }
 
 /// The part of a frame that a cut keeps.
-pub struct Part {
+pub struct PartialFrame {
     pub kind: Kind,
     pub count: u32,
     pub body: Vec<u8>,
@@ -41,8 +41,8 @@ pub struct Part {
 /// What the next segment starts with.
 pub enum Carry {
     Nothing,
-    Frames(Frames),
-    Part(Part),
+    Frames(CarriedFrames),
+    Part(PartialFrame),
 }
 
 impl Carry {
@@ -57,7 +57,7 @@ impl Carry {
 }
 
 /// A roll that has to come before anything else is written. Without a predecessor, the log starts over at `first`.
-pub struct Plan {
+pub struct RollPlan {
     pub predecessor: Option<Predecessor>,
     pub first: u64,
     /// Positions from `first` on that were lost before this log was made: see [`Header::hole`].
@@ -71,7 +71,7 @@ pub struct Plan {
 pub struct Naming {
     mark: Mark,
     /// The segment before, and where it ends now: `None` if it is dead.
-    left: Option<(ActiveSegment, Option<Joint>)>,
+    left: Option<(ActiveSegment, Option<FrameBoundary>)>,
     /// The first try has failed.
     late: bool,
 }
@@ -82,7 +82,7 @@ impl Writer {
         if let (Some(active), None) = (&self.active, &self.plan) {
             let end = active.end;
             let predecessor = Predecessor { id: active.header.id, salt: active.header.salt, end: end.offset, crc: end.crc };
-            self.plan = Some(Plan { predecessor: Some(predecessor), first: end.next, hole: 0, carry: Carry::Nothing, cut: None });
+            self.plan = Some(RollPlan { predecessor: Some(predecessor), first: end.next, hole: 0, carry: Carry::Nothing, cut: None });
         }
     }
 
@@ -104,7 +104,7 @@ impl Writer {
     }
 
     /// Starts the next segment, in the order that makes every crash in between harmless.
-    pub fn roll(&mut self, plan: &Plan, span: u64) -> Result<()> {
+    pub fn roll(&mut self, plan: &RollPlan, span: u64) -> Result<()> {
         // Nothing of a roll is to be in a directory that nobody finds.
         self.check_attached()?;
         // Under a higher id no opening would know it for a segment.
@@ -165,7 +165,7 @@ impl Writer {
         self.names.push(Name { first: header.first, id: header.id, file: name });
         let entry = Arc::new(CatalogSegment::of_header(&header));
         entry.adopt(index);
-        let place = DurableEnd { segment: header.id, durable: Reach { offset: end.offset, position: end.next - 1 } };
+        let place = DurableEnd { segment: header.id, durable: LogEnd { offset: end.offset, position: end.next - 1 } };
         entry.set_len(spare.len);
         entry.hold(&spare.file);
         match (header.predecessor, plan.cut) {
@@ -207,7 +207,7 @@ impl Writer {
         };
         let left = self.active.replace(next).map(|left| {
             let sealed = plan.predecessor.filter(|p| p.id == left.header.id);
-            (left, sealed.map(|p| Joint { offset: p.end, next: plan.first, crc: p.crc }))
+            (left, sealed.map(|p| FrameBoundary { offset: p.end, next: plan.first, crc: p.crc }))
         });
         self.counters.rolls += 1;
         self.naming = Some(Naming { mark, left, late: false });
@@ -255,10 +255,10 @@ impl Writer {
 
 /// Writes a new segment's header and the frames carried into it, and gives their end and an index of them. The file has no
 /// final name yet: whatever fails costs nothing but the roll.
-fn fill(spare: &Spare, header: &Header, plan: &Plan) -> Result<(Joint, Index)> {
+fn fill(spare: &Spare, header: &Header, plan: &RollPlan) -> Result<(FrameBoundary, Index)> {
     let write = |bytes: &[u8], offset: u64| spare.file.write_at(bytes, offset).map_err(|short| Error::from(short.fault));
     write(&header.encode(), 0)?;
-    let (mut end, mut index) = (Joint::start(header), Index::default());
+    let (mut end, mut index) = (FrameBoundary::start(header), Index::default());
     let carry = match &plan.carry {
         Carry::Nothing => return Ok((end, index)),
         Carry::Part(part) => {
@@ -277,7 +277,7 @@ fn fill(spare: &Spare, header: &Header, plan: &Plan) -> Result<(Joint, Index)> {
             let crc = frame::encode(&mut bytes, &frame, header.seed(), end.offset);
             bytes.extend_from_slice(&part.body);
             write(&bytes, end.offset)?;
-            end = Joint { offset: end.offset + frame.span(), next: frame.next_position(), crc };
+            end = FrameBoundary { offset: end.offset + frame.span(), next: frame.next_position(), crc };
             index.note(end);
             return Ok((end, index));
         }
@@ -298,8 +298,8 @@ fn fill(spare: &Spare, header: &Header, plan: &Plan) -> Result<(Joint, Index)> {
         let crc = frame::encode(&mut head, &moved, new, end.offset);
         write(&head, end.offset)?;
         copy_body(&mut window, &frame, from.offset, |bytes, at| write(bytes, end.offset + at))?.then_some(()).ok_or_else(changed)?;
-        from = Joint { offset: from.offset + frame.span(), next: frame.next_position(), crc: frame.crc };
-        end = Joint { offset: end.offset + frame.span(), next: frame.next_position(), crc };
+        from = FrameBoundary { offset: from.offset + frame.span(), next: frame.next_position(), crc: frame.crc };
+        end = FrameBoundary { offset: end.offset + frame.span(), next: frame.next_position(), crc };
         index.note(end);
     }
     Ok((end, index))

@@ -204,7 +204,7 @@ impl SubmissionQueue {
         }
     }
 
-    fn admit(&mut self, client: usize, records: u64, bytes: u64, options: &Options) -> Result<&mut Client> {
+    fn check_capacity(&mut self, client: usize, records: u64, bytes: u64, options: &Options) -> Result<&mut Client> {
         match &self.phase {
             LogPhase::Open => {}
             LogPhase::Closing => return Err(closed()),
@@ -234,7 +234,7 @@ impl SubmissionQueue {
 
     /// Optimistic concurrency: decided under the lock that gives out positions. What is expected behind records that were
     /// rejected fails with them.
-    fn meet(&self, client: usize, terms: Terms) -> Result<()> {
+    fn check_expected_position(&self, client: usize, terms: Terms) -> Result<()> {
         match (&self.phase, terms.expect) {
             (LogPhase::Open, Some(expected)) if expected != self.next && self.failing(client).is_none() => {
                 let text = format!("the next position is {}, not {expected}", self.next);
@@ -248,8 +248,8 @@ impl SubmissionQueue {
 
     pub fn append(&mut self, client: usize, record: &RecordRef, len: usize, terms: impl Into<Terms>, options: &Options) -> Result<u64> {
         let terms = terms.into();
-        self.meet(client, terms)?;
-        self.admit(client, 1, len as u64, options)?.entered += 1;
+        self.check_expected_position(client, terms)?;
+        self.check_capacity(client, 1, len as u64, options)?.entered += 1;
         let position = self.next;
         self.group.push(client, position, record, len);
         self.accept(1, len as u64, terms.durable);
@@ -266,7 +266,7 @@ impl SubmissionQueue {
         durable: bool,
         options: &Options,
     ) -> Result<u64> {
-        self.admit(client, count, bytes, options)?.entered += count;
+        self.check_capacity(client, count, bytes, options)?.entered += count;
         let first = self.next;
         for (position, record) in (first..).zip(records) {
             self.group.push(client, position, &record, record.encoded_len());
@@ -278,8 +278,8 @@ impl SubmissionQueue {
 
     pub fn append_batch(&mut self, client: usize, batch: &Batch, terms: impl Into<Terms>, options: &Options) -> Result<(u64, u64)> {
         let (count, terms) = (u64::from(batch.len()), terms.into());
-        self.meet(client, terms)?;
-        self.admit(client, count, batch.bytes(), options)?.entered += 1;
+        self.check_expected_position(client, terms)?;
+        self.check_capacity(client, count, batch.bytes(), options)?.entered += 1;
         let first = self.next;
         self.group.push_batch(client, first, batch);
         self.accept(count, batch.bytes(), terms.durable);
@@ -288,14 +288,14 @@ impl SubmissionQueue {
     }
 
     pub fn sync(&mut self, client: usize, options: &Options) -> Result<()> {
-        self.admit(client, 0, 0, options)?.entered += 1;
+        self.check_capacity(client, 0, 0, options)?.entered += 1;
         self.group.push_sync(client);
         Ok(())
     }
 
     /// Enters a command behind everything accepted so far.
     pub fn command(&mut self, client: usize, command: Command, options: &Options) -> Result<()> {
-        self.admit(client, 0, 0, options)?;
+        self.check_capacity(client, 0, 0, options)?;
         // Positions change at the call: what is accepted behind it gets those that follow from it.
         (self.first, self.next) = match command {
             Command::TruncateBefore(first) if first > self.next => return Err(out_of_range(first, self.next)),
@@ -311,7 +311,7 @@ impl SubmissionQueue {
             }
             Command::Reset(first) => (first, first),
         };
-        self.admit(client, 0, 0, options)?.entered += 1;
+        self.check_capacity(client, 0, 0, options)?.entered += 1;
         let group = std::mem::take(&mut self.group);
         self.queue.push_back(QueuedCommand { group, command: Some((client, command)) });
         Ok(())
@@ -335,7 +335,7 @@ impl SubmissionQueue {
 
     /// The first position once everything queued is done, for a log that starts at `low` now: what was entered may have
     /// been rejected since.
-    pub fn rebase(&mut self, low: u64) {
+    pub fn recompute_low_mark(&mut self, low: u64) {
         let commands = self.queue.iter().filter_map(|step| step.command);
         self.first = commands.fold(low, |first, (_, command)| match command {
             Command::TruncateBefore(above) if above <= self.next => first.max(above),
@@ -390,7 +390,7 @@ impl SubmissionQueue {
     }
 
     /// Whoever waits for something that fails learns of it later.
-    fn hold_up(&mut self, error: &Error) {
+    fn mark_failing(&mut self, error: &Error) {
         let mut why = error.clone();
         // They are those of the one that failed by itself, if any.
         (why.operation, why.position) = (None, None);
@@ -408,7 +408,7 @@ impl SubmissionQueue {
     /// room. `runs` come first: they are what is left of the group under way. Operations settle in their order, so
     /// those behind such a command are told after it.
     pub fn fail_records(&mut self, runs: &[OperationRun], error: &Error, next: u64, wake: &mut Vec<Arc<dyn Notify>>) {
-        self.hold_up(error);
+        self.mark_failing(error);
         self.reject(runs, error, wake);
         if self.queue.is_empty() {
             return self.fail(error, next, wake);
@@ -595,7 +595,7 @@ mod tests {
         let step = intake.take(&mut group);
         intake.queue.push_front(QueuedCommand { group: Group::default(), command: step.and_then(|s| s.command) });
         intake.fail_records(&group.runs, &Error::new(Code::NoSpace, "full"), 1, &mut wake);
-        intake.rebase(1);
+        intake.recompute_low_mark(1);
         assert_eq!((intake.first, intake.next), (1, 1));
         append(&mut intake);
         assert!(intake.command(0, Command::TruncateAfter(0), &options).is_ok());

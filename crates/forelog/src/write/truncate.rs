@@ -5,13 +5,13 @@ use crate::error::{out_of_range, truncated, Code, Error, Result};
 use crate::format::compression::Unpacker;
 use crate::format::file_names::Name;
 use crate::format::frame::{self, HEADER};
-use crate::format::frame_scan::{joint_near, Joint};
+use crate::format::frame_scan::{boundary_near, FrameBoundary};
 use crate::format::header::{Header, Predecessor};
 use crate::format::record::Parts;
 use crate::storage::window::Window;
 use crate::util::healing::On;
 use crate::util::limits::PAGE;
-use crate::write::roll::{Carry, Part, Plan};
+use crate::write::roll::{Carry, PartialFrame, RollPlan};
 use crate::write::writer::{lock, Writer};
 
 impl Writer {
@@ -27,10 +27,10 @@ impl Writer {
         // A segment that no CONTROL names may be gone after a crash: nothing may rest on its being there.
         if self.unproven && !self.is_named() {
             let rolled = self.finish_plan(0);
-            self.conclude(rolled)?;
+            self.poison_unless_it_heals(rolled)?;
         }
         let named = self.finish_naming();
-        self.conclude(named)?;
+        self.poison_unless_it_heals(named)?;
         if first <= self.low {
             // A roll may have left a segment below the mark since then, and a file may not have gone at the first try.
             return self.remove_below();
@@ -47,7 +47,7 @@ impl Writer {
         });
         match marked {
             Ok(()) => {}
-            Err(cut) if cut.written == 0 && cut.fault.heals(On::Named) => return self.conclude(Err(cut.fault.into())),
+            Err(cut) if cut.written == 0 && cut.fault.heals(On::Named) => return self.poison_unless_it_heals(Err(cut.fault.into())),
             Err(cut) => return Err(self.poison(cut.fault)),
         }
         self.low = first;
@@ -85,7 +85,7 @@ impl Writer {
     /// but a file could not be removed. `Poisoned`, `Detached`.
     pub fn reset(&mut self, first: u64) -> Result<()> {
         self.go_on()?;
-        self.roll_to(Plan { predecessor: None, first, hole: 0, carry: Carry::Nothing, cut: None })?;
+        self.roll_to(RollPlan { predecessor: None, first, hole: 0, carry: Carry::Nothing, cut: None })?;
         self.remove_below()
     }
 
@@ -96,20 +96,20 @@ impl Writer {
             return Ok(());
         }
         let rolled = self.finish_plan(0);
-        self.conclude(rolled)
+        self.poison_unless_it_heals(rolled)
     }
 
     /// Rolls by this plan instead of the one there may be, which stays if there is no space.
-    fn roll_to(&mut self, plan: Plan) -> Result<()> {
+    fn roll_to(&mut self, plan: RollPlan) -> Result<()> {
         let rolled = self.roll(&plan, 0);
-        self.conclude(rolled)?;
+        self.poison_unless_it_heals(rolled)?;
         self.plan = None;
         Ok(())
     }
 
     /// Where the log ends when `last` is its last position, and what of the frame there is kept.
-    fn cut_after(&mut self, last: u64) -> Result<Plan> {
-        let holder = self.catalog.holding(last).or_else(|| self.catalog.oldest());
+    fn cut_after(&mut self, last: u64) -> Result<RollPlan> {
+        let holder = self.catalog.segment_containing(last).or_else(|| self.catalog.oldest());
         let Some(segment) = holder else { return Err(Error::new(Code::Closed, "the log has no segment")) };
         let damaged =
             |offset: u64| Error::new(Code::Corrupt, format!("{} is damaged at offset {offset}", segment.file)).at(&segment.file, offset);
@@ -121,11 +121,11 @@ impl Writer {
         if (header.first..header.start()).contains(&(last + 1)) {
             // Within the hole that the segment begins with: another one takes its place, with as much of the hole as is kept.
             let hole = last + 1 - header.first;
-            return Ok(Plan { predecessor: header.predecessor, first: header.first, hole, carry: Carry::Nothing, cut: Some(last) });
+            return Ok(RollPlan { predecessor: header.predecessor, first: header.first, hole, carry: Carry::Nothing, cut: Some(last) });
         }
-        let near = segment.near(last + 1, &*file, header.seed()).unwrap_or(Joint::start(&header));
+        let near = segment.near(last + 1, &*file, header.seed()).unwrap_or(FrameBoundary::start(&header));
         let mut window = Window::new(&*file, file.len()?);
-        let end = joint_near(&mut window, &header, near, last + 1, |_| {})?.map_err(|at| damaged(at.offset))?;
+        let end = boundary_near(&mut window, &header, near, last + 1, |_| {})?.map_err(|at| damaged(at.offset))?;
         let mut carry = Carry::Nothing;
         if end.next <= last {
             let found = frame::decode(window.get(end.offset, HEADER)?, header.seed(), end.offset);
@@ -141,10 +141,10 @@ impl Writer {
             let count = (last + 1 - frame.first) as u32;
             let kept = (0..count).try_fold(0, |at, _| Some(Parts::parse(&body, at)?.end));
             body.truncate(kept.ok_or_else(|| damaged(end.offset))?);
-            carry = Carry::Part(Part { kind: frame.kind, count, body });
+            carry = Carry::Part(PartialFrame { kind: frame.kind, count, body });
         }
         let predecessor = Predecessor { id: header.id, salt: header.salt, end: end.offset, crc: end.crc };
-        Ok(Plan { predecessor: Some(predecessor), first: end.next, hole: 0, carry, cut: Some(last) })
+        Ok(RollPlan { predecessor: Some(predecessor), first: end.next, hole: 0, carry, cut: Some(last) })
     }
 
     /// CONTROL vouches for the active segment's name.
@@ -186,7 +186,7 @@ impl Writer {
         if let Err(fault) = self.storage.sync_dir() {
             return Err(self.poison(fault));
         }
-        self.spares.put_aside(aside);
+        self.spares.queue_for_recycling(aside);
         failure.map_or(Ok(()), Err)
     }
 
@@ -194,7 +194,7 @@ impl Writer {
     fn set_aside(&self, name: &Name, before: usize) -> Option<String> {
         // What the next roll leaves may be removed before that: its footer comes after.
         let is_left = self.active.as_ref().is_some_and(|active| active.header.id == name.id);
-        if is_left || self.spares.room() <= before || !self.sealer.lets_go(name.id) {
+        if is_left || self.spares.room() <= before || !self.sealer.release_segment(name.id) {
             return None;
         }
         let len = self.storage.open(&name.file, false).and_then(|file| file.len()).ok()?;

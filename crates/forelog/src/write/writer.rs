@@ -9,24 +9,24 @@ use crate::format::compression::Packer;
 use crate::format::control::{Control, Fence, Mark};
 use crate::format::file_names::Name;
 use crate::format::frame::{self, Frame, Kind, Seed, HEADER};
-use crate::format::frame_scan::Joint;
-use crate::format::horizon::{Horizon, Publisher, Reach};
+use crate::format::frame_scan::FrameBoundary;
+use crate::format::horizon::{Horizon, LogEnd, Publisher};
 use crate::observe::events::Events;
 use crate::options::Compression;
 use crate::segments::active::{ActiveSegment, Filling};
 use crate::segments::attachment::Attachment;
 use crate::segments::catalog::{Catalog, DurableEnd};
-use crate::segments::footer_writer::{Bare, Sealer};
+use crate::segments::footer_writer::{FooterWriter, UnindexedSegment};
 use crate::segments::growth::Growth;
 use crate::segments::prefill::Prefill;
-use crate::segments::spare_files::Spares;
+use crate::segments::spare_files::SpareFiles;
 use crate::storage::{FileRef, ShortWrite, Storage};
 use crate::util::bytes::mask;
 use crate::util::healing::On;
 use crate::util::limits::PAGE;
 use crate::write::group::{Group, PendingFrame};
 use crate::write::retention::KnownSegments;
-use crate::write::roll::{Naming, Plan};
+use crate::write::roll::{Naming, RollPlan};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How far a commit got.
@@ -49,8 +49,8 @@ pub struct Counters {
 
 pub struct Writer {
     pub storage: Arc<dyn Storage>,
-    pub spares: Arc<Spares>,
-    pub sealer: Arc<Sealer>,
+    pub spares: Arc<SpareFiles>,
+    pub sealer: Arc<FooterWriter>,
     pub control: Arc<Mutex<Control>>,
     pub catalog: Arc<Catalog>,
     pub uuid: [u8; 16],
@@ -61,7 +61,7 @@ pub struct Writer {
     pub low: u64,
     pub active: Option<ActiveSegment>,
     /// Set when nothing may be written to the active segment any more.
-    pub plan: Option<Plan>,
+    pub plan: Option<RollPlan>,
     /// The active segment is durable under its name, and CONTROL does not name it yet: nothing is written to it before that.
     pub naming: Option<Naming>,
     /// The plan stems from opening: what the active segment holds past its proven offset is not known to be durable.
@@ -79,7 +79,7 @@ pub struct Writer {
     /// For retention.
     pub known: KnownSegments,
     /// Ends of the frames being written; kept to be used again.
-    pub joints: Vec<Joint>,
+    pub joints: Vec<FrameBoundary>,
     /// Monotonic nanoseconds, for the statistics and for retention.
     pub clock: fn() -> u64,
     pub counters: Counters,
@@ -96,16 +96,16 @@ const MANY: u32 = 8;
 /// A log that has just been found or made, as opening hands it over.
 pub struct WriterInit {
     pub storage: Arc<dyn Storage>,
-    pub spares: Arc<Spares>,
+    pub spares: Arc<SpareFiles>,
     pub control: Control,
     pub catalog: Arc<Catalog>,
     pub names: Vec<Name>,
     pub low: u64,
     pub active: Option<ActiveSegment>,
-    pub plan: Option<Plan>,
+    pub plan: Option<RollPlan>,
     pub packer: Option<Packer>,
     /// The newest sealed segment, which may still need its footer.
-    pub bare: Option<Bare>,
+    pub bare: Option<UnindexedSegment>,
     pub clock: fn() -> u64,
 }
 
@@ -126,7 +126,7 @@ impl Writer {
             attachment: Attachment::new(start.storage.clone(), &**start.control.file()),
             uuid,
             unproven: start.plan.is_some(),
-            sealer: Arc::new(Sealer::new(start.storage.clone(), start.bare)),
+            sealer: Arc::new(FooterWriter::new(start.storage.clone(), start.bare)),
             storage: start.storage,
             spares: start.spares,
             control: Arc::new(Mutex::new(start.control)),
@@ -163,7 +163,7 @@ impl Writer {
     /// Where the log can be cut; `None` while not even the frames that its segment began with are proven durable.
     pub fn cut(&self) -> Option<DurableEnd> {
         let active = self.active.as_ref().filter(|a| a.synced.offset >= a.header.carried_end)?;
-        let durable = Reach { offset: active.synced.offset, position: active.synced.next - 1 };
+        let durable = LogEnd { offset: active.synced.offset, position: active.synced.next - 1 };
         Some(DurableEnd { segment: active.header.id, durable })
     }
 
@@ -190,12 +190,12 @@ impl Writer {
 
     /// Whether it is time to prepare the next segment: an eighth of this one is used, or a truncated one's file waits.
     pub fn wants_spare(&self) -> bool {
-        self.spares.wanted(self.active.as_ref().is_some_and(|a| a.end.offset > a.capacity / 8))
+        self.spares.needs_preparation(self.active.as_ref().is_some_and(|a| a.end.offset > a.capacity / 8))
     }
 
     /// Whether the blocks of the next segment had better be written ahead: not where most commits are large and durable, for
     /// which writing everything twice would only be in the way.
-    pub fn fills(&self) -> bool {
+    pub fn wants_prefill(&self) -> bool {
         self.large_syncs < MANY / 2
     }
 
@@ -206,7 +206,7 @@ impl Writer {
         }
     }
 
-    pub fn spares(&self) -> Arc<Spares> {
+    pub fn spares(&self) -> Arc<SpareFiles> {
         self.spares.clone()
     }
 
@@ -237,7 +237,7 @@ impl Writer {
 
     /// What a step returns to its caller: after a failure that heals the log goes on later, after any other it is poisoned. A
     /// directory that is gone explains either, and does not come back.
-    pub fn conclude<T>(&mut self, step: Result<T>) -> Result<T> {
+    pub fn poison_unless_it_heals<T>(&mut self, step: Result<T>) -> Result<T> {
         step.map_err(|mut error| {
             if !error.heals() || self.detachment().is_some() {
                 return self.give_up(error);
@@ -287,7 +287,7 @@ impl Writer {
         let mut done = 0;
         while done < group.frames.len() {
             let written = self.write_some(group, done, durable);
-            match self.conclude(written) {
+            match self.poison_unless_it_heals(written) {
                 Ok(more) => done += more,
                 // Frames before this one are in segments that a roll has made durable: each pass of this loop but
                 // the last ends at a roll, and a roll begins with an fsync of the segment it leaves.
@@ -312,7 +312,7 @@ impl Writer {
     fn write_some(&mut self, group: &mut Group, from: usize, durable: bool) -> Result<usize> {
         self.alive()?;
         self.finish_plan(group.frames[from].span())?;
-        self.set_apart()?;
+        self.write_random_padding()?;
         // A segment begun without compression may be read by a version without it: it takes raw frames only.
         let takes = |active: &ActiveSegment, frame: &PendingFrame, offset: u64, limit: u64| {
             offset + frame.span() <= limit && (active.header.compressed || frame.codec == Compression::None)
@@ -346,7 +346,7 @@ impl Writer {
             };
             debug_assert_eq!(gathered.first, end.next, "positions are dense");
             let crc = frame::encode(head, &frame, seed, end.offset);
-            end = Joint { offset: end.offset + frame.span(), next: frame.next_position(), crc };
+            end = FrameBoundary { offset: end.offset + frame.span(), next: frame.next_position(), crc };
             self.joints.push(end);
             to += 1;
         }
@@ -366,7 +366,7 @@ impl Writer {
             ahead.reserve(end.offset);
         }
         let bytes = &group.bytes[start..stop];
-        let through = through && !self.followed && active.takes_through(bytes);
+        let through = through && !self.followed && active.can_write_direct(bytes);
         if !(through && self.write_through(bytes, end)?) {
             self.write(bytes, end)?;
         }
@@ -392,7 +392,7 @@ impl Writer {
 
     /// Goes on in a recycled file with a padding frame that cannot be foreseen. Torn frames look stale there: were the same
     /// records written again, what is left of the frames behind them could continue the log.
-    fn set_apart(&mut self) -> Result<()> {
+    fn write_random_padding(&mut self) -> Result<()> {
         let Some(active) = self.active.as_mut().filter(|active| active.may_be_torn) else { return Ok(()) };
         let mut bytes = [0; HEADER + 8];
         self.storage.random(&mut bytes[HEADER..])?;
@@ -411,7 +411,7 @@ impl Writer {
     }
 
     /// Writes frames, up to `end`, to the page cache.
-    fn write(&mut self, bytes: &[u8], end: Joint) -> Result<()> {
+    fn write(&mut self, bytes: &[u8], end: FrameBoundary) -> Result<()> {
         let Some(active) = &mut self.active else { return Ok(()) };
         match active.file.write_at(bytes, active.end.offset) {
             Ok(()) => {
@@ -425,7 +425,7 @@ impl Writer {
 
     /// Writes frames, up to `end`, past the page cache: they are durable then. False when the file system says at the first
     /// time that it does not do that: nothing has happened then.
-    fn write_through(&mut self, bytes: &[u8], end: Joint) -> Result<bool> {
+    fn write_through(&mut self, bytes: &[u8], end: FrameBoundary) -> Result<bool> {
         let Some(active) = &mut self.active else { return Ok(false) };
         let Some(file) = &active.through else { return Ok(false) };
         let began = (self.clock)();
@@ -503,7 +503,7 @@ impl Writer {
     pub fn sync(&mut self) -> Result<()> {
         self.alive()?;
         let synced = if self.unproven { self.finish_plan(0) } else { self.sync_active() };
-        self.conclude(synced)
+        self.poison_unless_it_heals(synced)
     }
 
     /// The durable mark as it stands, to be written to CONTROL off the commit path; `None` when it says nothing new.
@@ -521,7 +521,7 @@ impl Writer {
     fn horizon(&self, low: u64, acknowledged: u64) -> Option<Horizon> {
         let is_told = self.poisoned.is_none() && self.naming.is_none();
         let active = self.active.as_ref().filter(|a| is_told && a.end.next - 1 == acknowledged)?;
-        let place = |joint: Joint| Reach { offset: joint.offset, position: joint.next - 1 };
+        let place = |joint: FrameBoundary| LogEnd { offset: joint.offset, position: joint.next - 1 };
         Some(Horizon {
             uuid: self.uuid,
             sequence: 0,
@@ -619,14 +619,14 @@ impl Writer {
 }
 
 /// Appends a padding frame of `room` bytes to frames that end at `end`, and gives the end behind it.
-fn pad(bytes: &mut Vec<u8>, room: usize, end: Joint, synced: u64, seed: Seed) -> Joint {
+fn pad(bytes: &mut Vec<u8>, room: usize, end: FrameBoundary, synced: u64, seed: Seed) -> FrameBoundary {
     let start = bytes.len();
     bytes.resize(start + room, 0);
     padding(&mut bytes[start..], end, synced, seed)
 }
 
 /// Makes a padding frame of `bytes`, whose body is there already.
-fn padding(bytes: &mut [u8], end: Joint, synced: u64, seed: Seed) -> Joint {
+fn padding(bytes: &mut [u8], end: FrameBoundary, synced: u64, seed: Seed) -> FrameBoundary {
     let (head, body) = bytes.split_at_mut(HEADER);
     let frame = Frame {
         body_len: body.len() as u32,
@@ -640,7 +640,7 @@ fn padding(bytes: &mut [u8], end: Joint, synced: u64, seed: Seed) -> Joint {
         crc: 0,
     };
     let crc = frame::encode(head, &frame, seed, end.offset);
-    Joint { offset: end.offset + frame.span(), next: end.next, crc }
+    FrameBoundary { offset: end.offset + frame.span(), next: end.next, crc }
 }
 
 /// Writes a durable mark to CONTROL; blocking, off the commit path.

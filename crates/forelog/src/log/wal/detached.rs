@@ -4,7 +4,7 @@ use super::*;
 use crate::log::commit_loop::CommitThread;
 use crate::observe::events::Event;
 use crate::options::Fsync;
-use crate::read::follow::Tail;
+use crate::read::follow::FollowedLog;
 use crate::segments::reader_positions::Start;
 use crate::storage::lock::LOCK;
 use crate::testing::sim::{Faults, SimDisk};

@@ -5,7 +5,7 @@ use crate::error::{closed, out_of_range, truncated, Code, Error, Result};
 use crate::options::Mode;
 use crate::read::reader::Reader;
 use crate::recovery::verdict::Verdict;
-use crate::segments::reader_positions::{Place, Start};
+use crate::segments::reader_positions::{ReaderPosition, Start};
 use crate::util::locks::locked;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ impl Wal {
     ///
     /// # Errors
     /// `Truncated` when the cuts have removed what comes before `next`, `Closed`.
-    pub fn resume(&self, left: &Place, next: Option<u64>, to: u64, follows: bool) -> Result<(u64, Reader)> {
+    pub fn resume(&self, left: &ReaderPosition, next: Option<u64>, to: u64, follows: bool) -> Result<(u64, Reader)> {
         let start = next.map_or(left.start(), Start::At);
         let place = self.enter(start)?;
         // Asked once the new place is entered: each cut is noted at one of the two.
@@ -77,7 +77,7 @@ impl Wal {
     }
 
     /// Enters a place before the ends of the log are looked up: a cut is noted there, or seen in them.
-    fn enter(&self, start: Start) -> Result<Arc<Place>> {
+    fn enter(&self, start: Start) -> Result<Arc<ReaderPosition>> {
         if self.closed.load(Ordering::Acquire) {
             return Err(closed().during("read"));
         }
@@ -86,7 +86,7 @@ impl Wal {
     }
 
     /// A reader at a place just entered.
-    fn placed(&self, place: Arc<Place>, start: Start, to: u64, follows: bool) -> Result<Reader> {
+    fn placed(&self, place: Arc<ReaderPosition>, start: Start, to: u64, follows: bool) -> Result<Reader> {
         let beside = self.shared.peer.is_some();
         if start == Start::End && !follows {
             // Nothing of what is there is after the last record of it.
@@ -113,12 +113,12 @@ impl Wal {
         Ok(reader.beginning_at(start, self.shared.clone(), to))
     }
 
-    fn reader_at(&self, place: Arc<Place>, next: u64, to: u64) -> Reader {
+    fn reader_at(&self, place: Arc<ReaderPosition>, next: u64, to: u64) -> Reader {
         Reader::at(place, self.shared.storage.clone(), self.shared.catalog.clone(), next, to)
     }
 
     /// Where an end of the log is, as far as is known without I/O, and the last position that may be read.
-    fn end_at(&self, place: &Place, start: Start) -> (u64, u64) {
+    fn end_at(&self, place: &ReaderPosition, start: Start) -> (u64, u64) {
         loop {
             self.shared.catalog.places.begin_anew(place);
             let last = self.shared.readable(&locked(&self.shared.intake));

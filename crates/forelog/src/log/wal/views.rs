@@ -134,12 +134,12 @@ struct Beside {
 
 fn handle(shared: Arc<LogState>) -> Wal {
     let place = Arc::new(DirectorySlot::default());
-    place.tenant().handles = 1;
+    place.open_log().handles = 1;
     Wal::handle(shared, place, Arc::new(Waiter::default()))
 }
 
 fn view(storage: &Arc<dyn Storage>) -> Wal {
-    let found = read_only::beside(storage, &Arc::default(), || Ok(true), || 0).unwrap();
+    let found = read_only::open_beside_writer(storage, &Arc::default(), || Ok(true), || 0).unwrap();
     let options = Options { mode: Mode::ReadOnly, ..Options::default() };
     handle(LogState::read_only(storage.clone(), options, found))
 }
@@ -589,7 +589,7 @@ fn beside_anything(seed: u64) {
     });
     race.1.store(true, Relaxed);
     for _ in 0..6 {
-        let opened = read_only::beside(&storage, &Arc::default(), || Ok(true), || 0);
+        let opened = read_only::open_beside_writer(&storage, &Arc::default(), || Ok(true), || 0);
         let Some(found) = fair("opening", seed, opened) else { continue };
         assert_eq!(found.recovery.damage, None, "seed {seed}");
         let options = Options { mode: Mode::ReadOnly, ..Options::default() };

@@ -53,7 +53,7 @@ impl Origin for Reset {
     fn low(&self) -> Result<u64> {
         self.0.low()
     }
-    fn hold(&self, first: u64) -> Arc<Place> {
+    fn hold(&self, first: u64) -> Arc<ReaderPosition> {
         self.0.hold(first)
     }
     fn cuts(&self) -> u64 {
@@ -102,7 +102,7 @@ impl Origin for Untold {
     fn low(&self) -> Result<u64> {
         self.0.low()
     }
-    fn hold(&self, first: u64) -> Arc<Place> {
+    fn hold(&self, first: u64) -> Arc<ReaderPosition> {
         self.0.hold(first)
     }
     fn cuts(&self) -> u64 {

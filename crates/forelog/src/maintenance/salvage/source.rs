@@ -6,7 +6,7 @@ use crate::format::compression::Unpacker;
 use crate::format::control::Fence;
 use crate::format::file_names::CONTROL;
 use crate::format::frame::{self, Frame, ALIGN, HEADER};
-use crate::format::frame_scan::{resync, Joint};
+use crate::format::frame_scan::{resync, FrameBoundary};
 use crate::format::header::Header;
 use crate::format::horizon::Horizon;
 use crate::format::record::Parts;
@@ -14,12 +14,12 @@ use crate::options::{Compression, Mode};
 use crate::read::reader::gap::{self, Cause};
 use crate::read::reader::{header_of, Hole};
 use crate::recovery::evidence::Survey;
-use crate::recovery::live_evidence::look;
+use crate::recovery::live_evidence::survey_until_stable;
 use crate::recovery::verdict::{self, Answer};
 use crate::segments::catalog::{Catalog, CatalogSegment};
-use crate::segments::footer_writer::{find, Found};
+use crate::segments::footer_writer::{find_footer, FooterState};
 use crate::storage::window::Window;
-use crate::storage::zero_on_read_error::Lenient;
+use crate::storage::zero_on_read_error::ZeroOnReadError;
 use crate::storage::{FileRef, Storage};
 use crate::util::limits::{MAX_POSITION, PAGE};
 use std::sync::Arc;
@@ -42,7 +42,7 @@ struct Reading {
     segment: Arc<CatalogSegment>,
     file: FileRef,
     header: Header,
-    at: Joint,
+    at: FrameBoundary,
     /// Bytes of the file from there on are dead, or do not exist.
     limit: u64,
     /// Positions from there on are those of the following segment.
@@ -84,13 +84,13 @@ fn last(storage: &dyn Storage, found: &Survey) -> u64 {
 impl Source {
     /// Looks at the log in `storage`, which scans its active segment.
     pub fn open(storage: &Arc<dyn Storage>) -> Result<Source> {
-        let found = look(storage)?;
+        let found = survey_until_stable(storage)?;
         if let Answer::Refuse(code) = verdict::answer(found.verdict, Mode::ReadOnly) {
             return Err(found.refusal(code));
         }
         let catalog = Arc::new(Catalog::default());
         catalog.replace(found.live.iter().map(|name| Arc::new(CatalogSegment::of_name(name))).collect(), found.low);
-        let storage: Arc<dyn Storage> = Arc::new(Lenient::new(storage.clone()));
+        let storage: Arc<dyn Storage> = Arc::new(ZeroOnReadError::new(storage.clone()));
         let len = |segment: &Arc<CatalogSegment>| storage.open(&segment.file, false).and_then(|file| file.len()).unwrap_or(0);
         Ok(Source {
             total_bytes: catalog.all().iter().map(len).sum(),
@@ -148,7 +148,7 @@ impl Source {
         if self.next > self.last {
             return Ok(None);
         }
-        let Some(segment) = self.catalog.holding(self.next) else {
+        let Some(segment) = self.catalog.segment_containing(self.next) else {
             let oldest = self.catalog.oldest();
             let to = oldest.as_ref().map_or(self.last + 1, |oldest| oldest.first.min(self.last + 1));
             let file = oldest.map_or(CONTROL.to_owned(), |oldest| gap::before(&*self.storage, &oldest, self.next));
@@ -167,7 +167,7 @@ impl Source {
             return Ok(None);
         };
         let limit = self.limit(&*file, &header, following)?;
-        Ok(Some(Reading { at: Joint::start(&header), segment, file, header, limit, end }))
+        Ok(Some(Reading { at: FrameBoundary::start(&header), segment, file, header, limit, end }))
     }
 
     /// Where the frames of a segment end at the latest: where its successor says, or its footer, or the fence.
@@ -179,8 +179,8 @@ impl Source {
         let Some(following) = following else { return Ok(len) };
         let next = header_of(&self.storage, &self.catalog, &following)?.and_then(|(_, next)| next.predecessor);
         let told = next.filter(|p| (p.id, p.salt) == (header.id, header.salt)).map(|p| p.end);
-        let footer = || match find(file, header.seed()) {
-            Ok(Found::Footer(footer)) => Some(footer.end.offset),
+        let footer = || match find_footer(file, header.seed()) {
+            Ok(FooterState::Footer(footer)) => Some(footer.end.offset),
             _ => None,
         };
         Ok(told.or_else(footer).map_or(len, |end| end.clamp(PAGE, len.max(PAGE))))

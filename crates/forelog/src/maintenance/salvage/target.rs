@@ -4,11 +4,11 @@ use crate::error::{Error, Result};
 use crate::format::file_names::file_name;
 use crate::format::footer::Index;
 use crate::format::frame::{self, Frame, HEADER};
-use crate::format::frame_scan::Joint;
+use crate::format::frame_scan::FrameBoundary;
 use crate::format::header::{Header, Predecessor};
 use crate::options::Compression;
 use crate::segments::catalog;
-use crate::segments::footer_writer::Seal;
+use crate::segments::footer_writer::PendingFooter;
 use crate::storage::{FileRef, ShortWrite, Storage};
 use crate::util::limits::PAGE;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ struct NewSegment {
     file: FileRef,
     header: Header,
     /// Where the next frame goes.
-    end: Joint,
+    end: FrameBoundary,
     index: Index,
     /// Frames that end at `end`, and are not in the file yet.
     gathered: Vec<u8>,
@@ -91,7 +91,7 @@ impl Target {
         last.gathered.extend_from_slice(&head);
         last.gathered.extend_from_slice(body);
         last.gathered.resize(padded, 0);
-        last.end = Joint { offset: last.end.offset + frame.span(), next: frame.next_position(), crc };
+        last.end = FrameBoundary { offset: last.end.offset + frame.span(), next: frame.next_position(), crc };
         last.index.note(last.end);
         if last.gathered.len() >= GATHERED {
             last.write()?;
@@ -109,13 +109,13 @@ impl Target {
 
     /// Ends the log in front of position `next`, behind a hole where that is not the next one. Gives the id of the active
     /// segment and where it ends.
-    pub fn finish(&mut self, next: u64) -> Result<(u64, Joint)> {
+    pub fn finish(&mut self, next: u64) -> Result<(u64, FrameBoundary)> {
         if self.last.as_ref().is_none_or(|last| last.end.next != next) {
             let now = self.to.wall_clock();
             self.begin(next, now)?;
         }
         self.end_segment()?;
-        let Some(last) = &self.last else { return Ok((0, Joint { offset: PAGE, next, crc: 0 })) };
+        let Some(last) = &self.last else { return Ok((0, FrameBoundary { offset: PAGE, next, crc: 0 })) };
         last.file.shrink(last.end.offset.next_multiple_of(PAGE));
         last.file.sync()?;
         Ok((last.header.id, last.end))
@@ -150,7 +150,7 @@ impl Target {
         let len = PAGE + ROOM;
         self.made.push(name.clone());
         let file = self.to.create(&name, len)?;
-        let end = Joint::start(&header);
+        let end = FrameBoundary::start(&header);
         self.first.get_or_insert(start);
         self.segments += 1;
         self.last = Some(NewSegment { file, header, end, index: Index::default(), gathered: Vec::new(), len, complete: false });
@@ -218,7 +218,7 @@ impl NewSegment {
         let entry = Arc::new(catalog::CatalogSegment::of_header(&self.header));
         entry.adopt(self.index);
         let seed = self.header.seed();
-        let seal = Seal { file: self.file, seed, entry, end: self.end, used: self.end.offset };
+        let seal = PendingFooter { file: self.file, seed, entry, end: self.end, used: self.end.offset };
         Ok(seal.write()?)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Reader;
 use crate::error::{Code, Error, Result};
-use crate::read::follow::Tail;
+use crate::read::follow::FollowedLog;
 use crate::segments::reader_positions::Start;
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// only where it is not there any more.
 pub struct Beginning {
     start: Start,
-    tail: Arc<dyn Tail>,
+    tail: Arc<dyn FollowedLog>,
     /// Last position that was asked for.
     to: u64,
     /// How many records it may give.
@@ -22,7 +22,7 @@ pub struct Beginning {
 }
 
 impl Beginning {
-    pub fn new(start: Start, tail: Arc<dyn Tail>, to: u64) -> Beginning {
+    pub fn new(start: Start, tail: Arc<dyn FollowedLog>, to: u64) -> Beginning {
         Beginning { start, tail, to, most: u64::MAX, first: None }
     }
 }

@@ -5,12 +5,12 @@ use super::{Block, Reader, SegmentReader};
 use crate::error::{Code, Error, Fault, Flipped, Result};
 use crate::format::bit_flip;
 use crate::format::frame::ALIGN;
-use crate::format::frame_scan::{self, Joint};
+use crate::format::frame_scan::{self, FrameBoundary};
 use crate::format::header::Header;
 use crate::recovery::verdict::Verdict;
 use crate::segments::catalog::{Catalog, CatalogSegment};
 use crate::storage::window::Window;
-use crate::storage::zero_on_read_error::Lenient;
+use crate::storage::zero_on_read_error::ZeroOnReadError;
 use crate::storage::{FileRef, Storage};
 use crate::util::limits::PAGE;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ impl Reader {
 
     /// Goes on behind damage. What the disk does not give back counts as damaged.
     pub fn past_damage(self) -> Reader {
-        Reader { salvage: Some(Salvage::default()), storage: Arc::new(Lenient::new(self.storage.clone())), ..self }
+        Reader { salvage: Some(Salvage::default()), storage: Arc::new(ZeroOnReadError::new(self.storage.clone())), ..self }
     }
 
     /// The next verified records, with the holes before them; or those alone, at the end or where nothing is there yet.
@@ -85,7 +85,7 @@ impl Reader {
     /// Goes on behind what `error` tells of: each time a position further, or at a frame that has not been tried.
     fn skip(&mut self, error: &Error) -> Result<()> {
         self.cursor = None;
-        let Some(segment) = self.catalog.holding(self.next) else {
+        let Some(segment) = self.catalog.segment_containing(self.next) else {
             let oldest = self.catalog.following(0);
             let (first, file) =
                 oldest.map_or((self.to + 1, String::new()), |oldest| (oldest.first, gap::before(&*self.storage, &oldest, self.next)));
@@ -153,7 +153,7 @@ impl Reader {
             Some(header) => Some(header),
             None => self.known_by_next(&segment)?,
         };
-        Ok(header.map(|header| SegmentReader { at: Joint::start(&header), segment, file, header }))
+        Ok(header.map(|header| SegmentReader { at: FrameBoundary::start(&header), segment, file, header }))
     }
 
     /// As much of a segment's header as its successor repeats: enough to tell its frames from others.
@@ -183,7 +183,7 @@ impl Reader {
     /// Adds to a report of damage which case it is, and the bit that explains it.
     fn judged(&self, error: Error) -> Error {
         let (Code::Corrupt, Some(file), Some(offset)) = (error.code, error.segment.clone(), error.offset) else { return error };
-        let Some(segment) = self.catalog.holding(self.next).filter(|segment| segment.file == file) else { return error };
+        let Some(segment) = self.catalog.segment_containing(self.next).filter(|segment| segment.file == file) else { return error };
         if offset > 0 {
             if let Cause::Missing(missing, verdict) = gap::cause(&*self.storage, &self.catalog, &segment, self.next) {
                 return self.missing(&segment, missing, verdict);

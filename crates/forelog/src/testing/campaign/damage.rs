@@ -7,7 +7,7 @@ use crate::error::{Code, Error};
 use crate::format::bit_flip;
 use crate::format::file_names::{classify, Entry, Name, CONTROL};
 use crate::log::open::{open, Opened};
-use crate::log::read_only::{self, View};
+use crate::log::read_only::{self, ReadOnlyLog};
 use crate::options::{Mode, Options};
 use crate::read::reader::Reader;
 use crate::recovery::missing;
@@ -27,7 +27,7 @@ fn open_as(disk: &SimDisk, log: &Log, mode: Mode) -> Result<Opened, Error> {
     open(storage(disk), &Options { mode, ..log.options.clone() }, || 0)
 }
 
-fn view(disk: &SimDisk) -> Result<View, Error> {
+fn view(disk: &SimDisk) -> Result<ReadOnlyLog, Error> {
     read_only::open(&storage(disk), || 0)
 }
 

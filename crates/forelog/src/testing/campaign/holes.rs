@@ -6,7 +6,7 @@ use super::salvaged::{elsewhere, gather, is_whole, salvage_to, Given};
 use crate::error::{Code, Result};
 use crate::format::file_names::{classify, Entry, Name};
 use crate::format::header::Header;
-use crate::format::horizon::Reach;
+use crate::format::horizon::LogEnd;
 use crate::log::open::{open, Opened};
 use crate::log::read_only;
 use crate::maintenance::backup::{Backup, Origin};
@@ -15,7 +15,7 @@ use crate::maintenance::verify::verify_storage;
 use crate::options::{Compression, Mode, Options};
 use crate::read::reader::{Hole, Reader};
 use crate::segments::catalog::{Catalog, DurableEnd};
-use crate::segments::reader_positions::Place;
+use crate::segments::reader_positions::ReaderPosition;
 use crate::storage::Storage;
 use crate::testing::sim::SimDisk;
 use crate::util::limits::PAGE;
@@ -412,7 +412,7 @@ impl Origin for Still {
 
     fn cut(&self) -> Result<DurableEnd> {
         let active = self.1.writer.active.as_ref().unwrap();
-        Ok(DurableEnd { segment: active.header.id, durable: Reach { offset: active.end.offset, position: active.end.next - 1 } })
+        Ok(DurableEnd { segment: active.header.id, durable: LogEnd { offset: active.end.offset, position: active.end.next - 1 } })
     }
 
     fn low(&self) -> Result<u64> {
@@ -423,7 +423,7 @@ impl Origin for Still {
         0
     }
 
-    fn hold(&self, first: u64) -> Arc<Place> {
+    fn hold(&self, first: u64) -> Arc<ReaderPosition> {
         self.1.catalog.places.enter(first)
     }
 

@@ -5,7 +5,7 @@ use crate::format::control::{choose, ControlState, Fence, Mark, FILE_BYTES};
 use crate::format::file_names::{file_name, CONTROL};
 use crate::format::footer::Footer;
 use crate::format::frame::{self, Frame, Kind, Seed, HEADER};
-use crate::format::frame_scan::{self, Joint};
+use crate::format::frame_scan::{self, FrameBoundary};
 use crate::format::header::{Header, Predecessor};
 use crate::log::open::open;
 use crate::log::read_only;
@@ -118,7 +118,7 @@ proptest! {
         let _ = bit_flip::in_frame(&mut window, &header, offset.min(1 << 60));
         let _ = frame_scan::resync(&mut window, &header, offset.min(1 << 60), 1..position);
         let _ = frame_scan::scan(&mut window, &header);
-        let _ = frame_scan::walk(&mut window, &header, Joint { offset: 0, next: 1, crc: 0 }, position, |_| ());
+        let _ = frame_scan::check_frames(&mut window, &header, FrameBoundary { offset: 0, next: 1, crc: 0 }, position, |_| ());
     }
 
     #[test]
@@ -222,7 +222,7 @@ proptest! {
         for len in [80_000, from + PAGE] {
             let look = |file: &dyn File, step: usize| {
                 let window = || Window::of(file, len.min(80_000), step);
-                let walked = frame_scan::walk(&mut window(), &header, Joint::start(&header), u64::MAX, |_| ());
+                let walked = frame_scan::check_frames(&mut window(), &header, FrameBoundary::start(&header), u64::MAX, |_| ());
                 let resynced = frame_scan::resync(&mut window(), &header, from, 1..u64::MAX);
                 (frame_scan::scan(&mut window(), &header).unwrap(), walked.unwrap(), resynced.unwrap())
             };

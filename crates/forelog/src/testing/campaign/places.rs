@@ -7,7 +7,7 @@ use super::salvage::salvage;
 use crate::format::file_names::{classify, Entry};
 use crate::format::frame::{self, HEADER};
 use crate::format::header::Header;
-use crate::log::read_only::View;
+use crate::log::read_only::ReadOnlyLog;
 use crate::testing::sim::SimDisk;
 use crate::util::limits::PAGE;
 use std::ops::Range;
@@ -60,7 +60,7 @@ pub fn check(
     damage: &Damage,
     bit: Option<u8>,
     damaged: &SimDisk,
-    view: &View,
+    view: &ReadOnlyLog,
     expected: &Expected,
 ) -> Held<()> {
     let proven = proven_without(whole, damage);

@@ -3,7 +3,7 @@
 
 use super::history::{broken, Held};
 use crate::log::open::open;
-use crate::log::read_only::{self, View};
+use crate::log::read_only::{self, ReadOnlyLog};
 use crate::maintenance::salvage::{Salvage, Salvaged};
 use crate::maintenance::verify::verify_storage;
 use crate::options::Options;
@@ -82,7 +82,7 @@ fn ranges(holes: &[Hole]) -> Vec<(u64, u64)> {
 /// Salvages a disk that cannot change, and compares the new log with what a salvaging reader gives of the old one.
 pub fn check(disk: &SimDisk) -> Held<()> {
     let storage: Arc<dyn Storage> = Arc::new(disk.clone());
-    let Ok(View { catalog, positions, .. }) = read_only::open(&storage, || 0) else {
+    let Ok(ReadOnlyLog { catalog, positions, .. }) = read_only::open(&storage, || 0) else {
         return match salvage_to(disk, &elsewhere(disk)) {
             Err(_) => Ok(()),
             Ok(report) => broken(format!("salvaging makes {report:?} of what cannot be opened")),

@@ -10,7 +10,7 @@ use crate::format::header::Header;
 use crate::log::open::{open, Opened};
 use crate::read::reader::Reader;
 use crate::segments::catalog::Catalog;
-use crate::segments::footer_writer::{find, Found};
+use crate::segments::footer_writer::{find_footer, FooterState};
 use crate::storage::layer::{Layer, Layered};
 use crate::storage::{File, Storage};
 use crate::testing::sim::{Faults, SimDisk};
@@ -51,8 +51,8 @@ fn header(disk: &SimDisk, name: &str) -> Header {
 }
 
 fn footer(disk: &SimDisk, name: &str) -> Option<Footer> {
-    match find(&*disk.open(name, false).unwrap(), header(disk, name).seed()).unwrap() {
-        Found::Footer(footer) => Some(footer),
+    match find_footer(&*disk.open(name, false).unwrap(), header(disk, name).seed()).unwrap() {
+        FooterState::Footer(footer) => Some(footer),
         _ => None,
     }
 }

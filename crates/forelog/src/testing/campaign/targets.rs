@@ -290,7 +290,7 @@ fn drain(mut reader: Reader) {
 
 /// Where a scan of a whole segment of the base ends: shows that the targets reach what they are to reach.
 #[cfg(test)]
-fn sound_end(base: &Base) -> crate::format::frame_scan::Joint {
+fn sound_end(base: &Base) -> crate::format::frame_scan::FrameBoundary {
     let name = base.files.iter().rfind(|name| name.ends_with(".wal")).unwrap();
     let file = base.disk.open(name, false).unwrap();
     let header = Header::decode(&base.disk.bytes(name)).unwrap();

@@ -85,19 +85,19 @@ fn blocks_are_written_ahead_where_small_commits_follow_each_other_and_nowhere_el
     log.grow();
     assert!(log.opened.writer.due_filling().is_some());
     // The next segment's are where the last commits were small, or nobody waited for them.
-    assert!(log.opened.writer.fills());
+    assert!(log.opened.writer.wants_prefill());
     for _ in 0..8 {
         commit(&mut log, 2000, true);
     }
-    assert!(!log.opened.writer.fills());
+    assert!(!log.opened.writer.wants_prefill());
     for _ in 0..8 {
         commit(&mut log, 2000, false);
     }
-    assert!(!log.opened.writer.fills());
+    assert!(!log.opened.writer.wants_prefill());
     for _ in 0..8 {
         commit(&mut log, 10, true);
     }
-    assert!(log.opened.writer.fills());
+    assert!(log.opened.writer.wants_prefill());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::oracle::{read, Read};
 use crate::error::Fault;
 use crate::format::file_names::{classify, Entry};
 use crate::format::footer::{Footer, Index};
-use crate::format::frame_scan::Joint;
+use crate::format::frame_scan::FrameBoundary;
 use crate::format::header::Header;
 use crate::maintenance::verify::{verify_storage, Verification};
 use crate::storage::layer::{layered, Layer, Layered};
@@ -188,7 +188,7 @@ fn a_footer_that_is_missing_or_does_not_hold_is_counted_and_a_wrong_one_is_told(
     assert_eq!((kinds(&report), report.records), (vec![], log.expected.end));
     assert_eq!((report.without_footer, report.broken_footers), (0, 1));
     let (seed, start) = (header(&log.disk, &name).seed(), len - 64);
-    let wrong = Footer { index: Index::default(), end: Joint { offset: PAGE, next: 1, crc: 0 } };
+    let wrong = Footer { index: Index::default(), end: FrameBoundary { offset: PAGE, next: 1, crc: 0 } };
     log.disk.damage(&name, start, &wrong.encode(seed, start));
     assert_eq!(kinds(&verify(&log.disk)), ["wrong-footer"]);
     log.disk.damage(&name, start, &[0; 64]);
