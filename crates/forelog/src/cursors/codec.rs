@@ -3,7 +3,7 @@
 //! A slot's lengths are bounded by the bytes that are there before its checksum is taken, and nothing else of it is
 //! believed before that holds.
 
-use crate::format::header::{BadPage, VERSION};
+use crate::format::page::{BadPage, COMPATIBLE, INCOMPATIBLE, UUID, VERSION, VERSION_AT};
 use crate::util::bytes::*;
 use crate::util::limits::{MAX_POSITION, PAGE};
 use std::collections::BTreeMap;
@@ -17,10 +17,6 @@ pub const MAX_CURSORS: usize = 4096;
 pub const MAX_NAME: usize = 255;
 
 // Offsets of a slot's fields.
-const VERSION_AT: usize = 8; // u32
-const INCOMPATIBLE: usize = 16; // u64
-const COMPATIBLE: usize = 24; // u64
-const UUID: usize = 32; // 16 bytes
 const SEQUENCE: usize = 48; // u64
 const SLOT_BYTES: usize = 56; // u64: the other slot starts or this one ends there
 const COUNT: usize = 64; // u32

@@ -3,7 +3,7 @@
 use super::codec::{choose, fits, is_fresh, slot_bytes, Slot, Table, MAGIC, MAX_SLOT_BYTES};
 use crate::error::{Code, Error, Fault};
 use crate::format::file_names::CURSORS;
-use crate::format::header::BadPage;
+use crate::format::page::BadPage;
 use crate::storage::{FileRef, ShortWrite, Storage};
 use crate::util::healing::On;
 use std::sync::Arc;

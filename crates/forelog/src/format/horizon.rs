@@ -4,13 +4,11 @@
 //! it, and a stale page is a lower bound. A reader that meets a torn one tries again.
 
 use crate::error::Fault;
-use crate::format::control::Control;
 use crate::format::file_names::MAX_ID;
-use crate::format::header::{begin_page, identify, page_uuid};
-use crate::storage::{File, Storage};
+use crate::format::page::{begin_page, identify, page_uuid};
+use crate::storage::File;
 use crate::util::bytes::*;
 use crate::util::limits::{MAX_POSITION, PAGE};
-use std::sync::{Mutex, TryLockError};
 
 pub const MAGIC: [u8; 8] = *b"\x89FHZN\r\n\x1a";
 /// Where the page stands in CONTROL: after its two slots.
@@ -115,72 +113,9 @@ impl Horizon {
     }
 }
 
-/// Writes the page for one open log. The commit thread's alone.
-#[derive(Default)]
-pub struct Publisher {
-    last: Option<Horizon>,
-    generation: u64,
-    kept: u64,
-}
-
-impl Publisher {
-    /// Goes on from what an earlier writer left. If that had acknowledged more than is there now (a failed fsync may
-    /// have lost what was never durable), or if nothing tells, positions may come twice: another generation.
-    pub fn resume(storage: &dyn Storage, left: Option<Horizon>, uuid: &[u8; 16], end: u64) -> Publisher {
-        match left.filter(|h| h.uuid == *uuid) {
-            Some(left) if left.acknowledged.position <= end => {
-                let (generation, kept) = (left.generation, left.kept);
-                Publisher { last: Some(left), generation, kept }
-            }
-            Some(left) => Publisher { generation: left.generation + 1, kept: end, last: Some(left) },
-            None => {
-                let mut random = [0; 4];
-                // Only has to differ from what a reader may remember; without random numbers it most likely does.
-                let _ = storage.random(&mut random);
-                Publisher { last: None, generation: 1 + u64::from(u32::from_le_bytes(random)), kept: end }
-            }
-        }
-    }
-
-    /// Positions above `last` are taken back: another generation.
-    pub fn cut(&mut self, last: u64) {
-        let told = self.last.as_ref().is_some_and(|told| told.generation == self.generation);
-        self.kept = if told { last } else { self.kept.min(last) };
-        self.generation += u64::from(told);
-    }
-
-    /// Whether the page says something else than `now`, which leaves sequence and generation open.
-    pub fn is_behind(&self, now: &Horizon) -> bool {
-        self.last.as_ref() != Some(&self.stamped(now, self.sequence()))
-    }
-
-    fn sequence(&self) -> u64 {
-        self.last.as_ref().map_or(0, |last| last.sequence)
-    }
-
-    fn stamped(&self, now: &Horizon, sequence: u64) -> Horizon {
-        Horizon { sequence, generation: self.generation, kept: self.kept, ..now.clone() }
-    }
-
-    /// Writes the page, unless CONTROL is being synced just now: a write then might wait for the disk. No error of it
-    /// matters: readers in other processes lag, and nothing else looks at it.
-    pub fn publish(&mut self, control: &Mutex<Control>, now: &Horizon) {
-        let control = match control.try_lock() {
-            Ok(control) => control,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return,
-        };
-        let next = self.stamped(now, self.sequence() + 1);
-        if control.put_horizon(&next).is_ok() {
-            self.last = Some(next);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::sim::SimDisk;
 
     fn sample() -> Horizon {
         Horizon {
@@ -227,16 +162,5 @@ mod tests {
         ] {
             assert_eq!(Horizon::decode(&hostile.encode()), None, "{hostile:?}");
         }
-    }
-
-    #[test]
-    fn a_writer_that_finds_less_than_was_acknowledged_starts_another_generation() {
-        let (disk, left) = (SimDisk::new(1, 512), sample());
-        let same = Publisher::resume(&disk, Some(left.clone()), &left.uuid, 40);
-        assert_eq!((same.generation, same.kept), (2, 30));
-        let less = Publisher::resume(&disk, Some(left.clone()), &left.uuid, 38);
-        assert_eq!((less.generation, less.kept), (3, 38));
-        let foreign = Publisher::resume(&disk, Some(left), &[8; 16], 40);
-        assert_eq!((foreign.sequence(), foreign.kept), (0, 40));
     }
 }

@@ -10,4 +10,5 @@ pub mod frame;
 pub mod frame_scan;
 pub mod header;
 pub mod horizon;
+pub mod page;
 pub mod record;

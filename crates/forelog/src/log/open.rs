@@ -4,7 +4,7 @@
 use crate::cursors::Cursors;
 use crate::error::{Code, Error, Result};
 use crate::format::compression::Packer;
-use crate::format::control::{self, Control, ControlState};
+use crate::format::control::ControlState;
 use crate::format::footer::Index;
 use crate::format::frame_scan::FrameBoundary;
 use crate::format::header::{Header, Predecessor};
@@ -16,6 +16,7 @@ use crate::recovery::report::Recovery;
 use crate::recovery::verdict::{self, Answer, Verdict};
 use crate::segments::active::{self, Filling};
 use crate::segments::catalog::{self, Catalog};
+use crate::segments::control_file::{create_control, Control, CREATING};
 use crate::segments::footer_writer::UnindexedSegment;
 use crate::segments::growth::Growth;
 use crate::segments::spare_files::SpareFiles;
@@ -98,11 +99,11 @@ fn create(storage: Arc<dyn Storage>, options: &Options, listing: &Listing, clock
     let mut uuid = [0; 16];
     storage.random(&mut uuid)?;
     let state = ControlState { uuid, sequence: 1, active: 0, low: 1, mark: None, fence: None };
-    match storage.remove(control::CREATING) {
+    match storage.remove(CREATING) {
         Err(fault) if !fault.is_not_found() => return Err(fault.into()),
         _ => {}
     }
-    let control = Control::new(control::create(&*storage, &state)?, state, 0);
+    let control = Control::new(create_control(&*storage, &state)?, state, 0);
     drop_spares(&*storage, listing);
     let mut start = writer(storage.clone(), options, control, listing, 1, clock)?;
     start.plan = Some(RollPlan { predecessor: None, first: 1, hole: 0, carry: Carry::Nothing, cut: None });

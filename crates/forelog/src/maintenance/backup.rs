@@ -12,6 +12,7 @@ use crate::format::header::Header;
 use crate::recovery::directory::Listing;
 use crate::segments::attachment::explained;
 use crate::segments::catalog::DurableEnd;
+use crate::segments::control_file::{create_control, CREATING};
 use crate::segments::footer_writer::{self, FooterState};
 use crate::segments::reader_positions::ReaderPosition;
 use crate::storage::dir_handle::DirHandle;
@@ -464,8 +465,8 @@ impl Backup {
         self.is_where_it_is_looked_for()?;
         let mark = control::Mark { segment: cut.segment, offset: cut.durable.offset, position: cut.durable.position };
         let state = ControlState { uuid: header.uuid, sequence: 1, active: cut.segment, low: self.low, mark: Some(mark), fence: None };
-        self.made.extend([control::CREATING, CONTROL].map(|name| (u64::MAX, name.to_owned())));
-        control::create(&*self.to, &state)?;
+        self.made.extend([CREATING, CONTROL].map(|name| (u64::MAX, name.to_owned())));
+        create_control(&*self.to, &state)?;
         // Between the two looks the copy became a log: where its directory went meanwhile, it is taken back.
         self.is_where_it_is_looked_for()?;
         self.made.clear();

@@ -10,13 +10,14 @@ mod target;
 
 use crate::cursors;
 use crate::error::{Code, Error, Result};
-use crate::format::control::{self, ControlState, Mark};
+use crate::format::control::{ControlState, Mark};
 use crate::format::file_names::{CONTROL, CURSORS};
 use crate::maintenance::backup::{claim, refuse_inside};
 use crate::read::reader::Hole;
 use crate::recovery::directory::{named, prepare_dir, Listing};
 use crate::recovery::evidence::{inspect_directory, refuse_unknown};
 use crate::segments::attachment::explained;
+use crate::segments::control_file::{create_control, CREATING};
 use crate::storage::disk::Disk;
 use crate::storage::lock::Lock;
 use crate::storage::Storage;
@@ -218,11 +219,11 @@ impl Salvage {
         }
         let mark = Mark { segment: active, offset: end.offset, position: end.next - 1 };
         let state = ControlState { uuid: new, sequence: 1, active, low: first, mark: Some(mark), fence: None };
-        self.target.name(&[control::CREATING, CONTROL]);
+        self.target.name(&[CREATING, CONTROL]);
         let to = self.target.storage();
         to.sync_dir()?;
         is_where_it_is_looked_for(&**to)?;
-        control::create(&**to, &state)?;
+        create_control(&**to, &state)?;
         // Between the two looks the directory became a log: where it went meanwhile, it is none again.
         is_where_it_is_looked_for(&**to)?;
         self.target.keep();

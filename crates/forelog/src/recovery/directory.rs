@@ -3,7 +3,8 @@
 use crate::error::{Code, Error, Fault};
 use crate::format::control::{self, ControlState};
 use crate::format::file_names::{classify, Entry, Name, CONTROL};
-use crate::format::header::{BadPage, Header};
+use crate::format::header::Header;
+use crate::format::page::BadPage;
 use crate::recovery::verdict::Verdict;
 use crate::storage::disk::{create_dir, sync_name};
 use crate::storage::{File, FileRef, Storage};

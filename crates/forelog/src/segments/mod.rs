@@ -3,8 +3,10 @@
 pub mod active;
 pub mod attachment;
 pub mod catalog;
+pub mod control_file;
 pub mod footer_writer;
 pub mod growth;
+pub mod horizon_publisher;
 pub mod prefill;
 pub mod reader_positions;
 pub mod spare_files;

@@ -6,18 +6,20 @@
 
 use crate::error::{Code, Error, Fault, Result};
 use crate::format::compression::Packer;
-use crate::format::control::{Control, Fence, Mark};
+use crate::format::control::{Fence, Mark};
 use crate::format::file_names::Name;
 use crate::format::frame::{self, Frame, Kind, Seed, HEADER};
 use crate::format::frame_scan::FrameBoundary;
-use crate::format::horizon::{Horizon, LogEnd, Publisher};
+use crate::format::horizon::{Horizon, LogEnd};
 use crate::observe::events::Events;
 use crate::options::Compression;
 use crate::segments::active::{ActiveSegment, Filling};
 use crate::segments::attachment::Attachment;
 use crate::segments::catalog::{Catalog, DurableEnd};
+use crate::segments::control_file::Control;
 use crate::segments::footer_writer::{FooterWriter, UnindexedSegment};
 use crate::segments::growth::Growth;
+use crate::segments::horizon_publisher::Publisher;
 use crate::segments::prefill::Prefill;
 use crate::segments::spare_files::SpareFiles;
 use crate::storage::{FileRef, ShortWrite, Storage};

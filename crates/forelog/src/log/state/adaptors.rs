@@ -1,0 +1,169 @@
+//! An open log as its followers, its cursors and its backups see it.
+
+use super::LogState;
+use crate::cursors::Log;
+use crate::error::{closed, truncated, Code, Error, Fault, Result};
+use crate::format::file_names::Name;
+use crate::log::remote_writer;
+use crate::log::remote_writer::RemoteWriter;
+use crate::maintenance::backup::Origin;
+use crate::read::follow::{FollowedLog, Ticket, Wake};
+use crate::segments::attachment::lost;
+use crate::segments::catalog::DurableEnd;
+use crate::segments::reader_positions::ReaderPosition;
+use crate::storage::Storage;
+use crate::util::locks::locked;
+use crate::write::submission_queue::LogPhase;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+
+impl FollowedLog for LogState {
+    fn limit(&self, next: u64) -> Result<u64> {
+        if let Some(peer) = &self.peer {
+            if self.ended.load(Ordering::Acquire) {
+                return Err(closed().during("read"));
+            }
+            self.refresh(peer)?;
+            let first = self.catalog.first();
+            let limit = self.horizons.acknowledged.load(Ordering::Acquire);
+            // After the last record that can be read.
+            if let Some(error) = peer.bond.broken().filter(|_| next > limit) {
+                return Err(error.clone().during("read"));
+            }
+            return if next < first { Err(truncated(next, first).during("read")) } else { Ok(limit) };
+        }
+        let intake = locked(&self.intake);
+        let at = self.positions(intake.next);
+        // Not the horizon, which follows a cut only once that is done.
+        let first = self.catalog.first();
+        if next < first {
+            return Err(truncated(next, first).during("read"));
+        }
+        match &intake.phase {
+            // What was acknowledged without being durable may be gone once an fsync has failed.
+            LogPhase::Poisoned(error) if next > at.durable => Err(error.clone().during("read")),
+            LogPhase::Poisoned(_) => Ok(at.durable),
+            LogPhase::Detached(error) if next > at.acknowledged => Err(error.clone().during("read")),
+            LogPhase::Closing if next > at.acknowledged && self.ended.load(Ordering::Acquire) => Err(closed().during("read")),
+            _ => Ok(at.acknowledged),
+        }
+    }
+
+    fn ends(&self) -> Result<(u64, u64)> {
+        if self.ended.load(Ordering::Acquire) {
+            return Err(closed().during("read"));
+        }
+        if let Some(peer) = &self.peer {
+            self.refresh(peer)?;
+        }
+        let last = self.readable(&locked(&self.intake));
+        let first = self.catalog.first();
+        Ok((first, last.max(first - 1)))
+    }
+
+    fn look_again(&self, next: u64) {
+        // Where the directory does not answer, what could not be read is told as it is.
+        if let Some(Ok(news)) = self.peer.as_ref().map(|peer| peer.look_again(self, next)) {
+            self.spread(news);
+        }
+    }
+
+    fn catch_up(&self) -> bool {
+        self.peer.as_ref().map(RemoteWriter::wait_for_page).is_some()
+    }
+
+    fn wait(self: Arc<Self>, next: u64, wake: Wake) -> Ticket {
+        let followers = self.followers.clone();
+        let ticket = followers.enter(next, wake, || {
+            let failed = locked(&self.intake).phase.failure().is_some();
+            failed || self.ended.load(Ordering::Acquire) || self.horizons.acknowledged.load(Ordering::Acquire) >= next
+        });
+        if self.peer.is_some() {
+            remote_writer::watch_page(&self);
+        } else {
+            self.look_after_followers();
+        }
+        ticket
+    }
+}
+
+impl Log for LogState {
+    fn acknowledged(&self) -> u64 {
+        self.horizons.acknowledged.load(Ordering::Acquire)
+    }
+
+    fn durable(&self) -> u64 {
+        self.horizons.durable.load(Ordering::Acquire)
+    }
+
+    fn flush(&self) -> Result<()> {
+        LogState::flush(self)
+    }
+
+    fn alive(&self) -> Result<()> {
+        let failure = locked(&self.intake).phase.failure().cloned();
+        match failure.or_else(|| lost(&*self.storage, self.control).map(|what| self.detach(&what))) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    fn report(&self, fault: Fault) {
+        LogState::report(self, fault);
+    }
+}
+
+impl Origin for LogState {
+    fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
+    }
+
+    fn cut(&self) -> Result<DurableEnd> {
+        if let Some(peer) = &self.peer {
+            self.refresh(peer)?;
+            return peer.cut().ok_or_else(|| match &self.recovery.damage {
+                Some(damage) => {
+                    let text = format!("the log is damaged, and so would be its copy: {}", damage.text);
+                    let mut error = Error::new(Code::Corrupt, text).at(damage.segment.clone(), damage.offset).judged(self.recovery.verdict);
+                    (error.lost, error.flipped) = (damage.lost, damage.flipped);
+                    error
+                }
+                None => Error::new(Code::Locked, "the log is still being opened by its writer"),
+            });
+        }
+        self.catalog
+            .end()
+            .ok_or_else(|| Error::new(Code::NoSpace, "nothing in the log's last segment is proven durable until there is space to roll"))
+    }
+
+    fn low(&self) -> Result<u64> {
+        if self.ended.load(Ordering::Acquire) {
+            return Err(closed());
+        }
+        if let Some(peer) = &self.peer {
+            self.refresh(peer)?;
+        }
+        // Not the horizon: that follows only once the files below are gone.
+        Ok(self.catalog.first())
+    }
+
+    fn cuts(&self) -> u64 {
+        self.catalog.cuts()
+    }
+
+    fn hold(&self, first: u64) -> Arc<ReaderPosition> {
+        self.catalog.places.enter(first)
+    }
+
+    fn segments(&self) -> Vec<Name> {
+        self.catalog.names()
+    }
+
+    fn is_past(&self, cut: DurableEnd) -> bool {
+        self.peer.as_ref().is_some_and(|peer| peer.names_one_after(cut.segment))
+    }
+
+    fn catch_up(&self) -> bool {
+        self.peer.as_ref().map(RemoteWriter::wait_for_page).is_some()
+    }
+}
