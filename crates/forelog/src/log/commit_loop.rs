@@ -100,7 +100,7 @@ impl CommitThread {
 
     /// A log that failed stays until it is told to end, so that the directory remains locked while handles are open.
     fn await_stop(&mut self, error: Error) -> Option<Result<()>> {
-        locked(&self.shared.intake).kicked = false;
+        locked(&self.shared.submissions).kicked = false;
         let stop = self.shared.stop.load(Ordering::Acquire);
         self.idle = !stop;
         stop.then_some(Err(error))
@@ -125,9 +125,9 @@ impl CommitThread {
     }
 
     /// Whether a step would have something to do now.
-    pub fn is_wanted(&self, intake: &SubmissionQueue) -> bool {
+    pub fn is_wanted(&self, submissions: &SubmissionQueue) -> bool {
         let due = || self.deadline().is_some_and(|due| due <= self.host.now());
-        intake.kicked || self.shared.stop.load(Ordering::Acquire) || due()
+        submissions.kicked || self.shared.stop.load(Ordering::Acquire) || due()
     }
 
     /// Does what there is to do, and sleeps before it if there is nothing yet, as long as the host has patience; gives how
@@ -170,12 +170,12 @@ impl CommitThread {
         let shared = self.shared.clone();
         let mut idle_since = None;
         self.idle = false;
-        let mut intake = locked(&shared.intake);
+        let mut submissions = locked(&shared.submissions);
         loop {
             let stop = shared.stop.load(Ordering::Acquire);
             let due = self.deadline();
             let wait = due.map(|due| due.saturating_sub(self.host.now()));
-            if stop || intake.kicked || wait == Some(Duration::ZERO) {
+            if stop || submissions.kicked || wait == Some(Duration::ZERO) {
                 break;
             }
             let patience = self.host.patience().map(|patience| {
@@ -186,22 +186,22 @@ impl CommitThread {
             if self.idle {
                 return None;
             }
-            intake.attendance = CommitThreadState::Asleep;
-            intake = match [wait, patience].into_iter().flatten().min() {
-                Some(wait) => self.shared.work.wait_timeout(intake, wait).unwrap_or_else(PoisonError::into_inner).0,
-                None => self.shared.work.wait(intake).unwrap_or_else(PoisonError::into_inner),
+            submissions.attendance = CommitThreadState::Asleep;
+            submissions = match [wait, patience].into_iter().flatten().min() {
+                Some(wait) => self.shared.work.wait_timeout(submissions, wait).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.shared.work.wait(submissions).unwrap_or_else(PoisonError::into_inner),
             };
-            intake.attendance = CommitThreadState::Awake;
+            submissions.attendance = CommitThreadState::Awake;
         }
-        let (fault, detached) = (intake.fault.take(), intake.detached.take());
+        let (fault, detached) = (submissions.fault.take(), submissions.detached.take());
         if fault.is_some() || detached.is_some() {
-            drop(intake);
+            drop(submissions);
             let detached = detached.map(|error| self.writer.give_up(error));
             let error = fault.map(|fault| self.writer.poison(fault)).or(detached)?;
             self.fail(&error);
             return Some(shared.stop.load(Ordering::Acquire));
         }
-        let step = intake.take(&mut self.group);
+        let step = submissions.take(&mut self.group);
         // With a step taken, the gathering group is still to come.
         let last = step.is_none() && shared.stop.load(Ordering::Acquire);
         self.command = step.and_then(|step| step.command);
@@ -291,28 +291,28 @@ impl CommitThread {
         // Frames that were written are acknowledged: the writer has synced them, or nobody asked for that.
         self.shared.publish(&self.writer, true);
         let shared = self.shared.clone();
-        let mut intake = locked(&shared.intake);
+        let mut submissions = locked(&shared.submissions);
         if failure.is_none() || frames > 0 {
-            intake.succeed(self.group.runs_of_frames(0, frames), &mut self.wake);
+            submissions.succeed(self.group.runs_of_frames(0, frames), &mut self.wake);
         }
         match failure {
-            None => intake.pending_bytes -= self.group.record_bytes,
+            None => submissions.pending_bytes -= self.group.record_bytes,
             Some(error) => {
                 if let Some(command) = self.command.take() {
-                    intake.queue.push_front(QueuedCommand { group: Group::default(), command: Some(command) });
+                    submissions.queue.push_front(QueuedCommand { group: Group::default(), command: Some(command) });
                 }
                 let runs = self.group.runs_of_frames(frames, self.group.frames.len());
-                intake.fail_records(runs, &error, self.writer.next_position(), &mut self.wake);
-                intake.recompute_low_mark(self.writer.low);
+                submissions.fail_records(runs, &error, self.writer.next_position(), &mut self.wake);
+                submissions.recompute_low_mark(self.writer.low);
             }
         }
-        drop(intake);
+        drop(submissions);
         self.notify();
     }
 
     fn reject_group(&mut self, error: &Error) {
         let shared = self.shared.clone();
-        locked(&shared.intake).reject(&self.group.runs, error, &mut self.wake);
+        locked(&shared.submissions).reject(&self.group.runs, error, &mut self.wake);
         self.notify();
     }
 
@@ -352,25 +352,25 @@ impl CommitThread {
         self.shared.publish(&self.writer, true);
         let run = [OperationRun { client, ops: 1 }];
         let shared = self.shared.clone();
-        let mut intake = locked(&shared.intake);
+        let mut submissions = locked(&shared.submissions);
         match outcome {
-            Ok(()) => intake.succeed(&run, &mut self.wake),
+            Ok(()) => submissions.succeed(&run, &mut self.wake),
             Err(error) => {
                 let error = error.during(operation);
                 match command {
-                    Command::TruncateBefore(_) => intake.reject(&run, &error, &mut self.wake),
+                    Command::TruncateBefore(_) => submissions.reject(&run, &error, &mut self.wake),
                     // What was accepted since then has positions that rest on it.
-                    _ => intake.fail_records(&run, &error, self.writer.next_position(), &mut self.wake),
+                    _ => submissions.fail_records(&run, &error, self.writer.next_position(), &mut self.wake),
                 }
             }
         }
-        intake.recompute_low_mark(self.writer.low);
+        submissions.recompute_low_mark(self.writer.low);
         let cut = cuts != self.shared.catalog.cuts();
         if cut {
             // Their readers may hold what is not in the log any more.
-            self.wake.extend(intake.clients.iter().flatten().map(|client| client.notify.clone()));
+            self.wake.extend(submissions.clients.iter().flatten().map(|client| client.notify.clone()));
         }
-        drop(intake);
+        drop(submissions);
         if cut {
             self.shared.followers.wake_all();
         }
@@ -398,16 +398,16 @@ impl CommitThread {
         let shared = self.shared.clone();
         self.shared.publish(&self.writer, false);
         self.shared.events.end(error);
-        let mut intake = locked(&shared.intake);
-        intake.phase = LogPhase::ended(error);
-        let is_detached = matches!(intake.phase, LogPhase::Detached(_));
+        let mut submissions = locked(&shared.submissions);
+        submissions.phase = LogPhase::ended(error);
+        let is_detached = matches!(submissions.phase, LogPhase::Detached(_));
         // Poisoned, nobody knows what is in the log; detached, that is what was acknowledged.
-        let next = if is_detached { self.acknowledged_end() } else { intake.next };
-        intake.fail(error, next, &mut self.wake);
+        let next = if is_detached { self.acknowledged_end() } else { submissions.next };
+        submissions.fail(error, next, &mut self.wake);
         if is_detached {
-            intake.recompute_low_mark(self.writer.low);
+            submissions.recompute_low_mark(self.writer.low);
         }
-        drop(intake);
+        drop(submissions);
         self.group.clear();
         self.command = None;
         self.behind_since = None;
@@ -503,7 +503,7 @@ impl CommitThread {
             return self.fail(&error);
         }
         self.shared.publish(&self.writer, true);
-        locked(&self.shared.intake).recompute_low_mark(self.writer.low);
+        locked(&self.shared.submissions).recompute_low_mark(self.writer.low);
         self.notify();
         self.prepare_spare();
     }

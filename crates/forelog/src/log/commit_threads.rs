@@ -270,15 +270,15 @@ impl CommitThreads {
     fn release(&'static self, log: Box<AttachedLog>) {
         let shared = log.thread.shared.clone();
         // Held meanwhile, so that whoever rouses the log finds it where it is.
-        let mut intake = locked(&shared.intake);
+        let mut submissions = locked(&shared.submissions);
         let mut queue = locked(&self.queue);
-        if log.thread.is_wanted(&intake) {
+        if log.thread.is_wanted(&submissions) {
             queue.push(log);
         } else {
             let due = log.thread.deadline();
             queue.deadlines.extend(due.map(|due| (due, shared.identity)));
             queue.parked.insert(shared.identity, (log, due));
-            intake.attendance = CommitThreadState::Parked(self);
+            submissions.attendance = CommitThreadState::Parked(self);
         }
         // Its thread comes back to look for what is next and when.
         self.tell(&queue);

@@ -22,7 +22,7 @@ pub struct ReadOnlyLog {
     pub catalog: Arc<Catalog>,
     pub recovery: Recovery,
     pub positions: Positions,
-    pub peer: Option<RemoteWriter>,
+    pub remote: Option<RemoteWriter>,
     pub uuid: [u8; 16],
     /// Where the frames of the newest segment end; `None` where it does not read.
     pub end: Option<u64>,
@@ -60,7 +60,7 @@ pub fn open_beside_writer(
     };
     // What a living writer told is taken over again at the first reading, names and all.
     let sequence = if live && left.is_some() { 0 } else { told_up_to };
-    let peer = peer(storage, &found, left, sequence, live);
+    let remote = remote(storage, &found, left, sequence, live);
     let (last, durable) = (shown, durable.min(shown));
     let positions = Positions { first: found.low, next: last + 1, written: last, acknowledged: last, durable };
     let catalog = Arc::new(Catalog::default());
@@ -70,7 +70,7 @@ pub fn open_beside_writer(
     recovery.volatile = storage.is_volatile();
     recovery.duration_ms = clock().saturating_sub(began) as f64 / 1e6;
     let end = found.active.as_ref().map(|active| active.scan.end.offset);
-    Ok(ReadOnlyLog { catalog, recovery, positions, peer, uuid: found.state.uuid, end })
+    Ok(ReadOnlyLog { catalog, recovery, positions, remote, uuid: found.state.uuid, end })
 }
 
 /// The same where nobody can be writing.
@@ -85,7 +85,7 @@ fn read_horizon_page(storage: &Arc<dyn Storage>) -> Option<Horizon> {
 }
 
 /// What it takes to go along with a writer; `None` without a CONTROL to look at.
-fn peer(storage: &Arc<dyn Storage>, found: &Survey, left: Option<Horizon>, sequence: u64, live: bool) -> Option<RemoteWriter> {
+fn remote(storage: &Arc<dyn Storage>, found: &Survey, left: Option<Horizon>, sequence: u64, live: bool) -> Option<RemoteWriter> {
     let control = storage.open(CONTROL, false).ok()?;
     let generation = left.map(|page| page.generation);
     let whole = |_: &&SurveyedActive| !live && found.damage().is_none();

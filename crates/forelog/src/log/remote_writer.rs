@@ -190,7 +190,7 @@ fn show(shared: &LogState, durable: u64, acknowledged: u64) {
     put(&h.durable, durable);
     put(&h.written, acknowledged);
     put(&h.acknowledged, acknowledged);
-    locked(&shared.intake).next = acknowledged + 1;
+    locked(&shared.submissions).next = acknowledged + 1;
 }
 
 /// The log starts at `low` now, if that is later than it was known to.

@@ -98,13 +98,13 @@ pub struct LogState {
     control: Option<Identity>,
     pub catalog: Arc<Catalog>,
     pub recovery: Recovery,
-    pub intake: Mutex<SubmissionQueue>,
+    pub submissions: Mutex<SubmissionQueue>,
     pub work: Condvar,
     pub horizons: Horizons,
     pub followers: Arc<Followers>,
     pub cursors: Cursors,
     /// How a log that is only read goes along with its writer.
-    pub peer: Option<RemoteWriter>,
+    pub remote: Option<RemoteWriter>,
     pub measures: Mutex<Measures>,
     pub events: Arc<Events>,
     /// Somebody measures the files of the log.
@@ -126,8 +126,8 @@ impl LogState {
     /// Everything of an open log but its commit thread.
     pub fn writable(storage: Arc<dyn Storage>, options: Options, opened: Opened) -> (Arc<LogState>, Writer) {
         let Opened { mut writer, catalog, recovery, cursors } = opened;
-        let intake = SubmissionQueue::new(writer.low, writer.next_position());
-        let mut shared = LogState { cursors, ..LogState::new(storage, options, catalog, recovery, intake, writer.counters) };
+        let submissions = SubmissionQueue::new(writer.low, writer.next_position());
+        let mut shared = LogState { cursors, ..LogState::new(storage, options, catalog, recovery, submissions, writer.counters) };
         shared.events = writer.events.clone();
         shared.measures.get_mut().unwrap_or_else(PoisonError::into_inner).active = writer.fill_level();
         let shared = Arc::new(shared);
@@ -154,9 +154,9 @@ impl LogState {
 
     /// A log that nobody writes to through this: without a commit thread, and changing as another process makes it.
     pub fn read_only(storage: Arc<dyn Storage>, options: Options, view: ReadOnlyLog) -> Arc<LogState> {
-        let ReadOnlyLog { catalog, recovery, positions, peer, .. } = view;
-        let intake = SubmissionQueue { phase: LogPhase::ReadOnly, ..SubmissionQueue::new(positions.first, positions.next) };
-        let shared = LogState { peer, ..LogState::new(storage, options, catalog, recovery, intake, Counters::default()) };
+        let ReadOnlyLog { catalog, recovery, positions, remote, .. } = view;
+        let submissions = SubmissionQueue { phase: LogPhase::ReadOnly, ..SubmissionQueue::new(positions.first, positions.next) };
+        let shared = LogState { remote, ..LogState::new(storage, options, catalog, recovery, submissions, Counters::default()) };
         let h = &shared.horizons;
         h.first.store(positions.first, Ordering::Release);
         h.written.store(positions.written, Ordering::Release);
@@ -170,7 +170,7 @@ impl LogState {
         options: Options,
         catalog: Arc<Catalog>,
         recovery: Recovery,
-        intake: SubmissionQueue,
+        submissions: SubmissionQueue,
         counters: Counters,
     ) -> LogState {
         static IDENTITIES: AtomicU64 = AtomicU64::new(1);
@@ -181,12 +181,12 @@ impl LogState {
             storage,
             catalog,
             recovery,
-            intake: Mutex::new(intake),
+            submissions: Mutex::new(submissions),
             work: Condvar::new(),
             horizons: Horizons::default(),
             followers: Arc::default(),
             cursors: Cursors::unknown(read_only()),
-            peer: None,
+            remote: None,
             measures: Mutex::new(Measures::new(counters)),
             events: Arc::default(),
             measuring: AtomicBool::new(false),
@@ -207,9 +207,10 @@ impl LogState {
         }
         let (events, dropped_events) = self.events.counts();
         let accepted = {
-            let intake = locked(&self.intake);
-            let (poisoned, detached) = (matches!(intake.phase, LogPhase::Poisoned(_)), matches!(intake.phase, LogPhase::Detached(_)));
-            let SubmissionQueue { appends, batches, bytes, pending_bytes, .. } = *intake;
+            let submissions = locked(&self.submissions);
+            let (poisoned, detached) =
+                (matches!(submissions.phase, LogPhase::Poisoned(_)), matches!(submissions.phase, LogPhase::Detached(_)));
+            let SubmissionQueue { appends, batches, bytes, pending_bytes, .. } = *submissions;
             Stats { appends, batches, bytes, pending_bytes, poisoned, detached, ..Stats::default() }
         };
         // Quantiles take tens of microseconds: no append waits for them.
@@ -278,9 +279,9 @@ impl LogState {
     }
 
     /// Last position that readers may see. What was acknowledged without being durable may be gone once an fsync has failed.
-    pub fn readable(&self, intake: &SubmissionQueue) -> u64 {
+    pub fn readable(&self, submissions: &SubmissionQueue) -> u64 {
         let h = &self.horizons;
-        let horizon = if matches!(intake.phase, LogPhase::Poisoned(_)) { &h.durable } else { &h.acknowledged };
+        let horizon = if matches!(submissions.phase, LogPhase::Poisoned(_)) { &h.durable } else { &h.acknowledged };
         horizon.load(Ordering::Acquire)
     }
 
@@ -298,8 +299,8 @@ impl LogState {
     }
 
     /// Takes over what the writer in another process tells.
-    pub fn refresh(&self, peer: &RemoteWriter) -> Result<PageChange> {
-        let news = peer.refresh(self)?;
+    pub fn refresh(&self, remote: &RemoteWriter) -> Result<PageChange> {
+        let news = remote.refresh(self)?;
         self.spread(news);
         Ok(news)
     }
@@ -311,7 +312,7 @@ impl LogState {
             PageChange::More => self.followers.reached(self.horizons.acknowledged.load(Ordering::Acquire)),
             PageChange::Cut => {
                 // Whoever holds what is not in the log any more is told before anybody reads on.
-                let clients: Vec<_> = locked(&self.intake).clients.iter().flatten().map(|client| client.notify.clone()).collect();
+                let clients: Vec<_> = locked(&self.submissions).clients.iter().flatten().map(|client| client.notify.clone()).collect();
                 clients.iter().for_each(|client| client.wake());
                 self.followers.wake_all();
             }
@@ -320,12 +321,12 @@ impl LogState {
 
     /// The same, for those who wait; an error is met by them when they look themselves.
     pub fn look(&self) -> bool {
-        let Some(peer) = &self.peer else { return false };
-        if !peer.bond.holds(&*self.storage, clock()) {
+        let Some(remote) = &self.remote else { return false };
+        if !remote.bond.holds(&*self.storage, clock()) {
             self.followers.wake_all();
             return false;
         }
-        match self.refresh(peer) {
+        match self.refresh(remote) {
             Ok(news) => news != PageChange::None,
             Err(_) => {
                 self.followers.wake_all();
@@ -353,12 +354,12 @@ impl LogState {
 
     /// Has the commit thread take what there is. It is woken once the lock is free: on the same core it would run at once, and
     /// into the lock.
-    pub fn rouse(&self, mut intake: MutexGuard<'_, SubmissionQueue>) {
-        intake.kicked = true;
-        match std::mem::replace(&mut intake.attendance, CommitThreadState::Awake) {
+    pub fn rouse(&self, mut submissions: MutexGuard<'_, SubmissionQueue>) {
+        submissions.kicked = true;
+        match std::mem::replace(&mut submissions.attendance, CommitThreadState::Awake) {
             CommitThreadState::Awake => {}
             CommitThreadState::Asleep => {
-                drop(intake);
+                drop(submissions);
                 self.work.notify_one();
             }
             CommitThreadState::Parked(threads) => threads.resume(self.identity),
@@ -367,27 +368,27 @@ impl LogState {
 
     /// A background write to CONTROL failed: the commit thread learns of it before it acknowledges anything more.
     pub fn report(&self, fault: Fault) {
-        let mut intake = locked(&self.intake);
-        intake.fault = Some(fault);
-        self.rouse(intake);
+        let mut submissions = locked(&self.submissions);
+        submissions.fault = Some(fault);
+        self.rouse(submissions);
     }
 
     /// The directory is not at its path: the commit thread learns of it before it acknowledges anything more.
     fn detach(&self, what: &str) -> Error {
         let error = detached(what);
-        let mut intake = locked(&self.intake);
-        if matches!(intake.phase, LogPhase::Open) {
+        let mut submissions = locked(&self.submissions);
+        if matches!(submissions.phase, LogPhase::Open) {
             // Nothing more is taken from here on; what was is rejected by the commit thread.
-            intake.phase = LogPhase::ended(&error);
+            submissions.phase = LogPhase::ended(&error);
         }
-        intake.detached = Some(error.clone());
-        self.rouse(intake);
+        submissions.detached = Some(error.clone());
+        self.rouse(submissions);
         error
     }
 
     /// Why this log must not be opened once more in this process: it is not where the process has it open.
     pub fn detachment(&self) -> Option<Error> {
-        let noticed = match &locked(&self.intake).phase {
+        let noticed = match &locked(&self.submissions).phase {
             LogPhase::Detached(error) => Some(error.clone()),
             _ => None,
         };
@@ -396,38 +397,38 @@ impl LogState {
 
     /// A parked log is to look now and then whether it is at its path still, now that a follower waits for it.
     fn look_after_followers(&self) {
-        let intake = locked(&self.intake);
-        if matches!(intake.attendance, CommitThreadState::Parked(_)) {
-            self.rouse(intake);
+        let submissions = locked(&self.submissions);
+        if matches!(submissions.attendance, CommitThreadState::Parked(_)) {
+            self.rouse(submissions);
         }
     }
 
     /// The mark was not written, and changed nothing: the commit thread asks for another one in its time.
     pub fn mark_again(&self) {
         self.unmarked.store(true, Ordering::Release);
-        self.rouse(locked(&self.intake));
+        self.rouse(locked(&self.submissions));
     }
 
     /// Waits until everything accepted so far is durable.
     pub fn flush(&self) -> Result<()> {
         let latch = Arc::new(Waiter::default());
         let client = {
-            let mut intake = locked(&self.intake);
-            let client = intake.join(Client::new(latch.clone()));
-            let entered = intake.sync(client, &self.options);
+            let mut submissions = locked(&self.submissions);
+            let client = submissions.join(Client::new(latch.clone()));
+            let entered = submissions.sync(client, &self.options);
             if let Err(error) = entered {
-                intake.clients[client] = None;
+                submissions.clients[client] = None;
                 return Err(error);
             }
-            self.rouse(intake);
+            self.rouse(submissions);
             client
         };
         let settled = latch.wait_for(|| {
-            let mut intake = locked(&self.intake);
-            let client = intake.clients.get_mut(client).and_then(Option::as_mut)?;
+            let mut submissions = locked(&self.submissions);
+            let client = submissions.clients.get_mut(client).and_then(Option::as_mut)?;
             (client.settled == client.entered).then(|| client.collect())
         });
-        locked(&self.intake).clients[client] = None;
+        locked(&self.submissions).clients[client] = None;
         match settled {
             Settled::Done(_) => Ok(()),
             Settled::Failed(_, error) => Err(error),
@@ -436,12 +437,12 @@ impl LogState {
 
     pub fn shut_down(&self) -> Result<()> {
         {
-            let mut intake = locked(&self.intake);
-            if matches!(intake.phase, LogPhase::Open) {
-                intake.phase = LogPhase::Closing;
+            let mut submissions = locked(&self.submissions);
+            if matches!(submissions.phase, LogPhase::Open) {
+                submissions.phase = LogPhase::Closing;
             }
             self.stop.store(true, Ordering::Release);
-            self.rouse(intake);
+            self.rouse(submissions);
         }
         let ended = self.await_end();
         // What was accepted has been acknowledged before.

@@ -1,6 +1,6 @@
 //! The log as its users hold it.
 //!
-//! An append goes: handle → intake (position, bytes) → commit thread → writer → disk; and back: horizons →
+//! An append goes: handle → submission queue (position, bytes) → commit thread → writer → disk; and back: horizons →
 //! settlements → one wake per client. Nothing is settled before the writer has returned what it rests on.
 
 use crate::error::{closed, Code, Error, Fault, Result};
@@ -134,7 +134,7 @@ impl Wal {
         let disk: Arc<dyn Storage> = Arc::new(disk);
         let view = read_only::open_beside_writer(&disk, watch, || Lock::is_held(&home), clock).map_err(|error| named(error, dir))?;
         let shared = LogState::read_only(disk, options, view);
-        if shared.peer.is_some() {
+        if shared.remote.is_some() {
             remote_writer::watch_page(&shared);
         }
         let place = Arc::new(DirectorySlot::default());
@@ -147,7 +147,7 @@ impl Wal {
     }
 
     fn handle(shared: Arc<LogState>, place: Arc<DirectorySlot>, notify: Arc<dyn Notify>) -> Wal {
-        let client = locked(&shared.intake).join(Client::new(notify));
+        let client = locked(&shared.submissions).join(Client::new(notify));
         Wal { shared, place, client, closed: AtomicBool::new(false), outcome: Mutex::new(None), scrubs: Mutex::default() }
     }
 
@@ -176,10 +176,10 @@ impl Wal {
     /// called again: no record passes one that was rejected.
     pub fn append(&self, record: RecordRef<'_>, terms: impl Into<Terms>) -> Result<u64> {
         let len = record.check(self.shared.options.max_record_bytes)?;
-        let mut intake = self.intake("append")?;
-        let position = intake.append(self.client, &record, len, terms, &self.shared.options).map_err(|e| e.during("append"))?;
-        if intake.is_eager() {
-            self.shared.rouse(intake);
+        let mut submissions = self.submissions("append")?;
+        let position = submissions.append(self.client, &record, len, terms, &self.shared.options).map_err(|e| e.during("append"))?;
+        if submissions.is_eager() {
+            self.shared.rouse(submissions);
         }
         Ok(position)
     }
@@ -197,11 +197,11 @@ impl Wal {
             bytes += record?.check(max)? as u64;
         }
         let records = records.filter_map(Result::ok);
-        let mut intake = self.intake("append")?;
+        let mut submissions = self.submissions("append")?;
         let options = &self.shared.options;
-        let first = intake.append_all(self.client, records, (count, bytes), durable, options).map_err(|e| e.during("append"))?;
-        if intake.is_eager() {
-            self.shared.rouse(intake);
+        let first = submissions.append_all(self.client, records, (count, bytes), durable, options).map_err(|e| e.during("append"))?;
+        if submissions.is_eager() {
+            self.shared.rouse(submissions);
         }
         Ok(first)
     }
@@ -221,17 +221,17 @@ impl Wal {
         if batch.bytes() > max {
             return Err(Error::new(Code::TooLarge, format!("batch of {} bytes is above maxBatchBytes ({max})", batch.bytes())));
         }
-        let mut intake = self.intake("appendBatch")?;
-        let range = intake.append_batch(self.client, batch, terms, &self.shared.options)?;
-        if intake.is_eager() {
-            self.shared.rouse(intake);
+        let mut submissions = self.submissions("appendBatch")?;
+        let range = submissions.append_batch(self.client, batch, terms, &self.shared.options)?;
+        if submissions.is_eager() {
+            self.shared.rouse(submissions);
         }
         Ok(range)
     }
 
     /// Enters an operation that is done once everything accepted before it is durable.
     pub fn sync(&self) -> Result<()> {
-        self.intake("sync")?.sync(self.client, &self.shared.options).map_err(|e| e.during("sync"))
+        self.submissions("sync")?.sync(self.client, &self.shared.options).map_err(|e| e.during("sync"))
     }
 
     /// Enters an operation that makes `first` the first position of the log: exact, although only whole segments below
@@ -247,7 +247,7 @@ impl Wal {
     }
 
     fn command(&self, command: Command, operation: &'static str) -> Result<()> {
-        self.intake(operation)?.command(self.client, command, &self.shared.options).map_err(|e| e.during(operation))
+        self.submissions(operation)?.command(self.client, command, &self.shared.options).map_err(|e| e.during(operation))
     }
 
     /// Enters an operation that makes `last` the last position of the log: whatever was accepted after it is removed
@@ -274,16 +274,16 @@ impl Wal {
 
     /// Tells the commit thread to take what has been accepted. Cheap when it has been told already.
     pub fn kick(&self) {
-        let intake = locked(&self.shared.intake);
-        if !(intake.kicked || intake.group.is_empty() && intake.queue.is_empty()) {
-            self.shared.rouse(intake);
+        let submissions = locked(&self.shared.submissions);
+        if !(submissions.kicked || submissions.group.is_empty() && submissions.queue.is_empty()) {
+            self.shared.rouse(submissions);
         }
     }
 
     /// The next settlement of this handle's operations; `Done` with an unchanged count when there is no news. Call it until
     /// then: after a failure nothing is appended before the next call.
     pub fn settled(&self) -> Settled {
-        match locked(&self.shared.intake).clients.get_mut(self.client).and_then(Option::as_mut) {
+        match locked(&self.shared.submissions).clients.get_mut(self.client).and_then(Option::as_mut) {
             Some(client) => client.collect(),
             None => Settled::Done(0),
         }
@@ -292,11 +292,11 @@ impl Wal {
     /// Appends are refused until `settled` has told that operations up to this one have failed, and is called again; 0 when
     /// they are not.
     pub fn failing(&self) -> u64 {
-        locked(&self.shared.intake).failing(self.client).map_or(0, |(upto, _)| *upto)
+        locked(&self.shared.submissions).failing(self.client).map_or(0, |(upto, _)| *upto)
     }
 
     pub fn positions(&self) -> Positions {
-        self.shared.positions(locked(&self.shared.intake).next)
+        self.shared.positions(locked(&self.shared.submissions).next)
     }
 
     /// How many times `truncate_after` and `reset` have cut the log since it was opened: when it changes, ask the places
@@ -307,7 +307,7 @@ impl Wal {
 
     /// Encoded bytes accepted and not yet acknowledged, by all handles together.
     pub fn pending_bytes(&self) -> u64 {
-        locked(&self.shared.intake).pending_bytes
+        locked(&self.shared.submissions).pending_bytes
     }
 
     /// Counters and histograms since the log was opened in this process.
@@ -318,7 +318,7 @@ impl Wal {
     /// From now on the events of these kinds (bits of [`crate::Event`]) are recorded for this handle, which is woken for them; 0
     /// for none any more. Who begins to listen to a log that is poisoned is told that.
     pub fn listen(&self, kinds: u32) {
-        let client = locked(&self.shared.intake).clients.get(self.client).and_then(Option::as_ref).map(|client| client.notify.clone());
+        let client = locked(&self.shared.submissions).clients.get(self.client).and_then(Option::as_ref).map(|client| client.notify.clone());
         if let Some(notify) = client {
             self.shared.events.listen(self.client, kinds, notify);
         }
@@ -396,11 +396,11 @@ impl Wal {
         result
     }
 
-    fn intake(&self, operation: &'static str) -> Result<MutexGuard<'_, SubmissionQueue>> {
+    fn submissions(&self, operation: &'static str) -> Result<MutexGuard<'_, SubmissionQueue>> {
         if self.closed.load(Ordering::Acquire) {
             return Err(closed().during(operation));
         }
-        Ok(locked(&self.shared.intake))
+        Ok(locked(&self.shared.submissions))
     }
 }
 
@@ -408,8 +408,8 @@ impl Drop for Wal {
     fn drop(&mut self) {
         let _ = self.close();
         self.shared.events.leave(self.client);
-        let mut intake = locked(&self.shared.intake);
-        if let Some(slot) = intake.clients.get_mut(self.client) {
+        let mut submissions = locked(&self.shared.submissions);
+        if let Some(slot) = submissions.clients.get_mut(self.client) {
             *slot = None;
         }
     }

@@ -1,4 +1,4 @@
-//! What is found when a log is opened, and what it means: from evidence to a verdict, as a table. Pure data; `survey`
+//! What is found when a log is opened, and what it means: from evidence to a verdict, as a table. Pure data; `evidence`
 //! gathers the evidence, `open` and `read_only` act on the verdict.
 //!
 //! The labels are those of docs/recovery.md, of reports and of errors. Every combination of evidence matches one row.

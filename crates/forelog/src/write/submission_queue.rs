@@ -453,25 +453,25 @@ mod tests {
     use super::*;
     use crate::util::notify::Waiter;
 
-    fn intake() -> (SubmissionQueue, Options) {
-        let mut intake = SubmissionQueue::new(1, 1);
+    fn submissions() -> (SubmissionQueue, Options) {
+        let mut submissions = SubmissionQueue::new(1, 1);
         for client in 0..2 {
-            assert_eq!((intake.join(Client::new(Arc::new(Waiter::default()))), intake.next), (client, 1));
+            assert_eq!((submissions.join(Client::new(Arc::new(Waiter::default()))), submissions.next), (client, 1));
         }
-        (intake, Options::default())
+        (submissions, Options::default())
     }
 
-    fn append_as(intake: &mut SubmissionQueue, client: usize) -> Result<u64> {
+    fn append_as(submissions: &mut SubmissionQueue, client: usize) -> Result<u64> {
         let record = RecordRef { value: Some(b"v"), ..Default::default() };
-        intake.append(client, &record, 4, false, &Options::default())
+        submissions.append(client, &record, 4, false, &Options::default())
     }
 
-    fn append(intake: &mut SubmissionQueue) -> u64 {
-        append_as(intake, 0).unwrap_or(0)
+    fn append(submissions: &mut SubmissionQueue) -> u64 {
+        append_as(submissions, 0).unwrap_or(0)
     }
 
-    fn news(intake: &mut SubmissionQueue) -> Vec<(bool, u64)> {
-        let client = intake.clients[0].as_mut().map(|c| std::mem::take(&mut c.news)).unwrap_or_default();
+    fn news(submissions: &mut SubmissionQueue) -> Vec<(bool, u64)> {
+        let client = submissions.clients[0].as_mut().map(|c| std::mem::take(&mut c.news)).unwrap_or_default();
         client.into_iter().map(told).collect()
     }
 
@@ -482,150 +482,152 @@ mod tests {
         }
     }
 
-    fn collect(intake: &mut SubmissionQueue) -> Option<(bool, u64)> {
-        intake.clients[0].as_mut().map(|client| told(client.collect()))
+    fn collect(submissions: &mut SubmissionQueue) -> Option<(bool, u64)> {
+        submissions.clients[0].as_mut().map(|client| told(client.collect()))
     }
 
     /// The first append of client 0 has just been rejected.
     fn rejecting(error: &Error) -> (SubmissionQueue, Options) {
-        let (mut intake, options) = intake();
+        let (mut submissions, options) = submissions();
         let mut group = Group::default();
-        append(&mut intake);
-        intake.take(&mut group);
-        intake.fail_records(&group.runs, error, 1, &mut Vec::new());
-        (intake, options)
+        append(&mut submissions);
+        submissions.take(&mut group);
+        submissions.fail_records(&group.runs, error, 1, &mut Vec::new());
+        (submissions, options)
     }
 
     #[test]
     fn until_a_client_knows_of_a_rejection_nothing_it_appends_is_accepted_and_others_go_on() {
-        let (mut intake, options) = rejecting(&Error::new(Code::NoSpace, "full"));
-        assert!(append_as(&mut intake, 0).is_err_and(|error| error.code == Code::NoSpace));
+        let (mut submissions, options) = rejecting(&Error::new(Code::NoSpace, "full"));
+        assert!(append_as(&mut submissions, 0).is_err_and(|error| error.code == Code::NoSpace));
         let mut batch = Batch::new();
         assert!(batch.push(RecordRef { key: Some(b"k"), ..Default::default() }, 100).is_ok());
-        assert!(intake.append_batch(0, &batch, false, &options).is_err_and(|error| error.code == Code::NoSpace));
+        assert!(submissions.append_batch(0, &batch, false, &options).is_err_and(|error| error.code == Code::NoSpace));
         let one = [RecordRef { value: Some(b"v"), ..Default::default() }];
-        assert!(intake.append_all(0, one.into_iter(), (1, 4), false, &options).is_err_and(|error| error.code == Code::NoSpace));
-        assert_eq!((intake.next, intake.pending_bytes), (1, 0));
-        assert_eq!(append_as(&mut intake, 1).ok(), Some(1), "who waited for nothing appends");
-        assert_eq!(collect(&mut intake), Some((false, 1)));
-        assert!(append_as(&mut intake, 0).is_err(), "there may be more news");
-        assert_eq!(collect(&mut intake), Some((true, 1)));
-        assert_eq!(append(&mut intake), 2);
+        assert!(submissions.append_all(0, one.into_iter(), (1, 4), false, &options).is_err_and(|error| error.code == Code::NoSpace));
+        assert_eq!((submissions.next, submissions.pending_bytes), (1, 0));
+        assert_eq!(append_as(&mut submissions, 1).ok(), Some(1), "who waited for nothing appends");
+        assert_eq!(collect(&mut submissions), Some((false, 1)));
+        assert!(append_as(&mut submissions, 0).is_err(), "there may be more news");
+        assert_eq!(collect(&mut submissions), Some((true, 1)));
+        assert_eq!(append(&mut submissions), 2);
     }
 
     fn full_behind(entered: impl FnOnce(&mut SubmissionQueue, &Options)) -> (SubmissionQueue, Options) {
-        let (mut intake, options) = intake();
+        let (mut submissions, options) = submissions();
         let (mut group, mut wake) = (Group::default(), Vec::new());
-        append(&mut intake);
-        entered(&mut intake, &options);
-        let step = intake.take(&mut group);
-        intake.queue.push_front(QueuedCommand { group: Group::default(), command: step.and_then(|s| s.command) });
-        intake.fail_records(&group.runs, &Error::new(Code::NoSpace, "full"), 1, &mut wake);
-        (intake, options)
+        append(&mut submissions);
+        entered(&mut submissions, &options);
+        let step = submissions.take(&mut group);
+        submissions.queue.push_front(QueuedCommand { group: Group::default(), command: step.and_then(|s| s.command) });
+        submissions.fail_records(&group.runs, &Error::new(Code::NoSpace, "full"), 1, &mut wake);
+        (submissions, options)
     }
 
     #[test]
     fn who_was_told_of_all_that_failed_appends_while_a_truncation_makes_room() {
-        let (mut intake, _) = full_behind(|intake, options| assert!(intake.command(0, Command::TruncateBefore(1), options).is_ok()));
-        assert_eq!((collect(&mut intake), collect(&mut intake)), (Some((false, 1)), Some((true, 1))));
-        assert_eq!(append_as(&mut intake, 0).map_err(|e| e.code).ok(), Some(1));
+        let (mut submissions, _) =
+            full_behind(|submissions, options| assert!(submissions.command(0, Command::TruncateBefore(1), options).is_ok()));
+        assert_eq!((collect(&mut submissions), collect(&mut submissions)), (Some((false, 1)), Some((true, 1))));
+        assert_eq!(append_as(&mut submissions, 0).map_err(|e| e.code).ok(), Some(1));
     }
 
     #[test]
     fn who_only_makes_room_is_refused_nothing() {
-        let (mut intake, _) = full_behind(|intake, options| assert!(intake.command(1, Command::TruncateBefore(1), options).is_ok()));
-        assert_eq!(append_as(&mut intake, 1).map_err(|e| e.code).ok(), Some(1));
+        let (mut submissions, _) =
+            full_behind(|submissions, options| assert!(submissions.command(1, Command::TruncateBefore(1), options).is_ok()));
+        assert_eq!(append_as(&mut submissions, 1).map_err(|e| e.code).ok(), Some(1));
     }
 
     #[test]
     fn told_is_enough_whatever_else_there_is_news_of() {
-        let (mut intake, options) = rejecting(&Error::new(Code::NoSpace, "full"));
+        let (mut submissions, options) = rejecting(&Error::new(Code::NoSpace, "full"));
         let (mut group, mut wake) = (Group::default(), Vec::new());
-        assert!(intake.sync(0, &options).is_ok());
-        intake.take(&mut group);
-        intake.succeed(&group.runs, &mut wake);
-        assert_eq!(collect(&mut intake), Some((false, 1)));
-        assert_eq!(collect(&mut intake), Some((true, 2)));
-        assert_eq!(append_as(&mut intake, 0).map_err(|e| e.code).ok(), Some(1));
+        assert!(submissions.sync(0, &options).is_ok());
+        submissions.take(&mut group);
+        submissions.succeed(&group.runs, &mut wake);
+        assert_eq!(collect(&mut submissions), Some((false, 1)));
+        assert_eq!(collect(&mut submissions), Some((true, 2)));
+        assert_eq!(append_as(&mut submissions, 0).map_err(|e| e.code).ok(), Some(1));
     }
 
     #[test]
     fn an_expectation_that_rests_on_what_was_rejected_is_told_the_rejection() {
-        let (mut intake, options) = rejecting(&Error::new(Code::NoSpace, "full").during("reset").at_position(7));
+        let (mut submissions, options) = rejecting(&Error::new(Code::NoSpace, "full").during("reset").at_position(7));
         let terms = Terms { durable: false, expect: Some(2) };
         let record = RecordRef { value: Some(b"v"), ..Default::default() };
-        let refused = intake.append(0, &record, 4, terms, &options).err().map(|e| (e.code, e.operation, e.position));
+        let refused = submissions.append(0, &record, 4, terms, &options).err().map(|e| (e.code, e.operation, e.position));
         assert_eq!(refused, Some((Code::NoSpace, None, None)));
     }
 
     #[test]
     fn a_client_whose_rejections_come_behind_a_command_appends_again_once_it_knows_of_all() {
-        let (mut intake, options) = intake();
+        let (mut submissions, options) = submissions();
         let (mut group, mut wake) = (Group::default(), Vec::new());
         let full = Error::new(Code::NoSpace, "full");
-        append(&mut intake);
-        assert!(intake.command(0, Command::TruncateBefore(1), &options).is_ok());
-        append(&mut intake);
-        let step = intake.take(&mut group);
-        intake.queue.push_front(QueuedCommand { group: Group::default(), command: step.and_then(|s| s.command) });
-        intake.fail_records(&group.runs, &full, 1, &mut wake);
-        assert_eq!((collect(&mut intake), collect(&mut intake)), (Some((false, 1)), Some((true, 1))));
-        assert!(append_as(&mut intake, 0).is_err());
-        intake.take(&mut group);
-        intake.succeed(&[OperationRun { client: 0, ops: 1 }], &mut wake);
-        intake.take(&mut group);
-        intake.reject(&group.runs, &full, &mut wake);
-        assert!(append_as(&mut intake, 0).is_err());
-        let all = [collect(&mut intake), collect(&mut intake), collect(&mut intake)];
+        append(&mut submissions);
+        assert!(submissions.command(0, Command::TruncateBefore(1), &options).is_ok());
+        append(&mut submissions);
+        let step = submissions.take(&mut group);
+        submissions.queue.push_front(QueuedCommand { group: Group::default(), command: step.and_then(|s| s.command) });
+        submissions.fail_records(&group.runs, &full, 1, &mut wake);
+        assert_eq!((collect(&mut submissions), collect(&mut submissions)), (Some((false, 1)), Some((true, 1))));
+        assert!(append_as(&mut submissions, 0).is_err());
+        submissions.take(&mut group);
+        submissions.succeed(&[OperationRun { client: 0, ops: 1 }], &mut wake);
+        submissions.take(&mut group);
+        submissions.reject(&group.runs, &full, &mut wake);
+        assert!(append_as(&mut submissions, 0).is_err());
+        let all = [collect(&mut submissions), collect(&mut submissions), collect(&mut submissions)];
         assert_eq!(all, [Some((true, 2)), Some((false, 3)), Some((true, 3))]);
-        assert_eq!(append(&mut intake), 1);
+        assert_eq!(append(&mut submissions), 1);
     }
 
     #[test]
     fn positions_that_are_taken_back_take_the_first_position_back_with_them() {
-        let (mut intake, options) = intake();
+        let (mut submissions, options) = submissions();
         let (mut group, mut wake) = (Group::default(), Vec::new());
-        append(&mut intake);
+        append(&mut submissions);
         for command in [Command::TruncateBefore(2), Command::Reset(100), Command::TruncateBefore(101)] {
-            append(&mut intake);
-            assert!(intake.command(0, command, &options).is_ok());
+            append(&mut submissions);
+            assert!(submissions.command(0, command, &options).is_ok());
         }
-        assert_eq!((intake.first, intake.next), (101, 101));
+        assert_eq!((submissions.first, submissions.next), (101, 101));
         // The first group fails: its command comes back in front, and the reset goes with the records.
-        let step = intake.take(&mut group);
-        intake.queue.push_front(QueuedCommand { group: Group::default(), command: step.and_then(|s| s.command) });
-        intake.fail_records(&group.runs, &Error::new(Code::NoSpace, "full"), 1, &mut wake);
-        intake.recompute_low_mark(1);
-        assert_eq!((intake.first, intake.next), (1, 1));
-        append(&mut intake);
-        assert!(intake.command(0, Command::TruncateAfter(0), &options).is_ok());
+        let step = submissions.take(&mut group);
+        submissions.queue.push_front(QueuedCommand { group: Group::default(), command: step.and_then(|s| s.command) });
+        submissions.fail_records(&group.runs, &Error::new(Code::NoSpace, "full"), 1, &mut wake);
+        submissions.recompute_low_mark(1);
+        assert_eq!((submissions.first, submissions.next), (1, 1));
+        append(&mut submissions);
+        assert!(submissions.command(0, Command::TruncateAfter(0), &options).is_ok());
     }
 
     #[test]
     fn what_makes_room_outlives_the_records_around_it_and_all_settle_in_order() {
-        let (mut intake, options) = intake();
+        let (mut submissions, options) = submissions();
         let (mut group, mut wake) = (Group::default(), Vec::new());
         let full = Error::new(Code::NoSpace, "full");
-        append(&mut intake);
-        assert!(intake.command(0, Command::TruncateBefore(1), &options).is_ok());
-        append(&mut intake);
-        append(&mut intake);
+        append(&mut submissions);
+        assert!(submissions.command(0, Command::TruncateBefore(1), &options).is_ok());
+        append(&mut submissions);
+        append(&mut submissions);
         // The first group fails: its command comes back in front.
-        let step = intake.take(&mut group);
-        assert!(intake.kicked && group.records == 1);
-        intake.queue.push_front(QueuedCommand { group: Group::default(), command: step.and_then(|s| s.command) });
-        intake.fail_records(&group.runs, &full, 1, &mut wake);
-        assert_eq!((intake.next, intake.pending_bytes, news(&mut intake)), (1, 0, vec![(false, 1)]));
-        assert_eq!(append_as(&mut intake, 1).ok(), Some(1), "positions are given again");
-        let step = intake.take(&mut group);
+        let step = submissions.take(&mut group);
+        assert!(submissions.kicked && group.records == 1);
+        submissions.queue.push_front(QueuedCommand { group: Group::default(), command: step.and_then(|s| s.command) });
+        submissions.fail_records(&group.runs, &full, 1, &mut wake);
+        assert_eq!((submissions.next, submissions.pending_bytes, news(&mut submissions)), (1, 0, vec![(false, 1)]));
+        assert_eq!(append_as(&mut submissions, 1).ok(), Some(1), "positions are given again");
+        let step = submissions.take(&mut group);
         assert!(group.is_empty() && step.and_then(|s| s.command) == Some((0, Command::TruncateBefore(1))));
-        intake.succeed(&[OperationRun { client: 0, ops: 1 }], &mut wake);
-        assert!(intake.take(&mut group).is_some_and(|s| s.command.is_none()) && group.frames.is_empty());
+        submissions.succeed(&[OperationRun { client: 0, ops: 1 }], &mut wake);
+        assert!(submissions.take(&mut group).is_some_and(|s| s.command.is_none()) && group.frames.is_empty());
         let rejected = group.rejected.take().map(|e| e.code);
         assert_eq!(rejected, Some(Code::NoSpace));
-        intake.reject(&group.runs, &full, &mut wake);
-        assert!(intake.take(&mut group).is_none() && group.records == 1 && !intake.kicked);
-        intake.succeed(&group.runs, &mut wake);
-        assert_eq!(news(&mut intake), [(true, 2), (false, 4)]);
+        submissions.reject(&group.runs, &full, &mut wake);
+        assert!(submissions.take(&mut group).is_none() && group.records == 1 && !submissions.kicked);
+        submissions.succeed(&group.runs, &mut wake);
+        assert_eq!(news(&mut submissions), [(true, 2), (false, 4)]);
     }
 }

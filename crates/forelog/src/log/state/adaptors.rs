@@ -19,27 +19,27 @@ use std::sync::Arc;
 
 impl FollowedLog for LogState {
     fn limit(&self, next: u64) -> Result<u64> {
-        if let Some(peer) = &self.peer {
+        if let Some(remote) = &self.remote {
             if self.ended.load(Ordering::Acquire) {
                 return Err(closed().during("read"));
             }
-            self.refresh(peer)?;
+            self.refresh(remote)?;
             let first = self.catalog.first();
             let limit = self.horizons.acknowledged.load(Ordering::Acquire);
             // After the last record that can be read.
-            if let Some(error) = peer.bond.broken().filter(|_| next > limit) {
+            if let Some(error) = remote.bond.broken().filter(|_| next > limit) {
                 return Err(error.clone().during("read"));
             }
             return if next < first { Err(truncated(next, first).during("read")) } else { Ok(limit) };
         }
-        let intake = locked(&self.intake);
-        let at = self.positions(intake.next);
+        let submissions = locked(&self.submissions);
+        let at = self.positions(submissions.next);
         // Not the horizon, which follows a cut only once that is done.
         let first = self.catalog.first();
         if next < first {
             return Err(truncated(next, first).during("read"));
         }
-        match &intake.phase {
+        match &submissions.phase {
             // What was acknowledged without being durable may be gone once an fsync has failed.
             LogPhase::Poisoned(error) if next > at.durable => Err(error.clone().during("read")),
             LogPhase::Poisoned(_) => Ok(at.durable),
@@ -53,32 +53,32 @@ impl FollowedLog for LogState {
         if self.ended.load(Ordering::Acquire) {
             return Err(closed().during("read"));
         }
-        if let Some(peer) = &self.peer {
-            self.refresh(peer)?;
+        if let Some(remote) = &self.remote {
+            self.refresh(remote)?;
         }
-        let last = self.readable(&locked(&self.intake));
+        let last = self.readable(&locked(&self.submissions));
         let first = self.catalog.first();
         Ok((first, last.max(first - 1)))
     }
 
     fn look_again(&self, next: u64) {
         // Where the directory does not answer, what could not be read is told as it is.
-        if let Some(Ok(news)) = self.peer.as_ref().map(|peer| peer.look_again(self, next)) {
+        if let Some(Ok(news)) = self.remote.as_ref().map(|remote| remote.look_again(self, next)) {
             self.spread(news);
         }
     }
 
     fn catch_up(&self) -> bool {
-        self.peer.as_ref().map(RemoteWriter::wait_for_page).is_some()
+        self.remote.as_ref().map(RemoteWriter::wait_for_page).is_some()
     }
 
     fn wait(self: Arc<Self>, next: u64, wake: Wake) -> Ticket {
         let followers = self.followers.clone();
         let ticket = followers.enter(next, wake, || {
-            let failed = locked(&self.intake).phase.failure().is_some();
+            let failed = locked(&self.submissions).phase.failure().is_some();
             failed || self.ended.load(Ordering::Acquire) || self.horizons.acknowledged.load(Ordering::Acquire) >= next
         });
-        if self.peer.is_some() {
+        if self.remote.is_some() {
             remote_writer::watch_page(&self);
         } else {
             self.look_after_followers();
@@ -101,7 +101,7 @@ impl Log for LogState {
     }
 
     fn alive(&self) -> Result<()> {
-        let failure = locked(&self.intake).phase.failure().cloned();
+        let failure = locked(&self.submissions).phase.failure().cloned();
         match failure.or_else(|| lost(&*self.storage, self.control).map(|what| self.detach(&what))) {
             Some(error) => Err(error),
             None => Ok(()),
@@ -119,9 +119,9 @@ impl Origin for LogState {
     }
 
     fn cut(&self) -> Result<DurableEnd> {
-        if let Some(peer) = &self.peer {
-            self.refresh(peer)?;
-            return peer.cut().ok_or_else(|| match &self.recovery.damage {
+        if let Some(remote) = &self.remote {
+            self.refresh(remote)?;
+            return remote.cut().ok_or_else(|| match &self.recovery.damage {
                 Some(damage) => {
                     let text = format!("the log is damaged, and so would be its copy: {}", damage.text);
                     let mut error = Error::new(Code::Corrupt, text).at(damage.segment.clone(), damage.offset).judged(self.recovery.verdict);
@@ -140,8 +140,8 @@ impl Origin for LogState {
         if self.ended.load(Ordering::Acquire) {
             return Err(closed());
         }
-        if let Some(peer) = &self.peer {
-            self.refresh(peer)?;
+        if let Some(remote) = &self.remote {
+            self.refresh(remote)?;
         }
         // Not the horizon: that follows only once the files below are gone.
         Ok(self.catalog.first())
@@ -160,10 +160,10 @@ impl Origin for LogState {
     }
 
     fn is_past(&self, cut: DurableEnd) -> bool {
-        self.peer.as_ref().is_some_and(|peer| peer.names_one_after(cut.segment))
+        self.remote.as_ref().is_some_and(|remote| remote.names_one_after(cut.segment))
     }
 
     fn catch_up(&self) -> bool {
-        self.peer.as_ref().map(RemoteWriter::wait_for_page).is_some()
+        self.remote.as_ref().map(RemoteWriter::wait_for_page).is_some()
     }
 }

@@ -202,7 +202,7 @@ impl Stepped {
         let options = Options { fsync, ..Options::default() };
         let (shared, writer) = LogState::writable(storage.clone(), options.clone(), open::open(storage, &options, || 0)?);
         let clock = Arc::new(Clock::default());
-        let client = locked(&shared.intake).join(Client::new(Arc::new(Waiter::default())));
+        let client = locked(&shared.submissions).join(Client::new(Arc::new(Waiter::default())));
         let thread = CommitThread::new(shared.clone(), writer, clock.clone());
         Ok(Stepped { disk, shared, thread, clock, client })
     }
@@ -210,16 +210,16 @@ impl Stepped {
     /// Does what there is to do so many milliseconds after the log was opened.
     fn step(&mut self, at: u64) {
         *locked(&self.clock.0) = Duration::from_millis(at);
-        locked(&self.shared.intake).kicked = true;
+        locked(&self.shared.submissions).kicked = true;
         self.thread.step();
     }
 
     /// What an append is told at that time.
     fn append(&mut self, at: u64) -> Result<()> {
         let record = RecordRef { value: Some(b"value"), ..RecordRef::default() };
-        locked(&self.shared.intake).append(self.client, &record, record.encoded_len(), false, &self.shared.options)?;
+        locked(&self.shared.submissions).append(self.client, &record, record.encoded_len(), false, &self.shared.options)?;
         self.step(at);
-        let collected = locked(&self.shared.intake).clients[self.client].as_mut().map(Client::collect);
+        let collected = locked(&self.shared.submissions).clients[self.client].as_mut().map(Client::collect);
         match collected {
             Some(Settled::Failed(_, error)) => Err(error),
             _ => Ok(()),

@@ -58,9 +58,9 @@ impl Wal {
         if next - 1 > kept {
             return Err(truncated(next, self.shared.catalog.first()).during("read"));
         }
-        let limit = self.shared.readable(&locked(&self.shared.intake)).min(kept);
+        let limit = self.shared.readable(&locked(&self.shared.submissions)).min(kept);
         let reader = self.reader_at(place, next, if follows { to } else { to.min(limit) });
-        let reader = match follows || self.shared.peer.is_some() {
+        let reader = match follows || self.shared.remote.is_some() {
             true => reader.watching(self.shared.clone(), follows, false),
             false => reader,
         };
@@ -87,7 +87,7 @@ impl Wal {
 
     /// A reader at a place just entered.
     fn placed(&self, place: Arc<ReaderPosition>, start: Start, to: u64, follows: bool) -> Result<Reader> {
-        let beside = self.shared.peer.is_some();
+        let beside = self.shared.remote.is_some();
         if start == Start::End && !follows {
             // Nothing of what is there is after the last record of it.
             return Ok(self.reader_at(place, 1, 0));
@@ -121,7 +121,7 @@ impl Wal {
     fn end_at(&self, place: &ReaderPosition, start: Start) -> (u64, u64) {
         loop {
             self.shared.catalog.places.begin_anew(place);
-            let last = self.shared.readable(&locked(&self.shared.intake));
+            let last = self.shared.readable(&locked(&self.shared.submissions));
             let first = self.shared.catalog.first();
             let last = last.max(first - 1);
             if place.cuts() == 0 {
@@ -133,8 +133,8 @@ impl Wal {
     /// Last position that a reader from `from` on may read now.
     fn limit_from(&self, from: u64) -> Result<u64> {
         let (positions, limit) = {
-            let intake = locked(&self.shared.intake);
-            (self.shared.positions(intake.next), self.shared.readable(&intake))
+            let submissions = locked(&self.shared.submissions);
+            (self.shared.positions(submissions.next), self.shared.readable(&submissions))
         };
         if from < positions.first {
             return Err(truncated(from, positions.first).during("read"));

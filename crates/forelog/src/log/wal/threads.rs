@@ -125,7 +125,7 @@ impl Log {
     }
 
     fn is_parked(&self) -> bool {
-        matches!(locked(&self.wal.shared.intake).attendance, CommitThreadState::Parked(_))
+        matches!(locked(&self.wal.shared.submissions).attendance, CommitThreadState::Parked(_))
     }
 
     /// The log holds no thread from then on, until there is something to do.

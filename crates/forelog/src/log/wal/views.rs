@@ -50,29 +50,29 @@ impl Writer {
         let options = Options { segment_bytes: SEGMENT, ..Options::default() };
         let opened = open(storage.clone(), &options, || 0).unwrap();
         let (shared, writer) = LogState::writable(storage, options, opened);
-        let client = locked(&shared.intake).join(Client::new(Arc::new(Waiter::default())));
+        let client = locked(&shared.submissions).join(Client::new(Arc::new(Waiter::default())));
         let clock = Arc::new(Clock::default());
         let thread = CommitThread::new(shared.clone(), writer, clock.clone());
         Writer { shared, thread, clock, client }
     }
 
     fn step(&mut self) {
-        self.shared.rouse(locked(&self.shared.intake));
+        self.shared.rouse(locked(&self.shared.submissions));
         self.thread.step();
     }
 
     fn append(&mut self, count: u64) {
         for _ in 0..count {
             let record = RecordRef { value: Some(&[7; VALUE]), ..RecordRef::default() };
-            let mut intake = locked(&self.shared.intake);
-            assert!(intake.append(self.client, &record, record.encoded_len(), true, &self.shared.options).is_ok());
-            drop(intake);
+            let mut submissions = locked(&self.shared.submissions);
+            assert!(submissions.append(self.client, &record, record.encoded_len(), true, &self.shared.options).is_ok());
+            drop(submissions);
             self.step();
         }
     }
 
     fn enter(&mut self, command: Command) {
-        locked(&self.shared.intake).command(self.client, command, &self.shared.options).unwrap();
+        locked(&self.shared.submissions).command(self.client, command, &self.shared.options).unwrap();
     }
 
     fn execute(&mut self, command: Command) {
@@ -81,7 +81,7 @@ impl Writer {
     }
 
     fn next(&self) -> u64 {
-        locked(&self.shared.intake).next
+        locked(&self.shared.submissions).next
     }
 
     /// Lets so much time pass that the page tells everything.

@@ -148,22 +148,22 @@ fn a_backup_that_begins_in_the_middle_of_a_reset_is_of_the_log_after_it() {
         let options = Options { segment_bytes: 64 << 10, ..Options::default() };
         let opened = open(storage.clone(), &options, || 0).unwrap();
         let (shared, writer) = LogState::writable(storage, options.clone(), opened);
-        let client = locked(&shared.intake).join(Client::new(Arc::new(Waiter::default())));
+        let client = locked(&shared.submissions).join(Client::new(Arc::new(Waiter::default())));
         let mut thread = CommitThread::new(shared.clone(), writer, Arc::new(SystemRuntime));
         for _ in 0..40 {
             let record = RecordRef { value: Some(&[7; 10_000]), ..RecordRef::default() };
-            let mut intake = locked(&shared.intake);
-            let taken = intake.append(client, &record, record.encoded_len(), true, &options);
+            let mut submissions = locked(&shared.submissions);
+            let taken = submissions.append(client, &record, record.encoded_len(), true, &options);
             assert!(taken.is_ok());
-            shared.rouse(intake);
+            shared.rouse(submissions);
             thread.step();
         }
         let copy = SimDisk::new(2, 512);
         let backup = Backup::new(shared.clone(), Arc::new(copy));
         assert!(layer.backup.set(Mutex::new(backup)).is_ok());
-        let mut intake = locked(&shared.intake);
-        assert!(intake.command(client, Command::Reset(first), &options).is_ok());
-        shared.rouse(intake);
+        let mut submissions = locked(&shared.submissions);
+        assert!(submissions.command(client, Command::Reset(first), &options).is_ok());
+        shared.rouse(submissions);
         thread.step();
         let steps = std::mem::take(&mut *locked(&layer.steps));
         assert!(!steps.is_empty(), "a reset removes segments");

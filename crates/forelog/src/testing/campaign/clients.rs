@@ -1,4 +1,4 @@
-//! Clients: the same lives led through the intake and the commit thread, and what each client is told of its operations.
+//! Clients: the same lives led through the submission queue and the commit thread, and what each client is told of its operations.
 //! What they are told is the promise here, from the moment they are told.
 
 use super::appends::Part;
@@ -81,12 +81,12 @@ pub struct Inbox {
 
 impl Inbox {
     fn collect(&self) {
-        let Ok(mut intake) = self.shared.intake.try_lock() else {
+        let Ok(mut submissions) = self.shared.submissions.try_lock() else {
             locked(&self.news).violation = Some("a client is woken under the intake's lock".into());
             return;
         };
-        let (next, poisoned) = (intake.next, matches!(intake.phase, LogPhase::Poisoned(_)));
-        let Some(client) = intake.clients.get_mut(self.client).and_then(Option::as_mut) else { return };
+        let (next, poisoned) = (submissions.next, matches!(submissions.phase, LogPhase::Poisoned(_)));
+        let Some(client) = submissions.clients.get_mut(self.client).and_then(Option::as_mut) else { return };
         let mut waiting = locked(&self.waiting);
         let mut told = Told { changes: self.disk.changes(), ..Told::default() };
         loop {
@@ -176,7 +176,7 @@ impl History {
         let mut log = Served { shared, thread, copying, follower, scheduler, wakes, inboxes, news: Arc::default() };
         for _ in 0..1 + self.rng.below(3) {
             let wake = Arc::new(Wake(Mutex::default()));
-            let client = locked(&log.shared.intake).join(Client::new(wake.clone()));
+            let client = locked(&log.shared.submissions).join(Client::new(wake.clone()));
             let (shared, disk, news) = (log.shared.clone(), self.disk.clone(), log.news.clone());
             let inbox = Arc::new(Inbox { shared, disk, client, waiting: Mutex::default(), news });
             *locked(&wake.0) = Some(inbox.clone());
@@ -256,19 +256,19 @@ impl History {
     fn enter(&mut self, log: &Served) -> Held<()> {
         let inbox = &log.inboxes[self.rng.below(log.inboxes.len() as u64) as usize];
         let durable = self.policy == Policy::Mixed && self.rng.chance(0.3);
-        let mut intake = locked(&log.shared.intake);
-        let next = intake.next;
+        let mut submissions = locked(&log.shared.submissions);
+        let next = submissions.next;
         let entered = if self.rng.chance(0.15) {
             self.disk.say(|| format!("client {}: sync", inbox.client));
-            intake.sync(inbox.client, &self.options).map(|()| Operation { last: next - 1, durable: true, command: false })
+            submissions.sync(inbox.client, &self.options).map(|()| Operation { last: next - 1, durable: true, command: false })
         } else {
             let expect = self.rng.chance(0.2).then_some(next);
             if expect.is_some() && self.rng.chance(0.5) {
                 // Somebody else was faster.
                 let terms = Terms { durable, expect: Some(next + 1) };
-                let refused = intake.append(inbox.client, &RecordRef::default(), 1, terms, &self.options);
+                let refused = submissions.append(inbox.client, &RecordRef::default(), 1, terms, &self.options);
                 let conflict = refused.is_err_and(|error| error.code == Code::Conflict && error.actual == Some(next));
-                return if conflict && intake.next == next { Ok(()) } else { broken("an append at another position is taken") };
+                return if conflict && submissions.next == next { Ok(()) } else { broken("an append at another position is taken") };
             }
             let terms = Terms { durable, expect };
             let Part { tags, batch } = self.part(next);
@@ -282,11 +282,11 @@ impl History {
             let last = if batch {
                 let mut gathered = Batch::new();
                 made.iter().for_each(|made| gathered.push(made.record(), 1 << 30).unwrap());
-                intake.append_batch(inbox.client, &gathered, terms, &self.options).map(|(_, last)| last)
+                submissions.append_batch(inbox.client, &gathered, terms, &self.options).map(|(_, last)| last)
             } else {
                 let record = made[0].record();
                 let len = record.check(1 << 30).unwrap();
-                intake.append(inbox.client, &record, len, terms, &self.options)
+                submissions.append(inbox.client, &record, len, terms, &self.options)
             };
             last.map(|last| Operation { last, durable: durable || self.options.fsync == Fsync::Always, command: false })
         };
@@ -306,8 +306,8 @@ impl History {
         loop {
             locked(&log.news).told.clear();
             let commanded = {
-                log.shared.rouse(locked(&log.shared.intake));
-                locked(&log.shared.intake).queue.front().is_some_and(|step| step.command.is_some())
+                log.shared.rouse(locked(&log.shared.submissions));
+                locked(&log.shared.submissions).queue.front().is_some_and(|step| step.command.is_some())
             };
             let (thread, news) = (&mut log.thread, log.news.clone());
             // Whoever is told before a moment holds the log to it from then on.
@@ -331,8 +331,8 @@ impl History {
                 self.may_be_ahead();
                 return Ok(None);
             }
-            let intake = locked(&log.shared.intake);
-            if matches!(intake.phase, LogPhase::Poisoned(_)) || intake.queue.is_empty() && intake.group.is_empty() {
+            let submissions = locked(&log.shared.submissions);
+            if matches!(submissions.phase, LogPhase::Poisoned(_)) || submissions.queue.is_empty() && submissions.group.is_empty() {
                 break;
             }
         }
@@ -341,13 +341,13 @@ impl History {
                 let waiting = locked(&inbox.waiting);
                 (waiting.0, waiting.1.len())
             };
-            let settled = locked(&log.shared.intake).clients[inbox.client].as_ref().map(|client| client.settled);
+            let settled = locked(&log.shared.submissions).clients[inbox.client].as_ref().map(|client| client.settled);
             if waiting > 0 || settled != Some(told) {
                 return broken(format!("client {} was told of {told} operations, {settled:?} settled, {waiting} wait", inbox.client));
             }
         }
         let cause = self.disk.injected() > injected;
-        let (full, poisoned) = (self.disk.faults().full, matches!(locked(&log.shared.intake).phase, LogPhase::Poisoned(_)));
+        let (full, poisoned) = (self.disk.faults().full, matches!(locked(&log.shared.submissions).phase, LogPhase::Poisoned(_)));
         let first = failed.first().copied();
         self.fenced |= !poisoned && failed.iter().any(|(_, command)| !command);
         match first {
@@ -373,8 +373,8 @@ impl History {
     /// With nothing waiting and nothing failed, the horizons say so.
     fn settled_all(&mut self, log: &Served) -> Held<Option<End>> {
         let (next, pending) = {
-            let intake = locked(&log.shared.intake);
-            (intake.next, intake.pending_bytes)
+            let submissions = locked(&log.shared.submissions);
+            (submissions.next, submissions.pending_bytes)
         };
         let at = log.shared.positions(next);
         let end = self.expected.end;
@@ -428,9 +428,9 @@ impl History {
     fn stays_poisoned(&mut self, log: &mut Served) -> Held<()> {
         let changes = self.disk.changes();
         let client = log.inboxes[0].client;
-        let refused = locked(&log.shared.intake).sync(client, &self.options).is_err_and(|error| error.code == Code::Poisoned);
+        let refused = locked(&log.shared.submissions).sync(client, &self.options).is_err_and(|error| error.code == Code::Poisoned);
         log.shared.stop.store(true, Ordering::Release);
-        log.shared.rouse(locked(&log.shared.intake));
+        log.shared.rouse(locked(&log.shared.submissions));
         let closed = log.thread.step();
         if !refused || !closed.is_some_and(|closed| closed.is_err_and(|error| error.code == Code::Poisoned)) {
             return broken("a poisoned log goes on");
@@ -442,9 +442,9 @@ impl History {
         let injected = self.disk.injected();
         let provable = log.thread.writer.mark().is_some();
         let thread = &mut log.thread;
-        locked(&log.shared.intake).phase = LogPhase::Closing;
+        locked(&log.shared.submissions).phase = LogPhase::Closing;
         log.shared.stop.store(true, Ordering::Release);
-        log.shared.rouse(locked(&log.shared.intake));
+        log.shared.rouse(locked(&log.shared.submissions));
         let closed = self.watched(Act::Close, || thread.step());
         self.disk.say(|| format!("close: {:?}", closed.as_ref().map(|closed| closed.as_ref().map_err(|e| e.code))));
         if self.disk.crashed() {

@@ -51,7 +51,7 @@ impl History {
         let waits_for = log.inboxes.iter().map(|inbox| locked(&inbox.waiting).1.len()).sum();
         let inbox = &log.inboxes[self.rng.below(log.inboxes.len() as u64) as usize];
         self.disk.say(|| format!("client {}: {command:?}", inbox.client));
-        locked(&log.shared.intake).command(inbox.client, command, &self.options).unwrap();
+        locked(&log.shared.submissions).command(inbox.client, command, &self.options).unwrap();
         locked(&inbox.waiting).1.push_back(Operation { last: 0, durable: false, command: true });
         self.ahead = Some(Ahead { command, expected: after, waits_for, void: false });
     }

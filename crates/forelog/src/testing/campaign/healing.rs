@@ -480,16 +480,16 @@ fn a_mark_that_could_not_be_written_is_written_a_second_later_although_the_log_i
     let mut thread = CommitThread::new(shared.clone(), writer, scheduler.clone());
     let mut a_second_later = || {
         *locked(&scheduler.now) += Duration::from_secs(1);
-        assert!(thread.is_wanted(&locked(&shared.intake)));
+        assert!(thread.is_wanted(&locked(&shared.submissions)));
         thread.step();
         let jobs = std::mem::take(&mut *locked(&scheduler.jobs));
         jobs.into_iter().for_each(|job| job());
         lock(&thread.writer.control).state().mark.map(|mark| mark.position)
     };
-    let client = locked(&shared.intake).join(Client::new(Arc::new(Waiter::default())));
+    let client = locked(&shared.submissions).join(Client::new(Arc::new(Waiter::default())));
     let record = RecordRef { value: Some(b"v"), ..RecordRef::default() };
-    locked(&shared.intake).append(client, &record, 4, true, &options).unwrap();
-    shared.rouse(locked(&shared.intake));
+    locked(&shared.submissions).append(client, &record, 4, true, &options).unwrap();
+    shared.rouse(locked(&shared.submissions));
     lasting(&life, &["pwrite"], CONTROL, 27);
     assert_eq!([a_second_later(), a_second_later(), a_second_later()], [Some(0); 3]);
     life.history.disk.set_strike(None);
