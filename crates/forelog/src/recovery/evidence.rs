@@ -15,6 +15,7 @@ use crate::recovery::missing::{self, Missing};
 use crate::recovery::verdict::{self, Answer, Evidence, Verdict};
 use crate::storage::window::Window;
 use crate::storage::{FileRef, Storage};
+use crate::util::limits::PAGE;
 
 /// Bytes that were durable and do not hold any more.
 #[derive(Clone, Debug, PartialEq)]
@@ -314,6 +315,8 @@ impl Survey {
         let above = self.listing.segments.values().find(|above| above.id > name.id && above.first > name.first);
         let last = match above {
             Some(above) => above.first - 1,
+            // Everything in the segment was rejected.
+            None if self.state.fence.is_some_and(|fence| fence.segment == name.id && fence.offset <= PAGE) => name.first - 1,
             None => self.marked(name.id).unwrap_or(0).max(name.first),
         };
         let flipped = mended.as_ref().map(|(_, flipped)| *flipped);

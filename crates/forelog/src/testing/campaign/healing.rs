@@ -5,17 +5,22 @@ use super::appends::Part;
 use super::clients::Scheduler;
 use super::history::{broken, Caught, Held, History};
 use super::oracle::Tag;
+use super::salvaged;
 use crate::error::{Code, Error, Fault};
 use crate::format::file_names::{classify, Entry, CONTROL, RESERVE};
+use crate::format::frame;
+use crate::format::header::Header;
 use crate::format::record::RecordRef;
 use crate::log::commit_loop::CommitThread;
 use crate::log::open::Opened;
+use crate::log::read_only;
 use crate::log::state::LogState;
 use crate::options::Options;
 use crate::segments::active::Filling;
 use crate::storage::Storage;
 use crate::testing::sim::{Faults, SimDisk, Strike, Through};
 use crate::util::healing::On;
+use crate::util::limits::PAGE;
 use crate::util::locks::locked;
 use crate::util::notify::Waiter;
 use crate::write::submission_queue::Client;
@@ -469,6 +474,29 @@ fn a_file_that_records_were_carried_into_for_a_roll_that_failed_becomes_no_other
     assert_eq!(life.opened.as_ref().unwrap().writer.counters.rolls, rolls + 1);
     takes(&mut life, &[Close]);
     reopens(life.history.branch(life.history.disk.fork()), false, "closed").unwrap();
+}
+
+#[test]
+fn a_rejected_record_does_not_come_back_from_a_segment_whose_header_is_damaged() {
+    let mut whole = 0;
+    for seed in 0..20 {
+        let mut life = Life::new(512, false).unwrap();
+        life.history.disk.reseed(seed);
+        life.history.disk.set_strike(Some(Strike { numbers: 0..1, partly: 0..1, calls: &["pwrite"], errno: 27, ..Strike::default() }));
+        assert_eq!(life.take(Append(&[100])).unwrap().unwrap().code, Code::Io);
+        life.history.disk.set_strike(None);
+        let disk = life.history.disk.fork();
+        disk.restart();
+        let segment = disk.names().into_iter().find(|name| matches!(classify(name), Entry::Segment(_))).unwrap();
+        let bytes = disk.bytes(&segment);
+        let header = Header::decode(&bytes[..PAGE as usize]).unwrap();
+        whole += usize::from(bytes.get(PAGE as usize..).and_then(|rest| frame::decode(rest, header.seed(), PAGE)).is_some());
+        disk.damage(&segment, 60, &[bytes[60] ^ 1]);
+        let view = read_only::open(&(Arc::new(disk.clone()) as Arc<dyn Storage>), || 0).unwrap();
+        assert_eq!((view.recovery.verdict, view.positions.next), ("bad-header", 1), "seed {seed}");
+        salvaged::check(&disk).unwrap_or_else(|broken| panic!("seed {seed}: {}", broken.0));
+    }
+    assert!(whole > 0, "no write was done in whole");
 }
 
 #[test]
