@@ -47,6 +47,8 @@ struct Reading {
     limit: u64,
     /// Positions from there on are those of the following segment.
     end: u64,
+    /// A frame that crosses into that one may go up to here: nothing of a segment whose header is lost is read from the segment itself.
+    reach: u64,
 }
 
 pub struct Source {
@@ -166,8 +168,23 @@ impl Source {
             self.leave_out(hole, give)?;
             return Ok(None);
         };
-        let limit = self.limit(&*file, &header, following)?;
-        Ok(Some(Reading { at: FrameBoundary::start(&header), segment, file, header, limit, end }))
+        let limit = self.limit(&*file, &header, following.clone())?;
+        let reach = self.reach(following)?.max(end);
+        Ok(Some(Reading { at: FrameBoundary::start(&header), segment, file, header, limit, end, reach }))
+    }
+
+    /// First position of the next segment of which something can be read, from `following` on; 0 if nothing follows.
+    fn reach(&self, mut following: Option<Arc<CatalogSegment>>) -> Result<u64> {
+        let mut reach = 0;
+        while let Some(segment) = following {
+            let read = header_of(&self.storage, &self.catalog, &segment)?;
+            if read.is_some_and(|(_, header)| header.uuid == self.uuid) {
+                return Ok(segment.first);
+            }
+            reach = u64::MAX;
+            following = self.catalog.following(segment.id);
+        }
+        Ok(reach)
     }
 
     /// Where the frames of a segment end at the latest: where its successor says, or its footer, or the fence.
@@ -202,7 +219,7 @@ impl Source {
                 self.leave_out(hole, give)?;
                 continue;
             }
-            match self.good(&mut window, &reading.header, before, reading.end)? {
+            match self.good(&mut window, &reading.header, before, reading.reach)? {
                 Some((frame, body)) if frame.first == reading.at.next && frame.prev == reading.at.crc => {
                     self.take(reading, frame, body, give)?;
                 }
@@ -222,8 +239,23 @@ impl Source {
         if frame.next_position() <= self.next {
             return Ok(());
         }
+        let (frame, body) = if frame.next_position() > self.last + 1 { self.clipped(frame, body) } else { (frame, body) };
         (self.next, self.begun) = (frame.next_position(), true);
         give(Piece::Frame { frame, body, created_ms: reading.header.created_ms })
+    }
+
+    /// The records of a frame up to the last position that is known to have been given.
+    fn clipped(&mut self, frame: Frame, body: Vec<u8>) -> (Frame, Vec<u8>) {
+        let count = (self.last + 1).saturating_sub(frame.first).min(u64::from(frame.count)) as u32;
+        let mut unpacked = Vec::new();
+        let mut raw = match frame.codec {
+            Compression::None => body,
+            codec => self.unpacker.unpack(codec, &body, &mut unpacked).map_or(body, |_| unpacked),
+        };
+        let end = (0..count).try_fold(0, |at, _| Some(Parts::parse(&raw, at)?.end)).unwrap_or(raw.len());
+        raw.truncate(end);
+        let body_crc = frame::stored(frame::body_crc(0, &raw));
+        (Frame { body_len: raw.len() as u32, count, codec: Compression::None, body_crc, ..frame }, raw)
     }
 
     /// Goes on behind damage: at the next frame that holds, or at the end of the segment.
@@ -231,7 +263,7 @@ impl Source {
         let met = reading.at.offset;
         let (mut from, mut found) = (met, None);
         while let Some(joint) = resync(window, &reading.header, from, self.next..reading.end)? {
-            found = self.good(window, &reading.header, joint.offset, reading.end)?.map(|good| (joint, good));
+            found = self.good(window, &reading.header, joint.offset, reading.reach)?.map(|good| (joint, good));
             if found.is_some() {
                 break;
             }

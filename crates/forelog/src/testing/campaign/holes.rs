@@ -2,7 +2,7 @@
 
 use super::named::Log;
 use super::oracle::{Expected, Made, Tag};
-use super::salvaged::{elsewhere, gather, is_whole, salvage_to, Given};
+use super::salvaged::{self, elsewhere, gather, is_whole, salvage_to, Given};
 use crate::error::{Code, Result};
 use crate::format::file_names::{classify, Entry, Name};
 use crate::format::header::Header;
@@ -339,6 +339,28 @@ fn a_log_that_is_written_to_meanwhile_is_not_salvaged() {
     assert_eq!(failed.code, Code::Locked);
     drop(salvage);
     assert_eq!(to.names(), Vec::<String>::new());
+}
+
+#[test]
+fn a_frame_that_reaches_into_a_segment_whose_header_is_lost_is_salvaged() {
+    for first in 3..=5 {
+        for compression in [Compression::None, Compression::Lz4] {
+            let mut log = Log::with(512, Options { segment_bytes: 64 << 10, compression, ..Options::default() });
+            log.commit(&[&[300]], true);
+            log.commit(&[&[400, 500, 600, 700]], true);
+            // The power fails before CONTROL names the segment that the reset begins with.
+            let before = log.disk.fork();
+            log.opened.writer.reset(first).unwrap();
+            log.disk.restart();
+            let newest = segments(&log.disk).pop().unwrap().file;
+            let file = before.create(&newest, 8192).unwrap();
+            file.write_at(&[0xaa; 8192], 0).unwrap();
+            let to = elsewhere(&before);
+            let report = salvage_to(&before, &to).unwrap();
+            assert_eq!((report.records, report.holes.len(), report.next_position), (first, 0, first + 1), "reset to {first}: {report:?}");
+            salvaged::check(&before).unwrap_or_else(|broken| panic!("reset to {first}: {}", broken.0));
+        }
+    }
 }
 
 #[test]
