@@ -39,8 +39,8 @@ pub struct Fence {
     pub offset: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
 /// The contents of a slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ControlState {
     pub uuid: [u8; 16],
     pub sequence: u64,

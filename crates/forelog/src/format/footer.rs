@@ -69,8 +69,8 @@ impl Index {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
 /// The decoded footer of a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Footer {
     pub index: Index,
     /// The end of the frames when the segment was sealed.

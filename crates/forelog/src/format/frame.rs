@@ -26,9 +26,9 @@ const BODY_CRC: usize = 32; // u32, masked
 const PREV: usize = 36; // u32: CRC field of the previous frame; of the header's predecessor in the first one
 const _: () = assert!(PREV + 4 == HEADER && (HEADER as u64).is_multiple_of(ALIGN));
 
+/// The kind of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-/// The kind of a frame.
 pub enum Kind {
     /// Single appends merged by group commit.
     Singles = 1,
@@ -38,8 +38,8 @@ pub enum Kind {
     Padding = 3,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 /// The decoded header of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame {
     pub body_len: u32,
     pub first: u64,

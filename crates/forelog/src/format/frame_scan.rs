@@ -237,7 +237,7 @@ pub fn past_padding(bytes: &mut Window, header: &Header, mut joint: FrameBoundar
     Ok(joint)
 }
 
-/// Where the check of a sealed segment's frames ended.
+/// The end of a check of a sealed segment's frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WalkEnd {
     /// All frames up to the requested position are valid.

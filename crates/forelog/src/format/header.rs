@@ -40,8 +40,8 @@ pub struct Predecessor {
     pub crc: u32,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
 /// The header of a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     pub uuid: [u8; 16],
     pub id: u64,

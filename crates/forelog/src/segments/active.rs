@@ -23,7 +23,7 @@ pub struct ActiveSegment {
     pub growth: Arc<Growth>,
     /// A lower bound of the durable length of the file. Unless a prefill is running, no write-through goes past it.
     pub durable_len: u64,
-    /// Where the next frame is written, and the checksum of the frame that it continues.
+    /// The place of the next frame, and the checksum of the frame that it continues.
     pub end: FrameBoundary,
     /// The end of the frames that are proven durable.
     pub synced: FrameBoundary,
@@ -39,7 +39,7 @@ pub struct ActiveSegment {
 
 /// Whether the blocks of a segment are filled with zeroes before its frames are written.
 pub enum Filling {
-    /// All blocks were filled and synced before the file got its final name.
+    /// All blocks have been written before, by a prefill or by an earlier use of the file.
     Done,
     /// The file is not filled: on this storage it gains nothing, or filling it is not possible.
     Never,
@@ -94,7 +94,8 @@ impl ActiveSegment {
         }
     }
 
-    /// Returns the end of the frames and of the debris. Past it the file holds only zeroes.
+    /// Returns the end of the frames and of the debris. Past it the file holds only zeroes, or stale bytes of a recycled
+    /// file.
     fn used(&self) -> u64 {
         self.end.offset.max(self.debris_end)
     }

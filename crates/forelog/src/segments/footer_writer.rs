@@ -1,5 +1,5 @@
 //! Writes the footers of sealed segments in the background. The footer of a segment is written before the next roll, and
-//! never over bytes that may be other than zero.
+//! never over frames or debris.
 
 use crate::error::Fault;
 use crate::format::footer::{self, Footer, Index, TRAILER};
@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What the end of a sealed segment's file holds.
+/// The contents of the end of a sealed segment's file.
 pub enum FooterState {
     Footer(Footer),
     /// There is a trailer, but the checksum of the footer does not match.
@@ -43,7 +43,8 @@ pub struct PendingFooter {
     pub entry: Arc<CatalogSegment>,
     /// The end of the segment, as its successor records it.
     pub end: FrameBoundary,
-    /// From this offset on the file holds only zeroes: no frames, dead ones included, and no debris.
+    /// From this offset on the file holds no frames, dead ones included, and no debris: only zeroes, or stale bytes of a
+    /// recycled file.
     pub used: u64,
 }
 

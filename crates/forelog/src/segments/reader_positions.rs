@@ -94,8 +94,8 @@ impl ReaderPosition {
     }
 }
 
-#[derive(Default)]
 /// The positions of all readers of one log.
+#[derive(Default)]
 pub struct ReaderPositions {
     places: Mutex<Vec<Weak<ReaderPosition>>>,
 }

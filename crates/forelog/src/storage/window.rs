@@ -14,7 +14,7 @@ pub struct Window<'a> {
     buffer: Vec<u8>,
     start: u64,
     filled: usize,
-    /// What is known of holes: between the offset `data.0` and the range `data.1` there is only a hole.
+    /// The last answer about holes: between the offset `data.0` and the range `data.1` there is only a hole.
     data: (u64, Range<u64>),
 }
 
