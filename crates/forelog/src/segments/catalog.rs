@@ -19,7 +19,6 @@ pub struct CatalogSegment {
     pub file: String,
     /// Length of the file, or 0 if it is not known yet. Only the statistics use it.
     len: AtomicU64,
-    /// The frame boundaries that are known so far.
     known: Mutex<KnownIndex>,
     /// The writer's handle on the file, set by [`CatalogSegment::hold`].
     held: OnceLock<Weak<dyn File>>,

@@ -26,7 +26,7 @@ pub struct Control {
     file: FileRef,
     state: ControlState,
     slot: u64,
-    /// Set by [`Control::retire`]: the horizon page is not written any more.
+    /// Set by [`Control::retire`].
     retired: bool,
 }
 
@@ -35,7 +35,8 @@ impl Control {
         Control { file, state, slot, retired: false }
     }
 
-    /// Ends all writing to the file, also by background jobs that finish late.
+    /// Ends writing by background jobs, also by those that are late. [`Control::put_horizon`] does nothing from then on,
+    /// and the job that writes the durable mark checks [`Control::is_retired`].
     pub fn retire(&mut self) {
         self.retired = true;
     }

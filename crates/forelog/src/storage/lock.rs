@@ -80,8 +80,8 @@ impl Lock {
     /// Takes the lock. If another writer has locked the directory, nothing is created.
     ///
     /// # Errors
-    /// `Locked` if another writer holds it, with that writer's process id if LOCK names one. `Io` for any other failure,
-    /// because without a lock there must be no writer.
+    /// `Locked` if another writer holds it, with that writer's process id if LOCK names one. Any other failure to lock is
+    /// an error too (`Io`, `NoSpace` or `ReadOnly`), because without a lock there must be no writer.
     pub fn acquire(home: &Arc<DirHandle>) -> Result<Lock> {
         let fault = |syscall, e: io::Error| Fault::new(syscall, home.path().join(LOCK).to_string_lossy(), &e);
         let on_directory = match lock_directory(home).map_err(|e| fault("flock", e))? {
@@ -131,10 +131,11 @@ impl Lock {
         let _ = write!(file, "{}", std::process::id());
     }
 
-    /// Puts LOCK back if it was removed or replaced.
+    /// Puts LOCK back if it was removed or replaced. The lock on the directory keeps other writers out, except versions
+    /// that know only LOCK.
     ///
-    /// The lock on the directory keeps other writers out, except versions that know only LOCK. If LOCK cannot be locked
-    /// again, returns the reason why this writer must stop.
+    /// Returns the reason why this writer must stop, if there is one: another process has locked the LOCK that is there
+    /// now, or LOCK is gone and the directory itself is not locked.
     pub fn keep(&self) -> Option<String> {
         let mut file = self.file();
         let (held, named) = (Identity::of(&file), self.home.find(LOCK));
