@@ -49,7 +49,8 @@ pub struct Scan {
     pub strays: u64,
     /// Lowest and highest position of the records in those frames.
     pub stray: Option<(u64, u64)>,
-    /// Offsets of the first and the last byte past the end that is not zero.
+    /// Offsets of the first byte past the end that is not zero, and of the last one. The last is rounded up to the end of
+    /// its 8 bytes, or of the frame that it belongs to.
     pub garbage: Option<(u64, u64)>,
 }
 

@@ -11,7 +11,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The directory of one log, held open. After opening, no call uses its path again.
+/// The directory of one log, held open. Its files are reached through this handle, not by the path (on Windows see
+/// `dir_handle`).
 pub struct Disk {
     home: Arc<DirHandle>,
     kind: Kind,
@@ -65,8 +66,8 @@ impl Disk {
     }
 }
 
-/// Makes the name of a directory that this process did not create durable, by an fsync of its parent. If the parent must
-/// not be opened, this is skipped: its owner is responsible.
+/// Makes the name of a directory that this process did not create durable, by an fsync of its parent. If permission for
+/// that is missing, it is skipped: the owner of the parent is responsible.
 pub fn sync_name(dir: &Path) -> std::result::Result<(), Fault> {
     let fault = |error: io::Error| Fault::new("fsync", dir.to_string_lossy(), &error);
     match fs::canonicalize(dir).map_err(fault)?.parent().map(sync_directory) {
