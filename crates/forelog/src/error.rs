@@ -1,33 +1,53 @@
-//! One error type for the engine. It is data: the binding carries its fields over, nobody parses its message.
+//! The error type of the engine. An error is data: callers such as the Node binding read its fields and never parse its
+//! message.
 
 use crate::util::healing::On;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
+/// The result of a fallible call of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What went wrong, as a caller tells cases apart. `as_str` gives the code that JavaScript sees.
+/// The kind of failure, by which callers distinguish errors. `as_str` returns the code that JavaScript sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Code {
+    /// Another process has the log open for writing.
     Locked,
+    /// There is no log, or no cursor of that name.
     NotFound,
+    /// Durable bytes are damaged.
     Corrupt,
+    /// The log is closed or closing.
     Closed,
+    /// An fsync failed, or a write with unknown outcome. The state of the rejected records is unknown until the log is
+    /// reopened.
     Poisoned,
+    /// The directory of the log was moved, removed or replaced while the log was open.
     Detached,
+    /// The disk or the quota is full.
     NoSpace,
+    /// A record, a batch or the number of cursors is above its limit.
     TooLarge,
+    /// The position is no longer in the log.
     Truncated,
+    /// The position is above the next one.
     OutOfRange,
+    /// The expected position was not the next one. Nothing was appended.
     Conflict,
+    /// More bytes than the limit would wait for their commit.
     Backpressure,
+    /// The log is open for reading only, or the file system is read-only.
     ReadOnly,
+    /// The directory holds other files, or a log of a newer format version.
     Format,
+    /// An argument or option is invalid.
     InvalidArg,
+    /// Any other failure of the operating system.
     Io,
 }
 
 impl Code {
+    /// Returns the code that JavaScript sees, such as `ERR_WAL_LOCKED`.
     pub fn as_str(self) -> &'static str {
         match self {
             Code::Locked => "ERR_WAL_LOCKED",
@@ -50,13 +70,13 @@ impl Code {
     }
 }
 
-/// An error with everything that is known about it, read as fields of [`Info`]. Boxed, so that the results of the
-/// append path stay small.
+/// An error, with everything known about it in the fields of [`Info`]. It is boxed, so that the results of the append path
+/// stay small.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{}", .0.message)]
 pub struct Error(Box<Info>);
 
-/// What an [`Error`] knows; fields that do not apply are `None`.
+/// The contents of an [`Error`]. Fields that do not apply are `None`.
 #[derive(Clone, Debug)]
 pub struct Info {
     pub code: Code,
@@ -68,34 +88,35 @@ pub struct Info {
     pub segment: Option<String>,
     /// Byte offset in that segment.
     pub offset: Option<u64>,
-    /// Inclusive range of positions that the damage covers.
+    /// First and last position that the damage covers.
     pub lost: Option<(u64, u64)>,
-    /// The case of recovery's table that an opening or a reading met, by its label in docs/recovery.md.
+    /// The case of recovery that was met when opening or reading, by its label in docs/recovery.md.
     pub verdict: Option<&'static str>,
-    /// The one bit that explains a checksum that does not hold.
+    /// The single flipped bit that explains a checksum mismatch, if there is one.
     pub flipped: Option<Flipped>,
-    /// First position that can be read, for `Truncated`.
+    /// For `Truncated`: the first position that can be read.
     pub first_position: Option<u64>,
-    /// Position that the next record would have got, for `Conflict`.
+    /// For `Conflict`: the position that the next record would have got.
     pub actual: Option<u64>,
-    /// Process that holds the lock, for `Locked`.
+    /// For `Locked`: the id of the process that holds the lock.
     pub pid: Option<u32>,
-    /// The operating system's failure underneath.
+    /// The failure of the operating system that caused this error.
     pub cause: Option<Fault>,
 }
 
-/// One bit of a file.
+/// A flipped bit of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flipped {
-    /// Of its byte in the file.
+    /// Offset of its byte in the file.
     pub offset: u64,
-    /// 0 for the lowest to 7.
+    /// Number of the bit in its byte, from 0 for the lowest to 7.
     pub bit: u8,
 }
 
-/// A failed operation of the disk, in the shape Node gives to system errors.
+/// A failed operation of the disk, with the fields of a Node system error.
 #[derive(Clone, Debug)]
 pub struct Fault {
+    /// Name of the system call.
     pub syscall: &'static str,
     /// File name inside the log's directory, or the directory itself.
     pub path: String,
@@ -109,16 +130,17 @@ impl Fault {
         Fault { syscall, path: path.into(), errno: error.raw_os_error(), message: error.to_string() }
     }
 
+    /// Returns the kind of the error, if the operating system reported one.
     pub fn kind(&self) -> Option<std::io::ErrorKind> {
         self.errno.map(|n| std::io::Error::from_raw_os_error(n).kind())
     }
 
-    /// The disk or the quota is full.
+    /// Whether the disk or the quota is full.
     pub fn is_no_space(&self) -> bool {
         matches!(self.kind(), Some(std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded))
     }
 
-    /// A call or what it was given is not known here; nothing was done.
+    /// Whether the system does not support the call or its arguments. Nothing was done then.
     pub fn is_unsupported(&self) -> bool {
         matches!(self.kind(), Some(std::io::ErrorKind::InvalidInput | std::io::ErrorKind::Unsupported))
     }
@@ -157,28 +179,30 @@ impl Error {
         }))
     }
 
-    /// Everything it knows, to be taken apart.
+    /// Returns the fields by value.
     pub fn into_info(self) -> Info {
         *self.0
     }
 
-    /// Names the public operation, unless a deeper layer has already done so.
+    /// Sets the public operation, unless it is already set.
     pub fn during(mut self, operation: &'static str) -> Self {
         self.operation.get_or_insert(operation);
         self
     }
 
-    /// Names the case of recovery's table, unless that has been done.
+    /// Sets the case of recovery, unless it is already set.
     pub fn judged(mut self, verdict: &'static str) -> Self {
         self.verdict.get_or_insert(verdict);
         self
     }
 
+    /// Sets the position.
     pub fn at_position(mut self, position: u64) -> Self {
         self.position = Some(position);
         self
     }
 
+    /// Sets the segment and the offset in it.
     pub fn at(mut self, segment: impl Into<String>, offset: u64) -> Self {
         self.segment = Some(segment.into());
         self.offset = Some(offset);
@@ -201,15 +225,17 @@ impl DerefMut for Error {
 }
 
 impl Error {
-    /// Whether the log is certain after it, and goes on once its cause is gone.
+    /// Whether the state of the log is certain after this error, so that the log goes on once the cause is gone.
     pub fn heals(&self) -> bool {
         let by_code = matches!(self.code, Code::NoSpace | Code::ReadOnly | Code::Io);
-        // A write to a file under its final name that does not heal has poisoned the log where it failed.
+        // A failed write to a file under its final name is judged where it happens: if it does not heal, it has already
+        // poisoned the log.
         by_code && self.cause.as_ref().is_some_and(|fault| fault.heals(On::Spare) || fault.heals(On::Name))
     }
 }
 
-/// A fault of the disk keeps its kind: full is `NoSpace`, a read-only file system `ReadOnly`, the rest `Io`.
+/// Converts a failure of the disk: a full disk becomes `NoSpace`, a read-only file system `ReadOnly`, and everything else
+/// `Io`.
 impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
         let code = if fault.is_no_space() {
@@ -225,17 +251,17 @@ impl From<Fault> for Error {
     }
 }
 
-/// The error of a call on a log that is closed, or closing.
+/// Returns the error for a call on a log that is closed or closing.
 pub fn closed() -> Error {
     Error::new(Code::Closed, "the log is closed")
 }
 
-/// The error of a write to a log that is open for reading alone.
+/// Returns the error for a write to a log that is open for reading only.
 pub fn read_only() -> Error {
     Error::new(Code::ReadOnly, "the log is open in mode 'readOnly'")
 }
 
-/// The error for a position that is not in the log any more.
+/// Returns the error for a position that is no longer in the log. `first` is the first position that is.
 pub fn truncated(position: u64, first: u64) -> Error {
     let text = if position < first {
         format!("position {position} is below the first one, {first}")
@@ -247,7 +273,7 @@ pub fn truncated(position: u64, first: u64) -> Error {
     error.at_position(position)
 }
 
-/// The error for a position that the log has not reached.
+/// Returns the error for a position that the log has not reached. `next` is the next position.
 pub fn out_of_range(position: u64, next: u64) -> Error {
     Error::new(Code::OutOfRange, format!("position {position} is above the next one, {next}")).at_position(position)
 }

@@ -1,6 +1,28 @@
-//! Forelog's engine: a segmented, checksummed, group-committing write-ahead log, without Node and without an async
-//! runtime. Appends copy into memory and return; commit threads, a few for all logs of a process, write,
-//! sync and settle them.
+//! The engine of Forelog: a segmented, checksummed write-ahead log with group commit. It needs neither Node nor an async
+//! runtime.
+//!
+//! An append copies its records into memory and returns. A few commit threads, shared by all logs of the process, write the
+//! records, sync them and settle the operations.
+//!
+//! # Parts
+//!
+//! - [`Wal`] is a handle on an open log, configured by [`Options`]. [`Wal::settled`] returns the results of its operations,
+//!   and a [`Notify`] says when to ask.
+//! - [`Batch`] collects records that are in the log as a whole or not at all.
+//! - [`Reader`] returns records in order, as [`Block`]s that have been verified.
+//! - [`Cursor`] is a named, durable position of a consumer.
+//! - [`Backup`] copies a log that may be in use. [`verify`] checks every byte of a log, and [`salvage`] makes a new log of
+//!   the good records of a damaged one. [`stat`] describes a log from its directory alone.
+//! - [`Recovery`] says what opening found. [`Event`] and [`Stats`] show what the log does afterwards.
+//! - [`Error`] is the only error type, and [`RULES`] says which failures a log survives.
+//!
+//! # Durability
+//!
+//! Under [`Fsync::Always`] a record is acknowledged when it is durable; under [`Fsync::Every`] and [`Fsync::Os`] it is
+//! acknowledged when it is written, and becomes durable with a later fsync. A crash of the process loses no acknowledged
+//! record, and a power loss takes at most the records that are not durable yet: what remains is a prefix of the log, in
+//! which each batch is complete or absent. After a failed fsync the log is poisoned and accepts nothing more until it is
+//! closed and opened again, because the state of the disk is unknown.
 
 mod cursors;
 mod error;

@@ -1,85 +1,91 @@
-//! What a caller may ask of a log. Every value is checked once, here, before anything touches the disk.
+//! The options of a log. Every value is checked once, here, before anything touches the disk.
 
 use crate::error::{Code, Error, Result};
 use crate::util::limits::MAX_POSITION;
 use std::time::Duration;
 
-/// When an append is acknowledged and when written bytes are made durable.
+/// The durability policy: when an append is acknowledged, and when written bytes are made durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fsync {
-    /// Acknowledged once an fsync that covers the record has succeeded. The default.
+    /// An append is acknowledged once an fsync that covers it has succeeded. This is the default.
     Always,
-    /// Acknowledged once written; an fsync starts no later than this long after the oldest unsynced write.
+    /// An append is acknowledged once it is written. An fsync starts at most this long after the oldest write that is not
+    /// synced.
     Every(Duration),
-    /// Acknowledged once written; the operating system decides when it reaches the disk.
+    /// An append is acknowledged once it is written. The operating system decides when it reaches the disk.
     Os,
 }
 
-/// What opening does about damage.
+/// How opening treats a damaged log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Corruption is an error and changes nothing. The default.
+    /// Damage is an error, and nothing is changed. This is the default.
     Strict,
-    /// The log goes on in front of the damage, in a new segment; what is behind it is left out, and stays on disk. Reads
-    /// the whole log to find it.
+    /// The log continues from the last good frame before the damage, in a new segment. Everything after that frame is left
+    /// out of the log and stays on disk. Opening reads the whole log to find the damage.
     Prefix,
-    /// For reading alone: nothing is written, nothing is locked, and damage is no obstacle.
+    /// The log is opened for reading only. Nothing is written, no lock is taken, and a damaged log can be opened.
     ReadOnly,
 }
 
-/// How frame bodies are compressed, and the codec that a frame says it was.
+/// The compression of frame bodies. The values are those that a frame's header stores.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Compression {
-    /// Not at all. The default.
+    /// No compression. This is the default.
     #[default]
     None = 0,
-    /// Fast: several hundred MB/s on the commit thread.
+    /// LZ4: fast, several hundred MB/s on the commit thread.
     Lz4 = 1,
-    /// Smaller, at zstd's level 3.
+    /// Zstandard at level 3: smaller than LZ4.
     Zstd = 2,
 }
 
-/// Smallest and largest values of `segment_bytes`.
+/// The range of `segment_bytes`.
 pub const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=4 << 30;
 
-/// Options of [`crate::Wal::open`]. `Default` gives the documented defaults.
+/// The options of [`crate::Wal::open`]. `Default` returns the documented defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
+    /// The durability policy. Default: [`Fsync::Always`].
     pub fsync: Fsync,
+    /// How opening treats a damaged log. Default: [`Mode::Strict`].
     pub mode: Mode,
-    /// Create the directory and the log when they are absent; otherwise their absence is `NotFound`.
+    /// Whether to create the directory and the log if they do not exist. Otherwise opening fails with `NotFound`. Default:
+    /// true.
     pub create: bool,
-    /// Target size of a segment file in bytes, 64 KiB to 4 GiB; a frame that is larger gets a segment grown to fit it.
+    /// Target size of a segment file in bytes, from 64 KiB to 4 GiB. A larger frame gets a segment that fits it. Default:
+    /// 64 MiB.
     pub segment_bytes: u64,
-    /// Largest encoded record in bytes (key, value and a few bytes of framing), up to 1 GiB.
+    /// Size limit of an encoded record in bytes (key, value and a few bytes of framing), at most 1 GiB. Default: 16 MiB.
     pub max_record_bytes: u64,
-    /// Largest encoded batch in bytes, up to 1 GiB.
+    /// Size limit of an encoded batch in bytes, at most 1 GiB. Default: 64 MiB.
     pub max_batch_bytes: u64,
-    /// Bytes of accepted but unacknowledged records above which appends are refused.
+    /// Bytes of accepted but unacknowledged records above which appends are refused. Default: 64 MiB.
     pub max_pending_bytes: u64,
-    /// How frames are compressed, by the commit thread; one that would not become smaller is stored raw. Logs written
-    /// with one value open with every other.
+    /// How the commit thread compresses frames. A frame that would not become smaller is stored uncompressed. A log written
+    /// with one value can be opened with any other. Default: [`Compression::None`].
     pub compression: Compression,
-    /// How much is kept. Off by default.
+    /// How much of the log is kept. Default: all of it.
     pub retention: Retention,
-    /// Open on NFS or SMB although their locks and fsyncs cannot be trusted.
+    /// Whether to open a log on a network file system, although its locks and fsyncs cannot be trusted. Default: false.
     pub allow_unsafe_filesystem: bool,
 }
 
 /// How much of a log is kept. Without a limit, all of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
-    /// Segments go while their files take more than this many bytes, that of the active one included.
+    /// Removes segments, oldest first, while the segment files take more than this many bytes, including the active one.
     pub max_bytes: Option<u64>,
-    /// A segment goes once the one after it is older than this: all of its records are then. The one place where the
-    /// wall clock decides something.
+    /// Removes a segment once its successor was created longer ago than this, because then all of its records are older.
+    /// This is the only decision that depends on the wall clock.
     pub max_age: Option<Duration>,
-    /// Whether `max_bytes` lets go of what a cursor has not done.
+    /// Lets `max_bytes` remove segments that a cursor has not consumed yet. Default: false.
     pub override_cursors: bool,
 }
 
 impl Retention {
+    /// Whether there is no limit.
     pub fn is_off(&self) -> bool {
         self.max_bytes.is_none() && self.max_age.is_none()
     }
@@ -103,7 +109,10 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Refuses values outside their ranges with `InvalidArg`, naming the option as the TypeScript face spells it.
+    /// Checks that all values are within their ranges.
+    ///
+    /// # Errors
+    /// `InvalidArg` for a value outside its range. The message names the option as TypeScript spells it.
     pub fn validate(&self) -> Result<()> {
         let within = |name: &str, value: u64, low: u64, high: u64| {
             if (low..=high).contains(&value) {
@@ -129,7 +138,7 @@ impl Options {
     }
 }
 
-/// As many as there are, or as 64 bits hold.
+/// Returns the milliseconds in `time`, saturating at `u64::MAX`.
 pub fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

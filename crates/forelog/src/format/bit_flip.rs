@@ -1,7 +1,8 @@
-//! Which single flipped bit explains a checksum that does not hold. Pure.
+//! Finds the single flipped bit that explains a checksum mismatch. Pure functions of bytes.
 //!
-//! A CRC is linear: what one flipped bit adds to it depends on nothing but the bit's distance from the end. So one walk
-//! over these differences finds the bit, in about a nanosecond each, without trying any of them on the bytes.
+//! A CRC is linear: the change that one flipped bit makes to it depends only on the bit's distance from the end. One pass
+//! over these changes therefore finds the bit, at about a nanosecond for each candidate, without testing any of them on the
+//! bytes.
 
 use crate::error::{Fault, Flipped};
 use crate::format::frame::{self, Frame, Seed, HEADER, MERGED_BYTES};
@@ -10,13 +11,13 @@ use crate::storage::window::Window;
 use crate::util::bytes::{get_u32, mask, unmask};
 use crate::util::limits::PAGE;
 
-/// CRC-32C's polynomial, lowest bit first.
+/// The polynomial of CRC-32C, lowest bit first.
 const POLYNOMIAL: u32 = 0x82f6_3b78;
 
-/// A bit: of which byte, and which of its eight.
+/// The index of a byte, and the number of a bit in it.
 type Bit = (usize, u8);
 
-/// The bit among `len` bytes whose flip changes their CRC by `difference`.
+/// Returns the bit among `len` bytes whose flip changes their CRC by `difference`.
 fn search(difference: u32, len: usize) -> Option<Bit> {
     let mut added = 1u32;
     for step in 0..8 * len {
@@ -28,31 +29,31 @@ fn search(difference: u32, len: usize) -> Option<Bit> {
     None
 }
 
-/// The bit that is wrong in a checksum as it is stored, if that is all that is wrong.
+/// Returns the flipped bit of a stored checksum, if exactly one differs from the expected value.
 fn in_stored(stored: u32, expected: u32) -> Option<Bit> {
     let difference = stored ^ expected;
     (difference.count_ones() == 1).then(|| (difference.trailing_zeros() as usize / 8, (difference.trailing_zeros() % 8) as u8))
 }
 
-/// Of a page that ends with its checksum.
+/// Finds the flipped bit of a page that ends with its checksum.
 pub fn in_page(page: &[u8]) -> Option<Bit> {
     let (body, _) = page.get(..PAGE as usize)?.split_at(PAGE as usize - 4);
     let (crc, stored) = (crc32c::crc32c(body), get_u32(page, body.len()));
     in_stored(stored, mask(crc)).map(|(byte, bit)| (body.len() + byte, bit)).or_else(|| search(crc ^ unmask(stored), body.len()))
 }
 
-/// Of a frame's header, by the checksum that its first field holds.
+/// Finds the flipped bit of a frame's header, which begins with its checksum.
 fn in_header(head: &[u8], seed: Seed, offset: u64) -> Option<Bit> {
     let (crc, stored) = (seed.crc(offset, head), get_u32(head, 0));
     in_stored(stored, crc).or_else(|| search(unmask(crc) ^ unmask(stored), HEADER - 4).map(|(byte, bit)| (byte + 4, bit)))
 }
 
-/// Of a frame's body.
+/// Finds the flipped bit of a frame's body.
 fn in_body(body: &[u8], frame: &Frame) -> Option<Bit> {
     search(crc32c::crc32c(body) ^ unmask(frame.body_crc), body.len())
 }
 
-/// A header page with its one flipped bit turned back; `None` when that is not all that is wrong with it.
+/// Decodes a header page after turning its one flipped bit back. Returns `None` if more than one bit is wrong.
 pub fn mended(page: &[u8]) -> Option<(Header, Flipped)> {
     let (byte, bit) = in_page(page)?;
     let mut page = page.to_vec();
@@ -60,7 +61,8 @@ pub fn mended(page: &[u8]) -> Option<(Header, Flipped)> {
     Header::decode(&page).ok().map(|header| (header, Flipped { offset: byte as u64, bit }))
 }
 
-/// The bit that keeps the frame at `offset` from being valid: of its header, or of a body of at most 64 KiB.
+/// Returns the flipped bit that makes the frame at `offset` invalid. Its header is searched, and its body if that has at
+/// most 64 KiB.
 pub fn in_frame(bytes: &mut Window, header: &Header, offset: u64) -> Result<Option<Flipped>, Fault> {
     let head = bytes.get(offset, HEADER)?;
     if head.len() < HEADER {
@@ -71,7 +73,8 @@ pub fn in_frame(bytes: &mut Window, header: &Header, offset: u64) -> Result<Opti
             let Some((byte, bit)) = in_header(head, header.seed(), offset) else { return Ok(None) };
             let mut head = head.to_vec();
             head[byte] ^= 1 << bit;
-            // By chance, some bit explains one in ten million damages; a header that means something is no chance.
+            // About one damage in ten million is explained by some bit by chance. A header that also decodes is not a
+            // coincidence.
             if frame::decode(&head, header.seed(), offset).is_none() {
                 return Ok(None);
             }

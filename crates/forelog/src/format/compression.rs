@@ -1,7 +1,8 @@
-//! Compression of frame bodies: packed on the commit thread, unpacked by readers, for everything else opaque bytes.
+//! Compression of frame bodies. The commit thread compresses them and readers decompress them. For all other code they are
+//! opaque bytes.
 //!
-//! A packed body is the raw length as a u32 and one LZ4 block or one zstd frame. The length is only a claim until the
-//! decoder has borne it out: memory grows with what is really decoded, and never past the claim.
+//! A compressed body is its raw length as a u32, followed by one LZ4 block or one zstd frame. The length is only a claim
+//! until the decoder has confirmed it: memory grows with what is really decoded, and never past the claim.
 
 use crate::error::{Code, Error, Result};
 use crate::options::Compression;
@@ -12,21 +13,21 @@ use zstd::bulk::Compressor;
 use zstd::stream::read::Decoder;
 use zstd::zstd_safe::{DCtx, DParameter};
 
-/// Bytes of the raw length ahead of the packed ones.
+/// Size of the raw length that precedes the compressed bytes.
 const LENGTH: usize = 4;
-/// Bodies below this are not tried: there is nothing to gain, and a commit may have thousands of them.
+/// Smaller bodies are not compressed: there is nothing to gain, and a commit may have thousands of them.
 const WORTHWHILE: usize = 128;
-/// What any frame may hold: no record and no batch is larger.
+/// Largest raw length of a body. No record and no batch is larger.
 pub const MAX_RAW: usize = 1 << 30;
-/// An LZ4 block grows by no more than this: a byte of it stands for at most 255.
+/// Largest ratio of an LZ4 block: one byte of it stands for at most 255 raw ones.
 const LZ4_MOST: usize = 255;
-/// Allocated ahead of decoding zstd; beyond it, memory follows what has come out.
+/// Bytes allocated before a zstd frame is decoded. Beyond that, memory grows with the decoded bytes.
 const ZSTD_FIRST: usize = 1 << 20;
-/// The decoder's window, 8 MiB: the encoder's is at most 2 MiB at this level.
+/// Limit of the decoder's window: 8 MiB. At level 3 the encoder's window is at most 2 MiB.
 const ZSTD_WINDOW_LOG: u32 = 23;
 const ZSTD_LEVEL: i32 = 3;
 
-/// Memory that one large body took is given back once bodies are small again.
+/// A larger output buffer is released once bodies are small again.
 const KEPT_BYTES: usize = 4 << 20;
 
 enum Encoder {
@@ -34,14 +35,14 @@ enum Encoder {
     Zstd(Compressor<'static>),
 }
 
-/// Packs bodies, one after another.
+/// Compresses bodies, one after another.
 pub struct Packer {
     encoder: Encoder,
     out: Vec<u8>,
 }
 
 impl Packer {
-    /// `None` when nothing is to be compressed.
+    /// Creates a packer. Returns `None` for [`Compression::None`].
     pub fn new(compression: Compression) -> Result<Option<Packer>> {
         let encoder = match compression {
             Compression::None => return Ok(None),
@@ -61,7 +62,7 @@ impl Packer {
         }
     }
 
-    /// The packed form of `body`; `None` unless it is smaller.
+    /// Returns the compressed form of `body`, or `None` if it would not be smaller.
     pub fn pack(&mut self, body: &[u8]) -> Option<&[u8]> {
         if body.len() < WORTHWHILE || body.len() > MAX_RAW {
             return None;
@@ -69,7 +70,7 @@ impl Packer {
         if self.out.capacity() > KEPT_BYTES && body.len() <= KEPT_BYTES / 2 {
             self.out = Vec::new();
         }
-        // zstd gives up where its output would not be smaller; LZ4 wants room for the worst case.
+        // zstd fails if its output would not be smaller. LZ4 needs room for the worst case.
         let room = match self.encoder {
             Encoder::Lz4(_) => LENGTH + get_maximum_output_size(body.len()),
             Encoder::Zstd(_) => body.len() - 1,
@@ -87,13 +88,13 @@ impl Packer {
     }
 }
 
-/// Unpacks bodies, one after another.
+/// Decompresses bodies, one after another.
 #[derive(Default)]
 pub struct Unpacker {
     zstd: Option<DCtx<'static>>,
 }
 
-/// How long a stored body says that its raw form is; `None` when no frame could hold that much.
+/// Returns the raw length that a stored body claims to have, or `None` if no frame could hold that much.
 pub fn raw_len(compression: Compression, stored: &[u8]) -> Option<usize> {
     match compression {
         Compression::None => Some(stored.len()),
@@ -103,7 +104,8 @@ pub fn raw_len(compression: Compression, stored: &[u8]) -> Option<usize> {
 }
 
 impl Unpacker {
-    /// Appends the raw form of a stored body to `out`. `None`, and `out` as it was, when the bytes are no such body.
+    /// Appends the raw form of a stored body to `out`. If the bytes are not a valid body, returns `None` and leaves `out`
+    /// as it was.
     pub fn unpack(&mut self, compression: Compression, stored: &[u8], out: &mut Vec<u8>) -> Option<()> {
         let before = out.len();
         let raw = raw_len(compression, stored)?;
@@ -131,7 +133,7 @@ impl Unpacker {
             }
         };
         let before = out.len();
-        // One byte more than it may be, so that one that goes on is found out.
+        // Read one byte more than claimed, so that a body that continues past the claim is detected.
         let most = raw as u64 + 1;
         out.reserve(raw.min(ZSTD_FIRST) + 1);
         let mut decoder = Decoder::with_context(packed, context).single_frame();
@@ -172,7 +174,7 @@ mod tests {
             pieces in proptest::collection::vec((any::<[u8; 9]>(), 1usize..200), 0..60),
             which in 0usize..2,
         ) {
-            // Some of it repeats, some of it does not: what packs and what does not.
+            // Some parts repeat and some do not, so that some bodies compress and others do not.
             let body: Vec<u8> = pieces.iter().flat_map(|(bytes, times)| bytes.repeat(*times)).collect();
             if let Some(packed) = pack(BOTH[which], &body) {
                 prop_assert!(packed.len() < body.len());
@@ -253,7 +255,7 @@ mod tests {
                 assert_eq!(Unpacker::default().unpack(compression, &stored, &mut out), None, "{compression:?}, {claim}");
                 assert!(out.capacity() <= 2 * ZSTD_FIRST, "{compression:?}: {} bytes for a claim of {claim}", out.capacity());
             }
-            // More than one unit, or bytes after it, are no body.
+            // A body of two units, or one with bytes after it, is invalid.
             let twice = [&(body.len() as u32 * 2).to_le_bytes()[..], &packed[LENGTH..], &packed[LENGTH..]].concat();
             assert!(compression == Compression::Lz4 || unpack(compression, &twice).is_none());
             assert_eq!(unpack(compression, &[&packed[..], &[0]].concat()), None, "{compression:?}");

@@ -1,7 +1,7 @@
-//! CONTROL: two alternating slots that name the active segment and how much of the log is known to be durable.
+//! CONTROL: two slots, written in turn, that name the active segment and say how much of the log is known to be durable.
 //!
-//! A stale slot is a lower bound, never wrong. It is written at a roll, a truncation and a close, and once a second
-//! while the durable horizon moves; never between an append and its acknowledgement.
+//! A stale slot is a lower bound, never wrong. A slot is written at a roll, a truncation and a close, and once a second
+//! while the durable horizon moves. It is never written between an append and its acknowledgement.
 
 use crate::format::file_names::MAX_ID;
 use crate::format::page::{begin_page, identify, page_uuid, BadPage};
@@ -9,10 +9,10 @@ use crate::util::bytes::*;
 use crate::util::limits::{MAX_POSITION, PAGE};
 
 pub const MAGIC: [u8; 8] = *b"\x89FCTL\r\n\x1a";
-/// Two slots, and a page outside recovery for the acknowledged horizon, see `horizon`.
+/// Size of the file: two slots, and the horizon page, which recovery does not use (see `horizon`).
 pub const FILE_BYTES: u64 = 3 * PAGE;
 
-// Offsets of a slot's fields after those that every page shares.
+// Offsets of the fields of a slot, after those that every page shares.
 const SEQUENCE: usize = 48; // u64
 const ACTIVE: usize = 56; // u64: id of the active segment, 0: none yet
 const LOW: usize = 64; // u64: first position that counts
@@ -22,22 +22,24 @@ const MARK_POSITION: usize = 88; // u64
 const FENCE_SEGMENT: usize = 96; // u64, 0: no fence
 const FENCE_OFFSET: usize = 104; // u64
 
-/// How much of a segment is known to be durable.
+/// The durable mark: the end of the part of a segment that is known to be durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
     pub segment: u64,
     pub offset: u64,
-    /// Last durable position, 0 when none.
+    /// The last durable position; 0 if there is none.
     pub position: u64,
 }
 
-/// Nothing of `segment` past `offset` is ever read again: a write there failed and was told.
+/// The fence: nothing of `segment` past `offset` is ever read again, because a write there failed and its records were
+/// rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fence {
     pub segment: u64,
     pub offset: u64,
 }
 
+/// The contents of a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ControlState {
     pub uuid: [u8; 16],
@@ -78,7 +80,7 @@ impl ControlState {
             mark: (at(MARK_SEGMENT) != 0).then(|| Mark { segment: at(MARK_SEGMENT), offset: at(MARK_OFFSET), position: at(MARK_POSITION) }),
             fence: (at(FENCE_SEGMENT) != 0).then(|| Fence { segment: at(FENCE_SEGMENT), offset: at(FENCE_OFFSET) }),
         };
-        // Whatever has a good checksum was written by somebody, not necessarily by us: no sum below may overflow.
+        // A slot with a valid checksum was not necessarily written by this code. No sum of its fields may overflow.
         let sound = state.sequence < 1 << 62
             && state.active <= MAX_ID
             && (1..=MAX_POSITION + 1).contains(&state.low)
@@ -91,14 +93,15 @@ impl ControlState {
     }
 }
 
-/// The newer of the two slots that hold, and which one it is; otherwise why neither does.
+/// Returns the newer of the two slots that are intact, and its number. If neither is, returns the reason.
 pub fn choose(slots: &[u8]) -> Result<(ControlState, u64), BadPage> {
     if (slots.len() as u64) < 2 * PAGE {
         return Err(BadPage::Foreign);
     }
     let (a, b) = slots[..2 * PAGE as usize].split_at(PAGE as usize);
     match (ControlState::decode(a), ControlState::decode(b)) {
-        // A slot of a newer version forbids the older one too: whoever wrote it may have moved on.
+        // If one slot is of a newer version, the older slot must not be used either: the program that wrote it may have
+        // moved on.
         (Err(BadPage::Newer(version)), _) | (_, Err(BadPage::Newer(version))) => Err(BadPage::Newer(version)),
         (Ok(a), Ok(b)) if a.sequence >= b.sequence => Ok((a, 0)),
         (_, Ok(b)) => Ok((b, 1)),

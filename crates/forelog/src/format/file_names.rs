@@ -8,10 +8,10 @@ pub const CURSORS: &str = "CURSORS";
 pub const RESERVE: &str = "reserve";
 pub const SPARE: &str = "spare-";
 
-/// Of segments; a number that no log gets to, so that ids can be counted on from any that is there.
+/// The highest segment id. No log reaches it, so that an id can always be followed by another one.
 pub const MAX_ID: u64 = u64::MAX >> 1;
 
-/// A segment as its file name tells it.
+/// The name of a segment's file, with the first position and the id that it contains.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name {
     pub first: u64,
@@ -19,11 +19,12 @@ pub struct Name {
     pub file: String,
 }
 
+/// Returns the file name of the segment with this first position and id.
 pub fn file_name(first: u64, id: u64) -> String {
     format!("{first:020}-{id:016x}.wal")
 }
 
-/// What a name in a log's directory stands for.
+/// The kind of file that a name in the directory of a log belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
     Segment(Name),
@@ -32,9 +33,11 @@ pub enum Entry {
     Reserve,
     Lock,
     Cursors,
+    /// Not a file of the log.
     Foreign,
 }
 
+/// Determines the kind of file from its name.
 pub fn classify(name: &str) -> Entry {
     match name {
         LOCK => return Entry::Lock,
@@ -48,7 +51,7 @@ pub fn classify(name: &str) -> Entry {
     }
     let parsed = name.strip_suffix(".wal").and_then(|stem| stem.split_once('-')).and_then(|(first, id)| {
         let (first, id) = (first.parse().ok()?, u64::from_str_radix(id, 16).ok()?);
-        // Only the one spelling that we write: `+1` or `1` would parse as well.
+        // Only the canonical spelling counts: `+1` or `1` would parse as well.
         (file_name(first, id) == name && (1..=MAX_POSITION + 1).contains(&first) && (1..=MAX_ID).contains(&id)).then(|| Name {
             first,
             id,

@@ -1,25 +1,27 @@
-//! The footer of a sealed segment: a sparse index from positions to offsets, and where the frames end. Pure.
+//! The footer of a sealed segment: a sparse index from positions to offsets, and the end of the frames. Pure functions of
+//! bytes.
 //!
-//! It only saves work. Whoever finds none, or a damaged one, walks the frame headers and knows the same.
+//! The footer only saves work. Without one, or with a damaged one, the same facts follow from the frame headers.
 
 use crate::format::frame::{Seed, ALIGN};
 use crate::format::frame_scan::FrameBoundary;
 use crate::util::bytes::*;
 use crate::util::limits::PAGE;
 
-/// An index has a joint about this often: from one of them, frame headers within this many bytes lead to a position.
+/// Distance between the entries of an index. From the nearest entry, a position is found by reading the frame headers of
+/// about this many bytes.
 pub const EVERY: u64 = 64 << 10;
 
 pub const MAGIC: [u8; 8] = *b"\x89FFTR\r\n\x1a";
 pub const VERSION: u32 = 1;
 
-// An entry of the index.
+// The fields of an index entry.
 const ENTRY: usize = 24;
 const OFFSET: usize = 0; // u64
 const NEXT: usize = 8; // u64: position of the first record from there on
 const CRC: usize = 16; // u32: CRC field of the frame before it; four bytes of zero follow
 
-// The trailer stands behind the entries, at the very end of the file.
+// The trailer follows the entries, at the very end of the file.
 pub const TRAILER: usize = 64;
 const VERSION_AT: usize = 8; // u32
 const ENTRIES: usize = 12; // u32
@@ -30,34 +32,34 @@ const END_CRC: usize = 40; // u32: CRC field of the last frame
 const FOOTER_CRC: usize = 60; // u32, masked: over the seed, the offset of the first entry, and all that stands before
 const _: () = assert!(FOOTER_CRC + 4 == TRAILER && CRC + 8 == ENTRY);
 
-/// More entries than this no segment needs; a trailer that claims more is not believed, and nothing is allocated.
+/// No segment needs more entries than this. A trailer that claims more is rejected before anything is allocated.
 const MAX_ENTRIES: u32 = 1 << 17;
 
-/// Joints between frames in ascending order, about every 64 KiB from the start of a segment on.
+/// Frame boundaries in ascending order, about one per 64 KiB from the start of a segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Index(Vec<FrameBoundary>);
 
 impl Index {
-    /// Takes the joint up if it is far enough from the last one.
+    /// Adds the boundary if it is far enough from the last entry.
     pub fn note(&mut self, joint: FrameBoundary) {
         if self.0.last().map_or(0, |last| last.offset) + EVERY <= joint.offset {
             self.0.push(joint);
         }
     }
 
-    /// The last joint at or before `position`.
+    /// Returns the last boundary at or before `position`.
     pub fn near(&self, position: u64) -> Option<FrameBoundary> {
         let after = self.0.partition_point(|joint| joint.next <= position);
         after.checked_sub(1).map(|i| self.0[i])
     }
 
-    /// The last joint at or before `offset`.
+    /// Returns the last boundary at or before `offset`.
     pub fn before(&self, offset: u64) -> Option<FrameBoundary> {
         let after = self.0.partition_point(|joint| joint.offset <= offset);
         after.checked_sub(1).map(|i| self.0[i])
     }
 
-    /// The part of it at which frames below `end` begin.
+    /// Returns the entries at which frames below the offset `end` begin.
     pub fn below(&self, end: u64) -> Index {
         Index(self.0.iter().filter(|joint| joint.offset < end).copied().collect())
     }
@@ -67,15 +69,16 @@ impl Index {
     }
 }
 
+/// The decoded footer of a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Footer {
     pub index: Index,
-    /// Where the frames ended when the segment was sealed.
+    /// The end of the frames when the segment was sealed.
     pub end: FrameBoundary,
 }
 
 impl Footer {
-    /// The footer's bytes for a place at `start`.
+    /// Encodes the footer for the offset `start` of the file.
     pub fn encode(&self, seed: Seed, start: u64) -> Vec<u8> {
         let mut bytes = vec![0; self.index.len() * ENTRY + TRAILER];
         for (entry, joint) in bytes.chunks_exact_mut(ENTRY).zip(&self.index.0) {
@@ -97,7 +100,8 @@ impl Footer {
         bytes
     }
 
-    /// The footer that `bytes` are, from `start` to the end of the file.
+    /// Decodes a footer from `bytes`, which reach from `start` to the end of the file. Returns `None` if they are not a
+    /// footer of the seed's segment.
     pub fn decode(bytes: &[u8], seed: Seed, start: u64) -> Option<Footer> {
         let at = bytes.len().checked_sub(TRAILER)?;
         let trailer = &bytes[at..];
@@ -117,8 +121,10 @@ impl Footer {
     }
 }
 
-/// Where a footer begins whose trailer ends a file of `len` bytes; `None` when these bytes are no trailer.
-/// Nothing is proven by it: the checksum is over the whole footer.
+/// Returns the offset at which the footer begins, according to the trailer of a file of `len` bytes, or `None` if these
+/// bytes are not a trailer.
+///
+/// The result proves nothing yet: the checksum covers the whole footer.
 pub fn begin(trailer: &[u8], len: u64) -> Option<u64> {
     if trailer.len() != TRAILER || trailer[..8] != MAGIC || get_u32(trailer, VERSION_AT) != VERSION {
         return None;

@@ -1,7 +1,7 @@
-//! The frame codec: a 40-byte header and a body of records. Pure functions of bytes; nothing here allocates.
+//! The frame codec: a header of 40 bytes, and a body of records. Pure functions of bytes that allocate nothing.
 //!
-//! All that the writer, the reader and recovery must agree on about a frame is in the constants below.
-//! The header's checksum is validated before any of its fields is believed, the body length above all.
+//! The constants below are what the writer, the reader and recovery must agree on. The checksum of a header is verified
+//! before any of its fields is used, the body length above all.
 
 use crate::options::Compression;
 use crate::util::bytes::*;
@@ -26,6 +26,7 @@ const BODY_CRC: usize = 32; // u32, masked
 const PREV: usize = 36; // u32: CRC field of the previous frame; of the header's predecessor in the first one
 const _: () = assert!(PREV + 4 == HEADER && (HEADER as u64).is_multiple_of(ALIGN));
 
+/// The kind of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
@@ -37,40 +38,42 @@ pub enum Kind {
     Padding = 3,
 }
 
+/// The decoded header of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame {
     pub body_len: u32,
     pub first: u64,
     pub count: u32,
     pub kind: Kind,
-    /// The body begins with its raw length if this is not `None`.
+    /// How the body is compressed. If it is, the body begins with its raw length.
     pub codec: Compression,
     pub synced: u64,
-    /// Over the body as it is stored.
+    /// The checksum of the body as it is stored.
     pub body_crc: u32,
     pub prev: u32,
-    /// The header's own CRC: what the next frame names as its previous.
+    /// The header's own CRC, which the next frame names as its previous one.
     pub crc: u32,
 }
 
 impl Frame {
-    /// Bytes the frame takes in its segment, padding included.
+    /// Returns how many bytes the frame takes in its segment, including the zeroes that align it.
     pub fn span(&self) -> u64 {
         span(self.body_len as usize)
     }
 
-    /// Position after its last record.
+    /// Returns the position after the frame's last record.
     pub fn next_position(&self) -> u64 {
         self.first + u64::from(self.count)
     }
 }
 
-/// Bytes that a frame with a body of `body_len` bytes takes in its segment.
+/// Returns how many bytes a frame takes in its segment if its body has `body_len` bytes.
 pub fn span(body_len: usize) -> u64 {
     (HEADER as u64 + body_len as u64).next_multiple_of(ALIGN)
 }
 
-/// What binds a frame to its segment: a frame validates only at its own offset of the segment that it was written for.
+/// Binds the checksum of a frame to its place: a frame is valid only at its own offset of the segment that it was written
+/// for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seed(u32);
 
@@ -81,34 +84,35 @@ impl Seed {
         Seed(crc32c::crc32c_append(crc, &salt.to_le_bytes()))
     }
 
-    /// The checksum of a frame header at `offset`, as it is stored.
+    /// Returns the checksum of a frame header at `offset`, as it is stored.
     pub fn crc(self, offset: u64, header: &[u8]) -> u32 {
         self.over(offset, &header[CRC + 4..HEADER])
     }
 
-    /// The masked checksum of bytes that belong at `offset` of the segment and nowhere else.
+    /// Returns the masked checksum of bytes at `offset`. It matches only at that offset of this segment.
     pub fn over(self, offset: u64, bytes: &[u8]) -> u32 {
         let crc = crc32c::crc32c_append(self.0, &offset.to_le_bytes());
         mask(crc32c::crc32c_append(crc, bytes))
     }
 }
 
-/// The checksum of a body as the header stores it. Feed a body in pieces by passing the running value on.
+/// Extends the running checksum of a body, which starts at 0, by `bytes`.
 pub fn body_crc(running: u32, bytes: &[u8]) -> u32 {
     crc32c::crc32c_append(running, bytes)
 }
 
-/// What `body_crc` gives for `len` zeroes, without reading them: appending a zero is a linear map of the inverted value.
+/// Returns what `body_crc` returns for `len` zeroes, without reading them: appending a zero is a linear map of the inverted
+/// value.
 pub fn body_crc_of_zeroes(running: u32, len: usize) -> u32 {
     !crc32c::crc32c_combine(!running, 0, len)
 }
 
-/// Turns the running value of `body_crc` into what the header stores.
+/// Turns the running value of `body_crc` into the one that the header stores.
 pub fn stored(running: u32) -> u32 {
     mask(running)
 }
 
-/// Writes `frame`'s header into `out` for its place at `offset`, and gives its CRC. `frame.crc` is not read.
+/// Writes the header of `frame` into `out` for the offset `offset`, and returns its CRC. `frame.crc` is not used.
 pub fn encode(out: &mut [u8], frame: &Frame, seed: Seed, offset: u64) -> u32 {
     put_u32(out, BODY_LEN, frame.body_len);
     put_u64(out, FIRST, frame.first);
@@ -124,10 +128,11 @@ pub fn encode(out: &mut [u8], frame: &Frame, seed: Seed, offset: u64) -> u32 {
     crc
 }
 
-/// The frame whose header stands in `bytes`, if they are one for `offset` of the seed's segment.
+/// Returns the frame whose header `bytes` begin with, if the header is valid at `offset` of the seed's segment.
 ///
-/// Besides the checksum, it must be plausible: a known kind and codec, records if and only if it is no padding, a synced offset
-/// not past its own, positions within range. Whether the body fits the file and matches its CRC is the caller's to check.
+/// Besides the checksum, the fields must be plausible: a known kind and codec, records if and only if the frame is not
+/// padding, a synced offset that is not past the frame itself, and positions within range. The caller checks that the body
+/// fits into the file and matches its CRC.
 pub fn decode(bytes: &[u8], seed: Seed, offset: u64) -> Option<Frame> {
     if bytes.len() < HEADER {
         return None;
@@ -168,8 +173,10 @@ pub fn decode(bytes: &[u8], seed: Seed, offset: u64) -> Option<Frame> {
     plausible.then_some(frame)
 }
 
-/// Where the first of `starts` places in `bytes`, which begin at `offset`, is at which what [`decode`] asks beside the checksum
-/// holds, and the position is not below `least`. A scan over stale bytes asks this at every eighth byte.
+/// Returns the first of `starts` places in `bytes`, which begin at `offset`, at which a header may stand: some of the
+/// fields that [`decode`] checks besides the checksum are plausible, and the position is not below `least`.
+///
+/// A scan over stale bytes makes this test at every eighth byte.
 pub fn find(bytes: &[u8], starts: usize, least: u64, offset: u64) -> Option<usize> {
     let firsts = bytes.get(FIRST..)?.chunks_exact(ALIGN as usize).take(starts);
     let mut places = firsts.enumerate().filter(|(_, word)| (least..=MAX_POSITION + 1).contains(&get_u64(word, 0)));
@@ -182,7 +189,7 @@ pub fn find(bytes: &[u8], starts: usize, least: u64, offset: u64) -> Option<usiz
     found.map(|(i, _)| i * ALIGN as usize)
 }
 
-/// Sets both checksums of the frame in `bytes` right, so that a test gets past them. Its body ends where they do.
+/// Corrects both checksums of the frame in `bytes`, so that a test gets past them. The body ends where `bytes` end.
 #[cfg(any(test, feature = "sim"))]
 pub fn reseal(bytes: &mut [u8], seed: Seed, offset: u64) {
     let end = (HEADER + get_u32(bytes, BODY_LEN) as usize).min(bytes.len());

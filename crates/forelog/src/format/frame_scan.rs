@@ -1,6 +1,6 @@
-//! Reading a segment's frames in order, and finding them again behind damage: pure functions of bytes.
+//! Reads the frames of a segment in order, and finds frames again after damage. Pure functions of bytes.
 //!
-//! Nothing is believed before its checksum, and nothing here writes.
+//! No byte is used before its checksum has been verified, and nothing here writes.
 
 use crate::error::Fault;
 use crate::format::footer::Index;
@@ -12,7 +12,7 @@ use crate::util::bytes::first_non_zero;
 use crate::util::limits::PAGE;
 use std::ops::Range;
 
-/// A place between two frames: what a frame that starts there must continue.
+/// The place between two frames, with everything that a frame that starts there must continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameBoundary {
     pub offset: u64,
@@ -23,34 +23,38 @@ pub struct FrameBoundary {
 }
 
 impl FrameBoundary {
+    /// Returns the boundary before the first frame of a segment.
     pub fn start(header: &Header) -> FrameBoundary {
         FrameBoundary { offset: PAGE, next: header.start(), crc: header.first_prev() }
     }
 
+    /// Returns the boundary after `frame`, which starts at this one.
     pub fn after(self, frame: &Frame) -> FrameBoundary {
         FrameBoundary { offset: self.offset + frame.span(), next: frame.next_position(), crc: frame.crc }
     }
 }
 
-/// What a scan of a segment found.
+/// The result of scanning a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scan {
-    /// X: where the first byte stands that does not continue the log.
+    /// The end of the log in this segment: the boundary before the first byte that does not continue it. docs/format.md
+    /// calls it X.
     pub end: FrameBoundary,
     pub records: u64,
-    /// Of the frames up to the end.
+    /// The index of the frames up to the end.
     pub index: Index,
-    /// The furthest synced offset that any valid frame claims, on either side of the end.
+    /// The highest synced offset that any valid frame claims, before or after the end.
     pub claimed: u64,
-    /// Valid frames past the end.
+    /// Number of valid frames past the end.
     pub strays: u64,
-    /// Positions of the records in them, lowest and highest.
+    /// Lowest and highest position of the records in those frames.
     pub stray: Option<(u64, u64)>,
-    /// First and last non-zero byte past the end.
+    /// Offsets of the first byte past the end that is not zero, and of the last one. The last is rounded up to the end of
+    /// its 8 bytes, or of the frame that it belongs to.
     pub garbage: Option<(u64, u64)>,
 }
 
-/// The valid frame at `offset`, body checked; `None` when the bytes there are not one.
+/// Returns the frame at `offset` if it is valid, its body included.
 fn valid(bytes: &mut Window, header: &Header, offset: u64) -> Result<Option<Frame>, Fault> {
     let Some(frame) = frame::decode(bytes.get(offset, HEADER)?, header.seed(), offset) else { return Ok(None) };
     let readable = header.compressed || frame.codec == Compression::None;
@@ -76,17 +80,17 @@ fn valid(bytes: &mut Window, header: &Header, offset: u64) -> Result<Option<Fram
     Ok((frame::stored(crc) == frame.body_crc).then_some(frame))
 }
 
-/// The valid frame that continues the log at `joint`.
+/// Returns the frame at `joint` if it is valid and continues the log there.
 pub fn read_frame(bytes: &mut Window, header: &Header, joint: FrameBoundary) -> Result<Option<Frame>, Fault> {
     Ok(valid(bytes, header, joint.offset)?.filter(|frame| continues(frame, &joint)))
 }
 
-/// Whether `frame` is the one that continues the log at `joint`.
+/// Whether `frame` continues the log at `joint`.
 fn continues(frame: &Frame, joint: &FrameBoundary) -> bool {
     frame.first == joint.next && frame.prev == joint.crc
 }
 
-/// Where the first byte from `at` on stands that is not zero.
+/// Returns the offset of the first byte from `at` on that is not zero.
 fn non_zero(bytes: &mut Window, mut at: u64) -> Result<Option<u64>, Fault> {
     loop {
         at = bytes.next_data(at);
@@ -101,12 +105,14 @@ fn non_zero(bytes: &mut Window, mut at: u64) -> Result<Option<u64>, Fault> {
     }
 }
 
-/// The first place from `at` on, a multiple of 8, where by its plain fields a frame of the segment may start, and the last
-/// byte before it that is not zero. A recycled file is full of what is none.
+/// Returns the first multiple of 8 from `at` on where a frame of the segment may start, judging by the header's plain
+/// fields, and the last byte before it that is not zero.
+///
+/// A recycled file is full of stale frames, so this test must be cheap.
 fn may_start(bytes: &mut Window, header: &Header, mut at: u64) -> Result<(Option<u64>, Option<u64>), Fault> {
     let mut last = None;
     loop {
-        // A frame's header may begin with the last zeroes of a hole.
+        // The header of a frame may begin within the zeroes at the end of a hole.
         let data = bytes.next_data(at);
         at = at.max(data.saturating_sub(HEADER as u64) / ALIGN * ALIGN);
         let ends = bytes.get(at, HEADER)?.len() < HEADER;
@@ -127,8 +133,8 @@ fn may_start(bytes: &mut Window, header: &Header, mut at: u64) -> Result<(Option
     }
 }
 
-/// Reads a segment to its end, through zeroes: a crash may leave a hole where an earlier page was lost.
-/// The window's length is the file's, or the fence.
+/// Reads a segment to its end, past zeroes too, because a crash may leave a hole where an earlier page was lost. The window
+/// ends at the end of the file, or at the fence.
 pub fn scan(bytes: &mut Window, header: &Header) -> Result<Scan, Fault> {
     let mut scan =
         Scan { end: FrameBoundary::start(header), records: 0, index: Index::default(), claimed: 0, strays: 0, stray: None, garbage: None };
@@ -165,7 +171,7 @@ pub fn scan(bytes: &mut Window, header: &Header) -> Result<Scan, Fault> {
     Ok(scan)
 }
 
-/// The last joint at or before `offset`, reached from `joint` on by the frame headers alone.
+/// Returns the last boundary at or before `offset`. It is reached from `joint` by the frame headers alone.
 pub fn boundary_before(bytes: &mut Window, header: &Header, mut joint: FrameBoundary, offset: u64) -> Result<FrameBoundary, Fault> {
     loop {
         let frame = frame::decode(bytes.get(joint.offset, HEADER)?, header.seed(), joint.offset);
@@ -176,8 +182,9 @@ pub fn boundary_before(bytes: &mut Window, header: &Header, mut joint: FrameBoun
     }
 }
 
-/// The joint at `offset`, reached by frame headers from the segment's start on; tells `pass` of those on the way, and
-/// gives up when it says so.
+/// Returns the boundary at `offset`, or `None` if the frame headers from the start of the segment do not lead to it.
+///
+/// Calls `pass` with every boundary on the way, and stops with `None` if it returns false.
 pub fn boundary_at(
     bytes: &mut Window,
     header: &Header,
@@ -198,8 +205,8 @@ pub fn boundary_at(
     Ok((joint.offset == offset).then_some(joint))
 }
 
-/// The joint before the frame that holds `position`, reached by frame headers from `joint` on, telling `pass` of those
-/// on the way; `Err` is where the chain of them breaks first.
+/// Returns the boundary before the frame that holds `position`. It is reached from `joint` by the frame headers, and `pass`
+/// is called with every boundary on the way. The inner `Err` is the boundary at which the chain of frames breaks.
 pub fn boundary_near(
     bytes: &mut Window,
     header: &Header,
@@ -219,7 +226,7 @@ pub fn boundary_near(
     Ok(Ok(joint))
 }
 
-/// The joint behind the padding that may follow `joint`, no further than `end`.
+/// Returns the boundary after the padding frames that may follow `joint`, looking no further than `end`.
 pub fn past_padding(bytes: &mut Window, header: &Header, mut joint: FrameBoundary, end: u64) -> Result<FrameBoundary, Fault> {
     while joint.offset < end {
         let frame = frame::decode(bytes.get(joint.offset, HEADER)?, header.seed(), joint.offset);
@@ -231,17 +238,17 @@ pub fn past_padding(bytes: &mut Window, header: &Header, mut joint: FrameBoundar
     Ok(joint)
 }
 
-/// Where a walk over a sealed segment's frames ended.
+/// The end of a check of a sealed segment's frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WalkEnd {
-    /// At the position asked for.
+    /// All frames up to the requested position are valid.
     Whole(FrameBoundary),
-    /// At the first frame that does not hold.
+    /// The boundary before the first frame that is not valid.
     Broken(FrameBoundary),
 }
 
-/// Reads and checks the frames from `joint` up to the one that holds `position`, bodies included; tells `pass` of every
-/// joint on the way.
+/// Reads and checks the frames from `joint` up to the one that holds `position`, including their bodies. Calls `pass` with
+/// every boundary on the way.
 pub fn check_frames(
     bytes: &mut Window,
     header: &Header,
@@ -259,7 +266,8 @@ pub fn check_frames(
     Ok(WalkEnd::Whole(joint))
 }
 
-/// The next place behind damage at which a valid frame starts, from `from` on: one that ends within `positions`.
+/// Returns the next place after damage, from `from` on, at which a valid frame starts. The position after that frame is
+/// above `positions.start` and at most `positions.end`.
 pub fn resync(bytes: &mut Window, header: &Header, from: u64, positions: Range<u64>) -> Result<Option<FrameBoundary>, Fault> {
     let mut at = from.next_multiple_of(ALIGN);
     while let Some(dirty) = non_zero(bytes, at)? {

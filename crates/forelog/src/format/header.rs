@@ -1,4 +1,4 @@
-//! The segment header page and the names of the files in a log's directory. Pure.
+//! The header page of a segment.
 
 use crate::format::frame::Seed;
 use crate::format::page::{begin_page, identify, page_uuid, BadPage, COMPATIBLE, INCOMPATIBLE};
@@ -7,7 +7,7 @@ use crate::util::limits::{MAX_POSITION, PAGE};
 
 pub const MAGIC: [u8; 8] = *b"\x89FLOG\r\n\x1a";
 
-// Offsets of the header's fields after those that every page shares.
+// Offsets of the header's fields, after those that every page shares.
 const SEGMENT_FLAGS: usize = 12; // u32
 const ID: usize = 48; // u64
 const FIRST: usize = 56; // u64
@@ -20,26 +20,27 @@ const PREDECESSOR_CRC: usize = 104; // u32: CRC field of its last frame
 const CREATED: usize = 112; // u64, ms since the epoch; no decision rests on it
 const HOLE: usize = 120; // u64: positions from the first one on that hold nothing, 0 unless the feature says so
 
-/// The file held other bytes before: what stands past its frames may be stale and proves nothing.
+/// Segment flag: the file is recycled. Bytes after its frames may be stale and prove nothing.
 const RECYCLED: u32 = 1;
 
 /// Incompatible feature: frames may be compressed.
 const COMPRESSED: u64 = 1;
-/// Incompatible feature: the segment begins with a hole, positions that were lost before this log was made.
+/// Incompatible feature: the segment begins with a hole, which are positions that were lost before this log was made.
 const BEGINS_WITH_HOLE: u64 = 2;
-/// What this version knows of incompatible features.
+/// The incompatible features that this version knows.
 const KNOWN: u64 = COMPRESSED | BEGINS_WITH_HOLE;
 
-/// Where a segment says that the one before it ends.
+/// The predecessor of a segment, and where it ends according to that segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Predecessor {
     pub id: u64,
     pub salt: u64,
     pub end: u64,
-    /// CRC field of its last frame; of its own predecessor when it holds none.
+    /// CRC field of the predecessor's last frame. If it holds no frame, the same field of its own predecessor.
     pub crc: u32,
 }
 
+/// The header of a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     pub uuid: [u8; 16],
@@ -49,11 +50,11 @@ pub struct Header {
     pub predecessor: Option<Predecessor>,
     pub carried_end: u64,
     pub recycled: bool,
-    /// Frames may be compressed: a version that cannot unpack them must refuse the segment.
+    /// Frames may be compressed. A version that cannot decompress them must refuse the segment.
     pub compressed: bool,
     pub created_ms: u64,
-    /// Positions from `first` on that were lost before this log was made: no frame holds them, and the first frame comes
-    /// after them.
+    /// Number of positions from `first` on that were lost before this log was made. No frame holds them, and the first
+    /// frame comes after them.
     pub hole: u64,
 }
 
@@ -62,12 +63,12 @@ impl Header {
         Seed::new(&self.uuid, self.id, self.salt)
     }
 
-    /// What the first frame names as its previous.
+    /// Returns the checksum that the first frame of the segment names as its previous one.
     pub fn first_prev(&self) -> u32 {
         self.predecessor.map_or(0, |p| p.crc)
     }
 
-    /// Position of the first record that a frame of the segment can hold.
+    /// Returns the position of the first record that a frame of the segment can hold.
     pub fn start(&self) -> u64 {
         self.first + self.hole
     }
@@ -94,8 +95,10 @@ impl Header {
         page
     }
 
-    /// A hole is announced by the features, continues a segment, and ends within the range of positions. Its segment leaves
-    /// out at least one id after its predecessor, so that opening, which looks at headers only there, meets it.
+    /// Whether the hole is consistent with the rest of the header.
+    ///
+    /// A hole is announced by the features, has a predecessor, and ends within the range of positions. The id of its
+    /// segment is at least two above its predecessor's, because opening examines headers only where ids are missing.
     fn hole_is_sound(&self, announced: bool) -> bool {
         if !announced || self.hole == 0 {
             return !announced && self.hole == 0;
@@ -195,7 +198,7 @@ mod tests {
             (true, Header { hole: last, ..with_hole() }),
             (false, Header { hole: last + 1, ..with_hole() }),
             (false, Header { hole: u64::MAX, ..with_hole() }),
-            // A log does not begin with a hole, and opening would pass by one in the segment with the next id.
+            // A log does not begin with a hole. Opening would overlook one in the segment with the next id.
             (false, Header { predecessor: None, ..with_hole() }),
             (false, Header { id: 7, ..with_hole() }),
         ] {

@@ -1,7 +1,7 @@
-//! CONTROL's third page: how far the log is acknowledged, for readers in other processes.
+//! The horizon page: the third page of CONTROL, which shows readers in other processes how far the log is acknowledged.
 //!
-//! Recovery never looks at it. It is written and not synced: only who shares the machine with a living writer reads
-//! it, and a stale page is a lower bound. A reader that meets a torn one tries again.
+//! Recovery never uses it. The page is written but not synced, because only processes on the same machine as a living
+//! writer read it. A stale page is a lower bound. A reader that meets a torn page tries again.
 
 use crate::error::Fault;
 use crate::format::file_names::MAX_ID;
@@ -11,10 +11,10 @@ use crate::util::bytes::*;
 use crate::util::limits::{MAX_POSITION, PAGE};
 
 pub const MAGIC: [u8; 8] = *b"\x89FHZN\r\n\x1a";
-/// Where the page stands in CONTROL: after its two slots.
+/// Offset of the page in CONTROL, after the two slots.
 pub const OFFSET: u64 = 2 * PAGE;
 
-// Offsets of its fields after those that every page shares.
+// Offsets of the page's fields, after those that every page shares.
 const SEQUENCE: usize = 48; // u64
 const ACTIVE: usize = 56; // u64: id of the active segment
 const LOW: usize = 64; // u64: first position that can be read
@@ -25,18 +25,19 @@ const DURABLE: usize = 96; // u64: last durable position, 0 when none
 const GENERATION: usize = 104; // u64: another one whenever positions were taken back
 const KEPT: usize = 112; // u64: last position that the latest generation took over from the one before
 
-/// A reading may meet the page while it is being written; a write of one page takes far less than this many readings.
+/// How many times the page is read before a reader gives up on a torn one. Writing one page takes far less time than this
+/// many reads.
 const READINGS: usize = 16;
 
-/// How far something is: a joint between frames of the active segment, and the last position before it.
+/// How far the log is, in one respect: a frame boundary in the active segment, and the last position before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogEnd {
     pub offset: u64,
-    /// 0 when none.
+    /// 0 if there is none.
     pub position: u64,
 }
 
-/// One moment of the log. Segments above `active` are none of its business.
+/// The contents of the page: the state of the log at one moment. It says nothing about segments with an id above `active`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Horizon {
     pub uuid: [u8; 16],
@@ -70,7 +71,7 @@ impl Horizon {
         page
     }
 
-    /// `None` for a page that is torn, damaged, not written yet, or of another version: it tells nothing.
+    /// Decodes the page. Returns `None` if it is torn, damaged, not written yet, or of another version.
     pub fn decode(page: &[u8]) -> Option<Horizon> {
         if page.len() < PAGE as usize || identify(page, &MAGIC, 0).is_err() {
             return None;
@@ -86,7 +87,7 @@ impl Horizon {
             generation: at(GENERATION),
             kept: at(KEPT),
         };
-        // As in CONTROL's slots: whoever counts on from a number here must not run over.
+        // As in the slots of CONTROL, arithmetic on these numbers must not overflow.
         let sound = (1..=MAX_ID).contains(&horizon.active)
             && horizon.sequence.max(horizon.generation) < 1 << 62
             && horizon.acknowledged.offset < 1 << 62
@@ -98,7 +99,7 @@ impl Horizon {
         sound.then_some(horizon)
     }
 
-    /// The page as it stands in `control`; `None` when it tells nothing.
+    /// Reads the page from `control`. Returns `None` if there is no valid page.
     pub fn read(control: &dyn File) -> Result<Option<Horizon>, Fault> {
         let mut page = vec![0; PAGE as usize];
         for _ in 0..READINGS {

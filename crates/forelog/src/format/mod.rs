@@ -1,5 +1,5 @@
-//! The format of a log on disk: records, frames, pages and file names. These modules turn bytes into values and back; docs/format.md
-//! describes the same bytes.
+//! The format of a log on disk: records, frames, pages and file names. The modules of this room turn bytes into values and
+//! back. docs/format.md describes the same bytes.
 
 pub mod bit_flip;
 pub mod compression;

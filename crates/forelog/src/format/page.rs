@@ -1,9 +1,9 @@
-//! The fields that every page of the format begins with: magic, version, features and the log's uuid.
+//! The fields that every page of the format begins with: magic, version, features and the uuid of the log.
 
 use crate::util::bytes::*;
 use crate::util::limits::PAGE;
 
-// Offsets. Every future version keeps the magic, the version and the page's CRC where they are.
+// Offsets. In every future version the magic, the version and the page's CRC stay where they are.
 pub const VERSION_AT: usize = 8; // u32
 pub const INCOMPATIBLE: usize = 16; // u64: a reader that does not know a bit must refuse the file
 pub const COMPATIBLE: usize = 24; // u64
@@ -11,19 +11,20 @@ pub const UUID: usize = 32; // 16 bytes
 
 pub const VERSION: u32 = 1;
 
-/// Why a page is not a header that this version reads.
+/// The reason why a page is not one that this version can read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadPage {
-    /// The magic is another's.
+    /// The magic is not the expected one.
     Foreign,
-    /// Intact, but of a newer version or with features unknown to this one.
+    /// The page is intact, but of a newer version, or it has features that this version does not know. The number is the
+    /// page's version.
     Newer(u32),
-    /// The checksum does not hold, or a field contradicts it.
+    /// The checksum does not match, or a field has an impossible value.
     Damaged,
 }
 
-/// Tells apart whose page this is, before its fields are read. The magic differs between segments and CONTROL, and so do
-/// the incompatible features that this version knows.
+/// Checks what kind of page this is, before its fields are read. `magic` and the incompatible features that are `known`
+/// differ between segments and CONTROL.
 pub fn identify(page: &[u8], magic: &[u8; 8], known: u64) -> Result<(), BadPage> {
     if page[..8] != *magic {
         return Err(BadPage::Foreign);
@@ -38,7 +39,7 @@ pub fn identify(page: &[u8], magic: &[u8; 8], known: u64) -> Result<(), BadPage>
     Ok(())
 }
 
-/// The fields that both kinds of page share.
+/// Returns a new page with the fields that all kinds of pages share.
 pub fn begin_page(magic: &[u8; 8], uuid: &[u8; 16]) -> Vec<u8> {
     let mut page = vec![0; PAGE as usize];
     page[..8].copy_from_slice(magic);

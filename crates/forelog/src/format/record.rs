@@ -1,6 +1,4 @@
-//! The record codec: how one record's bytes lie in a frame's body. Pure; every read is bounded by the body.
-//!
-//! `flags u8 · varint key length · varint value length · [expiry u64] · [term u64 · index u64] · key · value`
+//! The record codec: the bytes of one record in the body of a frame. Pure functions; no read goes past the body.
 
 use crate::error::{Code, Error, Result};
 
@@ -11,15 +9,15 @@ const HAS_EXPIRY: u8 = 8;
 const HAS_VERSION: u8 = 16;
 const KNOWN: u8 = HAS_KEY | HAS_VALUE | TOMBSTONE | HAS_EXPIRY | HAS_VERSION;
 
-/// A record as the caller has it. Borrowed: appending copies it before it returns.
+/// A record with borrowed fields. `append` copies them before it returns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RecordRef<'a> {
     pub key: Option<&'a [u8]>,
     pub value: Option<&'a [u8]>,
     pub tombstone: bool,
-    /// Absolute expiry in milliseconds since the epoch, fixed when the record was made.
+    /// Absolute expiry in milliseconds since the epoch, computed when the record was made.
     pub expires_at: Option<u64>,
-    /// Raft's term and index.
+    /// The Raft term and index of the record.
     pub version: Option<(u64, u64)>,
 }
 
@@ -33,10 +31,11 @@ fn varint_len(value: u32) -> usize {
     }
 }
 
-/// Flags, two varints, three numbers.
+/// Largest head: the flags, two varints and three numbers.
 const HEAD: usize = 1 + 2 * 5 + 3 * 8;
 
-/// What precedes key and value, put together before it is copied: room in the arena is looked for once.
+/// The part of a record before key and value. It is assembled here and copied in one piece, so that room in the output is
+/// checked only once.
 struct Head {
     bytes: [u8; HEAD],
     len: usize,
@@ -76,7 +75,11 @@ fn get_varint(body: &[u8], at: &mut usize) -> Option<u32> {
 }
 
 impl<'a> RecordRef<'a> {
-    /// Refuses what has no meaning, before it takes a position, and gives the encoded length in bytes.
+    /// Checks a record before it gets a position, and returns its encoded length in bytes.
+    ///
+    /// # Errors
+    /// `InvalidArg` if the record has neither key, value nor tombstone, or if a tombstone has a value. `TooLarge` if the
+    /// encoding is longer than `max_record_bytes`.
     pub fn check(&self, max_record_bytes: u64) -> Result<usize> {
         if self.key.is_none() && self.value.is_none() && !self.tombstone {
             return Err(Error::new(Code::InvalidArg, "a record needs a key, a value or a tombstone").during("append"));
@@ -85,7 +88,7 @@ impl<'a> RecordRef<'a> {
             return Err(Error::new(Code::InvalidArg, "a tombstone has no value").during("append"));
         }
         let (key, value) = (self.key.map_or(0, <[u8]>::len), self.value.map_or(0, <[u8]>::len));
-        // Refused before the lengths are narrowed: `max_record_bytes` is at most 1 GiB.
+        // Check before the lengths are narrowed to 32 bits. `max_record_bytes` is at most 1 GiB.
         if (key as u64).saturating_add(value as u64) > max_record_bytes {
             return Err(self.too_large(key as u64 + value as u64, max_record_bytes));
         }
@@ -96,7 +99,7 @@ impl<'a> RecordRef<'a> {
         Ok(len)
     }
 
-    /// Bytes of the encoding of a record that `check` has passed.
+    /// Returns the encoded length in bytes of a record that `check` has accepted.
     pub fn encoded_len(&self) -> usize {
         let (key, value) = (self.key.map_or(0, <[u8]>::len), self.value.map_or(0, <[u8]>::len));
         let mut len = 1 + varint_len(key as u32) + varint_len(value as u32) + key + value;
@@ -109,7 +112,7 @@ impl<'a> RecordRef<'a> {
         Error::new(Code::TooLarge, format!("record of {len} bytes is above maxRecordBytes ({max})")).during("append")
     }
 
-    /// Appends the encoding of a record that `check` has passed.
+    /// Appends the encoding of a record that `check` has accepted.
     #[inline]
     pub fn encode(&self, out: &mut Vec<u8>) {
         let (key, value) = (self.key.unwrap_or(&[]), self.value.unwrap_or(&[]));
@@ -136,20 +139,21 @@ impl<'a> RecordRef<'a> {
     }
 }
 
-/// Where one record's parts lie in a body; offsets into the body it was parsed from.
+/// The parts of one encoded record, as offsets into the body that it was parsed from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parts {
     pub flags: u8,
     pub key: usize,
     pub value: usize,
-    /// End of the value, and of the record.
+    /// End of the value, which is the end of the record.
     pub end: usize,
     pub expires_at: Option<u64>,
     pub version: Option<(u64, u64)>,
 }
 
 impl Parts {
-    /// Parses the record that starts at `at`; `None` when the bytes are not one, or reach past the body.
+    /// Parses the record that starts at `at`. Returns `None` if the bytes are not a record, or if it would reach past the
+    /// body.
     pub fn parse(body: &[u8], mut at: usize) -> Option<Parts> {
         let flags = *body.get(at)?;
         at += 1;

@@ -1,5 +1,7 @@
-//! What a log tells those who listen, kind by kind. While nobody does, nothing is recorded, and a commit pays for one
-//! relaxed load. Recording never waits for a listener: what nobody takes in time makes room for what is new.
+//! The events of a log, delivered to its listeners by kind.
+//!
+//! Without listeners nothing is recorded, and a commit pays for one relaxed load. Recording never waits for a listener: if
+//! one does not take its events in time, the oldest are dropped for new ones.
 
 use crate::error::{Code, Error};
 use crate::util::notify::Notify;
@@ -9,35 +11,39 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Something that the log did by itself or for somebody.
+/// An event: something that the log did, on its own or because of a call.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// A group was committed: written, and durable where that was asked for. Its oldest record had `waited` for that.
+    /// A group was committed: written, and made durable if that was requested. `waited` is the time from the acceptance of
+    /// its oldest record to the end of the commit.
     Append { first: u64, last: u64, records: u64, bytes: u64, took: Duration, waited: Duration },
-    /// Positions up to `durable` are, by so many fsyncs of segments.
+    /// Positions up to `durable` became durable, by this many fsyncs of segments.
     Sync { durable: u64, fsyncs: u64, took: Duration },
-    /// A segment was started.
+    /// A new segment was started.
     Roll { segment: String, first: u64 },
-    /// Positions below `first`, or from `next` on, are not in the log any more.
+    /// The positions below `first`, or those from `next` on, were removed from the log.
     Truncate { operation: &'static str, first: u64, next: u64, removed: u64 },
-    /// Retention met a segment that was created in the future: a clock was wrong when it began, or is now.
+    /// Retention found a segment that was created in the future. The clock was wrong when the segment was created, or is
+    /// wrong now.
     Clock(Ahead),
-    /// The log takes nothing more until it is reopened.
+    /// The log was poisoned. It accepts nothing more until it is reopened.
     Poisoned(Error),
-    /// The log takes nothing more: its directory is not at its path.
+    /// The log was detached. It accepts nothing more, because its directory is no longer at its path.
     Detached(Error),
 }
 
-/// A segment that was created, by its stamp, later than now: a clock was wrong.
+/// A segment whose creation time lies in the future, so that a clock must have been wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ahead {
-    /// File name.
+    /// File name of the segment.
     pub segment: String,
+    /// The segment's creation time, in milliseconds since the epoch.
     pub created_ms: u64,
+    /// The time at which the segment was found, in milliseconds since the epoch.
     pub now_ms: u64,
 }
 
-/// Kinds of events, as bits of what a listener asks for.
+/// The kinds of events, as bits of the mask that a listener passes.
 impl Event {
     pub const APPEND: u32 = 1;
     pub const SYNC: u32 = 2;
@@ -60,16 +66,16 @@ impl Event {
     }
 }
 
-/// What one listener has not taken yet.
+/// The events that one listener has not taken yet.
 #[derive(Debug, Default)]
 pub struct Unheard {
-    /// Oldest first.
+    /// The events, oldest first.
     pub events: VecDeque<Event>,
-    /// Older ones that had to make room since the last time.
+    /// Number of older events that were dropped since the last call.
     pub dropped: u64,
 }
 
-/// A listener that takes nothing for so long loses the oldest.
+/// Maximum number of events that are kept for one listener. After that the oldest are dropped.
 const KEPT: usize = 1024;
 
 struct Listener {
@@ -77,24 +83,26 @@ struct Listener {
     notify: Arc<dyn Notify>,
     kinds: u32,
     unheard: Unheard,
-    /// The end of the log is told once, also to those who come after it.
+    /// Whether the listener has got the event that ended the log. Each listener gets it once, also one that is added later.
     knows_end: bool,
-    /// So many segments from the future are known to it.
+    /// How many of the `ahead` segments the listener has got.
     knows_ahead: usize,
 }
 
+/// The state of [`Events`] under its lock.
 #[derive(Default)]
 struct EventsState {
     listeners: Vec<Listener>,
+    /// The error that poisoned or detached the log.
     ended: Option<Error>,
-    /// Segments from the future that were met: mostly at opening, before anybody listens.
+    /// The segments from the future that were found. Most are found at opening, before there is a listener.
     ahead: Vec<Ahead>,
 }
 
 /// The listeners of one log.
 #[derive(Default)]
 pub struct Events {
-    /// Kinds that somebody listens to.
+    /// The kinds that at least one listener wants.
     heard: AtomicU32,
     recorded: AtomicU64,
     dropped: AtomicU64,
@@ -106,12 +114,12 @@ impl Events {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether anybody listens to anything.
+    /// Whether there is a listener for any kind.
     pub fn has_listeners(&self) -> bool {
         self.heard.load(Ordering::Relaxed) != 0
     }
 
-    /// From now on `client` hears these kinds, and what it has not taken of others is dropped; 0 for nothing any more.
+    /// Sets the kinds of events that `client` receives; 0 removes the listener. Pending events of other kinds are dropped.
     pub fn listen(&self, client: usize, kinds: u32, notify: Arc<dyn Notify>) {
         let mut state = self.state();
         let known = state.listeners.iter().position(|listener| listener.client == client);
@@ -139,14 +147,14 @@ impl Events {
         }
     }
 
-    /// The client is gone.
+    /// Removes the listener of a client that has ended.
     pub fn leave(&self, client: usize) {
         let mut state = self.state();
         state.listeners.retain(|listener| listener.client != client);
         self.heard.store(state.listeners.iter().fold(0, |all, listener| all | listener.kinds), Ordering::Relaxed);
     }
 
-    /// Records an event for those who hear its kind.
+    /// Records an event for the listeners of its kind. `event` is called only if there is one.
     pub fn record(&self, kind: u32, event: impl FnOnce() -> Event) {
         if self.heard.load(Ordering::Relaxed) & kind != 0 {
             let event = event();
@@ -168,14 +176,16 @@ impl Events {
         self.recorded.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The log is poisoned, or detached. It happens once; a listener that comes later is told then.
+    /// Records the error that poisoned or detached the log. Each listener gets the event once, also one that is added
+    /// later.
     pub fn end(&self, error: &Error) {
         let mut state = self.state();
         state.ended.get_or_insert_with(|| error.clone());
         self.tell_end(&mut state);
     }
 
-    /// Segments from the future were met. Each is told once; a listener that comes later is told then.
+    /// Records segments that were created in the future. Each listener gets each of them once, also one that is added
+    /// later.
     pub fn ahead(&self, met: &[Ahead]) {
         let mut state = self.state();
         state.ahead.extend_from_slice(met);
@@ -201,19 +211,19 @@ impl Events {
         }
     }
 
-    /// Who has something to take is to be woken.
+    /// Adds the listeners that have pending events to `wake`.
     pub fn wake(&self, wake: &mut Vec<Arc<dyn Notify>>) {
         wake.extend(self.state().listeners.iter().filter(|l| !l.unheard.events.is_empty()).map(|l| l.notify.clone()));
     }
 
-    /// What `client` has not taken yet.
+    /// Takes the pending events of `client`.
     pub fn take(&self, client: usize) -> Unheard {
         let mut state = self.state();
         let listener = state.listeners.iter_mut().find(|listener| listener.client == client);
         listener.map(|listener| std::mem::take(&mut listener.unheard)).unwrap_or_default()
     }
 
-    /// Events recorded, for each listener, and how many of them were dropped.
+    /// Returns how many events were recorded, counted for each listener, and how many of them were dropped.
     pub fn counts(&self) -> (u64, u64) {
         (self.recorded.load(Ordering::Relaxed), self.dropped.load(Ordering::Relaxed))
     }

@@ -1,4 +1,4 @@
-//! What a log reports about itself: events for its listeners, and counters.
+//! The reports of a log about itself: events for its listeners, and counters.
 
 pub mod events;
 pub mod stats;

@@ -1,12 +1,12 @@
-//! What a log counts about itself.
+//! The counters and histograms of a log.
 
 use hdrhistogram::Histogram as Hdr;
 
-/// Quantiles of one measured quantity, in the unit its field names.
+/// Quantiles of one measured quantity, in the unit that the field's documentation names.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Histogram {
     pub count: u64,
-    /// Of all values, exactly.
+    /// Exact sum of all values.
     pub sum: f64,
     pub min: f64,
     pub mean: f64,
@@ -17,48 +17,57 @@ pub struct Histogram {
     pub p999: f64,
 }
 
-/// A snapshot of a log's counters since it was opened.
+/// A snapshot of the counters of a log since it was opened.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Stats {
-    /// Records accepted by `append`; those of batches are in `batches` as one each.
+    /// Records accepted by single appends. The records of batches are not included.
     pub appends: u64,
+    /// Batches accepted.
     pub batches: u64,
-    /// Encoded bytes of all records accepted.
+    /// Encoded bytes of all accepted records.
     pub bytes: u64,
-    /// Groups written.
+    /// Groups committed.
     pub commits: u64,
+    /// Fsyncs of segments.
     pub fsyncs: u64,
+    /// Rolls to a new segment.
     pub rolls: u64,
-    /// Segments that truncation has removed.
+    /// Segments removed by truncation or retention.
     pub removed_segments: u64,
-    /// Bytes handed to the operating system, headers included.
+    /// Bytes handed to the operating system, including headers.
     pub written_bytes: u64,
-    /// Encoded bytes accepted and not yet acknowledged.
+    /// Encoded bytes of accepted records that are not acknowledged yet.
     pub pending_bytes: u64,
-    /// Segments that make up the log, the active one included.
+    /// Segments of the log, including the active one.
     pub segments: u64,
-    /// Bytes that their files take, blocks ahead of the frames included; of files that opening found, once they have been
-    /// measured, in the background.
+    /// Total length of the segment files in bytes, including blocks allocated ahead of the frames. Files that opening found
+    /// are counted once they have been measured, in the background.
     pub disk_bytes: u64,
-    /// Bytes of the disk that all files of the log take, spares and CONTROL included, as they were when they were last measured:
-    /// in the background, since opening and then since the last call, if that is a second ago.
+    /// Bytes of the disk that all files of the log occupy, including spares and CONTROL, as last measured. They are
+    /// measured in the background after opening, and again when this is called a second or more after the last measurement.
     pub allocated_bytes: u64,
-    /// Bytes of segments that are in use: headers, frames and footers.
+    /// Bytes of segments that are in use: headers, frames and footers. In a log that is open for reading only, the whole
+    /// file of the active segment counts.
     pub used_bytes: u64,
-    /// Bytes of the active segment that are used, and the size of its file; 0 in a log that is only read.
+    /// Bytes of the active segment that are in use; 0 in a log that is open for reading only.
     pub active_bytes: u64,
+    /// Size of the active segment's file in bytes; 0 in a log that is open for reading only.
     pub active_capacity: u64,
-    /// Readers that still have something to read, backups and followers included; and followers that wait at the end.
+    /// Readers that still have something to read, including backups and followers.
     pub readers: u64,
+    /// Followers that wait at the end of the log.
     pub followers: u64,
+    /// Whether the log is poisoned.
     pub poisoned: bool,
-    /// The log's directory is not at its path any more.
+    /// Whether the log is detached: its directory is no longer at its path.
     pub detached: bool,
-    /// Events recorded for listeners, and how many of them were dropped because nobody took them in time.
+    /// Events recorded, counted for each listener.
     pub events: u64,
+    /// Events that were dropped because a listener did not take them in time.
     pub dropped_events: u64,
+    /// The totals of the scrubs of this log.
     pub scrub: Scrubs,
-    /// Segments that retention met and that were created in the future, by their stamps: a clock was wrong.
+    /// Segments found by retention whose creation time lies in the future, so that a clock must have been wrong.
     pub ahead: u64,
     /// Records per commit.
     pub group: Histogram,
@@ -66,24 +75,27 @@ pub struct Stats {
     pub commit_us: Histogram,
     /// Duration of an fsync of a segment, in microseconds.
     pub fsync_us: Histogram,
-    /// From when a group's oldest record was accepted until the group was committed, in microseconds.
+    /// Time from the acceptance of a group's oldest record to the end of its commit, in microseconds.
     pub wait_us: Histogram,
 }
 
-/// What the scrubs of a log that came to their end have done together.
+/// Totals of the scrubs of a log that ran to their end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scrubs {
+    /// Number of scrubs.
     pub runs: u64,
+    /// Segments checked.
     pub segments: u64,
-    /// Bytes of good frames.
+    /// Bytes of valid frames.
     pub bytes: u64,
+    /// Problems found.
     pub problems: u64,
-    /// When the last one ended, in ms since the epoch.
+    /// End of the last scrub, in milliseconds since the epoch.
     pub finished_at: Option<u64>,
 }
 
 impl Scrubs {
-    /// Adds a scrub that came to its end `now`.
+    /// Adds a scrub that ended at `now`, in milliseconds since the epoch.
     pub fn note(&mut self, segments: u64, bytes: u64, problems: usize, now: u64) {
         self.runs += 1;
         self.segments += segments;
@@ -97,7 +109,7 @@ impl Scrubs {
 pub struct ScaledHistogram {
     hdr: Option<Hdr<u32>>,
     sum: u64,
-    /// What one recorded unit is in the reported one.
+    /// Factor from a recorded value to a reported one.
     unit: f64,
 }
 

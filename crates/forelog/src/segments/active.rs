@@ -1,4 +1,4 @@
-//! The segment being written.
+//! The active segment: the file that the writer appends frames to.
 
 use crate::format::frame::HEADER;
 use crate::format::frame_scan::FrameBoundary;
@@ -11,47 +11,49 @@ use crate::storage::FileRef;
 use crate::util::limits::PAGE;
 use std::sync::Arc;
 
-/// The segment being written.
+/// The active segment, as the writer has it open.
 pub struct ActiveSegment {
     pub file: FileRef,
-    /// Writes past the page cache, where the file system can; `None` from the first time that it refuses.
+    /// A second handle on the file, for write-through. `None` if the file system does not support it, and after its first
+    /// refusal.
     pub through: Option<FileRef>,
     pub header: Header,
-    /// How far frames may go, once the file has grown so long.
+    /// The offset up to which frames may be written once the file has grown that long.
     pub capacity: u64,
     pub growth: Arc<Growth>,
-    /// The length of the file that is durable, or less: nothing is written past the page cache behind it.
+    /// A lower bound of the durable length of the file. Unless a prefill is running, no write-through goes past it.
     pub durable_len: u64,
-    /// Where the next frame goes, and what it continues.
+    /// The place of the next frame, and the checksum of the frame that it continues.
     pub end: FrameBoundary,
-    /// How much of it is proven durable.
+    /// The end of the frames that are proven durable.
     pub synced: FrameBoundary,
     pub entry: Arc<CatalogSegment>,
     pub filling: Filling,
-    /// What is below is on its way to the disk, or there.
+    /// Everything below this offset is on the disk, or the operating system has been asked to write it.
     pub written_back: u64,
-    /// Bytes up to here may be other than zero although they are no frames: they stay.
+    /// Up to this offset the file may hold debris: bytes that are not zero and belong to no frame. They are left in place.
     pub debris_end: u64,
-    /// Stale bytes past the end may be parts of frames that an earlier process wrote and a crash tore.
+    /// The bytes past `end` may be parts of frames that an earlier process wrote and a crash tore.
     pub may_be_torn: bool,
 }
 
-/// Whether a segment's blocks are written ahead of its frames.
+/// Whether the blocks of a segment are filled with zeroes before its frames are written.
 pub enum Filling {
-    /// They all were, and synced, before it had its name.
+    /// All blocks have been written before, by a prefill or by an earlier use of the file.
     Done,
-    /// It would gain nothing here, or cannot be.
+    /// The file is not filled: on this storage it gains nothing, or filling it is not possible.
     Never,
-    /// They may not be: filling begins once this many more syncs show that it would pay.
+    /// Not filled yet. The prefill starts after this many more small syncs.
     After(u32),
+    /// A prefill is running, or has finished.
     Running(Arc<Prefill>),
 }
 
 impl Filling {
-    /// A log that is synced now and then is not worth the writing.
+    /// The state of a segment that is not filled yet. A log that is synced only now and then does not repay the prefill.
     pub const WORTHWHILE: Filling = Filling::After(64);
 
-    /// Takes note of a sync. Only small ones in a row are a reason to fill.
+    /// Counts a sync. Only an unbroken run of small syncs starts the prefill; a large one starts the count again.
     pub fn note_sync(&mut self, is_large: bool) {
         match self {
             Filling::After(_) if is_large => *self = Filling::WORTHWHILE,
@@ -61,22 +63,27 @@ impl Filling {
     }
 }
 
-/// Frames that nobody waits for go to the disk by so many bytes.
+/// When frames are written without an fsync, writeback starts each time that this many bytes have gathered.
 const WRITTEN_BACK: u64 = 4 << 20;
 
 impl ActiveSegment {
-    /// Whether `bytes` can be written past the page cache at the end. All before it is durable: so no sector that holds
-    /// frames is written again. And what is being filled is not near.
+    /// Whether `bytes` can be written at the end by write-through.
+    ///
+    /// Everything before the end has to be durable, so that no sector that holds frames is written again. No prefill may be
+    /// working near these bytes.
     pub fn can_write_direct(&self, bytes: &[u8]) -> bool {
         let (from, to) = (self.end.offset, self.end.offset + bytes.len() as u64);
         let on_pages = [from, to, bytes.as_ptr() as u64].iter().all(|at| at.is_multiple_of(PAGE));
         let apart = !matches!(&self.filling, Filling::Running(ahead) if !ahead.is_filled(to));
-        // Each step of the filling has synced the file, at its full length.
+        // Each step of a prefill syncs the file at its full length.
         let long_enough = to <= self.durable_len || matches!(&self.filling, Filling::Running(_));
         on_pages && apart && self.synced.offset == from && long_enough
     }
 
-    /// Bytes from `offset` to a page boundary that lies within `limit`: none, or enough for a padding frame.
+    /// Returns how many bytes lie between `offset` and the next page boundary at which a padding frame can end.
+    ///
+    /// Returns 0 if `offset` is on a boundary, or if that boundary is past `limit`. Any other result has room for a padding
+    /// frame.
     pub fn room_to_page(&self, offset: u64, limit: u64) -> usize {
         let end = offset.next_multiple_of(PAGE);
         let end = if end != offset && end - offset < HEADER as u64 { end + PAGE } else { end };
@@ -87,12 +94,14 @@ impl ActiveSegment {
         }
     }
 
-    /// Nothing but zeroes stands from here on.
+    /// Returns the end of the frames and of the debris. Past it the file holds only zeroes, or stale bytes of a recycled
+    /// file.
     fn used(&self) -> u64 {
         self.end.offset.max(self.debris_end)
     }
 
-    /// Frames that no fsync follows do not pile up: the one of the next roll finds little left to do.
+    /// Starts writeback of the frames that are not synced yet, if enough have gathered. The fsync of the next roll then has
+    /// little left to write.
     pub fn write_back(&mut self) {
         let from = self.written_back.max(self.synced.offset);
         if self.end.offset >= from + WRITTEN_BACK {
@@ -101,13 +110,16 @@ impl ActiveSegment {
         }
     }
 
-    /// To be given a footer, now that its successor has its name and says that it ends at `end`.
+    /// Turns the active segment into a sealed one that needs a footer. Its successor already has its name and says that
+    /// this segment ends at `end`.
     pub fn sealed(self, end: FrameBoundary) -> PendingFooter {
         PendingFooter { seed: self.header.seed(), used: self.used(), file: self.file, entry: self.entry, end }
     }
 
-    /// Gives back the blocks past the last frame, and past anything that may be debris: a segment that is left for dead, or
-    /// whose log is closed, would hold them for as long as it lives. No page that holds a frame is touched.
+    /// Gives the blocks after the last frame and the debris back to the file system.
+    ///
+    /// A segment that is dead, or whose log is closed, would otherwise keep them for as long as the file exists. No page
+    /// that holds a frame is touched.
     pub fn give_back(&self) {
         let used = self.used().next_multiple_of(PAGE);
         if self.file.len().is_ok_and(|len| used < len) {

@@ -1,7 +1,8 @@
-//! What ties an open log to the path that it was opened by: its directory, and the files that it keeps open there.
+//! Ties an open log to the path that it was opened by: its directory, and the files that it keeps open in it.
 //!
-//! Every call works on the directory itself, wherever it is, so a log whose directory was moved, removed or replaced writes
-//! into no other one. But nobody finds at the path what it acknowledges from then on: it ends with `Detached` instead.
+//! Every call works on the open directory itself, wherever it is. If the directory is moved, removed or replaced, the log
+//! therefore writes into no other directory. But a process that opens the path would not find the records that are
+//! acknowledged from then on, so the log ends with `Detached` instead.
 
 use crate::error::{Code, Error};
 use crate::format::file_names::CONTROL;
@@ -11,16 +12,17 @@ use crate::storage::{File, Storage};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// A follower's log is looked at this often, in nanoseconds.
+/// Minimum time between two checks of a log that another process writes, in nanoseconds.
 const LOOK_EVERY: u64 = 100_000_000;
 
-/// The error for a log of which `what` has become.
+/// Returns the `Detached` error. `what` says what became of the log.
 pub fn detached(what: &str) -> Error {
     let text = format!("{what}: nothing more is written through this handle; close it, and open the log where it is now");
     Error::new(Code::Detached, text)
 }
 
-/// The error for opening a log that this process has open as `why` says, at a path that is not its own any more.
+/// Returns the error for opening a log that this process already has open, from a path that no longer leads to it. `why` is
+/// the error that the open log ended with.
 pub fn detached_here(why: &Error) -> Error {
     let text = format!(
         "this process has the log open already, from a path that does not lead to it any more ({}): close it there first",
@@ -29,7 +31,10 @@ pub fn detached_here(why: &Error) -> Error {
     Error::new(Code::Detached, text)
 }
 
-/// `error`, or what explains it: where CONTROL is missing as well, the files of the log were removed, and not damaged.
+/// Returns `error`, or a `Detached` error that explains it.
+///
+/// If `error` can come from a missing file and CONTROL is missing too, the files of the log were removed rather than
+/// damaged.
 pub fn explained(storage: &dyn Storage, error: Error) -> Error {
     let may_be_missing = error.code == Code::Corrupt || error.cause.as_ref().is_some_and(|fault| fault.is_not_found());
     if !may_be_missing || !is_emptied(storage) {
@@ -40,7 +45,7 @@ pub fn explained(storage: &dyn Storage, error: Error) -> Error {
     why
 }
 
-/// Whether the files of the log were removed from its directory, as they are before the directory itself is.
+/// Whether CONTROL is missing from the directory. The files of a directory are removed before the directory itself is.
 pub fn is_emptied(storage: &dyn Storage) -> bool {
     matches!(storage.find(CONTROL), Ok(None))
 }
@@ -50,8 +55,8 @@ fn file_lost(storage: &dyn Storage, name: &str, replaced: bool) -> String {
     format!("{name}{dir} was {}", if replaced { "replaced by another file" } else { "removed" })
 }
 
-/// What has become of the name of a file that is known by `identity`; `None` while it is the file's, and where that cannot be
-/// told.
+/// Says what became of the file `name`, which had this `identity`. Returns `None` if the name still leads to that file, or
+/// if this cannot be determined.
 fn name_lost(storage: &dyn Storage, name: &str, identity: Option<Identity>) -> Option<String> {
     let identity = identity?;
     match storage.find(name) {
@@ -61,16 +66,17 @@ fn name_lost(storage: &dyn Storage, name: &str, identity: Option<Identity>) -> O
     }
 }
 
-/// What has become of the directory, or of CONTROL in it; `None` while both are at the path. Two calls.
+/// Says what became of the directory, or of CONTROL in it. Returns `None` if both are still at the path. Costs two system
+/// calls.
 pub fn lost(storage: &dyn Storage, control: Option<Identity>) -> Option<String> {
     storage.lost().or_else(|| name_lost(storage, CONTROL, control))
 }
 
-/// What a writer holds on to.
+/// The directory and files that must stay at the path for the writer of a log to go on.
 pub struct Attachment {
     storage: Arc<dyn Storage>,
     control: Option<Identity>,
-    /// `None` where nothing is locked, as in a simulation.
+    /// `None` if the storage has no locks, as in a simulation.
     pub lock: Option<Arc<Lock>>,
 }
 
@@ -79,25 +85,27 @@ impl Attachment {
         Attachment { storage, control: control.identity(), lock: None }
     }
 
-    /// Whether the path leads to the directory still: one call, cheap beside an fsync.
+    /// Returns the `Detached` error if the path no longer leads to the directory. Costs one system call, which is cheap
+    /// beside an fsync.
     pub fn directory(&self) -> Option<Error> {
         self.storage.lost().map(|what| detached(&what))
     }
 
-    /// Whether directory, CONTROL, the active segment and LOCK are all at the path; LOCK is put back where it was removed.
+    /// Returns the `Detached` error if the directory, CONTROL, the active segment or LOCK is no longer at the path. If only
+    /// LOCK is missing, it is put back.
     pub fn whole(&self, active: Option<(&str, &dyn File)>) -> Option<Error> {
         let storage = &*self.storage;
         let lost = lost(storage, self.control).or_else(|| active.and_then(|(name, file)| name_lost(storage, name, file.identity())));
-        // LOCK last: nothing is put into a directory that is not the log's any more.
+        // LOCK comes last, so that it is never created in a directory that no longer belongs to the log.
         let lost = lost.or_else(|| self.lock.as_ref().and_then(|lock| lock.keep()));
         lost.map(|what| detached(&what))
     }
 }
 
-/// How a log that another process writes is known again.
+/// Detects that the path no longer leads to a log that another process writes.
 pub struct Bond {
     control: Option<Identity>,
-    /// When it was looked at last.
+    /// Time of the last check, in nanoseconds of the caller's clock.
     looked: AtomicU64,
     lost: OnceLock<Error>,
 }
@@ -107,8 +115,8 @@ impl Bond {
         Bond { control: control.identity(), looked: AtomicU64::new(0), lost: OnceLock::new() }
     }
 
-    /// Looks whether the path leads to the same log still, unless that was done a moment ago; false from the first time that
-    /// it does not.
+    /// Whether the path still leads to the same log. Checks at most once per `LOOK_EVERY`. Once the answer is false it
+    /// stays false.
     pub fn holds(&self, storage: &dyn Storage, now: u64) -> bool {
         if self.lost.get().is_some() {
             return false;
@@ -124,7 +132,7 @@ impl Bond {
         self.lost.get().is_none()
     }
 
-    /// Why the log cannot go on.
+    /// Returns the error that the log ended with, if the path no longer leads to it.
     pub fn broken(&self) -> Option<&Error> {
         self.lost.get()
     }

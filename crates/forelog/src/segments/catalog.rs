@@ -1,4 +1,4 @@
-//! Which segments make up the log, for readers: written by the commit thread, read by everyone.
+//! The catalog: the list of segments that make up the log. The commit thread writes it, and all readers use it.
 
 use crate::format::file_names::{file_name, Name};
 use crate::format::footer::Index;
@@ -12,24 +12,24 @@ use crate::storage::{File, FileRef};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 
-/// One segment of the log, as readers need it.
+/// One segment of the log, with the state that readers need.
 pub struct CatalogSegment {
     pub id: u64,
     pub first: u64,
     pub file: String,
-    /// Length of its file, 0 while nobody has asked: for the statistics alone.
+    /// Length of the file, or 0 if it is not known yet. Only the statistics use it.
     len: AtomicU64,
     known: Mutex<KnownIndex>,
-    /// The file as its writer has it open.
+    /// The writer's handle on the file, set by [`CatalogSegment::hold`].
     held: OnceLock<Weak<dyn File>>,
 }
 
-/// What is known of a segment's joints.
+/// The frame boundaries of a segment that are known so far.
 #[derive(Default)]
 struct KnownIndex {
-    /// Complete from the start of the segment up to its last joint.
+    /// A sparse index without gaps, from the start of the segment to the last known frame boundary.
     index: Index,
-    /// There is no footer that would say more, or it has been read.
+    /// The footer has been read, or there is none to read.
     asked: bool,
 }
 
@@ -57,12 +57,12 @@ impl CatalogSegment {
         }
     }
 
-    /// The writer has the file open, for as long as it goes on with the segment.
+    /// Lends the writer's handle to readers for as long as the writer keeps it open.
     pub fn hold(&self, file: &FileRef) {
         let _ = self.held.set(Arc::downgrade(file));
     }
 
-    /// The file as its writer has it open, if it does.
+    /// Returns the writer's handle on the file, if the writer still has it open.
     pub fn held(&self) -> Option<FileRef> {
         self.held.get().and_then(Weak::upgrade)
     }
@@ -75,7 +75,7 @@ impl CatalogSegment {
         self.len.store(len, Ordering::Relaxed);
     }
 
-    /// The length of its file as somebody saw it who did not write it.
+    /// Sets a length that was measured from outside. A length that is already known, such as the writer's, is kept.
     pub fn measured(&self, len: u64) {
         let _ = self.len.compare_exchange(0, len, Ordering::Relaxed, Ordering::Relaxed);
     }
@@ -84,7 +84,7 @@ impl CatalogSegment {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes up `joints`, which follow each other without a gap from a joint known before.
+    /// Adds `joints` to the index. They must follow a known frame boundary without a gap.
     pub fn note(&self, joints: &[FrameBoundary]) {
         let mut known = self.known();
         for joint in joints {
@@ -92,7 +92,7 @@ impl CatalogSegment {
         }
     }
 
-    /// Takes over an index of the whole segment.
+    /// Replaces the index by one of the whole segment.
     pub fn adopt(&self, index: Index) {
         *self.known() = KnownIndex { index, asked: true };
     }
@@ -101,8 +101,10 @@ impl CatalogSegment {
         self.known().index.clone()
     }
 
-    /// The last known joint at or before `position`. The first time, the footer is asked; without one, or where it
-    /// does not read, the caller walks from the last joint on and notes what it passes.
+    /// Returns the last known frame boundary at or before `position`.
+    ///
+    /// The first call reads the footer. If there is none, or it does not decode, the caller reads frame headers from the
+    /// last known boundary on and adds the boundaries that it passes.
     pub fn near(&self, position: u64, file: &dyn File, seed: Seed) -> Option<FrameBoundary> {
         if !std::mem::replace(&mut self.known().asked, true) {
             if let Ok(FooterState::Footer(footer)) = find_footer(file, seed) {
@@ -113,12 +115,12 @@ impl CatalogSegment {
     }
 }
 
-/// Where a log can be cut.
+/// The durable end of the log, up to which a backup copies it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DurableEnd {
     /// Id of the active segment.
     pub segment: u64,
-    /// What of it, and of the log, is durable.
+    /// The durable end of the frames in that segment, and the last durable position of the log.
     pub durable: LogEnd,
 }
 
@@ -126,17 +128,17 @@ pub struct DurableEnd {
 #[derive(Default)]
 pub struct Catalog {
     segments: RwLock<Vec<Arc<CatalogSegment>>>,
-    /// Where a backup may cut the log; `None` while nothing of the active segment is proven durable.
+    /// The durable end, up to which a backup may copy. `None` while no part of the active segment is proven durable.
     end: Mutex<Option<DurableEnd>>,
-    /// First position that counts.
+    /// The low mark: the first position of the log.
     first: AtomicU64,
-    /// Times that the log was cut.
+    /// Number of truncations from the end, resets included.
     cuts: AtomicU64,
     pub places: ReaderPositions,
 }
 
 impl Catalog {
-    /// Starts over with these segments.
+    /// Replaces all segments and the low mark.
     pub fn replace(&self, segments: Vec<Arc<CatalogSegment>>, first: u64) {
         self.first.store(first, Ordering::Release);
         self.change(|all| *all = segments);
@@ -147,7 +149,7 @@ impl Catalog {
         self.first.load(Ordering::Acquire)
     }
 
-    /// The log starts at `first` now; segments wholly below it leave the catalog.
+    /// Raises the low mark to `first`. Segments that lie wholly below it leave the catalog.
     pub fn raise(&self, first: u64) {
         self.first.store(first, Ordering::Release);
         self.change(|segments| {
@@ -156,7 +158,8 @@ impl Catalog {
         });
     }
 
-    /// Adds the new active segment, durable up to `end`; segments that it supersedes are dead and leave the catalog.
+    /// Adds the new active segment, which is durable up to `end`. Segments that it supersedes are dead and leave the
+    /// catalog.
     pub fn add(&self, segment: Arc<CatalogSegment>, end: DurableEnd) {
         self.change(|segments| {
             segments.retain(|s| s.first < segment.first);
@@ -165,19 +168,19 @@ impl Catalog {
         });
     }
 
-    /// How far the log is durable now.
+    /// Sets the durable end of the log.
     pub fn set_end(&self, end: Option<DurableEnd>) {
         *self.end.lock().unwrap_or_else(PoisonError::into_inner) = end;
     }
 
-    /// Never one that a change of segments has left behind.
+    /// Returns the durable end. It is consistent with the segment list: both are read under the same lock.
     pub fn end(&self) -> Option<DurableEnd> {
         let _unchanged = self.segments.read().unwrap_or_else(PoisonError::into_inner);
         *self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The same where the log is cut after `last`. Readers are told in the same breath: none of them sees the new
-    /// order of things without knowing why.
+    /// Like [`Catalog::add`], for a truncation after `last`. Reader positions are updated under the same lock, so no reader
+    /// sees the new segments without also seeing the truncation.
     pub fn cut(&self, segment: Arc<CatalogSegment>, end: DurableEnd, last: u64) {
         self.change(|segments| {
             segments.retain(|s| s.first < segment.first);
@@ -188,7 +191,7 @@ impl Catalog {
         self.cuts.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// The log starts over in `segment`, whatever was there before.
+    /// Makes `segment` the only one, for a reset. Every reader learns that nothing before it was kept.
     pub fn restart(&self, segment: Arc<CatalogSegment>, end: DurableEnd) {
         self.change(|segments| {
             self.first.store(segment.first, Ordering::Release);
@@ -199,7 +202,8 @@ impl Catalog {
         self.cuts.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Another process has moved the log on; `kept` if positions after it were taken back.
+    /// Takes over the segments and low mark that another process has published. If positions were taken back, `kept` is the
+    /// last position that remained valid.
     pub fn replace_from_remote(&self, segments: Vec<Arc<CatalogSegment>>, first: u64, kept: Option<u64>) {
         self.change(|all| {
             self.first.store(first, Ordering::Release);
@@ -220,7 +224,7 @@ impl Catalog {
         self.segments.read().unwrap_or_else(PoisonError::into_inner).iter().find(|s| s.id == id).cloned()
     }
 
-    /// How many times the log was cut since it was opened.
+    /// Returns how many truncations from the end there were since the log was opened, resets included.
     pub fn cuts(&self) -> u64 {
         self.cuts.load(Ordering::Acquire)
     }
@@ -239,20 +243,20 @@ impl Catalog {
         self.segments.read().unwrap_or_else(PoisonError::into_inner).first().cloned()
     }
 
-    /// All of them, the active one last.
+    /// Returns the names of all segments, the active one last.
     pub fn names(&self) -> Vec<Name> {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
         segments.iter().map(|s| Name { first: s.first, id: s.id, file: s.file.clone() }).collect()
     }
 
-    /// The segment that holds `position`, or would hold it next.
+    /// Returns the segment that holds `position`, or that will hold it once it is written.
     pub fn segment_containing(&self, position: u64) -> Option<Arc<CatalogSegment>> {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
         let after = segments.partition_point(|s| s.first <= position);
         after.checked_sub(1).map(|i| segments[i].clone())
     }
 
-    /// The segment after the one with `id`.
+    /// Returns the segment that follows the one with `id`.
     pub fn following(&self, id: u64) -> Option<Arc<CatalogSegment>> {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
         let after = segments.partition_point(|s| s.id <= id);

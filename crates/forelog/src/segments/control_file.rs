@@ -1,4 +1,4 @@
-//! The open CONTROL file: two slots written in turn, and the page for readers in other processes.
+//! The open CONTROL file: two slots that are written in turn, and the horizon page for readers in other processes.
 
 use crate::error::Fault;
 use crate::format::control::{ControlState, FILE_BYTES};
@@ -7,10 +7,11 @@ use crate::format::horizon::{self, Horizon};
 use crate::storage::{FileRef, ShortWrite, Storage};
 use crate::util::limits::PAGE;
 
-/// The name under which CONTROL is made.
+/// The temporary name under which CONTROL is created.
 pub const CREATING: &str = "spare-control";
 
-/// Makes CONTROL, through a spare, so that it has its name only with its bytes durable.
+/// Creates CONTROL under a temporary name and renames it, so that the file has its final name only once its contents are
+/// durable.
 pub fn create_control(storage: &dyn Storage, state: &ControlState) -> Result<FileRef, Fault> {
     let file = storage.create(CREATING, FILE_BYTES)?;
     file.write_at(&state.encode(), 0).map_err(|short| short.fault)?;
@@ -20,11 +21,12 @@ pub fn create_control(storage: &dyn Storage, state: &ControlState) -> Result<Fil
     Ok(file)
 }
 
-/// The open CONTROL file: the state last written and the slot it went to.
+/// The open CONTROL file, with the state that was last written and the slot that holds it.
 pub struct Control {
     file: FileRef,
     state: ControlState,
     slot: u64,
+    /// Set by [`Control::retire`].
     retired: bool,
 }
 
@@ -33,7 +35,8 @@ impl Control {
         Control { file, state, slot, retired: false }
     }
 
-    /// Ends all writing, late background jobs included.
+    /// Ends writing by background jobs, also by those that are late. [`Control::put_horizon`] does nothing from then on,
+    /// and the job that writes the durable mark checks [`Control::is_retired`].
     pub fn retire(&mut self) {
         self.retired = true;
     }
@@ -50,8 +53,10 @@ impl Control {
         &self.state
     }
 
-    /// Writes the slot that was read once more, same bytes, and makes it durable: it may have come from a cache that
-    /// never reached the disk, and everything that follows rests on it.
+    /// Rewrites the slot that was read, with the same bytes, and makes it durable.
+    ///
+    /// The slot may have come from a page cache whose contents never reached the disk, and everything that follows depends
+    /// on it.
     pub fn confirm(&mut self) -> Result<(), Fault> {
         self.put(self.slot, &self.state.clone()).map_err(|short| short.fault)
     }
@@ -59,8 +64,8 @@ impl Control {
     /// Writes the changed state to the other slot and makes it durable.
     ///
     /// # Errors
-    /// The state is as before and still stands in its slot. Where bytes of the change were written, the next opening may find
-    /// the change all the same, until another one is written over it.
+    /// The state in memory is unchanged, and its slot is intact. If bytes of the changed state were written, the next
+    /// opening may still find the change, until another one overwrites it.
     pub fn update(&mut self, change: impl FnOnce(&mut ControlState)) -> Result<(), ShortWrite> {
         let mut next = self.state.clone();
         change(&mut next);
@@ -72,12 +77,12 @@ impl Control {
         Ok(())
     }
 
-    /// What the last writer said to readers in other processes; `None` when it cannot be told.
+    /// Returns the horizon page as it was last written, or `None` if it cannot be read.
     pub fn horizon(&self) -> Option<Horizon> {
         Horizon::read(&*self.file).ok().flatten()
     }
 
-    /// Tells them how far the log is now. Not synced: nothing of recovery rests on it.
+    /// Writes the horizon page for readers in other processes. The page is not synced, because recovery does not use it.
     pub fn put_horizon(&self, horizon: &Horizon) -> Result<(), Fault> {
         if self.retired {
             return Ok(());

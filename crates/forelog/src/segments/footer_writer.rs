@@ -1,5 +1,5 @@
-//! Footers of sealed segments, written in the background: one segment behind at most, and never over anything that may
-//! be more than zeroes.
+//! Writes the footers of sealed segments in the background. The footer of a segment is written before the next roll, and
+//! never over frames or debris.
 
 use crate::error::Fault;
 use crate::format::footer::{self, Footer, Index, TRAILER};
@@ -15,15 +15,15 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What stands at the end of a sealed segment's file.
+/// The contents of the end of a sealed segment's file.
 pub enum FooterState {
     Footer(Footer),
-    /// A trailer is there, but it and the bytes before it do not hold.
+    /// There is a trailer, but the checksum of the footer does not match.
     Damaged,
     None,
 }
 
-/// Looks for the footer of the segment that `seed` is of.
+/// Looks for the footer of the segment that `seed` belongs to.
 pub fn find_footer(file: &dyn File, seed: Seed) -> Result<FooterState, Fault> {
     let len = file.len()?;
     let mut trailer = [0; TRAILER];
@@ -35,27 +35,30 @@ pub fn find_footer(file: &dyn File, seed: Seed) -> Result<FooterState, Fault> {
     Ok(Footer::decode(&bytes[..n], seed, start).map_or(FooterState::Damaged, FooterState::Footer))
 }
 
-/// A segment that a roll has left, and all that its footer says.
+/// A segment that was sealed and needs a footer, with everything that the footer says.
 pub struct PendingFooter {
     /// The descriptor that wrote the frames.
     pub file: FileRef,
     pub seed: Seed,
     pub entry: Arc<CatalogSegment>,
-    /// Where its successor says that it ends.
+    /// The end of the segment, as its successor records it.
     pub end: FrameBoundary,
-    /// From here on there are only zeroes: no frames, dead ones included, and no debris.
+    /// From this offset on the file holds no frames, dead ones included, and no debris: only zeroes, or stale bytes of a
+    /// recycled file.
     pub used: u64,
 }
 
 impl PendingFooter {
-    /// Places the footer, ends the file with it and makes that durable. Where it cannot be written now the segment goes without.
+    /// Writes the footer, makes the file end with it, and syncs the file. If the footer cannot be written now but the
+    /// failure is harmless, the segment stays without one.
     pub fn write(&self) -> Result<(), Fault> {
-        // `prefix` mode may leave a segment that was sealed before: a copy of the log may be the same file.
+        // After opening in mode `prefix` the segment may already have been sealed before. A copy of the log may share its
+        // file.
         if matches!(find_footer(&*self.file, self.seed), Ok(FooterState::Footer(_))) {
             return Ok(());
         }
         let footer = Footer { index: self.entry.index().below(self.end.offset), end: self.end };
-        // On a page of its own: no sector that holds frames is written again.
+        // The footer begins on a page of its own, so that no sector that holds frames is written again.
         let start = self.used.next_multiple_of(PAGE);
         let bytes = footer.encode(self.seed, start);
         match self.place(&bytes, start) {
@@ -77,19 +80,21 @@ impl PendingFooter {
     }
 }
 
-/// The newest sealed segment that opening found: whether it has a footer is not known yet.
+/// The newest sealed segment that opening found. Whether it has a footer is not known yet.
 pub struct UnindexedSegment {
     pub entry: Arc<CatalogSegment>,
     pub uuid: [u8; 16],
-    /// What its successor says of it.
+    /// The segment's end, as its successor records it.
     pub sealed: Predecessor,
     /// Position after its last record.
     pub next: u64,
 }
 
 impl UnindexedSegment {
-    /// What it takes to give it a footer; `None` if it has one, or does not read as its successor says: that is for
-    /// readers to tell.
+    /// Reads the segment and returns the footer that it needs.
+    ///
+    /// Returns `None` if the segment has a footer, or if its frames do not lead to the end that its successor records. Such
+    /// damage is reported by the readers that meet it.
     fn examine(&self, storage: &dyn Storage, stopped: &AtomicBool) -> Result<Option<PendingFooter>, Fault> {
         let Predecessor { id, salt, end, crc } = self.sealed;
         let seed = Seed::new(&self.uuid, id, salt);
@@ -117,7 +122,7 @@ impl UnindexedSegment {
     }
 }
 
-/// The end of what is not zero from `offset` on.
+/// Returns the end of the last byte from `offset` on that is not zero.
 fn last_used(bytes: &mut Window, offset: u64) -> Result<u64, Fault> {
     let (mut at, mut used) = (offset, offset);
     while at < bytes.len() {
@@ -132,12 +137,12 @@ fn last_used(bytes: &mut Window, offset: u64) -> Result<u64, Fault> {
     Ok(used)
 }
 
-/// The footers of one log that are still to be written.
+/// The footers of one log that still have to be written.
 pub struct FooterWriter {
     storage: Arc<dyn Storage>,
-    /// Held while a footer is written, so that the next roll waits for it.
+    /// Locked while a footer is written, so that the next roll waits for it.
     due: Mutex<VecDeque<PendingFooter>>,
-    /// Held while it is read, which no roll waits for.
+    /// Locked while that segment is read. No roll waits for this lock.
     bare: Mutex<Option<UnindexedSegment>>,
     waiting: AtomicBool,
     stopped: AtomicBool,
@@ -158,7 +163,7 @@ impl FooterWriter {
         self.waiting.store(true, Ordering::Release);
     }
 
-    /// Claims the right to run `run`, if there is something for it to do.
+    /// Whether there is work for [`FooterWriter::run`]. The caller that gets `true` must call it.
     pub fn is_due(&self) -> bool {
         self.waiting.swap(false, Ordering::AcqRel)
     }
@@ -167,7 +172,7 @@ impl FooterWriter {
     pub fn run(&self) -> Result<(), Fault> {
         self.flush()?;
         let mut bare = lock(&self.bare);
-        // What does not read is left to whoever wants what is in it.
+        // If the segment cannot be read, the error is left to the reader that needs its records.
         let seal = bare.take().and_then(|bare| bare.examine(&*self.storage, &self.stopped).ok()).flatten();
         if let Some(seal) = seal {
             lock(&self.due).push_back(seal);
@@ -176,9 +181,10 @@ impl FooterWriter {
         self.flush()
     }
 
-    /// Forgets the segment `id`, whose file is about to be another's; false where a footer of it may be under way.
+    /// Forgets the segment `id`, whose file is about to be recycled. Returns false if its footer may be being written at
+    /// this moment.
     pub fn release_segment(&self, id: u64) -> bool {
-        // In this order: a segment found without a footer is due before the lock is free.
+        // The order matters: a segment that turns out to have no footer is in `due` before the lock on `bare` is released.
         let Ok(mut bare) = self.bare.try_lock() else { return false };
         bare.take_if(|bare| bare.entry.id == id);
         let Ok(mut due) = self.due.try_lock() else { return false };
@@ -186,7 +192,8 @@ impl FooterWriter {
         true
     }
 
-    /// Writes the footers of what rolls have left: before the next roll, and before a sealed file is put to other use.
+    /// Writes the footers of the segments that rolls have sealed. Called before the next roll, and before the file of a
+    /// sealed segment is recycled.
     pub fn flush(&self) -> Result<(), Fault> {
         let mut due = lock(&self.due);
         while !self.stopped.load(Ordering::Acquire) {
@@ -196,12 +203,12 @@ impl FooterWriter {
         Ok(())
     }
 
-    /// No footer is begun from now on; does not wait.
+    /// Prevents further footers from being started. Does not wait.
     pub fn halt(&self) {
         self.stopped.store(true, Ordering::Release);
     }
 
-    /// The same, and waits for the one under way.
+    /// Prevents further footers from being started, and waits for the one that is being written.
     pub fn stop(&self) {
         self.halt();
         lock(&self.bare).take();

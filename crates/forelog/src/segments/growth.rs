@@ -1,41 +1,42 @@
-//! The file of the segment being written, made longer as it is used: a little at first, all of it once that shows to be worth
-//! it. So a log of a few records takes little room, and one that is busy finds its blocks allocated.
+//! Lengthens the file of the active segment as it is used: by a little at first, and to its full size once that pays. A log
+//! of a few records then takes little space, and a busy one finds its blocks already allocated.
 
 use crate::error::Fault;
 use crate::storage::FileRef;
 use crate::util::limits::PAGE;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// What a segment has at first where nothing shows that it will be filled: 256 KiB of the 64 MiB that are the default.
+/// Initial length of a segment's file if nothing suggests that the segment will be filled. With the default segment size of
+/// 64 MiB this is 256 KiB.
 pub fn first_len(segment_bytes: u64) -> u64 {
     (segment_bytes / 256).next_multiple_of(PAGE).max(2 * PAGE)
 }
 
 #[derive(Default)]
 struct GrowthState {
-    /// Bytes of the file that have blocks.
+    /// Length of the part of the file that has blocks allocated.
     len: u64,
-    /// Somebody has the right to run, and has not begun.
+    /// A caller of `is_due` got `true` and its `run` has not begun.
     claimed: bool,
     running: bool,
     stopped: bool,
-    /// There was no room for all of it.
+    /// The file could not be grown to its full size.
     failed: bool,
 }
 
-/// The growth of one segment's file. The writer writes to no byte past [`Growth::len`].
+/// The growth of one segment's file. The writer writes no byte past [`Growth::len`].
 pub struct Growth {
     file: FileRef,
-    /// How long the file becomes.
+    /// The full length of the file.
     target: u64,
-    /// What it is made longer by where the writer cannot wait for all of it.
+    /// How much the writer adds when it has to grow the file itself.
     step: u64,
     state: Mutex<GrowthState>,
     changed: Condvar,
 }
 
 impl Growth {
-    /// Of a file whose first `len` bytes have blocks.
+    /// Starts with a file whose first `len` bytes have blocks allocated.
     pub fn new(file: FileRef, len: u64, target: u64) -> Growth {
         let state = GrowthState { len, ..GrowthState::default() };
         Growth { file, target, step: first_len(target), state: Mutex::new(state), changed: Condvar::new() }
@@ -53,17 +54,18 @@ impl Growth {
         state
     }
 
-    /// Bytes of the file that have blocks.
+    /// Returns the length of the part of the file that has blocks allocated.
     pub fn len(&self) -> u64 {
         self.state().len
     }
 
-    /// Whether the file is as long as it becomes.
+    /// Whether the file has its full length.
     pub fn is_done(&self) -> bool {
         self.len() >= self.target
     }
 
-    /// Claims the right to run `run`, if a quarter of what there is has been used, or `soon`.
+    /// Whether [`Growth::run`] should be called: more than a quarter of the current length is used, or the caller passes
+    /// `soon`. The caller that gets `true` must call it.
     pub fn is_due(&self, head: u64, soon: bool) -> bool {
         let mut state = self.state();
         let used = soon || head > state.len / 4;
@@ -73,7 +75,7 @@ impl Growth {
         due
     }
 
-    /// Makes the file as long as it becomes, blocking. Without room for that it stays as it is.
+    /// Grows the file to its full length, blocking. If there is no space for that, the file keeps its length.
     pub fn run(&self) {
         let len = {
             let mut state = self.rest();
@@ -95,15 +97,15 @@ impl Growth {
     }
 
     fn grow(&self, from: u64, len: u64) -> Result<(), Fault> {
-        // Part of it may have been allocated: on a full disk that is somebody else's room.
+        // Give back what was allocated of a failed growth: on a full disk other files need that space.
         self.file.grow(from, len).inspect_err(|_| self.file.shrink(from))
     }
 
-    /// The writer is about to write up to `end`, which is no further than the file becomes long: waits for the growth under
-    /// way, or makes the file longer by itself.
+    /// Makes sure that the file has blocks up to `end`, which is at most its full length. Waits for a growth that is
+    /// running, or grows the file itself.
     ///
     /// # Errors
-    /// The file could not be made longer, and is as before.
+    /// The file could not be grown and keeps its length.
     pub fn reserve(&self, end: u64) -> Result<(), Fault> {
         if end <= self.len() {
             return Ok(());
@@ -122,7 +124,7 @@ impl Growth {
         Ok(())
     }
 
-    /// Ends the growth, and waits for what is under way.
+    /// Prevents further growth, and waits for one that is running.
     pub fn stop(&self) {
         self.state().stopped = true;
         drop(self.rest());

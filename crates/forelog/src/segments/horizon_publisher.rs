@@ -1,11 +1,11 @@
-//! Publishes how far the log is acknowledged, for readers in other processes.
+//! Writes the horizon page, through which readers in other processes learn how far the log is acknowledged.
 
 use crate::format::horizon::Horizon;
 use crate::segments::control_file::Control;
 use crate::storage::Storage;
 use std::sync::{Mutex, TryLockError};
 
-/// Writes the page for one open log. The commit thread's alone.
+/// Writes the horizon page of one open log. Only the commit thread uses it.
 #[derive(Default)]
 pub struct Publisher {
     last: Option<Horizon>,
@@ -14,8 +14,11 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Goes on from what an earlier writer left. If that had acknowledged more than is there now (a failed fsync may
-    /// have lost what was never durable), or if nothing tells, positions may come twice: another generation.
+    /// Continues from the page `left` by an earlier writer.
+    ///
+    /// If that writer had acknowledged more than the log holds now, or if there is no valid page, positions may be used
+    /// twice, and a new generation starts. A failed fsync, for example, can lose acknowledged records that were never
+    /// durable.
     pub fn resume(storage: &dyn Storage, left: Option<Horizon>, uuid: &[u8; 16], end: u64) -> Publisher {
         match left.filter(|h| h.uuid == *uuid) {
             Some(left) if left.acknowledged.position <= end => {
@@ -25,21 +28,23 @@ impl Publisher {
             Some(left) => Publisher { generation: left.generation + 1, kept: end, last: Some(left) },
             None => {
                 let mut random = [0; 4];
-                // Only has to differ from what a reader may remember; without random numbers it most likely does.
+                // The generation only has to differ from the one that a reader remembers. Without random numbers it very
+                // probably still does.
                 let _ = storage.random(&mut random);
                 Publisher { last: None, generation: 1 + u64::from(u32::from_le_bytes(random)), kept: end }
             }
         }
     }
 
-    /// Positions above `last` are taken back: another generation.
+    /// Starts a new generation because the positions above `last` were taken back. If the current generation has not been
+    /// published yet, it covers this truncation too.
     pub fn cut(&mut self, last: u64) {
         let told = self.last.as_ref().is_some_and(|told| told.generation == self.generation);
         self.kept = if told { last } else { self.kept.min(last) };
         self.generation += u64::from(told);
     }
 
-    /// Whether the page says something else than `now`, which leaves sequence and generation open.
+    /// Whether the published page differs from `now`. The sequence and the generation of `now` are ignored.
     pub fn is_behind(&self, now: &Horizon) -> bool {
         self.last.as_ref() != Some(&self.stamped(now, self.sequence()))
     }
@@ -52,8 +57,8 @@ impl Publisher {
         Horizon { sequence, generation: self.generation, kept: self.kept, ..now.clone() }
     }
 
-    /// Writes the page, unless CONTROL is being synced just now: a write then might wait for the disk. No error of it
-    /// matters: readers in other processes lag, and nothing else looks at it.
+    /// Writes the page, unless CONTROL is being synced: the write might then wait for the disk. Errors are ignored, because
+    /// only readers in other processes use the page, and they merely lag behind.
     pub fn publish(&mut self, control: &Mutex<Control>, now: &Horizon) {
         let control = match control.try_lock() {
             Ok(control) => control,

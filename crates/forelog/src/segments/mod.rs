@@ -1,4 +1,5 @@
-//! The segment files of an open log: the catalog of them, the one being written, and what is prepared or finished in the background.
+//! The segment files of an open log. This room holds the catalog that readers use, the active segment, the CONTROL file,
+//! and the files that are prepared or finished in the background.
 
 pub mod active;
 pub mod attachment;

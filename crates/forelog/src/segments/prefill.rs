@@ -1,5 +1,5 @@
-//! Zeroes written ahead of the frames, in the background, where a segment's blocks are allocated but were never
-//! written: a sync over blocks that were written before is a third faster than one that has to convert them.
+//! Writes zeroes ahead of the frames, in the background, into blocks that are allocated but were never written. A sync over
+//! blocks that were written before is a third faster than one that has to convert them.
 
 use crate::error::Fault;
 use crate::storage::FileRef;
@@ -7,31 +7,34 @@ use crate::util::healing::On;
 use crate::util::limits::PAGE;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Each step is synced on its own, so that no commit has to flush more than this much of it.
+/// Bytes filled per step. Each step is synced separately, so that no commit has to flush more than this much of the
+/// prefill.
 const STEP: u64 = 256 << 10;
-/// The page cache keeps pages in units of up to this much, one way or the other: dirty, or dropped by a write past it.
+/// The page cache may handle pages in units of up to this size. A unit may be dirty as a whole, and a write past the cache
+/// drops it as a whole.
 const UNIT: u64 = 2 << 20;
-/// Filled this far ahead of the frames, and again once only half of it is left.
+/// How far ahead of the frames the file is filled. The next fill starts once only half of that is left.
 const LEAD: u64 = 8 << 20;
 
 #[derive(Default)]
 struct PrefillState {
-    /// End of what the writer has written or is about to.
+    /// End of the bytes that the writer has written or is about to write.
     head: u64,
-    /// Everything below was filled or belongs to the writer.
+    /// Everything below this offset was filled or belongs to the writer.
     filled: u64,
-    /// Start of the step under way.
+    /// Start of the step that is running.
     claim: Option<u64>,
-    /// A job has been asked for, and has not begun.
+    /// A caller of `is_due` got `true` and its `fill` has not begun.
     claimed: bool,
     running: bool,
     stopped: bool,
 }
 
-/// The filling of one segment. Writer and filler never touch the same bytes: the filler claims a step only past the
-/// writer's head, and the writer waits for a claim that its next write would reach.
+/// The prefill of one segment. The writer and the prefill never touch the same bytes: the prefill claims a step only past
+/// the writer's head, and the writer waits for a claimed step that its next write would reach.
 pub struct Prefill {
-    /// A descriptor of its own: an error that a sync on the writer's would have met must not be reported here instead.
+    /// A separate descriptor. A writeback error that a sync through the writer's descriptor should report must not be
+    /// consumed here.
     file: FileRef,
     len: u64,
     state: Mutex<PrefillState>,
@@ -52,7 +55,7 @@ impl Prefill {
         self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The writer is about to write up to `end`.
+    /// Announces that the writer is about to write up to `end`, and waits for a running step that this would reach.
     pub fn reserve(&self, end: u64) {
         let mut state = self.state();
         state.head = end;
@@ -61,14 +64,14 @@ impl Prefill {
         }
     }
 
-    /// Whether everything below `end` that is not the writer's was filled and synced, and shares no unit of the page
-    /// cache with what is being filled.
+    /// Whether everything below `end` that is not the writer's was filled and synced, and shares no unit of the page cache
+    /// with the bytes that are being filled.
     pub fn is_filled(&self, end: u64) -> bool {
         let filled = self.state().filled;
         end <= if filled < self.len { filled - filled % UNIT } else { filled }
     }
 
-    /// Claims the right to run `fill`, if there is enough for it to do.
+    /// Whether [`Prefill::fill`] has enough to do to be called. The caller that gets `true` must call it.
     pub fn is_due(&self) -> bool {
         let mut state = self.state();
         let start = state.filled.max(state.head.next_multiple_of(PAGE));
@@ -77,7 +80,10 @@ impl Prefill {
         due
     }
 
-    /// Fills up to the lead, blocking. An error is the disk's: what the writer has written may be gone as well.
+    /// Fills up to `LEAD` bytes past the writer's head, blocking.
+    ///
+    /// # Errors
+    /// The disk failed. The bytes that the writer has written may be lost as well.
     pub fn fill(&self) -> Result<(), Fault> {
         {
             let mut state = self.state();
@@ -99,7 +105,7 @@ impl Prefill {
             self.changed.notify_all();
             match filled {
                 Ok(()) => state.filled = end,
-                // Nothing but zeroes may have been written: the segment goes on without the filling.
+                // At most some zeroes were written, so the segment goes on without the prefill.
                 Err(fault) if fault.heals(On::Named) => {
                     state.stopped = true;
                     break Ok(());
@@ -123,7 +129,7 @@ impl Prefill {
         Some((start, end))
     }
 
-    /// Ends the filling, and waits for the step under way. A job that has not begun does nothing when its turn comes.
+    /// Ends the prefill, and waits for the running step. A `fill` that has not begun does nothing when it runs.
     pub fn stop(&self) {
         let mut state = self.state();
         state.stopped = true;

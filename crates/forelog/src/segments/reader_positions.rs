@@ -1,20 +1,21 @@
-//! Where the readers of a log stand: what a cut tells them, and what retention leaves for them.
+//! The positions of the readers of a log. Truncations are reported to readers through them, and retention keeps what they
+//! still have to read.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-/// A [`Start`] in one number: positions stand for themselves.
+/// [`Start`] encoded in one number, in which any other value is the position itself.
 const FIRST: u64 = 0;
 const END: u64 = u64::MAX;
 
-/// Where a reader begins, and a new cursor stands.
+/// The place where a reader begins, or where a new cursor is placed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
     /// Before the first position of the log.
     First,
-    /// After the last one acknowledged.
+    /// After the last acknowledged position.
     End,
-    /// Before this one.
+    /// Before this position.
     At(u64),
 }
 
@@ -24,30 +25,30 @@ impl From<u64> for Start {
     }
 }
 
-/// One reader's place.
+/// The position of one reader, shared between the reader and the log.
 #[derive(Debug)]
 pub struct ReaderPosition {
-    /// Position that it reads next; `u64::MAX` when it needs nothing more.
+    /// The position to read next; `u64::MAX` if the reader needs nothing more.
     next: AtomicU64,
-    /// Where a reader has to begin that gives the same records.
+    /// The place where another reader has to begin to return the same records.
     start: AtomicU64,
-    /// Times that the log was cut since the reader began.
+    /// Number of truncations from the end since the reader began.
     cuts: AtomicU64,
-    /// Last position that those cuts kept which came since the reader began; `u64::MAX` without one.
+    /// Lowest position kept by the truncations since the reader began; `u64::MAX` if there was none.
     kept: AtomicU64,
-    /// The same of those that the reader has not taken note of.
+    /// Lowest `kept` of the truncations that the reader has not acknowledged yet; `u64::MAX` if none.
     unheeded: AtomicU64,
 }
 
 impl ReaderPosition {
-    /// Last position kept by every `truncate_after` and `reset` since the reader began; `None` without one. What
-    /// the reader gave out above it is not in the log any more.
+    /// Returns the last position that every `truncate_after` and `reset` since the reader began has kept, or `None` if
+    /// there was none. Records that the reader returned above it are no longer in the log.
     pub fn kept(&self) -> Option<u64> {
         Some(self.kept.load(Ordering::Acquire)).filter(|kept| *kept != u64::MAX)
     }
 
-    /// Where a reader has to begin that gives the same records as this one. An end of the log stays one for as long as the
-    /// reader may still begin elsewhere.
+    /// Returns the place where another reader has to begin to return the same records as this one. A reader that begins at
+    /// the end of the log stays [`Start::End`] for as long as it may still begin elsewhere.
     pub fn start(&self) -> Start {
         match self.start.load(Ordering::Acquire) {
             FIRST => Start::First,
@@ -56,41 +57,44 @@ impl ReaderPosition {
         }
     }
 
-    /// The reader begins at `position` and nowhere else.
+    /// Fixes the place where the reader begins.
     pub fn fix(&self, position: u64) {
         self.start.store(position, Ordering::Release);
     }
 
-    /// Nothing more is read through this place.
+    /// Whether the reader needs nothing more.
     pub fn is_left(&self) -> bool {
         self.next.load(Ordering::Acquire) == u64::MAX
     }
 
+    /// Returns the number of truncations from the end since the reader began.
     pub fn cuts(&self) -> u64 {
         self.cuts.load(Ordering::Acquire)
     }
 
-    /// Takes note of the cuts since the last time: the last position that they kept.
+    /// Acknowledges all pending truncations. Returns the lowest position that they kept, or `u64::MAX` if none was pending.
     pub fn heed(&self) -> u64 {
         self.unheeded.swap(u64::MAX, Ordering::AcqRel)
     }
 
-    /// The last position kept by the cuts that it has not taken note of; `u64::MAX` without one.
+    /// Returns the lowest position kept by the truncations that the reader has not acknowledged yet, or `u64::MAX` if there
+    /// is none.
     pub fn pending_truncation(&self) -> u64 {
         self.unheeded.load(Ordering::Acquire)
     }
 
-    /// Takes note of the cuts since the last time, if `kept` is the last position that they kept.
+    /// Acknowledges pending truncations only if they kept exactly `kept` (compare-and-swap).
     pub fn heed_if(&self, kept: u64) {
         let _ = self.unheeded.compare_exchange(kept, u64::MAX, Ordering::AcqRel, Ordering::Acquire);
     }
 
-    /// The reader has everything below `next`.
+    /// Records that the reader has read everything below `next`. With `u64::MAX` the reader needs nothing more.
     pub fn advance(&self, next: u64) {
         self.next.store(next, Ordering::Release);
     }
 }
 
+/// The positions of all readers of one log.
 #[derive(Default)]
 pub struct ReaderPositions {
     places: Mutex<Vec<Weak<ReaderPosition>>>,
@@ -102,11 +106,12 @@ impl ReaderPositions {
         places.retain(|place| place.upgrade().inspect(&mut visit).is_some());
     }
 
+    /// Adds a reader that begins before the position `next`.
     pub fn enter(&self, next: u64) -> Arc<ReaderPosition> {
         self.enter_at(Start::At(next), next)
     }
 
-    /// Enters a reader that begins at `start`, which is `next` as far as is known.
+    /// Adds a reader that begins at `start`, which is `next` as far as is known now.
     pub fn enter_at(&self, start: Start, next: u64) -> Arc<ReaderPosition> {
         let start = match start {
             Start::First => FIRST,
@@ -120,17 +125,17 @@ impl ReaderPositions {
         place
     }
 
-    /// The reader at `place` begins anew: what was cut so far does not concern it any more. Returns the last position that was kept
-    /// since it last began, `u64::MAX` without a cut.
+    /// Lets the reader at `place` begin again: the truncations so far no longer concern it. Returns the lowest position
+    /// kept since it last began, or `u64::MAX` without a truncation.
     pub fn begin_anew(&self, place: &ReaderPosition) -> u64 {
-        // Under the lock that cuts are noted under, so that none of them is noted in part.
+        // Truncations are recorded under this lock, so that none of them is seen in part.
         let _held = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         place.cuts.store(0, Ordering::Release);
         place.unheeded.store(u64::MAX, Ordering::Release);
         place.kept.swap(u64::MAX, Ordering::AcqRel)
     }
 
-    /// Tells every reader that nothing above `last` is what it was.
+    /// Records for every reader that the log was truncated after `last`.
     pub fn cut(&self, last: u64) {
         self.each(|place| {
             place.kept.fetch_min(last, Ordering::AcqRel);
@@ -139,14 +144,14 @@ impl ReaderPositions {
         });
     }
 
-    /// How many readers still have something to read.
+    /// Returns how many readers still have something to read.
     pub fn count(&self) -> u64 {
         let mut count = 0;
         self.each(|place| count += u64::from(place.next.load(Ordering::Acquire) != u64::MAX));
         count
     }
 
-    /// Lowest position that a reader still has to read.
+    /// Returns the lowest position that a reader still has to read, or `u64::MAX` without a reader.
     pub fn floor(&self) -> u64 {
         let mut floor = u64::MAX;
         self.each(|place| floor = floor.min(place.next.load(Ordering::Acquire)));

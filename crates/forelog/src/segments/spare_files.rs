@@ -1,5 +1,5 @@
-//! Files prepared ahead of a roll: those of truncated segments, or new ones, allocated and, where that pays, filled with
-//! zeroes in the background.
+//! Spares: files prepared in the background for the next roll. A spare is the recycled file of a truncated segment, or a
+//! new file that is allocated and, if that pays, filled with zeroes.
 //!
 //! Overwriting blocks that were written before syncs faster than extending a file or filling allocated holes.
 
@@ -10,16 +10,16 @@ use crate::storage::{File, FileRef, Storage};
 use crate::util::limits::PAGE;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Filled per step, each followed by an fsync of its own, so that no step holds up a commit for long.
+/// Bytes of a new spare that are filled per step. Each step is synced separately, so that none delays a commit for long.
 const STEP: usize = 1 << 20;
-/// Size of `reserve`: enough for a header and a carry of what a few commits leave unproven.
+/// Size of `reserve`: enough for a header and for the frames that a roll carries after a few commits.
 const RESERVE_BYTES: u64 = 1 << 20;
 
-/// Files that are kept for rolls to come: one for the next, and one more where truncations come in bursts. What else is
-/// truncated gives its room back.
+/// How many files are kept for later rolls: one for the next, and another one for bursts of truncations. The files of other
+/// truncated segments are deleted.
 const STOCK: usize = 2;
 
-/// On a nearly full disk a segment is made no smaller than this.
+/// Smallest size of a segment's file on a nearly full disk, unless the roll needs more.
 const SMALLEST: u64 = 256 << 10;
 
 /// A file that a roll can take.
@@ -27,28 +27,28 @@ pub struct Spare {
     pub name: String,
     pub file: FileRef,
     pub len: u64,
-    /// How long the file may grow.
+    /// The length to which the file may grow.
     pub room: u64,
-    /// It may hold bytes of an earlier use.
+    /// The file may hold bytes of an earlier use.
     pub recycled: bool,
-    /// All of its blocks have been written.
+    /// All blocks of the file have been written, or this storage gains nothing from that.
     pub filled: bool,
 }
 
 #[derive(Default)]
 struct Inventory {
     ready: Vec<Spare>,
-    /// Names of files of truncated segments that are still to be looked at. That they had other names is durable.
+    /// Names of the files of truncated segments that have not been examined yet. They lost their earlier names durably.
     aside: Vec<String>,
     preparing: bool,
-    /// Preparations that have ended.
+    /// Number of preparations that have ended.
     prepared: u64,
     closed: bool,
-    /// Something has been appended: until then what is made is small.
+    /// A record has been appended. Until then only small files are made.
     awake: bool,
-    /// `reserve` is there, or was tried to be made.
+    /// `reserve` exists, or creating it was attempted.
     reserved: bool,
-    /// The log is closed in order: it goes on in place when it is opened again, with no need of `reserve`.
+    /// The log is being closed cleanly. When it is opened again it continues in place, and needs no `reserve` for that.
     unneeded: bool,
 }
 
@@ -63,15 +63,16 @@ impl Inventory {
 #[derive(Default)]
 struct Reserve {
     file: Option<FileRef>,
-    /// A roll has it: what has the name may become a segment at any moment.
+    /// A roll is using the file, which may become a segment at any moment.
     is_taken: bool,
 }
 
+/// The spares and the reserve of one open log.
 pub struct SpareFiles {
     storage: Arc<dyn Storage>,
     segment_bytes: u64,
     shelf: Mutex<Inventory>,
-    /// Never locked together with the shelf.
+    /// Never locked at the same time as `shelf`.
     reserve: Mutex<Reserve>,
     idle: Condvar,
 }
@@ -89,7 +90,7 @@ impl SpareFiles {
         self.reserve.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many files of truncated segments there is use for.
+    /// Returns how many more files of truncated segments can be kept for recycling.
     pub fn room(&self) -> usize {
         let shelf = self.shelf();
         let kept = shelf.ready.len() + shelf.aside.len() + usize::from(shelf.preparing);
@@ -100,7 +101,7 @@ impl SpareFiles {
         }
     }
 
-    /// Whether a file of this size is worth keeping. What has to be given back of a much larger one is given back by its removal.
+    /// Whether a file of this size can be recycled. A much larger file is deleted instead of being shrunk.
     pub fn takes(&self, len: u64) -> bool {
         let want = self.segment_bytes;
         (want - want / 8..=want * 2).contains(&len)
@@ -112,13 +113,14 @@ impl SpareFiles {
         !shelf.aside.is_empty() || shelf.ready.iter().any(|spare| spare.recycled)
     }
 
-    /// Takes in files of truncated segments under these names. That they lost their old ones is durable: a crash that brought
-    /// one back would show a segment with another's bytes.
+    /// Queues files of truncated segments for recycling, under the names that they have now. The loss of their earlier
+    /// names must be durable: if a crash brought one back, the segment would have the bytes of another one.
     pub fn queue_for_recycling(&self, names: Vec<String>) {
         self.shelf().aside.extend(names);
     }
 
-    /// A spare of at least `need` bytes: a ready one, a new one, or where none can be made the reserve.
+    /// Returns a spare of at least `need` bytes: one that is ready, or a new one. If none can be created, returns the
+    /// reserve.
     pub fn take(&self, need: u64) -> Result<Spare, Fault> {
         loop {
             let prepared = self.shelf().prepared;
@@ -129,7 +131,8 @@ impl SpareFiles {
         }
     }
 
-    /// Waits for the preparation under way: what it looks at may be all the room there is.
+    /// Waits for a preparation that is running, and returns whether one has ended since `prepared` was read. The file that
+    /// it examines may take up all the remaining space.
     fn has_prepared_since(&self, prepared: u64) -> bool {
         self.await_preparation().prepared != prepared
     }
@@ -146,7 +149,7 @@ impl SpareFiles {
         loop {
             let name = {
                 let mut shelf = self.shelf();
-                // Those that are too small stay for a later segment: this one has to be larger than the rest.
+                // Spares that are too small stay for a later segment: this one is larger than usual.
                 if let Some(spare) = shelf.take(need) {
                     return Ok(spare);
                 }
@@ -167,34 +170,35 @@ impl SpareFiles {
             };
             let (fit, small) = {
                 let mut shelf = self.shelf();
-                // One may have been made ready meanwhile, of the last room there was.
+                // Meanwhile a spare may have been made ready, out of the last free space.
                 let fit = shelf.take(need);
                 let crowded = fit.is_none() && fault.is_no_space();
                 let small = if crowded { std::mem::take(&mut shelf.ready) } else { Vec::new() };
                 (fit, small)
             };
-            // What is kept for later is in the way of what is needed now.
+            // Spares kept for later take up space that is needed now.
             for spare in &small {
                 let _ = self.storage.remove(&spare.name);
             }
             match fit {
                 Some(spare) => return Ok(spare),
                 None if !small.is_empty() => {}
-                // A disk that is nearly full has room for a smaller segment, and a limit of file sizes may allow it.
+                // A nearly full disk may still have room for a smaller segment, and a limit on file sizes may permit one.
                 None if fault.wants_room() && len > need.max(SMALLEST) => len = need.max(SMALLEST).max(len / 4),
                 None => return self.take_reserve(need).ok().flatten().ok_or(fault),
             }
         }
     }
 
-    /// A name for a spare, which nothing else has.
+    /// Returns an unused name for a spare.
     pub fn name(&self) -> Result<String, Fault> {
         let mut salt = [0; 8];
         self.storage.random(&mut salt)?;
         Ok(format!("{SPARE}{:016x}", u64::from_le_bytes(salt)))
     }
 
-    /// Makes a spare of a truncated segment's file, or removes it. False where it cannot be opened now and stays for later.
+    /// Makes a spare of the file of a truncated segment, or deletes it. If no descriptor is left to open the file, it is
+    /// queued again and false is returned.
     fn shelve(&self, name: String) -> bool {
         let spare = match self.try_recycle(&name) {
             Err(fault) if fault.is_out_of_descriptors() => {
@@ -210,15 +214,15 @@ impl SpareFiles {
         true
     }
 
-    /// A roll has given the spare of this name its final name.
+    /// Notes that a roll has renamed the spare `name` into place.
     pub fn used(&self, name: &str) {
         if name == RESERVE {
             *self.reserve() = Reserve::default();
         }
     }
 
-    /// Takes a spare back from a roll that could not give it its final name: for the next one if it `is_good` for that. On a full
-    /// disk its room is worth more than its bytes.
+    /// Takes a spare back from a roll that could not rename it into place. If it `is_good`, it is kept for the next roll.
+    /// Otherwise it is deleted: on a full disk its space matters more than the file.
     pub fn take_back(&self, spare: Spare, is_good: bool) {
         if spare.name == RESERVE {
             let file = Some(spare.file).filter(|file| file.names() != Some(0));
@@ -233,7 +237,7 @@ impl SpareFiles {
     fn try_recycle(&self, name: &str) -> Result<Option<Spare>, Fault> {
         let file = self.storage.open(name, true)?;
         let (len, want) = (file.len()?, self.segment_bytes);
-        // A backup may share the file. By now none can begin to: the name that it would link is gone.
+        // A backup may share the file by a hard link. None can begin to now: the name that it would link is gone.
         if file.names() != Some(1) || !self.takes(len) {
             return Ok(None);
         }
@@ -242,14 +246,14 @@ impl SpareFiles {
         } else if len < want {
             file.grow(len, want)?;
         }
-        // Nothing that was written to the file before is on its way to the disk any more.
+        // After this sync no earlier write to the file is still on its way to the disk.
         file.sync()?;
         let len = file.len()?;
         Ok((len == want).then(|| Spare { name: name.into(), file, len, room: len, recycled: true, filled: true }))
     }
 
     fn create(&self, len: u64) -> Result<Spare, Fault> {
-        // A collision is an error of `create`, never an overwrite.
+        // If the name is taken, `create` fails. It never overwrites a file.
         let name = self.name()?;
         let file = self.storage.create(&name, len)?;
         Ok(Spare { name, file, len, room: len, recycled: false, filled: !self.storage.overwrites_in_place() })
@@ -278,7 +282,8 @@ impl SpareFiles {
         Ok(Some(spare))
     }
 
-    /// Makes `reserve` if it is missing and there is room for it, and keeps it open. Whatever fails leaves that to a later time.
+    /// Creates `reserve` if it is missing and there is space for it, and keeps it open. If anything fails, it is left for a
+    /// later attempt.
     pub fn remake_reserve(&self) {
         let len = RESERVE_BYTES.min(self.segment_bytes);
         self.shelf().reserved = true;
@@ -292,13 +297,13 @@ impl SpareFiles {
                     reserve.file = Some(file);
                     return;
                 }
-                // A crash may have kept its name and lost its length. One that is longer is not ours.
+                // A crash may have kept the name and lost the length. A longer file was not made by this code.
                 Ok(_) if self.storage.remove(RESERVE).is_ok() => {}
                 Err(fault) if fault.is_not_found() => {}
                 _ => return,
             }
         }
-        // It has its name only once it is whole: a roll may take the reserve at any moment.
+        // The file gets its name only once it is complete, because a roll may take the reserve at any moment.
         let Ok(spare) = self.create(len) else { return };
         let is_whole = spare.file.sync().is_ok();
         let mut reserve = self.reserve();
@@ -309,31 +314,31 @@ impl SpareFiles {
         }
     }
 
-    /// Whether `prepare` has something to do; `soon` if the next roll is near.
+    /// Whether [`SpareFiles::prepare`] has work to do. `soon` says that the next roll is near.
     pub fn needs_preparation(&self, soon: bool) -> bool {
         let shelf = self.shelf();
         !shelf.preparing && !shelf.closed && (!shelf.aside.is_empty() || soon && shelf.ready.is_empty())
     }
 
-    /// From now on the log is one that is written to.
+    /// Notes that the log is being written to. From now on files are made in their full size.
     pub fn wake(&self) {
         self.shelf().awake = true;
     }
 
-    /// Whether `prepare_reserve` has something to do.
+    /// Whether [`SpareFiles::prepare_reserve`] has work to do.
     pub fn wants_reserve(&self) -> bool {
         let shelf = self.shelf();
         shelf.awake && !shelf.reserved && !shelf.preparing && !shelf.closed
     }
 
-    /// Makes `reserve`, blocking; without room the log does without.
+    /// Creates `reserve`, blocking. If there is no space for it, the log works without one.
     pub fn prepare_reserve(&self) {
         if let Some(_under_way) = self.begin() {
             self.remake_reserve();
         }
     }
 
-    /// Claims the right to prepare, which one at a time has.
+    /// Starts a preparation, unless one is running or the log is closed.
     fn begin(&self) -> Option<Preparation<'_>> {
         let mut shelf = self.shelf();
         if shelf.preparing || shelf.closed {
@@ -343,23 +348,24 @@ impl SpareFiles {
         Some(Preparation(self))
     }
 
-    /// Has `close` remove `reserve` as well.
+    /// Makes [`SpareFiles::close`] delete `reserve` as well.
     pub fn need_no_reserve(&self) {
         self.shelf().unneeded = true;
     }
 
-    /// Makes a spare ready, blocking, and writes its blocks if `fill`; a failure leaves the next roll to make its own.
+    /// Makes a spare ready, blocking, and fills a new one with zeroes if `fill` is set. After a failure the next roll
+    /// creates its own file.
     pub fn prepare(&self, fill: bool) {
         let Some(_under_way) = self.begin() else { return };
         if self.recycle_all() {
             self.prepare_new(fill);
         } else {
-            // A roll on a full disk may have used it up; without room this leaves things as they are.
+            // A roll on a full disk may have used up the reserve. If there is still no space, nothing changes.
             self.remake_reserve();
         }
     }
 
-    /// Makes what was put aside ready; whether a new file is needed all the same.
+    /// Prepares all queued files, and returns whether a new file is still needed.
     fn recycle_all(&self) -> bool {
         loop {
             let name = {
@@ -392,7 +398,7 @@ impl SpareFiles {
         }
     }
 
-    /// False when the log was closed meanwhile.
+    /// Fills a spare with zeroes. Returns false if the log was closed meanwhile.
     fn fill(&self, spare: &Spare) -> Result<bool, Fault> {
         if spare.filled {
             return Ok(true);
@@ -411,7 +417,7 @@ impl SpareFiles {
         Ok(true)
     }
 
-    /// Ends preparation and removes what is ready, and `reserve` where it is not needed.
+    /// Ends preparation and deletes all spares, and also `reserve` if it is not needed.
     pub fn close(&self) {
         self.shelf().closed = true;
         self.reserve().file = None;
@@ -424,7 +430,7 @@ impl SpareFiles {
     }
 }
 
-/// One under way. However it ends, nobody waits for it any more.
+/// A preparation that is running. However it ends, dropping it wakes the threads that wait for it.
 struct Preparation<'s>(&'s SpareFiles);
 
 impl Drop for Preparation<'_> {
@@ -436,8 +442,10 @@ impl Drop for Preparation<'_> {
     }
 }
 
-/// Zeroes what a roll that was cut off has left in a file. The next roll makes that durable with its header, and so can
-/// tell what a later crash tears: were the bytes stale, half of a lost frame could be taken for them and come back.
+/// Overwrites with zeroes whatever an interrupted roll left in a file.
+///
+/// The next roll makes the zeroes durable together with its header, so recovery can recognise what a later crash tears. If
+/// the file held stale bytes, half of a lost frame could be mistaken for them and come back later.
 fn blank(file: &dyn File, len: u64) -> Result<(), Fault> {
     let mut piece = vec![0; 64 << 10];
     let mut at = 0;
@@ -457,7 +465,7 @@ fn blank(file: &dyn File, len: u64) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Smallest file that can hold a header and `carried` bytes of frames.
+/// Returns the size of the smallest file that can hold a header and `carried` bytes of frames.
 pub fn least_len(carried: u64) -> u64 {
     PAGE + carried + PAGE
 }
@@ -471,7 +479,7 @@ mod tests {
     use crate::testing::sim::{Faults, SimDisk};
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    /// Runs out of space while it allocates a file, and notes whether a reserve could be seen just then.
+    /// Runs out of space while it allocates a file, and records whether a reserve existed at that moment.
     #[derive(Default)]
     struct Full(AtomicBool);
 
@@ -557,7 +565,7 @@ mod tests {
         Ok(())
     }
 
-    /// A full disk where a file is being looked at until another one was to be created.
+    /// A full disk on which the examination of one file lasts until another file is created.
     #[derive(Default)]
     struct Looking(Mutex<(bool, bool)>, Condvar);
 

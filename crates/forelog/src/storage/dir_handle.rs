@@ -1,31 +1,31 @@
-//! One directory, held open: files are opened, renamed and removed in this very directory, whatever its path leads to
+//! A directory that is held open. Files are opened, renamed and removed in this very directory, whatever its path leads to
 //! meanwhile.
 //!
-//! Systems without such calls (Windows) take a path for each of them. There the handle first compares what the path leads
-//! to with what it holds, and the writer's LOCK is opened so that neither it nor the directory around it can go away.
+//! Windows has no such calls and takes a path for each of them. There the handle first compares the directory at the path
+//! with the one it holds, and the writer's LOCK is opened so that neither LOCK nor the directory can be removed.
 
 use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What a file is opened for.
+/// The access that a file is opened with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// An existing file, for reading.
     Read,
     /// An existing file, for reading and writing.
     Write,
-    /// A file that does not exist yet.
+    /// A new file, for reading and writing. The name must not exist.
     New,
-    /// LOCK, created where it is missing.
+    /// The file LOCK, which is created if it is missing.
     Lock,
-    /// An existing file whose writes go past the page cache and are durable once they return.
+    /// An existing file, for write-through: writes bypass the page cache and are durable once they return.
     #[cfg(target_os = "linux")]
     Through,
 }
 
-/// Tells a directory or a file from every other one for as long as it is held open.
+/// Distinguishes a directory or file from every other one for as long as it is held open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {
     device: u64,
@@ -33,25 +33,26 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Of a file on a simulated disk.
+    /// Returns the identity of a file on a simulated disk.
     #[cfg(any(test, feature = "sim"))]
     pub fn simulated(index: u64) -> Identity {
         Identity { device: 0, index }
     }
 
+    /// Returns the identity of an open file or directory.
     pub fn of(file: &fs::File) -> io::Result<Identity> {
         identity_of(file)
     }
 
-    /// Of what `path` leads to, symbolic links followed.
+    /// Returns the identity of the file or directory at `path`. Symbolic links are followed.
     fn at(path: &Path) -> io::Result<Identity> {
         identity_at(path)
     }
 }
 
-/// An open directory and the path that led to it.
+/// An open directory, and the path that it was opened by.
 pub struct DirHandle {
-    /// Absolute, so that a later change of the working directory does not matter.
+    /// The absolute path, so that a later change of the working directory does not matter.
     path: PathBuf,
     file: fs::File,
     identity: Identity,
@@ -59,14 +60,14 @@ pub struct DirHandle {
 
 impl DirHandle {
     pub fn open(dir: &Path) -> io::Result<DirHandle> {
-        // Without a working directory the path as it was given is all there is.
+        // Without a working directory, the path can only be used as it was given.
         let path = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
         let file = open_directory(&path)?;
         let identity = Identity::of(&file)?;
         Ok(DirHandle { path, file, identity })
     }
 
-    /// Where the directory was when it was opened.
+    /// Returns the path that the directory was opened by.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -75,7 +76,7 @@ impl DirHandle {
         self.identity
     }
 
-    /// The open directory itself, to be locked, synced or asked about its file system.
+    /// Returns the open directory, to be locked, synced, or queried for its file system.
     pub fn file(&self) -> &fs::File {
         &self.file
     }
@@ -85,7 +86,7 @@ impl DirHandle {
         Identity::at(path).is_ok_and(|found| found == self.identity)
     }
 
-    /// What `name` stands for in this directory now; `None` where it stands for nothing.
+    /// Returns the identity of the file that has `name` in this directory now, or `None` if there is none.
     pub fn find(&self, name: &str) -> io::Result<Option<Identity>> {
         match self.identity_of(name) {
             Ok(identity) => Ok(Some(identity)),
@@ -94,14 +95,14 @@ impl DirHandle {
         }
     }
 
-    /// What has become of the directory, when its path does not lead to it any more; `None` while it does, and where that
-    /// cannot be told.
+    /// Says what became of the directory if its path no longer leads to it. Returns `None` if the path does, or if this
+    /// cannot be determined.
     pub fn lost(&self) -> Option<String> {
         match Identity::at(&self.path) {
             Ok(found) if found == self.identity => None,
             Ok(_) => Some(format!("{}, and another has taken its place", self.fate())),
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Some(self.fate()),
-            // A path that may not be looked at says nothing about the directory.
+            // A path that cannot be examined says nothing about the directory.
             Err(_) => None,
         }
     }
@@ -117,7 +118,7 @@ impl DirHandle {
         }
     }
 
-    /// Where the directory is now, where the system says so.
+    /// Returns the path of the directory now, if the system reports it.
     #[cfg(target_os = "linux")]
     fn now_at(&self) -> Option<PathBuf> {
         use std::os::fd::AsRawFd;
@@ -159,12 +160,13 @@ mod system {
     impl DirHandle {
         pub fn open_file(&self, name: &str, access: Access) -> io::Result<fs::File> {
             let flags = match access {
-                // Should it be a pipe, opening does not wait for its other end.
+                // `NONBLOCK` has an effect only on a pipe: opening one does not wait for its other end.
                 Access::Read => OFlags::RDONLY | OFlags::NONBLOCK,
                 Access::Write => OFlags::RDWR | OFlags::NONBLOCK,
                 Access::New => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
                 Access::Lock => OFlags::RDWR | OFlags::CREATE,
-                // Not rustix's DSYNC, which is O_SYNC: that makes the time of each write durable as well, at twice the price.
+                // `libc` is used here because rustix's DSYNC is O_SYNC, which also makes the time of each write durable, at
+                // twice the price.
                 #[cfg(target_os = "linux")]
                 Access::Through => OFlags::WRONLY | OFlags::from_bits_retain((libc::O_DIRECT | libc::O_DSYNC) as u32),
             };
@@ -173,7 +175,7 @@ mod system {
         }
 
         pub fn names(&self) -> io::Result<Vec<OsString>> {
-            // A description of its own: its place in the directory is nobody else's.
+            // Open a separate file description, so that its read offset in the directory is not shared.
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let mut names = Vec::new();
             for entry in Dir::new(retry_on_intr(|| rustix::fs::openat(&self.file, ".", flags, Mode::empty()))?)? {
@@ -193,7 +195,7 @@ mod system {
             Ok(rustix::fs::unlinkat(&self.file, name, AtFlags::empty())?)
         }
 
-        /// Gives the file `name` of another directory the same name here.
+        /// Makes a hard link to the file `name` of another directory, under the same name here.
         pub fn link(&self, from: &DirHandle, name: &str) -> io::Result<()> {
             Ok(rustix::fs::linkat(&from.file, name, &self.file, name, AtFlags::empty())?)
         }
@@ -238,7 +240,7 @@ mod system {
     }
 
     pub fn identity_at(path: &Path) -> io::Result<Identity> {
-        // No access is asked for: a file that is locked or open elsewhere is looked at all the same.
+        // Request no access, so that a file that is locked or open elsewhere can still be identified.
         let file = fs::OpenOptions::new().access_mode(0).custom_flags(FILE_FLAG_BACKUP_SEMANTICS).open(path)?;
         identity_of(&file)
     }
@@ -248,7 +250,7 @@ mod system {
     }
 
     impl DirHandle {
-        /// The path of `name`, once the directory's own path has been seen to lead to it still.
+        /// Returns the path of `name`, after checking that the directory's own path still leads to it.
         fn at(&self, name: &str) -> io::Result<PathBuf> {
             match Identity::at(&self.path) {
                 Ok(found) if found != self.identity => Err(io::ErrorKind::NotFound.into()),
@@ -264,7 +266,7 @@ mod system {
                 options.create_new(true);
             }
             if access == Access::Lock {
-                // Not shared for removal: as long as it is open, neither it nor the directory goes away.
+                // The file is not shared for deletion. As long as it is open, neither it nor the directory can be removed.
                 options.create(true).share_mode(FILE_SHARE_READ | FILE_SHARE_WRITE);
             }
             options.open(self.at(name)?)
@@ -274,7 +276,7 @@ mod system {
             fs::read_dir(self.at(".")?)?.map(|entry| Ok(entry?.file_name())).collect()
         }
 
-        /// Windows cannot flush a directory: the rename itself is written through.
+        /// Renames a file with write-through, because Windows cannot flush a directory.
         pub fn rename(&self, from: &str, to: &str) -> io::Result<()> {
             let wide = |path: PathBuf| path.as_os_str().encode_wide().chain([0]).collect::<Vec<u16>>();
             let (from, to) = (wide(self.at(from)?), wide(self.path.join(to)));
@@ -290,7 +292,7 @@ mod system {
             fs::remove_file(self.at(name)?)
         }
 
-        /// Gives the file `name` of another directory the same name here.
+        /// Makes a hard link to the file `name` of another directory, under the same name here.
         pub fn link(&self, from: &DirHandle, name: &str) -> io::Result<()> {
             fs::hard_link(from.at(name)?, self.at(name)?)
         }

@@ -1,10 +1,12 @@
-//! Writes past the page cache, from memory that is one piece for the disk too. Where it is scattered the disk is told every page: half a
-//! megabyte then takes twice as long, and longer than from the page cache, whose pages lie together.
+//! Memory for write-through that is physically contiguous.
+//!
+//! If the memory is scattered, the disk is given each page separately. A write of half a megabyte then takes twice as long,
+//! and longer than through the page cache, whose pages are contiguous.
 
 #[cfg(target_os = "linux")]
 pub use linux::together;
 
-/// Nothing is written past the page cache here.
+/// Calls `write` with `bytes`. On this system nothing bypasses the page cache, so nothing is copied.
 #[cfg(not(target_os = "linux"))]
 pub fn together<T>(bytes: &[u8], write: impl FnOnce(&[u8]) -> T) -> T {
     write(bytes)
@@ -16,18 +18,19 @@ mod linux {
     use std::cell::RefCell;
     use std::ops::Range;
 
-    /// A page of the largest usual kind; a larger write goes from where it is.
+    /// Size of a huge page. A larger write is not copied.
     const BYTES: usize = 2 << 20;
 
+    /// One huge page of memory.
     struct Piece {
         map: MmapMut,
         whole: Range<usize>,
     }
 
     impl Piece {
-        /// `None` where memory is not given out in such pages: a copy would buy nothing.
+        /// Allocates a huge page. Returns `None` if the system has none: a copy would then gain nothing.
         fn new() -> Option<Piece> {
-            // One whole page of that size is somewhere in twice as many bytes.
+            // Twice the size always contains one whole, aligned huge page.
             let map = MmapMut::map_anon(2 * BYTES).ok()?;
             map.advise(Advice::HugePage).ok()?;
             let start = (map.as_ptr() as usize).wrapping_neg() % BYTES;
@@ -39,7 +42,7 @@ mod linux {
         static PIECE: RefCell<Option<Option<Piece>>> = const { RefCell::new(None) };
     }
 
-    /// Calls `write` with the same bytes, moved together if that helps.
+    /// Calls `write` with `bytes`, copied into contiguous memory if that helps.
     pub fn together<T>(bytes: &[u8], write: impl FnOnce(&[u8]) -> T) -> T {
         PIECE.with_borrow_mut(|piece| match piece.get_or_insert_with(Piece::new) {
             Some(Piece { map, whole }) if bytes.len() <= BYTES => {

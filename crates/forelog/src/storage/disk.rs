@@ -1,4 +1,4 @@
-//! The real disk. Every call that makes bytes or names durable is in this file, and nowhere else.
+//! The real disk. Every call that makes bytes or names durable is in this file and nowhere else.
 
 use super::dir_handle::{Access, DirHandle, Identity};
 use super::{File, FileRef, ShortWrite, Storage};
@@ -11,28 +11,33 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// One log's directory, held open: no call goes by its path again.
+/// The directory of one log, held open. Its files are reached through this handle, not by the path (on Windows see
+/// `dir_handle`).
 pub struct Disk {
     home: Arc<DirHandle>,
     kind: Kind,
 }
 
-/// What kind of file system a directory is on, as far as durability is concerned.
+/// The kind of file system that a directory is on, as far as durability is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
+    /// A local file system.
     Local,
-    /// Local, and known to write past the page cache, in place and durably, when asked to.
+    /// A local file system that is known to support write-through, in place and durably.
     Direct,
-    /// Overwriting never reuses a block, so filling ahead buys nothing.
+    /// A copy-on-write file system. Overwriting never reuses a block, so filling ahead gains nothing.
     CopyOnWrite,
-    /// In memory: an fsync succeeds and means nothing.
+    /// A file system in memory, where an fsync succeeds without effect.
     Memory,
-    /// Locks and fsyncs are promises of another machine.
+    /// A network file system, whose locks and fsyncs depend on another machine.
     Network,
 }
 
 impl Disk {
-    /// The directory as it is; nothing is created or changed.
+    /// Opens an existing directory. Nothing is created or changed.
+    ///
+    /// # Errors
+    /// `InvalidArg` if the directory is on a network file system and `allow_unsafe` is false.
     pub fn new(dir: &Path, allow_unsafe: bool) -> Result<Disk> {
         let home = DirHandle::open(dir).map_err(|e| Fault::new("open", dir.to_string_lossy(), &e))?;
         let kind = kind_of(&home);
@@ -47,7 +52,7 @@ impl Disk {
         self.home.clone()
     }
 
-    /// For messages alone.
+    /// Returns the path of `name`, for messages only.
     fn path(&self, name: &str) -> PathBuf {
         self.home.path().join(name)
     }
@@ -61,7 +66,8 @@ impl Disk {
     }
 }
 
-/// Makes the name of a directory durable that somebody else has created. One whose parent may not be opened is theirs to see to.
+/// Makes the name of a directory that this process did not create durable, by an fsync of its parent. If permission for
+/// that is missing, it is skipped: the owner of the parent is responsible.
 pub fn sync_name(dir: &Path) -> std::result::Result<(), Fault> {
     let fault = |error: io::Error| Fault::new("fsync", dir.to_string_lossy(), &error);
     match fs::canonicalize(dir).map_err(fault)?.parent().map(sync_directory) {
@@ -107,7 +113,7 @@ fn sync_open_directory(directory: &fs::File) -> io::Result<()> {
     directory.sync_all()
 }
 
-/// Windows cannot flush a directory; renames there are written through instead.
+/// Windows cannot flush a directory. Renames are written through instead.
 #[cfg(not(unix))]
 fn sync_directory(_dir: &Path) -> io::Result<()> {
     Ok(())
@@ -118,7 +124,7 @@ fn sync_open_directory(_directory: &fs::File) -> io::Result<()> {
     Ok(())
 }
 
-/// What `statfs` calls these file systems.
+/// The file system types that `statfs` reports.
 #[cfg(target_os = "linux")]
 const BTRFS: i64 = 0x9123_683e;
 #[cfg(target_os = "linux")]
@@ -168,7 +174,7 @@ fn kind_of(_home: &DirHandle) -> Kind {
 fn allocate(file: &fs::File, from: u64, len: u64) -> io::Result<()> {
     use rustix::fs::{fallocate, FallocateFlags};
     match fallocate(file, FallocateFlags::empty(), from, len - from) {
-        // A file system that cannot allocate ahead still holds a log: a full disk is then met at a write.
+        // A file system that cannot allocate blocks ahead can still hold a log. A full disk is then noticed at a write.
         Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => extend(file, len),
         other => Ok(other?),
     }
@@ -179,7 +185,7 @@ fn allocate(file: &fs::File, _from: u64, len: u64) -> io::Result<()> {
     extend(file, len)
 }
 
-/// A file that is longer already stays as it is.
+/// Lengthens the file to `len` bytes by a hole, unless it already is that long.
 fn extend(file: &fs::File, len: u64) -> io::Result<()> {
     if file.metadata()?.len() < len {
         file.set_len(len)?;
@@ -197,7 +203,7 @@ fn open_direct(_home: &DirHandle, _name: &str) -> io::Result<fs::File> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Whether `to` now shares the blocks of `from`.
+/// Makes `to` share the blocks of `from`. Returns whether that succeeded.
 #[cfg(target_os = "linux")]
 fn clone_blocks(to: &fs::File, from: &fs::File) -> bool {
     rustix::fs::ioctl_ficlone(to, from).is_ok()
@@ -227,10 +233,10 @@ impl Storage for Disk {
 
     fn create(&self, name: &str, len: u64) -> std::result::Result<FileRef, Fault> {
         let file = self.home.open_file(name, Access::New).map_err(|e| self.fault("open", name, &e))?;
-        // Only a copy of a file with holes begins empty.
+        // Only the copy of a file with holes is created empty.
         let allocated = if len == 0 { Ok(()) } else { allocate(&file, 0, len) };
         if let Err(e) = allocated {
-            // Whatever part of it was allocated must not make a full disk fuller.
+            // Remove what was allocated, so that a full disk does not become fuller.
             let _ = self.home.remove(name);
             return Err(self.fault("fallocate", name, &e));
         }
@@ -268,7 +274,8 @@ impl Storage for Disk {
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::StorageFull | io::ErrorKind::ReadOnlyFilesystem) => {
                 Err(self.fault("link", name, &e))
             }
-            // Another disk, a file system without links, or one that is not ours to link: the bytes can be copied.
+            // The file is on another disk, the file system has no links, or the process may not link the file. The bytes
+            // can still be copied.
             Err(_) => Ok(false),
         }
     }
@@ -292,7 +299,8 @@ impl Storage for Disk {
         matches!(self.kind, Kind::Local | Kind::Direct)
     }
 
-    /// Only where it was tried: a file system of another kind may count names wrongly, or have readers on other machines.
+    /// Recycling is limited to file systems on which it was tested. Others may count names wrongly, or have readers on
+    /// other machines.
     fn recycles(&self) -> bool {
         self.kind == Kind::Direct
     }
@@ -311,14 +319,17 @@ impl Storage for Disk {
     }
 }
 
-/// No writer puts a frame past this offset of a segment: the largest segment, and room for the largest frame.
+/// No writer writes a frame past this offset of a segment: it is twice the largest segment, which leaves room for the
+/// largest frame.
 #[cfg(any(target_os = "linux", target_os = "macos"))]
 const FARTHEST: u64 = 2 * *crate::options::SEGMENT_BYTES.end();
 
-/// Whether the file system never calls a hole what a write has put into the page cache only. These look the page cache up
-/// under unwritten extents and delayed allocations (`mapping_seek_hole_data` in Linux' mm/filemap.c, by way of fs/iomap/seek.c
-/// for ext4 and XFS). ZFS has reported dirty data as a hole (github.com/openzfs/zfs/issues/15526), APFS as well
-/// (bugs.gnu.org/51857), and FUSE asks a server that does not know what is dirty here.
+/// Whether the file system never reports as a hole bytes that a write has so far put only into the page cache.
+///
+/// The file systems listed here consult the page cache under unwritten extents and delayed allocations
+/// (`mapping_seek_hole_data` in mm/filemap.c of Linux, called by fs/iomap/seek.c for ext4 and XFS). ZFS has reported dirty
+/// data as a hole (github.com/openzfs/zfs/issues/15526), and so has APFS (bugs.gnu.org/51857). FUSE asks a server that does
+/// not know which pages are dirty on this machine.
 #[cfg(target_os = "linux")]
 fn tells_holes(file: &fs::File) -> bool {
     #[allow(clippy::unnecessary_cast)]
@@ -330,8 +341,10 @@ fn tells_holes(_file: &fs::File) -> bool {
     false
 }
 
-/// A wrong hole would hide frames from recovery. Where one is possible, everything counts as data up to where no frame can
-/// be: what a file has past that, no writer has put there, and it is not endless to read what comes before.
+/// Returns the next range of the file that may hold data.
+///
+/// A hole that is reported wrongly would hide frames from recovery. If the file system may do that, everything up to
+/// `FARTHEST` counts as data. No writer writes past that offset, and reading up to it is bounded.
 #[cfg(any(target_os = "linux", target_os = "macos"))]
 fn next_data(file: &fs::File, offset: u64) -> Option<Range<u64>> {
     use rustix::fs::{seek, SeekFrom};
@@ -339,7 +352,7 @@ fn next_data(file: &fs::File, offset: u64) -> Option<Range<u64>> {
         return Some(offset..FARTHEST);
     }
     match seek(file, SeekFrom::Data(offset)) {
-        // A concurrent change may leave nothing between the two answers: then the next look is a page further.
+        // A concurrent change may leave nothing between the two answers. The next search then starts one page later.
         Ok(start) => Some(start..seek(file, SeekFrom::Hole(start)).map_or(u64::MAX, |end| end.max(start + PAGE))),
         Err(rustix::io::Errno::NXIO) => None,
         Err(_) => Some(offset..u64::MAX),
@@ -349,7 +362,7 @@ fn next_data(file: &fs::File, offset: u64) -> Option<Range<u64>> {
 struct DiskFile {
     file: fs::File,
     path: PathBuf,
-    /// Writes go past the page cache.
+    /// Writes bypass the page cache.
     direct: bool,
 }
 

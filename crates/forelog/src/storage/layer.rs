@@ -1,4 +1,4 @@
-//! A storage over another one, that has a hand in what is read and synced through it. Everything else goes below as it is.
+//! A [`Storage`] decorator. A [`Layer`] overrides single operations, and everything else is forwarded to the storage below.
 
 use super::dir_handle::Identity;
 use super::{File, FileRef, ShortWrite, Storage};
@@ -6,7 +6,7 @@ use crate::error::Fault;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// What a layer does differently.
+/// The operations that a layer can override. By default each one is forwarded.
 pub trait Layer: Send + Sync + 'static {
     fn read_at(&self, file: &dyn File, buffer: &mut [u8], offset: u64) -> Result<usize, Fault> {
         file.read_at(buffer, offset)
@@ -41,6 +41,7 @@ pub trait Layer: Send + Sync + 'static {
     }
 }
 
+/// A storage with a layer over it.
 pub struct Layered<L> {
     below: Arc<dyn Storage>,
     pub layer: Arc<L>,
@@ -52,7 +53,7 @@ impl<L: Layer> Layered<L> {
     }
 }
 
-/// The same of one file.
+/// Puts a layer over one open file.
 pub fn layered<L: Layer>(file: FileRef, layer: L) -> FileRef {
     Arc::new(LayeredFile { file, layer: Arc::new(layer) })
 }

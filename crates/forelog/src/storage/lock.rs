@@ -1,8 +1,8 @@
 //! The lock that makes one process the only writer of a directory.
 //!
-//! It is on the directory itself, which cannot be taken away from under its writer, and on the file LOCK, which versions
-//! before this one look at and which holds the writer's process id. A file system that locks no directories is left with
-//! LOCK alone.
+//! The lock is held on the directory itself, which cannot be replaced under its writer, and on the file LOCK. Versions
+//! before this one check only LOCK, which also holds the writer's process id. On a file system that cannot lock
+//! directories, only LOCK is locked.
 
 use super::dir_handle::{Access, DirHandle, Identity};
 use crate::error::{Code, Error, Fault, Result};
@@ -11,31 +11,32 @@ use std::io::{self, Read, Seek, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How often an opening writer tries again while only readers hold the lock, which they do for a moment, and how long it
-/// waits in between.
+/// How many times a writer tries again while only readers hold the lock, which they do for a moment, and how long it waits
+/// between two tries. Together this is two seconds.
 const LOOKS: usize = 1000;
 const LOOK: Duration = Duration::from_millis(2);
 
 pub const LOCK: &str = "LOCK";
 
-/// The lock on one directory; released when dropped.
+/// The lock on one directory. It is released when dropped.
 pub struct Lock {
     home: Arc<DirHandle>,
-    /// The file system locks directories.
+    /// Whether the directory itself is locked. False if the file system cannot lock directories.
     on_directory: bool,
+    /// The locked file LOCK.
     file: Mutex<File>,
 }
 
-/// Whether a file could be locked for a writer.
+/// The result of an attempt to lock a file for a writer.
 enum Tried {
     Locked,
-    /// Another writer has it.
+    /// Another writer holds the lock.
     Held,
-    /// Not on this file system.
+    /// The file system does not support the lock.
     Unsupported,
 }
 
-/// Locks `file` for a writer. Only another writer is an obstacle: a reader that looks whether there is one holds a shared
+/// Tries to lock `file` for a writer. Only another writer prevents that: a reader that checks for a writer holds a shared
 /// lock, and only for a moment.
 fn try_lock(file: &File) -> io::Result<Tried> {
     for _ in 0..LOOKS {
@@ -45,7 +46,7 @@ fn try_lock(file: &File) -> io::Result<Tried> {
             Err(TryLockError::Error(e)) => return if is_unsupported(&e) { Ok(Tried::Unsupported) } else { Err(e) },
         }
         match file.try_lock_shared() {
-            // Whoever has it shares it.
+            // The holder is a reader, since its lock can be shared.
             Ok(()) => file.unlock()?,
             Err(TryLockError::WouldBlock) => return Ok(Tried::Held),
             Err(TryLockError::Error(e)) => return Err(e),
@@ -55,7 +56,8 @@ fn try_lock(file: &File) -> io::Result<Tried> {
     Ok(Tried::Held)
 }
 
-/// How a file system says that it does not lock a directory: NFS, for one, locks only what is open for writing.
+/// Whether `error` means that the file system does not lock directories. NFS, for example, locks only files that are open
+/// for writing.
 fn is_unsupported(error: &io::Error) -> bool {
     #[cfg(unix)]
     if let Some(errno) = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
@@ -75,10 +77,11 @@ fn is_locked(file: &File) -> io::Result<bool> {
 }
 
 impl Lock {
-    /// Takes the lock. Nothing is created where another writer has the directory.
+    /// Takes the lock. If another writer has locked the directory, nothing is created.
     ///
     /// # Errors
-    /// `Locked`, with the holder's process id if LOCK names one. Any other failure to lock is `Io`: no lock, no writer.
+    /// `Locked` if another writer holds it, with that writer's process id if LOCK names one. Any other failure to lock is
+    /// an error too (`Io`, `NoSpace` or `ReadOnly`), because without a lock there must be no writer.
     pub fn acquire(home: &Arc<DirHandle>) -> Result<Lock> {
         let fault = |syscall, e: io::Error| Fault::new(syscall, home.path().join(LOCK).to_string_lossy(), &e);
         let on_directory = match lock_directory(home).map_err(|e| fault("flock", e))? {
@@ -106,7 +109,7 @@ impl Lock {
         self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a writer holds the lock of the log in `home` now. Looking shares the lock for a moment.
+    /// Whether a writer holds the lock of the log in `home`. The check holds a shared lock for a moment.
     pub fn is_held(home: &DirHandle) -> Result<bool> {
         let fault = |syscall, e: io::Error| Fault::new(syscall, home.path().join(LOCK).to_string_lossy(), &e);
         if is_directory_locked(home).map_err(|e| fault("flock", e))? {
@@ -119,7 +122,8 @@ impl Lock {
         }
     }
 
-    /// Leaves the process id in LOCK, for the message of a process that finds the directory locked. Nothing rests on it.
+    /// Writes the process id to LOCK, for the error message of a process that finds the directory locked. Nothing else
+    /// depends on it.
     pub fn sign(&self) {
         let mut file = self.file();
         let _ = file.set_len(0);
@@ -127,8 +131,11 @@ impl Lock {
         let _ = write!(file, "{}", std::process::id());
     }
 
-    /// Puts LOCK back where it was removed or replaced: what keeps out other writers is the lock on the directory, but versions
-    /// that know only LOCK would come in. Gives why this writer must not go on: LOCK cannot be had any more.
+    /// Puts LOCK back if it was removed or replaced. The lock on the directory keeps other writers out, except versions
+    /// that know only LOCK.
+    ///
+    /// Returns the reason why this writer must stop, if there is one: another process has locked the LOCK that is there
+    /// now, or LOCK is gone and the directory itself is not locked.
     pub fn keep(&self) -> Option<String> {
         let mut file = self.file();
         let (held, named) = (Identity::of(&file), self.home.find(LOCK));
@@ -146,7 +153,7 @@ impl Lock {
                 None
             }
             Ok((_, Tried::Held)) => Some(format!("{LOCK} was replaced, and another process has locked the one that is there now")),
-            // Nobody else comes in meanwhile; the next check tries again.
+            // The lock on the directory still keeps other writers out. The next check tries again.
             _ if self.on_directory => None,
             _ => Some(format!("{LOCK} was removed")),
         }
@@ -155,19 +162,19 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // By name, not by closing: the description may be open elsewhere still, in a child process that is about to start
-        // another program for one.
+        // Unlock explicitly instead of relying on the close. The file description may still be open elsewhere, for example
+        // in a child process that is about to execute another program.
         let _ = self.file().unlock();
         release_directory(&self.home, self.on_directory);
     }
 }
 
-/// The longest that a process id can be.
+/// The maximum length of a process id in LOCK.
 const PID_BYTES: u64 = 20;
 
 fn locked_elsewhere(home: &DirHandle) -> Error {
     let mut text = String::new();
-    // Only a courtesy: the holder may not have written its process id yet, and the file may be of any length.
+    // The process id is optional: the holder may not have written it yet, and the file may have any length.
     let _ = home.open_file(LOCK, Access::Read).and_then(|file| file.take(PID_BYTES).read_to_string(&mut text));
     let pid = text.trim().parse().ok();
     let holder = pid.map_or("another process".to_owned(), |pid: u32| format!("process {pid}"));
@@ -193,7 +200,7 @@ fn release_directory(home: &DirHandle, held: bool) {
     }
 }
 
-/// Windows locks no directories. It needs not: LOCK is open in a way that lets nobody take it away.
+/// Windows does not lock directories, and need not: LOCK is open in a way that prevents its removal.
 #[cfg(not(unix))]
 fn lock_directory(_home: &DirHandle) -> io::Result<Tried> {
     Ok(Tried::Unsupported)
@@ -215,7 +222,7 @@ mod tests {
     use std::path::Path;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    /// As another process opens the directory.
+    /// Opens the directory as another process would.
     fn home(dir: &Path) -> Arc<DirHandle> {
         Arc::new(DirHandle::open(dir).unwrap())
     }
@@ -263,7 +270,7 @@ mod tests {
         older.lock().unwrap();
         assert_eq!(acquire(dir.path()).err().map(|e| e.code), Some(Code::Locked));
         assert!(Lock::is_held(&home(dir.path())).unwrap());
-        // The one that was refused has let go of the directory.
+        // The writer that was refused must have released its lock on the directory.
         drop(older);
         acquire(dir.path()).unwrap();
     }
@@ -295,7 +302,7 @@ mod tests {
     fn the_lock_is_released_although_a_child_has_its_descriptors_still() {
         let dir = tempfile::tempdir().unwrap();
         let lock = acquire(dir.path()).unwrap();
-        // What a fork leaves in the child: another descriptor of the same description.
+        // A fork leaves this in the child: another descriptor of the same file description.
         let (home, file) = (lock.home.file().try_clone().unwrap(), lock.file().try_clone().unwrap());
         drop(lock);
         acquire(dir.path()).unwrap();

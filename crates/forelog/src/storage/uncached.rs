@@ -1,21 +1,23 @@
-//! A file read from the disk itself: what the page cache holds of it is dropped just before it is read.
+//! Reads a file from the disk itself: the page cache's copy of a range is dropped just before the range is read.
 //!
-//! Only for bytes that are durable. The system drops clean pages alone, so nothing written is lost by it; but after a failed fsync
-//! pages are clean that never reached the disk.
+//! Use it only for durable bytes. The system drops only clean pages, so no written byte is lost. But after a failed fsync,
+//! pages that never reached the disk can be clean.
 
 use super::layer::{layered, Layer};
 use super::{File, FileRef};
 use crate::error::Fault;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Dropped at once: enough that what the system reads ahead is rarely dropped again, too little for other readers to notice.
+/// Bytes dropped at a time: enough that the system's readahead is rarely dropped again, and too little to disturb other
+/// readers.
 const STEP: u64 = 1 << 20;
 
 struct Uncached {
-    /// What lies before it has been dropped already.
+    /// Everything before this offset has been dropped already.
     to: AtomicU64,
 }
 
+/// Returns `file` with reads that bypass the page cache.
 pub fn uncached(file: FileRef) -> FileRef {
     layered(file, Uncached { to: AtomicU64::new(0) })
 }
@@ -24,7 +26,7 @@ impl Layer for Uncached {
     fn read_at(&self, file: &dyn File, buffer: &mut [u8], offset: u64) -> Result<usize, Fault> {
         let (dropped, end) = (self.to.load(Ordering::Relaxed), (offset + buffer.len() as u64).next_multiple_of(STEP));
         if end > dropped {
-            // A footer is read before the frames: its part is dropped by itself.
+            // The footer is read before the frames, so its range is dropped separately.
             let start = if offset > dropped { offset - offset % STEP } else { dropped };
             file.forget(start, end - start);
             if start == dropped {
@@ -50,7 +52,7 @@ mod tests {
         file.write_at(&vec![7; STEP as usize], 0).unwrap();
         file.sync().unwrap();
         let looker = std::fs::File::open(dir.path().join("spare-cold")).unwrap();
-        // Gives only what needs no disk.
+        // Reads a byte only if that needs no disk access.
         let cached = |page: u64| {
             let mut byte = [0];
             preadv2(&looker, &mut [std::io::IoSliceMut::new(&mut byte)], page * 4096, ReadWriteFlags::NOWAIT)
@@ -59,7 +61,7 @@ mod tests {
             println!("SKIP what_is_durable_is_not_in_the_page_cache_any_more_once_it_is_forgotten: needs a file system on a disk");
             return;
         }
-        // The kernel keeps a page that it looks at itself just then: it goes at one of the next calls.
+        // The kernel keeps a page that it is using itself at that moment. One of the next calls drops it.
         let goes = (0..1000).any(|_| {
             file.forget(0, STEP);
             (0..STEP / 4096).all(|page| cached(page) == Err(Errno::AGAIN))

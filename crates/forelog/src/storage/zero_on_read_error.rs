@@ -1,6 +1,6 @@
-//! A storage that reads past bad blocks: what the disk fails to give back reads as zeroes, and that it did is remembered.
+//! A storage that reads past bad blocks. Bytes that the disk fails to return read as zeroes, and the failure is remembered.
 //!
-//! No frame and no page of zeroes is valid, so bytes that cannot be read count as damaged ones.
+//! Neither a frame nor a page of zeroes is valid, so unreadable bytes count as damaged ones.
 
 use super::layer::{Layer, Layered};
 use super::{File, Storage};
@@ -8,9 +8,10 @@ use crate::error::Fault;
 use crate::util::limits::PAGE;
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// A storage whose unreadable bytes read as zeroes.
 pub type ZeroOnReadError = Layered<Leniency>;
 
-/// Remembers the first failure to read.
+/// The layer that replaces unreadable bytes. It remembers the first read error.
 #[derive(Default)]
 pub struct Leniency {
     first: Mutex<Option<Fault>>,
@@ -21,7 +22,7 @@ impl ZeroOnReadError {
         Layered::over(storage, Leniency::default())
     }
 
-    /// The first failure to read.
+    /// Returns the first read error.
     pub fn fault(&self) -> Option<Fault> {
         self.layer.first.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

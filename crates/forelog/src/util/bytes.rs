@@ -1,6 +1,7 @@
-//! Little-endian fields of fixed-size pages and headers, and the page checksum they share.
+//! Little-endian fields of fixed-size pages and headers, and the checksum that all pages share.
 
-/// Where the first byte stands that is not zero: by blocks, which the compiler compares many bytes at a time.
+/// Returns the index of the first byte that is not zero. It tests whole blocks, in which the compiler compares many bytes
+/// at a time.
 pub fn first_non_zero(bytes: &[u8]) -> Option<usize> {
     const BLOCK: usize = 1024;
     let dirty = |block: &&[u8]| block.iter().fold(0, |all, byte| all | byte) != 0;
@@ -37,7 +38,7 @@ pub fn put_u64(page: &mut [u8], at: usize, value: u64) {
     page[at..at + 8].copy_from_slice(&value.to_le_bytes());
 }
 
-/// A stored CRC is masked, so that a checksum taken over bytes that contain checksums does not degenerate.
+/// Masks a CRC for storage. The mask keeps a checksum useful if it is taken over bytes that contain checksums.
 pub fn mask(crc: u32) -> u32 {
     crc.rotate_right(15).wrapping_add(0xa282_ead8)
 }
@@ -47,19 +48,21 @@ pub fn unmask(stored: u32) -> u32 {
     stored.wrapping_sub(0xa282_ead8).rotate_left(15)
 }
 
-/// Where the checksum of a 4 KiB page stands: its last four bytes, over everything before them.
+/// Offset of the checksum of a 4 KiB page. It is in the last four bytes and covers everything before them.
 const PAGE_CRC: usize = crate::util::limits::PAGE as usize - 4;
 
+/// Writes the checksum of a page.
 pub fn seal_page(page: &mut [u8]) {
     let crc = mask(crc32c::crc32c(&page[..PAGE_CRC]));
     put_u32(page, PAGE_CRC, crc);
 }
 
+/// Whether the checksum of a page matches.
 pub fn page_is_sealed(page: &[u8]) -> bool {
     get_u32(page, PAGE_CRC) == mask(crc32c::crc32c(&page[..PAGE_CRC]))
 }
 
-/// The bytes with each of their bits flipped in turn, and the bit.
+/// Returns each bit's number with a copy of the bytes in which that bit is flipped.
 #[cfg(test)]
 pub fn flips(bytes: &[u8]) -> impl Iterator<Item = (usize, Vec<u8>)> + '_ {
     (0..bytes.len() * 8).map(|bit| {

@@ -1,44 +1,52 @@
-//! Which failed calls leave the log certain and which do not. After a call of the first kind the log rejects what waits and
-//! goes on once the cause is gone; after one of the second kind it is poisoned. The rules are data, and docs/errors.md shows
-//! them as a table.
+//! Which failed system calls leave the state of the log certain, and which do not.
+//!
+//! After a call of the first kind, the log rejects the waiting operations and goes on once the cause is gone. After one of
+//! the second kind it is poisoned. The rules are data, and docs/errors.md shows them as a table.
 
 use crate::error::Fault;
 use std::io::ErrorKind;
 
-/// What a failed call was working on.
+/// The kind of thing that a failed call was made on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum On {
-    /// A file without its final name: a spare, `reserve`, a new CURSORS. Recovery never reads one.
+    /// A file that does not have its final name yet: a spare, `reserve`, or a new CURSORS. Recovery never reads one.
     Spare,
     /// A file under its final name, written through the page cache.
     Named,
-    /// The active segment, written past the page cache: the return of such a write is an fsync.
+    /// The active segment, by write-through: such a write includes the fsync.
     Direct,
-    /// A name that the log is about to rest on.
+    /// A name that the log is about to depend on.
     Name,
-    /// A file that nothing of the log rests on: a spare that is being prepared, `reserve`, what truncation removes.
+    /// A file that the log does not depend on: a spare that is being prepared, `reserve`, or a file that truncation
+    /// removes.
     Unused,
 }
 
 /// The errors after which a log goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heals {
+    /// Every error.
     Always,
+    /// No error.
     Never,
-    /// Errors of these kinds, by the names that Linux has for them.
+    /// Errors of these kinds, each with its names on Linux.
     For(&'static [(ErrorKind, &'static str)]),
 }
 
-/// What the failure of some calls on some files means.
+/// One row of the table: what the failure of certain calls on certain files means.
 pub struct Rule {
+    /// The system calls.
     pub calls: &'static [&'static str],
-    /// Empty for whatever the call works on.
+    /// The kinds of things that the call was made on. Empty if that does not matter.
     pub on: &'static [On],
+    /// The things that the call was made on, in words.
     pub what: &'static str,
+    /// The errors after which the log goes on.
     pub heals: Heals,
 }
 
-/// The system gives these before it takes a byte. What an earlier piece of the same write has left is fenced off.
+/// The system returns these errors before it accepts a byte. If an earlier piece of the same write succeeded, a fence
+/// excludes it.
 const WRITE: Heals = Heals::For(&[
     (ErrorKind::StorageFull, "ENOSPC"),
     (ErrorKind::QuotaExceeded, "EDQUOT"),
@@ -50,7 +58,7 @@ const WRITE: Heals = Heals::For(&[
     (ErrorKind::Interrupted, "EINTR"),
 ]);
 
-/// The system gives these before it changes a name.
+/// The system returns these errors before it changes a name.
 const RENAME: Heals = Heals::For(&[
     (ErrorKind::StorageFull, "ENOSPC"),
     (ErrorKind::QuotaExceeded, "EDQUOT"),
@@ -67,7 +75,8 @@ const RENAME: Heals = Heals::For(&[
     (ErrorKind::OutOfMemory, "ENOMEM"),
 ]);
 
-/// In the order of the table in docs/errors.md. The first rule that matches counts; a call that none names poisons.
+/// The rules, in the order of the table in docs/errors.md. The first rule that matches applies. A call that no rule names
+/// poisons the log.
 pub const RULES: [Rule; 9] = [
     Rule { calls: &["open", "fstat", "pread", "scandir", "getrandom"], on: &[], what: "anything", heals: Heals::Always },
     Rule { calls: &["fallocate", "ftruncate"], on: &[], what: "anything", heals: Heals::Always },
@@ -85,7 +94,7 @@ impl Rule {
         self.calls.contains(&call) && (self.on.is_empty() || self.on.contains(&on))
     }
 
-    /// The rule as a row of the table in docs/errors.md.
+    /// Returns the rule as a row of the table in docs/errors.md.
     pub fn row(&self) -> [String; 4] {
         let calls = self.calls.iter().map(|call| format!("`{call}`")).collect::<Vec<_>>().join(", ");
         let (heals, poisons) = match self.heals {
@@ -98,7 +107,8 @@ impl Rule {
 }
 
 impl Fault {
-    /// Whether the log is certain after this failure of a call on a file of that kind, so that it goes on once the cause is gone.
+    /// Whether the state of the log is certain after this failure of a call on `on`, so that the log goes on once the cause
+    /// is gone.
     pub fn heals(&self, on: On) -> bool {
         match RULES.iter().find(|rule| rule.matches(self.syscall, on)).map(|rule| rule.heals) {
             Some(Heals::Always) => true,
@@ -107,12 +117,12 @@ impl Fault {
         }
     }
 
-    /// There is no room for a file of the size asked for; a smaller one may do.
+    /// Whether there was no space for a file of the requested size. A smaller file may still fit.
     pub fn wants_room(&self) -> bool {
         self.is_no_space() || self.kind() == Some(ErrorKind::FileTooLarge)
     }
 
-    /// The process or the system has no descriptor left.
+    /// Whether the process or the system has no file descriptor left.
     pub fn is_out_of_descriptors(&self) -> bool {
         #[cfg(unix)]
         let known = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].map(rustix::io::Errno::raw_os_error);
@@ -145,9 +155,10 @@ mod tests {
         const EIO: i32 = 5;
         const EROFS: i32 = 30;
         let all: Vec<i32> = (1..=133).collect();
-        // Of a write: EPERM, EINTR, EAGAIN, ENOMEM, EACCES, EFBIG, ENOSPC, EROFS, EDQUOT.
+        // Healing errors of a write: EPERM, EINTR, EAGAIN, ENOMEM, EACCES, EFBIG, ENOSPC, EROFS, EDQUOT.
         let write = [1, 4, 11, 12, 13, 27, 28, 30, 122];
-        // Of a rename: EPERM, ENOENT, ENOMEM, EACCES, EBUSY, EEXIST, EXDEV, ENOTDIR, EISDIR, ENOSPC, EROFS, EMLINK, ENAMETOOLONG, EDQUOT.
+        // Healing errors of a rename: EPERM, ENOENT, ENOMEM, EACCES, EBUSY, EEXIST, EXDEV, ENOTDIR, EISDIR, ENOSPC, EROFS,
+        // EMLINK, ENAMETOOLONG, EDQUOT.
         let rename = [1, 2, 12, 13, 16, 17, 18, 20, 21, 28, EROFS, 31, 36, 122];
         let healing = |call: &'static str, on| all.iter().copied().filter(|errno| fault(call, *errno).heals(on)).collect::<Vec<_>>();
         assert_eq!(healing("pwrite", On::Named), write);

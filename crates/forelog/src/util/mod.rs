@@ -1,5 +1,5 @@
-//! What every room uses: locks and clocks, threads for blocking jobs, wake-ups, fields of bytes, and the rules that say which
-//! failures a log survives.
+//! The base that every room uses: locks and clocks, threads for blocking jobs, wake-ups of clients, fields of bytes, and
+//! the rules that say which failures a log survives.
 
 pub mod bytes;
 pub mod healing;

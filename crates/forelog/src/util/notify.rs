@@ -1,14 +1,17 @@
-//! How a client learns that something it waits for may have settled.
+//! Wake-ups that let a client know that an operation of its own may have settled.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
-/// Told when operations of a client may have settled. Called from the log's threads: it must return quickly and must
-/// not call the log. It carries no data; ask `Wal::settled`.
+/// Is called when operations of a client may have settled.
+///
+/// The log's threads make the call, so it must return quickly and must not call the log. It carries no data: `Wal::settled`
+/// returns the results.
 pub trait Notify: Send + Sync + 'static {
+    /// Wakes the client.
     fn wake(&self);
 }
 
-/// Lets a thread sleep until its operations settle: the `Notify` of callers that have nothing else to do.
+/// Blocks a thread until its operations settle. For callers that have nothing else to do meanwhile.
 #[derive(Default)]
 pub struct Waiter {
     woken: Mutex<bool>,
@@ -16,7 +19,7 @@ pub struct Waiter {
 }
 
 impl Waiter {
-    /// Blocks until `ask` gives something, asking again at every wake.
+    /// Blocks until `ask` returns a value. `ask` is called at once, and again after every wake.
     pub fn wait_for<T>(&self, mut ask: impl FnMut() -> Option<T>) -> T {
         loop {
             if let Some(answer) = ask() {

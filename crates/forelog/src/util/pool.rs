@@ -1,5 +1,5 @@
-//! A small thread pool for blocking work: block reads, opening and closing, marks and spares. Threads are made when
-//! they are needed and kept; an idle one costs nothing but its stack.
+//! A small thread pool for blocking work: reading blocks, opening and closing, durable marks and spares. Threads are
+//! started when they are needed and then kept. An idle thread costs only its stack.
 
 use std::collections::VecDeque;
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -7,7 +7,8 @@ use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// More than a disk can serve at once gains nothing; fewer let one slow log hold up the others.
+/// Maximum number of threads. More than a disk can serve at the same time would gain nothing. With fewer, one slow log
+/// would delay the others.
 const THREADS: usize = 4;
 
 #[derive(Default)]
@@ -25,7 +26,8 @@ struct Pool {
 
 static POOL: OnceLock<Pool> = OnceLock::new();
 
-/// Runs `job` on a thread of the pool, soon. Should no thread be had, it runs here and now.
+/// Runs `job` soon, on a thread of the pool. If the pool has no thread and cannot start one, the job runs on the calling
+/// thread.
 pub fn spawn(job: impl FnOnce() + Send + 'static) {
     let pool = POOL.get_or_init(Pool::default);
     let mut queue = pool.queue.lock().unwrap_or_else(PoisonError::into_inner);
@@ -54,7 +56,7 @@ fn serve(pool: &'static Pool) {
     loop {
         if let Some(job) = queue.jobs.pop_front() {
             drop(queue);
-            // A job that panics has a bug of its own; the pool serves the others all the same.
+            // A panic is a bug of that job alone. The pool continues to serve other jobs.
             let _ = catch_unwind(AssertUnwindSafe(job));
             queue = pool.queue.lock().unwrap_or_else(PoisonError::into_inner);
         } else {

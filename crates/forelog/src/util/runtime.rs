@@ -1,5 +1,6 @@
-//! What the commit thread needs of the machine besides a disk: time, somebody to do what blocks, and other logs to go to. A simulation gives
-//! it a clock that is set and jobs that wait until they are run, and so steps the same code.
+//! The services that the commit thread needs from the system besides a disk: time, threads for blocking jobs, and a limit
+//! on how long it stays idle with one log. A simulation supplies a clock that it sets and jobs that it runs itself, and so
+//! steps the same code.
 
 use crate::util::pool;
 use std::sync::OnceLock;
@@ -7,18 +8,19 @@ use std::time::{Duration, Instant};
 
 pub type Job = Box<dyn FnOnce() + Send>;
 
+/// The system as the commit thread uses it.
 pub trait Runtime: Send + Sync {
-    /// Monotonic, since a moment that stays the same.
+    /// Returns the time since a fixed moment. It never goes back.
     fn now(&self) -> Duration;
-    /// Runs a job that blocks, soon, beside the caller.
+    /// Runs a blocking job soon, in parallel with the caller.
     fn spawn(&self, job: Job);
-    /// How long a thread stays with a log that has nothing to do; `None` while it may.
+    /// Returns how long a thread stays with a log that has nothing to do, or `None` if there is no limit.
     fn patience(&self) -> Option<Duration> {
         None
     }
 }
 
-/// The process that this is.
+/// The real process: the monotonic clock and the blocking pool.
 pub struct SystemRuntime;
 
 impl Runtime for SystemRuntime {
@@ -32,7 +34,7 @@ impl Runtime for SystemRuntime {
     }
 }
 
-/// Monotonic nanoseconds since this process first asked.
+/// Returns monotonic nanoseconds since the first call in this process.
 pub fn clock() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
     START.get_or_init(Instant::now).elapsed().as_nanos() as u64
