@@ -1,6 +1,6 @@
 // The pages hang together: links lead somewhere, every page is found, every error is explained.
 
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import test from 'ava'
 import { root } from './helpers/command.js'
@@ -29,7 +29,10 @@ function lost(page: string, to: string): string | undefined {
   return undefined
 }
 
-const all = [...pages(), 'ARCHITECTURE.md', 'CHANGELOG.md', 'CONTRIBUTING.md']
+/** The records of decisions, and the page that lists them. */
+const decisions = readdirSync(path.join(root, 'docs', 'decisions')).map((name) => `docs/decisions/${name}`)
+
+const all = [...pages(), ...decisions, 'ARCHITECTURE.md', 'CHANGELOG.md', 'CONTRIBUTING.md']
 
 test('every link leads somewhere', (t) => {
   const found = all.flatMap((page) => links(read(page)).map((to) => [page, to]))
@@ -47,6 +50,21 @@ test('docs/README.md leads to every page, and the README to it', (t) => {
   const missing = pages().filter((page) => page.startsWith('docs/') && page !== 'docs/README.md' && !named.includes(page))
   t.deepEqual(missing, [])
   t.true(links(read('README.md')).includes('docs/README.md'))
+})
+
+test('docs/decisions/README.md leads to every record, and each has the headings of one', (t) => {
+  const list = 'docs/decisions/README.md'
+  const records = decisions.filter((page) => page !== list)
+  t.true(records.length > 30)
+  const listed = links(read(list)).map((to) => path.posix.join('docs/decisions', to))
+  for (const record of records) {
+    t.true(listed.includes(record), record)
+    t.regex(record, /\/\d{4}-[a-z0-9-]+\.md$/)
+    const headings = [...read(record).matchAll(/^(#+ .*)$/gm)].map(([heading]) => heading)
+    t.regex(headings.join('\n'), /^# .+\n## Context\n## Decision\n(## Measurement\n)?## Consequences$/, record)
+  }
+  const numbers = records.map((record) => path.posix.basename(record).slice(0, 4))
+  t.is(new Set(numbers).size, numbers.length)
 })
 
 test('docs/errors.md explains every code there is, and no other', (t) => {
