@@ -64,7 +64,7 @@ const DRAINED_BYTES = 4 << 20
 const LEAST_SETTLED = 128
 const MOST_SETTLED = 1024
 
-/** Error codes that refuse an append only because an earlier operation failed. */
+/** Error codes that refuse an append to a log open for writing only because an earlier operation failed. */
 const FAILED_BEFORE = new Set(['ERR_WAL_NO_SPACE', 'ERR_WAL_READ_ONLY', 'ERR_WAL_IO', 'ERR_WAL_CORRUPT', 'ERR_WAL_TRUNCATED'])
 
 // Executor that stores a promise's functions in variables, so that no closure is made per promise.

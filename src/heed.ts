@@ -9,7 +9,7 @@ export interface Heed {
 }
 
 class Aborts {
-  // Weak, so that this does not keep the signal of an unreferenced reader, and with it the reader, alive.
+  // Weak, so that this keeps no signal alive that only an unreferenced reader refers to.
   readonly #waiting = new WeakMap<AbortSignal, Set<() => void>>()
 
   /** Calls `aborted` once the signal is aborted, unless the returned function is called before. */

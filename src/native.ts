@@ -66,7 +66,7 @@ export interface Calls {
   settled(log: number): number
   /**
    * Fills in the positions first, next, written, acknowledged and durable; pending bytes and their limit; the number of truncations of the
-   * end; the limit of a record; and the last operation that has failed or will fail.
+   * end; the limit of a record; and the last operation whose failure has not been collected yet, 0 for none.
    */
   positions(log: number, into: Float64Array): number
   /** Enables the next wake and returns the number of completions to collect. */

@@ -88,8 +88,8 @@ export interface WalStats {
   /** Duration of fsyncs in microseconds. */
   fsyncUs: Histogram
   /**
-   * Time from the acceptance of a commit's oldest record, or from the end of the turn that accepted it, until the commit was done and its
-   * promises could resolve, in microseconds. One value per commit.
+   * Time from when the oldest record of a commit was passed to the engine, which is at the end of its turn at the latest, until the commit
+   * was done and its promises could resolve, in microseconds. One value per commit.
    */
   waitUs: Histogram
   /** Totals of scrubs. */

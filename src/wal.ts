@@ -201,7 +201,8 @@ export class Wal<T = NoCodec> {
    * - `ERR_WAL_NO_SPACE`, `ERR_WAL_IO`, `ERR_WAL_POISONED` or `ERR_WAL_DETACHED`: an operation before this one failed.
    * - `AbortError`: `signal` is already aborted.
    *
-   * After the record was accepted, the promise may reject with the following errors. They carry its `position`, if it had got one.
+   * After the record was accepted, the promise may reject with the following errors. A `WalError` then has its `position`, if it had got
+   * one.
    *
    * - `ERR_WAL_NO_SPACE`, `ERR_WAL_READ_ONLY` or `ERR_WAL_IO`: the record is not in the log. Appends work again once the cause is gone.
    * - `ERR_WAL_DETACHED`: the record is not in the log.
@@ -411,17 +412,17 @@ export class Wal<T = NoCodec> {
   /**
    * Reads records in order from `start`: a position, the first record (`'start'`) or after the last one (`'end'`).
    *
-   * The reader ends at the last record that was acknowledged at the call, or with `follow` only when the log is closed. Starting at
-   * `nextPosition` returns no records, or waits for the next. If truncation overtakes a reader from `'start'` before it has returned a
-   * record, the reader starts over at the new beginning of the log, as if it had been created then. In mode `'readOnly'` the end is the
-   * last record that the writer in another process has acknowledged at the first `next()`.
+   * The reader ends at the last record that was acknowledged at the call. With `follow` it waits there for more, as long as the log is
+   * open. Starting at `nextPosition` returns no records, or waits for the next. If truncation overtakes a reader from `'start'` before it
+   * has returned a record, the reader starts over at the new beginning of the log, as if it had been created then. In mode `'readOnly'` the
+   * end is the last record that the writer in another process has acknowledged at the first `next()`.
    *
    * Throws `ERR_WAL_INVALID_ARG` for invalid arguments. `next()` rejects with:
    *
    * - `ERR_WAL_INVALID_ARG`: `salvage` needs a log that is open in mode `'readOnly'`.
    * - `ERR_WAL_TRUNCATED` or `ERR_WAL_OUT_OF_RANGE`: at the first `next()`, `start` is before the first record or after `nextPosition`.
+   * - `ERR_WAL_TRUNCATED`: later, truncation of either end of the log has passed the reader.
    * - `ERR_WAL_CORRUPT`, `ERR_WAL_IO`, `ERR_WAL_CLOSED` or an `AbortError`: at any `next()`.
-   * - `ERR_WAL_TRUNCATED`: with `follow`, the log was truncated past the reader.
    * - `ERR_WAL_POISONED` or `ERR_WAL_DETACHED`: with `follow`, no more records can come.
    */
   readFrom(start: ReadStart, options?: ReadOptions): WalReader<Decoded<T>> {

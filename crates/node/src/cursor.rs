@@ -92,7 +92,8 @@ impl Cursor {
         self.cursor.heed();
     }
 
-    /// Acknowledges a truncation that kept everything up to `kept`, which includes all that the cursor's reader has returned.
+    /// Acknowledges the truncations since the last acknowledgement if `kept` is the last position that they kept. The cursor's reader has
+    /// then returned no record that they removed.
     #[napi(catch_unwind)]
     pub fn heed_if(&self, kept: f64) {
         self.cursor.heed_if(kept as u64);

@@ -103,31 +103,31 @@ fn abort(call: &Call<'_, 0>) -> Answer {
     Ok(0.0)
 }
 
-/// `sync(log)`
+/// `sync(log)`: submits a sync.
 fn sync(call: &Call<'_, 1>) -> Answer {
     call.host.with_log(log(call)?, |wal| wal.sync())?;
     Ok(0.0)
 }
 
-/// `truncateBefore(log, position)`
+/// `truncateBefore(log, position)`: submits the truncation.
 fn truncate_before(call: &Call<'_, 2>) -> Answer {
     call.host.with_log(log(call)?, |wal| wal.truncate_before(call.integer(1, "position")?))?;
     Ok(0.0)
 }
 
-/// `truncateAfter(log, position)`
+/// `truncateAfter(log, position)`: submits the truncation.
 fn truncate_after(call: &Call<'_, 2>) -> Answer {
     call.host.with_log(log(call)?, |wal| wal.truncate_after(call.integer(1, "position")?))?;
     Ok(0.0)
 }
 
-/// `reset(log, position)`
+/// `reset(log, position)`: submits the reset.
 fn reset(call: &Call<'_, 2>) -> Answer {
     call.host.with_log(log(call)?, |wal| wal.reset(call.integer(1, "position")?))?;
     Ok(0.0)
 }
 
-/// `kick(log)`
+/// `kick(log)`: wakes a commit thread for what has been submitted.
 fn kick(call: &Call<'_, 1>) -> Answer {
     call.host.with_log(log(call)?, |wal| {
         wal.kick();
