@@ -55,7 +55,7 @@ const UNNUMBERED = 0
 const STAGED = 512
 // A turn that accepts more operations than this kicks the commit thread before it ends, so that the disk need not wait.
 const KICK_EVERY = 1024
-// What a turn accepts at most if it has a chance to end: a fraction of a millisecond.
+// Operations and bytes accepted in one turn above which `drain()` ends the turn: a fraction of a millisecond of work.
 const LONG_TURN = 1024
 const LONG_TURN_BYTES = 1 << 20
 // Pending bytes that keep the disk busy until more come. Much larger groups are slower to gather and to write.
