@@ -1,4 +1,4 @@
-// A copy of a log that is being written: steps of the native side, one after the other.
+// A backup is a sequence of steps of the native side.
 
 import type { Environment } from './environment.js'
 import { AbortError } from './errors.js'
@@ -6,37 +6,37 @@ import type { NativeBackup } from './native.js'
 import type { BackupOptions } from './options.js'
 import { isAborted } from './signals.js'
 
-/** How far a backup is. Its totals are known from the first call on, and shrink where truncation overtakes it. */
+/** Progress of a backup. The totals are known from the first call on, and shrink if truncation overtakes the backup. */
 export interface BackupProgress {
-  /** Segments in the copy. */
+  /** Segments in the copy so far. */
   segments: number
-  /** Segments that it is to have. */
+  /** Segments that the complete copy will have. */
   totalSegments: number
-  /** Bytes in the copy, those of links and clones included. */
+  /** Bytes in the copy so far, including those of links and clones. */
   bytes: number
-  /** Bytes that it is to have. */
+  /** Bytes that the complete copy will have. */
   totalBytes: number
 }
 
-/** What a backup has made. */
+/** Report of a backup. */
 export interface BackupReport {
   /** First position in the copy. */
   firstPosition: number
-  /** Last position in the copy: the durable one at the cut. `firstPosition - 1` when the copy is empty. */
+  /** Last position in the copy: the durable position when the backup began. `firstPosition - 1` if the copy is empty. */
   lastPosition: number
-  /** Segments in the copy: `linked`, `cloned` and `copied` together. */
+  /** Segments in the copy: the sum of `linked`, `cloned` and `copied`. */
   segments: number
-  /** Bytes in the copy, those of links and clones included. */
+  /** Bytes in the copy, including those of links and clones. */
   bytes: number
-  /** Segments that are the same file as the original's: they take no space of their own. */
+  /** Segments that are hard links to the original's files. They take no space of their own. */
   linked: number
-  /** Segments that share their blocks with the original's. */
+  /** Segments that share their blocks with the original's files. */
   cloned: number
   /** Segments that were copied byte for byte. */
   copied: number
 }
 
-/** Takes the steps; gives up between two of them when `check` throws. */
+/** Runs the steps of a backup, and `check` before each. If anything throws, the backup is abandoned. */
 export async function runBackup(
   environment: Environment,
   native: NativeBackup,

@@ -1,4 +1,4 @@
-// Records on their way out: views of a block that the native side has read and verified.
+// Records read from a log: views of a block that the native side has read and verified.
 
 import { inspect, type InspectOptions } from 'node:util'
 import { markAsUntransferable } from 'node:worker_threads'
@@ -8,34 +8,41 @@ import { META_EXPIRES, META_EXTRA_SHIFT, META_KEY, META_TOMBSTONE, META_VALUE, M
 import type { RecordVersion } from './record.js'
 
 /**
- * A record read from a log. Its fields are looked up when they are asked for, so `{ ...record }` has none of them: spread `record.toJSON()`.
- * With `copy: true` they are properties of its own.
+ * A record read from a log.
+ *
+ * Its fields are getters on the prototype, so `{ ...record }` has none of them: spread `record.toJSON()` instead. With `copy: true` they
+ * are properties of the record itself.
  */
 export interface WalRecord<V = Buffer> {
-  /** Its position in the log. */
+  /** Position in the log. */
   readonly position: number
   /**
-   * A view into memory shared with the records around it, unless read with `copy: true`. Made at each access. The bytes are never written
-   * again: they stay valid, and keep the block of up to 1 MiB or so that they are in, for as long as anything refers to them. The memory
-   * cannot be transferred to another thread; a copy can.
+   * Key of the record.
+   *
+   * Unless read with `copy: true`, the buffer is a view of memory shared with neighbouring records, created at each access. The bytes are
+   * never overwritten. They stay valid as long as anything refers to them, and keep their whole block of up to about 1 MiB in memory. The
+   * memory cannot be transferred to another thread; a copy can.
    */
   readonly key: Buffer | undefined
   /**
-   * Like `key`. With a codec, what it decodes at the first access, the same at each later one. Where the codec fails, the access throws
-   * `ERR_WAL_INVALID_ARG` with the codec's error as `cause`; the record's other fields and the records after it are as good as ever.
+   * Value of the record.
+   *
+   * Without a codec, a buffer like `key`. With a codec, the value is decoded at the first access, and later accesses return the same value.
+   * If the codec throws, the access throws `ERR_WAL_INVALID_ARG` with the codec's error as `cause`. The record's other fields and later
+   * records are not affected.
    */
   readonly value: V | undefined
-  /** What the key stood for is gone. */
+  /** True for a tombstone: the key has been deleted. */
   readonly tombstone: boolean
-  /** When it expires, in milliseconds since 1970. */
+  /** When the record expires, in milliseconds since 1970. */
   readonly expiresAt: number | undefined
-  /** Where it stands in a replicated log, if that was given. */
+  /** Position of the record in a replicated log, if given. */
   readonly version: RecordVersion | undefined
-  /** The fields that are there, as a plain object. */
+  /** Returns the fields that the record has as a plain object. */
   toJSON(): RecordFields<V>
 }
 
-/** The fields of a record that are there. */
+/** The fields that a record has, as a plain object. */
 export interface RecordFields<V = Buffer> {
   /** See {@link WalRecord.position}. */
   position: number
@@ -53,21 +60,25 @@ export interface RecordFields<V = Buffer> {
 
 type BufferView = new (memory: ArrayBufferLike, offset: number, length: number) => Buffer
 
-// The class that Node itself makes pooled buffers of; half the price of `Buffer.from`, which is the same after checking its arguments.
+// The class of Node's own pooled buffers. Constructing it takes half the time of `Buffer.from`, which does the same after checking its
+// arguments.
 const View = (Buffer as unknown as { [Symbol.species]: BufferView })[Symbol.species]
 
 const PER_RECORD = 4
 
-/** Keeps the memory of a block, which its records share, from being transferred with one of them. Runtimes without such a mark go without. */
+/**
+ * Prevents the memory that the records of a block share from being transferred with one of them. Runtimes without such a mark are left as
+ * they are.
+ */
 function keep(memory: ArrayBufferLike): void {
   try {
     markAsUntransferable(memory)
   } catch {
-    // What is transferred all the same is noticed when a record looks for it.
+    // If the memory is transferred nevertheless, an access to a record notices it.
   }
 }
 
-/** Where the records of one block are. */
+/** The layout of one block: where the fields of its records are. */
 export class Block {
   readonly firstPosition: number
   readonly count: number
@@ -87,7 +98,7 @@ export class Block {
   }
 
   /**
-   * Which fields a record has.
+   * Returns the bits that say which fields a record has.
    *
    * @throws `ERR_WAL_INVALID_ARG` once the block's memory has been transferred away.
    */
@@ -98,9 +109,10 @@ export class Block {
   }
 
   /**
-   * What a record gives for a field that it does not have.
+   * Returns `undefined`, for a field that the record does not have.
    *
-   * @throws As `meta()`: a block without its memory has no fields either, and so those that are there need no check of their own.
+   * @throws `ERR_WAL_INVALID_ARG` like `meta()`. In a block without its memory no field seems to be present, so fields that are present
+   * need no check.
    */
   nothing(record: number): undefined {
     this.meta(record)
@@ -142,13 +154,13 @@ abstract class ReadRecord<V> implements WalRecord<V> {
     try {
       return `WalRecord ${inspect(this.toJSON(), options)}`
     } catch (error) {
-      // To look at a record must not fail, whatever is in it.
+      // Inspecting a record must not fail, whatever it contains.
       return `WalRecord { position: ${this.position}, ${String(error)} }`
     }
   }
 }
 
-/** One record of a block; looks things up when asked. */
+/** A record of a block that looks up its fields on access. */
 export class RecordView extends ReadRecord<Buffer> {
   readonly #block: Block
   readonly #record: number
@@ -198,13 +210,13 @@ export class RecordView extends ReadRecord<Buffer> {
 
 function own(bytes: Buffer | undefined): Buffer | undefined {
   if (bytes === undefined) return undefined
-  // Not from Node's pool: the bytes must be the record's alone.
+  // Not from Node's pool, because the memory must belong to this record alone.
   const copy = Buffer.allocUnsafeSlow(bytes.length)
   copy.set(bytes)
   return copy
 }
 
-/** A record with bytes of its own; nothing of the block stays alive with it. */
+/** A record with bytes of its own, which does not keep its block in memory. */
 export class RecordCopy extends ReadRecord<Buffer> {
   readonly position: number
   readonly key: Buffer | undefined
@@ -227,7 +239,7 @@ export class RecordCopy extends ReadRecord<Buffer> {
 
 const NOT_YET = Symbol()
 
-/** A record whose value a codec decodes when it is looked at. */
+/** A record whose value is decoded by a codec on first access. */
 export class DecodedView extends ReadRecord<unknown> {
   readonly #view: RecordView
   readonly #values: Values
@@ -268,7 +280,7 @@ export class DecodedView extends ReadRecord<unknown> {
 const decode = ({ position }: WalRecord, bytes: Buffer | undefined, values: Values): unknown =>
   bytes === undefined ? undefined : values.decode(bytes, position)
 
-/** A record like that with bytes of its own, decoded already: all of it can be posted. */
+/** A decoded record with bytes of its own, which can be posted to a worker as a whole. */
 export class DecodedCopy extends ReadRecord<unknown> {
   readonly position: number
   readonly key: Buffer | undefined
@@ -289,7 +301,7 @@ export class DecodedCopy extends ReadRecord<unknown> {
   }
 }
 
-/** The value, or its failure for whoever looks. */
+/** Property with the decoded value, or with a getter that throws the codec's error. */
 function valueOf(view: RecordView, values: Values): PropertyDescriptor {
   try {
     return { value: decode(view, own(view.value), values) }

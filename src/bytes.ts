@@ -1,13 +1,13 @@
-// What counts as bytes wherever a key or a value comes in: well-formed text, or a genuine Uint8Array that still has its memory.
+// Checks of keys and values: bytes are well-formed text, or a genuine Uint8Array that still has its memory.
 
 import { types } from 'node:util'
 import { invalid } from './errors.js'
 
-/** Bytes as they come in: a string stands for its UTF-8. */
+/** A key or value; a string stands for its UTF-8. */
 export type Bytes = string | Uint8Array
 
 declare global {
-  // Of ES2024: Node 20 has it, the library of types for ES2023 does not.
+  // ES2024. Node 20 has it, but the type library for ES2023 does not.
   interface String {
     isWellFormed(): boolean
   }
@@ -16,21 +16,21 @@ declare global {
 const { prototype } = Uint8Array
 const typedArray = Object.getPrototypeOf(prototype)
 const getter = (name: string | symbol) => Object.getOwnPropertyDescriptor(typedArray, name)?.get as (this: unknown) => unknown
-// Taken from the engine itself: an array's own properties may be getters that call the log again, and a Proxy passes `instanceof`.
+// Taken from the prototypes: an array's own properties may be getters that call the log again, and a Proxy passes `instanceof`.
 const tagOf = getter(Symbol.toStringTag)
 const lengthIn = getter('length') as (this: Uint8Array) => number
 const { at } = prototype
 
-/** Whether it is a Uint8Array of this realm or another one, and no Proxy or object that only inherits from one. Runs no code of the caller's. */
+/** Whether the value is a Uint8Array of any realm, and not a Proxy or an object that only inherits from one. Runs no code of the caller. */
 export const isUint8Array = (value: unknown): value is Uint8Array => tagOf.call(value) === 'Uint8Array'
 
-/** The length of a genuine Uint8Array, whatever its own property of that name says. */
+/** The length of a genuine Uint8Array, even if it has a `length` property of its own. */
 export const lengthOf = (bytes: Uint8Array): number => lengthIn.call(bytes)
 
-/** Whether it is a string or a genuine Uint8Array. */
+/** Whether the value is a string or a genuine Uint8Array. */
 export const isBytes = (value: unknown): value is Bytes => typeof value === 'string' || isUint8Array(value)
 
-/** Whether it is an array of bytes, a buffer, or something that claims to be a Uint8Array, and no plain object of fields. */
+/** Whether the value is a typed array, a buffer or an object that claims to be a Uint8Array, and not a plain object of fields. */
 export function isLikeBytes(value: unknown): boolean {
   try {
     if (typeof value !== 'object' || value === null || Object.getPrototypeOf(value) === Object.prototype) return false
@@ -41,9 +41,9 @@ export function isLikeBytes(value: unknown): boolean {
 }
 
 /**
- * Passes bytes that can be stored as they are.
+ * Returns a key or value that can be stored as it is.
  *
- * @throws `ERR_WAL_INVALID_ARG` naming the field, for anything else: see {@link checkText} and {@link checkArray}.
+ * @throws `ERR_WAL_INVALID_ARG`, naming the field, for anything else: see {@link checkText} and {@link checkArray}.
  */
 export function checkBytes(name: string, value: unknown, operation: string): Bytes {
   if (typeof value === 'string') checkText(name, value, operation)
@@ -51,23 +51,25 @@ export function checkBytes(name: string, value: unknown, operation: string): Byt
   return value as Bytes
 }
 
-/** Refuses text with half of a surrogate pair: UTF-8 has no bytes for it, and two different strings would become the same ones. */
+/** Rejects text with half of a surrogate pair. UTF-8 has no bytes for it, so different strings would be stored as the same bytes. */
 export function checkText(name: string, text: string, operation: string): void {
   if (!text.isWellFormed())
     throw invalid(`${name} must be well-formed text: it has half of a surrogate pair, which UTF-8 cannot hold`, operation)
 }
 
-/** Refuses what is no Uint8Array, and one whose memory was transferred away or shrank below it: that has no bytes, and was not meant to be empty. */
+/**
+ * Rejects anything but a Uint8Array, and a Uint8Array whose memory was transferred away or shrunk below it: it would be stored as empty.
+ */
 export function checkArray(name: string, value: unknown, operation: string): asserts value is Uint8Array {
   if (!isUint8Array(value)) throw invalid(`${name} must be a string or a Uint8Array${insteadOf(value)}`, operation)
   if (!hasMemory(value)) throw invalid(`${name} must have its bytes: its memory is detached, or was shrunk below it`, operation)
 }
 
-/** Whether its memory is still there: it was neither transferred away nor shrunk below the array. */
+/** Whether the array's memory was neither transferred away nor shrunk below the array. */
 export function hasMemory(bytes: Uint8Array): boolean {
   if (lengthOf(bytes) > 0) return true
   try {
-    // Unlike `length`, it tells an array without memory from an empty one.
+    // Unlike `length`, this distinguishes an array without memory from an empty one.
     at.call(bytes, 0)
     return true
   } catch {
@@ -75,7 +77,7 @@ export function hasMemory(bytes: Uint8Array): boolean {
   }
 }
 
-/** What looks like bytes and is not, for the message. */
+/** Names a type that is easily confused with Uint8Array, for the error message. */
 function insteadOf(value: unknown): string {
   if (typeof value !== 'object' || value === null) return ''
   if (types.isProxy(value)) return ', not a Proxy'

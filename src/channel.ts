@@ -1,4 +1,4 @@
-// What one environment and one log have to say to each other: operations go in, promises are settled in the order of positions.
+// The operation queue of one log in one environment: submits operations and settles their promises in order.
 
 import { checkArray, checkText, lengthOf, type Bytes } from './bytes.js'
 import { Diagnostics, tellCorrupt } from './diagnostics.js'
@@ -30,13 +30,13 @@ import { Waiters, type Reject, type Resolve, type Run } from './waiters.js'
 
 /** First and last position of a batch. */
 export interface BatchPositions {
-  /** Position of its first record. */
+  /** Position of the first record of the batch. */
   first: number
-  /** Position of its last record. */
+  /** Position of the last record of the batch, inclusive. */
   last: number
 }
 
-// Places in the array that `positions()` fills.
+// Indexes into the array that `positions()` fills.
 export const FIRST = 0
 export const NEXT = 1
 export const WRITTEN = 2
@@ -48,26 +48,26 @@ const CUTS = 7
 const MAX_RECORD_BYTES = 8
 const FAILING = 9
 
-/** Until it crosses, a record has no position. */
+/** A staged record has no position until it is passed to native code. */
 const UNNUMBERED = 0
 
-// Records that cross together at the most.
+// Maximum number of staged records, which are passed to native code in one call.
 const STAGED = 512
-// A turn that accepts more operations than this does not keep the disk waiting for its end.
+// A turn that accepts more operations than this kicks the commit thread before it ends, so that the disk need not wait.
 const KICK_EVERY = 1024
-// What a turn accepts at most where it has a chance to end; a fraction of a millisecond.
+// Operations and bytes accepted in one turn above which `drain()` ends the turn: a fraction of a millisecond of work.
 const LONG_TURN = 1024
 const LONG_TURN_BYTES = 1 << 20
-// So much keeps the disk busy until more comes; groups that are much larger are slower to gather and to write.
+// Pending bytes that keep the disk busy until more come. Much larger groups are slower to gather and to write.
 const DRAINED_BYTES = 4 << 20
-// Promises settled in one turn of the event loop, a fraction of a millisecond with what they set off.
+// Limits of the promises settled in one turn of the event loop: a fraction of a millisecond, with the callbacks that they run.
 const LEAST_SETTLED = 128
 const MOST_SETTLED = 1024
 
-/** An append is never refused with one of these for itself, only when operations before it have failed. */
+/** Error codes that refuse an append to a log open for writing only because an earlier operation failed. */
 const FAILED_BEFORE = new Set(['ERR_WAL_NO_SPACE', 'ERR_WAL_READ_ONLY', 'ERR_WAL_IO', 'ERR_WAL_CORRUPT', 'ERR_WAL_TRUNCATED'])
 
-// A promise's functions without a closure per promise.
+// Executor that stores a promise's functions in variables, so that no closure is made per promise.
 let resolve: Resolve
 let reject: Reject
 let isCaptured = false
@@ -77,7 +77,7 @@ const capture = (res: (value: never) => void, rej: Reject): void => {
   isCaptured = true
 }
 
-/** A promise whose functions have been captured. */
+/** Creates a promise and captures its functions in `resolve` and `reject`. */
 function promised<T>(): Promise<T> {
   isCaptured = false
   const promise = new Promise<T>(capture)
@@ -85,7 +85,10 @@ function promised<T>(): Promise<T> {
   return promise
 }
 
-/** The error for a promise whose executor did not run: where the stack ends there, a promise is rejected instead of throwing. */
+/**
+ * The error if a promise's executor did not run: when the stack overflows there, `new Promise` returns a rejected promise instead of
+ * throwing.
+ */
 function withoutStack(promise: Promise<unknown>): Error {
   promise.catch(() => {})
   return new RangeError('Maximum call stack size exceeded')
@@ -93,7 +96,10 @@ function withoutStack(promise: Promise<unknown>): Error {
 
 const termFlags = ({ durable, expect }: Terms): number => (durable ? DURABLE : 0) | (expect === undefined ? 0 : EXPECT)
 
-/** The flag for a key or value that is to cross by itself: native code takes what is refused here for something else. */
+/**
+ * Checks a key or value that is passed to native code by itself and returns its flag. Native code would misread a value that is refused
+ * here.
+ */
 function flagFor(name: string, bytes: Bytes, ifString: number, ifBytes: number): number {
   if (typeof bytes === 'string') {
     checkText(name, bytes, 'append')
@@ -103,7 +109,7 @@ function flagFor(name: string, bytes: Bytes, ifString: number, ifBytes: number):
   try {
     length = lengthOf(bytes)
   } catch {
-    // It is no array, or only inherits from one.
+    // Not a typed array, or an object that only inherits from one.
   }
   if (length === 0) checkArray(name, bytes, 'append')
   return ifBytes
@@ -117,19 +123,19 @@ function flagsFor(key: Bytes | undefined, value: Bytes | undefined, tombstone: b
   return flags
 }
 
-/** A handle on the log, as far as it matters here. */
+/** The part of a log handle that matters here. */
 interface Open {
   isClosed: boolean
 }
 
 const OPEN: Open = { isClosed: false }
 
-/** A promise, and what settles it. */
+/** A promise with the functions that settle it. */
 interface Heeded<T> {
   promise: Promise<T>
   resolve: Resolve
   reject: Reject
-  /** Lets go of the signal, where the promise is not to be settled. */
+  /** Removes the listener from the signal, for a promise that will not be settled. */
   leave(): void
 }
 
@@ -141,39 +147,39 @@ export class Channel {
   readonly #calls: Calls
   readonly #waiters = new Waiters()
   readonly #positions = new Float64Array(10)
-  /** Operations are counted from one, here and in the engine alike: append, batch and sync, when they are accepted. */
+  /** Operations are counted from 1, here and in the engine: an append, batch, sync or truncation counts when it is accepted. */
   #issued = 0
   #settled = 0
-  /** Of the operations after `#settled`, those up to here have succeeded and are still to be told. */
+  /** Operations after `#settled` up to this one have succeeded, and their promises are still to be resolved. */
   #succeeded = 0
   /** Operations accepted since the kick at the end of the last turn. */
   #unkicked = 0
-  /** A kick will come at the end of this turn. */
+  /** A kick is scheduled for the end of this turn. */
   #isKickDue = false
-  /** The event loop is kept going for what has been issued, or is about to be. */
+  /** The event loop is kept alive for operations that have been issued or are about to be. */
   #isHolding = false
-  /** The records on the stage: they have been issued, and cross at the end of the turn at the latest. */
+  /** The staged records. They count as issued, and are passed to native code at the end of the turn at the latest. */
   #staged: Run | undefined
-  /** Bytes that may go onto the stage before it is to be asked again what is pending. */
+  /** Bytes that may be staged before the pending bytes have to be queried again. */
   #room = 0
-  /** Bytes that a record on the stage may take. */
+  /** Largest record in bytes that may be staged. */
   #largest = 0
-  /** It comes next, once what has been told in this turn has had its effects. */
+  /** A failure to report in the next turn, after the promises settled in this turn have run their callbacks. */
   #failure: Failure | undefined
-  /** Calls refused because operations up to `after` have failed: told once those are, and before anything later. */
+  /** Calls refused because operations up to `after` failed. They are rejected after those operations, and before later ones settle. */
   #late: { after: number; tell: () => void }[] = []
-  /** Failure of an operation that nobody waits for. */
+  /** Failure of an operation without a waiting promise. The next `sync()` or the closing reports it. */
   #unheard: WalError | undefined
-  /** The readers of all handles that hold something open; one that was dropped is not kept alive by that. */
+  /** Active readers of all handles. Held weakly, so that an unreferenced reader can be collected. */
   readonly readers = new Set<WeakRef<WalReader<unknown>>>()
   #cuts = 0
   #handles = 1
   #closing = false
   #idle: (() => void)[] = []
   #drained: (() => void)[] = []
-  /** Something was refused for want of room, and nothing has been settled since. */
+  /** An append was refused for want of room, and nothing has been settled since. */
   #isOutOfRoom = false
-  /** Once it is closed. */
+  /** Set when the log is closed. */
   #lastStats: WalStats | undefined
 
   constructor(environment: Environment, log: number, identity: number, dir: string) {
@@ -184,10 +190,10 @@ export class Channel {
     this.diagnostics = new Diagnostics(environment.native, log, dir)
   }
 
-  // Everything below looks at the fields of an entry once, and before anything is changed: they may be getters, which call the log again,
-  // or close it.
+  // The methods below read the fields of an entry once, before they change anything: the fields may be getters, which may call the log
+  // again or close it.
 
-  /** Accepts a record, gives its position. */
+  /** Accepts a record and returns its position. */
   enqueue(entry: Entry, terms: Terms, handle = OPEN): number {
     const { key, value, tombstone, expiresAt, version } = entry
     if (handle.isClosed) throw closed('append')
@@ -210,7 +216,7 @@ export class Channel {
     return position
   }
 
-  /** Accepts a value without a key, gives its position. */
+  /** Accepts a value without a key and returns its position. */
   enqueueValue(value: Bytes, terms: Terms): number {
     const flags = flagFor('value', value, VALUE_STRING, VALUE_BYTES) | termFlags(terms)
     const { expect } = terms
@@ -232,7 +238,10 @@ export class Channel {
     return staged ?? this.appendNow(entry, terms, handle)
   }
 
-  /** Like `append`, but a refusal is thrown by this call, unless it is told later: the record does not cross with others. */
+  /**
+   * Appends like `append`, but passes the record to native code at once. Throws if the record is refused, unless the rejection has to wait
+   * for earlier ones.
+   */
   appendNow(entry: Entry, terms: Terms, handle = OPEN): Promise<number> {
     const heeded = terms.heed && this.#heeded<number>(terms.heed, 'append')
     let position
@@ -246,16 +255,17 @@ export class Channel {
     return this.#wait(position, heeded)
   }
 
-  /** Appends a value without a key that nothing is asked of. */
+  /** Appends a value without a key, with default options. */
   appendValue(value: Bytes, terms: Terms): Promise<number> {
     return this.#stage(undefined, value, false, terms) ?? this.#wait(this.enqueueValue(value, terms), undefined)
   }
 
   /**
-   * Accepts a record that crosses with others, and gives the promise of it; or nothing if the record has to cross by itself.
+   * Stages a record, so that it is passed to native code together with others, and returns its promise. Returns `undefined` if the record
+   * has to be passed by itself.
    *
-   * Whatever can throw comes before the record is on the stage: one there without its promise, or a promise without its record, would give
-   * every later promise the position of another record.
+   * Everything that can throw comes before the record is complete on the stage. A staged record without its promise, or a promise without
+   * its record, would give every later promise the position of another record.
    */
   #stage(
     key: Bytes | undefined,
@@ -283,7 +293,7 @@ export class Channel {
       if (durable) stage.durable = true
       size = stage.put(key, value, tombstone, Math.min(this.#largest, this.#room))
     } finally {
-      // Nobody waits for what is not on the stage.
+      // The record was not staged, so drop its waiter.
       if (size === 0) run.size = before
     }
     if (size === 0) {
@@ -297,7 +307,7 @@ export class Channel {
     return promise
   }
 
-  /** What was pending at the last answer counts on; so it may be less than there is, never more. */
+  /** Queries how many bytes may be staged. `#room` is a lower bound: bytes acknowledged since this query are not added back. */
   #askForRoom(): void {
     if (this.#room >= this.#largest && this.#largest > 0) return
     const positions = this.positions()
@@ -305,7 +315,7 @@ export class Channel {
     this.#largest = Math.min(positions[MAX_RECORD_BYTES], this.#environment.stage.largest)
   }
 
-  /** Accepts the entries together. They are nobody's but ours: their fields do not change, and looking at them runs no other code. */
+  /** Accepts the entries as one batch. They belong to this package: their fields do not change, and reading them runs no other code. */
   appendBatch(entries: Entry[], terms: Terms): Promise<BatchPositions> {
     const heeded = terms.heed && this.#heeded<BatchPositions>(terms.heed, 'appendBatch')
     this.#prepare()
@@ -328,7 +338,7 @@ export class Channel {
       this.#environment.batchIsLeft = false
       if (first < 0) throw this.#refusal()
     } catch (error) {
-      // The next batch, of this log or another, begins with nothing.
+      // The next batch, of this log or another, starts empty.
       this.#environment.abortBatch()
       heeded?.leave()
       throw error
@@ -338,13 +348,13 @@ export class Channel {
     return this.#wait({ first, last: first + entries.length - 1 }, heeded, { operation: 'appendBatch', position: first })
   }
 
-  /** What was on the stage is in the batch now, unless it was refused. */
+  /** Clears the stage, whose records are now in the batch; throws if they were refused. */
   #pushed(answer: number): void {
     if (answer < 0) throw this.#environment.refusal()
     this.#environment.stage.clear(undefined)
   }
 
-  /** Also tells what befell operations that nobody waits for. */
+  /** Syncs the log. Rejects also with the unreported failure of an earlier operation that has no waiting promise. */
   sync(heed?: Heed): Promise<void> {
     const asked = { operation: 'sync' }
     const heeded = this.#heeded<void>(heed, asked.operation)
@@ -394,12 +404,12 @@ export class Channel {
 
   #refusal(): Error {
     const error = this.#environment.refusal()
-    // After a failure `drain` waits until that has been told: nothing is taken before.
+    // Earlier failures refuse all appends until they are reported, so `drain` has to wait for that.
     this.#isOutOfRoom ||= this.#isLate(error) || (error instanceof WalError && error.code === 'ERR_WAL_BACKPRESSURE')
     return error
   }
 
-  /** The promise of a call that was refused. */
+  /** Returns the promise of a refused call. */
   refused<T>(error: unknown): Promise<T> {
     return new Promise((_, reject) => this.#refuse(error, reject))
   }
@@ -410,16 +420,16 @@ export class Channel {
   }
 
   /**
-   * Whether operations before this one have failed, and it is told after them. Whoever is told at once and appends again would be refused
-   * in the same turn for ever.
+   * Whether a call was refused because earlier operations failed, so that its rejection has to come after theirs. If it was rejected at
+   * once, a caller that appends again in response would be refused in the same turn forever.
    */
   #isLate(error: unknown): boolean {
     return error instanceof WalError && FAILED_BEFORE.has(error.code) && this.positions()[FAILING] > this.#settled
   }
 
   /**
-   * To be called before an operation is handed over. Once that is accepted it is only counted, without another call: where the stack ends
-   * in the middle, what has been counted here is what native code has counted.
+   * Called before an operation is passed to native code. After the operation is accepted it is only counted, without another call: wherever
+   * the stack overflows, the counts here and in native code agree.
    */
   #prepare(): void {
     if (this.#unkicked > 0 && this.#unkicked % KICK_EVERY === 0) this.#kickNow()
@@ -427,7 +437,7 @@ export class Channel {
     this.#arm()
   }
 
-  /** Keeps the event loop going, and has the log told at the end of the turn. */
+  /** Keeps the event loop alive, and schedules a kick for the end of the turn. */
   #arm(): void {
     if (!this.#isHolding) {
       this.#environment.hold()
@@ -439,24 +449,24 @@ export class Channel {
     }
   }
 
-  /** Has the records on the stage accepted, before anything that has to come after them. */
+  /** Passes the staged records to native code, before anything that has to come after them. */
   flush(): void {
     const run = this.#staged
     if (run === undefined || run.size === 0) return
     this.#waiters.link(run)
-    // Clears the stage unless it refuses.
+    // Native code clears the stage, unless it refuses the records.
     const first = this.#calls.appendAll()
     this.#staged = undefined
     if (first >= 0) run.first = first
     else this.#acceptEach(run)
   }
 
-  /** Some of the records on the stage are refused: which ones shows when each crosses by itself. */
+  /** Passes the staged records one by one after they were refused together, to find out which are refused. */
   #acceptEach(run: Run): void {
     const { stage } = this.#environment
     const records = [...stage.records()]
     const terms = stage.durable ? DURABLE : 0
-    // From here on they are nobody's but ours, should the environment end.
+    // Clear first: if the environment ends now, these records must not be appended a second time.
     stage.clear(undefined)
     this.#waiters.withdraw(run)
     this.#issued = run.operation - 1
@@ -475,7 +485,7 @@ export class Channel {
     if (this.#issued === this.#settled) this.#becomeIdle()
   }
 
-  /** The promise of an operation that has just been accepted. */
+  /** Returns the promise of an operation that has just been accepted. */
   #wait<T>(value: T, heeded: Heeded<T> | undefined, asked?: Asked): Promise<T> {
     const promise = heeded?.promise ?? promised<T>()
     const [resolved, rejected] = heeded === undefined ? [resolve, reject] : [heeded.resolve, heeded.reject]
@@ -485,8 +495,8 @@ export class Channel {
   }
 
   /**
-   * A promise that heeds the caller's wishes. To be made before the operation is accepted: a signal is an object of the caller's, whose
-   * methods may throw, or call the log again.
+   * Creates a promise with the caller's options. Called before the operation is accepted, because the signal is an object of the caller
+   * whose methods may throw or call the log again.
    */
   #heeded<T>(heed: Heed | undefined, operation: string): Heeded<T> {
     const promise = promised<T>()
@@ -508,7 +518,7 @@ export class Channel {
       },
       reject: (reason) => {
         leave()
-        // Nobody hears it: the next one to ask does, as with `enqueue`.
+        // The promise has already been rejected by the signal, so the next `sync()` or the closing reports the failure, as with `enqueue`.
         if (isAborted(signal)) this.#unheard ??= reason as WalError
         tell(reason)
       },
@@ -520,7 +530,7 @@ export class Channel {
     this.#isKickDue = false
     this.#unkicked = 0
     this.#kickNow()
-    // Whatever was about to be issued has been refused.
+    // The operation that was about to be issued was refused.
     if (this.#issued === this.#settled) this.#letGo()
   }
 
@@ -530,8 +540,8 @@ export class Channel {
   }
 
   /**
-   * Settles promises; false when there are more to settle. No more than half of what is in flight in one turn: what they set off is on
-   * its way to the disk then while the others are settled.
+   * Settles promises; false if there are more to settle. One turn settles at most half of the operations in flight, so that what their
+   * callbacks append is on its way to the disk while the other half is settled.
    */
   settle(): boolean {
     const most = Math.min(Math.max((this.#issued - this.#settled) >> 1, LEAST_SETTLED), MOST_SETTLED)
@@ -542,14 +552,15 @@ export class Channel {
       limit -= this.#waiters.resolve(this.#succeeded, limit)
       if (this.#waiters.has(this.#succeeded)) return false
       this.#advance(this.#succeeded)
-      // Asking for more says that everything so far has been told. What was staged before that was appended before that.
+      // Calling `settled()` confirms that earlier settlements were delivered, so pass on first what was staged before that.
       this.flush()
       const answer = this.#calls.settled(this.log)
-      // Who is told that a commit is done has been told what it was.
+      // Publish diagnostics before resolving the promises of the same commit.
       if (answer !== this.#succeeded) this.diagnostics.tellHeard()
       if (answer < 0) {
         this.#failure = this.#environment.failure()
-        // Those told just now may append in answer. Until it is told, that comes behind the failure, and is refused.
+        // Callbacks of the promises settled just now may append. Report the failure in the next turn, so that those appends are refused
+        // behind it.
         if (limit < most) return false
         this.#fail(this.#failure)
       } else if (answer > this.#succeeded) this.#succeeded = answer
@@ -560,7 +571,7 @@ export class Channel {
     return true
   }
 
-  /** Readers may hold records that are not in the log any more: they are told before whoever cut it off. */
+  /** Informs readers of truncations before the promises of the truncations resolve: they may hold records that are no longer in the log. */
   #heedCuts(): void {
     const cuts = this.readers.size === 0 ? this.#cuts : this.positions()[CUTS]
     if (cuts === this.#cuts) return
@@ -585,7 +596,7 @@ export class Channel {
     this.#tellLate(upTo)
   }
 
-  /** Tells those refused behind operations up to this one. */
+  /** Rejects the calls that were refused because operations up to this one failed. */
   #tellLate(upTo: number): void {
     let count = 0
     while (count < this.#late.length && this.#late[count].after <= upTo) count++
@@ -618,10 +629,11 @@ export class Channel {
   }
 
   /**
-   * Resolves when no more than half of the bytes that may be pending are, and no more than `DRAINED_BYTES`. After a refusal not before
-   * something has been settled: a record that needs more room than the other half would be refused again and again, and nothing else would
-   * get its turn. A turn that has accepted much ends with it: where the disk is quick, whoever drains now and then would otherwise never
-   * leave the event loop to others.
+   * Resolves when no more than half of the allowed pending bytes, and no more than `DRAINED_BYTES`, are pending.
+   *
+   * After a refusal it waits until something has been settled. Otherwise a record that needs more than the other half of the room would be
+   * refused again and again, and nothing else would get its turn. After a turn that has accepted much it resolves in the next turn.
+   * Otherwise, with a fast disk, a caller that drains now and then would never leave the event loop to others.
    */
   drain(): Promise<void> {
     return new Promise((resolve) => {
@@ -631,11 +643,14 @@ export class Channel {
     })
   }
 
-  /** With nothing under way here, what is pending is another environment's, and only an operation of ours tells when it is done. */
+  /**
+   * If this environment has no operation in flight, the pending bytes belong to other environments. Issues a sync, whose settlement then
+   * resolves the drain.
+   */
   #awaitOthers(): void {
     if (this.#issued !== this.#settled) return
     try {
-      // Unlike `sync` it leaves what nobody has heard to who asks for that.
+      // Unlike `sync()`, this does not consume the unreported failure.
       this.#prepare()
       if (this.#calls.sync(this.log) < 0) throw this.#refusal()
       this.#issued++
@@ -650,7 +665,7 @@ export class Channel {
     for (const drained of this.#drained.splice(0)) drained()
   }
 
-  /** Nothing but calls and microtasks has run since so much was accepted. */
+  /** Whether this turn has already accepted much: only calls and microtasks have run since. */
   #isLongTurn(): boolean {
     return this.#unkicked >= LONG_TURN || (this.#unkicked > 0 && this.#positions[PENDING_BYTES] > LONG_TURN_BYTES)
   }
@@ -660,14 +675,14 @@ export class Channel {
     return positions[PENDING_BYTES] > Math.min(positions[MAX_PENDING_BYTES] / 2, DRAINED_BYTES)
   }
 
-  /** Up to date until the next call. After closing, what was last. */
+  /** Positions of the log, valid until the next call; after closing, the last ones. */
   positions(): Float64Array {
     this.flush()
     this.#calls.positions(this.log, this.#positions)
     return this.#positions
   }
 
-  /** After closing, what was last. */
+  /** Statistics of the log; after closing, the last ones. */
   stats(): WalStats {
     if (this.#lastStats !== undefined) return this.#lastStats
     this.flush()
@@ -675,7 +690,7 @@ export class Channel {
     return walStats(this.#environment.native.stats(this.log))
   }
 
-  /** A reader from a position, or from an end of the log. */
+  /** Creates a reader from a position, or from an end of the log. */
   reader(from: ReadStart, to: number, manner: Manner): NativeReader {
     this.flush()
     const start = from === 'start' ? 0 : from === 'end' ? -1 : from
@@ -684,7 +699,7 @@ export class Channel {
     return reader
   }
 
-  /** A reader in the place of one under which the log was cut: it begins at `next`, or as the other one did. */
+  /** Replaces a reader after a truncation by one that begins at `next`, or where the other one began. */
   resume(left: NativeReader, next: number | undefined, to: number, manner: Manner): Resumed {
     this.flush()
     const resumed = this.#environment.native.resume(this.log, left, next ?? 0, to, manner)
@@ -692,19 +707,19 @@ export class Channel {
     return resumed
   }
 
-  /** Everything has been settled and no more will come. */
+  /** The channel is closing, everything has been settled, and no more operations will come. */
   get quiet(): boolean {
     return this.#closing && this.#issued === this.#settled
   }
 
-  /** Counts one more handle; false when the last one has left already. */
+  /** Adds a handle; false if the last one has already left. */
   enter(): boolean {
     if (this.#closing) return false
     this.#handles++
     return true
   }
 
-  /** One handle leaves: settles everything accepted so far and makes it durable. The last one closes the log. */
+  /** Removes a handle: settles everything accepted so far and makes it durable. The last one closes the log. */
   async leave(): Promise<void> {
     if (--this.#handles > 0) return this.sync()
     this.#closing = true

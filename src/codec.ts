@@ -1,39 +1,42 @@
-// How values become bytes, and bytes values again. A codec belongs to a handle; the log knows of none.
+// Codecs: how values become bytes, and bytes values. A codec belongs to a handle and is not stored in the log.
 
 import { isBytes, type Bytes } from './bytes.js'
 import { undecodable, unencodable, whileReading } from './errors.js'
 import { checkFidelity, MAX_DEPTH } from './fidelity.js'
 import { Entry, madeFields, type MadeRecord, type RecordInit } from './record.js'
 
-/** Turns values into bytes and back. */
+/** Encodes values to bytes and decodes them. */
 export interface Codec<T> {
-  /** For messages of errors. */
+  /** Name of the codec in error messages. */
   readonly name?: string
-  /** Called while `append`, `appendBatch` or `enqueue` runs; the result is copied before they return. What it throws refuses the record. */
+  /**
+   * Encodes a value. Called during `append`, `appendBatch` or `enqueue`, which copies the result before it returns. An error that it throws
+   * refuses the record.
+   */
   encode(value: T): Uint8Array | string
   /**
-   * Called when `value` of a record read is looked at first. The bytes are a view into memory shared with the records around, as a
-   * record's `key` is; they never change.
+   * Decodes a value. Called on the first access to `value` of a record that was read. Like a record's `key`, the bytes are a view of memory
+   * shared with neighbouring records; they never change.
    */
   decode(bytes: Buffer): T
 }
 
-/** What `WalOptions.codec` takes. */
+/** Type of `WalCodecOptions.codec`. */
 export type CodecOption<T> = 'json' | 'msgpack' | Codec<T>
 
 /**
- * Stands for the values of a log opened without a codec: `string | Uint8Array` go in, `Buffer` comes out. To the compiler a log whose codec
- * makes buffers is one of these too.
+ * Type argument of a log opened without a codec: it takes `string | Uint8Array` and returns `Buffer`. The compiler cannot tell it from a
+ * log whose codec returns buffers.
  */
 export type NoCodec = Buffer
 
-/** What a log without a codec takes: strings and bytes as values, what {@link Record} made, and plain objects as records. */
+/** Input of a log without a codec: strings and bytes as values, records made by {@link Record}, and plain objects as records. */
 export type AppendableBytes = string | Uint8Array | RecordInit | MadeRecord
 
-/** What a log of such values takes: them, and what {@link Record} made of one. */
+/** Input of a log with values of type `T`: values, and records made by {@link Record} with such a value. */
 export type Appendable<T> = T | MadeRecord<T>
 
-/** What a log of such values reads as the `value` of a record. */
+/** Type of `value` in the records of a log with values of type `T`. */
 export type Decoded<T> = T
 
 const json: Codec<unknown> = {
@@ -44,13 +47,13 @@ const json: Codec<unknown> = {
   decode: (bytes) => JSON.parse(bytes.toString()),
 }
 
-/** Loaded only where it is asked for. */
+/** The codec of @msgpack/msgpack, which is loaded only when a log asks for it. */
 async function msgpack(): Promise<Codec<unknown>> {
   const { Encoder, Decoder } = await import('@msgpack/msgpack')
-  // An encoder counts the value inside the innermost array as one more level.
+  // The encoder counts the value inside the innermost array as one more level.
   const maxDepth = MAX_DEPTH + 1
   const [encoder, decoder] = [new Encoder({ maxDepth }), new Decoder()]
-  // Goes through the fields of every object twice.
+  // Used only for values with `undefined` fields, because it visits the fields of every object twice.
   const leavingOut = new Encoder({ maxDepth, ignoreUndefined: true })
   return {
     encode(value) {
@@ -60,7 +63,7 @@ async function msgpack(): Promise<Codec<unknown>> {
   }
 }
 
-/** A codec at work: its failures are ours to tell. */
+/** Wraps a codec and converts its exceptions to errors of this package. */
 export class Values {
   readonly #codec: Codec<unknown>
   readonly #name: string
@@ -70,7 +73,7 @@ export class Values {
     this.#name = name
   }
 
-  /** What `Record.*` made is a record, anything else a value. */
+  /** Makes the entry of an input: a record made by `Record.put` or `Record.delete` as it is, anything else as a value. */
   entry(input: unknown, operation: string): Entry {
     const made = madeFields(input, operation)
     if (made === undefined) return new Entry(undefined, this.#encode(input, operation), false, undefined, undefined)
@@ -102,10 +105,10 @@ export class Values {
   }
 }
 
-/** A codec as the options name it. */
+/** A codec given by the options, with its name. */
 export interface NamedCodec {
   codec: 'json' | 'msgpack' | Codec<unknown>
-  /** For messages of errors. */
+  /** Name of the codec in error messages. */
   name: string | undefined
 }
 

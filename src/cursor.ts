@@ -1,4 +1,4 @@
-// Named cursors: how far somebody has worked the log off, kept in the log.
+// Named cursors: durable consumer positions, stored with the log.
 
 import { EventEmitter } from 'node:events'
 import type { Environment } from './environment.js'
@@ -7,53 +7,54 @@ import { checkPosition, type ReadOptions } from './options.js'
 import type { ReadRange, WalReader } from './reader.js'
 import { soon } from './timing.js'
 
-/** What truncation did to a cursor: it stood at `from`, and stands at `to`. Both are the last position done, inclusive. */
+/** How truncation moved a cursor. Both positions are the last consumed one, inclusive. */
 export interface CursorMove {
-  /** Below `to` when the beginning of the log went: the records in between are gone, and were not done. */
+  /** Position before the move. Below `to` if the front of the log was truncated: the records in between are gone and were not consumed. */
   from: number
-  /** Below `from` when the end of the log was cut: what comes in between is new, and to be done. */
+  /** Position after the move. Below `from` if the end of the log was truncated: records after it are new and have to be consumed. */
   to: number
 }
 
-/** A cursor of a log and where it stands. */
+/** Name and position of a cursor. */
 export interface CursorPosition {
-  /** From 1 to 255 bytes of UTF-8. */
+  /** Name of the cursor: from 1 to 255 bytes of UTF-8. */
   name: string
-  /** Last position done, 0 when none. */
+  /** Last consumed position, 0 if there is none. */
   position: number
 }
 
-/** What a cursor asks of the log that it is of. */
+/** The part of a log handle that its cursors use. */
 export interface CursorLog<V> {
   acknowledgedPosition(): number
   read(from: number, options: ReadOptions | undefined, onKept: ReadRange['onKept']): WalReader<V>
-  /** Throws once the handle is closed. */
+  /** Throws if the handle is closed. */
   checkOpen(operation: string): void
 }
 
-/** What a {@link Cursor} emits. */
+/** Events of a {@link Cursor}. */
 export interface CursorEvents {
-  /** Truncation has moved it. */
+  /** Truncation has moved the cursor. */
   truncated: [CursorMove]
 }
 
 /**
- * A named place in the log that outlives the process: up to where its records are done. Made by `Wal.cursor`.
+ * A named, durable position in the log: the records up to it have been consumed. Made by `Wal.cursor`.
  *
- * Whoever opens the cursor again, after a crash too, goes on at the record after the last one committed; what was done and not committed
- * yet is given again. Retention keeps what a cursor has not done. All handles on a log in one process share its cursors.
+ * A consumer that opens the cursor again, also after a crash, continues after the last committed record. Records that it had consumed but
+ * not committed are read again. Retention keeps records that the cursor has not consumed. All handles on a log in one process share its
+ * cursors.
  *
- * Emits `'truncated'` with a {@link CursorMove} when `truncateBefore`, `truncateAfter`, `reset` or retention has moved it; soon after
- * `Wal.cursor` also for what truncation did to it while nobody held it.
+ * Emits `'truncated'` with a {@link CursorMove} when `truncateBefore`, `truncateAfter`, `reset` or retention has moved the cursor. If that
+ * happened while the cursor was not open, the event follows soon after `Wal.cursor`.
  */
 export class Cursor<V = Buffer> extends EventEmitter<CursorEvents> {
-  /** As it was opened by. */
+  /** Name that the cursor was opened with. */
   readonly name: string
   readonly #log: CursorLog<V>
   readonly #environment: Environment
   readonly #native: NativeCursor
   #released = false
-  /** Times that reading began. */
+  /** Number of calls of `read()`. */
   #turn = 0
 
   /** @internal */
@@ -67,28 +68,33 @@ export class Cursor<V = Buffer> extends EventEmitter<CursorEvents> {
   }
 
   /**
-   * Last position done, inclusive, as it is durable; 0 when none. Never past the end of the log, and never below
-   * `wal.firstPosition - 1`: what truncation removed cannot be done any more.
+   * Last consumed position, inclusive, as stored durably; 0 if there is none. Never past the end of the log, and never below
+   * `wal.firstPosition - 1`, because truncated records cannot be consumed any more.
    */
   get position(): number {
     return this.#native.position()
   }
 
-  /** How many acknowledged records are not done. */
+  /** Number of acknowledged records that have not been consumed. */
   get lag(): number {
     return Math.max(0, this.#log.acknowledgedPosition() - this.position)
   }
 
   /**
-   * Says that all records up to `position`, inclusive, are done. When it resolves that survives power loss, and so does the log up to
-   * there, under every `fsync` policy. Commits that wait together, of whatever cursors, share one fsync. A position that the cursor has
-   * passed already changes nothing; to go back see {@link Cursor.rewind}.
+   * Stores that all records up to `position`, inclusive, have been consumed.
    *
-   * Rejects with `ERR_WAL_OUT_OF_RANGE` above `acknowledgedPosition`, with `ERR_WAL_TRUNCATED` when `truncateAfter` or `reset` has taken
-   * records up to there back since `read()` was last called, and that reader has given out what is above the cut (what it was may be
-   * another record now),
-   * `ERR_WAL_NOT_FOUND` (the cursor was deleted), `ERR_WAL_NO_SPACE` (nothing has changed), `ERR_WAL_INVALID_ARG`, `ERR_WAL_CLOSED`,
-   * `ERR_WAL_IO`, `ERR_WAL_DETACHED` or `ERR_WAL_POISONED`.
+   * When the promise resolves, the cursor's position survives power loss, and so does the log up to it, under every `fsync` policy. Commits
+   * that wait at the same time, of any cursors, share one fsync. A position that the cursor has already passed changes nothing; to go back
+   * use {@link Cursor.rewind}.
+   *
+   * Rejects with:
+   *
+   * - `ERR_WAL_OUT_OF_RANGE`: `position` is above `acknowledgedPosition`.
+   * - `ERR_WAL_TRUNCATED`: since the last call of `read()`, `truncateAfter` or `reset` has removed records up to `position` that its reader
+   *   had already returned. Another record may be at `position` now.
+   * - `ERR_WAL_NOT_FOUND`: the cursor was deleted.
+   * - `ERR_WAL_NO_SPACE`: nothing has changed.
+   * - `ERR_WAL_INVALID_ARG`, `ERR_WAL_CLOSED`, `ERR_WAL_IO`, `ERR_WAL_DETACHED` or `ERR_WAL_POISONED`.
    */
   async commit(position: number): Promise<void> {
     checkPosition(position, 0, 'commit')
@@ -97,10 +103,10 @@ export class Cursor<V = Buffer> extends EventEmitter<CursorEvents> {
   }
 
   /**
-   * Goes back: the records after `position` are to be done again. Durable when it resolves.
+   * Moves the cursor back, so that the records after `position` are read again. Durable when the promise resolves.
    *
-   * Rejects with `ERR_WAL_OUT_OF_RANGE` above the cursor's position, with `ERR_WAL_TRUNCATED` below `firstPosition - 1`, and otherwise
-   * like {@link Cursor.commit}.
+   * Rejects with `ERR_WAL_OUT_OF_RANGE` above the cursor's position, with `ERR_WAL_TRUNCATED` below `firstPosition - 1`, and otherwise like
+   * {@link Cursor.commit}.
    */
   async rewind(position: number): Promise<void> {
     checkPosition(position, 0, 'rewind')
@@ -108,18 +114,20 @@ export class Cursor<V = Buffer> extends EventEmitter<CursorEvents> {
     await this.#environment.request(this.#native.rewind(position))
   }
 
-  /** Reads the records that are not done: `wal.readFrom(cursor.position + 1, options)`. Committing is up to the caller. */
+  /** Reads the records that have not been consumed: `wal.readFrom(cursor.position + 1, options)`. The caller has to commit. */
   read(options?: ReadOptions): WalReader<V> {
     this.#native.heed()
     const turn = ++this.#turn
-    // Of several, the last one counts.
+    // Only the reader of the last call acknowledges truncations for this cursor.
     return this.#log.read(this.position + 1, options, (kept) => turn === this.#turn && this.#native.heedIf(kept))
   }
 
   /**
-   * Deletes the cursor, durably when it resolves: retention does not wait for it any more. From the call on `Wal.cursor` of every handle,
-   * in every thread, makes a new one. What other handles hold of the deleted one stays dead, also once there is another of its name: its
-   * commits reject with `ERR_WAL_NOT_FOUND`, it is told of no truncation, and deleting it again changes nothing.
+   * Deletes the cursor, so that retention no longer waits for it. Durable when the promise resolves.
+   *
+   * From the call on, `Wal.cursor` on any handle in any thread creates a new cursor of that name. Other handles' objects for the deleted
+   * cursor stay dead, even if there is a new cursor of the name: their commits reject with `ERR_WAL_NOT_FOUND`, they emit no more events,
+   * and deleting them again changes nothing.
    *
    * Rejects with `ERR_WAL_NO_SPACE`, `ERR_WAL_CLOSED`, `ERR_WAL_IO`, `ERR_WAL_DETACHED` or `ERR_WAL_POISONED`.
    */
@@ -129,25 +137,25 @@ export class Cursor<V = Buffer> extends EventEmitter<CursorEvents> {
     this.release()
   }
 
-  /** @internal Whether some handle has deleted it, or has asked to. */
+  /** @internal Whether any handle has deleted the cursor, or has started to. */
   isDeleted(): boolean {
     return this.#native.isDeleted()
   }
 
-  /** @internal Nothing more is told. */
+  /** @internal Releases the native cursor; no more events are emitted. */
   release(): void {
     this.#released = true
     this.#native.release()
   }
 
-  // What waits here must not keep the cursor, and with it its log, from being collected.
+  // Weak, so that the pending wait does not keep the cursor, and with it its log, from being collected.
   static async #watch<V>(held: WeakRef<Cursor<V>>, environment: Environment, native: NativeCursor): Promise<void> {
     for (;;) {
       await environment.listen(native.watch())
       const cursor = held.deref()
       if (cursor === undefined || cursor.#released) return
       const move = native.moved()
-      // On its own: what a listener throws is the program's uncaught exception, as with every emitter.
+      // In a turn of its own: an exception of a listener is the program's uncaught exception, as with every emitter.
       if (move !== null) soon(() => cursor.emit('truncated', move))
       else if (native.isDeleted()) return
     }

@@ -1,4 +1,4 @@
-// Records with everything that the log holds of them, for what copies a log: batches, and numbers of 64 bits.
+// Records with everything that the log stores about them, for copying a log: batches, and 64-bit numbers.
 
 import { Block, RecordView } from './block.js'
 import { META_EXPIRES, META_EXTRA_SHIFT, META_VERSION, type BlockData } from './native.js'
@@ -13,17 +13,17 @@ export interface DetailedRecord {
   version: { term: bigint; index: bigint } | undefined
 }
 
-/** First and last position of an atomic batch, as far as this block has it. */
+/** First and last position of the part of an atomic batch that is in this block. */
 export type DetailedBatch = readonly [first: number, last: number]
 
-/** What one block of a detailed reader holds. */
+/** Content of one block of a detailed reader. */
 export interface DetailedBlock {
   records: DetailedRecord[]
-  /** In order. What is in none of them was appended by itself. */
+  /** In order. A record in none of them was appended by itself. */
   batches: DetailedBatch[]
 }
 
-/** The block of a detailed reader, whose extras are integers. */
+/** Block of a detailed reader, whose extras are integers. */
 export class ExactBlock extends Block {
   readonly #numbers: BigUint64Array
   readonly #batches: number[]
@@ -35,7 +35,7 @@ export class ExactBlock extends Block {
     this.#batches = data.batches ?? []
   }
 
-  /** The records from one of them on. */
+  /** Returns the records from index `from` on. */
   detailed(from: number): DetailedBlock {
     const records: DetailedRecord[] = []
     for (let record = from; record < this.count; record++) records.push(this.#record(record))

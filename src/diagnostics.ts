@@ -1,4 +1,4 @@
-// What a log tells on `node:diagnostics_channel` to those who subscribe in this environment. Nothing is recorded for nobody.
+// Publishes the events of logs on `node:diagnostics_channel`. Without subscribers nothing is recorded.
 
 import { channel } from 'node:diagnostics_channel'
 import { damaged, fromNative, WalError } from './errors.js'
@@ -6,11 +6,13 @@ import type { NativeEnvironment } from './native.js'
 import type { Damage, RecoveryReport } from './reports.js'
 
 /**
- * Names of the channels of `node:diagnostics_channel` on which logs tell what they do. Each environment (worker) has its own subscribers
- * and gets every event of the logs that it has open, whoever caused it, in order and before the promises of the same commit resolve.
+ * Names of the channels of `node:diagnostics_channel` on which logs publish events.
  *
- * Subscribe before opening to miss nothing; a later subscription counts from this environment's next operation on the log, or its next
- * news from it. Without subscribers nothing is recorded. An event loop that takes nothing for 1,024 events loses the oldest.
+ * Each environment (main thread or worker) has its own subscribers. They get every event of the logs that are open there, whatever caused
+ * it, in order and before the promises of the same commit resolve.
+ *
+ * To miss nothing, subscribe before opening. A later subscription takes effect with the environment's next operation on the log or the next
+ * wake by it. Without subscribers nothing is recorded. If an event loop collects none of 1,024 events, the oldest are dropped.
  */
 export const channels = Object.freeze({
   /** A group of appends was committed: {@link AppendEvent}. */
@@ -23,83 +25,83 @@ export const channels = Object.freeze({
   truncate: 'forelog:truncate',
   /** A log was opened in this environment: {@link RecoverEvent}. */
   recover: 'forelog:recover',
-  /** Damage was met by opening, reading, verifying or scrubbing here: {@link CorruptEvent}. */
+  /** Opening, reading, verifying or scrubbing in this environment met damage: {@link CorruptEvent}. */
   corrupt: 'forelog:corrupt',
-  /** An fsync has failed, and the log takes nothing more: {@link PoisonedEvent}. */
+  /** An fsync failed, and the log accepts no more appends: {@link PoisonedEvent}. */
   poisoned: 'forelog:poisoned',
-  /** The log's directory is not at its path any more, and the log takes nothing more: {@link DetachedEvent}. */
+  /** The log's directory is no longer at its path, and the log accepts no more appends: {@link DetachedEvent}. */
   detached: 'forelog:detached',
-  /** Retention by age met a segment from the future: {@link ClockEvent}. */
+  /** Retention by age met a segment created in the future: {@link ClockEvent}. */
   clock: 'forelog:clock',
 } as const)
 
-/** What every event has. */
+/** Fields of every event. */
 export interface WalEvent {
-  /** Directory of the log, absolute. */
+  /** Absolute path of the log's directory. */
   dir: string
-  /** Events of the log before this one that were lost, where there are any: nobody took them in time. */
+  /** Number of earlier events of the log that were dropped because they were not collected in time; absent if there are none. */
   dropped?: number
 }
 
-/** One commit: written, and durable where the policy or a record in it asked for that. */
+/** A commit. Its records are written, and durable if the policy or one of them asked for it. */
 export interface AppendEvent extends WalEvent {
-  /** Position of its first record. */
+  /** Position of the first record of the commit. */
   first: number
-  /** Position of its last record, inclusive. */
+  /** Position of the last record of the commit, inclusive. */
   last: number
-  /** How many records it has, those of batches included. */
+  /** Number of records, including those of batches. */
   records: number
-  /** Bytes of the records with their framing, before compression; after it where a full disk cut the commit short. */
+  /** Bytes of the records with their framing before compression. If a full disk cut the commit short, after compression. */
   bytes: number
-  /** Of the commit, write and fsync, in microseconds. */
+  /** Duration of the commit, write and fsync, in microseconds. */
   durationUs: number
-  /** From when its oldest record was accepted until it was done, in microseconds. */
+  /** Time from the acceptance of the oldest record until the commit was done, in microseconds. */
   waitUs: number
 }
 
-/** Segments have been synced in one step of the log. */
+/** Segments were synced in one step of the log. */
 export interface SyncEvent extends WalEvent {
-  /** Last position that is durable now. */
+  /** Last durable position after the syncs. */
   durablePosition: number
-  /** How many fsyncs that were. */
+  /** Number of fsyncs. */
   fsyncs: number
-  /** Of these fsyncs together, in microseconds. */
+  /** Total duration of these fsyncs in microseconds. */
   durationUs: number
 }
 
-/** The next segment has been started; the one before it is sealed. */
+/** The next segment was started, and the one before it sealed. */
 export interface RollEvent extends WalEvent {
-  /** File name of the segment that is written from now on. */
+  /** File name of the new active segment. */
   segment: string
-  /** Position that it starts with. */
+  /** First position of the new segment. */
   firstPosition: number
 }
 
-/** Records have been removed, by a call or by retention. */
+/** Records were removed, by a call or by retention. */
 export interface TruncateEvent extends WalEvent {
-  /** The call that did it, or `'retention'`. */
+  /** Name of the call, or `'retention'`. */
   operation: 'truncateBefore' | 'truncateAfter' | 'reset' | 'retention'
-  /** First position of the log from now on. */
+  /** First position of the log after the truncation. */
   firstPosition: number
-  /** Position after the last of the log from now on. */
+  /** Next position of the log after the truncation. */
   nextPosition: number
-  /** Segment files removed by it. */
+  /** Number of segment files removed. */
   removedSegments: number
 }
 
-/** A log has been opened; a further handle on one that is open here tells nothing. */
+/** A log was opened. A further handle on a log that is already open in this environment publishes nothing. */
 export interface RecoverEvent extends WalEvent {
-  /** What opening found, and did: the same as `Wal.recovery`. */
+  /** Report of what opening found and did: `Wal.recovery`. */
   recovery: RecoveryReport
 }
 
-/** Damage has been met. */
+/** Damage was met. */
 export interface CorruptEvent extends WalEvent {
-  /** `ERR_WAL_CORRUPT`, or `ERR_WAL_IO` where verifying met a file that does not read. */
+  /** `ERR_WAL_CORRUPT`, or `ERR_WAL_IO` if a verification met a file that cannot be read. */
   error: WalError
 }
 
-/** An fsync has failed. */
+/** An fsync failed. */
 export interface PoisonedEvent extends WalEvent {
   /** `ERR_WAL_POISONED`, with the failure of the operating system as its cause. */
   error: WalError
@@ -107,24 +109,26 @@ export interface PoisonedEvent extends WalEvent {
 
 /** The log's directory was moved, removed or replaced. */
 export interface DetachedEvent extends WalEvent {
-  /** `ERR_WAL_DETACHED`; its message says what has become of the directory. */
+  /** `ERR_WAL_DETACHED`; its message says what happened to the directory. */
   error: WalError
 }
 
 /**
- * A segment's header says that it was created more than a minute after now: the wall clock was ahead then, or is behind. Told once for each
- * segment after opening, where `retention.maxAgeMs` is set; the stamp counts for nothing.
+ * Retention by age met a segment whose header says that it was created more than a minute in the future. The wall clock was ahead then, or
+ * is behind now.
+ *
+ * Published once per segment and opening, if `retention.maxAgeMs` is set. The segment's creation time is ignored.
  */
 export interface ClockEvent extends WalEvent {
   /** File name of the segment. */
   segment: string
-  /** When it was created by its header, in milliseconds since the epoch. */
+  /** Creation time in the segment's header, in milliseconds since the epoch. */
   createdAt: number
-  /** The wall clock when it was met, in milliseconds since the epoch. */
+  /** The wall clock when the segment was met, in milliseconds since the epoch. */
   now: number
 }
 
-/** The events by the names of their channels. */
+/** The events by channel name. */
 export interface WalEvents {
   /** See `channels.append`. */
   'forelog:append': AppendEvent
@@ -146,7 +150,7 @@ export interface WalEvents {
   'forelog:clock': ClockEvent
 }
 
-// Held here: Node forgets a channel that nobody holds.
+// Kept in variables, because Node forgets a channel without references.
 const recover = channel(channels.recover)
 const corrupt = channel(channels.corrupt)
 const recorded = {
@@ -159,7 +163,7 @@ const recorded = {
   clock: channel(channels.clock),
 }
 
-/** The kinds that somebody subscribes to, as bits: crates/forelog/src/observe/events.rs has the same. */
+/** Kinds of events with a subscriber in this environment, as bits. They must equal those in crates/forelog/src/observe/events.rs. */
 function heardNow(): number {
   const { append, sync, roll, truncate, poisoned, detached, clock } = recorded
   let kinds = 0
@@ -173,29 +177,29 @@ function heardNow(): number {
   return kinds
 }
 
-/** Tells an error if it is about damage. */
+/** Publishes an error on `corrupt` if its code is `ERR_WAL_CORRUPT`. */
 export function tellCorrupt(dir: string, error: unknown): void {
   if (corrupt.hasSubscribers && error instanceof WalError && error.code === 'ERR_WAL_CORRUPT') corrupt.publish({ dir, error })
 }
 
-/** Tells damage that was no error. */
+/** Publishes damage that was reported without an error. */
 export function tellDamage(dir: string, operation: string, found: readonly (Damage & { kind?: string })[]): void {
   if (corrupt.hasSubscribers) for (const damage of found) corrupt.publish({ dir, error: damaged(damage, operation) })
 }
 
-/** Tells that a log has been opened. */
+/** Publishes that a log was opened, and the damage that opening met, if any. */
 export function tellRecovery(dir: string, recovery: RecoveryReport): void {
   if (recover.hasSubscribers) recover.publish({ dir, recovery })
   const { damage, verdict } = recovery
   if (damage !== undefined) tellDamage(dir, 'open', [{ ...damage, kind: verdict }])
 }
 
-/** What the engine tells of one log. */
+/** Collects and publishes the events that the engine records for one log. */
 export class Diagnostics {
   readonly dir: string
   readonly #native: NativeEnvironment
   readonly #log: number
-  /** Kinds that the engine records. */
+  /** Kinds of events that the engine records, as bits. */
   #heard = 0
 
   constructor(native: NativeEnvironment, log: number, dir: string) {
@@ -205,7 +209,7 @@ export class Diagnostics {
     this.listen()
   }
 
-  /** Has the engine record what somebody subscribes to, and nothing else. */
+  /** Makes the engine record exactly the kinds of events that have a subscriber. */
   listen(): void {
     const now = heardNow()
     if (now === this.#heard) return
@@ -213,12 +217,12 @@ export class Diagnostics {
     this.#native.listen(this.#log, now)
   }
 
-  /** Publishes what the engine has recorded, if it records anything. */
+  /** Publishes what the engine has recorded. Does nothing if no kind was recorded at the last look. */
   tellHeard(): void {
     if (this.#heard !== 0) this.tell()
   }
 
-  /** Publishes what the engine has recorded. */
+  /** Updates the recorded kinds and publishes what the engine has recorded. */
   tell(): void {
     this.listen()
     const taken = this.#heard === 0 ? null : this.#native.events(this.#log)

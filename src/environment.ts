@@ -1,4 +1,4 @@
-// One per JavaScript environment (the main thread's or a worker's): what it shares among all the logs open in it.
+// State that all logs of one JavaScript environment (the main thread or a worker) share.
 
 import { Channel } from './channel.js'
 import { closed, fromNative, type WalError } from './errors.js'
@@ -11,7 +11,7 @@ interface Request {
   reject(reason: unknown): void
 }
 
-/** Operations after those settled before, up to and including this one, have failed. */
+/** A failure of all operations after those settled before, up to and including `upTo`. */
 export interface Failure {
   upTo: number
   error: WalError
@@ -22,9 +22,9 @@ export class Environment {
   readonly calls: Calls
   readonly Watcher: Native['Watcher']
   readonly stage: Stage
-  /** A part of a batch may be left in native code. */
+  /** Native code may still hold a part of a batch. */
   batchIsLeft = false
-  /** Whose records are on the stage. */
+  /** The channel whose records are on the stage. */
   #onStage: Channel | undefined
   #turnArmed = false
   #held = 0
@@ -32,7 +32,7 @@ export class Environment {
   #kicks: Channel[] = []
   readonly #channels = new Map<number, Channel>()
   readonly #requests = new Map<number, Request>()
-  /** Channels that still have something to tell after the last turn, oldest first. */
+  /** Channels that had more to settle when the last turn ended, oldest first. */
   #unfinished = new Set<Channel>()
 
   constructor(native: Native) {
@@ -40,11 +40,11 @@ export class Environment {
     this.calls = this.native.calls() as Calls
     this.Watcher = native.Watcher
     this.stage = new Stage(this.native.stage(), () => this.native.sharesStage())
-    // process.exit() does not run the native side's own cleanup on the main thread.
+    // On the main thread, `process.exit()` does not run the native side's own cleanup.
     process.once('exit', () => this.native.end())
   }
 
-  /** Leaves the stage to `channel`: another's records on it cross now. */
+  /** Makes `channel` the owner of the stage, after passing the previous owner's records to native code. */
   clearStageFor(channel: Channel): void {
     if (this.#onStage === channel) return
     this.#onStage?.flush()
@@ -53,24 +53,24 @@ export class Environment {
     this.#onStage = channel
   }
 
-  /** Leaves the stage to a batch, which begins with nothing: a channel's records on it cross now. */
+  /** Makes the stage available to a new batch, after passing a channel's records on it to native code. */
   beginBatch(): void {
     this.#onStage?.flush()
     this.#onStage = undefined
     this.stage.clear(undefined)
-    // Of one that something threw in the middle of.
+    // A batch that an exception interrupted.
     if (this.batchIsLeft) this.calls.abort()
     this.batchIsLeft = true
   }
 
-  /** Forgets what there is of the batch. */
+  /** Discards the batch that is being built. */
   abortBatch(): void {
     this.stage.clear(undefined)
     this.calls.abort()
     this.batchIsLeft = false
   }
 
-  /** While anything is held, the event loop goes on. */
+  /** Keeps the event loop alive until the matching `letGo()`. */
   hold(): void {
     if (this.#held === 0) this.calls.hold(1)
     this.#held++
@@ -80,11 +80,11 @@ export class Environment {
     if (--this.#held === 0) this.calls.hold(0)
   }
 
-  /** Has the channel's log told to commit at the end of this turn, after everything that the turn's promises have set off. */
+  /** Schedules a kick of the channel's log for the end of this turn, after all microtasks of the turn. */
   kickLater(channel: Channel): void {
     channel.diagnostics.listen()
-    // The next tick comes when no microtask is left, so the appends of all loops that one settled commit continues go into one kick.
-    // Armed before it is remembered: the stack may end anywhere, and nothing would be kicked any more.
+    // The next tick runs when no microtask is left, so one kick covers the appends of all loops that a settled commit resumes. Schedule
+    // before pushing: if the stack overflows in between, no kick would ever be scheduled again.
     if (!this.#kicksArmed) soon(this.#kickAll)
     this.#kicksArmed = true
     this.#kicks.push(channel)
@@ -97,7 +97,7 @@ export class Environment {
     for (const channel of channels) channel.kick()
   }
 
-  /** The completion of a request just made to the native side. */
+  /** Waits for a request just made to the native side, and keeps the process alive until it completes. */
   async request(request: number): Promise<Completion> {
     this.hold()
     try {
@@ -107,24 +107,24 @@ export class Environment {
     }
   }
 
-  /** The same for a request that may never complete: it does not keep the process alive. */
+  /** Waits for a request that may never complete, without keeping the process alive. */
   listen(request: number): Promise<Completion> {
     return new Promise((resolve, reject) => this.#requests.set(request, { resolve, reject }))
   }
 
   /**
-   * The channel for a log just opened. A log open already in this environment goes on with the channel it has, so that everything
-   * appended to it here settles in the order of positions; the new native handle is not needed then.
+   * Returns the channel for a log just opened. If this environment already has the log open, its existing channel is used, so that all its
+   * appends settle in the order of their positions, and the new native handle is closed.
    */
   async join(log: number, identity: number, dir: string): Promise<Channel> {
     for (let channel; (channel = this.#find(identity)) !== undefined;) {
       if (channel.enter()) {
-        // How closing ends is told to those who close the channel.
+        // The handles that close the channel report how closing ends.
         const forget = () => this.native.forget(log)
         void this.request(this.native.close(log)).then(forget, forget)
         return channel
       }
-      // It is closing: its promises come first.
+      // The channel is closing: let its promises settle first.
       await channel.idle()
     }
     const channel = new Channel(this, log, identity, dir)
@@ -139,14 +139,14 @@ export class Environment {
     return undefined
   }
 
-  /** Lets go of a log that has been closed. */
+  /** Forgets a log that has been closed. */
   remove(channel: Channel): void {
     this.#channels.delete(channel.log)
     this.native.forget(channel.log)
   }
 
-  // Settling inside the wake would starve the event loop: what is settled appends again, the commit thread wakes again, and the
-  // callback never yields.
+  // Settling inside the wake would starve the event loop: the callbacks append again, the commit thread wakes again, and the callback never
+  // yields.
   #wake(): void {
     if (this.#turnArmed) return
     this.#turnArmed = true
@@ -159,18 +159,18 @@ export class Environment {
     this.#unfinished = new Set()
     this.#hear(channels)
     for (const channel of channels) {
-      // News of it came in the turn that it was closed in.
+      // The log was closed in this turn, after it was reported as ready.
       if (this.#channels.get(channel.log) !== channel) continue
       channel.diagnostics.tell()
       if (!channel.settle()) this.#unfinished.add(channel)
     }
-    // Not before: what comes during a turn is told in it, and needs no wake of its own.
+    // Rearm last: work that arrives during this turn is handled by it and needs no second wake.
     if (this.calls.rearm() > 0) this.#complete(this.native.completions())
     this.#hear(this.#unfinished)
     if (this.#unfinished.size > 0) this.#wake()
   }
 
-  /** Adds the channels that there is news of. */
+  /** Adds the channels whose logs have something to settle. */
   #hear(channels: Set<Channel>): void {
     for (let log; (log = this.calls.news()) >= 0;) {
       const channel = this.#channels.get(log)
@@ -187,13 +187,13 @@ export class Environment {
     }
   }
 
-  /** The error of a raw call that has just been refused; `operation` where the native side does not name it. */
+  /** Returns the error of a raw call that has just been refused. `operation` is used if the native side does not name one. */
   refusal(operation?: string): Error {
     const refusal = this.native.refusal()
     return fromNative({ ...refusal, operation: refusal.operation ?? operation })
   }
 
-  /** The failure that a negative `settled()` has announced. */
+  /** Returns the failure that a negative result of `settled()` announced. */
   failure(): Failure {
     const failure = this.native.failure()
     if (failure === null) throw closed('append')
@@ -203,7 +203,7 @@ export class Environment {
 
 let environment: Promise<Environment> | undefined
 
-/** This environment; loads the native module the first time, and again where that failed. */
+/** Returns this environment. Loads the native module on the first call, and again if that failed. */
 export function currentEnvironment(): Promise<Environment> {
   environment ??= loadNative().then(
     (native) => new Environment(native),

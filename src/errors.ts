@@ -1,4 +1,4 @@
-// Every error this package makes is made here.
+// Every error of this package is constructed here.
 
 import { constants } from 'node:os'
 import { getSystemErrorName } from 'node:util'
@@ -7,28 +7,30 @@ import type { Damage } from './reports.js'
 import { reasonOf } from './signals.js'
 
 /**
- * What went wrong, as a program tells cases apart.
+ * Code of a {@link WalError}.
  *
  * - `ERR_WAL_LOCKED`: another process has the log open for writing (`pid`, if known).
- * - `ERR_WAL_NOT_FOUND`: there is no log, and `create` is `false` or the mode `'readOnly'`; or the cursor was deleted.
+ * - `ERR_WAL_NOT_FOUND`: there is no log, and `create` is `false` or the mode is `'readOnly'`; or the cursor was deleted.
  * - `ERR_WAL_CORRUPT`: bytes that were durable are damaged (`segment`, `offset`, `firstLost`, `lastLost`). Nothing was changed.
  * - `ERR_WAL_CLOSED`: the handle is closed, or closing.
- * - `ERR_WAL_POISONED`: an fsync or a write of unknown outcome failed. What was waiting may or may not be in the log after reopening.
- * - `ERR_WAL_DETACHED`: the log's directory was moved, removed or replaced while it was open. What was acknowledged before is where the
- *   directory is now.
- * - `ERR_WAL_NO_SPACE`: the disk or the quota is full. What was rejected is not in the log; appends work again when there is space.
- * - `ERR_WAL_TOO_LARGE`: a record above `maxRecordBytes` or a batch above `maxBatchBytes`; one cursor more than there can be.
- * - `ERR_WAL_TRUNCATED`: the position is before the first that can be read (`firstPosition`), or was cut off while it was read; or truncation
- *   has overtaken a backup, a verification or an opening in mode `'readOnly'` every time.
+ * - `ERR_WAL_POISONED`: an fsync failed, or a write with an unknown outcome. Operations that were pending may or may not be in the log
+ *   after it is reopened.
+ * - `ERR_WAL_DETACHED`: the log's directory was moved, removed or replaced while it was open. Everything acknowledged before is in the
+ *   directory, wherever it is now.
+ * - `ERR_WAL_NO_SPACE`: the disk or the quota is full. What was rejected is not in the log. Appends work again once there is space.
+ * - `ERR_WAL_TOO_LARGE`: a record is above `maxRecordBytes`, a batch is above `maxBatchBytes`, or the log has its maximum of cursors.
+ * - `ERR_WAL_TRUNCATED`: the position is before the first that can be read (`firstPosition`), or was cut off while it was read; or
+ *   truncation overtook every attempt of a backup, a verification or an opening in mode `'readOnly'`.
  * - `ERR_WAL_OUT_OF_RANGE`: the position is above `nextPosition`, or would be above 2^53 - 1.
- * - `ERR_WAL_CONFLICT`: the next position (`actual`) is not the one expected. Nothing was appended.
- * - `ERR_WAL_BACKPRESSURE`: more than `maxPendingBytes` wait to be written; see `Wal.drain`.
- * - `ERR_WAL_READ_ONLY`: the file system is mounted read-only, or the log is open in mode `'readOnly'`. What was rejected is not in the log.
+ * - `ERR_WAL_CONFLICT`: the next position (`actual`) is not the expected one. Nothing was appended.
+ * - `ERR_WAL_BACKPRESSURE`: more than `maxPendingBytes` are pending; see `Wal.drain`.
+ * - `ERR_WAL_READ_ONLY`: the file system is mounted read-only, or the log is open in mode `'readOnly'`. What was rejected is not in the
+ *   log.
  * - `ERR_WAL_FORMAT`: the directory holds other files, or a log of a newer format version. Nothing was changed.
  * - `ERR_WAL_INVALID_ARG`: an argument has the wrong type or range; the message names it.
- * - `ERR_WAL_IO`: the operating system failed otherwise (`cause`). A record that was rejected with it is not in the log, and appends work again
+ * - `ERR_WAL_IO`: the operating system reported another failure (`cause`). A record rejected with it is not in the log. Appends work again
  *   once the cause is gone.
- * - `ERR_WAL_NATIVE_NOT_FOUND`: the native module is missing or does not load; the message says what was tried and what mends it.
+ * - `ERR_WAL_NATIVE_NOT_FOUND`: the native module is missing or does not load. The message says what was tried and how to fix it.
  */
 export type WalErrorCode =
   | 'ERR_WAL_LOCKED'
@@ -49,15 +51,15 @@ export type WalErrorCode =
   | 'ERR_WAL_IO'
   | 'ERR_WAL_NATIVE_NOT_FOUND'
 
-/** One bit of a file. */
+/** One flipped bit of a file. */
 export interface FlippedBit {
-  /** Of its byte in the file. */
+  /** Offset of the byte in the file. */
   offset: number
-  /** From 0, the lowest, to 7. */
+  /** Bit of that byte, from 0 (the lowest) to 7. */
   bit: number
 }
 
-/** Fields of a {@link WalError} that are there only when they apply; it says what they are. */
+/** Fields of a {@link WalError} that are present only if they apply. They are described there. */
 export interface WalErrorDetails {
   /** See {@link WalError.operation}. */
   operation?: string
@@ -85,11 +87,11 @@ export interface WalErrorDetails {
   cause?: unknown
 }
 
-/** Marks the errors of every copy of the package in a process; the value counts the versions of what the mark promises. */
+/** Marks the errors of every copy of the package in a process. The value is the version of what the mark promises. */
 const ERROR = Symbol.for('forelog.error')
 const ABORT = Symbol.for('forelog.abort')
 
-/** Whether an object, or what it inherits from, has the mark. Runs no code that could throw out of it. */
+/** Whether an object, or a prototype of it, has the mark. Never throws. */
 function isMarked(value: unknown, mark: symbol): boolean {
   try {
     return typeof value === 'object' && value !== null && (value as { [mark]?: unknown })[mark] === 1
@@ -99,9 +101,9 @@ function isMarked(value: unknown, mark: symbol): boolean {
 }
 
 /**
- * What every failure of this package is, aborts aside. Tell cases apart by `code`; fields that do not apply are absent.
+ * Every failure of this package, except aborts. `code` tells the cases apart; fields that do not apply are absent.
  *
- * `error instanceof WalError` holds for errors of other copies of the package too.
+ * `error instanceof WalError` also holds for errors of other copies of the package.
  */
 export class WalError extends Error {
   static {
@@ -109,19 +111,19 @@ export class WalError extends Error {
     Object.defineProperty(this.prototype, ERROR, { value: 1 })
   }
 
-  /** Errors of every copy of the package in this process are instances. */
+  /** True for errors of every copy of the package in this process. */
   static override [Symbol.hasInstance](value: unknown): value is WalError {
     return this === WalError ? isMarked(value, ERROR) : Function.prototype[Symbol.hasInstance].call(this, value)
   }
 
-  /** Which case it is. */
+  /** Which kind of failure it is. */
   readonly code: WalErrorCode
   /**
    * The operation that failed: `open`, `append`, `appendBatch`, `sync`, `read`, `truncateBefore`, `truncateAfter`, `reset`, `cursor`,
    * `commit`, `rewind`, `delete`, `backup`, `salvage`, `scrub`, `verify`, `stats`, `close`.
    */
   declare readonly operation?: string
-  /** Position that it was about: for a rejected `append` the one it had been given, for `appendBatch` the first of them. */
+  /** Position of the operation: for a rejected `append` its record's, for `appendBatch` that of the first record. */
   declare readonly position?: number
   /** File name of the segment, without its directory. */
   declare readonly segment?: string
@@ -131,9 +133,9 @@ export class WalError extends Error {
   declare readonly firstLost?: number
   /** Last position that the damage covers. */
   declare readonly lastLost?: number
-  /** The case of recovery that opening or reading met, by its label in docs/recovery.md. */
+  /** Case of recovery that opening or reading met, by its label in docs/recovery.md. */
   declare readonly verdict?: string
-  /** The one bit that explains a checksum that does not hold. */
+  /** The single flipped bit that explains a checksum mismatch, if there is one. */
   declare readonly flipped?: FlippedBit
   /** First position that can be read, for `ERR_WAL_TRUNCATED`. */
   declare readonly firstPosition?: number
@@ -141,7 +143,7 @@ export class WalError extends Error {
   declare readonly actual?: number
   /** Process that holds the log, for `ERR_WAL_LOCKED`. */
   declare readonly pid?: number
-  /** For a failure of the operating system an error of Node's shape: `code` (such as `'ENOSPC'`), `errno`, `syscall`, `path`. */
+  /** For a failure of the operating system, an error as Node reports it: `code` (such as `'ENOSPC'`), `errno`, `syscall`, `path`. */
   declare readonly cause?: unknown
 
   /** @internal */
@@ -157,8 +159,8 @@ export class WalError extends Error {
 /**
  * The rejection of an operation whose `AbortSignal` was aborted; `cause` is the signal's reason.
  *
- * Of an append that had been accepted it only ends the waiting: the append itself goes on, and its record may still be committed. One whose
- * signal was aborted before the call was not accepted.
+ * If the operation is an append that was already accepted, only the waiting ends: the append goes on, and its record may still be
+ * committed. If the signal was aborted before the call, nothing was accepted.
  */
 export class AbortError extends Error {
   static {
@@ -166,12 +168,12 @@ export class AbortError extends Error {
     Object.defineProperty(this.prototype, ABORT, { value: 1 })
   }
 
-  /** Those of every copy of the package in this process are instances. */
+  /** True for aborts of every copy of the package in this process. */
   static override [Symbol.hasInstance](value: unknown): value is AbortError {
     return this === AbortError ? isMarked(value, ABORT) : Function.prototype[Symbol.hasInstance].call(this, value)
   }
 
-  /** As Node's own aborts have it. */
+  /** Code that Node's own aborts have. */
   readonly code = 'ABORT_ERR'
 
   /** @internal */
@@ -180,7 +182,7 @@ export class AbortError extends Error {
   }
 }
 
-// Windows has numbers of its own; these are the ones a log meets.
+// Windows has its own error numbers; these are the ones that a log can meet.
 const windowsErrors: { [errno: number]: string } = {
   2: 'ENOENT',
   3: 'ENOENT',
@@ -192,7 +194,7 @@ const windowsErrors: { [errno: number]: string } = {
   183: 'EEXIST',
 }
 
-// Node names the errors that libuv knows, which does not know of quotas.
+// `getSystemErrorName` knows the errors of libuv, and EDQUOT is not one of them.
 function errorName(errno: number): string {
   if (process.platform === 'win32') return windowsErrors[errno] ?? 'UNKNOWN'
   return errno === constants.errno.EDQUOT ? 'EDQUOT' : getSystemErrorName(-errno)
@@ -209,18 +211,18 @@ function systemError({ errno, syscall, path, message }: NonNullable<ErrorData['c
   return error
 }
 
-/** The error for what the native side tells. */
+/** Converts an error of the native side. */
 export function fromNative({ code, message, cause, ...details }: ErrorData): WalError {
   return new WalError(code as WalErrorCode, message, { ...details, cause: cause && systemError(cause) })
 }
 
-/** What somebody who looked for damage has found, as the error that a reader would meet there. */
+/** Converts damage found by a check to the error that a reader would report for it. */
 export function damaged({ kind, message, ...where }: Damage & { kind?: string }, operation: string): WalError {
   const code = kind === 'unreadable' ? 'ERR_WAL_IO' : 'ERR_WAL_CORRUPT'
   return new WalError(code, message, { operation, verdict: kind, ...where })
 }
 
-/** For who waits no more for what goes on. */
+/** The rejection of a wait that was aborted while the operation itself continues. */
 export const abandoned = (signal: AbortSignal, operation: string): AbortError =>
   new AbortError(signal, `The operation was aborted; the ${operation} itself goes on`)
 
@@ -236,7 +238,7 @@ export const undecodable = (codec: string, position: number, cause: unknown): Wa
     cause,
   })
 
-/** The message of whatever was thrown. */
+/** The message of a thrown value. Never throws. */
 export function textOf(error: unknown): string {
   try {
     return error instanceof Error ? String(error.message) : String(error)
@@ -245,39 +247,39 @@ export function textOf(error: unknown): string {
   }
 }
 
-/** The error for a value that a getter, a Proxy or an iterator of the caller's threw while an argument was read. */
+/** The error for an exception of the caller's getter, Proxy or iterator while an argument was read. */
 export const unreadable = (what: string, operation: string, cause: unknown): WalError =>
   new WalError('ERR_WAL_INVALID_ARG', `${what} cannot be read: ${textOf(cause)}`, { operation, cause })
 
-/** Passes this package's errors, and wraps what code of the caller's threw while `what` was read. */
+/** Returns errors of this package as they are, and wraps an exception of the caller's code while `what` was read. */
 export const whileReading = (what: string, operation: string, error: unknown): Error =>
   error instanceof WalError || error instanceof AbortError ? error : unreadable(what, operation, error)
 
-/** What an operation was, to those who waited for it. */
+/** The operation that a promise belongs to. */
 export interface Asked {
   operation: string
   position?: number
 }
 
-/** A failure that befell several operations, as one of them is told. */
+/** Copies a shared failure, with the operation and position of one of the affected calls. */
 export function befell(error: WalError, { operation, position }: Asked): WalError {
   const { code, ...details } = error
   return new WalError(code, error.message, { ...details, operation, position, cause: error.cause })
 }
 
-/** Where a call came from. Its text is made when asked for; a program can have V8 make something else of it, or nothing. */
+/** Call site of an operation. V8 formats `stack` on first access, and a program can replace the text by anything or by nothing. */
 export interface CallSite {
   stack?: unknown
 }
 
-/** The frames outside of `callee`. */
+/** Captures the frames outside of `callee`. */
 export function callSite(callee: (...args: never[]) => unknown): CallSite {
   const site = {}
   Error.captureStackTrace(site, callee)
   return site
 }
 
-/** Adds them to the stack of an error that only one caller is told. */
+/** Appends the call site to the stack of an error that belongs to one caller alone. */
 export function calledFrom(error: unknown, { stack }: CallSite): unknown {
   const frames = typeof stack === 'string' ? stack.indexOf('\n') : -1
   if (frames >= 0 && error instanceof Error) error.stack += `\n  called from:${(stack as string).slice(frames)}`

@@ -1,26 +1,26 @@
-// What the built-in codecs take: values that they give back as they were, and nothing else. A codec that drops or changes a part of a value
-// in silence loses it, because the log is all that remembers it.
+// Checks that the built-in codecs return a value exactly as it was. A codec that silently dropped or changed a part of a value would lose
+// it, because the log holds the only copy.
 
 import { types } from 'node:util'
 import { hasMemory, isUint8Array } from './bytes.js'
 
-/** Levels of arrays and objects in a value. More than this is mostly a cycle. */
+/** Maximum nesting of arrays and objects in a value. A deeper value is almost always a cycle. */
 export const MAX_DEPTH = 1000
 
-/** Keys of a path that a message shows where it goes on without end. */
+/** Keys of a path that an error message shows if the nesting is too deep. */
 const SHOWN_KEYS = 8
 const SHOWN_CHARACTERS = 40
 
-/** Which notation the value is for. */
+/** Format that the value is encoded to. */
 type Notation = 'json' | 'msgpack'
 
 type Key = string | number
 
-/** A part of a value that would not come back. */
+/** A part of a value that decoding would not restore. */
 class Fault {
   readonly what: string
   readonly isTooDeep: boolean
-  /** Innermost first. */
+  /** Keys on the path to the part, innermost first. */
   readonly keys: Key[] = []
 
   constructor(what: string, isTooDeep = false) {
@@ -34,14 +34,14 @@ class Fault {
   }
 }
 
-/** Fields that were `undefined`, of all values so far. A getter may check another value in between, so that it only ever grows. */
+/** Number of `undefined` fields in all values checked so far. It only grows, because a getter may check another value during a check. */
 let leftOut = 0
 
 /**
- * Refuses a value that the codec would not give back equal. A field that is `undefined` is not refused: it is left out, and reads the same.
- * Gives whether the value has such a field.
+ * Checks that the codec restores a value exactly. `undefined` fields are allowed: they are omitted, and read as `undefined`. Returns
+ * whether the value has such a field.
  *
- * @throws `TypeError` that begins with the path of the first part that would not come back.
+ * @throws `TypeError` that begins with the path of the first part that decoding would not restore.
  */
 export function checkFidelity(value: unknown, notation: Notation): boolean {
   const before = leftOut
@@ -58,14 +58,14 @@ function find(value: unknown, notation: Notation, depth: number): Fault | undefi
   return new Fault(value === undefined ? 'undefined' : `a ${typeof value}`)
 }
 
-/** Whether it is no object, and comes back as it is. */
+/** Whether the value is a primitive that decoding restores. */
 function isSimple(value: unknown, notation: Notation): boolean {
   switch (typeof value) {
     case 'string':
-      // JSON escapes half of a surrogate pair, MessagePack is UTF-8.
+      // JSON escapes half of a surrogate pair, but MessagePack uses UTF-8.
       return notation === 'json' || value.isWellFormed()
     case 'number':
-      // Minus zero is the only number that is nothing and has a negative inverse.
+      // Tells -0 from 0: its inverse is negative.
       return value === 0 ? 1 / value > 0 : notation === 'msgpack' || Number.isFinite(value)
     case 'boolean':
       return true
@@ -83,7 +83,7 @@ function findIn(value: object, notation: Notation, depth: number): Fault | undef
 
 function findInArray(array: unknown[], notation: Notation, depth: number): Fault | undefined {
   const prototype: unknown = Object.getPrototypeOf(array)
-  // The prototype of arrays is one itself, in every realm; that of a subclass is not.
+  // In every realm `Array.prototype` is itself an array; the prototype of a subclass is not.
   if (prototype !== Array.prototype && !Array.isArray(prototype)) return new Fault(kindOf(array))
   const { length } = array
   for (let i = 0; i < length; i++) {
@@ -104,13 +104,13 @@ function findInFields(object: { [key: string]: unknown }, notation: Notation, de
     }
     const fault = isSimple(item, notation) ? undefined : find(item, notation, depth + 1)
     if (fault === undefined && (notation === 'json' || isKey(key))) continue
-    // What is inherited is not encoded.
+    // Inherited fields are not encoded.
     if (Object.hasOwn(object, key)) return (fault ?? new Fault('such a key')).at(key)
   }
   return findSymbol(object)
 }
 
-/** The decoder of MessagePack refuses the key that could be taken for the prototype. */
+/** MessagePack keys are UTF-8, and the decoder rejects `__proto__`. */
 const isKey = (key: string): boolean => key !== '__proto__' && key.isWellFormed()
 
 function findSymbol(object: object): Fault | undefined {
@@ -131,7 +131,7 @@ function findOther(value: object, notation: Notation): Fault | undefined {
   return new Fault(kindOf(value))
 }
 
-/** Whether it has no class: made by a literal, by `JSON.parse` or without a prototype, in whatever realm. */
+/** Whether the object has no class: made by a literal, by `JSON.parse` or without a prototype, in any realm. */
 function isPlain(value: object): boolean {
   const prototype: unknown = Object.getPrototypeOf(value)
   return prototype === Object.prototype || prototype === null || isRoot(prototype)
@@ -143,7 +143,7 @@ const isRoot = (prototype: unknown): boolean =>
   Object.getPrototypeOf(prototype) === null &&
   Object.hasOwn(prototype, 'isPrototypeOf')
 
-/** How many prototypes it has, which tells a Date or a Uint8Array of whatever realm from one of a subclass. */
+/** Length of the prototype chain, which tells a Date or Uint8Array of any realm from one of a subclass. */
 function prototypesOf(value: object): number {
   let count = 0
   for (let at: unknown = Object.getPrototypeOf(value); at !== null; at = Object.getPrototypeOf(at)) count++
@@ -155,7 +155,7 @@ function kindOf(value: object): string {
   try {
     name = (value as { constructor?: { name?: unknown } }).constructor?.name
   } catch {
-    // The kind is for the message alone.
+    // The kind is only used in the message.
   }
   if (typeof name !== 'string' || name === '') return 'an object that is not plain'
   if (name === 'Object' || name === 'Array') return `an ${name.toLowerCase()} that is not plain`
@@ -171,7 +171,7 @@ function textOf(value: unknown, { what, isTooDeep, keys }: Fault, notation: Nota
   return `${shown}: ${what} ${refusal}`
 }
 
-/** How many keys of the path lead back to an object that it has come through before. */
+/** Number of keys in the path up to the first return to an object that was already passed. */
 function cycleIn(value: unknown, path: Key[]): number | undefined {
   const passed = new Set([value])
   let at = value

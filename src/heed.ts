@@ -1,4 +1,4 @@
-// What some callers ask of the promise they get: to give up waiting on a signal, and to tell where it came from.
+// Per-call promise options: an AbortSignal, and the call site for stack traces.
 
 import type { CallSite } from './errors.js'
 import { offAbort, onAbort } from './signals.js'
@@ -9,15 +9,15 @@ export interface Heed {
 }
 
 class Aborts {
-  // Weak: a reader that was dropped, and its signal with it, is not kept alive by this.
+  // Weak, so that this keeps no signal alive that only an unreferenced reader refers to.
   readonly #waiting = new WeakMap<AbortSignal, Set<() => void>>()
 
-  /** Calls `aborted` once the signal is aborted, unless what it returns is called before. */
+  /** Calls `aborted` once the signal is aborted, unless the returned function is called before. */
   add(signal: AbortSignal, aborted: () => void): () => void {
     let waiting = this.#waiting.get(signal)
     if (waiting === undefined) {
       onAbort(signal, this.#aborted)
-      // That may have called the log again.
+      // `addEventListener` may have called the log again.
       waiting = this.#waiting.get(signal) ?? new Set()
       this.#waiting.set(signal, waiting)
     }
@@ -40,5 +40,5 @@ class Aborts {
   }
 }
 
-/** Those who wait until a signal is aborted: one listener per signal, however many they are and of however many logs. */
+/** Abort callbacks, multiplexed onto one listener per signal, for any number of callbacks and logs. */
 export const aborts = new Aborts()

@@ -1,4 +1,4 @@
-// The seam to the native module: loads it, and describes the calls that its generated types do not.
+// Loads the native module, and declares the calls that its generated types do not cover.
 
 import { open } from 'node:fs/promises'
 import { createRequire } from 'node:module'
@@ -22,7 +22,7 @@ export type {
   Watcher as NativeWatcher,
 } from '../native.js'
 
-// Bits of `flags`; crates/node/src/wal.rs has the same.
+// Bits of `flags`. They must equal those in crates/node/src/wal.rs.
 export const TOMBSTONE = 1
 export const DURABLE = 2
 export const EXPIRES = 4
@@ -33,7 +33,7 @@ export const VALUE_STRING = 64
 export const VALUE_BYTES = 128
 export const EXPECT = 256
 
-// Bits of a record's meta in a block; its upper 27 bits are the index of its first extra.
+// Bits of a record's meta in a block. The upper 27 bits are the index of its first extra.
 export const META_KEY = 1
 export const META_VALUE = 2
 export const META_TOMBSTONE = 4
@@ -43,34 +43,37 @@ export const META_EXTRA_SHIFT = 5
 
 type Bytes = string | Uint8Array | undefined
 
-/** The calls made per record or per turn. A log is a number; a negative answer is a refusal, see `Environment.refusal()`. */
+/** Calls made per record or per turn. A log is given by its number. A negative result is a refusal: see `Environment.refusal()`. */
 export interface Calls {
-  /** Gives the record's position. The bytes have been copied when it returns. */
+  /** Appends a record and returns its position. The bytes have been copied when it returns. */
   append(log: number, key: Bytes, value: Bytes, flags: number, expiresAt?: number, term?: number, index?: number, expect?: number): number
-  /** Appends what is on the stage to the log that it is for, and clears it, or refuses all of it. Gives the position of the first. */
+  /** Appends the staged records to the log of the stage and clears the stage, or refuses all of them. Returns the position of the first. */
   appendAll(): number
-  /** Adds a record to the batch being built; there is one batch per environment. */
+  /** Adds a record to the batch being built. There is one batch per environment. */
   push(log: number, key: Bytes, value: Bytes, flags: number, expiresAt?: number, term?: number, index?: number): number
-  /** Adds what is on the stage to it. */
+  /** Adds the staged records to the batch. */
   pushAll(log: number): number
-  /** Appends that batch; gives the position of its first record. */
+  /** Appends the batch and returns the position of its first record. */
   commit(log: number, flags: number, expect?: number): number
-  /** Forgets that batch. */
+  /** Discards the batch. */
   abort(): number
   sync(log: number): number
   truncateBefore(log: number, position: number): number
   truncateAfter(log: number, position: number): number
   reset(log: number, position: number): number
   kick(log: number): number
-  /** How many operations have succeeded; negative when a failure comes next, see `Environment.failure()`. */
+  /** Returns how many operations have succeeded; negative if a failure comes next: see `Environment.failure()`. */
   settled(log: number): number
-  /** Fills in first, next, written, acknowledged, durable, pending bytes and their limit, how many times the log was cut, the limit of a record. */
+  /**
+   * Fills in the positions first, next, written, acknowledged and durable; pending bytes and their limit; the number of truncations of the
+   * end; the limit of a record; and the last operation whose failure has not been collected yet, 0 for none.
+   */
   positions(log: number, into: Float64Array): number
-  /** From now on news wakes again; gives how many completions there are. */
+  /** Enables the next wake and returns the number of completions to collect. */
   rearm(): number
-  /** A log in which something has settled; negative when there is none left. */
+  /** Returns a log that has something to settle; negative if there is none. */
   news(): number
-  /** Whether the native side keeps the event loop alive. */
+  /** Sets whether the native side keeps the event loop alive. */
   hold(held: 0 | 1): number
 }
 
@@ -79,27 +82,27 @@ export interface Native {
   Watcher: typeof Watcher
 }
 
-/** The first line of every message in a chain of causes, innermost first: the loader keeps no more of what it has tried. */
+/** Collects the first line of every message in a chain of causes, innermost first. The loader keeps no other record of its attempts. */
 function attemptsOf(error: unknown): string[] {
   const messages: string[] = []
   const here = path.dirname(fileURLToPath(new URL('../native.js', import.meta.url)))
   for (let at = error; at instanceof Error; at = at.cause) {
-    // What the loader itself says comes first, and names a bug of npm where none may be.
+    // The outermost message is the loader's own, which blames a bug of npm that may not be the cause.
     if (at === error && at.cause != null) continue
     const [message] = textOf(at).split('\n', 1)
-    // It looks for a module of WebAssembly too, which there is none of.
+    // The loader also looks for a WebAssembly module, which does not exist.
     if (!message.includes('wasi')) messages.unshift(message.replace("'./", `'${here}${path.sep}`))
   }
   return messages
 }
 
-/** The names of this platform's binaries. Which C library Linux has is for the loader to find out. */
+/** Names of this platform's binaries. Only the loader finds out which C library Linux has. */
 function binaries(): string[] {
   const name = `${process.platform}-${process.arch}`
   return process.platform === 'linux' ? [`${name}-gnu`, `${name}-musl`] : process.platform === 'win32' ? [`${name}-msvc`] : [name]
 }
 
-/** Files that the loader would take: beside the package, and in packages of their own. */
+/** Files that the loader may load: beside the package, and in packages of their own. */
 function candidates(): string[] {
   const { resolve } = createRequire(import.meta.url)
   const files = []
@@ -108,7 +111,7 @@ function candidates(): string[] {
       try {
         files.push(resolve(place))
       } catch {
-        // The loader says that it is not there.
+        // The loader reports the missing file.
       }
     }
   }
@@ -116,8 +119,8 @@ function candidates(): string[] {
 }
 
 /**
- * Says what an ELF file lacks of its end, if anything. The system's own loader maps such a file without looking, and the process ends by
- * SIGBUS when it touches what is not there.
+ * Describes how an ELF file is cut off, if it is. The system's loader maps such a file without checking, and SIGBUS ends the process when
+ * it touches the missing part.
  */
 async function cutOff(file: string): Promise<string | undefined> {
   const handle = await open(file)
@@ -125,9 +128,9 @@ async function cutOff(file: string): Promise<string | undefined> {
     const { size } = await handle.stat()
     const { buffer: header, bytesRead } = await handle.read(Buffer.alloc(64), 0, 64, 0)
     if (bytesRead < 64) return `${file}: the file is cut off: it has ${size} bytes`
-    // 64 bits, least significant byte first, as every platform that there are binaries for.
+    // 64-bit little-endian, like every platform with a binary.
     if (header.readUInt32BE(0) !== 0x7f454c46 || header[4] !== 2 || header[5] !== 1) return undefined
-    // The table of sections is the last thing in the file.
+    // The section header table is at the end of the file.
     const end = Number(header.readBigUInt64LE(40)) + header.readUInt16LE(58) * header.readUInt16LE(60)
     return size < end ? `${file}: the file is cut off: it has ${size} of ${end} bytes` : undefined
   } finally {
@@ -135,7 +138,7 @@ async function cutOff(file: string): Promise<string | undefined> {
   }
 }
 
-/** What to do about it, by what the attempts say. */
+/** Suggests a fix, depending on the messages of the attempts. */
 function remedy(attempts: string[]): string {
   const says = (pattern: RegExp) => attempts.some((attempt) => pattern.test(attempt))
   if (says(/addons is disabled/)) {
@@ -157,9 +160,9 @@ function notFound(attempts: string[], cause?: unknown): WalError {
 }
 
 /**
- * Loads the native module. Only opening a log needs it, so importing the package works without.
+ * Loads the native module. Importing the package works without it; only opening a log needs it.
  *
- * @throws `ERR_WAL_NATIVE_NOT_FOUND` with what was tried, and what each attempt said.
+ * @throws `ERR_WAL_NATIVE_NOT_FOUND` with the attempts and their messages.
  */
 export async function loadNative(): Promise<Native> {
   if (process.platform === 'linux') {

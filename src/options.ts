@@ -1,4 +1,4 @@
-// What callers may ask, checked: types and names here, ranges in the engine.
+// Types of the options, and their checks: types and names are checked here, ranges in the engine.
 
 import { resolve } from 'node:path'
 import type { BackupProgress } from './backup.js'
@@ -10,7 +10,7 @@ import type { Heed } from './heed.js'
 import type { OpenOptions } from './native.js'
 import { isAborted, isSignal } from './signals.js'
 
-/** What opening does about damage, see {@link WalOptions.mode}. */
+/** How opening treats damage, and whether the handle may write: see {@link WalOptions.mode}. */
 export type Mode = 'strict' | 'prefix' | 'readOnly'
 
 /** Options of `Wal.open`. */
@@ -18,10 +18,12 @@ export interface WalOptions {
   /**
    * When an append is acknowledged, and when it is durable (survives power loss).
    *
-   * - `'always'` (default): acknowledged once an fsync that covers it has succeeded. Appends that wait together share one fsync.
-   * - `{ everyMs: n }`: acknowledged once written, which survives a crash of the process; an fsync starts no later than `n` ms after the
+   * - `'always'`: acknowledged once an fsync that covers it has succeeded. Appends that wait at the same time share one fsync.
+   * - `{ everyMs: n }`: acknowledged once written, which survives a crash of the process. An fsync starts no later than `n` ms after the
    *   oldest write without one. From 1 to 3,600,000.
-   * - `'os'`: acknowledged once written; the operating system decides when it becomes durable.
+   * - `'os'`: acknowledged once written. The operating system decides when it becomes durable.
+   *
+   * @defaultValue `'always'`
    */
   fsync?:
     | 'always'
@@ -31,80 +33,134 @@ export interface WalOptions {
         everyMs: number
       }
   /**
-   * What opening does about damage.
+   * How opening treats damage, and whether the handle may write.
    *
-   * - `'strict'` (default): corruption is an error and changes nothing.
-   * - `'prefix'`: goes on in front of the damage, in a new segment. What is behind it is left out, and stays on disk; the report names it.
-   *   Opening reads the whole log, to find it. Where it cannot be told what came before the damage, it is an error as with `'strict'`.
-   * - `'readOnly'`: for reading alone. Nothing is written and no lock is taken: works on a damaged log, on a read-only file system and
-   *   beside a writer in another process. `append`, `sync` and the like are `ERR_WAL_READ_ONLY`, a missing log is `ERR_WAL_NOT_FOUND`.
+   * - `'strict'`: corruption is an error and changes nothing.
+   * - `'prefix'`: keeps the log up to the damage and continues it in a new segment. Everything after the damage is left out and stays on
+   *   disk; the report names it. Opening reads the whole log to find the damage. If it cannot tell what came before the damage, it fails as
+   *   with `'strict'`.
+   * - `'readOnly'`: only reads. Nothing is written and no lock is taken, so it works on a damaged log, on a read-only file system and
+   *   beside a writer in another process. `append`, `sync` and the like fail with `ERR_WAL_READ_ONLY`, and a missing log is
+   *   `ERR_WAL_NOT_FOUND`.
+   *
+   * @defaultValue `'strict'`
    */
   mode?: Mode
-  /** Create the directory and the log when they are missing; otherwise that is `ERR_WAL_NOT_FOUND`. Default `true`. */
+  /**
+   * Create the directory and the log if they are missing; with `false` a missing log is `ERR_WAL_NOT_FOUND`.
+   *
+   * @defaultValue `true`
+   */
   create?: boolean
-  /** Target size of a segment file in bytes, from 64 KiB to 4 GiB. Default 64 MiB. */
+  /**
+   * Target size of a segment file in bytes, from 64 KiB to 4 GiB.
+   *
+   * @defaultValue 64 MiB
+   */
   segmentBytes?: number
-  /** Largest record in bytes: key, value and a few bytes of framing. From 1 to 1 GiB, default 16 MiB. Above it is `ERR_WAL_TOO_LARGE`. */
+  /**
+   * Largest record in bytes: key, value and a few bytes of framing. From 1 to 1 GiB. A larger record is `ERR_WAL_TOO_LARGE`.
+   *
+   * @defaultValue 16 MiB
+   */
   maxRecordBytes?: number
-  /** Largest batch in bytes, framing included. From 1 to 1 GiB, default 64 MiB. Above it is `ERR_WAL_TOO_LARGE`. */
+  /**
+   * Largest batch in bytes, framing included. From 1 to 1 GiB. A larger batch is `ERR_WAL_TOO_LARGE`.
+   *
+   * @defaultValue 64 MiB
+   */
   maxBatchBytes?: number
   /**
-   * Bytes accepted and not yet acknowledged, of all handles together, above which appends are refused with `ERR_WAL_BACKPRESSURE`; when nothing
-   * is pending, a larger record is taken. From 1 KiB to 1 TiB, default 64 MiB.
+   * Limit of bytes accepted and not yet acknowledged, of all handles together. Above it appends are refused with `ERR_WAL_BACKPRESSURE`. If
+   * nothing is pending, a record larger than the limit is accepted. From 1 KiB to 1 TiB.
+   *
+   * @defaultValue 64 MiB
    */
   maxPendingBytes?: number
   /**
-   * How the commit thread compresses frames: `'none'` (default), `'lz4'` (fast) or `'zstd'` (smaller). A frame that would not become
-   * smaller is stored as it is. A log written with one value opens with every other.
+   * How the commit thread compresses frames: `'none'`, `'lz4'` (fast) or `'zstd'` (smaller). A frame that would not become smaller is
+   * stored uncompressed. A log written with one value opens with every other.
+   *
+   * @defaultValue `'none'`
    */
   compression?: 'none' | 'lz4' | 'zstd'
   /**
-   * What is kept, by itself: whole sealed segments go, oldest first, never one that an open reader of this log still has to read or a
-   * cursor has not done. Default: everything.
+   * Automatic removal of whole sealed segments, oldest first. A segment is never removed while an open reader of this log still has to read
+   * it or a cursor has not consumed it.
    *
-   * - `maxBytes`: segments go while all segment files together, the active one's included, take more bytes than this.
-   * - `maxAgeMs`: a segment goes once the one after it was begun that long ago, so that no record goes before its age. By the wall clock.
-   * - `overrideCursors`: above `maxBytes` segments go whatever cursors have not done; these are moved, and tell. Default `false`: a cursor
-   *   that stands still lets the log grow.
+   * - `maxBytes`: removes segments while all segment files together, the active one included, take more bytes than this.
+   * - `maxAgeMs`: removes a segment once the one after it was started that long ago by the wall clock, so no record is removed before it
+   *   has that age.
+   * - `overrideCursors`: lets `maxBytes` remove segments that a cursor has not consumed yet. The cursor is moved and emits `'truncated'`.
+   *   Without it, a cursor that is never committed lets the log grow.
+   *
+   * @defaultValue nothing is removed
    */
   retention?: {
-    /** Bytes, from 1. Default: no limit. */
+    /**
+     * Bytes, from 1.
+     *
+     * @defaultValue no limit
+     */
     maxBytes?: number
-    /** Milliseconds, from 1. Default: no limit. */
+    /**
+     * Milliseconds, from 1.
+     *
+     * @defaultValue no limit
+     */
     maxAgeMs?: number
-    /** Whether `maxBytes` counts more than what cursors have not done. Default `false`. */
+    /**
+     * Let `maxBytes` remove segments that a cursor has not consumed yet.
+     *
+     * @defaultValue `false`
+     */
     overrideCursors?: boolean
   }
-  /** Open on NFS or SMB although their locks and fsyncs cannot be trusted. Default `false`. */
+  /**
+   * Open on NFS or SMB, although their locks and fsyncs cannot be trusted.
+   *
+   * @defaultValue `false`
+   */
   allowUnsafeFilesystem?: boolean
   /**
-   * Rejections that come later than the call carry its stack too, which costs every operation a few microseconds. For this handle. Default
-   * `false`; a refusal at the call has the caller's stack always.
+   * Add the stack of the call to rejections that come after the call. Costs every operation of this handle a few microseconds. A refusal
+   * during the call always has the caller's stack.
+   *
+   * @defaultValue `false`
    */
   captureStacks?: boolean
-  /** Ends the waiting with an `AbortError` when aborted. A log that opens all the same is closed again. */
+  /** Rejects with an `AbortError` when aborted. If the log opens nevertheless, it is closed again. */
   signal?: AbortSignal
-  /** Not here: a log of values is opened with {@link WalCodecOptions}. */
+  /** Not allowed here: a log with a codec is opened with {@link WalCodecOptions}. */
   codec?: undefined
 }
 
-/** Options of `Wal.open` for a log of values. */
+/** Options of `Wal.open` for a log with a codec. */
 export interface WalCodecOptions<T> extends Omit<WalOptions, 'codec'> {
   /**
-   * How values become bytes, for this handle: `'json'`, `'msgpack'`, or functions of your own. Everything appended is a value to encode
-   * then, but for what `Record.put` and `Record.delete` made, whose value is encoded; what is read is decoded when `value` is looked at.
-   * The log does not know of it: it is opened with the same one, or without to see the bytes. Default: none, bytes in and bytes out.
+   * How this handle turns values into bytes and back: `'json'`, `'msgpack'`, or your own functions.
+   *
+   * With a codec, everything appended is a value to encode, except a record made by `Record.put` or `Record.delete`, whose value is
+   * encoded. The value of a record that is read is decoded on the first access to `value`. The codec is not stored in the log: open the log
+   * with the same codec, or without one to see the bytes.
+   *
+   * @defaultValue no codec: bytes are appended and read
    */
   codec: CodecOption<T>
 }
 
 /** Options of `enqueue`. */
 export interface EnqueueOptions {
-  /** Acknowledge only once durable, whatever the log's `fsync` says. It can only strengthen it. Default `false`. */
+  /**
+   * Acknowledge the record only once it is durable, even if the log's `fsync` demands less.
+   *
+   * @defaultValue `false`
+   */
   durable?: boolean
   /**
-   * Append only if the record, or the first one of the batch, gets this position; otherwise that is `ERR_WAL_CONFLICT`, with `actual`, and
-   * nothing is appended. Decided at the call: of several that expect the same position, one succeeds.
+   * Append only if the record, or the first record of the batch, gets this position. Otherwise the call fails with `ERR_WAL_CONFLICT`,
+   * which has the next position as `actual`, and nothing is appended. This is decided during the call: of several appends that expect the
+   * same position, one succeeds.
    */
   expect?: number
 }
@@ -112,8 +168,8 @@ export interface EnqueueOptions {
 /** Options of `sync`. */
 export interface SyncOptions {
   /**
-   * Ends the waiting with an `AbortError` (code `ABORT_ERR`) when aborted. What was accepted goes on: a record may still be committed, and
-   * should it fail, the next `sync()` or `close()` tells. Aborted at the call: nothing is accepted.
+   * Rejects with an `AbortError` (code `ABORT_ERR`) when aborted. The operation itself goes on: a record may still be committed, and if it
+   * fails, the next `sync()` or `close()` rejects with its error. If the signal is already aborted at the call, nothing is accepted.
    */
   signal?: AbortSignal
 }
@@ -123,9 +179,17 @@ export interface AppendOptions extends EnqueueOptions, SyncOptions {}
 
 /** Options of `writable`. */
 export interface WritableOptions {
-  /** Like `durable` of `append`, for every record. Default `false`; the end is durable in any case. */
+  /**
+   * Acknowledge every record only once it is durable, like `durable` of `append`. The end of the stream makes a sync in any case.
+   *
+   * @defaultValue `false`
+   */
   durable?: boolean
-  /** Bytes of this stream not yet acknowledged above which `write()` is held back until half of them are. From 1. Default 1 MiB. */
+  /**
+   * Limit of this stream's bytes that are not acknowledged. Above it `write()` is held back until half of them are acknowledged. From 1.
+   *
+   * @defaultValue 1 MiB
+   */
   maxPendingBytes?: number
   /** Destroys the stream with an `AbortError` when aborted. */
   signal?: AbortSignal
@@ -134,42 +198,65 @@ export interface WritableOptions {
 /** Options of `readFrom`. */
 export interface ReadOptions {
   /**
-   * Go on as the log does: at the end, wait for the next record instead of ending. A `next()` that waits keeps the process alive and
-   * costs nothing else. Default `false`.
+   * At the end of the log, wait for the next record instead of ending. A `next()` that waits keeps the process alive and costs nothing
+   * else.
+   *
+   * @defaultValue `false`
    */
   follow?: boolean
-  /** Last position to read, inclusive. Default: the last one acknowledged at the call; with `follow` there is none. */
+  /**
+   * Last position to read, inclusive.
+   *
+   * @defaultValue the last position acknowledged at the call; with `follow`, no limit
+   */
   to?: number
-  /** Most records to give; those that `skipExpired` passes over do not count. Default: no limit. */
+  /**
+   * Maximum number of records to return. Records skipped by `skipExpired` do not count.
+   *
+   * @defaultValue no limit
+   */
   limit?: number
   /**
-   * Pass over records whose `expiresAt` has come by the wall clock when it is their turn to be given. `reader.position` passes them too.
-   * Default `false`: expired records are given like others.
+   * Skip records whose `expiresAt` has passed, by the wall clock, when they would be returned. `reader.position` advances over them too.
+   *
+   * @defaultValue `false`: expired records are returned like others
    */
   skipExpired?: boolean
   /** Rejects with an `AbortError` (code `ABORT_ERR`) when aborted. */
   signal?: AbortSignal
   /**
-   * Go on behind damage, on a log opened in mode `'readOnly'`: every record that holds is given, on both sides, and never a damaged one.
-   * What is missing is in `reader.holes`. Bytes that the disk fails to read count as damaged. Default `false`: damage rejects.
+   * Continue after damage, on a log opened in mode `'readOnly'`. Every intact record before and after the damage is returned, and never a
+   * damaged one. The missing positions are in `reader.holes`. Bytes that the disk fails to read count as damaged.
+   *
+   * @defaultValue `false`: damage rejects
    */
   salvage?: boolean
-  /** Give every record bytes of its own instead of views of a shared block: to post it to a worker, or to keep few of many. Default `false`. */
+  /**
+   * Give every record its own bytes instead of views of a shared block. Useful to post a record to a worker, or to keep a few records of
+   * many.
+   *
+   * @defaultValue `false`
+   */
   copy?: boolean
 }
 
 /** Options of `Wal.cursor`. */
 export interface CursorOptions {
   /**
-   * Where a new cursor begins: at the first record there is (`'start'`, the default), after the last one acknowledged (`'end'`), or at a
-   * position, which is the first that is not done. It counts only where there is no cursor of that name yet.
+   * Where a new cursor begins: at the first record (`'start'`), after the last acknowledged record (`'end'`), or at the position of the
+   * first record to consume. Ignored if there already is a cursor of that name.
+   *
+   * @defaultValue `'start'`
    */
   start?: number | 'start' | 'end'
 }
 
 /** Options of `verify`. */
 export interface VerifyOptions {
-  /** Called now and then with the bytes read and all there are to read; the last time when both are the same. */
+  /**
+   * Called about every 100 ms with the bytes read so far and the total, the last time with both equal. An error that it throws ends the
+   * verification, which rejects with it.
+   */
   onProgress?: (done: number, total: number) => void
   /** Rejects with an `AbortError` (code `ABORT_ERR`) when aborted. */
   signal?: AbortSignal
@@ -177,31 +264,47 @@ export interface VerifyOptions {
 
 /** Options of `Wal.scrub`. */
 export interface ScrubOptions extends VerifyOptions {
-  /** How fast it reads, in bytes per second, from 1. Default 16 MiB. */
+  /**
+   * Read rate in bytes per second, from 1.
+   *
+   * @defaultValue 16 MiB
+   */
   bytesPerSecond?: number
 }
 
 /** Options of `backup`. */
 export interface BackupOptions {
-  /** Called now and then with how far it is, and once when the copy is complete, which then stays. What it throws rejects and, before that, ends the backup. */
+  /**
+   * Called after each step, and once more when the copy is complete. If it throws, the backup is aborted and rejects with that error. After
+   * the final call the copy is kept, even if that call throws.
+   */
   onProgress?: (progress: BackupProgress) => void
-  /** Gives the backup up, removes what there is of it, and rejects with an `AbortError`. */
+  /** Aborts the backup, removes what has been copied, and rejects with an `AbortError`. */
   signal?: AbortSignal
 }
 
 /** Options of `salvage`. */
 export interface SalvageOptions {
-  /** Called now and then with how far it is, and once when the new log is complete, which then stays. What it throws rejects and, before that, ends the salvage. */
+  /**
+   * Called after each step, and once more when the new log is complete. If it throws, the salvage is aborted and rejects with that error.
+   * After the final call the new log is kept, even if that call throws.
+   */
   onProgress?: (progress: SalvageProgress) => void
-  /** Gives the salvage up, removes what there is of the new log, and rejects with an `AbortError`. */
+  /** Aborts the salvage, removes what has been written of the new log, and rejects with an `AbortError`. */
   signal?: AbortSignal
-  /** Make the new log on a network file system, whose locks and fsyncs cannot be trusted. Default false. */
+  /**
+   * Create the new log on a network file system, although its locks and fsyncs cannot be trusted.
+   *
+   * @defaultValue `false`
+   */
   allowUnsafeFilesystem?: boolean
 }
 
 type Fields = { [name: string]: unknown }
 
-/** The values of the options, whose names must all be known. Each is looked at once: nothing that runs code of the caller's is left. */
+/**
+ * Copies the values of the options, whose names must all be known. Each property is read once, so no code of the caller runs after this.
+ */
 function known(options: unknown, names: ReadonlySet<string>, operation: string): Fields {
   if (options === undefined) return {}
   if (typeof options !== 'object' || options === null) throw invalid('options must be an object', operation)
@@ -217,7 +320,7 @@ function known(options: unknown, names: ReadonlySet<string>, operation: string):
   }
 }
 
-/** The values of an option that is an object with these names at most; nothing if it is something else. */
+/** Copies the fields of an option that is an object with no other names than these; `undefined` if the option is anything else. */
 function group(value: unknown, names: readonly string[], name: string): Fields | undefined {
   if (typeof value !== 'object' || value === null) return undefined
   try {
@@ -236,7 +339,7 @@ function count(fields: Fields, name: string, operation: string): number | undefi
   throw invalid(`options.${name} must be a safe non-negative integer`, operation)
 }
 
-/** A position, the last possible one included. */
+/** Checks a position; the last possible position is allowed. */
 export function checkPosition(value: unknown, least: number, operation: string): number {
   if (isCount(value) && value >= least) return value
   throw invalid(`position must be a safe integer of at least ${least}`, operation)
@@ -302,19 +405,19 @@ const openNames = new Set([
   'codec',
 ] satisfies (keyof WalOptions)[])
 
-/** The path of a directory that has been checked, from the root. */
+/** Resolves the path of a checked directory to an absolute path. */
 export function absolute(dir: string, operation: string): string {
   try {
     return resolve(dir)
   } catch (cause) {
-    // The working directory is gone.
+    // The working directory has been removed.
     throw new WalError('ERR_WAL_IO', `${dir} is relative, and the working directory cannot be told`, { operation, cause })
   }
 }
 
 export function checkDir(dir: unknown, operation: string): void {
   if (typeof dir !== 'string' || dir === '' || dir.includes('\0')) throw invalid('dir must be the path of a directory', operation)
-  // The system would be asked for another name.
+  // The operating system would get a different name.
   checkText('dir', dir, operation)
 }
 
@@ -333,7 +436,7 @@ function codec(value: unknown): NamedCodec | undefined {
   throw invalid("options.codec must be 'json', 'msgpack' or { encode, decode, name?: string }", 'open')
 }
 
-/** What concerns the handle alone; the rest must be the same for every handle on a log. */
+/** Options that belong to one handle. All others must be equal for every handle on a log. */
 export interface HandleOptions {
   codec: NamedCodec | undefined
   captureStacks: boolean
@@ -366,14 +469,14 @@ function logOptions(fields: Fields): OpenOptions {
 const appendNames = new Set(['durable', 'expect', 'signal'] satisfies (keyof AppendOptions)[])
 const enqueueNames = new Set(['durable', 'expect'] satisfies (keyof EnqueueOptions)[])
 
-/** What an append asks for. */
+/** Per-append options, checked. */
 export interface Terms {
   durable: boolean
   expect: number | undefined
   heed: Heed | undefined
 }
 
-/** Nothing in particular. */
+/** The defaults. */
 export const NO_TERMS: Terms = { durable: false, expect: undefined, heed: undefined }
 
 function heed(fields: Fields, operation: string): Heed | undefined {
@@ -439,7 +542,7 @@ const cursorNames = new Set(['start'] satisfies (keyof CursorOptions)[])
 
 const MAX_NAME_BYTES = 255
 
-/** The start of a new cursor as the native side takes it. */
+/** Checks the name and returns the start of a new cursor as the native side takes it. */
 export function checkCursor(name: unknown, options: unknown): number {
   if (typeof name !== 'string') throw invalid('name must be a string', 'cursor')
   checkText('name', name, 'cursor')
@@ -511,7 +614,7 @@ function isMeter(meter: unknown): boolean {
   }
 }
 
-/** Of `forelog/otel`, whose types are not to be needed here: the caller names them. */
+/** Checks the options of `forelog/otel`. The types of OpenTelemetry must not be needed here, so the caller casts the result. */
 export function checkInstrument(options: unknown): { meter: unknown; attributes: unknown; histograms: boolean } {
   const { meter, attributes, ...fields } = known(options, instrumentNames, 'instrument')
   if (!isMeter(meter)) throw invalid('options.meter must be a Meter of OpenTelemetry', 'instrument')

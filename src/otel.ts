@@ -1,4 +1,4 @@
-// Figures of logs as OpenTelemetry metrics. Of the API it needs the types alone: what does the work is the meter it is given.
+// Exports the statistics of logs as OpenTelemetry metrics. Needs only the types of the API; the meter given by the caller does the work.
 
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import type { Attributes, BatchObservableResult, Meter, MetricOptions, Observable } from '@opentelemetry/api'
@@ -10,13 +10,15 @@ import { Wal } from './wal.js'
 
 /** Options of `instrument`. */
 export interface InstrumentOptions {
-  /** For instance `metrics.getMeter('my-service')`. */
+  /** The meter, for instance `metrics.getMeter('my-service')`. */
   meter: Meter
-  /** Attributes of every measurement besides `forelog.dir`, the log's directory. */
+  /** Attributes of every measurement, beside `forelog.dir`, the log's directory. */
   attributes?: Attributes
   /**
-   * Also record durations and sizes of every commit and fsync from now on as histograms, by subscribing to `diagnostics_channel`: the
-   * logs then record these events. Default `false`: quantiles since opening, as gauges.
+   * Record the durations and sizes of every commit and fsync from now on as histograms, by subscribing to `diagnostics_channel`. The logs
+   * then record these events.
+   *
+   * @defaultValue `false`: quantiles since opening, as gauges
    */
   histograms?: boolean
 }
@@ -84,15 +86,19 @@ const quantiles = [
   [0.999, 'p999'],
 ] as const
 
-// Microseconds on fast disks to a second on a struggling one.
+// From tens of microseconds on fast disks to seconds on a struggling one.
 const SECONDS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5]
 const RECORDS = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000]
 
 /**
- * Registers the figures of one or more logs (`wal.stats()` and positions) with a meter. They are read when the meter's reader collects,
- * in one callback, and cost nothing otherwise. A log that is closed is left out; with the last one everything is unregistered.
+ * Registers the statistics of one or more logs (`wal.stats()` and positions) with a meter.
  *
- * Gives a function that unregisters at once. Throws `ERR_WAL_INVALID_ARG`.
+ * They are read in one callback when the meter's reader collects, and cost nothing otherwise. A closed log is dropped at the next
+ * collection. When no open log is left, everything is unregistered.
+ *
+ * Returns a function that unregisters at once.
+ *
+ * @throws `ERR_WAL_INVALID_ARG`
  */
 export function instrument(wals: Wal | Iterable<Wal>, options: InstrumentOptions): () => void {
   const { meter, attributes, histograms } = checkInstrument(options) as Required<InstrumentOptions>
@@ -161,7 +167,7 @@ function quantileGauge(meter: Meter, [name, unit, description, scale, read]: (ty
   return { gauge, values }
 }
 
-/** Subscribes; gives what ends that. */
+/** Subscribes to the events of commits and syncs, and returns the functions that end the subscriptions. */
 function recordHistograms(meter: Meter, open: Set<Wal>, attributesOf: (event: WalEvent) => Attributes): (() => void)[] {
   const [records, duration, wait, fsync] = distributions.map(([name, unit, description, scale]) =>
     meter.createHistogram(name, { unit, description, advice: { explicitBucketBoundaries: scale === 1 ? RECORDS : SECONDS } })

@@ -1,4 +1,4 @@
-// Reading: blocks come from the native side, one ahead of the one being consumed; records are looked up in them.
+// Reading. Blocks of records come from the native side, one block ahead of the one being consumed.
 
 import { Block, DecodedCopy, DecodedView, RecordCopy, RecordView, type WalRecord } from './block.js'
 import type { Channel } from './channel.js'
@@ -12,44 +12,44 @@ import type { BlockData, Manner, NativeReader } from './native.js'
 import type { Damage } from './reports.js'
 import { isAborted } from './signals.js'
 
-// Large enough that a block costs little next to its records, small enough that two of them are consumed within a millisecond or so:
-// only between blocks does the event loop get its turn.
+// Large enough that a block costs little compared with its records, and small enough that two of them are consumed within about a
+// millisecond: the event loop gets its turn only between blocks.
 const BLOCK_BYTES = 256 * 1024
-// For large records, of which the other would hold a few: then the way there and back is what costs.
+// For large records, of which `BLOCK_BYTES` would hold only a few, so that the round trips would dominate.
 const LARGE_BLOCK_BYTES = 1024 * 1024
 const FEW_RECORDS = 64
 
 const END = { done: true, value: undefined } as const
 
-/** Where reading begins: at a position, at the first one there is, or after the last one acknowledged. */
+/** Where reading begins: at a position, at the first record, or after the last acknowledged one. */
 export type ReadStart = number | 'start' | 'end'
 
-/** What a reader is made for. */
+/** Constructor options of a reader. */
 export interface ReadRange {
   from: ReadStart
-  /** Inclusive; `Infinity` for what was acknowledged at the call, or without end when it follows. */
+  /** Last position to read, inclusive. `Infinity` is the last one acknowledged at the call, or no limit with `follow`. */
   to: number
-  /** Most records to give. */
+  /** Maximum number of records to return. */
   limit: number
-  /** Go on behind damage. */
+  /** Continue after damage. */
   salvage: boolean
-  /** The log records holes: not every position is given. */
+  /** The log records holes, so not every position is returned. */
   holed: boolean
-  /** Wait at the end for what comes. */
+  /** Wait for new records at the end. */
   follow: boolean
   copy: boolean
-  /** Pass over what has expired. */
+  /** Skip expired records. */
   skipExpired: boolean
-  /** For `blocks()`. */
+  /** Also fetch what only `blocks()` needs. */
   detailed?: boolean
   signal: AbortSignal | undefined
-  /** What decodes the values. */
+  /** Decoder of the values. */
   values: Values | undefined
-  /** Called when the log was cut above all that was given out, and the reader goes on: with the last position kept. */
+  /** Called with the last position kept when a truncation kept every record returned so far and the reader goes on. */
   onKept?: ((kept: number) => void) | undefined
 }
 
-/** The damage that holes are, but for those that the log itself records. */
+/** Describes holes as damage, except those that the log itself records. */
 export function describeHoles(holes: readonly Hole[]): Damage[] {
   const damaged = holes.filter(({ recorded }) => recorded !== true)
   return damaged.map(({ first, last, bytes: _, recorded: __, ...where }) => ({
@@ -60,18 +60,20 @@ export function describeHoles(holes: readonly Hole[]): Damage[] {
   }))
 }
 
-/** Readers that hold something open. One that was dropped is not kept alive by that. */
+/** Readers with resources to release. Held weakly, so that an unreferenced reader can be collected. */
 type Readers = Set<WeakRef<WalReader<unknown>>>
 
-/** The handle that readers are made by. */
+/** The log handle that a reader belongs to. */
 export interface Handle {
-  /** Closed when it is garbage; so whoever still reads keeps it. */
+  /** The `Wal`. It is closed when it is garbage collected, so every active reader keeps a reference to it. */
   readonly owner: object
   readonly readers: Readers
   isClosed: boolean
 }
 
-/** Enters a reader everywhere it is to be found; gives what takes it out again, which knows the reader no more than they do. */
+/**
+ * Adds a reader to these sets and to the signal's listeners. Returns a function that removes it again and holds the reader only weakly too.
+ */
 function enter(self: WeakRef<WalReader<unknown>>, all: Readers[], signal: AbortSignal | undefined): () => void {
   for (const readers of all) readers.add(self)
   const unlisten = signal === undefined ? undefined : aborts.add(signal, () => self.deref()?.abort())
@@ -81,31 +83,32 @@ function enter(self: WeakRef<WalReader<unknown>>, all: Readers[], signal: AbortS
   }
 }
 
-// A reader that was dropped has not been released.
+// Cleans up after readers that were garbage collected without having been released.
 const dropped = new FinalizationRegistry<() => void>((leave) => leave())
 
-/** Positions that nothing readable holds any more, and the bytes where they were. */
+/** Positions that no readable frame holds, and the bytes where they were. */
 export interface Hole {
-  /** First position that is missing. */
+  /** First missing position. */
   first: number
-  /** Last position that is missing. */
+  /** Last missing position. */
   last: number
   /** File name of the segment. */
   segment: string
-  /** Where the damage begins: byte offset in that segment. */
+  /** Byte offset in that segment at which the damage begins. */
   offset: number
-  /** From `offset` to the next good record, or to the end of the file. */
+  /** Bytes from `offset` to the next intact record, or to the end of the file. */
   bytes: number
-  /** The one bit that explains the first of the damage. */
+  /** The single flipped bit that explains the start of the damage, if there is one. */
   flipped?: FlippedBit
-  /** There where the log itself records the loss, as a salvaged one does: nothing is damaged, and `offset` and `bytes` are 0. */
+  /** Present if the log itself records the loss, as a salvaged log does. Nothing is damaged then, and `offset` and `bytes` are 0. */
   recorded?: boolean
 }
 
 /**
  * Reads records in order of position. Made by `Wal.readFrom`.
  *
- * It is its own iterator: `for await` takes it from where it is. Leaving the loop releases it. A failure is told at every later `next()`.
+ * A reader is its own iterator: `for await` continues where the reader is, and leaving the loop releases it. After a failure, every later
+ * `next()` rejects with the same error.
  */
 export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>> {
   readonly #environment: Environment
@@ -115,7 +118,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
   readonly #skipExpired: boolean
   readonly #signal: AbortSignal | undefined
   readonly #onKept: ((kept: number) => void) | undefined
-  /** As long as it holds something open. */
+  /** Set while the reader has resources to release. */
   #handle: Handle | undefined
   #leave: (() => void) | undefined
   #native: NativeReader | undefined
@@ -125,24 +128,24 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
   #blockBytes = BLOCK_BYTES
   #position = 0
   #holes: Hole[] = []
-  /** Position that is read next; unknown where reading begins at an end of the log that may move until the first record is given. */
+  /** Next position to read. Undefined if reading begins at an end of the log, which may move until the first record is returned. */
   #next: number | undefined
-  /** Last one to be read, if `#left` does not end it before. */
+  /** Last position to read, unless `#left` ends the reader before. */
   #to: number
-  /** How many more may be given. */
+  /** Number of records that may still be returned. */
   #left: number
-  /** Not every position is given: only here it shows when enough have been. */
+  /** Not every position is returned, so the limit has to be counted here and not by the native side. */
   readonly #isCounted: boolean
   readonly #follow: boolean
   readonly #salvage: boolean
   readonly #detailed: boolean
-  /** The block being read, if any. */
+  /** The next block, if it has been requested. */
   #ahead: Promise<BlockData | undefined> | undefined
-  /** The next block has to be waited for: only a `next()` may do that, because it keeps the process alive. */
+  /** The next block has to be waited for. Only `next()` may request it then, because the wait keeps the process alive. */
   #caughtUp = false
-  /** Ends the wait for it, with nothing. */
+  /** Ends the wait for the next block, without one. */
   #interrupt: ((nothing: undefined) => void) | undefined
-  /** Calls of `next()` that have to wait answer each other. */
+  /** Chain of the calls of `next()` that have to wait, so that they resolve in order. */
   #queue: Promise<unknown> = Promise.resolve()
   #waiting = 0
   #failure: unknown
@@ -181,54 +184,56 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
     if (signal !== undefined && isAborted(signal)) this.abort()
   }
 
-  /** Position of the last record given, or passed over with `skipExpired`; 0 before the first. Reading can be resumed at the one after it. */
+  /**
+   * Position of the last record returned, or skipped by `skipExpired`; 0 before the first. Reading can be resumed at the position after it.
+   */
   get position(): number {
     return this.#position
   }
 
   /**
-   * Positions that were passed over so far because nothing holds them, in order; complete at the end. With `salvage` those that are
-   * damaged, and always those that the log itself records as lost.
+   * Positions skipped so far because no record holds them, in order; complete at the end. They are those that the log itself records as
+   * lost and, with `salvage`, those that are damaged.
    */
   get holes(): readonly Hole[] {
     return this.#holes
   }
 
   /**
-   * The next record; done at the end. While it waits, it keeps the process alive. Calls may overlap: they are answered in order.
+   * Returns the next record, or `done` at the end. While it waits, it keeps the process alive. Calls may overlap, and resolve in order.
    *
-   * Rejects as {@link Wal.readFrom} says; what has rejected rejects again.
+   * Rejects as described at {@link Wal.readFrom}. After a rejection every further call rejects with the same error.
    */
   next(): Promise<IteratorResult<WalRecord<V>, undefined>> {
     if (this.#waiting === 0 && this.#isAtHand()) return Promise.resolve({ done: false, value: this.#take() })
     return this.#wait(() => this.#take())
   }
 
-  /** Ends the reader and releases what it holds open. */
+  /** Ends the reader and releases its resources. */
   return(): Promise<IteratorResult<WalRecord<V>, undefined>> {
     this.#end()
     return Promise.resolve(END)
   }
 
-  /** Like `return()`, and rejects with `error`. */
+  /** Ends the reader like `return()`, and rejects with `error`. */
   throw(error: unknown): Promise<IteratorResult<WalRecord<V>, undefined>> {
     this.#end()
     return Promise.reject(error)
   }
 
-  /** Itself. */
+  /** Returns this reader. */
   [Symbol.asyncIterator](): this {
     return this
   }
 
   /**
-   * The same records in arrays, which costs far less per record. Shares this reader's place; all the records that are at hand come at
-   * once, so the arrays differ in length.
+   * Iterates over the records in arrays, which costs far less per record. Each array has all records that are available without waiting, so
+   * the arrays differ in length. The iterator shares the position of this reader.
    */
   batches(): AsyncIterableIterator<WalRecord<V>[]> {
     const takeAll = () => {
       const records: WalRecord<V>[] = []
-      // The first is at hand, even if it has expired since.
+      // The first one was available when this was called. Take it even if it has expired since.
       do records.push(this.#take())
       while (this.#isAtHand())
       return records
@@ -236,7 +241,10 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
     return this.#iterate(takeAll)
   }
 
-  /** @internal Like `batches()`, with everything that is known of the records. Of a detailed reader; `limit` does not count. */
+  /**
+   * @internal Iterates like `batches()`, with everything that the log stores about the records. Needs a detailed reader; `limit` is
+   * ignored.
+   */
   blocks(): AsyncIterableIterator<DetailedBlock> {
     return this.#iterate(() => {
       const block = (this.#block as ExactBlock).detailed(this.#at)
@@ -262,13 +270,13 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
     }
   }
 
-  /** How many positions the native side may give. */
+  /** Options of the native reader. */
   #manner(): Manner {
     const most = this.#isCounted ? Infinity : this.#left
     return { most, follow: this.#follow, salvage: this.#salvage, detailed: this.#detailed }
   }
 
-  /** Whether there is a record to take. Passes over those that are not wanted. */
+  /** Whether a record is available without waiting. Skips expired records if asked to. */
   #isAtHand(): boolean {
     if (this.#isCounted) {
       if (this.#left === 0) return false
@@ -320,7 +328,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
     }
   }
 
-  /** False at the end. */
+  /** Waits for the next block; false at the end. */
   async #nextBlock(): Promise<boolean> {
     if (this.#isCounted && this.#left === 0 && this.#failure === undefined) this.#end()
     let data: BlockData | undefined
@@ -333,7 +341,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
         tellCorrupt(this.#channel.diagnostics.dir, error)
         if (native === this.#native) this.#fail(error)
       }
-      // Another one has taken its place if the log was cut meanwhile.
+      // If the log was truncated meanwhile, `cut()` has replaced the native reader: ask that one.
     } while (native !== this.#native && this.#native !== undefined)
     if (this.#failure !== undefined) throw this.#failure
     if (data === undefined || this.#ended || this.#native === undefined) {
@@ -346,7 +354,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
     this.#blockBytes = this.#count < FEW_RECORDS ? LARGE_BLOCK_BYTES : BLOCK_BYTES
     this.#ahead = undefined
     if (!this.#caughtUp) this.#fetch(this.#native)
-    // At the end: who is told may end the reader.
+    // Last, because a subscriber may close this reader.
     if (data.holes !== undefined) this.#addHoles(data.holes)
     return true
   }
@@ -356,42 +364,42 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
     tellDamage(this.#channel.diagnostics.dir, 'read', describeHoles(holes))
   }
 
-  /** Asks for a block. The caller may or may not wait for it. */
+  /** Requests the next block. The caller need not wait for it. */
   #fetch(native: NativeReader): Promise<BlockData | undefined> {
     const ahead = new Promise<BlockData | undefined>((resolve, reject) => {
-      // Not a function written here: V8 makes those that are assigned to a property in the old generation, and what they hold, the
-      // block in the end, would live until a full collection of garbage.
+      // Store `resolve` itself and not a closure: V8 allocates closures that are assigned to a property in the old generation. What they
+      // hold, in the end the block, would live until a full garbage collection.
       this.#interrupt = resolve
       this.#environment.request(native.next(this.#blockBytes)).then(({ block, caughtUp = false }) => {
         this.#caughtUp = caughtUp
         resolve(block)
       }, reject)
     })
-    // If it fails, that is told when somebody asks for what is in it.
+    // A failure is reported when a caller asks for a record of the block.
     ahead.catch(() => {})
     this.#ahead = ahead
     return ahead
   }
 
-  /** @internal The signal has been aborted. */
+  /** @internal Fails the reader because its signal was aborted. */
   abort(): void {
     this.#fail(new AbortError(this.#signal as AbortSignal))
   }
 
   /**
-   * @internal The log has been cut. What was read ahead may not be in it any more: reading begins anew after the last record given out,
-   * and ends where the log was cut.
+   * @internal Reacts to a truncation of the end of the log. Blocks that were read ahead may no longer be part of the log, so reading starts
+   * over after the last record returned, and ends where the log was truncated.
    */
   cut(): void {
     const native = this.#native
     if (native === undefined || native.kept() === null) return
-    // A reader that salvages meets the cut itself: what it left out is known to it alone.
+    // A salvaging reader handles the truncation itself: only its native side knows what it left out.
     if (this.#salvage) return
     let kept
     try {
       const resumed = this.#channel.resume(native, this.#next, this.#to, this.#manner())
       kept = resumed.kept
-      // What it has given rests on what was kept.
+      // All records returned so far were kept, so the reader ends at the last position kept.
       if (!this.#follow && this.#next !== undefined) this.#to = Math.min(this.#to, kept)
       this.#native = resumed.reader
     } catch (error) {
@@ -400,7 +408,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
     native.release()
     this.#block = undefined
     this.#at = this.#count = 0
-    // Those ahead are met again.
+    // Holes at or after the next position will be met again.
     const next = this.#next ?? 0
     this.#holes = this.#holes.filter(({ first }) => first < next)
     this.#interrupt?.(undefined)
@@ -408,7 +416,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
     this.#onKept?.(kept)
   }
 
-  /** @internal The log has been closed. */
+  /** @internal Fails the reader because the log was closed. */
   close(): void {
     this.#fail(closed('read'))
   }

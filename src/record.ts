@@ -1,63 +1,69 @@
-// Records on their way in.
+// Records to append: their types, checks and construction.
 
 import { checkArray, checkBytes, isBytes, isLikeBytes, isUint8Array, lengthOf, type Bytes } from './bytes.js'
 import { invalid, whileReading } from './errors.js'
 
-/** Where a record stands in a replicated log. Stored as it is; nothing is made of it. */
+/** Position of a record in a replicated log such as Raft's. Forelog stores it and does not interpret it. */
 export interface RecordVersion {
-  /** Of its leader: a safe non-negative integer. */
+  /** Term of the leader: a safe non-negative integer. */
   term: number
-  /** In the replicated log: a safe non-negative integer. */
+  /** Index in the replicated log: a safe non-negative integer. */
   index: number
 }
 
-/** A record to append to a log without a codec. Strings are stored as UTF-8. It has a key, a value or both; a tombstone has no value. */
+/**
+ * A record to append to a log without a codec. Strings are stored as UTF-8. A record has a key, a value or both; a tombstone has no value.
+ */
 export interface RecordInit {
-  /** What the value is for. Any bytes, empty ones too. */
+  /** Key that the value belongs to. Any bytes, also none. */
   key?: string | Uint8Array
-  /** Any bytes, empty ones too. */
+  /** Any bytes, also none. */
   value?: string | Uint8Array
-  /** Says that what the key stood for is gone. Not together with `value`. Default `false`. */
+  /**
+   * Marks the key as deleted. Excludes `value`.
+   *
+   * @defaultValue `false`
+   */
   tombstone?: boolean
-  /** Expires so many milliseconds after the record was made, from 0. Not together with `expiresAt`. */
+  /** Time to live in milliseconds, from 0, counted from when the record is made. Excludes `expiresAt`. */
   ttlMs?: number
-  /** When it expires, in milliseconds since 1970, from 0. */
+  /** When the record expires, in milliseconds since 1970, from 0. */
   expiresAt?: number
-  /** Where it stands in a replicated log. */
+  /** Position of the record in a replicated log. */
   version?: RecordVersion
 }
 
-/** What `Record.put` and `Record.delete` take besides key and value. */
+/** Options of `Record.put` and `Record.delete`. */
 export type RecordOptions = Pick<RecordInit, 'ttlMs' | 'expiresAt' | 'version'>
 
 declare const made: unique symbol
 
-/** A record that {@link Record} made, with a value of this type. */
+/** A record made by {@link Record}, with a value of type `V`. */
 export interface MadeRecord<V = string | Uint8Array> {
-  /** For the type alone: no other object is one, whatever its fields. */
+  /** Exists only in the type: an object of the same shape that `Record` has not made is not assignable. */
   readonly [made]: true
-  /** What the value is for. */
+  /** Key that the value belongs to. */
   readonly key: string | Uint8Array | undefined
-  /** As it was given; absent in a tombstone. */
+  /** The value as given; absent in a tombstone. */
   readonly value: V | undefined
-  /** `Record.delete` made it: what the key stood for is gone. */
+  /** True for a record made by `Record.delete`: the key has been deleted. */
   readonly tombstone: boolean
-  /** When it expires, in milliseconds since 1970; a `ttlMs` was turned into this when the record was made. */
+  /** When the record expires, in milliseconds since 1970. A `ttlMs` was converted to this when the record was made. */
   readonly expiresAt: number | undefined
-  /** Where it stands in a replicated log, if that was given. */
+  /** Position of the record in a replicated log, if given. */
   readonly version: RecordVersion | undefined
 }
 
 /**
- * Marks the records that `Record` of any copy of the package has made. The value is the version of what they promise: the fields `key`,
- * `value`, `tombstone`, `expiresAt` (a time) and `version`.
+ * Marks the records made by `Record` of any copy of the package. The value is the version of the fields that they promise: `key`, `value`,
+ * `tombstone`, `expiresAt` (a time) and `version`.
  */
 const RECORD = Symbol.for('forelog.record')
 const RECORD_VERSION = 1
 
 /**
- * A record whose fields have been checked. They are ordinary properties, so that they may be something else by the time that it is
- * appended: then its bytes are checked once more.
+ * A record whose fields have been checked. The fields are ordinary properties, which may be replaced before the record is appended, so the
+ * append checks their bytes once more.
  */
 export class Entry implements MadeRecord {
   static {
@@ -86,10 +92,10 @@ export class Entry implements MadeRecord {
   }
 }
 
-/** An entry with numbers that are not checked again. Nothing outside of this package holds one. */
+/** An entry with numbers that are not checked again. No code outside of this package holds one. */
 class ExactEntry extends Entry {}
 
-/** An entry with numbers of up to 64 bits. The native side takes a `bigint` where a `number` would be rounded. */
+/** Makes an entry with numbers of up to 64 bits. The native side takes a `bigint` where a `number` would be rounded. */
 export function exactEntry(
   key: Bytes | undefined,
   value: Bytes | undefined,
@@ -102,7 +108,7 @@ export function exactEntry(
   return new ExactEntry(key, value, tombstone, expiresAt === undefined ? undefined : number(expiresAt), exact)
 }
 
-/** One like that with a value that only a codec can make bytes of. */
+/** A record made by `Record.put` whose value is still unencoded. */
 class Unencoded {
   static {
     Object.defineProperty(this.prototype, RECORD, { value: RECORD_VERSION })
@@ -122,14 +128,14 @@ class Unencoded {
   }
 }
 
-/** An entry with bytes that nobody else writes to. */
+/** Returns the entry with a copy of its value's bytes, so that nothing else can write to them. */
 export function withOwnValue(entry: Entry): Entry {
   const { key, value, tombstone, expiresAt, version } = entry
   if (value === undefined || typeof value === 'string') return entry
   return new Entry(key, new Uint8Array(value), tombstone, expiresAt, version)
 }
 
-/** An entry that nobody else can change, with the fields that this one has now. */
+/** Copies an entry with the current values of its fields, so that nothing else can replace them. */
 export function withOwnFields(entry: Entry, operation: string): Entry {
   if (entry instanceof ExactEntry) return entry
   const { key, value, tombstone, expiresAt, version } = entry
@@ -138,7 +144,7 @@ export function withOwnFields(entry: Entry, operation: string): Entry {
 
 const lengthIn = (bytes: Bytes | undefined): number => (isUint8Array(bytes) ? lengthOf(bytes) : (bytes?.length ?? 0))
 
-/** About how many bytes a record has. */
+/** Approximate size of a record in bytes. */
 export const sizeOf = ({ key, value }: Entry): number => lengthIn(key) + lengthIn(value)
 
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0
@@ -151,8 +157,8 @@ function checkExpiry(expiresAt: unknown, operation: string): number {
 }
 
 /**
- * The absolute time; a time to live starts now. By the clock that the program sees: one that a test has replaced counts here as it does
- * where records that have expired are passed over.
+ * Returns the time of expiry; a time to live starts now. Uses `Date.now()`, as the check for expired records does, so a clock replaced by a
+ * test counts in both places.
  */
 function expiry(ttlMs: unknown, expiresAt: unknown, operation: string): number | undefined {
   if (ttlMs === undefined) return expiresAt === undefined ? undefined : checkExpiry(expiresAt, operation)
@@ -172,7 +178,7 @@ function checkVersion(given: unknown, operation: string): RecordVersion | undefi
   return { term, index }
 }
 
-/** What a record has to have, and what it may not have together. */
+/** Checks which fields a record must have and which exclude each other. */
 export function checkShape(key: unknown, value: unknown, tombstone: unknown, operation: string): void {
   if (typeof tombstone !== 'boolean') throw wrong('tombstone', 'a boolean', operation)
   if (tombstone && value !== undefined) throw invalid('value and tombstone exclude each other', operation)
@@ -181,7 +187,7 @@ export function checkShape(key: unknown, value: unknown, tombstone: unknown, ope
   }
 }
 
-/** Fields of a record whose value may still have to be encoded. */
+/** Fields of a record whose value may not have been encoded yet. */
 export interface Fields {
   key: Bytes | undefined
   value: unknown
@@ -191,10 +197,10 @@ export interface Fields {
 }
 
 /**
- * The fields of what {@link Record} made, here or in another copy of the package; nothing where it is anything else. The fields of
- * another copy's record are checked like those of a plain object, but for its value.
+ * Returns the fields of a record made by {@link Record}, here or in another copy of the package; `undefined` for any other input. Of a
+ * record from another copy, all fields but the value are checked like those of a plain object.
  *
- * @throws `ERR_WAL_INVALID_ARG` where the other copy's records have a later version.
+ * @throws `ERR_WAL_INVALID_ARG` if the other copy's records have a different version.
  */
 export function madeFields(input: unknown, operation: string): Fields | undefined {
   if (typeof input !== 'object' || input === null) return undefined
@@ -219,7 +225,7 @@ const initNames = new Set<string>(['key', 'value', 'tombstone', 'ttlMs', 'expire
 const NO_OPTIONS = { expiresAt: undefined, version: undefined }
 const optionNames = new Set<string>(['ttlMs', 'expiresAt', 'version'] satisfies (keyof RecordOptions)[])
 
-/** Refuses what is no object, and names that are not known. */
+/** Rejects anything but an object, and unknown names. */
 function checkNames(given: unknown, names: ReadonlySet<string>, what: string, operation: string): void {
   if (typeof given !== 'object' || given === null) throw invalid(`${what} must be an object`, operation)
   for (const name of Object.keys(given)) {
@@ -227,7 +233,7 @@ function checkNames(given: unknown, names: ReadonlySet<string>, what: string, op
   }
 }
 
-/** What a log without a codec appends for an input that is not bytes: a record that {@link Record} made, or a plain object field by field. */
+/** Converts an input that is not bytes to a record of a log without a codec: a record made by {@link Record}, or a plain object. */
 export function toEntry(input: unknown, operation = 'append'): Entry {
   const made = madeFields(input, operation)
   if (made instanceof Entry) return made
@@ -245,7 +251,7 @@ export function toEntry(input: unknown, operation = 'append'): Entry {
   }
 }
 
-/** The time and the version that options of `Record` ask for. */
+/** Reads the expiry and the version from the options of `Record`. */
 function readOptions(options: unknown): Pick<Fields, 'expiresAt' | 'version'> {
   try {
     checkNames(options, optionNames, 'options', 'append')
@@ -256,13 +262,15 @@ function readOptions(options: unknown): Pick<Fields, 'expiresAt' | 'version'> {
   }
 }
 
-/** An entry with these fields, whose value must be bytes. */
+/** Makes an entry with these fields, whose value must be bytes. */
 function withBytes({ key, value, tombstone, expiresAt, version }: Fields, operation: string): Entry {
   if (value !== undefined && !isBytes(value)) throw wrong('value', 'a string or a Uint8Array: the log has no codec', operation)
   return new Entry(key, value && checkBytes('value', value, operation), tombstone, expiresAt, version)
 }
 
-/** Whether it is bytes by its class. Whether it is genuine, and has its memory, is looked at when it is appended: by then it may have changed. */
+/**
+ * Whether the value is bytes by its class. The append checks whether it is genuine and has its memory, because it may change until then.
+ */
 function claimsBytes(value: unknown): value is Bytes {
   if (isBytes(value)) return true
   try {
@@ -277,13 +285,15 @@ function checkKey(key: unknown): void {
 }
 
 /**
- * Makes records whose fields are checked once, here, which makes appending them cheaper. Both throw `ERR_WAL_INVALID_ARG`. What the log
- * stores of a key and a value is looked at when the record is appended.
+ * Makes records whose fields are checked once, here, so that appending them is cheaper. The bytes of key and value are checked when the
+ * record is appended.
+ *
+ * @throws `ERR_WAL_INVALID_ARG` from both functions.
  */
 export const Record = Object.freeze({
   /**
-   * A key and what it stands for from now on. A `ttlMs` starts now. The value is for the log that it is appended to: a string or bytes, or,
-   * where that has a codec, what the codec encodes; any other is refused there.
+   * Makes a record with a key and its new value. A `ttlMs` starts now. The value must suit the log that the record is appended to: a string
+   * or bytes or, in a log with a codec, anything that the codec encodes. Otherwise the append refuses it.
    */
   put<V = string | Uint8Array>(key: string | Uint8Array, value: V, options?: RecordOptions): MadeRecord<V> {
     checkKey(key)
@@ -293,7 +303,7 @@ export const Record = Object.freeze({
     return made as MadeRecord<unknown> as MadeRecord<V>
   },
 
-  /** A tombstone: what the key stood for is gone. */
+  /** Makes a tombstone, which marks the key as deleted. */
   delete(key: string | Uint8Array, options: RecordOptions = {}): MadeRecord<never> {
     const { expiresAt, version } = readOptions(options)
     checkKey(key)

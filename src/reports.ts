@@ -1,84 +1,84 @@
-// What opening found and what the log has done since, as plain data.
+// Reports, as plain data: what opening found, and what the log has done since.
 
 import type { CursorPosition } from './cursor.js'
 import { closed, type FlippedBit } from './errors.js'
 import type { Environment } from '../native.js'
 
-/** Distribution of a quantity since the log was opened; quantiles to within 1 %. All zero when there is nothing to tell. */
+/** Distribution of a quantity since the log was opened. Quantiles are accurate to 1 %. All fields are 0 if there are no values. */
 export interface Histogram {
-  /** How many values there were. */
+  /** Number of values. */
   count: number
-  /** Of all values, exactly. */
+  /** Exact sum of all values. */
   sum: number
-  /** The smallest. */
+  /** Smallest value. */
   min: number
-  /** Their average. */
+  /** Mean of all values. */
   mean: number
-  /** The largest. */
+  /** Largest value. */
   max: number
-  /** Half of them are not above this. */
+  /** Median. */
   p50: number
-  /** Nine in ten are not above this. */
+  /** 90th percentile. */
   p90: number
-  /** 99 % are not above this. */
+  /** 99th percentile. */
   p99: number
-  /** 99.9 % are not above this. */
+  /** 99.9th percentile. */
   p999: number
 }
 
-/** Counters and histograms since the log was opened in this process, and how things stand now. */
+/** Counters and histograms since the log was opened in this process, and its current state. */
 export interface WalStats {
-  /** Records accepted one by one. */
+  /** Records accepted by single appends. */
   appends: number
   /** Batches accepted. */
   batches: number
-  /** Bytes of all records accepted, those of batches included. */
+  /** Bytes of all accepted records, including those of batches. */
   bytes: number
-  /** Groups of records written. */
+  /** Commits of groups of records. */
   commits: number
-  /** Fsyncs that commits, rolls and truncations made. */
+  /** Fsyncs made by commits, rolls and truncations. */
   fsyncs: number
   /** Segments started. */
   rolls: number
-  /** Segments that truncation has removed. */
+  /** Segments removed by truncation. */
   removedSegments: number
   /** Bytes written to segments, framing included. */
   writtenBytes: number
   /** Bytes accepted and not yet acknowledged. */
   pendingBytes: number
-  /** Segments that make up the log now, the active one included. */
+  /** Segments of the log, including the active one. */
   segments: number
   /**
-   * Bytes that the files of these segments take now, blocks allocated ahead included. Files that opening found are measured in the
-   * background, and count from then on.
+   * Size of these segments' files in bytes, including blocks allocated ahead. Files that opening found are measured in the background and
+   * count from then on.
    */
   diskBytes: number
   /**
-   * Bytes of the disk that all files of the log occupy: segments with the blocks allocated ahead, prepared and reserved files, `CONTROL`,
-   * `CURSORS`. Measured in the background, after opening and by calls that come a second or more after the last measurement.
+   * Disk space that all files of the log occupy, in bytes: segments with the blocks allocated ahead, prepared and reserved files,
+   * `CONTROL`, `CURSORS`. Measured in the background: after opening, and by calls made at least a second after the last measurement.
    */
   allocatedBytes: number
-  /** Bytes of the segments that are in use: headers, frames and footers. */
+  /** Bytes in use in the segments: headers, frames and footers. */
   usedBytes: number
-  /** Bytes of the active segment that are used; 0 in mode `'readOnly'`. */
+  /** Bytes in use in the active segment; 0 in mode `'readOnly'`. */
   activeBytes: number
-  /** Size of the active segment's file in bytes, blocks allocated ahead included; 0 in mode `'readOnly'`. */
+  /** Size of the active segment's file in bytes, including blocks allocated ahead; 0 in mode `'readOnly'`. */
   activeCapacity: number
-  /** Readers of this process that still have something to read: followers and backups included. */
+  /** Readers of this process that still have something to read, including followers and backups. */
   readers: number
-  /** Readers that wait at the end of the log for more. */
+  /** Readers that wait for new records at the end of the log. */
   followers: number
-  /** An fsync has failed: the log takes nothing more until it is reopened. */
+  /** True once an fsync has failed. The log accepts no more appends until it is reopened. */
   poisoned: boolean
-  /** The log's directory was moved, removed or replaced: the log takes nothing more until it is opened where it is now. */
+  /** True once the log's directory was moved, removed or replaced. The log accepts no more appends until it is opened at its new path. */
   detached: boolean
-  /** Events recorded for subscribers of `diagnostics_channel`, of all environments: see `channels`. 0 while nobody subscribes. */
+  /** Events recorded for subscribers of `diagnostics_channel` in all environments: see `channels`. 0 without subscribers. */
   events: number
-  /** Of these, events that were lost because an event loop was too busy to take them. */
+  /** Recorded events that were dropped because an event loop was too busy to collect them. */
   droppedEvents: number
   /**
-   * Segments that retention by age has met and that, by their headers, were created more than a minute after now: the wall clock was
-   * ahead then, or is behind. Their age is judged by the segments after them.
+   * Segments met by retention by age whose headers say that they were created more than a minute in the future. The wall clock was ahead
+   * then, or is behind now. Their age is judged by the segments after them.
    */
   futureSegments: number
   /** Records per commit. */
@@ -88,92 +88,95 @@ export interface WalStats {
   /** Duration of fsyncs in microseconds. */
   fsyncUs: Histogram
   /**
-   * From when the oldest record of a commit was accepted, at the end of its turn at the latest, until the commit was done and its
-   * promises could be resolved, in microseconds; one value per commit.
+   * Time from when the oldest record of a commit was passed to the engine, which is at the end of its turn at the latest, until the commit
+   * was done and its promises could resolve, in microseconds. One value per commit.
    */
   waitUs: Histogram
-  /** What scrubs have done. */
+  /** Totals of scrubs. */
   scrub: ScrubStats
-  /** What opening did. */
+  /** Summary of what opening did. */
   recovery: RecoveryStats
 }
 
-/** What scrubs that came to their end have done together. */
+/** Totals of all scrubs that ran to completion. */
 export interface ScrubStats {
-  /** How many scrubs that was. */
+  /** Number of completed scrubs. */
   runs: number
-  /** Sealed segments verified, once for each scrub. */
+  /** Sealed segments verified, counted once per scrub. */
   segments: number
-  /** Bytes of good frames. */
+  /** Bytes of intact frames. */
   bytes: number
-  /** Problems in their reports, once for each scrub that found them. */
+  /** Problems reported, counted once per scrub that found them. */
   problems: number
-  /** When the last one ended, in milliseconds since the epoch; absent before. */
+  /** When the last scrub ended, in milliseconds since the epoch; absent if there was none. */
   finishedAt?: number
 }
 
-/** What opening did: see `Wal.recovery` for all of it. */
+/** Summary of what opening did. `Wal.recovery` has the full report. */
 export interface RecoveryStats {
-  /** The case that was met, by its label in docs/recovery.md: `'clean'`, `'torn'`, `'damaged-active'` … */
+  /** Case of recovery, by its label in docs/recovery.md: `'clean'`, `'torn'`, `'damaged-active'` … */
   verdict: string
-  /** Records found in the part that was scanned. */
+  /** Records in the part of the log that was scanned. */
   records: number
-  /** Records carried over into a new segment. */
+  /** Records rewritten into a new segment. */
   carried: number
-  /** How long opening took, in milliseconds. */
+  /** Duration of opening in milliseconds. */
   durationMs: number
 }
 
-/** Bytes that opening cut off: a crash left them behind, never acknowledged as durable, or they were damaged. They stay in their segment. */
+/**
+ * Bytes that opening cut off: a crash left them and they were never acknowledged as durable, or they were damaged. They stay in their
+ * segment.
+ */
 export interface FencedBytes {
   /** File name of the segment. */
   segment: string
-  /** Where they begin: byte offset in that segment. */
+  /** Byte offset in that segment at which they begin. */
   offset: number
-  /** How many there are. */
+  /** Number of bytes. */
   bytes: number
-  /** First position that the bytes would have had, as far as can be told. */
+  /** First position that the bytes would have had, if known. */
   firstPosition?: number
-  /** Last position that the bytes would have had, as far as can be told. */
+  /** Last position that the bytes would have had, if known. */
   lastPosition?: number
-  /** They may be left over from the file's earlier use. */
+  /** True if the bytes may be left over from an earlier use of the file. */
   recycled: boolean
 }
 
-/** Bytes that were durable and do not hold any more. */
+/** Bytes that were durable and are now damaged. */
 export interface Damage {
-  /** What does not hold, for people. */
+  /** Description of the damage, for people. */
   message: string
   /** File name of the segment. */
   segment: string
-  /** Where it begins: byte offset in that segment. */
+  /** Byte offset in that segment at which the damage begins. */
   offset: number
-  /** First position it covers, as far as can be told. */
+  /** First position that the damage covers, if known. */
   firstLost?: number
-  /** Last position it covers, as far as can be told. */
+  /** Last position that the damage covers, if known. */
   lastLost?: number
-  /** The one bit that explains it. */
+  /** The single flipped bit that explains the damage, if there is one. */
   flipped?: FlippedBit
 }
 
-/** Something that is not as it was written. */
+/** One inconsistency found by `verify` or `scrub`. */
 export interface Problem {
   /**
-   * A label of docs/recovery.md (`'damaged-sealed'`, `'gap'` …); `'broken-chain'` where segments disagree on where one ends,
-   * `'wrong-footer'` where an intact one says otherwise than the frames, `'damaged-cursors'`, `'unreadable'` where the disk fails.
+   * Label of docs/recovery.md (`'damaged-sealed'`, `'gap'` …), or one of: `'broken-chain'` if segments disagree on where one of them ends,
+   * `'wrong-footer'` if an intact footer contradicts the frames, `'damaged-cursors'`, and `'unreadable'` if the disk fails to read.
    */
   kind: string
-  /** What does not hold, for people. */
+  /** Description of the problem, for people. */
   message: string
   /** File name. */
   segment: string
-  /** Where it begins: byte offset in that file. */
+  /** Byte offset in that file at which the problem begins. */
   offset: number
-  /** First position that it takes, as far as can be told. */
+  /** First position that the problem affects, if known. */
   firstLost?: number
-  /** Last position that it takes, as far as can be told. */
+  /** Last position that the problem affects, if known. */
   lastLost?: number
-  /** The one bit that explains it, where there is one. */
+  /** The single flipped bit that explains the problem, if there is one. */
   flipped?: FlippedBit
 }
 
@@ -185,90 +188,90 @@ export interface PositionRange {
   last: number
 }
 
-/** How a log stands, and what it takes of the disk. */
+/** State of a log and its disk usage. */
 export interface LogStat {
-  /** The log's uuid, which a backup shares. */
+  /** UUID of the log. A backup has the UUID of its original. */
   uuid: string
-  /** What opening would find, by its label in docs/recovery.md: `'clean'`, `'unproven'`, `'damaged-active'` … */
+  /** Case of recovery that opening would find, by its label in docs/recovery.md: `'clean'`, `'unproven'`, `'damaged-active'` … */
   verdict: string
-  /** Opening would have nothing to cut off or to write again, and no writer has the log open. It need not have been closed in order. */
+  /** True if opening would cut off and rewrite nothing, and no writer has the log open. The log need not have been closed in order. */
   clean: boolean
-  /** Damage that shows without reading the whole log; `verify` finds all of it. */
+  /** Damage that is visible without reading the whole log; `verify` finds all of it. */
   damage?: Damage
-  /** A writer has the log open, in this process or another. */
+  /** True if a writer has the log open, in this process or another. */
   locked: boolean
   /** First position; equal to `nextPosition` in an empty log. */
   firstPosition: number
   /** Position after the last record. */
   nextPosition: number
-  /** Segments that make up the log. */
+  /** Segments of the log. */
   segments: number
-  /** Named cursors and the last position that each has done; absent where `CURSORS` is damaged. */
+  /** Named cursors and their positions; absent if `CURSORS` is damaged. */
   cursors?: CursorPosition[]
-  /** Files prepared for segments to come. */
+  /** Files prepared for future segments. */
   spares: number
-  /** Bytes of the disk that they occupy. */
+  /** Disk space that the prepared files occupy, in bytes. */
   spareBytes: number
-  /** Bytes of the disk that `reserve` occupies; 0 without one. */
+  /** Disk space that `reserve` occupies, in bytes; 0 if there is none. */
   reserveBytes: number
-  /** Bytes of the disk that all files of the log occupy, blocks allocated ahead and the files above included. */
+  /** Disk space that all files of the log occupy, in bytes, including blocks allocated ahead, prepared files and `reserve`. */
   allocatedBytes: number
-  /** Bytes of the segments that are in use: headers, frames and footers. */
+  /** Bytes in use in the segments: headers, frames and footers. */
   usedBytes: number
 }
 
-/** What a verification found. */
+/** Report of a verification. */
 export interface Verification {
-  /** Segments that count: from the first position on, and not superseded. */
+  /** Live segments: those from the first position on that are not superseded. */
   segments: number
-  /** Good frames. */
+  /** Intact frames. */
   frames: number
-  /** Records in good frames. */
+  /** Records in intact frames. */
   records: number
-  /** Bytes of good frames. */
+  /** Bytes of intact frames. */
   bytes: number
-  /** Sealed segments without a footer: a crash leaves such. No damage, and no record is lost. */
+  /** Sealed segments without a footer, as a crash can leave them. This is not damage, and no record is lost. */
   withoutFooter: number
-  /** Sealed segments whose footer does not hold: a crash leaves such. No damage, and no record is lost. */
+  /** Sealed segments with an invalid footer, as a crash can leave them. This is not damage, and no record is lost. */
   brokenFooters: number
-  /** Positions that the log records as lost before it was made, by a salvage. No damage. */
+  /** Positions that the log records as lost before it was made by a salvage. This is not damage. */
   holes: PositionRange[]
-  /** Empty when all is well. */
+  /** Problems found; empty if the log is intact. */
   problems: Problem[]
 }
 
-/** What opening found, and did. */
+/** Report of what opening found and did. */
 export interface RecoveryReport {
-  /** The case that was met, by its label in docs/recovery.md: `'clean'`, `'torn'`, `'damaged-active'` … */
+  /** Case of recovery, by its label in docs/recovery.md: `'clean'`, `'torn'`, `'damaged-active'` … */
   verdict: string
   /**
-   * The log is new, or nothing of it was to be cut off or written again: it goes on in place. So it is after `close()`, and after a
-   * process that died while everything was proven durable.
+   * True if the log is new, or if opening cut off and rewrote nothing and continues in the active segment. Holds after `close()`, and after
+   * a process that died while everything was proven durable.
    */
   clean: boolean
-  /** There was no log before. */
+  /** True if there was no log before. */
   created: boolean
   /** Position of the first record that can be read. */
   firstPosition: number
-  /** Position that the next record appended gets. */
+  /** Position of the next record to be appended. */
   nextPosition: number
-  /** Records found in the part that was scanned. */
+  /** Records in the part of the log that was scanned. */
   records: number
-  /** Records carried over into a new segment. */
+  /** Records rewritten into a new segment. */
   carried: number
-  /** What was cut off, or in mode `'readOnly'` would be. */
+  /** Bytes that were cut off, or would be in mode `'readOnly'`. */
   fenced?: FencedBytes
-  /** The damage in spite of which the log was opened, in the modes `'prefix'` and `'readOnly'`. */
+  /** Damage despite which the log was opened, in modes `'prefix'` and `'readOnly'`. */
   damage?: Damage
-  /** Positions that the log records as lost before it was made, by a salvage. Readers pass over them. */
+  /** Positions that the log records as lost before it was made by a salvage. Readers skip them. */
   holes: PositionRange[]
-  /** Segments behind the damage that mode `'prefix'` left out whole, by file name. */
+  /** File names of the segments after the damage that mode `'prefix'` left out entirely. */
   leftOut: string[]
-  /** The directory is in memory (tmpfs, ramfs): nothing in it survives a restart of the machine, not even what is called durable. */
+  /** True if the directory is in memory (tmpfs, ramfs). Nothing in it survives a restart of the machine, not even durable records. */
   volatile: boolean
   /** Bytes of the active segment that were scanned. */
   scannedBytes: number
-  /** How long opening took, in milliseconds. */
+  /** Duration of opening in milliseconds. */
   durationMs: number
 }
 

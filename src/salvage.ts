@@ -1,4 +1,4 @@
-// A new log of everything that holds in a damaged one: steps of the native side, one after the other.
+// Salvage makes a new log of every intact record of a damaged one, in a sequence of steps of the native side.
 
 import { resolve } from 'node:path'
 import { tellDamage } from './diagnostics.js'
@@ -7,49 +7,54 @@ import { AbortError } from './errors.js'
 import { checkSalvage, type SalvageOptions } from './options.js'
 import { describeHoles, type Hole } from './reader.js'
 
-/** How far a salvage is. */
+/** Progress of a salvage. */
 export interface SalvageProgress {
-  /** Bytes of the damaged log's segments that were read. */
+  /** Bytes of the damaged log's segments that have been read. */
   bytes: number
-  /** All there are to read. */
+  /** Bytes to read in total. */
   totalBytes: number
   /** Records found so far. */
   records: number
 }
 
-/** What a salvage has made. */
+/** Report of a salvage. */
 export interface SalvageReport {
-  /** What opening the damaged log meets, by its label in docs/recovery.md: `'damaged-active'`, `'gap'` … */
+  /** Case of recovery of the damaged log, by its label in docs/recovery.md: `'damaged-active'`, `'gap'` … */
   verdict: string
-  /** First position of the new log: that of the first record that holds. */
+  /** First position of the new log, which is that of the first intact record. */
   firstPosition: number
-  /** Position that the next record of the new log gets: above every position that is known to have been given. */
+  /** Next position of the new log. It is above every position that is known to have been used. */
   nextPosition: number
   /** Records in the new log. */
   records: number
   /** Segments in the new log. */
   segments: number
-  /** What is missing, in order of positions: where it was in the damaged log. */
+  /** Missing positions in order, with their place in the damaged log. */
   holes: Hole[]
-  /** Named cursors that came along. */
+  /** Number of named cursors in the new log. */
   cursors: number
-  /** The named cursors are damaged: they did not come along, and have to be made again. */
+  /** True if the named cursors are damaged. The new log has none, and they have to be created again. */
   cursorsLost: boolean
 }
 
 /**
- * Makes a new log in `dest` of every record that holds in the damaged log in `dir`. Positions stay what they were, batches stay whole,
- * and what is missing becomes a hole: readers of the new log pass over it, and `reader.holes`, `wal.recovery.holes` and `verify` report
- * it. When the promise resolves the new log is durable.
+ * Makes a new log in `dest` of every intact record of the damaged log in `dir`.
  *
- * The damaged log is not changed. It is refused while a writer has it open. `dest` is created when it is absent, and must be empty
- * otherwise. Without its CONTROL, which is written last, the new log does not open; what fails or is aborted is removed.
+ * Positions do not change and batches stay whole. Missing positions become holes: readers of the new log skip them, and `reader.holes`,
+ * `wal.recovery.holes` and `verify` report them. When the promise resolves the new log is durable.
  *
- * Damage is no error: it is in the report's `holes`. Rejects with `ERR_WAL_INVALID_ARG` (also for a `dest` inside `dir`, or on a network
- * file system), `ERR_WAL_NOT_FOUND` (no log in `dir`), `ERR_WAL_FORMAT` (`dir` is no log or of a newer version; `dest` is not empty),
- * `ERR_WAL_LOCKED` (a writer has the log open, or opened it meanwhile), `ERR_WAL_DETACHED` (the files of the log were removed
- * meanwhile, or `dest` was moved), `ERR_WAL_NO_SPACE`, `ERR_WAL_READ_ONLY`, `ERR_WAL_IO` or an
- * `AbortError`.
+ * The damaged log is not changed, and must not be open for writing. `dest` is created if it does not exist, and must be empty otherwise.
+ * CONTROL of the new log is written last, and the log does not open without it. If the salvage fails or is aborted, what it has written is
+ * removed.
+ *
+ * Damage is not an error: it is in the report's `holes`. Rejects with:
+ *
+ * - `ERR_WAL_INVALID_ARG`: an argument is invalid, or `dest` is inside `dir` or on a network file system.
+ * - `ERR_WAL_NOT_FOUND`: there is no log in `dir`.
+ * - `ERR_WAL_FORMAT`: `dir` holds no log or one of a newer version, or `dest` is not empty.
+ * - `ERR_WAL_LOCKED`: a writer has the log open, or opened it meanwhile.
+ * - `ERR_WAL_DETACHED`: the files of the log were removed meanwhile, or `dest` was moved.
+ * - `ERR_WAL_NO_SPACE`, `ERR_WAL_READ_ONLY`, `ERR_WAL_IO` or an `AbortError`.
  */
 export async function salvage(dir: string, dest: string, options?: SalvageOptions): Promise<SalvageReport> {
   const { onProgress, signal, allowUnsafeFilesystem = false } = checkSalvage(dir, dest, options)

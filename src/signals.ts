@@ -1,5 +1,5 @@
-// AbortSignals as the runtime has them. A signal's own properties, and Proxies, are code of the caller's: that runs, if at all, before an
-// operation is accepted, and what it throws stops nothing later.
+// Access to AbortSignals through the runtime's own getters. A signal's own properties, and Proxies, may run code of the caller. Such code
+// runs, if at all, before an operation is accepted, and an exception of it stops nothing later.
 
 import { types } from 'node:util'
 
@@ -8,7 +8,7 @@ const getter = (name: string) => Object.getOwnPropertyDescriptor(prototype, name
 const abortedOf = getter('aborted') as (this: unknown) => boolean
 const reasonIn = getter('reason')
 
-/** Whether it is a genuine AbortSignal. */
+/** Whether the value is a genuine AbortSignal. */
 export function isSignal(value: unknown): value is AbortSignal {
   if (typeof value !== 'object' || value === null || types.isProxy(value)) return false
   try {
@@ -24,11 +24,11 @@ export const reasonOf = (signal: AbortSignal): unknown => reasonIn.call(signal)
 
 export const onAbort = (signal: AbortSignal, listener: (event: Event) => void): void => signal.addEventListener('abort', listener)
 
-/** Promises are settled on the way here: what a method of the caller's throws must not keep the others from theirs. */
+/** Removes a listener, while promises are settled: an exception of the caller's method must not keep the others from settling. */
 export function offAbort(signal: AbortSignal, listener: (event: Event) => void): void {
   try {
     signal.removeEventListener('abort', listener)
   } catch {
-    // A listener that stays finds nobody waiting.
+    // A listener that stays has no callbacks left to run.
   }
 }

@@ -1,19 +1,20 @@
-// Small records on their way into native code: those of one turn cross together, because a crossing costs more than they do.
+// The stage: shared memory that collects the small records of one turn, so that they are passed to native code in one call. A call costs
+// more than copying such a record.
 
 import { checkText, isUint8Array, lengthOf, type Bytes } from './bytes.js'
 
-// Tags beside the lengths; crates/node/src/stage.rs has the same.
+// Tags beside the lengths. They must equal those in crates/node/src/stage.rs.
 const HAS_KEY = 1
 const HAS_VALUE = 2
 const TOMBSTONE = 4
 
-/** Bytes before a record's own: its tag and key length, its value's length. */
+/** Bytes before a record's own: a word with its tag and key length, and a word with its value length. */
 const HEADER = 8
-/** A record that may take more crosses by itself: copying it twice would cost more than crossing. */
+/** A record that may take more bytes is passed by itself, because copying it twice would cost more than the call. */
 const LARGEST = 4 << 10
 /**
- * Bytes before the first record, as words: how far the bytes are used, the number of the log they are for, whether one is durable, and a
- * one for the native side to see.
+ * Bytes before the first record: four words with the end of the used bytes, the log's number, whether any record is to be durable, and a
+ * mark from which the native side can tell that it sees this memory.
  */
 const START = 16
 const END = 0
@@ -21,25 +22,25 @@ const LOG = 1
 const DURABLE = 2
 const SEEN = 3
 const NO_LOG = 0xffffffff
-/** Strings up to this length are copied character by character as long as they are ASCII: quicker than a call. */
+/** Strings up to this length are copied character by character while they are ASCII, which is faster than a call. */
 const SHORT_STRING = 64
 
-/** How many bytes it takes at most; a string's characters take three each at most. Nothing for what is no bytes. */
+/** Upper bound of the bytes of a key or value: three per character of a string. 0 if it is neither a string nor a Uint8Array. */
 const atMost = (bytes: Bytes): number => (typeof bytes === 'string' ? bytes.length * 3 : isUint8Array(bytes) ? lengthOf(bytes) : 0)
 
-/** One record on the stage. Its bytes are views, good until the stage is cleared. */
+/** A staged record. Its bytes are views that are valid until the stage is cleared. */
 export interface Staged {
   key: Uint8Array | undefined
   value: Uint8Array | undefined
   tombstone: boolean
 }
 
-/** The memory is the native side's too: what is on the stage when the environment ends is appended all the same. */
+/** The native side shares the memory: records that are staged when the environment ends are still appended. */
 export class Stage {
   readonly #bytes: Uint8Array
   readonly #words: Uint32Array
   readonly #buffer: Buffer
-  /** What a record may take; nothing where the native side does not see the memory, as in a runtime that copies what comes from outside. */
+  /** Largest record that can be staged. 0 if the native side does not see this memory, as in a runtime that copies external memory. */
   readonly largest: number
 
   constructor(bytes: Uint8Array, isSeen: () => boolean) {
@@ -51,12 +52,12 @@ export class Stage {
     this.largest = isSeen() ? LARGEST : 0
   }
 
-  /** Whether the next record may find no room. */
+  /** Whether the next record might not fit. */
   get full(): boolean {
     return this.#words[END] > this.#bytes.length - LARGEST
   }
 
-  /** Whether any record on it asked for durability. */
+  /** Whether any staged record is to be durable. */
   get durable(): boolean {
     return this.#words[DURABLE] !== 0
   }
@@ -65,7 +66,7 @@ export class Stage {
     this.#words[DURABLE] = durable ? 1 : 0
   }
 
-  /** Empties it, for records of this log, or for those of a batch. */
+  /** Empties the stage for records of this log, or with `undefined` for those of a batch. */
   clear(log: number | undefined): void {
     this.#words[END] = START
     this.#words[DURABLE] = 0
@@ -73,15 +74,16 @@ export class Stage {
   }
 
   /**
-   * Copies a record of up to `limit` bytes, `largest` at most; gives how many it takes, or 0 if it has to cross by itself. There is
-   * room unless it is `full`. The record is on the stage once its last word is written: a throw before leaves nothing behind.
+   * Stages a copy of a record if it takes at most `limit` bytes, and returns how many it takes. Returns 0 if the record has to be passed by
+   * itself. `limit` must not exceed `largest`. There is room unless the stage is `full`. The record counts once its last word is written,
+   * so a throw before that leaves nothing behind.
    *
    * @throws `ERR_WAL_INVALID_ARG` for text that UTF-8 cannot hold.
    */
   put(key: Bytes | undefined, value: Bytes | undefined, tombstone: boolean, limit: number): number {
     const keyAtMost = key === undefined ? 0 : atMost(key)
     const valueAtMost = value === undefined ? 0 : atMost(value)
-    // Without bytes it may be an array without its memory, or nothing that a record may hold.
+    // A value without bytes may be an array without its memory, or of a type that a record cannot hold.
     if ((keyAtMost === 0 && key !== undefined) || (valueAtMost === 0 && value !== undefined)) return 0
     if (HEADER + keyAtMost + valueAtMost > limit) return 0
     const words = this.#words
@@ -107,7 +109,7 @@ export class Stage {
     return end - start
   }
 
-  /** Gives how many bytes it took: those of an array are as many as it takes at most. */
+  /** Copies a key or value and returns its length in bytes. For an array that is `atMost`. */
   #copy(name: string, from: Bytes, atMost: number, at: number): number {
     if (typeof from !== 'string') {
       this.#bytes.set(from, at)
@@ -129,7 +131,7 @@ export class Stage {
     return this.#buffer.write(text, at)
   }
 
-  /** What is on it, oldest first. */
+  /** Iterates over the staged records, oldest first. */
   *records(): Iterable<Staged> {
     for (let at = START; at < this.#words[END];) {
       const tag = this.#words[at >>> 2] & 0xff

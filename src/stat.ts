@@ -1,4 +1,4 @@
-// How a log stands, without a handle on it.
+// Reports the state of a log without a handle on it.
 
 import { resolve } from 'node:path'
 import { currentEnvironment } from './environment.js'
@@ -6,8 +6,9 @@ import { checkDir } from './options.js'
 import type { LogStat } from './reports.js'
 
 /**
- * Reports how the log in a directory stands and what it takes of the disk: positions, segments, cursors, bytes allocated and bytes used.
- * Needs no handle and takes no lock, writes nothing, and works beside a writer in any process.
+ * Reports the state of the log in a directory and its disk usage: positions, segments, cursors, bytes allocated and bytes in use.
+ *
+ * Needs no handle, takes no lock, writes nothing, and works beside a writer in any process.
  *
  * Rejects with `ERR_WAL_INVALID_ARG`, `ERR_WAL_NOT_FOUND`, `ERR_WAL_FORMAT` or `ERR_WAL_IO`.
  */

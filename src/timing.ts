@@ -1,5 +1,5 @@
-// The timing functions that logs run on, taken once when the module loads. Test runners replace those of the process by fake ones
-// (`mock.timers` of node:test, the fake timers of Vitest and Jest), and a log that waited for one of these would never go on.
+// The timing functions that logs use, captured once when the module loads. Test runners replace those of the process by fakes
+// (`mock.timers` of node:test, the fake timers of Vitest and Jest), and a log that waited for a fake would never continue.
 
 import process from 'node:process'
 import timers from 'node:timers'
@@ -10,14 +10,14 @@ type Task = () => void
 const { setImmediate, clearImmediate, setInterval, clearInterval } = timers
 const { nextTick } = process
 
-/** Whether `setImmediate` is the runtime's own: a fake one returns an object of another class. */
+/** Whether `setImmediate` is the runtime's own: a fake returns an object of another class. */
 function isGenuine(): boolean {
   const immediate = setImmediate(() => {})
   clearImmediate(immediate)
   return (immediate as object | undefined)?.constructor?.name === 'Immediate'
 }
 
-/** A later turn of the event loop for each task, by messages: these have no fake. */
+/** Runs each task in a later turn of the event loop by posting a message, which test runners do not fake. */
 function byMessages(): (task: Task) => void {
   const { port1, port2 } = new MessageChannel()
   const tasks: Task[] = []
@@ -32,18 +32,18 @@ function byMessages(): (task: Task) => void {
   }
 }
 
-// They are where the package is loaded after a runner has replaced them.
+// Timers are fake if the package is loaded after a test runner has replaced them.
 const isFake = !isGenuine()
-// @sinonjs/fake-timers, which Jest and Vitest use, leaves its clock on the functions that it puts in place.
+// @sinonjs/fake-timers, which Jest and Vitest use, leaves its clock on the functions that it installs.
 const isFakeTick = isFake || Object.hasOwn(nextTick, 'clock')
 
 /** Calls `task` in a later turn of the event loop, and keeps the process alive until then. */
 export const later: (task: Task) => void = isFake ? byMessages() : setImmediate
 
-/** Calls `task` once no microtask is left; where `nextTick` was fake at loading, in a microtask. */
+/** Calls `task` when no microtask is left. If `nextTick` was fake at loading, calls it in a microtask. */
 export const soon: (task: Task) => void = isFakeTick ? (task) => void Promise.resolve().then(task) : (task) => nextTick(task)
 
-/** Calls `task` at intervals until the returned function is called. Where timers were fake at loading, a fake clock decides when. */
+/** Calls `task` at intervals until the returned function is called. If timers were fake at loading, the fake clock decides when. */
 export function every(milliseconds: number, task: Task): Task {
   const timer = setInterval(task, milliseconds)
   return () => clearInterval(timer)

@@ -1,4 +1,4 @@
-// Verifying: every byte of a log is read and checked, and nothing is changed.
+// Verification: reads and checks every byte of a log, and changes nothing.
 
 import { tellDamage } from './diagnostics.js'
 import { currentEnvironment, type Environment } from './environment.js'
@@ -14,13 +14,17 @@ import { every } from './timing.js'
 const PROGRESS_EVERY_MS = 100
 
 /**
- * Reads a whole log and checks it: headers, the checksum of every frame, the chain of segments, footers, CONTROL. Needs no handle on the
- * log and takes no lock; a writer at work, in this process or another, is never taken for damage. Not a byte is changed. On Linux sealed
- * segments are read from the disk itself: what the page cache holds of them is dropped.
+ * Reads a whole log and checks it: headers, the checksum of every frame, the chain of segments, footers, CONTROL.
  *
- * Damage is no error: it is in the report's `problems`. Rejects with `ERR_WAL_INVALID_ARG`, `ERR_WAL_NOT_FOUND`, `ERR_WAL_FORMAT`,
- * `ERR_WAL_IO` (the directory cannot be listed), `ERR_WAL_TRUNCATED` (a writer has truncated the log under every look at it) or an
- * `AbortError`.
+ * Needs no handle on the log and takes no lock. A concurrent writer, in this process or another, is never mistaken for damage. Nothing is
+ * changed. On Linux sealed segments are read from the disk itself, and their pages are dropped from the page cache.
+ *
+ * Damage is not an error: it is in the report's `problems`. Rejects with:
+ *
+ * - `ERR_WAL_INVALID_ARG`, `ERR_WAL_NOT_FOUND` or `ERR_WAL_FORMAT`.
+ * - `ERR_WAL_IO`: the directory cannot be listed.
+ * - `ERR_WAL_TRUNCATED`: a writer truncated the log during every attempt.
+ * - `AbortError`: `signal` was aborted.
  */
 export async function verify(dir: string, options?: VerifyOptions): Promise<Verification> {
   const checked = checkVerify(dir, options)
@@ -31,7 +35,7 @@ export async function verify(dir: string, options?: VerifyOptions): Promise<Veri
   return found
 }
 
-/** A verification under way. */
+/** A running verification. */
 export class Verifying {
   readonly #environment: Environment
   readonly #options: VerifyOptions
@@ -64,7 +68,7 @@ export class Verifying {
     }
   }
 
-  /** Ends it soon; it rejects with `reason`. */
+  /** Stops the verification soon; it then rejects with `reason`. */
   stop(reason: unknown): void {
     this.#failure ??= reason
     this.#watcher.stop()

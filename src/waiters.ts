@@ -1,4 +1,4 @@
-// The promises that wait for their operations, oldest first.
+// The promises of operations in flight, oldest first.
 
 import type { Asked } from './errors.js'
 
@@ -8,25 +8,25 @@ export type Reject = (reason: unknown) => void
 const LEAST_ROOM = 4
 const MOST_ROOM = 512
 
-/** Whose functions `enter` keeps. */
+/** The run that the shared Promise executor `enter` adds to. */
 let entered: Run
 const enter = (resolve: (value: never) => void, reject: Reject): void => entered.add(resolve as Resolve, reject)
 
 /**
- * Consecutive operations and those who wait for them, side by side. They resolve to consecutive positions from `first` on, which is
- * known by the time the first is told; without it, to `value`.
+ * Consecutive operations with the functions of their promises. With `first` they resolve to consecutive positions from there, and `first`
+ * must be set before the first of them is settled. Without it they resolve to `value`.
  */
 export class Run {
   first: number | undefined
   operation: number
   readonly value: unknown
-  /** What the operation is, if not an append. */
+  /** Operation and position for errors, if the operations are not single appends. */
   readonly asked: Asked | undefined
   readonly resolves: Resolve[]
   readonly rejects: Reject[]
-  /** How many there are; the arrays may be longer. */
+  /** Number of waiters. The arrays may be longer. */
   size = 0
-  /** How many have been told. */
+  /** Number of waiters settled. */
   told = 0
   next: Run | undefined
 
@@ -45,7 +45,7 @@ export class Run {
     this.rejects[at] = reject
   }
 
-  /** A promise that waits. No closure is made for it, and nothing of it is written to what the collector knows to be old. */
+  /** Adds a waiter and returns its promise. Allocates no closure, and writes nothing of it to an object in the old generation. */
   wait<T>(): Promise<T> {
     if (entered !== this) entered = this
     return new Promise<T>(enter)
@@ -56,28 +56,31 @@ export class Run {
   }
 }
 
-/** A power of two, so that runs of about one size find the same room. */
+/** Rounds up to a power of two, so that runs of similar size get arrays of the same length. */
 const roomFor = (size: number): number =>
   size >= MOST_ROOM ? MOST_ROOM : size <= LEAST_ROOM ? LEAST_ROOM : 2 << (31 - Math.clz32(size - 1))
 
-/** A queue of runs. Young arrays side by side: no object per waiter, and nothing that the collector of garbage has to remember. */
+/**
+ * A queue of runs. The functions are in parallel young arrays: there is no object per waiter, and no pointer from the old generation for
+ * the garbage collector to track.
+ */
 export class Waiters {
   #oldest: Run | undefined
   #newest: Run | undefined
-  /** Room for as many as the last run had: arrays that grow are copied over and over. */
+  /** Length of the next run's arrays, from the size of the last run, because growing arrays are copied again and again. */
   #room = LEAST_ROOM
 
-  /** A new run, from `operation` on. It must be given a waiter before anything is told. */
+  /** Adds a new run that starts at `operation`. A waiter has to be added to it before anything is settled. */
   begin(operation: number, first: number | undefined, value?: unknown, asked?: Asked): Run {
     return this.link(new Run(operation, first, value, asked, this.#room))
   }
 
-  /** A run to be linked later, once its operation is known and it has a waiter. */
+  /** Creates a run to be linked later, when its operation is known and it has a waiter. */
   prepare(first: number | undefined): Run {
     return new Run(0, first, undefined, undefined, this.#room)
   }
 
-  /** Makes a run the newest, if it is not that already. */
+  /** Appends a run to the queue, unless it is already the newest. */
   link(run: Run): Run {
     if (this.#newest === run) return run
     if (this.#newest === undefined) this.#oldest = run
@@ -85,14 +88,14 @@ export class Waiters {
     return (this.#newest = run)
   }
 
-  /** Adds a waiter that will be resolved with a position. */
+  /** Adds a waiter that resolves to a position. */
   push(operation: number, position: number, resolve: Resolve, reject: Reject): void {
     const run = this.#newest
     if (run?.first !== undefined && run.end === operation && run.first + run.size === position) run.add(resolve, reject)
     else this.begin(operation, position).add(resolve, reject)
   }
 
-  /** Takes away the newest run, of which nobody has been told. */
+  /** Removes the newest run, of which nothing has been settled. */
   withdraw(run: Run): void {
     let before
     for (let at = this.#oldest; at !== run; at = at?.next) before = at
@@ -106,26 +109,26 @@ export class Waiters {
     return this.#oldest !== undefined && this.first <= upTo
   }
 
-  /** Operation of the oldest waiter; only if there is one. */
+  /** Operation of the oldest waiter. Only valid if there is one. */
   get first(): number {
     const run = this.#oldest as Run
     return run.operation + run.told
   }
 
-  /** What the oldest waiter asked for; only if there is one. */
+  /** Name and position of the oldest waiter's operation. Only valid if there is one. */
   get asked(): Asked {
     const { first = 0, told, asked } = this.#oldest as Run
     return asked ?? { operation: 'append', position: first + told }
   }
 
-  /** Resolves those of the operations up to this one, `limit` of them at most; gives how many. */
+  /** Resolves the waiters of operations up to this one, at most `limit` of them, and returns how many. */
   resolve(upTo: number, limit: number): number {
     let count = 0
     for (let run = this.#oldest; run !== undefined && count < limit && this.has(upTo); run = this.#oldest) {
       const { resolves, first, value } = run
       const from = run.told
       const to = Math.min(run.size, upTo - run.operation + 1, from + limit - count)
-      // Before anybody is told, who may look here.
+      // Advance first, because a callback may look at this queue.
       this.#pass(run, to)
       for (let i = from; i < to; i++) resolves[i](first === undefined ? value : first + i)
       count += to - from
@@ -145,7 +148,7 @@ export class Waiters {
     if (told < run.size) return
     this.#room = Math.max(roomFor(run.size), this.#room >> 1)
     this.#oldest = run.next
-    // Once it is old and dead it would keep alive, and make old, every run that ever follows.
+    // Unlink: a dead run in V8's old generation would keep every later run alive and promote it.
     run.next = undefined
     if (this.#oldest === undefined) this.#newest = undefined
   }

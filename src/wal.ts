@@ -1,4 +1,4 @@
-// The log as a program sees it.
+// The public handle on a log.
 
 import { inspect, type InspectOptions } from 'node:util'
 import { checkBytes, isBytes } from './bytes.js'
@@ -44,19 +44,19 @@ import { recoveryReport, type RecoveryReport, type Verification, type WalStats }
 import { Verifying } from './verify.js'
 import { WalWritable } from './writable.js'
 
-// A handle that is garbage without having been closed must not keep the log, and its lock, for ever.
+// A handle that is garbage collected without `close()` must not hold the log, and its lock, forever.
 const forgotten = new FinalizationRegistry<Channel>((channel) => channel.leave().catch(() => {}))
 
 type Callee = (...args: never[]) => unknown
 
-/** What opens unless the signal is aborted before: then it is closed as soon as it is there. */
+/** Settles like `opening`, unless the signal is aborted first: then it rejects, and the handle is closed as soon as it is open. */
 function unlessAborted<T>(opening: Promise<Wal<T>>, signal: AbortSignal): Promise<Wal<T>> {
   return new Promise((resolve, reject) => {
     const done = aborts.add(signal, () => {
       reject(new AbortError(signal))
       opening.then((wal) => wal.close()).catch(() => {})
     })
-    // In one go: what has been given to the caller is not closed any more.
+    // Remove the abort listener and resolve together, so that a handle already returned is never closed.
     opening.then(
       (wal) => (done(), resolve(wal)),
       (error: unknown) => (done(), reject(error))
@@ -64,19 +64,19 @@ function unlessAborted<T>(opening: Promise<Wal<T>>, signal: AbortSignal): Promis
   })
 }
 
-/** Throws if whoever asked has given up before anything was accepted. */
+/** Throws if the signal of an operation is aborted before the operation was accepted. */
 function checkWanted({ heed }: Terms): void {
   const signal = heed?.signal
   if (signal !== undefined && isAborted(signal)) throw new AbortError(signal)
 }
 
-/** A cursor that a handle has been asked for, once it is there. */
+/** A cursor of this handle: the promise for it, and the cursor itself once it is open. */
 interface Held<V> {
   made: Promise<Cursor<V>>
   cursor?: Cursor<V>
 }
 
-/** What an open handle is made of. */
+/** Constructor arguments of an open handle. */
 interface Opened {
   environment: Environment
   channel: Channel
@@ -89,29 +89,29 @@ interface Opened {
 /**
  * An open write-ahead log: one directory, one writer.
  *
- * Records get dense positions 1, 2, 3 … in the order of the calls, and promises are resolved in that order. An idle log does not keep the
- * process alive; whatever is waited for does.
+ * Records get the consecutive positions 1, 2, 3 … in the order of the calls, and promises resolve in that order. An idle log does not keep
+ * the process alive; a pending operation does.
  *
- * `T` is what a log opened with a codec holds: such values are appended, and read again. Without a codec strings and bytes go in, and
- * buffers come out.
+ * `T` is the type of the values of a log that is opened with a codec: such values are appended and read. Without a codec, strings and bytes
+ * are appended and buffers are read.
  */
 export class Wal<T = NoCodec> {
-  /** The directory, absolute. */
+  /** Absolute path of the directory. */
   readonly dir: string
-  /** What opening found, and did. */
+  /** Report of what opening found and did. */
   readonly recovery: RecoveryReport
   readonly #environment: Environment
   readonly #channel: Channel
   readonly #values: Values | undefined
   readonly #captureStacks: boolean
-  /** Open, with no codec and no stacks to capture: then an append has one thing less to look at each. */
+  /** Open, without a codec and without `captureStacks`: `append` tests this one field instead of three. */
   #isPlain: boolean
   readonly #handle: Handle = { owner: this, readers: new Set(), isClosed: false }
   readonly #scrubs = new Set<Verifying>()
   readonly #cursors = new Map<string, Held<Decoded<T>>>()
   #closed: Promise<void> | undefined
 
-  /** Use {@link Wal.open}. */
+  /** Not public: use {@link Wal.open}. */
   private constructor({ environment, channel, dir, recovery, values, captureStacks }: Opened) {
     this.#environment = environment
     this.#channel = channel
@@ -124,15 +124,23 @@ export class Wal<T = NoCodec> {
   }
 
   /**
-   * Opens the log in a directory, creating both when they are missing. After a crash it recovers by itself.
+   * Opens the log in a directory. Creates both if they are missing, and recovers from a crash if there was one.
    *
-   * A log open already in this process, worker threads included, gets one more handle; the options must be equal, but for `codec` and
-   * `captureStacks`, which are each handle's own. What the log held is durable when the promise resolves, unless the disk is full.
+   * If the log is already open in this process, worker threads included, this returns another handle on it. The options must then be equal,
+   * except `codec` and `captureStacks`, which belong to each handle. When the promise resolves, everything that the log held is durable,
+   * unless the disk is full.
    *
-   * Rejects with `ERR_WAL_INVALID_ARG` (also for other options than those that it is open with), `ERR_WAL_LOCKED` (another process has it
-   * open), `ERR_WAL_NOT_FOUND` (with `create: false` or mode `'readOnly'`), `ERR_WAL_CORRUPT`, `ERR_WAL_FORMAT`, `ERR_WAL_NO_SPACE`,
-   * `ERR_WAL_READ_ONLY` (the file system is), `ERR_WAL_TRUNCATED` (in mode `'readOnly'`: truncation has overtaken every look), `ERR_WAL_IO`, `ERR_WAL_NATIVE_NOT_FOUND` or an `AbortError`. None of them changes what is in
-   * the log.
+   * None of the errors changes what is in the log.
+   *
+   * Rejects with:
+   *
+   * - `ERR_WAL_INVALID_ARG`: an option is invalid, or differs from those with which the log is open.
+   * - `ERR_WAL_LOCKED`: another process has the log open.
+   * - `ERR_WAL_NOT_FOUND`: there is no log, and `create` is `false` or the mode is `'readOnly'`.
+   * - `ERR_WAL_CORRUPT`, `ERR_WAL_FORMAT`, `ERR_WAL_NO_SPACE`, `ERR_WAL_IO` or `ERR_WAL_NATIVE_NOT_FOUND`: see {@link WalErrorCode}.
+   * - `ERR_WAL_READ_ONLY`: the file system is read-only.
+   * - `ERR_WAL_TRUNCATED`: in mode `'readOnly'`, the writer truncated the log during every attempt to read it.
+   * - `AbortError`: `signal` was aborted.
    */
   static open(dir: string, options?: WalOptions): Promise<Wal>
   static open<T = unknown>(dir: string, options: WalCodecOptions<T>): Promise<Wal<T>>
@@ -151,7 +159,7 @@ export class Wal<T = NoCodec> {
     const [environment, values] = await Promise.all([currentEnvironment(), valuesOf(codec)])
     const { native } = environment
     if (signal?.aborted) throw new AbortError(signal)
-    // A scan that takes long ends with the signal, and does not keep the process.
+    // The watcher lets the signal end a long scan. The scan does not keep the process alive.
     const watcher = signal && new environment.Watcher()
     const done = signal && aborts.add(signal, () => watcher?.stop())
     const opening = environment.request(native.open(dir, options, watcher)).finally(done)
@@ -162,31 +170,44 @@ export class Wal<T = NoCodec> {
     if (log === undefined || identity === undefined) throw closed('open')
     const recovery = recoveryReport(native.recovery(log))
     const channel = await environment.join(log, identity, dir)
-    // Another handle on a log that is open here has recovered nothing.
+    // Only the handle that opened the log in this environment reports a recovery. Further handles recovered nothing.
     if (channel.log === log) tellRecovery(dir, recovery)
     return new Wal<T>({ environment, channel, dir, recovery, values, captureStacks })
   }
 
   /**
-   * Appends one record: a string or bytes (a value without a key), what `Record.put` or `Record.delete` made, or a plain object with
-   * its fields. With a codec: what `Record.put` or `Record.delete` made, or anything else as a value to encode. The input has been copied
-   * when the call returns.
+   * Appends one record.
    *
-   * Resolves to the record's position once it is acknowledged: with `fsync: 'always'`, the default, or with `durable: true` it is on
-   * the disk then, otherwise it has been handed to the operating system.
+   * Without a codec, `input` is a string or bytes (a value without a key), a record made by `Record.put` or `Record.delete`, or a plain
+   * object with the fields of a record. With a codec, it is a record made by `Record.put` or `Record.delete`, and anything else is a value
+   * to encode. The input has been copied when the call returns.
    *
-   * Rejects at once, and takes no position, with `ERR_WAL_INVALID_ARG` (with the codec's error as `cause`, if that threw),
-   * `ERR_WAL_TOO_LARGE`, `ERR_WAL_BACKPRESSURE`, `ERR_WAL_CONFLICT` (with `expect`), `ERR_WAL_CLOSED`, `ERR_WAL_READ_ONLY`,
-   * `ERR_WAL_OUT_OF_RANGE` (positions end at 2^53 - 1), `ERR_WAL_NO_SPACE`, `ERR_WAL_IO`, `ERR_WAL_POISONED`, `ERR_WAL_DETACHED` or, if
-   * `signal` is aborted already, an `AbortError`; later with `ERR_WAL_NO_SPACE`, `ERR_WAL_READ_ONLY` or `ERR_WAL_IO` (it is not in the log, and
-   * appends work again once the cause is gone), `ERR_WAL_DETACHED` (it is not in the log), `ERR_WAL_POISONED` (unknown) or an `AbortError` (it
-   * goes on, and may still be committed). A later rejection has the record's `position`, if it had got one.
+   * Resolves to the record's position once it is acknowledged. With `fsync: 'always'`, the default, or with `durable: true` the record is
+   * then on the disk. Otherwise it has been handed to the operating system.
    *
-   * No record passes one that was rejected: once an append of this environment's has been rejected, whatever it appends to the log before
-   * its promises have been told is rejected with the same error, after them.
+   * No record overtakes a rejected one. After an append of this environment has been rejected, everything that the environment appends to
+   * the log before the rejections have been delivered is rejected with the same error, after them.
    *
-   * After a refusal with `ERR_WAL_BACKPRESSURE` later appends may succeed: what waits shrinks all the time, and a smaller record may still
-   * fit. Where order matters, stop at the first refusal, wait for `drain()` and go on with that record; or let `writable()` do so.
+   * After a refusal with `ERR_WAL_BACKPRESSURE` later appends may succeed, because pending bytes are acknowledged all the time and a
+   * smaller record may still fit. If order matters, stop at the first refusal, wait for `drain()` and retry that record first; or use
+   * `writable()`.
+   *
+   * A refused record takes no position. The promise rejects at once with:
+   *
+   * - `ERR_WAL_INVALID_ARG`; if the codec threw, its error is the `cause`.
+   * - `ERR_WAL_TOO_LARGE`, `ERR_WAL_BACKPRESSURE`, `ERR_WAL_CLOSED` or `ERR_WAL_READ_ONLY`.
+   * - `ERR_WAL_CONFLICT`: the position in `expect` is not the next one.
+   * - `ERR_WAL_OUT_OF_RANGE`: positions end at 2^53 - 1.
+   * - `ERR_WAL_NO_SPACE`, `ERR_WAL_IO`, `ERR_WAL_POISONED` or `ERR_WAL_DETACHED`: an operation before this one failed.
+   * - `AbortError`: `signal` is already aborted.
+   *
+   * After the record was accepted, the promise may reject with the following errors. A `WalError` then has its `position`, if it had got
+   * one.
+   *
+   * - `ERR_WAL_NO_SPACE`, `ERR_WAL_READ_ONLY` or `ERR_WAL_IO`: the record is not in the log. Appends work again once the cause is gone.
+   * - `ERR_WAL_DETACHED`: the record is not in the log.
+   * - `ERR_WAL_POISONED`: it is unknown whether the record is in the log.
+   * - `AbortError`: the append goes on, and its record may still be committed.
    */
   append(this: Wal, input: AppendableBytes, options?: AppendOptions): Promise<number>
   append(input: Appendable<T>, options?: AppendOptions): Promise<number>
@@ -196,7 +217,7 @@ export class Wal<T = NoCodec> {
       if (input instanceof Entry) return this.#channel.append(input, NO_TERMS, this.#handle)
       if (isBytes(input)) return this.#channel.appendValue(input, NO_TERMS)
       const entry = toEntry(input)
-      // A getter may have called us.
+      // A getter of the input may have called this handle.
       return this.#openChannel('append').append(entry, NO_TERMS)
     } catch (error) {
       return this.#channel.refused(whileReading('record', 'append', error))
@@ -205,7 +226,7 @@ export class Wal<T = NoCodec> {
 
   #appendWith(input: unknown, options: AppendOptions | undefined): Promise<number> {
     const terms = this.#heeding(checkAppend(options, 'append'), this.append)
-    // A codec may call us again.
+    // The codec may call this handle.
     const entry = this.#entry(input, 'append')
     checkWanted(terms)
     return this.#openChannel('append').append(entry, terms, this.#handle)
@@ -213,9 +234,10 @@ export class Wal<T = NoCodec> {
 
   /**
    * Appends records as one atomic unit: after a crash all of them are in the log, or none. Resolves to their first and last position.
-   * All of them are taken from the iterable before the first is copied, so bytes must not change while it is run through. Otherwise like
-   * {@link Wal.append}; a batch above `maxBatchBytes` is `ERR_WAL_TOO_LARGE`, one without records `ERR_WAL_INVALID_ARG`. A
-   * later rejection has the `position` of the first.
+   *
+   * The iterable is consumed completely before the first record is copied, so bytes must not change during the iteration. Otherwise this
+   * behaves like {@link Wal.append}. A batch above `maxBatchBytes` rejects with `ERR_WAL_TOO_LARGE`, and one without records with
+   * `ERR_WAL_INVALID_ARG`. A later rejection has the `position` of the first record.
    */
   appendBatch(this: Wal, records: Iterable<AppendableBytes>, options?: AppendOptions): Promise<BatchPositions>
   appendBatch(records: Iterable<Appendable<T>>, options?: AppendOptions): Promise<BatchPositions>
@@ -226,10 +248,10 @@ export class Wal<T = NoCodec> {
       if (typeof records === 'string' || typeof records?.[Symbol.iterator] !== 'function') {
         throw invalid('records must be an iterable of records', 'appendBatch')
       }
-      // All of them before the first is taken: an iterator, a getter or a codec may call us again.
+      // Collect all records before appending the first: an iterator, a getter or a codec may call this handle.
       const entries: Entry[] = []
       for (const record of records) {
-        // What the caller made may change until all are here, and a codec may use its memory again for the next record.
+        // Records made by the caller may change until all are collected, and a codec may reuse its memory for the next record.
         if (this.#values !== undefined) entries.push(withOwnValue(this.#values.entry(record, 'appendBatch')))
         else if (record instanceof Entry) entries.push(withOwnFields(record, 'appendBatch'))
         else entries.push(this.#entry(record, 'appendBatch'))
@@ -249,11 +271,13 @@ export class Wal<T = NoCodec> {
   }
 
   /**
-   * Appends like {@link Wal.append} and returns the position at once, without a promise. The position is final once acknowledged: see
-   * `acknowledgedPosition`, or wait for `sync()`.
+   * Appends like {@link Wal.append} and returns the position at once, without a promise.
    *
-   * Throws when the call is refused; so it is, with their error, while operations before it have failed and their promises have not been
-   * told. A record refused later is told by the next `sync()` or `close()`, whichever comes first.
+   * The position is final once it is acknowledged: see `acknowledgedPosition`, or wait for `sync()`. If the record is rejected after this
+   * call has returned, the next `sync()` or `close()` rejects with its error, whichever comes first.
+   *
+   * Throws if the record is refused. If earlier operations have failed and their rejections have not been delivered yet, it throws their
+   * error.
    */
   enqueue(this: Wal, input: AppendableBytes, options?: EnqueueOptions): number
   enqueue(input: Appendable<T>, options?: EnqueueOptions): number
@@ -263,7 +287,7 @@ export class Wal<T = NoCodec> {
       if (input instanceof Entry) return this.#channel.enqueue(input, NO_TERMS, this.#handle)
       if (isBytes(input)) return this.#channel.enqueueValue(input, NO_TERMS)
       const entry = toEntry(input)
-      // A getter may have closed the log.
+      // A getter of the input may have closed the log.
       return this.#openChannel('append').enqueue(entry, NO_TERMS)
     } catch (error) {
       throw whileReading('record', 'append', error)
@@ -277,9 +301,11 @@ export class Wal<T = NoCodec> {
   }
 
   /**
-   * Resolves when everything accepted so far, by any handle, is durable, under every policy. Rejects with `ERR_WAL_CLOSED`,
-   * `ERR_WAL_READ_ONLY`, `ERR_WAL_POISONED`, `ERR_WAL_DETACHED`, `ERR_WAL_NO_SPACE` or `ERR_WAL_IO`, with the failure of a record that was enqueued, or that nobody waited
-   * for any more, or with an `AbortError`: then the sync itself goes on.
+   * Makes everything accepted so far, through any handle, durable under every policy. Resolves once it is.
+   *
+   * Rejects with `ERR_WAL_CLOSED`, `ERR_WAL_READ_ONLY`, `ERR_WAL_POISONED`, `ERR_WAL_DETACHED`, `ERR_WAL_NO_SPACE` or `ERR_WAL_IO`; with
+   * the error of an earlier record that was enqueued, or whose append was aborted by its signal; or with an `AbortError`, in which case the
+   * sync itself goes on.
    */
   sync(options?: SyncOptions): Promise<void> {
     try {
@@ -291,39 +317,45 @@ export class Wal<T = NoCodec> {
   }
 
   /**
-   * Makes `position` the first of the log, once everything accepted before is acknowledged. The low mark is exact and survives power
-   * loss when the promise resolves; of the files, whole segments below it are removed. `nextPosition` empties the log; a position that
-   * the log starts at or after changes nothing. It works on a full disk. Readers that are still below end with `ERR_WAL_TRUNCATED`;
-   * cursors that are move to `position - 1`, and emit `'truncated'`.
+   * Removes the records before `position`, once everything accepted before the call is acknowledged.
    *
-   * Rejects with `ERR_WAL_OUT_OF_RANGE` above `nextPosition`, `ERR_WAL_INVALID_ARG`, `ERR_WAL_CLOSED`, `ERR_WAL_READ_ONLY`, `ERR_WAL_POISONED`,
-   * `ERR_WAL_DETACHED`, `ERR_WAL_NO_SPACE` (only where the log was opened on a disk so full that it could not go on) or `ERR_WAL_IO`. If the low
-   * mark could not be written, the log is as before; if only a file could not be removed, the log starts at `position` all the same:
-   * `firstPosition` says which.
+   * When the promise resolves, the new low mark is exact and survives power loss. Files are removed only as whole segments below it.
+   * `nextPosition` empties the log, and a position at or below `firstPosition` changes nothing. This works on a full disk. Readers that are
+   * still below `position` end with `ERR_WAL_TRUNCATED`. Cursors below it move to `position - 1` and emit `'truncated'`.
+   *
+   * Rejects with `ERR_WAL_OUT_OF_RANGE` above `nextPosition`, `ERR_WAL_INVALID_ARG`, `ERR_WAL_CLOSED`, `ERR_WAL_READ_ONLY`,
+   * `ERR_WAL_POISONED`, `ERR_WAL_DETACHED`, `ERR_WAL_NO_SPACE` (only if the log was opened on a disk so full that it could not continue) or
+   * `ERR_WAL_IO`. If the low mark could not be written, the log is unchanged. If only a file could not be removed, the log starts at
+   * `position` nevertheless. `firstPosition` says which of the two happened.
    */
   truncateBefore(position: number): Promise<void> {
     return this.#command('truncateBefore', position, 1, this.truncateBefore)
   }
 
   /**
-   * Makes `position` the last of the log: whatever was accepted after it is removed for good, and the next record appended gets the
-   * position after it, from this call on. `firstPosition - 1` empties the log. What is kept is durable when the promise resolves; the kept
-   * part of an atomic batch is a smaller batch. Readers that are past `position` end with `ERR_WAL_TRUNCATED`, others end there; cursors
-   * that are past it go back to it, durably, and emit `'truncated'`.
+   * Removes the records after `position` for good.
+   *
+   * From this call on, the next record appended gets `position + 1`. `firstPosition - 1` empties the log. When the promise resolves, the
+   * remaining records are durable. If `position` is inside an atomic batch, the records that are kept are a smaller batch. Readers that are
+   * past `position` end with `ERR_WAL_TRUNCATED`, the others end at `position`. Cursors that are past it go back to it, durably, and emit
+   * `'truncated'`.
    *
    * Rejects with `ERR_WAL_OUT_OF_RANGE` at `nextPosition` or above, `ERR_WAL_TRUNCATED` below `firstPosition - 1`, `ERR_WAL_INVALID_ARG`,
-   * `ERR_WAL_CLOSED`, `ERR_WAL_READ_ONLY`, `ERR_WAL_DETACHED` or `ERR_WAL_POISONED`; with `ERR_WAL_NO_SPACE`, `ERR_WAL_CORRUPT`, `ERR_WAL_IO` or a file system that is read-only nothing was removed, and what was
-   * appended since the call is rejected likewise.
+   * `ERR_WAL_CLOSED`, `ERR_WAL_READ_ONLY`, `ERR_WAL_DETACHED` or `ERR_WAL_POISONED`. If it rejects with `ERR_WAL_NO_SPACE`,
+   * `ERR_WAL_CORRUPT` or `ERR_WAL_IO`, or because the file system is read-only, nothing was removed, and the appends since the call are
+   * rejected with the same error.
    */
   truncateAfter(position: number): Promise<void> {
     return this.#command('truncateAfter', position, 0, this.truncateAfter)
   }
 
   /**
-   * Empties the log, which goes on at `position`, be that below or above where it was: for the installation of a snapshot. It has
-   * happened, durably, when the promise resolves; `nextPosition` is `position` from this call on. Readers end with `ERR_WAL_TRUNCATED`.
+   * Empties the log and continues it at `position`, which may be below or above where it was: for installing a snapshot.
    *
-   * Rejects like {@link Wal.truncateAfter}; any position from 1 on is in range.
+   * `nextPosition` is `position` from this call on, and the reset is durable when the promise resolves. Readers end with
+   * `ERR_WAL_TRUNCATED`.
+   *
+   * Rejects like {@link Wal.truncateAfter}, except that every position from 1 on is in range.
    */
   reset(position: number): Promise<void> {
     return this.#command('reset', position, 1, this.reset)
@@ -339,22 +371,28 @@ export class Wal<T = NoCodec> {
   }
 
   /**
-   * Resolves when no more than half of `maxPendingBytes` is waiting, and no more than 4 MiB; at once if that is so already, but after a
-   * refusal not before something has been acknowledged, and where this turn of the event loop has accepted 1,024 records or left more than
-   * 1 MiB waiting, in the next one. For use after `ERR_WAL_BACKPRESSURE`: with what was refused first, then with what came after it, if
-   * their order matters; and now and then between calls of `enqueue`. Never rejects, and makes nothing durable.
+   * Waits until no more than half of `maxPendingBytes`, and no more than 4 MiB, is pending.
+   *
+   * For use after `ERR_WAL_BACKPRESSURE`, and now and then between calls of `enqueue`. If order matters, first retry the refused record
+   * after `drain()`, then those after it. Resolves at once if little enough is pending already, with two exceptions: after a refusal it
+   * waits until something has been acknowledged; and if this turn of the event loop has accepted 1,024 records or left more than 1 MiB
+   * pending, it resolves in the next turn. Never rejects, and makes nothing durable.
    */
   drain(): Promise<void> {
     return this.#channel.drain()
   }
 
   /**
-   * A stream in object mode whose chunks are what `append` takes, in their order. It waits instead of failing with `ERR_WAL_BACKPRESSURE`,
-   * and holds `write()` back while more than `maxPendingBytes` of its own are not acknowledged.
+   * Creates a stream in object mode that appends its chunks in order. A chunk is anything that `append` takes.
    *
-   * `'finish'` says that everything written is durable, under every policy: the end asks for a sync. The log stays open. The first
-   * record that is rejected destroys the stream with its `WalError`; those accepted before go on, those after it have not been appended or
-   * are rejected likewise. Destroying it takes nothing back. Bad options throw `ERR_WAL_INVALID_ARG`.
+   * The stream waits where `append` would fail with `ERR_WAL_BACKPRESSURE`, and holds `write()` back while more than `maxPendingBytes` of
+   * its own records are not acknowledged. Its end makes a sync, so `'finish'` means that everything written is durable, under every policy.
+   * The log stays open.
+   *
+   * The first rejected record destroys the stream with its `WalError`. Records accepted before it go on. Records after it have not been
+   * appended or are rejected with the same error. Destroying the stream takes no record back.
+   *
+   * Throws `ERR_WAL_INVALID_ARG` for invalid options.
    */
   writable(options?: WritableOptions): WalWritable {
     const { durable, maxPendingBytes, signal } = checkWritable(options)
@@ -372,22 +410,26 @@ export class Wal<T = NoCodec> {
   }
 
   /**
-   * Reads records in order, from a position, from the first (`'start'`) or from after the last (`'end'`), up to what was acknowledged at
-   * the call, or with `follow` for as long as the log is open. Starting at `nextPosition` gives nothing, or waits. Where truncation passes a
-   * reader from `'start'` before it has given a record, it begins anew where the log begins then, as if it were called then.
+   * Reads records in order from `start`: a position, the first record (`'start'`) or after the last one (`'end'`).
    *
-   * In mode `'readOnly'` what counts is what the writer in another process has acknowledged at the first `next()`.
+   * The reader ends at the last record that was acknowledged at the call. With `follow` it waits there for more, as long as the log is
+   * open. Starting at `nextPosition` returns no records, or waits for the next. If truncation overtakes a reader from `'start'` before it
+   * has returned a record, the reader starts over at the new beginning of the log, as if it had been created then. In mode `'readOnly'` the
+   * end is the last record that the writer in another process has acknowledged at the first `next()`.
    *
-   * Bad arguments throw `ERR_WAL_INVALID_ARG`, `salvage` on a log that is not open in mode `'readOnly'` rejects with it. The first `next()`
-   * rejects with `ERR_WAL_TRUNCATED` or `ERR_WAL_OUT_OF_RANGE`, any one with `ERR_WAL_CORRUPT`, `ERR_WAL_IO`, `ERR_WAL_CLOSED` or an
-   * `AbortError`; one that follows also with `ERR_WAL_TRUNCATED` when the log was truncated past its place, and with `ERR_WAL_POISONED` or
-   * `ERR_WAL_DETACHED` when nothing more can come.
+   * Throws `ERR_WAL_INVALID_ARG` for invalid arguments. `next()` rejects with:
+   *
+   * - `ERR_WAL_INVALID_ARG`: `salvage` needs a log that is open in mode `'readOnly'`.
+   * - `ERR_WAL_TRUNCATED` or `ERR_WAL_OUT_OF_RANGE`: at the first `next()`, `start` is before the first record or after `nextPosition`.
+   * - `ERR_WAL_TRUNCATED`: later, truncation of either end of the log has passed the reader.
+   * - `ERR_WAL_CORRUPT`, `ERR_WAL_IO`, `ERR_WAL_CLOSED` or an `AbortError`: at any `next()`.
+   * - `ERR_WAL_POISONED` or `ERR_WAL_DETACHED`: with `follow`, no more records can come.
    */
   readFrom(start: ReadStart, options?: ReadOptions): WalReader<Decoded<T>> {
     return this.#read(start, options)
   }
 
-  /** @internal A reader whose `blocks()` have everything that the log holds of its records. */
+  /** @internal Creates a reader whose `blocks()` return everything that the log stores about its records. */
   readDetailed(start: ReadStart, options?: ReadOptions): WalReader<Decoded<T>> {
     return this.#read(start, options, undefined, true)
   }
@@ -403,10 +445,12 @@ export class Wal<T = NoCodec> {
   }
 
   /**
-   * Verifies the sealed segments in the background, at a pace; appends and reads go on. Ended by `close()`. On Linux it reads the disk
-   * itself: what the page cache holds of these segments is dropped. For a whole log, the active segment included, see `verify`.
+   * Verifies the sealed segments in the background, at a limited rate, while appends and reads go on.
    *
-   * Damage is no error: it is in the report's `problems`. Rejects with `ERR_WAL_INVALID_ARG`, `ERR_WAL_CLOSED`, `ERR_WAL_IO` or an
+   * Ends when the handle is closed. On Linux the segments are read from the disk itself, and their pages are dropped from the page cache.
+   * To check a whole log, the active segment included, use `verify`.
+   *
+   * Damage is not an error: it is in the report's `problems`. Rejects with `ERR_WAL_INVALID_ARG`, `ERR_WAL_CLOSED`, `ERR_WAL_IO` or an
    * `AbortError`.
    */
   async scrub(options?: ScrubOptions): Promise<Verification> {
@@ -424,20 +468,24 @@ export class Wal<T = NoCodec> {
   }
 
   /**
-   * The cursor of that name, from 1 to 255 bytes of UTF-8: how far somebody has worked the log off. It is made if there is none, durably
-   * when the promise resolves, standing where `start` says. The same handle gives the same object again, until the cursor is deleted
-   * through whatever handle.
+   * Opens the named cursor, a durable consumer position. Creates it if there is none of that name.
    *
-   * Rejects with `ERR_WAL_INVALID_ARG`, `ERR_WAL_TRUNCATED` or `ERR_WAL_OUT_OF_RANGE` (a `start` before the first position or after the
-   * next one), `ERR_WAL_TOO_LARGE` (there are 4096 cursors), `ERR_WAL_CORRUPT` (the file of the cursors is damaged; the log itself
-   * works), `ERR_WAL_FORMAT`, `ERR_WAL_READ_ONLY`, `ERR_WAL_NO_SPACE`, `ERR_WAL_IO`, `ERR_WAL_POISONED`, `ERR_WAL_DETACHED` or
-   * `ERR_WAL_CLOSED`.
+   * A name has from 1 to 255 bytes of UTF-8. A new cursor begins at `start`, and is durable when the promise resolves. The same handle
+   * returns the same object again until the cursor is deleted through any handle.
+   *
+   * Rejects with:
+   *
+   * - `ERR_WAL_INVALID_ARG`.
+   * - `ERR_WAL_TRUNCATED` or `ERR_WAL_OUT_OF_RANGE`: `start` is before the first position or after the next one.
+   * - `ERR_WAL_TOO_LARGE`: there are already 4096 cursors.
+   * - `ERR_WAL_CORRUPT`: the file CURSORS is damaged. The log itself works.
+   * - `ERR_WAL_FORMAT`, `ERR_WAL_READ_ONLY`, `ERR_WAL_NO_SPACE`, `ERR_WAL_IO`, `ERR_WAL_POISONED`, `ERR_WAL_DETACHED` or `ERR_WAL_CLOSED`.
    */
   async cursor(name: string, options?: CursorOptions): Promise<Cursor<Decoded<T>>> {
     const from = checkCursor(name, options)
     this.#checkOpen('cursor')
     const known = this.#cursors.get(name)
-    // Another handle may have deleted it.
+    // Another handle may have deleted the cursor.
     if (known !== undefined && !known.cursor?.isDeleted()) return known.made
     const held: Held<Decoded<T>> = { made: this.#makeCursor(name, from) }
     this.#cursors.set(name, held)
@@ -462,10 +510,9 @@ export class Wal<T = NoCodec> {
   }
 
   /**
-   * All cursors with their positions, in the order of their names' bytes.
+   * Lists all cursors with their positions, in the byte order of their names.
    *
-   * Throws `ERR_WAL_CORRUPT`, `ERR_WAL_FORMAT` or `ERR_WAL_IO` when the file of the cursors does not read, `ERR_WAL_READ_ONLY` or
-   * `ERR_WAL_CLOSED`.
+   * Throws `ERR_WAL_CORRUPT`, `ERR_WAL_FORMAT` or `ERR_WAL_IO` if the file CURSORS cannot be read, `ERR_WAL_READ_ONLY` or `ERR_WAL_CLOSED`.
    */
   cursors(): CursorPosition[] {
     this.#checkOpen('cursors')
@@ -475,34 +522,34 @@ export class Wal<T = NoCodec> {
   }
 
   /**
-   * Position of the first record that can be read; `nextPosition` in an empty log. In mode `'readOnly'` this and the other positions
-   * follow the writer in another process within milliseconds, without a read.
+   * Position of the first record that can be read; `nextPosition` in an empty log. In mode `'readOnly'` this and the other positions follow
+   * the writer in another process within milliseconds, without a read.
    */
   get firstPosition(): number {
     return this.#channel.positions()[FIRST]
   }
 
-  /** Position that the next record appended will get. */
+  /** Position of the next record to be appended. */
   get nextPosition(): number {
     return this.#channel.positions()[NEXT]
   }
 
-  /** Last position handed to the operating system, 0 when none. It survives a crash of the process. */
+  /** Last position handed to the operating system, 0 if there is none. The record survives a crash of the process. */
   get writtenPosition(): number {
     return this.#channel.positions()[WRITTEN]
   }
 
-  /** Last position acknowledged, 0 when none: readers see the log up to here. */
+  /** Last acknowledged position, 0 if there is none. Readers see the log up to here. */
   get acknowledgedPosition(): number {
     return this.#channel.positions()[ACKNOWLEDGED]
   }
 
-  /** Last position that survives power loss, 0 when none. */
+  /** Last position that survives power loss, 0 if there is none. */
   get durablePosition(): number {
     return this.#channel.positions()[DURABLE_POSITION]
   }
 
-  /** Bytes accepted and not yet acknowledged, of the whole log. */
+  /** Bytes accepted and not yet acknowledged, through all handles on the log. */
   get pendingBytes(): number {
     return this.#channel.positions()[PENDING_BYTES]
   }
@@ -512,22 +559,30 @@ export class Wal<T = NoCodec> {
     return this.#closed !== undefined
   }
 
-  /** Counters and histograms since the log was opened in this process, and how things stand. After closing, the last ones. Does no I/O. */
+  /**
+   * Returns counters and histograms since the log was opened in this process, and its current state; after closing, the last values. Does
+   * no I/O.
+   */
   stats(): WalStats {
     return this.#channel.stats()
   }
 
   /**
-   * Copies the log as it is durable now into a directory, which is created and must be empty, while it is appended to, rolled and
-   * truncated. Sealed segments become hard links, or clones, where the file system can; the rest is copied. The copy opens as a log of
-   * its own with the positions of the original, which end at `lastPosition`, and goes on from there apart from the original. It has the
-   * cursors of the original, none of them past its end.
+   * Copies the log, up to its durable position now, into a directory while the log is appended to, rolled and truncated.
    *
-   * In a handle that only reads it copies what the writer has made durable, or what a writer that is gone has left.
+   * The directory is created, and must be empty. Sealed segments become hard links, or clones, if the file system supports them; the rest
+   * is copied. The copy opens as a log of its own. It has the positions of the original, which end at `lastPosition`, and continues from
+   * there independently. It has the cursors of the original, none of them past its end.
    *
-   * Rejects with `ERR_WAL_FORMAT` (not empty), `ERR_WAL_INVALID_ARG` (in the directory of the log), `ERR_WAL_LOCKED` (another backup or a
-   * log is open there), `ERR_WAL_CORRUPT`, `ERR_WAL_TRUNCATED` (truncation has overtaken it again and again), `ERR_WAL_NO_SPACE`, `ERR_WAL_IO`, `ERR_WAL_CLOSED` or an `AbortError`; then nothing but an
-   * empty directory is left. After a crash in the middle the directory does not open as a log.
+   * A read-only handle copies what the writer has made durable, or what a writer that is gone has left.
+   *
+   * If it rejects, at most an empty directory is left. After a crash during the backup, the directory does not open as a log. Rejects with:
+   *
+   * - `ERR_WAL_FORMAT`: the directory is not empty.
+   * - `ERR_WAL_INVALID_ARG`: the directory is inside the directory of the log.
+   * - `ERR_WAL_LOCKED`: another backup or a log is open in the directory.
+   * - `ERR_WAL_TRUNCATED`: truncation has overtaken the backup again and again.
+   * - `ERR_WAL_CORRUPT`, `ERR_WAL_NO_SPACE`, `ERR_WAL_IO`, `ERR_WAL_CLOSED` or an `AbortError`.
    */
   async backup(dir: string, options?: BackupOptions): Promise<BackupReport> {
     const checked = checkBackup(dir, options)
@@ -543,11 +598,13 @@ export class Wal<T = NoCodec> {
   }
 
   /**
-   * Closes this handle: appends are refused from now on, what was accepted is settled and made durable under every policy, and readers
-   * end with `ERR_WAL_CLOSED`. The last handle releases the log. Idempotent: gives the same promise again.
+   * Closes this handle. The last handle on a log releases the log.
    *
-   * Rejects with `ERR_WAL_POISONED` after a failed fsync, with `ERR_WAL_DETACHED` where the directory is not at its path any more, and with
-   * the failure of a record that was enqueued. The log is released all the same.
+   * From this call on appends are refused and readers end with `ERR_WAL_CLOSED`. Everything that was accepted is settled and made durable
+   * under every policy. Idempotent: further calls return the same promise.
+   *
+   * Rejects with `ERR_WAL_POISONED` after a failed fsync, with `ERR_WAL_DETACHED` if the directory is no longer at its path, and with the
+   * error of an enqueued record that was rejected. The log is released nevertheless.
    */
   close(): Promise<void> {
     this.#closed ??= this.#close()
@@ -564,7 +621,7 @@ export class Wal<T = NoCodec> {
     return this.#channel.leave()
   }
 
-  /** Closes, for `await using`. */
+  /** Closes the handle, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
   }
@@ -573,7 +630,7 @@ export class Wal<T = NoCodec> {
     if (this.#closed !== undefined) throw closed(operation)
   }
 
-  /** The channel, while the handle is open. */
+  /** Returns the channel; throws if the handle is closed. */
   #openChannel(operation: string): Channel {
     if (this.#closed !== undefined) throw closed(operation)
     return this.#channel

@@ -1,11 +1,11 @@
-// A log as the end of a pipeline.
+// A log as the end of a stream pipeline.
 
 import { Writable } from 'node:stream'
 import { streamDestroyed, WalError } from './errors.js'
 
-/** What the stream does with the log. */
+/** The part of a log that the stream uses. */
 export interface Sink {
-  /** Throws a refusal; `acknowledged` resolves to the position. */
+  /** Appends a chunk. Throws if the record is refused; `acknowledged` resolves to its position. */
   append(chunk: unknown): { bytes: number; acknowledged: Promise<number> }
   drain(): Promise<void>
   sync(): Promise<void>
@@ -17,20 +17,20 @@ interface Chunk {
   chunk: unknown
 }
 
-/** A record counts for so much at least: a million empty ones are not nothing. */
+/** Counted for every record beside its bytes, so that a million empty records do not count as nothing. */
 const RECORD_BYTES = 64
 
-/** Appends what is written to it, in order. Made by `Wal.writable`. */
+/** Writable stream that appends its chunks in order. Made by `Wal.writable`. */
 export class WalWritable extends Writable {
   readonly #sink: Sink
   readonly #maxPendingBytes: number
   #pendingBytes = 0
-  /** Bytes of the records that are not acknowledged, oldest first. */
+  /** Sizes of the records that are not acknowledged, oldest first, from index `#oldest` on. */
   #pending: number[] = []
-  /** The oldest of them. */
+  /** Index of the oldest of them in `#pending`. */
   #oldest = 0
   #position = 0
-  /** Goes on once half of the bytes are acknowledged, or the stream is destroyed. */
+  /** Resumes appending. Called once no more than half of the limit is pending, or the stream is destroyed. */
   #waiting: (() => void) | undefined
 
   /** @internal */
@@ -40,7 +40,7 @@ export class WalWritable extends Writable {
     this.#maxPendingBytes = maxPendingBytes
   }
 
-  /** Position of the last record acknowledged, 0 before the first. */
+  /** Position of the last acknowledged record, 0 before the first. */
   get position(): number {
     return this.#position
   }
@@ -50,12 +50,12 @@ export class WalWritable extends Writable {
     this.#append([{ chunk }], 0, callback)
   }
 
-  /** @internal What gathered while it waited. The records of one turn are committed together. */
+  /** @internal Appends the chunks that gathered meanwhile. The records of one turn are committed together. */
   override _writev(chunks: Chunk[], callback: Callback): void {
     this.#append(chunks, 0, callback)
   }
 
-  /** @internal A sync settles after all that was appended before it. */
+  /** @internal A sync settles after all earlier appends. */
   override _final(callback: Callback): void {
     this.#sink.sync().then(() => callback(), callback)
   }
@@ -78,7 +78,7 @@ export class WalWritable extends Writable {
         this.#appendOne(chunks[i].chunk)
       } catch (error) {
         if (!(error instanceof WalError) || error.code !== 'ERR_WAL_BACKPRESSURE') return callback(error as Error)
-        // Others fill the log. Nothing of ours may pass what was refused.
+        // Other appenders fill the log. No later chunk may overtake the refused one.
         void this.#sink.drain().then(again)
         return
       }
@@ -96,7 +96,7 @@ export class WalWritable extends Writable {
   readonly #acknowledged = (position: number): void => {
     this.#position = position
     this.#pendingBytes -= this.#pending[this.#oldest++]
-    // Half of the array has gone: moving the rest costs no more than that did.
+    // At least half of the array is consumed, so moving the rest costs no more than consuming that half did.
     if (this.#oldest * 2 >= this.#pending.length) {
       this.#pending = this.#pending.slice(this.#oldest)
       this.#oldest = 0

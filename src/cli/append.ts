@@ -1,4 +1,4 @@
-// `forelog append`: lines become records.
+// `forelog append`: appends lines as records.
 
 import { addAbortSignal } from 'node:stream'
 import { Wal, WalError, type WalOptions } from '../index.js'
@@ -18,11 +18,11 @@ export interface AppendOptions {
   quiet?: boolean
 }
 
-// A record is a little longer than its line: the limit the user gives is the line's.
+// A record is a little longer than its line, and the user's limit is that of the line.
 const FRAMING_BYTES = 64
 const PENDING_BYTES = 64 << 20
 
-/** Appends lines in order; stops at the first that the log does not take where it belongs. */
+/** Appends lines in order, and stops at the first one that does not get the next position. */
 class LineAppender {
   lines = 0
   bytes = 0
@@ -37,8 +37,8 @@ class LineAppender {
   }
 
   async take(lines: Buffer[]): Promise<void> {
-    // After a failed write the log gives the positions of the refused records again. Whoever
-    // went on appending in a later turn would leave a hole in the file's lines.
+    // After a failed write the log assigns the positions of the rejected records again. Appending the next lines in a later turn would
+    // leave out the rejected lines.
     if (this.refused) return
     for (const line of lines) {
       if (!this.#enqueue(line)) {
@@ -57,12 +57,12 @@ class LineAppender {
     return this.#wal.nextPosition !== this.#position
   }
 
-  /** Lines that will be there when the log is opened again. */
+  /** Lines that will be in the log when it is opened again. */
   get acknowledged(): number {
     return Math.max(0, this.#wal.acknowledgedPosition - this.#first + 1)
   }
 
-  /** The same in words. */
+  /** Describes the acknowledged lines. */
   get reached(): string {
     const lines = this.acknowledged
     if (lines === 0) return 'no line is'
@@ -94,7 +94,7 @@ function summary(appender: LineAppender, wal: Wal, started: number): string {
   ].join(', ')
 }
 
-/** The same error, with what the user needs to go on from there. */
+/** Adds to an error's message what the user needs to continue from there. */
 function explain(error: unknown, appender: LineAppender): unknown {
   if (!(error instanceof Error)) return error
   const hint = error instanceof InputError && error.code === 'ERR_WAL_TOO_LARGE' ? ' (see --max-record-bytes)' : ''
@@ -110,10 +110,10 @@ async function ingest(input: Input, appender: LineAppender, limit: number, progr
   }
 }
 
-/** Resolves to the exit code. */
+/** Appends the lines of the input, and resolves to the exit code. */
 export async function append(dir: string, file: string | undefined, options: AppendOptions): Promise<number> {
   const { fsync, segmentBytes, compression, maxRecordBytes, quiet } = options
-  // Before the log: a misspelt file must not create one.
+  // Open the input before the log: a misspelt file name must not create a log.
   const input = await openInput(file)
   const wal = await Wal.open(dir, {
     fsync,
@@ -135,7 +135,7 @@ export async function append(dir: string, file: string | undefined, options: App
     })
     await wal.close()
   } catch (error) {
-    // Closing commits what was accepted; if that is what failed, it fails again in the same way.
+    // Closing commits what was accepted. If a commit is what failed, closing fails with the same error.
     await wal.close().catch(() => {})
     throw explain(error, appender)
   } finally {

@@ -1,4 +1,4 @@
-// `forelog backup`: a copy of a log that opens as one of its own.
+// `forelog backup`: copies a log to a log of its own.
 
 import { Wal } from '../index.js'
 import { EXIT } from './exit-codes.js'
@@ -11,10 +11,10 @@ export interface BackupOptions {
   quiet?: boolean
 }
 
-/** Resolves to the exit code. */
+/** Copies the log, and resolves to the exit code. */
 export async function backup(dir: string, destination: string, { quiet }: BackupOptions): Promise<number> {
   const wal = await Wal.open(dir, { mode: 'readOnly' })
-  // A signal gives the backup up, and what there is of it is removed.
+  // A signal aborts the backup, which removes what it has copied.
   const interrupt = new Interrupt()
   const started = performance.now()
   let progress: Progress = silent

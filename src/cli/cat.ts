@@ -1,4 +1,4 @@
-// `forelog cat`: the records, as they came or as JSON.
+// `forelog cat`: prints records, as bytes or as JSON.
 
 import { isUtf8 } from 'node:buffer'
 import { Wal, type WalRecord } from '../index.js'
@@ -19,7 +19,7 @@ const LINE_FEED = Buffer.from('\n')
 
 const chomped = (value: Buffer): Buffer => (value.at(-1) === LINE_FEED[0] ? value.subarray(0, -1) : value)
 
-/** Text as a string; bytes that are no text as `{ base64 }`, so that none is lost. */
+/** UTF-8 as a string; other bytes as `{ base64 }`, so that none are lost. */
 function text(bytes: Buffer | undefined): string | { base64: string } | null {
   if (bytes === undefined) return null
   return isUtf8(bytes) ? bytes.toString() : { base64: bytes.toString('base64') }
@@ -38,7 +38,7 @@ function asJson(record: WalRecord, chomp: boolean): string {
   })}\n`
 }
 
-/** What a batch of records prints, in one piece: a write per record would be the slowest part. */
+/** Renders a batch of records in one piece, because a write per record would be the slowest part. */
 function render(records: WalRecord[], { json = false, chomp = false }: CatOptions): Buffer | string {
   if (json) return records.map((record) => asJson(record, chomp)).join('')
   const values = records.flatMap(({ value }) => {
@@ -48,7 +48,7 @@ function render(records: WalRecord[], { json = false, chomp = false }: CatOption
   return Buffer.concat(values)
 }
 
-/** Resolves to the exit code. */
+/** Prints the records, and resolves to the exit code. */
 export async function cat(dir: string, options: CatOptions): Promise<number> {
   const { from = 'start', follow = false, salvage = false } = options
   const wal = await Wal.open(dir, { mode: 'readOnly' })

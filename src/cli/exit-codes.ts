@@ -1,4 +1,4 @@
-// What each command ends with, in one place: the help, docs/operations.md and the tests take the table from here.
+// The exit codes of all commands. The help, docs/operations.md and the tests take the table from here.
 
 import type { WalErrorCode } from '../index.js'
 
@@ -16,7 +16,7 @@ export const EXIT = {
 
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT]
 
-/** The meaning of every code but those of signals. */
+/** Meaning of every exit code, except those of signals. */
 export const meanings: { readonly [code in ExitCode]: string } = {
   [EXIT.done]: 'done; no damage was met',
   [EXIT.damage]: 'damage: bytes or files of the log are not as they were written',
@@ -29,7 +29,7 @@ export const meanings: { readonly [code in ExitCode]: string } = {
   [EXIT.bug]: 'a fault of forelog itself',
 }
 
-/** A command that a signal ended exits with this and the number of the signal, as shells have it. */
+/** A command ended by a signal exits with this plus the number of the signal, as in shells. */
 export const SIGNALLED = 128
 
 const codes: { readonly [code in WalErrorCode]: ExitCode } = {
@@ -52,10 +52,10 @@ const codes: { readonly [code in WalErrorCode]: ExitCode } = {
   ERR_WAL_NATIVE_NOT_FOUND: EXIT.system,
 }
 
-/** The exit code for the code of a `WalError`. */
+/** Returns the exit code for the code of a `WalError`. */
 export const exitCodeOf = (code: WalErrorCode): ExitCode => codes[code]
 
-/** The table as `--help` prints it. */
+/** Returns the table that `--help` prints. */
 export function exitCodeTable(): string {
   const rows = Object.entries(meanings).map(([code, meaning]) => `  ${code.padStart(4)}  ${meaning}`)
   return ['Exit codes:', ...rows, `  ${SIGNALLED}+n  ended by signal n: 130 for Ctrl-C, 143 for SIGTERM`].join('\n')

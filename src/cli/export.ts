@@ -1,4 +1,4 @@
-// `forelog export`: a log as lines of JSON that `forelog import` makes the same log of.
+// `forelog export`: prints a log as lines of JSON, from which `forelog import` makes an equal log.
 
 import type { DetailedBlock } from '../detail.js'
 import { Wal } from '../index.js'
@@ -16,10 +16,10 @@ export interface ExportOptions {
   quiet?: boolean
 }
 
-// One write for many lines; a large record makes one by itself.
+// Lines are joined up to this length for one write. A larger record is written by itself.
 const PIECE_CHARACTERS = 1 << 20
 
-/** Writes the records of a block, batches marked. */
+/** Writes the records of a block with their batches. */
 async function write({ records, batches }: DetailedBlock): Promise<void> {
   let piece = ''
   let next = 0
@@ -36,7 +36,7 @@ async function write({ records, batches }: DetailedBlock): Promise<void> {
   await stdout.write(piece)
 }
 
-/** Resolves to the exit code. */
+/** Exports the log, and resolves to the exit code. */
 export async function exportLog(dir: string, { from, salvage = false, quiet }: ExportOptions): Promise<number> {
   const wal = await Wal.open(dir, { mode: 'readOnly' })
   const interrupt = new Interrupt()
@@ -58,7 +58,7 @@ export async function exportLog(dir: string, { from, salvage = false, quiet }: E
   let hasBegun = false
   try {
     for await (const block of reader.blocks()) {
-      // The header comes after the first look: a position that the log does not hold leaves no output.
+      // Write the header after the first block was read, so that a position that the log does not hold leaves no output.
       if (!hasBegun) await stdout.write(headerLine(first))
       hasBegun = true
       await writeHoles()

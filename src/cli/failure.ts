@@ -1,4 +1,4 @@
-// A failure as a command reports it: one line with the code, one with the next command to type, and the exit code.
+// How a command reports a failure: a line with the error code, a line with the next command to type, and the exit code.
 
 import { WalError } from '../index.js'
 import { EXIT, exitCodeOf, type ExitCode } from './exit-codes.js'
@@ -6,7 +6,7 @@ import { EXIT, exitCodeOf, type ExitCode } from './exit-codes.js'
 /** A failure of the input of `append` or `import`. */
 export class InputError extends Error {
   readonly code: string
-  /** The line that was refused, from 1. */
+  /** Number of the refused line, from 1. */
   readonly line: number | undefined
 
   constructor(message: string, { line, code = 'ERR_WAL_INVALID_ARG', cause }: { line?: number; code?: string; cause?: unknown } = {}) {
@@ -17,7 +17,7 @@ export class InputError extends Error {
   }
 }
 
-/** Standard output that cannot be written. */
+/** Standard output cannot be written. */
 export class OutputError extends Error {
   readonly code: string | undefined
 
@@ -28,18 +28,18 @@ export class OutputError extends Error {
   }
 }
 
-/** How a command ended that did not end well. */
+/** The report of a failed command. */
 export interface Failure {
-  /** What is printed on standard error. */
+  /** Text for standard error. */
   text: string
   exitCode: ExitCode
 }
 
-/** An argument as a POSIX shell takes it. */
+/** Quotes an argument for a POSIX shell. */
 export const quoted = (argument: string): string =>
   /^[\w@%+=:,./-]+$/.test(argument) ? argument : `'${argument.replaceAll("'", "'\\''")}'`
 
-/** What to do next about an error that a command on the log in `dir` met. */
+/** Suggests what to do after an error of a command on the log in `dir`. */
 function hint(error: WalError, dir: string): string | undefined {
   const log = quoted(dir)
   switch (error.code) {
@@ -71,10 +71,10 @@ function hint(error: WalError, dir: string): string | undefined {
   }
 }
 
-/** Something else than a directory where the log should be. */
+/** Whether the path of the log is not a directory. */
 const isNoDirectory = (error: WalError): boolean => (error.cause as NodeJS.ErrnoException | undefined)?.code === 'ENOTDIR'
 
-/** A directory for a copy that is not empty: the log itself is all right. */
+/** Whether the destination directory of a copy is not empty. Nothing is wrong with the log itself. */
 const isDestination = ({ code, operation, verdict }: WalError): boolean =>
   code === 'ERR_WAL_FORMAT' && (operation === 'backup' || operation === 'salvage') && verdict === undefined
 
@@ -87,7 +87,7 @@ function exitCode(error: unknown): ExitCode {
   return typeof (error as NodeJS.ErrnoException | undefined)?.syscall === 'string' ? EXIT.system : EXIT.bug
 }
 
-/** Says it in a line or two, and never with a stack. `dir` is the directory of the log, for the hint. */
+/** Describes a failure in one or two lines, never with a stack. `dir` is the directory of the log, for the hint. */
 export function failure(error: unknown, dir: string | undefined): Failure {
   const { message, code } = (error ?? {}) as NodeJS.ErrnoException
   const text = `forelog: ${(message ?? String(error)).replaceAll('\n', ' ')}${code ? ` (${code})` : ''}\n`

@@ -1,4 +1,4 @@
-// Positions that a salvaging reader had to leave out, as standard error names them.
+// Describes positions that a salvaging reader had to skip, for standard error.
 
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
@@ -13,10 +13,10 @@ function place(dir: string, { segment, offset, bytes }: Hole): string {
   return segment === 'CONTROL' ? 'the segment that CONTROL names is missing' : `what stood before ${segment} is missing`
 }
 
-/** Whether something was lost since the log was made. What a salvage recorded when it made the log is no damage to it. */
+/** Whether the positions were lost since the log was made. A hole that a salvage recorded when it made the log is not damage. */
 export const isNew = ({ recorded }: Hole): boolean => recorded !== true
 
-/** A line for the hole of the log in `dir`. */
+/** Describes a hole of the log in `dir` in one line. */
 export function describeHole(dir: string, hole: Hole): string {
   const { first, last, flipped } = hole
   if (!isNew(hole)) return `forelog: lost earlier: ${positions(first, last)}, as the log itself records\n`

@@ -1,4 +1,4 @@
-// `forelog import`: the lines of an export become a log again.
+// `forelog import`: makes a log from the lines of an export.
 
 import { addAbortSignal } from 'node:stream'
 import { constants } from 'node:buffer'
@@ -23,14 +23,14 @@ export interface ImportOptions {
   quiet?: boolean
 }
 
-/** Positions that became others, by the same distance. */
+/** Consecutive positions that were renumbered by the same distance. */
 interface Moved {
   first: number
   last: number
   to: number
 }
 
-/** The batch whose lines are coming. */
+/** A batch of which not all lines have been read. */
 interface Pending {
   first: number
   last: number
@@ -42,17 +42,17 @@ interface Pending {
 const entryOf = ({ record: { key, value, tombstone, expiresAt, version } }: RecordLine): Entry =>
   exactEntry(key, value, tombstone, expiresAt, version)
 
-/** Puts records into the log in the order of their lines, and refuses what does not continue it. */
+/** Appends records in the order of their lines, and rejects lines that do not continue the log. */
 class Importer {
   records = 0
-  /** Holes that were left out, with `--renumber` or before the first record. */
+  /** Holes that were skipped, with `--renumber` or before the first record. */
   readonly leftOut: HoleLine[] = []
   readonly moved: Moved[] = []
-  /** Position before the first record that was imported. */
+  /** Position before the first imported record. */
   readonly before: number
   readonly #wal: Wal
   readonly #renumber: boolean
-  /** Position that the next line has to have. */
+  /** Position that the next line must have. */
   #expected: number
   #isEmpty: boolean
   #batch: Pending | undefined
@@ -66,7 +66,7 @@ class Importer {
     this.before = wal.nextPosition - 1
   }
 
-  /** A log without a record begins where the export does, if it can. */
+  /** Starts an import. A new log is reset to begin where the export begins. */
   static async begin(wal: Wal, firstPosition: number, renumber: boolean): Promise<Importer> {
     const isNew = wal.firstPosition === 1 && wal.nextPosition === 1
     if (isNew && firstPosition > 1) await wal.reset(firstPosition)
@@ -79,7 +79,7 @@ class Importer {
     return new Importer(wal, firstPosition, renumber)
   }
 
-  /** Nothing that was rejected may leave a gap: each record says where it goes. Above the last position there is no place to name. */
+  /** Position to expect for the next append, so that a rejected record leaves no gap. Undefined after the last possible position. */
   get #expect(): number | undefined {
     const { nextPosition } = this.#wal
     return Number.isSafeInteger(nextPosition) ? nextPosition : undefined
@@ -94,7 +94,7 @@ class Importer {
     this.#continues(hole.first, line)
     const isAtStart = this.#isEmpty && this.records === 0 && this.#wal.nextPosition === hole.first
     if (isAtStart) {
-      // A log may begin anywhere: this one begins after what is lost.
+      // The log is empty, so it can begin after the lost positions.
       await this.#wal.reset(hole.last + 1)
     } else if (!this.#renumber) {
       throw new InputError(
@@ -137,7 +137,7 @@ class Importer {
     this.#took(first, entries.length)
   }
 
-  /** Throws what refuses the batch, as `enqueue` does for a record. */
+  /** Appends a batch. Throws if it is refused, as `enqueue` does for a record. */
   async #appendBatch(entries: Entry[]): Promise<void> {
     const next = this.#wal.nextPosition
     const appended = this.#wal.appendBatch(entries, { expect: this.#expect })
@@ -145,7 +145,7 @@ class Importer {
     appended.catch((error: unknown) => (this.#failure ??= error))
   }
 
-  /** Appends, after a wait where too much is on its way to the disk. */
+  /** Runs an append, again after `drain()` while the log refuses it with backpressure. */
   async #append(append: () => unknown, line: number): Promise<void> {
     for (;;) {
       if (this.#failure !== undefined) throw this.#failure
@@ -191,7 +191,7 @@ class Importer {
     throw new InputError(`the batch ${first} to ${last} is not whole: position ${first + entries.length} should come here`, { line })
   }
 
-  /** Checks what the end line says; without one the input was cut off. */
+  /** Checks the end line. Without an end line the input was cut off. */
   end(end: { nextPosition: number; records: number } | undefined, line: number, partial: boolean): void {
     this.#isWhole(line)
     if (end === undefined) {
@@ -211,7 +211,7 @@ class Importer {
   }
 }
 
-/** Reads the lines, and opens the log once the first one has shown that it is an export. */
+/** Reads the lines, and opens the log once the first line has shown that the input is an export. */
 class Import {
   wal: Wal | undefined
   importer: Importer | undefined
@@ -248,7 +248,7 @@ class Import {
   async #begin(firstPosition: number): Promise<Importer> {
     const { compression, segmentBytes, maxRecordBytes, renumber = false } = this.#options
     this.wal = await Wal.open(this.#dir, {
-      // Acknowledged means written here: closing makes all of it durable, and a batch must not wait for the disk.
+      // Only acknowledge what is written: a batch must not wait for the disk, and closing makes everything durable.
       fsync: { everyMs: 100 },
       compression,
       maxRecordBytes,
@@ -259,10 +259,10 @@ class Import {
   }
 }
 
-/** An empty line, as editors leave at the end of a file. */
+/** Whether a line is empty, as editors leave one at the end of a file. */
 const isBlank = (line: Buffer): boolean => line.length <= 2 && line.toString().trim() === ''
 
-// The largest that the engine takes: the batches of an export were within the limits of the log that they come from.
+// The engine's maximum, because the batches of an export were within the limits of the log they come from.
 const MAX_BATCH_BYTES = 1 << 30
 
 function renumbered({ leftOut, moved }: Importer): string[] {
@@ -274,17 +274,17 @@ function renumbered({ leftOut, moved }: Importer): string[] {
   return [...lines, ...told]
 }
 
-/** What of the input is in the log for good. */
+/** Describes how much of the input is durable in the log. */
 function reached({ wal, importer }: Import): string {
   if (wal === undefined || importer === undefined) return 'nothing was imported'
   const last = wal.durablePosition
   return last > importer.before ? `the records up to position ${last} of the log are in it, durable` : 'no record was imported'
 }
 
-/** Resolves to the exit code. */
+/** Imports the input, and resolves to the exit code. */
 export async function importLog(dir: string, file: string | undefined, options: ImportOptions): Promise<number> {
   const { quiet = false } = options
-  // Before the log: a misspelt file must not create one.
+  // Open the input before the log: a misspelt file name must not create a log.
   const input = await openInput(file)
   const started = performance.now()
   const progress = quiet || !process.stderr.isTTY ? silent : progressOn(process.stderr, input.bytes)

@@ -1,14 +1,14 @@
-// Signals that end a command in order.
+// Handles the signals that end a command in an orderly way.
 
 import { constants } from 'node:os'
 import { SIGNALLED } from './exit-codes.js'
 
 const NAMES = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
-/** While it is listening, the first signal aborts `signal`; a second one ends the process at once. */
+/** Until `stop()`, the first signal aborts `signal`, and a second one ends the process at once. */
 export class Interrupt {
   readonly #controller = new AbortController()
-  /** The signal that came. */
+  /** The signal received, if any. */
   name: (typeof NAMES)[number] | undefined
 
   constructor() {
@@ -25,12 +25,12 @@ export class Interrupt {
     return this.#controller.signal
   }
 
-  /** The exit code for the signal that came, or `otherwise`. */
+  /** Returns the exit code for the signal received, or `otherwise` if there was none. */
   exitCode(otherwise: number): number {
     return this.name === undefined ? otherwise : SIGNALLED + constants.signals[this.name]
   }
 
-  /** Leaves signals to the system again. */
+  /** Restores the default handling of the signals. */
   stop(): void {
     for (const name of NAMES) process.removeListener(name, this.#heed)
   }

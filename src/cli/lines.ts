@@ -1,4 +1,4 @@
-// Bytes in, lines out. Nothing is decoded, so any file survives the way into a log and back.
+// Splits input into lines. Nothing is decoded, so any file can go into a log and come back unchanged.
 
 import { fstatSync } from 'node:fs'
 import { open } from 'node:fs/promises'
@@ -6,24 +6,24 @@ import type { Readable } from 'node:stream'
 import { InputError } from './failure.js'
 
 const LINE_FEED = 0x0a
-// Read in pieces large enough that one group commit takes many lines.
+// Large enough that one group commit takes many lines.
 const CHUNK_BYTES = 1 << 20
 
-/** What is read, and how long it is where that is known. */
+/** The input stream, and its size in bytes if known. */
 export interface Input {
   stream: Readable
   bytes: number | undefined
 }
 
 /**
- * Opens a file, or standard input for nothing and for `-`.
+ * Opens a file, or standard input if there is no file name or it is `-`.
  *
- * @throws `InputError` when it cannot be read.
+ * @throws `InputError` if the input cannot be read.
  */
 export async function openInput(file: string | undefined): Promise<Input> {
   try {
     if (file === undefined || file === '-') {
-      // Node takes a directory for an empty input.
+      // Node treats a directory as an empty input.
       const stat = fstatSync(0)
       if (stat.isDirectory()) throw isDirectory('standard input')
       return { stream: process.stdin, bytes: stat.isFile() ? stat.size : undefined }
@@ -47,7 +47,7 @@ function unreadable(cause: unknown): InputError {
   return new InputError(`the input cannot be read: ${message}`, { ...(code !== undefined && { code }), cause })
 }
 
-/** The chunks of a stream, whose own failure is one of the input. */
+/** Iterates over the chunks of a stream, and converts its errors to input errors. */
 async function* chunksOf(stream: Readable): AsyncGenerator<Buffer, void, undefined> {
   try {
     for await (const chunk of stream as AsyncIterable<Buffer>) yield chunk
@@ -57,8 +57,8 @@ async function* chunksOf(stream: Readable): AsyncGenerator<Buffer, void, undefin
 }
 
 /**
- * Cuts a stream after every line feed; the pieces, joined, are the stream again. Yields the lines
- * that each chunk completes, in one array. Holds at most one unfinished line of `limit` bytes.
+ * Splits a stream after every line feed, so that the lines joined are the stream again. Yields the lines that each chunk completes in one
+ * array. Buffers at most one unfinished line of `limit` bytes.
  */
 export async function* splitLines(stream: Readable, limit: number): AsyncGenerator<Buffer[], void, undefined> {
   let begun: Buffer[] = []

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// The `forelog` command: arguments in, exit code out. One file per subcommand.
+// The `forelog` command: parses the arguments, runs a subcommand and sets the exit code. Each subcommand has a file.
 
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
@@ -34,18 +34,18 @@ function fsyncPolicy(text: string): AppendOptions['fsync'] {
 const compression = () =>
   new Option('--compression <codec>', 'how the records are compressed').choices(['none', 'lz4', 'zstd']).default('none')
 
-/** What is said below a command's options: notes, then commands to copy. */
+/** Text below a command's options: notes, then examples to copy. */
 const help = (notes: string, examples: string[]): string => `\n${notes}\n\nExamples:\n${examples.map((line) => `  $ ${line}`).join('\n')}`
 
-/** What is known once the arguments have been read, and what is left to print. */
+/** State of one run: what is known after the arguments were parsed, and what remains to be printed. */
 class Run {
-  /** Directory of the log, for what is said of a failure. */
+  /** Directory of the log, for the report of a failure. */
   dir: string | undefined
   exitCode: number = EXIT.done
-  /** What commander has printed on standard output. */
+  /** Text that commander has printed on standard output. */
   printed = ''
 
-  /** Runs the action of a command, which resolves to its exit code. */
+  /** Wraps a command, which resolves to its exit code, as an action of commander. */
   action<A extends unknown[]>(command: (dir: string, ...rest: A) => Promise<number>): (dir: string, ...rest: A) => Promise<void> {
     return async (dir, ...rest) => {
       this.dir = dir
@@ -211,7 +211,7 @@ function program(run: Run): Command {
 async function finish(run: Run, error: unknown): Promise<number> {
   if (error === undefined) return run.exitCode
   if (error instanceof CommanderError) {
-    // Commander has said what is wrong. Help and the version are no errors, and still have to be printed.
+    // Commander has printed what is wrong. Help and version are not errors, and remain to be printed.
     await stdout.write(run.printed)
     await stdout.flush()
     return error.exitCode === 0 ? EXIT.done : EXIT.usage
@@ -230,12 +230,12 @@ async function main(): Promise<void> {
       (reason: unknown) => reason ?? new Error('failed without a reason')
     )
   const exitCode = await finish(run, error).catch((reason: unknown) => finish(run, reason))
-  // Not process.exit(): what is still on its way to a pipe must arrive. After a signal nobody may be reading any more.
+  // Not `process.exit()`: output on its way to a pipe must arrive. After a signal the pipe may have no reader any more, so do not wait.
   process.exitCode = exitCode
   if (exitCode > SIGNALLED) process.exit()
 }
 
-// A failure that no command has caught: a line, not a stack.
+// Reports an error that no command has caught in one line, without a stack.
 process.on('uncaughtException', (error) => {
   say(failure(error, undefined).text)
   process.exit(EXIT.bug)

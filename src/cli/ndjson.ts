@@ -1,31 +1,31 @@
-// The lines of an export: records, holes, a header and an end. Pure: text in, values out, and back.
+// The lines of an export: a header, records, holes and an end. Pure conversion between text and values.
 //
-// docs/operations.md describes them. A number above 2^53 - 1 is a string of digits, bytes that are not text are base64.
+// docs/operations.md describes the lines. A number above 2^53 - 1 is a string of digits, and bytes that are not text are base64.
 
 import { isUtf8 } from 'node:buffer'
 import type { DetailedBatch, DetailedRecord } from '../detail.js'
 import type { Hole } from '../index.js'
 import { InputError } from './failure.js'
 
-/** Of the lines; a reader refuses a higher one. */
+/** Version of the format of the lines. Import rejects a higher one. */
 export const FORMAT_VERSION = 1
 
-/** A longer key or value is base64 even if it is text: escaped, text can take six times its length. */
+/** A longer key or value is encoded as base64 even if it is text, because escaping can make text six times as long. */
 const LONGEST_TEXT = 32 << 20
-/** The line of a longer record may not fit in a string of JavaScript, which holds 512 MiB. */
+/** The line of a longer record may not fit in a JavaScript string, which holds 512 MiB. */
 export const LONGEST_RECORD = 256 << 20
 
-/** Begins an export. */
+/** First line of an export. */
 export interface HeaderLine {
   kind: 'header'
-  /** Position that the log begins with, or the export where it begins later. */
+  /** First position of the log, or of the export if that begins later. */
   firstPosition: number
 }
 
 export interface RecordLine {
   kind: 'record'
   record: DetailedRecord
-  /** The atomic batch that it is in. */
+  /** The atomic batch that the record is part of. */
   batch: DetailedBatch | undefined
 }
 
@@ -36,12 +36,12 @@ export interface HoleLine {
   last: number
 }
 
-/** Ends an export; without it some is missing. */
+/** Last line of an export. An export without it is incomplete. */
 export interface EndLine {
   kind: 'end'
   /** Position after the last one that was exported or lost. */
   nextPosition: number
-  /** How many records there are. */
+  /** Number of records. */
   records: number
 }
 
@@ -65,7 +65,11 @@ function bytesField(name: string, bytes: Buffer | undefined): Fields {
 
 const numberField = (n: bigint): number | string => (n <= Number.MAX_SAFE_INTEGER ? Number(n) : String(n))
 
-/** @throws `InputError` when the record does not fit in a line. */
+/**
+ * Formats a record.
+ *
+ * @throws `InputError` if the record does not fit in a line.
+ */
 export function recordLine(
   { position, key, value, tombstone, expiresAt, version }: DetailedRecord,
   batch: DetailedBatch | undefined
@@ -89,7 +93,7 @@ export function recordLine(
 
 const MAX_U64 = (1n << 64n) - 1n
 
-/** Checks the fields of one line, and names what is wrong with it. */
+/** Checks the fields of one line, and reports what is wrong with it. */
 class LineParser {
   readonly #line: number
 
@@ -124,7 +128,7 @@ class LineParser {
     throw this.wrong(`${name} must be a whole number from 0 to 2^64 - 1; above 2^53 - 1 a string of digits`)
   }
 
-  /** A field of bytes under one of its two names. */
+  /** Reads a field of bytes, which has one of two names. */
   bytes(fields: Fields, name: string): Buffer | undefined {
     const base64Name = `${name}Base64`
     const [text, base64] = [fields[name], fields[base64Name]]
@@ -137,7 +141,7 @@ class LineParser {
     }
     if (base64 === undefined) return undefined
     const bytes = typeof base64 === 'string' ? Buffer.from(base64, 'base64') : undefined
-    // Node decodes whatever it is given, and leaves out what is no base64.
+    // Node decodes any string and ignores characters that are not base64.
     if (bytes === undefined || bytes.toString('base64') !== base64) throw this.wrong(`${base64Name} must be base64, padded`)
     return bytes
   }
@@ -202,9 +206,9 @@ class LineParser {
 const recordNames = ['position', 'key', 'keyBase64', 'value', 'valueBase64', 'tombstone', 'expiresAt', 'version', 'batch']
 
 /**
- * What a line of an export says; the one with number 1 is its header.
+ * Parses a line of an export. Line 1 is its header.
  *
- * @throws `InputError` with the number of the line for anything else.
+ * @throws `InputError` with the number of the line if the line is invalid.
  */
 export function parseLine(bytes: Buffer, line: number): Line {
   const parser = new LineParser(line)

@@ -1,4 +1,4 @@
-// Figures for people.
+// Numbers formatted for people.
 
 const grouped = new Intl.NumberFormat('en-US', { maximumFractionDigits: 0 })
 const short = new Intl.NumberFormat('en-US', { maximumFractionDigits: 1 })

@@ -1,13 +1,13 @@
-// Standard output with backpressure, for a reader that may leave before the end, and standard error, which may not be there.
+// Standard output with backpressure, whose reader may close the pipe early, and standard error, which may be closed.
 
 import type { Writable } from 'node:stream'
 import { OutputError } from './failure.js'
 
-// What a pipe without a reader reports: EPIPE, and on Windows EOF.
+// Error codes of a pipe without a reader: EPIPE, and EOF on Windows.
 const READER_GONE = new Set(['EPIPE', 'EOF'])
 
 export class Output {
-  /** Nobody reads any more: stop, there is nothing to report. */
+  /** The reader has closed the pipe: stop, without reporting a failure. */
   abandoned = false
   #stopped = false
   #failure: NodeJS.ErrnoException | undefined
@@ -24,7 +24,7 @@ export class Output {
     })
   }
 
-  /** Once `signal` is aborted no write waits for the stream any more. */
+  /** Makes writes no longer wait for the stream once `signal` is aborted. */
   heed(signal: AbortSignal): void {
     const stop = () => {
       this.#stopped = true
@@ -34,9 +34,9 @@ export class Output {
   }
 
   /**
-   * Resolves when the stream wants more, or never will.
+   * Writes to the stream, and resolves when the stream accepts more or never will.
    *
-   * @throws `OutputError` for what went wrong with it.
+   * @throws `OutputError` if the stream has failed.
    */
   async write(bytes: Uint8Array | string): Promise<void> {
     this.#check()
@@ -48,7 +48,7 @@ export class Output {
     this.#check()
   }
 
-  /** Resolves when all that was written has left the process, or cannot. */
+  /** Resolves when everything written has left the process, or cannot. */
   async flush(): Promise<void> {
     this.#check()
     if (this.abandoned || this.#stopped) return
@@ -64,10 +64,10 @@ export class Output {
   }
 }
 
-/** The one of this process. */
+/** Standard output of this process. */
 export const stdout = new Output(process.stdout)
 
-// Where standard error cannot be written, there is no place to say so.
+// If standard error cannot be written, there is nowhere to report it.
 process.stderr.on('error', () => {})
 
 /** Writes to standard error. */

@@ -1,11 +1,11 @@
-// How far a long job is: a bar on a terminal, nothing or plain lines elsewhere.
+// Progress of a long job: a bar on a terminal, and elsewhere nothing or plain lines.
 
 import { Presets, SingleBar } from 'cli-progress'
 
 export interface Progress {
-  /** `done` of the total, in the unit of the total; `note` is shown beside it. */
+  /** Shows that `done` of the total is done, in the unit of the total, with `note` beside it. */
   update(done: number, note?: string): void
-  /** A line of its own, above the bar. */
+  /** Prints a line above the bar. */
   say(line: string): void
   stop(): void
 }
@@ -14,7 +14,7 @@ export interface Progress {
 export const silent: Progress = { update() {}, say() {}, stop() {} }
 
 function bar(total: number, stream: NodeJS.WriteStream): Progress {
-  // Whoever draws the bar also handles Ctrl-C: without `gracefulExit` the bar leaves signals alone.
+  // By default the bar also handles Ctrl-C. With `gracefulExit: false` it leaves signals alone.
   const single = new SingleBar(
     { format: '{bar} {percentage}% | {note}', stream, clearOnComplete: true, hideCursor: true, gracefulExit: false },
     Presets.shades_classic
@@ -30,7 +30,7 @@ function bar(total: number, stream: NodeJS.WriteStream): Progress {
   }
 }
 
-// Without a total there is no bar to draw: one line that is written over, a few times a second.
+// Shows one line that is overwritten at most ten times a second, if the total is not known.
 function counter(stream: NodeJS.WriteStream): Progress {
   let shown = 0
   return {
@@ -48,7 +48,7 @@ function lines(stream: NodeJS.WriteStream): Progress {
   return { update() {}, say: (line) => void stream.write(`${line}\n`), stop() {} }
 }
 
-/** A bar if the total is known, a counter if not; away from a terminal only what `say` says. */
+/** Shows a bar if the total is known and a counter if not. If the stream is not a terminal, shows only the lines given to `say`. */
 export function progressOn(stream: NodeJS.WriteStream, total: number | undefined): Progress {
   if (!stream.isTTY) return lines(stream)
   return total ? bar(total, stream) : counter(stream)

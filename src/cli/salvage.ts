@@ -1,4 +1,4 @@
-// `forelog salvage`: a new log of everything that holds in a damaged one.
+// `forelog salvage`: makes a new log of every intact record of a damaged one.
 
 import { salvage as salvageLog, type SalvageReport } from '../index.js'
 import { EXIT } from './exit-codes.js'
@@ -28,9 +28,9 @@ function summary({ records, segments, firstPosition, nextPosition, holes, cursor
   return `${parts.join(', ')}\n`
 }
 
-/** Resolves to the exit code: 1 when something is missing from the new log. */
+/** Salvages the log, and resolves to the exit code: 1 if something is missing from the new log. */
 export async function salvage(dir: string, destination: string, { json = false, quiet = false }: SalvageOptions): Promise<number> {
-  // A signal gives the salvage up, and what there is of the new log is removed.
+  // A signal aborts the salvage, which removes what it has written of the new log.
   const interrupt = new Interrupt()
   const started = performance.now()
   let progress: Progress | undefined

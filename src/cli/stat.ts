@@ -1,4 +1,4 @@
-// `forelog stat`: how a log stands, and what it takes of the disk.
+// `forelog stat`: prints the state of a log and its disk usage.
 
 import { stat, type LogStat } from '../index.js'
 import { EXIT } from './exit-codes.js'
@@ -32,7 +32,7 @@ function lines(at: LogStat): string {
   return rows.map(([name, value]) => `${name.padEnd(10)}${value}\n`).join('')
 }
 
-/** Resolves to the exit code: that of damage where some shows. */
+/** Prints the state of the log, and resolves to the exit code: that of damage if any is visible. */
 export async function statLog(dir: string, { json = false }: StatOptions): Promise<number> {
   const found = await stat(dir)
   await stdout.write(json ? `${JSON.stringify(found)}\n` : lines(found))

@@ -1,4 +1,4 @@
-// `forelog verify`: is the log as it was written?
+// `forelog verify`: checks that a log is as it was written.
 
 import { verify, type Problem, type Verification } from '../index.js'
 import { EXIT } from './exit-codes.js'
@@ -20,7 +20,7 @@ function line({ kind, message, segment, offset, firstLost, lastLost }: Problem):
 
 function summary({ segments, frames, records, bytes, withoutFooter, brokenFooters, holes, problems }: Verification): string {
   const parts = [`${count(segments)} segments`, `${count(frames)} frames`, `${count(records)} records`, megabytes(bytes)]
-  // Which of the two is no matter: a crash leaves either, and no record depends on it.
+  // The summary does not distinguish the two: a crash can leave either, and no record depends on the footer.
   const bare = withoutFooter + brokenFooters
   if (bare > 0) parts.push(`${count(bare)} without a whole footer`)
   const lost = holes.reduce((sum, { first, last }) => sum + last - first + 1, 0)
@@ -36,7 +36,7 @@ function advice(dir: string, problems: Problem[]): string {
   return `\`forelog salvage ${quoted(dir)} NEW\` makes a new log of every good record`
 }
 
-/** Resolves to the exit code. */
+/** Verifies the log, and resolves to the exit code. */
 export async function verifyLog(dir: string, { json = false, quiet = false }: VerifyOptions): Promise<number> {
   let progress: Progress | undefined
   const onProgress = (done: number, total: number) => {

@@ -1,4 +1,4 @@
-//! A backup, step by step: each step is a job on the engine's pool.
+//! A backup in steps, each of which is a job on the engine's pool.
 
 use crate::environment::{Outcome, Shared};
 use crate::error::panicked;
@@ -8,10 +8,10 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// How far a backup is.
+/// Progress of a backup.
 #[napi(object, object_from_js = false)]
 pub struct BackupData {
-    /// The copy is complete and durable.
+    /// Whether the copy is complete and durable.
     pub done: bool,
     pub first_position: f64,
     pub last_position: f64,
@@ -54,7 +54,7 @@ impl State {
             State::Running(steps) => steps,
             State::Over => return Err(Error::new(Code::Closed, "the backup is over").during("backup")),
         };
-        // A failure drops it, and that removes what it has made.
+        // An error drops `steps`, which removes what it has copied.
         let progress = steps.step()?;
         let done = steps.is_done();
         if !done {
@@ -64,7 +64,7 @@ impl State {
     }
 }
 
-/// A backup of a log into a directory. One request at a time.
+/// A backup of a log into a directory. Takes one request at a time.
 #[napi]
 pub struct Backup {
     shared: Arc<Shared>,
@@ -83,7 +83,7 @@ impl Backup {
 
 #[napi]
 impl Backup {
-    /// Goes on for a while; gives the number of the request. After a failure nothing is left of the backup.
+    /// Runs one step and returns the number of the request. A step that fails leaves nothing of the backup.
     #[napi(catch_unwind)]
     pub fn step(&self) -> f64 {
         let state = self.state.clone();
@@ -93,7 +93,7 @@ impl Backup {
         })
     }
 
-    /// Gives the backup up and removes what there is of it; gives the number of the request.
+    /// Aborts the backup, removes what it has copied, and returns the number of the request.
     #[napi(catch_unwind)]
     pub fn abandon(&self) -> f64 {
         let state = self.state.clone();

@@ -1,14 +1,14 @@
-//! Options in, reports out.
+//! Conversion of options from JavaScript and of reports to JavaScript.
 
 use crate::cursor::CursorData;
 use forelog::{Compression, Damage, Error, Flipped, Fsync, Histogram, Mode, Options, Recovery, Retention, Standing, Stats};
 use napi_derive::napi;
 use std::time::Duration;
 
-/// Options of opening, checked for their types by the facade and for their ranges by the engine. What is absent has its default.
+/// Options of opening. The facade checks their types and the engine their ranges. Absent options have their defaults.
 #[napi(object, object_to_js = false)]
 pub struct OpenOptions {
-    /// 'always' or 'os'; `everyMs` counts instead when it is there.
+    /// 'always' or 'os'. Ignored if `everyMs` is present.
     pub fsync: Option<String>,
     pub every_ms: Option<f64>,
     /// 'strict', 'prefix' or 'readOnly'.
@@ -113,7 +113,7 @@ pub struct StatsData {
     pub recovery: RecoveredData,
 }
 
-/// What scrubs have done together.
+/// Totals of completed scrubs.
 #[napi(object, object_from_js = false)]
 pub struct ScrubsData {
     pub runs: f64,
@@ -123,7 +123,7 @@ pub struct ScrubsData {
     pub finished_at: Option<f64>,
 }
 
-/// What opening did, in short.
+/// Summary of what opening did.
 #[napi(object, object_from_js = false)]
 pub struct RecoveredData {
     pub verdict: String,
@@ -188,7 +188,7 @@ pub struct FencedData {
     pub recycled: bool,
 }
 
-/// One bit of a file.
+/// A flipped bit of a file.
 #[napi(object, object_from_js = false)]
 pub struct FlippedData {
     pub offset: f64,
@@ -201,7 +201,7 @@ impl From<Flipped> for FlippedData {
     }
 }
 
-/// Both are inclusive.
+/// A range of positions, both inclusive.
 #[napi(object, object_from_js = false)]
 pub struct PositionRange {
     pub first: f64,
@@ -283,7 +283,7 @@ impl From<&Recovery> for RecoveryData {
     }
 }
 
-/// How a log stands.
+/// State of a log and its disk usage.
 #[napi(object, object_from_js = false)]
 pub struct StandingData {
     pub uuid: String,
@@ -302,7 +302,7 @@ pub struct StandingData {
     pub used_bytes: f64,
 }
 
-/// In groups, as uuids are written.
+/// Formats a UUID in its usual groups.
 fn uuid(bytes: [u8; 16]) -> String {
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")

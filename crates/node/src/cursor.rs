@@ -1,26 +1,26 @@
-//! Named cursors: what is to become durable is a request, everything else is answered at once.
+//! Named cursors. Operations that become durable are requests; all others return at once.
 
 use crate::environment::{Outcome, Shared};
 use forelog::Start;
 use napi_derive::napi;
 use std::sync::Arc;
 
-/// A cursor and its position, as it is durable.
+/// A cursor and its durable position.
 #[napi(object, object_from_js = false)]
 pub struct CursorData {
     pub name: String,
     pub position: f64,
 }
 
-/// What truncation did to a cursor.
+/// Position of a cursor before and after a truncation moved it.
 #[napi(object, object_from_js = false)]
 pub struct MovedData {
     pub from: f64,
     pub to: f64,
 }
 
-/// Where a reader begins and a new cursor stands: before the first position for 0, after the last one acknowledged for a negative number, otherwise before
-/// this position.
+/// Converts the start of a reader or of a new cursor: 0 is the first position, a negative number is after the last acknowledged one, and
+/// any other number is that position.
 pub fn start(given: f64) -> Start {
     match given as i64 {
         0 => Start::First,
@@ -29,7 +29,7 @@ pub fn start(given: f64) -> Start {
     }
 }
 
-/// A handle on a named cursor. When it is collected the cursor stays.
+/// A handle on a named cursor. When the handle is garbage collected the cursor stays.
 #[napi]
 pub struct Cursor {
     shared: Arc<Shared>,
@@ -41,7 +41,7 @@ impl Cursor {
         Cursor { shared, cursor }
     }
 
-    /// The number of a request, and what completes it.
+    /// Returns the number of a request, and the function that completes it.
     fn request(&self) -> (f64, impl FnOnce(forelog::Result<()>) + Send + 'static) {
         let (id, shared) = (self.shared.number(), self.shared.clone());
         (id, move |outcome| shared.complete(id, Outcome::Closed(outcome)))
@@ -50,19 +50,19 @@ impl Cursor {
 
 #[napi]
 impl Cursor {
-    /// Last position done, 0 when none.
+    /// Last consumed position, 0 if there is none.
     #[napi(catch_unwind)]
     pub fn position(&self) -> f64 {
         self.cursor.position() as f64
     }
 
-    /// Whether it has been deleted, or will be before anything that is asked from now on.
+    /// Whether the cursor has been deleted, or will be before any later operation on it.
     #[napi(catch_unwind)]
     pub fn is_deleted(&self) -> bool {
         self.cursor.is_deleted()
     }
 
-    /// Says that all up to `position` is done; gives the number of the request.
+    /// Stores that all records up to `position` have been consumed, and returns the number of the request.
     #[napi(catch_unwind)]
     pub fn commit(&self, position: f64) -> f64 {
         let (id, done) = self.request();
@@ -70,7 +70,7 @@ impl Cursor {
         id
     }
 
-    /// Goes back to `position`; gives the number of the request.
+    /// Moves the cursor back to `position`, and returns the number of the request.
     #[napi(catch_unwind)]
     pub fn rewind(&self, position: f64) -> f64 {
         let (id, done) = self.request();
@@ -78,7 +78,7 @@ impl Cursor {
         id
     }
 
-    /// Ends the cursor; gives the number of the request.
+    /// Deletes the cursor, and returns the number of the request.
     #[napi(catch_unwind)]
     pub fn remove(&self) -> f64 {
         let (id, done) = self.request();
@@ -86,19 +86,20 @@ impl Cursor {
         id
     }
 
-    /// What is read from now on is of the log as it is now.
+    /// Acknowledges all truncations so far: reading starts over.
     #[napi(catch_unwind)]
     pub fn heed(&self) {
         self.cursor.heed();
     }
 
-    /// The one who reads goes on over a cut that kept all up to `kept`.
+    /// Acknowledges the truncations since the last acknowledgement if `kept` is the last position that they kept. The cursor's reader has
+    /// then returned no record that they removed.
     #[napi(catch_unwind)]
     pub fn heed_if(&self, kept: f64) {
         self.cursor.heed_if(kept as u64);
     }
 
-    /// Gives the number of a request that completes once truncation has moved the cursor, after `release()`, or once it is deleted.
+    /// Returns the number of a request that completes when truncation moves the cursor, after `release()`, or when the cursor is deleted.
     #[napi(catch_unwind)]
     pub fn watch(&self) -> f64 {
         let (id, done) = self.request();
@@ -106,13 +107,13 @@ impl Cursor {
         id
     }
 
-    /// What truncation has done to it since the last call.
+    /// Returns how truncation has moved the cursor since the last call.
     #[napi(catch_unwind)]
     pub fn moved(&self) -> Option<MovedData> {
         self.cursor.moved().map(|moved| MovedData { from: moved.from as f64, to: moved.to as f64 })
     }
 
-    /// Ends watching.
+    /// Completes a pending `watch()` request.
     #[napi(catch_unwind)]
     pub fn release(&self) {
         self.cursor.release();

@@ -1,7 +1,7 @@
-//! One JavaScript environment: the main thread's or a worker's.
+//! State of one JavaScript environment: the main thread or a worker.
 //!
-//! Other threads reach it in one way only. They leave what they have (a log with news, the outcome of a request) in [`Shared`] and wake it.
-//! The wake is level-triggered and carries no data: until JavaScript rearms it, further wakes cost one atomic swap.
+//! Other threads reach it in one way only: they leave their work (a log with settlements, the outcome of a request) in [`Shared`] and wake
+//! the environment. The wake is level-triggered and carries no data. Until JavaScript rearms it, further wakes cost one atomic swap.
 
 use crate::backup::{Backup, BackupData};
 use crate::convert::{open_options, OpenOptions, RecoveryData, StandingData, StatsData};
@@ -25,16 +25,16 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Called without arguments; weak, so that it alone does not keep the process alive.
+/// Threadsafe function without arguments. It is weak, so that it alone does not keep the process alive.
 type Wake = ThreadsafeFunction<(), (), (), Status, false, true>;
 
-/// What a request has come to.
+/// The result of an asynchronous request.
 pub enum Outcome {
     Opened(u32, forelog::Result<Wal>),
     Closed(forelog::Result<()>),
     Backup(forelog::Result<BackupData>),
     Salvaged(forelog::Result<SalvageData>),
-    /// And whether a follower has been given everything there is.
+    /// The next block, and whether it takes a follower to the end of what is acknowledged.
     Read(forelog::Result<Option<Block>>, bool),
     Verified(forelog::Result<Verification>),
     Stat(forelog::Result<Standing>),
@@ -43,7 +43,7 @@ pub enum Outcome {
 
 /// The part of an environment that other threads hold. It may outlive the environment.
 pub struct Shared {
-    /// `None` once the environment has ended: nothing may be called then, and nothing is kept.
+    /// `None` once the environment has ended. After that nothing may be called, and outcomes are dropped.
     wake: Mutex<Option<Wake>>,
     woken: AtomicBool,
     news: Mutex<Vec<u32>>,
@@ -64,7 +64,7 @@ impl Shared {
         }
     }
 
-    /// Runs blocking work on the engine's pool; gives the number under which its completion will appear.
+    /// Runs blocking work on the engine's pool, and returns the number of the request that its completion will carry.
     pub fn request(self: &Arc<Self>, work: impl FnOnce() -> Outcome + Send + 'static) -> f64 {
         let id = self.number();
         let shared = self.clone();
@@ -72,7 +72,7 @@ impl Shared {
         id
     }
 
-    /// Runs work that may take hours on a thread of its own.
+    /// Runs work that may take hours on a thread of its own, and returns the number of the request.
     pub fn long_request(self: &Arc<Self>, work: impl FnOnce() -> Outcome + Send + 'static) -> f64 {
         let id = self.requests.fetch_add(1, Ordering::Relaxed) as f64;
         let shared = self.clone();
@@ -84,16 +84,16 @@ impl Shared {
         id
     }
 
-    /// A number for a request that will be completed by whoever serves it.
+    /// Returns a number for a request that the caller will complete.
     pub fn number(&self) -> f64 {
         self.requests.fetch_add(1, Ordering::Relaxed) as f64
     }
 
     pub fn complete(&self, id: f64, outcome: Outcome) {
-        // An outcome that nobody will ask for is dropped here, on the pool's thread: a log that has just been opened is closed.
+        // If the environment has ended, the outcome is dropped here, on the pool's thread: a log that has just been opened is closed.
         let mut late = Some(outcome);
         {
-            // Held meanwhile, so that the environment cannot end between the look and the push.
+            // Held during the push, so that the environment cannot end between the check and the push.
             let wake = lock(&self.wake);
             if let (Some(_), Some(outcome)) = (wake.as_ref(), late.take_if(|_| wake.is_some())) {
                 lock(&self.completions).push((id, outcome));
@@ -103,14 +103,14 @@ impl Shared {
         self.wake();
     }
 
-    /// To be called before looking at what there is: what comes later wakes again.
+    /// Enables the next wake and returns the number of completions. Call this before collecting: what arrives later wakes again.
     pub fn rearm(&self) -> usize {
         self.woken.store(false, Ordering::SeqCst);
         lock(&self.completions).len()
     }
 }
 
-/// What the engine calls when something of one log has settled.
+/// Called by the engine when operations of one log have settled.
 struct LogNotify {
     shared: Arc<Shared>,
     log: u32,
@@ -126,7 +126,7 @@ impl Notify for LogNotify {
     }
 }
 
-/// A log from the request to open it until it is forgotten. JavaScript knows it by its index.
+/// A log, from the request to open it until it is forgotten. JavaScript refers to it by its index.
 struct Slot {
     notify: Arc<LogNotify>,
     wal: Option<Arc<Wal>>,
@@ -135,7 +135,8 @@ struct Slot {
 /// The part of an environment that only its own thread touches.
 pub struct Host {
     env: sys::napi_env,
-    /// The wake, to be held without its lock: whoever wakes has that, and the thread woken would run into it. `None` once ended.
+    /// Raw handle of the threadsafe function, for ref and unref without taking `shared.wake`: a thread that wakes this one holds that lock.
+    /// `None` after `end`.
     held: Cell<Option<sys::napi_threadsafe_function>>,
     pub shared: Arc<Shared>,
     slots: RefCell<Vec<Option<Slot>>>,
@@ -146,12 +147,12 @@ pub struct Host {
 }
 
 impl Host {
-    /// Remembers why a raw call was refused, until `Environment.refusal()` takes it.
+    /// Stores why a raw call was refused, until `Environment.refusal()` takes it.
     pub fn refuse(&self, error: Error) {
         *self.refusal.borrow_mut() = Some(error);
     }
 
-    /// What a call came to, if it was not refused.
+    /// Returns the value of a call, or stores why it was refused.
     fn answered<T>(&self, answer: Result<T, Error>) -> Option<T> {
         answer.map_err(|error| self.refuse(error)).ok()
     }
@@ -167,7 +168,7 @@ impl Host {
         }
     }
 
-    /// Appends what is on the stage: all of it, which clears the stage, or nothing.
+    /// Appends all staged records and clears the stage, or appends none of them.
     pub fn append_staged(&self) -> Result<u64, Error> {
         let records = self.stage.records();
         let first = self.with_log(self.stage.log(), |wal| wal.append_all(records, self.stage.durable()))?;
@@ -183,11 +184,11 @@ impl Host {
         Some(log)
     }
 
-    /// Whether the wake keeps the event loop alive. False once the environment has ended.
+    /// Sets whether the wake keeps the event loop alive. Returns false once the environment has ended.
     pub fn hold(&self, held: bool) -> bool {
         let Some(wake) = self.held.get() else { return false };
-        // SAFETY: on the environment's own thread, as every raw call is; the function is not released before `end`, which takes it
-        // from here first.
+        // SAFETY: this is the environment's own thread, as for every raw call. The function is released only by `end`, which first takes it
+        // from here.
         let status = unsafe {
             if held {
                 sys::napi_ref_threadsafe_function(self.env, wake)
@@ -225,16 +226,16 @@ impl Host {
         self.slots.borrow().get(log as usize)?.as_ref()?.wal.clone()
     }
 
-    /// The end of the environment. Whatever it accepted is committed, in this thread; nobody is told. Safe to repeat.
+    /// Ends the environment: commits everything accepted, on this thread, without settling any promise. May be called again.
     fn end(&self) {
         self.held.set(None);
         let wake = lock(&self.shared.wake).take();
         drop(wake);
-        // Its appends have been called, and only the end of the turn did not come.
+        // Staged records have been appended as far as their callers know; only the end of the turn was not reached.
         let _ = self.append_staged();
         let slots = std::mem::take(&mut *self.slots.borrow_mut());
         for wal in slots.into_iter().flatten().filter_map(|slot| slot.wal) {
-            // A close under way in the pool holds the log too: this waits for it, where a drop would not.
+            // A close in progress on the pool also holds the log. This waits for it, while a drop would not.
             let _ = wal.close();
         }
         let completions = std::mem::take(&mut *lock(&self.shared.completions));
@@ -242,43 +243,43 @@ impl Host {
     }
 }
 
-/// The outcome of a request; `error`, or what was asked for.
+/// The outcome of a request: `error`, or the field that was requested.
 #[napi(object, object_from_js = false)]
 pub struct Completion {
     pub request: f64,
     pub error: Option<ErrorData>,
-    /// The log opened.
+    /// Number of the opened log.
     pub log: Option<u32>,
-    /// The same for every handle on one log in this process.
+    /// Identity of the log: equal for all handles on one log in this process.
     pub identity: Option<f64>,
     pub block: Option<BlockData>,
     pub backup: Option<BackupData>,
     pub salvage: Option<SalvageData>,
-    /// The block takes a follower to the end of what is acknowledged: the next one will have to be waited for.
+    /// Whether the block takes a follower to the end of what is acknowledged, so that the next one has to be waited for.
     pub caught_up: Option<bool>,
     pub verification: Option<VerificationData>,
     pub standing: Option<StandingData>,
     pub cursor: Option<Cursor>,
 }
 
-/// A reader in the place of another one.
+/// A reader that replaces another one after a truncation.
 #[napi(object, object_from_js = false)]
 pub struct Resumed {
-    /// Last position that the cuts so far have kept.
+    /// Last position that all truncations so far have kept.
     pub kept: f64,
     pub reader: Reader,
 }
 
-/// The manner in which a reader reads.
+/// Options of a reader.
 #[napi(object, object_to_js = false)]
 pub struct Manner {
-    /// Most records that it gives; may be infinite.
+    /// Maximum number of records to return; may be infinite.
     pub most: f64,
-    /// It waits for what is not there yet.
+    /// Wait for new records at the end.
     pub follow: bool,
-    /// It goes on behind damage.
+    /// Continue after damage.
     pub salvage: bool,
-    /// It says what `BlockData` names of detailed readers.
+    /// Fill in what `BlockData` describes for detailed readers.
     pub detailed: bool,
 }
 
@@ -293,7 +294,7 @@ impl Manner {
     }
 }
 
-/// A position or a number that may be infinite.
+/// Converts a position or a number that may be infinite.
 fn last(number: f64) -> u64 {
     if number.is_finite() {
         number as u64
@@ -309,7 +310,7 @@ pub struct Environment {
 
 #[napi]
 impl Environment {
-    /// `wake` is called, without arguments and once until `rearm()`, when there is news of a log or a completion.
+    /// `wake` is called without arguments when a log has settlements or a request has completed, and then not again until `rearm()`.
     #[napi(constructor, catch_unwind)]
     pub fn new(env: Env, wake: Function<'_, (), ()>) -> napi::Result<Self> {
         let wake = wake.build_threadsafe_function::<()>().weak::<true>().build()?;
@@ -331,32 +332,32 @@ impl Environment {
             refusal: RefCell::new(None),
             failure: RefCell::new(None),
         });
-        // Added after the threadsafe function, so that it runs before Node takes that down.
+        // Added after the threadsafe function, so that it runs before Node releases that.
         env.add_env_cleanup_hook(host.clone(), |host| {
             let _ = catch_unwind(AssertUnwindSafe(|| host.end()));
         })?;
         Ok(Environment { host })
     }
 
-    /// The functions of the raw path.
+    /// Returns an object with the raw functions.
     #[napi(catch_unwind, ts_return_type = "object")]
     pub fn calls<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
         wal::calls(env, &self.host)
     }
 
-    /// The memory that small records are gathered in.
+    /// Returns the memory in which small records are staged.
     #[napi(catch_unwind)]
     pub fn stage(&self) -> Uint8Array {
         self.host.stage.to_js()
     }
 
-    /// Whether what JavaScript has written there is seen here.
+    /// Whether this side sees what JavaScript has written to that memory.
     #[napi(catch_unwind)]
     pub fn shares_stage(&self) -> bool {
         self.host.stage.is_shared()
     }
 
-    /// Opens a log; gives the number of the request. Stopping the watcher ends it.
+    /// Opens a log and returns the number of the request. Stopping the watcher ends the opening.
     #[napi(catch_unwind)]
     pub fn open(&self, dir: String, options: OpenOptions, watcher: Option<&Watcher>) -> f64 {
         let (log, notify) = self.host.reserve();
@@ -368,7 +369,7 @@ impl Environment {
         })
     }
 
-    /// Closes a log; gives the number of the request. What has settled can still be asked until `forget()`.
+    /// Closes a log and returns the number of the request. Its settlements can be collected until `forget()`.
     #[napi(catch_unwind)]
     pub fn close(&self, log: u32) -> f64 {
         let wal = self.host.wal(log);
@@ -378,7 +379,7 @@ impl Environment {
         })
     }
 
-    /// Verifies the log in a directory, with no handle on it; gives the number of the request.
+    /// Verifies the log in a directory, without a handle on it, and returns the number of the request.
     #[napi(catch_unwind)]
     pub fn verify(&self, dir: String, watcher: &Watcher) -> f64 {
         let watch = watcher.watch.clone();
@@ -388,7 +389,7 @@ impl Environment {
         })
     }
 
-    /// Tells how the log in a directory stands, with no handle on it; gives the number of the request.
+    /// Reports the state of the log in a directory, without a handle on it, and returns the number of the request.
     #[napi(catch_unwind)]
     pub fn stat(&self, dir: String) -> f64 {
         self.host.shared.request(move || {
@@ -397,7 +398,7 @@ impl Environment {
         })
     }
 
-    /// Verifies the sealed segments of an open log; gives the number of the request.
+    /// Verifies the sealed segments of an open log, and returns the number of the request.
     #[napi(catch_unwind)]
     pub fn scrub(&self, log: u32, watcher: &Watcher) -> f64 {
         let (wal, watch) = (self.host.wal(log), watcher.watch.clone());
@@ -408,14 +409,14 @@ impl Environment {
         })
     }
 
-    /// Frees the number of a log that has been closed.
+    /// Frees the number of a closed log.
     #[napi(catch_unwind)]
     pub fn forget(&self, log: u32) {
         self.host.forget(log);
     }
 
-    /// A reader of the records from `from` to position `to`, inclusive; nothing when it was refused, see `refusal()`. It begins at the
-    /// first position for 0, after the last one acknowledged for a negative number, otherwise at this position.
+    /// Creates a reader of the records from `from` to `to`, inclusive. It begins at the first position if `from` is 0, after the last
+    /// acknowledged one if it is negative, and otherwise at this position. Returns nothing if it was refused: see `refusal()`.
     #[napi(catch_unwind)]
     pub fn reader(&self, log: u32, from: f64, to: f64, manner: Manner) -> Option<Reader> {
         let (from, to) = (start(from), last(to));
@@ -427,8 +428,8 @@ impl Environment {
         self.host.answered(reader).map(|reader| Reader::new(self.host.shared.clone(), manner.of(reader)))
     }
 
-    /// A reader that takes the place of `left`, under which the log was cut; nothing when it was refused, see `refusal()`. It begins at
-    /// `next`, or for 0 as the other one did.
+    /// Creates a reader that replaces `left` after a truncation. It begins at `next`, or if that is 0 where `left` began. Returns nothing
+    /// if it was refused: see `refusal()`.
     #[napi(catch_unwind)]
     pub fn resume(&self, log: u32, left: &Reader, next: f64, to: f64, manner: Manner) -> Option<Resumed> {
         let (next, to) = (Some(next as u64).filter(|next| *next > 0), last(to));
@@ -437,20 +438,20 @@ impl Environment {
         Some(Resumed { kept: kept as f64, reader: Reader::new(self.host.shared.clone(), manner.of(reader)) })
     }
 
-    /// A backup of a log into a directory; nothing when the log is closed.
+    /// Creates a backup of a log into a directory. Returns nothing if the log is closed.
     #[napi(catch_unwind)]
     pub fn backup(&self, log: u32, dir: String) -> Option<Backup> {
         Some(Backup::new(self.host.shared.clone(), self.host.wal(log)?, dir))
     }
 
-    /// A salvage of the log in the directory `from`, with no handle on it, into a new one in `to`. Nothing happens before its first
-    /// step.
+    /// Creates a salvage of the log in the directory `from`, without a handle on it, into a new log in `to`. It does nothing before its
+    /// first step.
     #[napi(catch_unwind)]
     pub fn salvage(&self, from: String, to: String, allow_unsafe: bool) -> Salvage {
         Salvage::new(self.host.shared.clone(), from, to, allow_unsafe)
     }
 
-    /// A cursor of a log, which is made if there is none of that name, standing where `from` says; gives the number of the request.
+    /// Opens a cursor of a log and returns the number of the request. If there is none of that name, it is created at `from`.
     #[napi(catch_unwind)]
     pub fn cursor(&self, log: u32, name: String, from: f64) -> f64 {
         let id = self.host.shared.number();
@@ -462,7 +463,7 @@ impl Environment {
         id
     }
 
-    /// All cursors of a log; nothing when they cannot be told, see `refusal()`.
+    /// Returns all cursors of a log, or nothing if they cannot be read: see `refusal()`.
     #[napi(catch_unwind)]
     pub fn cursors(&self, log: u32) -> Option<Vec<CursorData>> {
         match self.host.with_log(log, |wal| wal.cursors()) {
@@ -474,7 +475,7 @@ impl Environment {
         }
     }
 
-    /// Takes the outcomes that there are.
+    /// Takes the outcomes that have arrived.
     #[napi(catch_unwind)]
     pub fn completions(&self) -> Vec<Completion> {
         let outcomes = std::mem::take(&mut *lock(&self.host.shared.completions));
@@ -526,22 +527,22 @@ impl Environment {
         completion
     }
 
-    /// Why the last raw call, or `reader()`, was refused.
+    /// Returns why the last raw call, or a call such as `reader()`, was refused.
     #[napi(catch_unwind)]
     pub fn refusal(&self) -> ErrorData {
         let refusal = self.host.refusal.borrow_mut().take();
         ErrorData::from(refusal.unwrap_or_else(|| invalid("nothing was refused")))
     }
 
-    /// What `settled()` announced with a negative number.
+    /// Returns the failure that `settled()` announced with a negative number.
     #[napi(catch_unwind)]
     pub fn failure(&self) -> Option<FailureData> {
         let failure = self.host.failure.borrow_mut().take();
         failure.map(|(up_to, error)| FailureData { up_to: up_to as f64, error: error.into() })
     }
 
-    /// From now on the log records events of these kinds for this environment: bits of 1 append, 2 sync, 4 roll, 8 truncate,
-    /// 16 poisoned, 32 detached, 64 clock.
+    /// Makes the log record events of these kinds, and no others, for this environment. Bits: 1 append, 2 sync, 4 roll, 8 truncate, 16
+    /// poisoned, 32 detached, 64 clock.
     #[napi(catch_unwind)]
     pub fn listen(&self, log: u32, kinds: u32) {
         if let Some(wal) = self.host.wal(log) {
@@ -549,7 +550,7 @@ impl Environment {
         }
     }
 
-    /// Takes what it has recorded since the last time.
+    /// Takes the events that the log has recorded since the last call.
     #[napi(catch_unwind)]
     pub fn events(&self, log: u32) -> Option<EventsData> {
         self.host.wal(log).map(|wal| wal.events().into())
@@ -565,7 +566,7 @@ impl Environment {
         self.host.wal(log).map(|wal| wal.recovery().into())
     }
 
-    /// Ends everything at once, for a process about to exit: blocks until what was accepted is committed.
+    /// Ends the environment at once, for a process about to exit. Blocks until everything accepted is committed.
     #[napi(catch_unwind)]
     pub fn end(&self) {
         self.host.end();

@@ -1,10 +1,10 @@
-//! Errors cross as data; the facade makes the error objects, so that they are of its class and have its caller's stack.
+//! Errors are passed on as data. The facade constructs the error objects, so that they are of its class and have its caller's stack.
 
 use crate::convert::FlippedData;
 use forelog::{Code, Error};
 use napi_derive::napi;
 
-/// What went wrong, for the facade to build a `WalError` from.
+/// The fields of an engine error, from which the facade constructs a `WalError`.
 #[napi(object, object_from_js = false)]
 pub struct ErrorData {
     pub code: String,
@@ -23,17 +23,17 @@ pub struct ErrorData {
     pub cause: Option<CauseData>,
 }
 
-/// The operating system's failure underneath.
+/// The failure of the operating system that caused an error.
 #[napi(object, object_from_js = false)]
 pub struct CauseData {
-    /// The system's number, positive.
+    /// The error number of the system, positive.
     pub errno: Option<i32>,
     pub syscall: String,
     pub path: String,
     pub message: String,
 }
 
-/// Operations after the last settled one, up to and including `up_to`, have failed with `error`.
+/// A failure with `error` of all operations after the last settled one, up to and including `up_to`.
 #[napi(object, object_from_js = false)]
 pub struct FailureData {
     pub up_to: f64,
@@ -71,7 +71,7 @@ pub fn invalid(message: impl Into<String>) -> Error {
     Error::new(Code::InvalidArg, message)
 }
 
-/// A bug of ours must not take the process down: it is told to whoever asked.
+/// Converts a panic, which is a bug of Forelog, to an error of the call instead of ending the process.
 pub fn panicked(panic: Box<dyn std::any::Any + Send>) -> Error {
     let what = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
         (Some(text), _) => text,

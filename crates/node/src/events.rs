@@ -5,16 +5,16 @@ use forelog::{Ahead, Event, Unheard};
 use napi_derive::napi;
 use std::time::Duration;
 
-/// What was recorded for this environment since the last time.
+/// The events recorded for this environment since the last call.
 #[napi(object, object_from_js = false)]
 pub struct EventsData {
     /// Oldest first.
     pub events: Vec<EventData>,
-    /// Older ones that are lost.
+    /// Number of older events that were dropped.
     pub dropped: f64,
 }
 
-/// One event; which fields it has follows from its kind.
+/// One event. Its kind determines which fields are present.
 #[napi(object, object_from_js = false)]
 #[derive(Default)]
 pub struct EventData {

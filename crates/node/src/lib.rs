@@ -1,13 +1,13 @@
-//! The binding: what JavaScript asks is converted, handed to the engine, and the answer converted back. No logic.
+//! The binding: converts calls from JavaScript for the engine, and results of the engine for JavaScript. It has no logic of its own.
 //!
-//! - `environment` is one JavaScript environment: the one wake it gets, the logs it has open, the blocking requests under way.
-//! - `wal` holds the calls made per record or per turn. They bypass the conversions of napi-rs, which take about 370 ns a call, and
-//!   go through `raw`.
-//! - `events` carries over what a log tells while somebody listens.
-//! - `verify` holds what follows and ends a long verification.
-//! - `backup` and `salvage` take long jobs step by step.
+//! - `environment` is one JavaScript environment: its wake, its open logs and its requests in flight.
+//! - `wal` has the calls made per record or per turn. They bypass the conversions of napi-rs, which take about 370 ns per call, and use
+//!   `raw`.
+//! - `events` passes on the events of a log while it has subscribers.
+//! - `verify` reports the progress of a long verification and stops it.
+//! - `backup` and `salvage` run long jobs step by step.
 //! - `cursor` is a handle on a named cursor.
-//! - `reader` and `error` carry blocks of records and errors over, as data. `convert` does the same for options and reports.
+//! - `reader` and `error` convert blocks of records and errors to data. `convert` does so for options and reports.
 
 mod backup;
 mod convert;

@@ -1,5 +1,5 @@
-//! Calls straight on Node-API, for what happens per record. A raw function takes numbers, strings and byte arrays, and returns a number:
-//! negative when the call was refused, and then `Environment.refusal()` says why.
+//! Calls on bare Node-API, for what is called per record. A raw function takes numbers, strings and byte arrays, and returns a number. A
+//! negative number means that the call was refused; `Environment.refusal()` then returns the error.
 
 use crate::environment::Host;
 use crate::error::{invalid, panicked};
@@ -20,17 +20,17 @@ const MAX_SAFE_INTEGER: f64 = 9_007_199_254_740_991.0;
 /// Strings of up to this many bytes are encoded without an allocation.
 const SHORT: usize = 2048;
 
-/// The most bytes of one character in UTF-8: a buffer with less room left may have been too short.
+/// Maximum bytes of one character in UTF-8. If a buffer has no more room than this left, it may have been too short.
 const LONGEST_CHARACTER: usize = 4;
 
-/// How an argument holds bytes; the facade knows, and Node-API checks it.
+/// Whether an argument is absent, a string or a Uint8Array, as encoded in the `flags` argument. Node-API checks it.
 pub enum Holds {
     Nothing,
     String,
     Bytes,
 }
 
-/// Where a string is encoded to.
+/// Scratch space for UTF-8: inline up to 2 KiB, otherwise on the heap.
 pub struct Space {
     short: [MaybeUninit<u8>; SHORT],
     long: Vec<u8>,
@@ -61,7 +61,7 @@ impl<const N: usize> Call<'_, N> {
         }
     }
 
-    /// A safe non-negative integer.
+    /// Reads a safe non-negative integer.
     pub fn integer(&self, at: usize, name: &str) -> Result<u64, Error> {
         let mut value = f64::NAN;
         // SAFETY: as in `unsigned`.
@@ -73,7 +73,7 @@ impl<const N: usize> Call<'_, N> {
         }
     }
 
-    /// A safe non-negative integer, or a `bigint` of up to 64 bits.
+    /// Reads a safe non-negative integer, or a `bigint` of up to 64 bits.
     pub fn whole(&self, at: usize, name: &str) -> Result<u64, Error> {
         let (mut value, mut is_exact) = (0, false);
         // SAFETY: as in `unsigned`.
@@ -84,8 +84,8 @@ impl<const N: usize> Call<'_, N> {
         self.integer(at, name)
     }
 
-    /// Bytes of an argument: a string's are encoded into `space`, an array's are where they were, and must be used before JavaScript
-    /// runs again.
+    /// Reads the bytes of an argument. A string is encoded into `space`. An array's bytes are not copied, and must be used before
+    /// JavaScript runs again.
     pub fn bytes<'s>(&'s self, at: usize, holds: Holds, space: &'s mut Space, name: &str) -> Result<Option<&'s [u8]>, Error> {
         match holds {
             Holds::Nothing => Ok(None),
@@ -107,7 +107,7 @@ impl<const N: usize> Call<'_, N> {
             // SAFETY: Node-API has just written the first `len` bytes.
             return Ok(unsafe { std::slice::from_raw_parts(space.short.as_ptr().cast(), len) });
         }
-        // SAFETY: without a buffer, only the length is asked for.
+        // SAFETY: without a buffer, Node-API only returns the length.
         let status = unsafe { sys::napi_get_value_string_utf8(self.env, value, ptr::null_mut(), 0, &mut len) };
         if status != sys::Status::napi_ok {
             return Err(not_a_string());
@@ -134,11 +134,11 @@ impl<const N: usize> Call<'_, N> {
             return Err(invalid(format!("{name} must be a Uint8Array")));
         }
         if len == 0 {
-            // An array whose memory was transferred away has no bytes either, and was not meant to be empty.
+            // An array whose memory was transferred away also has length 0, and must not be stored as empty.
             return if self.is_detached(at) { Err(invalid(format!("{name} is detached"))) } else { Ok(&[]) };
         }
         // SAFETY: the view spans `len` bytes, and no JavaScript of this thread can shrink, detach or collect it before the call ends.
-        // Another thread may write to shared memory meanwhile: the bytes are only copied, whatever they are.
+        // Another thread may write to shared memory meanwhile; the bytes are only copied, so any content is fine.
         Ok(unsafe { std::slice::from_raw_parts(data.cast(), len) })
     }
 
@@ -146,7 +146,7 @@ impl<const N: usize> Call<'_, N> {
         let (mut kind, mut len, mut offset) = (0, 0, 0);
         let (mut data, mut buffer) = (ptr::null_mut(), ptr::null_mut());
         let mut detached = false;
-        // SAFETY: as in `unsigned`; the buffer is only looked at if the first call has given it.
+        // SAFETY: as in `unsigned`; the buffer is only used if the first call has returned it.
         unsafe {
             let status =
                 sys::napi_get_typedarray_info(self.env, self.arguments[at], &mut kind, &mut len, &mut data, &mut buffer, &mut offset);
@@ -159,7 +159,7 @@ impl<const N: usize> Call<'_, N> {
     /// Overwrites the first elements of a `Float64Array`.
     pub fn fill(&self, at: usize, numbers: &[f64]) -> Result<(), Error> {
         let (mut kind, mut len, mut data) = (0, 0, ptr::null_mut());
-        // SAFETY: as in `unsigned`; what is not asked for may be null.
+        // SAFETY: as in `unsigned`; pointers for results that are not needed may be null.
         let status = unsafe {
             sys::napi_get_typedarray_info(self.env, self.arguments[at], &mut kind, &mut len, &mut data, ptr::null_mut(), ptr::null_mut())
         };
@@ -172,10 +172,11 @@ impl<const N: usize> Call<'_, N> {
     }
 }
 
-/// One call: collects its arguments, runs `body`, turns the answer into a number.
+/// Runs one call: collects its arguments, runs `body`, and converts the answer to a number.
 ///
 /// # Safety
-/// `env` and `info` are those that Node-API has called with, and the function was made by [`define`].
+///
+/// `env` and `info` must be the arguments of the current Node-API callback, and its function must have been created by [`define`].
 pub unsafe fn enter<const N: usize>(
     env: sys::napi_env,
     info: sys::napi_callback_info,
@@ -185,12 +186,12 @@ pub unsafe fn enter<const N: usize>(
     let mut count = N;
     let mut data = ptr::null_mut();
     let mut result = ptr::null_mut();
-    // Missing arguments are filled with `undefined`.
+    // Node-API fills missing arguments with `undefined`.
     let status = sys::napi_get_cb_info(env, info, &mut count, arguments.as_mut_ptr(), ptr::null_mut(), &mut data);
     if status != sys::Status::napi_ok || data.is_null() {
         return result;
     }
-    // The function owns a count of the host, see `define`.
+    // The function owns a reference to the host: see `define`.
     let call = Call { env, arguments, host: &*data.cast::<Host>() };
     let answer = match catch_unwind(AssertUnwindSafe(|| body(&call))) {
         Ok(answer) => answer,
@@ -204,7 +205,7 @@ pub unsafe fn enter<const N: usize>(
     result
 }
 
-/// Adds a function to `object`. It keeps the host alive as long as it lives itself.
+/// Adds a function to `object`. The function keeps the host alive until it is collected.
 pub fn define(
     env: &Env,
     object: &Object<'_>,
@@ -214,7 +215,7 @@ pub fn define(
 ) -> napi::Result<()> {
     let mut function = ptr::null_mut();
     let data = Rc::into_raw(host.clone()).cast_mut().cast::<c_void>();
-    // SAFETY: `env` is the current one; `data` is a count of the host that the finalizer gives back, once.
+    // SAFETY: `env` is the current one. `data` is a reference to the host that the finalizer releases once.
     unsafe {
         let created = sys::napi_create_function(env.raw(), name.as_ptr(), name.count_bytes() as isize, Some(callback), data, &mut function);
         let owned = match created {

@@ -1,4 +1,4 @@
-//! Block reads, each one a job on the engine's pool.
+//! Reading of blocks; each read is a job on the engine's pool.
 
 use crate::convert::FlippedData;
 use crate::environment::{Outcome, Shared};
@@ -13,30 +13,30 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A block of verified records and where they are in it.
+/// A block of verified records, with an index of their fields.
 #[napi(object, object_from_js = false)]
 pub struct BlockData {
     pub first_position: f64,
-    /// How many records.
+    /// Number of records.
     pub records: u32,
-    /// How many numbers the extras are.
+    /// Number of extras.
     pub extras: u32,
-    /// One after the other: the extras, the index, the bytes that the index points into.
+    /// Three parts in sequence: the extras, the index, and the bytes that the index refers to.
     ///
-    /// The extras are doubles: `expiresAt` (one), then term and index (two) of the records that have them. The index is four unsigned
+    /// The extras are doubles: `expiresAt` (one), then term and index (two) of the records that have them. The index has four unsigned
     /// 32-bit numbers per record: start of its key, start of its value (the end of its key), end of its value, meta. Bits of meta: 1 has a
     /// key, 2 has a value, 4 tombstone, 8 expires, 16 has a version; the rest is the index of its first extra.
     ///
-    /// Of a detailed reader the extras are unsigned 64-bit integers instead of doubles.
+    /// In a block of a detailed reader the extras are unsigned 64-bit integers instead of doubles.
     #[napi(ts_type = "Buffer")]
     pub memory: Packed,
-    /// What was left out before the first record: by a salvaging reader, and positions that were lost before this log was made.
+    /// Positions missing before the first record: those that a salvaging reader skipped, and those that were lost before this log was made.
     pub holes: Option<Vec<HoleData>>,
-    /// Of a detailed reader, the records that are atomic batches: of each the index of its first record in this block, and how many.
+    /// Atomic batches, only of a detailed reader: for each the index of its first record in this block, and the number of its records.
     pub batches: Option<Vec<u32>>,
 }
 
-/// Positions that nothing readable holds any more.
+/// Positions that no readable frame holds.
 #[napi(object, object_from_js = false)]
 pub struct HoleData {
     pub first: f64,
@@ -45,7 +45,7 @@ pub struct HoleData {
     pub offset: f64,
     pub bytes: f64,
     pub flipped: Option<FlippedData>,
-    /// There only where the log itself records the loss: nothing is damaged.
+    /// Present if the log itself records the loss; nothing is damaged then.
     pub recorded: Option<bool>,
 }
 
@@ -78,8 +78,8 @@ impl From<Block> for BlockData {
     }
 }
 
-/// Copied into one buffer that JavaScript allocates. Memory of ours, handed over, would be let go only by a full collection of garbage:
-/// V8 keeps what has a finalizer alive through all the small ones, and blocks would pile up.
+/// Copies a block into one buffer allocated by JavaScript. Memory of Rust, passed as an external buffer, would be freed only by a full
+/// garbage collection: V8 keeps objects with a finalizer alive through all scavenges, and blocks would pile up.
 pub struct Packed(Block);
 
 impl ToNapiValue for Packed {
@@ -106,7 +106,7 @@ struct Source {
     reader: Mutex<Option<forelog::Reader>>,
     place: Arc<Place>,
     released: AtomicBool,
-    /// Of a follower that waits.
+    /// Wait of a follower, to be ended by `wake`.
     ticket: Mutex<Option<Ticket>>,
 }
 
@@ -115,8 +115,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Source {
-    /// Answers a request with the next block, without one at the end or once released. For a follower that has caught up, the
-    /// answer is left to whoever wakes it.
+    /// Completes a request with the next block, or without one at the end or after a release. If a follower has caught up, the request is
+    /// completed later, after the next wake.
     fn serve(self: Arc<Self>, request: f64, max_bytes: usize) {
         let read = catch_unwind(AssertUnwindSafe(|| self.next(request, max_bytes)));
         match read.unwrap_or_else(|panic| Err(panicked(panic).during("read"))) {
@@ -134,9 +134,9 @@ impl Source {
     }
 
     fn next(self: &Arc<Self>, request: f64, max_bytes: usize) -> forelog::Result<Next> {
-        // Not held meanwhile: a wake may come at once, and on this thread.
+        // The reader is taken out of the lock, because a wake may come at once, and on this thread.
         let Some(mut reader) = lock(&self.reader).take().filter(|_| !self.released.load(Ordering::SeqCst)) else { return Ok(Next::End) };
-        // Where it fails or ends, what it holds open is let go at once, not when the garbage collector comes by.
+        // If reading fails or ends, `reader` is dropped here and not only when JavaScript collects the handle.
         match reader.next_block(max_bytes)? {
             Some(block) => {
                 let caught_up = reader.follows() && reader.has_caught_up();
@@ -150,13 +150,13 @@ impl Source {
                 self.put_back(reader);
                 let ticket = lookout.wait(Box::new(again));
                 {
-                    // It may have been woken and be waiting again by now.
+                    // The reader may already have been woken and be waiting again.
                     let mut latest = lock(&self.ticket);
                     if latest.as_ref().is_none_or(|other| other.is_older_than(&ticket)) {
                         *latest = Some(ticket);
                     }
                 }
-                // A release that came before the ticket was there has woken nobody.
+                // A release before the ticket was stored has not woken the wait.
                 if self.released.load(Ordering::SeqCst) {
                     self.wake();
                 }
@@ -183,13 +183,13 @@ impl Source {
 }
 
 enum Next {
-    /// And whether it took a follower to the end of what is acknowledged.
+    /// The block, and whether it takes a follower to the end of what is acknowledged.
     Block(Block, bool),
     Later,
     End,
 }
 
-/// Reads records in blocks. One request at a time.
+/// Reads records in blocks. Takes one request at a time.
 #[napi]
 pub struct Reader {
     source: Arc<Source>,
@@ -209,8 +209,8 @@ impl Reader {
 
 #[napi]
 impl Reader {
-    /// Asks for the next block of about `max_bytes`; gives the number of the request. Its completion has no block at the end; a
-    /// follower's comes when there is one.
+    /// Requests the next block of about `max_bytes`, and returns the number of the request. At the end the request completes without a
+    /// block; for a follower it completes when there is one.
     #[napi(catch_unwind)]
     pub fn next(&self, max_bytes: u32) -> f64 {
         let source = self.source.clone();
@@ -219,13 +219,13 @@ impl Reader {
         request
     }
 
-    /// Last position that every cut of the log since the reader began has kept; nothing when there was none.
+    /// Last position that every truncation of the log since the reader began has kept; nothing if there was none.
     #[napi(catch_unwind)]
     pub fn kept(&self) -> Option<f64> {
         self.source.place.kept().map(|last| last as f64)
     }
 
-    /// Lets go of what the reader holds open; a request under way completes first.
+    /// Releases the resources of the reader. A read in progress completes first.
     #[napi(catch_unwind)]
     pub fn release(&self) {
         self.source.released.store(true, Ordering::SeqCst);

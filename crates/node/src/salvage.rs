@@ -1,4 +1,4 @@
-//! A salvage, step by step: each step is a job on the engine's pool.
+//! A salvage in steps, each of which is a job on the engine's pool.
 
 use crate::environment::{Outcome, Shared};
 use crate::error::panicked;
@@ -9,17 +9,17 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// How far a salvage is, and at its end what it has made.
+/// Progress of a salvage, and its report when it is done.
 #[napi(object, object_from_js = false)]
 pub struct SalvageData {
-    /// The new log is complete and durable.
+    /// Whether the new log is complete and durable.
     pub done: bool,
     pub verdict: String,
     pub first_position: f64,
     pub next_position: f64,
     pub records: f64,
     pub segments: f64,
-    /// Empty until the end.
+    /// Empty until the salvage is done.
     pub holes: Vec<HoleData>,
     pub cursors: f64,
     pub cursors_lost: bool,
@@ -29,7 +29,7 @@ pub struct SalvageData {
 
 impl SalvageData {
     fn new(report: &Salvaged, done: bool) -> Self {
-        // They may be many, and nobody asks for them before.
+        // There may be many holes, and they are only used in the final report.
         let holes = if done { report.holes.iter().cloned().map(Into::into).collect() } else { Vec::new() };
         SalvageData {
             done,
@@ -60,7 +60,7 @@ impl State {
             State::Running(steps) => steps,
             State::Over => return Err(Error::new(Code::Closed, "the salvage is over").during("salvage")),
         };
-        // A failure drops it, and that removes what it has made.
+        // An error drops `steps`, which removes what it has written.
         steps.step()?;
         let done = steps.is_done();
         let data = SalvageData::new(steps.report(), done);
@@ -71,7 +71,7 @@ impl State {
     }
 }
 
-/// A salvage of a damaged log into a new one. One request at a time.
+/// A salvage of a damaged log into a new one. Takes one request at a time.
 #[napi]
 pub struct Salvage {
     shared: Arc<Shared>,
@@ -91,7 +91,7 @@ impl Salvage {
 
 #[napi]
 impl Salvage {
-    /// Goes on for a while; gives the number of the request. After a failure nothing is left of the new log.
+    /// Runs one step and returns the number of the request. A step that fails leaves nothing of the new log.
     #[napi(catch_unwind)]
     pub fn step(&self) -> f64 {
         let state = self.state.clone();
@@ -101,7 +101,7 @@ impl Salvage {
         })
     }
 
-    /// Gives the salvage up and removes what there is of the new log; gives the number of the request.
+    /// Aborts the salvage, removes what it has written of the new log, and returns the number of the request.
     #[napi(catch_unwind)]
     pub fn abandon(&self) -> f64 {
         let state = self.state.clone();

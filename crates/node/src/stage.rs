@@ -1,4 +1,5 @@
-//! Records that cross together. JavaScript lays them out in memory that both sides see, `src/stage.ts` says how; numbers are native-endian.
+//! The stage: small records that are passed on together. JavaScript writes them to memory that both sides share (`src/stage.ts`). Numbers
+//! are native-endian.
 //!
 //! `end u32 · log u32 · durable u32 · seen u32`, then at multiples of four, up to `end`:
 //! `tag u8, key length u24 · value length u32 · key · value`
@@ -11,7 +12,7 @@ use std::rc::Rc;
 
 const CAPACITY: usize = 128 << 10;
 const START: usize = 16;
-// Words before it.
+// Indexes of the words before `START`.
 const END: usize = 0;
 const LOG: usize = 1;
 const DURABLE: usize = 2;
@@ -21,7 +22,7 @@ const HAS_VALUE: u32 = 2;
 const TOMBSTONE: u32 = 4;
 const HEADER: usize = 8;
 
-/// The memory of one environment's stage; only that environment's thread touches it.
+/// The memory of one environment's stage, which only that environment's thread touches.
 pub struct Stage(UnsafeCell<Vec<u8>>);
 
 impl Stage {
@@ -31,20 +32,20 @@ impl Stage {
         Rc::new(stage)
     }
 
-    /// Whether JavaScript writes into this memory: a runtime that lets no memory in but its own has been given a copy.
+    /// Whether this is the memory that JavaScript writes to. A runtime that does not accept external memory works on a copy.
     pub fn is_shared(&self) -> bool {
         self.word(SEEN) != 0
     }
 
-    /// The memory as JavaScript writes it; keeps it alive.
+    /// Returns the memory as an array for JavaScript, which keeps it alive.
     pub fn to_js(self: &Rc<Self>) -> Uint8Array {
         let kept = self.clone();
-        // SAFETY: the vector never changes its length, so its memory stays where it is until the last count is gone, and JavaScript
-        // returns its own when the array is collected. Rust looks at it only inside a call, while JavaScript waits.
+        // SAFETY: the vector never changes its length, so its memory stays in place until the last reference is gone, and JavaScript drops
+        // its own when the array is collected. Rust accesses it only inside a call, while JavaScript waits.
         unsafe { Uint8Array::with_external_data((*self.0.get()).as_mut_ptr(), CAPACITY, move |_, _| drop(kept)) }
     }
 
-    /// What stands in the memory now. It must not be kept beyond the call under way.
+    /// Returns the current content, which must not be kept beyond the current call.
     fn bytes(&self) -> &[u8] {
         // SAFETY: on the environment's thread, while JavaScript does not run.
         unsafe { &*self.0.get() }
@@ -62,14 +63,14 @@ impl Stage {
         self.word(DURABLE) != 0
     }
 
-    /// The records on it. Where they are not laid out as they should be, the last one is an error.
+    /// Iterates over the staged records. If the memory is malformed, the last item is an error.
     pub fn records(&self) -> Staged<'_> {
         Staged { bytes: self.bytes().get(START..self.word(END) as usize).unwrap_or(ILL) }
     }
 
-    /// Removes everything from it. The log that it is for stays.
+    /// Removes all records. The number of their log stays.
     pub fn clear(&self) {
-        // SAFETY: as in `bytes`, and no slice of it is alive: nothing that borrows it is handed out but to the caller of this.
+        // SAFETY: as in `bytes`, and no slice of the memory is alive: only the caller of this function gets anything that borrows it.
         let bytes = unsafe { &mut *self.0.get() };
         for (word, value) in [(END, START as u32), (DURABLE, 0)] {
             bytes[word * 4..][..4].copy_from_slice(&value.to_ne_bytes());
@@ -77,7 +78,7 @@ impl Stage {
     }
 }
 
-/// What no record begins with: too short for a header.
+/// A malformed buffer: too short for a record header, so the iterator yields an error.
 const ILL: &[u8] = &[0];
 
 #[derive(Clone, Copy)]

@@ -1,11 +1,11 @@
-//! Verifications: long jobs on threads of their own, with a watch that JavaScript holds.
+//! Verifications: long jobs on threads of their own, which JavaScript follows and stops through a watcher.
 
 use crate::convert::{FlippedData, PositionRange};
 use forelog::{Verification, Watch};
 use napi_derive::napi;
 use std::sync::Arc;
 
-/// Follows and ends one verification. When it is collected, so with its environment, the verification ends.
+/// Follows and stops one verification. The verification ends when the watcher is garbage collected, or its environment ends.
 #[napi]
 pub struct Watcher {
     pub(crate) watch: Arc<Watch>,
@@ -13,13 +13,13 @@ pub struct Watcher {
 
 #[napi]
 impl Watcher {
-    /// Without a rate it reads as fast as the disk gives.
+    /// Limits the verification to this rate; without one it reads as fast as the disk allows.
     #[napi(constructor, catch_unwind)]
     pub fn new(bytes_per_second: Option<f64>) -> Self {
         Watcher { watch: Arc::new(Watch::new(bytes_per_second.map(|rate| rate as u64))) }
     }
 
-    /// Bytes done and their total, 0 until it is known.
+    /// Returns the bytes done and their total, which is 0 until it is known.
     #[napi(catch_unwind)]
     pub fn progress(&self) -> Vec<f64> {
         let (done, total) = self.watch.progress();

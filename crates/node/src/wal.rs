@@ -1,4 +1,4 @@
-//! The calls on an open log that are made per record or per turn, see `raw`. A log is the number that opening gave.
+//! Raw calls on an open log, made per record or per turn: see `raw`. A log is given by the number that opening returned.
 
 use crate::environment::Host;
 use crate::error::invalid;
@@ -8,7 +8,7 @@ use napi::bindgen_prelude::Object;
 use napi::{sys, Env};
 use std::rc::Rc;
 
-/// Bits of the `flags` argument; `src/native.ts` has the same.
+/// Bits of the `flags` argument. They must equal those in `src/native.ts`.
 mod flag {
     pub const TOMBSTONE: u32 = 1;
     pub const DURABLE: u32 = 2;
@@ -29,7 +29,7 @@ fn holds(flags: u32, string: u32, bytes: u32) -> Holds {
     }
 }
 
-/// Reads `key, value, flags, expiresAt?, term?, index?` from the second argument on and hands the record to `take`.
+/// Reads `key, value, flags, expiresAt?, term?, index?`, from the second argument on, and passes the record to `take`.
 fn with_record<const N: usize, T>(call: &Call<'_, N>, take: impl FnOnce(RecordRef<'_>, u32) -> Result<T, Error>) -> Result<T, Error> {
     let flags = call.unsigned(3, "flags")?;
     let (mut key, mut value) = (Space::new(), Space::new());
@@ -54,7 +54,7 @@ fn terms<const N: usize>(call: &Call<'_, N>, flags: u32, expect: usize) -> Resul
     Ok(Terms { durable: flags & flag::DURABLE != 0, expect })
 }
 
-/// `append(log, key, value, flags, expiresAt?, term?, index?, expect?)`: the record's position.
+/// `append(log, key, value, flags, expiresAt?, term?, index?, expect?)`: appends a record and returns its position.
 fn append(call: &Call<'_, 8>) -> Answer {
     with_record(call, |record, flags| {
         let terms = terms(call, flags, 7)?;
@@ -63,13 +63,13 @@ fn append(call: &Call<'_, 8>) -> Answer {
     })
 }
 
-/// `appendAll()`: appends the records on the stage to the log that they are for, and clears it, or refuses all of them; gives the
-/// position of the first.
+/// `appendAll()`: appends the staged records to the log of the stage and clears the stage, or refuses all of them. Returns the position of
+/// the first.
 fn append_all(call: &Call<'_, 0>) -> Answer {
     Ok(call.host.append_staged()? as f64)
 }
 
-/// `pushAll(log)`: adds the records on the stage to the batch being built.
+/// `pushAll(log)`: adds the staged records to the batch being built.
 fn push_all(call: &Call<'_, 1>) -> Answer {
     let mut records = call.host.stage.records();
     let mut batch = call.host.batch.borrow_mut();
@@ -80,7 +80,7 @@ fn push_all(call: &Call<'_, 1>) -> Answer {
     Ok(f64::from(batch.len()))
 }
 
-/// `push(log, key, value, flags, expiresAt?, term?, index?)`: adds to the batch being built.
+/// `push(log, key, value, flags, expiresAt?, term?, index?)`: adds a record to the batch being built.
 fn push(call: &Call<'_, 7>) -> Answer {
     with_record(call, |record, _| {
         let mut batch = call.host.batch.borrow_mut();
@@ -89,7 +89,7 @@ fn push(call: &Call<'_, 7>) -> Answer {
     })
 }
 
-/// `commit(log, flags, expect?)`: appends the batch, gives the position of its first record.
+/// `commit(log, flags, expect?)`: appends the batch and returns the position of its first record.
 fn commit(call: &Call<'_, 3>) -> Answer {
     let terms = terms(call, call.unsigned(1, "flags")?, 2)?;
     let mut batch = call.host.batch.borrow_mut();
@@ -97,37 +97,37 @@ fn commit(call: &Call<'_, 3>) -> Answer {
     Ok(first as f64)
 }
 
-/// `abort()`: forgets the batch being built.
+/// `abort()`: discards the batch being built.
 fn abort(call: &Call<'_, 0>) -> Answer {
     call.host.batch.borrow_mut().clear();
     Ok(0.0)
 }
 
-/// `sync(log)`
+/// `sync(log)`: submits a sync.
 fn sync(call: &Call<'_, 1>) -> Answer {
     call.host.with_log(log(call)?, |wal| wal.sync())?;
     Ok(0.0)
 }
 
-/// `truncateBefore(log, position)`
+/// `truncateBefore(log, position)`: submits the truncation.
 fn truncate_before(call: &Call<'_, 2>) -> Answer {
     call.host.with_log(log(call)?, |wal| wal.truncate_before(call.integer(1, "position")?))?;
     Ok(0.0)
 }
 
-/// `truncateAfter(log, position)`
+/// `truncateAfter(log, position)`: submits the truncation.
 fn truncate_after(call: &Call<'_, 2>) -> Answer {
     call.host.with_log(log(call)?, |wal| wal.truncate_after(call.integer(1, "position")?))?;
     Ok(0.0)
 }
 
-/// `reset(log, position)`
+/// `reset(log, position)`: submits the reset.
 fn reset(call: &Call<'_, 2>) -> Answer {
     call.host.with_log(log(call)?, |wal| wal.reset(call.integer(1, "position")?))?;
     Ok(0.0)
 }
 
-/// `kick(log)`
+/// `kick(log)`: wakes a commit thread for what has been submitted.
 fn kick(call: &Call<'_, 1>) -> Answer {
     call.host.with_log(log(call)?, |wal| {
         wal.kick();
@@ -135,7 +135,7 @@ fn kick(call: &Call<'_, 1>) -> Answer {
     })
 }
 
-/// `settled(log)`: how many operations have succeeded; negative when a failure comes next, see `Environment.failure()`.
+/// `settled(log)`: returns how many operations have succeeded, or a negative number if a failure comes next: see `Environment.failure()`.
 fn settled(call: &Call<'_, 1>) -> Answer {
     call.host.with_log(log(call)?, |wal| {
         Ok(match wal.settled() {
@@ -148,8 +148,9 @@ fn settled(call: &Call<'_, 1>) -> Answer {
     })
 }
 
-/// `positions(log, Float64Array)`: fills in first, next, written, acknowledged, durable, the number of pending bytes and their limit,
-/// how many times the log was cut, the limit of a record's bytes, and the last operation that fails and is still to be told, 0 for none.
+/// `positions(log, Float64Array)`: fills in the positions first, next, written, acknowledged and durable; the pending bytes and their
+/// limit; how many times the end of the log was truncated; the limit of a record's bytes; and the last operation whose failure has not been
+/// collected yet, 0 for none.
 fn positions(call: &Call<'_, 2>) -> Answer {
     let numbers = call.host.with_log(log(call)?, |wal| {
         let at = wal.positions();
@@ -162,17 +163,17 @@ fn positions(call: &Call<'_, 2>) -> Answer {
     Ok(0.0)
 }
 
-/// `rearm()`: the next news wakes again. Gives how many completions there are.
+/// `rearm()`: enables the next wake and returns the number of completions.
 fn rearm(call: &Call<'_, 0>) -> Answer {
     Ok(call.host.shared.rearm() as f64)
 }
 
-/// `news()`: a log in which something has settled, negative when there is none left.
+/// `news()`: returns a log that has something to settle, or a negative number if there is none.
 fn news(call: &Call<'_, 0>) -> Answer {
     Ok(call.host.next_news().map_or(-1.0, f64::from))
 }
 
-/// `hold(1 | 0)`: whether the environment must not end by itself.
+/// `hold(1 | 0)`: sets whether the environment is kept alive.
 fn hold(call: &Call<'_, 1>) -> Answer {
     let held = call.unsigned(0, "held")? != 0;
     if call.host.hold(held) {
@@ -195,7 +196,7 @@ macro_rules! functions {
     )*};
 }
 
-/// An object with all of the above.
+/// Returns an object with all functions above.
 pub fn calls<'env>(env: &'env Env, host: &Rc<Host>) -> napi::Result<Object<'env>> {
     let object = Object::new(env)?;
     functions!(env, &object, host,
