@@ -47,7 +47,8 @@ struct Reading {
     limit: u64,
     /// Positions from there on are those of the following segment.
     end: u64,
-    /// A frame that crosses into that one may go up to here: nothing of a segment whose header is lost is read from the segment itself.
+    /// A frame that extends past `end` is returned up to here: the first position of the next segment whose header is intact, or the
+    /// position after the last one.
     reach: u64,
 }
 
@@ -169,22 +170,20 @@ impl Source {
             return Ok(None);
         };
         let limit = self.limit(&*file, &header, following.clone())?;
-        let reach = self.reach(following)?.max(end);
+        let reach = self.reach(following)?.min(self.last + 1);
         Ok(Some(Reading { at: FrameBoundary::start(&header), segment, file, header, limit, end, reach }))
     }
 
-    /// First position of the next segment of which something can be read, from `following` on; 0 if nothing follows.
+    /// First position of the next segment whose header is intact, from `following` on; `u64::MAX` without one.
     fn reach(&self, mut following: Option<Arc<CatalogSegment>>) -> Result<u64> {
-        let mut reach = 0;
         while let Some(segment) = following {
             let read = header_of(&self.storage, &self.catalog, &segment)?;
             if read.is_some_and(|(_, header)| header.uuid == self.uuid) {
                 return Ok(segment.first);
             }
-            reach = u64::MAX;
             following = self.catalog.following(segment.id);
         }
-        Ok(reach)
+        Ok(u64::MAX)
     }
 
     /// Where the frames of a segment end at the latest: where its successor says, or its footer, or the fence.
@@ -219,7 +218,7 @@ impl Source {
                 self.leave_out(hole, give)?;
                 continue;
             }
-            match self.good(&mut window, &reading.header, before, reading.reach)? {
+            match self.good(&mut window, &reading.header, before, reading.end)? {
                 Some((frame, body)) if frame.first == reading.at.next && frame.prev == reading.at.crc => {
                     self.take(reading, frame, body, give)?;
                 }
@@ -239,14 +238,14 @@ impl Source {
         if frame.next_position() <= self.next {
             return Ok(());
         }
-        let (frame, body) = if frame.next_position() > self.last + 1 { self.clipped(frame, body) } else { (frame, body) };
+        let (frame, body) = if frame.next_position() > reading.reach { self.clipped(frame, body, reading.reach) } else { (frame, body) };
         (self.next, self.begun) = (frame.next_position(), true);
         give(Piece::Frame { frame, body, created_ms: reading.header.created_ms })
     }
 
-    /// The records of a frame up to the last position that is known to have been given.
-    fn clipped(&mut self, frame: Frame, body: Vec<u8>) -> (Frame, Vec<u8>) {
-        let count = (self.last + 1).saturating_sub(frame.first).min(u64::from(frame.count)) as u32;
+    /// The records of a frame that stand below position `to`.
+    fn clipped(&mut self, frame: Frame, body: Vec<u8>, to: u64) -> (Frame, Vec<u8>) {
+        let count = to.saturating_sub(frame.first).min(u64::from(frame.count)) as u32;
         let mut unpacked = Vec::new();
         let mut raw = match frame.codec {
             Compression::None => body,
@@ -263,7 +262,7 @@ impl Source {
         let met = reading.at.offset;
         let (mut from, mut found) = (met, None);
         while let Some(joint) = resync(window, &reading.header, from, self.next..reading.end)? {
-            found = self.good(window, &reading.header, joint.offset, reading.reach)?.map(|good| (joint, good));
+            found = self.good(window, &reading.header, joint.offset, reading.end)?.map(|good| (joint, good));
             if found.is_some() {
                 break;
             }
@@ -297,7 +296,7 @@ impl Source {
         }
     }
 
-    /// The frame at `offset` and its body, if all of it holds and it is whole between the next position and `end`.
+    /// The frame at `offset` and its body, if all of it holds and it begins between the next position and `end`.
     ///
     /// The body is checked in the memory that is given out: a failing disk may answer otherwise the next time.
     fn good(&mut self, window: &mut Window, header: &Header, offset: u64, end: u64) -> Result<Option<(Frame, Vec<u8>)>> {
@@ -305,7 +304,7 @@ impl Source {
         let readable = header.compressed || frame.codec == Compression::None;
         // Only the first frame of all may begin below the first position: nothing is given out twice.
         let is_new = frame.first >= self.next || !self.begun || frame.next_position() <= self.next;
-        let fits = frame.span() <= window.len().saturating_sub(offset) && frame.next_position() <= end;
+        let fits = frame.span() <= window.len().saturating_sub(offset) && (frame.first < end || frame.next_position() <= end);
         if !readable || !is_new || !fits || frame.first < header.start() {
             return Ok(None);
         }

@@ -4,7 +4,7 @@ use super::named::Log;
 use super::oracle::{Expected, Made, Tag};
 use super::salvaged::{self, elsewhere, gather, is_whole, salvage_to, Given};
 use crate::error::{Code, Result};
-use crate::format::file_names::{classify, Entry, Name};
+use crate::format::file_names::{classify, Entry, Name, CONTROL};
 use crate::format::header::Header;
 use crate::format::horizon::LogEnd;
 use crate::log::open::{open, Opened};
@@ -359,6 +359,16 @@ fn a_frame_that_reaches_into_a_segment_whose_header_is_lost_is_salvaged() {
             let report = salvage_to(&before, &to).unwrap();
             assert_eq!((report.records, report.holes.len(), report.next_position), (first, 0, first + 1), "reset to {first}: {report:?}");
             salvaged::check(&before).unwrap_or_else(|broken| panic!("reset to {first}: {}", broken.0));
+            // The header is intact, and CONTROL is lost: the records before the reset are those of the segment before.
+            let lost = log.disk.fork();
+            let oldest = segments(&before).remove(0).file;
+            let bytes = before.bytes(&oldest);
+            let _ = lost.remove(&oldest);
+            lost.create(&oldest, bytes.len() as u64).unwrap().write_at(&bytes, 0).unwrap();
+            lost.damage(CONTROL, 0, &[0xaa; 8192]);
+            let report = salvage_to(&lost, &elsewhere(&lost)).unwrap();
+            assert_eq!((report.records, report.holes.len(), report.next_position), (first - 1, 0, first), "reset to {first}: {report:?}");
+            salvaged::check(&lost).unwrap_or_else(|broken| panic!("reset to {first} without CONTROL: {}", broken.0));
         }
     }
 }
