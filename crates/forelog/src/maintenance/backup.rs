@@ -66,7 +66,7 @@ pub trait Origin: Send + Sync {
     fn is_past(&self, cut: DurableEnd) -> bool;
 }
 
-/// What truncation changes of a log: its first position, and how many times positions were taken back.
+/// The state of a log that truncation changes: its first position, and how many times positions were taken back.
 type Truncations = (u64, u64);
 
 /// Whether `dir`, or as much of its path as exists, is the directory of `log` or inside it, wherever that directory is now.

@@ -32,7 +32,7 @@ const STEP: u64 = 4 << 20;
 /// Returns whether a writer has the damaged log open now.
 type Held = Box<dyn Fn() -> Result<bool> + Send>;
 
-/// What a salvage has done so far.
+/// The report of a salvage so far.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Salvaged {
     /// Label of the verdict that opening the damaged log would reach, one of docs/recovery.md.

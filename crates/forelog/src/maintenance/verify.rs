@@ -202,7 +202,7 @@ enum From {
     Cache,
 }
 
-/// What is known about the end of a segment's frames.
+/// The known end of a segment's frames.
 #[derive(Clone, Copy)]
 enum End {
     At(FrameBoundary),

@@ -3,7 +3,7 @@
 use crate::recovery::evidence::{Damage, Survey};
 use crate::recovery::verdict::{Answer, Verdict};
 
-/// What opening found and did.
+/// The result of an opening.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recovery {
     /// Label of the verdict, one of docs/recovery.md.

@@ -149,7 +149,7 @@ impl Verdict {
     }
 }
 
-/// What opening in a given mode does about a verdict.
+/// The reaction of opening to a verdict, which depends on the mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Fails; nothing on disk changes.

@@ -140,7 +140,7 @@ pub enum CommitThreadState {
     Awake,
     /// The thread sleeps and has to be woken.
     Asleep,
-    /// The log has no thread: this gives it to one.
+    /// The log has no thread. [`Resume::resume`] gives it to one.
     Parked(&'static dyn Resume),
 }
 

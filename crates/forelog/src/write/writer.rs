@@ -78,7 +78,7 @@ pub struct Writer {
     through: bool,
     /// At least one follower is waiting, so the next commit stays in the page cache where the follower will read it.
     pub followed: bool,
-    /// What retention knows of segments.
+    /// Facts about segments that retention has gathered.
     pub known: KnownSegments,
     /// Ends of the frames being written. The buffer is reused.
     pub joints: Vec<FrameBoundary>,

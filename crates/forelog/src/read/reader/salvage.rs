@@ -32,7 +32,7 @@ pub struct Hole {
     pub recorded: bool,
 }
 
-/// What a salvaging reader knows besides its position.
+/// The state of a salvaging reader besides its position.
 #[derive(Default)]
 pub struct Salvage {
     /// The segment and offset from which reading last went on. A frame that fails there again is not good, although it looks good.
