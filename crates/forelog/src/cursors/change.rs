@@ -1,4 +1,4 @@
-//! What is asked of cursors, and what it comes to. Memory only.
+//! Queued changes of cursors, and the table that results from them. In memory only.
 
 use super::codec::{Table, MAX_CURSORS};
 use super::handle::Entry;
@@ -6,21 +6,21 @@ use crate::error::{truncated, Code, Error, Result};
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
-/// Told how it ended.
+/// Called with the result of a change.
 pub type Done<T> = Box<dyn FnOnce(Result<T>) + Send>;
 
-/// What waits for its fsync.
+/// A change that waits for its fsync.
 pub enum Change {
     Create(Arc<str>, Option<u64>, Done<Arc<Entry>>),
-    /// Forwards, up to a position.
+    /// Moves a cursor forward, up to a position.
     Commit(Arc<Entry>, u64, Done<()>),
-    /// Backwards.
+    /// Moves a cursor back.
     Rewind(Arc<Entry>, u64, Done<()>),
     Delete(Arc<Entry>, Done<()>),
 }
 
 impl Change {
-    /// The log has to be durable up to here first.
+    /// Returns the position up to which the log has to be durable first.
     pub fn required_durable(&self) -> u64 {
         match self {
             Change::Create(_, Some(position), _) | Change::Commit(_, position, _) => *position,
@@ -40,13 +40,13 @@ impl Change {
     }
 }
 
-/// What the changes come to.
+/// The table that results from applying the queued changes.
 pub struct NextTable {
     pub table: Table,
     pub first: u64,
-    /// Something comes, or goes back or away.
+    /// A cursor is created, moved back or deleted, so both slots have to be written.
     pub both: bool,
-    /// Another of the same name may come after one of these.
+    /// Cursors that were deleted. A later change may create another one of the same name.
     pub deleted: Vec<Arc<Entry>>,
 }
 
@@ -60,12 +60,12 @@ impl NextTable {
             }
             Change::Create(name, position, _) => {
                 self.table.insert(name.clone(), position.unwrap_or(first - 1));
-                // Were it lost to rot, it would be made again, and maybe further on.
+                // If the new cursor were lost to rot, it would be made again, perhaps at a later position.
                 self.both = true;
             }
             Change::Commit(entry, position, _) => {
                 let stored = self.of(entry)?;
-                // Before the first position it stands at the least.
+                // A cursor stands at least before the first position.
                 if *position > (*stored).max(first - 1) {
                     *stored = *position;
                 }

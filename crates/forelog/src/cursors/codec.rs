@@ -1,7 +1,7 @@
-//! A slot of CURSORS: the named cursors of a log and their positions. Pure.
+//! A slot of CURSORS: the named cursors of a log and their positions. Does no I/O.
 //!
-//! A slot's lengths are bounded by the bytes that are there before its checksum is taken, and nothing else of it is
-//! believed before that holds.
+//! A slot's lengths are limited to the bytes that exist before its checksum is computed, and nothing else in it is believed before the
+//! checksum matches.
 
 use crate::format::page::{BadPage, COMPATIBLE, INCOMPATIBLE, UUID, VERSION, VERSION_AT};
 use crate::util::bytes::*;
@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 pub const MAGIC: [u8; 8] = *b"\x89FCUR\r\n\x1a";
 
-/// Of a log.
+/// Maximum number of cursors of a log.
 pub const MAX_CURSORS: usize = 4096;
-/// Bytes of a name, in UTF-8; from 1.
+/// Maximum length of a name in bytes of UTF-8. The minimum is 1.
 pub const MAX_NAME: usize = 255;
 
 // Offsets of a slot's fields.
@@ -24,34 +24,34 @@ const LENGTH: usize = 68; // u32: bytes of the entries
 const CRC: usize = 76; // u32, over everything before it, then the entries
 const ENTRIES: usize = 80;
 
-// Of an entry: position, u64; length of the name, u8; the name.
+// Fields of an entry: position, u64; length of the name, u8; the name.
 const NAME: usize = 9;
 
-/// Slots are no larger: every cursor there can be has its place.
+/// Maximum size of a slot in bytes, which has room for the maximum number of cursors.
 pub const MAX_SLOT_BYTES: u64 = 2 << 20;
 
 const _: () = assert!(COMPATIBLE + 8 == UUID && LENGTH + 8 == CRC && CRC + 4 == ENTRIES);
 const _: () = assert!(ENTRIES + MAX_CURSORS * (NAME + MAX_NAME) <= MAX_SLOT_BYTES as usize);
 
-/// Names with the last position that is done, in the order of their bytes.
+/// Names with the last position done, ordered by their bytes.
 pub type Table = BTreeMap<Arc<str>, u64>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slot {
     pub uuid: [u8; 16],
-    /// The higher of two intact slots counts.
+    /// Of two intact slots, the one with the higher sequence counts.
     pub sequence: u64,
     pub slot_bytes: u64,
     pub table: Table,
 }
 
-/// Bytes of a slot that holds `table` and leaves it room to grow: a power of two.
+/// Returns the size of a slot that holds `table` and has room to grow: a power of two.
 pub fn slot_bytes(table: &Table) -> u64 {
     let used = table.keys().map(|name| NAME + name.len()).sum::<usize>() + ENTRIES;
     (used as u64 * 3 / 2).next_power_of_two().clamp(PAGE, MAX_SLOT_BYTES)
 }
 
-/// Whether a slot of that size holds `table`.
+/// Whether a slot of this size holds `table`.
 pub fn fits(table: &Table, slot_bytes: u64) -> bool {
     table.keys().map(|name| NAME + name.len()).sum::<usize>() + ENTRIES <= slot_bytes as usize
 }
@@ -61,7 +61,7 @@ fn checksum(slot: &[u8], end: usize) -> u32 {
 }
 
 impl Slot {
-    /// The bytes of the slot that count, filled up to whole pages.
+    /// Encodes the bytes of the slot that count, padded to whole pages.
     pub fn encode(&self) -> Vec<u8> {
         let mut slot = vec![0; ENTRIES];
         slot[..8].copy_from_slice(&MAGIC);
@@ -83,7 +83,7 @@ impl Slot {
         slot
     }
 
-    /// A file with this slot twice.
+    /// Returns a file that has this slot twice.
     pub fn twice(&self) -> Vec<u8> {
         let mut bytes = self.encode();
         bytes.resize(self.slot_bytes as usize, 0);
@@ -91,7 +91,7 @@ impl Slot {
         bytes
     }
 
-    /// The slot that fills `bytes`.
+    /// Decodes the slot that fills `bytes`.
     pub fn decode(bytes: &[u8]) -> Result<Slot, BadPage> {
         if bytes.len() < ENTRIES || bytes[..8] != MAGIC {
             return Err(BadPage::Foreign);
@@ -108,7 +108,7 @@ impl Slot {
         uuid.copy_from_slice(&bytes[UUID..UUID + 16]);
         let table = entries(&bytes[ENTRIES..end], get_u32(bytes, COUNT) as usize).ok_or(BadPage::Damaged)?;
         let slot = Slot { uuid, sequence: get_u64(bytes, SEQUENCE), slot_bytes: get_u64(bytes, SLOT_BYTES), table };
-        // Whatever has a good checksum was written by somebody, not necessarily by us.
+        // A good checksum only shows that a program wrote these bytes, not that this one did.
         if slot.sequence < 1 << 62 && slot.slot_bytes == bytes.len() as u64 {
             Ok(slot)
         } else {
@@ -117,7 +117,7 @@ impl Slot {
     }
 }
 
-/// Sets the checksum of a slot right, whatever stands in it.
+/// Corrects the checksum of a slot, whatever its contents.
 #[cfg(any(test, feature = "sim"))]
 pub fn reseal(slot: &mut [u8]) {
     let length = (get_u32(slot, LENGTH) as usize).min(slot.len() - ENTRIES);
@@ -126,7 +126,7 @@ pub fn reseal(slot: &mut [u8]) {
     put_u32(slot, CRC, crc);
 }
 
-/// Exactly so many entries, in strict order.
+/// Decodes exactly `count` entries, in strict order.
 fn entries(mut bytes: &[u8], count: usize) -> Option<Table> {
     if count > MAX_CURSORS {
         return None;
@@ -146,11 +146,11 @@ fn entries(mut bytes: &[u8], count: usize) -> Option<Table> {
     bytes.is_empty().then_some(table)
 }
 
-/// The newer of the two slots of a file that hold, and which one it is; otherwise why neither does.
+/// Returns the newer of a file's good slots and its number, or why neither is good.
 pub fn choose(file: &[u8]) -> Result<(Slot, u64), BadPage> {
     let (a, b) = file.split_at(file.len() / 2);
     match (Slot::decode(a), Slot::decode(b)) {
-        // A slot of a newer version forbids the older one too: whoever wrote it may have moved on.
+        // A slot of a newer version forbids the older one too, because the version that wrote it may have moved the cursors on.
         (Err(BadPage::Newer(version)), _) | (_, Err(BadPage::Newer(version))) => Err(BadPage::Newer(version)),
         (Ok(a), Ok(b)) if a.sequence >= b.sequence => Ok((a, 0)),
         (_, Ok(b)) => Ok((b, 1)),
@@ -160,7 +160,7 @@ pub fn choose(file: &[u8]) -> Result<(Slot, u64), BadPage> {
     }
 }
 
-/// Whether nothing has been written to a file since it was made: both of its slots are the first one.
+/// Whether nothing has been written to a file since it was made, so that both of its slots are the first one.
 pub fn is_fresh(file: &[u8]) -> bool {
     let (a, b) = file.split_at(file.len() / 2);
     matches!((Slot::decode(a), Slot::decode(b)), (Ok(a), Ok(b)) if a.sequence == b.sequence)
@@ -180,7 +180,7 @@ mod tests {
         [a, b].concat()
     }
 
-    /// A slot as it stands in a file.
+    /// Returns a slot as it is in a file.
     fn whole(slot: &Slot) -> Vec<u8> {
         let mut bytes = slot.encode();
         bytes.resize(slot.slot_bytes as usize, 0);
@@ -199,7 +199,7 @@ mod tests {
             let slot = Slot { uuid, sequence, slot_bytes: slot_bytes(&table), table };
             let encoded = slot.encode();
             prop_assert!(fits(&slot.table, slot.slot_bytes) && encoded.len() as u64 <= slot.slot_bytes);
-            // What a larger table left behind does not count.
+            // Bytes that a larger table has left do not count.
             let mut bytes = vec![stale; slot.slot_bytes as usize];
             bytes[..encoded.len()].copy_from_slice(&encoded);
             prop_assert_eq!(Slot::decode(&bytes), Ok(slot));

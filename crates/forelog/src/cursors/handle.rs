@@ -1,4 +1,4 @@
-//! A cursor as those who hold it share it, and what they are told when truncation moves it.
+//! A cursor as its handles share it, and the moves by truncation that they report.
 
 use crate::error::{Code, Error};
 use crate::segments::reader_positions::ReaderPosition;
@@ -8,22 +8,22 @@ use std::sync::{Arc, Mutex, Weak};
 
 type Wake = Box<dyn FnOnce() + Send>;
 
-/// What truncation did to a cursor.
+/// A move of a cursor by truncation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moved {
     pub from: u64,
     pub to: u64,
 }
 
-/// A cursor; all its handles share it.
+/// A cursor, shared by all its handles.
 pub struct Entry {
     pub name: Arc<str>,
-    /// Last position done, as it is durable.
+    /// Last position done, as far as durable.
     pub stored: AtomicU64,
     pub deleted: AtomicBool,
-    /// Deletions that are entered and not done.
+    /// Number of deletions that are queued and not done.
     pub deletions: AtomicU64,
-    /// What has befallen it before anybody held it.
+    /// The move that happened before there was a handle to report it.
     pub untold: Mutex<Option<Moved>>,
     pub handles: Mutex<Vec<Weak<Handle>>>,
 }
@@ -34,12 +34,12 @@ impl Entry {
         Arc::new(Entry { name, stored, deleted: AtomicBool::new(false), deletions, untold: Mutex::default(), handles: Mutex::default() })
     }
 
-    /// Whether the cursor is deleted, or will be before anything that is entered from now on.
+    /// Whether the cursor is deleted, or will be before any change that is queued from now on.
     pub fn is_ending(&self) -> bool {
         self.deletions.load(Ordering::Acquire) > 0 || self.deleted.load(Ordering::Acquire)
     }
 
-    /// Fails for a cursor that is deleted.
+    /// Fails if the cursor is deleted.
     pub fn alive(&self) -> Result<(), Error> {
         if self.deleted.load(Ordering::Acquire) {
             return Err(self.gone());
@@ -61,7 +61,7 @@ impl Entry {
         Error::new(Code::NotFound, format!("cursor {:?} has been deleted", self.name))
     }
 
-    /// Tells whoever holds it, or the next one to hold it.
+    /// Reports a move to all handles, or to the next one if there is none now.
     pub fn tell(&self, moved: Moved) {
         let mut handles = locked(&self.handles);
         handles.retain(|handle| handle.strong_count() > 0);
@@ -74,10 +74,10 @@ impl Entry {
     }
 }
 
-/// One who holds a cursor, and is told when truncation moves it.
+/// A handle on a cursor, which learns of moves by truncation.
 pub struct Handle {
     pub entry: Arc<Entry>,
-    /// What cuts have kept since it last began to read.
+    /// Records what truncations have kept since the handle last began to read.
     pub place: Arc<ReaderPosition>,
     pub news: Mutex<(Option<Moved>, Option<Wake>)>,
 }
@@ -89,12 +89,12 @@ impl Handle {
         news.1.take()
     }
 
-    /// What truncation has done to the cursor since it was last asked.
+    /// Returns what truncation has done to the cursor since the last call.
     pub fn moved(&self) -> Option<Moved> {
         locked(&self.news).0.take()
     }
 
-    /// Calls `wake` once there is such news, at once if there is or never will be.
+    /// Calls `wake` once `moved` has something to return. Calls it at once if that is so, or never will be.
     pub fn watch(&self, wake: Wake) {
         let mut news = locked(&self.news);
         if news.0.is_none() && self.entry.alive().is_ok() {
@@ -105,7 +105,7 @@ impl Handle {
         wake();
     }
 
-    /// Ends watching: the one who waits is woken without news.
+    /// Ends watching. A watching caller is woken without a move.
     pub fn release(&self) {
         let wake = locked(&self.news).1.take();
         if let Some(wake) = wake {
@@ -113,18 +113,18 @@ impl Handle {
         }
     }
 
-    /// What is read from now on is of the log as it is now.
+    /// Acknowledges all truncations so far: reading starts over.
     pub fn heed(&self) {
         self.place.heed();
     }
 
-    /// Who reads goes on over a cut that kept all up to `kept`, and has got nothing above that before it.
+    /// Acknowledges a truncation that kept all up to `kept`, above which this reader has returned nothing before it.
     pub fn heed_if(&self, kept: u64) {
         self.place.heed_if(kept);
     }
 }
 
-/// Two moves in a row are one.
+/// Merges two moves in a row into one.
 pub fn merge(news: &mut Option<Moved>, moved: Moved) {
     let from = news.map_or(moved.from, |earlier| earlier.from);
     *news = Some(Moved { from, to: moved.to }).filter(|moved| moved.from != moved.to);

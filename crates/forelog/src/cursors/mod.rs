@@ -1,9 +1,8 @@
-//! Named cursors: how far the log has been worked off, by whom. What waits is written by one job at a time, off the commit
-//! thread, and shares an fsync.
+//! Named cursors: durable consumer positions. One job at a time writes the waiting changes, off the commit thread, and they share an fsync.
 //!
-//! What is durable of a cursor is a position that its owner said is done. Where the log starts later than that it stands
-//! before the first position: that follows from the low mark, and is written nowhere. Where the log ends before that, a cut
-//! has taken back what was done: before anything more is acknowledged, the cursor is durably there too.
+//! The durable part of a cursor is a position that its owner has committed. If the log starts after that position, the cursor stands before
+//! the first one; that follows from the low mark and is stored nowhere. If the log ends before that position, a truncation has taken back
+//! records that were done. The cursor is durably moved back then, before anything more is acknowledged.
 
 mod change;
 pub mod codec;
@@ -26,29 +25,29 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 pub use store::{adopted, clamped, copy, list, verify};
 use store::{Failure, Store};
 
-/// What cursors need of their log.
+/// The operations of a log that its cursors need.
 pub trait Log {
     fn acknowledged(&self) -> u64;
     fn durable(&self) -> u64;
     /// Makes everything accepted so far durable, blocking.
     fn flush(&self) -> Result<()>;
-    /// Why nothing may be written any more.
+    /// Fails if nothing may be written any more.
     fn alive(&self) -> Result<()>;
-    /// An fsync of CURSORS failed.
+    /// Reports a failed fsync of CURSORS.
     fn report(&self, fault: Fault);
 }
 
-/// A cut may come between the log's becoming durable and the look at it, but not this often.
+/// A truncation may come between a flush and the look at the durable horizon, but not this often.
 const FLUSHES: usize = 3;
 
 struct Inner {
-    /// Every cursor, as it is durable; otherwise why that cannot be told.
+    /// Every cursor with its durable position, or why the cursors are unknown.
     entries: Result<BTreeMap<Arc<str>, Arc<Entry>>>,
     waiting: Vec<Change>,
     scheduled: bool,
     running: bool,
     closed: bool,
-    /// An fsync of CURSORS failed.
+    /// Set once an fsync of CURSORS has failed.
     broken: Option<Error>,
 }
 
@@ -60,7 +59,7 @@ impl Inner {
 
 /// The cursors of one open log.
 ///
-/// The store's lock is held while CURSORS is written, and taken before the other, which is never held over I/O.
+/// The lock of `store` is held while CURSORS is written. It is taken before the lock of `inner`, which is never held during I/O.
 pub struct Cursors {
     inner: Mutex<Inner>,
     store: Mutex<Option<Store>>,
@@ -75,14 +74,14 @@ fn none_there(position: u64, acknowledged: u64) -> Error {
 }
 
 impl Cursors {
-    /// Those of a log that has just been opened and goes from `low` to `last`. Damage is told to whoever asks for a cursor.
+    /// Opens the cursors of a log that has just been opened and goes from `low` to `last`. Damage is reported when a cursor is asked for.
     ///
     /// # Errors
-    /// A write or a sync that failed: nothing may be written then. No descriptor for the file.
+    /// A write or a sync failed, so nothing may be written. Or there is no file descriptor for CURSORS.
     pub fn open(storage: Arc<dyn Storage>, uuid: [u8; 16], low: u64, last: u64) -> Result<Cursors> {
         let mut store = match Store::read(storage, uuid) {
             Ok(store) => store,
-            // This passes: the next opening reads it.
+            // This passes: the next opening can read the file.
             Err(error) if error.cause.as_ref().is_some_and(Fault::is_out_of_descriptors) => return Err(error),
             Err(error) => return Ok(Cursors::unknown(error)),
         };
@@ -105,7 +104,7 @@ impl Cursors {
         Ok(Cursors::new(Ok(entries), Some(store), low))
     }
 
-    /// Cursors of which nothing can be told but why.
+    /// Creates cursors that are unknown, because of `why`.
     pub fn unknown(why: Error) -> Cursors {
         Cursors::new(Err(why), None, 1)
     }
@@ -115,12 +114,12 @@ impl Cursors {
         Cursors { inner: Mutex::new(inner), store: Mutex::new(store), idle: Condvar::new(), first: AtomicU64::new(low) }
     }
 
-    /// Last position done, 0 when none.
+    /// Returns the last position done, 0 if there is none.
     pub fn position(&self, entry: &Entry) -> u64 {
         entry.stored().max(self.first.load(Ordering::Acquire) - 1)
     }
 
-    /// Names with positions, in the order of the names.
+    /// Returns names and positions, ordered by name.
     pub fn list(&self) -> Result<Vec<(Arc<str>, u64)>> {
         let inner = locked(&self.inner);
         if inner.closed {
@@ -129,7 +128,7 @@ impl Cursors {
         Ok(inner.entries()?.iter().map(|(name, entry)| (name.clone(), self.position(entry))).collect())
     }
 
-    /// Lowest position that is not done by every cursor; 1 where that cannot be told.
+    /// Returns the lowest position that is not done by every cursor; 1 if the cursors are unknown.
     pub fn floor(&self) -> u64 {
         match &locked(&self.inner).entries {
             Ok(entries) => entries.values().map(|entry| self.position(entry) + 1).min().unwrap_or(u64::MAX),
@@ -137,7 +136,7 @@ impl Cursors {
         }
     }
 
-    /// One more who holds a cursor.
+    /// Adds a handle on a cursor.
     pub fn handle(&self, entry: Arc<Entry>, place: Arc<ReaderPosition>) -> Arc<Handle> {
         let mut handles = locked(&entry.handles);
         let told = locked(&entry.untold).take();
@@ -147,8 +146,7 @@ impl Cursors {
         handle
     }
 
-    /// Enters the creation of a cursor, unless there is one of that name: that is what it comes to then. Like the others,
-    /// gives whether `run` has to be called.
+    /// Queues the creation of a cursor; resolves to the existing one if the name is taken. Returns whether the caller must schedule `run`.
     pub fn create(&self, log: &dyn Log, name: &str, start: Start, done: Done<Arc<Entry>>) -> bool {
         self.enter(Change::Create(name.into(), None, done), |inner, change| {
             if let Change::Create(_, position, _) = change {
@@ -158,13 +156,13 @@ impl Cursors {
         })
     }
 
-    /// Position of a new cursor, unless it is the one before the first.
+    /// Returns the position of a new cursor; `None` stands for the one before the first, or for a cursor that exists.
     fn starting(&self, inner: &Inner, log: &dyn Log, name: &str, start: Start) -> Result<Option<u64>> {
         if !(1..=MAX_NAME).contains(&name.len()) {
             let text = format!("name must be from 1 to {MAX_NAME} bytes long, got {}", name.len());
             return Err(Error::new(Code::InvalidArg, text));
         }
-        // One that is being deleted is gone when this one's turn comes.
+        // A cursor that is being deleted is gone when the turn of this change comes.
         if inner.entries()?.get(name).is_some_and(|entry| !entry.is_ending()) {
             return Ok(None);
         }
@@ -178,12 +176,13 @@ impl Cursors {
         }
     }
 
-    /// Enters that all up to `position` is done.
+    /// Queues a commit of everything up to `position`. Returns whether the caller must schedule `run`.
     pub fn commit(&self, log: &dyn Log, handle: &Handle, position: u64, done: Done<()>) -> bool {
         let entry = &handle.entry;
         self.enter(Change::Commit(entry.clone(), position, done), |_, _| {
             entry.alive()?;
-            // A cut tells the places first and then looks at what waits here: what it took back is met by one of the two.
+            // A truncation updates reader positions before it looks at the waiting changes, so a commit of removed records is found by one
+            // of the two.
             let kept = handle.place.pending_truncation();
             if position > self.position(entry) && position > kept {
                 let text = format!("the log was cut after position {kept} since the cursor was read: read it again from there");
@@ -199,19 +198,19 @@ impl Cursors {
         })
     }
 
-    /// Enters that what is after `position` is to be done again.
+    /// Queues a move back, after which the records after `position` are to be done again. Returns whether the caller must schedule `run`.
     pub fn rewind(&self, handle: &Handle, position: u64, done: Done<()>) -> bool {
         self.enter(Change::Rewind(handle.entry.clone(), position, done), |_, _| handle.entry.alive())
     }
 
-    /// Enters the end of a cursor. One that is gone stays so.
+    /// Queues the deletion of a cursor. Deleting it again changes nothing. Returns whether the caller must schedule `run`.
     pub fn delete(&self, handle: &Handle, done: Done<()>) -> bool {
-        // Counted before anything that is entered after it, and until it is done or rejected.
+        // Counted before any later change is queued, and until the deletion is done or rejected.
         handle.entry.deletions.fetch_add(1, Ordering::AcqRel);
         self.enter(Change::Delete(handle.entry.clone(), done), |_, _| Ok(()))
     }
 
-    /// Queues a change that `check` lets pass.
+    /// Queues a change if `check` passes, and rejects it otherwise. Returns whether the caller must schedule `run`.
     fn enter(&self, mut change: Change, check: impl FnOnce(&Inner, &mut Change) -> Result<()>) -> bool {
         let mut inner = locked(&self.inner);
         let passed = match &inner.broken {
@@ -230,7 +229,7 @@ impl Cursors {
         due
     }
 
-    /// Makes what waits durable, and whatever comes meanwhile; blocking.
+    /// Makes the waiting changes durable, and those queued meanwhile; blocking.
     pub fn run(&self, log: &dyn Log) {
         {
             let mut inner = locked(&self.inner);
@@ -240,15 +239,15 @@ impl Cursors {
             }
             inner.running = true;
         }
-        // Also should something panic: whoever closes the log waits for this.
+        // Covers a panic as well, because closing the log waits for this.
         let _running = Running(self);
         while self.pass(log) {}
     }
 
-    /// Takes no more, and waits until what was taken is durable or told why not.
+    /// Accepts no more changes, and waits until the accepted ones are durable or rejected.
     pub fn finish(&self, log: &dyn Log) {
         locked(&self.inner).closed = true;
-        // A thread of the pool may not come to it before this one has ended.
+        // A thread of the pool may not get to it before this thread has ended.
         self.run(log);
         let mut inner = locked(&self.inner);
         while inner.running {
@@ -256,11 +255,11 @@ impl Cursors {
         }
         let entries: Vec<_> = inner.entries.iter().flat_map(BTreeMap::values).cloned().collect();
         drop(inner);
-        // Nobody waits for news any more.
+        // No move is reported after this.
         entries.iter().for_each(|entry| entry.release());
     }
 
-    /// False when nothing waits.
+    /// Handles the changes that wait now. Returns false if there are none.
     fn pass(&self, log: &dyn Log) -> bool {
         let needed = {
             let mut inner = locked(&self.inner);
@@ -277,7 +276,7 @@ impl Cursors {
             self.reject(|_| true, &error);
             return true;
         }
-        // What a cursor says is done must be there after a power cut.
+        // Records that a cursor says are done must be in the log after a power loss.
         for _ in 0..FLUSHES {
             if needed <= log.durable() {
                 break;
@@ -290,7 +289,7 @@ impl Cursors {
         }
         let durable = log.durable();
         if needed > durable {
-            // A cut has passed them, or something is wrong: no more flushing makes them true.
+            // A truncation has passed these positions, or something is wrong. Flushing again would not help.
             self.reject(|change| (durable + 1..=needed).contains(&change.required_durable()), &none_there(needed, durable));
         }
         let told = self.write(log);
@@ -308,7 +307,7 @@ impl Cursors {
         rejected.into_iter().for_each(|change| change.reject(error.clone()));
     }
 
-    /// Writes what waits, in its order, as far as the log is durable. Gives whom to tell.
+    /// Writes the waiting changes in order, as far as the log is durable. Returns the callbacks to call.
     fn write(&self, log: &dyn Log) -> Vec<Box<dyn FnOnce()>> {
         let mut guard = locked(&self.store);
         let Some(store) = guard.as_mut() else { return Vec::new() };
@@ -326,7 +325,7 @@ impl Cursors {
         let mut told: Vec<Box<dyn FnOnce()>> = Vec::new();
         let (mut outcomes, mut written) = self.put(store, &changes);
         if let Err(Failure::Refused(fault)) = &written {
-            // Only a new cursor needs space or a new file: the others move all the same.
+            // Only a new cursor needs space or a new file, so the other changes are written without it.
             let error = Error::from(fault.clone());
             let (new, old): (Vec<_>, Vec<_>) = changes.into_iter().partition(|change| matches!(change, Change::Create(..)));
             told.push(Box::new(move || new.into_iter().for_each(|change| change.reject(error.clone()))));
@@ -358,7 +357,7 @@ impl Cursors {
                         entries.retain(|_, other| !Arc::ptr_eq(other, &entry));
                     }
                     told.push(Box::new(move || {
-                        // Those who hold it have nothing to watch any more.
+                        // Its handles have nothing to watch any more.
                         entry.release();
                         done(Ok(()));
                     }));
@@ -370,7 +369,7 @@ impl Cursors {
         told
     }
 
-    /// Makes durable what the changes come to, one after the other; the outcome of each, if that succeeds.
+    /// Applies the changes one after the other and makes the result durable. Returns the outcome that each change has if that succeeds.
     fn put(&self, store: &mut Store, changes: &[Change]) -> (Vec<Result<()>>, std::result::Result<(), Failure>) {
         let mut next =
             NextTable { table: store.table().clone(), first: self.first.load(Ordering::Acquire), both: false, deleted: Vec::new() };
@@ -379,7 +378,7 @@ impl Cursors {
         (outcomes, written)
     }
 
-    /// What is durable now is where the cursors stand.
+    /// Sets the cursors to what is durable now.
     fn adopt(&self, inner: &Inner, store: &Store) {
         for entry in inner.entries.iter().flat_map(BTreeMap::values) {
             if let Some(stored) = store.table().get(&entry.name) {
@@ -396,11 +395,11 @@ impl Cursors {
         error
     }
 
-    /// The log goes from `low` to `last` now, by a cut that is done and that nobody has been told of: cursors past it go
-    /// back, durably. What waits to go past it is rejected.
+    /// Applies a truncation or a reset that is done and not published yet, after which the log goes from `low` to `last`. Cursors past
+    /// `last` are durably moved back, and waiting changes past it are rejected.
     ///
     /// # Errors
-    /// A write or a sync failed: the log must not go on.
+    /// A write or a sync failed, so the log must not go on.
     pub fn cut(&self, low: u64, last: u64) -> std::result::Result<(), Fault> {
         let mut guard = locked(&self.store);
         let Some(store) = guard.as_mut() else { return Ok(()) };
@@ -422,7 +421,7 @@ impl Cursors {
         Ok(())
     }
 
-    /// The log starts at `low` now.
+    /// Applies a new first position of the log.
     pub fn raise(&self, low: u64) {
         if self.first.load(Ordering::Acquire) >= low {
             return;
@@ -440,7 +439,7 @@ impl Cursors {
     fn tell_moves(&self, before: Vec<(Arc<Entry>, u64)>) {
         for (entry, from) in before {
             let to = self.position(&entry);
-            // A commit that became durable meanwhile moved it as well.
+            // A commit that became durable meanwhile may have moved it as well.
             if to != from && to != entry.stored().max(from) {
                 entry.tell(Moved { from, to });
             }
@@ -448,7 +447,7 @@ impl Cursors {
     }
 }
 
-/// Ends the running of the one who runs, whatever happens.
+/// Resets `running` if a pass panics.
 struct Running<'a>(&'a Cursors);
 
 impl Drop for Running<'_> {

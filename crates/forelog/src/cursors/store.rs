@@ -1,4 +1,4 @@
-//! The file CURSORS: two slots, written in turn, like CONTROL's. It grows by a new file under the same name.
+//! The file CURSORS: two slots, written in turn like those of CONTROL. To grow, it is replaced by a new file under the same name.
 
 use super::codec::{choose, fits, is_fresh, slot_bytes, Slot, Table, MAGIC, MAX_SLOT_BYTES};
 use crate::error::{Code, Error, Fault};
@@ -8,15 +8,15 @@ use crate::storage::{FileRef, ShortWrite, Storage};
 use crate::util::healing::On;
 use std::sync::Arc;
 
-/// The name under which CURSORS is made.
+/// Temporary name under which CURSORS is made.
 pub const CREATING: &str = "spare-cursors";
 
 /// Why a table was not written.
 #[derive(Debug)]
 pub enum Failure {
-    /// Everything is as before, and a later write may succeed: the disk is full, or the like.
+    /// Nothing has changed, and a later write may succeed, for example after the disk was full.
     Refused(Fault),
-    /// What is on the disk is unknown.
+    /// The contents of the disk are unknown.
     Broken(Fault),
 }
 
@@ -30,7 +30,7 @@ impl Failure {
     }
 }
 
-/// A sync that failed is final, whatever the reason.
+/// Returns the failure of a sync, which is final whatever the reason.
 fn broken(fault: Fault) -> Failure {
     Failure::Broken(fault)
 }
@@ -39,12 +39,12 @@ fn short(short: ShortWrite, on: On) -> Failure {
     Failure::of(Fault { path: CURSORS.into(), ..short.fault }, on)
 }
 
-/// The open file, or none yet: the table last written and the slot it went to.
+/// The open file, if there is one, with the table last written and the slot that has it.
 pub struct Store {
     storage: Arc<dyn Storage>,
     uuid: [u8; 16],
     file: Option<FileRef>,
-    /// Nothing proves the file's name: its directory may never have been synced.
+    /// The file's name may not be durable, because its directory may never have been synced.
     unnamed: bool,
     slot_bytes: u64,
     slot: u64,
@@ -52,23 +52,24 @@ pub struct Store {
     table: Table,
 }
 
-/// All bytes of CURSORS, and the file; `None` when there is none.
+/// Reads all bytes of CURSORS, and returns them with the file; `None` if there is none.
 fn load(storage: &dyn Storage, write: bool) -> Result<Option<(FileRef, Vec<u8>)>, Fault> {
     let file = match storage.open(CURSORS, write) {
         Err(fault) if fault.is_not_found() => return Ok(None),
         other => other?,
     };
-    // Longer than any there can be: one byte more shows that.
+    // One byte more than the largest valid file shows that a file is too long.
     let mut bytes = vec![0; file.len()?.min(2 * MAX_SLOT_BYTES + 2) as usize];
     let n = file.read_at(&mut bytes, 0)?;
     bytes.truncate(n);
     Ok(Some((file, bytes)))
 }
 
-/// A writer at work may have written to both slots during one look, but not during every one of these.
+/// A writer at work may write to both slots during one read, but not during every one of these.
 const LOOKS: usize = 16;
 
-/// All bytes of CURSORS for a copy, beside a writer; damaged ones as they are. `None` when there is none.
+/// Reads all bytes of CURSORS for a copy, while a writer may be at work. Damaged bytes are returned as they are. `None` if there is no
+/// file.
 pub fn copy(storage: &dyn Storage) -> Result<Option<Vec<u8>>, Fault> {
     let mut bytes = None;
     for _ in 0..LOOKS {
@@ -80,15 +81,15 @@ pub fn copy(storage: &dyn Storage) -> Result<Option<Vec<u8>>, Fault> {
     Ok(bytes)
 }
 
-/// What a copy of the log `uuid` has for CURSORS when it ends at `last`.
+/// Returns the bytes of CURSORS for a copy of the log `uuid` that ends at `last`.
 pub fn clamped(bytes: Vec<u8>, uuid: &[u8; 16], last: u64) -> Vec<u8> {
     let Ok((slot, _)) = judge(&bytes, uuid) else { return bytes };
     let table = slot.table.into_iter().map(|(name, position)| (name, position.min(last))).collect();
     Slot { sequence: 1, table, ..slot }.twice()
 }
 
-/// The cursors that `bytes` of the log `from` hold, as the log `to` has them when it ends at `last`, and how many they are.
-/// `None` when the bytes do not hold.
+/// Converts the cursors in `bytes` of the log `from` to those of the log `to`, which ends at `last`. Returns the new bytes and the number
+/// of cursors; `None` if `bytes` are damaged.
 pub fn adopted(bytes: &[u8], from: &[u8; 16], to: [u8; 16], last: u64) -> Option<(Vec<u8>, u64)> {
     let (slot, _) = judge(bytes, from).ok()?;
     let table: Table = slot.table.into_iter().map(|(name, position)| (name, position.min(last))).collect();
@@ -96,23 +97,23 @@ pub fn adopted(bytes: &[u8], from: &[u8; 16], to: [u8; 16], last: u64) -> Option
     Some((Slot { uuid: to, sequence: 1, slot_bytes: slot.slot_bytes, table }.twice(), count))
 }
 
-/// The cursors of the log `uuid` as they stand in the directory, beside a writer too.
+/// Returns the cursors of the log `uuid`, while a writer may be at work.
 ///
 /// # Errors
-/// Like `judge`, and `Io` when the disk does not read.
+/// The errors of `judge`, and `Io` if the disk fails to read.
 pub fn list(storage: &dyn Storage, uuid: &[u8; 16]) -> Result<Table, Error> {
     copy(storage)?.map_or(Ok(Table::new()), |bytes| judge(&bytes, uuid).map(|(slot, _)| slot.table))
 }
 
-/// Why CURSORS of the log `uuid` cannot be used, if so.
+/// Fails if CURSORS of the log `uuid` cannot be used.
 pub fn verify(storage: &dyn Storage, uuid: &[u8; 16]) -> Result<(), Error> {
     copy(storage)?.map_or(Ok(()), |bytes| judge(&bytes, uuid).map(|_| ()))
 }
 
-/// What stands in CURSORS of the log `uuid`.
+/// Decodes CURSORS of the log `uuid`.
 ///
 /// # Errors
-/// `Corrupt` when neither slot holds or they are another log's, `Format` for a newer version.
+/// `Corrupt` if neither slot is good or they are another log's, `Format` for a newer version.
 fn judge(bytes: &[u8], uuid: &[u8; 16]) -> Result<(Slot, u64), Error> {
     let corrupt = |text: &str| Error::new(Code::Corrupt, text).at(CURSORS, 0);
     match choose(bytes) {
@@ -130,10 +131,10 @@ impl Store {
         Store { storage, uuid, file: None, unnamed: false, slot_bytes: 0, slot: 0, sequence: 0, table: Table::new() }
     }
 
-    /// The cursors as they stand in the directory; nothing is written.
+    /// Reads the cursors from the directory. Writes nothing.
     ///
     /// # Errors
-    /// Like `judge`, and `Io` when the disk does not read.
+    /// The errors of `judge`, and `Io` if the disk fails to read.
     pub fn read(storage: Arc<dyn Storage>, uuid: [u8; 16]) -> Result<Store, Error> {
         let Some((file, bytes)) = load(&*storage, true)? else { return Ok(Store::empty(storage, uuid)) };
         let (Slot { sequence, slot_bytes, table, .. }, slot) = judge(&bytes, &uuid)?;
@@ -149,12 +150,12 @@ impl Store {
         Slot { uuid: self.uuid, sequence, slot_bytes, table: table.clone() }.encode()
     }
 
-    /// Writes the slot that was read once more, same bytes, and makes it durable: it may have come from a cache that
-    /// never reached the disk, and what follows rests on it. So may the file's name: then there is a new file.
+    /// Writes the slot that was read once more, with the same bytes, and makes it durable. The slot may have come from a cache that never
+    /// reached the disk, and later writes depend on it. If the file's name may not be durable either, makes a new file.
     pub fn confirm(&mut self) -> Result<(), Failure> {
         let Some(file) = &self.file else { return Ok(()) };
         if self.unnamed {
-            // Not by syncing the directory: after a failed sync of it another one proves nothing.
+            // Syncing the directory does not help: after a failed sync of it another one proves nothing.
             return self.replace(self.table.clone());
         }
         let bytes = self.encode(self.sequence, self.slot_bytes, &self.table);
@@ -162,8 +163,8 @@ impl Store {
         file.sync().map_err(broken)
     }
 
-    /// Makes `table` durable in place of the one there is. With `both` the older slot goes too: a slot that rots then
-    /// brings nothing back.
+    /// Makes `table` durable in place of the present one. With `both` the older slot is overwritten as well, so that rot in one slot brings
+    /// nothing back.
     pub fn put(&mut self, table: Table, both: bool) -> Result<(), Failure> {
         let file = match &self.file {
             Some(file) if fits(&table, self.slot_bytes) => file.clone(),
@@ -174,7 +175,7 @@ impl Store {
         if both {
             let table = self.table.clone();
             match self.write(&file, &table) {
-                // One slot has it, durably.
+                // One slot has the table, durably.
                 Ok(()) | Err(Failure::Refused(_)) => {}
                 broken => return broken,
             }
@@ -187,7 +188,7 @@ impl Store {
         let at = (self.slot ^ 1) * self.slot_bytes;
         if let Err(cut) = file.write_at(&bytes, at) {
             if cut.written > 0 && cut.fault.heals(On::Named) {
-                // All of it that counts may be there: it must not come back once it has been rejected.
+                // The file may have all bytes of the slot that count. They must not come back once the change has been rejected.
                 file.write_at(&[0; MAGIC.len()], at).map_err(|again| broken(again.fault))?;
                 file.sync().map_err(broken)?;
             }
@@ -199,8 +200,8 @@ impl Store {
         Ok(())
     }
 
-    /// A new file, with its blocks allocated and written so that later writes need no space. It has its name only with
-    /// its bytes durable, and a second slot of its own only with its name durable.
+    /// Makes a new file, with its blocks allocated and written so that later writes need no space. The file gets its name only after its
+    /// bytes are durable, and a second slot of its own only after its name is durable.
     fn replace(&mut self, table: Table) -> Result<(), Failure> {
         match self.storage.remove(CREATING) {
             Err(fault) if !fault.is_not_found() => return Err(Failure::of(fault, On::Unused)),
@@ -212,11 +213,11 @@ impl Store {
         let written = made.and_then(|file| file.write_at(&bytes, 0).map_err(|cut| short(cut, On::Spare)).map(|()| file));
         let file = written.inspect_err(|_| drop(self.storage.remove(CREATING)))?;
         file.sync().map_err(broken)?;
-        // Not every system renames over a file that is open.
+        // Not every system can rename over an open file.
         let had = self.file.take().is_some();
         if let Err(fault) = self.storage.rename(CREATING, CURSORS) {
             let _ = self.storage.remove(CREATING);
-            // Without it the next change makes a new file again.
+            // If it cannot be opened, the next change makes a new file again.
             self.file = had.then(|| self.storage.open(CURSORS, true).ok()).flatten();
             return Err(Failure::of(fault, On::Name));
         }
@@ -225,7 +226,7 @@ impl Store {
         (self.sequence, self.table) = (self.sequence + 1, table.clone());
         match self.write(&file, &table) {
             Ok(()) => self.unnamed = false,
-            // The next opening makes another file, that is all.
+            // The only effect is that the next opening makes another file.
             Err(Failure::Refused(_)) => {}
             Err(broken) => return Err(broken),
         }

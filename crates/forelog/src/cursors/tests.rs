@@ -1,4 +1,4 @@
-//! CURSORS on a simulated disk: cut at every step, failed at every sync, full.
+//! Tests of CURSORS on a simulated disk: a crash at every step, a failure of every sync, a full disk.
 #![allow(clippy::unwrap_used)]
 
 use super::codec::Table;
@@ -14,13 +14,13 @@ fn read(disk: &SimDisk) -> Result<Store> {
     Store::read(Arc::new(disk.clone()), UUID)
 }
 
-/// A table after so many changes: one that grows past every size of a slot, and goes back now and then.
+/// Returns the table after `step` changes. It grows past every size of a slot, and goes back now and then.
 fn table(step: u64) -> Table {
     let name = |n: u64| format!("cursor {n} {}", "x".repeat(n as usize * 7 % 200));
     (0..=step * 3).map(|n| (name(n).as_str().into(), if step % 5 == 4 { n } else { step * 10 + n })).collect()
 }
 
-/// Puts one table after the other until it fails; the last step that was durable, and the one that was not.
+/// Puts one table after the other until that fails. Returns the last step that was durable, and the one that failed.
 fn fill(store: &mut Store, from: u64, to: u64) -> (u64, Option<u64>) {
     for step in from..=to {
         if store.put(table(step), step % 5 == 4).is_err() {
@@ -30,8 +30,8 @@ fn fill(store: &mut Store, from: u64, to: u64) -> (u64, Option<u64>) {
     (to, None)
 }
 
-/// The process dies at each of its operations, or one of them fails; then the power goes; then it dies once more while it
-/// opens, and the power goes again.
+/// Ends the process at each of its operations, or makes one of them fail. Then the power goes, the process dies once more while it opens
+/// the file, and the power goes again.
 fn sweep(steps: u64, sector: u64, arm: impl Fn(&SimDisk, u64), seeds: u64) {
     let begin = |seed| {
         let disk = SimDisk::new(seed, sector);
@@ -156,7 +156,7 @@ fn what_a_crash_left_of_a_larger_file_is_in_nobodys_way() {
     assert_eq!(read(&disk).unwrap().table(), &table(30));
 }
 
-/// A log that is as durable as it is told to be.
+/// A log that is durable up to the position that the test sets.
 struct FakeLog {
     durable: AtomicU64,
     flushes: AtomicU64,

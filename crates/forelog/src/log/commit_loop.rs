@@ -1,4 +1,4 @@
-//! What a commit thread does for a log: steps the writer, settles what it returns, and keeps the deadlines of the policy.
+//! The work of a commit thread on one log: it steps the writer, settles operations by the results, and keeps the deadlines of the policy.
 
 use crate::error::{Code, Error, Result};
 use crate::log::state::LogState;
@@ -18,45 +18,47 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-/// The durable mark in CONTROL is at most this old while the durable horizon moves.
+/// Maximum age of the durable mark in CONTROL while the durable horizon moves.
 const MARK_EVERY: Duration = Duration::from_secs(1);
 
-/// The horizon that other processes follow is at most this old while it moves.
+/// Maximum age of the horizon page, which other processes follow, while the horizons move.
 const TELL_EVERY: Duration = Duration::from_millis(4);
 
-/// Under a policy that acknowledges without an fsync, a log at work looks this often whether it is still at its path. What
-/// waits for an fsync is looked after each time: the look at the directory takes a microsecond.
+/// How often a log at work checks that it is still at its path, under a policy that acknowledges without an fsync. A commit that waits for
+/// an fsync checks the directory each time, which takes a microsecond.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
-/// Retention looks again no sooner, and by its age no later than this.
+/// Shortest time between two checks of retention.
 const RETRY: Duration = Duration::from_secs(1);
+/// Longest time until retention checks again by age.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// Steps the writer: takes what has gathered, commits it, settles it, and keeps the deadlines of the policy.
+/// Steps the writer of a log: takes the group that has gathered, commits it, settles it, and keeps the deadlines of the policy.
 pub struct CommitThread {
     pub shared: Arc<LogState>,
     host: Arc<dyn Runtime>,
     pub writer: Writer,
     group: Group,
-    /// What follows the group.
+    /// The command that follows the group, with its client.
     command: Option<(usize, Command)>,
     wake: Vec<Arc<dyn Notify>>,
     /// When the oldest write that no fsync has covered began.
     behind_since: Option<Duration>,
     marked_at: Duration,
-    /// Durable position of the last mark handed out.
+    /// Durable position at the last mark that was handed out.
     marked: u64,
     told_at: Duration,
-    /// When all that ties the log to its path was last looked at.
+    /// When everything that ties the log to its path was last checked.
     checked_at: Duration,
-    /// The page that other processes follow is behind the horizons.
+    /// The horizon page, which other processes follow, is older than the horizons.
     untold: bool,
-    /// Rolls when retention was last looked at, and when to look again all the same.
+    /// Number of rolls at the last check of retention.
     retained: Option<u64>,
+    /// When to check retention again even without a roll.
     retain_at: Option<Duration>,
-    /// The last step found nothing to do, for as long as it was to wait.
+    /// The last step found nothing to do for as long as it was to wait.
     idle: bool,
-    /// A step panicked: there are no more of them.
+    /// A step panicked, so no further step is made.
     broken: Option<Error>,
 }
 
@@ -84,7 +86,7 @@ impl CommitThread {
         }
     }
 
-    /// A step whose panic ends this log and nothing else.
+    /// Makes one step. A panic in it ends this log and nothing else.
     pub fn attend(&mut self) -> Option<Result<()>> {
         if let Some(error) = self.broken.clone() {
             return self.await_stop(error);
@@ -92,13 +94,13 @@ impl CommitThread {
         catch_unwind(AssertUnwindSafe(|| self.step())).unwrap_or_else(|_| {
             let error = Error::new(Code::Poisoned, "the log is poisoned: its commit thread failed unexpectedly");
             self.broken = Some(error.clone());
-            // Who is told may be what panicked.
+            // The `Notify` callback itself may be what panicked.
             let _ = catch_unwind(AssertUnwindSafe(|| self.fail(&error)));
             None
         })
     }
 
-    /// A log that failed stays until it is told to end, so that the directory remains locked while handles are open.
+    /// Keeps a failed log until it is told to stop, so that the directory remains locked while handles are open.
     fn await_stop(&mut self, error: Error) -> Option<Result<()>> {
         locked(&self.shared.submissions).kicked = false;
         let stop = self.shared.stop.load(Ordering::Acquire);
@@ -106,11 +108,11 @@ impl CommitThread {
         stop.then_some(Err(error))
     }
 
-    /// The end, once `attend` has given how closing went.
+    /// Releases everything once `attend` has returned the result of closing.
     pub fn leave(mut self, closed: Result<()>, lock: Arc<Lock>) {
         let shared = self.shared.clone();
         let left = catch_unwind(AssertUnwindSafe(move || {
-            // No background job may touch the directory once it is given up.
+            // No background job may touch the directory once it is released.
             self.writer.retire();
             self.writer.spares().close();
             drop(lock);
@@ -119,7 +121,7 @@ impl CommitThread {
         shared.has_ended(left.map_err(|_| panicked()).and(closed));
     }
 
-    /// The last step had nothing to do.
+    /// Whether the last step had nothing to do.
     pub fn is_idle(&self) -> bool {
         self.idle
     }
@@ -130,8 +132,7 @@ impl CommitThread {
         submissions.kicked || self.shared.stop.load(Ordering::Acquire) || due()
     }
 
-    /// Does what there is to do, and sleeps before it if there is nothing yet, as long as the host has patience; gives how
-    /// closing went, in the end.
+    /// Waits for work (at most `host.patience()`), does one step, and returns the result of closing once the log has been told to stop.
     pub fn step(&mut self) -> Option<Result<()>> {
         if self.writer.sealer.is_due() {
             let (shared, sealer) = (self.shared.clone(), self.writer.sealer.clone());
@@ -164,8 +165,7 @@ impl CommitThread {
         })
     }
 
-    /// Sleeps until there is something to do, and takes what comes next. True when this is the last time; `None` when nothing
-    /// came.
+    /// Sleeps until there is work, and takes the next group. Returns true if this step is the last one, and `None` if no work came.
     fn take(&mut self) -> Option<bool> {
         let shared = self.shared.clone();
         let mut idle_since = None;
@@ -202,13 +202,13 @@ impl CommitThread {
             return Some(shared.stop.load(Ordering::Acquire));
         }
         let step = submissions.take(&mut self.group);
-        // With a step taken, the gathering group is still to come.
+        // If a queued group was taken, the gathering group is still to come.
         let last = step.is_none() && shared.stop.load(Ordering::Acquire);
         self.command = step.and_then(|step| step.command);
         Some(last)
     }
 
-    /// When there will be something to do all the same.
+    /// Returns when the next timer (fsync, mark, horizon page, check of the path, retention) is due.
     pub fn deadline(&self) -> Option<Duration> {
         if self.writer.poisoned().is_some() || self.broken.is_some() {
             return None;
@@ -220,9 +220,9 @@ impl CommitThread {
         let is_unmarked = self.writer.durable_position() != self.marked || self.shared.unmarked.load(Ordering::Acquire);
         let mark = is_unmarked.then(|| self.marked_at + MARK_EVERY);
         let tell = self.untold.then(|| self.told_at + TELL_EVERY);
-        // A follower of a log that is idle waits for an append here: where the path leads elsewhere, appends are made elsewhere.
+        // A follower of an idle log waits for an append here. If the path leads elsewhere, appends are made elsewhere.
         let check = self.shared.followers.is_anybody().then(|| self.checked_at + CHECK_EVERY);
-        // A log that could not roll at opening lets go of nothing until it has.
+        // A log that could not roll at opening removes nothing until it has rolled.
         let retain = self.retain_at.filter(|_| !self.writer.unproven);
         [sync, mark, tell, check, retain].into_iter().flatten().min()
     }
@@ -236,7 +236,7 @@ impl CommitThread {
             Err(error) => CommitProgress { frames: 0, failure: Some(error) },
         };
         let took = self.host.now().saturating_sub(began);
-        // Before anybody is told: who has awaited an append finds its commit in `stats`.
+        // Before anything is settled: a caller that has awaited an append finds its commit in `stats`.
         self.collect_counters(Some((&progress, took)));
         self.settle(progress);
         self.behind_since = self.writer.is_behind().then(|| self.behind_since.unwrap_or(began));
@@ -258,7 +258,7 @@ impl CommitThread {
         }
     }
 
-    /// Whether the log is at its path still, before anything of a group is written: what is rejected is in no log.
+    /// Checks that the log is still at its path before anything of a group is written, so that no rejected record is in a log.
     fn check(&mut self, durable: bool) -> Result<()> {
         if self.host.now().saturating_sub(self.checked_at) >= CHECK_EVERY {
             self.check_all()
@@ -282,13 +282,13 @@ impl CommitThread {
         }
     }
 
-    /// Tells the clients how their operations ended.
+    /// Settles the operations of the group by the result of its commit.
     fn settle(&mut self, progress: CommitProgress) {
         let CommitProgress { frames, failure } = progress;
         if let Some(error) = failure.as_ref().filter(|error| !error.heals()) {
             return self.fail(error);
         }
-        // Frames that were written are acknowledged: the writer has synced them, or nobody asked for that.
+        // Frames that were written are acknowledged: the writer has synced them, or no fsync was asked for.
         self.shared.publish(&self.writer, true);
         let shared = self.shared.clone();
         let mut submissions = locked(&shared.submissions);
@@ -316,7 +316,7 @@ impl CommitThread {
         self.notify();
     }
 
-    /// Does what follows a group, and tells its client.
+    /// Performs the command that follows a group, and settles it.
     fn execute(&mut self, client: usize, command: Command) {
         if let Err(error) = self.writer.check_attached() {
             return self.fail(&error);
@@ -327,7 +327,7 @@ impl CommitThread {
         let (operation, outcome) = match command {
             Command::TruncateBefore(first) => ("truncateBefore", self.writer.truncate_before(first)),
             Command::TruncateAfter(last) => {
-                // A reader made from now on is not to look further; one made before is told.
+                // A reader made from now on must not read further. A reader made before learns of the truncation.
                 self.shared.horizons.acknowledged.fetch_min(last, Ordering::AcqRel);
                 ("truncateAfter", self.writer.truncate_after(last))
             }
@@ -344,7 +344,7 @@ impl CommitThread {
         self.collect_counters(None);
         if let Some(error) = self.writer.poisoned().cloned() {
             if error.code == Code::Detached && cuts == self.shared.catalog.cuts() {
-                // Nothing was taken back.
+                // No position was taken back.
                 self.shared.horizons.acknowledged.store(acknowledged, Ordering::Release);
             }
             return self.fail(&error);
@@ -359,7 +359,7 @@ impl CommitThread {
                 let error = error.during(operation);
                 match command {
                     Command::TruncateBefore(_) => submissions.reject(&run, &error, &mut self.wake),
-                    // What was accepted since then has positions that rest on it.
+                    // Records accepted since the call have positions that depend on it.
                     _ => submissions.fail_records(&run, &error, self.writer.next_position(), &mut self.wake),
                 }
             }
@@ -367,7 +367,7 @@ impl CommitThread {
         submissions.recompute_low_mark(self.writer.low);
         let cut = cuts != self.shared.catalog.cuts();
         if cut {
-            // Their readers may hold what is not in the log any more.
+            // Their readers may hold records that are no longer in the log.
             self.wake.extend(submissions.clients.iter().flatten().map(|client| client.notify.clone()));
         }
         drop(submissions);
@@ -375,11 +375,11 @@ impl CommitThread {
             self.shared.followers.wake_all();
         }
         self.notify();
-        // What was truncated gives back what it has to, though nothing more is appended.
+        // Files of truncated segments are prepared as spares now, even if nothing more is appended.
         self.prepare_spare();
     }
 
-    /// Cursors go with the ends of the log, before anybody is told that these have moved.
+    /// Moves cursors along with the ends of the log, before the change is published.
     fn move_cursors(&mut self, cut: bool) {
         if self.writer.poisoned().is_some() {
             return;
@@ -393,7 +393,7 @@ impl CommitThread {
         self.shared.cursors.raise(low);
     }
 
-    /// Rejects everything that waits, and all that comes.
+    /// Rejects every operation that waits, and every later one.
     fn fail(&mut self, error: &Error) {
         let shared = self.shared.clone();
         self.shared.publish(&self.writer, false);
@@ -401,7 +401,7 @@ impl CommitThread {
         let mut submissions = locked(&shared.submissions);
         submissions.phase = LogPhase::ended(error);
         let is_detached = matches!(submissions.phase, LogPhase::Detached(_));
-        // Poisoned, nobody knows what is in the log; detached, that is what was acknowledged.
+        // The contents of a poisoned log are unknown. A detached log holds what was acknowledged.
         let next = if is_detached { self.acknowledged_end() } else { submissions.next };
         submissions.fail(error, next, &mut self.wake);
         if is_detached {
@@ -415,7 +415,7 @@ impl CommitThread {
         self.notify();
     }
 
-    /// Position after the last one acknowledged.
+    /// Returns the position after the last acknowledged one.
     fn acknowledged_end(&self) -> u64 {
         self.shared.horizons.acknowledged.load(Ordering::Acquire).max(self.writer.low - 1) + 1
     }
@@ -435,7 +435,7 @@ impl CommitThread {
             if self.host.now().saturating_sub(since) >= period {
                 match self.writer.sync() {
                     Ok(()) => self.shared.publish(&self.writer, true),
-                    // A log that could not roll at opening cannot do it yet; its next write tries again.
+                    // A log that could not roll at opening still cannot, and its next write tries again.
                     Err(error) if error.heals() => {}
                     Err(error) => return self.fail(&error),
                 }
@@ -449,7 +449,7 @@ impl CommitThread {
                 return self.fail(&error);
             }
         }
-        // After the acknowledgements, so that none of them waits for it.
+        // After the acknowledgements, so that none of them waits for this.
         self.untold = self.shared.is_untold(&self.writer);
         if self.untold && self.host.now().saturating_sub(self.told_at) >= TELL_EVERY {
             self.told_at = self.host.now();
@@ -476,7 +476,7 @@ impl CommitThread {
         }
     }
 
-    /// Lets go of what retention does not keep: after a roll, and in time.
+    /// Removes segments that retention does not keep. Checks after each roll and at set times.
     fn retain(&mut self) {
         let retention = self.shared.options.retention;
         let rolls = self.writer.counters.rolls;
@@ -485,7 +485,7 @@ impl CommitThread {
             return;
         }
         let floors = Floors { readers: self.shared.catalog.places.floor(), cursors: self.shared.cursors.floor() };
-        // What does not read now may read later: nothing of the log depends on it.
+        // A read error here is not fatal: retention tries again later.
         let due = self.writer.due(&retention, floors).unwrap_or(Due { again: Some(RETRY), ..Due::default() });
         self.tell_ahead(&due);
         self.retained = Some(rolls);
@@ -508,7 +508,7 @@ impl CommitThread {
         self.prepare_spare();
     }
 
-    /// Segments from the future are told once, and counted.
+    /// Counts segments whose creation time is in the future, and emits an event for them.
     fn tell_ahead(&mut self, due: &Due) {
         if due.ahead.is_empty() {
             return;
@@ -519,7 +519,7 @@ impl CommitThread {
         self.notify();
     }
 
-    /// Begins a segment by itself. On a full disk a later write does.
+    /// Begins a segment without waiting for a write. On a full disk a later write does it.
     fn renew(&mut self) {
         let renewed = self.writer.renew();
         self.collect_counters(None);
@@ -529,7 +529,7 @@ impl CommitThread {
         }
     }
 
-    /// `commit` is how far the group got, and how long that took.
+    /// Publishes counters and durations. `commit` is the result of a commit and the time it took.
     fn collect_counters(&mut self, commit: Option<(&CommitProgress, Duration)>) {
         self.writer.note_len();
         let mut measures = locked(&self.shared.measures);
@@ -553,13 +553,13 @@ impl CommitThread {
         }
     }
 
-    /// What has just been done, for those who listen. They are woken with the clients that it settles.
+    /// Records events of the step for the handles that listen. They are woken together with the clients that the step settles.
     fn tell_step(&mut self, commit: Option<(&CommitProgress, Duration)>, fsyncs: u64, syncing: Duration) {
         let events = &self.shared.events;
         if let Some((progress, took)) = commit.filter(|(progress, _)| progress.frames > 0) {
             let (all, frames) = (self.group.frames.len(), &self.group.frames[..progress.frames]);
             let records = frames.iter().map(|frame| u64::from(frame.count)).sum::<u64>();
-            // Of a group that a full disk cut short, as they were written.
+            // If a full disk cut the group short, count its frames as they were written.
             let written = || frames.iter().map(|frame| frame.body_len as u64).sum();
             let bytes = if frames.len() == all { self.group.record_bytes } else { written() };
             let (first, waited) = (frames[0].first, Duration::from_nanos((self.writer.clock)().saturating_sub(self.group.since)));
@@ -572,7 +572,7 @@ impl CommitThread {
         events.wake(&mut self.wake);
     }
 
-    /// The log starts or ends elsewhere; `removed` segments were gone before.
+    /// Records the event of a truncation. `removed` is the number of segments that had been removed before it.
     fn tell_truncation(&self, operation: &'static str, removed: u64) {
         let (first, next) = (self.writer.low, self.writer.next_position());
         let removed = self.writer.counters.removed - removed;

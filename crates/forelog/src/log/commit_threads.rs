@@ -1,8 +1,8 @@
-//! The commit threads of this process: a few, shared by all of its logs.
+//! The commit threads of this process: a few threads that serve all of its logs.
 //!
-//! A thread takes a log from the queue and keeps it while there is something to do, sleeping on the log's own condition
-//! meanwhile. A log that has had nothing to do for a moment is parked and holds no thread: it is queued again when it is roused
-//! or a deadline of it is due. While logs wait for a thread, each thread does one step of its log and then takes the next.
+//! A thread takes a log from the queue and keeps it while there is work, sleeping on the log's own condition variable in between. A log
+//! that has had no work for a moment is parked and holds no thread. It is queued again when it is resumed or when one of its deadlines is
+//! due. While logs wait for a thread, each thread does one step of its log and then takes the next log.
 
 use crate::error::{Error, Fault, Result};
 use crate::log::commit_loop::CommitThread;
@@ -17,24 +17,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Logs at work at a time. The flushes of fsyncs under way at once merge: a quarter of this costs thousands of logs a third of
-/// their rate.
+/// Maximum number of logs at work at a time. The flushes of concurrent fsyncs merge: with a quarter of this, thousands of logs lose a third
+/// of their rate.
 const AT_WORK: usize = 64;
 
-/// While no more logs than these are at work, a thread stays with one that has nothing to do: the wakes of a log in use
-/// are its own. With more of them, threads change hands.
+/// While at most this many logs are at work, a thread stays with a log that has no work, so the wakes of a log in use are its own. With
+/// more of them, threads change hands.
 const LINGERING: usize = 4;
+/// How long a thread stays with a log that has no work.
 const LINGER: Duration = Duration::from_millis(50);
 
-/// After so long without any thread coming for the next log, those that are at work are taken to hang with their disks, and
-/// as many again may work beside them.
+/// If no thread has come for the next log for this long, the logs at work are assumed to hang with their disks, and as many again may work
+/// beside them.
 const STUCK: Duration = Duration::from_secs(1);
 
-/// Threads that stay, and how long one more than those is idle before it ends.
+/// Number of threads that stay.
 const KEPT: usize = 2;
+/// How long a thread beyond those is idle before it ends.
 const IDLE: Duration = Duration::from_secs(5);
 
-/// The threads that every log of the process is opened on.
+/// The threads that serve every log of the process.
 pub static COMMON: CommitThreads = CommitThreads::new(AT_WORK);
 
 pub struct CommitThreads {
@@ -42,38 +44,38 @@ pub struct CommitThreads {
     start: fn(&'static CommitThreads) -> io::Result<()>,
     queue: Mutex<Queue>,
     work: Condvar,
-    /// Logs wait, and no thread is free for them.
+    /// Logs wait and no thread is free for them, or no thread could be started to watch the queue.
     pressed: AtomicBool,
-    /// Few enough logs are at work for threads to stay with them.
+    /// Few enough logs are at work for threads to stay with theirs.
     roomy: AtomicBool,
 }
 
-/// A log with all that a thread needs to work on it.
+/// A log with everything that a thread needs to serve it.
 pub struct AttachedLog {
     pub thread: CommitThread,
-    /// Let go of last.
+    /// Released last, after every background job has stopped touching the directory.
     pub lock: Arc<Lock>,
 }
 
 struct Queue {
     ready: VecDeque<Box<AttachedLog>>,
-    /// By the identity of the log, with its next deadline.
+    /// Parked logs by identity, each with its next deadline.
     parked: BTreeMap<u64, (Box<AttachedLog>, Option<Duration>)>,
     deadlines: BTreeSet<(Duration, u64)>,
     threads: usize,
-    /// Threads that sleep here.
+    /// Number of threads that sleep until there is a log.
     idle: usize,
-    /// Threads that have a log.
+    /// Number of threads that have a log.
     away: usize,
-    /// Of those, the ones that are not taken to hang.
+    /// Number of threads that have a log and are not assumed to hang.
     working: usize,
-    /// Changes when those at work are taken to hang.
+    /// Changes when the threads at work are assumed to hang.
     era: u64,
     /// When the next log came to the head of the queue.
     moved: Duration,
-    /// No thread could be had to look at them.
+    /// No thread could be started to watch the queue.
     unmanned: bool,
-    /// When an idle thread will look at the deadlines and at who hangs.
+    /// When an idle thread will check the deadlines and whether threads hang.
     watched: Option<Duration>,
 }
 
@@ -94,7 +96,7 @@ impl Queue {
         }
     }
 
-    /// Queues what is due, and gives up on threads that hang.
+    /// Queues the logs whose deadline is due, and gives up on threads that hang.
     fn look(&mut self, now: Duration) {
         while let Some((_, identity)) = self.deadlines.first().filter(|(due, _)| *due <= now).copied() {
             self.unpark(identity);
@@ -106,7 +108,7 @@ impl Queue {
         }
     }
 
-    /// When to look, if nobody is going to by then.
+    /// Returns when the queue has to be checked next, if no thread is going to by then.
     fn unwatched(&self) -> Option<Duration> {
         let stuck = (!self.ready.is_empty()).then(|| self.moved + STUCK);
         let due = self.deadlines.first().map(|(due, _)| *due);
@@ -114,7 +116,7 @@ impl Queue {
         next.filter(|next| self.watched.is_none_or(|watched| *next < watched))
     }
 
-    /// Threads without a log, those that are about to start included.
+    /// Returns the number of threads without a log, including those that are about to start.
     fn free(&self) -> usize {
         self.threads - self.away
     }
@@ -145,15 +147,15 @@ impl CommitThreads {
         CommitThreads { at_work, start, queue: Mutex::new(queue), work: Condvar::new(), pressed, roomy }
     }
 
-    /// What a log on these threads takes them for.
+    /// Returns the runtime of a log on these threads.
     pub fn host(&'static self) -> Arc<dyn Runtime> {
         Arc::new(Pooled(self))
     }
 
-    /// Works on a log from now on, until it is told to stop.
+    /// Serves a log from now on, until it is told to stop.
     ///
     /// # Errors
-    /// `Io` when there is no thread and none can be had.
+    /// `Io` if there is no thread and none can be started.
     pub fn adopt(&'static self, log: AttachedLog) -> Result<()> {
         let mut queue = locked(&self.queue);
         queue.push(Box::new(log));
@@ -166,7 +168,7 @@ impl CommitThreads {
         }
     }
 
-    /// Sees to it that somebody takes what can be taken and keeps the deadlines.
+    /// Wakes or starts a thread if a ready log could be served or a deadline is unwatched.
     fn call(&'static self, queue: &mut Queue) -> io::Result<()> {
         let takers = queue.ready.len().min(self.at_work.saturating_sub(queue.working));
         let mut called = Ok(());
@@ -176,7 +178,7 @@ impl CommitThreads {
             } else if queue.free() < takers.max(1) {
                 called = (self.start)(self);
                 queue.threads += usize::from(called.is_ok());
-                // Without an idle one, those that are away come back to look.
+                // Without an idle thread, the threads that have a log come back to check the queue.
                 queue.unmanned = called.is_err();
             }
         }
@@ -184,7 +186,7 @@ impl CommitThreads {
         called
     }
 
-    /// For those who do not take the lock of the queue to know.
+    /// Publishes queue pressure to threads that must not take the queue's lock.
     fn tell(&self, queue: &Queue) {
         let full = queue.working >= self.at_work || queue.free() == 0;
         self.pressed.store(full && !queue.ready.is_empty() || queue.unmanned, Ordering::Release);
@@ -223,7 +225,7 @@ impl CommitThreads {
         let era = queue.era;
         let _ = self.call(&mut queue);
         drop(queue);
-        // What is left to panic here is a bug of its own; the other logs are served all the same.
+        // Steps catch their own panics, so a panic here is a bug elsewhere. The other logs are served all the same.
         let _ = catch_unwind(AssertUnwindSafe(|| self.attend(log)));
         let mut queue = locked(&self.queue);
         queue.away -= 1;
@@ -234,7 +236,7 @@ impl CommitThreads {
         queue
     }
 
-    /// Sleeps until there may be something to take, or until it is time to look; true when nothing has come for long.
+    /// Sleeps until there may be a log to take, or until `watch`. Returns true if nothing has come for long.
     fn sleep<'q>(&self, mut queue: MutexGuard<'q, Queue>, watch: Option<Duration>) -> (MutexGuard<'q, Queue>, bool) {
         queue.watched = watch.or(queue.watched);
         queue.idle += 1;
@@ -266,10 +268,10 @@ impl CommitThreads {
         }
     }
 
-    /// Parks a log that has nothing to do; one that has goes to the end of the queue.
+    /// Parks a log that has no work, and queues any other at the end.
     fn release(&'static self, log: Box<AttachedLog>) {
         let shared = log.thread.shared.clone();
-        // Held meanwhile, so that whoever rouses the log finds it where it is.
+        // Held meanwhile, so that a thread that resumes the log finds it where it is.
         let mut submissions = locked(&shared.submissions);
         let mut queue = locked(&self.queue);
         if log.thread.is_wanted(&submissions) {
@@ -280,7 +282,7 @@ impl CommitThreads {
             queue.parked.insert(shared.identity, (log, due));
             submissions.attendance = CommitThreadState::Parked(self);
         }
-        // Its thread comes back to look for what is next and when.
+        // This thread comes back to the queue to see what is next and when.
         self.tell(&queue);
     }
 }
@@ -289,7 +291,7 @@ impl Resume for CommitThreads {
     fn resume(&'static self, identity: u64) {
         let mut queue = locked(&self.queue);
         queue.unpark(identity);
-        // Without another thread, those there are serve the queue.
+        // Without another thread, the existing ones serve the queue.
         let _ = self.call(&mut queue);
     }
 }

@@ -1,4 +1,4 @@
-//! An open log: its handles, its state, its commit threads, and the log of a writer in another process.
+//! An open log: its handles, the state they share, the commit threads that serve it, and the view of a log that another process writes.
 
 pub mod commit_loop;
 pub mod commit_threads;

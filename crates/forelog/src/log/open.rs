@@ -1,5 +1,5 @@
-//! Opening: reads what the directory holds, takes recovery's verdict, and does what it says in an order in which a
-//! crash at any step leaves the same verdict to the next opening.
+//! Opening: reads the directory, takes recovery's verdict, and carries it out in an order in which a crash at any step leaves the same
+//! verdict to the next opening.
 
 use crate::cursors::Cursors;
 use crate::error::{Code, Error, Result};
@@ -26,7 +26,7 @@ use crate::write::roll::{CarriedFrames, Carry, RollPlan};
 use crate::write::writer::{Writer, WriterInit};
 use std::sync::Arc;
 
-/// An opened log: the writer, what readers need, and what was found.
+/// An opened log: the writer, the catalog for readers, the report of recovery, and the cursors.
 pub struct Opened {
     pub writer: Writer,
     pub catalog: Arc<Catalog>,
@@ -36,8 +36,8 @@ pub struct Opened {
 
 /// Opens the log in `storage`. The caller holds its lock.
 ///
-/// With no space to roll the log opens all the same: reading works, and appends try again. Stopping `watch` ends it with
-/// `Closed` while it reads; once it writes, nothing ends it.
+/// Without space to roll, the log opens all the same: reading works, and appends try to roll again. Stopping `watch` ends the opening with
+/// `Closed` while it reads. Once it writes, nothing ends it.
 pub fn open_watched(storage: Arc<dyn Storage>, options: &Options, watch: &Arc<Watch>, clock: fn() -> u64) -> Result<Opened> {
     let began = clock();
     let opening = Opening::of(storage.clone(), watch);
@@ -54,13 +54,13 @@ pub fn open_watched(storage: Arc<dyn Storage>, options: &Options, watch: &Arc<Wa
     Ok(opened)
 }
 
-/// Opens the log with nothing to end that.
+/// Opens the log in `storage` without a way to stop the opening.
 #[cfg(any(test, feature = "sim"))]
 pub fn open(storage: Arc<dyn Storage>, options: &Options, clock: fn() -> u64) -> Result<Opened> {
     open_watched(storage, options, &Arc::default(), clock)
 }
 
-/// The error of an opening that its watch may have ended.
+/// Returns the error of an opening, which is `Closed` if its watch was stopped.
 pub fn stopped(watch: &Watch, error: Error) -> Error {
     if watch.is_stopped() {
         return Error::new(Code::Closed, "the opening was stopped").during("open");
@@ -89,12 +89,12 @@ fn writer(
         bare: None,
         clock,
     };
-    // First of all, and also where nothing is found that counts.
+    // Set the low mark before anything else, also for a log without live segments.
     start.catalog.replace(Vec::new(), low);
     Ok(start)
 }
 
-/// A new log: CONTROL comes first, through a spare, naming no segment; the first segment is then a roll.
+/// Creates a log. CONTROL comes first, under a temporary name and naming no segment; a roll then makes the first segment.
 fn create(storage: Arc<dyn Storage>, options: &Options, listing: &Listing, clock: fn() -> u64) -> Result<Opened> {
     let mut uuid = [0; 16];
     storage.random(&mut uuid)?;
@@ -122,7 +122,7 @@ fn create(storage: Arc<dyn Storage>, options: &Options, listing: &Listing, clock
     Ok(Opened { writer, catalog, recovery, cursors })
 }
 
-/// A log that never opened is not poisoned: the next opening starts over from what the disk then shows.
+/// Replaces `Poisoned` by its cause. A log that never opened is not poisoned: the next opening starts over from what the disk then shows.
 fn unopened(error: Error) -> Error {
     match &error.cause {
         Some(fault) if error.code == Code::Poisoned => Error::from(fault.clone()).during("open"),
@@ -130,29 +130,29 @@ fn unopened(error: Error) -> Error {
     }
 }
 
-/// Spares of an earlier process: what they hold is not known, and making new ones costs nothing that matters.
+/// Removes the spares of an earlier process. Their contents are not known, and making new ones costs nothing that matters.
 fn drop_spares(storage: &dyn Storage, listing: &Listing) {
     for name in &listing.spares {
         let _ = storage.remove(name);
     }
 }
 
-/// Where the log goes on from: its active segment, or in front of damage the one that the damage is in.
+/// The segment from which the log goes on: the active one, or if damage is cut off, the one with the damage.
 struct Base {
     segment: SurveyedSegment,
     len: u64,
-    /// Where the good frames end.
+    /// Boundary at which the good frames end.
     end: FrameBoundary,
-    /// Where those that are proven durable do.
+    /// Boundary at which the frames end that are proven durable.
     proven: FrameBoundary,
     /// Whether CONTROL vouches for the segment's name.
     named: bool,
     debris_end: u64,
-    /// Of the good frames.
+    /// Index of the good frames.
     index: Index,
 }
 
-/// `None` when nothing stands before the damage.
+/// Returns the segment from which the log goes on; `None` if nothing good comes before the damage.
 fn base(found: &mut Survey, answer: Answer) -> Option<Base> {
     let cut = found.cut.take();
     if answer == Answer::Cut && found.verdict != Verdict::DamagedActive {
@@ -168,7 +168,7 @@ fn base(found: &mut Survey, answer: Answer) -> Option<Base> {
         });
     }
     let SurveyedActive { segment, len, fence, scan, proven } = found.active.take()?;
-    // What stands past a fence was not looked at, and damage hides what there is.
+    // Bytes past a fence were not inspected, and damage hides what comes after it.
     let unknown = fence < len || segment.header.recycled || answer == Answer::Cut;
     let debris_end = if unknown { len } else { scan.garbage.map_or(0, |(_, last)| last + 1) };
     Some(Base { segment, len, end: scan.end, proven, named: found.evidence.named, debris_end, index: scan.index })
@@ -180,7 +180,7 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answ
     let empty = base.as_ref().is_none_or(|base| base.end.next < low);
     report.clean &= !empty;
     let plan = (!report.clean).then(|| plan(base.as_ref(), empty.then_some(low)));
-    // A log that went on at the low mark would have the damaged segment below it, and remove it.
+    // If the log went on at the low mark, the damaged segment would be below that mark and be removed.
     let buried = plan.as_ref().is_some_and(|plan| plan.first <= low) && found.live.first().is_some_and(|oldest| oldest.first < low);
     if answer == Answer::Cut && buried {
         return Err(found.refusal(Code::Corrupt));
@@ -188,10 +188,10 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answ
     let Some(Slots { file, chosen: Ok((state, slot)), .. }) = found.control.take() else { return Err(found.refusal(Code::Corrupt)) };
     let mut control = Control::new(file, state, slot);
 
-    // The verdict stands. From here on the disk changes, and CONTROL's own page comes first.
+    // The verdict is final. From here on the disk changes, beginning with the page of CONTROL.
     control.confirm()?;
     if found.evidence.fenced {
-        // The fence may have reached one slot only; rot there must not bring back what this opening leaves out.
+        // The fence may be in one slot only. Rot in that slot must not bring back what this opening leaves out.
         control.update(|_| {}).map_err(|short| short.fault)?;
     }
     drop_spares(&*storage, &found.listing);
@@ -216,13 +216,13 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answ
         };
         let filling = match header.recycled {
             _ if !storage.overwrites_in_place() => Filling::Never,
-            // Its blocks were written before, and what stands in them stays.
+            // Its blocks were written before, and the bytes in them stay.
             true if len > end.offset.next_multiple_of(PAGE) => Filling::Done,
             _ => Filling::WORTHWHILE,
         };
         let may_be_torn = header.recycled;
-        // What may be debris stays as it is. Otherwise the file, which a clean close has cut to its frames, grows again once
-        // something is appended, and where it has holes they are filled then.
+        // Possible debris stays as it is. Otherwise the file, which a clean close has cut to its frames, grows again at the next append,
+        // and its holes are filled then.
         let has_holes = debris_end <= end.offset && file.allocated().is_ok_and(|allocated| allocated < len);
         let allocated = if has_holes { end.offset.next_multiple_of(PAGE).min(len) } else { len };
         let capacity = options.segment_bytes.max(end.offset);
@@ -250,7 +250,7 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answ
         _ => {}
     }
     match writer.remove_below() {
-        // Files that cannot be removed now only take up room; the next truncation tries again.
+        // Files that cannot be removed now only take up space, and the next truncation tries again.
         Err(error) if error.code == Code::Poisoned => return Err(unopened(error)),
         _ => {}
     }
@@ -259,19 +259,20 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answ
     Ok(Opened { writer, catalog, recovery: report, cursors })
 }
 
-/// Before anything is appended: a cursor that a cut has left past the end goes back now or would skip what comes.
+/// Opens the cursors, before anything is appended. A cursor that a truncation has left past the end goes back now; later it would skip new
+/// records.
 fn cursors(storage: Arc<dyn Storage>, writer: &Writer) -> Result<Cursors> {
     Cursors::open(storage, writer.uuid, writer.low, writer.next_position() - 1)
 }
 
-/// The segment before, for the background to look whether it has its footer.
+/// Returns the segment before this one, so that a background job checks whether it has its footer.
 fn bare(catalog: &Catalog, header: &Header) -> Option<UnindexedSegment> {
     let sealed = header.predecessor?;
     let entry = catalog.segment_containing(header.first - 1).filter(|entry| entry.id == sealed.id)?;
     Some(UnindexedSegment { entry, uuid: header.uuid, sealed, next: header.first })
 }
 
-/// How the log goes on when it does not go on in place. All that was found may lie below the low mark, `low` then: the
+/// Plans how the log goes on if it does not go on in place. If everything that was found is below the low mark, `low` is that mark, and the
 /// log goes on empty there.
 fn plan(base: Option<&Base>, low: Option<u64>) -> RollPlan {
     let (Some(Base { segment: SurveyedSegment { file, header, .. }, end, proven, named, .. }), None) = (base, low) else {
@@ -281,7 +282,7 @@ fn plan(base: Option<&Base>, low: Option<u64>) -> RollPlan {
     let (predecessor, first, hole) = if *named {
         (Some(Predecessor { id: header.id, salt: header.salt, end: from.offset, crc: from.crc }), from.next, 0)
     } else {
-        // Nothing vouches for this segment's name: the next one takes its place, with the hole that it may begin with.
+        // Nothing vouches for this segment's name. The next segment replaces it, with the hole that it may begin with.
         (header.predecessor, header.first, header.hole)
     };
     let frames = CarriedFrames { file: file.clone(), header: header.clone(), from, to: end.offset };

@@ -1,5 +1,5 @@
-//! Opening a log for reading alone: not a byte is written and no lock is taken, so a damaged log, a read-only file system
-//! and a writer in another process do not stand in the way.
+//! Opens a log read-only. Not a byte is written and no lock is taken, so a damaged log, a read-only file system or a writer in another
+//! process is no obstacle.
 
 use crate::error::Result;
 use crate::format::file_names::CONTROL;
@@ -17,21 +17,21 @@ use crate::segments::catalog::{Catalog, CatalogSegment, DurableEnd};
 use crate::storage::Storage;
 use std::sync::Arc;
 
-/// A log as it was found.
+/// A log as opening found it.
 pub struct ReadOnlyLog {
     pub catalog: Arc<Catalog>,
     pub recovery: Recovery,
     pub positions: Positions,
     pub remote: Option<RemoteWriter>,
     pub uuid: [u8; 16],
-    /// Where the frames of the newest segment end; `None` where it does not read.
+    /// Offset at which the frames of the newest segment end; `None` if it cannot be read.
     pub end: Option<u64>,
 }
 
-/// Looks at the log in `storage`; its end is where a writer's recovery would find it.
+/// Opens the log in `storage`. Its end is where a writer's recovery would find it.
 ///
-/// What is damaged, or the disk fails to read, is in the report: reading meets it where it stands. While `held` says that
-/// a writer has the log, no more of it is shown than that has acknowledged. Stopping `watch` ends it with `Closed`.
+/// Damage is in the report, and so is what the disk fails to read; reading meets both in their places. If `held` says that a writer has the
+/// log, only what that writer has acknowledged is shown. Stopping `watch` ends the opening with `Closed`.
 pub fn open_beside_writer(
     storage: &Arc<dyn Storage>,
     watch: &Arc<Watch>,
@@ -49,16 +49,16 @@ pub fn open_beside_writer(
     }
     let last = found.last().max(found.low - 1);
     let durable = found.active.as_ref().map_or(0, |active| active.proven.next - 1).min(last);
-    // Read before the look: all that it says was acknowledged is there, unless it is older than a power loss.
+    // The page was read before the survey, so everything that it calls acknowledged is there, unless it is older than a power loss.
     let told_up_to = page.as_ref().map_or(0, |page| page.sequence);
     let left = page.filter(|page| page.uuid == found.state.uuid && page.acknowledged.position <= last);
     let shown = match &left {
         Some(page) if live => page.acknowledged.position.max(found.low - 1),
-        // A writer that has not told anything yet is still opening the log: it keeps what is proven durable.
+        // A writer that has not published anything yet is still opening the log, and keeps what is proven durable.
         None if live => durable,
         _ => last,
     };
-    // What a living writer told is taken over again at the first reading, names and all.
+    // The page of a living writer is applied again at the first read, so that the segment names are as well.
     let sequence = if live && left.is_some() { 0 } else { told_up_to };
     let remote = remote(storage, &found, left, sequence, live);
     let (last, durable) = (shown, durable.min(shown));
@@ -73,18 +73,18 @@ pub fn open_beside_writer(
     Ok(ReadOnlyLog { catalog, recovery, positions, remote, uuid: found.state.uuid, end })
 }
 
-/// The same where nobody can be writing.
+/// Opens the log in `storage`, which no writer can have open.
 #[cfg(any(test, feature = "sim"))]
 pub fn open(storage: &Arc<dyn Storage>, clock: fn() -> u64) -> Result<ReadOnlyLog> {
     open_beside_writer(storage, &Arc::default(), || Ok(false), clock)
 }
 
-/// The page for readers in other processes, as it stands.
+/// Reads the horizon page.
 fn read_horizon_page(storage: &Arc<dyn Storage>) -> Option<Horizon> {
     Horizon::read(&*storage.open(CONTROL, false).ok()?).ok()?
 }
 
-/// What it takes to go along with a writer; `None` without a CONTROL to look at.
+/// Returns the state with which a writer is followed; `None` if there is no CONTROL to read.
 fn remote(storage: &Arc<dyn Storage>, found: &Survey, left: Option<Horizon>, sequence: u64, live: bool) -> Option<RemoteWriter> {
     let control = storage.open(CONTROL, false).ok()?;
     let generation = left.map(|page| page.generation);

@@ -1,5 +1,5 @@
-//! A log that another process writes, as a reader of it goes along: the page in CONTROL says how far it may read, the
-//! names in the directory say where. Nothing is written, and no lock is held.
+//! Follows a log that another process writes: the horizon page in CONTROL says how far it may be read, the directory says which segments
+//! there are. Writes nothing and holds no lock.
 
 use crate::error::{Fault, Result};
 use crate::format::control::{self, ControlState};
@@ -17,41 +17,41 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-/// How long the pages of open logs are left alone: doubled each time that none has moved which is followed.
+/// Bounds of the pause between two looks at the pages of open logs. The pause doubles each time that no followed log has moved.
 const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_millis(10);
-/// A reading of names can be overtaken by rolls and truncations this often.
+/// How often rolls and truncations may overtake a listing of the directory.
 const LISTINGS: usize = 8;
-/// A reading of CONTROL may meet a page while it is being written, this often at the most.
+/// How often CONTROL is read again at most because its page was being written.
 const READINGS: usize = 16;
 
-/// A page is no older than twice this, and an error that it may explain waits so long.
+/// Half the maximum age of a page. An error that a newer page may explain waits for up to `LOOKS` times this.
 const PAGE_AGE: Duration = Duration::from_millis(5);
 const LOOKS: usize = 3;
 
-/// What the page said last.
+/// The page that was applied last.
 pub struct LastPage {
-    /// Pages up to this one say nothing new: they were read, or left by a writer that is gone.
+    /// Pages up to this one are old: they were applied, or left by a writer that is gone.
     pub sequence: u64,
-    /// `None` until a page has told.
+    /// Truncation generation of that page; `None` until a page has been applied.
     pub generation: Option<u64>,
-    /// Where a backup may cut the log; `None` for a log that is damaged, or that its writer is still opening.
+    /// Durable end of the log, up to which a backup may copy; `None` if the log is damaged, or if its writer is still opening it.
     pub cut: Option<DurableEnd>,
 }
 
-/// What a look at the page has brought.
+/// The change that a look at the page has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PageChange {
     None,
     More,
-    /// Positions were taken back.
+    /// Positions were taken back by a truncation or a reset.
     Cut,
 }
 
-/// CONTROL as one reading shows it.
+/// CONTROL as read once.
 struct ControlPages {
     page: Option<Horizon>,
-    /// The slot that counts. It names the low mark before a segment goes, which the page does only soon after.
+    /// The slot that counts. It has a new low mark before a segment is removed; the page has that mark only soon after.
     state: Option<ControlState>,
 }
 
@@ -64,7 +64,7 @@ impl ControlPages {
             let page = bytes[..n].get(horizon::OFFSET as usize..).unwrap_or_default();
             told = ControlPages { page: Horizon::decode(page), state: control::choose(&bytes[..n]).ok().map(|(state, _)| state) };
             let torn = told.page.is_none() && page.iter().any(|byte| *byte != 0);
-            // A page rests on the slot before it. Where the slot was read first, it may be the older one.
+            // A page is written after the slot that it refers to. If the slot was read first, it may be an older one.
             let early = told.page.as_ref().zip(told.state.as_ref()).is_some_and(|(page, state)| page.active > state.active);
             if !torn && !early {
                 break;
@@ -74,8 +74,8 @@ impl ControlPages {
         Ok(told)
     }
 
-    /// First position that counts, by a slot that is no older than the segment `active`; 0 where there is none. A slot of an
-    /// older one may be from before a reset.
+    /// Returns the low mark of the slot if the slot is no older than the segment `active`, otherwise 0. An older slot may be from before a
+    /// reset.
     fn low(&self, active: u64) -> u64 {
         self.state.as_ref().filter(|state| state.active >= active).map_or(0, |state| state.low)
     }
@@ -83,7 +83,7 @@ impl ControlPages {
 
 pub struct RemoteWriter {
     control: FileRef,
-    /// Whether the path leads to this log still.
+    /// Whether the path still leads to this log.
     pub bond: Bond,
     seen: Mutex<LastPage>,
 }
@@ -93,19 +93,19 @@ impl RemoteWriter {
         RemoteWriter { bond: Bond::new(&*control), control, seen: Mutex::new(seen) }
     }
 
-    /// Takes over what CONTROL says now.
+    /// Applies the present contents of CONTROL to the log.
     pub fn refresh(&self, shared: &LogState) -> Result<PageChange> {
         let mut seen = locked(&self.seen);
         for left in (0..LISTINGS).rev() {
             let told = ControlPages::read(&*self.control)?;
             let Some(page) = told.page.as_ref().filter(|page| page.sequence > seen.sequence) else { break };
-            // What more than one generation kept, one page cannot tell.
+            // If more than one generation passed, this page cannot say what the earlier ones kept: assume nothing.
             let kept = match seen.generation {
                 Some(before) if before == page.generation => None,
                 Some(before) if before + 1 != page.generation => Some(0),
                 _ => Some(page.kept),
             };
-            // Names before numbers: whoever reads up to the horizon finds the segments that hold it.
+            // Names before positions, so that a reader that reads up to the horizon finds the segments that hold it.
             if !update_catalog(shared, &*self.control, page, kept, &told, left == 0)? {
                 continue;
             }
@@ -114,16 +114,16 @@ impl RemoteWriter {
             show(shared, page.durable.position, page.acknowledged.position);
             return Ok(if kept.is_some() { PageChange::Cut } else { PageChange::More });
         }
-        // The page tells nothing new, or of a log that the directory has left behind: it will catch up.
+        // The page says nothing new, or describes a log that the directory has left behind. The page will catch up.
         let told = ControlPages::read(&*self.control)?;
         Ok(raise(shared, told.low(shared.catalog.newest().unwrap_or(0))))
     }
 
-    /// Looks until the page cannot be what hides that `next` was truncated: it may be a moment behind, or for ever where the
-    /// writer stands still.
+    /// Looks again until an old page can no longer be what hides that `next` was truncated. The page may be a moment too old, or for ever
+    /// if the writer stands still.
     ///
     /// # Errors
-    /// `Io` where the directory does not say.
+    /// `Io` if the directory cannot be listed.
     pub fn look_again(&self, shared: &LogState, next: u64) -> Result<PageChange> {
         for _ in 0..LOOKS {
             let news = shared.refresh(self)?;
@@ -135,7 +135,7 @@ impl RemoteWriter {
         self.go_past_page(shared, next)
     }
 
-    /// Lets the page catch up with the directory; it is only ever a moment behind.
+    /// Waits until the page has caught up with the directory. It is only ever a moment too old.
     pub fn wait_for_page(&self) {
         std::thread::sleep(PAGE_AGE);
     }
@@ -144,14 +144,14 @@ impl RemoteWriter {
         locked(&self.seen).cut
     }
 
-    /// Whether CONTROL names a segment with a higher id.
+    /// Whether CONTROL names a segment with an id above `segment`.
     pub fn names_one_after(&self, segment: u64) -> bool {
         ControlPages::read(&*self.control).is_ok_and(|told| told.state.is_some_and(|state| state.active > segment))
     }
 
-    /// Takes over what the directory shows where the segment that held `next` is gone and the log does not need it: it was cut,
-    /// and the page does not tell of that. The log is empty at its low mark, as far as is told; the page will say once more that
-    /// positions were taken back.
+    /// Applies the state of the directory if the segment that held `next` is gone and the log does not need it. That segment was cut off,
+    /// and the page does not say so. The log then appears empty at its low mark, until the page says once more that positions were taken
+    /// back.
     fn go_past_page(&self, shared: &LogState, next: u64) -> Result<PageChange> {
         let _one_at_a_time = locked(&self.seen);
         let newest = shared.catalog.newest().unwrap_or(0);
@@ -161,7 +161,7 @@ impl RemoteWriter {
             let Some(state) = before.take().filter(|state| state.active > newest) else { return Ok(PageChange::None) };
             let names = Listing::read(&*shared.storage)?.segments;
             let after = ControlPages::read(&*self.control)?.state;
-            // What was cut meanwhile may have left segments behind that seem to count.
+            // A truncation meanwhile may have left dead segments that seem to count.
             if after.as_ref().is_none_or(|after| after.active == state.active) {
                 break (state, names);
             }
@@ -180,7 +180,7 @@ impl RemoteWriter {
     }
 }
 
-/// Publishes how far the log goes, as far as is told. What is below the first position was there.
+/// Publishes the horizons as far as they are known. None is below the position before the first.
 fn show(shared: &LogState, durable: u64, acknowledged: u64) {
     let first = shared.catalog.first();
     let (durable, acknowledged) = (durable.max(first - 1), acknowledged.max(first - 1));
@@ -193,7 +193,7 @@ fn show(shared: &LogState, durable: u64, acknowledged: u64) {
     locked(&shared.submissions).next = acknowledged + 1;
 }
 
-/// The log starts at `low` now, if that is later than it was known to.
+/// Raises the first position of the log to `low`, if that is higher.
 fn raise(shared: &LogState, low: u64) -> PageChange {
     if low <= shared.catalog.first() {
         return PageChange::None;
@@ -204,15 +204,16 @@ fn raise(shared: &LogState, low: u64) -> PageChange {
     PageChange::More
 }
 
-/// The segments of a log that starts at `low` and whose newest one is `active`, as far as they are there; `None` without that.
+/// Returns the segments of a log that starts at `low` and whose newest segment is `active`, as far as they exist; `None` if `active` does
+/// not.
 fn live(names: &BTreeMap<u64, Name>, active: u64, low: u64, catalog: &Catalog) -> Option<Vec<Arc<CatalogSegment>>> {
-    // A segment above the active one is not acknowledged yet, and may cut off what still is.
+    // Nothing in a segment above the active one is acknowledged yet, and the segment may cut off records that still are.
     let mut live: Vec<Arc<CatalogSegment>> = Vec::new();
     for (id, name) in names.range(..=active).rev() {
         match live.last() {
             None if *id != active => return None,
             Some(above) if above.first <= low => break,
-            // Superseded by a higher one.
+            // The segment above has replaced this one.
             Some(above) if name.first >= above.first => {}
             _ => live.push(catalog.with_id(*id).unwrap_or_else(|| Arc::new(CatalogSegment::of_name(name)))),
         }
@@ -221,8 +222,8 @@ fn live(names: &BTreeMap<u64, Name>, active: u64, low: u64, catalog: &Catalog) -
     (!live.is_empty()).then_some(live)
 }
 
-/// Brings the catalog to where the page is; false when the directory has moved on since. On the `last` try the directory is
-/// taken as it is, unless CONTROL says that it has moved on.
+/// Brings the catalog to the state of `page`. Returns false if the directory has moved on since. On the `last` try the directory is taken
+/// as it is, unless CONTROL shows that the log has moved on.
 fn update_catalog(
     shared: &LogState,
     control: &dyn File,
@@ -232,7 +233,7 @@ fn update_catalog(
     last: bool,
 ) -> Result<bool> {
     let catalog = &shared.catalog;
-    // Only a cut may move the start of the log back.
+    // Only a truncation or a reset that takes positions back may lower the start of the log.
     let low = if kept.is_some() { page.low } else { page.low.max(catalog.first()) }.max(told.low(page.active));
     if kept.is_none() && catalog.newest() == Some(page.active) {
         if low > catalog.first() {
@@ -240,7 +241,7 @@ fn update_catalog(
         }
         return Ok(true);
     }
-    // The log was found further on when it was opened, or where the page did not tell: it never goes back.
+    // The log was found at a later segment when it was opened, or because the page was too old. It never goes back.
     if kept.is_none() && catalog.newest().is_some_and(|newest| newest > page.active) {
         return Ok(false);
     }
@@ -259,8 +260,8 @@ fn update_catalog(
     Ok(true)
 }
 
-/// Whether the log went on from `page` to its active segment without a cut that the page does not tell of. Names alone do not
-/// tell segments that count from those that a cut has left behind.
+/// Whether the log went on from `page` to its active segment without a truncation that the page does not show. Names alone do not
+/// distinguish segments of the log from dead ones.
 fn goes_on(shared: &LogState, names: &BTreeMap<u64, Name>, page: &Horizon, active: u64) -> bool {
     let mut id = active;
     while id > page.active {
@@ -286,8 +287,8 @@ struct FollowedLogs {
 static WATCHED: Mutex<FollowedLogs> = Mutex::new(FollowedLogs { logs: Vec::new(), running: false, hurried: false });
 static HURRY: Condvar = Condvar::new();
 
-/// Has the page looked at for as long as the log is open: one thread for all logs of the process. So the positions of the
-/// log are fresh without I/O in the thread that asks, and a follower that waits holds no thread.
+/// Watches the page for as long as the log is open, in one thread for all logs of the process. So the positions of the log are fresh
+/// without I/O in the calling thread, and a waiting follower holds no thread.
 pub fn watch_page(shared: &Arc<LogState>) {
     let mut watched = locked(&WATCHED);
     if !watched.logs.iter().any(|log| log.as_ptr() == Arc::as_ptr(shared)) {
@@ -298,7 +299,7 @@ pub fn watch_page(shared: &Arc<LogState>) {
     if !watched.running {
         watched.running = std::thread::Builder::new().name("forelog-peer".into()).spawn(look).is_ok();
         if !watched.running {
-            // Without a thread, whoever waits has to look again itself.
+            // Without a thread, the waiting followers have to look again themselves.
             drop(watched);
             shared.followers.wake_all();
         }

@@ -1,4 +1,4 @@
-//! How a log stands and what it takes of the disk, from its directory alone.
+//! The state and the disk usage of a log, from its directory alone.
 
 use crate::cursors;
 use crate::error::{Fault, Result};
@@ -13,11 +13,11 @@ use crate::util::runtime::clock;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What `stat` tells of a log.
+/// The result of [`stat`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Standing {
     pub uuid: [u8; 16],
-    /// The label of the verdict of opening, one of docs/recovery.md.
+    /// Label of the verdict that opening would reach, one of docs/recovery.md.
     pub verdict: &'static str,
     /// Opening would have nothing to cut off or to write again, and no writer has the log open. The log need not have been closed in order.
     pub clean: bool,
@@ -28,25 +28,26 @@ pub struct Standing {
     /// First position that can be read; equal to `next` in an empty log.
     pub first: u64,
     pub next: u64,
-    /// Segments that make up the log.
+    /// Number of segments that make up the log.
     pub segments: u64,
-    /// Named cursors with the last position that each has done; `None` where CURSORS does not hold.
+    /// Named cursors, each with the last position that it has done; `None` if CURSORS cannot be read.
     pub cursors: Option<Vec<(Arc<str>, u64)>>,
-    /// Files prepared for segments to come, and the bytes of the disk that they take.
+    /// Number of files prepared for later segments.
     pub spares: u64,
+    /// Disk space in bytes that those files take.
     pub spare_bytes: u64,
-    /// Bytes of the disk that `reserve` takes, 0 without one.
+    /// Disk space in bytes that `reserve` takes, 0 without one.
     pub reserve_bytes: u64,
-    /// Bytes of the disk that all files of the log take, those above included.
+    /// Disk space in bytes that all files of the log take, spares and `reserve` included.
     pub allocated: u64,
     /// Bytes of segments that are in use: headers, frames and footers.
     pub used: u64,
 }
 
-/// Looks at the log in `dir`; blocking. Nothing is written and no lock is taken: a writer at work does not matter.
+/// Reports on the log in `dir`; blocking. Writes nothing and takes no lock, so a writer may be at work.
 ///
 /// # Errors
-/// `NotFound` and `Format` where there is no log, `Io` when the directory does not read.
+/// `NotFound` or `Format` if there is no log, `Io` if the directory cannot be read.
 pub fn stat(dir: &Path) -> Result<Standing> {
     look(dir).map_err(|error| error.during("stat"))
 }
@@ -70,14 +71,14 @@ fn look(dir: &Path) -> Result<Standing> {
         first: positions.first,
         next: positions.next,
         segments: view.catalog.all().len() as u64,
-        // Where the log starts later than a cursor stands, that is done.
+        // A cursor below the start of the log has done everything before that start.
         cursors: cursors.map(|all| all.into_iter().map(|(name, at)| (name, at.max(positions.first - 1))).collect()),
         used,
         ..room
     })
 }
 
-/// What the files of a log take of the disk.
+/// Measures the disk space that the files of a log take.
 fn room(storage: &dyn Storage) -> std::result::Result<Standing, Fault> {
     let mut room = Standing::default();
     for name in storage.list()? {
@@ -101,7 +102,7 @@ fn room(storage: &dyn Storage) -> std::result::Result<Standing, Fault> {
     Ok(room)
 }
 
-/// Bytes of the disk that the files of a log take.
+/// Returns the disk space in bytes that the files of a log take.
 pub fn allocated(storage: &dyn Storage) -> std::result::Result<u64, Fault> {
     Ok(room(storage)?.allocated)
 }

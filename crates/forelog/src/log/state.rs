@@ -1,4 +1,4 @@
-//! One open log: what its handles, its commit thread and its background jobs share.
+//! The state of an open log, shared by its handles, its commit thread and its background jobs.
 
 use crate::cursors::Cursors;
 use crate::error::{read_only, Error, Fault, Result};
@@ -31,25 +31,25 @@ use std::time::{Duration, Instant};
 
 mod adaptors;
 
-/// Positions of a log; all but `first` and `next` are inclusive, 0 when there is none.
+/// Positions of a log. All but `first` and `next` are inclusive, and 0 if there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Positions {
     /// First position that can be read; equal to `next` in an empty log.
     pub first: u64,
-    /// Position of the next record accepted.
+    /// Position of the next record to be accepted.
     pub next: u64,
-    /// Handed to the operating system.
+    /// Last position that was handed to the operating system.
     pub written: u64,
-    /// Readers see up to here.
+    /// Last position that readers can see.
     pub acknowledged: u64,
-    /// Survives power loss.
+    /// Last position that survives power loss.
     pub durable: u64,
 }
 
-/// What the files of a log take of the disk is at most this old in its statistics once it has been asked for.
+/// Maximum age of the disk usage in the statistics, once the statistics have been asked for.
 const MEASURED_EVERY: Duration = Duration::from_secs(1);
 
-/// What the commit thread publishes; everyone else reads it without a lock.
+/// The horizons of a log, read without a lock. The commit thread publishes them; in a log opened read-only they follow the writer's page.
 #[derive(Default)]
 pub struct Horizons {
     pub first: AtomicU64,
@@ -64,7 +64,7 @@ pub struct Measures {
     /// Bytes used of the active segment, and the size of its file.
     pub active: (u64, u64),
     pub scrub: Scrubs,
-    /// Segments met that were created in the future.
+    /// Number of segments met whose creation time is in the future.
     pub ahead: u64,
     pub group: ScaledHistogram,
     pub commit: ScaledHistogram,
@@ -89,12 +89,12 @@ impl Measures {
     }
 }
 
-/// One open log; all handles on it in this process share it.
+/// An open log, shared by all handles on it in this process.
 pub struct LogState {
     pub identity: u64,
     pub options: Options,
     pub storage: Arc<dyn Storage>,
-    /// CONTROL as it was when the log was opened.
+    /// Identity of CONTROL when the log was opened.
     control: Option<Identity>,
     pub catalog: Arc<Catalog>,
     pub recovery: Recovery,
@@ -103,27 +103,27 @@ pub struct LogState {
     pub horizons: Horizons,
     pub followers: Arc<Followers>,
     pub cursors: Cursors,
-    /// How a log that is only read goes along with its writer.
+    /// Follows the writer in another process, in a log that is opened read-only.
     pub remote: Option<RemoteWriter>,
     pub measures: Mutex<Measures>,
     pub events: Arc<Events>,
-    /// Somebody measures the files of the log.
+    /// A measurement of the log's files is running.
     measuring: AtomicBool,
     /// The last mark was not written, for a reason that will pass.
     pub unmarked: AtomicBool,
-    /// Bytes of the disk that they took when they were last measured, and when that was.
+    /// Disk space in bytes that the files took when they were last measured, and the time of that measurement.
     allocated: Mutex<(u64, Option<Instant>)>,
-    /// Tells the commit thread to finish what is accepted and end.
+    /// Makes the commit thread finish what is accepted, and end.
     pub stop: AtomicBool,
     /// The commit thread has ended: nothing more will be acknowledged.
     pub ended: AtomicBool,
-    /// How closing went; `None` from the start of the commit thread until its end.
+    /// The result of closing; `None` from the start of the commit thread until its end.
     left: Mutex<Option<Result<()>>>,
     has_left: Condvar,
 }
 
 impl LogState {
-    /// Everything of an open log but its commit thread.
+    /// Creates the state of a log that this process writes, without its commit thread, and publishes its horizons.
     pub fn writable(storage: Arc<dyn Storage>, options: Options, opened: Opened) -> (Arc<LogState>, Writer) {
         let Opened { mut writer, catalog, recovery, cursors } = opened;
         let submissions = SubmissionQueue::new(writer.low, writer.next_position());
@@ -152,7 +152,8 @@ impl LogState {
         Ok(shared)
     }
 
-    /// A log that nobody writes to through this: without a commit thread, and changing as another process makes it.
+    /// Creates the state of a log that is opened read-only. It has no commit thread, and changes as the writer in another process changes
+    /// the log.
     pub fn read_only(storage: Arc<dyn Storage>, options: Options, view: ReadOnlyLog) -> Arc<LogState> {
         let ReadOnlyLog { catalog, recovery, positions, remote, .. } = view;
         let submissions = SubmissionQueue { phase: LogPhase::ReadOnly, ..SubmissionQueue::new(positions.first, positions.next) };
@@ -213,7 +214,7 @@ impl LogState {
             let SubmissionQueue { appends, batches, bytes, pending_bytes, .. } = *submissions;
             Stats { appends, batches, bytes, pending_bytes, poisoned, detached, ..Stats::default() }
         };
-        // Quantiles take tens of microseconds: no append waits for them.
+        // Quantiles take tens of microseconds, so the lock of the queue is released first: no append waits for them.
         let measures = locked(&self.measures);
         Stats {
             commits: measures.commits,
@@ -229,7 +230,7 @@ impl LogState {
             disk_bytes: segments.iter().map(|segment| segment.len()).sum(),
             allocated_bytes,
             used_bytes: match measures.active.0 {
-                // Of a log that is only read.
+                // The log is opened read-only.
                 0 => segments.iter().map(|segment| segment.len()).sum(),
                 active => segments.iter().rev().skip(1).map(|segment| segment.len()).sum::<u64>() + active,
             },
@@ -245,8 +246,8 @@ impl LogState {
         }
     }
 
-    /// Asks, in the background, for the lengths of files that are not known and for the room that all of them take: the caller
-    /// must not wait for a disk.
+    /// Measures the lengths of files that are not known and the disk space of all files, in the background because the caller must not wait
+    /// for a disk.
     fn measure(self: &Arc<Self>) {
         if self.ended.load(Ordering::Acquire) || self.measuring.swap(true, Ordering::AcqRel) {
             return;
@@ -254,7 +255,7 @@ impl LogState {
         let shared = self.clone();
         pool::spawn(move || {
             for segment in shared.catalog.all().iter().filter(|segment| segment.len() == 0) {
-                // One that has been removed meanwhile is not counted any more.
+                // A segment that has been removed meanwhile is no longer counted.
                 let len = shared.storage.open(&segment.file, false).and_then(|file| file.len());
                 segment.measured(len.unwrap_or(0));
             }
@@ -268,7 +269,7 @@ impl LogState {
     pub fn positions(&self, next: u64) -> Positions {
         let at = |horizon: &AtomicU64| horizon.load(Ordering::Acquire);
         let h = &self.horizons;
-        // A reset to a lower position takes effect there before it has been done.
+        // A reset to a lower position lowers `next` at the call, before it has been performed.
         Positions {
             first: at(&h.first).min(next),
             next,
@@ -278,14 +279,16 @@ impl LogState {
         }
     }
 
-    /// Last position that readers may see. What was acknowledged without being durable may be gone once an fsync has failed.
+    /// Returns the last position that readers may see. In a poisoned log that is the durable horizon: records that were acknowledged
+    /// without being durable may be gone once an fsync has failed.
     pub fn readable(&self, submissions: &SubmissionQueue) -> u64 {
         let h = &self.horizons;
         let horizon = if matches!(submissions.phase, LogPhase::Poisoned(_)) { &h.durable } else { &h.acknowledged };
         horizon.load(Ordering::Acquire)
     }
 
-    /// The horizons as the writer stands; what is written is acknowledged unless a waiter's fsync failed.
+    /// Publishes the horizons as the writer stands. Everything written counts as acknowledged if `acknowledged`, which is false after a
+    /// failure.
     pub fn publish(&self, writer: &Writer, acknowledged: bool) {
         let written = writer.next_position() - 1;
         self.catalog.set_end(writer.cut());
@@ -298,20 +301,20 @@ impl LogState {
         }
     }
 
-    /// Takes over what the writer in another process tells.
+    /// Applies the page that the writer in another process has published, and wakes the clients and followers that the change concerns.
     pub fn refresh(&self, remote: &RemoteWriter) -> Result<PageChange> {
         let news = remote.refresh(self)?;
         self.spread(news);
         Ok(news)
     }
 
-    /// Wakes those whom a look at another process's log concerns.
+    /// Wakes the clients and followers that a change of another process's log concerns.
     fn spread(&self, news: PageChange) {
         match news {
             PageChange::None => {}
             PageChange::More => self.followers.reached(self.horizons.acknowledged.load(Ordering::Acquire)),
             PageChange::Cut => {
-                // Whoever holds what is not in the log any more is told before anybody reads on.
+                // Clients may hold records that are no longer in the log, so they are woken before any follower reads on.
                 let clients: Vec<_> = locked(&self.submissions).clients.iter().flatten().map(|client| client.notify.clone()).collect();
                 clients.iter().for_each(|client| client.wake());
                 self.followers.wake_all();
@@ -319,7 +322,8 @@ impl LogState {
         }
     }
 
-    /// The same, for those who wait; an error is met by them when they look themselves.
+    /// Applies the writer's page on behalf of waiting followers, and returns whether it brought a change. After an error all followers are
+    /// woken, and meet the error when they look themselves.
     pub fn look(&self) -> bool {
         let Some(remote) = &self.remote else { return false };
         if !remote.bond.holds(&*self.storage, clock()) {
@@ -335,25 +339,25 @@ impl LogState {
         }
     }
 
-    /// What other processes may read, from the first position to the last.
+    /// Returns the first and the last position that other processes may read.
     fn acknowledged(&self) -> (u64, u64) {
         (self.horizons.first.load(Ordering::Acquire), self.horizons.acknowledged.load(Ordering::Acquire))
     }
 
-    /// Whether other processes have not been told yet how far they may read.
+    /// Whether acknowledged positions have still to be published to other processes.
     pub fn is_untold(&self, writer: &Writer) -> bool {
         let (first, last) = self.acknowledged();
         writer.is_untold(first, last)
     }
 
-    /// Tells them. Only what has been acknowledged is ever told.
+    /// Publishes the acknowledged positions to other processes. Nothing else is ever published.
     pub fn tell(&self, writer: &mut Writer) {
         let (first, last) = self.acknowledged();
         writer.tell(first, last);
     }
 
-    /// Has the commit thread take what there is. It is woken once the lock is free: on the same core it would run at once, and
-    /// into the lock.
+    /// Makes the commit thread take what is queued. A sleeping thread is woken after the lock is released: on the same core it would run at
+    /// once and block on the lock.
     pub fn rouse(&self, mut submissions: MutexGuard<'_, SubmissionQueue>) {
         submissions.kicked = true;
         match std::mem::replace(&mut submissions.attendance, CommitThreadState::Awake) {
@@ -366,19 +370,19 @@ impl LogState {
         }
     }
 
-    /// A background write to CONTROL failed: the commit thread learns of it before it acknowledges anything more.
+    /// Reports a failed background write to CONTROL. The commit thread learns of it before it acknowledges anything more.
     pub fn report(&self, fault: Fault) {
         let mut submissions = locked(&self.submissions);
         submissions.fault = Some(fault);
         self.rouse(submissions);
     }
 
-    /// The directory is not at its path: the commit thread learns of it before it acknowledges anything more.
+    /// Ends the log because its directory is no longer at its path. The commit thread learns of it before it acknowledges anything more.
     fn detach(&self, what: &str) -> Error {
         let error = detached(what);
         let mut submissions = locked(&self.submissions);
         if matches!(submissions.phase, LogPhase::Open) {
-            // Nothing more is taken from here on; what was is rejected by the commit thread.
+            // Nothing more is accepted from here on, and the commit thread rejects what was accepted.
             submissions.phase = LogPhase::ended(&error);
         }
         submissions.detached = Some(error.clone());
@@ -386,7 +390,7 @@ impl LogState {
         error
     }
 
-    /// Why this log must not be opened once more in this process: it is not where the process has it open.
+    /// Returns why this log must not be opened once more in this process: its path no longer leads to the directory that is open.
     pub fn detachment(&self) -> Option<Error> {
         let noticed = match &locked(&self.submissions).phase {
             LogPhase::Detached(error) => Some(error.clone()),
@@ -395,7 +399,7 @@ impl LogState {
         noticed.or_else(|| lost(&*self.storage, self.control).map(|what| self.detach(&what)))
     }
 
-    /// A parked log is to look now and then whether it is at its path still, now that a follower waits for it.
+    /// Resumes a parked log because a follower waits for it now: the log has to check regularly whether it is still at its path.
     fn look_after_followers(&self) {
         let submissions = locked(&self.submissions);
         if matches!(submissions.attendance, CommitThreadState::Parked(_)) {
@@ -403,7 +407,7 @@ impl LogState {
         }
     }
 
-    /// The mark was not written, and changed nothing: the commit thread asks for another one in its time.
+    /// Asks the commit thread for another mark in due time, because the last one was not written and changed nothing.
     pub fn mark_again(&self) {
         self.unmarked.store(true, Ordering::Release);
         self.rouse(locked(&self.submissions));
@@ -445,7 +449,7 @@ impl LogState {
             self.rouse(submissions);
         }
         let ended = self.await_end();
-        // What was accepted has been acknowledged before.
+        // Everything accepted has been settled before this.
         self.ended.store(true, Ordering::Release);
         self.followers.wake_all();
         ended
@@ -461,7 +465,7 @@ impl LogState {
         }
     }
 
-    /// The commit thread has let go of everything.
+    /// Records the result of closing, after the commit thread has released everything.
     pub fn has_ended(&self, closed: Result<()>) {
         *locked(&self.left) = Some(closed);
         self.has_left.notify_all();

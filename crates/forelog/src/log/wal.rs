@@ -1,7 +1,8 @@
-//! The log as its users hold it.
+//! The handle on a log that its users hold.
 //!
-//! An append goes: handle → submission queue (position, bytes) → commit thread → writer → disk; and back: horizons →
-//! settlements → one wake per client. Nothing is settled before the writer has returned what it rests on.
+//! An append goes from the handle to the submission queue (position, bytes), the commit thread, the writer and the disk. The result comes
+//! back as horizons, settlements and one wake per client. No operation is settled before the writer has returned how far the log is written
+//! and durable.
 
 use crate::error::{closed, Code, Error, Fault, Result};
 use crate::format::record::RecordRef;
@@ -33,32 +34,38 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// A handle on a log: one client with a queue of operations of its own. Share it by reference; `Drop` closes it.
+/// A handle on a log: one client with its own queue of operations. Share it by reference; dropping it closes it.
 pub struct Wal {
     shared: Arc<LogState>,
     place: Arc<DirectorySlot>,
     client: usize,
     closed: AtomicBool,
     outcome: Mutex<Option<Result<()>>>,
-    /// Scrubs under way, which closing ends.
+    /// Scrubs that are running, which closing ends.
     scrubs: Mutex<Vec<Arc<Watch>>>,
 }
 
 impl Wal {
-    /// Opens the log in `dir`, recovering it if need be; blocking. A log that this process has open already is shared.
+    /// Opens the log in `dir` and recovers it if necessary; blocking. If this process has the log open already, the handle shares it.
     ///
     /// # Errors
-    /// `InvalidArg` for options out of range or other than those it is open with, `NotFound` without `create` or when
-    /// read-only, `Locked` when another process has it, `Detached` when this one has it from a path that does not lead to it
-    /// any more, `Corrupt` for damage, `Format` for a foreign directory or a newer version, `NoSpace`, `ReadOnly` and `Io` from the file system. None of them changes what is on disk.
+    /// - `InvalidArg`: options are out of range, or differ from those that the log is open with in this process.
+    /// - `NotFound`: there is no log, and `create` is off or the mode is `readOnly`.
+    /// - `Locked`: another process has the log open.
+    /// - `Detached`: this process has the log open from a path that no longer leads to it.
+    /// - `Corrupt`: the log is damaged.
+    /// - `Format`: the directory is foreign, or the log was written by a newer version.
+    /// - `NoSpace`, `ReadOnly`, `Io`: the file system failed.
+    ///
+    /// None of them changes what is on disk.
     pub fn open(dir: &Path, options: Options, notify: Arc<dyn Notify>) -> Result<Wal> {
         Wal::open_watched(dir, options, notify, &Arc::default())
     }
 
-    /// Opens like [`Wal::open`]; stopping `watch` ends the reading of what the directory holds, which may take long.
+    /// Opens a log like [`Wal::open`]. Stopping `watch` ends the reading of the directory, which may take long.
     ///
     /// # Errors
-    /// Those of `open`, and `Closed` when the watch was stopped.
+    /// The errors of [`Wal::open`], and `Closed` if `watch` was stopped.
     pub fn open_watched(dir: &Path, options: Options, notify: Arc<dyn Notify>, watch: &Arc<Watch>) -> Result<Wal> {
         options.validate()?;
         let opened = Wal::open_checked(dir, options, notify, watch);
@@ -85,7 +92,7 @@ impl Wal {
         Wal::open_on_watched(storage, dir, options, notify, &Arc::default(), threads)
     }
 
-    /// Opens the log that `storage` holds; `dir` is where its lock is.
+    /// Opens the log in `storage`, whose lock is in `dir`.
     fn open_on_watched(
         storage: Arc<dyn Storage>,
         dir: &Path,
@@ -125,10 +132,10 @@ impl Wal {
         Ok(Wal::handle(shared, place, notify))
     }
 
-    /// A handle of its own, whoever else has the log open: it writes nothing and locks nothing.
+    /// Opens a handle of its own, even if the log is open elsewhere. It writes nothing and takes no lock.
     fn open_read_only(dir: &Path, options: Options, notify: Arc<dyn Notify>, watch: &Arc<Watch>) -> Result<Wal> {
         prepare_dir(dir, false)?;
-        // Nothing is written, so a network's locks and fsyncs do not matter.
+        // Nothing is written, so the locks and fsyncs of a network file system do not matter.
         let disk = Disk::new(dir, true)?;
         let home = disk.handle();
         let disk: Arc<dyn Storage> = Arc::new(disk);
@@ -151,7 +158,7 @@ impl Wal {
         Wal { shared, place, client, closed: AtomicBool::new(false), outcome: Mutex::new(None), scrubs: Mutex::default() }
     }
 
-    /// The same number for every handle on this log in this process.
+    /// Returns a number that is the same for every handle on this log in this process.
     pub fn identity(&self) -> u64 {
         self.shared.identity
     }
@@ -164,16 +171,22 @@ impl Wal {
         &self.shared.recovery
     }
 
-    /// Copies the record and gives its position; never blocks on I/O. It is acknowledged when `settled` counts this
-    /// operation as done: written under `Every` and `Os`, durable under `Always` or with `durable`.
+    /// Copies the record and returns its position. Never blocks on I/O. The record is acknowledged when `settled` counts this operation as
+    /// done: written under `Every` and `Os`, durable under `Always` or with `durable`.
     ///
-    /// The commit thread is told by `kick`, or at once when much is pending.
+    /// The commit thread takes the record after [`Wal::kick`], or at once if much is pending.
     ///
     /// # Errors
-    /// A refused record takes no position and is no operation: `InvalidArg`, `TooLarge`, `Backpressure`, `Closed`,
-    /// `Poisoned`, `Detached`, `OutOfRange`; `Conflict`, with `actual`, when it expects another position. Once operations of this handle
-    /// have failed, with `NoSpace`, `ReadOnly` or `Io` or as a truncation did, it refuses with the same error until `settled` has told that and is
-    /// called again: no record passes one that was rejected.
+    /// A refused record takes no position and is no operation.
+    ///
+    /// - `InvalidArg`, `TooLarge`: the record is invalid or too large.
+    /// - `Backpressure`: too many bytes are waiting for their commit.
+    /// - `Conflict`, with `actual`: the record expects another position.
+    /// - `OutOfRange`: there are no more positions.
+    /// - `Closed`, `Poisoned`, `Detached`, `ReadOnly`: the log accepts nothing.
+    ///
+    /// Once operations of this handle have failed, with `NoSpace`, `ReadOnly` or `Io` or as a truncation did, appends are refused with the
+    /// same error until `settled` has returned that failure and is called again. So no record overtakes a rejected one.
     pub fn append(&self, record: RecordRef<'_>, terms: impl Into<Terms>) -> Result<u64> {
         let len = record.check(self.shared.options.max_record_bytes)?;
         let mut submissions = self.submissions("append")?;
@@ -184,11 +197,11 @@ impl Wal {
         Ok(position)
     }
 
-    /// Appends records as single ones, all of them or none, and gives the position of the first; the rest follow it. Each
-    /// is an operation of its own.
+    /// Appends records as single ones, all of them or none, and returns the position of the first. The others follow it. Each record is an
+    /// operation of its own.
     ///
     /// # Errors
-    /// Those of `append`; then no record has been accepted.
+    /// The errors of [`Wal::append`]. No record has been accepted then.
     pub fn append_all<'r>(&self, records: impl Iterator<Item = Result<RecordRef<'r>>> + Clone, durable: bool) -> Result<u64> {
         let max = self.shared.options.max_record_bytes;
         let (mut count, mut bytes) = (0, 0);
@@ -206,7 +219,7 @@ impl Wal {
         Ok(first)
     }
 
-    /// Like `append`, for a batch: after a crash all of its records are there or none. Empties the batch either way.
+    /// Appends a batch like [`Wal::append`]. After a crash all of its records are in the log or none. Empties the batch in any case.
     pub fn append_batch(&self, batch: &mut Batch, terms: impl Into<Terms>) -> Result<(u64, u64)> {
         let appended = self.enter_batch(batch, terms.into()).map_err(|e| e.during("appendBatch"));
         batch.clear();
@@ -229,19 +242,20 @@ impl Wal {
         Ok(range)
     }
 
-    /// Enters an operation that is done once everything accepted before it is durable.
+    /// Submits an operation that succeeds once everything accepted before it is durable.
     pub fn sync(&self) -> Result<()> {
         self.submissions("sync")?.sync(self.client, &self.shared.options).map_err(|e| e.during("sync"))
     }
 
-    /// Enters an operation that makes `first` the first position of the log: exact, although only whole segments below
-    /// it are removed. When it is done that is durable. Positions up to the next one are right; one that the log
-    /// starts at or after changes nothing. It works on a full disk.
+    /// Submits an operation that makes `first` the first position of the log. The position is exact, although only whole segments below it
+    /// are removed. The change is durable when the operation succeeds. `first` may be any position up to the next one. If the log already
+    /// starts at `first` or later, nothing changes. Works on a full disk.
     ///
     /// # Errors
-    /// `OutOfRange` above the next position, `Closed`, `Poisoned`, `Detached`; as the outcome also `NoSpace`, `ReadOnly` and `Io` when
-    /// CONTROL could not be written: then the log is as before. `Io` as well when the log starts at `first` but a file could not
-    /// be removed.
+    /// `OutOfRange` if `first` is above the next position. `Closed`, `Poisoned` or `Detached` if the log accepts nothing.
+    ///
+    /// The operation itself fails with `NoSpace`, `ReadOnly` or `Io` if CONTROL cannot be written; the log is unchanged then. It also fails
+    /// with `Io` if the log starts at `first` now, but a file could not be removed.
     pub fn truncate_before(&self, first: u64) -> Result<()> {
         self.command(Command::TruncateBefore(first), "truncateBefore")
     }
@@ -250,29 +264,32 @@ impl Wal {
         self.submissions(operation)?.command(self.client, command, &self.shared.options).map_err(|e| e.during(operation))
     }
 
-    /// Enters an operation that makes `last` the last position of the log: whatever was accepted after it is removed
-    /// for good, and the next record gets the position after it at once. What is kept is durable when it is done.
-    /// Inside an atomic batch the kept part becomes a smaller batch. Readers past `last` end with `Truncated`.
+    /// Submits an operation that makes `last` the last position of the log. Everything accepted after it is removed for good, and the next
+    /// record gets the position after `last` at once. What is kept is durable when the operation succeeds. If `last` is inside an atomic
+    /// batch, the kept part becomes a smaller batch. Readers that are past `last` end with `Truncated`, and a reader that does not follow
+    /// ends after `last` without an error.
     ///
     /// # Errors
-    /// `OutOfRange` from the next position on, `Truncated` below the one before the first, `Closed`, `Poisoned`, `Detached`; as
-    /// the outcome also `NoSpace`, `ReadOnly`, `Corrupt` and `Io`: then nothing was removed, what was accepted since the call is
-    /// rejected with the same error, and positions go on after the last record there is.
+    /// `OutOfRange` if `last` is the next position or above it, `Truncated` if it is below the position before the first. `Closed`,
+    /// `Poisoned` or `Detached` if the log accepts nothing.
+    ///
+    /// The operation itself fails with `NoSpace`, `ReadOnly`, `Corrupt` or `Io`. Nothing was removed then, everything accepted since the
+    /// call is rejected with the same error, and positions go on after the last record in the log.
     pub fn truncate_after(&self, last: u64) -> Result<()> {
         self.command(Command::TruncateAfter(last), "truncateAfter")
     }
 
-    /// Enters an operation that empties the log and lets it go on at position `first`, from 1 to 2^53 - 1, be that
-    /// below or above where it was: what follows the installation of a snapshot. Every reader ends with `Truncated`.
+    /// Submits an operation that empties the log, which goes on at position `first`, from 1 to 2^53 - 1. The position may be below or above
+    /// the present ones, for example after the installation of a snapshot. Every reader ends with `Truncated`.
     ///
     /// # Errors
-    /// `InvalidArg` for a `first` out of range, `Closed`, `Poisoned`, `Detached`; as the outcome also `NoSpace`, `ReadOnly` and
-    /// `Io`, like `truncate_after`.
+    /// `InvalidArg` if `first` is out of range. `Closed`, `Poisoned` or `Detached` if the log accepts nothing. The operation itself fails
+    /// with `NoSpace`, `ReadOnly` or `Io`, with the same effects as [`Wal::truncate_after`].
     pub fn reset(&self, first: u64) -> Result<()> {
         self.command(Command::Reset(first), "reset")
     }
 
-    /// Tells the commit thread to take what has been accepted. Cheap when it has been told already.
+    /// Makes the commit thread take what has been accepted. Cheap if it has been kicked already.
     pub fn kick(&self) {
         let submissions = locked(&self.shared.submissions);
         if !(submissions.kicked || submissions.group.is_empty() && submissions.queue.is_empty()) {
@@ -280,8 +297,8 @@ impl Wal {
         }
     }
 
-    /// The next settlement of this handle's operations; `Done` with an unchanged count when there is no news. Call it until
-    /// then: after a failure nothing is appended before the next call.
+    /// Returns the next settlement of this handle's operations, or `Done` with an unchanged count if there is none. Call it until then:
+    /// after a failure, appends are refused until the next call.
     pub fn settled(&self) -> Settled {
         match locked(&self.shared.submissions).clients.get_mut(self.client).and_then(Option::as_mut) {
             Some(client) => client.collect(),
@@ -289,8 +306,8 @@ impl Wal {
         }
     }
 
-    /// Appends are refused until `settled` has told that operations up to this one have failed, and is called again; 0 when
-    /// they are not.
+    /// Returns the number of the last operation that has failed or will fail, 0 if there is none. Until `settled` has returned that failure
+    /// and is called again, appends are refused.
     pub fn failing(&self) -> u64 {
         locked(&self.shared.submissions).failing(self.client).map_or(0, |(upto, _)| *upto)
     }
@@ -299,24 +316,24 @@ impl Wal {
         self.shared.positions(locked(&self.shared.submissions).next)
     }
 
-    /// How many times `truncate_after` and `reset` have cut the log since it was opened: when it changes, ask the places
-    /// of readers what was kept. Every client is woken then.
+    /// Returns how many times `truncate_after` and `reset` have cut the log since it was opened. Every client is woken when the number
+    /// changes; the positions of its readers then show what was kept.
     pub fn cuts(&self) -> u64 {
         self.shared.catalog.cuts()
     }
 
-    /// Encoded bytes accepted and not yet acknowledged, by all handles together.
+    /// Returns the encoded bytes that are accepted and not yet settled, for all handles together.
     pub fn pending_bytes(&self) -> u64 {
         locked(&self.shared.submissions).pending_bytes
     }
 
-    /// Counters and histograms since the log was opened in this process.
+    /// Returns counters and histograms since the log was opened in this process.
     pub fn stats(&self) -> Stats {
         self.shared.stats()
     }
 
-    /// From now on the events of these kinds (bits of [`crate::Event`]) are recorded for this handle, which is woken for them; 0
-    /// for none any more. Who begins to listen to a log that is poisoned is told that.
+    /// Records the events of these kinds (bits of [`crate::Event`]) for this handle from now on, and wakes it for them. 0 ends that. A
+    /// handle that begins to listen to a poisoned log gets the event of the poisoning.
     pub fn listen(&self, kinds: u32) {
         let client = locked(&self.shared.submissions).clients.get(self.client).and_then(Option::as_ref).map(|client| client.notify.clone());
         if let Some(notify) = client {
@@ -324,17 +341,17 @@ impl Wal {
         }
     }
 
-    /// Takes what was recorded since the last time.
+    /// Takes the events that were recorded since the last call.
     pub fn events(&self) -> Unheard {
         self.shared.events.take(self.client)
     }
 
-    /// A backup of the log as it is durable at the first step, into a directory that is created if need be and must be
-    /// empty. The log may be appended to, rolled and truncated meanwhile. Blocking.
+    /// Begins a backup of the log as it is durable at the first step, into a directory that is created if necessary and must be empty. The
+    /// log may be appended to, rolled and truncated meanwhile. Blocking.
     ///
     /// # Errors
-    /// `Format` when the directory is not empty, `InvalidArg` when it is the log's own or inside it, `Locked` when
-    /// another process is at work there, `Closed`.
+    /// `Format` if the directory is not empty, `InvalidArg` if it is the log's own or inside it, `Locked` if another process is at work
+    /// there, `Closed`.
     pub fn backup(&self, dir: &Path) -> Result<Backup> {
         if self.closed.load(Ordering::Acquire) {
             return Err(closed().during("backup"));
@@ -343,12 +360,12 @@ impl Wal {
         backup.map_err(|error| error.during("backup"))
     }
 
-    /// Verifies the sealed segments, blocking, at the watch's pace; appends, reads and truncation go on beside it. On Linux
-    /// it drops what the page cache holds of them, a MiB ahead of its reading, so that the disk is asked.
+    /// Verifies the sealed segments at the pace of `watch`; blocking. Appends, reads and truncation go on meanwhile. On Linux it drops what
+    /// the page cache holds of the segments, a MiB ahead of its reading, so that the bytes come from the disk.
     ///
     /// # Errors
-    /// `Closed` once the watch is stopped or this handle is closed, `Io` when the directory cannot be listed. Damage is
-    /// no error: it is in the report.
+    /// `Closed` if `watch` is stopped or this handle is closed, `Io` if the directory cannot be listed. Damage is not an error: it is in
+    /// the report.
     pub fn scrub(&self, watch: &Arc<Watch>) -> Result<Verification> {
         {
             let mut scrubs = locked(&self.scrubs);
@@ -366,12 +383,12 @@ impl Wal {
         verified.map_err(|error| error.during("scrub"))
     }
 
-    /// Commits and syncs everything accepted, under every policy; blocking. The last handle ends the log's work and
-    /// releases the directory. Idempotent: later calls give the same result.
+    /// Commits and syncs everything accepted, under every policy; blocking. Closing the last handle ends the log's work and releases the
+    /// directory. Idempotent: later calls return the same result.
     ///
     /// # Errors
-    /// `Poisoned` after a failed fsync or a write of unknown outcome, `Detached` where the directory is not at its path any more. What was accepted and could not be written has been rejected
-    /// with a reason of its own, which closing does not repeat.
+    /// `Poisoned` after a failed fsync or a write of unknown outcome, `Detached` if the directory is no longer at its path. Records that
+    /// could not be written have been rejected with errors of their own, which closing does not repeat.
     pub fn close(&self) -> Result<()> {
         let mut outcome = locked(&self.outcome);
         if let Some(outcome) = &*outcome {

@@ -1,8 +1,8 @@
-//! A copy of a log that is being written: sealed segments shared where the file system can, the active one copied up to
-//! where it is durable, CONTROL last. Until CONTROL is there the directory opens as nothing; from then on as a log.
+//! A backup: a copy of a log that is being written. Sealed segments are shared if the file system can do that, the active one is copied up
+//! to its durable end, and CONTROL comes last. Without CONTROL the directory does not open; with it, the directory is a log.
 //!
-//! The copy has the original's uuid, ids and salts, because its frames are bound to them: it is the same log up to the
-//! cut, and goes on as another one. New segments have new salts, so the two are never taken for each other after it.
+//! The copy has the original's uuid, ids and salts, because its frames are bound to them: it is the same log up to the cut, and a log of
+//! its own after it. New segments have new salts, so the two are never taken for each other after the cut.
 
 use crate::cursors;
 use crate::error::{Code, Error, Fault, Result};
@@ -24,50 +24,52 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Bytes copied by one step, roughly.
+/// Approximate number of bytes that one step copies.
 const STEP: u64 = 4 << 20;
 const PIECE: usize = 1 << 20;
-/// A segment with holes of more than so many bytes in all is copied with its holes.
+/// A segment whose holes add up to more than this many bytes is copied with its holes.
 const SPARSE: u64 = 1 << 20;
-/// Segments linked by one step.
+/// Number of segments that one step links.
 const LINKS: usize = 64;
-/// Truncation can overtake a cut this often before it is given up.
+/// How often truncation may overtake a cut before the backup gives up.
 const CUTS: usize = 32;
-/// A log that has not moved between so many looks is not what hides a segment.
+/// If the log has not moved between this many attempts, its movement is not the reason why a segment is missing.
 const STILL: usize = 3;
-/// What another process has done is told within some milliseconds, or so many moments where that one hardly gets to run.
+/// How often a backup waits a moment for the writer in another process to publish what it has done. That takes some milliseconds, or longer
+/// if the other process hardly gets to run.
 const BEHIND: usize = 400;
 
 /// A log that can be copied while it is written.
 pub trait Origin: Send + Sync {
     fn storage(&self) -> &Arc<dyn Storage>;
-    /// The durable end as it is now.
+    /// Returns the durable end as it is now.
     ///
     /// # Errors
-    /// `NoSpace` while the log could not roll at opening and nothing in its segment is proven, `Closed`.
+    /// `NoSpace` if the log could not roll at opening and nothing in its segment is proven durable, `Closed`. For a log that another
+    /// process writes also `Locked` while that process is still opening it, and `Corrupt` if the log is damaged.
     fn cut(&self) -> Result<DurableEnd>;
-    /// First position that counts now: what lies wholly below may vanish at any time.
+    /// Returns the first position of the log now. Segments wholly below it may vanish at any time.
     ///
     /// # Errors
-    /// `Closed`: anything may vanish.
+    /// `Closed`, after which any segment may vanish.
     fn low(&self) -> Result<u64>;
-    /// How many times positions were taken back.
+    /// Returns how many times positions were taken back.
     fn cuts(&self) -> u64;
-    /// Keeps retention off what lies from `first` on for as long as the place is held; truncation by name goes on.
+    /// Keeps retention from removing records from `first` on, for as long as the position is held. Explicit truncation still removes them.
     fn hold(&self, first: u64) -> Arc<ReaderPosition>;
-    /// The segments that count now. What lies between two of them may hold nothing any more, and be there all the same.
+    /// Returns the present segments of the log. Files between two of them may exist although they no longer hold anything.
     fn segments(&self) -> Vec<Name>;
-    /// Where the cut may be behind the directory, waits for a moment. False where it never is.
+    /// Waits a moment if the cut may be older than the directory. Returns false if it never is.
     fn catch_up(&self) -> bool;
-    /// Whether the log has gone on in a segment after this cut, of which the cut does not say yet. False where it never is
-    /// behind.
+    /// Whether the log has gone on in a segment after `cut` that the cut does not show yet. False if the cut is never older than the
+    /// directory.
     fn is_past(&self, cut: DurableEnd) -> bool;
 }
 
-/// What truncation changes of a log: where it starts, and how many times it was cut.
+/// The state of a log that truncation changes: its first position, and how many times positions were taken back.
 type Truncations = (u64, u64);
 
-/// Whether `dir`, or as much of its path as there is, is the directory of `log` or inside it, wherever that is now.
+/// Whether `dir`, or as much of its path as exists, is the directory of `log` or inside it, wherever that directory is now.
 fn is_inside(dir: &Path, log: &DirHandle) -> bool {
     let existing = |dir: &Path| -> Option<PathBuf> {
         let dir = std::path::absolute(dir).ok()?;
@@ -83,7 +85,7 @@ fn refuse_used(to: &Disk, dir: &Path, job: &str) -> Result<()> {
     }
 }
 
-/// Refuses a directory for a copy that is the one of the log `log`, or inside it.
+/// Refuses a directory for a copy if it is the directory of `log` or inside it.
 pub fn refuse_inside(dir: &Path, log: &DirHandle, copy: &str) -> Result<()> {
     if is_inside(dir, log) {
         return Err(Error::new(Code::InvalidArg, format!("{copy} must not be in the directory of its log")));
@@ -91,7 +93,7 @@ pub fn refuse_inside(dir: &Path, log: &DirHandle, copy: &str) -> Result<()> {
     Ok(())
 }
 
-/// An empty directory of the real disk for the result of `job`, created if need be, and its lock.
+/// Claims an empty directory of the real disk for the result of `job`: creates it if necessary, and locks it.
 pub fn claim(dir: &Path, allow_unsafe: bool, job: &str) -> Result<(Disk, Lock)> {
     if !dir.is_dir() {
         create_dir(dir)?;
@@ -99,12 +101,12 @@ pub fn claim(dir: &Path, allow_unsafe: bool, job: &str) -> Result<(Disk, Lock)> 
     let to = Disk::new(dir, allow_unsafe)?;
     refuse_used(&to, dir, job)?;
     let lock = Lock::acquire(&to.handle())?;
-    // Another one may have been at work until just now.
+    // Another job may have used the directory until just now.
     refuse_used(&to, dir, job)?;
     Ok((to, lock))
 }
 
-/// A file in two logs has to be one that nobody writes to any more: a segment is done with once its footer is there.
+/// Whether nothing writes to a segment's file any more, because it has its footer. Only such a file may be shared by two logs.
 fn is_finished(from: &dyn Storage, file: &str) -> std::result::Result<bool, Fault> {
     let file = from.open(file, false)?;
     let mut page = vec![0; PAGE as usize];
@@ -113,19 +115,19 @@ fn is_finished(from: &dyn Storage, file: &str) -> std::result::Result<bool, Faul
     Ok(matches!(footer_writer::find_footer(&*file, header.seed())?, FooterState::Footer(_)))
 }
 
-/// How far a backup is, and what has become of the segments.
+/// How far a backup is, and how its segments were brought over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     pub first_position: u64,
-    /// Last position of the copy, the durable one at the cut; the one before the first when the copy is empty.
+    /// Last position of the copy: the durable one at the cut, or the one before the first if the copy is empty.
     pub last_position: u64,
     pub segments: u64,
     pub total_segments: u64,
     pub bytes: u64,
     pub total_bytes: u64,
-    /// Segments that are the same file as the original's.
+    /// Number of segments that are the same file as the original's.
     pub linked: u64,
-    /// Segments that share their blocks with the original's.
+    /// Number of segments that share their blocks with the original's.
     pub cloned: u64,
     pub copied: u64,
 }
@@ -142,7 +144,7 @@ struct Copying {
     at: u64,
 }
 
-/// How a segment got to the other directory.
+/// How a segment was brought to the other directory.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
     Link,
@@ -150,38 +152,40 @@ enum Way {
     Copy,
 }
 
-/// A backup under way. Dropping it before it is done removes what it has made.
+/// A backup in progress. Dropping it before it is done removes the files that it has made.
 pub struct Backup {
     origin: Arc<dyn Origin>,
     to: Arc<dyn Storage>,
     cut: Option<DurableEnd>,
-    /// How often the log was cut because it had moved on, and how often it had not.
+    /// How often the backup began anew because the log had moved on.
     overtaken: usize,
+    /// How often since then it did so, or waited, although the log had not moved.
     still: usize,
-    /// The truncations of the log when a segment was last missed.
+    /// The truncations of the log when a segment was last missing.
     missed_at: Option<Truncations>,
     low: u64,
     /// CURSORS at the cut.
     cursors: Option<Vec<u8>>,
-    /// What is still to come, newest first.
+    /// Segments that are still to come, newest first.
     pieces: Vec<Piece>,
     copying: Option<Copying>,
-    /// Until the file system has shown that it cannot.
+    /// False once the file system has shown that it cannot link files.
     can_link: bool,
+    /// False once the file system has shown that it cannot clone files.
     can_clone: bool,
-    /// Names in the other directory, with the ids of segments.
+    /// Names made in the other directory, with the ids of segments.
     made: Vec<(u64, String)>,
-    /// Segments that are there whole: id, way and length.
+    /// Segments that were brought over whole: id, way and length.
     brought: Vec<(u64, Way, u64)>,
     place: Option<Arc<ReaderPosition>>,
     progress: Progress,
     done: bool,
-    /// Of the other directory: nobody opens it meanwhile.
+    /// Lock of the other directory, so that no process opens it meanwhile.
     lock: Option<Lock>,
 }
 
 impl Backup {
-    /// A backup into an empty directory. Nothing happens before the first step.
+    /// Creates a backup into an empty directory. Nothing happens before the first step.
     pub fn new(origin: Arc<dyn Origin>, to: Arc<dyn Storage>) -> Backup {
         Backup {
             origin,
@@ -205,10 +209,10 @@ impl Backup {
         }
     }
 
-    /// A backup into a directory of the real disk, which is created if need be.
+    /// Creates a backup into a directory of the real disk, which is created if necessary.
     ///
     /// # Errors
-    /// `Format` when it is not empty, `InvalidArg` when it is the log's own or inside it, `Locked`.
+    /// `Format` if the directory is not empty, `InvalidArg` if it is the log's own or inside it, `Locked`.
     pub fn into_dir(origin: Arc<dyn Origin>, dir: &Path, allow_unsafe: bool) -> Result<Backup> {
         if let Some(log) = origin.storage().home() {
             refuse_inside(dir, log, "a backup")?;
@@ -219,12 +223,16 @@ impl Backup {
         Ok(backup)
     }
 
-    /// Goes on for a few MiB, blocking. The backup is complete and durable when `is_done`.
+    /// Copies the next few MiB; blocking. The backup is complete and durable when `is_done`.
     ///
     /// # Errors
-    /// `Io`, `NoSpace` and `ReadOnly` from either directory, `Truncated` when truncation has overtaken it again and again,
-    /// `Corrupt` when a segment is missing of a log that stands still, `Locked` where another process opens the log and does not
-    /// come to an end with it, `Closed`. The backup is over then; dropping it removes what it has made.
+    /// - `Io`, `NoSpace`, `ReadOnly`: one of the two directories failed.
+    /// - `Truncated`: truncation has overtaken the backup again and again.
+    /// - `Corrupt`: a segment is missing from a log that has not moved.
+    /// - `Locked`: another process is opening the log and does not finish.
+    /// - `Closed`: the log was closed.
+    ///
+    /// The backup is over then. Dropping it removes the files that it has made.
     pub fn step(&mut self) -> Result<Progress> {
         let stepped = self.advance();
         stepped.map_err(|error| explained(&**self.origin.storage(), error).during("backup"))
@@ -265,12 +273,12 @@ impl Backup {
         Ok(self.progress)
     }
 
-    /// Cuts the log, and lists what belongs to it.
+    /// Determines the cut, and lists the segments up to it.
     fn take(&mut self) -> Result<()> {
         let cuts = self.origin.cuts();
         let cut = match self.origin.cut() {
             Ok(cut) => cut,
-            // A writer that just opened the log, or cut it, tells within some milliseconds.
+            // A writer that has just opened or truncated the log publishes its state within some milliseconds.
             Err(error) if error.code == Code::Locked && self.still < BEHIND && self.origin.catch_up() => {
                 self.still += 1;
                 return Ok(());
@@ -284,9 +292,9 @@ impl Backup {
         let counted = self.origin.segments();
         let mut names = Listing::read(&*from)?.segments;
         names.retain(|id, _| *id <= cut.segment);
-        // After the listing: what was removed before it is below this.
+        // After the listing: every segment removed before the listing is below this.
         self.low = self.origin.low()?;
-        // Names alone do not tell segments that count from those that a cut has left behind.
+        // Names alone do not distinguish segments of the log from dead ones.
         if cuts != self.origin.cuts() || !counted.iter().any(|name| name.id == cut.segment) {
             return self.miss(cut, format!("segment {:016x} is missing", cut.segment));
         }
@@ -296,18 +304,18 @@ impl Backup {
         let missing = counted.iter().filter(counts).find(|name| !names.contains_key(&name.id));
         let base = match (base, missing) {
             (Some(base), None) => base,
-            // A reset or a truncation between the cut and the listing, or one that the cut is still to tell of.
+            // A reset or a truncation came between the cut and the listing, or the cut does not show one yet.
             (None, _) => return self.miss(cut, format!("no segment holds position {}", self.low)),
             (_, Some(name)) => return self.miss(cut, format!("{} is missing", name.file)),
         };
         names.retain(|id, _| *id >= base);
-        // A reset upwards since the cut leaves of it what it leaves of the log: nothing, and where to go on.
+        // After a reset to a higher position since the cut, the copy is empty as well and goes on where the log does.
         let last = cut.durable.position.max(self.low - 1);
         self.progress = Progress { first_position: self.low, last_position: last, ..Progress::default() };
         for (_, name) in names.into_iter().rev() {
             let len = match from.open(&name.file, false).and_then(|file| file.len()) {
                 Ok(len) => len,
-                // It will be missed when its turn comes.
+                // It counts as missing when its turn comes.
                 Err(fault) if fault.is_not_found() => 0,
                 Err(fault) => return Err(fault.into()),
             };
@@ -320,7 +328,7 @@ impl Backup {
         Ok(())
     }
 
-    /// Brings some of the next segment over; the way it came when it is there.
+    /// Brings over a part of the next segment. Returns how the segment came once it is complete.
     fn bring(&mut self, cut: DurableEnd, budget: &mut u64) -> std::result::Result<Option<Way>, Fault> {
         let Some(Piece { name, len }) = self.pieces.last() else { return Ok(None) };
         let (file, id, len) = (name.file.clone(), name.id, *len);
@@ -330,7 +338,7 @@ impl Backup {
             if sealed && self.can_link && is_finished(&*from, &file)? {
                 if self.to.link(&*from, &file)? {
                     self.made.push((id, file.clone()));
-                    // Whoever takes the name away later sees the link, and leaves the file alone.
+                    // A later removal of the name sees the link, and does not recycle the file.
                     return self.is_whole(&*from, &file).map(|()| Some(Way::Link));
                 }
                 self.can_link = false;
@@ -355,17 +363,17 @@ impl Backup {
         let Some(copying) = &mut self.copying else { return Ok(None) };
         let mut buffer = vec![0; PIECE];
         while copying.at < len && *budget > 0 {
-            // A hole stays one: the copy reads as zeroes there, as it was made.
+            // Holes stay holes: the copy reads as zeroes there, as it was created.
             let data = copying.from.next_data(copying.at).filter(|data| data.start < len);
             let data = data.unwrap_or(len..len);
-            // Where the file ends meanwhile, so does the copy.
+            // If the file has become shorter meanwhile, so does the copy.
             let end = if data.is_empty() { copying.from.len()?.clamp(copying.at, len) } else { data.end.min(len) };
             copying.at = data.start.min(end);
             let want = PIECE.min((end - copying.at) as usize);
             let n = copying.from.read_at(&mut buffer[..want], copying.at)?;
             if n == 0 {
                 if copying.at < len {
-                    // Sealed segments give back what they do not use.
+                    // Sealed segments give back the space that they do not use.
                     copying.to.shrink(copying.at);
                     if let Some(piece) = self.pieces.last_mut() {
                         piece.len = copying.at;
@@ -386,7 +394,7 @@ impl Backup {
         self.is_whole(&*from, &file).map(|()| Some(Way::Copy))
     }
 
-    /// Tells of what is in the other directory, and what is still to come.
+    /// Updates `progress` from what has been copied and what is left.
     fn count(&mut self) {
         let came = |by: Way| self.brought.iter().filter(|(_, way, _)| *way == by).count() as u64;
         let (linked, cloned, copied) = (came(Way::Link), came(Way::Clone), came(Way::Copy));
@@ -398,18 +406,18 @@ impl Backup {
         self.progress = Progress { segments, total_segments, bytes, total_bytes, linked, cloned, copied, ..self.progress };
     }
 
-    /// A segment that lost its name while it was copied may have been written over as another one.
+    /// Fails if a segment lost its name while it was copied, because its file may have been overwritten as another segment.
     fn is_whole(&self, from: &dyn Storage, file: &str) -> std::result::Result<(), Fault> {
         from.open(file, false).map(|_| ())
     }
 
-    /// A segment has vanished: truncation has passed it, or something is wrong.
+    /// Handles a segment that has vanished: truncation has passed it, or something is wrong.
     fn passed(&mut self, cut: DurableEnd, id: u64, before: u64) -> Result<()> {
         self.copying = None;
         let low = self.origin.low()?;
         let base = self.pieces.iter().map(|piece| &piece.name).find(|name| name.first <= low).map_or(0, |name| name.id);
         if low > cut.durable.position + 1 || base <= id {
-            // Nothing of the cut is left, or the log was cut there itself.
+            // Nothing up to the cut is left, or the log was truncated there.
             self.remove(|_| true);
             (self.cut, self.pieces) = (None, Vec::new());
             return self.miss(cut, format!("segment {id:016x} is missing, and the log starts at position {}", low.max(before)));
@@ -420,10 +428,11 @@ impl Backup {
         Ok(())
     }
 
-    /// A segment is missing that belongs to `cut`. While the log is truncated, or tells of later segments only now, that is no damage: it is cut anew.
+    /// Handles a missing segment that belongs to `cut`. If the log was truncated meanwhile, or publishes later segments only now, that is
+    /// not damage, and the backup begins anew with another cut.
     ///
     /// # Errors
-    /// `Truncated` when it has moved on too often, `Corrupt` with `text` when it has not moved.
+    /// `Truncated` if the log has moved on too often, `Corrupt` with `text` if it has not moved.
     fn miss(&mut self, cut: DurableEnd, text: String) -> Result<()> {
         let may_be_behind = self.origin.catch_up();
         let newest = self.origin.cut()?;
@@ -446,7 +455,7 @@ impl Backup {
         Err(Error::new(Code::Corrupt, text))
     }
 
-    /// Everything is there but what makes it a log.
+    /// Completes the copy, in which only the files are missing that make it a log.
     fn finish(&mut self, cut: DurableEnd) -> Result<()> {
         let Some((_, file)) = self.made.iter().find(|(id, _)| *id == cut.segment) else {
             return Err(Error::new(Code::Corrupt, "the active segment is missing"));
@@ -467,7 +476,7 @@ impl Backup {
         let state = ControlState { uuid: header.uuid, sequence: 1, active: cut.segment, low: self.low, mark: Some(mark), fence: None };
         self.made.extend([CREATING, CONTROL].map(|name| (u64::MAX, name.to_owned())));
         create_control(&*self.to, &state)?;
-        // Between the two looks the copy became a log: where its directory went meanwhile, it is taken back.
+        // The copy became a log between the two checks. If its directory went elsewhere meanwhile, the copy is removed.
         self.is_where_it_is_looked_for()?;
         self.made.clear();
         self.done = true;
@@ -483,7 +492,7 @@ impl Backup {
     }
 
     fn remove(&mut self, which: impl Fn(u64) -> bool) {
-        // CONTROL first: without it what is left is no log.
+        // CONTROL first: without it the remaining files are no log.
         for (_, name) in self.made.iter().rev().filter(|(id, _)| which(*id)) {
             let _ = self.to.remove(name);
         }

@@ -1,4 +1,4 @@
-//! Work on a whole log, beside its writer or without one: backup, verification, salvage, and the progress of each.
+//! Jobs on a whole log, with or without a writer at work: backup, verification and salvage, and the progress of each.
 
 pub mod backup;
 pub mod progress;

@@ -1,4 +1,4 @@
-//! A long reading job, as whoever started it sees it: how far it is, how fast it may go, and its end.
+//! The progress, the pace and the end of a long reading job, for the caller that started it.
 
 use crate::error::Fault;
 use crate::storage::dir_handle::Identity;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 type Tell = Box<dyn Fn(u64, u64) + Send + Sync>;
 
-/// Follows a [`crate::verify()`] or a [`crate::Wal::scrub`], from any thread, and ends them or a [`crate::Wal::open_watched`].
+/// Follows a [`crate::verify()`] or a [`crate::Wal::scrub`] from any thread, and stops one of these or a [`crate::Wal::open_watched`].
 #[derive(Default)]
 pub struct Watch {
     bytes_per_second: Option<u64>,
@@ -29,12 +29,12 @@ struct ProgressState {
 }
 
 impl Watch {
-    /// Without a limit the job reads as fast as the disk gives.
+    /// Creates a watch. Without a limit the job reads as fast as the disk can.
     pub fn new(bytes_per_second: Option<u64>) -> Watch {
         Watch { bytes_per_second, ..Watch::default() }
     }
 
-    /// Has `tell` called with the bytes done and the total after every read, on the job's thread.
+    /// Makes the job call `tell` with the bytes done and the total after every read, on the job's thread.
     pub fn telling(self, tell: impl Fn(u64, u64) + Send + Sync + 'static) -> Watch {
         Watch { tell: Some(Box::new(tell)), ..self }
     }
@@ -43,13 +43,13 @@ impl Watch {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Bytes read so far, and to be read; the total is 0 until it is known.
+    /// Returns the bytes read so far and the bytes to be read. The total is 0 until it is known.
     pub fn progress(&self) -> (u64, u64) {
         let state = self.state();
         (state.done, state.total)
     }
 
-    /// Ends the job soon, in the middle of a pause too.
+    /// Stops the job soon, even during a pause.
     pub fn stop(&self) {
         self.state().stopped = true;
         self.changed.notify_all();
@@ -59,13 +59,13 @@ impl Watch {
         self.state().stopped
     }
 
-    /// The job begins in earnest: so many bytes are ahead of it.
+    /// Sets the total and starts the rate limiter.
     pub(crate) fn begin(&self, total: u64) {
         let mut state = self.state();
         (state.done, state.total, state.began) = (0, total, Some(Instant::now()));
     }
 
-    /// All that was to be read has been.
+    /// Counts everything as read.
     pub(crate) fn finish(&self) {
         let mut state = self.state();
         state.done = state.total;
@@ -80,7 +80,7 @@ impl Watch {
         }
     }
 
-    /// Counts bytes that were read, and waits as long as the pace asks. False when the job is to end.
+    /// Counts bytes that were read, and waits as long as the pace requires. Returns false if the job has been stopped.
     fn advance(&self, bytes: u64) -> bool {
         let mut state = self.state();
         if let Some(began) = state.began {
@@ -100,7 +100,7 @@ impl Watch {
 /// Ends the reading of an opening once its watch is stopped. Nothing has been changed by then.
 pub struct Opening {
     watch: Arc<Watch>,
-    /// The files go on being used: stopping the watch ends nothing any more.
+    /// The opening has read everything. Its files stay in use, and stopping the watch no longer ends anything.
     over: AtomicBool,
 }
 
@@ -109,7 +109,7 @@ impl Opening {
         Layered::over(storage, Opening { watch: watch.clone(), over: AtomicBool::new(false) })
     }
 
-    /// Lets the reading end no more; an error where it has been ended.
+    /// Makes the reading go on even if the watch is stopped later. Fails if it has been stopped already.
     pub fn finish(&self) -> Result<(), Fault> {
         self.over.store(true, Ordering::Relaxed);
         if self.watch.is_stopped() {
@@ -128,7 +128,7 @@ impl Layer for Opening {
     }
 }
 
-/// A storage that reads at a watch's pace, and not at all once it is stopped. It writes nothing.
+/// A storage that reads at a watch's pace, and fails once the watch is stopped. It never writes.
 pub struct ProgressStorage {
     storage: Arc<dyn Storage>,
     watch: Arc<Watch>,
@@ -145,7 +145,7 @@ struct WatchedFile {
     watch: Arc<Watch>,
 }
 
-/// Of no operating system: it passes through what makes zeroes of bad blocks.
+/// Returns a fault without an error number, which `ZeroOnReadError` passes on instead of returning zeroes.
 fn refused(syscall: &'static str) -> Fault {
     Fault { syscall, path: String::new(), errno: None, message: "stopped, or not for writing".into() }
 }

@@ -1,9 +1,9 @@
-//! Salvaging: a new log of every record that holds in a damaged one. Positions stay what they were, and what is missing
-//! becomes a hole that the header of the segment after it records.
+//! Salvage: makes a new log of every good record in a damaged one. Positions stay what they were, and missing ones become a hole that the
+//! header of the segment after it records.
 //!
-//! The damaged log is read as mode `readOnly` reads it, and not a byte of it changes. The new log has a uuid, ids and salts
-//! of its own; frames keep their kinds, their positions and their bodies as they are stored. CONTROL is made last: without
-//! it the new directory does not open, so a salvage that was cut off is never taken for a log.
+//! The damaged log is read as in mode `readOnly`, and not a byte of it changes. The new log has a uuid, ids and salts of its own; frames
+//! keep their kinds, their positions and their stored bodies. CONTROL is made last: without it the new directory does not open, so a
+//! salvage that was cut off is never taken for a log.
 
 mod source;
 mod target;
@@ -26,33 +26,34 @@ use std::path::Path;
 use std::sync::Arc;
 use target::Target;
 
-/// Bytes read by one step, roughly.
+/// Approximate number of bytes that one step reads.
 const STEP: u64 = 4 << 20;
 
-/// Whether a writer has the damaged log open now.
+/// Returns whether a writer has the damaged log open now.
 type Held = Box<dyn Fn() -> Result<bool> + Send>;
 
-/// What a salvage has made of a damaged log so far.
+/// The report of a salvage so far.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Salvaged {
-    /// What opening the damaged log would meet, by its label in docs/recovery.md.
+    /// Label of the verdict that opening the damaged log would reach, one of docs/recovery.md.
     pub verdict: &'static str,
-    /// First position of the new log: that of the first good record, or of the next one where there is none.
+    /// First position of the new log: that of the first good record, or the next position if there is none.
     pub first_position: u64,
-    /// Position that the next record of the new log gets: above every position that is known to have been given.
+    /// Position of the next record of the new log, which is above every position that is known to have been assigned.
     pub next_position: u64,
-    /// Records in the new log.
+    /// Number of records in the new log.
     pub records: u64,
-    /// Segments in the new log.
+    /// Number of segments in the new log.
     pub segments: u64,
     /// Positions that are missing, in order. Those before the first good record are not part of the new log.
     pub holes: Vec<Hole>,
-    /// Named cursors that were taken over.
+    /// Number of named cursors that were taken over.
     pub cursors: u64,
-    /// CURSORS was there, but does not hold: its cursors have to be made again.
+    /// CURSORS exists but is damaged, so its cursors have to be made again.
     pub cursors_lost: bool,
-    /// Bytes of the damaged log's segments that were looked at, and their total.
+    /// Bytes of the damaged log's segments that were inspected.
     pub done_bytes: u64,
+    /// Bytes of the damaged log's segments in all.
     pub total_bytes: u64,
 }
 
@@ -63,34 +64,34 @@ impl Salvaged {
     }
 }
 
-/// A salvage under way. Dropping it before it is done removes what it has made.
+/// A salvage in progress. Dropping it before it is done removes the files that it has made.
 pub struct Salvage {
     from: Arc<dyn Storage>,
     held: Held,
-    /// What CONTROL and the names said when the salvage began.
+    /// CONTROL and the segment names when the salvage began.
     before: Option<Fingerprint>,
     source: Option<Source>,
     target: Target,
     report: Salvaged,
     done: bool,
-    /// Of the new directory: no other salvage, backup or log uses it meanwhile.
+    /// Lock of the new directory, so that no other salvage, backup or log uses it meanwhile.
     lock: Option<Lock>,
 }
 
-/// Makes a new log in `to` of all records that hold in the log in `from`; nothing is read before the first step.
+/// Begins to make a new log in `to` of all good records of the log in `from`. Nothing is read before the first step.
 ///
-/// `to` is created if need be, and must be empty.
+/// `to` is created if necessary, and must be empty.
 ///
 /// # Errors
-/// `NotFound` and `Format` where there is no log to salvage, `Locked` while a writer has it open; `Format` when `to` is
-/// not empty, `InvalidArg` when it is in the damaged log's directory or on a network file system, `Io`.
+/// `NotFound` or `Format` if there is no log to salvage, `Locked` if a writer has it open. `Format` if `to` is not empty, `InvalidArg` if
+/// it is in the damaged log's directory or on a network file system, `Io`.
 pub fn salvage(from: &Path, to: &Path, allow_unsafe: bool) -> Result<Salvage> {
     begin(from, to, allow_unsafe).map_err(|error| error.during("salvage"))
 }
 
 fn begin(dir: &Path, to: &Path, allow_unsafe: bool) -> Result<Salvage> {
     prepare_dir(dir, false)?;
-    // Nothing is written to it, so a network's locks and fsyncs do not matter.
+    // Nothing is written to it, so the locks and fsyncs of a network file system do not matter.
     let disk = Disk::new(dir, true)?;
     let home = disk.handle();
     let from: Arc<dyn Storage> = Arc::new(disk);
@@ -104,8 +105,8 @@ fn begin(dir: &Path, to: &Path, allow_unsafe: bool) -> Result<Salvage> {
     Ok(salvage)
 }
 
-/// A log that is being written is not salvaged: what its writer acknowledges meanwhile would be missing from the new log
-/// without being told as a hole.
+/// Refuses a log that is being written. Records that its writer acknowledges meanwhile would be missing from the new log without being
+/// reported as a hole.
 fn refuse_held(held: &Held) -> Result<()> {
     if held()? {
         return Err(Error::new(Code::Locked, "the log is open for writing: close it before it is salvaged"));
@@ -113,7 +114,7 @@ fn refuse_held(held: &Held) -> Result<()> {
     Ok(())
 }
 
-/// Refuses to report a log that is not found at its path.
+/// Fails if the new log is no longer at its path, so that it is not reported.
 fn is_where_it_is_looked_for(to: &dyn Storage) -> Result<()> {
     match to.lost() {
         Some(what) => Err(Error::new(Code::Detached, format!("{what}: the salvage is not complete, and nothing of it is left"))),
@@ -121,7 +122,7 @@ fn is_where_it_is_looked_for(to: &dyn Storage) -> Result<()> {
     }
 }
 
-/// What a writer changes: CONTROL's state and the names of segments.
+/// The parts of a log that show whether a writer has changed it: CONTROL's state and the names of segments.
 #[derive(PartialEq, Eq)]
 struct Fingerprint {
     control: Option<ControlState>,
@@ -138,19 +139,21 @@ impl Fingerprint {
 }
 
 impl Salvage {
-    /// A salvage into an empty storage.
+    /// Creates a salvage into an empty storage.
     pub fn new(from: Arc<dyn Storage>, to: Arc<dyn Storage>, held: Held) -> Salvage {
         let target = Target::new(to);
         Salvage { from, held, before: None, source: None, target, report: Salvaged::default(), done: false, lock: None }
     }
 
-    /// Goes on for a few MiB, blocking. The new log is complete and durable when `is_done`.
+    /// Salvages the next few MiB; blocking. The new log is complete and durable when `is_done`.
     ///
     /// # Errors
-    /// `Locked` when a writer has opened the damaged log meanwhile, `Io` when a file of it cannot be opened, `Detached` when its
-    /// files were removed meanwhile or the new directory is not at its path any more; `Io`, `NoSpace` and `ReadOnly` from the
-    /// new directory. The salvage is over then; dropping it removes what it has made. Damage is no
-    /// error: it is in the report.
+    /// - `Locked`: a writer has opened the damaged log meanwhile.
+    /// - `Detached`: the files of the damaged log were removed meanwhile, or the new directory is no longer at its path.
+    /// - `Io`: a file of the damaged log cannot be opened, or the new directory failed.
+    /// - `NoSpace`, `ReadOnly`: the new directory failed.
+    ///
+    /// The salvage is over then. Dropping it removes the files that it has made. Damage is not an error: it is in the report.
     pub fn step(&mut self) -> Result<()> {
         let advanced = self.advance();
         advanced.map_err(|error| explained(&*self.from, error).during("salvage"))
@@ -195,12 +198,12 @@ impl Salvage {
         self.finish()
     }
 
-    /// Everything is there but what makes it a log.
+    /// Completes the new log, in which only the files are missing that make it a log.
     fn finish(&mut self) -> Result<()> {
         let Some(source) = &self.source else { return Ok(()) };
         let (low, next, uuid) = (source.low, source.last + 1, source.uuid);
         let (active, end) = self.target.finish(next)?;
-        // What was lost in front of the first good record is no part of the new log.
+        // Positions that were lost before the first good record are no part of the new log.
         let first = self.target.first().filter(|_| self.report.records > 0).map_or(next, |first| first.max(low));
         let new = self.target.uuid()?;
         if let Some(bytes) = cursors::copy(&*self.from)? {
@@ -212,7 +215,7 @@ impl Salvage {
                 None => self.report.cursors_lost = true,
             }
         }
-        // What a writer has changed meanwhile is in nobody's report.
+        // Changes that a writer made meanwhile would be in no report.
         refuse_held(&self.held)?;
         if self.before.as_ref() != Some(&Fingerprint::of(&*self.from)?) {
             return Err(Error::new(Code::Locked, "the log was written to while it was salvaged"));
@@ -224,7 +227,7 @@ impl Salvage {
         to.sync_dir()?;
         is_where_it_is_looked_for(&**to)?;
         create_control(&**to, &state)?;
-        // Between the two looks the directory became a log: where it went meanwhile, it is none again.
+        // The directory became a log between the two checks. If it went elsewhere meanwhile, the log is removed.
         is_where_it_is_looked_for(&**to)?;
         self.target.keep();
         self.report.segments = self.target.segments();

@@ -1,4 +1,4 @@
-//! Verifying: every byte that counts is read and checked, whoever is writing meanwhile. Nothing is changed.
+//! Verification: reads and checks every byte that counts, even while a writer is at work. Changes nothing.
 
 use crate::cursors;
 use crate::error::{Code, Error, Fault, Flipped, Result};
@@ -25,49 +25,53 @@ use crate::util::limits::PAGE;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Something that is not as it was written.
+/// One inconsistency found by [`verify`] or by a scrub.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Problem {
-    /// A verdict's label, of docs/recovery.md; or `broken-chain`, where segments disagree on where one ends;
-    /// `wrong-footer`, where an intact one says otherwise than its frames; `damaged-cursors`; `unreadable`, where the disk
-    /// fails.
+    /// The label of a verdict in docs/recovery.md, or one of the following.
+    ///
+    /// - `broken-chain`: segments disagree on where one of them ends.
+    /// - `wrong-footer`: an intact footer contradicts the frames.
+    /// - `damaged-cursors`: CURSORS cannot be used.
+    /// - `unreadable`: the disk fails to read.
     pub kind: &'static str,
     pub damage: Damage,
 }
 
-/// What a verification has found.
+/// The result of a verification.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Verification {
-    /// Segments that count: those at or above the low mark that no later one supersedes.
+    /// Number of segments that count: those at or above the low mark that no later one replaces.
     pub segments: u64,
-    /// Of these, sealed ones without a footer. Whoever looks something up in them walks their frames.
+    /// Number of sealed segments among them without a footer. A search in such a segment reads its frame headers one by one.
     pub without_footer: u64,
-    /// Those whose footer does not hold: a crash while it is written leaves that, so it is no problem, and costs no record.
+    /// Number of segments whose footer is damaged. A crash while a footer is written leaves that, so it is no problem, and costs no record.
     pub broken_footers: u64,
-    /// Good frames that hold records, and the records in them.
+    /// Number of good frames that hold records.
     pub frames: u64,
+    /// Number of records in good frames.
     pub records: u64,
-    /// Bytes of good frames.
+    /// Number of bytes in good frames.
     pub bytes: u64,
-    /// Positions that were lost before this log was made, first and last of each hole, as headers say. No problem.
+    /// Positions that were lost before this log was made, according to headers: first and last of each hole. They are no problem.
     pub holes: Vec<(u64, u64)>,
-    /// In the order of the log. Empty when all is well.
+    /// The problems in the order of the log. Empty if all is well.
     pub problems: Vec<Problem>,
 }
 
-/// Verifies the log in `dir`, active segment and CONTROL included; blocking. Needs no writer and takes no lock: one at
-/// work, in whatever process, does not matter. On Linux it drops what the page cache holds of sealed segments, so that the
-/// disk is asked.
+/// Verifies the log in `dir`, including the active segment and CONTROL; blocking. Needs no writer and takes no lock, so a writer in any
+/// process may be at work. On Linux it drops what the page cache holds of sealed segments, so that the bytes come from the disk.
 ///
 /// # Errors
-/// `NotFound` and `Format` where there is no log to verify, `Io` when the directory cannot be listed, `Truncated` when a writer
-/// has truncated the log under every look at it, `Closed` when the watch was stopped. Damage is no error: it is in the report.
+/// `NotFound` or `Format` if there is no log to verify, `Io` if the directory cannot be listed, `Truncated` if a writer truncated the log
+/// during every survey of it, `Detached` if the directory was removed meanwhile, `Closed` if `watch` was stopped. Damage is not an error:
+/// it is in the report.
 pub fn verify(dir: &Path, watch: &Arc<Watch>) -> Result<Verification> {
     let verified = prepare_dir(dir, false).and_then(|()| verify_storage(Arc::new(Disk::new(dir, true)?), watch));
     verified.map_err(|error| named(error, dir).during("verify"))
 }
 
-/// What was found, unless the directory was removed meanwhile: then files are missing, and none is damaged.
+/// Returns what was found, or `Detached` if the directory was removed meanwhile. Files are missing then, and none is damaged.
 fn settled(storage: &dyn Storage, found: Result<Verification>) -> Result<Verification> {
     let is_good = match &found {
         Ok(found) => found.problems.is_empty(),
@@ -94,7 +98,7 @@ fn verify_all(storage: Arc<dyn Storage>, watch: &Arc<Watch>) -> Result<Verificat
     let mut verifier = Verifier::new(watched, found.state.uuid, found.low, &counts)?;
     watch.begin(verifier.total(&found.live));
     for (verdict, damage) in found.all_damage() {
-        // Frames and headers of live segments are read once more, which tells more of them.
+        // Frames and headers of live segments are read once more, which shows more of them.
         let again = match verdict {
             Verdict::BadHeader => found.live.iter().any(|name| name.file == damage.segment),
             Verdict::DamagedActive | Verdict::DamagedSealed | Verdict::Unreadable => true,
@@ -114,17 +118,18 @@ fn verify_all(storage: Arc<dyn Storage>, watch: &Arc<Watch>) -> Result<Verificat
     Ok(verifier.report)
 }
 
-/// A writer can move the log on between two looks this often before what was seen last is taken as it is.
+/// How often a writer may move the log on between two looks before the last look counts as it is.
 const LOOKS: usize = 32;
 
-/// Whether the log needs a segment that is missing, whose positions go up to `last`. Beside a writer that takes two looks between
-/// which nothing was truncated.
+/// Whether the log needs a segment that is missing, whose positions go up to `last`. Because a writer may be at work, looks until nothing
+/// was truncated between two looks in a row.
 fn counts_still(storage: &dyn Storage, name: &Name, last: u64) -> bool {
     let mut before = None;
     for _ in 0..LOOKS {
         let Ok(now) = inspect_directory(storage, false) else { continue };
         let mut later = now.listing.segments.range(name.id + 1..).map(|(_, later)| later.first);
-        // One that starts no later supersedes it; one that the log starts in, or starts after, comes after all that counts.
+        // A later segment that starts no later than this one has replaced it. If a later one starts at or below the low mark, this segment
+        // ends below the mark.
         if last < now.low || later.any(|first| first <= name.first || first <= now.low) {
             return false;
         }
@@ -136,8 +141,8 @@ fn counts_still(storage: &dyn Storage, name: &Name, last: u64) -> bool {
     true
 }
 
-/// Verifies the sealed segments of an open log. Where another process writes the log, `look_again` takes over what that one has done
-/// to the log up to a position.
+/// Verifies the sealed segments of an open log. If another process writes the log, `look_again` applies what that process has done to the
+/// log up to a position.
 pub(crate) fn scrub(storage: &Arc<dyn Storage>, catalog: &Catalog, look_again: &dyn Fn(u64), watch: &Arc<Watch>) -> Result<Verification> {
     settled(&**storage, scrub_sealed(storage, catalog, look_again, watch))
 }
@@ -147,7 +152,7 @@ fn scrub_sealed(storage: &Arc<dyn Storage>, catalog: &Catalog, look_again: &dyn 
     let watched: Arc<dyn Storage> = Arc::new(ProgressStorage::new(storage.clone(), watch.clone()));
     let live: Vec<Name> = catalog.names();
     let is_live = |name: &Name, last| last >= catalog.first() && catalog.names().iter().any(|live| live.id == name.id);
-    // It changes before any name goes, or a moment after the name where another process writes.
+    // The catalog changes before any name goes, or a moment after that if another process writes the log.
     let counts = |name: &Name, last| {
         is_live(name, last) && {
             look_again(last);
@@ -172,14 +177,14 @@ struct Verifier<'a> {
     storage: Arc<dyn Storage>,
     listing: Listing,
     uuid: [u8; 16],
-    /// Positions below it are not in the log any more.
+    /// Positions below this one are no longer in the log.
     low: u64,
-    /// Whether a segment, up to this position, is still part of the log: what is not is removed while we read.
+    /// Whether a segment, up to this position, is still part of the log. Other segments are removed during the verification.
     counts: &'a dyn Fn(&Name, u64) -> bool,
     report: Verification,
 }
 
-/// A segment being read.
+/// A segment that is being read.
 struct OpenSegment {
     name: Name,
     file: FileRef,
@@ -187,21 +192,21 @@ struct OpenSegment {
     lenient: ZeroOnReadError,
 }
 
-/// Where a segment is read from.
+/// Where the bytes of a segment are read from.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum From {
-    /// What the page cache holds proves nothing about the disk. Of a sealed segment everything was durable before it was
-    /// sealed, so dropping it there loses nothing.
+    /// From the disk, because the contents of the page cache prove nothing about it. Everything in a sealed segment was durable before it
+    /// was sealed, so dropping its cached pages loses nothing.
     Disk,
-    /// After a failed fsync the cache may be all there is of the active segment's last frames.
+    /// From the page cache. After a failed fsync the cache may have the only copy of the active segment's last frames.
     Cache,
 }
 
-/// Where the frames of a segment are known to end.
+/// The known end of a segment's frames.
 #[derive(Clone, Copy)]
 enum End {
     At(FrameBoundary),
-    /// Before this position; where, only the segment that is missing knew.
+    /// The end is before this position. Only the segment that is missing knew the offset.
     Before(u64),
 }
 
@@ -221,14 +226,14 @@ impl<'a> Verifier<'a> {
         self.explained(kind, text, at, lost, None);
     }
 
-    /// A problem that one flipped bit may explain: then it is named in the text as well.
+    /// Adds a problem that a single flipped bit may explain, which the text then names as well.
     fn explained(&mut self, kind: &'static str, mut text: String, at: (&str, u64), lost: Option<(u64, u64)>, flipped: Option<Flipped>) {
         if let Some(Flipped { offset, bit }) = flipped {
             text += &format!("; bit {bit} of the byte at {offset} has flipped");
         }
         let lost = lost.map(|(first, last)| (first.max(self.low), last)).filter(|(first, last)| first <= last);
         let damage = Damage { text, segment: at.0.into(), offset: at.1, lost, flipped };
-        // Where a segment is missing, the frames before it end too soon.
+        // A missing segment makes the frames before it end too soon, which is no problem of its own.
         let missing = |p: &Problem| p.kind == Verdict::Gap.label() && kind == Verdict::DamagedSealed.label();
         let at_once = |p: &Problem| p.damage.segment == damage.segment && p.damage.offset == damage.offset;
         let known = |p: &Problem| p.damage.lost == damage.lost && (at_once(p) || missing(p));
@@ -237,7 +242,7 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// Opens a segment whose positions go up to `last`; `None` when it does not count any more, or its header is bad.
+    /// Opens a segment whose positions go up to `last`; `None` if it no longer counts, or its header is bad.
     fn open(&mut self, name: &Name, last: u64, from: From) -> std::result::Result<Option<OpenSegment>, Fault> {
         let lenient = ZeroOnReadError::new(self.storage.clone());
         let file = match lenient.open(&name.file, false) {
@@ -263,14 +268,14 @@ impl<'a> Verifier<'a> {
         Ok(header.map(|header| OpenSegment { name: name.clone(), file, header, lenient }))
     }
 
-    /// A segment is not there: truncated meanwhile, or a gap.
+    /// Handles a segment that is not in the directory: it was truncated meanwhile, or there is a gap.
     fn missing(&mut self, name: &Name, last: u64) {
         if (self.counts)(name, last) {
             self.problem(Verdict::Gap.label(), format!("{} is missing", name.file), (&name.file, 0), Some((name.first, last)));
         }
     }
 
-    /// Checks CURSORS, of which one slot is enough: a crash may tear the other.
+    /// Checks CURSORS. One good slot is enough, because a crash may tear the other.
     fn cursors(&mut self, storage: &dyn Storage) {
         if let Err(error) = cursors::verify(storage, &self.uuid) {
             let kind = if error.code == Code::Io { Verdict::Unreadable.label() } else { "damaged-cursors" };
@@ -278,7 +283,7 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// Tells that the disk did not give back a part of a file.
+    /// Reports that the disk failed to read a part of a file.
     fn unreadable(&mut self, file: &str, lenient: &ZeroOnReadError, last: u64) {
         if let Some(fault) = lenient.fault().filter(|_| last >= self.low) {
             self.problem(Verdict::Unreadable.label(), format!("the disk does not read: {fault}"), (file, 0), None);
@@ -298,7 +303,7 @@ impl<'a> Verifier<'a> {
     fn sealed(&mut self, name: &Name, above: &Name) -> std::result::Result<(), Fault> {
         let known = self.report.problems.len();
         self.sealed_one(name, above)?;
-        // What was read of a file that lost its name meanwhile may be another segment's.
+        // Bytes of a file that lost its name meanwhile may be another segment's.
         if self.report.problems.len() > known && self.storage.is_gone(&name.file) {
             self.report.problems.truncate(known);
             self.missing(name, above.first - 1);
@@ -318,7 +323,7 @@ impl<'a> Verifier<'a> {
             Some(p) => End::At(FrameBoundary { offset: p.end, next: above.first, crc: p.crc }),
             None => End::Before(above.first),
         };
-        // Asked before the frames and after: a writer may be at it.
+        // Read before the frames and again after them, because a writer may be writing the footer.
         let before = find_footer(&*segment.file, segment.header.seed())?;
         let (index, whole) = self.frames(&segment, end, Verdict::DamagedSealed)?;
         let footer = match before {
@@ -330,7 +335,7 @@ impl<'a> Verifier<'a> {
             (FooterState::None, _) => self.report.without_footer += 1,
             (FooterState::Damaged, _) => self.report.broken_footers += 1,
             (FooterState::Footer(footer), End::At(end)) if whole => {
-                // A later cut may have moved the end forwards, never backwards.
+                // A later truncation may have moved the end to a lower offset, never to a higher one.
                 let agrees = footer.end == end || footer.end.offset > end.offset;
                 if !agrees || footer.index.below(end.offset) != index.below(end.offset) {
                     let text = format!("the footer of {} says something else than its frames", name.file);
@@ -343,11 +348,11 @@ impl<'a> Verifier<'a> {
         Ok(())
     }
 
-    /// Where the next one says that `name` ends: `above`, or one in between that holds nothing any more.
+    /// Returns the end of `name` according to the next segment, which is `above` or one in between that no longer holds anything.
     fn sealed_end(&mut self, name: &Name, above: &Name) -> std::result::Result<Option<Predecessor>, Fault> {
         let mut at = above.clone();
         loop {
-            // Its own turn comes; here only what it says counts.
+            // Problems of this segment are reported when it is verified itself; here only its predecessor record is needed.
             let known = self.report.problems.len();
             let segment = self.open(&at, u64::MAX, From::Cache)?;
             self.report.problems.truncate(known);
@@ -362,7 +367,7 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// Checks the frames up to the end, through damage. Gives an index of them, and whether they were whole.
+    /// Checks the frames up to the end, even after damage. Returns an index of them, and whether they were whole.
     fn frames(&mut self, segment: &OpenSegment, end: End, verdict: Verdict) -> std::result::Result<(Index, bool), Fault> {
         let (header, file) = (&segment.header, &segment.name.file);
         let (limit, next) = match end {
@@ -394,10 +399,10 @@ impl<'a> Verifier<'a> {
             let flipped = bit_flip::in_frame(&mut window, header, joint.offset)?;
             let found = frame_scan::resync(&mut window, header, joint.offset + 1, joint.next..next)?;
             let lost = (joint.next, found.map_or(next, |found| found.next) - 1);
-            // Below the low mark no position is lost, but what stands above is reached through here.
+            // No position below the low mark is lost, but the frames above it are reached through here.
             let text = match lost.0 <= lost.1 {
                 true => format!("{file} is damaged at offset {}: positions {} to {} are affected", joint.offset, lost.0, lost.1),
-                // Only padding is.
+                // Only padding is damaged.
                 false => format!("{file} is damaged at offset {}: no position is affected", joint.offset),
             };
             self.explained(verdict.label(), text, (file, joint.offset), Some(lost), flipped);
@@ -416,7 +421,7 @@ impl<'a> Verifier<'a> {
         Ok((index, whole))
     }
 
-    /// Checks the newest segment: up to where recovery would say that it ends, or if it is damaged to the last position
+    /// Checks the newest segment, up to where recovery would find its end. If the segment is damaged, checks it up to the last position
     /// that was found in it.
     fn active(&mut self, name: &Name, found: &Survey) -> std::result::Result<(), Fault> {
         self.report.segments += 1;
@@ -424,7 +429,7 @@ impl<'a> Verifier<'a> {
         let Some(segment) = self.open(name, last.max(name.first), From::Cache)? else { return Ok(()) };
         let Some(SurveyedActive { scan, .. }) = &found.active else { return Ok(()) };
         let end = if scan.end.offset >= verdict::proven(&segment.header, &found.state, scan) {
-            // What may be past it was never acknowledged as durable.
+            // Frames past this end were never acknowledged as durable.
             End::At(scan.end)
         } else {
             End::Before(scan.stray.map_or(0, |(_, last)| last).max(last).max(scan.end.next) + 1)

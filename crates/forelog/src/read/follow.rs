@@ -1,36 +1,37 @@
-//! Following: who has read everything and waits for more. A waiting follower is an entry here and holds no thread.
+//! Following: readers that have read everything wait here for more. A waiting follower is an entry in a list and holds no thread.
 
 use crate::error::Result;
 use crate::segments::reader_positions::ReaderPosition;
 use std::sync::atomic::{fence, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A log that goes on, as its followers see it.
+/// A log that grows, as its followers use it.
 pub trait FollowedLog: Send + Sync {
-    /// Last position that may be read now, for a reader whose next one is `next`. Blocking.
+    /// Returns the last position that a reader whose next position is `next` may read now. Blocking.
     ///
     /// # Errors
-    /// Why `next` can never be read: `Truncated`, `Closed`, `Poisoned`, `Detached`.
+    /// Why `next` can never be read: `Truncated`, `Closed`, `Poisoned`, `Detached`. In a log that another process writes also `Io`.
     fn limit(&self, next: u64) -> Result<u64>;
 
-    /// First position of the log, and the last one that may be read, as they are now. Blocking.
+    /// Returns the first position of the log and the last one that may be read now. Blocking.
     ///
     /// # Errors
-    /// `Closed`, and `Io` where the log is another process's and does not say.
+    /// `Closed`, and `Io` if the log is another process's and its files cannot be read.
     fn ends(&self) -> Result<(u64, u64)>;
 
-    /// Looks again after `next` could not be read: what was there may have been truncated just now.
+    /// Refreshes the log after `next` could not be read, because its record may have been truncated just now.
     fn look_again(&self, next: u64);
 
-    /// Waits until a look shows all that was acknowledged before this call; false where every look does.
+    /// Waits until [`FollowedLog::limit`] is sure to include everything acknowledged before this call. Returns false, without waiting, if
+    /// it always does.
     fn catch_up(&self) -> bool;
 
-    /// Calls `wake` once, from any thread, when `next` may have come within the limit or never will; at once if that
-    /// is so already.
+    /// Calls `wake` once, from any thread, when `next` may have come within the limit or never will. Calls it at once if that is so
+    /// already.
     fn wait(self: Arc<Self>, next: u64, wake: Wake) -> Ticket;
 }
 
-/// Must return quickly and must not call the log.
+/// Wakes a follower. It must return quickly and must not call the log.
 pub type Wake = Box<dyn FnOnce() + Send>;
 
 struct Waiting {
@@ -48,7 +49,7 @@ struct Queue {
 /// The followers of one log.
 pub struct Followers {
     queue: Mutex<Queue>,
-    /// Lowest position that somebody waits for: all that a commit without followers looks at.
+    /// Lowest position that a follower waits for. A commit without followers looks at nothing else.
     least: AtomicU64,
 }
 
@@ -63,7 +64,7 @@ impl Followers {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Enters a follower that waits for `next`, unless `is_due`, asked once it is entered, says that it need not.
+    /// Enters a follower that waits for `next`, and wakes it at once if `is_due`, which is called after the entry, returns true.
     pub fn enter(self: &Arc<Self>, next: u64, wake: Wake, is_due: impl FnOnce() -> bool) -> Ticket {
         let id = {
             let mut queue = self.queue();
@@ -73,7 +74,7 @@ impl Followers {
             self.note_least(&queue);
             id
         };
-        // With the fence in `reached`: either that sees this entry, or this sees the position.
+        // With the fence in `reached`: either `reached` sees this entry, or `is_due` sees the position.
         fence(Ordering::SeqCst);
         let ticket = Ticket { followers: self.clone(), id };
         if is_due() {
@@ -87,7 +88,7 @@ impl Followers {
         self.least.store(least, Ordering::Relaxed);
     }
 
-    /// Positions up to this one have been published.
+    /// Wakes the followers that wait for a position up to `position`, which has just been published.
     pub fn reached(&self, position: u64) {
         fence(Ordering::SeqCst);
         if self.least.load(Ordering::Relaxed) <= position {
@@ -95,12 +96,12 @@ impl Followers {
         }
     }
 
-    /// Nothing is as it was: everybody has to look again.
+    /// Wakes all followers, because each has to look again.
     pub fn wake_all(&self) {
         self.wake_where(|_| true);
     }
 
-    /// Whether somebody waits; at a glance, and so perhaps a moment ago.
+    /// Whether a follower waits. Reads one atomic without a lock, so the answer may be a moment old.
     pub fn is_anybody(&self) -> bool {
         self.least.load(Ordering::Relaxed) != u64::MAX
     }
@@ -128,21 +129,21 @@ impl Followers {
     }
 }
 
-/// How a follower waits without holding on to its reader.
+/// The means to wait for a follower, without a reference to its reader.
 pub struct Lookout {
     pub(crate) tail: Arc<dyn FollowedLog>,
     pub(crate) next: u64,
     pub(crate) place: Arc<ReaderPosition>,
-    /// Cuts that the reader knows of.
+    /// Number of truncations that the reader has acknowledged.
     pub(crate) cuts: u64,
 }
 
 impl Lookout {
-    /// Calls `wake` once, from any thread and possibly at once, when it is worth asking for the next block: there is
-    /// more, or there never will be.
+    /// Calls `wake` once, from any thread and possibly at once, when the next block is worth asking for: there is more, or there never will
+    /// be.
     pub fn wait(self, wake: Wake) -> Ticket {
         let ticket = self.tail.wait(self.next, wake);
-        // A cut wakes everybody that waits; one just before is seen here.
+        // A truncation wakes every waiting follower. One that came just before the entry is seen here.
         if self.place.cuts() != self.cuts {
             ticket.wake();
         }
@@ -150,19 +151,19 @@ impl Lookout {
     }
 }
 
-/// A follower's entry.
+/// The entry of a waiting follower.
 pub struct Ticket {
     followers: Arc<Followers>,
     id: u64,
 }
 
 impl Ticket {
-    /// Whether the other ticket is a later one of the same follower.
+    /// Whether `other` is a later ticket of the same follower.
     pub fn is_older_than(&self, other: &Ticket) -> bool {
         self.id < other.id
     }
 
-    /// Wakes the follower now; does nothing when it has been woken.
+    /// Wakes the follower now. Does nothing if it has been woken.
     pub fn wake(&self) {
         self.followers.wake_where(|waiting| waiting.id == self.id);
     }

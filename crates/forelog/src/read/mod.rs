@@ -1,4 +1,4 @@
-//! The read path: verified blocks of records, past damage where the caller wants that, and waiting for more at the end of the log.
+//! The read path: verified blocks of records, reading past damage if the caller wants that, and waiting for more at the end of the log.
 
 pub mod follow;
 pub mod reader;

@@ -1,4 +1,4 @@
-//! Reading: blocks of verified frames in position order, across segments, while the writer runs.
+//! Reading: returns blocks of verified frames in position order, across segments, while the writer runs.
 
 use crate::error::{out_of_range, truncated, Code, Error, Result};
 use crate::format::compression::{raw_len, Unpacker, MAX_RAW};
@@ -28,40 +28,39 @@ use beginning::Beginning;
 use salvage::Salvage;
 pub use salvage::{header_of, Hole};
 
-/// Verified bytes and where the records lie in them.
+/// Verified bytes, and where the records are in them.
 #[derive(Debug, Default)]
 pub struct Block {
     /// Record i of the block has the position `first_position + i`.
     pub first_position: u64,
     pub bytes: Vec<u8>,
-    /// Four entries per record: key start, value start (which is the key's end), value end, meta.
+    /// Four entries for each record: start of the key, start of the value (which is the end of the key), end of the value, meta.
     pub index: Vec<u32>,
-    /// `expires_at`, then term and index, of the records whose meta says so. Of a detailed reader each is the bits of a `u64`.
+    /// `expires_at`, then term and index, of the records whose meta entry says so. For a detailed reader each is the bits of a `u64`.
     pub extras: Vec<f64>,
-    /// Of a detailed reader, the records that are atomic batches: the index of the first one in this block, and how many.
+    /// For a detailed reader, the records that are atomic batches: the index of the first one in this block, and their number.
     pub batches: Vec<(u32, u32)>,
-    /// What was left out before the first of these records: by a salvaging reader, and positions that were lost before
-    /// this log was made.
+    /// Positions left out before the first of these records: by a salvaging reader, or because they were lost before this log was made.
     pub holes: Vec<Hole>,
 }
 
-/// What lies between two joints of an index, and a header: one read finds any position from the joint before it.
+/// Bytes between two boundaries of an index, and a header: one read finds any position from the boundary before it.
 const SEEK: usize = footer::EVERY as usize + HEADER;
-/// A follower this close to the end reads no more than this at once.
+/// A follower this close to the end reads no more than `FEW_BYTES` at once.
 const FEW: u64 = 64;
 const FEW_BYTES: usize = 16 << 10;
 
-/// The writer in another process tells within some milliseconds what it has acknowledged: a look after the first one finds
-/// what was acknowledged before that.
+/// How often a new reader looks for its first position in a log that another process writes. That writer publishes within some milliseconds
+/// what it has acknowledged, so a look after the first one finds everything acknowledged before that.
 const LOOKS: u32 = 3;
 
-/// Bits of a record's meta entry are those of its flags; from this bit on stands where its extras begin.
+/// The lower bits of a record's meta entry are its flags. The bits from this one on say where its extras begin.
 pub const EXTRAS_SHIFT: u32 = 5;
-// A block is a frame, or a few MiB; no frame has room for more extras, three for every 27 bytes.
+// A block is one frame, or a few MiB. No frame has room for more extras than three for every 27 bytes.
 const _: () = assert!(MAX_RAW as u64 / 9 + (8 << 20) < 1 << (32 - EXTRAS_SHIFT));
 
 impl Block {
-    /// Records in the block.
+    /// Returns the number of records in the block.
     pub fn len(&self) -> usize {
         self.index.len() / 4
     }
@@ -87,7 +86,7 @@ impl Block {
     }
 }
 
-/// The segment being read and the place in it.
+/// The segment being read, and the place in it.
 struct SegmentReader {
     segment: Arc<CatalogSegment>,
     file: FileRef,
@@ -99,45 +98,45 @@ struct SegmentReader {
 pub struct Reader {
     storage: Arc<dyn Storage>,
     catalog: Arc<Catalog>,
-    /// Position of the next record to be given out.
+    /// Position of the next record to be returned.
     next: u64,
-    /// Last position to be given out.
+    /// Last position to be returned.
     to: u64,
     /// Last position that may be read now.
     limit: u64,
-    /// Where it learns how far that is, if it may change.
+    /// The log that says how far the reader may read, if that can change.
     tail: Option<Arc<dyn FollowedLog>>,
-    /// It goes on as the log does; otherwise what is there at its first block is all.
+    /// The reader goes on as the log grows. Otherwise it ends with what is in the log at its first block.
     follows: bool,
-    /// How often it may still look whether there is anything at the place it starts at.
+    /// How often the reader may still look for its first position.
     unseen: u32,
     cursor: Option<SegmentReader>,
     unpacker: Unpacker,
-    /// Raw bytes that a stored byte has become of late: how much of a compressed segment makes a block.
+    /// Recent ratio of raw to stored bytes, which says how much of a compressed segment makes a block.
     growth: usize,
-    /// Of a reader that goes on behind damage.
+    /// Set for a reader that goes on after damage.
     salvage: Option<Salvage>,
-    /// Passed over since the last block was given out.
+    /// Holes passed since the last block was returned.
     holes: Vec<Hole>,
     /// See [`Reader::detailed`].
     detailed: bool,
-    /// Of a reader that begins at an end of the log.
+    /// Set while a reader that begins at an end of the log may still move.
     beginning: Option<Beginning>,
     place: Arc<ReaderPosition>,
-    /// Cuts that it has taken note of.
+    /// Number of truncations that the reader has acknowledged.
     cuts: u64,
-    /// One of them removed what it has given out.
+    /// One of them removed a record that the reader has returned.
     cut_off: bool,
 }
 
 impl Reader {
-    /// Reads `next..=to`; the caller has checked that these are acknowledged.
+    /// Creates a reader of `next..=to`. The caller has checked that these positions are acknowledged.
     pub fn new(storage: Arc<dyn Storage>, catalog: Arc<Catalog>, next: u64, to: u64) -> Reader {
         let place = catalog.places.enter(next);
         Reader::at(place, storage, catalog, next, to)
     }
 
-    /// The same where its place was entered before `to` was looked up.
+    /// Creates a reader like [`Reader::new`], at a position that was entered before `to` was looked up.
     pub fn at(place: Arc<ReaderPosition>, storage: Arc<dyn Storage>, catalog: Arc<Catalog>, next: u64, to: u64) -> Reader {
         Reader {
             storage,
@@ -161,44 +160,44 @@ impl Reader {
         }
     }
 
-    /// Also reports which records are one atomic batch, see [`Block::batches`], and every number of [`Block::extras`] with all of its bits.
+    /// Makes the reader report which records are one atomic batch, see [`Block::batches`], and every number of [`Block::extras`] with all
+    /// of its bits.
     pub fn detailed(self) -> Reader {
         Reader { detailed: true, ..self }
     }
 
-    /// Lets the reader move on to where `start` is, an end of the log, for as long as it has given nothing. It reads up to `to`.
+    /// Lets the reader move to where `start`, an end of the log, is, for as long as it has returned nothing. It reads up to `to`.
     pub fn beginning_at(mut self, start: Start, tail: Arc<dyn FollowedLog>, to: u64) -> Reader {
         self.beginning = (!matches!(start, Start::At(_))).then(|| Beginning::new(start, tail, to));
         self
     }
 
-    /// Position of the next record that it gives, unless it begins elsewhere first.
+    /// Returns the position of the next record, unless the reader first moves to begin elsewhere.
     pub fn next_position(&self) -> u64 {
         self.next
     }
 
-    /// Outlives the reader, for what is done with its blocks.
+    /// Returns the reader's position, which outlives the reader because its blocks are still in use.
     pub fn place(&self) -> &Arc<ReaderPosition> {
         &self.place
     }
 
-    /// Reads `next..=to` as far as `tail` allows it at the time.
+    /// Creates a reader of `next..=to` that reads as far as `tail` allows at the time.
     pub fn following(storage: Arc<dyn Storage>, catalog: Arc<Catalog>, next: u64, to: u64, tail: Arc<dyn FollowedLog>) -> Reader {
         Reader::new(storage, catalog, next, to).following_on(tail)
     }
 
-    /// Goes on as far as `tail` allows it at the time.
+    /// Makes the reader go on as far as `tail` allows at the time.
     pub fn following_on(self, tail: Arc<dyn FollowedLog>) -> Reader {
         Reader { limit: 0, tail: Some(tail), follows: true, ..self }
     }
 
-    /// Reads a log that another process writes. If it is `new`, whether there is something at its next position shows at
-    /// the first block.
+    /// Makes the reader read a log that another process writes. If it is `new`, the first block shows whether its next position exists.
     pub fn watching(self, tail: Arc<dyn FollowedLog>, follows: bool, new: bool) -> Reader {
         Reader { follows, unseen: if new { LOOKS } else { 0 }, ..self.following_on(tail) }
     }
 
-    /// Whether everything that was asked for has been given out.
+    /// Whether everything that was asked for has been returned.
     pub fn is_done(&self) -> bool {
         self.next > self.to
     }
@@ -207,24 +206,23 @@ impl Reader {
         self.follows
     }
 
-    /// Whether a follower has been given everything that it could be at its last block.
+    /// Whether a follower has returned everything that it could at its last block.
     pub fn has_caught_up(&self) -> bool {
         self.next > self.limit
     }
 
-    /// What a follower that has caught up waits with; `None` for a reader that does not follow or is done.
+    /// Returns the means with which a follower that has caught up waits; `None` if the reader does not follow or is done.
     pub fn lookout(&self) -> Option<Lookout> {
         let tail = self.tail.clone().filter(|_| self.follows && !self.is_done())?;
         Some(Lookout { tail, next: self.next, place: self.place.clone(), cuts: self.cuts })
     }
 
-    /// The next verified records: about `max_bytes` of frames, unpacked, or one frame if it is larger. `None` at
-    /// the end, and when a follower has caught up.
+    /// Returns the next verified records: about `max_bytes` of frames, unpacked, or one frame if that is larger. `None` at the end, and
+    /// when a follower has caught up.
     ///
     /// # Errors
-    /// `Truncated` when what comes next was removed meanwhile, `Corrupt` when a frame that was acknowledged does not
-    /// hold, `Io` when the disk does not answer. A follower also `Closed` and `Poisoned` after the last record that
-    /// can be read.
+    /// `Truncated` if the next record was removed meanwhile, `Corrupt` if an acknowledged frame does not match its checksum, `Io` if the
+    /// disk fails to read. A follower also ends with `Closed` or `Poisoned` after the last record that can be read.
     fn next_verified(&mut self, max_bytes: usize) -> Result<Option<Block>> {
         loop {
             match self.try_next(max_bytes) {
@@ -237,7 +235,7 @@ impl Reader {
         }
     }
 
-    /// The next verified records from where the reader stands.
+    /// Returns the next verified records from the reader's present position.
     fn try_next(&mut self, max_bytes: usize) -> Result<Option<Block>> {
         loop {
             self.heed_truncation()?;
@@ -248,7 +246,7 @@ impl Reader {
             let max_bytes = match &self.tail {
                 Some(tail) => {
                     let limit = tail.limit(self.next)?;
-                    // The look may have shown that the log was cut: then the limit is of another order of things.
+                    // `limit()` may have noticed a truncation. The limit then belongs to the new log, so start again.
                     if self.is_behind() {
                         continue;
                     }
@@ -266,7 +264,7 @@ impl Reader {
                         }
                     }
                     self.limit = limit.min(self.to);
-                    // Next to the end a block would mostly be bytes that nobody may look at yet.
+                    // Close to the end a block would mostly be bytes that may not be read yet.
                     if self.follows && self.limit < self.next + FEW {
                         max_bytes.min(FEW_BYTES)
                     } else {
@@ -284,7 +282,7 @@ impl Reader {
                     self.place.advance(self.next);
                     return Ok(Some(block));
                 }
-                // What has been truncated meanwhile may be gone or dead: that is no damage.
+                // Records truncated meanwhile may be gone or dead: that is not damage.
                 Err(_) if self.is_behind() => {}
                 Err(error) => {
                     if let Some(tail) = self.tail.as_ref().filter(|_| !self.is_to_be_skipped(&error)) {
@@ -298,13 +296,14 @@ impl Reader {
         }
     }
 
-    /// Damage that is left out at once: bytes of a file change only once its name is gone.
+    /// Whether damage can be skipped at once: bytes of a file change only after its name is gone.
     fn is_to_be_skipped(&self, error: &Error) -> bool {
         let file = error.segment.as_deref().filter(|_| self.salvage.is_some() && error.code == Code::Corrupt);
         file.is_some_and(|file| !self.storage.is_gone(file))
     }
 
-    /// Damage, or that the file it was met in is gone: then what was read is no part of the log any more.
+    /// Turns `Corrupt` into the error of opening the file if the file is gone. Its bytes are no longer part of the log, so they are no
+    /// damage.
     fn believed(&self, error: Error) -> Error {
         let damaged = error.segment.as_deref().filter(|_| error.code == Code::Corrupt);
         match damaged.and_then(|file| self.storage.open(file, false).err()) {
@@ -316,7 +315,7 @@ impl Reader {
 
     fn try_block(&mut self, max_bytes: usize) -> Result<Block> {
         let mut cursor = match self.cursor.take() {
-            // Still in the hole before it.
+            // The next position is still in the hole that the segment begins with.
             Some(cursor) if self.next < cursor.at.next => cursor,
             Some(cursor) => self.advance(cursor)?,
             None => self.seek()?,
@@ -330,7 +329,7 @@ impl Reader {
         Ok(block)
     }
 
-    /// Passes over the hole that the segment begins with, as far as positions may be read; true where the next one is in it.
+    /// Passes the hole that the segment begins with, as far as positions may be read. Returns true if the next position is in it.
     fn pass_hole(&mut self, cursor: &SegmentReader) -> bool {
         let Header { first, hole, .. } = cursor.header;
         if hole == 0 || !(first..cursor.header.start()).contains(&self.next) {
@@ -343,7 +342,7 @@ impl Reader {
         true
     }
 
-    /// The log was truncated since it was last looked at.
+    /// Whether the log was truncated since the reader last acknowledged a truncation.
     fn is_behind(&self) -> bool {
         self.next < self.catalog.first() || self.cuts != self.place.cuts()
     }
@@ -357,7 +356,7 @@ impl Reader {
             self.cuts = cuts;
             let kept = self.place.heed();
             self.cut_off |= self.next - 1 > kept;
-            // The segment it was in may be dead; what was kept is found in the one that took its place.
+            // The reader's segment may be dead. The records that were kept are found in the one that replaced it.
             self.cursor = None;
             if !self.follows {
                 self.to = self.to.min(kept);
@@ -373,7 +372,7 @@ impl Reader {
 
     fn open(&self, segment: Arc<CatalogSegment>) -> Result<SegmentReader> {
         let file = match (self.storage.open(&segment.file, false), segment.held()) {
-            // The directory may have been removed, or other files put into it: what the writer has open is the segment.
+            // The directory may have been removed or may contain other files. The file that the writer has open is the segment.
             (Err(fault), Some(held)) if fault.is_not_found() => held,
             (Ok(file), Some(held)) if file.identity() != held.identity() => held,
             (opened, _) => opened?,
@@ -387,7 +386,7 @@ impl Reader {
         Ok(SegmentReader { at: FrameBoundary::start(&header), segment, file, header })
     }
 
-    /// Finds the frame that holds the next position, by frame headers alone from the last known joint before it.
+    /// Finds the frame that holds the next position, by frame headers alone, from the last known boundary before it.
     fn seek(&self) -> Result<SegmentReader> {
         let Some(segment) = self.catalog.segment_containing(self.next) else {
             let first = self.catalog.first();
@@ -404,7 +403,7 @@ impl Reader {
         let mut window = Window::of(&*cursor.file, cursor.file.len()?, SEEK);
         let mut found = boundary_near(&mut window, &cursor.header, cursor.at, self.next, |joint| cursor.segment.note(&[joint]))?;
         while let Err(broken) = found {
-            // Damage to what is below the first position is none to the log.
+            // Damage to records below the first position is not damage to the log.
             let next = resync(&mut window, &cursor.header, broken.offset + 1, broken.next..u64::MAX)?;
             let Some(next) = next.filter(|next| next.next <= self.catalog.first()) else { break };
             found = boundary_near(&mut window, &cursor.header, next, self.next, |_| {})?;
@@ -416,23 +415,23 @@ impl Reader {
         Ok(cursor)
     }
 
-    /// Moves on to the following segment where the next position is in it, and checks that the two fit together.
+    /// Moves to the following segment if that holds the next position, and checks that the two fit together.
     fn advance(&self, cursor: SegmentReader) -> Result<SegmentReader> {
         let Some(following) = self.catalog.following(cursor.segment.id).filter(|s| s.first <= cursor.at.next) else {
             return Ok(cursor);
         };
-        // A writer that opened the log after another one has written its last frames again.
+        // A writer that opened the log after another one has written the last frames of that one again.
         if following.first < cursor.at.next && self.tail.is_some() {
             return self.seek();
         }
         let next = self.open(following)?;
         let predecessor = next.header.predecessor;
-        // Segments in between that hold nothing are not in the catalog; the chain of CRCs runs on through them.
+        // Segments in between without records are not in the catalog. The chain of checksums runs through them.
         let end = match predecessor.filter(|p| p.id == cursor.header.id) {
             Some(p) => past_padding(&mut Window::of(&*cursor.file, p.end, SEEK), &cursor.header, cursor.at, p.end)?,
             None => cursor.at,
         };
-        // Where the positions fit, nothing but padding can be left: of which nobody misses what is damaged.
+        // If the positions fit, only padding can be left, and damage to padding loses nothing.
         let ends = |p: &Predecessor| end.offset < p.end || (p.end == end.offset && p.crc == end.crc);
         let fits = next.header.first == end.next
             && predecessor.is_some_and(|p| p.id != cursor.header.id || (p.salt == cursor.header.salt && ends(&p)));
@@ -452,13 +451,13 @@ impl Reader {
         let mut block = Block { first_position: self.next, ..Block::default() };
         let start = cursor.at.offset;
         let mut used = 0;
-        // What is not acknowledged yet, or dead because the following segment starts before it, is not looked at: the
-        // next position decides, never what the bytes seem to say.
+        // Frames that are not acknowledged yet, or dead because the following segment starts before them, are not examined. The next
+        // position decides that, never what the bytes seem to say.
         let last = self.catalog.following(cursor.segment.id).map_or(self.limit, |s| self.limit.min(s.first - 1));
         while cursor.at.next <= last {
             let frame = frame::decode(&stored[used..], cursor.header.seed(), cursor.at.offset);
             let Some(frame) = frame.filter(|f| f.first == cursor.at.next && f.prev == cursor.at.crc) else {
-                // What is good comes first: the damage, if it is one, is met again at the start of the next block.
+                // Return the good frames first. If this really is damage, the next block starts with it and reports it.
                 if used > 0 {
                     break;
                 }
@@ -472,7 +471,7 @@ impl Reader {
                 self.read_whole(cursor, &mut stored, span, start)?;
             }
             let body = used + HEADER..used + HEADER + frame.body_len as usize;
-            // Unpacked bytes count: a block is bounded by what it takes in memory.
+            // Count unpacked bytes, because a block is bounded by the memory that it takes.
             let full = |raw: usize| !block.is_empty() && block.bytes.len() + raw > max_bytes;
             if compressed && raw_len(frame.codec, &stored[body.clone()]).is_some_and(full) {
                 break;
@@ -484,7 +483,7 @@ impl Reader {
             }
             match taken {
                 Err(error) if block.is_empty() => return Err(error),
-                // It may have given records before it broke; their bytes go along.
+                // The frame may have added records before it broke. Its bytes stay in the block for them.
                 Err(_) => {
                     used += span;
                     break;
@@ -496,7 +495,7 @@ impl Reader {
         if compressed {
             self.growth = (block.bytes.len() / used.max(1)).max(1);
         } else {
-            // What is not the reader's yet is not handed on.
+            // Bytes that the reader may not see yet are not returned.
             stored.truncate(used);
             block.bytes = stored;
         }
@@ -506,7 +505,7 @@ impl Reader {
     /// Reads a frame that is larger than a block.
     fn read_whole(&self, cursor: &SegmentReader, stored: &mut Vec<u8>, span: usize, start: u64) -> Result<()> {
         let have = stored.len();
-        // The header's CRC held, but its length is believed no further than the file reaches.
+        // The header's checksum matched, but its length is believed no further than the file reaches.
         if span as u64 > cursor.file.len()?.saturating_sub(start) {
             return Err(self.broken(&cursor.segment, start));
         }
@@ -518,7 +517,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Checks a frame's body and notes its records between the next position and the last one asked for.
+    /// Checks a frame's body and adds to `block` its records between the next position and the limit.
     fn take(&mut self, cursor: &SegmentReader, block: &mut Block, stored: &[u8], body: Range<usize>, frame: &Frame) -> Result<()> {
         let broken = |reader: &Reader| reader.broken(&cursor.segment, cursor.at.offset);
         if mask(crc32c::crc32c(&stored[body.clone()])) != frame.body_crc {
@@ -527,7 +526,7 @@ impl Reader {
         if frame.count == 0 {
             return Ok(());
         }
-        // Bytes of a segment without compressed frames become the block as they are; others are unpacked into it.
+        // Bytes of a segment without compressed frames become the block as they are. Others are unpacked into it.
         let base = if cursor.header.compressed {
             let base = block.bytes.len();
             self.unpacker.unpack(frame.codec, &stored[body.clone()], &mut block.bytes).ok_or_else(|| broken(self))?;

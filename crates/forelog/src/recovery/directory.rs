@@ -1,4 +1,4 @@
-//! What stands in a log's directory: its names, and CONTROL. Nothing here writes, and nothing is judged.
+//! The contents of a log's directory: its names, and CONTROL. Reading them neither writes nor judges anything.
 
 use crate::error::{Code, Error, Fault};
 use crate::format::control::{self, ControlState};
@@ -12,12 +12,12 @@ use crate::util::limits::PAGE;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// What names in the directory stand for.
+/// The names in a directory, by what they mean.
 #[derive(Default)]
 pub struct Listing {
-    /// By id.
+    /// Segments by id.
     pub segments: BTreeMap<u64, Name>,
-    /// A file that has the same id as one of them.
+    /// A file with the same id as one of the segments.
     pub twin: Option<Name>,
     pub spares: Vec<String>,
     pub control: bool,
@@ -32,7 +32,7 @@ impl Listing {
                 Entry::Segment(name) => match listing.segments.remove(&name.id) {
                     None => drop(listing.segments.insert(name.id, name)),
                     Some(other) => {
-                        // Whoever only reads is helped by the one that is what its name says.
+                        // Prefer the file whose header matches its name: read-only mode can still read it.
                         let (kept, twin) = if is_as_named(storage, &other) { (other, name) } else { (name, other) };
                         listing.segments.insert(kept.id, kept);
                         listing.twin = Some(twin);
@@ -53,7 +53,7 @@ fn is_as_named(storage: &dyn Storage, name: &Name) -> bool {
     page.is_ok_and(|page| Header::decode(&page).is_ok_and(|header| (header.id, header.first) == (name.id, name.first)))
 }
 
-/// CONTROL as it stands in the directory.
+/// CONTROL as read from the directory.
 pub struct Slots {
     pub file: FileRef,
     pub chosen: Result<(ControlState, u64), BadPage>,
@@ -70,7 +70,7 @@ impl Slots {
     }
 }
 
-/// The page that a segment begins with; shorter where the file is.
+/// Reads the first page of a segment, or less if the file is shorter.
 pub fn first_page(file: &dyn File) -> Result<Vec<u8>, Fault> {
     let mut page = vec![0; PAGE as usize];
     let n = file.read_at(&mut page, 0)?;
@@ -82,7 +82,7 @@ fn not_found(dir: &Path) -> Error {
     Error::new(Code::NotFound, format!("no log in {}", dir.display())).judged(Verdict::Absent.label())
 }
 
-/// A missing log is named by its directory.
+/// Adds the directory to the error for a missing log.
 pub fn named(mut error: Error, dir: &Path) -> Error {
     if error.code == Code::NotFound {
         error.message = not_found(dir).into_info().message;

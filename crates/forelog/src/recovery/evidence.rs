@@ -1,5 +1,5 @@
-//! What a log holds, before anything is done about it: reads names, CONTROL and segments, and gathers the evidence for
-//! recovery's verdict. Nothing here writes.
+//! Surveys a log before anything is done about it: reads names, CONTROL and segments, and gathers the evidence for recovery's verdict.
+//! Nothing here writes.
 
 use crate::error::{Code, Error, Fault, Flipped};
 use crate::format::bit_flip;
@@ -17,20 +17,20 @@ use crate::storage::window::Window;
 use crate::storage::{FileRef, Storage};
 use crate::util::limits::PAGE;
 
-/// Bytes that were durable and do not hold any more.
+/// Bytes that were durable and are no longer as they were written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Damage {
     pub text: String,
-    /// File name.
+    /// Name of the damaged file.
     pub segment: String,
     pub offset: u64,
-    /// First and last position it covers, as far as can be told.
+    /// First and last position that the damage affects, as far as is known.
     pub lost: Option<(u64, u64)>,
-    /// The one bit that explains it.
+    /// The single flipped bit that explains the damage, if there is one.
     pub flipped: Option<Flipped>,
 }
 
-/// A segment whose header holds.
+/// A segment with a good header, or in read-only mode with a repaired one.
 #[derive(Clone)]
 pub struct SurveyedSegment {
     pub name: Name,
@@ -38,48 +38,48 @@ pub struct SurveyedSegment {
     pub header: Header,
 }
 
-/// The active segment, scanned.
+/// The active segment and the result of its scan.
 pub struct SurveyedActive {
     pub segment: SurveyedSegment,
     pub len: u64,
-    /// What stands past it was not looked at; the file's length when nothing is fenced.
+    /// Offset past which nothing was inspected; the file's length if nothing is fenced.
     pub fence: u64,
     pub scan: Scan,
-    /// The last end of a frame that is proven durable: at D, unless that is damaged.
+    /// The last frame boundary that is proven durable: at the proven offset D, unless there is damage before it.
     pub proven: FrameBoundary,
 }
 
-/// Where the good part of a log ends in front of damage.
+/// The end of the good part of a log, before damage.
 pub struct GoodEnd {
     pub segment: SurveyedSegment,
     pub len: u64,
     pub end: FrameBoundary,
-    /// Of the frames up to there.
+    /// Index of the frames up to there.
     pub index: Index,
 }
 
-/// All that was seen.
+/// Everything that a survey has found.
 pub struct Survey {
     pub listing: Listing,
     pub control: Option<Slots>,
-    /// CONTROL's state; where none holds, as much of it as the segments tell.
+    /// CONTROL's state; if no slot is good, as much of it as the segments show.
     pub state: ControlState,
     pub evidence: Evidence,
     pub verdict: Verdict,
-    /// First position that counts.
+    /// First position of the log.
     pub low: u64,
     /// The live segments at or above the low mark, oldest first.
     pub live: Vec<Name>,
-    /// Positions from the low mark on that headers say were lost before this log was made, first and last of each hole.
+    /// Positions from the low mark on that were lost before this log was made, according to headers: first and last of each hole.
     pub holes: Vec<(u64, u64)>,
-    /// Absent when its header is bad.
+    /// Absent if its header is bad.
     pub active: Option<SurveyedActive>,
-    /// In `prefix` mode, the end of what is good in front of sealed damage, or of a bad header.
+    /// In `prefix` mode, the end of the good part before sealed damage or a bad header.
     pub cut: Option<GoodEnd>,
     damage: Vec<(Verdict, Damage)>,
 }
 
-/// Looks at names and CONTROL alone: enough to refuse a directory that is not ours before anything in it is touched.
+/// Inspects names and CONTROL only, which is enough to refuse a foreign directory before anything in it is touched.
 pub fn inspect_directory(storage: &dyn Storage, write: bool) -> Result<Survey, Fault> {
     let listing = Listing::read(storage)?;
     let control = if listing.control { Some(Slots::read(storage, write)?) } else { None };
@@ -105,7 +105,7 @@ pub fn inspect_directory(storage: &dyn Storage, write: bool) -> Result<Survey, F
     Ok(survey)
 }
 
-/// Looks at everything that `mode` has to know. In `prefix` mode that is the whole log.
+/// Inspects everything that `mode` has to know. In `prefix` mode that is the whole log.
 pub fn inspect_log(storage: &dyn Storage, mode: Mode) -> Result<Survey, Fault> {
     let write = mode != Mode::ReadOnly;
     let mut survey = inspect_directory(storage, write)?;
@@ -118,7 +118,8 @@ pub fn inspect_log(storage: &dyn Storage, mode: Mode) -> Result<Survey, Fault> {
     Ok(survey)
 }
 
-/// Refuses, before anything is created or locked, a directory that is not ours to open, or that should hold a log.
+/// Refuses a foreign directory, a log of a newer version, or a directory without the log that should be there, before anything is created
+/// or locked.
 pub fn refuse_unknown(storage: &dyn Storage, create: bool) -> Result<(), Error> {
     let found = inspect_directory(storage, false).map_err(unread)?;
     match found.verdict {
@@ -128,23 +129,23 @@ pub fn refuse_unknown(storage: &dyn Storage, create: bool) -> Result<(), Error> 
     }
 }
 
-/// A failure to read is never taken for damage.
+/// Returns the error for a failure to read, which is never taken for damage.
 pub fn unread(fault: Fault) -> Error {
     Error::from(fault).judged(Verdict::Unreadable.label()).during("open")
 }
 
 impl Survey {
-    /// The damage that the verdict speaks of.
+    /// Returns the damage that the verdict is about.
     pub fn damage(&self) -> Option<&Damage> {
         self.damage.iter().find(|(verdict, _)| *verdict == self.verdict).map(|(_, damage)| damage)
     }
 
-    /// All damage that was seen, with the verdict that each amounts to.
+    /// Returns all damage that was found, each with its verdict.
     pub fn all_damage(&self) -> &[(Verdict, Damage)] {
         &self.damage
     }
 
-    /// The verdict as the error that a refusal is.
+    /// Returns the verdict as the error of a refusal.
     pub fn refusal(&self, code: Code) -> Error {
         let text = match (self.verdict, self.damage()) {
             (_, Some(damage)) => damage.text.clone(),
@@ -165,10 +166,10 @@ impl Survey {
         error
     }
 
-    /// Whether the disk failed to read something: then nothing that looks like damage is known to be any.
+    /// Records whether the disk failed to read something. If it did, nothing that looks like damage is known to be damage.
     pub fn unreadable(&mut self, unreadable: bool) {
         if unreadable {
-            // What reads as zeroes says nothing about whose directory this is, either.
+            // Bytes that read as zeroes do not show whose directory this is, either.
             self.evidence = Evidence { unreadable, ..self.evidence };
             self.verdict = verdict::judge(&self.evidence);
             if let Some((_, damage)) = self.damage.first().cloned() {
@@ -177,7 +178,7 @@ impl Survey {
         }
     }
 
-    /// Bytes from damage to the end of its file.
+    /// Returns the number of bytes from damage to the end of its file.
     pub fn bytes_behind(&self, damage: &Damage) -> u64 {
         let cut = self.cut.as_ref().map(|cut| (&cut.segment, cut.len));
         let active = self.active.as_ref().map(|active| (&active.segment, active.len));
@@ -185,7 +186,7 @@ impl Survey {
         len.unwrap_or(damage.offset) - damage.offset
     }
 
-    /// The last position that was found, or is known to have been there; 0 when there is none.
+    /// Returns the last position that was found or is known to have existed, 0 if there is none.
     pub fn last(&self) -> u64 {
         let found = self.active.as_ref().map_or(0, |active| active.scan.end.next - 1);
         let named = self.live.last().map_or(0, |newest| newest.first - 1);
@@ -203,7 +204,7 @@ impl Survey {
             None => self.listing.foreign.is_some(),
             Some(slots) => match slots.chosen {
                 Err(BadPage::Foreign) => true,
-                // A creation that was cut off leaves a whole file: it never named a segment, nothing was acknowledged.
+                // A creation that was cut off leaves a whole file. That file never named a segment, so nothing was acknowledged.
                 Err(BadPage::Damaged) => slots.len != control::FILE_BYTES,
                 _ => false,
             },
@@ -257,8 +258,9 @@ impl Survey {
         Ok(())
     }
 
-    /// A header without predecessor (an empty log, a reset) moves the low mark until CONTROL names it or one that came after it: where its
-    /// newer slot has rotted, that may be more than the newest one.
+    /// Applies resets that CONTROL does not name yet. A header without a predecessor (an empty log, a reset) moves the low mark until
+    /// CONTROL names its segment or a later one. If the newer slot of CONTROL has rotted, it may name neither the newest segment nor others
+    /// before it.
     fn apply_unnamed_reset(&mut self, storage: &dyn Storage, newest: Option<&SurveyedSegment>) -> Result<(), Fault> {
         let named = self.state.active;
         let unnamed: Vec<Name> = self.listing.segments.values().rev().take_while(|name| name.id > named).cloned().collect();
@@ -281,7 +283,7 @@ impl Survey {
         Ok(())
     }
 
-    /// Without CONTROL, the segments' headers say whose log this is.
+    /// Without CONTROL, takes the log's identity from the headers of its segments.
     fn infer_control(&mut self, storage: &dyn Storage, newest: u64) -> Result<(), Fault> {
         self.state.active = newest;
         for name in self.listing.segments.values().rev() {
@@ -293,11 +295,11 @@ impl Survey {
         Ok(())
     }
 
-    /// Opens a segment and reads its header; notes the evidence when that is bad, and gives nothing to a writer.
+    /// Opens a segment and reads its header. A bad header is recorded as evidence, and a writer gets no segment then.
     fn open_segment(&mut self, storage: &dyn Storage, name: &Name, write: bool) -> Result<Option<SurveyedSegment>, Fault> {
         let file = storage.open(&name.file, write)?;
         let page = first_page(&*file)?;
-        // A segment gets its name only after its header is durable, so a bad one is damage, whatever it looks like.
+        // A segment gets its name only after its header is durable, so a bad header is damage, whatever it looks like.
         let text = match Header::decode(&page) {
             Ok(header) if header.id == name.id && header.first == name.first && header.uuid == self.state.uuid => {
                 return Ok(Some(SurveyedSegment { name: name.clone(), file, header }));
@@ -321,22 +323,23 @@ impl Survey {
         };
         let flipped = mended.as_ref().map(|(_, flipped)| *flipped);
         self.told(Verdict::BadHeader, text, (&name.file, 0), Some((name.first, last)), flipped);
-        // Who only reads is helped by what the header would be; who writes takes nothing damaged for good.
+        // Read-only opening uses the repaired header; a writer never does.
         Ok(mended.filter(|_| !write).map(|(header, _)| SurveyedSegment { name: name.clone(), file, header }))
     }
 
-    /// The last durable position that CONTROL's mark knows of in segment `id`.
+    /// Returns the last durable position in segment `id`, according to CONTROL's mark.
     fn marked(&self, id: u64) -> Option<u64> {
         self.state.mark.filter(|mark| mark.segment == id).map(|mark| mark.position)
     }
 
-    /// Finds the live segments; names alone decide, but where ids are not consecutive.
+    /// Finds the live segments. Names alone decide, except where ids are not consecutive.
     fn follow_chain(&mut self, storage: &dyn Storage) -> Result<(), Fault> {
         let names: Vec<Name> = self.listing.segments.values().rev().cloned().collect();
         for name in names {
             match self.live.last().cloned() {
                 None => {}
-                // An id below the mark does not count, and a first position at or above a higher id's is dead.
+                // Segments with lower ids end below the low mark. A segment that starts at or above the first position of one with a higher
+                // id is dead.
                 Some(above) if above.first <= self.low => break,
                 Some(above) if name.first >= above.first => continue,
                 Some(above) if above.id == name.id + 1 => {}
@@ -362,7 +365,8 @@ impl Survey {
         Ok(())
     }
 
-    /// The last predecessor that is missing between `name` and `above`, see [`missing::predecessor_gone`]. Notes a bad header on the way.
+    /// Returns the last predecessor that is missing between `name` and `above`, see [`missing::predecessor_gone`]. Records a bad header on
+    /// the way.
     fn missing_between(&mut self, storage: &dyn Storage, above: &Name, name: &Name) -> Result<Option<Option<u64>>, Fault> {
         let mut at = above.clone();
         loop {
@@ -381,8 +385,8 @@ impl Survey {
         }
     }
 
-    /// The oldest live segment may begin with a hole too: its header is read where its id allows for one. A failure to
-    /// read is met again, and told, by whoever reads records there.
+    /// Records the hole that the oldest live segment may begin with. Its header is read if its id allows for a hole. A failure to read is
+    /// not reported here, because reading records there meets it again.
     fn inspect_oldest(&mut self, storage: &dyn Storage, newest: Option<&SurveyedSegment>) {
         let Some(oldest) = self.live.first().filter(|oldest| oldest.id > 2) else { return };
         let known = newest.filter(|newest| newest.name.id == oldest.id).map(|newest| newest.header.clone());
@@ -399,7 +403,7 @@ impl Survey {
         }
     }
 
-    /// Puts the holes in the order of positions. What of them is below the low mark is no part of the log.
+    /// Sorts the holes by position. Positions below the low mark are no part of the log and are dropped.
     fn clip_holes(&mut self) {
         let low = self.low;
         self.holes.sort();
@@ -445,7 +449,7 @@ impl Survey {
         let mut window = Window::new(&*segment.file, fence);
         let scan = frame_scan::scan(&mut window, header)?;
         let proven = verdict::proven(header, state, &scan);
-        // Headers alone would lead on past a body that is damaged.
+        // Frame headers alone would lead past a damaged body.
         let proven_end = proven.min(scan.end.offset);
         let near = scan.index.before(proven_end).unwrap_or_else(|| FrameBoundary::start(header));
         let joint = frame_scan::boundary_before(&mut window, header, near, proven_end)?;
@@ -454,7 +458,7 @@ impl Survey {
             let file = segment.name.file.clone();
             let first = scan.end.next;
             let last = self.marked(header.id).unwrap_or(0).max(scan.stray.map_or(0, |(_, last)| last));
-            // A mark that proves as much as anything tells the last position, too: behind that was padding.
+            // A mark that proves as much as anything else also gives the last position. Only padding can come after it.
             let told = state.mark.is_some_and(|mark| mark.segment == header.id && mark.offset >= proven);
             let last = if told { last } else { last.max(first) };
             let at = scan.end.offset;
@@ -467,14 +471,14 @@ impl Survey {
         Ok(())
     }
 
-    /// Reads every sealed segment, oldest first, up to the first damage, and notes where the good part ends.
+    /// Reads every sealed segment, oldest first, up to the first damage, and records where the good part ends.
     fn inspect_sealed(&mut self, storage: &dyn Storage) -> Result<(), Fault> {
         let live = self.live.clone();
         for pair in live.windows(2) {
             let [name, above] = pair else { break };
             let known = self.damage.len();
             let Some(segment) = self.open_segment(storage, name, true)? else {
-                // The first in the log is the one that counts.
+                // The damage that comes first in the log is the one that counts.
                 self.damage[..=known].rotate_right(1);
                 return Ok(());
             };
@@ -485,7 +489,7 @@ impl Survey {
             let mut walk =
                 frame_scan::check_frames(&mut window, &segment.header, FrameBoundary::start(&segment.header), above.first, &mut note)?;
             while let WalkEnd::Broken(at) = walk {
-                // Damage to what is below the low mark is none to the log.
+                // Damage to records below the low mark is not damage to the log.
                 let next = frame_scan::resync(&mut window, &segment.header, at.offset + 1, at.next..above.first)?;
                 let Some(next) = next.filter(|next| next.next <= self.low) else { break };
                 walk = frame_scan::check_frames(&mut window, &segment.header, next, above.first, &mut note)?;

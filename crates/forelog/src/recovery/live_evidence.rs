@@ -1,4 +1,4 @@
-//! The evidence of a log that a writer may be changing: gathered until it holds still.
+//! Surveys a log that a writer may be changing, until the result is stable.
 
 use crate::error::{Code, Error, Result};
 use crate::format::control::Fence;
@@ -10,20 +10,20 @@ use crate::storage::zero_on_read_error::ZeroOnReadError;
 use crate::storage::Storage;
 use std::sync::Arc;
 
-/// A writer can move the log on between two looks this often before an end that was seen is taken as it is.
+/// Number of surveys during which a writer may move the log on before the end that was found is taken as it is.
 const LOOKS: usize = 32;
-/// Truncation can take what is looked at away this often.
+/// Number of surveys that truncation may overtake.
 const OVERTAKEN: usize = 100;
-/// A log that has not moved between so many looks is not what hides a file.
+/// If the log has not moved between this many surveys, a writer at work is not the reason why a file is missing.
 const STILL: usize = 3;
 
-/// Looks until a writer at work cannot be what makes the log seem damaged.
+/// Surveys repeatedly until apparent damage cannot be a race with a concurrent writer.
 ///
-/// A reader may see a later write and miss an earlier one: then the next look sees both. So damage counts once two looks
-/// in a row agree on it, and an end once CONTROL has not moved the log on meanwhile.
+/// A survey may see a later write and miss an earlier one; the next survey then sees both. So damage counts once two surveys in a row agree
+/// on it, and an end once CONTROL has not moved the log on meanwhile.
 ///
 /// # Errors
-/// `Truncated` when truncation takes away what is looked at again and again, `Io` when the disk does not answer.
+/// `Truncated` if truncation overtakes every survey, `Io` if the disk fails to read.
 pub fn survey_until_stable(storage: &Arc<dyn Storage>) -> Result<Survey> {
     let mut before: Option<Survey> = None;
     let (mut missed_at, mut still) = (None, 0);
@@ -44,11 +44,11 @@ pub fn survey_until_stable(storage: &Arc<dyn Storage>) -> Result<Survey> {
             Err(fault) => return Err(Error::from(fault).judged("unreadable")),
         };
         match lenient.fault() {
-            // Without a segment there is nothing else to go by.
+            // Without a segment there is no other evidence.
             Some(fault) if !found.evidence.segments => return Err(Error::from(fault).judged("unreadable")),
             fault => found.unreadable(fault.is_some()),
         }
-        // What was read of a segment that is gone by now may be another one's. Of one that is missing nothing was read.
+        // Bytes that were read from a segment that is gone by now may be another segment's. Of a missing segment nothing was read.
         let was_read = !matches!(found.verdict, Verdict::Gap | Verdict::LateStart | Verdict::LostActive);
         if was_read && found.damage().is_some_and(|damage| damage.segment != CONTROL && storage.is_gone(&damage.segment)) {
             continue;
@@ -63,7 +63,7 @@ pub fn survey_until_stable(storage: &Arc<dyn Storage>) -> Result<Survey> {
     Err(Error::new(Code::Truncated, "truncation has overtaken every look at the log"))
 }
 
-/// What CONTROL tells that moves with the log.
+/// Returns the parts of CONTROL that move with the log.
 fn control_position(survey: &Survey) -> (u64, u64, Option<Fence>) {
     (survey.state.active, survey.state.low, survey.state.fence)
 }

@@ -1,5 +1,5 @@
-//! Names segments that are missing: the positions that went with them, the files on both sides, and their own names as far
-//! as these follow from what is left. Pure but for the functions that take a storage, which read headers and footers.
+//! Describes missing segments: their positions, the files on both sides, and their own names as far as these follow from what is left. Only
+//! the functions that take a storage do I/O: they read headers and footers.
 
 use crate::error::Fault;
 use crate::format::file_names::{file_name, Name, CONTROL};
@@ -11,13 +11,13 @@ use crate::storage::Storage;
 /// A gap in the chain of segments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
-    /// The missing file, where its name is certain; otherwise the file after the gap.
+    /// Name of the missing file if that is certain, otherwise of the file after the gap.
     pub file: String,
-    /// What is missing, for people.
+    /// Description of the gap for people.
     pub text: String,
 }
 
-/// `position 5 is missing`, or `positions 5 to 9 are missing`.
+/// Returns `position 5 is missing`, or `positions 5 to 9 are missing`.
 fn positions(first: u64, last: u64) -> String {
     if first >= last {
         format!("position {first} is missing")
@@ -26,9 +26,10 @@ fn positions(first: u64, last: u64) -> String {
     }
 }
 
-/// The segments with ids above `below.id` and up to `last_id`, which held the positions `lost`; `after` is the file that follows them.
+/// Describes missing segments with ids above `below.id` and up to `last_id`, which held the positions `lost`. `after` is the file that
+/// follows.
 ///
-/// `end` is where `below` is known to end, see [`sealed_end`]. The next segment begins there, so its name is certain.
+/// `end` is the known end of `below`, see [`sealed_end`]. The next segment begins there, so its name is certain.
 pub fn between(below: &Name, end: Option<u64>, lost: (u64, u64), last_id: Option<u64>, after: &str) -> Missing {
     let told = positions(lost.0, lost.1);
     let around = format!("between {} and {after}", below.file);
@@ -49,7 +50,7 @@ pub fn between(below: &Name, end: Option<u64>, lost: (u64, u64), last_id: Option
     }
 }
 
-/// The segments before the oldest one that is left. `predecessor` is the id that the oldest one names as the one before it.
+/// Describes the missing segments before the oldest one that is left. `predecessor` is the id that the oldest one names as its predecessor.
 pub fn before(oldest: &Name, lost: (u64, u64), predecessor: Option<u64>) -> Missing {
     let told = positions(lost.0, lost.1);
     match predecessor {
@@ -66,7 +67,8 @@ pub fn before(oldest: &Name, lost: (u64, u64), predecessor: Option<u64>) -> Miss
     }
 }
 
-/// The active segment, which CONTROL names and which is not there; `newest` is the last one that is, and `end` where it is known to end.
+/// Describes the missing active segment, which CONTROL names. `newest` is the last segment that is left, and `end` the known end of that
+/// one.
 pub fn last(newest: Option<&Name>, end: Option<u64>, first: u64, active: u64) -> Missing {
     let told = format!("position {first} and what came after it are missing");
     match (newest, end) {
@@ -87,7 +89,7 @@ pub fn last(newest: Option<&Name>, end: Option<u64>, first: u64, active: u64) ->
     }
 }
 
-/// Position after the last record of a sealed segment, by its footer. Its frames may go on for longer: they are dead where a
+/// Returns the position after the last record of a sealed segment, from its footer. Its frames may go on after that; they are dead if a
 /// later opening has written them again into the next segment.
 pub fn sealed_end(storage: &dyn Storage, file: &str) -> Option<u64> {
     let file = storage.open(file, false).ok()?;
@@ -98,10 +100,10 @@ pub fn sealed_end(storage: &dyn Storage, file: &str) -> Option<u64> {
     }
 }
 
-/// Follows predecessors from `above` down to `below`, through segments that hold nothing any more.
+/// Follows predecessors from `above` down to `below`, through segments that no longer hold anything.
 ///
-/// `None` when the chain is whole or a header on the way does not hold. `Some(Some(id))` names the predecessor that is absent,
-/// `Some(None)` is a header that has no predecessor.
+/// Returns `None` if the chain is whole or a header on the way is bad. `Some(Some(id))` is the predecessor that is absent, and `Some(None)`
+/// a header that has no predecessor.
 pub fn predecessor_gone(storage: &dyn Storage, listing: &Listing, below: u64, above: &str) -> Result<Option<Option<u64>>, Fault> {
     let mut file = above.to_owned();
     loop {
@@ -110,7 +112,7 @@ pub fn predecessor_gone(storage: &dyn Storage, listing: &Listing, below: u64, ab
         if predecessor.id == below {
             return Ok(None);
         }
-        // Ids only fall on the way, since a header names a lower id than its own; the loop ends.
+        // A header names a lower id than its own, so ids only fall and the loop ends.
         match listing.segments.get(&predecessor.id).filter(|_| predecessor.id > below) {
             Some(name) => file = name.file.clone(),
             None => return Ok(Some(Some(predecessor.id))),

@@ -1,4 +1,4 @@
-//! From the files in a directory to a verdict on the log. Nothing here writes.
+//! Recovery: from the files in a directory to a verdict on the log. Nothing here writes.
 
 pub mod directory;
 pub mod evidence;

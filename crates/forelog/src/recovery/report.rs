@@ -1,47 +1,46 @@
-//! What opening found and did, for whoever opened.
+//! The report on what opening found and did.
 
 use crate::recovery::evidence::{Damage, Survey};
 use crate::recovery::verdict::{Answer, Verdict};
 
-/// What opening found and did.
+/// The result of an opening.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recovery {
-    /// The label of the verdict, one of docs/recovery.md.
+    /// Label of the verdict, one of docs/recovery.md.
     pub verdict: &'static str,
-    /// The log is new, or nothing of it was to be cut off or written again: its verdict is `clean`. Closing in order leaves that,
-    /// and so does a process that died while everything was proven durable.
+    /// The log is new, or nothing had to be cut off or written again: the verdict is `clean`. Closing in order leaves such a log, and so
+    /// does a process that died while everything was proven durable.
     pub clean: bool,
     pub created: bool,
     pub first_position: u64,
     pub next_position: u64,
-    /// Records found in the segment that was scanned.
+    /// Number of records found in the segment that was scanned.
     pub records: u64,
-    /// Records written again into a new segment, because nothing proved them durable.
+    /// Number of records written again into a new segment, because nothing proved them durable.
     pub carried: u64,
-    /// What recovery cut off, or in `readOnly` mode would.
+    /// The bytes that recovery cut off, or in `readOnly` mode would cut off.
     pub fenced: Option<Fenced>,
     /// The damage in spite of which the log was opened, in `prefix` and `readOnly` mode.
     pub damage: Option<Damage>,
-    /// Positions that were lost before this log was made, first and last of each hole: a salvage left them out, and
-    /// readers pass over them.
+    /// Positions that were lost before this log was made, first and last of each hole. A salvage left them out, and readers pass over them.
     pub holes: Vec<(u64, u64)>,
-    /// Segments behind the damage that `prefix` mode left out whole, by file name.
+    /// Segments after the damage that `prefix` mode left out as a whole, by file name.
     pub left_out: Vec<String>,
-    /// The directory is in memory: nothing in it survives a restart of the machine.
+    /// The directory is in memory, so nothing in it survives a restart of the machine.
     pub volatile: bool,
     pub scanned_bytes: u64,
     pub duration_ms: f64,
 }
 
-/// Bytes that recovery cut off. They stay where they are; nothing reads them again.
+/// Bytes that recovery cut off. They stay on disk, and nothing reads them again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fenced {
     pub segment: String,
     pub offset: u64,
     pub bytes: u64,
-    /// Positions that whole frames among them had, lowest and highest; of a cut in front of damage, all that it took.
+    /// Lowest and highest position of the whole frames among them. If damage was cut off, the range of all positions that went with it.
     pub positions: Option<(u64, u64)>,
-    /// The file was used before: some of the bytes may be older than this segment.
+    /// The file was used before, so some of the bytes may be older than this segment.
     pub recycled: bool,
 }
 
@@ -50,7 +49,7 @@ impl Recovery {
         self.damage.is_some()
     }
 
-    /// The part of the report that follows from what was seen.
+    /// Returns the part of the report that follows from the survey.
     pub fn of(found: &Survey, answer: Answer) -> Recovery {
         let damage = if answer == Answer::Cut || answer == Answer::Read { found.damage().cloned() } else { None };
         let mut report = Recovery {
@@ -69,7 +68,7 @@ impl Recovery {
             let at = report.damage.as_ref().map(|damage| damage.segment.clone());
             let behind = found.live.iter().map(|name| name.file.clone()).skip_while(|file| Some(file) != at.as_ref());
             report.left_out = behind.skip(1).collect();
-            // What lies above the cut is not in the log any more.
+            // Holes after the cut are no longer in the log.
             let first_lost = report.damage.as_ref().and_then(|damage| damage.lost).map_or(u64::MAX, |(first, _)| first);
             report.holes.retain(|(first, _)| *first < first_lost);
         }
@@ -88,7 +87,7 @@ fn fenced(found: &Survey) -> Option<Fenced> {
     Some(Fenced { segment, offset, bytes: end - offset, positions: active.scan.stray, recycled: active.segment.header.recycled })
 }
 
-/// What `prefix` mode cuts off in the segment that is damaged, up to the end of its file.
+/// Returns what `prefix` mode cuts off in the damaged segment, up to the end of its file.
 fn cut(found: &Survey) -> Option<Fenced> {
     let damage = found.damage()?;
     let positions = damage.lost.map(|(first, _)| (first, found.last().max(first)));

@@ -1,7 +1,7 @@
-//! What is found when a log is opened, and what it means: from evidence to a verdict, as a table. Pure data; `evidence`
-//! gathers the evidence, `open` and `read_only` act on the verdict.
+//! From the evidence found at opening to a verdict, as a table. Pure data: `evidence` gathers the evidence, `open` and `read_only` act on
+//! the verdict.
 //!
-//! The labels are those of docs/recovery.md, of reports and of errors. Every combination of evidence matches one row.
+//! The labels are those of docs/recovery.md, of reports and of errors. Every combination of evidence matches exactly one row.
 
 use crate::error::Code;
 use crate::format::control::ControlState;
@@ -9,26 +9,26 @@ use crate::format::frame_scan::{FrameBoundary, Scan};
 use crate::format::header::Header;
 use crate::options::Mode;
 
-/// D: how much of the active segment is proven to have been durable.
+/// Returns D, the offset up to which the active segment is proven to have been durable.
 pub fn proven(header: &Header, control: &ControlState, scan: &Scan) -> u64 {
     let marked = control.mark.filter(|m| m.segment == header.id).map_or(0, |m| m.offset);
     header.carried_end.max(marked).max(scan.claimed)
 }
 
-/// What was seen, as answers to questions. What an earlier answer left nobody to ask is `false`.
+/// Yes/no evidence from the survey. Questions that earlier answers make irrelevant are `false`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
-    /// The disk failed to read something back.
+    /// The disk failed to read something.
     pub unreadable: bool,
-    /// Files of somebody else, or a CONTROL that never was one, and no segment.
+    /// There are foreign files, or a CONTROL that never was a log's, and no segment.
     pub foreign: bool,
-    /// An intact page of a newer format version.
+    /// There is an intact page of a newer format version.
     pub newer: bool,
-    /// A segment under its final name.
+    /// There is a segment under its final name.
     pub segments: bool,
-    /// A slot of CONTROL that holds.
+    /// A slot of CONTROL is good.
     pub control: bool,
-    /// CONTROL names a segment that is not there.
+    /// CONTROL names a segment that does not exist.
     pub lost: bool,
     /// Two files have the same segment id.
     pub twins: bool,
@@ -36,24 +36,24 @@ pub struct Evidence {
     pub gap: bool,
     /// The oldest segment starts above the low mark.
     pub late: bool,
-    /// A sealed segment's frames end before its successor says: looked for in `prefix` mode, otherwise met in reading.
+    /// The frames of a sealed segment end before its successor says. Only `prefix` mode checks this; otherwise reading meets it.
     pub sealed_short: bool,
-    /// A final name whose header does not hold, or is another's.
+    /// A file with a segment's final name has a bad header, or the header of another segment.
     pub bad_header: bool,
-    /// The active segment's frames end before the proven offset, X < D, or none of them ends there.
+    /// The active segment's frames end before the proven offset, X < D, or none of them ends at that offset.
     pub short: bool,
-    /// Past the active segment's end stands a valid frame or, unless the file was recycled, any byte that is not zero.
+    /// After the active segment's end there is a valid frame or, unless the file was recycled, a byte that is not zero.
     pub debris: bool,
-    /// A write to the active segment failed and was told.
+    /// A write to the active segment failed and was reported, so CONTROL has a fence for the segment.
     pub fenced: bool,
-    /// CONTROL names the active segment, or a later one that it outlived.
+    /// CONTROL names the active segment, or a later segment that this one has outlived.
     pub named: bool,
     /// CONTROL's durable mark is exactly the active segment's end.
     pub marked: bool,
 }
 
 impl Evidence {
-    /// Adds what a scan of the active segment shows; `joint` is the last one up to the proven offset.
+    /// Adds the evidence of a scan of the active segment. `joint` is the last frame boundary up to the proven offset.
     pub fn scanned(&mut self, header: &Header, control: &ControlState, scan: &Scan, joint: FrameBoundary) {
         let mark = control.mark.filter(|m| m.segment == header.id);
         self.short = joint.offset < proven(header, control, scan);
@@ -86,42 +86,42 @@ impl Evidence {
     }
 }
 
-/// What the evidence amounts to.
+/// The meaning of the evidence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The disk does not answer: no damage is concluded from that.
+    /// The disk fails to read, from which no damage is concluded.
     Unreadable,
-    /// The directory is somebody else's.
+    /// The directory is foreign.
     Foreign,
     /// The log was written by a newer version.
     Newer,
-    /// No log is there: it is created where that is asked for.
+    /// There is no log. It is created if `create` is set.
     Absent,
-    /// CONTROL names a segment that is absent.
+    /// CONTROL names a segment that does not exist.
     LostActive,
-    /// Segments are there, but no slot of CONTROL holds.
+    /// There are segments, but no slot of CONTROL is good.
     NoControl,
-    /// Two files claim one segment id.
+    /// Two files have the same segment id.
     Twins,
     /// A segment between the low mark and the active one is missing.
     Gap,
-    /// What stood between the low mark and the oldest segment is missing.
+    /// The segments between the low mark and the oldest remaining segment are missing.
     LateStart,
-    /// Records in a sealed segment are damaged: by the order of a roll all of it was durable.
+    /// Records in a sealed segment are damaged. All of the segment was durable before the roll that sealed it.
     DamagedSealed,
-    /// A segment's header is damaged: it was durable before the segment had its name.
+    /// A segment's header is damaged. It was durable before the segment had its name.
     BadHeader,
     /// Records in the active segment are damaged that were durable.
     DamagedActive,
-    /// Debris of writes that were never acknowledged as durable: fenced off by rolling.
+    /// There is debris of writes that were never acknowledged as durable. The log rolls and leaves it behind.
     Torn,
-    /// A write failed before the crash: what it left is not even looked at, and the log rolls.
+    /// A write failed before the crash. The bytes that it left are not even inspected, and the log rolls.
     Fenced,
-    /// The roll that made this segment did not finish: its frames are carried whole.
+    /// The roll that made the active segment did not finish. All of the segment's frames are carried.
     Unnamed,
-    /// The frames are good but not proven durable: they are carried into the next segment.
+    /// The frames are good but not proven durable. They are carried into the next segment.
     Unproven,
-    /// Everything is proven durable: the log goes on in place.
+    /// Everything is proven durable. The log goes on in place.
     Clean,
 }
 
@@ -149,20 +149,20 @@ impl Verdict {
     }
 }
 
-/// What a mode does about a verdict.
+/// The reaction of opening to a verdict, which depends on the mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// An error; nothing on disk changes.
+    /// Fails; nothing on disk changes.
     Refuse(Code),
-    /// A new log, where `create` allows it.
+    /// Creates a new log, if `create` allows it.
     Create,
-    /// The log goes on in place.
+    /// Goes on in place.
     GoOn,
-    /// The log goes on in a new segment, which takes over everything that is good and not proven durable.
+    /// Goes on in a new segment, to which all frames that are good and not proven durable are carried.
     Roll,
-    /// The log goes on in a new segment that starts where the damage does; what is behind it is left out.
+    /// Goes on in a new segment that starts where the damage does. Everything after the damage is left out.
     Cut,
-    /// Opened for reading; nothing on disk changes.
+    /// Opens for reading; nothing on disk changes.
     Read,
 }
 
@@ -189,10 +189,10 @@ use Answer::*;
 use Cell::{Any as o, No as N, Yes as Y};
 use Code::{Corrupt, Format, Io, NotFound};
 
-/// In the order of the columns: see [`Evidence`].
+/// The cells of a row are the fields of [`Evidence`], in order.
 ///
-/// `prefix` cuts only where it can tell what came before the damage. What a lost segment's header or CONTROL alone
-/// knew, where the segment before ends and what was fenced off in it, no guess replaces.
+/// `prefix` cuts only if it is known what came before the damage. A lost segment's header, or CONTROL alone, knew where the segment before
+/// ends and what was fenced off in it. No guess replaces that.
 #[rustfmt::skip]
 #[allow(non_upper_case_globals)]
 const TABLE: [Row; 17] = [
@@ -228,12 +228,12 @@ impl Row {
     }
 }
 
-/// The verdict for what was seen. Should the table ever have a gap, damage is the answer that changes nothing.
+/// Returns the verdict for the evidence. If the table had a gap, the verdict would be damage, which changes nothing on disk.
 pub fn judge(evidence: &Evidence) -> Verdict {
     TABLE.iter().find(|row| row.matches(evidence)).map_or(Verdict::LostActive, |row| row.verdict)
 }
 
-/// What `mode` does about `verdict`.
+/// Returns what `mode` does about `verdict`.
 pub fn answer(verdict: Verdict, mode: Mode) -> Answer {
     let row = TABLE.iter().find(|row| row.verdict == verdict);
     row.map_or(Refuse(Corrupt), |row| match mode {
@@ -287,7 +287,7 @@ mod tests {
     fn no_mode_writes_where_another_verdict_than_damage_refuses() {
         for row in &TABLE {
             assert!(matches!(row.read_only, Read | Refuse(_)), "{:?}", row.verdict);
-            // `prefix` differs from `strict` in one thing alone.
+            // `prefix` differs from `strict` only where it cuts off damage that `strict` refuses.
             assert!(row.prefix == row.strict || (row.strict, row.prefix) == (Refuse(Corrupt), Cut), "{:?}", row.verdict);
         }
     }

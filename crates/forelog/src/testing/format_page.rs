@@ -1,4 +1,4 @@
-//! Keeps the worked example of docs/format.md true: the codecs write it, the engine opens it, the page shows it.
+//! Keeps the worked example of docs/format.md true: the codecs write it, the engine opens it, and the page shows it.
 #![allow(clippy::unwrap_used)]
 
 use crate::cursors::codec::Slot;
@@ -34,7 +34,7 @@ fn header() -> Header {
     }
 }
 
-/// The segment's bytes as four commits leave them, and its end.
+/// Returns the segment's bytes after four commits, and its end.
 fn segment() -> (Vec<u8>, FrameBoundary) {
     let header = header();
     let mut bytes = header.encode();

@@ -1,4 +1,4 @@
-//! The simulated disk, the campaign over it, and tests that need the whole engine.
+//! The simulated disk, the campaign of random histories over it, and tests that need the whole engine.
 
 pub mod campaign;
 #[cfg(test)]

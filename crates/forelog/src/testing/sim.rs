@@ -1,8 +1,8 @@
-//! A simulated disk, deterministic by seed: what a log meets when the power fails or the disk lies still and short.
+//! A simulated disk, deterministic by seed. It shows a log everything that a power failure, a failed sync or a short write can do.
 //!
-//! Every file has two views: what reads give, and what is on the platter. An unsynced sector keeps every version that
-//! was written since the last sync; a power cut keeps any one of them or none. Names are durable in any subset until
-//! their directory is synced. A failed sync leaves pages clean, readable and absent from the platter.
+//! Every file has two views: the bytes that reads return, and the bytes on the platter. An unsynced sector keeps every version written
+//! since the last sync, and a power cut keeps any one of them or none. Any subset of the names is durable until their directory is synced.
+//! A failed sync leaves pages clean and readable, but possibly not on the platter.
 
 use crate::error::Fault;
 use crate::format::file_names::{classify, Entry, CONTROL};
@@ -21,7 +21,7 @@ const EFBIG: i32 = 27;
 const ENOSPC: i32 = 28;
 const EROFS: i32 = 30;
 
-/// A small seeded generator (splitmix64), so that a seed printed by a failing test replays everywhere.
+/// A small seeded generator (splitmix64), so that the seed of a failing test replays everywhere.
 #[derive(Clone)]
 pub struct Rng(u64);
 
@@ -37,7 +37,7 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// Below `n`; 0 when `n` is 0.
+    /// Returns a number below `n`; 0 if `n` is 0.
     pub fn below(&mut self, n: u64) -> u64 {
         self.next() % n.max(1)
     }
@@ -50,7 +50,7 @@ impl Rng {
         p > 0.0 && self.share() < p
     }
 
-    /// Nothing, everything, or some share: whole outcomes are as telling as mixed ones.
+    /// Returns 0, 1 or a share in between. All or nothing is drawn often, because it finds as many errors as a mixture.
     fn portion(&mut self) -> f64 {
         match self.below(10) {
             0 | 1 => 0.0,
@@ -60,17 +60,17 @@ impl Rng {
     }
 }
 
-/// What goes wrong by itself, as probabilities per operation.
+/// Random faults, as probabilities per operation.
 #[derive(Clone, Default)]
 pub struct Faults {
-    /// A sync, of a file or of the directory.
+    /// A sync of a file or of the directory fails.
     pub sync: f64,
-    /// A write to a segment stops early with ENOSPC; to other files less often.
+    /// A write to a segment stops early with ENOSPC; writes to other files do so less often.
     pub short: f64,
-    /// A write stops early with EIO, a rename or a creation fails.
+    /// A write stops early with EIO, or a rename or a creation fails.
     pub write: f64,
     pub read: f64,
-    /// A write, a creation, a growth or a rename fails for a reason that passes. Some of a write may have been done.
+    /// A write, a creation, a growth or a rename fails for a reason that passes. A part of the write may have been done.
     pub refuse: f64,
     /// Nothing can be created.
     pub full: bool,
@@ -78,26 +78,26 @@ pub struct Faults {
     pub garble: bool,
 }
 
-/// Calls that fail because a test says so: of those that are counted, the ones numbered so.
+/// Calls that a test makes fail: of the calls that are counted, those with these numbers.
 #[cfg(test)]
 #[derive(Clone, Default)]
 pub struct Strike {
     pub numbers: Range<usize>,
-    /// Counted are calls of these names; empty for all.
+    /// Names of the calls that are counted; empty for all.
     pub calls: &'static [&'static str],
-    /// Counted are calls on this file; empty for all.
+    /// File of the calls that are counted; empty for all.
     pub file: &'static str,
     pub errno: i32,
-    /// Of these, the ones that are done in part: a write has written some of its bytes by then, and a rename was done all the same.
+    /// Failing calls that are done in part: a write has written some of its bytes, and a rename has been done as a whole.
     pub partly: Range<usize>,
-    /// What was counted, with the file.
+    /// The calls that were counted, each with its file.
     pub counted: Vec<(&'static str, String)>,
 }
 
-/// Reasons that pass: EINTR is none, which is only tried again.
+/// Error numbers of reasons that pass. EINTR is not one of them: such a call is only tried again.
 const PASSING: [i32; 8] = [1, 11, 12, 13, EFBIG, ENOSPC, EROFS, 122];
 
-/// The content of one sector; forks of a disk share it, and so its hash is taken once.
+/// The content of one sector. Forks of a disk share it, so it is hashed only once.
 struct Content {
     bytes: Box<[u8]>,
     hash: OnceLock<u64>,
@@ -122,12 +122,12 @@ impl Deref for Chunk {
 
 type Sectors = BTreeMap<u64, Chunk>;
 
-/// How a disk takes writes past the page cache.
+/// The disk's support for writes past the page cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Through {
-    /// There is no opening a file for them.
+    /// A file cannot be opened for them.
     None,
-    /// There is, and the first of them is refused.
+    /// A file can be opened for them, and the first write is refused.
     Refused,
     Taken,
 }
@@ -140,18 +140,18 @@ struct Inode {
     durable: Sectors,
     /// Versions of each sector since it was last synced, oldest first.
     dirty: BTreeMap<u64, Vec<Chunk>>,
-    /// Of these, the ones that are written for the first time, from their first byte on: nothing in them is durable. Zeroes
-    /// alone do not say that: padding is zeroes too.
+    /// Dirty sectors that are being written for the first time, from their first byte on, so nothing in them is durable. Zeroes alone do
+    /// not show that, because padding is zeroes too.
     fresh: BTreeSet<u64>,
-    /// Sectors from here on were cut off since the last sync: a power cut may bring back those that were durable, and then
-    /// nothing of what was written there since.
+    /// Sectors from this one on were cut off since the last sync. A power cut may bring back those that were durable, without anything
+    /// written there since.
     cut_from: Option<u64>,
     /// A sync failed: clean pages may differ from the platter, and may be dropped from memory.
     stale: bool,
-    /// Under a final name: bytes below this were written and may not change. Of recycled files that is what was written
-    /// since they have it.
+    /// In a file under a segment's final name, bytes below this one were written and may not change. In a recycled file that is what was
+    /// written since it got the name.
     guarded: Option<u64>,
-    /// Names in other directories.
+    /// Number of names in other directories.
     elsewhere: u64,
 }
 
@@ -176,47 +176,47 @@ struct SimState {
     faults: Faults,
     through: Through,
     large_commit: u64,
-    /// What the wall clock says.
+    /// The time of the wall clock.
     wall_clock: u64,
-    /// Files may be used again under other names.
+    /// Whether files may be used again under other names.
     recycles: bool,
-    /// Segments so far that were begun in such a file.
+    /// Number of segments that were begun in a recycled file.
     recycled: u64,
-    /// Writes past the page cache that succeeded.
+    /// Number of writes past the page cache that succeeded.
     passed: u64,
     budget: u64,
-    /// One more fault: of the operation after this many.
+    /// Number of operations after which one more fault happens.
     trip: u64,
     tripped: bool,
-    /// The read after this many fails.
+    /// Number of reads after which one fails.
     read_trip: u64,
     #[cfg(test)]
     strike: Option<Strike>,
     /// Bytes of inodes that cannot be read.
     bad: Vec<(u64, Range<u64>)>,
-    /// The directory is not at its path any more, and what has become of it.
+    /// Set if the directory is no longer at its path: what has become of it.
     lost: Option<String>,
     crashed: bool,
-    /// Operations that changed something.
+    /// Number of operations that changed something.
     changes: u64,
     sync_failed: bool,
-    /// Failed syncs of anything but spares: each ends the log.
+    /// Number of failed syncs of anything but spares. Each of them ends the log.
     grave: u64,
     injected: u64,
-    /// Something went wrong by itself since the log was last opened.
+    /// A random fault has happened since the log was last opened.
     faulty: bool,
     rolling: Rolling,
     watch: Option<Watch>,
-    /// Hash of everything that happened.
+    /// Hash of everything that has happened.
     digest: u64,
     violation: Option<String>,
     trace: Option<Vec<String>>,
 }
 
-/// Chooses which of the versions of a dirty sector a power cut keeps (1 is the oldest), or 0 for none of them.
+/// Chooses which version of a dirty sector a power cut keeps (1 is the oldest), or 0 for none of them.
 pub type Keep<'a> = &'a mut dyn FnMut(&mut Rng, &str, u64, usize) -> usize;
 
-/// Chooses what happens to a name or a length that is not durable: true makes it so.
+/// Chooses the fate of a name or a length that is not durable: true makes it durable.
 pub type Settle<'a> = &'a mut dyn FnMut(&mut Rng) -> bool;
 
 /// One directory on the simulated disk; clones are the same disk.
@@ -226,7 +226,7 @@ pub struct SimDisk(Arc<Mutex<SimState>>);
 struct SimFile {
     disk: SimDisk,
     inode: u64,
-    /// Writes past the page cache.
+    /// Whether this handle writes past the page cache.
     through: bool,
 }
 
@@ -234,13 +234,13 @@ fn fault(syscall: &'static str, name: &str, errno: i32) -> Fault {
     Fault::new(syscall, name, &Error::from_raw_os_error(errno))
 }
 
-/// What every operation gives once the process has died: no error of any disk, and nothing happens.
+/// Returns the fault of every operation after the process has died. No disk has such an error, and the operation does nothing.
 fn dead() -> Fault {
     Fault { syscall: "crash", path: String::new(), errno: None, message: "the simulated process has died".into() }
 }
 
-/// Where the bytes end that a file with a final name has to keep: of one that was recycled, only its header and what was
-/// carried into it are known to be in use.
+/// Returns the end of the bytes that a file with a final name has to keep. Of a recycled file only the header and the carried frames are
+/// known to be in use.
 fn kept(sectors: &Sectors, sector: u64) -> u64 {
     match sectors.get(&0) {
         Some(page) if page[12] & 1 != 0 => crate::util::bytes::get_u64(page, 96),
@@ -254,12 +254,12 @@ fn last_used(sectors: &Sectors, sector: u64) -> u64 {
 }
 
 impl Inode {
-    /// What of a sector is durable, as far as this life of the file goes.
+    /// Returns the durable content of a sector, as far as it belongs to the file since it was last cut.
     fn platter(&self, sector: u64) -> Option<&Chunk> {
         self.durable.get(&sector).filter(|_| self.cut_from.is_none_or(|from| sector < from))
     }
 
-    /// Gives the file `len` bytes; those past it are gone, but not yet from the platter.
+    /// Shortens the file to `len` bytes. Bytes past them are gone from memory, but not yet from the platter.
     fn shrink(&mut self, len: u64, sector: u64) {
         let beyond = len.div_ceil(sector);
         self.len = len;
@@ -269,7 +269,7 @@ impl Inode {
         self.cut_from = Some(self.cut_from.unwrap_or(beyond).min(beyond));
     }
 
-    /// What was cut off is gone from the platter too.
+    /// Removes from the platter what was cut off.
     fn settle_cut(&mut self, sector: u64) {
         if let Some(from) = self.cut_from.take() {
             self.durable.split_off(&from);
@@ -277,7 +277,7 @@ impl Inode {
         }
     }
 
-    /// Gives the file `len` bytes; those past it are gone, in every view.
+    /// Shortens the file to `len` bytes in every view.
     fn drop_beyond(&mut self, len: u64, sector: u64) {
         self.len = len;
         let beyond = len.div_ceil(sector);
@@ -306,7 +306,7 @@ impl SimState {
         Arc::make_mut(self.inodes.entry(inode).or_default())
     }
 
-    /// Counts an operation against the budget; the one that exceeds it is where the process dies.
+    /// Counts an operation against the budget. The process dies at the one that exceeds it.
     fn step(&mut self) -> Result<(), Fault> {
         if self.crashed || self.budget == 0 {
             self.crashed = true;
@@ -320,7 +320,7 @@ impl SimState {
         Ok(())
     }
 
-    /// How this call fails because a test says so, and whether some of it is done.
+    /// Returns how a test makes this call fail, and whether a part of it is done.
     #[cfg(test)]
     fn struck(&mut self, call: &'static str, name: &str) -> Option<(Fault, bool)> {
         let counts =
@@ -343,7 +343,7 @@ impl SimState {
         None
     }
 
-    /// The same of a call on an open file, whose name takes a look.
+    /// Like `struck`, for a call on an open file, whose name is looked up.
     fn struck_at(&mut self, call: &'static str, inode: u64) -> Option<(Fault, bool)> {
         #[cfg(test)]
         if self.strike.is_some() {
@@ -354,7 +354,7 @@ impl SimState {
         None
     }
 
-    /// How this call fails for a reason that passes.
+    /// Returns how this call fails for a reason that passes.
     fn refused(&mut self, call: &'static str, name: &str) -> Option<Fault> {
         let p = self.faults.refuse;
         if p == 0.0 || !self.inject(p) {
@@ -365,7 +365,7 @@ impl SimState {
         Some(fault(call, name, errno))
     }
 
-    /// Whether this read of `bytes` fails by itself.
+    /// Whether this read of `bytes` fails.
     fn read_fails(&mut self, inode: Option<u64>, bytes: Range<u64>) -> bool {
         let tripped = self.read_trip == 0;
         self.read_trip = self.read_trip.checked_sub(1).unwrap_or(u64::MAX);
@@ -426,7 +426,7 @@ impl SimState {
         }
     }
 
-    /// A write past the page cache, of pages that are allocated, and over nothing that a sync has to cover still.
+    /// Writes past the page cache. The pages have to be allocated, and no earlier bytes may still need a sync.
     fn write_through(&mut self, inode: u64, bytes: &[u8], offset: u64) -> Result<(), ShortWrite> {
         let failed = |fault| Err(ShortWrite { written: 0, fault });
         if self.crashed {
@@ -478,7 +478,7 @@ impl SimState {
         };
         let p = self.rng.portion();
         let put = self.put_some(inode, bytes, offset, p);
-        // Where the process is gone, what is there may reach the platter still.
+        // If the process is gone, the pages stay dirty and may still reach the platter.
         if !self.crashed {
             let p = self.rng.portion();
             for sector in put {
@@ -494,7 +494,7 @@ impl SimState {
         failed(fault)
     }
 
-    /// Writes each sector with probability `p`, and gives those.
+    /// Writes each sector with probability `p`, and returns the sectors written.
     fn put_some(&mut self, inode: u64, bytes: &[u8], offset: u64, p: f64) -> Vec<u64> {
         let mut put = Vec::new();
         for (i, piece) in bytes.chunks(self.sector as usize).enumerate() {
@@ -542,7 +542,7 @@ impl SimState {
             }
             at += n as u64;
         }
-        // Zeroes may be written ahead of frames; they are there to be overwritten.
+        // Zeroes may be prefilled before frames are written, and are there to be overwritten.
         let used = bytes.iter().rposition(|b| *b != 0).map_or(0, |i| offset + i as u64 + 1);
         file.guarded = file.guarded.map(|g| g.max(used));
     }
@@ -557,7 +557,7 @@ impl SimState {
         self.inode(inode).fresh.clear();
         let cut_from = self.inode(inode).cut_from;
         match cut_from {
-            // Where the cut is not on the platter, nothing can be that came after it.
+            // If the cut is not on the platter, nothing written after it can be.
             Some(from) if failed && !self.rng.chance(p) => drop(dirty.split_off(&from)),
             _ => {
                 let size = self.sector;
@@ -605,7 +605,7 @@ impl SimState {
         }
     }
 
-    /// Makes some pending directory operations durable: per file never one whose precursor is lost.
+    /// Makes some pending directory operations durable. Of one file, none becomes durable if an earlier one is lost.
     fn apply_some(&mut self, settle: Settle) {
         let mut blocked = HashSet::new();
         for op in std::mem::take(&mut self.pending) {
@@ -667,7 +667,7 @@ impl SimState {
                 self.say(|_| format!("  cut: {name}@{offset}: version {kept} of {}", versions.len()));
                 self.inode(inode).durable.extend(chunk.map(|chunk| (sector, chunk)));
             }
-            // A length is metadata: until a sync it may be the old one, 0 in a new file.
+            // A length is metadata: until a sync it may be the old one, which is 0 in a new file.
             let (size, lens) = (self.sector, (self.inode(inode).durable_len, self.inode(inode).len));
             let len = if lens.0 == lens.1 || settle(&mut self.rng) { lens.1 } else { lens.0 };
             let file = self.inode(inode);
@@ -686,12 +686,12 @@ impl SimState {
         self.say(|s| format!("  names after the cut: {}", s.seen.keys().cloned().collect::<Vec<_>>().join(" ")));
     }
 
-    /// What a cut or an eviction took away may be written again.
+    /// Lets bytes be written again that a power cut or an eviction has taken away.
     fn guard_again(&mut self) {
         let size = self.sector;
         for (name, inode) in &self.seen {
             let Some(file) = self.inodes.get_mut(inode) else { continue };
-            // A rename that was lost gives back what was no segment yet.
+            // A lost rename brings back a file that was not a segment yet.
             let used = matches!(classify(name), Entry::Segment(_)).then(|| kept(&file.seen, size));
             if file.guarded != used {
                 Arc::make_mut(file).guarded = used;

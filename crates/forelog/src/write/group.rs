@@ -1,5 +1,5 @@
-//! What group commit gathers: records encoded where they are accepted, with room for the frame headers that only
-//! the commit can fill in, and who waits for them. Memory only.
+//! The group being gathered for the next commit: encoded records, blank frame headers that the commit fills in, and the clients to settle.
+//! In memory only.
 
 use crate::error::{Code, Error, Result};
 use crate::format::compression::Packer;
@@ -9,7 +9,7 @@ use crate::options::Compression;
 use crate::util::limits::PAGE;
 use crate::util::runtime::clock;
 
-/// One frame of a group: its header's place in the arena, and the records after it.
+/// A frame of a group: the place of its header in the arena, with the records after it.
 #[derive(Clone, Debug)]
 pub struct PendingFrame {
     pub start: usize,
@@ -18,7 +18,7 @@ pub struct PendingFrame {
     pub count: u32,
     pub kind: Kind,
     pub codec: Compression,
-    /// First of the runs that wait for this frame; they end where the next frame's begin.
+    /// Index of the first run that waits for this frame. Its runs end where those of the next frame begin.
     pub first_run: usize,
 }
 
@@ -35,29 +35,29 @@ pub struct OperationRun {
     pub ops: u64,
 }
 
-/// Records waiting for their commit. The buffers are kept and used again.
+/// Records that wait for their commit. The buffers are reused.
 #[derive(Default)]
 pub struct Group {
-    /// Frames, each a multiple of eight after the first, headers still blank. Ahead of the first stand as many unused bytes
-    /// as put it on a page of memory: writing past the page cache takes nothing else.
+    /// Frames with blank headers, each at a multiple of eight bytes after the first. Unused bytes before the first frame place it on a page
+    /// of memory, because a write past the page cache takes nothing else.
     pub bytes: Vec<u8>,
     pub frames: Vec<PendingFrame>,
     pub runs: Vec<OperationRun>,
     pub records: u64,
-    /// Somebody in it asked for durability.
+    /// At least one operation in the group asked for durability.
     pub durable: bool,
     /// Encoded bytes of its records, as they count towards `max_pending_bytes`.
     pub record_bytes: u64,
-    /// When its oldest record was accepted; monotonic nanoseconds, for the statistics alone.
+    /// When its oldest record was accepted, in monotonic nanoseconds; for the statistics only.
     pub since: u64,
-    /// Its operations are to be told this instead of being committed; it has no frames then.
+    /// If set, the group has no frames and its operations are rejected with this error.
     pub rejected: Option<Error>,
 }
 
-/// Room behind the frames, to be padded without moving them: less than two pages, and less than one to move them to a page.
+/// Spare capacity after the frames: less than two pages to pad without moving them, and less than one page to move them to a page.
 const ROOM: usize = 3 * PAGE as usize;
 
-/// An arena above this is given back once a small group follows, so that one burst does not hold memory for ever.
+/// An arena larger than this is freed once a small group follows, so that one burst does not hold memory for ever.
 const KEPT_BYTES: usize = 4 << 20;
 
 impl Group {
@@ -78,7 +78,7 @@ impl Group {
         self.rejected = None;
     }
 
-    /// Drops the records and keeps who waited for them.
+    /// Drops the records and keeps their operations, which are to be rejected with `error`, or with an earlier error if there is one.
     pub fn reject(&mut self, error: &Error) {
         let runs = std::mem::take(&mut self.runs);
         let rejected = self.rejected.take();
@@ -87,7 +87,7 @@ impl Group {
         self.rejected = rejected.or_else(|| Some(error.clone()));
     }
 
-    /// Adds one record of `len` encoded bytes at `position`, merged into the frame before it if there is room.
+    /// Adds one record of `len` encoded bytes at `position`, merged into the last frame if there is room.
     pub fn push(&mut self, client: usize, position: u64, record: &RecordRef, len: usize) {
         let room = |f: &PendingFrame| f.kind == Kind::Singles && HEADER + f.body_len + len <= MERGED_BYTES;
         if !self.frames.last().is_some_and(room) {
@@ -105,21 +105,21 @@ impl Group {
         self.grow(client, batch.body.len(), batch.count);
     }
 
-    /// Adds an operation without records: it settles with what was accepted before it.
+    /// Adds an operation without records. It settles with everything accepted before it.
     pub fn push_sync(&mut self, client: usize) {
         self.durable = true;
         self.count(client);
     }
 
-    /// The runs that wait for frames `from..to`; those ahead of the first frame wait for no frame at all.
+    /// Returns the runs that wait for frames `from..to`. If `from` is 0, they include runs before the first frame, which wait for no frame.
     pub fn runs_of_frames(&self, from: usize, to: usize) -> &[OperationRun] {
         let at = |frame: usize| self.frames.get(frame).map_or(self.runs.len(), |f| f.first_run);
         let start = if from == 0 { 0 } else { at(from) };
         &self.runs[start..at(to).max(start)]
     }
 
-    /// Zeroes up to the next frame boundary, so that the arena from the first frame on is exactly what is written; and
-    /// where it has moved since that was begun, puts it on a page again.
+    /// Pads the arena with zeroes to the alignment of frames, so that the bytes from the first frame on are exactly what is written. If the
+    /// arena has moved since its first frame was opened, moves the frames to a page again.
     pub fn seal(&mut self) {
         self.pad();
         let Some(start) = self.frames.first().map(|first| first.start) else { return };
@@ -133,23 +133,23 @@ impl Group {
         }
     }
 
-    /// Zeroes up to the next frame boundary.
+    /// Pads the arena with zeroes to the alignment of frames.
     fn pad(&mut self) {
         self.bytes.resize(self.bytes.len().next_multiple_of(ALIGN as usize), 0);
     }
 
-    /// Bytes of the arena ahead of its first page; of the next frame boundary, if the allocator knows none of pages.
+    /// Number of bytes in the arena before its first page, rounded up to the alignment of frames if the allocation itself is not aligned.
     fn unused(&self) -> usize {
         let before = (self.bytes.as_ptr() as usize).wrapping_neg() % PAGE as usize;
         before.next_multiple_of(ALIGN as usize)
     }
 
-    /// Packs the bodies that become smaller by it and closes the gaps; the sealed arena can only shrink.
+    /// Compresses every body that takes less space that way, and closes the gaps. The sealed arena can only shrink.
     pub fn compress(&mut self, packer: &mut Packer) {
         let mut to = self.frames.first().map_or(0, |first| first.start);
         for frame in &mut self.frames {
             let (body, place) = (frame.start + HEADER..frame.start + HEADER + frame.body_len, to + HEADER);
-            // A shorter body that takes as much room on the disk only costs time.
+            // A shorter body that takes as much space on the disk would only cost time.
             let smaller = packer.pack(&self.bytes[body.clone()]).filter(|packed| span(packed.len()) < frame.span());
             match smaller {
                 Some(packed) => {
@@ -215,7 +215,7 @@ impl Batch {
     /// `InvalidArg` for a record without meaning, `TooLarge` for one above `max_record_bytes`.
     pub fn push(&mut self, record: RecordRef<'_>, max_record_bytes: u64) -> Result<()> {
         let len = record.check(max_record_bytes)?;
-        // Lengths in a frame are 32 bits wide; maxBatchBytes is far below, and is checked when the batch is appended.
+        // Lengths in a frame are 32 bits wide. `maxBatchBytes` is far below that and is checked when the batch is appended.
         if self.body.len() + len > u32::MAX as usize - HEADER || self.count == u32::MAX {
             return Err(Error::new(Code::TooLarge, "a batch is at most 4 GiB").during("appendBatch"));
         }
@@ -240,7 +240,7 @@ impl Batch {
         self.count == 0
     }
 
-    /// Encoded bytes so far.
+    /// Returns the number of encoded bytes so far.
     pub fn bytes(&self) -> u64 {
         self.body.len() as u64
     }

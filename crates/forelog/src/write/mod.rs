@@ -1,4 +1,4 @@
-//! The write path: operations are queued, grouped, and written by a state machine without threads or clocks of its own.
+//! The write path: queues and groups operations, and writes them with a state machine that has no threads or clocks of its own.
 
 pub mod group;
 pub mod retention;

@@ -1,5 +1,5 @@
-//! Retention: whole sealed segments whose time has come, oldest first, but nothing that a reader still has to read
-//! or a cursor has not done.
+//! Retention removes whole sealed segments by size or age, oldest first. It keeps every segment that a reader still has to read, and unless
+//! `override_cursors` is set every segment that a cursor has not consumed.
 
 use crate::error::Fault;
 use crate::format::header::Header;
@@ -15,59 +15,61 @@ use std::time::Duration;
 
 mod age;
 
-/// What is still needed starts at these positions.
+/// The lowest positions that are still needed.
 #[derive(Clone, Copy, Debug)]
 pub struct Floors {
     pub readers: u64,
     pub cursors: u64,
 }
 
-/// What retention has found.
+/// The result of one check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Due {
-    /// Position that becomes the first.
+    /// The position that becomes the first of the log.
     pub first: Option<u64>,
-    /// When it is worth looking again, if nothing else happens.
+    /// How soon to check again, if nothing else happens.
     pub again: Option<Duration>,
-    /// Segments whose stamps were first seen to be from the future.
+    /// Segments that were found in this check to have a creation time in the future.
     pub ahead: Vec<Ahead>,
-    /// The newest segment has such a stamp: one that is begun now shows the age of all before it.
+    /// The creation time of the newest segment is in the future. A segment that is begun now will show the age of all before it.
     pub renew: bool,
 }
 
-/// A reader or a cursor held something back: how soon it is looked at again.
+/// How soon retention checks again after a reader or a cursor has held something back.
 const HELD: Duration = Duration::from_secs(1);
 
-/// What is known of segments, so that a look at a long log costs no more than one at a short one.
+/// Cached facts about segments, so that a check of a long log costs no more than one of a short log.
 #[derive(Default)]
 pub struct KnownSegments {
     /// Lengths of files that do not change any more, by id.
     lens: BTreeMap<u64, u64>,
-    /// By id, the stamps of segments that were asked for, and the monotonic time at which each was first seen, in ms: a
-    /// segment is at least as old as it has been known.
+    /// By id, the creation times of segments that were asked for, and the monotonic time at which each was first seen, in ms. A segment is
+    /// at least as old as it has been known.
     created: BTreeMap<u64, (u64, u64)>,
-    /// Ids of those whose stamps are from the future.
+    /// Ids of segments whose creation time is in the future.
     ahead: BTreeSet<u64>,
-    /// A segment was begun because of that.
+    /// A segment was begun because the newest one had such a creation time.
     renewed: bool,
     wall: Wall,
 }
 
-/// One look at what is due.
+/// The state of one check.
 #[derive(Default)]
 struct Look {
     due: Due,
-    /// The wall clock that ages go by, and as it is, and the monotonic one, in ms.
+    /// The wall clock by which ages are computed, in ms: see [`Wall`].
     now: u64,
+    /// The wall clock as read, in ms.
     wall: u64,
+    /// The monotonic clock, in ms.
     steady: u64,
     stamps: Stamps,
-    /// Of the oldest segments, the stamps that are believed.
+    /// The creation times of the oldest segments; `None` for those that are not believed.
     believed: Vec<Option<u64>>,
 }
 
 impl Writer {
-    /// What may go now, of positions below the floors.
+    /// Returns what may be removed now of the positions below `floors`.
     pub fn due(&mut self, retention: &Retention, floors: Floors) -> Result<Due, Fault> {
         let segments = self.catalog.all();
         let mut bytes = match retention.max_bytes {
@@ -102,17 +104,17 @@ impl Writer {
         Ok(look.due)
     }
 
-    /// Begins a segment, so that its stamp shows how old all before it is at least.
+    /// Begins a segment, so that its creation time shows how old all segments before it are at least.
     ///
     /// # Errors
-    /// Those of a roll: `NoSpace`, then a later write rolls; `Poisoned`.
+    /// `NoSpace` if there is no room to roll, in which case a later write rolls. `Poisoned` if the log is poisoned.
     pub fn renew(&mut self) -> crate::error::Result<()> {
         self.plan_roll();
         let rolled = self.finish_plan(0);
         self.poison_unless_it_heals(rolled)
     }
 
-    /// Takes note of the segment being written: it is known since it began, or since the log was opened.
+    /// Records the segment being written as known since it began, or since the log was opened.
     fn note_newest(&mut self, segments: &[Arc<CatalogSegment>], look: &mut Look) {
         let oldest = segments.first().map_or(0, |oldest| oldest.id);
         self.known.created = self.known.created.split_off(&oldest);
@@ -123,7 +125,7 @@ impl Writer {
         look.due.renew = is_ahead && !std::mem::replace(&mut self.known.renewed, true);
     }
 
-    /// Whether a stamp is from the future. That is reported once.
+    /// Whether a creation time is in the future. Each segment is reported once.
     fn note_ahead(&mut self, id: u64, segment: &str, created_ms: u64, look: &mut Look) -> bool {
         let is_ahead = created_ms > look.wall.saturating_add(age::DRIFT);
         if is_ahead && self.known.ahead.insert(id) {
@@ -132,7 +134,7 @@ impl Writer {
         is_ahead
     }
 
-    /// How long ago the segment at `at` was created at least, in ms.
+    /// Returns for how long the segment at `at` has existed at least, in ms.
     fn age(&mut self, segments: &[Arc<CatalogSegment>], at: usize, look: &mut Look) -> Result<u64, Fault> {
         let (_, seen) = self.created(&segments[at], look)?;
         let known = look.steady.saturating_sub(seen);
@@ -148,7 +150,7 @@ impl Writer {
         Ok(known)
     }
 
-    /// A segment's stamp, 0 where its header does not read, and since when it has been known.
+    /// Returns a segment's creation time, 0 if its header cannot be decoded, and the monotonic time since which it has been known.
     fn created(&mut self, segment: &CatalogSegment, look: &mut Look) -> Result<(u64, u64), Fault> {
         if let Some(created) = self.known.created.get(&segment.id) {
             return Ok(*created);
@@ -161,7 +163,7 @@ impl Writer {
         Ok((created, look.steady))
     }
 
-    /// Bytes of all the log's segment files.
+    /// Returns the size of all the log's segment files together.
     fn bytes(&mut self, segments: &[Arc<CatalogSegment>]) -> Result<u64, Fault> {
         let oldest = segments.first().map_or(0, |oldest| oldest.id);
         self.known.lens.retain(|id, _| *id >= oldest);
@@ -195,12 +197,12 @@ mod tests {
 
     thread_local!(static STEADY: Cell<u64> = const { Cell::new(0) });
 
-    /// Hours since the test began.
+    /// The monotonic clock, in ns; `STEADY` counts hours.
     fn steady() -> u64 {
         STEADY.get() * HOUR * 1_000_000
     }
 
-    /// A log with a segment for each record, each begun when the clock said so.
+    /// A log with a segment for each record. Each segment is begun when the wall clock shows the given time.
     fn log(stamps: &[u64]) -> Log {
         let disk = SimDisk::new(1, 512);
         disk.set_wall_clock(stamps[0]);
@@ -214,7 +216,7 @@ mod tests {
         log
     }
 
-    /// Another process opens it, at whatever time this process has got to.
+    /// Closes the log and opens it again, as another process would. The clocks stay as they are.
     fn reopen(mut log: Log) -> Log {
         log.opened.writer.close().unwrap();
         log.disk.restart();
@@ -248,7 +250,7 @@ mod tests {
         log.opened.writer.renew().unwrap();
         assert_eq!(log.opened.writer.active.as_ref().unwrap().header.created_ms, NOW);
         assert!(!due(&mut log, 1).renew);
-        // That counts for whoever opens the log later.
+        // The new segment also counts after the log has been opened again.
         let mut log = reopen(log);
         log.disk.set_wall_clock(NOW + HOUR);
         assert_eq!(due(&mut log, 1).first, Some(4));
@@ -256,7 +258,7 @@ mod tests {
 
     #[test]
     fn what_no_stamp_shows_to_be_old_goes_by_how_long_it_has_been_known() {
-        // Behind, ahead, and right before a clock that has lost its time.
+        // Creation times that are too low, that are in the future, and that are right before a clock that has lost its time.
         for (stamps, now) in [([0, 7, 9], NOW), ([NOW + YEAR; 3], NOW), ([NOW - YEAR, NOW - YEAR, NOW], 0)] {
             STEADY.set(0);
             let mut log = reopen(log(&stamps));

@@ -1,4 +1,4 @@
-//! Rolling: the next segment is made durable, named, and only then written to.
+//! Rolling: the next segment is made durable, then named in CONTROL, and only then written to.
 
 use crate::error::{Code, Error, Result};
 use crate::format::control::Mark;
@@ -26,19 +26,19 @@ use std::sync::Arc;
 pub struct CarriedFrames {
     pub file: FileRef,
     pub header: Header,
-    /// Where they begin, and what they continue there.
+    /// The boundary before the first of them in `file`.
     pub from: FrameBoundary,
     pub to: u64,
 }
 
-/// The part of a frame that a cut keeps.
+/// The part of a frame that a truncation keeps.
 pub struct PartialFrame {
     pub kind: Kind,
     pub count: u32,
     pub body: Vec<u8>,
 }
 
-/// What the next segment starts with.
+/// The frames that the next segment starts with.
 pub enum Carry {
     Nothing,
     Frames(CarriedFrames),
@@ -46,7 +46,7 @@ pub enum Carry {
 }
 
 impl Carry {
-    /// Bytes that it takes.
+    /// Number of bytes that they take.
     fn span(&self) -> u64 {
         match self {
             Carry::Nothing => 0,
@@ -56,28 +56,28 @@ impl Carry {
     }
 }
 
-/// A roll that has to come before anything else is written. Without a predecessor, the log starts over at `first`.
+/// A roll that must come before anything else is written. Without a predecessor, the log starts over at `first`.
 pub struct RollPlan {
     pub predecessor: Option<Predecessor>,
     pub first: u64,
-    /// Positions from `first` on that were lost before this log was made: see [`Header::hole`].
+    /// Number of positions from `first` on that were lost before this log was made: see [`Header::hole`].
     pub hole: u64,
     pub carry: Carry,
-    /// The log ends after this position from now on, whatever came after it.
+    /// The log ends after this position from now on; everything after it is cut off.
     pub cut: Option<u64>,
 }
 
-/// What follows a roll whose segment is durable under its name.
+/// The work that follows a roll once its segment is durable under its name.
 pub struct Naming {
     mark: Mark,
-    /// The segment before, and where it ends now: `None` if it is dead.
+    /// The segment before, and where it ends now; without an end if it is dead.
     left: Option<(ActiveSegment, Option<FrameBoundary>)>,
-    /// The first try has failed.
+    /// The first attempt has failed.
     late: bool,
 }
 
 impl Writer {
-    /// The next write starts a new segment after the last complete frame.
+    /// Plans a roll after the last complete frame, so that the next write starts a new segment.
     pub fn plan_roll(&mut self) {
         if let (Some(active), None) = (&self.active, &self.plan) {
             let end = active.end;
@@ -86,7 +86,7 @@ impl Writer {
         }
     }
 
-    /// Rolls if a roll is due, into a segment with room for a frame of `span` bytes.
+    /// Rolls if a roll is planned, into a segment with room for a frame of `span` bytes.
     pub fn finish_plan(&mut self, span: u64) -> Result<()> {
         self.alive()?;
         self.finish_naming()?;
@@ -105,21 +105,21 @@ impl Writer {
 
     /// Starts the next segment, in the order that makes every crash in between harmless.
     pub fn roll(&mut self, plan: &RollPlan, span: u64) -> Result<()> {
-        // Nothing of a roll is to be in a directory that nobody finds.
+        // No part of a roll may go to a directory that is no longer at the log's path.
         self.check_attached()?;
-        // Under a higher id no opening would know it for a segment.
+        // Opening would not recognize a file with a higher id as a segment.
         if self.highest_id >= MAX_ID {
             return Err(Error::new(Code::OutOfRange, "segment ids above 2^63 - 1 do not exist"));
         }
         self.finish_naming()?;
-        // One segment behind at most: the footer of the one that was left last comes first.
+        // At most one segment waits for its footer, so the footer of the segment that was left last comes first.
         let sealer = self.sealer.clone();
         sealer.flush().map_err(|fault| self.poison(fault))?;
-        // (1) Whatever the next header will seal is durable before that header exists.
+        // (1) The frames that the next header will seal are durable before that header exists.
         if !self.unproven {
             self.sync_active()?;
         }
-        // (2) Header and carried frames become durable under a spare's name.
+        // (2) The header and the carried frames become durable under the name of a spare.
         let carried = plan.carry.span();
         let mut salt = [0; 8];
         self.storage.random(&mut salt)?;
@@ -132,7 +132,7 @@ impl Writer {
             predecessor: plan.predecessor,
             carried_end: PAGE + carried,
             recycled: spare.recycled,
-            // Carried frames stay as they are stored.
+            // Carried frames are copied as they are stored.
             compressed: self.packer.is_some() || matches!(&plan.carry, Carry::Frames(frames) if frames.header.compressed),
             created_ms: self.storage.wall_clock(),
             hole: plan.hole,
@@ -145,12 +145,13 @@ impl Writer {
             }
         };
         self.sync_file(&spare.file)?;
-        // (3) The commit point: from here on a crash opens the new segment.
+        // (3) The commit point: after a crash from here on, opening finds the new segment.
         let name = file_name(header.first, header.id);
         match self.storage.rename(&spare.name, &name) {
             Ok(()) => self.spares.used(&spare.name),
             Err(fault) if fault.heals(On::Name) => {
-                // The next try writes the same page first of all. Frames that were carried would be left behind.
+                // The next attempt overwrites the header page first. Carried frames would be left after it, so a spare with such frames is
+                // not reused.
                 let is_good = carried == 0 && !fault.is_no_space() && !fault.is_not_found();
                 self.spares.take_back(spare, is_good);
                 return Err(fault.into());
@@ -180,7 +181,7 @@ impl Writer {
             }
             (_, None) => self.catalog.add(entry.clone(), place),
         }
-        // (4) CONTROL names it; only then may anything in it be acknowledged, and anything below it be removed.
+        // (4) CONTROL names the segment. Only then may anything in it be acknowledged and anything below it be removed.
         let mark = Mark { segment: header.id, offset: end.offset, position: end.next - 1 };
         let filling = match spare.filled {
             _ if !self.storage.overwrites_in_place() => Filling::Never,
@@ -201,7 +202,7 @@ impl Writer {
             entry,
             filling,
             written_back: 0,
-            // What stands behind the frames of a recycled file is stale: nothing was torn in it since.
+            // Bytes after the frames of a recycled file are stale: no write to it has been torn since.
             debris_end: 0,
             may_be_torn: false,
         };
@@ -212,13 +213,13 @@ impl Writer {
         self.counters.rolls += 1;
         self.naming = Some(Naming { mark, left, late: false });
         match self.finish_naming() {
-            // A crash opens the new segment already. The next write to it makes up for this.
+            // After a crash, opening finds the new segment already. The next write to it names it first.
             Err(error) if error.heals() => Ok(()),
             named => named,
         }
     }
 
-    /// Has CONTROL name the active segment, if it does not yet.
+    /// Makes CONTROL name the active segment, if it does not yet.
     pub fn finish_naming(&mut self) -> Result<()> {
         let Some(Naming { mark, late, .. }) = &mut self.naming else { return Ok(()) };
         let was_late = std::mem::replace(late, true);
@@ -231,7 +232,7 @@ impl Writer {
         });
         match named {
             Ok(()) => {}
-            // The slot that counts is as it was, and either state of the other one is true.
+            // The slot that counts is unchanged, and either state of the other slot is true.
             Err(cut) if cut.fault.heals(On::Named) => return Err(cut.fault.into()),
             Err(cut) => return Err(self.poison(cut.fault)),
         }
@@ -243,7 +244,7 @@ impl Writer {
         if let Some(name) = self.names.last() {
             self.events.record(Event::ROLL, || Event::Roll { segment: name.file.clone(), first: name.first });
         }
-        // What a reset left below the low mark had to stay until now.
+        // Segments that a reset left below the low mark had to stay until now.
         if was_late {
             if let Err(error) = self.remove_below() {
                 return if error.heals() { Ok(()) } else { Err(error) };
@@ -253,8 +254,8 @@ impl Writer {
     }
 }
 
-/// Writes a new segment's header and the frames carried into it, and gives their end and an index of them. The file has no
-/// final name yet: whatever fails costs nothing but the roll.
+/// Writes a new segment's header and the frames carried into it, and returns their end and an index of them. The file has no final name
+/// yet, so a failure costs nothing but the roll.
 fn fill(spare: &Spare, header: &Header, plan: &RollPlan) -> Result<(FrameBoundary, Index)> {
     let write = |bytes: &[u8], offset: u64| spare.file.write_at(bytes, offset).map_err(|short| Error::from(short.fault));
     write(&header.encode(), 0)?;
@@ -305,7 +306,7 @@ fn fill(spare: &Spare, header: &Header, plan: &RollPlan) -> Result<(FrameBoundar
     Ok((end, index))
 }
 
-/// Hands on a frame's body in pieces, with their offsets in the frame; false when it no longer matches its CRC.
+/// Passes a frame's body to `put` in pieces, with their offsets in the frame. Returns false if the body does not match its CRC.
 fn copy_body(window: &mut Window, frame: &Frame, offset: u64, mut put: impl FnMut(&[u8], u64) -> Result<()>) -> Result<bool> {
     let (mut at, end) = (HEADER as u64, HEADER as u64 + u64::from(frame.body_len));
     let mut crc = 0;

@@ -1,5 +1,5 @@
-//! Where appends arrive: the group being gathered, the positions given out, the clients and what they wait for.
-//! Memory only; one lock around all of it, held for a copy and never for I/O.
+//! The queue of a log's operations: the group being gathered, the positions assigned, the clients and the operations they wait for.
+//! In memory only. One lock guards all of it; the lock is held for a copy and never for I/O.
 
 use crate::error::{closed, out_of_range, read_only, truncated, Code, Error, Result};
 use crate::format::record::RecordRef;
@@ -10,28 +10,28 @@ use crate::write::group::{Batch, Group, OperationRun};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// What has settled, in the order of a client's operations.
+/// A settlement. A client gets its settlements in the order of its operations.
 #[derive(Clone, Debug)]
 pub enum Settled {
-    /// Every operation up to and including this count has succeeded, but for those already reported as failed.
+    /// Every operation up to and including this count has succeeded, except those already reported as failed.
     Done(u64),
-    /// Operations after the last count reported, up to and including this one, have failed.
+    /// Every operation after the last count reported, up to and including this one, has failed.
     Failed(u64, Error),
 }
 
-/// One handle's queue of operations, counted 1, 2, 3 … in the order of its calls.
+/// The operations of one handle, counted 1, 2, 3 … in the order of its calls.
 pub struct Client {
     pub notify: Arc<dyn Notify>,
-    /// Operations accepted.
+    /// Number of operations accepted.
     pub entered: u64,
-    /// Operations settled, one way or the other.
+    /// Number of operations settled, successfully or not.
     pub settled: u64,
-    /// Settlements that have not been collected, failures apart from what succeeded around them.
+    /// Settlements that have not been collected. A failure is an entry of its own, apart from the successes around it.
     news: VecDeque<Settled>,
-    /// Operations up to the last one that has failed, or is about to, and why. Until that has been told it appends nothing,
-    /// which would pass what was rejected.
+    /// The last operation that has failed or will fail, with its error. Until the client has collected that failure its appends are
+    /// refused, so that no record overtakes a rejected one.
     failing: Option<(u64, Error)>,
-    /// Operations up to the last one that it has been given the outcome of.
+    /// Number of operations whose outcome has been collected.
     given: u64,
 }
 
@@ -48,7 +48,7 @@ impl Client {
         }
     }
 
-    /// The next `ops` operations have failed.
+    /// Records that the next `ops` operations have failed.
     fn fail(&mut self, ops: u64, error: &Error) {
         if ops > 0 {
             self.settled += ops;
@@ -56,7 +56,8 @@ impl Client {
         }
     }
 
-    /// The oldest settlement not collected yet, or how things stood at the last. Who asks again has told what it was given.
+    /// Returns the oldest settlement that has not been collected, or `Done` with the current count if there is none. Calling it again
+    /// confirms that the previous settlement has been delivered to the caller's promises.
     pub fn collect(&mut self) -> Settled {
         let given = self.given;
         self.failing.take_if(|(upto, _)| *upto <= given);
@@ -67,20 +68,20 @@ impl Client {
     }
 }
 
-/// Whether appends are taken.
+/// Whether the log accepts operations.
 pub enum LogPhase {
     Open,
-    /// The last handle is closing: what is there is committed, nothing more is taken.
+    /// The last handle is closing: everything accepted is committed, and nothing more is accepted.
     Closing,
     Poisoned(Error),
-    /// The log's directory is not at its path any more: what was acknowledged can be read, and nothing more is taken.
+    /// The log's directory is no longer at its path: acknowledged records can be read, and nothing more is accepted.
     Detached(Error),
-    /// Opened for reading alone.
+    /// The log is open for reading only.
     ReadOnly,
 }
 
 impl LogPhase {
-    /// What ends a log with `error`.
+    /// Returns the phase of a log that `error` has ended.
     pub fn ended(error: &Error) -> LogPhase {
         match error.code {
             Code::Detached => LogPhase::Detached(error.clone()),
@@ -88,7 +89,7 @@ impl LogPhase {
         }
     }
 
-    /// Why nothing is taken any more, unless the log was closed.
+    /// Returns the error that ended the log, `None` if the log is open, closing or read-only.
     pub fn failure(&self) -> Option<&Error> {
         match self {
             LogPhase::Poisoned(error) | LogPhase::Detached(error) => Some(error),
@@ -97,12 +98,12 @@ impl LogPhase {
     }
 }
 
-/// What an append asks for beside its records.
+/// Per-append options.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Terms {
-    /// Acknowledge only once durable, whatever the log's policy.
+    /// Acknowledge the append only once it is durable, whatever the log's policy.
     pub durable: bool,
-    /// Refuse with `Conflict` unless this is the next position.
+    /// Refuse the append with `Conflict` unless this is the next position.
     pub expect: Option<u64>,
 }
 
@@ -112,7 +113,7 @@ impl From<bool> for Terms {
     }
 }
 
-/// What the commit thread does between two groups, in the order of the calls.
+/// An operation that the commit thread performs between two groups, in the order of the calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
     TruncateBefore(u64),
@@ -123,46 +124,46 @@ pub enum Command {
 /// A group that is closed because a command follows it.
 pub struct QueuedCommand {
     pub group: Group,
-    /// With the client whose operation it is; `None` once it has been rejected.
+    /// The command and the client whose operation it is; `None` once it has been rejected.
     pub command: Option<(usize, Command)>,
 }
 
-/// Resumes parked logs. The commit threads implement it; they are in a room further up.
+/// Resumes parked logs. The commit threads, which are in a room further up, implement it.
 pub trait Resume: Sync {
-    /// Gives the log with this identity to a thread. To be called under the lock of its queue.
+    /// Gives the log with this identity to a thread. Call it under the lock of the log's queue.
     fn resume(&'static self, identity: u64);
 }
 
-/// How the log is attended by a commit thread.
+/// Whether a commit thread serves the log.
 pub enum CommitThreadState {
-    /// One is at work, or will be: it looks before it sleeps.
+    /// A thread is at work or will be: it checks the queue before it sleeps.
     Awake,
-    /// It sleeps and has to be woken.
+    /// The thread sleeps and has to be woken.
     Asleep,
-    /// None: it takes one of these.
+    /// The log has no thread. [`Resume::resume`] gives it to one.
     Parked(&'static dyn Resume),
 }
 
-/// The gathering group is given to the commit thread at this size without waiting for the end of the turn.
+/// Size in bytes at which the gathering group is handed to the commit thread without waiting for the end of the caller's turn.
 const EAGER_BYTES: usize = 256 << 10;
 
 pub struct SubmissionQueue {
     pub group: Group,
-    /// What comes before the gathering group.
+    /// Closed groups, each followed by a command, oldest first. They commit before `group`.
     pub queue: VecDeque<QueuedCommand>,
     /// First position of the log once everything queued is done.
     pub first: u64,
-    /// Position of the next record accepted.
+    /// Position of the next record to be accepted.
     pub next: u64,
-    /// Bytes accepted and not settled, the group under way included.
+    /// Bytes accepted and not settled, including the group that is being committed.
     pub pending_bytes: u64,
     pub phase: LogPhase,
-    /// The commit thread should take the group.
+    /// Whether the commit thread should take the group.
     pub kicked: bool,
     pub attendance: CommitThreadState,
-    /// A mark or spare of the background failed its fsync.
+    /// A background job that wrote a mark or a spare has failed its fsync.
     pub fault: Option<crate::error::Fault>,
-    /// Another thread has met that the log is detached.
+    /// Another thread has found that the log is detached.
     pub detached: Option<Error>,
     pub clients: Vec<Option<Client>>,
     pub appends: u64,
@@ -192,7 +193,7 @@ impl SubmissionQueue {
 
     pub fn join(&mut self, client: Client) -> usize {
         match self.clients.iter().position(Option::is_none) {
-            // A slot is free again only once everything its client entered has settled.
+            // A slot is freed only after everything that its client submitted has settled.
             Some(free) => {
                 self.clients[free] = Some(client);
                 free
@@ -214,7 +215,7 @@ impl SubmissionQueue {
         if let Some((_, error)) = self.failing(client).filter(|_| records > 0) {
             return Err(error.clone());
         }
-        // One record above the bound is taken when nothing else is pending: it could never be appended otherwise.
+        // One record above the bound is accepted if nothing else is pending, because it could never be appended otherwise.
         if records > 0 && self.pending_bytes > 0 && self.pending_bytes + bytes > options.max_pending_bytes {
             let text = format!(
                 "{} bytes are waiting for their commit, more would exceed maxPendingBytes ({})",
@@ -232,8 +233,8 @@ impl SubmissionQueue {
         self.clients.get(client)?.as_ref()?.failing.as_ref()
     }
 
-    /// Optimistic concurrency: decided under the lock that gives out positions. What is expected behind records that were
-    /// rejected fails with them.
+    /// Checks `terms.expect` under the lock that assigns positions (optimistic concurrency). Passes while the client is failing, so that
+    /// the append is refused with the error of the earlier rejection instead.
     fn check_expected_position(&self, client: usize, terms: Terms) -> Result<()> {
         match (&self.phase, terms.expect) {
             (LogPhase::Open, Some(expected)) if expected != self.next && self.failing(client).is_none() => {
@@ -257,7 +258,7 @@ impl SubmissionQueue {
         Ok(position)
     }
 
-    /// Takes all of `records`, which are so many and take so many bytes, or none.
+    /// Appends all of `records` or none of them. `count` and `bytes` are their number and their encoded size.
     pub fn append_all<'r>(
         &mut self,
         client: usize,
@@ -293,10 +294,10 @@ impl SubmissionQueue {
         Ok(())
     }
 
-    /// Enters a command behind everything accepted so far.
+    /// Queues a command after everything accepted so far.
     pub fn command(&mut self, client: usize, command: Command, options: &Options) -> Result<()> {
         self.check_capacity(client, 0, 0, options)?;
-        // Positions change at the call: what is accepted behind it gets those that follow from it.
+        // Positions change at the call: records accepted after it get the positions that follow from it.
         (self.first, self.next) = match command {
             Command::TruncateBefore(first) if first > self.next => return Err(out_of_range(first, self.next)),
             Command::TruncateBefore(first) => (self.first.max(first), self.next),
@@ -317,7 +318,8 @@ impl SubmissionQueue {
         Ok(())
     }
 
-    /// Moves what comes next into `group`: the oldest step, whose command is returned, or the gathering group.
+    /// Moves the next group to commit into `group`. That is the oldest queued group, which is returned with its command, or else the
+    /// gathering group.
     pub fn take(&mut self, group: &mut Group) -> Option<QueuedCommand> {
         self.kicked = !self.queue.is_empty();
         group.clear();
@@ -333,8 +335,8 @@ impl SubmissionQueue {
         }
     }
 
-    /// The first position once everything queued is done, for a log that starts at `low` now: what was entered may have
-    /// been rejected since.
+    /// Recomputes the first position once everything queued is done, for a log that starts at `low` now. Commands that counted before may
+    /// have been rejected since.
     pub fn recompute_low_mark(&mut self, low: u64) {
         let commands = self.queue.iter().filter_map(|step| step.command);
         self.first = commands.fold(low, |first, (_, command)| match command {
@@ -351,12 +353,12 @@ impl SubmissionQueue {
         self.group.durable |= durable;
     }
 
-    /// Whether the commit thread has to be told now rather than at the end of the caller's turn.
+    /// Whether the commit thread has to be woken now rather than at the end of the caller's turn.
     pub fn is_eager(&self) -> bool {
         !self.kicked && self.group.bytes.len() >= EAGER_BYTES
     }
 
-    /// Settles `runs` as done; gives whom to wake.
+    /// Settles `runs` as succeeded and adds the clients to notify to `wake`.
     pub fn succeed(&mut self, runs: &[OperationRun], wake: &mut Vec<Arc<dyn Notify>>) {
         for run in runs {
             if let Some(client) = self.clients.get_mut(run.client).and_then(Option::as_mut) {
@@ -366,7 +368,7 @@ impl SubmissionQueue {
         }
     }
 
-    /// Settles `runs` as failed.
+    /// Settles `runs` as failed and adds the clients to notify to `wake`.
     pub fn reject(&mut self, runs: &[OperationRun], error: &Error, wake: &mut Vec<Arc<dyn Notify>>) {
         for run in runs {
             if let Some(client) = self.clients.get_mut(run.client).and_then(Option::as_mut) {
@@ -376,7 +378,7 @@ impl SubmissionQueue {
         }
     }
 
-    /// Rejects everything accepted and not settled, the gathering group included, and takes the positions back.
+    /// Rejects every operation that is accepted and not settled, including the gathering group, and sets the next position to `next`.
     pub fn fail(&mut self, error: &Error, next: u64, wake: &mut Vec<Arc<dyn Notify>>) {
         for client in self.clients.iter_mut().flatten() {
             client.fail(client.entered - client.settled, error);
@@ -389,10 +391,10 @@ impl SubmissionQueue {
         self.kicked = false;
     }
 
-    /// Whoever waits for something that fails learns of it later.
+    /// Marks every client that has operations in flight as failing. Their rejections are delivered later, in order.
     fn mark_failing(&mut self, error: &Error) {
         let mut why = error.clone();
-        // They are those of the one that failed by itself, if any.
+        // `operation` and `position` describe the operation that caused the failure, not the ones rejected because of it.
         (why.operation, why.position) = (None, None);
         let (queue, group) = (&self.queue, &self.group);
         for (number, client) in self.clients.iter_mut().enumerate() {
@@ -404,9 +406,11 @@ impl SubmissionQueue {
         }
     }
 
-    /// Rejects every record accepted and not settled and takes the positions back, but leaves the commands that make
-    /// room. `runs` come first: they are what is left of the group under way. Operations settle in their order, so
-    /// those behind such a command are told after it.
+    /// Rejects every record that is accepted and not settled and sets the next position to `next`, but keeps the queued `TruncateBefore`
+    /// commands, which make room.
+    ///
+    /// `runs`, the rest of the group being committed, are rejected first. A client's operations settle in order, so a record after such a
+    /// command is rejected only after the command has settled.
     pub fn fail_records(&mut self, runs: &[OperationRun], error: &Error, next: u64, wake: &mut Vec<Arc<dyn Notify>>) {
         self.mark_failing(error);
         self.reject(runs, error, wake);
@@ -417,7 +421,7 @@ impl SubmissionQueue {
         self.queue.push_back(QueuedCommand { group, command: None });
         for step in &mut self.queue {
             step.group.reject(error);
-            // What changes positions rests on those that are taken back.
+            // The other commands refer to positions that are taken back.
             if let Some((client, _)) = step.command.take_if(|(_, command)| !matches!(command, Command::TruncateBefore(_))) {
                 step.group.runs.push(OperationRun { client, ops: 1 });
             }
@@ -428,7 +432,7 @@ impl SubmissionQueue {
     }
 }
 
-/// Truncations that make room, behind all else that a client has entered: they do not fail with that.
+/// Returns how many trailing `TruncateBefore` commands of `client` stay queued when its records are rejected.
 fn spared(queue: &VecDeque<QueuedCommand>, group: &Group, client: usize) -> u64 {
     let waits = |group: &Group| group.runs.iter().any(|run| run.client == client);
     let mut spared = 0;
@@ -486,7 +490,7 @@ mod tests {
         submissions.clients[0].as_mut().map(|client| told(client.collect()))
     }
 
-    /// The first append of client 0 has just been rejected.
+    /// A queue in which the first append of client 0 has just been rejected.
     fn rejecting(error: &Error) -> (SubmissionQueue, Options) {
         let (mut submissions, options) = submissions();
         let mut group = Group::default();
@@ -593,7 +597,7 @@ mod tests {
             assert!(submissions.command(0, command, &options).is_ok());
         }
         assert_eq!((submissions.first, submissions.next), (101, 101));
-        // The first group fails: its command comes back in front, and the reset goes with the records.
+        // The first group fails: its command returns to the front of the queue, and the reset is rejected with the records.
         let step = submissions.take(&mut group);
         submissions.queue.push_front(QueuedCommand { group: Group::default(), command: step.and_then(|s| s.command) });
         submissions.fail_records(&group.runs, &Error::new(Code::NoSpace, "full"), 1, &mut wake);
@@ -612,7 +616,7 @@ mod tests {
         assert!(submissions.command(0, Command::TruncateBefore(1), &options).is_ok());
         append(&mut submissions);
         append(&mut submissions);
-        // The first group fails: its command comes back in front.
+        // The first group fails, and its command returns to the front of the queue.
         let step = submissions.take(&mut group);
         assert!(submissions.kicked && group.records == 1);
         submissions.queue.push_front(QueuedCommand { group: Group::default(), command: step.and_then(|s| s.command) });

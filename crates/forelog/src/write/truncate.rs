@@ -1,5 +1,5 @@
-//! Truncation: what goes from either end of the log, and in which order, so that a crash at any step leaves the log
-//! as it was before or as it is after.
+//! Truncation removes records from either end of the log, in an order in which a crash at any step leaves the log either as it was before
+//! or as it is after.
 
 use crate::error::{out_of_range, truncated, Code, Error, Result};
 use crate::format::compression::Unpacker;
@@ -15,16 +15,15 @@ use crate::write::roll::{Carry, PartialFrame, RollPlan};
 use crate::write::writer::{lock, Writer};
 
 impl Writer {
-    /// Position `first` becomes the first of the log: the low mark is exact, and whole segments below it go. Needs no
-    /// space. Where the log starts there or later, only what could not be removed before goes.
-    ///
+    /// Makes `first` the first position of the log. The low mark is exact, and whole segments below it are removed. Needs no disk space. If
+    /// the log already starts at `first` or later, only files that could not be removed before are removed.
     /// # Errors
-    /// `OutOfRange` above the next position; `NoSpace`, `ReadOnly` and `Io` when CONTROL cannot be written, or does not name
-    /// the active segment yet: the log is as before. `Io` when the log starts at `first` now, but a file could not be removed.
-    /// `Poisoned`, `Detached`.
+    /// `OutOfRange` if `first` is above the next position. `NoSpace`, `ReadOnly` or `Io` if CONTROL cannot be written or does not name the
+    /// active segment yet; the log is unchanged. `Io` also if the log starts at `first` now, but a file could not be removed. `Poisoned` or
+    /// `Detached` if writing has ended.
     pub fn truncate_before(&mut self, first: u64) -> Result<()> {
         self.alive()?;
-        // A segment that no CONTROL names may be gone after a crash: nothing may rest on its being there.
+        // A segment that CONTROL does not name may be gone after a crash, so the low mark must not depend on it.
         if self.unproven && !self.is_named() {
             let rolled = self.finish_plan(0);
             self.poison_unless_it_heals(rolled)?;
@@ -32,7 +31,7 @@ impl Writer {
         let named = self.finish_naming();
         self.poison_unless_it_heals(named)?;
         if first <= self.low {
-            // A roll may have left a segment below the mark since then, and a file may not have gone at the first try.
+            // A roll may have left a segment below the mark since then, or a file may have resisted the first removal.
             return self.remove_below();
         }
         if first > self.next_position() {
@@ -51,19 +50,19 @@ impl Writer {
             Err(cut) => return Err(self.poison(cut.fault)),
         }
         self.low = first;
-        // Readers are told before a file goes, so that none of them takes its absence for damage.
+        // Readers learn of the low mark before a file goes, so that none of them takes its absence for damage.
         self.catalog.raise(first);
         self.remove_below()
     }
 
-    /// Position `last` becomes the last of the log, by a roll to a segment that starts with the kept part of the frame
-    /// that holds it. Nothing older is rewritten, and what is cut stays where it is, dead. What is kept is durable
-    /// then; when the log ends there already, that is all.
+    /// Makes `last` the last position of the log, by a roll to a segment that starts with the kept part of the frame that holds `last`.
+    /// Nothing older is rewritten, and the bytes cut off stay on disk, dead. Everything kept is durable on return. If the log already ends
+    /// at `last`, this only syncs.
     ///
     /// # Errors
-    /// `OutOfRange` from the next position on, `Truncated` below the one before the first; `NoSpace`, `ReadOnly` and `Io` when
-    /// a roll cannot be done; `Corrupt` and `Io` when the place of the cut does not read. In these cases the log is as before.
-    /// `Poisoned`, `Detached`.
+    /// `OutOfRange` if `last` is the next position or above it, `Truncated` if it is below the position before the first. `NoSpace`,
+    /// `ReadOnly` or `Io` if the roll fails, `Corrupt` or `Io` if the place of the truncation cannot be read. In all these cases the log is
+    /// unchanged. `Poisoned` or `Detached` if writing has ended.
     pub fn truncate_after(&mut self, last: u64) -> Result<()> {
         self.go_on()?;
         let next = self.next_position();
@@ -77,19 +76,19 @@ impl Writer {
         self.roll_to(plan)
     }
 
-    /// The log becomes empty and goes on at `first`: a roll without predecessor, which moves the low mark. Segments
-    /// wholly below it go.
+    /// Empties the log, which goes on at `first`: a roll without a predecessor, which moves the low mark. Segments wholly below the mark
+    /// are removed.
     ///
     /// # Errors
-    /// `NoSpace`, `ReadOnly` or `Io` when a roll cannot be done: the log is as before. `Io` when the log starts at `first` now,
-    /// but a file could not be removed. `Poisoned`, `Detached`.
+    /// `NoSpace`, `ReadOnly` or `Io` if the roll fails; the log is unchanged. `Io` also if the log starts at `first` now, but a file could
+    /// not be removed. `Poisoned` or `Detached` if writing has ended.
     pub fn reset(&mut self, first: u64) -> Result<()> {
         self.go_on()?;
         self.roll_to(RollPlan { predecessor: None, first, hole: 0, carry: Carry::Nothing, cut: None })?;
         self.remove_below()
     }
 
-    /// Rolls first where opening could not: until then only part of what there is counts.
+    /// Takes the roll that opening planned and could not do. Until then only a part of the files counts.
     fn go_on(&mut self) -> Result<()> {
         self.alive()?;
         if !self.unproven {
@@ -99,7 +98,7 @@ impl Writer {
         self.poison_unless_it_heals(rolled)
     }
 
-    /// Rolls by this plan instead of the one there may be, which stays if there is no space.
+    /// Rolls by `plan` instead of a roll that is already planned, which stays planned if this one fails.
     fn roll_to(&mut self, plan: RollPlan) -> Result<()> {
         let rolled = self.roll(&plan, 0);
         self.poison_unless_it_heals(rolled)?;
@@ -107,7 +106,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Where the log ends when `last` is its last position, and what of the frame there is kept.
+    /// Plans the roll after which `last` is the last position: where the log ends, and which part of the frame there is kept.
     fn cut_after(&mut self, last: u64) -> Result<RollPlan> {
         let holder = self.catalog.segment_containing(last).or_else(|| self.catalog.oldest());
         let Some(segment) = holder else { return Err(Error::new(Code::Closed, "the log has no segment")) };
@@ -119,7 +118,8 @@ impl Writer {
         let header = Header::decode(&page[..n]).ok().filter(|h| h.id == segment.id && h.first == segment.first);
         let header = header.ok_or_else(|| damaged(0))?;
         if (header.first..header.start()).contains(&(last + 1)) {
-            // Within the hole that the segment begins with: another one takes its place, with as much of the hole as is kept.
+            // The new end is within the hole that the segment begins with. A new segment replaces this one, with as much of the hole as is
+            // kept.
             let hole = last + 1 - header.first;
             return Ok(RollPlan { predecessor: header.predecessor, first: header.first, hole, carry: Carry::Nothing, cut: Some(last) });
         }
@@ -147,25 +147,25 @@ impl Writer {
         Ok(RollPlan { predecessor: Some(predecessor), first: end.next, hole: 0, carry, cut: Some(last) })
     }
 
-    /// CONTROL vouches for the active segment's name.
+    /// Whether CONTROL vouches for the active segment's name.
     pub fn is_named(&self) -> bool {
         let named = lock(&self.control).state().active;
         self.active.as_ref().is_some_and(|active| active.header.id <= named)
     }
 
-    /// Removes segments wholly below the low mark, oldest first. The durable CONTROL alone decides which.
+    /// Removes segments wholly below the low mark, oldest first. Only the durable CONTROL decides which.
     pub fn remove_below(&mut self) -> Result<()> {
         let (active, low) = {
             let control = lock(&self.control);
             (control.state().active, control.state().low)
         };
-        // The segment that holds the low mark: what has a lower id and starts lower ends below it.
+        // The segment that holds the low mark. Every segment with a lower id and a lower first position ends below the mark.
         let holder = self.names.iter().filter(|n| n.id <= active && n.first <= low).map(|n| n.id).max().unwrap_or(0);
         let gone: Vec<Name> = self.names.iter().filter(|n| n.id < holder && n.first < low).cloned().collect();
         if gone.is_empty() {
             return Ok(());
         }
-        // What opening removes is still listed: it was live until its roll.
+        // Opening removes segments that are still in the catalog, because they were live until the roll that it made.
         self.catalog.raise(low);
         let (mut failure, mut aside) = (None, Vec::new());
         for name in &gone {
@@ -174,7 +174,7 @@ impl Writer {
             aside.extend(spare);
             match removed {
                 Err(fault) if !fault.is_not_found() => {
-                    // It and those after it stay listed, for the next time.
+                    // This file and those after it stay listed for the next attempt.
                     failure = Some(Error::from(fault));
                     break;
                 }
@@ -190,9 +190,11 @@ impl Writer {
         failure.map_or(Ok(()), Err)
     }
 
-    /// Gives a removed segment's file the name of a spare, if there is use for it beside those `before` it.
+    /// Renames a removed segment's file to a spare, if another one is needed beside the `before` files already renamed. Returns the new
+    /// name.
     fn set_aside(&self, name: &Name, before: usize) -> Option<String> {
-        // What the next roll leaves may be removed before that: its footer comes after.
+        // The segment that the next roll leaves may be removed before that roll. Its footer is written after the roll, so the file stays
+        // its own.
         let is_left = self.active.as_ref().is_some_and(|active| active.header.id == name.id);
         if is_left || self.spares.room() <= before || !self.sealer.release_segment(name.id) {
             return None;

@@ -1,8 +1,8 @@
-//! The commit logic: a state machine without threads, clock or sleeping. The commit thread steps it in production,
-//! a test can step the same code over a simulated disk.
+//! The commit logic: a state machine without threads, clock or sleeping. The commit thread steps it in production. A test can step the same
+//! code over a simulated disk.
 //!
-//! Nothing is acknowledged here; each method returns how far the log is written and durable, and what that rests on
-//! stands beside the return.
+//! The writer never acknowledges anything. Each method returns how far the log is written and durable; a comment at the return says why
+//! that is safe.
 
 use crate::error::{Code, Error, Fault, Result};
 use crate::format::compression::Packer;
@@ -31,20 +31,20 @@ use crate::write::retention::KnownSegments;
 use crate::write::roll::{Naming, RollPlan};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// How far a commit got.
+/// The result of a commit.
 pub struct CommitProgress {
-    /// Frames of the group, from its first, that are written, and durable if that was asked for.
+    /// Number of frames of the group, counted from its first, that are written, and durable if that was asked for.
     pub frames: usize,
-    /// Why the rest of the group was not.
+    /// Why the rest of the group was not written or made durable.
     pub failure: Option<Error>,
 }
 
-/// What a log counts for `stats()`; written by the commit thread alone.
+/// Counters of a log for `stats()`. Only the commit thread writes them.
 #[derive(Clone, Copy, Default)]
 pub struct Counters {
     pub fsyncs: u64,
     pub rolls: u64,
-    /// Segments removed.
+    /// Number of segments removed.
     pub removed: u64,
     pub written_bytes: u64,
 }
@@ -57,45 +57,45 @@ pub struct Writer {
     pub catalog: Arc<Catalog>,
     pub uuid: [u8; 16],
     pub highest_id: u64,
-    /// Every segment file in the directory, by id: those of the log, and dead ones that the low mark has not passed.
+    /// Every segment file in the directory, by id: segments of the log, and dead ones that the low mark has not passed.
     pub names: Vec<Name>,
-    /// First position that counts.
+    /// First position of the log.
     pub low: u64,
     pub active: Option<ActiveSegment>,
-    /// Set when nothing may be written to the active segment any more.
+    /// Set if nothing more may be written to the active segment.
     pub plan: Option<RollPlan>,
-    /// The active segment is durable under its name, and CONTROL does not name it yet: nothing is written to it before that.
+    /// Set while the active segment is durable under its name but CONTROL does not name it yet. Nothing is written to it before that.
     pub naming: Option<Naming>,
-    /// The plan stems from opening: what the active segment holds past its proven offset is not known to be durable.
+    /// The plan was made by opening: bytes of the active segment after its proven offset are not known to be durable.
     pub unproven: bool,
-    /// Why nothing is written any more: the log is poisoned, or detached.
+    /// Why nothing is written any more: the log is poisoned or detached.
     pub poisoned: Option<Error>,
     pub attachment: Attachment,
-    /// Compresses frames, if that is asked for.
+    /// Compresses frames, if compression is on.
     pub packer: Option<Packer>,
     pub publisher: Publisher,
-    /// Something was written past the page cache, and became durable by that.
+    /// At least one write past the page cache has succeeded, so the file system supports such writes.
     through: bool,
-    /// Somebody is about to read what is written next: it stays in the page cache.
+    /// At least one follower is waiting, so the next commit stays in the page cache where the follower will read it.
     pub followed: bool,
-    /// For retention.
+    /// Facts about segments that retention has gathered.
     pub known: KnownSegments,
-    /// Ends of the frames being written; kept to be used again.
+    /// Ends of the frames being written. The buffer is reused.
     pub joints: Vec<FrameBoundary>,
     /// Monotonic nanoseconds, for the statistics and for retention.
     pub clock: fn() -> u64,
     pub counters: Counters,
     pub events: Arc<Events>,
-    /// Of the last syncs, about so many were large.
+    /// Saturating counter (0 to `MANY`): up on a large sync, down on a small one.
     large_syncs: u32,
-    /// Duration of each fsync of a segment since they were last taken, in nanoseconds.
+    /// Duration in nanoseconds of each fsync of a segment since the durations were last taken.
     pub fsync_times: Vec<u64>,
 }
 
-/// What is called many of the last syncs.
+/// Upper bound of `large_syncs`.
 const MANY: u32 = 8;
 
-/// A log that has just been found or made, as opening hands it over.
+/// A log that opening has found or made, as it is handed to the writer.
 pub struct WriterInit {
     pub storage: Arc<dyn Storage>,
     pub spares: Arc<SpareFiles>,
@@ -150,31 +150,32 @@ impl Writer {
         }
     }
 
-    /// Position of the next record to be written.
+    /// Returns the position of the next record to be written.
     pub fn next_position(&self) -> u64 {
-        // A plan starts later than the segment ends where the low mark is above all that was found.
+        // The plan starts after the end of the segment if the low mark is above everything that opening found.
         let planned = self.plan.as_ref().map_or(1, |plan| plan.first);
         self.active.as_ref().map_or(1, |active| active.end.next).max(planned)
     }
 
-    /// Last position that survives power loss, 0 when none.
+    /// Returns the last position that survives power loss, 0 if there is none.
     pub fn durable_position(&self) -> u64 {
         self.active.as_ref().map_or(0, |active| active.synced.next - 1)
     }
 
-    /// Where the log can be cut; `None` while not even the frames that its segment began with are proven durable.
+    /// Returns the durable end of the log, up to which a backup may copy; `None` until at least the frames that the active segment began
+    /// with are proven durable.
     pub fn cut(&self) -> Option<DurableEnd> {
         let active = self.active.as_ref().filter(|a| a.synced.offset >= a.header.carried_end)?;
         let durable = LogEnd { offset: active.synced.offset, position: active.synced.next - 1 };
         Some(DurableEnd { segment: active.header.id, durable })
     }
 
-    /// Bytes used of the active segment, and the size of its file.
+    /// Returns how many bytes of the active segment are used, and the size of its file.
     pub fn fill_level(&self) -> (u64, u64) {
         self.active.as_ref().map_or((0, 0), |active| (active.end.offset, active.growth.len()))
     }
 
-    /// Brings what the catalog knows of the active segment's file up to date.
+    /// Updates the length of the active segment's file in the catalog.
     pub fn note_len(&self) {
         if let Some(active) = &self.active {
             active.entry.set_len(active.growth.len());
@@ -190,13 +191,13 @@ impl Writer {
         self.poisoned.is_none() && self.active.as_ref().is_some_and(|a| a.synced.offset < a.end.offset)
     }
 
-    /// Whether it is time to prepare the next segment: an eighth of this one is used, or a truncated one's file waits.
+    /// Whether it is time to prepare the next segment: an eighth of this one is used, or the file of a truncated one waits to be recycled.
     pub fn wants_spare(&self) -> bool {
         self.spares.needs_preparation(self.active.as_ref().is_some_and(|a| a.end.offset > a.capacity / 8))
     }
 
-    /// Whether the blocks of the next segment had better be written ahead: not where most commits are large and durable, for
-    /// which writing everything twice would only be in the way.
+    /// Whether the blocks of the next segment should be prefilled. They should not if most commits are large and durable, because writing
+    /// everything twice would only slow those down.
     pub fn wants_prefill(&self) -> bool {
         self.large_syncs < MANY / 2
     }
@@ -212,14 +213,15 @@ impl Writer {
         self.spares.clone()
     }
 
-    /// The first failed fsync, or a failure that leaves unknown what reached the disk, is final: after it the kernel
-    /// may call pages clean that never were written, so no later success proves anything.
+    /// Poisons the log because of `fault`. The first failed fsync is final, and so is any failure that leaves unknown what reached the
+    /// disk: afterwards the kernel may call pages clean that were never written, so no later success proves anything.
     pub fn poison(&mut self, fault: Fault) -> Error {
         self.give_up(fault.into())
     }
 
-    /// Ends all writing until the log is reopened, whatever `why` was. A directory that is gone explains what failed in it, but
-    /// no failed write or sync of a file: those leave unknown what is on the disk, wherever that is.
+    /// Ends all writing until the log is reopened, whatever the cause. If the directory is no longer at its path, the log is detached
+    /// instead of poisoned. A failed write or sync of a file poisons it all the same, because it leaves unknown what is on the disk,
+    /// wherever the directory is.
     pub fn give_up(&mut self, why: Error) -> Error {
         let is_in_doubt = why.cause.as_ref().is_some_and(|fault| matches!(fault.syscall, "pwrite" | "fdatasync"));
         let detachment = if why.code == Code::Detached { Some(why.clone()) } else { self.detachment().filter(|_| !is_in_doubt) };
@@ -237,8 +239,8 @@ impl Writer {
         self.poisoned.get_or_insert_with(poisoned).clone()
     }
 
-    /// What a step returns to its caller: after a failure that heals the log goes on later, after any other it is poisoned. A
-    /// directory that is gone explains either, and does not come back.
+    /// Completes the error of a step. After an error that heals the log can go on later; any other error ends all writing. If the directory
+    /// is no longer at its path, every error does, because that does not heal.
     pub fn poison_unless_it_heals<T>(&mut self, step: Result<T>) -> Result<T> {
         step.map_err(|mut error| {
             if !error.heals() || self.detachment().is_some() {
@@ -257,12 +259,12 @@ impl Writer {
     }
 
     fn detachment(&self) -> Option<Error> {
-        // An active segment that opening could not vouch for may be under any name.
+        // An active segment that opening could not prove may have any name.
         let active = self.active.as_ref().filter(|_| !self.unproven);
         self.attachment.whole(active.map(|active| (active.entry.file.as_str(), &*active.file)))
     }
 
-    /// Ends the log if its directory, or a file that it keeps open there, is not at the path any more.
+    /// Ends the log if its directory, or a file that it keeps open there, is no longer at the path.
     pub fn check_attached(&mut self) -> Result<()> {
         self.alive()?;
         match self.detachment() {
@@ -271,7 +273,7 @@ impl Writer {
         }
     }
 
-    /// Like `check_attached`, of the directory alone.
+    /// Ends the log if its directory is no longer at the path. Unlike [`Writer::check_attached`], checks no file.
     pub fn check_directory(&mut self) -> Result<()> {
         self.alive()?;
         match self.attachment.directory() {
@@ -291,13 +293,13 @@ impl Writer {
             let written = self.write_some(group, done, durable);
             match self.poison_unless_it_heals(written) {
                 Ok(more) => done += more,
-                // Frames before this one are in segments that a roll has made durable: each pass of this loop but
-                // the last ends at a roll, and a roll begins with an fsync of the segment it leaves.
+                // Frames before this one are in segments that a roll has made durable: each pass of this loop but the last ends at a roll,
+                // and a roll begins with an fsync of the segment it leaves.
                 Err(error) if error.heals() => return CommitProgress { frames: done, failure: Some(error) },
                 Err(error) => return CommitProgress { frames: 0, failure: Some(error) },
             }
         }
-        // Whatever is begun from now on is begun for a log that is in use.
+        // The log is in use from now on, so the next segment is created at full size.
         self.spares.wake();
         let synced = if durable { self.sync() } else { self.alive() };
         if let Some(active) = self.active.as_mut().filter(|_| !durable) {
@@ -309,13 +311,13 @@ impl Writer {
         }
     }
 
-    /// Writes as many frames from `from` on as the active segment has room for, at least one. The last of a group that is
-    /// to be `durable` may be so already then.
+    /// Writes as many frames as the active segment has room for, at least one, starting with the frame at `from`. If the group is to be
+    /// `durable` and its last frame is among them, all of them may be durable already on return.
     fn write_some(&mut self, group: &mut Group, from: usize, durable: bool) -> Result<usize> {
         self.alive()?;
         self.finish_plan(group.frames[from].span())?;
         self.write_random_padding()?;
-        // A segment begun without compression may be read by a version without it: it takes raw frames only.
+        // A segment begun without compression may be read by a version that does not know it, so it takes only raw frames.
         let takes = |active: &ActiveSegment, frame: &PendingFrame, offset: u64, limit: u64| {
             offset + frame.span() <= limit && (active.header.compressed || frame.codec == Compression::None)
         };
@@ -353,7 +355,7 @@ impl Writer {
             to += 1;
         }
         let start = group.frames[from].start;
-        // What a roll makes durable on its way needs no padding, and for a small commit it would be most of what is written.
+        // Frames that a roll makes durable need no padding, and for a small commit padding would be most of what is written.
         let large = end.offset - active.end.offset >= self.storage.large_commit();
         let through = durable && large && to == group.frames.len() && active.through.is_some();
         if through {
@@ -379,8 +381,8 @@ impl Writer {
         Ok(to - from)
     }
 
-    /// Has the active segment's file grow for the frames of a group from `from` on and a padding frame behind them; how far
-    /// they may go. Where there is no room for all of them, that is as far as the file reaches.
+    /// Grows the active segment's file for the frames of a group from `from` on and for a padding frame after them. Returns the offset up
+    /// to which frames may be written. If the file cannot grow enough, that is its present end.
     fn reserve(&self, group: &Group, from: usize) -> u64 {
         let Some(active) = self.active.as_ref().filter(|_| self.plan.is_none()) else { return 0 };
         let frames = group.frames[from..].iter().map(PendingFrame::span).sum::<u64>();
@@ -392,8 +394,9 @@ impl Writer {
         }
     }
 
-    /// Goes on in a recycled file with a padding frame that cannot be foreseen. Torn frames look stale there: were the same
-    /// records written again, what is left of the frames behind them could continue the log.
+    /// Writes a padding frame with a random body before the first append to a recycled file that an earlier process may have torn.
+    /// Otherwise, if the same records were appended again, leftover frames after them would have matching CRCs and would be taken for part
+    /// of the log.
     fn write_random_padding(&mut self) -> Result<()> {
         let Some(active) = self.active.as_mut().filter(|active| active.may_be_torn) else { return Ok(()) };
         let mut bytes = [0; HEADER + 8];
@@ -412,7 +415,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes frames, up to `end`, to the page cache.
+    /// Writes frames, which end at `end`, to the page cache.
     fn write(&mut self, bytes: &[u8], end: FrameBoundary) -> Result<()> {
         let Some(active) = &mut self.active else { return Ok(()) };
         match active.file.write_at(bytes, active.end.offset) {
@@ -425,8 +428,8 @@ impl Writer {
         }
     }
 
-    /// Writes frames, up to `end`, past the page cache: they are durable then. False when the file system says at the first
-    /// time that it does not do that: nothing has happened then.
+    /// Writes frames, which end at `end`, past the page cache, so that they are durable on return. Returns false, with nothing written, if
+    /// the file system refuses the first write of this kind.
     fn write_through(&mut self, bytes: &[u8], end: FrameBoundary) -> Result<bool> {
         let Some(active) = &mut self.active else { return Ok(false) };
         let Some(file) = &active.through else { return Ok(false) };
@@ -439,7 +442,7 @@ impl Writer {
         }
         self.counters.fsyncs += 1;
         self.fsync_times.push((self.clock)().saturating_sub(began));
-        // A failed fsync, whatever the reason: what is on the disk is unknown.
+        // This is a failed fsync, whatever the reason: what is on the disk is unknown.
         written.map_err(|short| self.poison(short.fault))?;
         if let Some(active) = &mut self.active {
             (active.end, active.synced) = (end, end);
@@ -449,8 +452,9 @@ impl Writer {
         Ok(true)
     }
 
-    /// A write stopped for want of space or the like. Before anybody is told, CONTROL says in both slots that nothing past the
-    /// last good frame is ever read: the torn bytes may hold whole frames of records that are about to be rejected.
+    /// Handles a write that stopped early, for want of space or the like. Before any record is rejected, both slots of CONTROL say that
+    /// nothing past the last good frame is ever read, because the torn bytes may hold whole frames of records that are about to be
+    /// rejected.
     fn fence(&mut self, ShortWrite { written, fault }: ShortWrite) -> Error {
         let Some(active) = &mut self.active else { return fault.into() };
         let fence = Fence { segment: active.header.id, offset: active.end.offset };
@@ -463,7 +467,7 @@ impl Writer {
                 // One durable slot has the fence, or there is nothing to fence off.
                 Err(cut) if (fenced || written == 0) && cut.fault.heals(On::Named) => {
                     if !fenced && cut.written == 0 {
-                        // Neither file has changed: the next write goes to the same place.
+                        // Neither file has changed, so the next write goes to the same place.
                         return fault.into();
                     }
                     break;
@@ -501,25 +505,27 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes everything written durable. After an unproven opening that takes the roll: an fsync would prove nothing.
+    /// Makes everything written durable. After an opening that left frames unproven this takes a roll, because an fsync would prove
+    /// nothing.
     pub fn sync(&mut self) -> Result<()> {
         self.alive()?;
         let synced = if self.unproven { self.finish_plan(0) } else { self.sync_active() };
         self.poison_unless_it_heals(synced)
     }
 
-    /// The durable mark as it stands, to be written to CONTROL off the commit path; `None` when it says nothing new.
+    /// Returns a job that writes the durable mark to CONTROL off the commit path; `None` if [`Writer::current_mark`] is.
     pub fn mark(&self) -> Option<MarkJob> {
         Some(MarkJob { control: self.control.clone(), mark: self.current_mark()? })
     }
 
-    /// How much of the active segment is proven durable; `None` while that is no more than CONTROL says.
+    /// Returns how much of the active segment is proven durable; `None` while the log is poisoned or the segment is unproven.
     pub fn current_mark(&self) -> Option<Mark> {
         let active = self.active.as_ref().filter(|_| self.poisoned.is_none() && !self.unproven)?;
         Some(Mark { segment: active.header.id, offset: active.synced.offset, position: active.synced.next - 1 })
     }
 
-    /// The log as readers in other processes may see it; `None` while more is written than acknowledged.
+    /// Returns the log as readers in other processes may see it; `None` while more is written than acknowledged, while CONTROL does not
+    /// name the active segment, and after the log was poisoned.
     fn horizon(&self, low: u64, acknowledged: u64) -> Option<Horizon> {
         let is_told = self.poisoned.is_none() && self.naming.is_none();
         let active = self.active.as_ref().filter(|a| is_told && a.end.next - 1 == acknowledged)?;
@@ -536,7 +542,7 @@ impl Writer {
         })
     }
 
-    /// Whether `tell` has something new to say.
+    /// Whether [`Writer::tell`] has anything new to publish.
     pub fn is_untold(&self, low: u64, acknowledged: u64) -> bool {
         self.horizon(low, acknowledged).is_some_and(|now| self.publisher.is_behind(&now))
     }
@@ -548,29 +554,29 @@ impl Writer {
         }
     }
 
-    /// Syncs, leaves a mark that lets the next opening go on in place, and gives back the blocks that were allocated ahead.
-    /// Writes nothing to a poisoned log.
+    /// Syncs, leaves a mark that lets the next opening go on in place, and gives back blocks that were allocated in advance. Writes nothing
+    /// to a poisoned log.
     pub fn close(&mut self) -> Result<()> {
         self.check_attached()?;
-        // Without space to roll, the mark of the last opening stays: it is all that is proven.
+        // There was no space to roll: the mark of the last opening stays, because nothing more is proven.
         if self.unproven {
             return Ok(());
         }
         self.sync_active()?;
         match self.finish_naming() {
-            // All that was acknowledged is durable. The next opening does what is left to do.
+            // Everything acknowledged is durable. The next opening does the rest.
             Err(error) if error.heals() => return Ok(()),
             named => named?,
         }
         let sealer = self.sealer.clone();
         sealer.flush().map_err(|fault| self.poison(fault))?;
         match self.mark().map(|job| job.run()) {
-            // Without the new mark the next opening cannot tell where the frames end, and carries them.
+            // Without the new mark the next opening cannot prove the last frames durable, and carries them.
             Some(Err(fault)) if fault.heals(On::Named) => return Ok(()),
             Some(Err(fault)) => return Err(self.poison(fault)),
             _ => {}
         }
-        // The mark is durable: what opens the log next finds all that it vouches for, at whatever length of the file.
+        // The mark is durable, so the next opening finds everything that it covers, whatever the length of the file.
         self.stop_filling();
         if let Some(active) = &self.active {
             active.give_back();
@@ -581,7 +587,7 @@ impl Writer {
 }
 
 impl Writer {
-    /// Ends every background write: the directory is about to be somebody else's.
+    /// Ends every background write, because the directory is about to belong to another writer.
     pub fn retire(&mut self) {
         self.stop_filling();
         self.sealer.stop();
@@ -596,20 +602,20 @@ impl Writer {
         }
     }
 
-    /// The growth of the active segment's file, when it is time to run it.
+    /// Returns the growth of the active segment's file, if it is time to run it.
     pub fn due_growth(&self) -> Option<Arc<Growth>> {
         let active = self.active.as_ref().filter(|_| self.plan.is_none() && self.poisoned.is_none())?;
         let soon = matches!(active.filling, Filling::After(0));
         active.growth.is_due(active.end.offset, soon).then(|| active.growth.clone())
     }
 
-    /// The filling of the active segment, when it is time to run it.
+    /// Returns the prefill of the active segment, if it is time to run it.
     pub fn due_filling(&mut self) -> Option<Arc<Prefill>> {
         let active = self.active.as_mut().filter(|_| self.plan.is_none() && self.poisoned.is_none())?;
         if matches!(active.filling, Filling::After(0)) && active.growth.is_done() {
             active.filling = match self.storage.open(&active.entry.file, true) {
                 Ok(file) => Filling::Running(Arc::new(Prefill::new(file, active.capacity, active.end.offset))),
-                // It only makes syncs faster: without it everything works the same.
+                // The prefill only makes syncs faster: without it everything works the same.
                 Err(_) => Filling::Done,
             };
         }
@@ -620,14 +626,14 @@ impl Writer {
     }
 }
 
-/// Appends a padding frame of `room` bytes to frames that end at `end`, and gives the end behind it.
+/// Appends a padding frame of `room` bytes to frames that end at `end`, and returns the boundary after it.
 fn pad(bytes: &mut Vec<u8>, room: usize, end: FrameBoundary, synced: u64, seed: Seed) -> FrameBoundary {
     let start = bytes.len();
     bytes.resize(start + room, 0);
     padding(&mut bytes[start..], end, synced, seed)
 }
 
-/// Makes a padding frame of `bytes`, whose body is there already.
+/// Makes a padding frame of `bytes`, whose body is already in place, and returns the boundary after it.
 fn padding(bytes: &mut [u8], end: FrameBoundary, synced: u64, seed: Seed) -> FrameBoundary {
     let (head, body) = bytes.split_at_mut(HEADER);
     let frame = Frame {
@@ -645,7 +651,7 @@ fn padding(bytes: &mut [u8], end: FrameBoundary, synced: u64, seed: Seed) -> Fra
     FrameBoundary { offset: end.offset + frame.span(), next: end.next, crc }
 }
 
-/// Writes a durable mark to CONTROL; blocking, off the commit path.
+/// A job that writes a durable mark to CONTROL. It blocks and runs off the commit path.
 pub struct MarkJob {
     control: Arc<Mutex<Control>>,
     mark: Mark,
@@ -655,7 +661,7 @@ impl MarkJob {
     pub fn run(&self) -> std::result::Result<(), Fault> {
         let mut control = lock(&self.control);
         let known = control.state();
-        // A roll may have overtaken this job, and another mark may be ahead of it: a mark only ever advances.
+        // A roll may have overtaken this job, and another mark may be at a higher offset already: a mark only ever advances.
         let stale = control.is_retired()
             || known.active != self.mark.segment
             || known.mark.is_some_and(|m| m.segment == self.mark.segment && m.offset >= self.mark.offset);

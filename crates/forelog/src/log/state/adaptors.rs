@@ -1,4 +1,4 @@
-//! An open log as its followers, its cursors and its backups see it.
+//! An open log as its followers, its cursors and its backups use it.
 
 use super::LogState;
 use crate::cursors::Log;
@@ -26,7 +26,7 @@ impl FollowedLog for LogState {
             self.refresh(remote)?;
             let first = self.catalog.first();
             let limit = self.horizons.acknowledged.load(Ordering::Acquire);
-            // After the last record that can be read.
+            // The position is after the last record that can be read.
             if let Some(error) = remote.bond.broken().filter(|_| next > limit) {
                 return Err(error.clone().during("read"));
             }
@@ -34,13 +34,13 @@ impl FollowedLog for LogState {
         }
         let submissions = locked(&self.submissions);
         let at = self.positions(submissions.next);
-        // Not the horizon, which follows a cut only once that is done.
+        // Not the horizon, which follows a truncation only once that is done.
         let first = self.catalog.first();
         if next < first {
             return Err(truncated(next, first).during("read"));
         }
         match &submissions.phase {
-            // What was acknowledged without being durable may be gone once an fsync has failed.
+            // Records that were acknowledged without being durable may be gone once an fsync has failed.
             LogPhase::Poisoned(error) if next > at.durable => Err(error.clone().during("read")),
             LogPhase::Poisoned(_) => Ok(at.durable),
             LogPhase::Detached(error) if next > at.acknowledged => Err(error.clone().during("read")),
@@ -62,7 +62,7 @@ impl FollowedLog for LogState {
     }
 
     fn look_again(&self, next: u64) {
-        // Where the directory does not answer, what could not be read is told as it is.
+        // If the directory cannot be read, the caller reports its own error as it is.
         if let Some(Ok(news)) = self.remote.as_ref().map(|remote| remote.look_again(self, next)) {
             self.spread(news);
         }
@@ -143,7 +143,7 @@ impl Origin for LogState {
         if let Some(remote) = &self.remote {
             self.refresh(remote)?;
         }
-        // Not the horizon: that follows only once the files below are gone.
+        // Not the horizon, which follows only once the files below the low mark are gone.
         Ok(self.catalog.first())
     }
 

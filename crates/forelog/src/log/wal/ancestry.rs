@@ -1,4 +1,4 @@
-//! What went wrong in the log that this one descends from, one test for each, named after the promise that it broke.
+//! Regressions: one test for each failure of the log that this one descends from, named after the promise that it broke.
 
 use super::*;
 use crate::format::frame::HEADER;
@@ -19,7 +19,7 @@ struct Log {
     disk: SimDisk,
     waiter: Arc<Waiter>,
     ops: u64,
-    /// Holds the lock.
+    /// The directory that holds the lock.
     _dir: tempfile::TempDir,
 }
 
@@ -49,7 +49,7 @@ impl Log {
         self.wal.sync()
     }
 
-    /// Waits for all operations; an error is what the first one that failed was told.
+    /// Waits for all operations. Returns the error of the first one that failed.
     fn settled(&self) -> Result<()> {
         self.wal.kick();
         self.waiter.wait_for(|| match self.wal.settled() {
@@ -58,7 +58,7 @@ impl Log {
         })
     }
 
-    /// Numbered records, some of them per commit.
+    /// Appends numbered records, several of them in each commit.
     fn fill(&mut self, from: u64, to: u64) -> Result<()> {
         for n in from..=to {
             assert_eq!(self.append(&value(n))?, n);
@@ -96,7 +96,7 @@ fn read(disk: &SimDisk, catalog: &Arc<Catalog>, from: u64, to: u64) -> Result<Ve
     drain(Reader::new(Arc::new(disk.clone()), catalog.clone(), from, to))
 }
 
-/// What is left after the power fails now: of each sector that is not durable nothing, or with `all` the newest.
+/// Cuts the power and opens what is left. Of each sector that is not durable nothing is left, or with `all` the newest version.
 fn power_cut(disk: &SimDisk, all: bool) -> Result<(SimDisk, Opened)> {
     let disk = disk.fork();
     disk.power_cut_keeping(&mut |_, _, _, versions| if all { versions } else { 0 }, &mut |_| false);
@@ -130,7 +130,7 @@ fn what_sync_vouches_for_survives_although_others_append_and_the_log_rolls_meanw
         }
         let checked = (|| -> Result<()> {
             for _ in 0..20 {
-                // A client of its own: the threads above count their operations on the other one.
+                // A client of its own, because the threads above count the operations of the other one.
                 let vouched = log.wal.positions().next - 1;
                 log.wal.shared.flush()?;
                 let (_, opened) = power_cut(&log.disk, false)?;
@@ -153,7 +153,7 @@ fn nothing_is_appended_behind_the_torn_bytes_of_a_short_write() -> Result<()> {
             log.fill(1, 5)?;
             log.disk.set_trip(0);
             log.append(&[7; 3000])?;
-            // It may befall a job of the background instead.
+            // A background job may meet the error instead.
             if log.settled().is_err_and(|error| error.code == Code::NoSpace) {
                 break log;
             }
@@ -173,7 +173,7 @@ fn a_flipped_bit_in_a_sealed_segment_is_told_and_costs_the_frame_that_it_is_in()
     let mut log = Log::open(SimDisk::new(3, 4096), Fsync::Os)?;
     log.fill(1, 2000)?;
     let sealed = log.segments()[1].clone();
-    // In a record; past a damaged header, the other frames of the segment are for salvage to find.
+    // Within a record. If a header is damaged, finding the other frames of the segment is left to salvage.
     let bytes = log.disk.bytes(&sealed);
     let at = 24_000 + bytes[24_000..].windows(6).position(|w| w == b"record").unwrap_or_default();
     log.disk.damage(&sealed, at as u64, &[bytes[at] ^ 4]);
@@ -193,7 +193,7 @@ fn a_log_that_another_process_writes_is_refused_untouched() -> Result<()> {
     let dir = tempfile::tempdir().map_err(failed)?;
     let waiter: Arc<Waiter> = Arc::default();
     Wal::open(dir.path(), options(Fsync::Always), waiter.clone())?.close()?;
-    // To the system a second open file is a stranger, whatever process has it.
+    // The operating system does not know which process a second open file belongs to.
     let other = std::fs::File::open(dir.path().join("LOCK")).map_err(failed)?;
     other.lock().map_err(failed)?;
     let control = || std::fs::read(dir.path().join("CONTROL")).map_err(failed);
@@ -238,7 +238,7 @@ fn a_failed_fsync_is_final_although_the_next_one_would_succeed() -> Result<()> {
 fn an_idle_tail_is_synced_in_time_without_anybody_asking() -> Result<()> {
     let mut log = Log::open(SimDisk::new(6, 4096), Fsync::Every(Duration::from_millis(1)))?;
     log.fill(1, 7)?;
-    // Nothing else is ever appended: without a timer this would not end.
+    // Nothing else is appended, so without a timer this would not end.
     while log.wal.positions().durable < 7 {
         std::thread::yield_now();
     }
@@ -253,7 +253,7 @@ fn acknowledged_records_are_in_files_whose_names_survive() -> Result<()> {
     for n in 1..=60 {
         log.append(&[n as u8; 5000])?;
         log.settled()?;
-        // No name is durable but those that a sync of the directory made so.
+        // Only names that a sync of the directory covered are durable.
         let (_, opened) = power_cut(&log.disk, true)?;
         assert_eq!(opened.writer.next_position(), n + 1);
     }
@@ -265,7 +265,7 @@ fn acknowledged_records_are_in_files_whose_names_survive() -> Result<()> {
 fn space_that_was_allocated_ahead_is_not_taken_for_damage_after_a_crash() -> Result<()> {
     let mut log = Log::open(SimDisk::new(8, 4096), Fsync::Os)?;
     log.fill(1, 9)?;
-    // In the background, which nothing here waits for otherwise.
+    // Happens in the background, which nothing else here waits for.
     while log.disk.bytes(&log.segments()[0]).len() < 64 << 10 {
         std::thread::yield_now();
     }
@@ -293,7 +293,7 @@ fn a_record_of_any_size_that_is_taken_can_be_read() -> Result<()> {
     Ok(())
 }
 
-/// Remembers the largest read and the sum of all.
+/// Records the largest read and the sum of all reads.
 #[derive(Default)]
 struct Metered {
     largest: AtomicUsize,
@@ -422,7 +422,7 @@ fn appends_that_wait_together_share_one_fsync() -> Result<()> {
     }
     log.settled()?;
     log.wal.close()?;
-    // One for the first record, one for creation's roll and its parts; 499 records brought one more.
+    // The first record took one fsync, creation's roll several, and the other 499 records one more.
     let stats = log.wal.stats();
     assert!(stats.appends == 500 && stats.commits == 2 && stats.fsyncs < 12, "{stats:?}");
     assert!(stats.written_bytes > 499 * HEADER as u64);

@@ -1,4 +1,4 @@
-//! Named cursors as their users hold them. Nothing here blocks: what is to become durable is told by a call.
+//! Named cursors as their users hold them. No call blocks: when a change is durable, a callback reports its result.
 
 use super::Wal;
 use crate::cursors::{Handle, Moved};
@@ -9,7 +9,7 @@ use crate::util::pool;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
-/// A place in the log that outlives the process: how far somebody has worked it off. Clones, and handles of one name, share it.
+/// A position in the log that outlives the process: how far a consumer has processed it. Clones, and handles of one name, share it.
 #[derive(Clone)]
 pub struct Cursor {
     shared: Arc<LogState>,
@@ -17,14 +17,13 @@ pub struct Cursor {
 }
 
 impl Wal {
-    /// The cursor of a name from 1 to 255 bytes long, which is made if there is none: `done` is given it once it is durable.
-    /// `start` is where a new one stands. It may be called at once, in this thread, or in one of the log's: it must return
-    /// quickly.
+    /// Opens the cursor of this name, or creates it at `start`. `done` gets the cursor once it is durable. A name has 1 to 255 bytes.
+    /// `done` may be called at once in this thread, or in one of the log's threads, and must return quickly.
     ///
     /// # Errors
-    /// `done` is given `InvalidArg`, `Truncated` and `OutOfRange` for a start below the first position or above the next one,
-    /// `TooLarge` when there are 4096 cursors, `Corrupt`, `Format` or `Io` when CURSORS does not read, `ReadOnly`, `NoSpace`,
-    /// `Poisoned`, `Detached`, `Closed`.
+    /// `done` gets `Truncated` or `OutOfRange` if `start` is below the first position or above the next one, `InvalidArg` if the name is
+    /// invalid, `TooLarge` if there are 4096 cursors, `Corrupt`, `Format` or `Io` if CURSORS cannot be read, `ReadOnly`, `NoSpace`,
+    /// `Poisoned`, `Detached` or `Closed`.
     pub fn cursor(&self, name: &str, start: Start, done: impl FnOnce(Result<Cursor>) + Send + 'static) {
         if self.closed.load(Ordering::Acquire) {
             return done(Err(closed().during("cursor")));
@@ -43,10 +42,10 @@ impl Wal {
         }
     }
 
-    /// Names and positions of all cursors, in the order of the names.
+    /// Returns the names and positions of all cursors, ordered by name.
     ///
     /// # Errors
-    /// `Corrupt`, `Format` or `Io` when CURSORS does not read, `ReadOnly`, `Closed`.
+    /// `Corrupt`, `Format` or `Io` if CURSORS cannot be read, `ReadOnly`, `Closed`.
     pub fn cursors(&self) -> Result<Vec<(Arc<str>, u64)>> {
         if self.closed.load(Ordering::Acquire) {
             return Err(closed().during("cursors"));
@@ -65,23 +64,22 @@ impl Cursor {
         &self.handle.entry.name
     }
 
-    /// Whether it has been deleted, through whatever handle, or will be before anything that is asked from now on: then
-    /// [`Wal::cursor`] gives another one.
+    /// Whether the cursor has been deleted through any handle, or will be before any later call. [`Wal::cursor`] then opens another one.
     pub fn is_deleted(&self) -> bool {
         self.handle.entry.is_ending()
     }
 
-    /// Last position done, 0 when none. Where truncation has passed it, the one before the first of the log.
+    /// Returns the last position done, 0 if there is none. If truncation has passed it, that is the position before the first of the log.
     pub fn position(&self) -> u64 {
         self.shared.cursors.position(&self.handle.entry)
     }
 
-    /// Says that all records up to `position` are done; `done` is told once that is durable, and the log as far. A position
-    /// that the cursor has passed changes nothing. Commits that wait share an fsync.
+    /// Commits that all records up to `position` are done. `done` is called once that is durable, and the log up to there as well. A
+    /// position that the cursor has passed changes nothing. Commits that wait at the same time share an fsync.
     ///
     /// # Errors
-    /// `OutOfRange` above what is acknowledged; `Truncated` above where the log was cut since `heed`; `NotFound` when the
-    /// cursor was deleted; `NoSpace`, `Poisoned`, `Detached`, `Closed`.
+    /// `OutOfRange` if `position` is above what is acknowledged, `Truncated` if it is above what a truncation since [`Cursor::heed`] has
+    /// kept, `NotFound` if the cursor was deleted; `NoSpace`, `Poisoned`, `Detached`, `Closed`.
     pub fn commit(&self, position: u64, done: impl FnOnce(Result<()>) + Send + 'static) {
         let done = Box::new(|outcome: Result<()>| done(outcome.map_err(|error| error.during("commit"))));
         if self.shared.cursors.commit(&*self.shared, &self.handle, position, done) {
@@ -89,11 +87,11 @@ impl Cursor {
         }
     }
 
-    /// Goes back: the records after `position` are to be done again. Durable when `done` is told.
+    /// Moves the cursor back, so that the records after `position` are to be done again. The change is durable when `done` is called.
     ///
     /// # Errors
-    /// `OutOfRange` above the cursor's position, `Truncated` below the one before the first of the log, `NotFound`, `NoSpace`,
-    /// `Poisoned`, `Detached`, `Closed`.
+    /// `OutOfRange` if `position` is above the cursor's, `Truncated` if it is below the position before the first of the log, `NotFound` if
+    /// the cursor was deleted; `NoSpace`, `Poisoned`, `Detached`, `Closed`.
     pub fn rewind(&self, position: u64, done: impl FnOnce(Result<()>) + Send + 'static) {
         let done = Box::new(|outcome: Result<()>| done(outcome.map_err(|error| error.during("rewind"))));
         if self.shared.cursors.rewind(&self.handle, position, done) {
@@ -101,7 +99,7 @@ impl Cursor {
         }
     }
 
-    /// Ends the cursor, durably when `done` is told; retention does not wait for it any more.
+    /// Deletes the cursor, durably when `done` is called. Retention no longer waits for it.
     ///
     /// # Errors
     /// `NoSpace`, `Poisoned`, `Detached`, `Closed`.
@@ -112,22 +110,22 @@ impl Cursor {
         }
     }
 
-    /// Reading begins: what is committed from now on was read after the cuts so far.
+    /// Acknowledges all truncations so far: reading starts over.
     pub fn heed(&self) {
         self.handle.heed();
     }
 
-    /// Who reads has come over a cut that kept all up to `kept`, and has got nothing above that before it.
+    /// Acknowledges a truncation that kept all up to `kept`, above which this reader has returned nothing before it.
     pub fn heed_if(&self, kept: u64) {
         self.handle.heed_if(kept);
     }
 
-    /// What truncation has done to it since this was last asked, or since it was last committed before this process held it.
+    /// Returns what truncation has done to the cursor since the last call, or since its last commit before this process opened it.
     pub fn moved(&self) -> Option<Moved> {
         self.handle.moved()
     }
 
-    /// Calls `wake` once `moved` has something to tell, after `release`, or once the cursor is deleted. A later call takes its place.
+    /// Calls `wake` once `moved` has something to return, once the cursor is deleted, or at `release`. A later call replaces this one.
     pub fn watch(&self, wake: impl FnOnce() + Send + 'static) {
         self.handle.watch(Box::new(wake));
     }

@@ -1,5 +1,5 @@
-//! Random lives of a log with cursors over the simulated disk: the process dies at any operation, or one fails, and the power
-//! goes. A consumer knows what it has done; a cursor must never say more, and never less than it was told is durable.
+//! Random histories of a log with cursors over the simulated disk: the process dies at any operation, or one fails, and the power goes. A
+//! consumer knows what it has done. A cursor must never claim more than that, and never less than was reported durable.
 #![allow(clippy::unwrap_used)]
 
 use super::*;
@@ -20,12 +20,12 @@ struct Log {
     _dir: tempfile::TempDir,
 }
 
-/// What a consumer, or the one who ends up with its cursor, knows.
+/// The knowledge of a consumer about its cursor.
 #[derive(Clone, Default)]
 struct Consumer {
     /// Values of the records that it has done.
     done: BTreeSet<u64>,
-    /// It has been told that this is durable; `None` when there may be no cursor.
+    /// The position that was reported durable; `None` if there may be no cursor.
     least: Option<u64>,
 }
 
@@ -34,7 +34,7 @@ struct Life {
     disk: SimDisk,
     fsync: Fsync,
     values: u64,
-    /// What the log holds, as far as it goes: values by position.
+    /// The records of the log: values by position.
     records: BTreeMap<u64, u64>,
     consumers: BTreeMap<&'static str, Consumer>,
 }
@@ -52,7 +52,7 @@ impl Log {
         Ok(Log { wal, waiter, ops: 0, _dir: dir })
     }
 
-    /// Whether the operation just entered succeeded.
+    /// Waits for the operation just submitted, and returns its result.
     fn settled(&mut self) -> Result<()> {
         self.ops += 1;
         let ops = self.ops;
@@ -109,7 +109,7 @@ impl Life {
         self.records.last_key_value().map_or(0, |(position, _)| *position)
     }
 
-    /// Everything up to `position` has been worked off, before anybody is told.
+    /// Records that the consumer has done everything up to `position`, before the commit.
     fn work(&mut self, name: &'static str, position: u64) {
         let done: Vec<u64> = self.records.range(..=position).map(|(_, value)| *value).collect();
         self.consumers.entry(name).or_default().done.extend(done);
@@ -122,20 +122,20 @@ impl Life {
         }
     }
 
-    /// The cursors may have gone back to here.
+    /// Records that the cursors may have gone back to `last`.
     fn lower(&mut self, last: u64) {
         self.consumers.values_mut().for_each(|consumer| consumer.least = consumer.least.map(|least| least.min(last)));
     }
 
-    /// One operation, or two at once; false when the log goes on no more.
+    /// Performs one operation, or two at once. Returns an error if the log does not go on.
     fn act(&mut self, log: &mut Log) -> Result<()> {
         let name = NAMES[self.rng.below(3) as usize];
         let first = log.wal.positions().first;
         match self.rng.below(16) {
             0..=5 => {
                 self.values += 1;
-                // Whether it is there is not known while it is under way: nobody has read it yet.
-                // Now and then a segment is full.
+                // No reader sees the record while the append is in progress, so it is recorded afterwards. Every fifth record is large, so
+                // that segments fill up.
                 let position = log.append(self.values, if self.values.is_multiple_of(5) { 30_000 } else { 20 })?;
                 self.records.insert(position, self.values);
             }
@@ -181,7 +181,7 @@ impl Life {
         Ok(())
     }
 
-    /// Takes back the end of the log, or all of it.
+    /// Removes the end of the log, or all of it.
     fn cut(&mut self, log: &mut Log, first: u64) -> Result<()> {
         let last = first - 1 + self.rng.below(log.wal.positions().next - first + 1);
         let last = last.min(log.wal.positions().next - 1);
@@ -252,7 +252,7 @@ fn live(seed: u64) {
     let mut life = Life::new(seed);
     for epoch in 0..6 {
         let label = format!("seed {seed}, epoch {epoch}");
-        // The opening may die as well.
+        // The process may also die while it opens the log.
         if life.rng.chance(0.3) {
             life.disk.set_budget(life.rng.below(40));
         }
@@ -276,7 +276,7 @@ fn a_cursor_never_says_more_than_was_done_and_never_less_than_was_durable() {
     }
 }
 
-/// A log of ten records, none of them synced, and a cursor in it.
+/// Returns a log of ten records, none of them synced, with a cursor.
 fn ten(fsync: Fsync) -> (Log, SimDisk, Cursor) {
     let disk = SimDisk::new(1, 4096);
     let mut log = Log::open(&disk, fsync).unwrap();

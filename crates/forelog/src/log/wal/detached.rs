@@ -1,4 +1,4 @@
-//! What a log does once its directory is not at its path any more, over a simulated disk.
+//! The behaviour of a log whose directory is no longer at its path, over a simulated disk.
 
 use super::*;
 use crate::log::commit_loop::CommitThread;
@@ -174,7 +174,7 @@ fn while_the_log_is_detached_its_directory_stays_locked_until_it_is_closed() -> 
     Ok(())
 }
 
-/// A clock that is set; jobs of the background wait for ever.
+/// A runtime whose clock is set by the test, and whose background jobs never run.
 #[derive(Default)]
 struct Clock(Mutex<Duration>);
 
@@ -186,7 +186,7 @@ impl Runtime for Clock {
     fn spawn(&self, _: Job) {}
 }
 
-/// A log whose commit thread the test steps itself.
+/// A log whose commit thread is stepped by the test.
 struct Stepped {
     disk: SimDisk,
     shared: Arc<LogState>,
@@ -207,14 +207,14 @@ impl Stepped {
         Ok(Stepped { disk, shared, thread, clock, client })
     }
 
-    /// Does what there is to do so many milliseconds after the log was opened.
+    /// Steps the commit thread at `at` milliseconds after the log was opened.
     fn step(&mut self, at: u64) {
         *locked(&self.clock.0) = Duration::from_millis(at);
         locked(&self.shared.submissions).kicked = true;
         self.thread.step();
     }
 
-    /// What an append is told at that time.
+    /// Appends `at` milliseconds after the log was opened, and returns the result.
     fn append(&mut self, at: u64) -> Result<()> {
         let record = RecordRef { value: Some(b"value"), ..RecordRef::default() };
         locked(&self.shared.submissions).append(self.client, &record, record.encoded_len(), false, &self.shared.options)?;
@@ -241,7 +241,7 @@ fn without_an_fsync_a_log_at_work_looks_once_a_second() -> Result<()> {
 fn an_idle_log_looks_once_a_second_while_a_follower_waits_for_it() -> Result<()> {
     let mut log = Stepped::open(Fsync::Always)?;
     log.append(0)?;
-    // By then the mark is written and other processes know how far they may read.
+    // By then the mark and the horizon page have been written.
     log.step(1100);
     assert_eq!(log.thread.deadline(), None);
     let (woken, told) = channel();

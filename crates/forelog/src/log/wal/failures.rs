@@ -1,4 +1,4 @@
-//! What a failing disk means to those who wait: the commit thread over the simulated disk.
+//! The effects of a failing disk on waiting clients: the commit thread over the simulated disk.
 
 use super::*;
 use crate::options::Fsync;
@@ -9,7 +9,7 @@ struct Log {
     wal: Wal,
     disk: SimDisk,
     waiter: Arc<Waiter>,
-    /// Holds the lock.
+    /// The directory that holds the lock.
     _dir: tempfile::TempDir,
 }
 
@@ -26,7 +26,7 @@ impl Log {
         self.wal.append(RecordRef { value: Some(value), ..RecordRef::default() }, false)
     }
 
-    /// Waits until operation `ops` has settled; an error is what the first one that failed was told.
+    /// Waits until operation `ops` has settled. Returns the error of the first one that failed.
     fn settled(&self, ops: u64) -> Result<()> {
         self.wal.kick();
         self.waiter.wait_for(|| match self.wal.settled() {
@@ -58,7 +58,7 @@ fn a_failed_fsync_rejects_whoever_waits_and_all_that_comes_and_closing_writes_no
     let log = Log::open(SimDisk::new(1, 4096), Fsync::Always)?;
     log.append(b"durable")?;
     log.settled(1)?;
-    // The first append has it made in the background.
+    // The first append makes the reserve, in the background.
     while !log.disk.names().iter().any(|name| name == crate::format::file_names::RESERVE) {
         std::thread::yield_now();
     }

@@ -1,4 +1,4 @@
-//! Readers of a log as its users make them: where they begin, and how they go on when the log was cut under them.
+//! Creates readers of a log: where they begin, and how they go on after the log was cut under them.
 
 use super::Wal;
 use crate::error::{closed, out_of_range, truncated, Code, Error, Result};
@@ -11,30 +11,30 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 impl Wal {
-    /// A reader from `from` to `to`, inclusive, as far as that is acknowledged now. No I/O happens before its first block.
+    /// Creates a reader from `from` to `to`, inclusive, as far as the log is acknowledged now. No I/O happens before its first block.
     ///
-    /// A reader that begins at the first position begins where that is when its first record is read: truncation does not pass
-    /// it before. In mode `readOnly` the log is looked at when the first block is asked for.
+    /// A reader that starts at the first position starts where that is when its first record is read, so no truncation passes it before. In
+    /// mode `readOnly` the log is refreshed when the first block is asked for.
     ///
     /// # Errors
-    /// `Truncated` below the first position, `OutOfRange` above the next one, `Closed`. In mode `readOnly` the first block gives
-    /// the first two.
+    /// `Truncated` if `from` is below the first position, `OutOfRange` if it is above the next one, `Closed`. In mode `readOnly` the first
+    /// block returns the first two.
     pub fn reader(&self, from: impl Into<Start>, to: u64) -> Result<Reader> {
         self.begin(from.into(), to, false)
     }
 
-    /// A reader like [`Wal::reader`] that goes on as the log does, see [`Reader::lookout`].
+    /// Creates a reader like [`Wal::reader`] that goes on as the log grows, see [`Reader::lookout`].
     ///
     /// # Errors
-    /// Like [`Wal::reader`].
+    /// The errors of [`Wal::reader`].
     pub fn follower(&self, from: impl Into<Start>, to: u64) -> Result<Reader> {
         self.begin(from.into(), to, true)
     }
 
-    /// A reader like [`Wal::reader`] that goes on behind damage and tells what it had to leave out, see [`Block::holes`].
+    /// Creates a reader like [`Wal::reader`] that goes on after damage and reports what it had to leave out, see [`Block::holes`].
     ///
     /// # Errors
-    /// Like [`Wal::reader`], and `InvalidArg` unless the log is open in mode `readOnly`.
+    /// The errors of [`Wal::reader`], and `InvalidArg` unless the log is open in mode `readOnly`.
     ///
     /// [`Block::holes`]: crate::Block::holes
     pub fn salvage(&self, from: impl Into<Start>, to: u64) -> Result<Reader> {
@@ -44,15 +44,15 @@ impl Wal {
         Ok(self.unchecked(from.into(), to, false)?.past_damage())
     }
 
-    /// A reader that takes the place of another one, under which `truncate_after` or `reset` has cut the log; and the last position that
-    /// the cuts have kept. It begins at `next`, or as the other one did if that has given no record.
+    /// Replaces a reader under which `truncate_after` or `reset` has cut the log. Returns the last position that those have kept, and the
+    /// new reader. The reader begins at `next`, or where the old one began if that has returned no record.
     ///
     /// # Errors
-    /// `Truncated` when the cuts have removed what comes before `next`, `Closed`.
+    /// `Truncated` if records before `next` were removed, `Closed`.
     pub fn resume(&self, left: &ReaderPosition, next: Option<u64>, to: u64, follows: bool) -> Result<(u64, Reader)> {
         let start = next.map_or(left.start(), Start::At);
         let place = self.enter(start)?;
-        // Asked once the new place is entered: each cut is noted at one of the two.
+        // Asked after the new position is entered, so each truncation is recorded at one of the two.
         let kept = left.kept().unwrap_or(u64::MAX);
         let Start::At(next) = start else { return Ok((kept, self.placed(place, start, to, follows)?)) };
         if next - 1 > kept {
@@ -76,7 +76,7 @@ impl Wal {
         self.placed(self.enter(start)?, start, to, follows)
     }
 
-    /// Enters a place before the ends of the log are looked up: a cut is noted there, or seen in them.
+    /// Enters a reader position before the ends of the log are looked up, so a truncation is recorded there or seen in them.
     fn enter(&self, start: Start) -> Result<Arc<ReaderPosition>> {
         if self.closed.load(Ordering::Acquire) {
             return Err(closed().during("read"));
@@ -85,15 +85,15 @@ impl Wal {
         Ok(self.shared.catalog.places.enter(next))
     }
 
-    /// A reader at a place just entered.
+    /// Creates a reader at a position that was just entered.
     fn placed(&self, place: Arc<ReaderPosition>, start: Start, to: u64, follows: bool) -> Result<Reader> {
         let beside = self.shared.remote.is_some();
         if start == Start::End && !follows {
-            // Nothing of what is there is after the last record of it.
+            // No record is after the last one.
             return Ok(self.reader_at(place, 1, 0));
         }
         let (next, limit) = match start {
-            // What another process has written shows at the first block.
+            // How far another process has written shows at the first block.
             Start::At(next) if beside => (next, u64::MAX),
             Start::At(next) => (next, self.limit_from(next)?),
             _ => self.end_at(&place, start),
@@ -105,7 +105,7 @@ impl Wal {
             (false, true) => self.reader_at(place, next, to).watching(shared, true, false),
             (false, false) => self.reader_at(place, next, to.min(limit)),
         };
-        // Here the end is known, and what is appended from now on belongs to the reader.
+        // The end is known here, and everything appended from now on belongs to the reader.
         if start == Start::End && !beside {
             reader.place().fix(next);
             return Ok(reader);
@@ -117,7 +117,7 @@ impl Wal {
         Reader::at(place, self.shared.storage.clone(), self.shared.catalog.clone(), next, to)
     }
 
-    /// Where an end of the log is, as far as is known without I/O, and the last position that may be read.
+    /// Returns where an end of the log is, as far as that is known without I/O, and the last position that may be read.
     fn end_at(&self, place: &ReaderPosition, start: Start) -> (u64, u64) {
         loop {
             self.shared.catalog.places.begin_anew(place);
@@ -130,7 +130,7 @@ impl Wal {
         }
     }
 
-    /// Last position that a reader from `from` on may read now.
+    /// Returns the last position that a reader from `from` on may read now.
     fn limit_from(&self, from: u64) -> Result<u64> {
         let (positions, limit) = {
             let submissions = locked(&self.shared.submissions);
@@ -145,7 +145,7 @@ impl Wal {
         Ok(limit)
     }
 
-    /// Why nothing can be read from `from` on, when a log opened read-only lacks its oldest segments.
+    /// Returns why nothing can be read from `from` on, if a log opened read-only lacks its oldest segments.
     fn lost_start(&self, from: u64) -> Option<Error> {
         let damage = self.recovery().damage.as_ref().filter(|_| self.recovery().verdict == Verdict::LateStart.label())?;
         let (_, last) = damage.lost.filter(|(first, last)| (*first..=*last).contains(&from))?;

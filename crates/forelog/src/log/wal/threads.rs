@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Condvar, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-/// What a disk does when it is told to sync.
+/// The behaviour of a disk when it is asked to sync.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Way {
     #[default]
@@ -30,7 +30,7 @@ struct State {
     synced: u64,
 }
 
-/// A disk whose syncs are counted, and go as a test wants.
+/// A disk that counts its syncs and performs them as a test wants.
 #[derive(Clone, Default)]
 struct Gate {
     state: Arc<(Mutex<State>, Condvar)>,
@@ -108,7 +108,7 @@ impl Log {
         position
     }
 
-    /// Waits until operation `ops` has settled; an error is what the first one that failed was told.
+    /// Waits until operation `ops` has settled. Returns the error of the first one that failed.
     fn settled(&self, ops: u64) -> Result<()> {
         self.waiter.wait_for(|| match self.wal.settled() {
             Settled::Done(done) => (done >= ops).then_some(Ok(())),
@@ -116,7 +116,7 @@ impl Log {
         })
     }
 
-    /// An append that keeps its thread for as long as the disk hangs.
+    /// Appends a record, which keeps its thread for as long as the disk hangs.
     fn hang(&self) -> Result<()> {
         self.gate.go(Way::Hang);
         self.append()?;
@@ -128,7 +128,7 @@ impl Log {
         matches!(locked(&self.wal.shared.submissions).attendance, CommitThreadState::Parked(_))
     }
 
-    /// The log holds no thread from then on, until there is something to do.
+    /// Waits until the log holds no thread, because it has nothing to do.
     fn await_parking(&self) {
         while !self.is_parked() {
             std::thread::yield_now();
@@ -223,7 +223,7 @@ fn a_log_whose_step_panics_is_poisoned_alone_and_locked_until_it_is_closed() -> 
     }
     assert!(is_held(failing.dir.path())?);
     failing.gate.go(Way::Through);
-    // Whatever the background still has to say finds the log as it is.
+    // Whatever the background still reports, the log does not change.
     failing.wal.kick();
     assert_eq!(code(failing.wal.close()), Some(Code::Poisoned));
     assert!(!is_held(failing.dir.path())?);
@@ -240,7 +240,7 @@ fn a_log_that_waits_for_a_thread_is_closed_with_all_it_has_accepted() -> Result<
     assert!(!queued.is_parked());
     let closed = std::thread::scope(|scope| {
         let closing = scope.spawn(|| queued.wal.close());
-        // From here on it waits behind the other log.
+        // From here on the log waits for the thread of the other one.
         while !queued.wal.shared.stop.load(Ordering::Acquire) {
             std::thread::yield_now();
         }
@@ -253,7 +253,7 @@ fn a_log_that_waits_for_a_thread_is_closed_with_all_it_has_accepted() -> Result<
     slow.settled(1)
 }
 
-/// As many threads as this, and no more to be had.
+/// Starts a thread while `left` allows it, and fails after that.
 fn start_while_any_is_left(threads: &'static CommitThreads, left: &AtomicUsize) -> std::io::Result<()> {
     match left.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(1)) {
         Ok(_) => std::thread::Builder::new().name("forelog-commit".into()).spawn(|| threads.serve()).map(drop),
@@ -279,7 +279,7 @@ fn where_no_second_thread_can_be_had_a_busy_log_s_thread_keeps_the_deadlines_of_
     let (busy, idle) = (Log::open(one, Fsync::Always)?, Log::open(one, Fsync::Every(Duration::from_millis(400)))?);
     let (wal, ended) = (Arc::downgrade(&busy.wal), Arc::new(AtomicBool::new(false)));
     let is_over = ended.clone();
-    // What follows an append is there before the append is durable: the thread finds something to do at every step.
+    // Each append has a successor before it is durable, so the thread has work at every step.
     let next = move || {
         if let Some(wal) = wal.upgrade().filter(|_| !is_over.load(Ordering::Acquire)) {
             let _ = wal.append(RecordRef { value: Some(b"next"), ..RecordRef::default() }, false);
@@ -305,7 +305,7 @@ fn logs_that_always_have_something_to_do_take_turns() -> Result<()> {
     let one = threads(1);
     let turns = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
     let logs = (0..LOGS).map(|_| Log::open(one, Fsync::Always)).collect::<Result<Vec<_>>>()?;
-    // What follows an append is there before the append is durable: its thread finds something to do at every step.
+    // Each append has a successor before it is durable, so its thread has work at every step.
     for (n, log) in logs.iter().enumerate() {
         let (wal, turns): (Weak<Wal>, _) = (Arc::downgrade(&log.wal), turns.clone());
         let next = move || {

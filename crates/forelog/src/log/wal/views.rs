@@ -1,4 +1,5 @@
-//! Readers beside a writer that is stepped: what it has done to the log, and not told, between any two of their steps.
+//! Readers beside a writer that is stepped. Between any two of their steps the writer may have changed the log without having published
+//! that.
 #![allow(clippy::unwrap_used)]
 
 use super::*;
@@ -19,11 +20,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 const SEGMENT: u64 = 64 << 10;
-/// Four of them fill a segment.
+/// Four of these fill a segment.
 const VALUE: usize = 15_000;
 const BLOCK: usize = 4096;
 
-/// A clock that stands still until it is set: CONTROL's page, which tells other processes, falls behind.
+/// A clock that stands still until it is set, so that the horizon page in CONTROL falls behind.
 #[derive(Default)]
 struct Clock(Mutex<Duration>);
 
@@ -37,7 +38,7 @@ impl Runtime for Clock {
     }
 }
 
-/// A log whose writer does what a test says, and nothing else.
+/// A log whose writer does only what a test says.
 struct Writer {
     shared: Arc<LogState>,
     thread: CommitThread,
@@ -84,7 +85,7 @@ impl Writer {
         locked(&self.shared.submissions).next
     }
 
-    /// Lets so much time pass that the page tells everything.
+    /// Lets enough time pass for the horizon page to be published.
     fn tell(&mut self) {
         *locked(&self.clock.0) += Duration::from_millis(10);
         self.step();
@@ -93,13 +94,13 @@ impl Writer {
 
 type Deed = Box<dyn FnMut(&mut Writer) + Send>;
 
-/// What the writer does whenever the one beside it is about to open a segment, and where the second is set, before each of its reads.
+/// Lets the writer act whenever the view is about to open a segment. If the second field is set, the writer acts before each read as well.
 #[derive(Default)]
 struct Race(Mutex<Option<(Writer, Deed)>>, AtomicBool);
 
 impl Race {
     fn run(&self) {
-        // Not while the writer is at it already.
+        // Not while the writer is acting already.
         let taken = locked(&self.0).take();
         if let Some((mut writer, mut deed)) = taken {
             deed(&mut writer);
@@ -124,7 +125,7 @@ impl Layer for Race {
     }
 }
 
-/// A log and a handle that only reads it, over one disk. Whatever that handle opens, the writer may come before it.
+/// A log and a read-only handle on it, over one disk. The writer may act before anything that the handle opens.
 struct Beside {
     writer: Writer,
     view: Wal,
@@ -145,7 +146,7 @@ fn view(storage: &Arc<dyn Storage>) -> Wal {
 }
 
 impl Beside {
-    /// A log of `count` records, all of which the view knows of.
+    /// Creates a log of `count` records that the view knows of.
     fn new(count: u64) -> Beside {
         let disk = Arc::new(SimDisk::new(1, 512));
         disk.set_recycles(true);
@@ -157,14 +158,14 @@ impl Beside {
         Beside { writer, view: view(&storage), race, storage }
     }
 
-    /// From now on the writer does this before each segment that is opened.
+    /// Makes the writer do this before each segment that is opened from now on.
     fn race(self, deed: impl FnMut(&mut Writer) + Send + 'static) -> (Wal, Arc<Race>, Arc<dyn Storage>) {
         *locked(&self.race.0) = Some((self.writer, Box::new(deed)));
         (self.view, self.race, self.storage)
     }
 }
 
-/// Appends and truncates so much that whatever was being opened is gone, `times` times. The page tells nothing of it.
+/// Appends and truncates so much that the segment being opened is gone, `times` times. The page does not show it.
 fn outrun(times: usize) -> impl FnMut(&mut Writer) + Send {
     let mut left = times;
     move |writer| {
@@ -210,7 +211,7 @@ fn a_view_of_a_log_that_was_truncated_past_all_that_the_page_tells_shows_what_is
     let Beside { mut writer, view: early, storage, .. } = Beside::new(10);
     writer.append(20);
     writer.execute(Command::TruncateBefore(21));
-    // One that was opened before, and one that is opened just now.
+    // One view that was opened before, and one that is opened now.
     let views = [early, view(&storage)];
     for view in &views {
         assert_eq!(read(&mut view.reader(Start::First, u64::MAX).unwrap()).unwrap(), []);
@@ -245,13 +246,13 @@ fn a_reader_from_the_first_position_is_not_truncated_away_before_its_first_recor
         let mut reader = view.begin(Start::First, u64::MAX, follows).unwrap();
         let first = positions(reader.next_block(BLOCK).unwrap());
         let low = locked(&race.0).as_ref().map(|(writer, _)| writer.thread.writer.low).unwrap();
-        // What the page has not told yet is not given.
+        // Records that the page does not show yet are not returned.
         assert!(first.is_empty() || first[0] == low, "{first:?}, the log begins at {low}");
         locked(&race.0).as_mut().unwrap().0.tell();
         locked(&race.0).as_mut().unwrap().1 = Box::new(outrun(0));
         let mut reader = view.begin(Start::First, u64::MAX, follows).unwrap();
         assert_eq!(positions(reader.next_block(BLOCK).unwrap())[0], low);
-        // From here on it has a past that truncation can take.
+        // From here on the reader has returned records that truncation can remove.
         locked(&race.0).as_mut().unwrap().1 = Box::new(outrun(1));
         let (mut writer, mut deed) = locked(&race.0).take().unwrap();
         deed(&mut writer);
@@ -279,10 +280,10 @@ fn a_reader_in_the_writer_s_process_from_the_first_position_is_not_truncated_awa
             let low = writer.thread.writer.low;
             assert_eq!(positions(first.next_block(BLOCK).unwrap())[0], low);
             assert_eq!(code(numbered.next_block(BLOCK)), Some(Code::Truncated));
-            // Where it begins was fixed by the call.
+            // The call fixed where the reader at the end begins.
             let reset = low == 3;
             assert_eq!(code(last.next_block(BLOCK)), reset.then_some(Code::Truncated));
-            // What has given a record has a past.
+            // A reader that has returned a record cannot begin elsewhere.
             writer.execute(Command::Reset(700));
             assert_eq!(code(first.next_block(BLOCK)), Some(Code::Truncated));
         }
@@ -316,7 +317,7 @@ fn a_reader_at_the_end_of_a_view_gives_nothing_of_what_is_there_and_a_follower_a
     writer.tell();
     assert_eq!(positions(follower.next_block(BLOCK).unwrap())[0], 11);
     assert_eq!(read(&mut view.reader(Start::End, u64::MAX).unwrap()).unwrap(), []);
-    // What is gone by the first look is nothing that it could have been given.
+    // Records that are gone at the reader's first look could not have been returned to it.
     writer.append(4);
     writer.execute(Command::TruncateBefore(17));
     writer.tell();
@@ -356,7 +357,7 @@ fn a_follower_that_was_cut_twice_is_told_that_it_was_truncated_whenever_it_is_to
             }
             writer.execute(Command::TruncateAfter(27));
             writer.append(3);
-            // The facade goes on with another reader, from the record after the last one that it has given.
+            // The facade goes on with another reader, from the record after the last one that this reader has returned.
             let place = follower.place().clone();
             writer.enter(second);
             if executed {
@@ -491,7 +492,7 @@ fn a_backup_of_a_log_that_stands_still_says_which_segment_is_missing() {
     assert_eq!((error.code, error.message.contains(&second)), (Code::Corrupt, true), "{error:?}");
 }
 
-/// Truncates so that a segment of the log at the first look is gone, and the one that took its place begins after it.
+/// Truncates so that a segment that the log had at the first look is gone, and the one that replaced it begins after it.
 fn replace(writer: &mut Writer) {
     writer.execute(Command::Reset(2));
     writer.append(30);
@@ -546,7 +547,7 @@ fn opening_to_read_beside_truncations_and_resets_finds_no_damage() {
     }
 }
 
-/// One of all the things that a writer may do.
+/// Performs one of all the operations of a writer, at random.
 fn anything(rng: &mut Rng, writer: &mut Writer) {
     let (low, next) = (writer.thread.writer.low, writer.next());
     match rng.below(10) {
@@ -563,7 +564,7 @@ fn anything(rng: &mut Rng, writer: &mut Writer) {
     }
 }
 
-/// What a race may end in: an outcome, or that what was asked for was truncated away.
+/// Checks the outcome of a race: either a result, or an error because the records were truncated.
 fn fair<T>(what: &str, seed: u64, outcome: Result<T>) -> Option<T> {
     match outcome {
         Ok(outcome) => Some(outcome),
@@ -603,7 +604,7 @@ fn beside_anything(seed: u64) {
     }
 }
 
-/// Everything that a view is good for.
+/// Uses a view in every way.
 fn look_around(view: &Wal, seed: u64) {
     let mut reader = view.reader(Start::First, u64::MAX).unwrap();
     let first = reader.next_block(BLOCK);
@@ -621,7 +622,7 @@ fn look_around(view: &Wal, seed: u64) {
         assert_eq!(found.problems, [], "seed {seed}");
     }
     let (outcome, to) = back_up(view);
-    // A writer that does nothing any more tells nothing either.
+    // A writer that does nothing more publishes nothing, either.
     if code(outcome.clone()) != Some(Code::Locked) && fair("backing up", seed, outcome).is_some() {
         assert_eq!(problems(to), [], "seed {seed}");
     }

@@ -1,4 +1,4 @@
-//! Backups that begin in the middle of a reset.
+//! Tests of backups that begin in the middle of a reset.
 #![allow(clippy::unwrap_used)]
 
 use super::*;
@@ -15,7 +15,7 @@ use crate::util::runtime::SystemRuntime;
 use crate::write::submission_queue::{Client, Command};
 use std::sync::{Mutex, OnceLock};
 
-/// Takes steps of a backup at a moment when a file is about to be removed.
+/// Makes steps of a backup whenever a file is about to be removed.
 #[derive(Default)]
 struct Meanwhile {
     backup: OnceLock<Mutex<Backup>>,
@@ -36,7 +36,7 @@ impl Layer for Meanwhile {
     }
 }
 
-/// A log that is reset upwards between a look at where it is durable and one at where it starts.
+/// A log that is reset to a higher position between the reads of its durable end and of its first position.
 struct Reset(Arc<LogState>, Mutex<Option<u64>>);
 
 impl Origin for Reset {
@@ -86,7 +86,7 @@ fn a_backup_that_a_reset_upwards_leaves_empty_says_so() {
     assert_eq!((opened.recovery.first_position, opened.writer.next_position()), (500, 500));
 }
 
-/// A log of another process, which tells where it is durable only after so many moments.
+/// A log of another process, which publishes its durable end only after this many waits.
 struct Untold(Arc<LogState>, Mutex<usize>);
 
 impl Origin for Untold {
@@ -173,8 +173,8 @@ fn a_backup_that_begins_in_the_middle_of_a_reset_is_of_the_log_after_it() {
     }
 }
 
-/// Truncates the log just when a backup is about to link its oldest segment: before the link is there, or, as if the system
-/// had looked the name up already, only after the file was found to have no other.
+/// Truncates the log just when a backup is about to link its oldest segment: either before the link exists or, as if the system had looked
+/// the name up already, only after the file was found to have no other link.
 struct Overtaken {
     late: bool,
     writer: Mutex<Option<crate::write::writer::Writer>>,
@@ -191,7 +191,7 @@ impl Layer for Overtaken {
             let spare = Listing::read(from)?.spares.pop().unwrap();
             fs::hard_link(from.home().unwrap().path().join(spare), below.home().unwrap().path().join(name)).unwrap();
         } else {
-            // Of two, the one that the copy has as well was not kept.
+            // Of the two files, the one that the copy has as well was not kept as a spare.
             assert_eq!(Listing::read(from)?.spares.len(), 1);
         }
         Ok(linked)

@@ -1,4 +1,4 @@
-//! A damaged log, read frame by frame: what holds, and the holes between.
+//! A damaged log, read frame by frame: the good frames, and the holes between them.
 
 use crate::error::{Fault, Result};
 use crate::format::bit_flip;
@@ -27,25 +27,25 @@ use std::sync::Arc;
 /// Bodies up to this size are read without growing their memory.
 const LARGE: usize = 16 << 20;
 
-/// What comes next in a damaged log.
+/// The next piece of a damaged log.
 pub enum Piece {
-    /// A frame that holds, its body as it is stored, and when its segment was created.
+    /// A good frame, its stored body, and the creation time of its segment.
     Frame { frame: Frame, body: Vec<u8>, created_ms: u64 },
-    /// Nothing holds these positions.
+    /// Positions that no good frame holds.
     Hole(Hole),
-    /// The frames that come next are those of the following segment.
+    /// The next frames are those of the following segment.
     SegmentEnd,
 }
 
-/// The segment being read.
+/// The segment that is being read.
 struct Reading {
     segment: Arc<CatalogSegment>,
     file: FileRef,
     header: Header,
     at: FrameBoundary,
-    /// Bytes of the file from there on are dead, or do not exist.
+    /// Offset from which the bytes of the file are dead or do not exist.
     limit: u64,
-    /// Positions from there on are those of the following segment.
+    /// Position from which records are in the following segment.
     end: u64,
     /// A frame that extends past `end` is returned up to here: the first position of the next segment whose header is intact, or the
     /// position after the last one.
@@ -53,30 +53,29 @@ struct Reading {
 }
 
 pub struct Source {
-    /// What the disk fails to read of it reads as zeroes.
+    /// Returns zeroes for what the disk fails to read.
     storage: Arc<dyn Storage>,
     catalog: Arc<Catalog>,
     fence: Option<Fence>,
     reading: Option<Reading>,
-    /// Position that comes next.
+    /// Next position.
     next: u64,
-    /// Something has been given out.
+    /// A frame has been returned.
     begun: bool,
     unpacker: Unpacker,
     pub uuid: [u8; 16],
     pub verdict: &'static str,
     /// First position of the log.
     pub low: u64,
-    /// Last position that is known to have been given; the one before the first when there is none.
+    /// Last position that is known to have been assigned; the one before the first if there is none.
     pub last: u64,
     pub done_bytes: u64,
     pub total_bytes: u64,
 }
 
-/// The last position that is known to have been given.
+/// Returns the last position that is known to have been assigned.
 ///
-/// Where the end of the log is damaged, the page for readers in other processes may know of later ones than CONTROL, which
-/// is written once a second.
+/// If the end of the log is damaged, the horizon page may know of later positions than CONTROL's mark, which is written once a second.
 fn last(storage: &dyn Storage, found: &Survey) -> u64 {
     let last = found.last().max(found.low - 1).min(MAX_POSITION);
     let is_hurt = found.active.is_none() || found.evidence.lost || found.evidence.short;
@@ -85,7 +84,7 @@ fn last(storage: &dyn Storage, found: &Survey) -> u64 {
 }
 
 impl Source {
-    /// Looks at the log in `storage`, which scans its active segment.
+    /// Surveys the log in `storage`, which scans its active segment.
     pub fn open(storage: &Arc<dyn Storage>) -> Result<Source> {
         let found = survey_until_stable(storage)?;
         if let Answer::Refuse(code) = verdict::answer(found.verdict, Mode::ReadOnly) {
@@ -112,7 +111,7 @@ impl Source {
         })
     }
 
-    /// Gives out what comes next, until that took about `budget` bytes; false at the end.
+    /// Passes the next pieces to `give`, until that took about `budget` bytes. Returns false at the end.
     pub fn advance(&mut self, mut budget: u64, give: &mut dyn FnMut(Piece) -> Result<()>) -> Result<bool> {
         while budget > 0 {
             let reading = match self.reading.take() {
@@ -129,7 +128,7 @@ impl Source {
                     give(Piece::SegmentEnd)?;
                 }
                 None if self.next > self.last => return Ok(false),
-                // A segment without a single frame that can be told from others.
+                // The segment has no frame that can be recognized.
                 None => {}
             }
         }
@@ -140,13 +139,13 @@ impl Source {
         Hole { first: self.next, last: to - 1, segment: segment.to_owned(), offset, bytes, flipped: None, recorded: false }
     }
 
-    /// The positions before `hole.last` are missing.
+    /// Passes a hole to `give` and goes on after it.
     fn leave_out(&mut self, hole: Hole, give: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
         self.next = hole.last + 1;
         give(Piece::Hole(hole))
     }
 
-    /// Opens the segment that holds the next position; `None` where it has none, or nothing of it can be read.
+    /// Opens the segment that holds the next position; `None` if there is none, or nothing of it can be read.
     fn enter(&mut self, give: &mut dyn FnMut(Piece) -> Result<()>) -> Result<Option<Reading>> {
         if self.next > self.last {
             return Ok(None);
@@ -186,7 +185,7 @@ impl Source {
         Ok(u64::MAX)
     }
 
-    /// Where the frames of a segment end at the latest: where its successor says, or its footer, or the fence.
+    /// Returns the offset at which the frames of a segment end at the latest, according to its successor, its footer or the fence.
     fn limit(&self, file: &dyn crate::storage::File, header: &Header, following: Option<Arc<CatalogSegment>>) -> Result<u64> {
         let len = file.len()?;
         if let Some(fence) = self.fence.filter(|fence| fence.segment == header.id) {
@@ -202,7 +201,7 @@ impl Source {
         Ok(told.or_else(footer).map_or(len, |end| end.clamp(PAGE, len.max(PAGE))))
     }
 
-    /// Gives out frames and holes of a segment; true at its end.
+    /// Passes frames and holes of a segment to `give`. Returns true at its end.
     fn read(&mut self, reading: &mut Reading, budget: &mut u64, give: &mut dyn FnMut(Piece) -> Result<()>) -> Result<bool> {
         let file = reading.file.clone();
         let mut window = Window::new(&*file, reading.limit);
@@ -234,7 +233,7 @@ impl Source {
 
     fn take(&mut self, reading: &mut Reading, frame: Frame, body: Vec<u8>, give: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
         reading.at = reading.at.after(&frame);
-        // What lies wholly below the first position, and padding, is passed by.
+        // Padding, and frames wholly below the next position, are passed by.
         if frame.next_position() <= self.next {
             return Ok(());
         }
@@ -257,7 +256,7 @@ impl Source {
         (Frame { body_len: raw.len() as u32, count, codec: Compression::None, body_crc, ..frame }, raw)
     }
 
-    /// Goes on behind damage: at the next frame that holds, or at the end of the segment.
+    /// Goes on after damage, at the next good frame or at the end of the segment.
     fn skip(&mut self, reading: &mut Reading, window: &mut Window, give: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
         let met = reading.at.offset;
         let (mut from, mut found) = (met, None);
@@ -278,7 +277,7 @@ impl Source {
             let hole = self.hole(to, &missing.file, 0, 0);
             self.leave_out(hole, give)?;
         } else if to > self.next {
-            // Of what is missing after this segment, the next call tells.
+            // The next call reports what is missing after this segment.
             let to = if let Cause::Both(own_end) = cause { own_end.min(to) } else { to };
             let flipped = bit_flip::in_frame(window, &reading.header, met)?;
             let hole = Hole { flipped, ..self.hole(to, &reading.segment.file, met, offset.saturating_sub(met)) };
@@ -298,11 +297,11 @@ impl Source {
 
     /// The frame at `offset` and its body, if all of it holds and it begins between the next position and `end`.
     ///
-    /// The body is checked in the memory that is given out: a failing disk may answer otherwise the next time.
+    /// The body is checked in the memory that is returned, because a failing disk may return other bytes the next time.
     fn good(&mut self, window: &mut Window, header: &Header, offset: u64, end: u64) -> Result<Option<(Frame, Vec<u8>)>> {
         let Some(frame) = frame::decode(window.get(offset, HEADER)?, header.seed(), offset) else { return Ok(None) };
         let readable = header.compressed || frame.codec == Compression::None;
-        // Only the first frame of all may begin below the first position: nothing is given out twice.
+        // Only the very first frame may begin below the next position, so no record is returned twice.
         let is_new = frame.first >= self.next || !self.begun || frame.next_position() <= self.next;
         let fits = frame.span() <= window.len().saturating_sub(offset) && (frame.first < end || frame.next_position() <= end);
         if !readable || !is_new || !fits || frame.first < header.start() {
@@ -315,7 +314,7 @@ impl Source {
         Ok(self.is_readable(&frame, &body).then_some((frame, body)))
     }
 
-    /// Whether a body unpacks, and its records are as many as the frame says.
+    /// Whether a body can be unpacked, and has as many records as the frame says.
     fn is_readable(&mut self, frame: &Frame, body: &[u8]) -> bool {
         let mut unpacked = Vec::new();
         let raw = match frame.codec {
@@ -327,7 +326,7 @@ impl Source {
     }
 }
 
-/// The stored body of the frame at `offset`; shorter where the file ends.
+/// Reads the stored body of the frame at `offset`. It is shorter if the file ends.
 fn body(window: &mut Window, frame: &Frame, offset: u64) -> std::result::Result<Vec<u8>, Fault> {
     let (mut at, end) = (offset + HEADER as u64, offset + HEADER as u64 + u64::from(frame.body_len));
     // The length is believed no further than bytes are found.

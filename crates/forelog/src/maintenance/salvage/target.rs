@@ -1,4 +1,4 @@
-//! The new log, while it is made: segments in order, each of them durable before the next one begins.
+//! The new log while it is made: segments in order, each of them durable before the next one begins.
 
 use crate::error::{Error, Result};
 use crate::format::file_names::file_name;
@@ -13,22 +13,22 @@ use crate::storage::{FileRef, ShortWrite, Storage};
 use crate::util::limits::PAGE;
 use std::sync::Arc;
 
-/// Bytes that are gathered for one write.
+/// Number of bytes that are gathered for one write.
 const GATHERED: usize = 1 << 20;
-/// A segment's file begins with room for so many bytes, and grows to twice its size each time.
+/// Room in bytes with which a segment's file begins. The file doubles each time that it is full.
 const ROOM: u64 = 64 << 10;
 
-/// A segment whose frames are still being written, or that is the last one so far.
+/// A segment whose frames are still being written, or the last one so far.
 struct NewSegment {
     file: FileRef,
     header: Header,
-    /// Where the next frame goes.
+    /// Boundary at which the next frame goes.
     end: FrameBoundary,
     index: Index,
     /// Frames that end at `end`, and are not in the file yet.
     gathered: Vec<u8>,
     len: u64,
-    /// No frame is added any more.
+    /// No more frames are added.
     complete: bool,
 }
 
@@ -39,7 +39,7 @@ pub struct Target {
     last: Option<NewSegment>,
     first: Option<u64>,
     segments: u64,
-    /// Names in the directory that go again unless the log is finished.
+    /// Names in the directory that are removed unless the log is finished.
     made: Vec<String>,
 }
 
@@ -56,7 +56,7 @@ impl Target {
         &self.to
     }
 
-    /// The new log's uuid.
+    /// Returns the new log's uuid.
     pub fn uuid(&mut self) -> Result<[u8; 16]> {
         if let Some(uuid) = self.uuid {
             return Ok(uuid);
@@ -66,7 +66,7 @@ impl Target {
         Ok(*self.uuid.insert(uuid))
     }
 
-    /// First position of the first segment.
+    /// Returns the first position of the first segment.
     pub fn first(&self) -> Option<u64> {
         self.first
     }
@@ -75,7 +75,7 @@ impl Target {
         self.segments
     }
 
-    /// Adds a frame that was checked, behind a hole where its position is not the next one.
+    /// Adds a frame that was checked, after a hole if its position is not the next one.
     pub fn put(&mut self, frame: &Frame, body: &[u8], created_ms: u64) -> Result<()> {
         let continues = self.last.as_ref().is_some_and(|last| !last.complete && last.end.next == frame.first);
         if !continues {
@@ -83,7 +83,7 @@ impl Target {
         }
         let Some(last) = &mut self.last else { return Ok(()) };
         last.header.compressed |= frame.codec != Compression::None;
-        // All of it was durable before the segment counts, so that is all its frames can say.
+        // All of the segment is durable before it counts, so its frames have nothing more to claim.
         let moved = Frame { synced: PAGE, prev: last.end.crc, ..*frame };
         let mut head = [0; HEADER];
         let crc = frame::encode(&mut head, &moved, last.header.seed(), last.end.offset);
@@ -99,7 +99,7 @@ impl Target {
         Ok(())
     }
 
-    /// The next frame begins a segment of its own.
+    /// Ends the segment, so that the next frame begins another one.
     pub fn end_segment(&mut self) -> Result<()> {
         match self.last.as_mut().filter(|last| !last.complete) {
             Some(last) => last.complete(),
@@ -107,8 +107,7 @@ impl Target {
         }
     }
 
-    /// Ends the log in front of position `next`, behind a hole where that is not the next one. Gives the id of the active
-    /// segment and where it ends.
+    /// Ends the log before position `next`, after a hole if that is not the next one. Returns the id of the active segment and its end.
     pub fn finish(&mut self, next: u64) -> Result<(u64, FrameBoundary)> {
         if self.last.as_ref().is_none_or(|last| last.end.next != next) {
             let now = self.to.wall_clock();
@@ -121,7 +120,7 @@ impl Target {
         Ok((last.header.id, last.end))
     }
 
-    /// Begins a segment whose first frame has the position `start`; seals the one before it.
+    /// Begins a segment whose first frame has the position `start`, and seals the one before it.
     fn begin(&mut self, start: u64, created_ms: u64) -> Result<()> {
         self.end_segment()?;
         let uuid = self.uuid()?;
@@ -130,7 +129,7 @@ impl Target {
         let (mut id, mut first, mut predecessor) = (1, start, None);
         if let Some(last) = self.last.take() {
             (first, predecessor) = (last.end.next, Some(last.as_predecessor()));
-            // Opening reads a header where an id is left out: there it meets the hole.
+            // Opening reads a header where an id is skipped, and finds the hole there.
             id = last.header.id + if first < start { 2 } else { 1 };
             last.seal()?;
         }
@@ -157,7 +156,7 @@ impl Target {
         Ok(())
     }
 
-    /// Adds a file that is no segment.
+    /// Adds a file that is not a segment.
     pub fn add(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
         self.made.push(name.to_owned());
         let file = self.to.create(name, bytes.len() as u64)?;
@@ -165,12 +164,12 @@ impl Target {
         Ok(file.sync()?)
     }
 
-    /// These names are about to be made.
+    /// Registers names that are about to be made.
     pub fn name(&mut self, names: &[&str]) {
         self.made.extend(names.iter().map(|name| (*name).to_owned()));
     }
 
-    /// The log is finished: nothing of it is removed any more.
+    /// Keeps the files of a log that is finished.
     pub fn keep(&mut self) {
         self.made.clear();
     }
@@ -179,7 +178,7 @@ impl Target {
 impl Drop for Target {
     fn drop(&mut self) {
         self.last = None;
-        // CONTROL first: without it what is left is no log.
+        // CONTROL first: without it the remaining files are no log.
         for name in self.made.iter().rev() {
             let _ = self.to.remove(name);
         }
@@ -191,7 +190,7 @@ impl NewSegment {
         Predecessor { id: self.header.id, salt: self.header.salt, end: self.end.offset, crc: self.end.crc }
     }
 
-    /// Writes what is gathered.
+    /// Writes the gathered frames.
     fn write(&mut self) -> Result<()> {
         if self.end.offset > self.len {
             let len = self.end.offset.max(2 * self.len).next_multiple_of(PAGE);
@@ -213,7 +212,7 @@ impl NewSegment {
         Ok(self.file.sync()?)
     }
 
-    /// Ends the file with a footer. A full disk does without.
+    /// Ends the file with a footer, or without one if the disk is full.
     fn seal(self) -> Result<()> {
         let entry = Arc::new(catalog::CatalogSegment::of_header(&self.header));
         entry.adopt(self.index);

@@ -1,4 +1,4 @@
-//! Where a reader begins that was asked for an end of the log: the end may move before the reader has come to it.
+//! Where a reader begins that was asked to start at an end of the log. The end may move before the reader gets there.
 
 use super::Reader;
 use crate::error::{Code, Error, Result};
@@ -6,16 +6,16 @@ use crate::read::follow::FollowedLog;
 use crate::segments::reader_positions::Start;
 use std::sync::Arc;
 
-/// An end of the log that a reader begins at, while the reader may still begin elsewhere.
+/// An end of the log that a reader begins at, for as long as the reader may still begin elsewhere.
 ///
-/// The first position moves until the reader has given a record. The last one moves until the reader has looked at it, and
-/// only where it is not there any more.
+/// A reader at the first position moves along until it has returned a record. A reader at the end moves until it has looked there, and only
+/// if that position is no longer in the log.
 pub struct Beginning {
     start: Start,
     tail: Arc<dyn FollowedLog>,
-    /// Last position that was asked for.
+    /// Last position that the caller asked for.
     to: u64,
-    /// How many records it may give.
+    /// Maximum number of records that the reader may return.
     most: u64,
     /// First position of the log when the reader last began.
     first: Option<u64>,
@@ -28,7 +28,7 @@ impl Beginning {
 }
 
 impl Reader {
-    /// Gives no more than `most` records, wherever it begins.
+    /// Limits the reader to `most` records, wherever it begins.
     pub fn at_most(mut self, most: u64) -> Reader {
         self.to = self.to.min((self.next - 1).saturating_add(most));
         self.limit = self.limit.min(self.to);
@@ -38,7 +38,7 @@ impl Reader {
         self
     }
 
-    /// The reader has looked at `at`, where it begins, and has given something if `gave`.
+    /// Records that the reader has looked at `at`, where it begins, and that it has returned something if `gave`.
     pub(super) fn has_looked(&mut self, at: u64, gave: bool) {
         let Some(beginning) = &self.beginning else { return };
         if beginning.start == Start::End {
@@ -49,24 +49,24 @@ impl Reader {
         }
     }
 
-    /// Moves a reader that has given nothing yet to where its end of the log is now, if `error` says that the end has moved.
+    /// Moves a reader that has returned nothing yet to where its end of the log is now, if `error` shows that the end has moved.
     ///
     /// # Errors
-    /// `error`, where the reader has to end with it.
+    /// `error`, if the reader has to end with it.
     pub(super) fn begin_anew(&mut self, error: Error) -> Result<()> {
         let moved = matches!(error.code, Code::Truncated | Code::OutOfRange) && !self.place.is_left();
         let Some(beginning) = self.beginning.as_mut().filter(|_| moved) else { return Err(error) };
         let kept = self.catalog.places.begin_anew(&self.place);
         let (first, last) = beginning.tail.ends()?;
-        // Each time the log has moved on: a reader that begins again and again is never the only one that does something.
-        // A cut since may have brought it back to where it was.
+        // Begin again only if the log has moved on, so that a reader never does so for ever without progress elsewhere. A truncation since
+        // the last time may have brought the log back to where it was.
         let stands = kept == u64::MAX && self.place.cuts() == 0;
         if beginning.first.replace(first) == Some(first) && stands {
             return Err(error);
         }
         self.next = match beginning.start {
             Start::First => first,
-            // What was appended since belongs to the reader, as far as it is there.
+            // Records appended meanwhile belong to the reader, as far as they are still in the log.
             _ => self.next.min(kept.saturating_add(1)).max(first),
         };
         let to = if self.follows { beginning.to } else { beginning.to.min(last) };

@@ -1,4 +1,4 @@
-//! Tells a segment that is missing from damage to the segment before it: both end that segment's frames too soon.
+//! Distinguishes a missing segment from damage to the segment before it. Both end that segment's frames too soon.
 
 use super::Reader;
 use crate::error::{Code, Error, Fault};
@@ -10,13 +10,13 @@ use crate::recovery::verdict::Verdict;
 use crate::segments::catalog::{Catalog, CatalogSegment};
 use crate::storage::Storage;
 
-/// What ends a segment's frames too soon.
+/// Why a segment's frames end too soon.
 pub enum Cause {
-    /// The segment itself is damaged, as far as can be told.
+    /// The segment itself is damaged, as far as is known.
     Damage,
-    /// The segment is whole, and what followed it is missing.
+    /// The segment is whole, and the segment after it is missing.
     Missing(Missing, Verdict),
-    /// What followed it is missing, and the segment is damaged as well: its footer says that its own records end before this position.
+    /// The segment after it is missing, and this one is damaged as well: its footer says that its own records end before this position.
     Both(u64),
 }
 
@@ -24,8 +24,8 @@ fn name_of(segment: &CatalogSegment) -> Name {
     Name { first: segment.first, id: segment.id, file: segment.file.clone() }
 }
 
-/// Why no frame of `segment` continues at position `next`. Reads names, headers and a footer; where one of them does not
-/// read, that is no answer, and the damage stays what it seemed to be.
+/// Returns why no frame of `segment` continues at position `next`. Reads names, headers and a footer. If one of them cannot be read, that
+/// is no answer, and the cause remains damage.
 pub fn cause(storage: &dyn Storage, catalog: &Catalog, segment: &CatalogSegment, next: u64) -> Cause {
     let end = missing::sealed_end(storage, &segment.file);
     match (missing_after(storage, catalog, segment, end, next), end) {
@@ -51,7 +51,7 @@ fn missing_after(
             Ok(gone.map(|last_id| (missing::between(&below, end, lost, last_id, &following.file), Verdict::Gap)))
         }
         None => {
-            // CONTROL first: the name that it gives was there before.
+            // CONTROL first: the name that it gives existed before the listing.
             let Ok((control, _)) = Slots::read(storage, false)?.chosen else { return Ok(None) };
             let listing = Listing::read(storage)?;
             let is_lost = control.active > segment.id && !listing.segments.contains_key(&control.active);
@@ -60,8 +60,8 @@ fn missing_after(
     }
 }
 
-/// File name of the segment that held position `next` and stood before the oldest one, where that is certain; otherwise of
-/// the oldest one.
+/// Returns the file name of the segment that held position `next` and came before the oldest one, if that is certain. Otherwise returns the
+/// name of the oldest one.
 pub fn before(storage: &dyn Storage, oldest: &CatalogSegment, next: u64) -> String {
     let page = storage.open(&oldest.file, false).and_then(|file| first_page(&*file));
     let header = page.ok().and_then(|page| Header::decode(&page).ok());
@@ -70,7 +70,7 @@ pub fn before(storage: &dyn Storage, oldest: &CatalogSegment, next: u64) -> Stri
 }
 
 impl Reader {
-    /// The error for segments that are missing from the next position on.
+    /// Returns the error for segments that are missing from the next position on.
     pub(super) fn missing(&self, segment: &CatalogSegment, missing: Missing, verdict: Verdict) -> Error {
         let last = self.catalog.following(segment.id).map_or(self.limit, |following| following.first - 1);
         let mut error = Error::new(Code::Corrupt, missing.text).at(missing.file, 0).judged(verdict.label()).during("read");

@@ -1,4 +1,4 @@
-//! Reading past damage: everything that holds, on both sides of it, and where something is missing.
+//! Reading past damage: returns every good record, before and after damage, and reports the holes.
 
 use super::gap::{self, Cause};
 use super::{Block, Reader, SegmentReader};
@@ -15,53 +15,53 @@ use crate::storage::{FileRef, Storage};
 use crate::util::limits::PAGE;
 use std::sync::Arc;
 
-/// Positions that nothing readable holds any more, and the bytes where they were.
+/// Positions that can no longer be read from anywhere, and the bytes where they were.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hole {
     pub first: u64,
     pub last: u64,
-    /// File name.
+    /// Name of the file that held them.
     pub segment: String,
     pub offset: u64,
-    /// From there to the next good frame, or to the end of the file.
+    /// Number of bytes from `offset` to the next good frame, or to the end of the file.
     pub bytes: u64,
-    /// The one bit that explains the first frame of it.
+    /// The single flipped bit that explains the damage to the first frame, if there is one.
     pub flipped: Option<Flipped>,
-    /// The segment's header says that these positions were lost before this log was made: nothing in it is damaged. Then
-    /// `offset` and `bytes` are 0.
+    /// The segment's header says that these positions were lost before this log was made, so nothing in the segment is damaged. `offset`
+    /// and `bytes` are 0 then.
     pub recorded: bool,
 }
 
-/// What a salvaging reader knows beside its place.
+/// The state of a salvaging reader besides its position.
 #[derive(Default)]
 pub struct Salvage {
-    /// The segment and offset that reading last went on from: what fails there again is not good, although it looks it.
+    /// The segment and offset from which reading last went on. A frame that fails there again is not good, although it looks good.
     tried: Option<(u64, u64)>,
 }
 
-/// The file of a segment and its header, which may be damaged: then with its one flipped bit turned back, or by what the
-/// next segment repeats of it. `None` when its frames cannot be told from others any more.
+/// Returns the file of a segment and its header. A damaged header is repaired by its single flipped bit, or from what the next segment
+/// repeats of it. `None` if the segment's frames can no longer be recognized.
 pub fn header_of(storage: &Arc<dyn Storage>, catalog: &Arc<Catalog>, segment: &Arc<CatalogSegment>) -> Result<Option<(FileRef, Header)>> {
     let reader = Reader::salvaging(storage.clone(), catalog.clone(), 1, 0);
     Ok(reader.open_damaged(segment.clone())?.map(|cursor| (cursor.file, cursor.header)))
 }
 
 impl Reader {
-    /// A reader that goes on behind damage. What the disk does not give back counts as damaged.
+    /// Creates a reader that goes on after damage. What the disk fails to read counts as damaged.
     pub fn salvaging(storage: Arc<dyn Storage>, catalog: Arc<Catalog>, next: u64, to: u64) -> Reader {
         Reader::new(storage, catalog, next, to).past_damage()
     }
 
-    /// Goes on behind damage. What the disk does not give back counts as damaged.
+    /// Makes the reader go on after damage. What the disk fails to read counts as damaged.
     pub fn past_damage(self) -> Reader {
         Reader { salvage: Some(Salvage::default()), storage: Arc::new(ZeroOnReadError::new(self.storage.clone())), ..self }
     }
 
-    /// The next verified records, with the holes before them; or those alone, at the end or where nothing is there yet.
+    /// Returns the next verified records, with the holes before them. Returns holes alone at the end, or if no record can be read yet.
     ///
     /// # Errors
-    /// As for [`Reader::next_verified`]; a salvaging reader meets no damage, and no failure to read a file that is there.
-    /// A race with the writer is no damage: what it truncates meanwhile is `Truncated`.
+    /// The errors of [`Reader::next_verified`], but a salvaging reader reports neither damage nor a failure to read an existing file. A
+    /// race with the writer is not damage: records that it truncates meanwhile are `Truncated`.
     pub fn next_block(&mut self, max_bytes: usize) -> Result<Option<Block>> {
         loop {
             match self.next_verified(max_bytes) {
@@ -73,7 +73,7 @@ impl Reader {
                 }
                 Err(error) if self.salvage.is_none() => return Err(self.judged(error)),
                 Err(error) if error.code == Code::Corrupt => match self.skip(&error) {
-                    // It vanished just now: the next attempt shows why.
+                    // The file vanished just now. The next attempt shows why.
                     Err(error) if error.cause.as_ref().is_some_and(Fault::is_not_found) => {}
                     skipped => skipped?,
                 },
@@ -82,7 +82,7 @@ impl Reader {
         }
     }
 
-    /// Goes on behind what `error` tells of: each time a position further, or at a frame that has not been tried.
+    /// Goes on after the damage that `error` reports. Each call gets a position further, or to a frame that has not been tried.
     fn skip(&mut self, error: &Error) -> Result<()> {
         self.cursor = None;
         let Some(segment) = self.catalog.segment_containing(self.next) else {
@@ -93,7 +93,7 @@ impl Reader {
             return Ok(());
         };
         let end = self.catalog.following(segment.id).map_or(u64::MAX, |following| following.first);
-        // The damage may be at the end of the segment before: then this one is read from its start.
+        // The damage may be at the end of the segment before. This segment is then read from its start.
         let met = error.offset.filter(|_| error.segment.as_ref() == Some(&segment.file)).unwrap_or(0).max(PAGE);
         let Some(mut cursor) = self.open_damaged(segment.clone())? else {
             let len = self.storage.open(&segment.file, false)?.len()?;
@@ -107,13 +107,13 @@ impl Reader {
         let found = frame_scan::resync(&mut window, &cursor.header, if tried { met + ALIGN } else { met }, self.next..end)?;
         let found = found.filter(|joint| joint.next <= self.to);
         let flipped = bit_flip::in_frame(&mut window, &cursor.header, met)?;
-        // A hole in a file that is another segment's by now would be none.
+        // A hole in a file that has become another segment would be none.
         self.storage.open(&segment.file, false)?;
         let (next, offset) = found.map_or((end, len), |joint| (joint.next, joint.offset));
         let cause = if found.is_none() { gap::cause(&*self.storage, &self.catalog, &segment, self.next) } else { Cause::Damage };
         match cause {
             Cause::Missing(missing, _) => self.leave_out(next - 1, missing.file, 0, 0, None),
-            // What is missing after it is met next.
+            // The missing segment after it is met next.
             Cause::Both(own_end) => {
                 self.leave_out(own_end.min(next) - 1, segment.file.clone(), met, offset.saturating_sub(met), flipped);
             }
@@ -130,15 +130,15 @@ impl Reader {
         Ok(())
     }
 
-    /// The records up to `last`, as far as they were asked for, are in a hole.
+    /// Records that the positions up to `last`, as far as they were asked for, are in a hole.
     fn leave_out(&mut self, last: u64, segment: String, offset: u64, bytes: u64, flipped: Option<Flipped>) {
         let last = last.min(self.to);
         self.holes.push(Hole { first: self.next, last, segment, offset, bytes, flipped, recorded: false });
         self.next = last + 1;
     }
 
-    /// Opens a segment whose header may be damaged: with its one flipped bit turned back, or by what the next segment
-    /// knows of it. `None` when its frames cannot be told from others any more.
+    /// Opens a segment whose header may be damaged. The header is repaired by its single flipped bit, or from what the next segment knows
+    /// of it. `None` if the segment's frames can no longer be recognized.
     fn open_damaged(&self, segment: Arc<CatalogSegment>) -> Result<Option<SegmentReader>> {
         match self.open(segment.clone()) {
             Ok(cursor) => return Ok(Some(cursor)),
@@ -156,7 +156,7 @@ impl Reader {
         Ok(header.map(|header| SegmentReader { at: FrameBoundary::start(&header), segment, file, header }))
     }
 
-    /// As much of a segment's header as its successor repeats: enough to tell its frames from others.
+    /// Returns as much of a segment's header as its successor repeats, which is enough to recognize its frames.
     fn known_by_next(&self, segment: &CatalogSegment) -> Result<Option<Header>> {
         let Some(following) = self.catalog.following(segment.id) else { return Ok(None) };
         let next = match self.open(following) {
@@ -165,7 +165,7 @@ impl Reader {
             Err(error) => return Err(error),
         };
         let predecessor = next.predecessor.filter(|p| p.id == segment.id);
-        // Whether frames are compressed, each of them says itself.
+        // Each frame says itself whether it is compressed.
         Ok(predecessor.map(|p| Header {
             id: segment.id,
             first: segment.first,
@@ -174,13 +174,13 @@ impl Reader {
             carried_end: PAGE,
             recycled: true,
             compressed: true,
-            // Unknown: where it was, reading finds nothing before the first frame.
+            // Unknown: where a hole was, reading finds no frame before the first one.
             hole: 0,
             ..next
         }))
     }
 
-    /// Adds to a report of damage which case it is, and the bit that explains it.
+    /// Adds to a report of damage its verdict and the flipped bit that explains it.
     fn judged(&self, error: Error) -> Error {
         let (Code::Corrupt, Some(file), Some(offset)) = (error.code, error.segment.clone(), error.offset) else { return error };
         let Some(segment) = self.catalog.segment_containing(self.next).filter(|segment| segment.file == file) else { return error };
@@ -200,7 +200,7 @@ impl Reader {
         error
     }
 
-    /// Only an explanation: where the disk does not answer, there is none.
+    /// Returns the flipped bit, which only explains the damage. If the disk fails to read, there is no explanation.
     fn flipped(&self, segment: &Arc<CatalogSegment>, offset: u64) -> Option<Flipped> {
         if offset == 0 {
             let file = self.storage.open(&segment.file, false).ok()?;

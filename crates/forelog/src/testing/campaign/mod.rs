@@ -1,7 +1,7 @@
-//! The storage engine against a simulated disk: seeded random histories cut at many moments, named cases, and sweeps of
-//! damage. The program `forelog-torture` runs the histories by the million.
+//! The campaign: the storage engine against a simulated disk. Seeded random histories are cut at many moments, next to named cases and
+//! sweeps of damage. The program `forelog-torture` runs the histories by the million.
 //!
-//! A failing seed is printed with its trace. `FORELOG_SEEDS=from..to` gives the tests other and longer ranges.
+//! A failing seed is printed with its trace. `FORELOG_SEEDS=from..to` makes the tests run other and longer ranges.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod appends;
@@ -51,7 +51,7 @@ mod verify;
 pub use history::Policy;
 pub use images::{torture, Class, Cut, Failure, Image, Report};
 
-/// The seeds that `FORELOG_SEEDS` asks for, or these.
+/// Returns the seeds that `FORELOG_SEEDS` asks for, or these.
 #[cfg(test)]
 pub fn seeds(default: std::ops::Range<u64>) -> std::ops::Range<u64> {
     let asked = std::env::var("FORELOG_SEEDS").ok();

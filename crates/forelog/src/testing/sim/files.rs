@@ -1,4 +1,4 @@
-//! The simulated disk as the engine sees it.
+//! The simulated disk as the engine uses it.
 
 use super::*;
 
@@ -17,7 +17,7 @@ impl Storage for SimDisk {
         if disk.read_fails(None, 0..0) {
             return Err(fault("scandir", ".", EIO));
         }
-        // By age: names of spares are random, and histories replay.
+        // Sorted by age, because names of spares are random and histories have to replay.
         let mut names: Vec<_> = disk.seen.iter().map(|(name, inode)| (*inode, name.clone())).collect();
         names.sort();
         Ok(names.into_iter().map(|(_, name)| name).collect())
@@ -44,7 +44,7 @@ impl Storage for SimDisk {
         Some(Arc::new(SimFile { disk: self.clone(), inode, through: true }))
     }
 
-    /// Few commits of a history are large.
+    /// Low enough that some commits of a history are large.
     fn large_commit(&self) -> u64 {
         self.lock().large_commit
     }
@@ -150,7 +150,7 @@ impl Storage for SimDisk {
         self.lock().recycles
     }
 
-    /// The same numbers in every history, so that two disks differ only in what happened to them.
+    /// The numbers are the same in every history, so that two disks differ only in what happened to them.
     fn random(&self, out: &mut [u8]) -> Result<(), Fault> {
         let mut disk = self.lock();
         if let Some((fault, _)) = disk.struck("getrandom", "") {
@@ -218,7 +218,7 @@ impl File for SimFile {
         Ok(disk.inodes.get(&self.inode).map_or(0, |file| file.len))
     }
 
-    /// Sectors that were never written are holes, and lie around them.
+    /// Sectors that were never written are holes.
     fn next_data(&self, offset: u64) -> Option<Range<u64>> {
         let disk = self.disk.lock();
         let size = disk.sector;

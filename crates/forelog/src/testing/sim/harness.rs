@@ -1,4 +1,4 @@
-//! The simulated disk as a test holds it: faults, crashes, power cuts, damage, and looking at bytes.
+//! The simulated disk as a test uses it: faults, crashes, power cuts, damage, and access to the bytes.
 
 use super::*;
 
@@ -46,7 +46,7 @@ impl SimDisk {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Another disk in the same state, so that one moment can be damaged in many ways.
+    /// Returns another disk in the same state, so that one moment can be damaged in many ways.
     pub fn fork(&self) -> SimDisk {
         SimDisk(Arc::new(Mutex::new(self.lock().clone())))
     }
@@ -63,7 +63,7 @@ impl SimDisk {
         self.lock().through = through;
     }
 
-    /// From how many bytes on a commit goes past the page cache, where that is taken; from none otherwise.
+    /// Sets the size in bytes from which a commit is written past the page cache, if the disk supports that.
     pub fn set_large_commit(&self, bytes: u64) {
         self.lock().large_commit = bytes;
     }
@@ -77,13 +77,13 @@ impl SimDisk {
         self.lock().recycles = recycles;
     }
 
-    /// Segments so far that were begun in the file of a truncated one.
+    /// Returns the number of segments that were begun in the file of a truncated one.
     #[cfg(test)]
     pub fn recycled(&self) -> u64 {
         self.lock().recycled
     }
 
-    /// Whether the newest segment is one of them.
+    /// Whether the newest segment is in a recycled file.
     pub fn is_recycled(&self) -> bool {
         let disk = self.lock();
         let segments = disk.seen.iter().filter_map(|(name, inode)| match classify(name) {
@@ -103,46 +103,46 @@ impl SimDisk {
         }
     }
 
-    /// Writes past the page cache so far that succeeded.
+    /// Returns the number of writes past the page cache that succeeded.
     #[cfg(test)]
     pub fn passed(&self) -> u64 {
         self.lock().passed
     }
 
-    /// The process dies at the operation after the next `operations`.
+    /// Makes the process die at the operation after the next `operations`.
     pub fn set_budget(&self, operations: u64) {
         self.lock().budget = operations;
     }
 
-    /// A fault befalls the operation after the next `operations`, if it is one that can fail.
+    /// Makes the operation after the next `operations` fail, if it is one that can fail.
     #[cfg(test)]
     pub fn set_trip(&self, operations: u64) {
         let mut disk = self.lock();
         disk.trip = operations;
-        // One that has fired at what cannot fail befalls nothing any more.
+        // A fault whose operation could not fail is dropped.
         disk.tripped = false;
     }
 
-    /// Strikes calls from here on; gives what was counted since the last time.
+    /// Makes calls fail from here on. Returns the calls that were counted since the last time.
     #[cfg(test)]
     pub fn set_strike(&self, strike: Option<Strike>) -> Vec<(&'static str, String)> {
         let before = std::mem::replace(&mut self.lock().strike, strike);
         before.map_or(Vec::new(), |strike| strike.counted)
     }
 
-    /// The read after the next `reads` fails, once.
+    /// Makes the read after the next `reads` fail, once.
     #[cfg(test)]
     pub fn set_read_trip(&self, reads: u64) {
         self.lock().read_trip = reads;
     }
 
-    /// Reads left until then; above any number once it has failed.
+    /// Returns the number of reads before that failure; a very large number once it has happened.
     #[cfg(test)]
     pub fn read_trip(&self) -> u64 {
         self.lock().read_trip
     }
 
-    /// Bytes of a file that the disk does not give back any more.
+    /// Makes bytes of a file unreadable.
     #[cfg(test)]
     pub fn spoil(&self, name: &str, bytes: Range<u64>) {
         let mut disk = self.lock();
@@ -157,7 +157,7 @@ impl SimDisk {
         self.lock().lost = Some(why.to_owned());
     }
 
-    /// Gives the name of a file to another, empty one, or to none, behind the engine's back.
+    /// Gives the name of a file to another, empty one, or to none, without the engine's knowledge.
     #[cfg(test)]
     pub fn swap(&self, name: &str, for_another: bool) {
         let mut disk = self.lock();
@@ -176,27 +176,27 @@ impl SimDisk {
         self.lock().crashed
     }
 
-    /// Operations so far that changed something.
+    /// Returns the number of operations that changed something.
     pub fn changes(&self) -> u64 {
         self.lock().changes
     }
 
-    /// Faults so far; a full disk's refusals to create are none.
+    /// Returns the number of faults. A full disk's refusals to create a file are not counted.
     pub fn injected(&self) -> u64 {
         self.lock().injected
     }
 
-    /// Whether a sync has failed since the last power cut: what reads give may be on no disk.
+    /// Whether a sync has failed since the last power cut, so that bytes returned by reads may be on no disk.
     pub fn sync_failed(&self) -> bool {
         self.lock().sync_failed
     }
 
-    /// Failed syncs so far of files that hold, or may hold, something of the log.
+    /// Returns the number of failed syncs of files that hold, or may hold, a part of the log.
     pub fn grave_failures(&self) -> u64 {
         self.lock().grave
     }
 
-    /// The first rule that the engine broke in its dealings with the disk.
+    /// Returns the first rule that the engine broke in its use of the disk.
     pub fn violation(&self) -> Option<String> {
         self.lock().violation.clone()
     }
@@ -214,14 +214,14 @@ impl SimDisk {
     }
 
     pub fn say(&self, text: impl FnOnce() -> String) {
-        // The text may ask the disk: made before the lock is taken.
+        // Made before the lock is taken, because making the text may use the disk.
         if self.is_traced() {
             let line = text();
             self.lock().say(|_| line);
         }
     }
 
-    /// The process is gone; another one begins. Pages that a failed sync left clean may be forgotten in between.
+    /// Ends the process and begins another one. Pages that a failed sync left clean may be dropped in between.
     pub fn restart(&self) {
         let mut disk = self.lock();
         disk.crashed = false;
@@ -249,7 +249,7 @@ impl SimDisk {
         disk.guard_again();
     }
 
-    /// Loses any subset of what was not synced.
+    /// Cuts the power, which loses any subset of what was not synced.
     pub fn power_cut(&self) {
         let mut disk = self.lock();
         let p = disk.rng.portion();
@@ -257,7 +257,7 @@ impl SimDisk {
         disk.cut(&mut |rng, _, _, versions| some_version(rng, p, versions), &mut |rng| rng.chance(names));
     }
 
-    /// Loses what the two of them say.
+    /// Cuts the power, which loses what `keep` and `settle` choose.
     #[cfg(test)]
     pub fn power_cut_keeping(&self, keep: Keep, settle: Settle) {
         self.lock().cut(keep, settle);
@@ -267,7 +267,7 @@ impl SimDisk {
         self.lock().seen.keys().cloned().collect()
     }
 
-    /// All bytes of a file as reads give them; empty when there is none.
+    /// Returns all bytes of a file as reads return them; empty if there is no file.
     pub fn bytes(&self, name: &str) -> Vec<u8> {
         let disk = self.lock();
         let Some(file) = disk.seen.get(name).and_then(|inode| disk.inodes.get(inode)) else { return Vec::new() };
@@ -280,7 +280,7 @@ impl SimDisk {
         bytes
     }
 
-    /// Changes bytes behind the engine's back, in memory and on the platter.
+    /// Changes bytes without the engine's knowledge, in memory and on the platter.
     pub fn damage(&self, name: &str, offset: u64, bytes: &[u8]) {
         let mut disk = self.lock();
         disk.faulty = true;
@@ -300,7 +300,7 @@ impl SimDisk {
         }
     }
 
-    /// Cuts a file to `len` bytes behind the engine's back.
+    /// Cuts a file to `len` bytes without the engine's knowledge.
     pub fn truncate(&self, name: &str, len: u64) {
         let old = self.bytes(name);
         let zeroes = vec![0; old.len().saturating_sub(len as usize)];
@@ -314,7 +314,7 @@ impl SimDisk {
     }
 }
 
-/// Any version of a sector with probability `p`, mostly the newest.
+/// Chooses a version of a sector with probability `p`, mostly the newest.
 fn some_version(rng: &mut Rng, p: f64, versions: usize) -> usize {
     if !rng.chance(p) {
         return 0;

@@ -1,23 +1,23 @@
-//! Moments: the disk as it stands before each operation that changes it, kept so that one history can be cut at all of
-//! them; and the hash that tells one image of a disk from another.
+//! Moments: the state of the disk before each operation that changes it, kept so that one history can be cut at all of them. Also the hash
+//! that distinguishes images of a disk.
 
 use super::*;
 use xxhash_rust::xxh3::{xxh3_64, Xxh3Default};
 
-/// How far a roll has come, told from what it does to the disk.
+/// How far a roll has come, as shown by its operations on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rolling {
     No,
     /// The next header is being written into a spare.
     Written,
-    /// It has its final name, and CONTROL does not name it yet.
+    /// The segment has its final name, and CONTROL does not name it yet.
     Named,
 }
 
-/// The disk at one moment, before the operation that came next or in the middle of it.
+/// The disk at one moment, before the next operation or in the middle of it.
 pub struct Moment {
     pub disk: SimDisk,
-    /// A new segment was under way: from the first byte of its header until CONTROL names it.
+    /// A new segment was being made: from the first byte of its header until CONTROL names it.
     pub rolling: bool,
 }
 
@@ -35,7 +35,7 @@ impl SimState {
         }
     }
 
-    /// Another disk in this state, for somebody else to go on with.
+    /// Returns a copy of the disk in this state, for another test to use.
     fn apart(&mut self) -> SimState {
         let watch = self.watch.take();
         let apart = SimState {
@@ -55,17 +55,17 @@ impl SimState {
         }
     }
 
-    /// Keeps this moment, or not.
+    /// Keeps this moment or not, at random.
     pub(super) fn look(&mut self) {
         let rolling = self.rolling != Rolling::No;
-        // A roll is short, and what it rests on is intricate: all of its moments are worth keeping where many are.
+        // A roll is short and intricate, so all of its moments are kept if many are.
         if self.watch.as_mut().is_some_and(|watch| watch.rng.chance(watch.share) || rolling && watch.share >= 0.5) {
             let state = self.apart();
             self.keep(state);
         }
     }
 
-    /// Keeps a moment in which some of a write has arrived and the process is gone.
+    /// Keeps a moment in which a part of a write has arrived and the process is gone.
     pub(super) fn look_midway(&mut self, inode: u64, bytes: &[u8], offset: u64, failing: bool, through: bool) {
         let Some(watch) = self.watch.as_mut().filter(|_| !failing && !self.crashed) else { return };
         if !watch.rng.chance(watch.share / 4.0) {
@@ -74,7 +74,7 @@ impl SimState {
         let (part, p) = (watch.rng.below(bytes.len() as u64) as usize, watch.rng.portion());
         let name = self.name_of(inode);
         let mut state = self.apart();
-        // The operation is not complete: whatever is told after it is not told yet.
+        // The operation is not complete, so nothing that depends on it has been reported yet.
         state.changes -= 1;
         if through {
             state.put_some(inode, bytes, offset, p);
@@ -87,7 +87,7 @@ impl SimState {
     }
 
     pub(super) fn roll_wrote(&mut self, name: &str, bytes: &[u8]) {
-        // Zeroes only prepare a spare, and a new CONTROL is no segment.
+        // Zeroes only prepare a spare, and a new CONTROL is not a segment.
         let spare = matches!(classify(name), Entry::Spare(_) | Entry::Reserve) && !name.ends_with("control");
         if spare && bytes.iter().any(|b| *b != 0) {
             self.rolling = Rolling::Written;
@@ -112,7 +112,7 @@ impl SimState {
         }
     }
 
-    /// Names, lengths and contents as reads give them. Sectors of zeroes are as if they had never been written.
+    /// Hashes names, lengths and contents as reads return them. A sector of zeroes counts as never written.
     fn image(&self) -> u64 {
         let mut hash = Xxh3Default::new();
         for (name, inode) in &self.seen {
@@ -132,37 +132,37 @@ impl SimState {
 }
 
 impl Chunk {
-    /// 0 for a sector of zeroes.
+    /// Returns the hash of a sector, 0 if it is zeroes.
     fn hash(&self) -> u64 {
         *self.0.hash.get_or_init(|| if self.iter().all(|b| *b == 0) { 0 } else { xxh3_64(self).max(1) })
     }
 }
 
 impl SimDisk {
-    /// Keeps about this share of the moments from here on, drawn by a seed of their own: a history goes the same way
+    /// Keeps about this share of the moments from here on. They are drawn by a seed of their own, so that a history goes the same way
     /// whether it is watched or not.
     pub fn watch(&self, seed: u64, share: f64) {
         self.lock().watch = Some(Watch { rng: Rng::new(seed), share, seen: Vec::new() });
     }
 
-    /// The moments kept since `watch`, which ends.
+    /// Returns the moments kept since `watch`, and ends the watch.
     pub fn watched(&self) -> Vec<Moment> {
         let seen = self.lock().watch.take().map_or(Vec::new(), |watch| watch.seen);
         let moment = |state: SimState| Moment { rolling: state.rolling != Rolling::No, disk: SimDisk(Arc::new(Mutex::new(state))) };
         seen.into_iter().map(moment).collect()
     }
 
-    /// A hash of the whole disk: names, lengths, contents.
+    /// Returns a hash of the whole disk: names, lengths, contents.
     pub fn image(&self) -> u64 {
         self.lock().image()
     }
 
-    /// A hash of everything that ever happened to this disk.
+    /// Returns a hash of everything that has ever happened to this disk.
     pub fn digest(&self) -> u64 {
         self.lock().digest
     }
 
-    /// Whether anything went wrong by itself since this was last asked to be forgotten.
+    /// Whether a random fault has happened since this was last reset.
     pub fn is_faulty(&self) -> bool {
         self.lock().faulty
     }
@@ -175,7 +175,7 @@ impl SimDisk {
         self.lock().sector
     }
 
-    /// Makes choices from here on that nobody else makes: forks of one moment are to differ.
+    /// Makes the random choices from here on differ from those of other forks of one moment.
     pub fn reseed(&self, seed: u64) {
         self.lock().rng = Rng::new(seed);
     }

@@ -1,27 +1,27 @@
-//! How old segments are, in spite of clocks that were wrong. Pure.
+//! Computes how old segments are, even if clocks were wrong. Does no I/O.
 //!
-//! A segment's stamp is the wall clock at its creation. Stamps rise along the log unless a clock was wrong, and none can be
-//! later than now, give or take a minute. What contradicts that is not believed, and the next stamp that is believed stands in for it: so a record is
-//! never taken for older than a stamp shows that the order of the log agrees with, and no single stamp keeps anything.
+//! A segment's stamp is the wall clock at its creation. Stamps rise along the log unless a clock was wrong, and none can be later than now,
+//! give or take a minute. A stamp that contradicts this is not believed, and the next stamp that is believed replaces it. So a record is
+//! never taken for older than shown by a stamp that agrees with the order of the log, and no single stamp holds anything back.
 
-/// Nothing was written with this format before 2020: clocks that lost their time say 1970 or 2000.
+/// No log of this format was written before 2020. Clocks that have lost their time show 1970 or 2000.
 const EARLIEST: u64 = 1_577_836_800_000;
 
-/// A wall clock is set forward and back by as much as this in everyday life, in ms.
+/// Everyday corrections move a wall clock forward or back by at most this, in ms.
 pub const DRIFT: u64 = 60_000;
 
-/// A wall clock that jumped forward counts once it has kept to that for so long, in ms.
+/// A wall clock that jumped forward counts once it has stayed there for this long, in ms.
 const LASTING: u64 = 3_600_000;
 
-/// The stamps of segments that follow each other, oldest first, as far as they have been asked for.
+/// Judges the stamps of consecutive segments, oldest first.
 #[derive(Default)]
 pub struct Stamps {
-    /// The highest that can be right.
+    /// The highest stamp believed so far.
     highest: u64,
 }
 
 impl Stamps {
-    /// Whether the stamp that comes next in the log is believed at `now`.
+    /// Whether the next stamp of the log is believed at `now`.
     pub fn believes(&mut self, stamp: u64, now: u64) -> bool {
         let believed = (EARLIEST.max(self.highest)..=now.saturating_add(DRIFT)).contains(&stamp);
         if believed {
@@ -31,17 +31,17 @@ impl Stamps {
     }
 }
 
-/// The wall clock, but for jumps forward that do not last: they would make everything old at once. All in ms.
+/// The wall clock without jumps forward that do not last, which would make everything old at once. All times are in ms.
 #[derive(Default)]
 pub struct Wall {
-    /// Both clocks at the last look at which they agreed.
+    /// Both clocks at the last call at which they agreed.
     base: Option<(u64, u64)>,
     /// The monotonic clock when they were first seen to disagree.
     since: Option<u64>,
 }
 
 impl Wall {
-    /// The time that counts when the two clocks say `wall` and `steady`.
+    /// Returns the time that counts when the two clocks show `wall` and `steady`.
     pub fn now(&mut self, wall: u64, steady: u64) -> u64 {
         let (base, then) = *self.base.get_or_insert((wall, steady));
         let expected = base.saturating_add(steady.saturating_sub(then));
@@ -101,7 +101,7 @@ mod tests {
             let (at, mut wrong) = (at.index(stamps.len()), stamps.clone());
             wrong[at] = stamp;
             for (i, counts) in counting(&wrong, NOW).into_iter().enumerate().skip(1) {
-                // A stamp that the order of the log agrees with cannot be told from a right one.
+                // A wrong stamp that agrees with the order of the log cannot be told from a right one.
                 let least = if i == at { stamps[i - 1] } else { stamps[i] };
                 prop_assert!(counts.is_none_or(|counts| counts >= least), "segment {}: {:?} of {:?}", i, counts, wrong);
             }
@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(counting(&stamps, NOW)[1..], [Some(NOW - DAY); 4]);
         assert_eq!(counting(&stamps[1..], NOW), [Some(NOW - DAY); 4]);
         assert_eq!(counting(&stamps[..4], NOW)[1..], [None; 3]);
-        // With a clock that is at 1970 itself, nothing is old.
+        // If the clock itself is at 1970, nothing is old.
         assert_eq!(counting(&stamps, 50), [None; 5]);
     }
 
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(wall.now(ahead, 7007), NOW + 8000);
         assert_eq!(wall.now(ahead + LASTING - 1, 7006 + LASTING), NOW + 7999 + LASTING);
         assert_eq!(wall.now(ahead + LASTING, 7007 + LASTING), ahead + LASTING);
-        // Back is back at once, and a jump that did not last is forgotten.
+        // A step back counts at once, and a jump that did not last is forgotten.
         assert_eq!(wall.now(NOW, 7008 + LASTING), NOW);
         assert_eq!(wall.now(ahead, 7009 + LASTING), NOW + 1);
         assert_eq!(wall.now(NOW + 2, 7010 + LASTING), NOW + 2);
