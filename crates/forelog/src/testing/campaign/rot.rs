@@ -96,10 +96,17 @@ pub fn inflict(disk: &SimDisk, rng: &mut Rng) -> Option<(Damage, u64)> {
             flipped
         }
     };
-    let damage = Damage { bytes: first..end, file };
+    let fence = || choose(&disk.bytes(CONTROL)).ok().map(|(state, _)| state.fence);
+    let (damage, before) = (Damage { bytes: first..end, file }, fence());
     let proven = proven_without(disk, &damage);
     disk.say(|| format!("rot in {}@{first}..{end}, {proven} stays proven", damage.file));
     disk.damage(&damage.file, first, &new);
+    // A fence that the disk refused to write to the second slot is in one alone, and rot there lifts it: docs/reliability.md, limits.
+    if fence().is_some_and(|after| before.flatten().is_some_and(|before| after != Some(before))) {
+        disk.say(|| "no rot: the fence is in that slot alone".into());
+        disk.damage(&damage.file, first, old);
+        return None;
+    }
     Some((damage, proven))
 }
 
