@@ -13,7 +13,7 @@ use crate::util::runtime::clock;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The result of [`stat`].
+/// The result of [`stat()`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Standing {
     pub uuid: [u8; 16],

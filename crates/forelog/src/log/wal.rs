@@ -280,7 +280,8 @@ impl Wal {
     }
 
     /// Submits an operation that empties the log, which goes on at position `first`, from 1 to 2^53 - 1. The position may be below or above
-    /// the present ones, for example after the installation of a snapshot. Every reader ends with `Truncated`.
+    /// the present ones, for example after the installation of a snapshot. Readers end with `Truncated`, except one that begins at an end
+    /// of the log and has returned nothing yet.
     ///
     /// # Errors
     /// `InvalidArg` if `first` is out of range. `Closed`, `Poisoned` or `Detached` if the log accepts nothing. The operation itself fails

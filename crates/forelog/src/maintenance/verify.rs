@@ -25,7 +25,7 @@ use crate::util::limits::PAGE;
 use std::path::Path;
 use std::sync::Arc;
 
-/// One inconsistency found by [`verify`] or by a scrub.
+/// One inconsistency found by [`verify()`] or by a scrub.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Problem {
     /// The label of a verdict in docs/recovery.md, or one of the following.

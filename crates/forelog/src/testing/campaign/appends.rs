@@ -1,4 +1,4 @@
-//! Appending as group commit does it: what is asked, and what the answer promises.
+//! Appends as group commit makes them: the records submitted, and what the answer promises.
 
 use super::history::{broken, Act, Held, History, Policy};
 use super::oracle::{Made, Tag};
@@ -7,7 +7,7 @@ use crate::log::open::Opened;
 use crate::testing::sim::Rng;
 use crate::write::group::{Batch, Group};
 
-/// Records appended one by one, or as one batch.
+/// Records to be appended one by one, or as one batch.
 pub struct Part {
     pub tags: Vec<Tag>,
     pub batch: bool,
@@ -22,7 +22,7 @@ pub fn push(group: &mut Group, position: u64, tag: Tag) {
 }
 
 impl History {
-    /// A record's content: new, or one that was tried at this position before.
+    /// Returns the content of a record: new, or one that was tried at this position before.
     fn tag(&mut self, position: u64) -> Tag {
         let p = position as usize;
         if self.attempts.len() <= p {
@@ -31,7 +31,7 @@ impl History {
         let again = self.attempts[p] > 0 && self.rng.chance(0.5);
         let attempt = if again { self.attempts[p] - 1 } else { self.attempts[p] };
         self.attempts[p] = attempt + 1;
-        // The length follows from the attempt, so that the same one makes the same record.
+        // The length follows from the attempt, so that the same attempt makes the same record.
         let mut size = Rng::new(position << 8 ^ u64::from(attempt));
         let len = match size.below(100) {
             0..60 => size.below(120),
@@ -44,14 +44,14 @@ impl History {
         Tag { attempt, len: len as u32 }
     }
 
-    /// A record or a batch for the positions from `first` on.
+    /// Returns a record or a batch for the positions from `first` on.
     pub fn part(&mut self, first: u64) -> Part {
         let batch = self.rng.chance(0.5);
         let count = if batch { 1 + self.rng.below(4) } else { 1 };
         Part { tags: (first..first + count).map(|position| self.tag(position)).collect(), batch }
     }
 
-    /// Appends a group of singles and batches as group commit would; gives why some of it was rejected.
+    /// Appends a group of singles and batches as group commit would. Returns why some of it was rejected.
     pub fn append(&mut self, opened: &mut Opened) -> Held<Option<Error>> {
         let mut next = self.expected.end + 1;
         let parts = (0..1 + self.rng.below(4)).map(|_| {
@@ -68,7 +68,7 @@ impl History {
         self.commit(opened, &parts, durable)
     }
 
-    /// Commits single records and batches as one group; gives why some of it was rejected.
+    /// Commits single records and batches as one group. Returns why some of it was rejected.
     pub fn commit(&mut self, opened: &mut Opened, parts: &[Part], durable: bool) -> Held<Option<Error>> {
         let writer = &mut opened.writer;
         if writer.next_position() != self.expected.end + 1 {

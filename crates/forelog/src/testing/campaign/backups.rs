@@ -1,4 +1,4 @@
-//! Backups taken in the middle of a life, step by step between its operations, onto a disk that may lose its power too.
+//! Backups in the middle of a history, made step by step between its operations, onto a disk that may lose its power too.
 
 use super::clients::Served;
 use super::history::{broken, Held, History};
@@ -9,11 +9,11 @@ use crate::maintenance::backup::{Backup, Progress};
 use crate::testing::sim::{Faults, SimDisk};
 use std::sync::Arc;
 
-/// A backup under way.
+/// A backup in progress.
 pub struct Copying {
     backup: Backup,
     to: SimDisk,
-    /// The log as it was cut, and how far the copy is.
+    /// The log at the cut, and how far the copy is.
     cut: Option<(Expected, Progress)>,
 }
 
@@ -24,7 +24,7 @@ impl Copying {
 }
 
 impl History {
-    /// Begins a backup, or goes on with the one under way.
+    /// Begins a backup, or goes on with the one in progress.
     pub fn copy(&mut self, log: &mut Served) -> Held<()> {
         let Some(copying) = &mut log.copying else {
             let to = SimDisk::new(self.rng.next(), self.disk.sector());
@@ -42,7 +42,7 @@ impl History {
         self.disk.set_faults(faults);
         self.disk.say(|| format!("backup: {:?}", stepped.as_ref().map_err(|error| error.code)));
         match stepped {
-            // Cut, for the first time or anew. Nothing is there also where truncation has passed the cut since.
+            // The backup took its cut, for the first time or anew. The copy also has no segments if truncation has passed the cut since.
             Ok(progress) if progress.segments == 0 && progress.bytes == 0 && !copying.is_cut_at(progress.last_position) => {
                 let least = if log.thread.writer.unproven { 0 } else { self.expected.durable };
                 if progress.last_position < least || progress.last_position > self.expected.end {
@@ -65,11 +65,11 @@ impl History {
         }
     }
 
-    /// Both processes are gone, and the power of the other disk: what is there is the whole log up to the cut, or no log.
+    /// Ends both processes and cuts the power of the other disk, which must hold the whole log up to the cut, or no log.
     pub fn give_up(&mut self, log: &mut Served) -> Held<()> {
         let Some(Copying { backup, to, cut }) = log.copying.take() else { return Ok(()) };
         let done = backup.is_done();
-        // The dead remove nothing.
+        // A dead process removes nothing.
         to.set_budget(0);
         drop(backup);
         to.power_cut();
@@ -87,7 +87,7 @@ impl History {
 
 fn is_whole(to: &SimDisk, opened: Opened, expected: &Expected, cut: Progress, done: bool) -> Held<()> {
     let (low, end) = (opened.recovery.first_position, opened.writer.next_position() - 1);
-    // Where all that is durable was truncated, the log goes on empty at its low mark: in a segment of its own.
+    // If all durable records were truncated, the log goes on empty at its low mark, in a segment of its own.
     let goes_on = opened.recovery.clean || opened.recovery.verdict == "clean" && cut.last_position < low;
     if low != cut.first_position || end != cut.last_position.max(low - 1) || done && !goes_on {
         return broken(format!("a backup of {cut:?} opens to {low}..={end}, {}", opened.recovery.verdict));

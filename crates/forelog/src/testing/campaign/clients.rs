@@ -1,5 +1,5 @@
-//! Clients: the same lives led through the submission queue and the commit thread, and what each client is told of its operations.
-//! What they are told is the promise here, from the moment they are told.
+//! Clients: histories that go through the submission queue and the commit thread, with the settlements that each client gets. What a
+//! settlement says is a promise from the moment it is delivered.
 
 use super::appends::Part;
 use super::backups::Copying;
@@ -23,7 +23,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// A clock that is set, and jobs that wait until somebody runs them.
+/// A clock that is set by the test, and jobs that wait until the test runs them.
 #[derive(Default)]
 pub struct Scheduler {
     pub now: Mutex<Duration>,
@@ -40,37 +40,37 @@ impl Runtime for Scheduler {
     }
 }
 
-/// An operation of a client: everything up to `last` settles with it.
+/// An operation of a client. Everything up to `last` settles with it.
 pub struct Operation {
     pub last: u64,
     pub durable: bool,
     pub command: bool,
 }
 
-/// Something that a client was told, and when.
+/// Settlements that a client got, and when.
 #[derive(Clone, Copy, Default)]
 struct Told {
-    /// Changes to the disk by then.
+    /// Number of changes to the disk by then.
     changes: u64,
     written: u64,
     durable: u64,
-    /// Positions above it were given back.
+    /// Positions above this one were taken back.
     end: Option<u64>,
     failed: Option<Code>,
-    /// Operations that are no commands.
+    /// Number of operations that are not commands.
     operations: usize,
-    /// A command was done, or rejected.
+    /// Whether a command was done or rejected.
     command: Option<bool>,
 }
 
-/// What all clients were told, oldest first, and the first rule that was broken in telling it.
+/// All settlements that clients got, oldest first, and the first rule that was broken in delivering them.
 #[derive(Default)]
 struct News {
     told: Vec<Told>,
     violation: Option<String>,
 }
 
-/// One client: collects its settlements as soon as it is woken.
+/// A client, which collects its settlements as soon as it is woken.
 pub struct Inbox {
     shared: Arc<LogState>,
     disk: SimDisk,
@@ -102,7 +102,7 @@ impl Inbox {
                     (None, _) => locked(&self.news).violation = Some("an operation settles that was never entered".into()),
                     (Some(operation), error) if operation.command => {
                         let (failed, changes) = (error.as_ref().map(|error| error.code), told.changes);
-                        // Poisoned, nobody knows whether it was done.
+                        // After a poisoning it is unknown whether the command was done.
                         let command = (!poisoned).then_some(failed.is_none());
                         let before = std::mem::replace(&mut told, Told { changes, ..Told::default() });
                         locked(&self.news).told.extend([before, Told { changes, failed, command, ..Told::default() }]);
@@ -125,7 +125,7 @@ impl Inbox {
     }
 }
 
-/// A client's end of the wake, which outlives no log.
+/// The `Notify` of a client. Cleared with the log, so that it keeps none alive.
 struct Wake(Mutex<Option<Arc<Inbox>>>);
 
 impl Notify for Wake {
@@ -151,13 +151,13 @@ pub struct Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        // Log and inboxes hold each other.
+        // The log and its inboxes refer to each other.
         self.wakes.iter().for_each(|wake| drop(locked(&wake.0).take()));
     }
 }
 
 impl History {
-    /// Lives on as clients see it, until the log dies, fails or closes.
+    /// Runs operations as clients make them, until the log dies, fails or closes.
     pub fn serve(&mut self, opened: Opened, operations: u64) -> Held<End> {
         let fsync = match self.policy {
             Policy::Always => Fsync::Always,
@@ -252,7 +252,7 @@ impl History {
         Ok(End::Died)
     }
 
-    /// Enters a record, a batch or a sync for one of the clients.
+    /// Submits a record, a batch or a sync for one of the clients.
     fn enter(&mut self, log: &Served) -> Held<()> {
         let inbox = &log.inboxes[self.rng.below(log.inboxes.len() as u64) as usize];
         let durable = self.policy == Policy::Mixed && self.rng.chance(0.3);
@@ -264,7 +264,7 @@ impl History {
         } else {
             let expect = self.rng.chance(0.2).then_some(next);
             if expect.is_some() && self.rng.chance(0.5) {
-                // Somebody else was faster.
+                // Fails because another client has taken the position.
                 let terms = Terms { durable, expect: Some(next + 1) };
                 let refused = submissions.append(inbox.client, &RecordRef::default(), 1, terms, &self.options);
                 let conflict = refused.is_err_and(|error| error.code == Code::Conflict && error.actual == Some(next));
@@ -294,13 +294,13 @@ impl History {
         Ok(())
     }
 
-    /// Steps the commit thread until all is done, and holds it to what it told.
+    /// Steps the commit thread until everything is done, and checks it against its settlements.
     fn step(&mut self, log: &mut Served, act: Act) -> Held<Option<End>> {
         let injected = self.disk.injected();
         self.step_since(log, act, injected)
     }
 
-    /// The same, where the cause of a failure may be a fault since there were this many.
+    /// Like `step`, if the cause of a failure may be a fault after the first `injected` ones.
     fn step_since(&mut self, log: &mut Served, act: Act, injected: u64) -> Held<Option<End>> {
         let (mut failed, mut stopped) = (Vec::new(), None);
         loop {
@@ -310,7 +310,7 @@ impl History {
                 locked(&log.shared.submissions).queue.front().is_some_and(|step| step.command.is_some())
             };
             let (thread, news) = (&mut log.thread, log.news.clone());
-            // Whoever is told before a moment holds the log to it from then on.
+            // Settlements delivered before a moment are promises from that moment on.
             let told = |history: &mut History, changes: u64| {
                 for told in locked(&news).told.iter().filter(|told| told.changes <= changes) {
                     history.hear(told);
@@ -370,7 +370,7 @@ impl History {
         self.settled_all(log)
     }
 
-    /// With nothing waiting and nothing failed, the horizons say so.
+    /// Checks that the horizons agree, with nothing waiting and nothing failed.
     fn settled_all(&mut self, log: &Served) -> Held<Option<End>> {
         let (next, pending) = {
             let submissions = locked(&log.shared.submissions);
@@ -378,7 +378,7 @@ impl History {
         };
         let at = log.shared.positions(next);
         let end = self.expected.end;
-        // Opened without space to roll, less is proven than was once durable.
+        // A log opened without space to roll proves less durable than was durable before.
         let behind = at.durable < self.expected.durable && !log.thread.writer.unproven;
         let low = self.expected.low;
         if (at.first, at.next, at.acknowledged, at.written, pending) != (low, end + 1, end, end, 0) || behind || at.durable > end {
@@ -401,7 +401,7 @@ impl History {
         }
     }
 
-    /// Runs one of the jobs that wait, whichever.
+    /// Runs one of the waiting jobs, at random.
     fn background(&mut self, log: &mut Served) -> Held<Option<End>> {
         let mut jobs = locked(&log.scheduler.jobs);
         if jobs.is_empty() {
@@ -416,7 +416,7 @@ impl History {
         if self.disk.crashed() || self.disk.injected() == injected {
             return Ok(None);
         }
-        // What went wrong there is told at the next step, before anything else is acknowledged.
+        // A failure there is reported at the next step, before anything else is acknowledged.
         let end = self.step_since(log, Act::Background, injected)?;
         if self.disk.grave_failures() > grave && end != Some(End::Failed) && !self.disk.crashed() {
             return broken("a failed fsync in the background does not end the log");
@@ -424,7 +424,7 @@ impl History {
         Ok(end)
     }
 
-    /// A poisoned log refuses appends, touches nothing and says so when it is closed.
+    /// Checks that a poisoned log refuses appends, writes nothing, and fails to close with that error.
     fn stays_poisoned(&mut self, log: &mut Served) -> Held<()> {
         let changes = self.disk.changes();
         let client = log.inboxes[0].client;
@@ -465,7 +465,7 @@ impl History {
         Ok(End::Closed)
     }
 
-    /// Jobs that come too late change nothing.
+    /// Checks that jobs that come too late change nothing.
     fn retire(&mut self, log: &mut Served, changes: u64, what: &str) -> Held<()> {
         if self.disk.changes() != changes {
             return broken(format!("{what} writes"));

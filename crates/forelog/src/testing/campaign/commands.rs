@@ -1,4 +1,4 @@
-//! Truncations that clients ask for: entered behind what is appended, with more appended behind them.
+//! Truncations by clients: submitted after some appends, with more appends after them.
 
 use super::clients::{Operation, Served};
 use super::history::History;
@@ -7,20 +7,20 @@ use crate::error::Code;
 use crate::util::locks::locked;
 use crate::write::submission_queue::Command;
 
-/// A command under way, and the log that there is once it is done.
+/// A command in progress, and the log as it will be once the command is done.
 #[derive(Clone)]
 pub struct Ahead {
     command: Command,
-    /// With what was appended behind the command.
+    /// Includes what was appended after the command.
     pub expected: Expected,
-    /// Operations in front of it that have not settled: it does not begin before they have.
+    /// Number of unsettled operations before the command, which does not begin before they have settled.
     waits_for: usize,
-    /// It will be rejected, because records in front of it were.
+    /// The command will be rejected, because records before it were.
     void: bool,
 }
 
 impl History {
-    /// Enters a command for one of the clients, behind everything that waits.
+    /// Submits a command for one of the clients, after everything that waits.
     pub fn command(&mut self, log: &Served) {
         let (low, end) = (self.expected.low, self.expected.end);
         let active = log.shared.catalog.all().last().map_or(0, |active| active.first);
@@ -56,7 +56,7 @@ impl History {
         self.ahead = Some(Ahead { command, expected: after, waits_for, void: false });
     }
 
-    /// What appends are added to: the log as it will be once everything entered is done.
+    /// Returns the log that appends are added to: as it will be once everything submitted is done.
     pub fn accepted(&mut self) -> &mut Expected {
         match &mut self.ahead {
             Some(ahead) => &mut ahead.expected,
@@ -64,17 +64,17 @@ impl History {
         }
     }
 
-    /// Some of what stands in front of a command has settled.
+    /// Records that some operations before a command have settled.
     pub fn settled_before(&mut self, operations: usize, failed: Option<Code>) {
         if let Some(ahead) = self.ahead.as_mut().filter(|ahead| ahead.waits_for > 0) {
             ahead.waits_for = ahead.waits_for.saturating_sub(operations);
-            // Room is made even where records find none.
+            // A command that makes room is done even if records are rejected.
             let makes_room = matches!(ahead.command, Command::TruncateBefore(_));
             ahead.void |= failed.is_some_and(|code| code == Code::Poisoned || !makes_room);
         }
     }
 
-    /// Records were rejected: positions above `end` are given back.
+    /// Records that appends were rejected, so positions above `end` are taken back.
     pub fn given_back(&mut self, end: u64) {
         if end < self.expected.end {
             self.expected.cut(end);
@@ -88,7 +88,7 @@ impl History {
         }
     }
 
-    /// The command has settled.
+    /// Records that the command has settled.
     pub fn commanded(&mut self, done: bool) {
         let Some(mut ahead) = self.ahead.take().filter(|_| done) else { return };
         if let Command::TruncateBefore(_) = ahead.command {
@@ -104,7 +104,7 @@ impl History {
         self.disk.say(|| "  truncated".into());
     }
 
-    /// Cut off now, the log may be as it was, or as the command that may have begun leaves it.
+    /// If the power goes now, the log may be as it was, or as a command that may have begun leaves it.
     pub fn may_be_ahead(&mut self) {
         if let Some(ahead) = self.ahead.take().filter(|ahead| ahead.waits_for == 0 && !ahead.void) {
             let mut expected = ahead.expected;

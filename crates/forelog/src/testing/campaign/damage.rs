@@ -1,4 +1,4 @@
-//! What each mode makes of damage, of what is missing, and of a disk that does not read.
+//! The reaction of each mode to damage, to missing files, and to a disk that fails to read.
 
 use super::named::Log;
 use super::oracle::{read, Read};
@@ -41,12 +41,12 @@ fn segments(disk: &SimDisk) -> Vec<Name> {
     names
 }
 
-/// Everything that a salvaging reader gives, and the holes.
+/// Returns everything that a salvaging reader returns, and the holes.
 fn salvage(disk: &SimDisk, catalog: &Arc<Catalog>, log: &Log, from: u64, to: u64) -> Salvaged {
     salvage::salvage(disk, catalog, &log.expected, from, to, 8 << 10).unwrap()
 }
 
-/// Some segments of records of about a kilobyte, one frame each, and where each frame stands.
+/// Returns a log of some segments, with records of about a kilobyte and one frame each, and the place of each frame.
 fn long_log(sealed: usize) -> (Log, Vec<(String, u64, u64)>) {
     let mut log = Log::new(4096, 64 << 10);
     let mut frames = Vec::new();
@@ -91,7 +91,7 @@ fn a_flipped_bit_is_named_and_costs_the_records_of_its_frame_alone() {
     for (i, (file, start, end)) in frames.iter().enumerate().filter(|(i, _)| i % 9 == 4) {
         for bit in [3, 8 * 9 + 1, 8 * 30, 8 * 40 + 5, 8 * 900 + 7] {
             let at = start + bit / 8;
-            // Not every record is long.
+            // Not every record is that long.
             if at + 8 >= *end {
                 continue;
             }
@@ -105,7 +105,7 @@ fn a_flipped_bit_is_named_and_costs_the_records_of_its_frame_alone() {
             let hole = &holes[0];
             assert_eq!((hole.first, hole.last), (i as u64 + 1, i as u64 + 1));
             assert_eq!(hole.flipped.map(|f| (f.offset, u64::from(f.bit))), Some((at, bit % 8)));
-            // The error of whoever does not salvage says the same.
+            // The error of a reader that does not salvage names the same bit.
             let error = match *file == names[1].file {
                 true => open_as(&disk, &log, Mode::Strict).err().unwrap(),
                 false => match read(storage(&disk), &seen.catalog, &log.expected, 1, frames.len() as u64, 4096) {
@@ -159,7 +159,7 @@ fn prefix_goes_on_in_front_of_damage_and_leaves_every_byte_behind_it_where_it_is
 
 #[test]
 fn prefix_removes_nothing_where_damage_leaves_nothing_at_or_above_the_low_mark() {
-    // The header; the frames on both sides of the mark; the first above it.
+    // The header; the frames on both sides of the mark; the first frame above it.
     for (sealed, harmed) in [(2, 0), (2, 4), (2, 5), (0, 0), (0, 4), (0, 5)] {
         let (mut log, frames) = long_log(sealed);
         log.opened.writer.truncate_before(6).unwrap();
@@ -195,7 +195,7 @@ fn prefix_that_is_cut_off_at_any_step_says_the_same_again() {
     }
 }
 
-/// What to do to a log, the verdict on it, and whether `prefix` opens it, with how many records.
+/// A change to a log, the verdict on it, and whether `prefix` opens it, with how many records.
 type Case = (&'static str, Box<dyn Fn(&SimDisk, &[Name])>, &'static str, Option<u64>);
 
 #[test]
@@ -261,8 +261,8 @@ fn every_case_of_damage_is_told_by_its_label_and_changes_nothing() {
 fn a_missing_segment_is_named_by_every_report_of_it_and_not_the_one_before() {
     let (log, _) = long_log(2);
     let mut named = 0;
-    // The second time an opening has written the last record again, into a segment of its own: nothing but that segment said where
-    // the one before it ends.
+    // The second time, an opening has written the last record again, into a segment of its own. Only that segment said where the one before
+    // it ends.
     for carried in [false, true] {
         let whole = log.disk.fork();
         if carried {
@@ -336,7 +336,7 @@ fn a_failure_to_read_is_told_as_such_wherever_it_befalls_and_changes_nothing() {
             disk.set_read_trip(trip);
             let changes = disk.changes();
             match open_as(&disk, &log, mode) {
-                // Past the survey, what is carried is read again: by then CONTROL has been confirmed.
+                // After the survey, carried frames are read again, and CONTROL has been confirmed by then.
                 Err(error) if error.verdict.is_some() => {
                     assert_eq!((error.code, error.verdict), (Code::Io, Some("unreadable")), "{mode:?}, read {trip}: {error}");
                     assert_eq!(disk.changes(), changes, "{mode:?}, read {trip}");
@@ -380,7 +380,7 @@ fn read_only_counts_bytes_that_cannot_be_read_as_bad_ones() {
         let to = seen.positions.acknowledged;
         assert_eq!(to, frames.len() as u64);
         let (given, holes) = salvage(&disk, &seen.catalog, &log, 1, to);
-        // The disk is asked again page by page: a frame may be lost that shares a page with what is bad, and no other.
+        // The disk is read again page by page, so only a frame that shares a page with the bad bytes may be lost.
         let page = bad.start / PAGE * PAGE..bad.end.next_multiple_of(PAGE);
         for (i, frame) in frames.iter().enumerate() {
             let hit = |range: &std::ops::Range<u64>| frame.0 == name.file && frame.1 < range.end && range.start < frame.2;
@@ -388,7 +388,7 @@ fn read_only_counts_bytes_that_cannot_be_read_as_bad_ones() {
             assert!(!(there && hit(&bad)) && (there || hit(&page)), "frame {i}: {holes:?}");
         }
         assert_eq!(holes.len(), 1, "{holes:?}");
-        // Who does not salvage is told what it is.
+        // A reader that does not salvage gets an error of the disk.
         match read(storage(&disk), &seen.catalog, &log.expected, 1, to, 4096) {
             Read::Stopped(error) => assert_eq!(error.code, Code::Io, "{error}"),
             _ => panic!("silence"),

@@ -1,5 +1,5 @@
-//! Tiny scripts, run in every way: each crash point, each single fault, each subset of unsynced effects; then the same
-//! for the recovery that follows.
+//! Tiny scripts, run in every way: with each crash point, each single fault and each subset of unsynced effects, and the recovery that
+//! follows likewise.
 
 use super::appends::Part;
 use super::history::{broken, Held, History};
@@ -9,7 +9,7 @@ use crate::options::Options;
 use crate::testing::sim::{Faults, Rng, SimDisk};
 use std::cell::RefCell;
 
-/// Counts through all combinations of choices whose number turns out only as they are made, or draws some of them.
+/// Counts through all combinations of choices, or draws some of them. The number of choices is known only as they are made.
 #[derive(Default)]
 struct Odometer {
     digits: Vec<(u64, u64)>,
@@ -30,7 +30,7 @@ impl Odometer {
         self.digits[self.at - 1].0
     }
 
-    /// The next combination; false after the last one.
+    /// Moves on to the next combination. Returns false after the last one.
     fn turn(&mut self) -> bool {
         self.digits.truncate(self.at);
         self.at = 0;
@@ -46,7 +46,7 @@ impl Odometer {
 }
 
 enum Step {
-    /// Batches of records of these lengths, each a frame.
+    /// Batches of records of these lengths, each batch a frame.
     Append(&'static [&'static [u32]]),
     Durable(&'static [&'static [u32]]),
     TruncateBefore(u64),
@@ -56,9 +56,9 @@ enum Step {
     Mark,
     Prepare,
     Seal,
-    /// The file of the active segment becomes as long as it can.
+    /// The file of the active segment grows as far as it can.
     Grow,
-    /// Closed, and opened again by the same process.
+    /// The log is closed, and opened again by the same process.
     Reopen,
     Close,
 }
@@ -149,7 +149,7 @@ fn play(history: &mut History, opened: &mut Opened, script: &[Step]) -> Held<()>
     Ok(())
 }
 
-/// One way through a script and the deaths after it.
+/// Runs a script in one way, with the deaths after it.
 fn run(script: &[Step], deaths: u64, sector: u64, fault: bool, odometer: &RefCell<Odometer>, traced: bool) -> (Held<()>, History) {
     let choose = |options: u64| odometer.borrow_mut().choose(options);
     let mut history = History::new(1);
@@ -162,7 +162,7 @@ fn run(script: &[Step], deaths: u64, sector: u64, fault: bool, odometer: &RefCel
     let mut outcome = || -> Held<()> {
         for death in 0..=deaths {
             let mut opened = None;
-            // The first opening is not what this is about: creation has a script's worth of steps itself.
+            // The first opening is not tested here: creation alone has as many steps as a script.
             if death == 0 {
                 opened = history.open()?;
             }
@@ -197,7 +197,7 @@ fn run(script: &[Step], deaths: u64, sector: u64, fault: bool, odometer: &RefCel
     (outcome, history)
 }
 
-/// Draws a few runs of each script, or with `FORELOG_RUNS` counts through that many of them, or all there are.
+/// Draws a few runs of each script. With `FORELOG_RUNS`, counts through that many of them, or all there are.
 fn explore(deaths: u64, fault: bool) {
     let asked: Option<u64> = std::env::var("FORELOG_RUNS").ok().and_then(|n| n.parse().ok());
     for (name, script) in SCRIPTS {

@@ -1,4 +1,5 @@
-//! A reader that follows the log through its life: it gives every record once, and ends where its past was cut away.
+//! A reader that follows the log through its history. It returns every record once, and ends where a record that it has returned was
+//! truncated.
 
 use super::clients::Served;
 use super::history::{broken, Held, History};
@@ -14,7 +15,7 @@ pub struct Follower {
 }
 
 impl History {
-    /// Lets the follower read what there is, or begins one.
+    /// Lets the follower read all that is available, or begins one.
     pub fn follow(&mut self, log: &mut Served) -> Held<()> {
         let kept = std::mem::replace(&mut self.kept, u64::MAX);
         let Some(Follower { reader, next }) = &mut log.follower else {

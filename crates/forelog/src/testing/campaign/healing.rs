@@ -1,5 +1,5 @@
-//! Every call of a roll, and of what leads to one, fails with every error. The log goes on or is poisoned as the rules say, and
-//! what was acknowledged is there after a crash at any later moment.
+//! Every call of a roll, and of the operations that lead to one, fails with every error. The log must go on or be poisoned as the rules
+//! say, and what was acknowledged must be in it after a crash at any later moment.
 
 use super::appends::Part;
 use super::clients::Scheduler;
@@ -31,7 +31,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What Linux gives, and one that it gives only by mistake.
+/// Error numbers that Linux returns, and one that it returns only by mistake.
 const ERRNOS: [i32; 27] = [1, 2, 4, 5, 6, 11, 12, 13, 16, 17, 18, 19, 20, 21, 22, 23, 24, 27, 28, 30, 31, 36, 38, 75, 95, 116, 122];
 const ENOENT: i32 = 2;
 const EINVAL: i32 = 22;
@@ -50,23 +50,23 @@ enum Step {
     Reset(u64),
     Sync,
     Close,
-    /// Marks, footers, spares and the zeroes of filling ahead.
+    /// Marks, footers, spares and the zeroes of prefilling.
     Background,
-    /// The process ends, and another one opens the log. What was not synced stays in memory.
+    /// The process ends, and another one opens the log. Unsynced bytes stay in memory.
     Reopen,
     /// The disk fills up, or has room again.
     Full(bool),
     /// The reserve is made.
     Reserve,
-    /// Somebody else has removed the reserve.
+    /// The reserve is removed by another program.
     NoReserve,
-    /// Blocks are written ahead.
+    /// The active segment is prefilled.
     Fill,
 }
 
 use Step::{Append, Background, Batch, Close, Fill, Full, NoReserve, Reopen, Reserve, Reset, Sync, TruncateAfter, TruncateBefore, Write};
 
-/// What leads to the step that is struck, that step, and a call that it makes.
+/// The name of a case, the steps before the one that is struck, that step, and a call that it makes.
 struct Case(&'static str, &'static [Step], Step, &'static str);
 
 const CASES: [Case; 22] = [
@@ -108,7 +108,7 @@ const CASES: [Case; 22] = [
 struct Life {
     history: History,
     opened: Option<Opened>,
-    /// Records are never the same twice.
+    /// Makes every record different.
     attempt: u32,
 }
 
@@ -124,7 +124,7 @@ impl Life {
         Ok(Life { history, opened, attempt: 0 })
     }
 
-    /// Gives why the step was rejected.
+    /// Performs a step, and returns why it was rejected.
     fn take(&mut self, step: Step) -> Held<Option<Error>> {
         let Life { history, opened, attempt } = self;
         let Some(log) = opened.as_mut() else { return broken("the log is not open") };
@@ -192,7 +192,7 @@ impl Life {
         self.opened.as_ref().is_some_and(|opened| opened.writer.poisoned().is_some())
     }
 
-    /// The process ends, or the power fails: what is there is what may be there.
+    /// Ends the process or cuts the power, and checks that what is left is allowed.
     fn survives(&self, what: &str) -> Held<()> {
         for (power, seed) in [(false, 0), (true, 1), (true, 2), (true, 3)] {
             let disk = self.history.disk.fork();
@@ -230,7 +230,7 @@ fn reopens(mut branch: History, power: bool, what: &str) -> Held<()> {
     }
 }
 
-/// What a call was working on, of those that were counted.
+/// Returns what a counted call was working on.
 fn on(counted: &[(&'static str, String)], number: usize, step: Step) -> On {
     let (call, name) = &counted[number];
     match (*call, classify(name)) {
@@ -238,7 +238,7 @@ fn on(counted: &[(&'static str, String)], number: usize, step: Step) -> On {
         ("rename", Entry::Segment(_)) => On::Name,
         ("rename" | "unlink", _) => On::Unused,
         ("fdatasync", Entry::Spare(_) | Entry::Reserve) => {
-            // A roll writes the header of the file that it takes, and syncs that.
+            // A roll writes the header of the file that it takes, and syncs that file.
             let written = counted[..number].iter().any(|(call, of)| *call == "pwrite" && of == name);
             if step == Background || !written {
                 On::Unused
@@ -251,7 +251,7 @@ fn on(counted: &[(&'static str, String)], number: usize, step: Step) -> On {
     }
 }
 
-/// Calls that a case makes, and how many ways of failing there were that healed, and that poisoned.
+/// Number of calls that a case makes, of failures that healed, and of failures that poisoned.
 type Tally = (usize, u64, u64);
 
 fn walk(case: &Case, sector: u64) -> Held<Tally> {
@@ -291,7 +291,7 @@ fn walk(case: &Case, sector: u64) -> Held<Tally> {
             let fault = Fault::new(syscall, file.as_str(), &std::io::Error::from_raw_os_error(errno));
             let on = on(&counted, number, *step);
             let heals = fault.heals(on);
-            // These say what is not so: that a file is not there, or that nothing was renamed.
+            // These errors contradict the state: that a file does not exist, or that nothing was renamed.
             if *call == "unlink" && errno == ENOENT || partly && *call == "rename" && heals {
                 continue;
             }
@@ -302,9 +302,9 @@ fn walk(case: &Case, sector: u64) -> Held<Tally> {
             let struck = life.history.disk.set_strike(None);
             assert!(struck.len() > number, "{label}: not met");
             let poisoned = life.is_poisoned();
-            // The low mark may have been written although the write was not whole.
+            // The low mark may have been written although the write was incomplete.
             let unknown = partly && file == CONTROL && matches!(step, TruncateBefore(_));
-            // The file system says at the first time that it does not do that.
+            // The file system says at the first write that it does not support this.
             let refused = *call == "direct" && UNSUPPORTED.contains(&errno);
             if poisoned == heals && !unknown && !refused {
                 return broken(format!(
@@ -316,7 +316,7 @@ fn walk(case: &Case, sector: u64) -> Held<Tally> {
             if let Some(error) = failed.as_ref().filter(|error| !poisoned && !error.heals()) {
                 return broken(format!("{label}: rejected with {error:?}"));
             }
-            // Errors that the engine tells apart; of each kind one is followed through every crash.
+            // Errors that the engine distinguishes. One error of each kind is followed through every crash.
             let kind =
                 (fault.is_no_space(), fault.wants_room(), fault.is_not_found(), fault.is_out_of_descriptors(), fault.is_unsupported());
             let follow = followed.insert((number, partly, poisoned, kind));
@@ -334,7 +334,8 @@ fn walk(case: &Case, sector: u64) -> Held<Tally> {
     Ok(tally)
 }
 
-/// The cause is gone: the log takes appends, each crash on the way leaves what was acknowledged, and closing ends it in order.
+/// Checks that the log goes on once the cause is gone: it accepts appends, each crash on the way leaves what was acknowledged, and it
+/// closes in order.
 fn goes_on(life: &mut Life, step: Step, label: &str, follow: bool) -> Held<()> {
     life.history.disk.set_faults(Faults::default());
     life.history.disk.set_strike(None);
@@ -377,7 +378,7 @@ fn every_call_that_fails_with_any_error_heals_or_poisons_as_the_rules_say() {
     }
 }
 
-/// Calls that fail from now on, until that is taken back.
+/// Makes calls fail from now on, until that is taken back.
 fn lasting(life: &Life, calls: &'static [&'static str], file: &'static str, errno: i32) {
     life.history.disk.set_strike(Some(Strike { numbers: 0..usize::MAX, calls, file, errno, ..Strike::default() }));
 }
@@ -395,7 +396,7 @@ fn takes(life: &mut Life, steps: &[Step]) {
     }
 }
 
-/// A log that is about to roll, with a spare that is ready.
+/// Returns a log that is about to roll, with a spare that is ready.
 fn about_to_roll() -> Life {
     let mut life = Life::new(4096, false).unwrap();
     takes(&mut life, &[Append(&[4000, 100]), Background, Reserve]);
@@ -424,7 +425,7 @@ fn what_was_acknowledged_is_there_when_a_log_is_closed_while_it_cannot_go_on() {
         (&["rename"][..], "", 122, Code::NoSpace),
         // The new segment has its name, but nothing may be acknowledged in it.
         (&["pwrite"][..], CONTROL, 27, Code::Io),
-        // Neither the frame nor its fence.
+        // Neither the frame nor its fence can be written.
         (&["pwrite"][..], "", 30, Code::ReadOnly),
     ] {
         let mut life = about_to_roll();
@@ -440,7 +441,7 @@ fn what_was_acknowledged_is_there_when_a_log_is_closed_while_it_cannot_go_on() {
 
 #[test]
 fn a_frame_of_which_nothing_was_written_needs_no_fence_and_one_that_was_cut_short_without_it_poisons() {
-    // The write of the frame, and some of the two that fence it off; of these, the ones that are done in part.
+    // The write of the frame, and some of the two writes that fence it off; then which of them are done in part.
     for (numbers, partly, seeds) in [(0..2, 0..0, 1), (0..3, 0..0, 1), (0..2, 0..1, 1), (0..3, 0..3, 1), (0..2, 1..2, 40)] {
         for seed in 0..seeds {
             let mut life = Life::new(512, false).unwrap();
@@ -468,7 +469,7 @@ fn a_file_that_records_were_carried_into_for_a_roll_that_failed_becomes_no_other
     lasting(&life, &["rename"], "", EACCES);
     assert_eq!(rejects(&mut life, TruncateAfter(3)), Code::Io);
     life.history.disk.set_strike(None);
-    // The next segment has less in it than was carried.
+    // The next segment contains less than was carried.
     let rolls = life.opened.as_ref().unwrap().writer.counters.rolls;
     takes(&mut life, &[Append(&[5400]), Append(&[400])]);
     assert_eq!(life.opened.as_ref().unwrap().writer.counters.rolls, rolls + 1);

@@ -1,5 +1,5 @@
-//! One random life of a log: epochs of opening, operating and dying over the simulated disk, each opening checked
-//! against what the log has promised.
+//! A random history of a log: epochs of opening, operating and dying over the simulated disk. Each opening is checked against what the log
+//! has promised.
 
 use super::appends::push;
 use super::commands::Ahead;
@@ -29,7 +29,7 @@ pub fn broken<T>(text: impl Into<String>) -> Held<T> {
     Err(Broken(text.into()))
 }
 
-/// How an epoch came to its end.
+/// The end of an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// The process died in the middle of an operation, or between two.
@@ -39,7 +39,7 @@ pub enum End {
     Closed,
 }
 
-/// What the log was at.
+/// The operation that the log was performing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
     Create,
@@ -47,7 +47,7 @@ pub enum Act {
     Commit,
     Sync,
     Truncate,
-    /// Marks, spares, zeroes ahead: what the pool does.
+    /// Marks, spares and prefilling: the work of the pool.
     Background,
     Close,
 }
@@ -71,42 +71,42 @@ pub struct Caught {
 pub struct History {
     pub disk: SimDisk,
     pub expected: Expected,
-    /// What the log may hold instead, where a truncation was cut off.
+    /// What the log may contain instead, if a truncation was cut off.
     pub others: Vec<Expected>,
-    /// Asked for by a client, and not settled.
+    /// A command that a client has submitted and that has not settled.
     pub ahead: Option<Ahead>,
-    /// What cuts have kept since a follower last looked.
+    /// The lowest position that truncations have kept since a follower last looked.
     pub kept: u64,
     pub options: Options,
     pub recoveries: u64,
-    /// Of these, those that found the active segment in a recycled file.
+    /// Number of recoveries that found the active segment in a recycled file.
     pub recycled: u64,
     pub rng: Rng,
-    /// Attempts at each position.
+    /// Number of attempts at each position.
     pub attempts: Vec<u32>,
-    /// Likelihoods for the whole history.
+    /// Probabilities for the whole history.
     faults: Faults,
     pub policy: Policy,
     space_varies: bool,
     /// The disk is full nearly always, so that rolls have to take the reserve.
     scarce: bool,
     pub large: bool,
-    /// Every opening brings another setting of compression.
+    /// Every opening changes the compression.
     compresses: bool,
-    /// Blocks are written ahead early and often.
+    /// Segments are prefilled early and often.
     pub fills: bool,
-    /// Truncated often, so that segments come to be in recycled files.
+    /// Truncates often, so that segments are made in recycled files.
     pub recycles: bool,
     opened_once: bool,
-    /// Since the log was last opened, unsynced bytes may have been lost.
+    /// Unsynced bytes may have been lost since the log was last opened.
     pub lossy: bool,
     closed_clean: bool,
-    /// A write fell short since the log was opened: its segment is not gone on with.
+    /// A write fell short since the log was opened, so the log does not go on in that segment.
     pub fenced: bool,
-    /// Led through the commit thread, with clients.
+    /// The history goes through the commit thread, with clients.
     served: bool,
     job: Option<Arc<MarkJob>>,
-    /// Where moments are kept, and which share of them.
+    /// The list in which moments are kept, and the share of moments to keep.
     pub caught: Option<(Rc<RefCell<Vec<Caught>>>, f64)>,
 }
 
@@ -130,7 +130,7 @@ impl History {
         };
         let segment_bytes = [8 << 10, 12 << 10, 16 << 10, 32 << 10, 64 << 10][rng.below(5) as usize];
         let disk = SimDisk::new(seed, sector);
-        // By a choice of its own, so that the history of a seed whose disk does without is the same as ever.
+        // Drawn separately, so that a seed whose disk does not support this has the same history as ever.
         let mut choice = Rng::new(!seed);
         let through = match choice.below(8) {
             0 => Through::Refused,
@@ -171,7 +171,7 @@ impl History {
         }
     }
 
-    /// For scripts that bring faults of their own.
+    /// Removes all faults, for scripts that bring their own.
     #[cfg(test)]
     pub fn without_faults(&mut self, options: Options) {
         (self.options, self.faults) = (options, Faults::default());
@@ -182,7 +182,7 @@ impl History {
         self.opened_once
     }
 
-    /// The bounds that the next opening is held to, as one number.
+    /// Returns a hash of the bounds that the next opening must meet.
     pub fn promises(&self) -> u64 {
         let flags = [u64::from(self.lossy), u64::from(self.closed_clean)];
         let outcomes = std::iter::once(&self.expected).chain(&self.others);
@@ -190,7 +190,7 @@ impl History {
         flags.into_iter().chain(bounds).fold(0, |hash, bound| Rng::new(hash ^ bound).next())
     }
 
-    /// Opens the log once and reads it whole. False when it may not open: on a full disk, before it was ever open.
+    /// Opens the log once and reads it whole. Returns false if it may fail to open: on a full disk, before it was ever open.
     pub fn reopen(&mut self) -> Held<bool> {
         let opened = self.open()?.is_some();
         match self.disk.violation() {
@@ -199,20 +199,20 @@ impl History {
         }
     }
 
-    /// The same history up to here, over a disk of its own.
+    /// Returns the same history up to here, over a disk of its own.
     pub fn branch(&self, disk: SimDisk) -> History {
         History { disk, job: None, caught: None, ..self.clone() }
     }
 
-    /// Does one thing to the log, and keeps moments of it. The oracle knows by now all that was promised before it.
+    /// Performs one operation on the log, and keeps moments of it. The oracle knows everything promised before it.
     pub fn watched<T>(&mut self, act: Act, call: impl FnOnce() -> T) -> T {
         self.watched_with(act, call, |_, _| {})
     }
 
-    /// The same, where promises are made meanwhile: `told` adds those made before the disk had changed so often.
+    /// Like `watched`, if promises are made during the operation. `told` adds those made before the disk had changed this often.
     pub fn watched_with<T>(&mut self, act: Act, call: impl FnOnce() -> T, told: impl Fn(&mut History, u64)) -> T {
         let Some((caught, share)) = self.caught.clone() else { return call() };
-        // Creations are all alike.
+        // All creations are alike.
         let share = if act == Act::Create { share / 4.0 } else { share };
         self.disk.watch(self.disk.digest(), share);
         let result = call();
@@ -225,7 +225,7 @@ impl History {
         result
     }
 
-    /// Lives through all epochs; with `rot`, stops after a power cut half of the time: what follows is damage.
+    /// Runs all epochs. With `rot`, stops after a power cut half of the time, so that damage can follow.
     pub fn run(&mut self, rot: bool) -> Held<()> {
         let epochs = 1 + self.rng.below(7);
         for epoch in 0..=epochs {
@@ -299,7 +299,7 @@ impl History {
         Ok(End::Died)
     }
 
-    /// Opens and compares what is found with what was promised; `None` when this attempt ended in a fault.
+    /// Opens the log and compares it with what was promised; `None` if this attempt ended in a fault.
     pub fn open(&mut self) -> Held<Option<Opened>> {
         self.disk.say(|| format!("-- open, {}, in {}", self.expected.bounds(), self.disk.names().join(" ")));
         let before = self.disk.fork();
@@ -319,7 +319,7 @@ impl History {
             Err(error) => {
                 self.disk.say(|| format!("-- not opened: {error}"));
                 let told = match error.code {
-                    // Without a segment there is nothing yet that a log could go on from.
+                    // Without a segment there is nothing yet with which a log could go on.
                     Code::NoSpace => faulty || self.disk.faults().full && !self.disk.names().iter().any(|n| n.ends_with(".wal")),
                     Code::Io | Code::ReadOnly | Code::Poisoned => faulty,
                     _ => false,
@@ -350,7 +350,7 @@ impl History {
         Ok(Some(opened))
     }
 
-    /// Finds what was opened among all that may be there.
+    /// Finds the opened log among all states that it may have.
     fn recognise(&mut self, opened: &Opened, low: u64, end: u64) -> Held<()> {
         let mut outcomes = vec![std::mem::take(&mut self.expected)];
         outcomes.append(&mut self.others);
@@ -366,7 +366,7 @@ impl History {
             match refused {
                 Some(text) => why.push(format!("[{}: {text}]", self.expected.bounds())),
                 None => {
-                    // The name of a segment that CONTROL does not name may still be lost, and bring back another outcome.
+                    // The name of a segment that CONTROL does not name may still be lost, which brings back another state.
                     if opened.writer.unproven && !opened.writer.is_named() {
                         outcomes[i] = self.expected.clone();
                         self.others = outcomes;
@@ -379,7 +379,8 @@ impl History {
         broken(why.join(" "))
     }
 
-    /// Opens the damaged `disk`: told, or harmless to what the log may hold. Outcomes are tried on disks of their own.
+    /// Opens the damaged `disk`, which must fail with an error or be harmless to a state of the log. Each state is tried on a disk of its
+    /// own.
     pub fn survives(&self, disk: &SimDisk, least: u64) -> Held<()> {
         if self.others.is_empty() {
             return rot::check(disk, &self.options, &self.expected, least).map(|_| ());
@@ -389,7 +390,7 @@ impl History {
         told.reduce(|a, b| a.or(b)).unwrap_or(Ok(()))
     }
 
-    /// Verifies what opening found, and what it made of it: no crash and no fault is ever taken for damage.
+    /// Verifies the disk as opening found it and as it left it. No crash and no fault may be taken for damage.
     fn check_verify(&self, before: &SimDisk) -> Held<()> {
         for (disk, when) in [(before, "before opening"), (&self.disk.fork(), "after opening")] {
             disk.set_faults(Faults::default());
@@ -414,14 +415,14 @@ impl History {
         self.disk.set_faults(faults);
         match outcome {
             Read::All => Ok(()),
-            // The dead read nothing; what is found after is for the next opening to say.
+            // A dead process reads nothing. The next opening is checked instead.
             Read::Stopped(_) if self.disk.crashed() => Ok(()),
             Read::Stopped(error) => broken(format!("reading {from} to {to}: {error}")),
             Read::Wrong(text) => broken(text),
         }
     }
 
-    /// The disk fills up, or has room again.
+    /// Fills the disk up, or makes room again.
     pub fn change_space(&mut self) {
         if self.space_varies && !self.scarce && self.rng.chance(0.15) {
             let faults = self.disk.faults();
@@ -430,13 +431,13 @@ impl History {
         }
     }
 
-    /// The log was closed in order. Where nothing failed the next opening goes on in place.
+    /// Records that the log was closed in order. If nothing failed, the next opening goes on in place.
     pub fn closes(&mut self, clean: bool) {
         (self.expected.durable, self.expected.written) = (self.expected.end, self.expected.end);
         self.closed_clean = clean && !self.fenced;
     }
 
-    /// One operation; says how the epoch ends, if it does.
+    /// Performs one operation. Returns how the epoch ends, if it does.
     fn operate(&mut self, opened: &mut Opened) -> Held<Option<End>> {
         self.change_space();
         let injected = self.disk.injected();
@@ -444,7 +445,7 @@ impl History {
         // Only blocks that were written before are written past the page cache.
         let operation = match () {
             () if self.fills && unfilled && self.rng.chance(0.4) => 84,
-            // A whole segment may go, or the next one be begun in its file.
+            // Leads to the removal of a whole segment, or to a next one that is begun in its file.
             () if self.recycles && opened.catalog.all().len() > 1 && self.rng.chance(0.5) => 100,
             () if opened.writer.spares().has_recycled() && self.rng.chance(0.3) => 46,
             () => self.rng.below(100),
@@ -466,7 +467,7 @@ impl History {
                 synced.err()
             }
             66..76 => {
-                // Sometimes a job is overtaken by whatever happens next.
+                // Sometimes later operations overtake a job.
                 let job = self.job.take().or_else(|| opened.writer.mark().map(Arc::new));
                 if self.rng.chance(0.3) {
                     self.job = job;
@@ -516,7 +517,7 @@ impl History {
         }
     }
 
-    /// Makes the active segment's file as long as it becomes.
+    /// Grows the active segment's file as far as it can.
     fn grow(&mut self, opened: &Opened) {
         if let Some(growth) = opened.writer.due_growth() {
             self.disk.say(|| "grow".into());
@@ -524,7 +525,7 @@ impl History {
         }
     }
 
-    /// Writes the blocks of the active segment ahead.
+    /// Prefills the active segment.
     fn fill_ahead(&mut self, opened: &mut Opened) -> Option<Error> {
         if let Some(active) = opened.writer.active.as_mut().filter(|a| matches!(a.filling, Filling::After(_))) {
             active.filling = Filling::After(0);
@@ -535,7 +536,7 @@ impl History {
         filled.err().map(|fault| opened.writer.poison(fault))
     }
 
-    /// Publishes the horizon for other processes; what they find never goes past what was accepted.
+    /// Publishes the horizons to other processes, and checks that these never go past what was accepted.
     fn tell(&mut self, opened: &mut Opened) -> Held<Option<Error>> {
         opened.writer.tell(1, opened.writer.next_position() - 1);
         let faults = self.disk.faults();
@@ -567,7 +568,7 @@ impl History {
         Ok(Some(End::Closed))
     }
 
-    /// A failed log says so again and touches nothing.
+    /// Checks that a failed log fails again and writes nothing.
     fn stays_failed(&mut self, opened: &mut Opened) -> Held<()> {
         let poisoned = opened.writer.poisoned().is_some();
         let changes = self.disk.changes();

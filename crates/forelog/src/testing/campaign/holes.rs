@@ -1,4 +1,4 @@
-//! A log with holes, as a salvage makes it: what every part of the engine does with them, and crashes on the way.
+//! A log with holes, as a salvage makes it: how every part of the engine treats them, and crashes on the way.
 
 use super::named::Log;
 use super::oracle::{Expected, Made, Tag};
@@ -32,8 +32,8 @@ fn segments(disk: &SimDisk) -> Vec<Name> {
     names
 }
 
-/// A closed log of three segments with frames of one record each of about a kilobyte, damaged in the middle of the first and the
-/// second, and at the end of the third.
+/// Returns a closed log of three segments with frames of one record each, of about a kilobyte. It is damaged in the middle of the first and
+/// of the second, and at the end of the third.
 fn damaged() -> (SimDisk, Expected) {
     let mut log = Log::new(4096, 64 << 10);
     while segments(&log.disk).len() < 3 || log.end() < 40 << 10 {
@@ -76,7 +76,7 @@ impl Holed {
         (disk, opened)
     }
 
-    /// The positions of a hole.
+    /// Returns the first and the last position of a hole.
     fn hole(&self, i: usize) -> (u64, u64) {
         (self.report.holes[i].first, self.report.holes[i].last)
     }
@@ -87,7 +87,7 @@ fn reopen(disk: &SimDisk) -> Opened {
     open(Arc::new(disk.clone()), &Options { segment_bytes: 16 << 10, ..Options::default() }, || 0).unwrap()
 }
 
-/// Positions that a plain reader gives, and the holes that it passes.
+/// Returns the positions that a plain reader returns, and the holes that it passes.
 fn read(disk: &SimDisk, catalog: &Arc<Catalog>, from: u64, to: u64) -> (Vec<u64>, Vec<(u64, u64)>) {
     let (given, holes) = gather(Reader::new(Arc::new(disk.clone()), catalog.clone(), from, to), 1 << 13).unwrap();
     assert!(holes.iter().all(|hole| hole.recorded && (hole.offset, hole.bytes) == (0, 0)), "{holes:?}");
@@ -144,7 +144,7 @@ fn reading_from_a_position_in_a_hole_or_up_to_one_passes_as_much_of_it_as_was_as
     // The log ends with a hole.
     let (first, last) = holed.hole(2);
     assert_eq!(read(&disk, &opened.catalog, first - 1, last), (vec![first - 1], vec![(first, last)]));
-    // A salvaging reader tells the same holes.
+    // A salvaging reader reports the same holes.
     let reader = Reader::salvaging(Arc::new(disk.clone()), opened.catalog.clone(), 1, last);
     let (given, holes) = gather(reader, 1 << 13).unwrap();
     assert_eq!(given, holed.given);
@@ -157,7 +157,7 @@ fn a_truncation_may_end_or_begin_the_log_inside_a_hole() {
     for i in 0..3 {
         let (first, last) = holed.hole(i);
         for at in [first - 1, first, first + 1, last - 1, last] {
-            // The log ends there.
+            // The log ends in the hole.
             let (disk, mut opened) = holed.open();
             opened.writer.truncate_after(at).unwrap();
             assert_eq!((opened.writer.next_position(), opened.writer.durable_position()), (at + 1, at));
@@ -175,12 +175,12 @@ fn a_truncation_may_end_or_begin_the_log_inside_a_hole() {
             let all = [kept, (at + 1..at + 21).collect()].concat();
             assert_eq!(read(&disk, &opened.catalog, 1, at + 20), (all, holes), "after {at}");
             whole(&disk);
-            // And again, once what came after is gone.
+            // And again, once the records after it are gone.
             opened.writer.truncate_after(at).unwrap();
             assert_eq!(opened.writer.next_position(), at + 1);
             whole(&disk);
 
-            // The log begins there.
+            // The log begins in the hole.
             let (disk, mut opened) = holed.open();
             opened.writer.truncate_before(at + 1).unwrap();
             append(&mut opened, 20);
@@ -250,7 +250,7 @@ fn a_segment_that_is_missing_before_a_hole_is_missing_all_the_same() {
         let error = open(Arc::new(disk.clone()), &Options::default(), || 0).err().unwrap_or_else(|| panic!("opened without {}", name.file));
         assert_eq!((error.code, error.verdict), (Code::Corrupt, Some("gap")));
         tried += u64::from(hole(&names[i + 1]) > 0);
-        // Salvaged once more, what is missing becomes a hole too, and the old ones stay what they were.
+        // If the log is salvaged once more, missing positions become a hole too, and the old holes stay as they were.
         let to = elsewhere(&disk);
         let report = salvage_to(&disk, &to).unwrap();
         let new: Vec<&Hole> = report.holes.iter().filter(|hole| !hole.recorded).collect();
@@ -270,7 +270,7 @@ fn a_salvage_that_is_cut_off_at_any_step_leaves_no_log_or_the_whole_one() {
     for budget in 0.. {
         let to = elsewhere(&disk);
         to.set_budget(budget);
-        // The dead remove nothing.
+        // A dead process removes nothing.
         let done = salvage_to(&disk, &to).is_ok();
         to.power_cut();
         to.restart();
@@ -399,7 +399,7 @@ fn a_salvage_returns_no_record_whose_frame_does_not_hold() {
                 next += 1;
             }
         }
-        // A batch is there as a whole, or not at all.
+        // A batch is in the log as a whole, or not at all.
         assert!(report.records == 15 || report.records == 18, "{at}: {report:?}");
         assert_eq!((next, report.next_position), (19, 19));
     }
@@ -434,7 +434,7 @@ fn compressed_frames_and_batches_come_over_as_they_are() {
     assert!(packed(&to).iter().any(|(_, codec, _)| *codec == 2));
 }
 
-/// A closed log, to be backed up.
+/// A closed log that is to be backed up.
 struct Still(Arc<dyn Storage>, Opened);
 
 impl Origin for Still {
@@ -494,7 +494,7 @@ fn prefix_and_read_only_open_a_log_with_holes_as_strict_does() {
     assert_eq!(view.recovery.holes.len(), 3);
     let opened = open(Arc::new(disk.clone()), &Options { mode: Mode::Prefix, ..Options::default() }, || 0).unwrap();
     assert_eq!((opened.recovery.verdict, opened.recovery.next_position), ("clean", holed.report.next_position));
-    // Damage behind a hole cuts the log there, and the hole stays.
+    // Damage after a hole cuts the log there, and the hole stays.
     let behind = segments(&disk).into_iter().find(|name| name.first == holed.hole(1).0).unwrap();
     disk.damage(&behind.file, PAGE + 20, &[0xff; 40]);
     drop(opened);

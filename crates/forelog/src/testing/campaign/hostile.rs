@@ -1,4 +1,4 @@
-//! Bytes that nobody of ours has written, checksums and all: whatever they say, nothing panics, overflows or loops.
+//! Bytes that forelog never wrote, with good checksums. Whatever they say, nothing panics, overflows or loops.
 
 use crate::format::bit_flip;
 use crate::format::control::{choose, ControlState, Fence, Mark, FILE_BYTES};
@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 const UUID: [u8; 16] = [7; 16];
 
-/// Small numbers, that fit together now and then, and those at which sums overflow.
+/// Small numbers that fit together now and then, and large ones at which sums overflow.
 fn number() -> impl Strategy<Value = u64> {
     prop_oneof![4 => 0u64..6, 2 => 4096u64..20_000, 1 => Just(1 << 53), 1 => Just(u64::MAX), 1 => any::<u64>()]
 }
@@ -60,7 +60,7 @@ fn state() -> impl Strategy<Value = ControlState> {
     )
 }
 
-/// A frame with a body; where it goes decides the rest.
+/// A frame with a body. The other fields follow from its place.
 fn piece() -> impl Strategy<Value = (Frame, Vec<u8>, bool)> {
     let kind = prop_oneof![Just(Kind::Singles), Just(Kind::Batch), Just(Kind::Padding)];
     let codec = prop_oneof![3 => Just(Compression::None), 1 => Just(Compression::Lz4), 1 => Just(Compression::Zstd)];
@@ -75,7 +75,7 @@ fn piece() -> impl Strategy<Value = (Frame, Vec<u8>, bool)> {
     )
 }
 
-/// The file of a segment: its header, then frames one after another, most of which continue each other.
+/// Returns the file of a segment: its header, then frames in a row, most of which continue each other.
 fn segment_bytes(header: &Header, pieces: &[(Frame, Vec<u8>, bool)], stray: &[u8]) -> Vec<u8> {
     let mut bytes = header.encode();
     let (mut next, mut prev) = (header.first.saturating_add(header.hole), header.first_prev());
@@ -170,7 +170,7 @@ proptest! {
     }
 }
 
-/// A file system that knows of no holes.
+/// A file system that reports no holes.
 struct Dense;
 
 impl Layer for Dense {
@@ -196,7 +196,7 @@ proptest! {
         let header = Header { first: header.first.clamp(1, 1 << 53), hole: header.hole.min(1 << 53), ..header };
         let disk = SimDisk::new(1, 512);
         disk.create("spare-x", 80_000).unwrap();
-        // A frame of zeroes, most of which nobody has written.
+        // A frame of zeroes, most of which were never written.
         let zeroes = frame::stored(frame::body_crc(0, &vec![0; long as usize]));
         let frame = Frame { body_len: long, first: header.first, count: 1, kind: Kind::Singles, codec: Compression::None, synced: 0, body_crc: zeroes, prev: header.first_prev(), crc: 0 };
         let mut pieces = pieces;

@@ -1,4 +1,4 @@
-//! Images: what a power cut or a kill leaves of a disk at one moment of a history. Each is opened and read whole.
+//! Images: the disk as a power cut or a kill leaves it at one moment of a history. Each is opened and read whole.
 
 use super::history::{broken, Act, Caught, Held, History, Policy};
 use super::rot;
@@ -8,12 +8,12 @@ use std::collections::HashSet;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::rc::Rc;
 
-/// What the log was at when it was cut.
+/// The operation of the log when it was cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cut {
     Creation,
     Recovery,
-    /// From the first byte of the next segment's header until CONTROL names it; not while opening.
+    /// From the first byte of the next segment's header until CONTROL names the segment; not during opening.
     Roll,
     Commit,
     Sync,
@@ -22,20 +22,20 @@ pub enum Cut {
     Close,
 }
 
-/// Where an image comes from.
+/// The origin of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Class {
     pub cut: Cut,
     /// The power was cut; otherwise only the process died.
     pub power: bool,
-    /// A fault befell the disk since the log was last open: EIO, no space, a short write, a failed fsync, garbage, rot.
+    /// The disk had a fault since the log was last open: EIO, no space, a short write, a failed fsync, garbage, rot.
     pub fault: bool,
-    /// Sectors are of 4096 bytes, not of 512.
+    /// Sectors have 4096 bytes, not 512.
     pub large_sectors: bool,
     pub policy: Policy,
 }
 
-/// One disk that was opened and read whole.
+/// A disk that was opened and read whole.
 pub struct Image {
     pub hash: u64,
     pub class: Class,
@@ -44,27 +44,27 @@ pub struct Image {
 /// A promise that was broken.
 pub struct Failure {
     pub text: String,
-    /// Everything that led there, if it was asked for.
+    /// The trace that led there, if it was asked for.
     pub trace: Vec<String>,
 }
 
-/// What came of one seed.
+/// The result of one seed.
 pub struct Report {
-    /// In the order in which they were met; the same disk may come up again.
+    /// The images in the order in which they were met. One disk may appear several times.
     pub images: Vec<Image>,
-    /// Of these, those whose active segment was in a recycled file.
+    /// Number of images whose active segment was in a recycled file.
     pub recycled: u64,
-    /// Hash of every operation of every disk and of every verdict: the same seed gives the same one.
+    /// Hash of every operation of every disk and of every verdict. It is the same for the same seed.
     pub trace: u64,
     pub failures: Vec<Failure>,
 }
 
-/// Deaths in a row: in a recovery from a death in a recovery.
+/// Maximum number of deaths in a row: a death in the recovery from a death in a recovery.
 const DEATHS: u32 = 3;
-/// Images of one moment: of those that are rarer, more.
+/// Maximum number of images of one moment, with more for the rarer moments of a roll.
 const CUTS: u64 = 3;
 const CUTS_OF_ROLLS: u64 = 12;
-/// Share of the moments of a history that are cut; of a recovery, which has about twenty.
+/// Share of the moments that are cut, of a history and of a recovery, which has about twenty moments.
 const MOMENTS: f64 = 0.6;
 const RECOVERIES: f64 = 0.01;
 
@@ -74,7 +74,7 @@ struct Explorer {
     rng: Rng,
 }
 
-/// Lives through the history of `seed`, and cuts it at many of its moments in several ways each.
+/// Runs the history of `seed`, and cuts it at many of its moments in several ways each.
 ///
 /// `damage` is the share of images to which rot is added.
 pub fn torture(seed: u64, damage: f64, traced: bool) -> Report {
@@ -138,7 +138,7 @@ impl Explorer {
         let rotten = branch.was_open() && self.rng.chance(damage);
         let rot = rotten.then(|| rot::inflict(&disk, &mut self.rng)).flatten();
         let hash = disk.image();
-        // The same bytes may have come to hold more promises meanwhile.
+        // Equal bytes may have come to hold more promises meanwhile.
         if rot.is_none() && !self.seen.insert((hash, branch.promises())) {
             return;
         }

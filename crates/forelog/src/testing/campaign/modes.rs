@@ -1,10 +1,10 @@
-//! Exhaustive damage to a log of several segments, opened in every mode: every length that can remain of a file, and
-//! every bit of it flipped. Told or harmless, never wrong, never silent about what is proven.
-//! `FORELOG_SEEDS=0..1 cargo test --release -p forelog --lib campaign::modes -- --nocapture` takes them all, on all cores;
-//! without it, every few bytes.
+//! Exhaustive damage to a log of several segments, opened in every mode: every length to which a file can be cut, and every flipped bit.
+//! The result must be an error or harmless, never wrong, and never silent about records that are proven durable. `FORELOG_SEEDS=0..1 cargo
+//! test --release -p forelog --lib campaign::modes -- --nocapture` takes all cases, on all cores. Without it, the test takes every few
+//! bytes.
 //!
-//! Silence is right where nothing undamaged proves that the lost records were durable: damage that reaches the last
-//! frames of a log that was not closed. `proven_without` says how much that is, from the bytes alone.
+//! Silence is right if nothing undamaged proves that the lost records were durable: damage that reaches the last frames of a log that was
+//! not closed. `proven_without` computes how much is proven, from the bytes alone.
 
 use super::appends::push;
 use super::history::{broken, Broken, Held};
@@ -39,9 +39,9 @@ struct Swept {
     closed: bool,
 }
 
-/// What befalls the bytes of a damage.
+/// The change to the damaged bytes.
 enum Harm {
-    /// The file ends in front of them.
+    /// The file ends before them.
     Cut,
     Zeroed,
     Flipped(u8),
@@ -63,7 +63,7 @@ impl Case {
     }
 }
 
-/// Whether all of it is asked for.
+/// Whether all cases are asked for.
 fn thorough() -> bool {
     std::env::var_os("FORELOG_SEEDS").is_some()
 }
@@ -75,7 +75,7 @@ struct Building {
 }
 
 impl Building {
-    /// Commits one frame: a batch, or singles merged.
+    /// Commits one frame: a batch, or merged singles.
     fn commit(&mut self, batch: bool, lens: &[u32], durable: bool) {
         let (log, mut group, mut gathered) = (&mut self.log, Group::default(), Batch::new());
         let (before, start, first) = (log.segment(), log.end(), log.expected.end + 1);
@@ -104,7 +104,7 @@ impl Building {
 }
 
 impl Swept {
-    /// Three segments; singles, merged and alone, and batches; raw, LZ4 and zstd; every kind of record.
+    /// Returns a log of three segments, with singles, merged and alone, and batches; raw, LZ4 and zstd; every kind of record.
     fn new(closed: bool) -> Swept {
         let options = Options { segment_bytes: 8 << 10, compression: Compression::Lz4, ..Options::default() };
         let mut at = Building { log: Log::with(512, options), frames: Vec::new() };
@@ -112,7 +112,7 @@ impl Swept {
         while at.log.segment() == first {
             at.commit(true, &[20, 300], true);
             at.commit(false, &[40, 3, 0, 9], false);
-            // In the first segment, the rest of the room in one go.
+            // In the first segment, this takes the rest of the room at once.
             at.commit(false, &[2900], true);
         }
         at.log.opened.writer.packer = Packer::new(Compression::Zstd).unwrap();
@@ -143,12 +143,12 @@ impl Swept {
         files
     }
 
-    /// End of the last frame of a file.
+    /// Returns the end of the last frame of a file.
     fn end(&self, file: &str) -> u64 {
         self.frames.iter().filter(|place| place.file == file).map(|place| place.bytes.end).max().unwrap_or(0)
     }
 
-    /// The last position in front of the damage.
+    /// Returns the last position before the damage.
     fn intact(&self, damage: &Damage) -> u64 {
         if damage.file == CONTROL {
             return self.expected.end;
@@ -159,12 +159,12 @@ impl Swept {
         self.frames.iter().filter(untouched).map(|place| place.last).max().unwrap_or(0)
     }
 
-    /// Whether the damage changes a byte that something rests on.
+    /// Whether the damage changes a byte that matters.
     fn matters(&self, damage: &Damage) -> bool {
         damage.bytes.start < PAGE || self.frames.iter().any(|place| place.is_hit(damage))
     }
 
-    /// Tries all of these, on all cores; with all there are, it takes minutes, and says how far it is.
+    /// Tries all of these cases, on all cores. With all cases there are, this takes minutes and reports its progress.
     fn try_all(&self, cases: &[Case]) {
         let (next, began, state) = (AtomicUsize::new(0), Instant::now(), if self.closed { "closed" } else { "not closed" });
         std::thread::scope(|scope| {
@@ -172,7 +172,7 @@ impl Swept {
                 scope.spawn(|| {
                     while let Some((n, case)) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|n| Some((n, cases.get(n)?))) {
                         if let Err(Broken(text)) = self.try_case(case) {
-                            // The others need not go on.
+                            // The other threads need not go on.
                             next.store(cases.len(), Ordering::Relaxed);
                             panic!("{} at {:?}, {state}: {text}", case.damage.file, case.damage.bytes);
                         }
@@ -205,7 +205,7 @@ impl Swept {
         Ok(())
     }
 
-    /// `strict` refuses a damaged active segment at once; a sealed one when it is read.
+    /// Checks that `strict` refuses a damaged active segment at once, and a sealed one when it is read.
     fn strict(&self, disk: SimDisk, damage: &Damage, least: u64) -> Held<bool> {
         let proven = self.frames.iter().any(|place| place.last <= least && place.is_hit(damage));
         if damage.file == self.active && proven && self.open(&disk.fork(), Mode::Strict).is_ok() {
@@ -219,7 +219,7 @@ impl Swept {
         open(Arc::new(disk.clone()), &options, || 0)
     }
 
-    /// `prefix` goes on in front of the damage, with everything that stands before it.
+    /// Checks that `prefix` goes on before the damage, with everything that precedes it.
     fn prefix(&self, disk: SimDisk, damage: &Damage, least: u64) -> Held<bool> {
         let changes = disk.changes();
         let mut opened = match self.open(&disk, Mode::Prefix) {
@@ -262,7 +262,7 @@ impl Swept {
         }
     }
 
-    /// `readOnly` opens whatever is damaged, changes nothing, reads up to the damage, and salvages what is behind it.
+    /// Checks that `readOnly` opens whatever is damaged, changes nothing, reads up to the damage, and salvages what comes after it.
     fn read_only(&self, disk: SimDisk, case: &Case, least: u64) -> Held<bool> {
         let damage = &case.damage;
         let (changes, storage) = (disk.changes(), Arc::new(disk.clone()) as Arc<dyn Storage>);
@@ -323,7 +323,7 @@ fn every_length_that_remains_of_any_file_is_told_or_harmless_in_every_mode() {
             let frames_from = if file == CONTROL { end } else { PAGE };
             for len in (0..frames_from).step_by(page).chain((frames_from..end + 9).step_by(frames)).filter(|len| *len < whole) {
                 let damage = || Damage { file: file.clone(), bytes: len..whole };
-                // CONTROL never shrinks by itself: what is missing of it is somebody's doing, and reads as another's file.
+                // CONTROL never shrinks by itself. Another program must have shortened it, and it reads as a foreign file.
                 if file != CONTROL {
                     cases.push(Case { damage: damage(), harm: Harm::Cut });
                 }

@@ -1,4 +1,4 @@
-//! Two cases that other logs fail, and the log that sweeps and cases are made on.
+//! Two cases that other logs fail, and the log on which sweeps and cases are made.
 
 use super::history::Held;
 use super::oracle::{read, Expected, Made, Read, Tag};
@@ -16,7 +16,7 @@ use crate::write::retention::{Due, Floors};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A log without faults, written to step by step.
+/// A log without faults, written step by step.
 pub struct Log {
     pub disk: SimDisk,
     pub options: Options,
@@ -33,7 +33,7 @@ impl Log {
         Log::on(SimDisk::new(1, sector), options)
     }
 
-    /// One whose durable commits go past the page cache.
+    /// Creates a log whose durable commits go past the page cache.
     pub fn through(sector: u64, segment_bytes: u64) -> Log {
         let disk = SimDisk::new(1, sector);
         disk.set_through(Through::Taken);
@@ -47,7 +47,7 @@ impl Log {
         Log { disk, options, expected: Expected::new(), opened }
     }
 
-    /// Writes the blocks of the active segment ahead.
+    /// Prefills the active segment.
     pub fn fill(&mut self) {
         if let Some(active) = self.opened.writer.active.as_mut() {
             active.filling = Filling::After(0);
@@ -56,14 +56,14 @@ impl Log {
         self.opened.writer.due_filling().unwrap().fill().unwrap();
     }
 
-    /// Makes the file of the active segment as long as it becomes.
+    /// Grows the file of the active segment as far as it can.
     pub fn grow(&mut self) {
         if let Some(growth) = self.opened.writer.due_growth() {
             growth.run();
         }
     }
 
-    /// Commits batches of the given lengths of records, one frame each.
+    /// Commits batches of records of the given lengths, one frame each.
     pub fn commit(&mut self, batches: &[&[u32]], durable: bool) {
         assert!(self.try_commit(batches, durable).is_none());
         self.expected.written = self.expected.end;
@@ -72,7 +72,7 @@ impl Log {
         }
     }
 
-    /// The same, where it may fail.
+    /// Commits like `commit`, and returns the error if that fails.
     pub fn try_commit(&mut self, batches: &[&[u32]], durable: bool) -> Option<Error> {
         let mut group = Group::default();
         for lens in batches {
@@ -88,7 +88,7 @@ impl Log {
         self.opened.writer.commit(&mut group, durable).failure
     }
 
-    /// Where the next frame goes.
+    /// Returns the offset at which the next frame goes.
     pub fn end(&self) -> u64 {
         self.opened.writer.active.as_ref().unwrap().end.offset
     }
@@ -169,7 +169,7 @@ fn b_rot_amid_acknowledged_records_is_corruption_and_changes_nothing() {
             let changes = disk.changes();
             let error = open(Arc::new(disk.clone()), &log.options, || 0).err().expect("rot opens");
             assert_eq!((error.code, error.segment.as_deref()), (Code::Corrupt, Some(segment.as_str())), "{error}");
-            // The frame that the damage begins in: none is longer than this.
+            // The frame in which the damage begins: none is longer than this.
             assert!(error.offset.is_some_and(|at| at <= start && start < at + 1200), "{error}");
             let (first, last) = error.lost.expect("positions");
             assert!(first <= 60 && (59..=61).contains(&last), "{first} to {last}");
@@ -216,7 +216,7 @@ fn c_frames_that_a_roll_left_in_the_reserve_when_it_was_cut_off_do_not_come_back
         log.disk.restart();
         log.disk.set_budget(budget);
         let _ = open(Arc::new(log.disk.clone()), &log.options, || 0);
-        // What the segment lost, the reserve still holds: the roll had carried it there from memory.
+        // The reserve still contains what the segment lost, because the roll had carried it there from memory.
         for lost in &ends {
             let disk = log.disk.fork();
             let keep = &mut |_: &mut _, name: &str, offset, versions| if name == segment && offset + 512 > *lost { 0 } else { versions };
@@ -241,7 +241,7 @@ fn d_rot_in_one_slot_of_control_does_not_lift_a_fence() {
         let mut log = Log::new(512, 16 << 10);
         log.commit(&[&[100]], true);
         let kept = log.expected.end;
-        // The next write stops early; by this seed, after some whole frames.
+        // The next write stops early. With this seed it stops after some whole frames.
         log.disk.set_trip(0);
         let error = log.try_commit(&[&[40], &[50], &[60], &[3000]], false).unwrap();
         assert_eq!(error.code, Code::NoSpace);

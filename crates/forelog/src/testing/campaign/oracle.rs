@@ -1,4 +1,4 @@
-//! What a log may show: every position's content follows from a tag, and the bounds say which prefixes are right.
+//! The states that a log may show. The content of every position follows from a tag, and bounds say which prefixes are valid.
 
 use crate::error::Error;
 use crate::format::record::RecordRef;
@@ -8,14 +8,14 @@ use crate::storage::Storage;
 use crate::testing::sim::Rng;
 use std::sync::Arc;
 
-/// Which of the records ever tried at a position.
+/// Identifies one of the records that were ever tried at a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tag {
     pub attempt: u32,
     pub len: u32,
 }
 
-/// A record as position and tag make it. No byte of it is zero, so that a lost sector never looks like content.
+/// A record as made from position and tag. No byte of it is zero, so that a lost sector never looks like content.
 pub struct Made {
     key: Option<Vec<u8>>,
     value: Option<Vec<u8>>,
@@ -57,7 +57,7 @@ impl Made {
         }
     }
 
-    /// Whether the block's record `i` is this one, to the last byte and mark.
+    /// Whether the block's record `i` is this one, in every byte and flag.
     pub fn is(&self, block: &Block, i: usize) -> bool {
         let entry = &block.index[i * 4..i * 4 + 4];
         let [key, value, end, meta] = [entry[0], entry[1], entry[2], entry[3]].map(|e| e as usize);
@@ -74,20 +74,20 @@ impl Made {
     }
 }
 
-/// What was asked of the log, and what it answered.
+/// The operations on a log so far, and their results.
 #[derive(Clone, Default)]
 pub struct Expected {
-    /// By position; the first is not used.
+    /// Tags by position. The first entry is not used.
     pub tags: Vec<Tag>,
-    /// Whether the log may end after that position: not inside a batch.
+    /// Whether the log may end after that position: not within a batch.
     pub whole: Vec<bool>,
-    /// First position that counts.
+    /// First position of the log.
     pub low: u64,
-    /// Nothing past this was appended, or what was has been rejected.
+    /// Last position: nothing after it was appended, or it was rejected.
     pub end: u64,
-    /// Survives power loss.
+    /// Last position that survives power loss.
     pub durable: u64,
-    /// Survives the death of the process.
+    /// Last position that survives the end of the process.
     pub written: u64,
 }
 
@@ -102,7 +102,7 @@ impl Expected {
         self.end += 1;
     }
 
-    /// Positions above `end` are given back; those up to it that were never given out stay empty.
+    /// Takes back positions above `end`. Positions up to it that were never assigned stay empty.
     pub fn cut(&mut self, end: u64) {
         self.tags.resize(end as usize + 1, Tag { attempt: 0, len: 0 });
         self.whole.resize(end as usize + 1, true);
@@ -113,7 +113,7 @@ impl Expected {
         format!("from {}, durable {}, written {}, appended {}", self.low, self.durable, self.written, self.end)
     }
 
-    /// Why the log may not end at `end`, as far as its bounds tell.
+    /// Returns why the log may not end at `end`, as far as the bounds show.
     pub fn refuses(&self, end: u64, least: u64) -> Option<String> {
         if end + 1 < self.low {
             return Some(format!("the log ends at {end}, but starts at {}", self.low));
@@ -128,10 +128,10 @@ impl Expected {
     }
 }
 
-/// How reading ended.
+/// The result of reading.
 pub enum Read {
     All,
-    /// An error, after everything before it read right.
+    /// An error, after everything before it was right.
     Stopped(Error),
     Wrong(String),
 }

@@ -1,4 +1,4 @@
-//! Where the frames of an undamaged log are, and what of them is left to be salvaged.
+//! The places of the frames in an undamaged log, and which of them can still be salvaged.
 
 use super::history::{broken, Held};
 use super::oracle::Expected;
@@ -12,7 +12,7 @@ use crate::testing::sim::SimDisk;
 use crate::util::limits::PAGE;
 use std::ops::Range;
 
-/// A frame: header and body at `bytes`; the zeroes that pad it lie between them and `end`.
+/// A frame with header and body at `bytes`. The zeroes that pad it are between them and `end`.
 #[derive(Debug, PartialEq)]
 pub struct Place {
     pub file: String,
@@ -29,7 +29,7 @@ impl Place {
     }
 }
 
-/// The frames of a log in which no segment's end was cut off, by their headers alone.
+/// Returns the frames of a log in which no segment's end was cut off, by their headers alone.
 pub fn places(disk: &SimDisk) -> Vec<Place> {
     let files = disk.names().into_iter().filter(|name| matches!(classify(name), Entry::Segment(_)));
     let mut places = Vec::new();
@@ -50,10 +50,10 @@ pub fn places(disk: &SimDisk) -> Vec<Place> {
     places
 }
 
-/// A salvaging reader gives each record of each frame that is not hit, and tells holes that are where the others were.
-/// `whole` is the log before the damage, `bit` the one that was flipped if that is all.
+/// Checks that a salvaging reader returns each record of each undamaged frame, and reports holes where the others were. `whole` is the log
+/// before the damage. `bit` is the bit that was flipped, if that is all.
 ///
-/// Where nothing undamaged proves what is hit, it is a torn tail, and the log ends in front of it.
+/// If nothing undamaged proves the damaged frames durable, they are a torn tail, and the log ends before them.
 pub fn check(
     whole: &SimDisk,
     places: &[Place],
@@ -64,7 +64,7 @@ pub fn check(
     expected: &Expected,
 ) -> Held<()> {
     let proven = proven_without(whole, damage);
-    // Of a file cut short, a frame that ends within its padding does not end within the file.
+    // In a file cut short, a frame that ends within its padding does not end within the file.
     let len = damaged.bytes(&damage.file).len() as u64;
     let is_hit = |place: &&Place| place.is_hit(damage) || place.file == damage.file && place.end > len;
     let hit: Vec<&Place> = places.iter().filter(is_hit).collect();
@@ -77,7 +77,7 @@ pub fn check(
     if last < least || last > expected.end.min(end) {
         return broken(format!("salvage: the log ends at {last}, {least} is there, {} were appended, torn after {end}", expected.end));
     }
-    // Blocks smaller than a frame, and larger than the log.
+    // From blocks smaller than a frame to blocks larger than the log.
     let block_bytes = 256 << (damage.bytes.start % 9);
     let (given, holes) = salvage(damaged, &view.catalog, expected, 1, last, block_bytes)?;
     if given != left {
@@ -86,7 +86,7 @@ pub fn check(
     for hole in &holes {
         let lost: Vec<&&Place> = hit.iter().filter(|place| place.first <= hole.last && hole.first <= place.last).collect();
         let covers = |place: &&&Place| hole.offset <= place.bytes.start && hole.offset + hole.bytes >= place.bytes.end.min(len);
-        // What is lost of a file cut short has no bytes there.
+        // Frames lost from a file cut short have no bytes there.
         let gone = |place: &&&Place| place.bytes.start >= len;
         if hole.segment != damage.file || !lost.iter().all(|place| covers(place) || gone(place)) {
             return broken(format!("{hole:?} does not tell where {lost:?} were"));

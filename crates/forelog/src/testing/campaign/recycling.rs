@@ -1,5 +1,5 @@
-//! Files of truncated segments that become segments again: when that is done, what a crash leaves of it, and that whoever
-//! still reads such a file never takes another segment's bytes for damage, nor for records.
+//! Files of truncated segments that become segments again: when that happens, what a crash leaves of them, and that a reader which still
+//! has such a file open never takes another segment's bytes for damage or for records.
 
 use super::history::History;
 use super::named::Log;
@@ -34,7 +34,7 @@ fn roll(log: &mut Log) {
     }
 }
 
-/// Everything before the active segment goes.
+/// Removes everything before the active segment.
 fn truncate(log: &mut Log) {
     let first = log.opened.catalog.all().last().unwrap().first;
     log.opened.writer.truncate_before(first).unwrap();
@@ -94,7 +94,7 @@ fn a_file_that_a_backup_links_is_never_written_to_again() {
 fn a_segment_that_gets_its_footer_just_now_or_is_left_by_the_next_roll_keeps_its_file_to_itself() {
     let mut log = log(512);
     roll(&mut log);
-    // Due, and not begun: it is never begun.
+    // The footer is due and not begun, and it never will be.
     truncate(&mut log);
     assert!(log.opened.writer.sealer.is_due());
     log.opened.writer.sealer.run().unwrap();
@@ -103,7 +103,7 @@ fn a_segment_that_gets_its_footer_just_now_or_is_left_by_the_next_roll_keeps_its
     assert_eq!(log.disk.violation(), None);
 }
 
-/// A log whose second segment is in a recycled file, with a mark at its end and then a commit that nobody was told of.
+/// Returns a log whose second segment is in a recycled file, with a mark at its end and then a commit that was never acknowledged.
 fn torn(sector: u64, lens: &[&[u32]], keep: &mut dyn FnMut(u64) -> bool) -> Log {
     let mut log = log(sector);
     roll(&mut log);
@@ -123,7 +123,7 @@ fn torn(sector: u64, lens: &[&[u32]], keep: &mut dyn FnMut(u64) -> bool) -> Log 
 fn what_was_torn_in_a_recycled_file_never_continues_what_is_written_there_again() {
     let mut clean = 0;
     for sector in [512, 4096] {
-        // Two frames; of the second one the head is lost or its tail, and then the same record is written again in front.
+        // Two frames. Of the second one either the head or the tail is lost, and then the same records are written again before it.
         let (lens, again): (&[&[u32]], &[&[u32]]) = (&[&[900], &[2000, 2500]], &[&[900], &[2000, 2500]]);
         for lost in 0..12 {
             let mut end = None;
@@ -157,7 +157,7 @@ fn what_was_torn_in_a_recycled_file_never_continues_what_is_written_there_again(
     assert!(clean > 0);
 }
 
-/// A reader of an earlier process' view: it knows the segments as they were, and hears nothing of truncation.
+/// Returns the catalog of another process that knows the segments as they were, and learns of no truncation.
 fn unaware(log: &Log) -> Arc<Catalog> {
     let catalog = Arc::new(Catalog::default());
     let names = log.opened.catalog.names();
@@ -179,7 +179,7 @@ fn a_reader_of_a_file_that_is_another_segment_by_now_tells_that_it_is_gone_and_n
         };
         assert_eq!(reader.next_block(1600).unwrap().unwrap().first_position, 1);
         truncate(&mut log);
-        // The second of them goes into the file that the reader has open, the third fills that one up.
+        // The second of them is made in the file that the reader has open, and the third fills that file up.
         (0..3).for_each(|_| roll(&mut log));
         assert_eq!(log.disk.recycled(), 2);
         let error = loop {
@@ -223,7 +223,7 @@ fn verifying_and_looking_beside_a_log_that_recycles_meets_no_damage() {
 
 type Change = Box<dyn FnOnce() + Send>;
 
-/// Changes the log when somebody is about to open this file.
+/// Changes the log just before this file is opened.
 struct Meanwhile(String, Mutex<Option<Change>>);
 
 impl Layer for Meanwhile {
@@ -245,7 +245,7 @@ fn segments_that_go_while_a_log_is_verified_are_no_gap_however_they_have_ended()
         let second = catalog.names()[1].first;
         let change = move || {
             if cuts {
-                // The second segment is dead then, and goes with what is below a position in the middle of it.
+                // The second segment is dead then, and is removed with everything below a position in the middle of it.
                 log.opened.writer.truncate_after(2).unwrap();
                 log.expected.cut(2);
                 while log.expected.end < second + 2 {

@@ -1,4 +1,5 @@
-//! Damage to bytes that were durable. Any typed error is right; silence may lose only what nothing undamaged proves.
+//! Damage to bytes that were durable. Any typed error is right. Without an error, only records may be missing that nothing undamaged
+//! proves.
 
 use super::history::{broken, Held};
 use super::oracle::{read, Expected, Read};
@@ -19,7 +20,7 @@ use std::sync::Arc;
 /// Share of the damaged disks that are salvaged.
 const SALVAGED: f64 = 0.2;
 
-/// One place of damage.
+/// A range of damaged bytes.
 pub struct Damage {
     pub file: String,
     pub bytes: Range<u64>,
@@ -39,7 +40,7 @@ pub fn newest(disk: &SimDisk) -> Option<Name> {
     segments.max_by_key(|name| name.id)
 }
 
-/// The last position that something outside the damage proves durable. Reads the bytes by itself: recovery is on trial.
+/// Returns the last position that something outside the damage proves durable. Reads the bytes itself, because recovery is what is tested.
 pub fn proven_without(disk: &SimDisk, damage: &Damage) -> u64 {
     let Some(name) = newest(disk) else { return 0 };
     let bytes = disk.bytes(&name.file);
@@ -86,7 +87,7 @@ pub fn inflict(disk: &SimDisk, rng: &mut Rng) -> Option<(Damage, u64)> {
         0 => old.iter().map(|_| rng.next() as u8).collect(),
         1 => vec![0; old.len()],
         2 => {
-            // Another sector of the same file, misdirected.
+            // Another sector of the same file, written to the wrong place.
             let from = rng.below(bytes.len() as u64 - old.len() as u64 + 1) / size * size;
             bytes[from as usize..from as usize + old.len()].to_vec()
         }
@@ -110,10 +111,11 @@ pub fn inflict(disk: &SimDisk, rng: &mut Rng) -> Option<(Damage, u64)> {
     Some((damage, proven))
 }
 
-/// Opens a damaged log: a typed error that changed nothing, or a prefix that holds `least`. Says whether it was told.
+/// Opens a damaged log. The result must be a typed error that changed nothing, or a prefix that holds `least`. Returns whether there was an
+/// error.
 pub fn check(disk: &SimDisk, options: &Options, expected: &Expected, least: u64) -> Held<bool> {
     disk.set_faults(Faults::default());
-    // Drawn from the disk, so that what is looked at changes nothing of the history.
+    // Drawn from the disk, so that the choice changes nothing of the history.
     if Rng::new(disk.digest()).chance(SALVAGED) {
         salvaged::check(disk)?;
     }
@@ -122,7 +124,7 @@ pub fn check(disk: &SimDisk, options: &Options, expected: &Expected, least: u64)
     if disk.changes() != changes {
         return broken("verifying changes the disk");
     }
-    // Whatever opening or reading meets, verifying has seen.
+    // Verification must have found whatever opening or reading meets.
     let unseen = match &verified {
         Ok(report) => report.problems.is_empty(),
         Err(error) => !matches!(error.code, Code::NotFound | Code::Format),

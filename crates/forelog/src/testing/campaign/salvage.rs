@@ -1,4 +1,4 @@
-//! What a salvaging reader gives: every record in a frame that holds, the holes between them, and nothing else.
+//! The results of a salvaging reader: every record in a good frame, the holes between them, and nothing else.
 
 use super::history::{broken, Held};
 use super::oracle::{Expected, Made};
@@ -7,11 +7,11 @@ use crate::segments::catalog::Catalog;
 use crate::testing::sim::SimDisk;
 use std::sync::Arc;
 
-/// The positions that were given, and the holes.
+/// The positions that were returned, and the holes.
 pub type Salvaged = (Vec<u64>, Vec<Hole>);
 
-/// Reads `from..=to` past all damage. Each record is compared with what was appended; records and holes together are
-/// every position once, in order.
+/// Reads `from..=to` past all damage. Each record is compared with what was appended. Records and holes together must be every position
+/// once, in order.
 pub fn salvage(disk: &SimDisk, catalog: &Arc<Catalog>, expected: &Expected, from: u64, to: u64, block_bytes: usize) -> Held<Salvaged> {
     let mut reader = Reader::salvaging(Arc::new(disk.clone()), catalog.clone(), from, to);
     let (mut given, mut holes, mut next) = (Vec::new(), Vec::new(), from);

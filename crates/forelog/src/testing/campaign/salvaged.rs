@@ -1,5 +1,4 @@
-//! What a salvage makes of a damaged disk: a log like any other, with everything that a salvaging reader gives, and holes
-//! for the rest.
+//! The result of salvaging a damaged disk: a log like any other, with everything that a salvaging reader returns, and holes for the rest.
 
 use super::history::{broken, Held};
 use crate::log::open::open;
@@ -13,7 +12,7 @@ use crate::storage::Storage;
 use crate::testing::sim::SimDisk;
 use std::sync::Arc;
 
-/// A record as a reader gives it: position, flags, key, value and extras.
+/// A record as a reader returns it: position, flags, key, value and extras.
 #[derive(Debug, PartialEq)]
 pub struct Given {
     pub position: u64,
@@ -39,7 +38,7 @@ impl Given {
     }
 }
 
-/// Everything that a reader gives, and the holes.
+/// Returns everything that a reader returns, and the holes.
 pub fn gather(mut reader: Reader, block_bytes: usize) -> crate::Result<(Vec<Given>, Vec<Hole>)> {
     let (mut given, mut holes) = (Vec::new(), Vec::new());
     while let Some(block) = reader.next_block(block_bytes)? {
@@ -49,12 +48,12 @@ pub fn gather(mut reader: Reader, block_bytes: usize) -> crate::Result<(Vec<Give
     Ok((given, holes))
 }
 
-/// A disk for the new log.
+/// Returns a disk for the new log.
 pub fn elsewhere(disk: &SimDisk) -> SimDisk {
     SimDisk::new(!disk.digest(), disk.sector())
 }
 
-/// Salvages `disk` to `to`; gives up at the first error, as a process that dies there.
+/// Salvages `disk` to `to`. Stops at the first error, like a process that dies there.
 pub fn salvage_to(disk: &SimDisk, to: &SimDisk) -> crate::Result<Salvaged> {
     let mut salvage = Salvage::new(Arc::new(disk.clone()), Arc::new(to.clone()), Box::new(|| Ok(false)));
     while !salvage.is_done() {
@@ -71,7 +70,7 @@ fn ranges(holes: &[Hole]) -> Vec<(u64, u64)> {
     let mut ranges: Vec<(u64, u64)> = Vec::new();
     for hole in holes {
         match ranges.last_mut().filter(|last| last.1 + 1 == hole.first) {
-            // Two places of damage may follow each other without a record between them.
+            // Two damaged ranges may follow each other without a record between them.
             Some(last) => last.1 = hole.last,
             None => ranges.push((hole.first, hole.last)),
         }
@@ -79,7 +78,7 @@ fn ranges(holes: &[Hole]) -> Vec<(u64, u64)> {
     ranges
 }
 
-/// Salvages a disk that cannot change, and compares the new log with what a salvaging reader gives of the old one.
+/// Salvages a disk that cannot change, and compares the new log with what a salvaging reader returns from the old one.
 pub fn check(disk: &SimDisk) -> Held<()> {
     let storage: Arc<dyn Storage> = Arc::new(disk.clone());
     let Ok(ReadOnlyLog { catalog, positions, .. }) = read_only::open(&storage, || 0) else {
@@ -101,7 +100,7 @@ pub fn check(disk: &SimDisk) -> Held<()> {
     if disk.changes() != changes {
         return broken("salvaging changes the damaged log");
     }
-    // CONTROL is behind a damaged end at times; the page for readers is not.
+    // If the end of the log is damaged, CONTROL may be older than the horizon page.
     let mut expected = ranges(&holes);
     let end = report.next_position - 1;
     if end < positions.written {
@@ -119,7 +118,7 @@ pub fn check(disk: &SimDisk) -> Held<()> {
     is_whole(&to, &report, &given)
 }
 
-/// Salvages whatever is on a disk: what comes of it is a log without a problem, or an error and nothing.
+/// Salvages whatever is on a disk. The result must be a log without a problem, or an error and no files.
 pub fn holds_up(disk: &SimDisk) -> Held<()> {
     let (to, changes) = (elsewhere(disk), disk.changes());
     let salvaged = salvage_to(disk, &to);
@@ -142,7 +141,7 @@ pub fn holds_up(disk: &SimDisk) -> Held<()> {
     }
 }
 
-/// The new log after a power cut: complete, without a problem, and with these records.
+/// Checks the new log after a power cut: it must be complete, without a problem, and have these records.
 pub fn is_whole(to: &SimDisk, report: &Salvaged, given: &[Given]) -> Held<()> {
     to.power_cut();
     to.restart();

@@ -1,4 +1,4 @@
-//! Footers: which segments have one, what they spare a reader, and what happens without.
+//! Footers: which segments have one, what they save a reader, and what happens without one.
 
 use super::named::Log;
 use super::oracle::{read, Read};
@@ -34,12 +34,12 @@ fn counting(disk: &SimDisk) -> Arc<Layered<Counting>> {
     Arc::new(Layered::over(Arc::new(disk.clone()), Counting::default()))
 }
 
-/// Bytes read since the last call.
+/// Returns the bytes read since the last call.
 fn take(counting: &Layered<Counting>) -> u64 {
     counting.layer.0.swap(0, Ordering::Relaxed)
 }
 
-/// Segment files, oldest first.
+/// Returns the segment files, oldest first.
 fn segments(disk: &SimDisk) -> Vec<String> {
     let mut names: Vec<_> = disk.names().into_iter().filter(|name| matches!(classify(name), Entry::Segment(_))).collect();
     names.sort();
@@ -105,7 +105,7 @@ fn opening_gives_the_newest_sealed_segment_its_footer_in_the_background() {
         assert_eq!((opened.recovery.clean, footer(&log.disk, &names[1])), (closed, None));
         opened.writer.sealer.run().unwrap();
         assert_eq!(footer(&log.disk, &names[1]).map(|footer| footer.index.len()), Some(3));
-        // The roll of an opening after a crash seals as well.
+        // The roll of an opening after a crash also writes a footer.
         assert_eq!(footer(&log.disk, &names[2]).is_some(), !closed);
         assert!(!opened.writer.sealer.is_due() || log.disk.violation().is_none());
     }
@@ -161,7 +161,7 @@ fn a_footer_that_is_damaged_or_missing_costs_one_scan_and_no_record() {
         assert!(bytes[0] > 400 << 10 && bytes[0] < len + EVERY, "{bytes:?}");
         assert!(bytes[1..].iter().all(|read| *read <= PAGE + EVERY + HEADER as u64 + 4000), "{bytes:?}");
         reads_all(&log, &disk, &opened.catalog, 1);
-        // What the background makes of it goes past the damaged one.
+        // The footer that the background writes comes after the damaged one.
         opened.writer.sealer.run().unwrap();
         assert_eq!(footer(&disk, &name), Some(good.clone()));
         assert_eq!(disk.violation(), None);
@@ -193,7 +193,7 @@ fn a_failed_fsync_of_a_footer_poisons_the_log() {
     log.disk.set_faults(Faults { sync: 1.0, ..Faults::default() });
     let fault = log.opened.writer.sealer.run().unwrap_err();
     assert_eq!(fault.syscall, "fdatasync");
-    // At a roll, which would write the footer that is still due:
+    // Likewise at a roll, which would write the footer that is still due.
     let mut log = Log::new(512, 64 << 10);
     fill(&mut log, 2, 900);
     log.opened.writer.spares.prepare(true);
@@ -210,7 +210,7 @@ fn a_failed_fsync_of_a_footer_poisons_the_log() {
 fn a_full_disk_does_without_a_footer() {
     let mut log = Log::new(512, 64 << 10);
     log.commit(&[&[900]], true);
-    // The rest of the file may hold anything once a write has stopped early: the footer has to go past its end.
+    // After a write that stopped early, the rest of the file may hold anything, so the footer has to be placed after its end.
     log.disk.set_trip(0);
     assert_eq!(log.try_commit(&[&[900]], false).map(|error| error.code), Some(Code::NoSpace));
     log.expected.cut(1);

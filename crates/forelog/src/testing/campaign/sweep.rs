@@ -1,4 +1,4 @@
-//! Exhaustive damage to a small log: every length that can remain of it and every bit that can flip, told or harmless.
+//! Exhaustive damage to a small log: every length to which it can be cut and every flipped bit must cause an error or be harmless.
 
 use super::history::{broken, Broken};
 use super::named::Log;
@@ -14,7 +14,7 @@ use crate::testing::sim::SimDisk;
 use crate::util::limits::PAGE;
 use std::sync::Arc;
 
-/// Header pages are swept bit by bit only in long runs; their checksum has a test of its own.
+/// Header pages are swept bit by bit only in long runs. Their checksum has a test of its own.
 fn page_step() -> usize {
     if std::env::var_os("FORELOG_SEEDS").is_some() {
         1
@@ -23,7 +23,8 @@ fn page_step() -> usize {
     }
 }
 
-/// Batches and singles, durable and not; the last ones not synced when the process dies, unless it is closed in order.
+/// Returns a log of batches and singles, durable and not. The last ones are not synced when the process dies, unless the log is closed in
+/// order.
 fn small_log(closed: bool, through: bool) -> Log {
     let mut log = if through { Log::through(512, 32 << 10) } else { Log::new(512, 16 << 10) };
     log.commit(&[&[20]], true);
@@ -40,10 +41,10 @@ fn small_log(closed: bool, through: bool) -> Log {
     log
 }
 
-/// Closed in order or not; with durable commits past the page cache, and so with padding, or not.
+/// Whether the log is closed in order, and whether durable commits go past the page cache and so have padding.
 const EVERY: [(bool, bool); 4] = [(false, false), (true, false), (false, true), (true, true)];
 
-/// Damages a copy of the log, by one `bit` if there is one; checks what opening makes of it, and what can be salvaged.
+/// Damages a copy of the log, in one `bit` if there is one. Checks the result of opening it, and what can be salvaged.
 fn try_damage(log: &Log, frames: &[Place], damage: &Damage, bit: Option<u8>, inflict: impl FnOnce(&SimDisk)) -> bool {
     let least = proven_without(&log.disk, damage);
     let disk = log.disk.fork();
@@ -72,7 +73,7 @@ fn every_length_that_remains_of_a_segment_is_told_or_harmless() {
             let damage = Damage { file: file.clone(), bytes: len..whole.len() as u64 };
             let zeroed = try_damage(&log, &frames, &damage, None, |disk| disk.damage(&file, len, &vec![0; whole.len() - len as usize]));
             let cut = try_damage(&log, &frames, &damage, None, |disk| disk.truncate(&file, len));
-            // A mark vouches for a log that was closed: nothing of it goes missing unnoticed, except zeroes.
+            // A mark vouches for a log that was closed: no part of it goes missing unnoticed, except zeroes.
             let missing = whole[len as usize..].iter().any(|b| *b != 0);
             assert!(!(closed && missing) || zeroed && cut, "the first {len} bytes of {end} open in silence");
             assert!(len < end || !zeroed, "zeroes past the end at {end} are damage from {len} on");
@@ -131,7 +132,7 @@ fn every_length_that_remains_of_a_sealed_segment_is_told_where_it_is_read() {
     }
 }
 
-/// Whether the byte at `at` pads a frame to its boundary: nothing reads it, and nothing rests on it.
+/// Whether the byte at `at` pads a frame to its boundary, so that nothing reads it or depends on it.
 fn padding(log: &Log, at: u64) -> bool {
     let bytes = log.disk.bytes(&log.segment());
     let mut offset = PAGE;

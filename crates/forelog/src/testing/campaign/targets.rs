@@ -1,8 +1,8 @@
-//! What fuzzing runs: each target takes any bytes and panics where a promise is broken. `fuzz/` feeds them by coverage,
-//! a property test below with random bytes, so that they hold without a nightly compiler too.
+//! Targets for fuzzing: each takes any bytes and panics if a promise is broken. `fuzz/` feeds them by coverage, and a property test below
+//! feeds them random bytes, so that they are run without a nightly compiler too.
 //!
-//! Checksums are set right again after the bytes were put in place: nobody guesses one, and what lies behind them
-//! is to be reached. So these are the bytes of somebody who knows the format and means harm, not those of a bad disk.
+//! Checksums are corrected after the bytes were put in place, because no fuzzer guesses one and the code after the checksum is to be
+//! reached. So these are the bytes of an attacker who knows the format, not those of a bad disk.
 
 use super::appends::push;
 use super::history::Broken;
@@ -30,7 +30,7 @@ use crate::util::limits::{MAX_POSITION, PAGE};
 use crate::write::group::{Batch, Group};
 use std::sync::{Arc, OnceLock};
 
-/// A frame's header as it comes and with its checksum set right, then the rest as its body.
+/// Decodes a frame header as it comes and with its checksum corrected, with the rest as its body.
 pub fn frame(data: &[u8]) {
     let seed = frame::Seed::new(&[7; 16], 1, 2);
     let mut bytes = data.to_vec();
@@ -64,7 +64,7 @@ fn body(codec: Compression, stored: &[u8]) {
     }
 }
 
-/// Bytes as a page whose checksum holds.
+/// Returns the bytes as a page with a good checksum.
 fn sealed(data: &[u8], magic: &[u8; 8]) -> Vec<u8> {
     let mut page = vec![0; PAGE as usize];
     let len = data.len().min(PAGE as usize);
@@ -74,7 +74,7 @@ fn sealed(data: &[u8], magic: &[u8; 8]) -> Vec<u8> {
     page
 }
 
-/// A segment: a header page, then anything. It is scanned to its end, and a footer looked for in it.
+/// Decodes a segment: a header page, then anything. Scans it to its end, and looks for a footer in it.
 pub fn segment(data: &[u8]) {
     let _ = Header::decode(data);
     let page = sealed(data, &crate::format::header::MAGIC);
@@ -93,7 +93,7 @@ pub fn segment(data: &[u8]) {
     assert!(found.end.offset >= PAGE && found.end.offset <= bytes.len() as u64 && found.end.next == header.start() + found.records);
 }
 
-/// Both slots of CONTROL.
+/// Decodes both slots of CONTROL.
 pub fn control(data: &[u8]) {
     let _ = choose(data);
     let (a, b) = data.split_at(data.len() / 2);
@@ -106,14 +106,14 @@ pub fn control(data: &[u8]) {
     }
 }
 
-/// Both slots of CURSORS: half of the bytes each, over a slot that holds.
+/// Decodes both slots of CURSORS: half of the bytes each, over a good slot.
 pub fn cursors(data: &[u8]) {
     let _ = codec::choose(data);
     let table = [("a", 1), ("b", 2)].map(|(name, position)| (name.into(), position)).into();
     let mut file = Slot { uuid: [7; 16], sequence: 1, slot_bytes: PAGE, table }.twice();
     let (a, b) = data.split_at(data.len() / 2);
     for (slot, bytes) in file.chunks_mut(PAGE as usize).zip([a, b]) {
-        // The magic and the checksum are not what is tried.
+        // The magic and the checksum are not tested.
         let n = bytes.len().min(slot.len() - 8);
         slot[8..8 + n].copy_from_slice(&bytes[..n]);
         codec::reseal(slot);
@@ -134,7 +134,7 @@ struct Base {
     files: Vec<String>,
 }
 
-/// A log of several segments with frames of every kind, not closed.
+/// Returns a log of several segments with frames of every kind, not closed.
 fn base() -> &'static Base {
     static BASE: OnceLock<Base> = OnceLock::new();
     BASE.get_or_init(|| {
@@ -166,7 +166,7 @@ fn base() -> &'static Base {
     })
 }
 
-/// The same log after damage and a salvage: it has holes.
+/// Returns the same log after damage and a salvage, with holes.
 fn holed() -> &'static Base {
     static HOLED: OnceLock<Base> = OnceLock::new();
     HOLED.get_or_init(|| {
@@ -184,7 +184,7 @@ fn holed() -> &'static Base {
     })
 }
 
-/// Changes a file of the log as eight bytes and those after them say. True when a checksum was set right behind it.
+/// Changes a file of the log, at the place and in the way that `how` says. Returns true if a checksum was corrected afterwards.
 fn patch(base: &Base, disk: &SimDisk, how: &[u8], bytes: &[u8]) -> bool {
     let name = &base.files[how[0] as usize % base.files.len()];
     let whole = disk.bytes(name);
@@ -212,7 +212,7 @@ fn patch(base: &Base, disk: &SimDisk, how: &[u8], bytes: &[u8]) -> bool {
     resealed
 }
 
-/// Sets the checksums right of the frame that `at` lies in.
+/// Corrects the checksums of the frame that contains `at`.
 fn reseal_near(bytes: &mut [u8], at: usize) -> bool {
     let Ok(header) = Header::decode(bytes) else { return false };
     let mut start = PAGE as usize;
@@ -227,13 +227,13 @@ fn reseal_near(bytes: &mut [u8], at: usize) -> bool {
     false
 }
 
-/// A small log, changed in places, opened in every mode and read to its end.
+/// Opens a small log, changed in places, in every mode and reads it to its end.
 ///
 /// # Panics
-/// When a record reads as what nobody appended although its checksum is the engine's own, when a refusal changes the
-/// disk or `readOnly` writes, and of course when the engine panics.
+/// If a record was never appended although its checksum was not corrected, if a refusal changes the disk or `readOnly` writes, and if the
+/// engine panics.
 pub fn open(data: &[u8]) {
-    // What a log with holes reads as is compared elsewhere.
+    // The records of a log with holes are compared elsewhere.
     let (base, mut forged) = if data.len() % 2 == 1 { (holed(), true) } else { (base(), false) };
     let damaged = base.disk.fork();
     let mut rest = data;
@@ -276,7 +276,7 @@ pub fn open(data: &[u8]) {
     }
 }
 
-/// Reads on to the end or the first error; each block holds what its index says.
+/// Reads on to the end or the first error. Each block must match its index.
 fn drain(mut reader: Reader) {
     let mut read = 0;
     while let Ok(Some(block)) = reader.next_block(1 << 12) {
@@ -288,7 +288,7 @@ fn drain(mut reader: Reader) {
     }
 }
 
-/// Where a scan of a whole segment of the base ends: shows that the targets reach what they are to reach.
+/// Returns where a scan of a whole segment of the base ends, which shows that the targets reach what they are to reach.
 #[cfg(test)]
 fn sound_end(base: &Base) -> crate::format::frame_scan::FrameBoundary {
     let name = base.files.iter().rfind(|name| name.ends_with(".wal")).unwrap();

@@ -1,4 +1,4 @@
-//! Random histories, each lived through once.
+//! Random histories, each run once.
 
 use super::history::{Broken, History};
 use super::rot;
@@ -27,7 +27,7 @@ fn one(seed: u64, life: Life, traced: bool) -> (Option<String>, u64, Vec<String>
     (failure, history.recoveries, history.disk.trace())
 }
 
-/// Runs a life for each seed; shows the shortest trace of those that broke a promise.
+/// Runs a history for each seed. Prints the shortest trace of those that broke a promise.
 fn campaign(what: &str, default: Range<u64>, life: Life) {
     let range = seeds(default);
     let (next, recoveries) = (AtomicU64::new(range.start), AtomicU64::new(0));

@@ -1,5 +1,5 @@
-//! Commits that go past the page cache: when they do, what a crash and a failure leave of them, and that a log whose
-//! commits end with padding reads, is cut and is verified like any other.
+//! Commits that go past the page cache: when they do, and what a crash and a failure leave of them. A log whose commits end with padding
+//! must be read, truncated and verified like any other.
 
 use super::history::History;
 use super::named::Log;
@@ -12,7 +12,7 @@ use crate::testing::sim::{SimDisk, Through};
 use crate::util::limits::PAGE;
 use std::sync::Arc;
 
-/// Commits one record; says whether that went past the page cache, and into how many bytes of the segment.
+/// Commits one record. Returns whether it went past the page cache, and how many bytes of the segment it took.
 fn commit(log: &mut Log, len: u32, durable: bool) -> (bool, u64) {
     let (passed, segment, end) = (log.disk.passed(), log.segment(), log.end());
     log.commit(&[&[len]], durable);
@@ -39,7 +39,7 @@ fn only_a_large_durable_commit_behind_durable_bytes_goes_past_the_page_cache() {
     assert!(!passed && written < 200, "what need not be durable is not padded");
     assert_eq!(commit(&mut log, 100, true), (false, pages(1) - written), "what is before it is not durable");
     assert_eq!(commit(&mut log, 100, true), (true, pages(1)));
-    // Also where that ends on a page.
+    // Also if it ends on a page.
     let whole = (3900..4096).find(|len| {
         commit(&mut log, 100, true);
         commit(&mut log, *len, false) == (false, PAGE)
@@ -52,7 +52,7 @@ fn only_a_large_durable_commit_behind_durable_bytes_goes_past_the_page_cache() {
     log.opened.writer.followed = true;
     assert_eq!(commit(&mut log, 100, true), (false, pages(1)), "somebody is about to read it");
     log.opened.writer.followed = false;
-    // Where too little is left of a page for a frame's header, padding takes the next one as well.
+    // If less of a page is left than a frame's header needs, padding takes the next page as well.
     let rest = (log.end() + 4040..).zip(4000 - 40..).find(|(_, len)| {
         let body = 3 + u64::from(*len);
         let span = crate::format::frame::span(body as usize);
@@ -84,7 +84,7 @@ fn blocks_are_written_ahead_where_small_commits_follow_each_other_and_nowhere_el
     }
     log.grow();
     assert!(log.opened.writer.due_filling().is_some());
-    // The next segment's are where the last commits were small, or nobody waited for them.
+    // The next segment is prefilled if the last commits were small or not durable.
     assert!(log.opened.writer.wants_prefill());
     for _ in 0..8 {
         commit(&mut log, 2000, true);

@@ -1,4 +1,4 @@
-//! Truncating, in the middle of everything else.
+//! Truncations, in the middle of everything else.
 
 use super::history::{broken, Act, Held, History};
 use super::oracle::Expected;
@@ -15,7 +15,7 @@ fn segment(name: &str) -> Option<Name> {
 }
 
 impl History {
-    /// Truncates somewhere; gives why that was rejected.
+    /// Truncates somewhere. Returns why that was rejected.
     pub fn truncate(&mut self, opened: &mut Opened) -> Held<Option<Error>> {
         let (low, end) = (self.expected.low, self.expected.end);
         match self.rng.below(10) {
@@ -66,7 +66,8 @@ impl History {
         Ok(rejected)
     }
 
-    /// Cut off or failed with unknown outcome, both states may be there; rejected, only the one before; else `after`.
+    /// Makes a truncation. If it is cut off or fails with an unknown result, the log may have either state. If it is rejected, the log must
+    /// be as before, and otherwise as `after`.
     fn attempt(
         &mut self,
         after: Expected,
@@ -89,7 +90,7 @@ impl History {
                 let after = self.others.last().filter(|_| error.heals()).map(|after| (after.low, after.end + 1));
                 let now = ends(&opened.writer);
                 if now != before && after == Some(now) {
-                    // Done, but for files that could not be removed.
+                    // Done, except for files that could not be removed.
                     self.expected = self.others.pop().unwrap();
                 } else if after.is_some() {
                     self.others.pop();

@@ -1,4 +1,4 @@
-//! Verifying: what is damaged is told, with its place and positions, and nothing else is.
+//! Verification: damage is reported with its place and positions, and nothing else is.
 
 use super::named::Log;
 use super::oracle::{read, Read};
@@ -29,7 +29,7 @@ fn segments(disk: &SimDisk) -> Vec<String> {
     names
 }
 
-/// Three segments of frames of one record each, closed in order.
+/// Returns a log of three segments with frames of one record each, closed in order.
 fn three() -> Log {
     let mut log = Log::new(512, 64 << 10);
     while segments(&log.disk).len() < 3 {
@@ -51,7 +51,7 @@ fn header(disk: &SimDisk, name: &str) -> Header {
     Header::decode(&disk.bytes(name)[..PAGE as usize]).unwrap()
 }
 
-/// Writes a changed header under a checksum that holds.
+/// Writes a changed header with a good checksum.
 fn change(disk: &SimDisk, name: &str, change: impl FnOnce(&mut Header)) {
     let mut header = header(disk, name);
     change(&mut header);
@@ -81,7 +81,7 @@ fn every_position_that_damage_takes_is_told_and_no_other() {
             let gone: u64 = lost.iter().map(|(first, last)| last - first + 1).sum();
             assert_eq!(gone, log.expected.end - report.records, "{lost:?}");
             assert!(gone <= len as u64 / 1000 + 2, "{lost:?}");
-            // The catalog of the undamaged log: an opening would refuse where the active segment is hit.
+            // The catalog of the undamaged log, because an opening would refuse if the active segment is damaged.
             for position in lost.iter().flat_map(|(first, last)| *first..=*last) {
                 let one = read(Arc::new(disk.clone()), &log.opened.catalog, &log.expected, position, position, 1 << 14);
                 assert!(!matches!(one, Read::All), "position {position} with damage at {start} of {name}");
@@ -90,7 +90,7 @@ fn every_position_that_damage_takes_is_told_and_no_other() {
     }
 }
 
-/// A page cache that holds every file as it was once, until it is told to forget a page.
+/// A page cache that has every file as it was once, until a page is dropped from it.
 struct Cache {
     once: SimDisk,
     forgotten: Arc<Mutex<BTreeSet<(String, u64)>>>,
@@ -136,7 +136,7 @@ fn what_the_page_cache_still_holds_does_not_hide_what_the_disk_lost_of_a_sealed_
         disk.damage(name, at, &[0xa5; 8]);
         let storage = Layered::over(Arc::new(disk), Cache { once: log.disk.clone(), forgotten: forgotten.clone() });
         let report = verify_storage(Arc::new(storage), &Arc::default()).unwrap();
-        // Of the active segment the cache may hold what the disk never got, so there it is asked.
+        // The cache may have bytes of the active segment that never reached the disk, so that segment is read from the cache.
         assert!(forgotten.lock().unwrap().iter().all(|(file, _)| *file != names[2]));
         let told = report.broken_footers == 1 || report.problems.iter().any(|problem| problem.damage.segment == *name);
         assert_eq!(told, *name != names[2], "{at} in {name}: {report:?}");

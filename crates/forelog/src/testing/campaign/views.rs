@@ -1,4 +1,4 @@
-//! What the other modes make of a disk that `strict` opens: the same log.
+//! The other modes, on a disk that `strict` opens: they must find the same log.
 
 use super::history::{broken, Held, History};
 use super::oracle::{read, Expected, Read};
@@ -15,9 +15,9 @@ use std::sync::Arc;
 const SHARE: f64 = 0.3;
 
 impl History {
-    /// Opens the disk as it was `before` opening found `low..=end` there, in some of the cases, in the other modes.
+    /// In some cases, opens the disk as it was `before` opening found `low..=end` there, in the other modes.
     pub fn check_views(&self, before: &SimDisk, low: u64, end: u64) -> Held<()> {
-        // Drawn from the disk, so that what is looked at changes nothing of the history.
+        // Drawn from the disk, so that the choice changes nothing of the history.
         if !Rng::new(before.digest()).chance(SHARE) {
             return Ok(());
         }
@@ -28,12 +28,12 @@ impl History {
     }
 }
 
-/// `readOnly` shows every record, to a salvaging reader without a hole, and changes nothing.
+/// Checks that `readOnly` shows every record, to a salvaging reader without a hole, and changes nothing.
 fn check_read_only(disk: &SimDisk, expected: &Expected, low: u64, end: u64) -> Held<()> {
     let (changes, storage) = (disk.changes(), Arc::new(disk.clone()) as Arc<dyn Storage>);
     let view = match read_only::open(&storage, || 0) {
         Ok(view) => view,
-        // Nothing yet that a log could be read from: it was created.
+        // There was nothing yet from which a log could be read: opening created it.
         Err(error) if error.code == Code::NotFound && end < low => return Ok(()),
         Err(error) => return broken(format!("readOnly: {error}")),
     };
@@ -54,7 +54,7 @@ fn check_read_only(disk: &SimDisk, expected: &Expected, low: u64, end: u64) -> H
     }
 }
 
-/// `prefix` leaves nothing out.
+/// Checks that `prefix` leaves nothing out.
 fn check_prefix(disk: &SimDisk, options: &Options, expected: &Expected, low: u64, end: u64) -> Held<()> {
     let options = Options { mode: Mode::Prefix, ..options.clone() };
     let opened = match open(Arc::new(disk.clone()), &options, || 0) {
