@@ -90,10 +90,18 @@ impl History {
 
     /// Records that the command has settled.
     pub fn commanded(&mut self, done: bool) {
-        let Some(mut ahead) = self.ahead.take().filter(|_| done) else { return };
-        if let Command::TruncateBefore(_) = ahead.command {
-            let durable = self.expected.durable;
-            (ahead.expected.written, ahead.expected.durable) = (self.expected.written, durable);
+        let Some(mut ahead) = self.ahead.take() else { return };
+        let keeps_positions = matches!(ahead.command, Command::TruncateBefore(_));
+        if keeps_positions {
+            (ahead.expected.written, ahead.expected.durable) = (self.expected.written, self.expected.durable);
+        }
+        if !done {
+            // A rejected `truncate_before` rejects nothing else: the records appended after it stay.
+            if keeps_positions {
+                ahead.expected.low = self.expected.low;
+                self.expected = ahead.expected;
+            }
+            return;
         }
         self.kept = match ahead.command {
             Command::TruncateBefore(_) => self.kept,
