@@ -191,13 +191,13 @@ impl Catalog {
         self.cuts.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Makes `segment` the only one, for a reset. Every reader learns that nothing before it was kept.
-    pub fn restart(&self, segment: Arc<CatalogSegment>, end: DurableEnd) {
+    /// Makes `segment` the only one, and the log empty. Every reader learns that no position after `kept` is valid any more.
+    pub fn restart(&self, segment: Arc<CatalogSegment>, end: DurableEnd, kept: u64) {
         self.change(|segments| {
             self.first.store(segment.first, Ordering::Release);
             self.set_end(Some(end));
             *segments = vec![segment];
-            self.places.cut(0);
+            self.places.cut(kept);
         });
         self.cuts.fetch_add(1, Ordering::AcqRel);
     }

@@ -63,7 +63,7 @@ pub struct RollPlan {
     /// Number of positions from `first` on that were lost before this log was made: see [`Header::hole`].
     pub hole: u64,
     pub carry: Carry,
-    /// The log ends after this position from now on; everything after it is cut off.
+    /// Last position that stays valid: everything after it is cut off. 0 for a reset, `None` if no position is taken back.
     pub cut: Option<u64>,
 }
 
@@ -170,10 +170,11 @@ impl Writer {
         entry.set_len(spare.len);
         entry.hold(&spare.file);
         match (header.predecessor, plan.cut) {
-            (None, _) => {
+            (None, cut) => {
                 self.low = header.first;
-                self.publisher.cut(0);
-                self.catalog.restart(entry.clone(), place);
+                let kept = cut.unwrap_or(header.first - 1);
+                self.publisher.cut(kept);
+                self.catalog.restart(entry.clone(), place, kept);
             }
             (_, Some(last)) => {
                 self.publisher.cut(last);

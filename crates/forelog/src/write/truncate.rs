@@ -84,7 +84,7 @@ impl Writer {
     /// not be removed. `Poisoned` or `Detached` if writing has ended.
     pub fn reset(&mut self, first: u64) -> Result<()> {
         self.go_on()?;
-        self.roll_to(RollPlan { predecessor: None, first, hole: 0, carry: Carry::Nothing, cut: None })?;
+        self.roll_to(RollPlan { predecessor: None, first, hole: 0, carry: Carry::Nothing, cut: Some(0) })?;
         self.remove_below()
     }
 

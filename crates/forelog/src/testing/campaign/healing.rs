@@ -478,6 +478,23 @@ fn a_file_that_records_were_carried_into_for_a_roll_that_failed_becomes_no_other
 }
 
 #[test]
+fn the_roll_of_an_opening_on_a_full_disk_cuts_off_no_reader_of_a_log_that_was_reset() {
+    let mut life = Life::new(512, false).unwrap();
+    takes(&mut life, &[Append(&[100, 100])]);
+    // The process ends after the reset has begun the new segment and before CONTROL names it.
+    lasting(&life, &["pwrite"], CONTROL, 27);
+    let _ = life.take(Reset(3)).unwrap();
+    life.history.disk.set_strike(None);
+    takes(&mut life, &[NoReserve, Full(true), Reopen]);
+    let opened = life.opened.as_ref().unwrap();
+    assert!(opened.writer.unproven);
+    let reader = opened.catalog.places.enter(3);
+    takes(&mut life, &[Full(false), Append(&[50])]);
+    assert!(!life.opened.as_ref().unwrap().writer.unproven);
+    assert!(reader.kept().is_none_or(|kept| kept >= 2), "{:?}", reader.kept());
+}
+
+#[test]
 fn a_rejected_record_does_not_come_back_from_a_segment_whose_header_is_damaged() {
     let mut whole = 0;
     for seed in 0..20 {
