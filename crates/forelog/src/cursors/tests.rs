@@ -147,6 +147,17 @@ fn neither_slot_intact_is_an_error_and_so_is_another_logs_file() {
 }
 
 #[test]
+fn opening_moves_a_cursor_past_the_end_of_the_log_back_to_the_end() {
+    let disk = SimDisk::new(1, 512);
+    let named = |a: u64| -> Table { [("a".into(), a), ("b".into(), 3)].into() };
+    assert!(read(&disk).unwrap().put(named(10), true).is_ok());
+    Cursors::open(Arc::new(disk.clone()), UUID, 1, 5).unwrap();
+    disk.power_cut();
+    disk.restart();
+    assert_eq!(*read(&disk).unwrap().table(), named(5));
+}
+
+#[test]
 fn what_a_crash_left_of_a_larger_file_is_in_nobodys_way() {
     let disk = SimDisk::new(1, 512);
     disk.create(CREATING, 100).unwrap();
