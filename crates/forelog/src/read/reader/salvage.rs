@@ -60,8 +60,9 @@ impl Reader {
     /// Returns the next verified records, with the holes before them. Returns holes alone at the end, or if no record can be read yet.
     ///
     /// # Errors
-    /// The errors of [`Reader::next_verified`], but a salvaging reader reports neither damage nor a failure to read an existing file. A
-    /// race with the writer is not damage: records that it truncates meanwhile are `Truncated`.
+    /// `Truncated` if the next record was removed meanwhile, `Corrupt` if an acknowledged frame does not match its checksum, `Io` if the
+    /// disk fails to read. A follower also ends with `Closed` or `Poisoned` after the last record that can be read. A salvaging reader
+    /// reports neither damage nor a failure to read an existing file.
     pub fn next_block(&mut self, max_bytes: usize) -> Result<Option<Block>> {
         loop {
             match self.next_verified(max_bytes) {
