@@ -50,6 +50,8 @@ async function logOnFullDisk(t: ExecutionContext, disk: string) {
   const wal = await Wal.open(dir, options)
   t.teardown(() => wal.close().catch(() => {}))
   told.acknowledged.set(await wal.append(recordAt(seed, 1)), 1)
+  // The first append has the reserve made, in the background.
+  await until(() => existsSync(path.join(dir, 'reserve')))
   return { dir, told, wal, filler: fillUp(disk) }
 }
 
