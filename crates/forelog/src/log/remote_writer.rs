@@ -157,12 +157,14 @@ impl RemoteWriter {
         let newest = shared.catalog.newest().unwrap_or(0);
         let Some(held) = shared.catalog.segment_containing(next) else { return Ok(PageChange::None) };
         let mut before = ControlPages::read(&*self.control)?.state;
+        let mut left = LISTINGS;
         let (state, names) = loop {
             let Some(state) = before.take().filter(|state| state.active > newest) else { return Ok(PageChange::None) };
             let names = Listing::read(&*shared.storage)?.segments;
             let after = ControlPages::read(&*self.control)?.state;
-            // A truncation meanwhile may have left dead segments that seem to count.
-            if after.as_ref().is_none_or(|after| after.active == state.active) {
+            left -= 1;
+            // A truncation meanwhile may have left dead segments that seem to count. The writer can outrun every listing.
+            if left == 0 || after.as_ref().is_none_or(|after| after.active == state.active) {
                 break (state, names);
             }
             before = after;

@@ -1,4 +1,5 @@
-//! The real disk. Every call that makes bytes or names durable is in this file and nowhere else.
+//! The real disk. Every call that makes bytes or names durable is in this file and nowhere else, except on Windows, where the rename in
+//! `dir_handle.rs` is such a call.
 
 use super::dir_handle::{Access, DirHandle, Identity};
 use super::{File, FileRef, ShortWrite, Storage};

@@ -82,7 +82,7 @@ pub struct Inbox {
 impl Inbox {
     fn collect(&self) {
         let Ok(mut submissions) = self.shared.submissions.try_lock() else {
-            locked(&self.news).violation = Some("a client is woken under the intake's lock".into());
+            locked(&self.news).violation = Some("a client is woken under the lock of the submission queue".into());
             return;
         };
         let (next, poisoned) = (submissions.next, matches!(submissions.phase, LogPhase::Poisoned(_)));
