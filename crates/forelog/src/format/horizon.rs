@@ -115,21 +115,22 @@ impl Horizon {
 }
 
 #[cfg(test)]
+pub fn sample() -> Horizon {
+    Horizon {
+        uuid: [7; 16],
+        sequence: 12,
+        active: 3,
+        low: 5,
+        acknowledged: LogEnd { offset: 9000, position: 40 },
+        durable: LogEnd { offset: 8192, position: 33 },
+        generation: 2,
+        kept: 30,
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
-
-    fn sample() -> Horizon {
-        Horizon {
-            uuid: [7; 16],
-            sequence: 12,
-            active: 3,
-            low: 5,
-            acknowledged: LogEnd { offset: 9000, position: 40 },
-            durable: LogEnd { offset: 8192, position: 33 },
-            generation: 2,
-            kept: 30,
-        }
-    }
 
     #[test]
     fn a_horizon_decodes_to_what_was_encoded() {

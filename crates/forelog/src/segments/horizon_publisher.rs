@@ -75,21 +75,8 @@ impl Publisher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::horizon::LogEnd;
+    use crate::format::horizon::sample;
     use crate::testing::sim::SimDisk;
-
-    fn sample() -> Horizon {
-        Horizon {
-            uuid: [7; 16],
-            sequence: 12,
-            active: 3,
-            low: 5,
-            acknowledged: LogEnd { offset: 9000, position: 40 },
-            durable: LogEnd { offset: 8192, position: 33 },
-            generation: 2,
-            kept: 30,
-        }
-    }
 
     #[test]
     fn a_writer_that_finds_less_than_was_acknowledged_starts_another_generation() {
