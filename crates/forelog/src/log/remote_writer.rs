@@ -115,8 +115,48 @@ impl RemoteWriter {
             return Ok(if kept.is_some() { PageChange::Cut } else { PageChange::More });
         }
         // The page says nothing new, or describes a log that the directory has left behind. The page will catch up.
-        let told = ControlPages::read(&*self.control)?;
-        Ok(raise(shared, told.low(shared.catalog.newest().unwrap_or(0))))
+        let low = ControlPages::read(&*self.control)?.low(shared.catalog.newest().unwrap_or(0));
+        if self.begins_in_dead_segment(shared, low)? {
+            return Ok(PageChange::Cut);
+        }
+        Ok(raise(shared, low))
+    }
+
+    /// Applies the state of the directory if the segment of the catalog that holds `low`, to which the log is about to be raised, was cut
+    /// off and the page does not say so. A reader would return what was cut off.
+    fn begins_in_dead_segment(&self, shared: &LogState, low: u64) -> Result<bool> {
+        let acknowledged = shared.horizons.acknowledged.load(Ordering::Acquire);
+        if low <= shared.catalog.first() || low > acknowledged {
+            return Ok(false);
+        }
+        let Some((state, names)) = self.named(shared)? else { return Ok(false) };
+        let Some(held) = shared.catalog.segment_containing(low) else { return Ok(false) };
+        match live(&names, state.active, state.low, &shared.catalog) {
+            Some(live) if live.iter().all(|segment| segment.id != held.id) => {
+                go_past(shared, live, state.low);
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Returns CONTROL's state and the names in the directory that go with it; `None` while CONTROL names no segment after the catalog's
+    /// newest one.
+    fn named(&self, shared: &LogState) -> Result<Option<(ControlState, BTreeMap<u64, Name>)>> {
+        let newest = shared.catalog.newest().unwrap_or(0);
+        let mut before = ControlPages::read(&*self.control)?.state;
+        let mut left = LISTINGS;
+        loop {
+            let Some(state) = before.take().filter(|state| state.active > newest) else { return Ok(None) };
+            let names = Listing::read(&*shared.storage)?.segments;
+            let after = ControlPages::read(&*self.control)?.state;
+            left -= 1;
+            // A truncation meanwhile may have left dead segments that seem to count. The writer can outrun every listing.
+            if left == 0 || after.as_ref().is_none_or(|after| after.active == state.active) {
+                return Ok(Some((state, names)));
+            }
+            before = after;
+        }
     }
 
     /// Looks again until an old page can no longer be what hides that `next` was truncated. The page may be a moment too old, or for ever
@@ -154,32 +194,24 @@ impl RemoteWriter {
     /// back.
     fn go_past_page(&self, shared: &LogState, next: u64) -> Result<PageChange> {
         let _one_at_a_time = locked(&self.seen);
-        let newest = shared.catalog.newest().unwrap_or(0);
         let Some(held) = shared.catalog.segment_containing(next) else { return Ok(PageChange::None) };
-        let mut before = ControlPages::read(&*self.control)?.state;
-        let mut left = LISTINGS;
-        let (state, names) = loop {
-            let Some(state) = before.take().filter(|state| state.active > newest) else { return Ok(PageChange::None) };
-            let names = Listing::read(&*shared.storage)?.segments;
-            let after = ControlPages::read(&*self.control)?.state;
-            left -= 1;
-            // A truncation meanwhile may have left dead segments that seem to count. The writer can outrun every listing.
-            if left == 0 || after.as_ref().is_none_or(|after| after.active == state.active) {
-                break (state, names);
-            }
-            before = after;
-        };
+        let Some((state, names)) = self.named(shared)? else { return Ok(PageChange::None) };
         let goes_on = |name: &Name| name.first <= held.first.max(state.low);
         let is_needed = names.contains_key(&held.id) || !names.range(held.id + 1..).any(|(_, name)| goes_on(name));
         match live(&names, state.active, state.low, &shared.catalog) {
             Some(live) if !is_needed => {
-                shared.catalog.replace_from_remote(live, state.low, Some(0));
-                show(shared, 0, 0);
+                go_past(shared, live, state.low);
                 Ok(PageChange::Cut)
             }
             _ => Ok(PageChange::None),
         }
     }
+}
+
+/// Goes on to the segments `live` before the page reports them. The log appears empty at `low` until then.
+fn go_past(shared: &LogState, live: Vec<Arc<CatalogSegment>>, low: u64) {
+    shared.catalog.replace_from_remote(live, low, Some(0));
+    show(shared, 0, 0);
 }
 
 /// Publishes the horizons as far as they are known. None is below the position before the first.

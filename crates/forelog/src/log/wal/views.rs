@@ -451,6 +451,22 @@ fn problems(storage: Arc<dyn Storage>) -> Vec<verify::Problem> {
 }
 
 #[test]
+fn a_segment_that_a_cut_left_behind_is_not_read_while_the_page_does_not_tell_of_the_cut_after_it() {
+    // Segments of records 1 to 4 and 5 to 8. The second one is dead once the log goes on at 4.
+    let Beside { mut writer, view, .. } = Beside::new(8);
+    writer.execute(Command::TruncateAfter(3));
+    writer.append(5);
+    writer.tell();
+    // The segment that superseded the dead one goes, and the dead one begins at the low mark.
+    writer.execute(Command::TruncateAfter(4));
+    writer.execute(Command::TruncateBefore(5));
+    assert_eq!(read(&mut view.reader(Start::First, u64::MAX).unwrap()).unwrap(), []);
+    writer.append(2);
+    writer.tell();
+    assert_eq!(read(&mut view.reader(Start::First, u64::MAX).unwrap()).unwrap(), [5, 6]);
+}
+
+#[test]
 fn a_backup_that_truncation_overtakes_is_whole_in_the_end_or_says_so() {
     for (times, expected) in [(1, None), (12, None), (usize::MAX, Some(Code::Truncated))] {
         let mut outrun = outrun(times);
