@@ -1,12 +1,13 @@
 //! Reading past damage: returns every good record, before and after damage, and reports the holes.
 
 use super::gap::{self, Cause};
-use super::{Block, Reader, SegmentReader};
+use super::{Reader, SegmentReader};
 use crate::error::{Code, Error, Fault, Flipped, Result};
 use crate::format::bit_flip;
 use crate::format::frame::ALIGN;
 use crate::format::frame_scan::{self, FrameBoundary};
 use crate::format::header::Header;
+use crate::read::block::Block;
 use crate::recovery::verdict::Verdict;
 use crate::segments::catalog::{Catalog, CatalogSegment};
 use crate::storage::window::Window;
@@ -68,7 +69,7 @@ impl Reader {
             match self.next_verified(max_bytes) {
                 Ok(None) if self.holes.is_empty() => return Ok(None),
                 Ok(block) => {
-                    let mut block = block.unwrap_or_else(|| Block { first_position: self.next, ..Block::default() });
+                    let mut block = block.unwrap_or_else(|| Block::at(self.next, self.detailed));
                     block.holes = std::mem::take(&mut self.holes);
                     return Ok(Some(block));
                 }
