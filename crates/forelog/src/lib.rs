@@ -24,6 +24,7 @@
 //! which each batch is complete or absent. After a failed fsync the log is poisoned and accepts nothing more until it is
 //! closed and opened again, because the state of the disk is unknown.
 
+mod blocking;
 mod cursors;
 mod error;
 mod format;
@@ -40,6 +41,7 @@ mod testing;
 mod util;
 mod write;
 
+pub use blocking::{Follower, Log, LogCursor, LogOptions, Pending, Records, Stopper, StoredRecord, WhenFull};
 pub use cursors::Moved;
 pub use error::{Code, Error, Fault, Flipped, Info, Result};
 pub use format::record::{Parts, RecordRef};
@@ -55,7 +57,7 @@ pub use observe::events::{Event, Unheard};
 pub use observe::stats::{Histogram, Scrubs, Stats};
 pub use options::Retention;
 pub use options::{Compression, Fsync, Mode, Options};
-pub use read::block::{Block, Fields, Record, Records};
+pub use read::block::{Block, BlockRecords, Fields, Record};
 pub use read::follow::{Lookout, Ticket, Wake};
 pub use read::reader::{Hole, Reader};
 pub use recovery::evidence::Damage;

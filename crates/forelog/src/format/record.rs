@@ -74,7 +74,63 @@ fn get_varint(body: &[u8], at: &mut usize) -> Option<u32> {
     None
 }
 
+impl<'a> From<&'a [u8]> for RecordRef<'a> {
+    /// Creates a record with this value and nothing else.
+    fn from(value: &'a [u8]) -> RecordRef<'a> {
+        RecordRef { value: Some(value), ..RecordRef::default() }
+    }
+}
+
+impl<'a, const N: usize> From<&'a [u8; N]> for RecordRef<'a> {
+    fn from(value: &'a [u8; N]) -> RecordRef<'a> {
+        value.as_slice().into()
+    }
+}
+
+impl<'a> From<&'a Vec<u8>> for RecordRef<'a> {
+    fn from(value: &'a Vec<u8>) -> RecordRef<'a> {
+        value.as_slice().into()
+    }
+}
+
+impl<'a> From<&'a str> for RecordRef<'a> {
+    fn from(value: &'a str) -> RecordRef<'a> {
+        value.as_bytes().into()
+    }
+}
+
+impl<'a> From<&'a String> for RecordRef<'a> {
+    fn from(value: &'a String) -> RecordRef<'a> {
+        value.as_bytes().into()
+    }
+}
+
 impl<'a> RecordRef<'a> {
+    /// Creates a record with this value and nothing else.
+    pub fn new(value: &'a (impl AsRef<[u8]> + ?Sized)) -> RecordRef<'a> {
+        value.as_ref().into()
+    }
+
+    /// Creates a tombstone: the record that deletes a key.
+    pub fn deletion(key: &'a (impl AsRef<[u8]> + ?Sized)) -> RecordRef<'a> {
+        RecordRef { key: Some(key.as_ref()), tombstone: true, ..RecordRef::default() }
+    }
+
+    /// Sets the key.
+    pub fn with_key(self, key: &'a (impl AsRef<[u8]> + ?Sized)) -> RecordRef<'a> {
+        RecordRef { key: Some(key.as_ref()), ..self }
+    }
+
+    /// Sets when the record expires, in milliseconds since 1970.
+    pub fn with_expiry(self, expires_at: u64) -> RecordRef<'a> {
+        RecordRef { expires_at: Some(expires_at), ..self }
+    }
+
+    /// Sets the Raft term and index of the record.
+    pub fn with_version(self, term: u64, index: u64) -> RecordRef<'a> {
+        RecordRef { version: Some((term, index)), ..self }
+    }
+
     /// Checks a record before it gets a position, and returns its encoded length in bytes.
     ///
     /// # Errors

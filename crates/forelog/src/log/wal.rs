@@ -82,7 +82,7 @@ impl Wal {
     }
 
     #[cfg(test)]
-    fn open_on(
+    pub(crate) fn open_on(
         storage: Arc<dyn Storage>,
         dir: &Path,
         options: Options,
@@ -226,7 +226,8 @@ impl Wal {
         appended
     }
 
-    fn enter_batch(&self, batch: &Batch, terms: Terms) -> Result<(u64, u64)> {
+    /// Checks the size of a batch.
+    pub(crate) fn check_batch(&self, batch: &Batch) -> Result<()> {
         let max = self.shared.options.max_batch_bytes;
         if batch.is_empty() {
             return Err(Error::new(Code::InvalidArg, "a batch needs at least one record"));
@@ -234,6 +235,11 @@ impl Wal {
         if batch.bytes() > max {
             return Err(Error::new(Code::TooLarge, format!("batch of {} bytes is above maxBatchBytes ({max})", batch.bytes())));
         }
+        Ok(())
+    }
+
+    fn enter_batch(&self, batch: &Batch, terms: Terms) -> Result<(u64, u64)> {
+        self.check_batch(batch)?;
         let mut submissions = self.submissions("appendBatch")?;
         let range = submissions.append_batch(self.client, batch, terms, &self.shared.options)?;
         if submissions.is_eager() {
@@ -415,10 +421,12 @@ impl Wal {
     }
 
     fn submissions(&self, operation: &'static str) -> Result<MutexGuard<'_, SubmissionQueue>> {
+        let submissions = locked(&self.shared.submissions);
+        // Checked under the lock: what is accepted before closing takes the lock is settled by it.
         if self.closed.load(Ordering::Acquire) {
             return Err(closed().during(operation));
         }
-        Ok(locked(&self.shared.submissions))
+        Ok(submissions)
     }
 }
 
@@ -433,6 +441,7 @@ impl Drop for Wal {
     }
 }
 
+mod clients;
 mod cursor;
 mod readers;
 pub use cursor::Cursor;

@@ -129,6 +129,11 @@ impl Reader {
         self.next
     }
 
+    /// Returns the last position that the reader is to return, which truncation may lower.
+    pub fn last_position(&self) -> u64 {
+        self.to
+    }
+
     /// Returns the reader's position, which outlives the reader because its blocks are still in use.
     pub fn place(&self) -> &Arc<ReaderPosition> {
         &self.place
