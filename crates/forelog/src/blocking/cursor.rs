@@ -35,8 +35,8 @@ impl LogCursor {
         self.cursor.name()
     }
 
-    /// Returns the last position that is done, 0 if there is none. If truncation has passed it, that is the position before the first of the
-    /// log.
+    /// Returns the last position that is done, 0 if there is none. If truncation has passed it, that is the position before the first of
+    /// the log.
     pub fn position(&self) -> u64 {
         self.cursor.position()
     }
@@ -60,8 +60,8 @@ impl LogCursor {
         Follower::new(self.log.clone(), Start::At(self.position() + 1))
     }
 
-    /// Stores that all records up to `position` are done. When the call returns, that is durable, and the log up to there as well. A position
-    /// that the cursor has passed changes nothing. Commits of several threads share an fsync.
+    /// Stores that all records up to `position` are done. When the call returns, that is durable, and the log up to there as well. A
+    /// position that the cursor has passed changes nothing. Commits of several threads share an fsync.
     ///
     /// # Errors
     /// [`OutOfRange`] if `position` is above what is acknowledged, [`Truncated`] if a truncation since the last [`LogCursor::records`] or
@@ -76,8 +76,8 @@ impl LogCursor {
     /// Moves the cursor back, durably, so that the records after `position` are to be done again.
     ///
     /// # Errors
-    /// [`OutOfRange`] if `position` is above the cursor's, [`Truncated`] if it is below the position before the first of the log, `NotFound`
-    /// if the cursor was deleted, `NoSpace`, `Poisoned`, `Detached`, `Closed`.
+    /// [`OutOfRange`] if `position` is above the cursor's, [`Truncated`] if it is below the position before the first of the log,
+    /// `NotFound` if the cursor was deleted, `NoSpace`, `Poisoned`, `Detached`, `Closed`.
     ///
     /// [`OutOfRange`]: crate::Code::OutOfRange
     /// [`Truncated`]: crate::Code::Truncated

@@ -41,8 +41,8 @@ struct Signal {
 }
 
 impl Signal {
-    /// Blocks until the lane is woken, or returns sooner. No wake since the last collection is lost: it is recorded under the same lock. The
-    /// caller looks again in any case, because another thread may have collected what the wake was about.
+    /// Blocks until the lane is woken, or returns sooner. No wake since the last collection is lost: it is recorded under the same lock.
+    /// The caller looks again in any case, because another thread may have collected what the wake was about.
     fn sleep<'a>(&'a self, state: MutexGuard<'a, LaneState>) -> MutexGuard<'a, LaneState> {
         if state.woken {
             return state;

@@ -11,7 +11,9 @@ type Wake = Box<dyn FnOnce() + Send>;
 /// A move of a cursor by truncation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moved {
+    /// Position of the cursor before the move.
     pub from: u64,
+    /// Position of the cursor after the move.
     pub to: u64,
 }
 

@@ -12,8 +12,11 @@ const KNOWN: u8 = HAS_KEY | HAS_VALUE | TOMBSTONE | HAS_EXPIRY | HAS_VERSION;
 /// A record with borrowed fields. `append` copies them before it returns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RecordRef<'a> {
+    /// Key of the record.
     pub key: Option<&'a [u8]>,
+    /// Value of the record.
     pub value: Option<&'a [u8]>,
+    /// Whether the record is a tombstone, which has no value: its key has been deleted.
     pub tombstone: bool,
     /// Absolute expiry in milliseconds since the epoch, computed when the record was made.
     pub expires_at: Option<u64>,
@@ -198,12 +201,17 @@ impl<'a> RecordRef<'a> {
 /// The parts of one encoded record, as offsets into the body that it was parsed from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parts {
+    /// The flags of the encoded record.
     pub flags: u8,
+    /// Start of the key.
     pub key: usize,
+    /// Start of the value, which is the end of the key.
     pub value: usize,
     /// End of the value, which is the end of the record.
     pub end: usize,
+    /// Expiry in milliseconds since the epoch.
     pub expires_at: Option<u64>,
+    /// The Raft term and index.
     pub version: Option<(u64, u64)>,
 }
 
@@ -250,6 +258,7 @@ impl Parts {
         flags & HAS_VERSION != 0
     }
 
+    /// Returns the record in `body`, the bytes that it was parsed from.
     pub fn record<'a>(&self, body: &'a [u8]) -> RecordRef<'a> {
         RecordRef {
             key: (self.flags & HAS_KEY != 0).then(|| &body[self.key..self.value]),

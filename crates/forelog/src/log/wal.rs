@@ -163,10 +163,12 @@ impl Wal {
         self.shared.identity
     }
 
+    /// Returns the options that the log is open with.
     pub fn options(&self) -> &Options {
         &self.shared.options
     }
 
+    /// Returns what opening found and did.
     pub fn recovery(&self) -> &Recovery {
         &self.shared.recovery
     }
@@ -319,6 +321,7 @@ impl Wal {
         locked(&self.shared.submissions).failing(self.client).map_or(0, |(upto, _)| *upto)
     }
 
+    /// Returns the positions of the log as they are now.
     pub fn positions(&self) -> Positions {
         self.shared.positions(locked(&self.shared.submissions).next)
     }

@@ -159,6 +159,7 @@ impl Reader {
         self.next > self.to
     }
 
+    /// Whether the reader goes on as the log grows.
     pub fn follows(&self) -> bool {
         self.follows
     }
