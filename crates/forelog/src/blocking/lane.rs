@@ -31,6 +31,8 @@ struct LaneState {
     calls: BTreeMap<u64, Call>,
     /// How many of them have failed.
     failures: usize,
+    /// One of them has been dropped, so that nobody ends it.
+    dropped: bool,
 }
 
 /// The state of a lane, which the log's threads wake.
@@ -78,15 +80,21 @@ impl LaneState {
                 }
             }
         });
-        let settled = self.settled;
-        self.calls.retain(|last, call| !(call.dropped && call.failed.is_none() && *last <= settled));
+        if self.dropped {
+            let settled = self.settled;
+            self.calls.retain(|last, call| !(call.dropped && call.failed.is_none() && *last <= settled));
+            self.dropped = self.calls.values().any(|call| call.dropped);
+        }
     }
 
     /// Returns why the thread's next record is refused: an earlier one of its records was rejected, and the thread does not know it yet.
     fn refusal(&mut self) -> Option<Error> {
+        if self.failures == 0 {
+            return None;
+        }
         self.dropped_failure().or_else(|| {
-            let failing = self.calls.values().filter(|_| self.failures > 0);
-            failing.filter_map(|call| call.failed.as_ref()).map(|(_, error)| error.clone()).next()
+            let (_, error) = self.calls.values().find_map(|call| call.failed.as_ref())?;
+            Some(error.clone())
         })
     }
 
@@ -194,6 +202,8 @@ impl Lane {
             call.dropped = true;
             if last <= settled && call.failed.is_none() {
                 state.calls.remove(&last);
+            } else {
+                state.dropped = true;
             }
         }
     }

@@ -105,8 +105,8 @@ impl Log {
     /// Waits until everything accepted before this call is durable, under every policy.
     ///
     /// # Errors
-    /// [`Code::Poisoned`] if an fsync failed, [`Code::Detached`], [`Code::NoSpace`], [`Code::ReadOnly`] or [`Code::Io`] if records that
-    /// were accepted before could not be written. If a [`Pending`](crate::Pending) of this thread was dropped and its record rejected, that
+    /// [`Code::Poisoned`] if an fsync failed, [`Code::Detached`], [`Code::NoSpace`], [`Code::ReadOnly`] or [`Code::Io`] if the commit
+    /// that the call waits for failed. If a [`Pending`](crate::Pending) of this thread was dropped and its record rejected, that
     /// failure. [`Code::Closed`].
     pub fn sync(&self) -> Result<()> {
         self.perform("sync", |queue, client, options| queue.sync(client, options))
