@@ -156,7 +156,7 @@ impl CommitThread {
         stop.then(|| {
             let closed = self.writer.close();
             self.collect_counters(None);
-            if let Some(error) = self.writer.poisoned() {
+            if let Some(error) = self.writer.health.ended() {
                 self.shared.events.end(error);
             }
             self.shared.publish(&self.writer, closed.is_ok());
@@ -196,8 +196,8 @@ impl CommitThread {
         let (fault, detached) = (submissions.fault.take(), submissions.detached.take());
         if fault.is_some() || detached.is_some() {
             drop(submissions);
-            let detached = detached.map(|error| self.writer.give_up(error));
-            let error = fault.map(|fault| self.writer.poison(fault)).or(detached)?;
+            let detached = detached.map(|error| self.writer.health.end(error));
+            let error = fault.map(|fault| self.writer.health.poison(fault)).or(detached)?;
             self.fail(&error);
             return Some(shared.stop.load(Ordering::Acquire));
         }
@@ -210,7 +210,7 @@ impl CommitThread {
 
     /// Returns when the next timer (fsync, mark, horizon page, check of the path, retention) is due.
     pub fn deadline(&self) -> Option<Duration> {
-        if self.writer.poisoned().is_some() || self.broken.is_some() {
+        if self.writer.health.ended().is_some() || self.broken.is_some() {
             return None;
         }
         let sync = match self.shared.options.fsync {
@@ -228,7 +228,7 @@ impl CommitThread {
     }
 
     fn commit(&mut self) {
-        self.writer.followed = self.shared.followers.is_anybody();
+        self.writer.placement.readers_wait = self.shared.followers.is_anybody();
         let began = self.host.now();
         let durable = self.group.durable || self.shared.options.fsync == Fsync::Always;
         let progress = match self.check(durable) {
@@ -242,13 +242,13 @@ impl CommitThread {
         self.behind_since = self.writer.is_behind().then(|| self.behind_since.unwrap_or(began));
         self.prepare_spare();
         let spares = self.writer.spares();
-        if self.writer.poisoned().is_none() && spares.wants_reserve() {
+        if self.writer.health.ended().is_none() && spares.wants_reserve() {
             self.host.spawn(Box::new(move || spares.prepare_reserve()));
         }
         if let Some(growth) = self.writer.due_growth() {
             self.host.spawn(Box::new(move || growth.run()));
         }
-        if let Some(ahead) = self.writer.due_filling() {
+        if let Some(ahead) = self.writer.due_prefill() {
             let shared = self.shared.clone();
             self.host.spawn(Box::new(move || {
                 if let Err(fault) = ahead.fill() {
@@ -263,7 +263,7 @@ impl CommitThread {
         if self.host.now().saturating_sub(self.checked_at) >= CHECK_EVERY {
             self.check_all()
         } else if durable {
-            self.writer.check_directory()
+            self.writer.health.check_directory()
         } else {
             Ok(())
         }
@@ -271,13 +271,13 @@ impl CommitThread {
 
     fn check_all(&mut self) -> Result<()> {
         self.checked_at = self.host.now();
-        self.writer.check_attached()
+        self.writer.health.check_attached()
     }
 
     fn prepare_spare(&mut self) {
-        if self.writer.poisoned().is_none() && self.writer.wants_spare() {
+        if self.writer.health.ended().is_none() && self.writer.wants_spare() {
             let spares = self.writer.spares();
-            let fill = self.writer.wants_prefill();
+            let fill = self.writer.placement.wants_prefill();
             self.host.spawn(Box::new(move || spares.prepare(fill)));
         }
     }
@@ -318,12 +318,12 @@ impl CommitThread {
 
     /// Performs the command that follows a group, and settles it.
     fn execute(&mut self, client: usize, command: Command) {
-        if let Err(error) = self.writer.check_attached() {
+        if let Err(error) = self.writer.health.check_attached() {
             return self.fail(&error);
         }
         let cuts = self.shared.catalog.cuts();
         let acknowledged = self.shared.horizons.acknowledged.load(Ordering::Acquire);
-        let (low, removed) = (self.writer.low, self.writer.counters.removed);
+        let (low, removed) = (self.writer.low, self.writer.meter.counters.removed);
         let (operation, outcome) = match command {
             Command::TruncateBefore(first) => ("truncateBefore", self.writer.truncate_before(first)),
             Command::TruncateAfter(last) => {
@@ -342,7 +342,7 @@ impl CommitThread {
         }
         self.move_cursors(cuts != self.shared.catalog.cuts());
         self.collect_counters(None);
-        if let Some(error) = self.writer.poisoned().cloned() {
+        if let Some(error) = self.writer.health.ended().cloned() {
             if error.code == Code::Detached && cuts == self.shared.catalog.cuts() {
                 // No position was taken back.
                 self.shared.horizons.acknowledged.store(acknowledged, Ordering::Release);
@@ -381,13 +381,13 @@ impl CommitThread {
 
     /// Moves cursors along with the ends of the log, before the change is published.
     fn move_cursors(&mut self, cut: bool) {
-        if self.writer.poisoned().is_some() {
+        if self.writer.health.ended().is_some() {
             return;
         }
         let low = self.writer.low;
         if cut {
             if let Err(fault) = self.shared.cursors.cut(low, self.writer.next_position() - 1) {
-                self.writer.poison(fault);
+                self.writer.health.poison(fault);
             }
         }
         self.shared.cursors.raise(low);
@@ -428,7 +428,7 @@ impl CommitThread {
     }
 
     fn keep_deadlines(&mut self) {
-        if self.writer.poisoned().is_some() {
+        if self.writer.health.ended().is_some() {
             return;
         }
         if let (Fsync::Every(period), Some(since)) = (self.shared.options.fsync, self.behind_since) {
@@ -479,9 +479,9 @@ impl CommitThread {
     /// Removes segments that retention does not keep. Checks after each roll and at set times.
     fn retain(&mut self) {
         let retention = self.shared.options.retention;
-        let rolls = self.writer.counters.rolls;
+        let rolls = self.writer.meter.counters.rolls;
         let due = self.retained != Some(rolls) || self.retain_at.is_some_and(|at| at <= self.host.now());
-        if retention.is_off() || !due || self.writer.poisoned().is_some() || self.writer.unproven {
+        if retention.is_off() || !due || self.writer.health.ended().is_some() || self.writer.unproven {
             return;
         }
         let floors = Floors { readers: self.shared.catalog.places.floor(), cursors: self.shared.cursors.floor() };
@@ -493,13 +493,13 @@ impl CommitThread {
         if due.renew {
             self.renew();
         }
-        let Some(first) = due.first.filter(|_| self.writer.poisoned().is_none()) else { return };
-        let removed = self.writer.counters.removed;
+        let Some(first) = due.first.filter(|_| self.writer.health.ended().is_none()) else { return };
+        let removed = self.writer.meter.counters.removed;
         let truncated = self.writer.truncate_before(first);
         self.tell_truncation("retention", removed);
         self.move_cursors(false);
         self.collect_counters(None);
-        if let (Err(_), Some(error)) = (truncated, self.writer.poisoned().cloned()) {
+        if let (Err(_), Some(error)) = (truncated, self.writer.health.ended().cloned()) {
             return self.fail(&error);
         }
         self.shared.publish(&self.writer, true);
@@ -523,7 +523,7 @@ impl CommitThread {
     fn renew(&mut self) {
         let renewed = self.writer.renew();
         self.collect_counters(None);
-        match (renewed, self.writer.poisoned().cloned()) {
+        match (renewed, self.writer.health.ended().cloned()) {
             (Err(_), Some(error)) => self.fail(&error),
             _ => self.shared.publish(&self.writer, true),
         }
@@ -533,10 +533,10 @@ impl CommitThread {
     fn collect_counters(&mut self, commit: Option<(&CommitProgress, Duration)>) {
         self.writer.note_len();
         let mut measures = locked(&self.shared.measures);
-        measures.counters = self.writer.counters;
+        measures.counters = self.writer.meter.counters;
         measures.active = self.writer.fill_level();
         let (mut fsyncs, mut syncing) = (0, 0);
-        for nanos in self.writer.fsync_times.drain(..) {
+        for nanos in self.writer.meter.fsync_times.drain(..) {
             measures.fsync.record(nanos);
             fsyncs += 1;
             syncing += nanos;
@@ -545,7 +545,7 @@ impl CommitThread {
             measures.commits += 1;
             measures.commit.record(took.as_nanos() as u64);
             measures.group.record(self.group.records);
-            measures.wait.record((self.writer.clock)().saturating_sub(self.group.since));
+            measures.wait.record((self.writer.meter.clock)().saturating_sub(self.group.since));
         }
         drop(measures);
         if self.shared.events.has_listeners() {
@@ -562,10 +562,10 @@ impl CommitThread {
             // If a full disk cut the group short, count its frames as they were written.
             let written = || frames.iter().map(|frame| frame.body_len as u64).sum();
             let bytes = if frames.len() == all { self.group.record_bytes } else { written() };
-            let (first, waited) = (frames[0].first, Duration::from_nanos((self.writer.clock)().saturating_sub(self.group.since)));
+            let (first, waited) = (frames[0].first, Duration::from_nanos((self.writer.meter.clock)().saturating_sub(self.group.since)));
             events.record(Event::APPEND, || Event::Append { first, last: first + records - 1, records, bytes, took, waited });
         }
-        if fsyncs > 0 && self.writer.poisoned().is_none() {
+        if fsyncs > 0 && self.writer.health.ended().is_none() {
             let durable = self.writer.durable_position();
             events.record(Event::SYNC, || Event::Sync { durable, fsyncs, took: syncing });
         }
@@ -575,7 +575,7 @@ impl CommitThread {
     /// Records the event of a truncation. `removed` is the number of segments that had been removed before it.
     fn tell_truncation(&self, operation: &'static str, removed: u64) {
         let (first, next) = (self.writer.low, self.writer.next_position());
-        let removed = self.writer.counters.removed - removed;
+        let removed = self.writer.meter.counters.removed - removed;
         self.shared.events.record(Event::TRUNCATE, || Event::Truncate { operation, first, next, removed });
     }
 }

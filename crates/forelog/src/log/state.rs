@@ -23,8 +23,9 @@ use crate::util::locks::locked;
 use crate::util::notify::Waiter;
 use crate::util::pool;
 use crate::util::runtime::clock;
+use crate::write::meter::Counters;
 use crate::write::submission_queue::{Client, CommitThreadState, LogPhase, Settled, SubmissionQueue};
-use crate::write::writer::{Counters, Writer};
+use crate::write::writer::Writer;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -127,7 +128,7 @@ impl LogState {
     pub fn writable(storage: Arc<dyn Storage>, options: Options, opened: Opened) -> (Arc<LogState>, Writer) {
         let Opened { mut writer, catalog, recovery, cursors } = opened;
         let submissions = SubmissionQueue::new(writer.low, writer.next_position());
-        let mut shared = LogState { cursors, ..LogState::new(storage, options, catalog, recovery, submissions, writer.counters) };
+        let mut shared = LogState { cursors, ..LogState::new(storage, options, catalog, recovery, submissions, writer.meter.counters) };
         shared.events = writer.events.clone();
         shared.measures.get_mut().unwrap_or_else(PoisonError::into_inner).active = writer.fill_level();
         let shared = Arc::new(shared);
@@ -145,7 +146,7 @@ impl LogState {
     ) -> Result<Arc<LogState>> {
         let (shared, mut writer) = LogState::writable(storage, options, opened);
         let lock = Arc::new(lock);
-        writer.attachment.lock = Some(lock.clone());
+        writer.health.attachment.lock = Some(lock.clone());
         *locked(&shared.left) = None;
         threads.adopt(AttachedLog { thread: CommitThread::new(shared.clone(), writer, threads.host()), lock })?;
         shared.measure();

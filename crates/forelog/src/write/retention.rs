@@ -76,8 +76,13 @@ impl Writer {
             Some(_) => self.bytes(&segments)?,
             None => 0,
         };
-        let mut look =
-            Look { due: Due::default(), now: 0, wall: self.storage.wall_clock(), steady: (self.clock)() / 1_000_000, ..Look::default() };
+        let mut look = Look {
+            due: Due::default(),
+            now: 0,
+            wall: self.storage.wall_clock(),
+            steady: (self.meter.clock)() / 1_000_000,
+            ..Look::default()
+        };
         look.now = self.known.wall.now(look.wall, look.steady);
         if retention.max_age.is_some() {
             self.note_newest(&segments, &mut look);
@@ -111,7 +116,7 @@ impl Writer {
     pub fn renew(&mut self) -> crate::error::Result<()> {
         self.plan_roll();
         let rolled = self.finish_plan(0);
-        self.poison_unless_it_heals(rolled)
+        self.health.poison_unless_it_heals(rolled)
     }
 
     /// Records the segment being written as known since it began, or since the log was opened.
@@ -207,7 +212,7 @@ mod tests {
         let disk = SimDisk::new(1, 512);
         disk.set_wall_clock(stamps[0]);
         let mut log = Log::on(disk, Options { segment_bytes: 16 << 10, ..Options::default() });
-        log.opened.writer.clock = steady;
+        log.opened.writer.meter.clock = steady;
         for stamp in stamps {
             log.disk.set_wall_clock(*stamp);
             log.commit(&[&[11_000]], true);

@@ -16,7 +16,7 @@ use crate::log::open::Opened;
 use crate::log::read_only;
 use crate::log::state::LogState;
 use crate::options::Options;
-use crate::segments::active::Filling;
+use crate::segments::placement::Filling;
 use crate::storage::Storage;
 use crate::testing::sim::{Faults, SimDisk, Strike, Through};
 use crate::util::healing::On;
@@ -24,7 +24,6 @@ use crate::util::limits::PAGE;
 use crate::util::locks::locked;
 use crate::util::notify::Waiter;
 use crate::write::submission_queue::Client;
-use crate::write::writer::lock;
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -154,14 +153,14 @@ impl Life {
             }
             Close => {
                 history.close(log)?;
-                Ok(log.writer.poisoned().cloned())
+                Ok(log.writer.health.ended().cloned())
             }
             Background => {
                 let mut fault = log.writer.sealer.run().err();
                 log.writer.spares().prepare(true);
                 fault = fault.or(log.writer.mark().and_then(|job| job.run().err()).filter(|fault| !fault.heals(On::Named)));
                 fault = fault.or(fill(log).err());
-                Ok(fault.map(|fault| log.writer.poison(fault)))
+                Ok(fault.map(|fault| log.writer.health.poison(fault)))
             }
             Reopen => {
                 *opened = None;
@@ -189,7 +188,7 @@ impl Life {
     }
 
     fn is_poisoned(&self) -> bool {
-        self.opened.as_ref().is_some_and(|opened| opened.writer.poisoned().is_some())
+        self.opened.as_ref().is_some_and(|opened| opened.writer.health.ended().is_some())
     }
 
     /// Ends the process or cuts the power, and checks that what is left is allowed.
@@ -205,13 +204,13 @@ impl Life {
 }
 
 fn fill(log: &mut Opened) -> Result<(), Fault> {
-    if let Some(active) = log.writer.active.as_mut().filter(|active| matches!(active.filling, Filling::After(_))) {
-        active.filling = Filling::After(0);
+    if let Some(active) = log.writer.active.as_mut().filter(|active| matches!(active.placement.filling, Filling::After(_))) {
+        active.placement.filling = Filling::After(0);
     }
     if let Some(growth) = log.writer.due_growth() {
         growth.run();
     }
-    log.writer.due_filling().map_or(Ok(()), |ahead| ahead.fill())
+    log.writer.due_prefill().map_or(Ok(()), |ahead| ahead.fill())
 }
 
 fn reopens(mut branch: History, power: bool, what: &str) -> Held<()> {
@@ -470,9 +469,9 @@ fn a_file_that_records_were_carried_into_for_a_roll_that_failed_becomes_no_other
     assert_eq!(rejects(&mut life, TruncateAfter(3)), Code::Io);
     life.history.disk.set_strike(None);
     // The next segment contains less than was carried.
-    let rolls = life.opened.as_ref().unwrap().writer.counters.rolls;
+    let rolls = life.opened.as_ref().unwrap().writer.meter.counters.rolls;
     takes(&mut life, &[Append(&[5400]), Append(&[400])]);
-    assert_eq!(life.opened.as_ref().unwrap().writer.counters.rolls, rolls + 1);
+    assert_eq!(life.opened.as_ref().unwrap().writer.meter.counters.rolls, rolls + 1);
     takes(&mut life, &[Close]);
     reopens(life.history.branch(life.history.disk.fork()), false, "closed").unwrap();
 }
@@ -530,7 +529,7 @@ fn a_mark_that_could_not_be_written_is_written_a_second_later_although_the_log_i
         thread.step();
         let jobs = std::mem::take(&mut *locked(&scheduler.jobs));
         jobs.into_iter().for_each(|job| job());
-        lock(&thread.writer.control).state().mark.map(|mark| mark.position)
+        locked(&thread.writer.control).state().mark.map(|mark| mark.position)
     };
     let client = locked(&shared.submissions).join(Client::new(Arc::new(Waiter::default())));
     let record = RecordRef { value: Some(b"v"), ..RecordRef::default() };

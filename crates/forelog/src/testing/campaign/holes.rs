@@ -116,9 +116,9 @@ fn whole(disk: &SimDisk) {
 fn a_log_with_holes_goes_on_behind_the_last_position_that_was_given() {
     let holed = Holed::new();
     let (disk, mut opened) = holed.open();
-    let (next, rolls) = (holed.report.next_position, opened.writer.counters.rolls);
+    let (next, rolls) = (holed.report.next_position, opened.writer.meter.counters.rolls);
     append(&mut opened, 40);
-    assert!(opened.writer.counters.rolls > rolls + 2);
+    assert!(opened.writer.meter.counters.rolls > rolls + 2);
     opened.writer.close().unwrap();
     drop(opened);
     let opened = reopen(&disk);

@@ -244,7 +244,7 @@ fn zeroes_that_are_not_read_count_for_a_checksum_as_if_they_were() {
 fn a_log_that_is_out_of_segment_ids_takes_nothing_more_and_loses_nothing() {
     let mut log = super::named::Log::new(512, 16 << 10);
     log.commit(&[&[10]], true);
-    log.opened.writer.highest_id = crate::format::file_names::MAX_ID;
+    log.opened.writer.names.last_mut().unwrap().id = crate::format::file_names::MAX_ID;
     let names = log.disk.names();
     assert!(log.opened.writer.reset(7).is_err());
     assert_eq!(log.disk.names(), names);

@@ -8,7 +8,7 @@ use crate::format::file_names::CONTROL;
 use crate::format::header::Header;
 use crate::log::open::{open, Opened};
 use crate::options::{Options, Retention};
-use crate::segments::active::Filling;
+use crate::segments::placement::Filling;
 use crate::testing::sim::{Faults, SimDisk, Through};
 use crate::util::limits::PAGE;
 use crate::write::group::{Batch, Group};
@@ -50,10 +50,10 @@ impl Log {
     /// Prefills the active segment.
     pub fn fill(&mut self) {
         if let Some(active) = self.opened.writer.active.as_mut() {
-            active.filling = Filling::After(0);
+            active.placement.filling = Filling::After(0);
         }
         self.grow();
-        self.opened.writer.due_filling().unwrap().fill().unwrap();
+        self.opened.writer.due_prefill().unwrap().fill().unwrap();
     }
 
     /// Grows the file of the active segment as far as it can.
@@ -110,8 +110,8 @@ fn a_reset_counts_although_control_knows_neither_of_it_nor_of_the_roll_after_it(
     let stale = log.disk.bytes(CONTROL);
     log.opened.writer.reset(1).unwrap();
     log.expected = Expected::new();
-    let rolls = log.opened.writer.counters.rolls;
-    while log.opened.writer.counters.rolls == rolls {
+    let rolls = log.opened.writer.meter.counters.rolls;
+    while log.opened.writer.meter.counters.rolls == rolls {
         log.commit(&[&[100; 4]], true);
     }
     // A power cut before the roll has written CONTROL, and rot in the slot that the reset has written.

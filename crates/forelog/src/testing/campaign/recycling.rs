@@ -75,7 +75,7 @@ fn no_more_than_a_few_files_are_kept_however_many_segments_go() {
     }
     truncate(&mut log);
     let files = log.disk.names().into_iter().filter(|name| matches!(classify(name), Entry::Segment(_))).count();
-    assert_eq!((files, spares(&log.disk).len(), log.opened.writer.counters.removed), (1, 2, 6));
+    assert_eq!((files, spares(&log.disk).len(), log.opened.writer.meter.counters.removed), (1, 2, 6));
 }
 
 #[test]

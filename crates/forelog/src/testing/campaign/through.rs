@@ -49,9 +49,9 @@ fn only_a_large_durable_commit_behind_durable_bytes_goes_past_the_page_cache() {
     commit(&mut log, 100, false);
     log.opened.writer.sync().unwrap();
     assert!(!commit(&mut log, 100, true).0, "it does not begin on a page");
-    log.opened.writer.followed = true;
+    log.opened.writer.placement.readers_wait = true;
     assert_eq!(commit(&mut log, 100, true), (false, pages(1)), "somebody is about to read it");
-    log.opened.writer.followed = false;
+    log.opened.writer.placement.readers_wait = false;
     // If less of a page is left than a frame's header needs, padding takes the next page as well.
     let rest = (log.end() + 4040..).zip(4000 - 40..).find(|(_, len)| {
         let body = 3 + u64::from(*len);
@@ -61,9 +61,9 @@ fn only_a_large_durable_commit_behind_durable_bytes_goes_past_the_page_cache() {
     if let Some((_, len)) = rest {
         assert_eq!(commit(&mut log, len, true).1 % PAGE, 0);
     }
-    let fsyncs = log.opened.writer.counters.fsyncs;
+    let fsyncs = log.opened.writer.meter.counters.fsyncs;
     assert!(commit(&mut log, 100, true).0);
-    assert_eq!(log.opened.writer.counters.fsyncs, fsyncs + 1, "it counts as an fsync");
+    assert_eq!(log.opened.writer.meter.counters.fsyncs, fsyncs + 1, "it counts as an fsync");
     assert!(matches!(read(Arc::new(log.disk.clone()), &log.opened.catalog, &log.expected, 1, log.expected.end, 1 << 12), Read::All));
 }
 
@@ -77,27 +77,27 @@ fn blocks_are_written_ahead_where_small_commits_follow_each_other_and_nowhere_el
             commit(&mut log, 10, true);
         }
         commit(&mut log, 2000, true);
-        assert!(log.opened.writer.due_filling().is_none());
+        assert!(log.opened.writer.due_prefill().is_none());
     }
     for _ in 0..64 {
         commit(&mut log, 10, true);
     }
     log.grow();
-    assert!(log.opened.writer.due_filling().is_some());
+    assert!(log.opened.writer.due_prefill().is_some());
     // The next segment is prefilled if the last commits were small or not durable.
-    assert!(log.opened.writer.wants_prefill());
+    assert!(log.opened.writer.placement.wants_prefill());
     for _ in 0..8 {
         commit(&mut log, 2000, true);
     }
-    assert!(!log.opened.writer.wants_prefill());
+    assert!(!log.opened.writer.placement.wants_prefill());
     for _ in 0..8 {
         commit(&mut log, 2000, false);
     }
-    assert!(!log.opened.writer.wants_prefill());
+    assert!(!log.opened.writer.placement.wants_prefill());
     for _ in 0..8 {
         commit(&mut log, 10, true);
     }
-    assert!(log.opened.writer.wants_prefill());
+    assert!(log.opened.writer.placement.wants_prefill());
 }
 
 #[test]
