@@ -2,6 +2,7 @@
 
 pub mod group;
 pub mod health;
+pub mod horizons;
 pub mod meter;
 pub mod retention;
 pub mod roll;

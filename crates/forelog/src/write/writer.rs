@@ -6,15 +6,13 @@
 
 use crate::error::{Code, Error, Result};
 use crate::format::compression::Packer;
-use crate::format::control::{Fence, Mark};
+use crate::format::control::Fence;
 use crate::format::file_names::Name;
 use crate::format::frame::HEADER;
-use crate::format::frame_scan::FrameBoundary;
-use crate::format::horizon::{Horizon, LogEnd};
 use crate::observe::events::Events;
 use crate::segments::attachment::Attachment;
-use crate::segments::catalog::{Catalog, DurableEnd};
-use crate::segments::control_file::{Control, MarkJob};
+use crate::segments::catalog::Catalog;
+use crate::segments::control_file::Control;
 use crate::segments::footer_writer::{FooterWriter, UnindexedSegment};
 use crate::segments::growth::Growth;
 use crate::segments::horizon_publisher::Publisher;
@@ -130,19 +128,6 @@ impl Writer {
         // The plan starts after the end of the segment if the low mark is above everything that opening found.
         let planned = self.plan.as_ref().map_or(1, |plan| plan.first);
         self.active.as_ref().map_or(1, |active| active.end.next).max(planned)
-    }
-
-    /// Returns the last position that survives power loss, 0 if there is none.
-    pub fn durable_position(&self) -> u64 {
-        self.active.as_ref().map_or(0, |active| active.synced.next - 1)
-    }
-
-    /// Returns the durable end of the log, up to which a backup may copy; `None` until at least the frames that the active segment began
-    /// with are proven durable.
-    pub fn cut(&self) -> Option<DurableEnd> {
-        let active = self.active.as_ref().filter(|a| a.synced.offset >= a.header.carried_end)?;
-        let durable = LogEnd { offset: active.synced.offset, position: active.synced.next - 1 };
-        Some(DurableEnd { segment: active.header.id, durable })
     }
 
     /// Returns how many bytes of the active segment are used, and the size of its file.
@@ -354,47 +339,6 @@ impl Writer {
         self.health.check()?;
         let synced = if self.unproven { self.finish_plan(0) } else { self.sync_active() };
         self.health.poison_unless_it_heals(synced)
-    }
-
-    /// Returns a job that writes the durable mark to CONTROL off the commit path; `None` if [`Writer::current_mark`] is.
-    pub fn mark(&self) -> Option<MarkJob> {
-        Some(MarkJob { control: self.control.clone(), mark: self.current_mark()? })
-    }
-
-    /// Returns how much of the active segment is proven durable; `None` while the log is poisoned or the segment is unproven.
-    pub fn current_mark(&self) -> Option<Mark> {
-        let active = self.active.as_ref().filter(|_| self.health.ended().is_none() && !self.unproven)?;
-        Some(Mark { segment: active.header.id, offset: active.synced.offset, position: active.synced.next - 1 })
-    }
-
-    /// Returns the log as readers in other processes may see it; `None` while more is written than acknowledged, while CONTROL does not
-    /// name the active segment, and after the log was poisoned.
-    fn horizon(&self, low: u64, acknowledged: u64) -> Option<Horizon> {
-        let is_told = self.health.ended().is_none() && self.naming.is_none();
-        let active = self.active.as_ref().filter(|a| is_told && a.end.next - 1 == acknowledged)?;
-        let place = |joint: FrameBoundary| LogEnd { offset: joint.offset, position: joint.next - 1 };
-        Some(Horizon {
-            uuid: self.uuid,
-            sequence: 0,
-            active: active.header.id,
-            low,
-            acknowledged: place(active.end),
-            durable: place(active.synced),
-            generation: 0,
-            kept: 0,
-        })
-    }
-
-    /// Whether [`Writer::tell`] has anything new to publish.
-    pub fn is_untold(&self, low: u64, acknowledged: u64) -> bool {
-        self.horizon(low, acknowledged).is_some_and(|now| self.publisher.is_behind(&now))
-    }
-
-    /// Publishes to other processes that positions from `low` to `acknowledged` can be read.
-    pub fn tell(&mut self, low: u64, acknowledged: u64) {
-        if let Some(now) = self.horizon(low, acknowledged) {
-            self.publisher.publish(&self.control, &now);
-        }
     }
 
     /// Syncs, leaves a mark that lets the next opening go on in place, and gives back blocks that were allocated in advance. Writes nothing

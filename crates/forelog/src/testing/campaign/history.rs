@@ -543,7 +543,7 @@ impl History {
         self.disk.set_faults(Faults { read: 0.0, ..faults.clone() });
         let before = locked(&opened.writer.control).horizon();
         self.disk.set_faults(faults.clone());
-        opened.writer.tell(1, opened.writer.next_position() - 1);
+        opened.writer.publish_page(1, opened.writer.next_position() - 1);
         self.disk.set_faults(Faults { read: 0.0, ..faults.clone() });
         // A writer that cannot roll yet publishes nothing, and the page is what an earlier one left.
         let told = locked(&opened.writer.control).horizon().filter(|told| before.as_ref() != Some(told));
