@@ -6,7 +6,7 @@ use crate::error::{Code, Error, Result};
 use crate::format::compression::Packer;
 use crate::format::control::ControlState;
 use crate::format::footer::Index;
-use crate::format::frame_scan::FrameBoundary;
+use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::{Header, Predecessor};
 use crate::maintenance::progress::{Opening, Watch};
 use crate::options::Options;

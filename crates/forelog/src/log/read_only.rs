@@ -14,6 +14,7 @@ use crate::recovery::live_evidence::survey_until_stable;
 use crate::recovery::report::Recovery;
 use crate::recovery::verdict::{self, Answer};
 use crate::segments::catalog::{Catalog, CatalogSegment, DurableEnd};
+use crate::segments::control_file::read_horizon;
 use crate::storage::Storage;
 use std::sync::Arc;
 
@@ -81,7 +82,7 @@ pub fn open(storage: &Arc<dyn Storage>, clock: fn() -> u64) -> Result<ReadOnlyLo
 
 /// Reads the horizon page.
 fn read_horizon_page(storage: &Arc<dyn Storage>) -> Option<Horizon> {
-    Horizon::read(&*storage.open(CONTROL, false).ok()?).ok()?
+    read_horizon(&*storage.open(CONTROL, false).ok()?).ok()?
 }
 
 /// Returns the state with which a writer is followed; `None` if there is no CONTROL to read.

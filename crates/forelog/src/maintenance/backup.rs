@@ -7,7 +7,7 @@
 use crate::cursors;
 use crate::error::{Code, Error, Fault, Result};
 use crate::format::control::{self, ControlState};
-use crate::format::file_names::{Name, CONTROL, CURSORS};
+use crate::format::file_names::{Name, CONTROL, CURSORS, LOCK};
 use crate::format::header::Header;
 use crate::recovery::directory::Listing;
 use crate::segments::attachment::explained;
@@ -17,7 +17,7 @@ use crate::segments::footer_writer::{self, FooterState};
 use crate::segments::reader_positions::ReaderPosition;
 use crate::storage::dir_handle::DirHandle;
 use crate::storage::disk::{create_dir, Disk};
-use crate::storage::lock::{Lock, LOCK};
+use crate::storage::lock::Lock;
 use crate::storage::{data_len, FileRef, Storage};
 use crate::util::limits::PAGE;
 use std::fs;

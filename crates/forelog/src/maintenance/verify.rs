@@ -5,7 +5,7 @@ use crate::error::{Code, Error, Fault, Flipped, Result};
 use crate::format::bit_flip;
 use crate::format::file_names::{Name, CURSORS};
 use crate::format::footer::Index;
-use crate::format::frame_scan::{self, FrameBoundary};
+use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::{Header, Predecessor};
 use crate::maintenance::progress::{ProgressStorage, Watch};
 use crate::options::Mode;
@@ -16,6 +16,7 @@ use crate::recovery::verdict::{self, Answer, Verdict};
 use crate::segments::attachment::{detached, is_emptied};
 use crate::segments::catalog::Catalog;
 use crate::segments::footer_writer::{find_footer, FooterState};
+use crate::segments::frame_scan;
 use crate::storage::disk::Disk;
 use crate::storage::uncached::uncached;
 use crate::storage::window::Window;
@@ -396,7 +397,7 @@ impl<'a> Verifier<'a> {
                 continue;
             }
             whole = false;
-            let flipped = bit_flip::in_frame(&mut window, header, joint.offset)?;
+            let flipped = frame_scan::flipped_bit(&mut window, header, joint.offset)?;
             let found = frame_scan::resync(&mut window, header, joint.offset + 1, joint.next..next)?;
             let lost = (joint.next, found.map_or(next, |found| found.next) - 1);
             // No position below the low mark is lost, but the frames above it are reached through here.

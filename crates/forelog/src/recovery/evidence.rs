@@ -6,13 +6,14 @@ use crate::format::bit_flip;
 use crate::format::control::{self, ControlState};
 use crate::format::file_names::{Name, CONTROL};
 use crate::format::footer::Index;
-use crate::format::frame_scan::{self, FrameBoundary, Scan, WalkEnd};
+use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::Header;
 use crate::format::page::BadPage;
 use crate::options::Mode;
 use crate::recovery::directory::{first_page, Listing, Slots};
 use crate::recovery::missing::{self, Missing};
 use crate::recovery::verdict::{self, Answer, Evidence, Verdict};
+use crate::segments::frame_scan::{self, Scan, WalkEnd};
 use crate::storage::window::Window;
 use crate::storage::{FileRef, Storage};
 use crate::util::limits::PAGE;
@@ -464,7 +465,7 @@ impl Survey {
             let at = scan.end.offset;
             let lost = if first <= last { format!("positions {first} to {last} are affected") } else { "no position is affected".into() };
             let text = format!("{file} is damaged at offset {at}: bytes up to {proven} were durable; {lost}");
-            let flipped = bit_flip::in_frame(&mut window, header, at)?;
+            let flipped = frame_scan::flipped_bit(&mut window, header, at)?;
             self.told(Verdict::DamagedActive, text, (&file, at), Some((first, last)), flipped);
         }
         self.active = Some(SurveyedActive { segment, len, fence, scan, proven: joint });
@@ -495,7 +496,8 @@ impl Survey {
                 walk = frame_scan::check_frames(&mut window, &segment.header, next, above.first, &mut note)?;
             }
             let (WalkEnd::Whole(end) | WalkEnd::Broken(end)) = walk;
-            let flipped = if let WalkEnd::Broken(at) = walk { bit_flip::in_frame(&mut window, &segment.header, at.offset)? } else { None };
+            let flipped =
+                if let WalkEnd::Broken(at) = walk { frame_scan::flipped_bit(&mut window, &segment.header, at.offset)? } else { None };
             self.cut = Some(GoodEnd { segment, len, end, index });
             if let WalkEnd::Broken(at) = walk {
                 self.evidence.sealed_short = true;

@@ -1,7 +1,7 @@
 //! The active segment: the file that the writer appends frames to.
 
 use crate::format::frame::HEADER;
-use crate::format::frame_scan::FrameBoundary;
+use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::Header;
 use crate::segments::catalog::CatalogSegment;
 use crate::segments::footer_writer::PendingFooter;

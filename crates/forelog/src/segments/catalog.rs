@@ -3,7 +3,7 @@
 use crate::format::file_names::{file_name, Name};
 use crate::format::footer::Index;
 use crate::format::frame::Seed;
-use crate::format::frame_scan::FrameBoundary;
+use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::Header;
 use crate::format::horizon::LogEnd;
 use crate::segments::footer_writer::{find_footer, FooterState};

@@ -4,9 +4,10 @@
 use crate::error::Fault;
 use crate::format::footer::{self, Footer, Index, TRAILER};
 use crate::format::frame::Seed;
-use crate::format::frame_scan::{boundary_at, FrameBoundary};
+use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::{Header, Predecessor};
 use crate::segments::catalog::CatalogSegment;
+use crate::segments::frame_scan::boundary_at;
 use crate::storage::window::Window;
 use crate::storage::{File, FileRef, Storage};
 use crate::util::healing::On;

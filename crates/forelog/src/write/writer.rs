@@ -9,7 +9,7 @@ use crate::format::compression::Packer;
 use crate::format::control::{Fence, Mark};
 use crate::format::file_names::Name;
 use crate::format::frame::{self, Frame, Kind, Seed, HEADER};
-use crate::format::frame_scan::FrameBoundary;
+use crate::format::frame_boundary::FrameBoundary;
 use crate::format::horizon::{Horizon, LogEnd};
 use crate::observe::events::Events;
 use crate::options::Compression;

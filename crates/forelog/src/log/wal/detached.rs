@@ -1,13 +1,13 @@
 //! The behaviour of a log whose directory is no longer at its path, over a simulated disk.
 
 use super::*;
+use crate::format::file_names::LOCK;
 use crate::format::file_names::RESERVE;
 use crate::log::commit_loop::CommitThread;
 use crate::observe::events::Event;
 use crate::options::Fsync;
 use crate::read::follow::FollowedLog;
 use crate::segments::reader_positions::Start;
-use crate::storage::lock::LOCK;
 use crate::testing::sim::{Faults, SimDisk};
 use crate::util::notify::Waiter;
 use crate::util::runtime::{Job, Runtime};

@@ -1,14 +1,12 @@
 //! A damaged log, read frame by frame: the good frames, and the holes between them.
 
 use crate::error::{Fault, Result};
-use crate::format::bit_flip;
 use crate::format::compression::Unpacker;
 use crate::format::control::Fence;
 use crate::format::file_names::CONTROL;
 use crate::format::frame::{self, Frame, ALIGN, HEADER};
-use crate::format::frame_scan::{resync, FrameBoundary};
+use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::Header;
-use crate::format::horizon::Horizon;
 use crate::format::record::Parts;
 use crate::options::{Compression, Mode};
 use crate::read::reader::gap::{self, Cause};
@@ -17,7 +15,9 @@ use crate::recovery::evidence::Survey;
 use crate::recovery::live_evidence::survey_until_stable;
 use crate::recovery::verdict::{self, Answer};
 use crate::segments::catalog::{Catalog, CatalogSegment};
+use crate::segments::control_file::read_horizon;
 use crate::segments::footer_writer::{find_footer, FooterState};
+use crate::segments::frame_scan::{flipped_bit, resync};
 use crate::storage::window::Window;
 use crate::storage::zero_on_read_error::ZeroOnReadError;
 use crate::storage::{FileRef, Storage};
@@ -79,7 +79,7 @@ pub struct Source {
 fn last(storage: &dyn Storage, found: &Survey) -> u64 {
     let last = found.last().max(found.low - 1).min(MAX_POSITION);
     let is_hurt = found.active.is_none() || found.evidence.lost || found.evidence.short;
-    let page = storage.open(CONTROL, false).and_then(|control| Horizon::read(&*control)).ok().flatten();
+    let page = storage.open(CONTROL, false).and_then(|control| read_horizon(&*control)).ok().flatten();
     page.filter(|page| is_hurt && page.uuid == found.state.uuid).map_or(last, |page| last.max(page.acknowledged.position).min(MAX_POSITION))
 }
 
@@ -279,7 +279,7 @@ impl Source {
         } else if to > self.next {
             // The next call reports what is missing after this segment.
             let to = if let Cause::Both(own_end) = cause { own_end.min(to) } else { to };
-            let flipped = bit_flip::in_frame(window, &reading.header, met)?;
+            let flipped = flipped_bit(window, &reading.header, met)?;
             let hole = Hole { flipped, ..self.hole(to, &reading.segment.file, met, offset.saturating_sub(met)) };
             self.leave_out(hole, give)?;
         }

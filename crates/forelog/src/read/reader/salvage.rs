@@ -5,10 +5,11 @@ use super::{Block, Reader, SegmentReader};
 use crate::error::{Code, Error, Fault, Flipped, Result};
 use crate::format::bit_flip;
 use crate::format::frame::ALIGN;
-use crate::format::frame_scan::{self, FrameBoundary};
+use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::Header;
 use crate::recovery::verdict::Verdict;
 use crate::segments::catalog::{Catalog, CatalogSegment};
+use crate::segments::frame_scan;
 use crate::storage::window::Window;
 use crate::storage::zero_on_read_error::ZeroOnReadError;
 use crate::storage::{FileRef, Storage};
@@ -107,7 +108,7 @@ impl Reader {
         let mut window = Window::new(&*file, len);
         let found = frame_scan::resync(&mut window, &cursor.header, if tried { met + ALIGN } else { met }, self.next..end)?;
         let found = found.filter(|joint| joint.next <= self.to);
-        let flipped = bit_flip::in_frame(&mut window, &cursor.header, met)?;
+        let flipped = frame_scan::flipped_bit(&mut window, &cursor.header, met)?;
         // A hole in a file that has become another segment would be none.
         self.storage.open(&segment.file, false)?;
         let (next, offset) = found.map_or((end, len), |joint| (joint.next, joint.offset));
@@ -211,6 +212,6 @@ impl Reader {
         }
         let cursor = self.open(segment.clone()).ok()?;
         let mut window = Window::new(&*cursor.file, cursor.file.len().ok()?);
-        bit_flip::in_frame(&mut window, &cursor.header, offset).ok()?
+        frame_scan::flipped_bit(&mut window, &cursor.header, offset).ok()?
     }
 }

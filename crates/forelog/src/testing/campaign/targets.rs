@@ -15,13 +15,13 @@ use crate::format::control::{choose, ControlState};
 use crate::format::file_names::CONTROL;
 use crate::format::footer::Footer;
 use crate::format::frame::{self, Kind, HEADER};
-use crate::format::frame_scan::scan;
 use crate::format::header::Header;
 use crate::format::record::Parts;
 use crate::log::open::open as open_log;
 use crate::log::read_only;
 use crate::options::{Compression, Mode, Options};
 use crate::read::reader::Reader;
+use crate::segments::frame_scan::scan;
 use crate::storage::window::Window;
 use crate::storage::Storage;
 use crate::testing::sim::SimDisk;
@@ -290,7 +290,7 @@ fn drain(mut reader: Reader) {
 
 /// Returns where a scan of a whole segment of the base ends, which shows that the targets reach what they are to reach.
 #[cfg(test)]
-fn sound_end(base: &Base) -> crate::format::frame_scan::FrameBoundary {
+fn sound_end(base: &Base) -> crate::format::frame_boundary::FrameBoundary {
     let name = base.files.iter().rfind(|name| name.ends_with(".wal")).unwrap();
     let file = base.disk.open(name, false).unwrap();
     let header = Header::decode(&base.disk.bytes(name)).unwrap();
