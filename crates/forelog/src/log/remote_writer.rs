@@ -4,12 +4,12 @@
 use crate::error::{Fault, Result};
 use crate::format::control::{self, ControlState};
 use crate::format::file_names::Name;
-use crate::format::header::Header;
 use crate::format::horizon::{self, Horizon};
 use crate::log::state::LogState;
-use crate::recovery::directory::{first_page, Listing};
+use crate::recovery::directory::Listing;
 use crate::segments::attachment::Bond;
 use crate::segments::catalog::{Catalog, CatalogSegment, DurableEnd};
+use crate::segments::segment_file::SegmentFile;
 use crate::storage::{File, FileRef};
 use crate::util::locks::locked;
 use std::collections::BTreeMap;
@@ -300,8 +300,7 @@ fn goes_on(shared: &LogState, names: &BTreeMap<u64, Name>, page: &Horizon, activ
     let mut id = active;
     while id > page.active {
         let Some(name) = names.get(&id).filter(|name| name.first > page.acknowledged.position) else { return false };
-        let page = shared.storage.open(&name.file, false).and_then(|file| first_page(&*file));
-        let header = page.ok().and_then(|page| Header::decode(&page).ok());
+        let header = SegmentFile::open(&*shared.storage, &name.file, false).ok().and_then(|found| found.header.ok());
         match header.and_then(|header| header.predecessor) {
             Some(predecessor) if predecessor.id < id => id = predecessor.id,
             _ => return false,

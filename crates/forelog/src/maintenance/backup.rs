@@ -8,18 +8,17 @@ use crate::cursors;
 use crate::error::{Code, Error, Fault, Result};
 use crate::format::control::{self, ControlState};
 use crate::format::file_names::{Name, CONTROL, CURSORS, LOCK};
-use crate::format::header::Header;
 use crate::recovery::directory::Listing;
 use crate::segments::attachment::explained;
 use crate::segments::catalog::DurableEnd;
 use crate::segments::control_file::{create_control, CREATING};
 use crate::segments::footer_writer::{self, FooterState};
 use crate::segments::reader_positions::ReaderPosition;
+use crate::segments::segment_file::SegmentFile;
 use crate::storage::dir_handle::DirHandle;
 use crate::storage::disk::{create_dir, Disk};
 use crate::storage::lock::Lock;
 use crate::storage::{data_len, FileRef, Storage};
-use crate::util::limits::PAGE;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -108,10 +107,7 @@ pub fn claim(dir: &Path, allow_unsafe: bool, job: &str) -> Result<(Disk, Lock)> 
 
 /// Whether nothing writes to a segment's file any more, because it has its footer. Only such a file may be shared by two logs.
 fn is_finished(from: &dyn Storage, file: &str) -> std::result::Result<bool, Fault> {
-    let file = from.open(file, false)?;
-    let mut page = vec![0; PAGE as usize];
-    let n = file.read_at(&mut page, 0)?;
-    let Ok(header) = Header::decode(&page[..n]) else { return Ok(false) };
+    let SegmentFile { file, header: Ok(header), .. } = SegmentFile::open(from, file, false)? else { return Ok(false) };
     Ok(matches!(footer_writer::find_footer(&*file, header.seed())?, FooterState::Footer(_)))
 }
 
@@ -460,9 +456,9 @@ impl Backup {
         let Some((_, file)) = self.made.iter().find(|(id, _)| *id == cut.segment) else {
             return Err(Error::new(Code::Corrupt, "the active segment is missing"));
         };
-        let mut page = vec![0; PAGE as usize];
-        let n = self.to.open(file, false)?.read_at(&mut page, 0)?;
-        let header = Header::decode(&page[..n]).map_err(|_| Error::new(Code::Corrupt, format!("the header of {file} is damaged")))?;
+        let header = SegmentFile::open(&*self.to, file, false)?
+            .header
+            .map_err(|_| Error::new(Code::Corrupt, format!("the header of {file} is damaged")))?;
         if let Some(bytes) = self.cursors.take() {
             let bytes = cursors::clamped(bytes, &header.uuid, cut.durable.position);
             self.made.push((u64::MAX, CURSORS.to_owned()));

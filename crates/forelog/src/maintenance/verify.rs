@@ -2,7 +2,6 @@
 
 use crate::cursors;
 use crate::error::{Code, Error, Fault, Flipped, Result};
-use crate::format::bit_flip;
 use crate::format::file_names::{Name, CURSORS};
 use crate::format::footer::Index;
 use crate::format::frame_boundary::FrameBoundary;
@@ -17,12 +16,12 @@ use crate::segments::attachment::{detached, is_emptied};
 use crate::segments::catalog::Catalog;
 use crate::segments::footer_writer::{find_footer, FooterState};
 use crate::segments::frame_scan;
+use crate::segments::segment_file::SegmentFile;
 use crate::storage::disk::Disk;
 use crate::storage::uncached::uncached;
 use crate::storage::window::Window;
 use crate::storage::zero_on_read_error::ZeroOnReadError;
 use crate::storage::{data_len, FileRef, Storage};
-use crate::util::limits::PAGE;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -254,19 +253,18 @@ impl<'a> Verifier<'a> {
             other => other?,
         };
         let file = if from == From::Disk { uncached(file) } else { file };
-        let mut page = vec![0; PAGE as usize];
-        let n = file.read_at(&mut page, 0)?;
-        let ours = |header: &Header| header.id == name.id && header.first == name.first && header.uuid == self.uuid;
-        let header = Header::decode(&page[..n]).ok().filter(ours);
+        let found = SegmentFile::of(file)?;
+        let ours = |header: &Header| header.is_of(name.id, name.first) && header.uuid == self.uuid;
+        let header = found.header.as_ref().ok().filter(|header| ours(header)).cloned();
         if header.is_none() && self.storage.is_gone(&name.file) {
             self.missing(name, last);
         } else if header.is_none() {
             let text = format!("the header of {} is damaged, or another's", name.file);
-            let flipped = bit_flip::mended(&page[..n]).filter(|(header, _)| ours(header)).map(|(_, flipped)| flipped);
+            let flipped = found.repaired_header().filter(|(header, _)| ours(header)).map(|(_, flipped)| flipped);
             self.explained(Verdict::BadHeader.label(), text, (&name.file, 0), Some((name.first, last)), flipped);
             self.unreadable(&name.file, &lenient, last);
         }
-        Ok(header.map(|header| OpenSegment { name: name.clone(), file, header, lenient }))
+        Ok(header.map(|header| OpenSegment { name: name.clone(), file: found.file, header, lenient }))
     }
 
     /// Handles a segment that is not in the directory: it was truncated meanwhile, or there is a gap.

@@ -14,10 +14,10 @@ use crate::segments::attachment::explained;
 use crate::segments::catalog::{Catalog, CatalogSegment};
 use crate::segments::frame_scan::{boundary_near, past_padding, resync};
 use crate::segments::reader_positions::{ReaderPosition, Start};
+use crate::segments::segment_file::SegmentFile;
 use crate::storage::window::Window;
 use crate::storage::{FileRef, Storage};
 use crate::util::bytes::mask;
-use crate::util::limits::PAGE;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -378,13 +378,11 @@ impl Reader {
             (Ok(file), Some(held)) if file.identity() != held.identity() => held,
             (opened, _) => opened?,
         };
-        let mut page = vec![0; PAGE as usize];
-        let n = file.read_at(&mut page, 0)?;
-        let header = Header::decode(&page[..n]).ok().filter(|h| h.id == segment.id && h.first == segment.first);
-        let Some(header) = header else {
+        let found = SegmentFile::of(file)?;
+        let Some(header) = found.header_of(segment.id, segment.first).cloned() else {
             return Err(self.corrupt(&segment, 0, format!("the header of {} is damaged", segment.file)));
         };
-        Ok(SegmentReader { at: FrameBoundary::start(&header), segment, file, header })
+        Ok(SegmentReader { at: FrameBoundary::start(&header), segment, file: found.file, header })
     }
 
     /// Finds the frame that holds the next position, by frame headers alone, from the last known boundary before it.

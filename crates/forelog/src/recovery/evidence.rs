@@ -2,7 +2,6 @@
 //! Nothing here writes.
 
 use crate::error::{Code, Error, Fault, Flipped};
-use crate::format::bit_flip;
 use crate::format::control::{self, ControlState};
 use crate::format::file_names::{Name, CONTROL};
 use crate::format::footer::Index;
@@ -10,10 +9,11 @@ use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::Header;
 use crate::format::page::BadPage;
 use crate::options::Mode;
-use crate::recovery::directory::{first_page, Listing, Slots};
+use crate::recovery::directory::{Listing, Slots};
 use crate::recovery::missing::{self, Missing};
 use crate::recovery::verdict::{self, Answer, Evidence, Verdict};
 use crate::segments::frame_scan::{self, Scan, WalkEnd};
+use crate::segments::segment_file::SegmentFile;
 use crate::storage::window::Window;
 use crate::storage::{FileRef, Storage};
 use crate::util::limits::PAGE;
@@ -288,7 +288,7 @@ impl Survey {
     fn infer_control(&mut self, storage: &dyn Storage, newest: u64) -> Result<(), Fault> {
         self.state.active = newest;
         for name in self.listing.segments.values().rev() {
-            if let Ok(header) = Header::decode(&first_page(&*storage.open(&name.file, false)?)?) {
+            if let Ok(header) = SegmentFile::open(storage, &name.file, false)?.header {
                 self.state.uuid = header.uuid;
                 break;
             }
@@ -298,22 +298,21 @@ impl Survey {
 
     /// Opens a segment and reads its header. A bad header is recorded as evidence, and a writer gets no segment then.
     fn open_segment(&mut self, storage: &dyn Storage, name: &Name, write: bool) -> Result<Option<SurveyedSegment>, Fault> {
-        let file = storage.open(&name.file, write)?;
-        let page = first_page(&*file)?;
+        let found = SegmentFile::open(storage, &name.file, write)?;
         // A segment gets its name only after its header is durable, so a bad header is damage, whatever it looks like.
-        let text = match Header::decode(&page) {
-            Ok(header) if header.id == name.id && header.first == name.first && header.uuid == self.state.uuid => {
-                return Ok(Some(SurveyedSegment { name: name.clone(), file, header }));
+        let text = match &found.header {
+            Ok(header) if header.is_of(name.id, name.first) && header.uuid == self.state.uuid => {
+                return Ok(Some(SurveyedSegment { name: name.clone(), header: header.clone(), file: found.file }));
             }
             Ok(_) => format!("the header of {} belongs to another segment", name.file),
             Err(BadPage::Newer(version)) => {
                 self.evidence.newer = true;
-                self.told(Verdict::Newer, newer_text(&name.file, version), (&name.file, 0), None, None);
+                self.told(Verdict::Newer, newer_text(&name.file, *version), (&name.file, 0), None, None);
                 return Ok(None);
             }
             Err(_) => format!("the header of {} is damaged: its checksum does not hold", name.file),
         };
-        let mended = bit_flip::mended(&page).filter(|(header, _)| header.id == name.id && header.first == name.first);
+        let repaired = found.repaired_header().filter(|(header, _)| header.is_of(name.id, name.first));
         self.evidence.bad_header = true;
         let above = self.listing.segments.values().find(|above| above.id > name.id && above.first > name.first);
         let last = match above {
@@ -322,10 +321,10 @@ impl Survey {
             None if self.state.fence.is_some_and(|fence| fence.segment == name.id && fence.offset <= PAGE) => name.first - 1,
             None => self.marked(name.id).unwrap_or(0).max(name.first),
         };
-        let flipped = mended.as_ref().map(|(_, flipped)| *flipped);
+        let flipped = repaired.as_ref().map(|(_, flipped)| *flipped);
         self.told(Verdict::BadHeader, text, (&name.file, 0), Some((name.first, last)), flipped);
         // Read-only opening uses the repaired header; a writer never does.
-        Ok(mended.filter(|_| !write).map(|(header, _)| SurveyedSegment { name: name.clone(), file, header }))
+        Ok(repaired.filter(|_| !write).map(|(header, _)| SurveyedSegment { name: name.clone(), file: found.file, header }))
     }
 
     /// Returns the last durable position in segment `id`, according to CONTROL's mark.
@@ -359,7 +358,7 @@ impl Survey {
         } else if oldest.first > self.low {
             self.evidence.late = true;
             let lost = (self.low, oldest.first - 1);
-            let header = Header::decode(&first_page(&*storage.open(&oldest.file, false)?)?).ok();
+            let header = SegmentFile::open(storage, &oldest.file, false)?.header.ok();
             let Missing { file, text } = missing::before(&oldest, lost, header.and_then(|header| header.predecessor).map(|p| p.id));
             self.told(Verdict::LateStart, text, (&file, 0), Some(lost), None);
         }
@@ -391,8 +390,8 @@ impl Survey {
     fn inspect_oldest(&mut self, storage: &dyn Storage, newest: Option<&SurveyedSegment>) {
         let Some(oldest) = self.live.first().filter(|oldest| oldest.id > 2) else { return };
         let known = newest.filter(|newest| newest.name.id == oldest.id).map(|newest| newest.header.clone());
-        let read = || Header::decode(&first_page(&*storage.open(&oldest.file, false).ok()?).ok()?).ok();
-        let header = known.or_else(read).filter(|header| header.id == oldest.id && header.first == oldest.first);
+        let read = || SegmentFile::open(storage, &oldest.file, false).ok()?.header.ok();
+        let header = known.or_else(read).filter(|header| header.is_of(oldest.id, oldest.first));
         if let Some(header) = header {
             self.note_hole(&header);
         }

@@ -11,4 +11,5 @@ pub mod growth;
 pub mod horizon_publisher;
 pub mod prefill;
 pub mod reader_positions;
+pub mod segment_file;
 pub mod spare_files;

@@ -3,11 +3,11 @@
 use super::Reader;
 use crate::error::{Code, Error, Fault};
 use crate::format::file_names::Name;
-use crate::format::header::Header;
-use crate::recovery::directory::{first_page, Listing, Slots};
+use crate::recovery::directory::{Listing, Slots};
 use crate::recovery::missing::{self, Missing};
 use crate::recovery::verdict::Verdict;
 use crate::segments::catalog::{Catalog, CatalogSegment};
+use crate::segments::segment_file::SegmentFile;
 use crate::storage::Storage;
 
 /// Why a segment's frames end too soon.
@@ -63,8 +63,7 @@ fn missing_after(
 /// Returns the file name of the segment that held position `next` and came before the oldest one, if that is certain. Otherwise returns the
 /// name of the oldest one.
 pub fn before(storage: &dyn Storage, oldest: &CatalogSegment, next: u64) -> String {
-    let page = storage.open(&oldest.file, false).and_then(|file| first_page(&*file));
-    let header = page.ok().and_then(|page| Header::decode(&page).ok());
+    let header = SegmentFile::open(storage, &oldest.file, false).ok().and_then(|found| found.header.ok());
     let predecessor = header.and_then(|header| header.predecessor).map(|p| p.id);
     missing::before(&name_of(oldest), (next, oldest.first - 1), predecessor).file
 }

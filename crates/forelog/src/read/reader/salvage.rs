@@ -3,13 +3,13 @@
 use super::gap::{self, Cause};
 use super::{Block, Reader, SegmentReader};
 use crate::error::{Code, Error, Fault, Flipped, Result};
-use crate::format::bit_flip;
 use crate::format::frame::ALIGN;
 use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::Header;
 use crate::recovery::verdict::Verdict;
 use crate::segments::catalog::{Catalog, CatalogSegment};
 use crate::segments::frame_scan;
+use crate::segments::segment_file::SegmentFile;
 use crate::storage::window::Window;
 use crate::storage::zero_on_read_error::ZeroOnReadError;
 use crate::storage::{FileRef, Storage};
@@ -147,14 +147,13 @@ impl Reader {
             Err(error) if error.code == Code::Corrupt => {}
             Err(error) => return Err(error),
         }
-        let file = self.storage.open(&segment.file, false)?;
-        let mut page = vec![0; PAGE as usize];
-        let n = file.read_at(&mut page, 0)?;
-        let mended = bit_flip::mended(&page[..n]).map(|(header, _)| header);
-        let header = match mended.filter(|header| header.id == segment.id && header.first == segment.first) {
+        let found = SegmentFile::open(&*self.storage, &segment.file, false)?;
+        let repaired = found.repaired_header().map(|(header, _)| header);
+        let header = match repaired.filter(|header| header.is_of(segment.id, segment.first)) {
             Some(header) => Some(header),
             None => self.known_by_next(&segment)?,
         };
+        let file = found.file;
         Ok(header.map(|header| SegmentReader { at: FrameBoundary::start(&header), segment, file, header }))
     }
 
@@ -205,10 +204,8 @@ impl Reader {
     /// Returns the flipped bit, which only explains the damage. If the disk fails to read, there is no explanation.
     fn flipped(&self, segment: &Arc<CatalogSegment>, offset: u64) -> Option<Flipped> {
         if offset == 0 {
-            let file = self.storage.open(&segment.file, false).ok()?;
-            let mut page = vec![0; PAGE as usize];
-            let n = file.read_at(&mut page, 0).ok()?;
-            return bit_flip::mended(&page[..n]).map(|(_, flipped)| flipped);
+            let found = SegmentFile::open(&*self.storage, &segment.file, false).ok()?;
+            return found.repaired_header().map(|(_, flipped)| flipped);
         }
         let cursor = self.open(segment.clone()).ok()?;
         let mut window = Window::new(&*cursor.file, cursor.file.len().ok()?);
