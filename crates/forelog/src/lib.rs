@@ -45,7 +45,7 @@ pub use error::{Code, Error, Fault, Flipped, Info, Result};
 pub use format::record::{Parts, RecordRef};
 pub use log::stat::{stat, Standing};
 pub use log::state::Positions;
-pub use log::wal::{Cursor, Wal};
+pub use log::wal::{Cursor, ReadOptions, Wal};
 pub use maintenance::backup::{Backup, Progress};
 pub use maintenance::progress::Watch;
 pub use maintenance::salvage::{salvage, Salvage, Salvaged};

@@ -436,6 +436,7 @@ impl Drop for Wal {
 mod cursor;
 mod readers;
 pub use cursor::Cursor;
+pub use readers::ReadOptions;
 
 #[cfg(test)]
 mod ancestry;

@@ -243,14 +243,14 @@ fn what_the_writer_has_told_is_in_the_positions_of_a_view_that_nobody_reads_once
 fn a_reader_from_the_first_position_is_not_truncated_away_before_its_first_record_however_often_truncation_passes_it() {
     for follows in [false, true] {
         let (view, race, _) = Beside::new(12).race(outrun(40));
-        let mut reader = view.begin(Start::First, u64::MAX, follows).unwrap();
+        let mut reader = view.read(ReadOptions { follow: follows, ..ReadOptions::range(Start::First, u64::MAX) }).unwrap();
         let first = positions(reader.next_block(BLOCK).unwrap());
         let low = locked(&race.0).as_ref().map(|(writer, _)| writer.thread.writer.low).unwrap();
         // Records that the page does not show yet are not returned.
         assert!(first.is_empty() || first[0] == low, "{first:?}, the log begins at {low}");
         locked(&race.0).as_mut().unwrap().0.tell();
         locked(&race.0).as_mut().unwrap().1 = Box::new(outrun(0));
-        let mut reader = view.begin(Start::First, u64::MAX, follows).unwrap();
+        let mut reader = view.read(ReadOptions { follow: follows, ..ReadOptions::range(Start::First, u64::MAX) }).unwrap();
         assert_eq!(positions(reader.next_block(BLOCK).unwrap())[0], low);
         // From here on the reader has returned records that truncation can remove.
         locked(&race.0).as_mut().unwrap().1 = Box::new(outrun(1));
@@ -273,9 +273,11 @@ fn a_reader_in_the_writer_s_process_from_the_first_position_is_not_truncated_awa
             let mut writer = Writer::new(Arc::new(SimDisk::new(1, 512)));
             writer.append(12);
             let wal = handle(writer.shared.clone());
-            let (mut first, mut last) =
-                (wal.begin(Start::First, u64::MAX, follows).unwrap(), wal.begin(Start::End, u64::MAX, true).unwrap());
-            let mut numbered = wal.begin(Start::At(2), u64::MAX, follows).unwrap();
+            let (mut first, mut last) = (
+                wal.read(ReadOptions { follow: follows, ..ReadOptions::range(Start::First, u64::MAX) }).unwrap(),
+                wal.read(ReadOptions::range(Start::End, u64::MAX).follow()).unwrap(),
+            );
+            let mut numbered = wal.read(ReadOptions { follow: follows, ..ReadOptions::range(Start::At(2), u64::MAX) }).unwrap();
             deed(&mut writer);
             let low = writer.thread.writer.low;
             assert_eq!(positions(first.next_block(BLOCK).unwrap())[0], low);
@@ -298,7 +300,10 @@ fn a_reset_that_is_asked_for_and_not_done_yet_does_not_fail_who_begins_at_the_fi
         writer.execute(Command::TruncateBefore(7));
         let wal = handle(writer.shared.clone());
         writer.enter(Command::Reset(first));
-        let (mut early, mut late) = (wal.follower(Start::First, u64::MAX).unwrap(), wal.follower(Start::First, u64::MAX).unwrap());
+        let (mut early, mut late) = (
+            wal.read(ReadOptions::range(Start::First, u64::MAX).follow()).unwrap(),
+            wal.read(ReadOptions::range(Start::First, u64::MAX).follow()).unwrap(),
+        );
         assert_eq!(positions(early.next_block(BLOCK).unwrap())[0], 7);
         writer.step();
         writer.append(1);
@@ -310,8 +315,8 @@ fn a_reset_that_is_asked_for_and_not_done_yet_does_not_fail_who_begins_at_the_fi
 #[test]
 fn a_reader_at_the_end_of_a_view_gives_nothing_of_what_is_there_and_a_follower_all_that_comes() {
     let Beside { mut writer, view, .. } = Beside::new(10);
-    let mut follower = view.follower(Start::End, u64::MAX).unwrap();
-    let mut truncated = view.follower(Start::End, u64::MAX).unwrap();
+    let mut follower = view.read(ReadOptions::range(Start::End, u64::MAX).follow()).unwrap();
+    let mut truncated = view.read(ReadOptions::range(Start::End, u64::MAX).follow()).unwrap();
     writer.append(4);
     assert_eq!(read(&mut view.reader(Start::End, u64::MAX).unwrap()).unwrap(), []);
     writer.tell();
@@ -322,7 +327,7 @@ fn a_reader_at_the_end_of_a_view_gives_nothing_of_what_is_there_and_a_follower_a
     writer.execute(Command::TruncateBefore(17));
     writer.tell();
     assert_eq!(positions(truncated.next_block(BLOCK).unwrap())[0], 17);
-    let mut cut = view.follower(Start::End, u64::MAX).unwrap();
+    let mut cut = view.read(ReadOptions::range(Start::End, u64::MAX).follow()).unwrap();
     writer.execute(Command::TruncateAfter(17));
     writer.append(2);
     writer.tell();
@@ -351,7 +356,7 @@ fn a_follower_that_was_cut_twice_is_told_that_it_was_truncated_whenever_it_is_to
             let mut writer = Writer::new(Arc::new(SimDisk::new(1, 512)));
             writer.append(30);
             let wal = handle(writer.shared.clone());
-            let mut follower = wal.follower(1, u64::MAX).unwrap();
+            let mut follower = wal.read(ReadOptions::range(1, u64::MAX).follow()).unwrap();
             while follower.next_position() < 25 {
                 follower.next_block(BLOCK).unwrap();
             }
@@ -363,7 +368,7 @@ fn a_follower_that_was_cut_twice_is_told_that_it_was_truncated_whenever_it_is_to
             if executed {
                 writer.step();
             }
-            let resumed = wal.resume(&place, Some(25), u64::MAX, true);
+            let resumed = wal.resume(&place, Some(25), ReadOptions::range(1, u64::MAX).follow());
             if executed {
                 assert_eq!(code(resumed), Some(Code::Truncated), "{second:?}");
                 continue;
@@ -386,7 +391,7 @@ fn a_follower_elsewhere_that_was_cut_twice_between_two_looks_is_told_that_it_was
     ] {
         for tells in [false, true] {
             let Beside { mut writer, view, .. } = Beside::new(30);
-            let mut follower = view.follower(1, u64::MAX).unwrap();
+            let mut follower = view.read(ReadOptions::range(1, u64::MAX).follow()).unwrap();
             while follower.next_position() < 25 {
                 follower.next_block(BLOCK).unwrap();
             }
@@ -400,7 +405,7 @@ fn a_follower_elsewhere_that_was_cut_twice_between_two_looks_is_told_that_it_was
             writer.tell();
             let place = follower.place().clone();
             assert_eq!(code(follower.next_block(BLOCK)), Some(Code::Truncated), "{cuts:?}");
-            assert_eq!(code(view.resume(&place, Some(25), u64::MAX, true)), Some(Code::Truncated), "{cuts:?}");
+            assert_eq!(code(view.resume(&place, Some(25), ReadOptions::range(1, u64::MAX).follow())), Some(Code::Truncated), "{cuts:?}");
         }
     }
 }
@@ -409,7 +414,7 @@ fn a_follower_elsewhere_that_was_cut_twice_between_two_looks_is_told_that_it_was
 fn a_reset_of_a_writer_that_stands_still_before_the_page_tells_of_it_is_no_damage() {
     for first in [3, 800] {
         let Beside { mut writer, view, .. } = Beside::new(30);
-        let mut follower = view.follower(Start::First, u64::MAX).unwrap();
+        let mut follower = view.read(ReadOptions::range(Start::First, u64::MAX).follow()).unwrap();
         assert_eq!(positions(follower.next_block(1).unwrap())[0], 1);
         writer.execute(Command::Reset(first));
         assert_eq!(code(read(&mut follower)), Some(Code::Truncated));
@@ -425,10 +430,10 @@ fn a_reset_of_a_writer_that_stands_still_before_the_page_tells_of_it_is_no_damag
 fn what_a_salvaging_reader_is_truncated_away_from_is_no_hole() {
     for times in [1, 7] {
         let (view, race, _) = Beside::new(30).race(outrun(times));
-        let mut reader = view.salvage(Start::First, u64::MAX).unwrap();
+        let mut reader = view.read(ReadOptions { salvage: true, ..ReadOptions::range(Start::First, u64::MAX) }).unwrap();
         let block = reader.next_block(BLOCK).unwrap();
         assert!(block.as_ref().is_none_or(|block| block.holes.is_empty()), "{block:?}");
-        let mut numbered = view.salvage(view.positions().first, u64::MAX).unwrap();
+        let mut numbered = view.read(ReadOptions { salvage: true, ..ReadOptions::range(view.positions().first, u64::MAX) }).unwrap();
         locked(&race.0).as_mut().unwrap().0.tell();
         locked(&race.0).as_mut().unwrap().1 = Box::new(outrun(times));
         assert_eq!(code(read(&mut numbered)), Some(Code::Truncated));
@@ -633,7 +638,7 @@ fn look_around(view: &Wal, seed: u64) {
     assert_eq!(end.unwrap_or_else(|error| panic!("seed {seed}: the end: {error:?}")), []);
     let at = view.positions();
     assert!(at.first <= at.next && at.durable < at.next, "seed {seed}: {at:?}");
-    let mut salvaging = view.salvage(Start::First, u64::MAX).unwrap();
+    let mut salvaging = view.read(ReadOptions { salvage: true, ..ReadOptions::range(Start::First, u64::MAX) }).unwrap();
     while let Some(Some(block)) = fair("salvaging", seed, salvaging.next_block(BLOCK)) {
         assert_eq!(block.holes, [], "seed {seed}");
     }

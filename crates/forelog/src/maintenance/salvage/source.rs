@@ -160,7 +160,7 @@ impl Source {
         };
         let following = self.catalog.following(segment.id);
         let end = following.as_ref().map_or(u64::MAX, |following| following.first).min(self.last + 1);
-        let read = header_of(&self.storage, &self.catalog, &segment)?.filter(|(_, header)| header.uuid == self.uuid);
+        let read = header_of(&*self.storage, &self.catalog, &segment)?.filter(|(_, header)| header.uuid == self.uuid);
         let Some((file, header)) = read else {
             let len = self.storage.open(&segment.file, false)?.len()?;
             let hole = self.hole(end, &segment.file, 0, len);
@@ -176,7 +176,7 @@ impl Source {
     /// First position of the next segment whose header is intact, from `following` on; `u64::MAX` without one.
     fn reach(&self, mut following: Option<Arc<CatalogSegment>>) -> Result<u64> {
         while let Some(segment) = following {
-            let read = header_of(&self.storage, &self.catalog, &segment)?;
+            let read = header_of(&*self.storage, &self.catalog, &segment)?;
             if read.is_some_and(|(_, header)| header.uuid == self.uuid) {
                 return Ok(segment.first);
             }
@@ -192,7 +192,7 @@ impl Source {
             return Ok(len.min(fence.offset));
         }
         let Some(following) = following else { return Ok(len) };
-        let next = header_of(&self.storage, &self.catalog, &following)?.and_then(|(_, next)| next.predecessor);
+        let next = header_of(&*self.storage, &self.catalog, &following)?.and_then(|(_, next)| next.predecessor);
         let told = next.filter(|p| (p.id, p.salt) == (header.id, header.salt)).map(|p| p.end);
         let footer = || match find_footer(file, header.seed()) {
             Ok(FooterState::Footer(footer)) => Some(footer.end.offset),

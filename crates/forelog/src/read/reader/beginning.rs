@@ -1,6 +1,6 @@
 //! Where a reader begins that was asked to start at an end of the log. The end may move before the reader gets there.
 
-use super::Reader;
+use super::plain::PlainReader;
 use crate::error::{Code, Error, Result};
 use crate::read::follow::FollowedLog;
 use crate::segments::reader_positions::Start;
@@ -16,28 +16,18 @@ pub struct Beginning {
     /// Last position that the caller asked for.
     to: u64,
     /// Maximum number of records that the reader may return.
-    most: u64,
+    max_records: u64,
     /// First position of the log when the reader last began.
     first: Option<u64>,
 }
 
 impl Beginning {
-    pub fn new(start: Start, tail: Arc<dyn FollowedLog>, to: u64) -> Beginning {
-        Beginning { start, tail, to, most: u64::MAX, first: None }
+    pub fn new(start: Start, tail: Arc<dyn FollowedLog>, to: u64, max_records: u64) -> Beginning {
+        Beginning { start, tail, to, max_records, first: None }
     }
 }
 
-impl Reader {
-    /// Limits the reader to `most` records, wherever it begins.
-    pub fn at_most(mut self, most: u64) -> Reader {
-        self.to = self.to.min((self.next - 1).saturating_add(most));
-        self.limit = self.limit.min(self.to);
-        if let Some(beginning) = &mut self.beginning {
-            beginning.most = most;
-        }
-        self
-    }
-
+impl PlainReader {
     /// Records that the reader has looked at `at`, where it begins, and that it has returned something if `gave`.
     pub(super) fn has_looked(&mut self, at: u64, gave: bool) {
         let Some(beginning) = &self.beginning else { return };
@@ -70,7 +60,7 @@ impl Reader {
             _ => self.next.min(kept.saturating_add(1)).max(first),
         };
         let to = if self.follows { beginning.to } else { beginning.to.min(last) };
-        self.to = to.min((self.next - 1).saturating_add(beginning.most));
+        self.to = to.min((self.next - 1).saturating_add(beginning.max_records));
         self.limit = if self.tail.is_some() { 0 } else { self.to };
         (self.cuts, self.cut_off, self.cursor) = (0, false, None);
         self.holes.clear();

@@ -10,7 +10,7 @@ use crate::format::header::{Header, Predecessor};
 use crate::log::open::open;
 use crate::log::read_only;
 use crate::options::{Compression, Mode, Options};
-use crate::read::reader::Reader;
+use crate::read::reader::{ReadPlan, Reader};
 use crate::segments::frame_scan;
 use crate::storage::layer::{layered, Layer};
 use crate::storage::window::Window;
@@ -145,7 +145,7 @@ proptest! {
             let disk = disk.fork();
             let options = Options { mode, segment_bytes: 64 << 10, ..Options::default() };
             if let Ok(opened) = open(Arc::new(disk.clone()), &options, || 0) {
-                let mut reader = Reader::new(Arc::new(disk.clone()), opened.catalog.clone(), opened.recovery.first_position, opened.writer.next_position() - 1);
+                let mut reader = Reader::new(Arc::new(disk.clone()), opened.catalog.clone(), opened.recovery.first_position..=opened.writer.next_position() - 1);
                 while let Ok(Some(_)) = reader.next_block(100) {}
             }
             prop_assert_eq!(disk.violation(), None);
@@ -154,7 +154,7 @@ proptest! {
         let changes = disk.changes();
         if let Ok(view) = read_only::open(&storage, || 0) {
             let to = view.positions.acknowledged;
-            let mut reader = Reader::salvaging(storage, view.catalog.clone(), view.positions.first, to);
+            let mut reader = Reader::new(storage, view.catalog.clone(), ReadPlan { past_damage: true, ..(view.positions.first..=to).into() });
             let mut next = view.positions.first;
             while let Some(block) = reader.next_block(100).unwrap() {
                 for hole in &block.holes {

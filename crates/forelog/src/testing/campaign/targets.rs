@@ -251,7 +251,7 @@ pub fn open(data: &[u8]) {
                 let end = opened.writer.next_position() - 1;
                 let storage: Arc<dyn Storage> = Arc::new(disk.clone());
                 match forged {
-                    true => drain(Reader::new(storage, opened.catalog.clone(), opened.recovery.first_position, end)),
+                    true => drain(Reader::new(storage, opened.catalog.clone(), opened.recovery.first_position..=end)),
                     false => {
                         assert!(end <= base.expected.end);
                         let outcome = read(storage, &opened.catalog, &base.expected, 1, end, 1 << 12);
@@ -268,7 +268,7 @@ pub fn open(data: &[u8]) {
     let changes = damaged.changes();
     let storage: Arc<dyn Storage> = Arc::new(damaged.clone());
     if let Ok(view) = read_only::open(&storage, || 0) {
-        drain(Reader::new(storage, view.catalog, view.positions.first, view.positions.written));
+        drain(Reader::new(storage, view.catalog, view.positions.first..=view.positions.written));
     }
     assert_eq!(damaged.changes(), changes, "readOnly writes");
     if let Err(Broken(text)) = holds_up(&damaged) {
