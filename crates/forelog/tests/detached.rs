@@ -6,7 +6,7 @@
 mod common;
 
 use common::{next, open, options, settle, varied};
-use forelog::{verify, Code, Error, Fsync, Mode, Options, ReadOptions, Reader, RecordRef, Settled, Start, Waiter, Wal, Watch};
+use forelog::{verify, Code, Error, Fsync, Mode, Options, ReadOptions, Reader, RecordRef, Settled, StartPosition, Waiter, Wal, Watch};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
@@ -204,7 +204,7 @@ const DUE: [Due; 8] =
     [Due::Append, Due::Sync, Due::Roll, Due::TruncateBefore, Due::TruncateAfter, Due::Reset, Due::CursorCommit, Due::Close];
 
 impl Due {
-    fn run(self, scene: &mut Scene, cursor: &forelog::Cursor) -> Result<(), Error> {
+    fn run(self, scene: &mut Scene, cursor: &forelog::NamedCursor) -> Result<(), Error> {
         match self {
             Due::Append => scene.append(b"late"),
             Due::Sync => scene.wal.sync().and_then(|()| scene.settled()),
@@ -254,9 +254,9 @@ fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     }
 }
 
-fn cursor(wal: &Wal) -> forelog::Cursor {
+fn cursor(wal: &Wal) -> forelog::NamedCursor {
     let (made, cursor) = channel();
-    wal.cursor("worker", Start::First, move |cursor| made.send(cursor).unwrap());
+    wal.cursor("worker", StartPosition::First, move |cursor| made.send(cursor).unwrap());
     cursor.recv().unwrap().unwrap()
 }
 

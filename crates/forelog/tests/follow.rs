@@ -56,7 +56,7 @@ fn a_follower_that_waits_is_not_woken_by_what_concerns_it_not() {
             woken.fetch_add(1, Ordering::SeqCst);
         })
     };
-    let _ticket = follower.lookout().unwrap().wait(wake);
+    let _ticket = follower.follow_wait().unwrap().wait(wake);
     log.0.sync().unwrap();
     settle(&log.0, &log.1, 2);
     assert_eq!(woken.load(Ordering::SeqCst), 0);
@@ -117,7 +117,7 @@ fn a_cut_ends_followers_past_it_and_those_before_it_go_on_with_what_came_instead
     assert_eq!(read_up_to(&mut waiting, 400), 400);
     let (woken, wake) = channel();
     assert!(waiting.next_block(BLOCK).unwrap().is_none());
-    let _ticket = waiting.lookout().unwrap().wait(Box::new(move || woken.send(()).unwrap()));
+    let _ticket = waiting.follow_wait().unwrap().wait(Box::new(move || woken.send(()).unwrap()));
     let mut past = log.0.read(ReadOptions::range(1, u64::MAX).follow()).unwrap();
     let given = read_up_to(&mut past, 250);
     let mut before = log.0.read(ReadOptions::range(1, u64::MAX).follow()).unwrap();
@@ -131,7 +131,7 @@ fn a_cut_ends_followers_past_it_and_those_before_it_go_on_with_what_came_instead
     settle(&log.0, &log.1, 401);
     wake.recv().unwrap();
     for gone in [&mut waiting, &mut past] {
-        assert_eq!(gone.place().kept(), Some(204));
+        assert_eq!(gone.position().kept(), Some(204));
         let error = next(gone).unwrap_err();
         assert_eq!(error.code, Code::Truncated, "{error}");
         assert_eq!(next(gone).unwrap_err().code, Code::Truncated, "and stays so");
@@ -141,7 +141,7 @@ fn a_cut_ends_followers_past_it_and_those_before_it_go_on_with_what_came_instead
     }
     settle(&log.0, &log.1, 401 + 196);
     for (reader, expected) in [(&mut before, &mut expected), (&mut at_cut, &mut 201)] {
-        assert_eq!(reader.place().kept(), Some(204));
+        assert_eq!(reader.position().kept(), Some(204));
         while *expected <= 400 {
             for (position, value) in next(reader).unwrap() {
                 let from = if position <= 204 { position } else { position + 1000 };
@@ -150,5 +150,5 @@ fn a_cut_ends_followers_past_it_and_those_before_it_go_on_with_what_came_instead
             }
         }
     }
-    assert_eq!(log.0.read(ReadOptions::range(401, u64::MAX).follow()).unwrap().place().kept(), None);
+    assert_eq!(log.0.read(ReadOptions::range(401, u64::MAX).follow()).unwrap().position().kept(), None);
 }

@@ -13,7 +13,7 @@ use crate::salvage::{Salvage, SalvageData};
 use crate::stage::Stage;
 use crate::verify::{VerificationData, Watcher};
 use crate::wal;
-use forelog::{Batch, Block, Code, Error, Notify, ReadOptions, Standing, Start, Verification, Wal};
+use forelog::{Batch, Block, Code, Error, Notify, ReadOptions, Standing, StartPosition, Verification, Wal};
 use napi::bindgen_prelude::{Function, Object, Uint8Array};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{sys, Env, Status};
@@ -38,7 +38,7 @@ pub enum Outcome {
     Read(forelog::Result<Option<Block>>, bool),
     Verified(forelog::Result<Verification>),
     Stat(forelog::Result<Standing>),
-    Cursor(forelog::Result<forelog::Cursor>),
+    Cursor(forelog::Result<forelog::NamedCursor>),
 }
 
 /// The part of an environment that other threads hold. It may outlive the environment.
@@ -284,7 +284,7 @@ pub struct Manner {
 }
 
 impl Manner {
-    fn options(&self, from: Start, to: u64) -> ReadOptions {
+    fn options(&self, from: StartPosition, to: u64) -> ReadOptions {
         let Manner { most, follow, salvage, detailed } = *self;
         ReadOptions { from, to, max_records: last(most), follow, salvage, detailed }
     }
@@ -424,7 +424,7 @@ impl Environment {
     #[napi(catch_unwind)]
     pub fn resume(&self, log: u32, left: &Reader, next: f64, to: f64, manner: Manner) -> Option<Resumed> {
         let next = Some(next as u64).filter(|next| *next > 0);
-        let resumed = self.host.with_log(log, |wal| wal.resume(left.place(), next, manner.options(Start::First, last(to))));
+        let resumed = self.host.with_log(log, |wal| wal.resume(left.place(), next, manner.options(StartPosition::First, last(to))));
         let (kept, reader) = self.host.answered(resumed)?;
         Some(Resumed { kept: kept as f64, reader: Reader::new(self.host.shared.clone(), reader) })
     }

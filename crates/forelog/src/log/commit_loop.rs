@@ -221,14 +221,14 @@ impl CommitThread {
         let mark = is_unmarked.then(|| self.marked_at + MARK_EVERY);
         let tell = self.untold.then(|| self.told_at + TELL_EVERY);
         // A follower of an idle log waits for an append here. If the path leads elsewhere, appends are made elsewhere.
-        let check = self.shared.followers.is_anybody().then(|| self.checked_at + CHECK_EVERY);
+        let check = self.shared.followers.has_waiting().then(|| self.checked_at + CHECK_EVERY);
         // A log that could not roll at opening removes nothing until it has rolled.
         let retain = self.retain_at.filter(|_| !self.writer.unproven);
         [sync, mark, tell, check, retain].into_iter().flatten().min()
     }
 
     fn commit(&mut self) {
-        self.writer.followed = self.shared.followers.is_anybody();
+        self.writer.followed = self.shared.followers.has_waiting();
         let began = self.host.now();
         let durable = self.group.durable || self.shared.options.fsync == Fsync::Always;
         let progress = match self.check(durable) {
@@ -321,7 +321,7 @@ impl CommitThread {
         if let Err(error) = self.writer.check_attached() {
             return self.fail(&error);
         }
-        let cuts = self.shared.catalog.cuts();
+        let cuts = self.shared.catalog.truncation_count();
         let acknowledged = self.shared.horizons.acknowledged.load(Ordering::Acquire);
         let (low, removed) = (self.writer.low, self.writer.counters.removed);
         let (operation, outcome) = match command {
@@ -337,13 +337,13 @@ impl CommitThread {
             }
         };
         self.behind_since = self.behind_since.filter(|_| self.writer.is_behind());
-        if low != self.writer.low || cuts != self.shared.catalog.cuts() {
+        if low != self.writer.low || cuts != self.shared.catalog.truncation_count() {
             self.tell_truncation(operation, removed);
         }
-        self.move_cursors(cuts != self.shared.catalog.cuts());
+        self.move_cursors(cuts != self.shared.catalog.truncation_count());
         self.collect_counters(None);
         if let Some(error) = self.writer.poisoned().cloned() {
-            if error.code == Code::Detached && cuts == self.shared.catalog.cuts() {
+            if error.code == Code::Detached && cuts == self.shared.catalog.truncation_count() {
                 // No position was taken back.
                 self.shared.horizons.acknowledged.store(acknowledged, Ordering::Release);
             }
@@ -365,7 +365,7 @@ impl CommitThread {
             }
         }
         submissions.recompute_low_mark(self.writer.low);
-        let cut = cuts != self.shared.catalog.cuts();
+        let cut = cuts != self.shared.catalog.truncation_count();
         if cut {
             // Their readers may hold records that are no longer in the log.
             self.wake.extend(submissions.clients.iter().flatten().map(|client| client.notify.clone()));
@@ -444,7 +444,7 @@ impl CommitThread {
                 self.notify();
             }
         }
-        if self.shared.followers.is_anybody() && self.host.now().saturating_sub(self.checked_at) >= CHECK_EVERY {
+        if self.shared.followers.has_waiting() && self.host.now().saturating_sub(self.checked_at) >= CHECK_EVERY {
             if let Err(error) = self.check_all() {
                 return self.fail(&error);
             }
@@ -484,7 +484,7 @@ impl CommitThread {
         if retention.is_off() || !due || self.writer.poisoned().is_some() || self.writer.unproven {
             return;
         }
-        let floors = Floors { readers: self.shared.catalog.places.floor(), cursors: self.shared.cursors.floor() };
+        let floors = Floors { readers: self.shared.catalog.reader_positions.floor(), cursors: self.shared.cursors.floor() };
         // A read error here is not fatal: retention tries again later.
         let due = self.writer.due(&retention, floors).unwrap_or(Due { again: Some(RETRY), ..Due::default() });
         self.tell_ahead(&due);
@@ -514,7 +514,7 @@ impl CommitThread {
             return;
         }
         locked(&self.shared.measures).ahead += due.ahead.len() as u64;
-        self.shared.events.ahead(&due.ahead);
+        self.shared.events.record_from_future(&due.ahead);
         self.shared.events.wake(&mut self.wake);
         self.notify();
     }

@@ -115,7 +115,7 @@ impl RemoteWriter {
             return Ok(if kept.is_some() { PageChange::Cut } else { PageChange::More });
         }
         // The page says nothing new, or describes a log that the directory has left behind. The page will catch up.
-        let low = ControlPages::read(&*self.control)?.low(shared.catalog.newest().unwrap_or(0));
+        let low = ControlPages::read(&*self.control)?.low(shared.catalog.newest_id().unwrap_or(0));
         if self.begins_in_dead_segment(shared, low)? {
             return Ok(PageChange::Cut);
         }
@@ -126,7 +126,7 @@ impl RemoteWriter {
     /// off and the page does not say so. A reader would return what was cut off.
     fn begins_in_dead_segment(&self, shared: &LogState, low: u64) -> Result<bool> {
         let acknowledged = shared.horizons.acknowledged.load(Ordering::Acquire);
-        if low <= shared.catalog.first() || low > acknowledged {
+        if low <= shared.catalog.low_mark() || low > acknowledged {
             return Ok(false);
         }
         let Some((state, names)) = self.named(shared)? else { return Ok(false) };
@@ -143,7 +143,7 @@ impl RemoteWriter {
     /// Returns CONTROL's state and the names in the directory that go with it; `None` while CONTROL names no segment after the catalog's
     /// newest one.
     fn named(&self, shared: &LogState) -> Result<Option<(ControlState, BTreeMap<u64, Name>)>> {
-        let newest = shared.catalog.newest().unwrap_or(0);
+        let newest = shared.catalog.newest_id().unwrap_or(0);
         let mut before = ControlPages::read(&*self.control)?.state;
         let mut left = LISTINGS;
         loop {
@@ -167,7 +167,7 @@ impl RemoteWriter {
     pub fn look_again(&self, shared: &LogState, next: u64) -> Result<PageChange> {
         for _ in 0..LOOKS {
             let news = shared.refresh(self)?;
-            if news == PageChange::Cut || shared.catalog.first() > next {
+            if news == PageChange::Cut || shared.catalog.low_mark() > next {
                 return Ok(news);
             }
             self.wait_for_page();
@@ -216,7 +216,7 @@ fn go_past(shared: &LogState, live: Vec<Arc<CatalogSegment>>, low: u64) {
 
 /// Publishes the horizons as far as they are known. None is below the position before the first.
 fn show(shared: &LogState, durable: u64, acknowledged: u64) {
-    let first = shared.catalog.first();
+    let first = shared.catalog.low_mark();
     let (durable, acknowledged) = (durable.max(first - 1), acknowledged.max(first - 1));
     let put = |horizon: &AtomicU64, position: u64| horizon.store(position, Ordering::Release);
     let h = &shared.horizons;
@@ -229,10 +229,10 @@ fn show(shared: &LogState, durable: u64, acknowledged: u64) {
 
 /// Raises the first position of the log to `low`, if that is higher.
 fn raise(shared: &LogState, low: u64) -> PageChange {
-    if low <= shared.catalog.first() {
+    if low <= shared.catalog.low_mark() {
         return PageChange::None;
     }
-    shared.catalog.raise(low);
+    shared.catalog.raise_low_mark(low);
     let at = |horizon: &AtomicU64| horizon.load(Ordering::Acquire);
     show(shared, at(&shared.horizons.durable), at(&shared.horizons.acknowledged));
     PageChange::More
@@ -268,15 +268,15 @@ fn update_catalog(
 ) -> Result<bool> {
     let catalog = &shared.catalog;
     // Only a truncation or a reset that takes positions back may lower the start of the log.
-    let low = if kept.is_some() { page.low } else { page.low.max(catalog.first()) }.max(told.low(page.active));
-    if kept.is_none() && catalog.newest() == Some(page.active) {
-        if low > catalog.first() {
-            catalog.raise(low);
+    let low = if kept.is_some() { page.low } else { page.low.max(catalog.low_mark()) }.max(told.low(page.active));
+    if kept.is_none() && catalog.newest_id() == Some(page.active) {
+        if low > catalog.low_mark() {
+            catalog.raise_low_mark(low);
         }
         return Ok(true);
     }
     // The log was found at a later segment when it was opened, or because the page was too old. It never goes back.
-    if kept.is_none() && catalog.newest().is_some_and(|newest| newest > page.active) {
+    if kept.is_none() && catalog.newest_id().is_some_and(|newest| newest > page.active) {
         return Ok(false);
     }
     let names = Listing::read(&*shared.storage)?.segments;
@@ -357,7 +357,7 @@ fn look() {
         };
         let mut moved = false;
         for log in logs {
-            let is_followed = log.followers.is_anybody();
+            let is_followed = log.followers.has_waiting();
             moved |= log.look() && is_followed;
         }
         pause = if moved { SHORTEST } else { (pause * 2).min(LONGEST) };

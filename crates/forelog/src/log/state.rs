@@ -236,7 +236,7 @@ impl LogState {
             },
             active_bytes: measures.active.0,
             active_capacity: measures.active.1,
-            readers: self.catalog.places.count(),
+            readers: self.catalog.reader_positions.count(),
             followers: self.followers.count(),
             events,
             dropped_events,
@@ -291,13 +291,13 @@ impl LogState {
     /// failure.
     pub fn publish(&self, writer: &Writer, acknowledged: bool) {
         let written = writer.next_position() - 1;
-        self.catalog.set_end(writer.cut());
+        self.catalog.set_durable_end(writer.cut());
         self.horizons.first.store(writer.low, Ordering::Release);
         self.horizons.durable.store(writer.durable_position(), Ordering::Release);
         self.horizons.written.store(written, Ordering::Release);
         if acknowledged {
             self.horizons.acknowledged.store(written, Ordering::Release);
-            self.followers.reached(written);
+            self.followers.wake_reached(written);
         }
     }
 
@@ -312,7 +312,7 @@ impl LogState {
     fn spread(&self, news: PageChange) {
         match news {
             PageChange::None => {}
-            PageChange::More => self.followers.reached(self.horizons.acknowledged.load(Ordering::Acquire)),
+            PageChange::More => self.followers.wake_reached(self.horizons.acknowledged.load(Ordering::Acquire)),
             PageChange::Cut => {
                 // Clients may hold records that are no longer in the log, so they are woken before any follower reads on.
                 let clients: Vec<_> = locked(&self.submissions).clients.iter().flatten().map(|client| client.notify.clone()).collect();

@@ -13,7 +13,7 @@ use crate::log::{open, read_only, remote_writer};
 use crate::maintenance::backup::Backup;
 use crate::maintenance::progress::Watch;
 use crate::maintenance::verify::{self, Verification};
-use crate::observe::events::Unheard;
+use crate::observe::events::PendingEvents;
 use crate::observe::stats::Stats;
 use crate::options::{Mode, Options};
 use crate::read::follow::FollowedLog;
@@ -319,8 +319,8 @@ impl Wal {
 
     /// Returns how many times `truncate_after` and `reset` have cut the log since it was opened. Every client is woken when the number
     /// changes; the positions of its readers then show what was kept.
-    pub fn cuts(&self) -> u64 {
-        self.shared.catalog.cuts()
+    pub fn truncation_count(&self) -> u64 {
+        self.shared.catalog.truncation_count()
     }
 
     /// Returns the encoded bytes that are accepted and not yet settled, for all handles together.
@@ -343,7 +343,7 @@ impl Wal {
     }
 
     /// Takes the events that were recorded since the last call.
-    pub fn events(&self) -> Unheard {
+    pub fn events(&self) -> PendingEvents {
         self.shared.events.take(self.client)
     }
 
@@ -435,7 +435,7 @@ impl Drop for Wal {
 
 mod cursor;
 mod readers;
-pub use cursor::Cursor;
+pub use cursor::NamedCursor;
 pub use readers::ReadOptions;
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ pub trait Origin: Send + Sync {
     /// `Closed`, after which any segment may vanish.
     fn low(&self) -> Result<u64>;
     /// Returns how many times positions were taken back.
-    fn cuts(&self) -> u64;
+    fn truncation_count(&self) -> u64;
     /// Keeps retention from removing records from `first` on, for as long as the position is held. Explicit truncation still removes them.
     fn hold(&self, first: u64) -> Arc<ReaderPosition>;
     /// Returns the present segments of the log. Files between two of them may exist although they no longer hold anything.
@@ -271,7 +271,7 @@ impl Backup {
 
     /// Determines the cut, and lists the segments up to it.
     fn take(&mut self) -> Result<()> {
-        let cuts = self.origin.cuts();
+        let cuts = self.origin.truncation_count();
         let cut = match self.origin.cut() {
             Ok(cut) => cut,
             // A writer that has just opened or truncated the log publishes its state within some milliseconds.
@@ -291,7 +291,7 @@ impl Backup {
         // After the listing: every segment removed before the listing is below this.
         self.low = self.origin.low()?;
         // Names alone do not distinguish segments of the log from dead ones.
-        if cuts != self.origin.cuts() || !counted.iter().any(|name| name.id == cut.segment) {
+        if cuts != self.origin.truncation_count() || !counted.iter().any(|name| name.id == cut.segment) {
             return self.miss(cut, format!("segment {:016x} is missing", cut.segment));
         }
         let base = names.values().rev().find(|name| name.first <= self.low).map(|name| name.id);
@@ -432,7 +432,7 @@ impl Backup {
     fn miss(&mut self, cut: DurableEnd, text: String) -> Result<()> {
         let may_be_behind = self.origin.catch_up();
         let newest = self.origin.cut()?;
-        let truncations = (self.origin.low()?, self.origin.cuts());
+        let truncations = (self.origin.low()?, self.origin.truncation_count());
         let has_moved = self.missed_at.replace(truncations) != Some(truncations) || newest.segment != cut.segment;
         if has_moved {
             (self.overtaken, self.still) = (self.overtaken + 1, 0);

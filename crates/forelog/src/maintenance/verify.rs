@@ -151,7 +151,7 @@ fn scrub_sealed(storage: &Arc<dyn Storage>, catalog: &Catalog, look_again: &dyn 
     let control = inspect_directory(&**storage, false).map_err(Error::from)?;
     let watched: Arc<dyn Storage> = Arc::new(ProgressStorage::new(storage.clone(), watch.clone()));
     let live: Vec<Name> = catalog.names();
-    let is_live = |name: &Name, last| last >= catalog.first() && catalog.names().iter().any(|live| live.id == name.id);
+    let is_live = |name: &Name, last| last >= catalog.low_mark() && catalog.names().iter().any(|live| live.id == name.id);
     // The catalog changes before any name goes, or a moment after that if another process writes the log.
     let counts = |name: &Name, last| {
         is_live(name, last) && {
@@ -159,7 +159,7 @@ fn scrub_sealed(storage: &Arc<dyn Storage>, catalog: &Catalog, look_again: &dyn 
             is_live(name, last)
         }
     };
-    let mut verifier = Verifier::new(watched, control.state.uuid, catalog.first(), &counts)?;
+    let mut verifier = Verifier::new(watched, control.state.uuid, catalog.low_mark(), &counts)?;
     watch.begin(verifier.total(live.split_last().map_or(&[], |(_, sealed)| sealed)));
     verifier.sealed_ones(&live).map_err(|fault| stopped(watch, fault.into()))?;
     watch.finish();

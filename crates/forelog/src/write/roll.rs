@@ -178,7 +178,7 @@ impl Writer {
             }
             (_, Some(last)) => {
                 self.publisher.cut(last);
-                self.catalog.cut(entry.clone(), place, last);
+                self.catalog.truncate_after(entry.clone(), place, last);
             }
             (_, None) => self.catalog.add(entry.clone(), place),
         }

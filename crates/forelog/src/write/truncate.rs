@@ -52,7 +52,7 @@ impl Writer {
         }
         self.low = first;
         // Readers learn of the low mark before a file goes, so that none of them takes its absence for damage.
-        self.catalog.raise(first);
+        self.catalog.raise_low_mark(first);
         self.remove_below()
     }
 
@@ -167,7 +167,7 @@ impl Writer {
             return Ok(());
         }
         // Opening removes segments that are still in the catalog, because they were live until the roll that it made.
-        self.catalog.raise(low);
+        self.catalog.raise_low_mark(low);
         let (mut failure, mut aside) = (None, Vec::new());
         for name in &gone {
             let spare = self.set_aside(name, aside.len());

@@ -5,7 +5,7 @@ use crate::error::{closed, out_of_range, truncated, Code, Error, Result};
 use crate::options::Mode;
 use crate::read::reader::{ReadPlan, Reader, Tail};
 use crate::recovery::verdict::Verdict;
-use crate::segments::reader_positions::{ReaderPosition, Start};
+use crate::segments::reader_positions::{ReaderPosition, StartPosition};
 use crate::util::locks::locked;
 use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
@@ -15,12 +15,12 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug)]
 pub struct ReadOptions {
     /// Where the reader begins.
-    pub from: Start,
+    pub from: StartPosition,
     /// Last position to be returned.
     pub to: u64,
     /// Maximum number of records.
     pub max_records: u64,
-    /// The reader goes on as the log grows, see [`Reader::lookout`].
+    /// The reader goes on as the log grows, see [`Reader::follow_wait`].
     pub follow: bool,
     /// The reader goes on after damage and reports what it had to leave out, see [`Block::holes`](crate::Block::holes). Needs a log that
     /// is open in mode `readOnly`. A follower ends at damage all the same.
@@ -32,7 +32,7 @@ pub struct ReadOptions {
 
 impl ReadOptions {
     /// Returns the options of a reader from `from` to `to`, inclusive, that ends at damage and does not follow.
-    pub fn range(from: impl Into<Start>, to: u64) -> ReadOptions {
+    pub fn range(from: impl Into<StartPosition>, to: u64) -> ReadOptions {
         ReadOptions { from: from.into(), to, max_records: u64::MAX, follow: false, salvage: false, detailed: false }
     }
 
@@ -48,7 +48,7 @@ impl Wal {
     ///
     /// # Errors
     /// The errors of [`Wal::read`].
-    pub fn reader(&self, from: impl Into<Start>, to: u64) -> Result<Reader> {
+    pub fn reader(&self, from: impl Into<StartPosition>, to: u64) -> Result<Reader> {
         self.read(ReadOptions::range(from, to))
     }
 
@@ -78,14 +78,14 @@ impl Wal {
     /// # Errors
     /// `Truncated` if records before `next` were removed, `Closed`.
     pub fn resume(&self, left: &ReaderPosition, next: Option<u64>, options: ReadOptions) -> Result<(u64, Reader)> {
-        let from = next.map_or(left.start(), Start::At);
+        let from = next.map_or(left.start(), StartPosition::At);
         let options = ReadOptions { from, salvage: false, ..options };
         let position = self.enter(from)?;
         // Asked after the new position is entered, so each truncation is recorded at one of the two.
         let kept = left.kept().unwrap_or(u64::MAX);
-        let Start::At(next) = from else { return Ok((kept, self.placed(position, options)?)) };
+        let StartPosition::At(next) = from else { return Ok((kept, self.placed(position, options)?)) };
         if next - 1 > kept {
-            return Err(truncated(next, self.shared.catalog.first()).during("read"));
+            return Err(truncated(next, self.shared.catalog.low_mark()).during("read"));
         }
         let limit = self.shared.readable(&locked(&self.shared.submissions)).min(kept);
         let tail = self.tail(options.follow, false);
@@ -94,35 +94,37 @@ impl Wal {
     }
 
     /// Enters a reader position before the ends of the log are looked up, so a truncation is recorded there or seen in them.
-    fn enter(&self, start: Start) -> Result<Arc<ReaderPosition>> {
+    fn enter(&self, start: StartPosition) -> Result<Arc<ReaderPosition>> {
         if self.closed.load(Ordering::Acquire) {
             return Err(closed().during("read"));
         }
-        let Start::At(next) = start else { return Ok(self.shared.catalog.places.enter_at(start, self.shared.catalog.first())) };
-        Ok(self.shared.catalog.places.enter(next))
+        let StartPosition::At(next) = start else {
+            return Ok(self.shared.catalog.reader_positions.enter_at(start, self.shared.catalog.low_mark()));
+        };
+        Ok(self.shared.catalog.reader_positions.enter(next))
     }
 
     /// Creates a reader at a position that was just entered.
     fn placed(&self, position: Arc<ReaderPosition>, options: ReadOptions) -> Result<Reader> {
         let ReadOptions { from, to, follow, .. } = options;
         let is_remote = self.shared.remote.is_some();
-        if from == Start::End && !follow {
+        if from == StartPosition::End && !follow {
             // No record is after the last one.
             return Ok(self.reader_of(position, options, RangeInclusive::new(1, 0).into()));
         }
         let (next, limit) = match from {
             // How far another process has written shows at the first block.
-            Start::At(next) if is_remote => (next, u64::MAX),
-            Start::At(next) => (next, self.limit_from(next)?),
+            StartPosition::At(next) if is_remote => (next, u64::MAX),
+            StartPosition::At(next) => (next, self.limit_from(next)?),
             _ => self.end_at(&position, from),
         };
         position.advance(next);
         let tail = self.tail(follow, true);
         let mut plan = ReadPlan::from(next..=if tail.is_some() { to } else { to.min(limit) });
         match from {
-            Start::At(_) => {}
+            StartPosition::At(_) => {}
             // The end is known here, and everything appended from now on belongs to the reader.
-            Start::End if !is_remote => position.fix(next),
+            StartPosition::End if !is_remote => position.fix_start(next),
             _ => plan.beginning = Some((from, self.shared.clone(), to)),
         }
         Ok(self.reader_of(position, options, ReadPlan { tail, ..plan }))
@@ -141,14 +143,14 @@ impl Wal {
     }
 
     /// Returns where an end of the log is, as far as that is known without I/O, and the last position that may be read.
-    fn end_at(&self, place: &ReaderPosition, start: Start) -> (u64, u64) {
+    fn end_at(&self, position: &ReaderPosition, start: StartPosition) -> (u64, u64) {
         loop {
-            self.shared.catalog.places.begin_anew(place);
+            self.shared.catalog.reader_positions.restart(position);
             let last = self.shared.readable(&locked(&self.shared.submissions));
-            let first = self.shared.catalog.first();
+            let first = self.shared.catalog.low_mark();
             let last = last.max(first - 1);
-            if place.cuts() == 0 {
-                return (if start == Start::First { first } else { last + 1 }, last);
+            if position.truncation_count() == 0 {
+                return (if start == StartPosition::First { first } else { last + 1 }, last);
             }
         }
     }

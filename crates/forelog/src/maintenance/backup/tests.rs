@@ -46,7 +46,7 @@ impl Origin for Reset {
     fn cut(&self) -> Result<DurableEnd> {
         let cut = self.0.cut();
         if let Some(first) = locked(&self.1).take() {
-            self.0.catalog.raise(first);
+            self.0.catalog.raise_low_mark(first);
         }
         cut
     }
@@ -56,8 +56,8 @@ impl Origin for Reset {
     fn hold(&self, first: u64) -> Arc<ReaderPosition> {
         self.0.hold(first)
     }
-    fn cuts(&self) -> u64 {
-        self.0.cuts()
+    fn truncation_count(&self) -> u64 {
+        self.0.truncation_count()
     }
     fn segments(&self) -> Vec<Name> {
         self.0.segments()
@@ -105,8 +105,8 @@ impl Origin for Untold {
     fn hold(&self, first: u64) -> Arc<ReaderPosition> {
         self.0.hold(first)
     }
-    fn cuts(&self) -> u64 {
-        self.0.cuts()
+    fn truncation_count(&self) -> u64 {
+        self.0.truncation_count()
     }
     fn segments(&self) -> Vec<Name> {
         self.0.segments()
@@ -219,7 +219,7 @@ fn a_backup_never_keeps_a_file_that_lost_its_name_while_it_was_linked() {
             assert!(writer.commit(&mut group, true).failure.is_none());
         }
         writer.sealer.run().unwrap();
-        shared.catalog.set_end(writer.cut());
+        shared.catalog.set_durable_end(writer.cut());
         let to = Layered::over(Arc::new(Disk::new(copy.path(), false).unwrap()), Overtaken { late, writer: Mutex::new(Some(writer)) });
         let oldest = Listing::read(&*storage).unwrap().segments.into_values().next().unwrap().file;
         let mut backup = Backup::new(shared, Arc::new(to));

@@ -158,7 +158,7 @@ impl Source {
             self.leave_out(hole, give)?;
             return Ok(None);
         };
-        let following = self.catalog.following(segment.id);
+        let following = self.catalog.segment_after(segment.id);
         let end = following.as_ref().map_or(u64::MAX, |following| following.first).min(self.last + 1);
         let read = header_of(&*self.storage, &self.catalog, &segment)?.filter(|(_, header)| header.uuid == self.uuid);
         let Some((file, header)) = read else {
@@ -180,7 +180,7 @@ impl Source {
             if read.is_some_and(|(_, header)| header.uuid == self.uuid) {
                 return Ok(segment.first);
             }
-            following = self.catalog.following(segment.id);
+            following = self.catalog.segment_after(segment.id);
         }
         Ok(u64::MAX)
     }

@@ -46,7 +46,7 @@ fn missing_after(
     next: u64,
 ) -> Result<Option<(Missing, Verdict)>, Fault> {
     let below = name_of(segment);
-    match catalog.following(segment.id) {
+    match catalog.segment_after(segment.id) {
         Some(following) => {
             let listing = Listing::read(storage)?;
             let gone = missing::predecessor_gone(storage, &listing, segment.id, &following.file)?;
@@ -81,7 +81,7 @@ impl PlainReader {
                 return self.missing(&segment, missing, verdict);
             }
         }
-        let sealed = self.catalog.following(segment.id).is_some();
+        let sealed = self.catalog.segment_after(segment.id).is_some();
         let verdict = match (offset, sealed) {
             (0, _) => Verdict::BadHeader,
             (_, true) => Verdict::DamagedSealed,
@@ -105,7 +105,7 @@ impl PlainReader {
 
     /// Returns the error for segments that are missing from the next position on.
     fn missing(&self, segment: &CatalogSegment, missing: Missing, verdict: Verdict) -> Error {
-        let last = self.catalog.following(segment.id).map_or(self.limit, |following| following.first - 1);
+        let last = self.catalog.segment_after(segment.id).map_or(self.limit, |following| following.first - 1);
         let mut error = Error::new(Code::Corrupt, missing.text).at(missing.file, 0).judged(verdict.label()).during("read");
         error.lost = Some((self.next, last.max(self.next)));
         error

@@ -1,9 +1,9 @@
 //! Reading: returns blocks of verified records in position order, across segments, while the writer runs.
 
 use crate::error::Result;
-use crate::read::follow::{FollowedLog, Lookout};
+use crate::read::follow::{FollowWait, FollowedLog};
 use crate::segments::catalog::Catalog;
-use crate::segments::reader_positions::{ReaderPosition, Start};
+use crate::segments::reader_positions::{ReaderPosition, StartPosition};
 use crate::storage::zero_on_read_error::ZeroOnReadError;
 use crate::storage::Storage;
 use std::ops::RangeInclusive;
@@ -30,7 +30,7 @@ pub struct ReadPlan {
     pub tail: Option<Tail>,
     /// The end of a log at which the reader begins, and the last position that was asked for. Until it returns a record, the reader moves
     /// along with that end.
-    pub beginning: Option<(Start, Arc<dyn FollowedLog>, u64)>,
+    pub beginning: Option<(StartPosition, Arc<dyn FollowedLog>, u64)>,
     /// Maximum number of records, wherever the reader begins.
     pub max_records: u64,
     /// The reader goes on after damage. Bytes that the disk fails to read count as damaged.
@@ -95,8 +95,8 @@ impl Reader {
     }
 
     /// Returns the reader's position, which outlives the reader because its blocks are still in use.
-    pub fn place(&self) -> &Arc<ReaderPosition> {
-        &self.plain.place
+    pub fn position(&self) -> &Arc<ReaderPosition> {
+        &self.plain.position
     }
 
     /// Whether everything that was asked for has been returned.
@@ -114,9 +114,9 @@ impl Reader {
     }
 
     /// Returns the means with which a follower that has caught up waits; `None` if the reader does not follow or is done.
-    pub fn lookout(&self) -> Option<Lookout> {
+    pub fn follow_wait(&self) -> Option<FollowWait> {
         let plain = &self.plain;
         let tail = plain.tail.clone().filter(|_| plain.follows && !plain.is_done())?;
-        Some(Lookout { tail, next: plain.next, place: plain.place.clone(), cuts: plain.cuts })
+        Some(FollowWait { log: tail, next: plain.next, position: plain.position.clone(), truncations: plain.truncations })
     }
 }

@@ -102,9 +102,9 @@ pub struct PlainReader {
     detailed: bool,
     /// Set while a reader that begins at an end of the log may still move.
     pub beginning: Option<Beginning>,
-    pub place: Arc<ReaderPosition>,
+    pub position: Arc<ReaderPosition>,
     /// Number of truncations that the reader has acknowledged.
-    pub cuts: u64,
+    pub truncations: u64,
     /// One of them removed a record that the reader has returned.
     pub cut_off: bool,
 }
@@ -113,7 +113,7 @@ impl PlainReader {
     pub fn new(storage: Arc<dyn Storage>, catalog: Arc<Catalog>, plan: ReadPlan) -> PlainReader {
         let ReadPlan { next, to, tail, beginning, max_records, past_damage, detailed, position } = plan;
         let to = to.min((next - 1).saturating_add(max_records));
-        let place = position.unwrap_or_else(|| catalog.places.enter(next));
+        let position = position.unwrap_or_else(|| catalog.reader_positions.enter(next));
         let (follows, start_checks) =
             tail.as_ref().map_or((false, 0), |tail| (tail.follows, if tail.check_start { START_CHECKS } else { 0 }));
         PlainReader {
@@ -132,8 +132,8 @@ impl PlainReader {
             holes: Vec::new(),
             detailed,
             beginning: beginning.map(|(start, log, to)| Beginning::new(start, log, to, max_records)),
-            place,
-            cuts: 0,
+            position,
+            truncations: 0,
             cut_off: false,
         }
     }
@@ -177,7 +177,7 @@ impl PlainReader {
                     self.has_looked(read.as_ref().map_or(self.next, |block| block.first_position), read.is_some());
                     return Ok(read);
                 }
-                Err(error) => self.begin_anew(error)?,
+                Err(error) => self.begin_again(error)?,
             }
         }
     }
@@ -185,9 +185,9 @@ impl PlainReader {
     /// Returns the next verified records from the reader's present position.
     fn try_next(&mut self, max_bytes: usize) -> Result<Option<Block>> {
         loop {
-            self.heed_truncation()?;
+            self.acknowledge_truncations()?;
             if self.is_done() {
-                self.place.advance(u64::MAX);
+                self.position.advance(u64::MAX);
                 return Ok(None);
             }
             let max_bytes = match &self.tail {
@@ -226,7 +226,7 @@ impl PlainReader {
             match self.try_block(max_bytes) {
                 Ok(block) if block.is_empty() => {}
                 Ok(block) => {
-                    self.place.advance(self.next);
+                    self.position.advance(self.next);
                     return Ok(Some(block));
                 }
                 // Records truncated meanwhile may be gone or dead: that is not damage.
@@ -291,17 +291,17 @@ impl PlainReader {
 
     /// Whether the log was truncated since the reader last acknowledged a truncation.
     fn is_behind(&self) -> bool {
-        self.next < self.catalog.first() || self.cuts != self.place.cuts()
+        self.next < self.catalog.low_mark() || self.truncations != self.position.truncation_count()
     }
 
-    fn heed_truncation(&mut self) -> Result<()> {
-        let cuts = self.place.cuts();
-        if cuts != self.cuts {
+    fn acknowledge_truncations(&mut self) -> Result<()> {
+        let truncations = self.position.truncation_count();
+        if truncations != self.truncations {
             if self.beginning.is_some() {
-                return Err(truncated(self.next, self.catalog.first()).during("read"));
+                return Err(truncated(self.next, self.catalog.low_mark()).during("read"));
             }
-            self.cuts = cuts;
-            let kept = self.place.heed();
+            self.truncations = truncations;
+            let kept = self.position.acknowledge_truncations();
             self.cut_off |= self.next - 1 > kept;
             // The reader's segment may be dead. The records that were kept are found in the one that replaced it.
             self.cursor = None;
@@ -310,7 +310,7 @@ impl PlainReader {
                 self.limit = self.to;
             }
         }
-        let first = self.catalog.first();
+        let first = self.catalog.low_mark();
         if self.cut_off || self.next < first && self.next <= self.to {
             return Err(truncated(self.next, first).during("read"));
         }
@@ -328,7 +328,7 @@ impl PlainReader {
         let mut used = 0;
         // Frames that are not acknowledged yet, or dead because the following segment starts before them, are not examined. The next
         // position decides that, never what the bytes seem to say.
-        let last = self.catalog.following(cursor.segment.id).map_or(self.limit, |s| self.limit.min(s.first - 1));
+        let last = self.catalog.segment_after(cursor.segment.id).map_or(self.limit, |s| self.limit.min(s.first - 1));
         while cursor.at.next <= last {
             let frame = frame::decode(&stored[used..], cursor.header.seed(), cursor.at.offset);
             let Some(frame) = frame.filter(|f| f.first == cursor.at.next && f.prev == cursor.at.crc) else {
@@ -438,7 +438,7 @@ impl PlainReader {
 
     pub fn corrupt(&self, segment: &CatalogSegment, offset: u64, text: String) -> Error {
         let mut error = Error::new(Code::Corrupt, text).at(segment.file.clone(), offset).during("read");
-        let last = self.catalog.following(segment.id).map_or(self.limit, |s| s.first - 1);
+        let last = self.catalog.segment_after(segment.id).map_or(self.limit, |s| s.first - 1);
         error.lost = Some((self.next, last.max(self.next)));
         error
     }

@@ -57,13 +57,13 @@ impl Salvage {
         let (storage, catalog) = (plain.storage.clone(), plain.catalog.clone());
         plain.cursor = None;
         let Some(segment) = catalog.segment_containing(plain.next) else {
-            let oldest = catalog.following(0);
+            let oldest = catalog.segment_after(0);
             let (first, file) =
                 oldest.map_or((plain.to + 1, String::new()), |oldest| (oldest.first, gap::before(&*storage, &oldest, plain.next)));
             plain.leave_out(first - 1, file, 0, 0, None);
             return Ok(());
         };
-        let end = catalog.following(segment.id).map_or(u64::MAX, |following| following.first);
+        let end = catalog.segment_after(segment.id).map_or(u64::MAX, |following| following.first);
         // The damage may be at the end of the segment before. This segment is then read from its start.
         let met = error.offset.filter(|_| error.segment.as_ref() == Some(&segment.file)).unwrap_or(0).max(PAGE);
         let Some((file, header)) = header_of(&*storage, &catalog, &segment)? else {
@@ -127,7 +127,7 @@ pub fn header_of(storage: &dyn Storage, catalog: &Catalog, segment: &CatalogSegm
 
 /// Returns as much of a segment's header as its successor repeats, which is enough to recognize its frames.
 fn header_by_successor(storage: &dyn Storage, catalog: &Catalog, segment: &CatalogSegment) -> Result<Option<Header>> {
-    let Some(following) = catalog.following(segment.id) else { return Ok(None) };
+    let Some(following) = catalog.segment_after(segment.id) else { return Ok(None) };
     let found = open_file(storage, &following)?;
     let Some(next) = found.header_of(following.id, following.first) else { return Ok(None) };
     let predecessor = next.predecessor.filter(|p| p.id == segment.id);

@@ -49,7 +49,7 @@ impl PlainReader {
     /// Finds the frame that holds the next position, by frame headers alone, from the last known boundary before it.
     pub fn seek(&self) -> Result<SegmentReader> {
         let Some(segment) = self.catalog.segment_containing(self.next) else {
-            let first = self.catalog.first();
+            let first = self.catalog.low_mark();
             if self.next >= first {
                 let text = format!("the segment that held position {} is missing", self.next);
                 return Err(Error::new(Code::Corrupt, text).judged(Verdict::LateStart.label()).at_position(self.next).during("read"));
@@ -65,7 +65,7 @@ impl PlainReader {
         while let Err(broken) = found {
             // Damage to records below the first position is not damage to the log.
             let next = resync(&mut window, &cursor.header, broken.offset + 1, broken.next..u64::MAX)?;
-            let Some(next) = next.filter(|next| next.next <= self.catalog.first()) else { break };
+            let Some(next) = next.filter(|next| next.next <= self.catalog.low_mark()) else { break };
             found = boundary_near(&mut window, &cursor.header, next, self.next, |_| {})?;
         }
         match found {
@@ -77,7 +77,7 @@ impl PlainReader {
 
     /// Moves to the following segment if that holds the next position, and checks that the two fit together.
     pub fn advance(&self, cursor: SegmentReader) -> Result<SegmentReader> {
-        let Some(following) = self.catalog.following(cursor.segment.id).filter(|s| s.first <= cursor.at.next) else {
+        let Some(following) = self.catalog.segment_after(cursor.segment.id).filter(|s| s.first <= cursor.at.next) else {
             return Ok(cursor);
         };
         // A writer that opened the log after another one has written the last frames of that one again.

@@ -455,12 +455,12 @@ impl Origin for Still {
         Ok(self.1.recovery.first_position)
     }
 
-    fn cuts(&self) -> u64 {
+    fn truncation_count(&self) -> u64 {
         0
     }
 
     fn hold(&self, first: u64) -> Arc<ReaderPosition> {
-        self.1.catalog.places.enter(first)
+        self.1.catalog.reader_positions.enter(first)
     }
 
     fn segments(&self) -> Vec<Name> {
