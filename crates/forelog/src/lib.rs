@@ -57,8 +57,8 @@ pub use options::Retention;
 pub use options::{Compression, Fsync, Mode, Options};
 pub use read::follow::{FollowWait, WaitHandle, Wake};
 pub use read::reader::{Block, Hole, Reader, EXTRAS_SHIFT};
-pub use recovery::evidence::Damage;
 pub use recovery::report::{Fenced, Recovery};
+pub use recovery::survey::Damage;
 pub use segments::reader_positions::{ReaderPosition, StartPosition};
 #[cfg(any(test, feature = "sim"))]
 pub use testing::campaign;

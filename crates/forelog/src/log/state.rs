@@ -313,7 +313,7 @@ impl LogState {
         match news {
             PageChange::None => {}
             PageChange::More => self.followers.wake_reached(self.horizons.acknowledged.load(Ordering::Acquire)),
-            PageChange::Cut => {
+            PageChange::Truncated => {
                 // Clients may hold records that are no longer in the log, so they are woken before any follower reads on.
                 let clients: Vec<_> = locked(&self.submissions).clients.iter().flatten().map(|client| client.notify.clone()).collect();
                 clients.iter().for_each(|client| client.wake());

@@ -118,10 +118,10 @@ impl Origin for LogState {
         &self.storage
     }
 
-    fn cut(&self) -> Result<DurableEnd> {
+    fn durable_end(&self) -> Result<DurableEnd> {
         if let Some(remote) = &self.remote {
             self.refresh(remote)?;
-            return remote.cut().ok_or_else(|| match &self.recovery.damage {
+            return remote.durable_end().ok_or_else(|| match &self.recovery.damage {
                 Some(damage) => {
                     let text = format!("the log is damaged, and so would be its copy: {}", damage.text);
                     let mut error = Error::new(Code::Corrupt, text).at(damage.segment.clone(), damage.offset).judged(self.recovery.verdict);
@@ -136,7 +136,7 @@ impl Origin for LogState {
             .ok_or_else(|| Error::new(Code::NoSpace, "nothing in the log's last segment is proven durable until there is space to roll"))
     }
 
-    fn low(&self) -> Result<u64> {
+    fn low_mark(&self) -> Result<u64> {
         if self.ended.load(Ordering::Acquire) {
             return Err(closed());
         }
@@ -151,7 +151,7 @@ impl Origin for LogState {
         self.catalog.truncation_count()
     }
 
-    fn hold(&self, first: u64) -> Arc<ReaderPosition> {
+    fn hold_retention(&self, first: u64) -> Arc<ReaderPosition> {
         self.catalog.reader_positions.enter(first)
     }
 

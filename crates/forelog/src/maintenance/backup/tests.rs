@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::error::Fault;
 use crate::format::record::RecordRef;
 use crate::log::commit_loop::CommitThread;
 use crate::log::open::open;
@@ -26,7 +27,7 @@ impl Layer for Meanwhile {
     fn remove(&self, below: &dyn Storage, name: &str) -> std::result::Result<(), Fault> {
         if let Some(backup) = self.backup.get() {
             let mut backup = locked(backup);
-            for _ in 0..2 * CUTS {
+            for _ in 0..2 * OVERTAKEN {
                 if !backup.is_done() {
                     locked(&self.steps).push(backup.step());
                 }
@@ -43,18 +44,18 @@ impl Origin for Reset {
     fn storage(&self) -> &Arc<dyn Storage> {
         self.0.storage()
     }
-    fn cut(&self) -> Result<DurableEnd> {
-        let cut = self.0.cut();
+    fn durable_end(&self) -> Result<DurableEnd> {
+        let cut = self.0.durable_end();
         if let Some(first) = locked(&self.1).take() {
             self.0.catalog.raise_low_mark(first);
         }
         cut
     }
-    fn low(&self) -> Result<u64> {
-        self.0.low()
+    fn low_mark(&self) -> Result<u64> {
+        self.0.low_mark()
     }
-    fn hold(&self, first: u64) -> Arc<ReaderPosition> {
-        self.0.hold(first)
+    fn hold_retention(&self, first: u64) -> Arc<ReaderPosition> {
+        self.0.hold_retention(first)
     }
     fn truncation_count(&self) -> u64 {
         self.0.truncation_count()
@@ -93,17 +94,17 @@ impl Origin for Untold {
     fn storage(&self) -> &Arc<dyn Storage> {
         self.0.storage()
     }
-    fn cut(&self) -> Result<DurableEnd> {
+    fn durable_end(&self) -> Result<DurableEnd> {
         if *locked(&self.1) > 0 {
             return Err(Error::new(Code::Locked, "the log is still being opened by its writer"));
         }
-        self.0.cut()
+        self.0.durable_end()
     }
-    fn low(&self) -> Result<u64> {
-        self.0.low()
+    fn low_mark(&self) -> Result<u64> {
+        self.0.low_mark()
     }
-    fn hold(&self, first: u64) -> Arc<ReaderPosition> {
-        self.0.hold(first)
+    fn hold_retention(&self, first: u64) -> Arc<ReaderPosition> {
+        self.0.hold_retention(first)
     }
     fn truncation_count(&self) -> u64 {
         self.0.truncation_count()

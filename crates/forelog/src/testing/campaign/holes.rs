@@ -446,12 +446,12 @@ impl Origin for Still {
         &self.0
     }
 
-    fn cut(&self) -> Result<DurableEnd> {
+    fn durable_end(&self) -> Result<DurableEnd> {
         let active = self.1.writer.active.as_ref().unwrap();
         Ok(DurableEnd { segment: active.header.id, durable: LogEnd { offset: active.end.offset, position: active.end.next - 1 } })
     }
 
-    fn low(&self) -> Result<u64> {
+    fn low_mark(&self) -> Result<u64> {
         Ok(self.1.recovery.first_position)
     }
 
@@ -459,7 +459,7 @@ impl Origin for Still {
         0
     }
 
-    fn hold(&self, first: u64) -> Arc<ReaderPosition> {
+    fn hold_retention(&self, first: u64) -> Arc<ReaderPosition> {
         self.1.catalog.reader_positions.enter(first)
     }
 
