@@ -1,7 +1,7 @@
 //! Compressed logs: everything comes back, nothing is stored larger, and any setting opens what another wrote.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use forelog::{Batch, Block, Compression, Fsync, Options, RecordRef, Settled, Waiter, Wal};
+use forelog::{Batch, Block, Compression, Fsync, Options, ReadOptions, RecordRef, Settled, Waiter, Wal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -304,7 +304,13 @@ fn a_detailed_reader_reports_batches_and_numbers_of_64_bits_and_another_one_neit
         log.append_batch(&[record(6)]);
         log.wait();
         for (from, batches) in [(1, vec![(1, 3), (5, 1)]), (3, vec![(0, 2), (3, 1)]), (6, vec![(0, 1)])] {
-            let block = log.wal.reader(from, u64::MAX).unwrap().detailed().next_block(1 << 20).unwrap().unwrap();
+            let block = log
+                .wal
+                .read(ReadOptions { detailed: true, ..ReadOptions::range(from, u64::MAX) })
+                .unwrap()
+                .next_block(1 << 20)
+                .unwrap()
+                .unwrap();
             assert_eq!((block.first_position, block.len() as u64, &block.batches), (from, 7 - from, &batches));
             let numbers: Vec<u64> = block.extras.iter().map(|extra| extra.to_bits()).collect();
             let expected = (from..=6).flat_map(|n| [u64::MAX - n, u64::MAX - n, (1 << 53) + 1]);

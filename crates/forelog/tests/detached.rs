@@ -6,7 +6,7 @@
 mod common;
 
 use common::{next, open, options, settle, varied};
-use forelog::{verify, Code, Error, Fsync, Mode, Options, Reader, RecordRef, Settled, Start, Waiter, Wal, Watch};
+use forelog::{verify, Code, Error, Fsync, Mode, Options, ReadOptions, Reader, RecordRef, Settled, StartPosition, Waiter, Wal, Watch};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
@@ -204,7 +204,7 @@ const DUE: [Due; 8] =
     [Due::Append, Due::Sync, Due::Roll, Due::TruncateBefore, Due::TruncateAfter, Due::Reset, Due::CursorCommit, Due::Close];
 
 impl Due {
-    fn run(self, scene: &mut Scene, cursor: &forelog::Cursor) -> Result<(), Error> {
+    fn run(self, scene: &mut Scene, cursor: &forelog::NamedCursor) -> Result<(), Error> {
         match self {
             Due::Append => scene.append(b"late"),
             Due::Sync => scene.wal.sync().and_then(|()| scene.settled()),
@@ -254,9 +254,9 @@ fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     }
 }
 
-fn cursor(wal: &Wal) -> forelog::Cursor {
+fn cursor(wal: &Wal) -> forelog::NamedCursor {
     let (made, cursor) = channel();
-    wal.cursor("worker", Start::First, move |cursor| made.send(cursor).unwrap());
+    wal.cursor("worker", StartPosition::First, move |cursor| made.send(cursor).unwrap());
     cursor.recv().unwrap().unwrap()
 }
 
@@ -288,7 +288,7 @@ fn try_out(loss: Loss, due: Due, fsync: Fsync) {
         let readable = if now.is_some() || !matches!(loss, Loss::Removed | Loss::RemovedAndMadeAnew | Loss::Emptied) { 1 } else { active };
         let records = read(&scene.wal, readable).unwrap_or_else(|error| panic!("{case}: {error}"));
         assert!(is_whole(&records, readable), "{case}");
-        let mut follower = scene.wal.follower(RECORDS, u64::MAX).unwrap();
+        let mut follower = scene.wal.read(ReadOptions::range(RECORDS, u64::MAX).follow()).unwrap();
         assert_eq!(next(&mut follower).unwrap().len(), 1, "{case}");
         assert_eq!(code(next(&mut follower)), Some(Code::Detached), "{case}");
         if readable > 1 {
@@ -428,7 +428,7 @@ fn a_follower_in_a_handle_that_only_reads_ends_once_the_log_is_not_at_its_path_a
             }
             let view = view(&scene.path());
             let mut follower = catch_up(&view);
-            let mut late = view.follower(1, u64::MAX).unwrap();
+            let mut late = view.read(ReadOptions::range(1, u64::MAX).follow()).unwrap();
             let now = scene.lose(loss);
             let _successor = scene.successor(loss);
             assert_eq!(code(next(&mut follower)), Some(Code::Detached), "{loss:?}");
@@ -450,7 +450,7 @@ fn a_follower_in_a_handle_that_only_reads_ends_once_the_log_is_not_at_its_path_a
 fn a_follower_of_the_writer_s_own_handle_ends_although_nothing_is_appended_there() {
     for loss in all() {
         let scene = Scene::new(Fsync::Always);
-        let mut follower = scene.wal.follower(RECORDS, u64::MAX).unwrap();
+        let mut follower = scene.wal.read(ReadOptions::range(RECORDS, u64::MAX).follow()).unwrap();
         assert_eq!(next(&mut follower).unwrap().len(), 1);
         scene.lose(loss);
         assert_eq!(code(next(&mut follower)), Some(Code::Detached), "{loss:?}");
@@ -459,7 +459,7 @@ fn a_follower_of_the_writer_s_own_handle_ends_although_nothing_is_appended_there
 
 /// Waits until a handle that only reads shows every record.
 fn catch_up(view: &Wal) -> Reader {
-    let mut follower = view.follower(1, u64::MAX).unwrap();
+    let mut follower = view.read(ReadOptions::range(1, u64::MAX).follow()).unwrap();
     while next(&mut follower).unwrap().last().unwrap().0 < RECORDS {}
     follower
 }

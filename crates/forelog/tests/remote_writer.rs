@@ -4,7 +4,7 @@
 mod common;
 
 use common::{killed_copy, open, options, settle, varied};
-use forelog::{Backup, Code, Error, Fsync, Mode, Options, Reader, Waiter, Wal};
+use forelog::{Backup, Code, Error, Fsync, Mode, Options, ReadOptions, Reader, Waiter, Wal};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
@@ -38,7 +38,7 @@ fn a_follower_elsewhere_sees_every_record_in_order_and_none_before_it_is_acknowl
         let mut entered = 0;
         append(&writer, 10, &mut entered);
         let view = view(dir.path());
-        let mut follower = view.follower(1, u64::MAX).unwrap();
+        let mut follower = view.read(ReadOptions::range(1, u64::MAX).follow()).unwrap();
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let mut expected = 1;
@@ -74,7 +74,7 @@ fn a_follower_elsewhere_goes_on_with_the_next_writer() {
     writer.0.close().unwrap();
     drop(writer);
     let view = view_of(5);
-    let mut follower = view.follower(1, u64::MAX).unwrap();
+    let mut follower = view.read(ReadOptions::range(1, u64::MAX).follow()).unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while seen.load(Ordering::Acquire) < 305 {
@@ -103,7 +103,7 @@ fn a_reader_elsewhere_ends_at_what_is_acknowledged_at_its_first_block_and_says_w
     let view = view(dir.path());
     let mut early = view.reader(1, u64::MAX).unwrap();
     append(&writer, 50, &mut entered);
-    let mut told = view.follower(1, 50).unwrap();
+    let mut told = view.read(ReadOptions::range(1, 50).follow()).unwrap();
     let mut count = 0;
     while count < 50 {
         count += next(&mut told).unwrap().len();
@@ -122,7 +122,7 @@ fn a_follower_elsewhere_is_told_that_it_was_truncated_away() {
     let mut entered = 0;
     append(&writer, 3000, &mut entered);
     let view = view(dir.path());
-    let mut follower = view.follower(1, u64::MAX).unwrap();
+    let mut follower = view.read(ReadOptions::range(1, u64::MAX).follow()).unwrap();
     let read = next(&mut follower).unwrap().len() as u64;
     writer.0.truncate_before(2500).unwrap();
     entered += 1;
@@ -144,12 +144,12 @@ fn a_cut_reaches_followers_elsewhere_those_below_it_go_on_and_those_above_it_are
     let mut entered = 0;
     append(&writer, 100, &mut entered);
     let view = view(dir.path());
-    let mut above = view.follower(1, u64::MAX).unwrap();
+    let mut above = view.read(ReadOptions::range(1, u64::MAX).follow()).unwrap();
     let mut seen = 0;
     while seen < 100 {
         seen += next(&mut above).unwrap().len();
     }
-    let mut below = view.follower(30, u64::MAX).unwrap();
+    let mut below = view.read(ReadOptions::range(30, u64::MAX).follow()).unwrap();
     writer.0.truncate_after(50).unwrap();
     entered += 1;
     settle(&writer.0, &writer.1, entered);
@@ -181,7 +181,7 @@ fn a_follower_elsewhere_reads_on_where_the_next_writer_has_written_the_last_fram
     append(&first, 100, &mut 0);
     let dead = killed_copy(dir.path());
     let view = view(dead.path());
-    let mut follower = view.follower(1, 150).unwrap();
+    let mut follower = view.read(ReadOptions::range(1, 150).follow()).unwrap();
     let mut seen = 0;
     while seen < 100 {
         seen += next(&mut follower).unwrap().len();
@@ -203,7 +203,7 @@ fn closing_a_handle_that_only_reads_ends_its_followers() {
     let dir = tempfile::tempdir().unwrap();
     let writer = open(dir.path(), options(Fsync::Os)).unwrap();
     let view = view(dir.path());
-    let mut follower = view.follower(1, u64::MAX).unwrap();
+    let mut follower = view.read(ReadOptions::range(1, u64::MAX).follow()).unwrap();
     std::thread::scope(|scope| {
         let ended = scope.spawn(|| next(&mut follower).map_err(|e| e.code));
         view.close().unwrap();

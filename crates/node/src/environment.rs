@@ -13,7 +13,7 @@ use crate::salvage::{Salvage, SalvageData};
 use crate::stage::Stage;
 use crate::verify::{VerificationData, Watcher};
 use crate::wal;
-use forelog::{Batch, Block, Code, Error, Notify, Standing, Verification, Wal};
+use forelog::{Batch, Block, Code, Error, Notify, ReadOptions, Standing, StartPosition, Verification, Wal};
 use napi::bindgen_prelude::{Function, Object, Uint8Array};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{sys, Env, Status};
@@ -38,7 +38,7 @@ pub enum Outcome {
     Read(forelog::Result<Option<Block>>, bool),
     Verified(forelog::Result<Verification>),
     Stat(forelog::Result<Standing>),
-    Cursor(forelog::Result<forelog::Cursor>),
+    Cursor(forelog::Result<forelog::NamedCursor>),
 }
 
 /// The part of an environment that other threads hold. It may outlive the environment.
@@ -284,13 +284,9 @@ pub struct Manner {
 }
 
 impl Manner {
-    fn of(&self, reader: forelog::Reader) -> forelog::Reader {
-        let reader = reader.at_most(last(self.most));
-        if self.detailed {
-            reader.detailed()
-        } else {
-            reader
-        }
+    fn options(&self, from: StartPosition, to: u64) -> ReadOptions {
+        let Manner { most, follow, salvage, detailed } = *self;
+        ReadOptions { from, to, max_records: last(most), follow, salvage, detailed }
     }
 }
 
@@ -419,23 +415,18 @@ impl Environment {
     /// acknowledged one if it is negative, and otherwise at this position. Returns nothing if it was refused: see `refusal()`.
     #[napi(catch_unwind)]
     pub fn reader(&self, log: u32, from: f64, to: f64, manner: Manner) -> Option<Reader> {
-        let (from, to) = (start(from), last(to));
-        let reader = self.host.with_log(log, |wal| match (manner.follow, manner.salvage) {
-            (true, _) => wal.follower(from, to),
-            (_, true) => wal.salvage(from, to),
-            _ => wal.reader(from, to),
-        });
-        self.host.answered(reader).map(|reader| Reader::new(self.host.shared.clone(), manner.of(reader)))
+        let reader = self.host.with_log(log, |wal| wal.read(manner.options(start(from), last(to))));
+        self.host.answered(reader).map(|reader| Reader::new(self.host.shared.clone(), reader))
     }
 
     /// Creates a reader that replaces `left` after a truncation. It begins at `next`, or if that is 0 where `left` began. Returns nothing
     /// if it was refused: see `refusal()`.
     #[napi(catch_unwind)]
     pub fn resume(&self, log: u32, left: &Reader, next: f64, to: f64, manner: Manner) -> Option<Resumed> {
-        let (next, to) = (Some(next as u64).filter(|next| *next > 0), last(to));
-        let resumed = self.host.with_log(log, |wal| wal.resume(left.place(), next, to, manner.follow));
+        let next = Some(next as u64).filter(|next| *next > 0);
+        let resumed = self.host.with_log(log, |wal| wal.resume(left.place(), next, manner.options(StartPosition::First, last(to))));
         let (kept, reader) = self.host.answered(resumed)?;
-        Some(Resumed { kept: kept as f64, reader: Reader::new(self.host.shared.clone(), manner.of(reader)) })
+        Some(Resumed { kept: kept as f64, reader: Reader::new(self.host.shared.clone(), reader) })
     }
 
     /// Creates a backup of a log into a directory. Returns nothing if the log is closed.

@@ -3,7 +3,7 @@
 use crate::convert::FlippedData;
 use crate::environment::{Outcome, Shared};
 use crate::error::panicked;
-use forelog::{Block, Hole, Place, Ticket};
+use forelog::{Block, Hole, ReaderPosition, WaitHandle};
 use napi::bindgen_prelude::ToNapiValue;
 use napi::{check_status, sys};
 use napi_derive::napi;
@@ -104,10 +104,10 @@ impl ToNapiValue for Packed {
 struct Source {
     shared: Arc<Shared>,
     reader: Mutex<Option<forelog::Reader>>,
-    place: Arc<Place>,
+    place: Arc<ReaderPosition>,
     released: AtomicBool,
     /// Wait of a follower, to be ended by `wake`.
-    ticket: Mutex<Option<Ticket>>,
+    ticket: Mutex<Option<WaitHandle>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -146,7 +146,7 @@ impl Source {
             None => {
                 let this = self.clone();
                 let again = move || forelog::pool::spawn(move || this.serve(request, max_bytes));
-                let Some(lookout) = reader.lookout() else { return Ok(Next::End) };
+                let Some(lookout) = reader.follow_wait() else { return Ok(Next::End) };
                 self.put_back(reader);
                 let ticket = lookout.wait(Box::new(again));
                 {
@@ -197,12 +197,12 @@ pub struct Reader {
 
 impl Reader {
     pub fn new(shared: Arc<Shared>, reader: forelog::Reader) -> Self {
-        let place = reader.place().clone();
+        let place = reader.position().clone();
         let source = Source { shared, reader: Mutex::new(Some(reader)), place, released: AtomicBool::new(false), ticket: Mutex::default() };
         Reader { source: Arc::new(source) }
     }
 
-    pub fn place(&self) -> &Place {
+    pub fn place(&self) -> &ReaderPosition {
         &self.source.place
     }
 }

@@ -156,7 +156,7 @@ fn positions(call: &Call<'_, 2>) -> Answer {
         let at = wal.positions();
         let bytes = [wal.pending_bytes(), wal.options().max_pending_bytes];
         let limits = [wal.options().max_record_bytes, wal.failing()];
-        Ok([at.first, at.next, at.written, at.acknowledged, at.durable, bytes[0], bytes[1], wal.cuts(), limits[0], limits[1]]
+        Ok([at.first, at.next, at.written, at.acknowledged, at.durable, bytes[0], bytes[1], wal.truncation_count(), limits[0], limits[1]]
             .map(|n| n as f64))
     })?;
     call.fill(1, &numbers)?;

@@ -204,7 +204,7 @@ fn commits_that_wait_together_share_an_fsync_and_the_log_is_durable_before_them(
     let (send, made) = channel();
     for name in 0..100 {
         let send = send.clone();
-        cursors.create(&log, &format!("{name}"), Start::First, Box::new(move |made| send.send(made.ok().unwrap()).unwrap()));
+        cursors.create(&log, &format!("{name}"), StartPosition::First, Box::new(move |made| send.send(made.ok().unwrap()).unwrap()));
     }
     cursors.run(&log);
     let handles: Vec<_> = (0..100).map(|_| cursors.handle(made.recv().unwrap(), places.enter(u64::MAX))).collect();
@@ -231,7 +231,7 @@ fn on_a_full_disk_a_new_cursor_is_refused_and_takes_no_commit_with_it() {
     let (send, told) = channel();
     let create = |name: String| {
         let send = send.clone();
-        cursors.create(&log, &name, Start::First, Box::new(move |made| send.send(made.map_err(|error| error.code)).unwrap()));
+        cursors.create(&log, &name, StartPosition::First, Box::new(move |made| send.send(made.map_err(|error| error.code)).unwrap()));
     };
     create("a".into());
     cursors.run(&log);
@@ -257,7 +257,7 @@ fn changes_that_wait_together_have_the_outcome_of_one_after_the_other() {
             let log = FakeLog { durable: AtomicU64::new(1000), flushes: AtomicU64::new(0) };
             let places = crate::segments::reader_positions::ReaderPositions::default();
             let (made, entries) = channel();
-            cursors.create(&log, "a", Start::First, Box::new(move |entry| made.send(entry.ok().unwrap()).unwrap()));
+            cursors.create(&log, "a", StartPosition::First, Box::new(move |entry| made.send(entry.ok().unwrap()).unwrap()));
             cursors.run(&log);
             let handle = cursors.handle(entries.recv().unwrap(), places.enter(u64::MAX));
             let (send, outcomes) = channel();
@@ -266,7 +266,7 @@ fn changes_that_wait_together_have_the_outcome_of_one_after_the_other() {
                 let done = Box::new(move |done: Result<()>| send.send(done.err().map(|error| error.code)).unwrap());
                 match which {
                     0 => cursors.delete(&handle, done),
-                    1 => cursors.create(&log, "a", Start::At(6), Box::new(|_| {})),
+                    1 => cursors.create(&log, "a", StartPosition::At(6), Box::new(|_| {})),
                     2 | 3 => cursors.rewind(&handle, position, done),
                     _ => cursors.commit(&log, &handle, position, done),
                 };

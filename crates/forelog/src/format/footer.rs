@@ -4,7 +4,7 @@
 //! The footer only saves work. Without one, or with a damaged one, the same facts follow from the frame headers.
 
 use crate::format::frame::{Seed, ALIGN};
-use crate::format::frame_scan::FrameBoundary;
+use crate::format::frame_boundary::FrameBoundary;
 use crate::util::bytes::*;
 use crate::util::limits::PAGE;
 

@@ -73,6 +73,11 @@ impl Header {
         self.first + self.hole
     }
 
+    /// Whether this is the header of the segment with this id and first position.
+    pub fn is_of(&self, id: u64, first: u64) -> bool {
+        self.id == id && self.first == first
+    }
+
     pub fn encode(&self) -> Vec<u8> {
         let mut page = begin_page(&MAGIC, &self.uuid);
         put_u32(&mut page, SEGMENT_FLAGS, if self.recycled { RECYCLED } else { 0 });

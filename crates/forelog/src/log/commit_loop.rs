@@ -199,7 +199,7 @@ impl CommitThread {
     }
 
     fn commit(&mut self) {
-        self.writer.placement.readers_wait = self.shared.followers.is_anybody();
+        self.writer.placement.readers_wait = self.shared.followers.has_waiting();
         let began = self.runtime.now();
         let durable = self.group.durable || self.shared.options.fsync == Fsync::Always;
         let progress = match self.check(durable) {

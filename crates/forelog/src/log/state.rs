@@ -192,13 +192,13 @@ impl LogState {
     /// failure.
     pub fn publish(&self, writer: &Writer, acknowledged: bool) {
         let written = writer.next_position() - 1;
-        self.catalog.set_end(writer.cut());
+        self.catalog.set_durable_end(writer.cut());
         self.horizons.first.store(writer.low, Ordering::Release);
         self.horizons.durable.store(writer.durable_position(), Ordering::Release);
         self.horizons.written.store(written, Ordering::Release);
         if acknowledged {
             self.horizons.acknowledged.store(written, Ordering::Release);
-            self.followers.reached(written);
+            self.followers.wake_reached(written);
         }
     }
 

@@ -3,9 +3,9 @@
 
 use crate::error::Fault;
 use crate::format::file_names::{file_name, Name, CONTROL};
-use crate::format::header::Header;
-use crate::recovery::directory::{first_page, Listing};
+use crate::recovery::directory::Listing;
 use crate::segments::footer_writer::{find_footer, FooterState};
+use crate::segments::segment_file::SegmentFile;
 use crate::storage::Storage;
 
 /// A gap in the chain of segments.
@@ -92,9 +92,8 @@ pub fn last(newest: Option<&Name>, end: Option<u64>, first: u64, active: u64) ->
 /// Returns the position after the last record of a sealed segment, from its footer. Its frames may go on after that; they are dead if a
 /// later opening has written them again into the next segment.
 pub fn sealed_end(storage: &dyn Storage, file: &str) -> Option<u64> {
-    let file = storage.open(file, false).ok()?;
-    let header = Header::decode(&first_page(&*file).ok()?).ok()?;
-    match find_footer(&*file, header.seed()) {
+    let SegmentFile { file, header, .. } = SegmentFile::open(storage, file, false).ok()?;
+    match find_footer(&*file, header.ok()?.seed()) {
         Ok(FooterState::Footer(footer)) => Some(footer.end.next),
         _ => None,
     }
@@ -107,7 +106,7 @@ pub fn sealed_end(storage: &dyn Storage, file: &str) -> Option<u64> {
 pub fn predecessor_gone(storage: &dyn Storage, listing: &Listing, below: u64, above: &str) -> Result<Option<Option<u64>>, Fault> {
     let mut file = above.to_owned();
     loop {
-        let Ok(header) = Header::decode(&first_page(&*storage.open(&file, false)?)?) else { return Ok(None) };
+        let Ok(header) = SegmentFile::open(storage, &file, false)?.header else { return Ok(None) };
         let Some(predecessor) = header.predecessor else { return Ok(Some(None)) };
         if predecessor.id == below {
             return Ok(None);

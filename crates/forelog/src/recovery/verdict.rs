@@ -5,9 +5,10 @@
 
 use crate::error::Code;
 use crate::format::control::ControlState;
-use crate::format::frame_scan::{FrameBoundary, Scan};
+use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::Header;
 use crate::options::Mode;
+use crate::segments::frame_scan::Scan;
 
 /// Returns D, the offset up to which the active segment is proven to have been durable.
 pub fn proven(header: &Header, control: &ControlState, scan: &Scan) -> u64 {

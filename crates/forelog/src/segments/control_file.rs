@@ -4,13 +4,31 @@ use crate::error::Fault;
 use crate::format::control::{ControlState, Mark, FILE_BYTES};
 use crate::format::file_names::CONTROL;
 use crate::format::horizon::{self, Horizon};
-use crate::storage::{FileRef, ShortWrite, Storage};
+use crate::storage::{File, FileRef, ShortWrite, Storage};
 use crate::util::limits::PAGE;
 use crate::util::locks::locked;
 use std::sync::{Arc, Mutex};
 
 /// The temporary name under which CONTROL is created.
 pub const CREATING: &str = "spare-control";
+
+/// How many times the horizon page is read before a reader gives up on a torn one. Writing one page takes far less time than this many
+/// reads.
+const READINGS: usize = 16;
+
+/// Reads the horizon page from CONTROL. Returns `None` if there is no valid page.
+pub fn read_horizon(control: &dyn File) -> Result<Option<Horizon>, Fault> {
+    let mut page = vec![0; PAGE as usize];
+    for _ in 0..READINGS {
+        let n = control.read_at(&mut page, horizon::OFFSET)?;
+        match Horizon::decode(&page[..n]) {
+            Some(horizon) => return Ok(Some(horizon)),
+            None if page[..n].iter().all(|b| *b == 0) => return Ok(None),
+            None => std::thread::yield_now(),
+        }
+    }
+    Ok(None)
+}
 
 /// Creates CONTROL under a temporary name and renames it, so that the file has its final name only once its contents are
 /// durable.
@@ -81,7 +99,7 @@ impl Control {
 
     /// Returns the horizon page as it was last written, or `None` if it cannot be read.
     pub fn horizon(&self) -> Option<Horizon> {
-        Horizon::read(&*self.file).ok().flatten()
+        read_horizon(&*self.file).ok().flatten()
     }
 
     /// Writes the horizon page for readers in other processes. The page is not synced, because recovery does not use it.

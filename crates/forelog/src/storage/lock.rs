@@ -6,6 +6,7 @@
 
 use super::dir_handle::{Access, DirHandle, Identity};
 use crate::error::{Code, Error, Fault, Result};
+use crate::format::file_names::LOCK;
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,8 +16,6 @@ use std::time::Duration;
 /// between two tries. Together this is two seconds.
 const LOOKS: usize = 1000;
 const LOOK: Duration = Duration::from_millis(2);
-
-pub const LOCK: &str = "LOCK";
 
 /// The lock on one directory. It is released when dropped.
 pub struct Lock {

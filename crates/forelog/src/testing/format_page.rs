@@ -6,7 +6,7 @@ use crate::format::control::{ControlState, Mark, FILE_BYTES};
 use crate::format::file_names::file_name;
 use crate::format::footer::{Footer, Index};
 use crate::format::frame::{self, Frame, Kind, HEADER};
-use crate::format::frame_scan::FrameBoundary;
+use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::Header;
 use crate::format::record::RecordRef;
 use crate::util::bytes::mask;

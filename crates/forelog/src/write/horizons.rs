@@ -1,7 +1,7 @@
 //! How far a writer's log is durable, and how far readers in other processes may read it.
 
 use crate::format::control::Mark;
-use crate::format::frame_scan::FrameBoundary;
+use crate::format::frame_boundary::FrameBoundary;
 use crate::format::horizon::{Horizon, LogEnd};
 use crate::segments::catalog::DurableEnd;
 use crate::segments::control_file::MarkJob;

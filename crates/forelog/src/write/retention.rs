@@ -3,7 +3,7 @@
 
 use crate::error::Fault;
 use crate::format::header::Header;
-use crate::observe::events::Ahead;
+use crate::observe::events::SegmentFromFuture;
 use crate::options::{millis, Retention};
 use crate::segments::catalog::CatalogSegment;
 use crate::util::limits::PAGE;
@@ -30,7 +30,7 @@ pub struct Due {
     /// How soon to check again, if nothing else happens.
     pub again: Option<Duration>,
     /// Segments that were found in this check to have a creation time in the future.
-    pub ahead: Vec<Ahead>,
+    pub ahead: Vec<SegmentFromFuture>,
     /// The creation time of the newest segment is in the future. A segment that is begun now will show the age of all before it.
     pub renew: bool,
 }
@@ -134,7 +134,7 @@ impl Writer {
     fn note_ahead(&mut self, id: u64, segment: &str, created_ms: u64, look: &mut Look) -> bool {
         let is_ahead = created_ms > look.wall.saturating_add(age::DRIFT);
         if is_ahead && self.known.ahead.insert(id) {
-            look.due.ahead.push(Ahead { segment: segment.to_owned(), created_ms, now_ms: look.wall });
+            look.due.ahead.push(SegmentFromFuture { segment: segment.to_owned(), created_ms, now_ms: look.wall });
         }
         is_ahead
     }

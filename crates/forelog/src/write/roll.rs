@@ -5,7 +5,7 @@ use crate::format::control::Mark;
 use crate::format::file_names::{file_name, Name, MAX_ID};
 use crate::format::footer::Index;
 use crate::format::frame::{self, span, Frame, Kind, HEADER};
-use crate::format::frame_scan::FrameBoundary;
+use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::{Header, Predecessor};
 use crate::format::horizon::LogEnd;
 use crate::observe::events::Event;
@@ -179,7 +179,7 @@ impl Writer {
             }
             (_, Some(last)) => {
                 self.publisher.cut(last);
-                self.catalog.cut(entry.clone(), place, last);
+                self.catalog.truncate_after(entry.clone(), place, last);
             }
             (_, None) => self.catalog.add(entry.clone(), place),
         }

@@ -2,7 +2,7 @@
 //! between the last two needs nothing of the writer but the bytes.
 
 use crate::format::frame::{self, Frame, Kind, Seed, HEADER};
-use crate::format::frame_scan::FrameBoundary;
+use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::Header;
 use crate::options::Compression;
 use crate::segments::catalog::CatalogSegment;

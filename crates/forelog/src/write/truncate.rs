@@ -5,9 +5,10 @@ use crate::error::{out_of_range, truncated, Code, Error, Result};
 use crate::format::compression::Unpacker;
 use crate::format::file_names::Name;
 use crate::format::frame::{self, HEADER};
-use crate::format::frame_scan::{boundary_near, FrameBoundary};
+use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::{Header, Predecessor};
 use crate::format::record::Parts;
+use crate::segments::frame_scan::boundary_near;
 use crate::storage::window::Window;
 use crate::util::healing::On;
 use crate::util::limits::PAGE;
@@ -52,7 +53,7 @@ impl Writer {
         }
         self.low = first;
         // Readers learn of the low mark before a file goes, so that none of them takes its absence for damage.
-        self.catalog.raise(first);
+        self.catalog.raise_low_mark(first);
         self.remove_below()
     }
 
@@ -167,7 +168,7 @@ impl Writer {
             return Ok(());
         }
         // Opening removes segments that are still in the catalog, because they were live until the roll that it made.
-        self.catalog.raise(low);
+        self.catalog.raise_low_mark(low);
         let (mut failure, mut aside) = (None, Vec::new());
         for name in &gone {
             let spare = self.set_aside(name, aside.len());

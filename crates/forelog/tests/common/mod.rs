@@ -62,7 +62,7 @@ pub fn next_of(reader: &mut Reader, block: usize) -> Result<Vec<(u64, Vec<u8>)>,
             return Ok(block.index.chunks(4).enumerate().map(|(i, e)| (block.first_position + i as u64, value(e))).collect());
         }
         let (woken, wake) = channel();
-        let Some(lookout) = reader.lookout() else { return Ok(Vec::new()) };
+        let Some(lookout) = reader.follow_wait() else { return Ok(Vec::new()) };
         let _ticket = lookout.wait(Box::new(move || {
             let _ = woken.send(());
         }));

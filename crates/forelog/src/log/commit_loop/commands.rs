@@ -14,7 +14,7 @@ impl CommitThread {
         if let Err(error) = self.writer.health.check_attached() {
             return self.fail(&error);
         }
-        let cuts = self.shared.catalog.cuts();
+        let cuts = self.shared.catalog.truncation_count();
         let acknowledged = self.shared.horizons.acknowledged.load(Ordering::Acquire);
         let (low, removed) = (self.writer.low, self.writer.meter.counters.removed);
         let (operation, outcome) = match command {
@@ -30,13 +30,13 @@ impl CommitThread {
             }
         };
         self.behind_since = self.behind_since.filter(|_| self.writer.is_behind());
-        if low != self.writer.low || cuts != self.shared.catalog.cuts() {
+        if low != self.writer.low || cuts != self.shared.catalog.truncation_count() {
             self.record_truncation(operation, removed);
         }
-        self.move_cursors(cuts != self.shared.catalog.cuts());
+        self.move_cursors(cuts != self.shared.catalog.truncation_count());
         self.collect_counters(None);
         if let Some(error) = self.writer.health.ended().cloned() {
-            if error.code == Code::Detached && cuts == self.shared.catalog.cuts() {
+            if error.code == Code::Detached && cuts == self.shared.catalog.truncation_count() {
                 // No position was taken back.
                 self.shared.horizons.acknowledged.store(acknowledged, Ordering::Release);
             }
@@ -58,7 +58,7 @@ impl CommitThread {
             }
         }
         submissions.recompute_low_mark(self.writer.low);
-        let cut = cuts != self.shared.catalog.cuts();
+        let cut = cuts != self.shared.catalog.truncation_count();
         if cut {
             // Their readers may hold records that are no longer in the log.
             self.wake.extend(submissions.clients.iter().flatten().map(|client| client.notify.clone()));

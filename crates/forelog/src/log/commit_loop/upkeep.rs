@@ -34,7 +34,7 @@ impl CommitThread {
         let mark = self.needs_mark(self.writer.durable_position()).then(|| self.marked_at + MARK_EVERY);
         let page = self.page_is_stale.then(|| self.published_at + PUBLISH_EVERY);
         // A follower of an idle log waits for an append here. If the path leads elsewhere, appends are made elsewhere.
-        let check = self.shared.followers.is_anybody().then(|| self.checked_at + CHECK_EVERY);
+        let check = self.shared.followers.has_waiting().then(|| self.checked_at + CHECK_EVERY);
         // A log that could not roll at opening removes nothing until it has rolled.
         let retain = self.retain_at.filter(|_| !self.writer.unproven);
         [sync, mark, page, check, retain].into_iter().flatten().min()
@@ -79,7 +79,7 @@ impl CommitThread {
     }
 
     fn check_for_followers(&mut self) -> Result<()> {
-        if self.shared.followers.is_anybody() && self.is_past(self.checked_at, CHECK_EVERY) {
+        if self.shared.followers.has_waiting() && self.is_past(self.checked_at, CHECK_EVERY) {
             self.check_all()?;
         }
         Ok(())
@@ -127,7 +127,7 @@ impl CommitThread {
         if retention.is_off() || !due || self.writer.health.ended().is_some() || self.writer.unproven {
             return;
         }
-        let floors = Floors { readers: self.shared.catalog.places.floor(), cursors: self.shared.cursors.floor() };
+        let floors = Floors { readers: self.shared.catalog.reader_positions.floor(), cursors: self.shared.cursors.floor() };
         // A read error here is not fatal: retention tries again later.
         let due = self.writer.due(&retention, floors).unwrap_or(Due { again: Some(RETRY), ..Due::default() });
         self.record_future_segments(&due);
@@ -157,7 +157,7 @@ impl CommitThread {
             return;
         }
         locked(&self.shared.measures).ahead += due.ahead.len() as u64;
-        self.shared.events.ahead(&due.ahead);
+        self.shared.events.record_from_future(&due.ahead);
         self.shared.events.wake(&mut self.wake);
         self.notify();
     }

@@ -83,7 +83,7 @@ impl LogState {
             },
             active_bytes: measures.active.0,
             active_capacity: measures.active.1,
-            readers: self.catalog.places.count(),
+            readers: self.catalog.reader_positions.count(),
             followers: self.followers.count(),
             events,
             dropped_events,

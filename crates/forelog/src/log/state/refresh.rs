@@ -19,8 +19,8 @@ impl LogState {
     pub(super) fn spread(&self, news: PageChange) {
         match news {
             PageChange::None => {}
-            PageChange::More => self.followers.reached(self.horizons.acknowledged.load(Ordering::Acquire)),
-            PageChange::Cut => {
+            PageChange::More => self.followers.wake_reached(self.horizons.acknowledged.load(Ordering::Acquire)),
+            PageChange::Truncated => {
                 // Clients may hold records that are no longer in the log, so they are woken before any follower reads on.
                 let clients: Vec<_> = locked(&self.submissions).clients.iter().flatten().map(|client| client.notify.clone()).collect();
                 clients.iter().for_each(|client| client.wake());

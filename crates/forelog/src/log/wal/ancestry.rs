@@ -93,7 +93,7 @@ fn numbered(from: u64, to: u64) -> Vec<Vec<u8>> {
 }
 
 fn read(disk: &SimDisk, catalog: &Arc<Catalog>, from: u64, to: u64) -> Result<Vec<Vec<u8>>> {
-    drain(Reader::new(Arc::new(disk.clone()), catalog.clone(), from, to))
+    drain(Reader::new(Arc::new(disk.clone()), catalog.clone(), from..=to))
 }
 
 /// Cuts the power and opens what is left. Of each sector that is not durable nothing is left, or with `all` the newest version.

@@ -5,7 +5,7 @@
 use super::*;
 use crate::format::file_names::CURSORS;
 use crate::options::Fsync;
-use crate::segments::reader_positions::Start;
+use crate::segments::reader_positions::StartPosition;
 use crate::testing::sim::{Faults, Rng, SimDisk};
 use crate::util::notify::Waiter;
 use std::collections::{BTreeMap, BTreeSet};
@@ -83,9 +83,9 @@ impl Log {
         Ok(records)
     }
 
-    fn cursor(&self, name: &str) -> Result<Cursor> {
+    fn cursor(&self, name: &str) -> Result<NamedCursor> {
         let (send, made) = channel();
-        self.wal.cursor(name, Start::First, move |cursor| send.send(cursor).unwrap());
+        self.wal.cursor(name, StartPosition::First, move |cursor| send.send(cursor).unwrap());
         made.recv().unwrap()
     }
 }
@@ -277,7 +277,7 @@ fn a_cursor_never_says_more_than_was_done_and_never_less_than_was_durable() {
 }
 
 /// Returns a log of ten records, none of them synced, with a cursor.
-fn ten(fsync: Fsync) -> (Log, SimDisk, Cursor) {
+fn ten(fsync: Fsync) -> (Log, SimDisk, NamedCursor) {
     let disk = SimDisk::new(1, 4096);
     let mut log = Log::open(&disk, fsync).unwrap();
     assert!((1..=10).all(|value| log.append(value, 20).is_ok()));
@@ -336,7 +336,7 @@ fn what_was_read_before_a_cut_is_not_committed_as_what_came_after_it() {
         assert_eq!((refused.code, refused.position), (Code::Truncated, Some(8)));
     }
     asked(|done| cursor.commit(5, done)).recv().unwrap().unwrap();
-    cursor.heed();
+    cursor.acknowledge_truncations();
     asked(|done| cursor.commit(8, done)).recv().unwrap().unwrap();
     assert_eq!(cursor.position(), 8);
 }

@@ -1,13 +1,13 @@
 //! The behaviour of a log whose directory is no longer at its path, over a simulated disk.
 
 use super::*;
+use crate::format::file_names::LOCK;
 use crate::format::file_names::RESERVE;
 use crate::log::commit_loop::CommitThread;
 use crate::observe::events::Event;
 use crate::options::Fsync;
 use crate::read::follow::FollowedLog;
-use crate::segments::reader_positions::Start;
-use crate::storage::lock::LOCK;
+use crate::segments::reader_positions::StartPosition;
 use crate::testing::sim::{Faults, SimDisk};
 use crate::util::notify::Waiter;
 use crate::util::runtime::{Job, Runtime};
@@ -140,7 +140,7 @@ fn a_cursor_commit_is_not_acknowledged_and_the_log_learns_of_it() -> Result<()> 
     log.append(b"acknowledged")?;
     log.settled(1)?;
     let (made, cursor) = channel();
-    log.wal.cursor("worker", Start::First, move |cursor| drop(made.send(cursor)));
+    log.wal.cursor("worker", StartPosition::First, move |cursor| drop(made.send(cursor)));
     let cursor = cursor.recv().map_err(|e| Error::new(Code::Io, e.to_string()))??;
     log.disk.lose(GONE);
     let (done, committed) = channel();

@@ -8,7 +8,7 @@ use crate::log::commit_loop::CommitThread;
 use crate::log::open::open;
 use crate::maintenance::verify::verify_storage;
 use crate::read::reader::{Block, Reader};
-use crate::segments::reader_positions::Start;
+use crate::segments::reader_positions::StartPosition;
 use crate::storage::layer::{Layer, Layered};
 use crate::storage::{File, FileRef};
 use crate::testing::campaign::seeds;
@@ -200,7 +200,7 @@ fn code<T>(outcome: Result<T>) -> Option<Code> {
 fn a_view_begins_where_the_log_does_although_the_page_does_not_tell_of_the_truncation_yet() {
     let Beside { mut writer, view, .. } = Beside::new(30);
     writer.execute(Command::TruncateBefore(22));
-    assert_eq!(read(&mut view.reader(Start::First, u64::MAX).unwrap()).unwrap(), (22..=30).collect::<Vec<_>>());
+    assert_eq!(read(&mut view.reader(StartPosition::First, u64::MAX).unwrap()).unwrap(), (22..=30).collect::<Vec<_>>());
     assert_eq!((view.positions().first, view.positions().next), (22, 31));
     let error = read(&mut view.reader(5, u64::MAX).unwrap()).unwrap_err();
     assert_eq!((error.code, error.first_position), (Code::Truncated, Some(22)));
@@ -214,14 +214,14 @@ fn a_view_of_a_log_that_was_truncated_past_all_that_the_page_tells_shows_what_is
     // One view that was opened before, and one that is opened now.
     let views = [early, view(&storage)];
     for view in &views {
-        assert_eq!(read(&mut view.reader(Start::First, u64::MAX).unwrap()).unwrap(), []);
+        assert_eq!(read(&mut view.reader(StartPosition::First, u64::MAX).unwrap()).unwrap(), []);
         let at = view.positions();
         assert_eq!((at.first, at.next, at.acknowledged, at.durable), (21, 21, 20, 20));
     }
     writer.tell();
     for view in &views {
         for _ in 0..2 {
-            assert_eq!(read(&mut view.reader(Start::First, u64::MAX).unwrap()).unwrap(), (21..=30).collect::<Vec<_>>());
+            assert_eq!(read(&mut view.reader(StartPosition::First, u64::MAX).unwrap()).unwrap(), (21..=30).collect::<Vec<_>>());
         }
         assert_eq!((view.positions().first, view.positions().next), (21, 31));
     }
@@ -243,14 +243,14 @@ fn what_the_writer_has_told_is_in_the_positions_of_a_view_that_nobody_reads_once
 fn a_reader_from_the_first_position_is_not_truncated_away_before_its_first_record_however_often_truncation_passes_it() {
     for follows in [false, true] {
         let (view, race, _) = Beside::new(12).race(outrun(40));
-        let mut reader = view.begin(Start::First, u64::MAX, follows).unwrap();
+        let mut reader = view.read(ReadOptions { follow: follows, ..ReadOptions::range(StartPosition::First, u64::MAX) }).unwrap();
         let first = positions(reader.next_block(BLOCK).unwrap());
         let low = locked(&race.0).as_ref().map(|(writer, _)| writer.thread.writer.low).unwrap();
         // Records that the page does not show yet are not returned.
         assert!(first.is_empty() || first[0] == low, "{first:?}, the log begins at {low}");
         locked(&race.0).as_mut().unwrap().0.tell();
         locked(&race.0).as_mut().unwrap().1 = Box::new(outrun(0));
-        let mut reader = view.begin(Start::First, u64::MAX, follows).unwrap();
+        let mut reader = view.read(ReadOptions { follow: follows, ..ReadOptions::range(StartPosition::First, u64::MAX) }).unwrap();
         assert_eq!(positions(reader.next_block(BLOCK).unwrap())[0], low);
         // From here on the reader has returned records that truncation can remove.
         locked(&race.0).as_mut().unwrap().1 = Box::new(outrun(1));
@@ -273,9 +273,11 @@ fn a_reader_in_the_writer_s_process_from_the_first_position_is_not_truncated_awa
             let mut writer = Writer::new(Arc::new(SimDisk::new(1, 512)));
             writer.append(12);
             let wal = handle(writer.shared.clone());
-            let (mut first, mut last) =
-                (wal.begin(Start::First, u64::MAX, follows).unwrap(), wal.begin(Start::End, u64::MAX, true).unwrap());
-            let mut numbered = wal.begin(Start::At(2), u64::MAX, follows).unwrap();
+            let (mut first, mut last) = (
+                wal.read(ReadOptions { follow: follows, ..ReadOptions::range(StartPosition::First, u64::MAX) }).unwrap(),
+                wal.read(ReadOptions::range(StartPosition::End, u64::MAX).follow()).unwrap(),
+            );
+            let mut numbered = wal.read(ReadOptions { follow: follows, ..ReadOptions::range(StartPosition::At(2), u64::MAX) }).unwrap();
             deed(&mut writer);
             let low = writer.thread.writer.low;
             assert_eq!(positions(first.next_block(BLOCK).unwrap())[0], low);
@@ -298,7 +300,10 @@ fn a_reset_that_is_asked_for_and_not_done_yet_does_not_fail_who_begins_at_the_fi
         writer.execute(Command::TruncateBefore(7));
         let wal = handle(writer.shared.clone());
         writer.enter(Command::Reset(first));
-        let (mut early, mut late) = (wal.follower(Start::First, u64::MAX).unwrap(), wal.follower(Start::First, u64::MAX).unwrap());
+        let (mut early, mut late) = (
+            wal.read(ReadOptions::range(StartPosition::First, u64::MAX).follow()).unwrap(),
+            wal.read(ReadOptions::range(StartPosition::First, u64::MAX).follow()).unwrap(),
+        );
         assert_eq!(positions(early.next_block(BLOCK).unwrap())[0], 7);
         writer.step();
         writer.append(1);
@@ -310,24 +315,24 @@ fn a_reset_that_is_asked_for_and_not_done_yet_does_not_fail_who_begins_at_the_fi
 #[test]
 fn a_reader_at_the_end_of_a_view_gives_nothing_of_what_is_there_and_a_follower_all_that_comes() {
     let Beside { mut writer, view, .. } = Beside::new(10);
-    let mut follower = view.follower(Start::End, u64::MAX).unwrap();
-    let mut truncated = view.follower(Start::End, u64::MAX).unwrap();
+    let mut follower = view.read(ReadOptions::range(StartPosition::End, u64::MAX).follow()).unwrap();
+    let mut truncated = view.read(ReadOptions::range(StartPosition::End, u64::MAX).follow()).unwrap();
     writer.append(4);
-    assert_eq!(read(&mut view.reader(Start::End, u64::MAX).unwrap()).unwrap(), []);
+    assert_eq!(read(&mut view.reader(StartPosition::End, u64::MAX).unwrap()).unwrap(), []);
     writer.tell();
     assert_eq!(positions(follower.next_block(BLOCK).unwrap())[0], 11);
-    assert_eq!(read(&mut view.reader(Start::End, u64::MAX).unwrap()).unwrap(), []);
+    assert_eq!(read(&mut view.reader(StartPosition::End, u64::MAX).unwrap()).unwrap(), []);
     // Records that are gone at the reader's first look could not have been returned to it.
     writer.append(4);
     writer.execute(Command::TruncateBefore(17));
     writer.tell();
     assert_eq!(positions(truncated.next_block(BLOCK).unwrap())[0], 17);
-    let mut cut = view.follower(Start::End, u64::MAX).unwrap();
+    let mut cut = view.read(ReadOptions::range(StartPosition::End, u64::MAX).follow()).unwrap();
     writer.execute(Command::TruncateAfter(17));
     writer.append(2);
     writer.tell();
     assert_eq!(positions(cut.next_block(BLOCK).unwrap())[0], 18);
-    assert_eq!(read(&mut view.reader(Start::End, u64::MAX).unwrap()).unwrap(), []);
+    assert_eq!(read(&mut view.reader(StartPosition::End, u64::MAX).unwrap()).unwrap(), []);
 }
 
 #[test]
@@ -351,19 +356,19 @@ fn a_follower_that_was_cut_twice_is_told_that_it_was_truncated_whenever_it_is_to
             let mut writer = Writer::new(Arc::new(SimDisk::new(1, 512)));
             writer.append(30);
             let wal = handle(writer.shared.clone());
-            let mut follower = wal.follower(1, u64::MAX).unwrap();
+            let mut follower = wal.read(ReadOptions::range(1, u64::MAX).follow()).unwrap();
             while follower.next_position() < 25 {
                 follower.next_block(BLOCK).unwrap();
             }
             writer.execute(Command::TruncateAfter(27));
             writer.append(3);
             // The facade goes on with another reader, from the record after the last one that this reader has returned.
-            let place = follower.place().clone();
+            let place = follower.position().clone();
             writer.enter(second);
             if executed {
                 writer.step();
             }
-            let resumed = wal.resume(&place, Some(25), u64::MAX, true);
+            let resumed = wal.resume(&place, Some(25), ReadOptions::range(1, u64::MAX).follow());
             if executed {
                 assert_eq!(code(resumed), Some(Code::Truncated), "{second:?}");
                 continue;
@@ -386,7 +391,7 @@ fn a_follower_elsewhere_that_was_cut_twice_between_two_looks_is_told_that_it_was
     ] {
         for tells in [false, true] {
             let Beside { mut writer, view, .. } = Beside::new(30);
-            let mut follower = view.follower(1, u64::MAX).unwrap();
+            let mut follower = view.read(ReadOptions::range(1, u64::MAX).follow()).unwrap();
             while follower.next_position() < 25 {
                 follower.next_block(BLOCK).unwrap();
             }
@@ -398,9 +403,9 @@ fn a_follower_elsewhere_that_was_cut_twice_between_two_looks_is_told_that_it_was
                 writer.append(40);
             }
             writer.tell();
-            let place = follower.place().clone();
+            let place = follower.position().clone();
             assert_eq!(code(follower.next_block(BLOCK)), Some(Code::Truncated), "{cuts:?}");
-            assert_eq!(code(view.resume(&place, Some(25), u64::MAX, true)), Some(Code::Truncated), "{cuts:?}");
+            assert_eq!(code(view.resume(&place, Some(25), ReadOptions::range(1, u64::MAX).follow())), Some(Code::Truncated), "{cuts:?}");
         }
     }
 }
@@ -409,15 +414,15 @@ fn a_follower_elsewhere_that_was_cut_twice_between_two_looks_is_told_that_it_was
 fn a_reset_of_a_writer_that_stands_still_before_the_page_tells_of_it_is_no_damage() {
     for first in [3, 800] {
         let Beside { mut writer, view, .. } = Beside::new(30);
-        let mut follower = view.follower(Start::First, u64::MAX).unwrap();
+        let mut follower = view.read(ReadOptions::range(StartPosition::First, u64::MAX).follow()).unwrap();
         assert_eq!(positions(follower.next_block(1).unwrap())[0], 1);
         writer.execute(Command::Reset(first));
         assert_eq!(code(read(&mut follower)), Some(Code::Truncated));
-        assert_eq!(read(&mut view.reader(Start::First, u64::MAX).unwrap()).unwrap(), []);
+        assert_eq!(read(&mut view.reader(StartPosition::First, u64::MAX).unwrap()).unwrap(), []);
         assert_eq!((view.positions().first, view.positions().next), (first, first));
         writer.append(2);
         writer.tell();
-        assert_eq!(read(&mut view.reader(Start::First, u64::MAX).unwrap()).unwrap(), [first, first + 1]);
+        assert_eq!(read(&mut view.reader(StartPosition::First, u64::MAX).unwrap()).unwrap(), [first, first + 1]);
     }
 }
 
@@ -425,10 +430,10 @@ fn a_reset_of_a_writer_that_stands_still_before_the_page_tells_of_it_is_no_damag
 fn what_a_salvaging_reader_is_truncated_away_from_is_no_hole() {
     for times in [1, 7] {
         let (view, race, _) = Beside::new(30).race(outrun(times));
-        let mut reader = view.salvage(Start::First, u64::MAX).unwrap();
+        let mut reader = view.read(ReadOptions { salvage: true, ..ReadOptions::range(StartPosition::First, u64::MAX) }).unwrap();
         let block = reader.next_block(BLOCK).unwrap();
         assert!(block.as_ref().is_none_or(|block| block.holes.is_empty()), "{block:?}");
-        let mut numbered = view.salvage(view.positions().first, u64::MAX).unwrap();
+        let mut numbered = view.read(ReadOptions { salvage: true, ..ReadOptions::range(view.positions().first, u64::MAX) }).unwrap();
         locked(&race.0).as_mut().unwrap().0.tell();
         locked(&race.0).as_mut().unwrap().1 = Box::new(outrun(times));
         assert_eq!(code(read(&mut numbered)), Some(Code::Truncated));
@@ -460,10 +465,10 @@ fn a_segment_that_a_cut_left_behind_is_not_read_while_the_page_does_not_tell_of_
     // The segment that superseded the dead one goes, and the dead one begins at the low mark.
     writer.execute(Command::TruncateAfter(4));
     writer.execute(Command::TruncateBefore(5));
-    assert_eq!(read(&mut view.reader(Start::First, u64::MAX).unwrap()).unwrap(), []);
+    assert_eq!(read(&mut view.reader(StartPosition::First, u64::MAX).unwrap()).unwrap(), []);
     writer.append(2);
     writer.tell();
-    assert_eq!(read(&mut view.reader(Start::First, u64::MAX).unwrap()).unwrap(), [5, 6]);
+    assert_eq!(read(&mut view.reader(StartPosition::First, u64::MAX).unwrap()).unwrap(), [5, 6]);
 }
 
 #[test]
@@ -558,7 +563,7 @@ fn opening_to_read_beside_truncations_and_resets_finds_no_damage() {
             });
             let opened = view(&storage);
             assert_eq!(opened.recovery().damage, None);
-            opened.reader(Start::First, u64::MAX).unwrap().next_block(BLOCK).unwrap();
+            opened.reader(StartPosition::First, u64::MAX).unwrap().next_block(BLOCK).unwrap();
         }
     }
 }
@@ -625,15 +630,15 @@ fn beside_anything(seed: u64) {
 
 /// Uses a view in every way.
 fn look_around(view: &Wal, seed: u64) {
-    let mut reader = view.reader(Start::First, u64::MAX).unwrap();
+    let mut reader = view.reader(StartPosition::First, u64::MAX).unwrap();
     let first = reader.next_block(BLOCK);
     assert!(first.is_ok(), "seed {seed}: the first record: {first:?}");
     fair("reading", seed, read(&mut reader));
-    let end = read(&mut view.reader(Start::End, u64::MAX).unwrap());
+    let end = read(&mut view.reader(StartPosition::End, u64::MAX).unwrap());
     assert_eq!(end.unwrap_or_else(|error| panic!("seed {seed}: the end: {error:?}")), []);
     let at = view.positions();
     assert!(at.first <= at.next && at.durable < at.next, "seed {seed}: {at:?}");
-    let mut salvaging = view.salvage(Start::First, u64::MAX).unwrap();
+    let mut salvaging = view.read(ReadOptions { salvage: true, ..ReadOptions::range(StartPosition::First, u64::MAX) }).unwrap();
     while let Some(Some(block)) = fair("salvaging", seed, salvaging.next_block(BLOCK)) {
         assert_eq!(block.holes, [], "seed {seed}");
     }

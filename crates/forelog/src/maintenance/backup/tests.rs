@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::error::Fault;
 use crate::format::record::RecordRef;
 use crate::log::commit_loop::CommitThread;
 use crate::log::open::open;
@@ -26,7 +27,7 @@ impl Layer for Meanwhile {
     fn remove(&self, below: &dyn Storage, name: &str) -> std::result::Result<(), Fault> {
         if let Some(backup) = self.backup.get() {
             let mut backup = locked(backup);
-            for _ in 0..2 * CUTS {
+            for _ in 0..2 * OVERTAKEN {
                 if !backup.is_done() {
                     locked(&self.steps).push(backup.step());
                 }
@@ -43,21 +44,21 @@ impl Origin for Reset {
     fn storage(&self) -> &Arc<dyn Storage> {
         self.0.storage()
     }
-    fn cut(&self) -> Result<DurableEnd> {
-        let cut = self.0.cut();
+    fn durable_end(&self) -> Result<DurableEnd> {
+        let cut = self.0.durable_end();
         if let Some(first) = locked(&self.1).take() {
-            self.0.catalog.raise(first);
+            self.0.catalog.raise_low_mark(first);
         }
         cut
     }
-    fn low(&self) -> Result<u64> {
-        self.0.low()
+    fn low_mark(&self) -> Result<u64> {
+        self.0.low_mark()
     }
-    fn hold(&self, first: u64) -> Arc<ReaderPosition> {
-        self.0.hold(first)
+    fn hold_retention(&self, first: u64) -> Arc<ReaderPosition> {
+        self.0.hold_retention(first)
     }
-    fn cuts(&self) -> u64 {
-        self.0.cuts()
+    fn truncation_count(&self) -> u64 {
+        self.0.truncation_count()
     }
     fn segments(&self) -> Vec<Name> {
         self.0.segments()
@@ -93,20 +94,20 @@ impl Origin for Untold {
     fn storage(&self) -> &Arc<dyn Storage> {
         self.0.storage()
     }
-    fn cut(&self) -> Result<DurableEnd> {
+    fn durable_end(&self) -> Result<DurableEnd> {
         if *locked(&self.1) > 0 {
             return Err(Error::new(Code::Locked, "the log is still being opened by its writer"));
         }
-        self.0.cut()
+        self.0.durable_end()
     }
-    fn low(&self) -> Result<u64> {
-        self.0.low()
+    fn low_mark(&self) -> Result<u64> {
+        self.0.low_mark()
     }
-    fn hold(&self, first: u64) -> Arc<ReaderPosition> {
-        self.0.hold(first)
+    fn hold_retention(&self, first: u64) -> Arc<ReaderPosition> {
+        self.0.hold_retention(first)
     }
-    fn cuts(&self) -> u64 {
-        self.0.cuts()
+    fn truncation_count(&self) -> u64 {
+        self.0.truncation_count()
     }
     fn segments(&self) -> Vec<Name> {
         self.0.segments()
@@ -219,7 +220,7 @@ fn a_backup_never_keeps_a_file_that_lost_its_name_while_it_was_linked() {
             assert!(writer.commit(&mut group, true).failure.is_none());
         }
         writer.sealer.run().unwrap();
-        shared.catalog.set_end(writer.cut());
+        shared.catalog.set_durable_end(writer.cut());
         let to = Layered::over(Arc::new(Disk::new(copy.path(), false).unwrap()), Overtaken { late, writer: Mutex::new(Some(writer)) });
         let oldest = Listing::read(&*storage).unwrap().segments.into_values().next().unwrap().file;
         let mut backup = Backup::new(shared, Arc::new(to));

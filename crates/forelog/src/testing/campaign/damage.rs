@@ -278,7 +278,7 @@ fn a_missing_segment_is_named_by_every_report_of_it_and_not_the_one_before() {
             let seen = view(&disk).unwrap();
             let to = seen.positions.acknowledged;
             let last = names.get(gone + 1).map_or(to, |next| next.first - 1);
-            let mut reader = Reader::new(storage(&disk), seen.catalog.clone(), name.first.saturating_sub(1).max(1), to);
+            let mut reader = Reader::new(storage(&disk), seen.catalog.clone(), name.first.saturating_sub(1).max(1)..=to);
             let met = loop {
                 match reader.next_block(4096) {
                     Ok(Some(_)) => {}

@@ -5,7 +5,7 @@ use super::clients::Served;
 use super::history::{broken, Held, History};
 use super::oracle::Made;
 use crate::error::Code;
-use crate::read::reader::Reader;
+use crate::read::reader::{ReadPlan, Reader, Tail};
 use crate::testing::sim::Faults;
 use std::sync::Arc;
 
@@ -21,7 +21,11 @@ impl History {
         let Some(Follower { reader, next }) = &mut log.follower else {
             let next = self.expected.low;
             let storage = Arc::new(self.disk.clone());
-            let reader = Reader::following(storage, log.shared.catalog.clone(), next, u64::MAX, log.shared.clone());
+            let reader = Reader::new(
+                storage,
+                log.shared.catalog.clone(),
+                ReadPlan { tail: Some(Tail { log: log.shared.clone(), follows: true, check_start: false }), ..(next..=u64::MAX).into() },
+            );
             log.follower = Some(Follower { reader, next });
             return Ok(());
         };

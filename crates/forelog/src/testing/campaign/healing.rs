@@ -487,7 +487,7 @@ fn the_roll_of_an_opening_on_a_full_disk_cuts_off_no_reader_of_a_log_that_was_re
     takes(&mut life, &[NoReserve, Full(true), Reopen]);
     let opened = life.opened.as_ref().unwrap();
     assert!(opened.writer.unproven);
-    let reader = opened.catalog.places.enter(3);
+    let reader = opened.catalog.reader_positions.enter(3);
     takes(&mut life, &[Full(false), Append(&[50])]);
     assert!(!life.opened.as_ref().unwrap().writer.unproven);
     assert!(reader.kept().is_none_or(|kept| kept >= 2), "{:?}", reader.kept());

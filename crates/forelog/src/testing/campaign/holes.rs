@@ -13,7 +13,7 @@ use crate::maintenance::backup::{Backup, Origin};
 use crate::maintenance::salvage::{Salvage, Salvaged};
 use crate::maintenance::verify::verify_storage;
 use crate::options::{Compression, Mode, Options};
-use crate::read::reader::{Hole, Reader};
+use crate::read::reader::{Hole, ReadPlan, Reader};
 use crate::segments::catalog::{Catalog, DurableEnd};
 use crate::segments::reader_positions::ReaderPosition;
 use crate::storage::Storage;
@@ -60,7 +60,11 @@ impl Holed {
     fn new() -> Holed {
         let (disk, _) = damaged();
         let view = read_only::open(&(Arc::new(disk.clone()) as Arc<dyn Storage>), || 0).unwrap();
-        let (given, _) = gather(Reader::salvaging(Arc::new(disk.clone()), view.catalog, 1, view.positions.written), 1 << 13).unwrap();
+        let (given, _) = gather(
+            Reader::new(Arc::new(disk.clone()), view.catalog, ReadPlan { past_damage: true, ..(1..=view.positions.written).into() }),
+            1 << 13,
+        )
+        .unwrap();
         let to = elsewhere(&disk);
         let report = salvage_to(&disk, &to).unwrap();
         is_whole(&to, &report, &given).unwrap_or_else(|broken| panic!("{}", broken.0));
@@ -89,7 +93,7 @@ fn reopen(disk: &SimDisk) -> Opened {
 
 /// Returns the positions that a plain reader returns, and the holes that it passes.
 fn read(disk: &SimDisk, catalog: &Arc<Catalog>, from: u64, to: u64) -> (Vec<u64>, Vec<(u64, u64)>) {
-    let (given, holes) = gather(Reader::new(Arc::new(disk.clone()), catalog.clone(), from, to), 1 << 13).unwrap();
+    let (given, holes) = gather(Reader::new(Arc::new(disk.clone()), catalog.clone(), from..=to), 1 << 13).unwrap();
     assert!(holes.iter().all(|hole| hole.recorded && (hole.offset, hole.bytes) == (0, 0)), "{holes:?}");
     (given.iter().map(|given| given.position).collect(), holes.iter().map(|hole: &Hole| (hole.first, hole.last)).collect())
 }
@@ -145,7 +149,7 @@ fn reading_from_a_position_in_a_hole_or_up_to_one_passes_as_much_of_it_as_was_as
     let (first, last) = holed.hole(2);
     assert_eq!(read(&disk, &opened.catalog, first - 1, last), (vec![first - 1], vec![(first, last)]));
     // A salvaging reader reports the same holes.
-    let reader = Reader::salvaging(Arc::new(disk.clone()), opened.catalog.clone(), 1, last);
+    let reader = Reader::new(Arc::new(disk.clone()), opened.catalog.clone(), ReadPlan { past_damage: true, ..(1..=last).into() });
     let (given, holes) = gather(reader, 1 << 13).unwrap();
     assert_eq!(given, holed.given);
     assert!(holes.len() == 3 && holes.iter().all(|hole| hole.recorded));
@@ -389,7 +393,7 @@ fn a_salvage_returns_no_record_whose_frame_does_not_hold() {
         let to = elsewhere(&disk);
         let report = salvage_to(&disk, &to).unwrap();
         let opened = open(Arc::new(to.clone()), &Options::default(), || 0).unwrap();
-        let reader = Reader::new(Arc::new(to.clone()), opened.catalog.clone(), opened.recovery.first_position, 18);
+        let reader = Reader::new(Arc::new(to.clone()), opened.catalog.clone(), opened.recovery.first_position..=18);
         let mut next = opened.recovery.first_position;
         let mut reader = reader;
         while let Some(block) = reader.next_block(1 << 12).unwrap() {
@@ -442,21 +446,21 @@ impl Origin for Still {
         &self.0
     }
 
-    fn cut(&self) -> Result<DurableEnd> {
+    fn durable_end(&self) -> Result<DurableEnd> {
         let active = self.1.writer.active.as_ref().unwrap();
         Ok(DurableEnd { segment: active.header.id, durable: LogEnd { offset: active.end.offset, position: active.end.next - 1 } })
     }
 
-    fn low(&self) -> Result<u64> {
+    fn low_mark(&self) -> Result<u64> {
         Ok(self.1.recovery.first_position)
     }
 
-    fn cuts(&self) -> u64 {
+    fn truncation_count(&self) -> u64 {
         0
     }
 
-    fn hold(&self, first: u64) -> Arc<ReaderPosition> {
-        self.1.catalog.places.enter(first)
+    fn hold_retention(&self, first: u64) -> Arc<ReaderPosition> {
+        self.1.catalog.reader_positions.enter(first)
     }
 
     fn segments(&self) -> Vec<Name> {

@@ -138,7 +138,7 @@ pub enum Read {
 
 /// Reads `from..=to` and compares it with what is expected.
 pub fn read(storage: Arc<dyn Storage>, catalog: &Arc<Catalog>, expected: &Expected, from: u64, to: u64, block_bytes: usize) -> Read {
-    let mut reader = Reader::new(storage, catalog.clone(), from, to);
+    let mut reader = Reader::new(storage, catalog.clone(), from..=to);
     let mut next = from;
     loop {
         let block = match reader.next_block(block_bytes) {

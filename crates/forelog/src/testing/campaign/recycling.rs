@@ -10,7 +10,7 @@ use crate::log::open::open;
 use crate::log::read_only;
 use crate::maintenance::verify::{scrub, verify_storage};
 use crate::options::Options;
-use crate::read::reader::Reader;
+use crate::read::reader::{ReadPlan, Reader};
 use crate::segments::catalog::{Catalog, CatalogSegment};
 use crate::storage::layer::{Layer, Layered};
 use crate::storage::{FileRef, Storage};
@@ -174,8 +174,8 @@ fn a_reader_of_a_file_that_is_another_segment_by_now_tells_that_it_is_gone_and_n
         let (storage, last) = (Arc::new(log.disk.clone()) as Arc<dyn Storage>, log.expected.end);
         let catalog = unaware(&log);
         let mut reader = match salvages {
-            true => Reader::salvaging(storage, catalog, 1, last),
-            false => Reader::new(storage, catalog, 1, last),
+            true => Reader::new(storage, catalog, ReadPlan { past_damage: true, ..(1..=last).into() }),
+            false => Reader::new(storage, catalog, 1..=last),
         };
         assert_eq!(reader.next_block(1600).unwrap().unwrap().first_position, 1);
         truncate(&mut log);

@@ -2,7 +2,7 @@
 
 use super::history::{broken, Held};
 use super::oracle::{Expected, Made};
-use crate::read::reader::{Hole, Reader};
+use crate::read::reader::{Hole, ReadPlan, Reader};
 use crate::segments::catalog::Catalog;
 use crate::testing::sim::SimDisk;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ pub type Salvaged = (Vec<u64>, Vec<Hole>);
 /// Reads `from..=to` past all damage. Each record is compared with what was appended. Records and holes together must be every position
 /// once, in order.
 pub fn salvage(disk: &SimDisk, catalog: &Arc<Catalog>, expected: &Expected, from: u64, to: u64, block_bytes: usize) -> Held<Salvaged> {
-    let mut reader = Reader::salvaging(Arc::new(disk.clone()), catalog.clone(), from, to);
+    let mut reader = Reader::new(Arc::new(disk.clone()), catalog.clone(), ReadPlan { past_damage: true, ..(from..=to).into() });
     let (mut given, mut holes, mut next) = (Vec::new(), Vec::new(), from);
     loop {
         let block = match reader.next_block(block_bytes) {

@@ -6,7 +6,7 @@ use crate::log::read_only::{self, ReadOnlyLog};
 use crate::maintenance::salvage::{Salvage, Salvaged};
 use crate::maintenance::verify::verify_storage;
 use crate::options::Options;
-use crate::read::reader::{Block, Hole, Reader, EXTRAS_SHIFT};
+use crate::read::reader::{Block, Hole, ReadPlan, Reader, EXTRAS_SHIFT};
 use crate::segments::catalog::Catalog;
 use crate::storage::Storage;
 use crate::testing::sim::SimDisk;
@@ -63,7 +63,7 @@ pub fn salvage_to(disk: &SimDisk, to: &SimDisk) -> crate::Result<Salvaged> {
 }
 
 fn plain(disk: &SimDisk, catalog: &Arc<Catalog>, from: u64, to: u64) -> crate::Result<(Vec<Given>, Vec<Hole>)> {
-    gather(Reader::new(Arc::new(disk.clone()), catalog.clone(), from, to), 1 << 13)
+    gather(Reader::new(Arc::new(disk.clone()), catalog.clone(), from..=to), 1 << 13)
 }
 
 fn ranges(holes: &[Hole]) -> Vec<(u64, u64)> {
@@ -100,7 +100,7 @@ pub fn check(disk: &SimDisk) -> Held<()> {
     if end < positions.written {
         return broken(format!("the salvaged log ends at {end}, {} was given", positions.written));
     }
-    let read = gather(Reader::salvaging(storage, catalog, positions.first, end), 1 << 13);
+    let read = gather(Reader::new(storage, catalog, ReadPlan { past_damage: true, ..(positions.first..=end).into() }), 1 << 13);
     let (given, holes) = match read {
         Ok(read) => read,
         Err(error) => return broken(format!("salvaging reading: {error:?}")),

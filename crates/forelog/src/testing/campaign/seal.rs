@@ -130,7 +130,7 @@ fn a_reader_reads_at_most_64_kib_of_frames_before_the_position_it_starts_at() {
     for from in (1..=log.expected.end).step_by(17) {
         let catalog = opened.catalog.clone();
         let block = 2000;
-        let mut reader = Reader::new(counting.clone(), catalog, from, log.expected.end);
+        let mut reader = Reader::new(counting.clone(), catalog, from..=log.expected.end);
         assert_eq!(reader.next_block(block).unwrap().unwrap().first_position, from);
         let read = take(&counting);
         assert!(read <= PAGE + footers + EVERY + HEADER as u64 + 2 * block as u64, "{read} bytes for position {from}");
@@ -154,7 +154,7 @@ fn a_footer_that_is_damaged_or_missing_costs_one_scan_and_no_record() {
         let counting = counting(&disk);
         let mut bytes = Vec::new();
         for from in [700, 700, 400] {
-            let mut reader = Reader::new(counting.clone(), opened.catalog.clone(), from, log.expected.end);
+            let mut reader = Reader::new(counting.clone(), opened.catalog.clone(), from..=log.expected.end);
             assert_eq!(reader.next_block(2000).unwrap().unwrap().first_position, from);
             bytes.push(take(&counting));
         }

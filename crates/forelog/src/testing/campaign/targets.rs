@@ -15,13 +15,13 @@ use crate::format::control::{choose, ControlState};
 use crate::format::file_names::CONTROL;
 use crate::format::footer::Footer;
 use crate::format::frame::{self, Kind, HEADER};
-use crate::format::frame_scan::scan;
 use crate::format::header::Header;
 use crate::format::record::Parts;
 use crate::log::open::open as open_log;
 use crate::log::read_only;
 use crate::options::{Compression, Mode, Options};
 use crate::read::reader::Reader;
+use crate::segments::frame_scan::scan;
 use crate::storage::window::Window;
 use crate::storage::Storage;
 use crate::testing::sim::SimDisk;
@@ -251,7 +251,7 @@ pub fn open(data: &[u8]) {
                 let end = opened.writer.next_position() - 1;
                 let storage: Arc<dyn Storage> = Arc::new(disk.clone());
                 match forged {
-                    true => drain(Reader::new(storage, opened.catalog.clone(), opened.recovery.first_position, end)),
+                    true => drain(Reader::new(storage, opened.catalog.clone(), opened.recovery.first_position..=end)),
                     false => {
                         assert!(end <= base.expected.end);
                         let outcome = read(storage, &opened.catalog, &base.expected, 1, end, 1 << 12);
@@ -268,7 +268,7 @@ pub fn open(data: &[u8]) {
     let changes = damaged.changes();
     let storage: Arc<dyn Storage> = Arc::new(damaged.clone());
     if let Ok(view) = read_only::open(&storage, || 0) {
-        drain(Reader::new(storage, view.catalog, view.positions.first, view.positions.written));
+        drain(Reader::new(storage, view.catalog, view.positions.first..=view.positions.written));
     }
     assert_eq!(damaged.changes(), changes, "readOnly writes");
     if let Err(Broken(text)) = holds_up(&damaged) {
@@ -290,7 +290,7 @@ fn drain(mut reader: Reader) {
 
 /// Returns where a scan of a whole segment of the base ends, which shows that the targets reach what they are to reach.
 #[cfg(test)]
-fn sound_end(base: &Base) -> crate::format::frame_scan::FrameBoundary {
+fn sound_end(base: &Base) -> crate::format::frame_boundary::FrameBoundary {
     let name = base.files.iter().rfind(|name| name.ends_with(".wal")).unwrap();
     let file = base.disk.open(name, false).unwrap();
     let header = Header::decode(&base.disk.bytes(name)).unwrap();

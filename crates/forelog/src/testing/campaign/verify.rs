@@ -5,7 +5,7 @@ use super::oracle::{read, Read};
 use crate::error::Fault;
 use crate::format::file_names::{classify, Entry};
 use crate::format::footer::{Footer, Index};
-use crate::format::frame_scan::FrameBoundary;
+use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::Header;
 use crate::maintenance::verify::{verify_storage, Verification};
 use crate::storage::layer::{layered, Layer, Layered};

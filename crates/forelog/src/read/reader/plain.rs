@@ -1,32 +1,23 @@
-//! Reading: returns blocks of verified frames in position order, across segments, while the writer runs.
+//! The plain reader: returns blocks of verified frames, and ends at damage.
 
+use super::beginning::Beginning;
+use super::segment_reader::SegmentReader;
+use super::{Hole, ReadPlan};
 use crate::error::{out_of_range, truncated, Code, Error, Result};
 use crate::format::compression::{raw_len, Unpacker, MAX_RAW};
-use crate::format::footer;
 use crate::format::frame::{self, Frame, Kind, HEADER, MERGED_BYTES};
-use crate::format::frame_scan::{boundary_near, past_padding, resync, FrameBoundary};
-use crate::format::header::{Header, Predecessor};
+use crate::format::frame_boundary::FrameBoundary;
+use crate::format::header::Header;
 use crate::format::record::Parts;
 use crate::options::Compression;
-use crate::read::follow::{FollowedLog, Lookout};
-use crate::recovery::verdict::Verdict;
+use crate::read::follow::FollowedLog;
 use crate::segments::attachment::explained;
 use crate::segments::catalog::{Catalog, CatalogSegment};
-use crate::segments::reader_positions::{ReaderPosition, Start};
-use crate::storage::window::Window;
-use crate::storage::{FileRef, Storage};
+use crate::segments::reader_positions::ReaderPosition;
+use crate::storage::Storage;
 use crate::util::bytes::mask;
-use crate::util::limits::PAGE;
 use std::ops::Range;
 use std::sync::Arc;
-
-mod beginning;
-pub mod gap;
-mod salvage;
-
-use beginning::Beginning;
-use salvage::Salvage;
-pub use salvage::{header_of, Hole};
 
 /// Verified bytes, and where the records are in them.
 #[derive(Debug, Default)]
@@ -44,15 +35,13 @@ pub struct Block {
     pub holes: Vec<Hole>,
 }
 
-/// Bytes between two boundaries of an index, and a header: one read finds any position from the boundary before it.
-const SEEK: usize = footer::EVERY as usize + HEADER;
 /// A follower this close to the end reads no more than `FEW_BYTES` at once.
 const FEW: u64 = 64;
 const FEW_BYTES: usize = 16 << 10;
 
 /// How often a new reader looks for its first position in a log that another process writes. That writer publishes within some milliseconds
 /// what it has acknowledged, so a look after the first one finds everything acknowledged before that.
-const LOOKS: u32 = 3;
+const START_CHECKS: u32 = 3;
 
 /// The lower bits of a record's meta entry are its flags. The bits from this one on say where its extras begin.
 pub const EXTRAS_SHIFT: u32 = 5;
@@ -86,115 +75,83 @@ impl Block {
     }
 }
 
-/// The segment being read, and the place in it.
-struct SegmentReader {
-    segment: Arc<CatalogSegment>,
-    file: FileRef,
-    header: Header,
-    at: FrameBoundary,
-}
-
-/// Reads from one position to another; blocking.
-pub struct Reader {
-    storage: Arc<dyn Storage>,
-    catalog: Arc<Catalog>,
+/// A reader that ends at damage. Its fields are what the other modules of the reader work on.
+pub struct PlainReader {
+    pub storage: Arc<dyn Storage>,
+    pub catalog: Arc<Catalog>,
     /// Position of the next record to be returned.
-    next: u64,
+    pub next: u64,
     /// Last position to be returned.
-    to: u64,
+    pub to: u64,
     /// Last position that may be read now.
-    limit: u64,
+    pub limit: u64,
     /// The log that says how far the reader may read, if that can change.
-    tail: Option<Arc<dyn FollowedLog>>,
-    /// The reader goes on as the log grows. Otherwise it ends with what is in the log at its first block.
-    follows: bool,
+    pub tail: Option<Arc<dyn FollowedLog>>,
+    /// See [`Tail::follows`](super::Tail::follows).
+    pub follows: bool,
     /// How often the reader may still look for its first position.
-    unseen: u32,
-    cursor: Option<SegmentReader>,
+    start_checks: u32,
+    pub cursor: Option<SegmentReader>,
     unpacker: Unpacker,
     /// Recent ratio of raw to stored bytes, which says how much of a compressed segment makes a block.
     growth: usize,
-    /// Set for a reader that goes on after damage.
-    salvage: Option<Salvage>,
+    /// The caller goes on after damage.
+    past_damage: bool,
     /// Holes passed since the last block was returned.
-    holes: Vec<Hole>,
-    /// See [`Reader::detailed`].
+    pub holes: Vec<Hole>,
     detailed: bool,
     /// Set while a reader that begins at an end of the log may still move.
-    beginning: Option<Beginning>,
-    place: Arc<ReaderPosition>,
+    pub beginning: Option<Beginning>,
+    pub position: Arc<ReaderPosition>,
     /// Number of truncations that the reader has acknowledged.
-    cuts: u64,
+    pub truncations: u64,
     /// One of them removed a record that the reader has returned.
-    cut_off: bool,
+    pub cut_off: bool,
 }
 
-impl Reader {
-    /// Creates a reader of `next..=to`. The caller has checked that these positions are acknowledged.
-    pub fn new(storage: Arc<dyn Storage>, catalog: Arc<Catalog>, next: u64, to: u64) -> Reader {
-        let place = catalog.places.enter(next);
-        Reader::at(place, storage, catalog, next, to)
-    }
-
-    /// Creates a reader like [`Reader::new`], at a position that was entered before `to` was looked up.
-    pub fn at(place: Arc<ReaderPosition>, storage: Arc<dyn Storage>, catalog: Arc<Catalog>, next: u64, to: u64) -> Reader {
-        Reader {
+impl PlainReader {
+    pub fn new(storage: Arc<dyn Storage>, catalog: Arc<Catalog>, plan: ReadPlan) -> PlainReader {
+        let ReadPlan { next, to, tail, beginning, max_records, past_damage, detailed, position } = plan;
+        let to = to.min((next - 1).saturating_add(max_records));
+        let position = position.unwrap_or_else(|| catalog.reader_positions.enter(next));
+        let (follows, start_checks) =
+            tail.as_ref().map_or((false, 0), |tail| (tail.follows, if tail.check_start { START_CHECKS } else { 0 }));
+        PlainReader {
             storage,
             catalog,
             next,
             to,
-            limit: to,
-            tail: None,
-            follows: false,
-            unseen: 0,
+            limit: if tail.is_some() { 0 } else { to },
+            tail: tail.map(|tail| tail.log),
+            follows,
+            start_checks,
             cursor: None,
             unpacker: Unpacker::default(),
             growth: 1,
-            salvage: None,
+            past_damage,
             holes: Vec::new(),
-            detailed: false,
-            beginning: None,
-            place,
-            cuts: 0,
+            detailed,
+            beginning: beginning.map(|(start, log, to)| Beginning::new(start, log, to, max_records)),
+            position,
+            truncations: 0,
             cut_off: false,
         }
     }
 
-    /// Makes the reader report which records are one atomic batch, see [`Block::batches`], and every number of [`Block::extras`] with all
-    /// of its bits.
-    pub fn detailed(self) -> Reader {
-        Reader { detailed: true, ..self }
+    /// Returns the next verified records, with the holes before them, see [`Reader::next_block`](super::Reader::next_block).
+    pub fn next_block(&mut self, max_bytes: usize) -> Result<Option<Block>> {
+        let read = self.next_verified(max_bytes).map_err(|error| self.judged(error))?;
+        Ok(self.with_holes(read))
     }
 
-    /// Lets the reader move to where `start`, an end of the log, is, for as long as it has returned nothing. It reads up to `to`.
-    pub fn beginning_at(mut self, start: Start, tail: Arc<dyn FollowedLog>, to: u64) -> Reader {
-        self.beginning = (!matches!(start, Start::At(_))).then(|| Beginning::new(start, tail, to));
-        self
-    }
-
-    /// Returns the position of the next record, unless the reader first moves to begin elsewhere.
-    pub fn next_position(&self) -> u64 {
-        self.next
-    }
-
-    /// Returns the reader's position, which outlives the reader because its blocks are still in use.
-    pub fn place(&self) -> &Arc<ReaderPosition> {
-        &self.place
-    }
-
-    /// Creates a reader of `next..=to` that reads as far as `tail` allows at the time.
-    pub fn following(storage: Arc<dyn Storage>, catalog: Arc<Catalog>, next: u64, to: u64, tail: Arc<dyn FollowedLog>) -> Reader {
-        Reader::new(storage, catalog, next, to).following_on(tail)
-    }
-
-    /// Makes the reader go on as far as `tail` allows at the time.
-    pub fn following_on(self, tail: Arc<dyn FollowedLog>) -> Reader {
-        Reader { limit: 0, tail: Some(tail), follows: true, ..self }
-    }
-
-    /// Makes the reader read a log that another process writes. If it is `new`, the first block shows whether its next position exists.
-    pub fn watching(self, tail: Arc<dyn FollowedLog>, follows: bool, new: bool) -> Reader {
-        Reader { follows, unseen: if new { LOOKS } else { 0 }, ..self.following_on(tail) }
+    /// Adds the holes that were passed to the block after them, or to an empty one.
+    pub fn with_holes(&mut self, block: Option<Block>) -> Option<Block> {
+        if block.is_none() && self.holes.is_empty() {
+            return None;
+        }
+        let mut block = block.unwrap_or_else(|| Block { first_position: self.next, ..Block::default() });
+        block.holes = std::mem::take(&mut self.holes);
+        Some(block)
     }
 
     /// Whether everything that was asked for has been returned.
@@ -202,19 +159,9 @@ impl Reader {
         self.next > self.to
     }
 
-    pub fn follows(&self) -> bool {
-        self.follows
-    }
-
     /// Whether a follower has returned everything that it could at its last block.
     pub fn has_caught_up(&self) -> bool {
         self.next > self.limit
-    }
-
-    /// Returns the means with which a follower that has caught up waits; `None` if the reader does not follow or is done.
-    pub fn lookout(&self) -> Option<Lookout> {
-        let tail = self.tail.clone().filter(|_| self.follows && !self.is_done())?;
-        Some(Lookout { tail, next: self.next, place: self.place.clone(), cuts: self.cuts })
     }
 
     /// Returns the next verified records: about `max_bytes` of frames, unpacked, or one frame if that is larger. `None` at the end, and
@@ -223,14 +170,14 @@ impl Reader {
     /// # Errors
     /// `Truncated` if the next record was removed meanwhile, `Corrupt` if an acknowledged frame does not match its checksum, `Io` if the
     /// disk fails to read. A follower also ends with `Closed` or `Poisoned` after the last record that can be read.
-    fn next_verified(&mut self, max_bytes: usize) -> Result<Option<Block>> {
+    pub fn next_verified(&mut self, max_bytes: usize) -> Result<Option<Block>> {
         loop {
             match self.try_next(max_bytes) {
                 Ok(read) => {
                     self.has_looked(read.as_ref().map_or(self.next, |block| block.first_position), read.is_some());
                     return Ok(read);
                 }
-                Err(error) => self.begin_anew(error)?,
+                Err(error) => self.begin_again(error)?,
             }
         }
     }
@@ -238,9 +185,9 @@ impl Reader {
     /// Returns the next verified records from the reader's present position.
     fn try_next(&mut self, max_bytes: usize) -> Result<Option<Block>> {
         loop {
-            self.heed_truncation()?;
+            self.acknowledge_truncations()?;
             if self.is_done() {
-                self.place.advance(u64::MAX);
+                self.position.advance(u64::MAX);
                 return Ok(None);
             }
             let max_bytes = match &self.tail {
@@ -250,15 +197,15 @@ impl Reader {
                     if self.is_behind() {
                         continue;
                     }
-                    if self.unseen > 0 {
-                        self.unseen -= 1;
+                    if self.start_checks > 0 {
+                        self.start_checks -= 1;
                         if self.next > limit + 1 {
-                            if self.unseen > 0 && tail.catch_up() {
+                            if self.start_checks > 0 && tail.catch_up() {
                                 continue;
                             }
                             return Err(out_of_range(self.next, limit + 1).during("read"));
                         }
-                        self.unseen = 0;
+                        self.start_checks = 0;
                         if !self.follows {
                             self.to = self.to.min(limit);
                         }
@@ -279,7 +226,7 @@ impl Reader {
             match self.try_block(max_bytes) {
                 Ok(block) if block.is_empty() => {}
                 Ok(block) => {
-                    self.place.advance(self.next);
+                    self.position.advance(self.next);
                     return Ok(Some(block));
                 }
                 // Records truncated meanwhile may be gone or dead: that is not damage.
@@ -298,7 +245,7 @@ impl Reader {
 
     /// Whether damage can be skipped at once: bytes of a file change only after its name is gone.
     fn is_to_be_skipped(&self, error: &Error) -> bool {
-        let file = error.segment.as_deref().filter(|_| self.salvage.is_some() && error.code == Code::Corrupt);
+        let file = error.segment.as_deref().filter(|_| self.past_damage && error.code == Code::Corrupt);
         file.is_some_and(|file| !self.storage.is_gone(file))
     }
 
@@ -344,17 +291,17 @@ impl Reader {
 
     /// Whether the log was truncated since the reader last acknowledged a truncation.
     fn is_behind(&self) -> bool {
-        self.next < self.catalog.first() || self.cuts != self.place.cuts()
+        self.next < self.catalog.low_mark() || self.truncations != self.position.truncation_count()
     }
 
-    fn heed_truncation(&mut self) -> Result<()> {
-        let cuts = self.place.cuts();
-        if cuts != self.cuts {
+    fn acknowledge_truncations(&mut self) -> Result<()> {
+        let truncations = self.position.truncation_count();
+        if truncations != self.truncations {
             if self.beginning.is_some() {
-                return Err(truncated(self.next, self.catalog.first()).during("read"));
+                return Err(truncated(self.next, self.catalog.low_mark()).during("read"));
             }
-            self.cuts = cuts;
-            let kept = self.place.heed();
+            self.truncations = truncations;
+            let kept = self.position.acknowledge_truncations();
             self.cut_off |= self.next - 1 > kept;
             // The reader's segment may be dead. The records that were kept are found in the one that replaced it.
             self.cursor = None;
@@ -363,83 +310,11 @@ impl Reader {
                 self.limit = self.to;
             }
         }
-        let first = self.catalog.first();
+        let first = self.catalog.low_mark();
         if self.cut_off || self.next < first && self.next <= self.to {
             return Err(truncated(self.next, first).during("read"));
         }
         Ok(())
-    }
-
-    fn open(&self, segment: Arc<CatalogSegment>) -> Result<SegmentReader> {
-        let file = match (self.storage.open(&segment.file, false), segment.held()) {
-            // The directory may have been removed or may contain other files. The file that the writer has open is the segment.
-            (Err(fault), Some(held)) if fault.is_not_found() => held,
-            (Ok(file), Some(held)) if file.identity() != held.identity() => held,
-            (opened, _) => opened?,
-        };
-        let mut page = vec![0; PAGE as usize];
-        let n = file.read_at(&mut page, 0)?;
-        let header = Header::decode(&page[..n]).ok().filter(|h| h.id == segment.id && h.first == segment.first);
-        let Some(header) = header else {
-            return Err(self.corrupt(&segment, 0, format!("the header of {} is damaged", segment.file)));
-        };
-        Ok(SegmentReader { at: FrameBoundary::start(&header), segment, file, header })
-    }
-
-    /// Finds the frame that holds the next position, by frame headers alone, from the last known boundary before it.
-    fn seek(&self) -> Result<SegmentReader> {
-        let Some(segment) = self.catalog.segment_containing(self.next) else {
-            let first = self.catalog.first();
-            if self.next >= first {
-                let text = format!("the segment that held position {} is missing", self.next);
-                return Err(Error::new(Code::Corrupt, text).judged(Verdict::LateStart.label()).at_position(self.next).during("read"));
-            }
-            return Err(truncated(self.next, first).during("read"));
-        };
-        let mut cursor = self.open(segment)?;
-        if let Some(near) = cursor.segment.near(self.next, &*cursor.file, cursor.header.seed()) {
-            cursor.at = near;
-        }
-        let mut window = Window::of(&*cursor.file, cursor.file.len()?, SEEK);
-        let mut found = boundary_near(&mut window, &cursor.header, cursor.at, self.next, |joint| cursor.segment.note(&[joint]))?;
-        while let Err(broken) = found {
-            // Damage to records below the first position is not damage to the log.
-            let next = resync(&mut window, &cursor.header, broken.offset + 1, broken.next..u64::MAX)?;
-            let Some(next) = next.filter(|next| next.next <= self.catalog.first()) else { break };
-            found = boundary_near(&mut window, &cursor.header, next, self.next, |_| {})?;
-        }
-        match found {
-            Ok(joint) => cursor.at = joint,
-            Err(broken) => return Err(self.broken(&cursor.segment, broken.offset)),
-        }
-        Ok(cursor)
-    }
-
-    /// Moves to the following segment if that holds the next position, and checks that the two fit together.
-    fn advance(&self, cursor: SegmentReader) -> Result<SegmentReader> {
-        let Some(following) = self.catalog.following(cursor.segment.id).filter(|s| s.first <= cursor.at.next) else {
-            return Ok(cursor);
-        };
-        // A writer that opened the log after another one has written the last frames of that one again.
-        if following.first < cursor.at.next && self.tail.is_some() {
-            return self.seek();
-        }
-        let next = self.open(following)?;
-        let predecessor = next.header.predecessor;
-        // Segments in between without records are not in the catalog. The chain of checksums runs through them.
-        let end = match predecessor.filter(|p| p.id == cursor.header.id) {
-            Some(p) => past_padding(&mut Window::of(&*cursor.file, p.end, SEEK), &cursor.header, cursor.at, p.end)?,
-            None => cursor.at,
-        };
-        // If the positions fit, only padding can be left, and damage to padding loses nothing.
-        let ends = |p: &Predecessor| end.offset < p.end || (p.end == end.offset && p.crc == end.crc);
-        let fits = next.header.first == end.next
-            && predecessor.is_some_and(|p| p.id != cursor.header.id || (p.salt == cursor.header.salt && ends(&p)));
-        if !fits {
-            let text = format!("{} does not continue {}", next.segment.file, cursor.segment.file);
-            return Err(self.corrupt(&cursor.segment, cursor.at.offset, text));
-        }
-        Ok(next)
     }
 
     fn read(&mut self, cursor: &mut SegmentReader, max_bytes: usize) -> Result<Block> {
@@ -453,7 +328,7 @@ impl Reader {
         let mut used = 0;
         // Frames that are not acknowledged yet, or dead because the following segment starts before them, are not examined. The next
         // position decides that, never what the bytes seem to say.
-        let last = self.catalog.following(cursor.segment.id).map_or(self.limit, |s| self.limit.min(s.first - 1));
+        let last = self.catalog.segment_after(cursor.segment.id).map_or(self.limit, |s| self.limit.min(s.first - 1));
         while cursor.at.next <= last {
             let frame = frame::decode(&stored[used..], cursor.header.seed(), cursor.at.offset);
             let Some(frame) = frame.filter(|f| f.first == cursor.at.next && f.prev == cursor.at.crc) else {
@@ -519,7 +394,7 @@ impl Reader {
 
     /// Checks a frame's body and adds to `block` its records between the next position and the limit.
     fn take(&mut self, cursor: &SegmentReader, block: &mut Block, stored: &[u8], body: Range<usize>, frame: &Frame) -> Result<()> {
-        let broken = |reader: &Reader| reader.broken(&cursor.segment, cursor.at.offset);
+        let broken = |reader: &PlainReader| reader.broken(&cursor.segment, cursor.at.offset);
         if mask(crc32c::crc32c(&stored[body.clone()])) != frame.body_crc {
             return Err(broken(self));
         }
@@ -553,7 +428,7 @@ impl Reader {
         Ok(())
     }
 
-    fn broken(&self, segment: &CatalogSegment, offset: u64) -> Error {
+    pub fn broken(&self, segment: &CatalogSegment, offset: u64) -> Error {
         let text = format!(
             "{} is damaged at offset {offset}: position {} and those after it in the same frame cannot be read",
             segment.file, self.next
@@ -561,9 +436,9 @@ impl Reader {
         self.corrupt(segment, offset, text)
     }
 
-    fn corrupt(&self, segment: &CatalogSegment, offset: u64, text: String) -> Error {
+    pub fn corrupt(&self, segment: &CatalogSegment, offset: u64, text: String) -> Error {
         let mut error = Error::new(Code::Corrupt, text).at(segment.file.clone(), offset).during("read");
-        let last = self.catalog.following(segment.id).map_or(self.limit, |s| s.first - 1);
+        let last = self.catalog.segment_after(segment.id).map_or(self.limit, |s| s.first - 1);
         error.lost = Some((self.next, last.max(self.next)));
         error
     }
