@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn no_file_is_named_whose_name_is_not_certain() {
+    fn a_missing_file_is_named_only_if_its_name_is_certain() {
         let (below, after) = (name(1, 1), file_name(201, 3));
         let one = between(&below, None, (101, 200), Some(2), &after);
         assert_eq!(one.file, after);

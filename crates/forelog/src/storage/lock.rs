@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn no_second_writer_comes_in_whatever_is_done_to_lock() {
+    fn no_second_writer_gets_in_whatever_happens_to_lock() {
         let dir = tempfile::tempdir().unwrap();
         let lock = dir.path().join(LOCK);
         let first = acquire(dir.path()).unwrap();
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_of_a_version_that_knows_lock_alone_is_respected() {
+    fn a_writer_of_a_version_that_locks_only_the_file_lock_keeps_others_out() {
         let dir = tempfile::tempdir().unwrap();
         let older = File::create(dir.path().join(LOCK)).unwrap();
         older.lock().unwrap();
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn readers_that_look_for_a_writer_all_the_time_keep_none_out() {
+    fn readers_that_keep_checking_for_a_writer_do_not_block_one() {
         let dir = tempfile::tempdir().unwrap();
         drop(acquire(dir.path()).unwrap());
         let stop = AtomicBool::new(false);
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lock_is_released_although_a_child_has_its_descriptors_still() {
+    fn the_lock_is_released_even_if_a_child_process_still_has_its_descriptors() {
         let dir = tempfile::tempdir().unwrap();
         let lock = acquire(dir.path()).unwrap();
         // A fork leaves this in the child: another descriptor of the same file description.
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn lock_is_put_back_only_where_it_can_be_had() {
+    fn lock_is_recreated_only_if_it_can_be_locked() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(LOCK);
         let lock = acquire(dir.path()).unwrap();

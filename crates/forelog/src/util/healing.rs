@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_about_errors_has_the_table_of_what_heals() {
+    fn the_table_in_errors_md_matches_the_table_of_what_heals() {
         let page = include_str!("../../../../docs/errors.md");
         let cells = |line: &str| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
         let shown: Vec<_> =

@@ -54,7 +54,7 @@ fn failing_syncs() -> Faults {
 }
 
 #[test]
-fn a_failed_fsync_rejects_whoever_waits_and_all_that_comes_and_closing_writes_nothing() -> Result<()> {
+fn a_failed_fsync_rejects_pending_and_later_operations_and_closing_writes_nothing() -> Result<()> {
     let log = Log::open(SimDisk::new(1, 4096), Fsync::Always)?;
     log.append(b"durable")?;
     log.settled(1)?;
@@ -80,7 +80,7 @@ fn a_failed_fsync_rejects_whoever_waits_and_all_that_comes_and_closing_writes_no
 }
 
 #[test]
-fn what_was_acknowledged_without_an_fsync_is_not_read_once_one_has_failed() -> Result<()> {
+fn records_acknowledged_without_an_fsync_are_not_read_after_an_fsync_has_failed() -> Result<()> {
     let log = Log::open(SimDisk::new(2, 4096), Fsync::Os)?;
     log.append(b"durable")?;
     log.wal.sync()?;
@@ -96,7 +96,7 @@ fn what_was_acknowledged_without_an_fsync_is_not_read_once_one_has_failed() -> R
 }
 
 #[test]
-fn a_write_that_may_have_been_done_in_part_ends_the_log_like_a_failed_fsync() -> Result<()> {
+fn a_write_of_unknown_outcome_poisons_the_log_like_a_failed_fsync() -> Result<()> {
     let log = Log::open(SimDisk::new(3, 4096), Fsync::Always)?;
     log.append(b"durable")?;
     log.settled(1)?;
@@ -150,7 +150,7 @@ fn on_a_full_disk_appends_are_rejected_until_there_is_space_and_nothing_is_lost(
 }
 
 #[test]
-fn on_a_full_disk_the_log_is_truncated_even_amid_appends_that_are_rejected() -> Result<()> {
+fn on_a_full_disk_the_log_is_truncated_even_while_appends_are_rejected() -> Result<()> {
     let log = Log::open(SimDisk::new(5, 4096), Fsync::Always)?;
     for _ in 0..3 {
         log.append(&[1; 40 << 10])?;

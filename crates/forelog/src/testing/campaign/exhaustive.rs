@@ -225,16 +225,16 @@ fn explore(deaths: u64, fault: bool) {
 }
 
 #[test]
-fn every_death_of_a_tiny_script_and_every_outcome_of_it() {
+fn every_crash_of_a_tiny_history_and_every_outcome_of_it() {
     explore(1, false);
 }
 
 #[test]
-fn every_death_after_every_single_fault() {
+fn every_crash_after_every_single_fault() {
     explore(1, true);
 }
 
 #[test]
-fn every_death_of_a_recovery_and_every_outcome_of_it() {
+fn every_crash_during_recovery_and_every_outcome_of_it() {
     explore(2, false);
 }

@@ -404,7 +404,7 @@ fn about_to_roll() -> Life {
 }
 
 #[test]
-fn without_a_descriptor_the_spare_and_the_reserve_serve_two_rolls_and_the_third_is_rejected() {
+fn without_a_free_descriptor_the_spare_and_the_reserve_serve_two_rolls_and_the_third_is_rejected() {
     const EMFILE: i32 = 24;
     let mut life = about_to_roll();
     lasting(&life, &["open", "fallocate"], "", EMFILE);
@@ -418,7 +418,7 @@ fn without_a_descriptor_the_spare_and_the_reserve_serve_two_rolls_and_the_third_
 }
 
 #[test]
-fn what_was_acknowledged_is_there_when_a_log_is_closed_while_it_cannot_go_on() {
+fn acknowledged_records_survive_closing_a_log_that_cannot_write() {
     for (calls, file, errno, code) in [
         (&["open", "fallocate", "rename"][..], "", 13, Code::Io),
         (&["rename"][..], "", 30, Code::ReadOnly),
@@ -440,7 +440,7 @@ fn what_was_acknowledged_is_there_when_a_log_is_closed_while_it_cannot_go_on() {
 }
 
 #[test]
-fn a_frame_of_which_nothing_was_written_needs_no_fence_and_one_that_was_cut_short_without_it_poisons() {
+fn an_unwritten_frame_needs_no_fence_and_a_partly_written_one_that_cannot_be_fenced_poisons() {
     // The write of the frame, and some of the two writes that fence it off; then which of them are done in part.
     for (numbers, partly, seeds) in [(0..2, 0..0, 1), (0..3, 0..0, 1), (0..2, 0..1, 1), (0..3, 0..3, 1), (0..2, 1..2, 40)] {
         for seed in 0..seeds {
@@ -462,7 +462,7 @@ fn a_frame_of_which_nothing_was_written_needs_no_fence_and_one_that_was_cut_shor
 }
 
 #[test]
-fn a_file_that_records_were_carried_into_for_a_roll_that_failed_becomes_no_other_segment() {
+fn a_file_into_which_a_failed_roll_carried_records_does_not_become_another_segment() {
     const EACCES: i32 = 13;
     let mut life = Life::new(512, false).unwrap();
     takes(&mut life, &[Append(&[100]), Batch(&[900, 800, 700])]);
@@ -478,7 +478,7 @@ fn a_file_that_records_were_carried_into_for_a_roll_that_failed_becomes_no_other
 }
 
 #[test]
-fn the_roll_of_an_opening_on_a_full_disk_cuts_off_no_reader_of_a_log_that_was_reset() {
+fn the_delayed_roll_after_opening_a_reset_log_on_a_full_disk_ends_no_reader() {
     let mut life = Life::new(512, false).unwrap();
     takes(&mut life, &[Append(&[100, 100])]);
     // The process ends after the reset has begun the new segment and before CONTROL names it.
@@ -518,7 +518,7 @@ fn a_rejected_record_does_not_come_back_from_a_segment_whose_header_is_damaged()
 }
 
 #[test]
-fn a_mark_that_could_not_be_written_is_written_a_second_later_although_the_log_is_idle() {
+fn a_mark_that_could_not_be_written_is_retried_a_second_later_even_if_the_log_is_idle() {
     let mut life = Life::new(4096, false).unwrap();
     let (storage, options) = (Arc::new(life.history.disk.clone()), life.history.options.clone());
     let (shared, writer) = LogState::writable(storage, options.clone(), life.opened.take().unwrap());

@@ -295,7 +295,7 @@ impl Swept {
 }
 
 #[test]
-fn the_swept_log_has_what_it_is_to_have() {
+fn the_log_that_the_sweeps_damage_has_every_feature() {
     let swept = Swept::new(true);
     assert_eq!(swept.files().len(), 3);
     let codecs = |file: &str| {
@@ -313,7 +313,7 @@ fn the_swept_log_has_what_it_is_to_have() {
 }
 
 #[test]
-fn every_length_that_remains_of_any_file_is_told_or_harmless_in_every_mode() {
+fn any_file_shortened_to_any_length_is_detected_or_harmless_in_every_mode() {
     for closed in [false, true] {
         let (swept, mut cases) = (Swept::new(closed), Vec::new());
         for file in swept.files().into_iter().chain([CONTROL.to_owned()]) {
@@ -335,7 +335,7 @@ fn every_length_that_remains_of_any_file_is_told_or_harmless_in_every_mode() {
 }
 
 #[test]
-fn every_flipped_bit_of_any_file_is_told_or_harmless_in_every_mode() {
+fn every_flipped_bit_of_any_file_is_detected_or_harmless_in_every_mode() {
     for closed in [false, true] {
         let (swept, mut cases) = (Swept::new(closed), Vec::new());
         for file in swept.files().into_iter().chain([CONTROL.to_owned()]) {

@@ -334,12 +334,12 @@ mod tests {
         }
 
         #[test]
-        fn a_hostile_control_gives_its_newest_slot_or_none(a in bytes(120), b in bytes(120)) {
+        fn a_hostile_control_file_yields_its_newest_slot_or_none(a in bytes(120), b in bytes(120)) {
             control(&[a, b].concat());
         }
 
         #[test]
-        fn hostile_cursors_give_their_newest_slot_or_none(
+        fn a_hostile_cursors_file_yields_its_newest_slot_or_none(
             sequence in 0u8..3, count in 0u8..4, length in 0u8..60, entries in bytes(80), rest in bytes(60),
         ) {
             let mut slot = vec![0; 72];
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_fuzzed_is_a_log_that_opens_when_it_is_left_alone() {
+    fn the_log_that_is_fuzzed_opens_if_it_is_not_changed() {
         let base = base();
         assert!(base.files.len() >= 3, "{:?}", base.files);
         assert!(sound_end(base).next == base.expected.end + 1);
