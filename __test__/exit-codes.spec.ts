@@ -157,7 +157,7 @@ for (const [name, cases] of Object.entries(table)) {
         const [before, after] = segments(at.log)
         const said = `${result.stdout}${result.stderr}`
         for (const file of [before, after]) t.true(said.includes(file), said)
-        t.regex(said, /positions \d+ to \d+ are missing: \S+\.wal is gone/)
+        t.regex(said, /positions \d+ to \d+ are missing: the segment \S+\.wal between \S+ and \S+ is missing/)
         t.regex(said, /next: .*forelog (salvage|verify)/)
       }
     })
@@ -211,8 +211,8 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     ['export', (at: Place) => ['export', at.log], /: the export is incomplete, and has no end line\n$/],
     ['import', (at: Place) => ['import', at.missing], /: nothing was imported\n$/],
     ['verify', (at: Place) => ['verify', at.log], /: the log was not read to its end\n$/],
-    ['backup', (at: Place) => ['backup', at.log, at.missing], /: no backup was made, and nothing of it is left\n$/],
-    ['salvage', (at: Place) => ['salvage', at.log, at.missing], /: no log was made, and nothing of it is left\n$/],
+    ['backup', (at: Place) => ['backup', at.log, at.missing], /: no backup was made, and its files were removed\n$/],
+    ['salvage', (at: Place) => ['salvage', at.log, at.missing], /: no log was made, and its files were removed\n$/],
   ] as const) {
     test(`${signal} ends ${name} in order, with 128 and its number`, async (t) => {
       if (!has(t, 'posix')) return

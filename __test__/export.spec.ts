@@ -107,7 +107,7 @@ for (const [seed, compression] of [
 
     const copy = path.join(path.dirname(dir), 'copy')
     const { stderr } = await ok(t, ['import', copy, '--compression', compression === 'none' ? 'lz4' : 'none'], text)
-    t.regex(stderr, /^[\d,]+ records, [\d,]+ records\/s; the log goes on with position \d+\n$/)
+    t.regex(stderr, /^[\d,]+ records, [\d,]+ records\/s; the next position of the log is \d+\n$/)
     t.is(await exported(t, copy), text)
     // The export says what a reader sees.
     const [from, to] = await Promise.all([dir, copy].map((log) => Wal.open(log, { mode: 'readOnly' })))
@@ -235,7 +235,7 @@ async function refused(t: ExecutionContext, input: string | Buffer, message: Reg
   t.regex(stderr, /^forelog: [^\n]+\n$/)
   t.regex(
     stderr,
-    kept.length > 0 ? new RegExp(`the records up to position ${kept.length} of the log are in it`) : /nothing was imported|no record was/
+    kept.length > 0 ? new RegExp(`the records up to position ${kept.length} are in the log`) : /nothing was imported|no record was/
   )
   if (!existsSync(dir)) {
     t.deepEqual(kept, [])
@@ -285,9 +285,9 @@ for (const [what, [fields, message]] of Object.entries(wrongRecords)) {
 
 test('import refuses a line that does not continue the previous one, and appends nothing of it', async (t) => {
   for (const [fields, message] of [
-    [{ position: 1, value: 'x' }, /line 3: position 1 comes after 1: positions must grow/],
-    [{ position: 3, value: 'x' }, /line 3: position 3 comes where 2 should: position 2 .*--renumber/],
-    [{ position: 2, value: 'x', batch: [1, 3] }, /line 3: the batch 1 to 3 does not begin with this record/],
+    [{ position: 1, value: 'x' }, /line 3: position 1 comes after 1: positions must increase/],
+    [{ position: 3, value: 'x' }, /line 3: expected position 2, got 3: position 2 .*--renumber/],
+    [{ position: 2, value: 'x', batch: [1, 3] }, /line 3: the batch 1 to 3 must begin with position 1, got 2/],
     [{ position: 2 }, /line 3: the record has neither key nor value nor tombstone/],
   ] as const) {
     await refused(t, `${HEADER}${value(1)}${JSON.stringify(fields)}\n${value(2)}${END(3)}`, message, ['value 1'])
@@ -310,12 +310,12 @@ test('a batch with a wrong line is refused whole', async (t) => {
   const begun = `${HEADER}${value(1, '1')}${line(2)}`
   const wrongs: [string, RegExp][] = [
     [line(3, { value: 3 }), /line 4: value must be a string/],
-    [line(4), /line 4: the batch 2 to 4 is not whole: position 3 should come here/],
-    [line(3, { batch: [2, 3] }), /line 4: the batch 2 to 4 is not whole/],
-    [line(3, { batch: undefined }), /line 4: the batch 2 to 4 is not whole/],
-    ['{"hole":{"first":3,"last":3}}\n', /line 4: the batch 2 to 4 is not whole/],
-    [END(3), /line 4: the batch 2 to 4 is not whole/],
-    ['', /line 4: the batch 2 to 4 is not whole/],
+    [line(4), /line 4: the batch 2 to 4 is incomplete: expected position 3 here/],
+    [line(3, { batch: [2, 3] }), /line 4: the batch 2 to 4 is incomplete/],
+    [line(3, { batch: undefined }), /line 4: the batch 2 to 4 is incomplete/],
+    ['{"hole":{"first":3,"last":3}}\n', /line 4: the batch 2 to 4 is incomplete/],
+    [END(3), /line 4: the batch 2 to 4 is incomplete/],
+    ['', /line 4: the batch 2 to 4 is incomplete/],
   ]
   for (const [wrong, message] of wrongs) {
     await refused(t, `${begun}${wrong}`, message, ['1'])
@@ -326,11 +326,11 @@ test('a batch with a wrong line is refused whole', async (t) => {
 test('a file that is not an export of forelog is refused, and no log is created', async (t) => {
   for (const [input, message] of [
     ['', /line 1: the input is empty/],
-    ['{"position":1,"value":"x"}\n', /line 1: this is no export of forelog/],
+    ['{"position":1,"value":"x"}\n', /line 1: this is not an export of forelog/],
     ['seq\n', /line 1: it is not JSON/],
     [
       '{"forelog":"export","version":2,"firstPosition":1,"new":true}\n',
-      /line 1: the export has format version 2, and this forelog reads up to 1/,
+      /line 1: the export has format version 2, and this forelog reads versions up to 1/,
     ],
     ['{"forelog":"export","firstPosition":1}\n', /line 1: the header has no version/],
     ['{"forelog":"export","version":1,"firstPosition":0}\n', /line 1: firstPosition must be a position/],
@@ -346,8 +346,8 @@ test('a file that is not an export of forelog is refused, and no log is created'
 test('an incomplete export is refused, unless that is allowed', async (t) => {
   const cut = `${HEADER}${value(1)}`
   await refused(t, cut, /line 3: the input ends without the end line of an export.*--partial/, ['value 1'])
-  await refused(t, `${cut}${END(3, 2)}`, /the export goes up to position 2, and 1 was the last that came/, ['value 1'])
-  await refused(t, `${cut}${END(2)}${value(2)}`, /line 4: there is more after the end/, ['value 1'])
+  await refused(t, `${cut}${END(3, 2)}`, /the end line says that the last position is 2, but the last one in the input is 1/, ['value 1'])
+  await refused(t, `${cut}${END(2)}${value(2)}`, /line 4: there are more lines after the end/, ['value 1'])
   const dir = path.join(temporaryDirectory(t), 'log')
   await ok(t, ['import', dir, '--partial'], cut)
   // An editor may leave an empty line.
@@ -358,7 +358,10 @@ test('import continues a log with records only at its end', async (t) => {
   const dir = await written(t, (wal) => wal.appendBatch(['a', 'b']))
   const again = await forelog(['import', dir], { input: await exported(t, dir) })
   t.is(again.code, 6)
-  t.regex(again.stderr, /line 1: the export begins with position 1, and the log goes on with 3: .*--renumber; nothing was imported/)
+  t.regex(
+    again.stderr,
+    /line 1: the export begins at position 1, but the next position of the log is 3: .*--renumber; nothing was imported/
+  )
   const more = '{"forelog":"export","version":1,"firstPosition":3}\n' + value(3, 'c') + END(4, 1)
   await ok(t, ['import', dir], more)
   t.is((await forelog(['import', dir], { input: more })).code, 6)
@@ -444,7 +447,7 @@ test('an export stops at damage and has no end; with --salvage it continues and 
   t.deepEqual(lines.at(-1), { end: { nextPosition: 301, records: kept.length, lost: 300 - kept.length } })
   const refusedImport = await forelog(['import', path.join(path.dirname(dir), 'gaps')], { input: stdout })
   t.is(refusedImport.code, 6)
-  t.regex(refusedImport.stderr, /are lost, and a log has no gaps: .*--renumber/)
+  t.regex(refusedImport.stderr, /the export lost position.* cannot leave gaps: .*--renumber/)
   const salvaged = path.join(path.dirname(dir), 'salvaged')
   await ok(t, ['import', salvaged, '--renumber'], stdout)
   const keys = objects(await exported(t, salvaged)).filter(({ key }) => key !== undefined)
@@ -509,7 +512,7 @@ test('positions that an earlier salvage recorded as lost are holes in an export,
   t.is((await forelog(['salvage', dir, salvaged])).code, 1)
   const { stdout, stderr } = await ok(t, ['export', salvaged])
   const [first, last] = [Number(names[1].slice(0, 20)), Number(names[2].slice(0, 20)) - 1]
-  t.is(stderr, `forelog: lost earlier: positions ${first} to ${last}, as the log itself records\n`)
+  t.is(stderr, `forelog: lost earlier: positions ${first} to ${last}, recorded by an earlier salvage\n`)
   t.like(
     objects(String(stdout)).find(({ hole }) => hole !== undefined),
     { hole: { first, last, recorded: true } }

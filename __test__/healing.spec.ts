@@ -50,7 +50,7 @@ async function shortage(t: ExecutionContext, kind: string, amount: number, close
   const told = JSON.parse(String(stdout)) as Told
   t.false(told.poisoned)
   t.true(told.rejected.length >= 5, 'appends were rejected')
-  for (const { message } of told.rejected) t.regex(message, /; the log goes on once the cause is gone$/)
+  for (const { message } of told.rejected) t.regex(message, /; the log continues once the cause is gone$/)
   t.is(told.after, 20, 'every append is accepted again')
   t.deepEqual(
     told.readAfter,

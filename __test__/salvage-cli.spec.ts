@@ -52,11 +52,11 @@ test('lost records are reported with their location, the new log has all others,
   t.regex(String(verified.stdout), /, 1 holes of \d+ positions lost earlier, no damage$/m)
   const cat = await forelog(['cat', dest])
   t.is(cat.code, 0)
-  t.is(cat.stderr, `forelog: lost earlier: positions ${first} to ${last}, as the log itself records\n`)
+  t.is(cat.stderr, `forelog: lost earlier: positions ${first} to ${last}, recorded by an earlier salvage\n`)
   // Salvaged once more, nothing new is lost.
   const again = await forelog(['salvage', dest, path.join(temporaryDirectory(t), 'again')])
   t.is(again.code, 0, again.stderr)
-  t.regex(again.stderr, new RegExp(`^forelog: lost earlier: positions ${first} to ${last}, as the log itself records$`, 'm'))
+  t.regex(again.stderr, new RegExp(`^forelog: lost earlier: positions ${first} to ${last}, recorded by an earlier salvage$`, 'm'))
 })
 
 test('salvaging a log without damage makes the same log, and the exit code is 0', async (t) => {

@@ -283,7 +283,10 @@ test('a salvage is refused without a log, with a writer, and into a directory th
   writeFileSync(path.join(foreign, 'notes.txt'), 'mine')
   await t.throwsAsync(salvage(foreign, dest), { code: 'ERR_WAL_FORMAT' })
   t.false(readdirSync(path.dirname(dest)).includes('new'))
-  await t.throwsAsync(salvage(dir, foreign), { code: 'ERR_WAL_FORMAT', message: /a salvage needs an empty directory: .* holds notes\.txt/ })
+  await t.throwsAsync(salvage(dir, foreign), {
+    code: 'ERR_WAL_FORMAT',
+    message: /a salvage needs an empty directory: .* contains notes\.txt/,
+  })
   t.deepEqual(readdirSync(foreign), ['notes.txt'])
   await t.throwsAsync(salvage(dir, dir), { code: 'ERR_WAL_INVALID_ARG' })
   await t.throwsAsync(salvage(dir, path.join(dir, 'inside')), { code: 'ERR_WAL_INVALID_ARG' })

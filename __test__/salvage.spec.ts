@@ -126,7 +126,7 @@ test('a flipped bit is located, in the error and by salvage', async (t) => {
   complete(t, await salvaged(reader), reader.holes)
   t.is(reader.holes.length, 1)
   t.like(reader.holes[0], { flipped: { offset: 28_732, bit: 4 } })
-  t.regex((await forelog(['cat', dir, '--salvage'])).stderr, /; bit 4 of the byte at 28732 has flipped\n$/)
+  t.regex((await forelog(['cat', dir, '--salvage'])).stderr, /; bit 4 of the byte at offset 28732 has flipped\n$/)
 })
 
 test('a missing segment is a hole', async (t) => {

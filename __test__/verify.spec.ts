@@ -140,7 +140,7 @@ test('forelog verify exits with 1 and prints the location if there is damage', a
   // Near the start of a page: of a record, wherever commits are padded and wherever not.
   flip(oldest(dir), 8252, 6)
   const flipped = await forelog(['verify', dir])
-  t.regex(String(flipped.stdout), /^damaged-sealed: .*; bit 6 of the byte at 8252 has flipped\n/)
+  t.regex(String(flipped.stdout), /^damaged-sealed: .*; bit 6 of the byte at offset 8252 has flipped\n/)
 
   damage(oldest(dir), 8252)
   const bad = await forelog(['verify', dir])

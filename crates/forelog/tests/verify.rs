@@ -124,7 +124,7 @@ fn a_single_flipped_bit_that_explains_damage_is_located_in_every_structure() {
             let damage = &report.problems[0].damage;
             assert_eq!(damage.flipped.map(|f| (f.offset, f.bit)), Some((offset, bit)), "{damage:?}");
             assert!(
-                damage.segment == *name && damage.text.ends_with(&format!("; bit {bit} of the byte at {offset} has flipped")),
+                damage.segment == *name && damage.text.ends_with(&format!("; bit {bit} of the byte at offset {offset} has flipped")),
                 "{damage:?}"
             );
         }

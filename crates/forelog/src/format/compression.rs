@@ -48,7 +48,7 @@ impl Packer {
             Compression::None => return Ok(None),
             Compression::Lz4 => Encoder::Lz4(CompressTable::default()),
             Compression::Zstd => {
-                let refused = |e: std::io::Error| Error::new(Code::Io, format!("no zstd compressor: {e}"));
+                let refused = |e: std::io::Error| Error::new(Code::Io, format!("the zstd compressor cannot be created: {e}"));
                 Encoder::Zstd(Compressor::new(ZSTD_LEVEL).map_err(refused)?)
             }
         };

@@ -391,7 +391,7 @@ impl Reader {
         let Some(segment) = self.catalog.segment_containing(self.next) else {
             let first = self.catalog.first();
             if self.next >= first {
-                let text = format!("the segment that held position {} is missing", self.next);
+                let text = format!("the segment that contained position {} is missing", self.next);
                 return Err(Error::new(Code::Corrupt, text).judged(Verdict::LateStart.label()).at_position(self.next).during("read"));
             }
             return Err(truncated(self.next, first).during("read"));
@@ -555,7 +555,7 @@ impl Reader {
 
     fn broken(&self, segment: &CatalogSegment, offset: u64) -> Error {
         let text = format!(
-            "{} is damaged at offset {offset}: position {} and those after it in the same frame cannot be read",
+            "{} is damaged at offset {offset}: position {} and the later ones in the same frame cannot be read",
             segment.file, self.next
         );
         self.corrupt(segment, offset, text)

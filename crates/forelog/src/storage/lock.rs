@@ -152,7 +152,7 @@ impl Lock {
                 self.sign();
                 None
             }
-            Ok((_, Tried::Held)) => Some(format!("{LOCK} was replaced, and another process has locked the one that is there now")),
+            Ok((_, Tried::Held)) => Some(format!("{LOCK} was replaced, and another process has locked the new file")),
             // The lock on the directory still keeps other writers out. The next check tries again.
             _ if self.on_directory => None,
             _ => Some(format!("{LOCK} was removed")),

@@ -217,14 +217,12 @@ impl SubmissionQueue {
         }
         // One record above the bound is accepted if nothing else is pending, because it could never be appended otherwise.
         if records > 0 && self.pending_bytes > 0 && self.pending_bytes + bytes > options.max_pending_bytes {
-            let text = format!(
-                "{} bytes are waiting for their commit, more would exceed maxPendingBytes ({})",
-                self.pending_bytes, options.max_pending_bytes
-            );
+            let text =
+                format!("{} bytes are pending, and more would exceed maxPendingBytes ({})", self.pending_bytes, options.max_pending_bytes);
             return Err(Error::new(Code::Backpressure, text));
         }
         if self.next + records > MAX_POSITION + 1 {
-            return Err(Error::new(Code::OutOfRange, "positions above 2^53 - 1 do not exist"));
+            return Err(Error::new(Code::OutOfRange, "the highest position is 2^53 - 1"));
         }
         self.clients.get_mut(client).and_then(Option::as_mut).ok_or_else(closed)
     }
@@ -302,7 +300,7 @@ impl SubmissionQueue {
             Command::TruncateBefore(first) if first > self.next => return Err(out_of_range(first, self.next)),
             Command::TruncateBefore(first) => (self.first.max(first), self.next),
             Command::TruncateAfter(last) if last >= self.next => {
-                let text = format!("position {last} is not below the next one, {}", self.next);
+                let text = format!("position {last} is not below the next position, {}", self.next);
                 return Err(Error::new(Code::OutOfRange, text).at_position(last));
             }
             Command::TruncateAfter(last) if last + 1 < self.first => return Err(truncated(last, self.first)),

@@ -246,7 +246,7 @@ impl Writer {
             if !error.heals() || self.detachment().is_some() {
                 return self.give_up(error);
             }
-            error.message += "; the log goes on once the cause is gone";
+            error.message += "; the log continues once the cause is gone";
             error
         })
     }

@@ -291,7 +291,7 @@ fn every_report_of_a_missing_segment_names_that_segment_and_not_its_predecessor(
             let first = name.first + u64::from(gone == 3);
             let file = if is_named { &*name.file } else { names.get(gone + 1).map_or(CONTROL, |next| &next.file) };
             named += usize::from(is_named);
-            let certain = if is_named { format!("{} is gone", name.file) } else { format!("-{:016x}.wal", name.id) };
+            let certain = if is_named { format!("the segment {} ", name.file) } else { format!("-{:016x}.wal", name.id) };
             for error in told.into_iter().flatten() {
                 assert_eq!((error.code, error.segment.as_deref(), error.offset), (Code::Corrupt, Some(file), Some(0)), "{error:?}");
                 assert!(error.message.contains(&certain), "{error}");

@@ -385,7 +385,7 @@ fn lasting(life: &Life, calls: &'static [&'static str], file: &'static str, errn
 
 fn rejects(life: &mut Life, step: Step) -> Code {
     let error = life.take(step).unwrap_or_else(|broken| panic!("{}", broken.0)).expect("rejected");
-    assert!(error.heals() && error.message.ends_with("; the log goes on once the cause is gone"), "{error}");
+    assert!(error.heals() && error.message.ends_with("; the log continues once the cause is gone"), "{error}");
     error.code
 }
 
