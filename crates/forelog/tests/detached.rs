@@ -292,11 +292,11 @@ fn try_out(loss: Loss, due: Due, fsync: Fsync) {
         assert_eq!(next(&mut follower).unwrap().len(), 1, "{case}");
         assert_eq!(code(next(&mut follower)), Some(Code::Detached), "{case}");
         if readable > 1 {
-            assert_eq!(code(read(&scene.wal, 1)), Some(Code::Detached), "{case}: what is gone is neither damage nor the end");
+            assert_eq!(code(read(&scene.wal, 1)), Some(Code::Detached), "{case}: a lost directory is neither damage nor the end");
         }
         assert_eq!(code(scene.wal.close()), Some(Code::Detached), "{case}");
     }
-    assert_eq!(code(scene.wal.close()), Some(Code::Detached), "{case}: closing again says the same");
+    assert_eq!(code(scene.wal.close()), Some(Code::Detached), "{case}: closing again returns the same error");
 
     // Nothing at the path has changed but by its own writer, which opened the log there before.
     if OF_THE_DIRECTORY.contains(&loss) {

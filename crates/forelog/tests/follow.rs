@@ -134,7 +134,7 @@ fn truncate_after_ends_followers_past_it_and_the_others_continue_with_the_new_re
         assert_eq!(gone.place().kept(), Some(204));
         let error = next(gone).unwrap_err();
         assert_eq!(error.code, Code::Truncated, "{error}");
-        assert_eq!(next(gone).unwrap_err().code, Code::Truncated, "and stays so");
+        assert_eq!(next(gone).unwrap_err().code, Code::Truncated, "the error stays");
     }
     for n in 205..=400 {
         assert_eq!(append(&log.0, &varied(n + 1000)), n);

@@ -51,7 +51,7 @@ fn the_oldest_segments_are_removed_once_all_together_exceed_the_limit() {
     let dir = tempfile::tempdir().unwrap();
     let log = Log::open(dir.path());
     log.fill(15);
-    assert_eq!(log.wal.positions().first, 1, "below the limit everything stays");
+    assert_eq!(log.wal.positions().first, 1, "below the limit nothing is removed");
     log.fill(100);
     let first = log.wal.positions().first;
     assert!(size(dir.path()) <= MOST + FOOTER, "{} bytes", size(dir.path()));

@@ -272,7 +272,7 @@ mod tests {
         assert_eq!(firsts(&events, 1), (vec![1, 2], 0));
         assert_eq!(firsts(&events, 2), (vec![2], 0));
         events.wake(&mut wake);
-        assert_eq!(wake.len(), 2, "nobody is woken for nothing");
+        assert_eq!(wake.len(), 2, "a listener without events is not woken");
         events.leave(1);
         roll(&events, 3);
         assert_eq!((firsts(&events, 1).0.len(), firsts(&events, 2).0, events.counts()), (0, vec![3], (4, 0)));

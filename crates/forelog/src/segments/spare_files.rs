@@ -552,7 +552,7 @@ mod tests {
         assert!(spares.room() == 0 && !spares.needs_preparation(true), "no new one beside them");
         disk.set_faults(Faults { full: true, ..Faults::default() });
         assert!(spares.take(1 << 20).is_err_and(|fault| fault.is_no_space()));
-        assert_eq!(disk.names(), [RESERVE], "what is kept is in the way of what is needed");
+        assert_eq!(disk.names(), [RESERVE], "recycled files are removed for a larger segment");
         disk.set_faults(Faults::default());
         for name in ["spare-d", "spare-e"] {
             file(&disk, name, 64 << 10)?;
@@ -607,7 +607,7 @@ mod tests {
             spares.take(8192)
         })?;
         assert_eq!((taken.name.as_str(), taken.recycled), ("spare-a", true));
-        assert!(spares.take(8192).is_err_and(|fault| fault.is_no_space()), "nothing is waited for in vain");
+        assert!(spares.take(8192).is_err_and(|fault| fault.is_no_space()), "a roll does not wait if no file is being prepared");
         Ok(())
     }
 

@@ -326,6 +326,6 @@ mod tests {
         assert_eq!(lock.keep(), None);
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
-        assert_eq!(lock.keep(), None, "the lock on the directory keeps everybody out");
+        assert_eq!(lock.keep(), None, "the lock on the directory keeps other writers out");
     }
 }

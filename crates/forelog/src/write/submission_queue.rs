@@ -508,9 +508,9 @@ mod tests {
         let one = [RecordRef { value: Some(b"v"), ..Default::default() }];
         assert!(submissions.append_all(0, one.into_iter(), (1, 4), false, &options).is_err_and(|error| error.code == Code::NoSpace));
         assert_eq!((submissions.next, submissions.pending_bytes), (1, 0));
-        assert_eq!(append_as(&mut submissions, 1).ok(), Some(1), "who waited for nothing appends");
+        assert_eq!(append_as(&mut submissions, 1).ok(), Some(1), "a client without pending operations may append");
         assert_eq!(collect(&mut submissions), Some((false, 1)));
-        assert!(append_as(&mut submissions, 0).is_err(), "there may be more news");
+        assert!(append_as(&mut submissions, 0).is_err(), "there may be more rejections to collect");
         assert_eq!(collect(&mut submissions), Some((true, 1)));
         assert_eq!(append(&mut submissions), 2);
     }
@@ -620,7 +620,7 @@ mod tests {
         submissions.queue.push_front(QueuedCommand { group: Group::default(), command: step.and_then(|s| s.command) });
         submissions.fail_records(&group.runs, &full, 1, &mut wake);
         assert_eq!((submissions.next, submissions.pending_bytes, news(&mut submissions)), (1, 0, vec![(false, 1)]));
-        assert_eq!(append_as(&mut submissions, 1).ok(), Some(1), "positions are given again");
+        assert_eq!(append_as(&mut submissions, 1).ok(), Some(1), "positions are used again");
         let step = submissions.take(&mut group);
         assert!(group.is_empty() && step.and_then(|s| s.command) == Some((0, Command::TruncateBefore(1))));
         submissions.succeed(&[OperationRun { client: 0, ops: 1 }], &mut wake);

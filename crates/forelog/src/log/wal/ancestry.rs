@@ -158,7 +158,7 @@ fn nothing_is_appended_after_the_torn_bytes_of_a_short_write() -> Result<()> {
                 break log;
             }
         };
-        assert!(matches!(log.wal.settled(), Settled::Done(_)), "there is no more news");
+        assert!(matches!(log.wal.settled(), Settled::Done(_)), "nothing more is to be collected");
         log.fill(6, 20)?;
         for all in [false, true] {
             let (disk, opened) = power_cut(&log.disk, all)?;

@@ -362,7 +362,7 @@ fn damaged_cursors_are_reported_and_the_log_still_works() {
     log.settled().unwrap();
     assert_eq!(log.read().unwrap().len(), 2);
     log.wal.close().unwrap();
-    assert_eq!(disk.bytes(CURSORS), bytes, "what is damaged is left for whoever can make something of it");
+    assert_eq!(disk.bytes(CURSORS), bytes, "damaged bytes are left unchanged");
 }
 
 #[test]

@@ -78,10 +78,10 @@ fn a_detached_log_writes_and_acknowledges_nothing_more_and_its_acknowledged_reco
     assert_eq!(code(log.append(b"later")), Some(Code::Detached));
     assert_eq!(code(log.wal.sync()), Some(Code::Detached));
     assert_eq!(code(log.wal.truncate_before(2)), Some(Code::Detached));
-    assert_eq!((log.last_readable()?, log.wal.positions().next), (1, 2), "positions that were rejected are taken back");
+    assert_eq!((log.last_readable()?, log.wal.positions().next), (1, 2), "rejected positions are free again");
     assert!(log.wal.stats().detached && !log.wal.stats().poisoned);
     assert_eq!(code(log.wal.close()), Some(Code::Detached));
-    assert_eq!(code(log.wal.close()), Some(Code::Detached), "closing again says the same");
+    assert_eq!(code(log.wal.close()), Some(Code::Detached), "closing again returns the same error");
     assert_eq!(log.disk.changes(), changes);
     Ok(())
 }
@@ -93,7 +93,7 @@ fn records_acknowledged_without_an_fsync_stay_readable_after_detaching() -> Resu
     log.settled(1)?;
     log.disk.lose(GONE);
     log.append(&[1; 100 << 10])?;
-    assert_eq!(code(log.settled(2)), Some(Code::Detached), "a roll looks first");
+    assert_eq!(code(log.settled(2)), Some(Code::Detached), "a roll checks the path first");
     assert_eq!((log.wal.positions().durable, log.last_readable()?), (0, 1));
     Ok(())
 }

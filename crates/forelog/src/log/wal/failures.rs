@@ -74,7 +74,7 @@ fn a_failed_fsync_rejects_pending_and_later_operations_and_closing_writes_nothin
     assert_eq!(code(log.wal.sync()), Some(Code::Poisoned));
     assert_eq!(log.last_readable()?, 1, "reading goes on up to the durable position");
     assert_eq!(code(log.wal.close()), Some(Code::Poisoned));
-    assert_eq!(code(log.wal.close()), Some(Code::Poisoned), "closing again says the same");
+    assert_eq!(code(log.wal.close()), Some(Code::Poisoned), "closing again returns the same error");
     assert_eq!(log.disk.changes(), changes, "a poisoned log writes nothing");
     Ok(())
 }
@@ -141,9 +141,9 @@ fn on_a_full_disk_appends_are_rejected_until_there_is_space_and_nothing_is_lost(
     assert_eq!(code(log.settled(2)), Some(Code::NoSpace));
     assert_eq!(log.last_readable()?, 1);
     log.disk.set_faults(Faults::default());
-    assert_eq!(code(log.append(b"too early")), Some(Code::NoSpace), "there may be more news of rejections");
+    assert_eq!(code(log.append(b"too early")), Some(Code::NoSpace), "there may be more rejections to collect");
     assert!(matches!(log.wal.settled(), Settled::Done(2)));
-    assert_eq!(log.append(b"room again")?, rejected, "the position is given back");
+    assert_eq!(log.append(b"room again")?, rejected, "the position is free again");
     log.settled(3)?;
     assert_eq!(log.last_readable()?, rejected);
     log.wal.close()

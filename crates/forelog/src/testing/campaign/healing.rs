@@ -81,7 +81,7 @@ const CASES: [Case; 22] = [
     Case("two rolls of one group", &[Append(&[4000, 100]), Background], Append(&[4000, 40, 9000]), "rename 0"),
     Case("a roll into a recycled file", &[Append(&[9000]), Append(&[9000, 100]), TruncateBefore(3)], Append(&[4000]), "open spare-"),
     Case(
-        "an append behind what a crash may have torn in a recycled file",
+        "an append after frames that a crash may have torn in a recycled file",
         &[Append(&[9000]), Append(&[9000, 100]), TruncateBefore(3), Append(&[4000]), Close, Reopen],
         Append(&[100]),
         "getrandom",

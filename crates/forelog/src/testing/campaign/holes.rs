@@ -235,7 +235,7 @@ fn a_truncate_after_inside_a_hole_that_crashes_at_any_step_takes_effect_complete
             break;
         }
     }
-    assert!(cut > 1, "the truncation was never cut off behind its commit point");
+    assert!(cut > 1, "no crash came after the commit point of the truncation");
 }
 
 #[test]

@@ -200,7 +200,7 @@ impl Swept {
         // A mark vouches for a log that was closed, and its successor's header for a sealed segment.
         let vouched = damage.file != CONTROL && (self.closed || damage.file != self.active);
         if vouched && self.matters(damage) && told.contains(&false) {
-            return broken(format!("silence in a mode: told {told:?}"));
+            return broken(format!("silence in a mode: reported {told:?}"));
         }
         Ok(())
     }
@@ -231,13 +231,13 @@ impl Swept {
         let told = opened.recovery.damage.as_ref().map(|told| told.lost);
         match told {
             Some(lost) if lost.is_some_and(|(first, _)| first != end + 1) => {
-                return broken(format!("prefix goes on at {}, and tells of {lost:?}", end + 1))
+                return broken(format!("prefix continues at {}, and reports {lost:?}", end + 1))
             }
             None if end < least => return broken(format!("prefix: silence, the log ends at {end}, {least} is proven")),
             _ => {}
         }
         if end < self.intact(damage) || end > self.expected.end {
-            return broken(format!("prefix ends at {end}, {} is in front of the damage", self.intact(damage)));
+            return broken(format!("prefix ends at {end}, but records up to {} are before the damage", self.intact(damage)));
         }
         // What is left is a log like any other.
         let mut expected = self.expected.clone();
@@ -247,7 +247,7 @@ impl Swept {
         let mut group = Group::default();
         push(&mut group, end + 1, tag);
         if opened.writer.commit(&mut group, true).failure.is_some() || opened.writer.close().is_err() {
-            return broken("prefix: the log does not go on");
+            return broken("prefix: the log accepts no appends");
         }
         drop(opened);
         let reopened = match self.open(&disk, Mode::Strict) {
@@ -273,7 +273,7 @@ impl Swept {
         let last = view.positions.written;
         let intact = self.intact(damage).min(last);
         if !matches!(read(storage.clone(), &view.catalog, &self.expected, 1, intact, 1 << 12), Read::All) {
-            return broken(format!("readOnly: 1 to {intact}, in front of the damage, cannot be read"));
+            return broken(format!("readOnly: 1 to {intact}, which are before the damage, cannot be read"));
         }
         let told = match read(storage, &view.catalog, &self.expected, 1, last, 1 << 12) {
             Read::All => view.recovery.damage.is_some(),

@@ -167,7 +167,7 @@ fn rot_among_acknowledged_records_is_corruption_and_opening_changes_nothing() {
         let bytes = disk.bytes(&segment);
         for _ in 0..2 {
             let changes = disk.changes();
-            let error = open(Arc::new(disk.clone()), &log.options, || 0).err().expect("rot opens");
+            let error = open(Arc::new(disk.clone()), &log.options, || 0).err().expect("a log with rot opens");
             assert_eq!((error.code, error.segment.as_deref()), (Code::Corrupt, Some(segment.as_str())), "{error}");
             // The frame in which the damage begins: none is longer than this.
             assert!(error.offset.is_some_and(|at| at <= start && start < at + 1200), "{error}");

@@ -64,7 +64,7 @@ fn a_new_segment_recycles_a_truncated_segment_s_file_and_is_flagged_as_recycled(
     assert!(opened.recovery.clean, "{}", opened.recovery.verdict);
     let (low, end) = (log.expected.low, log.expected.end);
     assert!(matches!(read(Arc::new(log.disk.clone()), &opened.catalog, &log.expected, low, end, 1 << 12), Read::All));
-    assert_eq!(spares(&log.disk), [""; 0], "those of an earlier process go");
+    assert_eq!(spares(&log.disk), [""; 0], "spares of an earlier process are removed");
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn a_reader_of_a_file_that_became_another_segment_reports_truncation_and_never_d
         let error = loop {
             match reader.next_block(1600) {
                 Ok(Some(block)) => assert!(block.holes.is_empty(), "{:?}", block.holes),
-                Ok(None) => panic!("it read what is gone"),
+                Ok(None) => panic!("the reader returned records of a removed segment"),
                 Err(error) => break error,
             }
         };

@@ -81,7 +81,7 @@ fn every_sealed_segment_but_the_newest_has_a_footer_that_says_where_it_ends() {
     fill(&mut log, 5, 900);
     let names = segments(&log.disk);
     let sealed: Vec<bool> = names.iter().map(|name| footer(&log.disk, name).is_some()).collect();
-    assert_eq!(sealed, [true, true, true, false, false], "one segment behind");
+    assert_eq!(sealed, [true, true, true, false, false], "the newest sealed segment has none yet");
     log.opened.writer.sealer.run().unwrap();
     for pair in names.windows(2) {
         let (footer, next) = (footer(&log.disk, &pair[0]).unwrap(), header(&log.disk, &pair[1]));

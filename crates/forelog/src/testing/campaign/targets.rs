@@ -43,7 +43,7 @@ pub fn frame(data: &[u8]) {
         assert!(found.count > 0 || found.kind == Kind::Padding, "{found:?}");
         let mut again = [0; HEADER];
         let crc = frame::encode(&mut again, &found, seed, 8192);
-        assert!(crc == found.crc && again == bytes[..HEADER], "a header decodes to what encodes it");
+        assert!(crc == found.crc && again == bytes[..HEADER], "an encoded header differs from the decoded one");
         body(found.codec, &bytes[HEADER..]);
     }
 }
@@ -79,7 +79,7 @@ pub fn segment(data: &[u8]) {
     let _ = Header::decode(data);
     let page = sealed(data, &crate::format::header::MAGIC);
     let Ok(header) = Header::decode(&page) else { return };
-    assert_eq!(Header::decode(&header.encode()), Ok(header.clone()), "a header decodes to what encodes it");
+    assert_eq!(Header::decode(&header.encode()), Ok(header.clone()), "an encoded header differs from the decoded one");
     let rest = data.get(PAGE as usize..).unwrap_or(&[]);
     let _ = Footer::decode(rest, header.seed(), PAGE);
     let disk = SimDisk::new(1, 512);
@@ -255,7 +255,7 @@ pub fn open(data: &[u8]) {
                     false => {
                         assert!(end <= base.expected.end);
                         let outcome = read(storage, &opened.catalog, &base.expected, 1, end, 1 << 12);
-                        assert!(!matches!(outcome, Read::Wrong(_)), "{mode:?}: a record that nobody appended");
+                        assert!(!matches!(outcome, Read::Wrong(_)), "{mode:?}: a record that was never appended");
                     }
                 }
             }

@@ -36,8 +36,8 @@ fn only_a_large_durable_commit_after_durable_bytes_goes_past_the_page_cache() {
     assert_eq!(commit(&mut log, 9000, true), (true, pages(3)));
     assert_eq!(commit(&mut log, 100, true), (true, pages(1)));
     let (passed, written) = commit(&mut log, 100, false);
-    assert!(!passed && written < 200, "what need not be durable is not padded");
-    assert_eq!(commit(&mut log, 100, true), (false, pages(1) - written), "what is before it is not durable");
+    assert!(!passed && written < 200, "a commit that need not be durable is not padded");
+    assert_eq!(commit(&mut log, 100, true), (false, pages(1) - written), "the bytes before it are not durable");
     assert_eq!(commit(&mut log, 100, true), (true, pages(1)));
     // Also if it ends on a page.
     let whole = (3900..4096).find(|len| {
@@ -50,7 +50,7 @@ fn only_a_large_durable_commit_after_durable_bytes_goes_past_the_page_cache() {
     log.opened.writer.sync().unwrap();
     assert!(!commit(&mut log, 100, true).0, "it does not begin on a page");
     log.opened.writer.followed = true;
-    assert_eq!(commit(&mut log, 100, true), (false, pages(1)), "somebody is about to read it");
+    assert_eq!(commit(&mut log, 100, true), (false, pages(1)), "a reader waits for it");
     log.opened.writer.followed = false;
     // If less of a page is left than a frame's header needs, padding takes the next page as well.
     let rest = (log.end() + 4040..).zip(4000 - 40..).find(|(_, len)| {
