@@ -84,8 +84,8 @@ pub const RULES: [Rule; 9] = [
     Rule { calls: &["pwrite"], on: &[On::Named], what: "a segment, `CONTROL` or `CURSORS`", heals: WRITE },
     Rule { calls: &["pwrite"], on: &[On::Direct], what: "a segment, past the page cache", heals: Heals::Never },
     Rule { calls: &["rename"], on: &[On::Name], what: "a new segment or `CURSORS`", heals: RENAME },
-    Rule { calls: &["rename", "unlink"], on: &[], what: "`reserve`, or a file that the log has done with", heals: Heals::Always },
-    Rule { calls: &["fdatasync"], on: &[On::Unused], what: "a spare that holds nothing yet: it is discarded", heals: Heals::Always },
+    Rule { calls: &["rename", "unlink"], on: &[], what: "`reserve`, or a file that the log no longer needs", heals: Heals::Always },
+    Rule { calls: &["fdatasync"], on: &[On::Unused], what: "a spare that is still empty: it is discarded", heals: Heals::Always },
     Rule { calls: &["fdatasync", "fsync"], on: &[], what: "anything", heals: Heals::Never },
 ];
 
