@@ -102,7 +102,7 @@ const refusedByOne: { [codec in Codec]: { [name: string]: [value: () => unknown,
 
 for (const codec of CODECS) {
   for (const [name, [make, message]] of Object.entries({ ...refused, ...refusedByOne[codec] })) {
-    test(`${codec} refuses by its path: ${name}`, async (t) => {
+    test(`${codec} refuses a value and names its path: ${name}`, async (t) => {
       const wal = await logOf(t, codec)
       const expected = { code: 'ERR_WAL_INVALID_ARG', message: new RegExp(`: ${message.replace(/[[\].*+?^$()\\]/g, '\\$&')}`) }
       const error = await t.throwsAsync<WalError>(wal.append(make()), expected)
@@ -193,7 +193,7 @@ for (const codec of CODECS) {
     t.deepEqual(await readBack(await logOf(t, codec), Object.assign(Object.create(null), { a: 1 })), { a: 1 })
   })
 
-  test(`${codec}: whatever is taken is read back deeply equal, of values made at random`, async (t) => {
+  test(`${codec}: every random value that is accepted is read back deeply equal`, async (t) => {
     const wal = await logOf(t, codec)
     const seed = Number(process.env['FORELOG_SEED'] ?? Date.now() % 2147483647)
     t.log(`seed ${seed} (FORELOG_SEED)`)

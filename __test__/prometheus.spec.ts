@@ -66,7 +66,7 @@ async function scrape(t: ExecutionContext, url: string): Promise<Map<string, Fam
   return parse(await response.text())
 }
 
-test('what was appended is in what Prometheus scrapes, and in the log', async (t) => {
+test('appended records are counted in what Prometheus scrapes', async (t) => {
   // Characters that a label has to escape.
   const dir = path.join(temporaryDirectory(t), process.platform === 'win32' ? 'log' : 'a "log" in a \\ place')
   const { url, end, post } = await start(t, dir)
@@ -121,7 +121,7 @@ test('what was appended is in what Prometheus scrapes, and in the log', async (t
   t.deepEqual((await values(wal.readFrom('start'))).sort(), Array.from({ length: 50 }, (_, n) => `value-${n}`).sort())
 })
 
-test('the dashboard asks for metrics that there are, rates of counters and no others', async (t) => {
+test('the dashboard queries existing metrics only, and rates only of counters', async (t) => {
   const { url, end } = await start(t, temporaryDirectory(t))
   const families = await scrape(t, url)
   t.is(await end(), 0)
@@ -137,7 +137,7 @@ test('the dashboard asks for metrics that there are, rates of counters and no ot
   }
 })
 
-test('the picture of the dashboard is drawn from a run', async (t) => {
+test('the picture of the dashboard is drawn from a real run', async (t) => {
   const dir = path.join(temporaryDirectory(t), 'images')
   const { code, stderr } = await node([path.join(root, 'scripts', 'dashboard.mjs'), '2', dir])
   t.is(stderr, '')

@@ -138,7 +138,7 @@ fn killed_copy(dir: &Path) -> tempfile::TempDir {
 }
 
 #[test]
-fn every_kind_of_record_comes_back_from_a_compressed_log_also_after_a_crash() {
+fn every_kind_of_record_is_read_back_from_a_compressed_log_also_after_a_crash() {
     for (compression, fsync) in BOTH.into_iter().flat_map(|c| [(c, Fsync::Always), (c, Fsync::Os)]) {
         let dir = tempfile::tempdir().unwrap();
         let options = Options { fsync, ..options(compression) };
@@ -183,7 +183,7 @@ fn a_raft_version_survives_a_crash_in_singles_and_batches() {
 }
 
 #[test]
-fn what_does_not_compress_is_stored_raw_and_nothing_is_stored_larger() {
+fn incompressible_records_are_stored_raw_and_nothing_is_stored_larger_than_it_is() {
     let written = |compression: Compression, record: &dyn Fn(u64) -> Kept| {
         let dir = tempfile::tempdir().unwrap();
         let mut log = Log::open(dir.path(), Options { fsync: Fsync::Os, ..options(compression) });
@@ -254,7 +254,7 @@ fn only_a_segment_that_may_hold_compressed_frames_is_refused_by_versions_that_ca
 }
 
 #[test]
-fn blocks_are_bounded_by_what_they_take_unpacked() {
+fn the_size_of_a_block_is_limited_by_its_unpacked_records() {
     for compression in BOTH {
         let dir = tempfile::tempdir().unwrap();
         let mut log = Log::open(dir.path(), options(compression));
@@ -275,7 +275,7 @@ fn blocks_are_bounded_by_what_they_take_unpacked() {
 }
 
 #[test]
-fn a_large_record_is_compressed_whole_and_fits_where_its_stored_form_fits() {
+fn a_large_record_is_compressed_as_a_whole_and_fits_if_its_compressed_form_fits() {
     for compression in BOTH {
         let dir = tempfile::tempdir().unwrap();
         let mut log = Log::open(dir.path(), options(compression));
@@ -293,7 +293,7 @@ fn a_large_record_is_compressed_whole_and_fits_where_its_stored_form_fits() {
 }
 
 #[test]
-fn a_detailed_reader_reports_batches_and_numbers_of_64_bits_and_another_one_neither() {
+fn only_a_detailed_reader_reports_batches_and_64_bit_numbers() {
     let dir = tempfile::tempdir().unwrap();
     for compression in [Compression::None, Compression::Lz4] {
         let mut log = Log::open(&dir.path().join(format!("{compression:?}")), options(compression));

@@ -107,7 +107,7 @@ impl CommitThread {
             self.writer.spares().close();
             drop(lock);
         }));
-        let panicked = || Error::new(Code::Poisoned, "the commit thread ended in a panic");
+        let panicked = || Error::new(Code::Poisoned, "the commit thread panicked");
         shared.has_ended(left.map_err(|_| panicked()).and(closed));
     }
 

@@ -54,7 +54,7 @@ fn is_inside(dir: &Path, log: &DirHandle) -> bool {
 
 fn refuse_used(to: &Disk, dir: &Path, job: &str) -> Result<()> {
     match to.list()?.into_iter().find(|name| name != LOCK) {
-        Some(name) => Err(Error::new(Code::Format, format!("{job} needs an empty directory: {} holds {name}", dir.display()))),
+        Some(name) => Err(Error::new(Code::Format, format!("{job} needs an empty directory: {} contains {name}", dir.display()))),
         None => Ok(()),
     }
 }
@@ -173,7 +173,7 @@ impl Backup {
     ///
     /// # Errors
     /// - `Io`, `NoSpace`, `ReadOnly`: one of the two directories failed.
-    /// - `Truncated`: truncation has overtaken the backup again and again.
+    /// - `Truncated`: truncation overtook the backup repeatedly: make it again.
     /// - `Corrupt`: a segment is missing from a log that has not moved.
     /// - `Locked`: another process is opening the log and does not finish.
     /// - `Closed`: the log was closed.
@@ -251,7 +251,7 @@ impl Backup {
         let base = match (base, missing) {
             (Some(base), None) => base,
             // A reset or a truncation came between the cut and the listing, or the cut does not show one yet.
-            (None, _) => return self.miss(cut, format!("no segment holds position {}", self.low_mark)),
+            (None, _) => return self.miss(cut, format!("no segment contains position {}", self.low_mark)),
             (_, Some(name)) => return self.miss(cut, format!("{} is missing", name.file)),
         };
         names.retain(|id, _| *id >= base);
@@ -323,7 +323,7 @@ impl Backup {
             return Ok(());
         }
         if has_moved || past {
-            let mut error = Error::new(Code::Truncated, "truncation has overtaken the backup again and again");
+            let mut error = Error::new(Code::Truncated, "truncation overtook the backup repeatedly: make it again");
             error.first_position = Some(truncations.0);
             return Err(error);
         }
@@ -361,7 +361,7 @@ impl Backup {
 
     fn is_where_it_is_looked_for(&self) -> Result<()> {
         match self.to.lost() {
-            Some(what) => Err(Error::new(Code::Detached, format!("{what}: the backup is not complete, and nothing of it is left"))),
+            Some(what) => Err(Error::new(Code::Detached, format!("{what}: the backup was not completed, and its files were removed"))),
             None => Ok(()),
         }
     }

@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_listens_to_is_not_even_made() {
+    fn an_event_without_a_listener_is_never_built() {
         let events = Events::default();
         events.record(Event::ROLL, || unreachable!());
         listen(&events, 1, Event::SYNC);
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn each_listener_takes_its_own_events_in_order() {
+    fn each_listener_receives_its_own_events_in_order() {
         let events = Events::default();
         listen(&events, 1, Event::ROLL);
         roll(&events, 1);
@@ -272,14 +272,14 @@ mod tests {
         assert_eq!(firsts(&events, 1), (vec![1, 2], 0));
         assert_eq!(firsts(&events, 2), (vec![2], 0));
         events.wake(&mut wake);
-        assert_eq!(wake.len(), 2, "nobody is woken for nothing");
+        assert_eq!(wake.len(), 2, "a listener without events is not woken");
         events.leave(1);
         roll(&events, 3);
         assert_eq!((firsts(&events, 1).0.len(), firsts(&events, 2).0, events.counts()), (0, vec![3], (4, 0)));
     }
 
     #[test]
-    fn the_oldest_make_room_and_are_counted() {
+    fn the_oldest_events_are_dropped_and_counted() {
         let events = Events::default();
         listen(&events, 1, Event::ROLL);
         (1..=QUEUE_LIMIT as u64 + 3).for_each(|first| roll(&events, first));
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn poison_is_told_once_to_everybody_also_to_who_comes_after_it() {
+    fn poisoning_is_reported_once_to_each_listener_also_to_a_later_one() {
         let events = Events::default();
         listen(&events, 1, Event::POISONED);
         (0..2).for_each(|_| events.end(&Error::new(Code::Poisoned, "an fsync failed")));
@@ -297,7 +297,7 @@ mod tests {
         assert_eq!([1, 2, 3].map(|client| events.take(client).events.len()), [1, 1, 0]);
     }
     #[test]
-    fn a_segment_from_the_future_is_told_once_to_each_listener_also_to_one_that_comes_later() {
+    fn a_segment_from_the_future_is_reported_once_to_each_listener_also_to_a_later_one() {
         let events = Events::default();
         let met = |id: u64| SegmentFromFuture { segment: id.to_string(), created_ms: 9, now_ms: 1 };
         listen(&events, 1, Event::CLOCK);

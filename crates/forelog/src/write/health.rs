@@ -74,7 +74,7 @@ impl Health {
             if !error.heals() || self.detachment().is_some() {
                 return self.end(error);
             }
-            error.message += "; the log goes on once the cause is gone";
+            error.message += "; the log continues once the cause is gone";
             error
         })
     }

@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn segments_from_the_future_go_as_soon_as_those_after_them_are_old_enough_and_are_reported_once() {
+    fn segments_from_the_future_are_removed_once_later_ones_are_old_enough_and_are_reported_once() {
         let ahead = NOW + 10 * YEAR;
         let mut log = reopen(log(&[ahead, ahead + 1, ahead + 2, NOW - 5 * HOUR, NOW - 2 * HOUR]));
         let young = due(&mut log, 6);
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_whose_newest_segment_is_from_the_future_begins_one_that_is_not() {
+    fn a_log_whose_newest_segment_is_from_the_future_rolls_to_one_that_is_not() {
         let ahead = NOW + 10 * YEAR;
         let mut log = reopen(log(&[ahead, ahead, ahead]));
         let found = due(&mut log, 1);
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_stamp_shows_to_be_old_goes_by_how_long_it_has_been_known() {
+    fn a_segment_without_a_usable_creation_time_ages_from_when_the_log_was_opened() {
         // Creation times that are too low, that are in the future, and that are right before a clock that has lost its time.
         for (stamps, now) in [([0, 7, 9], NOW), ([NOW + YEAR; 3], NOW), ([NOW - YEAR, NOW - YEAR, NOW], 0)] {
             STEADY.set(0);
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn one_segment_from_1970_among_others_takes_nothing_with_it() {
+    fn one_segment_dated_1970_among_others_removes_no_younger_segment() {
         let mut log = reopen(log(&[NOW - 5 * HOUR, NOW - 4 * HOUR, 0, NOW - HOUR, NOW]));
         assert_eq!(due(&mut log, 2).first, Some(2));
         assert_eq!(due(&mut log, 1).first, Some(4));

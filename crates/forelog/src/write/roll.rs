@@ -111,7 +111,7 @@ impl Writer {
         self.health.check_attached()?;
         // Opening would not recognize a file with a higher id as a segment.
         if self.highest_id() >= MAX_ID {
-            return Err(Error::new(Code::OutOfRange, "segment ids above 2^63 - 1 do not exist"));
+            return Err(Error::new(Code::OutOfRange, "the log has used up its segment ids, the highest of which is 2^63 - 1"));
         }
         self.finish_naming()?;
         // At most one segment waits for its footer, so the footer of the segment that was left last comes first.
@@ -280,7 +280,7 @@ fn fill(spare: &Spare, header: &Header, plan: &RollPlan) -> Result<(FrameBoundar
     while from.offset < carry.to {
         let found = frame::decode(window.get(from.offset, HEADER)?, old, from.offset);
         let changed = || {
-            Error::new(Code::Corrupt, "a frame changed between two readings")
+            Error::new(Code::Corrupt, "a frame changed between two reads of it")
                 .at(file_name(carry.header.first, carry.header.id), from.offset)
         };
         let frame = found.filter(|f| f.first == from.next && f.prev == from.crc).ok_or_else(changed)?;

@@ -123,7 +123,7 @@ impl Origin for LogState {
             self.refresh(remote)?;
             return remote.durable_end().ok_or_else(|| match &self.recovery.damage {
                 Some(damage) => {
-                    let text = format!("the log is damaged, and so would be its copy: {}", damage.text);
+                    let text = format!("the log is damaged, and a backup of it would be damaged as well: {}", damage.text);
                     let mut error = Error::new(Code::Corrupt, text).at(damage.segment.clone(), damage.offset).judged(self.recovery.verdict);
                     (error.lost, error.flipped) = (damage.lost, damage.flipped);
                     error
@@ -131,9 +131,12 @@ impl Origin for LogState {
                 None => Error::new(Code::Locked, "the log is still being opened by its writer"),
             });
         }
-        self.catalog
-            .durable_end()
-            .ok_or_else(|| Error::new(Code::NoSpace, "nothing in the log's last segment is proven durable until there is space to roll"))
+        self.catalog.durable_end().ok_or_else(|| {
+            Error::new(
+                Code::NoSpace,
+                "the records in the last segment are not proven durable yet: the log first needs free disk space to roll",
+            )
+        })
     }
 
     fn low_mark(&self) -> Result<u64> {

@@ -430,7 +430,7 @@ impl PlainReader {
 
     pub fn broken(&self, segment: &CatalogSegment, offset: u64) -> Error {
         let text = format!(
-            "{} is damaged at offset {offset}: position {} and those after it in the same frame cannot be read",
+            "{} is damaged at offset {offset}: position {} and the later ones in the same frame cannot be read",
             segment.file, self.next
         );
         self.corrupt(segment, offset, text)
@@ -449,7 +449,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_finds_its_extras_behind_those_of_the_largest_batch() {
+    fn a_record_after_the_largest_batch_finds_its_extras() {
         let before = 1 << 24;
         let mut block = Block { extras: vec![0.0; before], ..Block::default() };
         block.push(0, &Parts { flags: 31, key: 27, value: 27, end: 27, expires_at: Some(7), version: Some((8, 9)) }, |n| n as f64);

@@ -80,7 +80,7 @@ const CASES: [Case; 22] = [
     Case("two rolls of one group", &[Append(&[4000, 100]), Background], Append(&[4000, 40, 9000]), "rename 0"),
     Case("a roll into a recycled file", &[Append(&[9000]), Append(&[9000, 100]), TruncateBefore(3)], Append(&[4000]), "open spare-"),
     Case(
-        "an append behind what a crash may have torn in a recycled file",
+        "an append after frames that a crash may have torn in a recycled file",
         &[Append(&[9000]), Append(&[9000, 100]), TruncateBefore(3), Append(&[4000]), Close, Reopen],
         Append(&[100]),
         "getrandom",
@@ -384,7 +384,7 @@ fn lasting(life: &Life, calls: &'static [&'static str], file: &'static str, errn
 
 fn rejects(life: &mut Life, step: Step) -> Code {
     let error = life.take(step).unwrap_or_else(|broken| panic!("{}", broken.0)).expect("rejected");
-    assert!(error.heals() && error.message.ends_with("; the log goes on once the cause is gone"), "{error}");
+    assert!(error.heals() && error.message.ends_with("; the log continues once the cause is gone"), "{error}");
     error.code
 }
 
@@ -403,7 +403,7 @@ fn about_to_roll() -> Life {
 }
 
 #[test]
-fn without_a_descriptor_the_spare_and_the_reserve_serve_two_rolls_and_the_third_is_rejected() {
+fn without_a_free_descriptor_the_spare_and_the_reserve_serve_two_rolls_and_the_third_is_rejected() {
     const EMFILE: i32 = 24;
     let mut life = about_to_roll();
     lasting(&life, &["open", "fallocate"], "", EMFILE);
@@ -417,7 +417,7 @@ fn without_a_descriptor_the_spare_and_the_reserve_serve_two_rolls_and_the_third_
 }
 
 #[test]
-fn what_was_acknowledged_is_there_when_a_log_is_closed_while_it_cannot_go_on() {
+fn acknowledged_records_survive_closing_a_log_that_cannot_write() {
     for (calls, file, errno, code) in [
         (&["open", "fallocate", "rename"][..], "", 13, Code::Io),
         (&["rename"][..], "", 30, Code::ReadOnly),
@@ -439,7 +439,7 @@ fn what_was_acknowledged_is_there_when_a_log_is_closed_while_it_cannot_go_on() {
 }
 
 #[test]
-fn a_frame_of_which_nothing_was_written_needs_no_fence_and_one_that_was_cut_short_without_it_poisons() {
+fn an_unwritten_frame_needs_no_fence_and_a_partly_written_one_that_cannot_be_fenced_poisons() {
     // The write of the frame, and some of the two writes that fence it off; then which of them are done in part.
     for (numbers, partly, seeds) in [(0..2, 0..0, 1), (0..3, 0..0, 1), (0..2, 0..1, 1), (0..3, 0..3, 1), (0..2, 1..2, 40)] {
         for seed in 0..seeds {
@@ -461,7 +461,7 @@ fn a_frame_of_which_nothing_was_written_needs_no_fence_and_one_that_was_cut_shor
 }
 
 #[test]
-fn a_file_that_records_were_carried_into_for_a_roll_that_failed_becomes_no_other_segment() {
+fn a_file_into_which_a_failed_roll_carried_records_does_not_become_another_segment() {
     const EACCES: i32 = 13;
     let mut life = Life::new(512, false).unwrap();
     takes(&mut life, &[Append(&[100]), Batch(&[900, 800, 700])]);
@@ -477,7 +477,7 @@ fn a_file_that_records_were_carried_into_for_a_roll_that_failed_becomes_no_other
 }
 
 #[test]
-fn the_roll_of_an_opening_on_a_full_disk_cuts_off_no_reader_of_a_log_that_was_reset() {
+fn the_delayed_roll_after_opening_a_reset_log_on_a_full_disk_ends_no_reader() {
     let mut life = Life::new(512, false).unwrap();
     takes(&mut life, &[Append(&[100, 100])]);
     // The process ends after the reset has begun the new segment and before CONTROL names it.
@@ -517,7 +517,7 @@ fn a_rejected_record_does_not_come_back_from_a_segment_whose_header_is_damaged()
 }
 
 #[test]
-fn a_mark_that_could_not_be_written_is_written_a_second_later_although_the_log_is_idle() {
+fn a_mark_that_could_not_be_written_is_retried_a_second_later_even_if_the_log_is_idle() {
     let mut life = Life::new(4096, false).unwrap();
     let (storage, options) = (Arc::new(life.history.disk.clone()), life.history.options.clone());
     let (shared, writer) = LogState::writable(storage, options.clone(), life.opened.take().unwrap());

@@ -333,7 +333,7 @@ impl History {
         self.disk.say(|| format!("-- opened, {}: {low}..={end}, durable {}", opened.recovery.verdict, opened.writer.durable_position()));
         self.recognise(&opened, low, end)?;
         if self.closed_clean && !opened.recovery.clean {
-            return broken(format!("closed in order, but opening says {}", opened.recovery.verdict));
+            return broken(format!("closed in order, but the verdict of opening is {}", opened.recovery.verdict));
         }
         self.check_verify(&before)?;
         self.check_views(&before, low, end)?;
@@ -514,7 +514,7 @@ impl History {
             Code::NoSpace if faulty || self.disk.faults().full => Ok(None),
             _ if faulty && error.heals() => Ok(None),
             Code::Poisoned | Code::Io if faulty => Ok(Some(End::Failed)),
-            code => broken(format!("an operation failed without cause: {code:?}, {error}")),
+            code => broken(format!("an operation failed without a fault: {code:?}, {error}")),
         }
     }
 
@@ -549,7 +549,7 @@ impl History {
         let told = locked(&opened.writer.control).horizon().filter(|told| before.as_ref() != Some(told));
         self.disk.set_faults(faults);
         match told {
-            Some(told) if told.acknowledged.position > self.expected.end => broken(format!("readers are told {told:?}")),
+            Some(told) if told.acknowledged.position > self.expected.end => broken(format!("the horizon page says {told:?}")),
             _ => Ok(None),
         }
     }
@@ -568,7 +568,7 @@ impl History {
             Ok(()) if provable => self.closes(self.disk.injected() == injected),
             Ok(()) => {}
             Err(_) if self.disk.injected() > injected => return Ok(Some(End::Failed)),
-            Err(error) => return broken(format!("closing failed without cause: {error}")),
+            Err(error) => return broken(format!("closing failed without a fault: {error}")),
         }
         Ok(Some(End::Closed))
     }
@@ -593,7 +593,7 @@ impl History {
             }
         }
         if self.disk.changes() != changes {
-            return broken("a poisoned log writes");
+            return broken("a poisoned log writes to the disk");
         }
         Ok(())
     }

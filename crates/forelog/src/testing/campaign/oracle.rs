@@ -153,7 +153,7 @@ pub fn read(storage: Arc<dyn Storage>, catalog: &Arc<Catalog>, expected: &Expect
         for i in 0..block.len() {
             let right = expected.tags.get(next as usize).is_some_and(|tag| Made::new(next, *tag).is(&block, i));
             if !right || next > to {
-                return Read::Wrong(format!("position {next} holds something else than what was appended"));
+                return Read::Wrong(format!("position {next} has something else than was appended"));
             }
             next += 1;
         }

@@ -24,7 +24,7 @@ pub fn salvage(disk: &SimDisk, catalog: &Arc<Catalog>, expected: &Expected, from
         };
         for hole in &block.holes {
             if hole.first != next || hole.last < hole.first || hole.last > to {
-                return broken(format!("a hole at {next} of {to} is told as {hole:?}"));
+                return broken(format!("a hole from {next} to {to} is reported as {hole:?}"));
             }
             next = hole.last + 1;
         }
@@ -35,7 +35,7 @@ pub fn salvage(disk: &SimDisk, catalog: &Arc<Catalog>, expected: &Expected, from
         for i in 0..block.len() {
             let right = expected.tags.get(next as usize).is_some_and(|tag| Made::new(next, *tag).is(&block, i));
             if !right || next > to {
-                return broken(format!("position {next} is salvaged as something else than what was appended"));
+                return broken(format!("position {next} is salvaged with another record than was appended"));
             }
             given.push(next);
             next += 1;
