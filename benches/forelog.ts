@@ -1,7 +1,7 @@
 import { join } from 'node:path'
-import { KEY_BYTES, Unavailable, type Contestant, type Job, type Outcome } from './lib/contract.js'
+import { KEY_BYTES, Unavailable, type Contestant, type Job } from './lib/contract.js'
 import type { AppendableBytes, Forelog, Wal } from './lib/forelog.js'
-import { expect, inFlight, measured } from './lib/loops.js'
+import { expect, inFlight, workload } from './lib/loops.js'
 import { KEY_MASK, type Meter } from './lib/meter.js'
 import { optional } from './lib/optional.js'
 
@@ -164,26 +164,16 @@ function finishReplay(job: Job, meter: Meter, records: number, bytes: number): v
   meter.operations = records
 }
 
-/** Opens a log, and closes it again when the workload is done. */
-const on =
-  (opened: (job: Job) => Promise<Store>, workload: (job: Job, store: Store, meter: Meter) => Promise<void>) =>
-  (job: Job): Promise<Outcome> =>
-    measured(
-      job,
-      () => opened(job),
-      (store, meter) => workload(job, store, meter)
-    )
-
 export default {
   workloads: {
-    one: on(durable, one),
-    inFlight: on(durable, many),
-    written: on(unsynced, (job, store, meter) => (job.variant === 'enqueue' ? writtenEnqueued : writtenAwaited)(job, store, meter)),
-    batches: on(durable, batches),
-    replay: on(unsynced, replay),
-    replayArrays: on(unsynced, replayArrays),
+    one: workload(durable, one),
+    inFlight: workload(durable, many),
+    written: workload(unsynced, (job, store, meter) => (job.variant === 'enqueue' ? writtenEnqueued : writtenAwaited)(job, store, meter)),
+    batches: workload(durable, batches),
+    replay: workload(unsynced, replay),
+    replayArrays: workload(unsynced, replayArrays),
   },
   prepare: async (job) => {
-    await on(unsynced, batches)(job)
+    await workload(unsynced, batches)(job)
   },
 } satisfies Contestant
