@@ -77,7 +77,8 @@ test('a typed array is stored as the bytes that it spans, wherever they are in i
   const text = (bytes: ArrayBufferLike) => new Uint8Array(bytes).set(Buffer.from('0123456789'))
   const plain = new ArrayBuffer(10)
   const shared = new SharedArrayBuffer(10)
-  const resizable = new (ArrayBuffer as any)(10, { maxByteLength: 20 })
+  const Resizable = ArrayBuffer as unknown as new (length: number, options: object) => ArrayBuffer & { resize(length: number): void }
+  const resizable = new Resizable(10, { maxByteLength: 20 })
   for (const memory of [plain, shared, resizable]) text(memory)
   const tracking = new Uint8Array(resizable)
   const window = new Uint8Array(resizable, 2, 4)

@@ -89,7 +89,7 @@ test('open refuses a CONTROL whose slots are both damaged', async (t) => {
 test('open refuses a foreign segment header', async (t) => {
   const dir = await smallLog(temporaryDirectory(t))
   const segment = snapshot(dir)
-    .map((line) => line.split(' ')[0] as string)
+    .map((line) => line.split(' ')[0])
     .find((name) => name.endsWith('.wal')) as string
   const bytes = readFileSync(path.join(dir, segment))
   bytes.fill(0xaa, 0, 4096)

@@ -117,9 +117,9 @@ async function model(t: ExecutionContext, codec?: CodecOption<unknown>): Promise
   const options = { fsync: 'os', segmentBytes: SEGMENT_BYTES } as const
   const wal = await (codec === undefined
     ? Wal.open(temporaryDirectory(t), options)
-    : Wal.open<unknown>(temporaryDirectory(t), { ...options, codec }))
+    : Wal.open(temporaryDirectory(t), { ...options, codec }))
   t.teardown(() => wal.close().catch(() => {}))
-  return new Model(wal as Wal<unknown>, codec !== undefined)
+  return new Model(wal, codec !== undefined)
 }
 
 /** Calls with something that does `act` at its n-th step, for every n. `note` is told of the calls that were accepted. */

@@ -35,9 +35,9 @@ async function pack(from: string, to: string): Promise<Packed> {
   const { code, stdout, stderr } = await command(npm, [...args, 'pack', '--json', '--ignore-scripts', '--pack-destination', to], {
     cwd: from,
   })
-  if (code !== 0) throw new Error(String(stderr))
+  if (code !== 0) throw new Error(stderr)
   // One entry for a package, in a list or under its name.
-  const [{ filename, files }] = Object.values(JSON.parse(String(stdout))) as { filename: string; files: { path: string }[] }[]
+  const [{ filename, files }] = Object.values<{ filename: string; files: { path: string }[] }>(JSON.parse(String(stdout)))
   return { archive: path.join(to, filename), files: files.map((file) => file.path) }
 }
 

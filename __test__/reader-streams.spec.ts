@@ -24,7 +24,7 @@ const streams: { [name: string]: (reader: WalReader) => { records: AsyncIterable
     return { records: stream, giveUp: () => stream.cancel() }
   },
   'Readable.toWeb': (reader) => {
-    const stream = Readable.toWeb(Readable.from(reader)) as ReadableStream
+    const stream = Readable.toWeb(Readable.from(reader))
     return { records: stream, giveUp: () => stream.cancel() }
   },
 }

@@ -98,7 +98,7 @@ test('with captureStacks a later rejection has the stack of the call', async (t)
   const told = await whatWaits(t, { captureStacks: true })
   t.is(told.length, 9)
   for (const { operation, stack } of told) {
-    t.regex(stack, /^WalError: .*\n(.*\n)*  called from:\n +at theCaller/, operation)
+    t.regex(stack, /^WalError: .*\n(.*\n)* {2}called from:\n +at theCaller/, operation)
     t.is(stack.match(/called from/g)?.length, 1)
   }
 })

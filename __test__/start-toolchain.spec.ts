@@ -24,8 +24,8 @@ test('a missing or old toolchain is reported with what is needed', (t) => {
   ]) {
     t.is(complaints({ ...fine, ...bad }).length, 1, JSON.stringify(bad))
   }
-  t.regex(complaints({ ...fine, rustc: '1.63.0' })[0] as string, /1\.89\.0.*rustc 1\.63\.0.*rustup/)
-  t.regex(complaints({ ...fine, cargo: undefined })[0] as string, /cargo was not found.*rustup\.rs/)
+  t.regex(complaints({ ...fine, rustc: '1.63.0' })[0], /1\.89\.0.*rustc 1\.63\.0.*rustup/)
+  t.regex(complaints({ ...fine, cargo: undefined })[0], /cargo was not found.*rustup\.rs/)
 })
 
 /** Runs a script in a bare copy of the checkout, with only these programs on the path. */

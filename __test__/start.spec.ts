@@ -49,7 +49,7 @@ test('events: the check detects bytes that are cut off', async (t) => {
   cpSync(dir, copy, { recursive: true })
   const segment = readdirSync(copy)
     .filter((name) => name.endsWith('.wal'))
-    .sort()[0] as string
+    .sort()[0]
   truncateSync(path.join(copy, segment), 200_000)
   t.is((await check(copy, ...records)).code, 1)
 })

@@ -30,7 +30,7 @@ async function log(t: ExecutionContext, codec?: 'json'): Promise<here.Wal<unknow
     ? Wal.open(dir, { segmentBytes: SEGMENT_BYTES })
     : Wal.open(dir, { codec, segmentBytes: SEGMENT_BYTES }))
   t.teardown(() => wal.close())
-  return wal as here.Wal<unknown>
+  return wal
 }
 
 const shown = ({ key, value, tombstone, expiresAt, version }: here.WalRecord<unknown>) => [
@@ -117,7 +117,7 @@ test('errors of another copy of the package are instances of WalError and AbortE
   t.true(error instanceof WalError)
   t.true(error instanceof other.WalError)
   t.false(error instanceof AbortError)
-  t.is((error as here.WalError).code, 'ERR_WAL_INVALID_ARG')
+  t.is((error as unknown as here.WalError).code, 'ERR_WAL_INVALID_ARG')
   const aborted = await t.throwsAsync(other.Wal.open(temporaryDirectory(t), { signal: AbortSignal.abort() }))
   t.true(aborted instanceof AbortError)
   t.false(aborted instanceof WalError)

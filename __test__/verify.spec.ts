@@ -94,7 +94,9 @@ test('closing ends a scrub, and appends do not wait for one', async (t) => {
   const wal = await temporaryLog(t)
   await append(wal, 60)
   let scrub: Promise<unknown> = Promise.resolve()
-  const begun = new Promise<void>((resolve) => (scrub = wal.scrub({ bytesPerSecond: 1, onProgress: () => resolve() })))
+  const begun = new Promise<void>((resolve) => {
+    scrub = wal.scrub({ bytesPerSecond: 1, onProgress: () => resolve() })
+  })
   const ended = t.throwsAsync(scrub, { code: 'ERR_WAL_CLOSED' })
   await begun
   await append(wal, 60)

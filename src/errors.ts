@@ -241,7 +241,7 @@ export const undecodable = (codec: string, position: number, cause: unknown): Wa
 /** The message of a thrown value. Never throws. */
 export function textOf(error: unknown): string {
   try {
-    return error instanceof Error ? String(error.message) : String(error)
+    return String(error instanceof Error ? error.message : error)
   } catch {
     return 'an error whose text cannot be read'
   }
@@ -282,7 +282,7 @@ export function callSite(callee: (...args: never[]) => unknown): CallSite {
 /** Appends the call site to the stack of an error that belongs to one caller alone. */
 export function calledFrom(error: unknown, { stack }: CallSite): unknown {
   const frames = typeof stack === 'string' ? stack.indexOf('\n') : -1
-  if (frames >= 0 && error instanceof Error) error.stack += `\n  called from:${(stack as string).slice(frames)}`
+  if (frames >= 0 && error instanceof Error) error.stack = `${error.stack ?? ''}\n  called from:${(stack as string).slice(frames)}`
   return error
 }
 

@@ -45,7 +45,7 @@ import { Verifying } from './verify.js'
 import { WalWritable } from './writable.js'
 
 // A handle that is garbage collected without `close()` must not hold the log, and its lock, forever.
-const forgotten = new FinalizationRegistry<Channel>((channel) => channel.leave().catch(() => {}))
+const forgotten = new FinalizationRegistry<Channel>((channel) => void channel.leave().catch(() => {}))
 
 type Callee = (...args: never[]) => unknown
 
