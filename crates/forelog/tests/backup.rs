@@ -43,8 +43,8 @@ impl Log {
         let mut next = self.wal.positions().first;
         let mut reader = self.wal.reader(next, u64::MAX).unwrap();
         while let Some(block) = reader.next_block(32 << 10).unwrap() {
-            for entry in block.index.chunks(4) {
-                assert_eq!(block.bytes[entry[1] as usize..entry[2] as usize], value(next));
+            for record in &block {
+                assert_eq!((record.position, record.value), (next, Some(&value(next)[..])));
                 next += 1;
             }
         }

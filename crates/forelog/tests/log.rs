@@ -43,9 +43,7 @@ fn read(wal: &Wal, from: u64) -> forelog::Result<Vec<(u64, Vec<u8>)>> {
     let mut reader = wal.reader(from, u64::MAX)?;
     let mut out = Vec::new();
     while let Some(block) = reader.next_block(32 << 10)? {
-        for (i, entry) in block.index.chunks(4).enumerate() {
-            out.push((block.first_position + i as u64, block.bytes[entry[1] as usize..entry[2] as usize].to_vec()));
-        }
+        out.extend(block.iter().map(|record| (record.position, record.value.unwrap().to_vec())));
     }
     Ok(out)
 }

@@ -69,7 +69,7 @@ fn read_to_damage(wal: &forelog::Wal) -> (Vec<Vec<u8>>, Option<&'static str>) {
     let mut out = Vec::new();
     loop {
         match reader.next_block(64 << 10) {
-            Ok(Some(block)) => out.extend(block.index.chunks(4).map(|e| block.bytes[e[1] as usize..e[2] as usize].to_vec())),
+            Ok(Some(block)) => out.extend(block.iter().map(|record| record.value.unwrap().to_vec())),
             Ok(None) => return (out, None),
             Err(error) => return (out, error.verdict),
         }

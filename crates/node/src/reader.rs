@@ -3,11 +3,10 @@
 use crate::convert::FlippedData;
 use crate::environment::{Outcome, Shared};
 use crate::error::panicked;
-use forelog::{Block, Hole, ReaderPosition, WaitHandle};
+use forelog::{Block, Fields, Hole, ReaderPosition, WaitHandle};
 use napi::bindgen_prelude::ToNapiValue;
 use napi::{check_status, sys};
 use napi_derive::napi;
-use std::mem::size_of_val;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -71,12 +70,20 @@ impl From<Block> for BlockData {
             batches: (!batches.is_empty()).then(|| batches.into_iter().flat_map(|(first, count)| [first, count]).collect()),
             holes: (!holes.is_empty()).then(|| holes.into_iter().map(Into::into).collect()),
             first_position: block.first_position as f64,
-            records: (block.index.len() / 4) as u32,
-            extras: block.extras.len() as u32,
+            records: block.len() as u32,
+            extras: block.numbers().len() as u32,
             memory: Packed(block),
         }
     }
 }
+
+/// The bits of a meta entry from this one on are the index of the record's first extra. The bits below are the flags of the record. Must
+/// equal `META_EXTRA_SHIFT` in `src/native.ts`.
+const EXTRA_SHIFT: u32 = 5;
+
+/// Size of an extra, and of a record's entry in the index.
+const EXTRA: usize = 8;
+const ENTRY: usize = 4 * 4;
 
 /// Copies a block into one buffer allocated by JavaScript. Memory of Rust, passed as an external buffer, would be freed only by a full
 /// garbage collection: V8 keeps objects with a finalizer alive through all scavenges, and blocks would pile up.
@@ -84,21 +91,33 @@ pub struct Packed(Block);
 
 impl ToNapiValue for Packed {
     unsafe fn to_napi_value(env: sys::napi_env, Packed(block): Self) -> napi::Result<sys::napi_value> {
-        let parts: [(*const u8, usize); 3] = [
-            (block.extras.as_ptr().cast(), size_of_val(block.extras.as_slice())),
-            (block.index.as_ptr().cast(), size_of_val(block.index.as_slice())),
-            (block.bytes.as_ptr(), block.bytes.len()),
-        ];
-        let len = parts.iter().map(|(_, len)| len).sum();
+        let (extras, index) = (block.numbers().len() * EXTRA, block.len() * ENTRY);
+        let len = extras + index + block.bytes().len();
         let (mut data, mut buffer) = (ptr::null_mut(), ptr::null_mut());
         check_status!(sys::napi_create_buffer(env, len, &mut data, &mut buffer))?;
-        let mut at = data.cast::<u8>();
-        for (part, len) in parts {
-            ptr::copy_nonoverlapping(part, at, len);
-            at = at.add(len);
-        }
+        // SAFETY: the buffer has just been created with `len` bytes, which is what `pack` writes.
+        pack(&block, data.cast());
         Ok(buffer)
     }
+}
+
+/// Writes the extras, the index and the bytes of a block.
+///
+/// # Safety
+/// `to` is valid for writes of as many bytes as the three have. It may be unaligned.
+unsafe fn pack(block: &Block, to: *mut u8) {
+    let number = if block.is_detailed() { f64::from_bits } else { |n: u64| n as f64 };
+    let mut extras = to.cast::<[u8; EXTRA]>();
+    for n in block.numbers() {
+        extras.write(number(*n).to_ne_bytes());
+        extras = extras.add(1);
+    }
+    let mut words = extras.cast::<[[u8; 4]; 4]>();
+    for Fields { flags, key, value, end, numbers } in block.fields() {
+        words.write([key, value, end, u32::from(flags) | numbers << EXTRA_SHIFT].map(u32::to_ne_bytes));
+        words = words.add(1);
+    }
+    ptr::copy_nonoverlapping(block.bytes().as_ptr(), words.cast(), block.bytes().len());
 }
 
 struct Source {

@@ -184,6 +184,16 @@ impl Parts {
         Some(Parts { flags, key: at, value, end, expires_at, version: term.zip(index) })
     }
 
+    /// Whether a record with these flags has an expiry.
+    pub fn has_expiry(flags: u8) -> bool {
+        flags & HAS_EXPIRY != 0
+    }
+
+    /// Whether a record with these flags has a version.
+    pub fn has_version(flags: u8) -> bool {
+        flags & HAS_VERSION != 0
+    }
+
     pub fn record<'a>(&self, body: &'a [u8]) -> RecordRef<'a> {
         RecordRef {
             key: (self.flags & HAS_KEY != 0).then(|| &body[self.key..self.value]),

@@ -83,7 +83,7 @@ impl Log {
 fn drain(mut reader: Reader) -> Result<Vec<Vec<u8>>> {
     let mut values = Vec::new();
     while let Some(block) = reader.next_block(1 << 14)? {
-        values.extend(block.index.chunks(4).map(|entry| block.bytes[entry[1] as usize..entry[2] as usize].to_vec()));
+        values.extend(block.iter().filter_map(|record| record.value.map(<[u8]>::to_vec)));
     }
     Ok(values)
 }
@@ -384,7 +384,7 @@ fn reopening_a_log_does_not_change_when_a_record_expires() -> Result<()> {
     log.disk.restart();
     let again = Log::open(log.disk.clone(), Fsync::Always)?;
     let block = again.wal.reader(1, 1)?.next_block(PAGE as usize)?;
-    assert_eq!(block.map(|block| block.extras), Some(vec![expires_at as f64]));
+    assert_eq!(block.and_then(|block| block.get(0)?.expires_at), Some(expires_at));
     Ok(())
 }
 

@@ -75,9 +75,9 @@ impl Log {
         let mut reader = self.wal.reader(first, u64::MAX)?;
         let mut records = BTreeMap::new();
         while let Some(block) = reader.next_block(1 << 20)? {
-            for (i, entry) in block.index.chunks(4).enumerate() {
-                let value = &block.bytes[entry[1] as usize..][..8];
-                records.insert(block.first_position + i as u64, u64::from_le_bytes(value.try_into().unwrap()));
+            for record in &block {
+                let value = &record.value.unwrap()[..8];
+                records.insert(record.position, u64::from_le_bytes(value.try_into().unwrap()));
             }
         }
         Ok(records)

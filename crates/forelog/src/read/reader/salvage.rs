@@ -1,11 +1,12 @@
 //! Reading past damage: returns every good record, before and after damage, and reports the holes.
 
 use super::gap::{self, Cause};
-use super::plain::{Block, PlainReader};
+use super::plain::PlainReader;
 use super::segment_reader::{open_file, SegmentReader};
 use crate::error::{Code, Error, Fault, Flipped, Result};
 use crate::format::frame::ALIGN;
 use crate::format::header::Header;
+use crate::read::block::Block;
 use crate::segments::catalog::{Catalog, CatalogSegment};
 use crate::segments::frame_scan;
 use crate::storage::window::Window;

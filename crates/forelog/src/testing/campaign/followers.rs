@@ -41,8 +41,8 @@ impl History {
             if gone || block.first_position != *next {
                 return broken(format!("a follower at {next} returns {}, {kept} was kept", block.first_position));
             }
-            for i in 0..block.len() {
-                let right = self.expected.tags.get(*next as usize).is_some_and(|tag| Made::new(*next, *tag).is(&block, i));
+            for record in &block {
+                let right = self.expected.tags.get(*next as usize).is_some_and(|tag| Made::new(*next, *tag).is(record));
                 if !right || *next > self.expected.end {
                     return broken(format!("a follower returns something else at {next}"));
                 }

@@ -398,8 +398,8 @@ fn a_salvage_returns_no_record_of_an_invalid_frame() {
         let mut reader = reader;
         while let Some(block) = reader.next_block(1 << 12).unwrap() {
             next = block.holes.last().map_or(next, |hole| hole.last + 1);
-            for i in 0..block.len() {
-                assert!(Made::new(next, log.expected.tags[next as usize]).is(&block, i), "{at}: position {next} is not what it was");
+            for record in &block {
+                assert!(Made::new(next, log.expected.tags[next as usize]).is(record), "{at}: position {next} is not what it was");
                 next += 1;
             }
         }

@@ -32,8 +32,8 @@ pub fn salvage(disk: &SimDisk, catalog: &Arc<Catalog>, expected: &Expected, from
         if !block.is_empty() && block.first_position != next {
             return broken(format!("salvaged records start at {}, expected {next}", block.first_position));
         }
-        for i in 0..block.len() {
-            let right = expected.tags.get(next as usize).is_some_and(|tag| Made::new(next, *tag).is(&block, i));
+        for record in &block {
+            let right = expected.tags.get(next as usize).is_some_and(|tag| Made::new(next, *tag).is(record));
             if !right || next > to {
                 return broken(format!("position {next} is salvaged with another record than was appended"));
             }

@@ -6,35 +6,27 @@ use crate::log::read_only::{self, ReadOnlyLog};
 use crate::maintenance::salvage::{Salvage, Salvaged};
 use crate::maintenance::verify::verify_storage;
 use crate::options::Options;
-use crate::read::reader::{Block, Hole, ReadPlan, Reader, EXTRAS_SHIFT};
+use crate::read::block::Record;
+use crate::read::reader::{Hole, ReadPlan, Reader};
 use crate::segments::catalog::Catalog;
 use crate::storage::Storage;
 use crate::testing::sim::SimDisk;
 use std::sync::Arc;
 
-/// A record as a reader returns it: position, flags, key, value and extras.
+/// A record as a reader returns it.
 #[derive(Debug, PartialEq)]
 pub struct Given {
     pub position: u64,
-    flags: u32,
-    key: Vec<u8>,
-    value: Vec<u8>,
-    extras: Vec<f64>,
+    key: Option<Vec<u8>>,
+    value: Option<Vec<u8>>,
+    tombstone: bool,
+    expires_at: Option<u64>,
+    version: Option<(u64, u64)>,
 }
 
 impl Given {
-    fn of(block: &Block, i: usize) -> Given {
-        let entry = &block.index[i * 4..i * 4 + 4];
-        let [key, value, end] = [entry[0], entry[1], entry[2]].map(|e| e as usize);
-        let extras = usize::from(entry[3] & 8 != 0) + 2 * usize::from(entry[3] & 16 != 0);
-        let at = (entry[3] >> EXTRAS_SHIFT) as usize;
-        Given {
-            position: block.first_position + i as u64,
-            flags: entry[3] & 31,
-            key: block.bytes[key..value].to_vec(),
-            value: block.bytes[value..end].to_vec(),
-            extras: block.extras[at..at + extras].to_vec(),
-        }
+    fn of(Record { position, key, value, tombstone, expires_at, version }: Record<'_>) -> Given {
+        Given { position, key: key.map(<[u8]>::to_vec), value: value.map(<[u8]>::to_vec), tombstone, expires_at, version }
     }
 }
 
@@ -43,7 +35,7 @@ pub fn gather(mut reader: Reader, block_bytes: usize) -> crate::Result<(Vec<Give
     let (mut given, mut holes) = (Vec::new(), Vec::new());
     while let Some(block) = reader.next_block(block_bytes)? {
         holes.extend_from_slice(&block.holes);
-        given.extend((0..block.len()).map(|i| Given::of(&block, i)));
+        given.extend(block.iter().map(Given::of));
     }
     Ok((given, holes))
 }

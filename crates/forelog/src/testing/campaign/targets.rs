@@ -276,12 +276,12 @@ pub fn open(data: &[u8]) {
     }
 }
 
-/// Reads on to the end or the first error. Each block must match its index.
+/// Reads on to the end or the first error. Each record must be within its block.
 fn drain(mut reader: Reader) {
     let mut read = 0;
     while let Ok(Some(block)) = reader.next_block(1 << 12) {
-        for entry in block.index.chunks_exact(4) {
-            assert!(entry[0] <= entry[1] && entry[1] <= entry[2] && entry[2] as usize <= block.bytes.len());
+        for fields in block.fields() {
+            assert!(fields.key <= fields.value && fields.value <= fields.end && fields.end as usize <= block.bytes().len());
         }
         read += block.len();
         assert!(read < 1 << 20, "more records than the files have bytes");
