@@ -4,8 +4,21 @@ import { inspect, type InspectOptions } from 'node:util'
 import { markAsUntransferable } from 'node:worker_threads'
 import type { Values } from './codec.js'
 import { transferred } from './errors.js'
-import { META_EXPIRES, META_EXTRA_SHIFT, META_KEY, META_TOMBSTONE, META_VALUE, META_VERSION, type BlockData } from './native.js'
+import type { BlockData } from './native.js'
 import type { RecordVersion } from './record.js'
+import {
+  INDEX_END,
+  INDEX_ENTRIES,
+  INDEX_KEY,
+  INDEX_META,
+  INDEX_VALUE,
+  META_EXPIRES,
+  META_EXTRA_SHIFT,
+  META_KEY,
+  META_TOMBSTONE,
+  META_VALUE,
+  META_VERSION,
+} from './wire.js'
 
 /**
  * A record read from a log.
@@ -64,8 +77,6 @@ type BufferView = new (memory: ArrayBufferLike, offset: number, length: number) 
 // arguments.
 const View = (Buffer as unknown as { [Symbol.species]: BufferView })[Symbol.species]
 
-const PER_RECORD = 4
-
 /**
  * Prevents the memory that the records of a block share from being transferred with one of them. Runtimes without such a mark are left as
  * they are.
@@ -91,7 +102,7 @@ export class Block {
     this.firstPosition = firstPosition
     this.count = records
     this.extras = new Float64Array(buffer, byteOffset, extras)
-    this.index = new Uint32Array(buffer, byteOffset + this.extras.byteLength, records * PER_RECORD)
+    this.index = new Uint32Array(buffer, byteOffset + this.extras.byteLength, records * INDEX_ENTRIES)
     this.#memory = buffer
     this.#offset = byteOffset + this.extras.byteLength + this.index.byteLength
     keep(buffer)
@@ -103,7 +114,7 @@ export class Block {
    * @throws `ERR_WAL_INVALID_ARG` once the block's memory has been transferred away.
    */
   meta(record: number): number {
-    const meta = this.index[record * PER_RECORD + 3]
+    const meta = this.index[record * INDEX_ENTRIES + INDEX_META]
     if (meta === undefined) throw transferred(this.firstPosition + record)
     return meta
   }
@@ -177,14 +188,18 @@ export class RecordView extends ReadRecord<Buffer> {
 
   get key(): Buffer | undefined {
     const { index } = this.#block
-    const at = this.#record * PER_RECORD
-    return (index[at + 3] & META_KEY) === 0 ? this.#block.nothing(this.#record) : this.#block.view(index[at], index[at + 1])
+    const at = this.#record * INDEX_ENTRIES
+    return (index[at + INDEX_META] & META_KEY) === 0
+      ? this.#block.nothing(this.#record)
+      : this.#block.view(index[at + INDEX_KEY], index[at + INDEX_VALUE])
   }
 
   get value(): Buffer | undefined {
     const { index } = this.#block
-    const at = this.#record * PER_RECORD
-    return (index[at + 3] & META_VALUE) === 0 ? this.#block.nothing(this.#record) : this.#block.view(index[at + 1], index[at + 2])
+    const at = this.#record * INDEX_ENTRIES
+    return (index[at + INDEX_META] & META_VALUE) === 0
+      ? this.#block.nothing(this.#record)
+      : this.#block.view(index[at + INDEX_VALUE], index[at + INDEX_END])
   }
 
   get tombstone(): boolean {

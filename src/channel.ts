@@ -5,21 +5,7 @@ import { Diagnostics, tellCorrupt } from './diagnostics.js'
 import type { Environment, Failure } from './environment.js'
 import { abandoned, AbortError, befell, calledFrom, closed, WalError, type Asked } from './errors.js'
 import { aborts, type Heed } from './heed.js'
-import {
-  DURABLE,
-  EXPECT,
-  EXPIRES,
-  KEY_BYTES,
-  KEY_STRING,
-  TOMBSTONE,
-  VALUE_BYTES,
-  VALUE_STRING,
-  VERSION,
-  type Calls,
-  type NativeReader,
-  type Manner,
-  type Resumed,
-} from './native.js'
+import type { Calls, NativeReader, Manner, Resumed } from './native.js'
 import type { Terms } from './options.js'
 import type { ReadStart, WalReader } from './reader.js'
 import { checkShape, type Entry } from './record.js'
@@ -27,6 +13,25 @@ import { walStats, type WalStats } from './reports.js'
 import { isAborted } from './signals.js'
 import { later } from './timing.js'
 import { Waiters, type Reject, type Resolve, type Run } from './waiters.js'
+import {
+  FLAG_DURABLE,
+  FLAG_EXPECT,
+  FLAG_EXPIRES,
+  FLAG_KEY_BYTES,
+  FLAG_KEY_STRING,
+  FLAG_TOMBSTONE,
+  FLAG_VALUE_BYTES,
+  FLAG_VALUE_STRING,
+  FLAG_VERSION,
+  POSITIONS_LAST_FAILING,
+  POSITIONS_LENGTH,
+  POSITIONS_MAX_PENDING_BYTES,
+  POSITIONS_MAX_RECORD_BYTES,
+  POSITIONS_PENDING_BYTES,
+  POSITIONS_TRUNCATIONS,
+  START_END,
+  START_FIRST,
+} from './wire.js'
 
 /** First and last position of a batch. */
 export interface BatchPositions {
@@ -35,18 +40,6 @@ export interface BatchPositions {
   /** Position of the last record of the batch, inclusive. */
   last: number
 }
-
-// Indexes into the array that `positions()` fills.
-export const FIRST = 0
-export const NEXT = 1
-export const WRITTEN = 2
-export const ACKNOWLEDGED = 3
-export const DURABLE_POSITION = 4
-export const PENDING_BYTES = 5
-const MAX_PENDING_BYTES = 6
-const CUTS = 7
-const MAX_RECORD_BYTES = 8
-const FAILING = 9
 
 /** A staged record has no position until it is passed to native code. */
 const UNNUMBERED = 0
@@ -94,7 +87,7 @@ function withoutStack(promise: Promise<unknown>): Error {
   return new RangeError('Maximum call stack size exceeded')
 }
 
-const termFlags = ({ durable, expect }: Terms): number => (durable ? DURABLE : 0) | (expect === undefined ? 0 : EXPECT)
+const termFlags = ({ durable, expect }: Terms): number => (durable ? FLAG_DURABLE : 0) | (expect === undefined ? 0 : FLAG_EXPECT)
 
 /**
  * Checks a key or value that is passed to native code by itself and returns its flag. Native code would misread a value that is refused
@@ -117,9 +110,9 @@ function flagFor(name: string, bytes: Bytes, ifString: number, ifBytes: number):
 
 function flagsFor(key: Bytes | undefined, value: Bytes | undefined, tombstone: boolean, terms: number): number {
   checkShape(key, value, tombstone, 'append')
-  let flags = tombstone ? terms | TOMBSTONE : terms
-  if (key !== undefined) flags |= flagFor('key', key, KEY_STRING, KEY_BYTES)
-  if (value !== undefined) flags |= flagFor('value', value, VALUE_STRING, VALUE_BYTES)
+  let flags = tombstone ? terms | FLAG_TOMBSTONE : terms
+  if (key !== undefined) flags |= flagFor('key', key, FLAG_KEY_STRING, FLAG_KEY_BYTES)
+  if (value !== undefined) flags |= flagFor('value', value, FLAG_VALUE_STRING, FLAG_VALUE_BYTES)
   return flags
 }
 
@@ -146,7 +139,7 @@ export class Channel {
   readonly #environment: Environment
   readonly #calls: Calls
   readonly #waiters = new Waiters()
-  readonly #positions = new Float64Array(10)
+  readonly #positions = new Float64Array(POSITIONS_LENGTH)
   /** Operations are counted from 1, here and in the engine: an append, batch, sync or truncation counts when it is accepted. */
   #issued = 0
   #settled = 0
@@ -205,8 +198,8 @@ export class Channel {
       position = this.#calls.append(log, key, value, flags)
     } else {
       const [term, index] = [version?.term, version?.index]
-      if (expiresAt !== undefined) flags |= EXPIRES
-      if (version !== undefined) flags |= VERSION
+      if (expiresAt !== undefined) flags |= FLAG_EXPIRES
+      if (version !== undefined) flags |= FLAG_VERSION
       this.#prepare()
       position = this.#calls.append(log, key, value, flags, expiresAt, term, index, terms.expect)
     }
@@ -218,7 +211,7 @@ export class Channel {
 
   /** Accepts a value without a key and returns its position. */
   enqueueValue(value: Bytes, terms: Terms): number {
-    const flags = flagFor('value', value, VALUE_STRING, VALUE_BYTES) | termFlags(terms)
+    const flags = flagFor('value', value, FLAG_VALUE_STRING, FLAG_VALUE_BYTES) | termFlags(terms)
     const { expect } = terms
     this.#prepare()
     const position =
@@ -311,8 +304,8 @@ export class Channel {
   #askForRoom(): void {
     if (this.#room >= this.#largest && this.#largest > 0) return
     const positions = this.positions()
-    this.#room = positions[MAX_PENDING_BYTES] - positions[PENDING_BYTES]
-    this.#largest = Math.min(positions[MAX_RECORD_BYTES], this.#environment.stage.largest)
+    this.#room = positions[POSITIONS_MAX_PENDING_BYTES] - positions[POSITIONS_PENDING_BYTES]
+    this.#largest = Math.min(positions[POSITIONS_MAX_RECORD_BYTES], this.#environment.stage.largest)
   }
 
   /** Accepts the entries as one batch. They belong to this package: their fields do not change, and reading them runs no other code. */
@@ -329,8 +322,8 @@ export class Channel {
         if (expiresAt === undefined && version === undefined && stage.put(key, value, tombstone, stage.largest) > 0) continue
         this.#pushed(this.#calls.pushAll(log))
         let flags = flagsFor(key, value, tombstone, 0)
-        if (expiresAt !== undefined) flags |= EXPIRES
-        if (version !== undefined) flags |= VERSION
+        if (expiresAt !== undefined) flags |= FLAG_EXPIRES
+        if (version !== undefined) flags |= FLAG_VERSION
         this.#pushed(this.#calls.push(log, key, value, flags, expiresAt, version?.term, version?.index))
       }
       this.#pushed(this.#calls.pushAll(log))
@@ -415,7 +408,7 @@ export class Channel {
   }
 
   #refuse(error: unknown, reject: Reject): void {
-    if (this.#isLate(error)) this.#late.push({ after: this.positions()[FAILING], tell: () => reject(error) })
+    if (this.#isLate(error)) this.#late.push({ after: this.positions()[POSITIONS_LAST_FAILING], tell: () => reject(error) })
     else reject(error)
   }
 
@@ -424,7 +417,7 @@ export class Channel {
    * once, a caller that appends again in response would be refused in the same turn forever.
    */
   #isLate(error: unknown): boolean {
-    return error instanceof WalError && FAILED_BEFORE.has(error.code) && this.positions()[FAILING] > this.#settled
+    return error instanceof WalError && FAILED_BEFORE.has(error.code) && this.positions()[POSITIONS_LAST_FAILING] > this.#settled
   }
 
   /**
@@ -465,7 +458,7 @@ export class Channel {
   #acceptEach(run: Run): void {
     const { stage } = this.#environment
     const records = [...stage.records()]
-    const terms = stage.durable ? DURABLE : 0
+    const terms = stage.durable ? FLAG_DURABLE : 0
     // Clear first: if the environment ends now, these records must not be appended a second time.
     stage.clear(undefined)
     this.#waiters.withdraw(run)
@@ -573,7 +566,7 @@ export class Channel {
 
   /** Informs readers of truncations before the promises of the truncations resolve: they may hold records that are no longer in the log. */
   #heedCuts(): void {
-    const cuts = this.readers.size === 0 ? this.#cuts : this.positions()[CUTS]
+    const cuts = this.readers.size === 0 ? this.#cuts : this.positions()[POSITIONS_TRUNCATIONS]
     if (cuts === this.#cuts) return
     this.#cuts = cuts
     for (const reader of this.readers) reader.deref()?.cut()
@@ -667,12 +660,12 @@ export class Channel {
 
   /** Whether this turn has already accepted much: only calls and microtasks have run since. */
   #isLongTurn(): boolean {
-    return this.#unkicked >= LONG_TURN || (this.#unkicked > 0 && this.#positions[PENDING_BYTES] > LONG_TURN_BYTES)
+    return this.#unkicked >= LONG_TURN || (this.#unkicked > 0 && this.#positions[POSITIONS_PENDING_BYTES] > LONG_TURN_BYTES)
   }
 
   #isFull(): boolean {
     const positions = this.positions()
-    return positions[PENDING_BYTES] > Math.min(positions[MAX_PENDING_BYTES] / 2, DRAINED_BYTES)
+    return positions[POSITIONS_PENDING_BYTES] > Math.min(positions[POSITIONS_MAX_PENDING_BYTES] / 2, DRAINED_BYTES)
   }
 
   /** Positions of the log, valid until the next call; after closing, the last ones. */
@@ -693,7 +686,7 @@ export class Channel {
   /** Creates a reader from a position, or from an end of the log. */
   reader(from: ReadStart, to: number, manner: Manner): NativeReader {
     this.flush()
-    const start = from === 'start' ? 0 : from === 'end' ? -1 : from
+    const start = from === 'start' ? START_FIRST : from === 'end' ? START_END : from
     const reader = this.#environment.native.reader(this.log, start, to, manner)
     if (reader === null) throw this.#environment.refusal('read')
     return reader

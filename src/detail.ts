@@ -1,7 +1,8 @@
 // Records with everything that the log stores about them, for copying a log: batches, and 64-bit numbers.
 
 import { Block, RecordView } from './block.js'
-import { META_EXPIRES, META_EXTRA_SHIFT, META_VERSION, type BlockData } from './native.js'
+import type { BlockData } from './native.js'
+import { BATCH_ENTRIES, BATCH_FIRST, BATCH_RECORDS, META_EXPIRES, META_EXTRA_SHIFT, META_VERSION } from './wire.js'
 
 /** A record with exact numbers. Its bytes are views of its block. */
 export interface DetailedRecord {
@@ -40,9 +41,9 @@ export class ExactBlock extends Block {
     const records: DetailedRecord[] = []
     for (let record = from; record < this.count; record++) records.push(this.#record(record))
     const batches: DetailedBatch[] = []
-    for (let i = 0; i < this.#batches.length; i += 2) {
-      const first = this.#batches[i]
-      const last = first + this.#batches[i + 1] - 1
+    for (let i = 0; i < this.#batches.length; i += BATCH_ENTRIES) {
+      const first = this.#batches[i + BATCH_FIRST]
+      const last = first + this.#batches[i + BATCH_RECORDS] - 1
       if (last >= from) batches.push([this.firstPosition + Math.max(first, from), this.firstPosition + last])
     }
     return { records, batches }

@@ -4,6 +4,7 @@ import { channel } from 'node:diagnostics_channel'
 import { damaged, fromNative, WalError } from './errors.js'
 import type { NativeEnvironment } from './native.js'
 import type { Damage, RecoveryReport } from './reports.js'
+import { EVENT_APPEND, EVENT_CLOCK, EVENT_DETACHED, EVENT_POISONED, EVENT_ROLL, EVENT_SYNC, EVENT_TRUNCATE } from './wire.js'
 
 /**
  * Names of the channels of `node:diagnostics_channel` on which logs publish events.
@@ -163,17 +164,17 @@ const recorded = {
   clock: channel(channels.clock),
 }
 
-/** Kinds of events with a subscriber in this environment, as bits. They must equal those in crates/forelog/src/observe/events.rs. */
+/** Kinds of events with a subscriber in this environment, as bits. */
 function heardNow(): number {
   const { append, sync, roll, truncate, poisoned, detached, clock } = recorded
   let kinds = 0
-  if (append.hasSubscribers) kinds |= 1
-  if (sync.hasSubscribers) kinds |= 2
-  if (roll.hasSubscribers) kinds |= 4
-  if (truncate.hasSubscribers) kinds |= 8
-  if (poisoned.hasSubscribers) kinds |= 16
-  if (detached.hasSubscribers) kinds |= 32
-  if (clock.hasSubscribers) kinds |= 64
+  if (append.hasSubscribers) kinds |= EVENT_APPEND
+  if (sync.hasSubscribers) kinds |= EVENT_SYNC
+  if (roll.hasSubscribers) kinds |= EVENT_ROLL
+  if (truncate.hasSubscribers) kinds |= EVENT_TRUNCATE
+  if (poisoned.hasSubscribers) kinds |= EVENT_POISONED
+  if (detached.hasSubscribers) kinds |= EVENT_DETACHED
+  if (clock.hasSubscribers) kinds |= EVENT_CLOCK
   return kinds
 }
 

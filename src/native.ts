@@ -22,25 +22,6 @@ export type {
   Watcher as NativeWatcher,
 } from '../native.js'
 
-// Bits of `flags`. They must equal those in crates/node/src/wal.rs.
-export const TOMBSTONE = 1
-export const DURABLE = 2
-export const EXPIRES = 4
-export const VERSION = 8
-export const KEY_STRING = 16
-export const KEY_BYTES = 32
-export const VALUE_STRING = 64
-export const VALUE_BYTES = 128
-export const EXPECT = 256
-
-// Bits of a record's meta in a block. The upper 27 bits are the index of its first extra.
-export const META_KEY = 1
-export const META_VALUE = 2
-export const META_TOMBSTONE = 4
-export const META_EXPIRES = 8
-export const META_VERSION = 16
-export const META_EXTRA_SHIFT = 5
-
 type Bytes = string | Uint8Array | undefined
 
 /** Calls made per record or per turn. A log is given by its number. A negative result is a refusal: see `Environment.refusal()`. */
@@ -64,10 +45,7 @@ export interface Calls {
   kick(log: number): number
   /** Returns how many operations have succeeded; negative if a failure comes next: see `Environment.failure()`. */
   settled(log: number): number
-  /**
-   * Fills in the positions first, next, written, acknowledged and durable; pending bytes and their limit; the number of truncations of the
-   * end; the limit of a record; and the last operation whose failure has not been collected yet, 0 for none.
-   */
+  /** Fills in the numbers that `wire.ts` lists as `POSITIONS_…`. */
   positions(log: number, into: Float64Array): number
   /** Enables the next wake and returns the number of completions to collect. */
   rearm(): number

@@ -9,6 +9,7 @@ import type { SalvageProgress } from './salvage.js'
 import type { Heed } from './heed.js'
 import type { OpenOptions } from './native.js'
 import { isAborted, isSignal } from './signals.js'
+import { START_END, START_FIRST } from './wire.js'
 
 /** How opening treats damage, and whether the handle may write: see {@link WalOptions.mode}. */
 export type Mode = 'strict' | 'prefix' | 'readOnly'
@@ -549,8 +550,8 @@ export function checkCursor(name: unknown, options: unknown): number {
   const bytes = Buffer.byteLength(name)
   if (bytes < 1 || bytes > MAX_NAME_BYTES) throw invalid(`name must be text of 1 to ${MAX_NAME_BYTES} bytes in UTF-8`, 'cursor')
   const { start = 'start' } = known(options, cursorNames, 'cursor')
-  if (start === 'start') return 0
-  if (start === 'end') return -1
+  if (start === 'start') return START_FIRST
+  if (start === 'end') return START_END
   if (isCount(start) && start > 0) return start
   throw invalid("options.start must be a position, 'start' or 'end'", 'cursor')
 }

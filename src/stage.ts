@@ -2,26 +2,22 @@
 // more than copying such a record.
 
 import { checkText, isUint8Array, lengthOf, type Bytes } from './bytes.js'
+import {
+  BUFFER_DURABLE,
+  BUFFER_END,
+  BUFFER_LOG,
+  BUFFER_NO_LOG,
+  BUFFER_PROBE,
+  BUFFER_START,
+  TAG_HEADER_BYTES,
+  TAG_KEY,
+  TAG_KEY_LENGTH_SHIFT,
+  TAG_TOMBSTONE,
+  TAG_VALUE,
+} from './wire.js'
 
-// Tags beside the lengths. They must equal those in crates/node/src/stage.rs.
-const HAS_KEY = 1
-const HAS_VALUE = 2
-const TOMBSTONE = 4
-
-/** Bytes before a record's own: a word with its tag and key length, and a word with its value length. */
-const HEADER = 8
 /** A record that may take more bytes is passed by itself, because copying it twice would cost more than the call. */
 const LARGEST = 4 << 10
-/**
- * Bytes before the first record: four words with the end of the used bytes, the log's number, whether any record is to be durable, and a
- * mark from which the native side can tell that it sees this memory.
- */
-const START = 16
-const END = 0
-const LOG = 1
-const DURABLE = 2
-const SEEN = 3
-const NO_LOG = 0xffffffff
 /** Strings up to this length are copied character by character while they are ASCII, which is faster than a call. */
 const SHORT_STRING = 64
 
@@ -48,29 +44,29 @@ export class Stage {
     this.#words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length >>> 2)
     this.#buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
     this.clear(undefined)
-    this.#words[SEEN] = 1
+    this.#words[BUFFER_PROBE] = 1
     this.largest = isSeen() ? LARGEST : 0
   }
 
   /** Whether the next record might not fit. */
   get full(): boolean {
-    return this.#words[END] > this.#bytes.length - LARGEST
+    return this.#words[BUFFER_END] > this.#bytes.length - LARGEST
   }
 
   /** Whether any staged record is to be durable. */
   get durable(): boolean {
-    return this.#words[DURABLE] !== 0
+    return this.#words[BUFFER_DURABLE] !== 0
   }
 
   set durable(durable: boolean) {
-    this.#words[DURABLE] = durable ? 1 : 0
+    this.#words[BUFFER_DURABLE] = durable ? 1 : 0
   }
 
   /** Empties the stage for records of this log, or with `undefined` for those of a batch. */
   clear(log: number | undefined): void {
-    this.#words[END] = START
-    this.#words[DURABLE] = 0
-    this.#words[LOG] = log ?? NO_LOG
+    this.#words[BUFFER_END] = BUFFER_START
+    this.#words[BUFFER_DURABLE] = 0
+    this.#words[BUFFER_LOG] = log ?? BUFFER_NO_LOG
   }
 
   /**
@@ -85,27 +81,27 @@ export class Stage {
     const valueAtMost = value === undefined ? 0 : atMost(value)
     // A value without bytes may be an array without its memory, or of a type that a record cannot hold.
     if ((keyAtMost === 0 && key !== undefined) || (valueAtMost === 0 && value !== undefined)) return 0
-    if (HEADER + keyAtMost + valueAtMost > limit) return 0
+    if (TAG_HEADER_BYTES + keyAtMost + valueAtMost > limit) return 0
     const words = this.#words
-    const start = words[END]
-    let at = start + HEADER
-    let tag = tombstone ? TOMBSTONE : 0
+    const start = words[BUFFER_END]
+    let at = start + TAG_HEADER_BYTES
+    let tag = tombstone ? TAG_TOMBSTONE : 0
     let keyLength = 0
     let valueLength = 0
     if (key !== undefined) {
       keyLength = this.#copy('key', key, keyAtMost, at)
       at += keyLength
-      tag |= HAS_KEY
+      tag |= TAG_KEY
     }
     if (value !== undefined) {
       valueLength = this.#copy('value', value, valueAtMost, at)
       at += valueLength
-      tag |= HAS_VALUE
+      tag |= TAG_VALUE
     }
-    words[start >>> 2] = tag | (keyLength << 8)
+    words[start >>> 2] = tag | (keyLength << TAG_KEY_LENGTH_SHIFT)
     words[(start >>> 2) + 1] = valueLength
     const end = (at + 3) & ~3
-    words[END] = end
+    words[BUFFER_END] = end
     return end - start
   }
 
@@ -133,15 +129,15 @@ export class Stage {
 
   /** Iterates over the staged records, oldest first. */
   *records(): Iterable<Staged> {
-    for (let at = START; at < this.#words[END];) {
-      const tag = this.#words[at >>> 2] & 0xff
-      const key = at + HEADER
-      const value = key + (this.#words[at >>> 2] >>> 8)
+    for (let at = BUFFER_START; at < this.#words[BUFFER_END];) {
+      const tag = this.#words[at >>> 2]
+      const key = at + TAG_HEADER_BYTES
+      const value = key + (this.#words[at >>> 2] >>> TAG_KEY_LENGTH_SHIFT)
       const end = value + this.#words[(at >>> 2) + 1]
       yield {
-        key: tag & HAS_KEY ? this.#bytes.subarray(key, value) : undefined,
-        value: tag & HAS_VALUE ? this.#bytes.subarray(value, end) : undefined,
-        tombstone: (tag & TOMBSTONE) !== 0,
+        key: tag & TAG_KEY ? this.#bytes.subarray(key, value) : undefined,
+        value: tag & TAG_VALUE ? this.#bytes.subarray(value, end) : undefined,
+        tombstone: (tag & TAG_TOMBSTONE) !== 0,
       }
       at = (end + 3) & ~3
     }

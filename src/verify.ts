@@ -9,6 +9,7 @@ import { absolute, checkScrub, checkVerify, type VerifyOptions } from './options
 import type { Verification } from './reports.js'
 import { isAborted } from './signals.js'
 import { every } from './timing.js'
+import { PROGRESS_DONE, PROGRESS_TOTAL } from './wire.js'
 
 // Often enough for a progress bar.
 const PROGRESS_EVERY_MS = 100
@@ -75,7 +76,8 @@ export class Verifying {
   }
 
   #tell(): void {
-    const [done, total] = this.#watcher.progress()
+    const progress = this.#watcher.progress()
+    const [done, total] = [progress[PROGRESS_DONE], progress[PROGRESS_TOTAL]]
     if (total === 0 || done === this.#told || this.#failure !== undefined) return
     this.#told = done
     try {

@@ -3,7 +3,7 @@
 import { inspect, type InspectOptions } from 'node:util'
 import { checkBytes, isBytes } from './bytes.js'
 import { runBackup, type BackupReport } from './backup.js'
-import { ACKNOWLEDGED, DURABLE_POSITION, FIRST, NEXT, PENDING_BYTES, WRITTEN, type BatchPositions, type Channel } from './channel.js'
+import type { BatchPositions, Channel } from './channel.js'
 import { valuesOf, type Appendable, type AppendableBytes, type Decoded, type NoCodec, type Values } from './codec.js'
 import { Cursor, type CursorLog, type CursorPosition } from './cursor.js'
 import { tellCorrupt, tellDamage, tellRecovery } from './diagnostics.js'
@@ -42,6 +42,14 @@ import { Entry, sizeOf, toEntry, withOwnFields, withOwnValue } from './record.js
 import { isAborted } from './signals.js'
 import { recoveryReport, type RecoveryReport, type Verification, type WalStats } from './reports.js'
 import { Verifying } from './verify.js'
+import {
+  POSITIONS_ACKNOWLEDGED,
+  POSITIONS_DURABLE,
+  POSITIONS_FIRST,
+  POSITIONS_NEXT,
+  POSITIONS_PENDING_BYTES,
+  POSITIONS_WRITTEN,
+} from './wire.js'
 import { WalWritable } from './writable.js'
 
 // A handle that is garbage collected without `close()` must not hold the log, and its lock, forever.
@@ -526,32 +534,32 @@ export class Wal<T = NoCodec> {
    * the writer in another process within milliseconds, without a read.
    */
   get firstPosition(): number {
-    return this.#channel.positions()[FIRST]
+    return this.#channel.positions()[POSITIONS_FIRST]
   }
 
   /** Position of the next record to be appended. */
   get nextPosition(): number {
-    return this.#channel.positions()[NEXT]
+    return this.#channel.positions()[POSITIONS_NEXT]
   }
 
   /** Last position handed to the operating system, 0 if there is none. The record survives a crash of the process. */
   get writtenPosition(): number {
-    return this.#channel.positions()[WRITTEN]
+    return this.#channel.positions()[POSITIONS_WRITTEN]
   }
 
   /** Last acknowledged position, 0 if there is none. Readers see the log up to here. */
   get acknowledgedPosition(): number {
-    return this.#channel.positions()[ACKNOWLEDGED]
+    return this.#channel.positions()[POSITIONS_ACKNOWLEDGED]
   }
 
   /** Last position that survives power loss, 0 if there is none. */
   get durablePosition(): number {
-    return this.#channel.positions()[DURABLE_POSITION]
+    return this.#channel.positions()[POSITIONS_DURABLE]
   }
 
   /** Bytes accepted and not yet acknowledged, through all handles on the log. */
   get pendingBytes(): number {
-    return this.#channel.positions()[PENDING_BYTES]
+    return this.#channel.positions()[POSITIONS_PENDING_BYTES]
   }
 
   /** Whether `close()` has been called on this handle. */

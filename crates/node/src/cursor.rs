@@ -1,6 +1,7 @@
 //! Named cursors. Operations that become durable are requests; all others return at once.
 
 use crate::environment::{Outcome, Shared};
+use crate::wire;
 use forelog::Start;
 use napi_derive::napi;
 use std::sync::Arc;
@@ -19,12 +20,11 @@ pub struct MovedData {
     pub to: f64,
 }
 
-/// Converts the start of a reader or of a new cursor: 0 is the first position, a negative number is after the last acknowledged one, and
-/// any other number is that position.
+/// Converts the start of a reader or of a new cursor: `START_FIRST`, `START_END` or a position.
 pub fn start(given: f64) -> Start {
     match given as i64 {
-        0 => Start::First,
-        position if position < 0 => Start::End,
+        wire::START_FIRST => Start::First,
+        wire::START_END => Start::End,
         position => Start::At(position as u64),
     }
 }

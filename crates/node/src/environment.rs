@@ -415,8 +415,8 @@ impl Environment {
         self.host.forget(log);
     }
 
-    /// Creates a reader of the records from `from` to `to`, inclusive. It begins at the first position if `from` is 0, after the last
-    /// acknowledged one if it is negative, and otherwise at this position. Returns nothing if it was refused: see `refusal()`.
+    /// Creates a reader of the records from `from` to `to`, inclusive. It begins at `from`: `START_FIRST`,
+    /// `START_END` or a position. Returns nothing if it was refused: see `refusal()`.
     #[napi(catch_unwind)]
     pub fn reader(&self, log: u32, from: f64, to: f64, manner: Manner) -> Option<Reader> {
         let (from, to) = (start(from), last(to));
@@ -541,8 +541,7 @@ impl Environment {
         failure.map(|(up_to, error)| FailureData { up_to: up_to as f64, error: error.into() })
     }
 
-    /// Makes the log record events of these kinds, and no others, for this environment. Bits: 1 append, 2 sync, 4 roll, 8 truncate, 16
-    /// poisoned, 32 detached, 64 clock.
+    /// Makes the log record events of these kinds, and no others, for this environment. The kinds are `EVENT_…` bits of `wire`.
     #[napi(catch_unwind)]
     pub fn listen(&self, log: u32, kinds: u32) {
         if let Some(wal) = self.host.wal(log) {

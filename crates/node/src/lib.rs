@@ -3,6 +3,7 @@
 //! - `environment` is one JavaScript environment: its wake, its open logs and its requests in flight.
 //! - `wal` has the calls made per record or per turn. They bypass the conversions of napi-rs, which take about 370 ns per call, and use
 //!   `raw`.
+//! - `wire` has the numbers that both sides must agree on.
 //! - `events` passes on the events of a log while it has subscribers.
 //! - `verify` reports the progress of a long verification and stops it.
 //! - `backup` and `salvage` run long jobs step by step.
@@ -21,3 +22,4 @@ mod salvage;
 mod stage;
 mod verify;
 mod wal;
+pub mod wire;

@@ -3,6 +3,7 @@
 use crate::convert::FlippedData;
 use crate::environment::{Outcome, Shared};
 use crate::error::panicked;
+use crate::wire;
 use forelog::{Block, Hole, Place, Ticket};
 use napi::bindgen_prelude::ToNapiValue;
 use napi::{check_status, sys};
@@ -23,9 +24,8 @@ pub struct BlockData {
     pub extras: u32,
     /// Three parts in sequence: the extras, the index, and the bytes that the index refers to.
     ///
-    /// The extras are doubles: `expiresAt` (one), then term and index (two) of the records that have them. The index has four unsigned
-    /// 32-bit numbers per record: start of its key, start of its value (the end of its key), end of its value, meta. Bits of meta: 1 has a
-    /// key, 2 has a value, 4 tombstone, 8 expires, 16 has a version; the rest is the index of its first extra.
+    /// The extras are doubles: `expiresAt` (one), then term and index (two) of the records that have them. The index has `INDEX_ENTRIES`
+    /// unsigned 32-bit numbers per record: see `wire`.
     ///
     /// In a block of a detailed reader the extras are unsigned 64-bit integers instead of doubles.
     #[napi(ts_type = "Buffer")]
@@ -68,14 +68,22 @@ impl From<Block> for BlockData {
         let holes = std::mem::take(&mut block.holes);
         let batches = std::mem::take(&mut block.batches);
         BlockData {
-            batches: (!batches.is_empty()).then(|| batches.into_iter().flat_map(|(first, count)| [first, count]).collect()),
+            batches: (!batches.is_empty()).then(|| batches.into_iter().flat_map(batch_entries).collect()),
             holes: (!holes.is_empty()).then(|| holes.into_iter().map(Into::into).collect()),
             first_position: block.first_position as f64,
-            records: (block.index.len() / 4) as u32,
+            records: (block.index.len() / wire::INDEX_ENTRIES) as u32,
             extras: block.extras.len() as u32,
             memory: Packed(block),
         }
     }
+}
+
+/// Returns the numbers of one batch.
+fn batch_entries((first, records): (u32, u32)) -> [u32; wire::BATCH_ENTRIES] {
+    let mut entries = [0; wire::BATCH_ENTRIES];
+    entries[wire::BATCH_FIRST] = first;
+    entries[wire::BATCH_RECORDS] = records;
+    entries
 }
 
 /// Copies a block into one buffer allocated by JavaScript. Memory of Rust, passed as an external buffer, would be freed only by a full

@@ -1,26 +1,17 @@
 //! The stage: small records that are passed on together. JavaScript writes them to memory that both sides share (`src/stage.ts`). Numbers
-//! are native-endian.
+//! are native-endian, and `wire` names them.
 //!
-//! `end u32 · log u32 · durable u32 · seen u32`, then at multiples of four, up to `end`:
+//! `end u32 · log u32 · durable u32 · probe u32`, then at multiples of four, up to `end`:
 //! `tag u8, key length u24 · value length u32 · key · value`
 
 use crate::error::invalid;
+use crate::wire;
 use forelog::{Error, RecordRef};
 use napi::bindgen_prelude::Uint8Array;
 use std::cell::UnsafeCell;
 use std::rc::Rc;
 
 const CAPACITY: usize = 128 << 10;
-const START: usize = 16;
-// Indexes of the words before `START`.
-const END: usize = 0;
-const LOG: usize = 1;
-const DURABLE: usize = 2;
-const SEEN: usize = 3;
-const HAS_KEY: u32 = 1;
-const HAS_VALUE: u32 = 2;
-const TOMBSTONE: u32 = 4;
-const HEADER: usize = 8;
 
 /// The memory of one environment's stage, which only that environment's thread touches.
 pub struct Stage(UnsafeCell<Vec<u8>>);
@@ -34,7 +25,7 @@ impl Stage {
 
     /// Whether this is the memory that JavaScript writes to. A runtime that does not accept external memory works on a copy.
     pub fn is_shared(&self) -> bool {
-        self.word(SEEN) != 0
+        self.word(wire::BUFFER_PROBE) != 0
     }
 
     /// Returns the memory as an array for JavaScript, which keeps it alive.
@@ -56,23 +47,23 @@ impl Stage {
     }
 
     pub fn log(&self) -> u32 {
-        self.word(LOG)
+        self.word(wire::BUFFER_LOG)
     }
 
     pub fn durable(&self) -> bool {
-        self.word(DURABLE) != 0
+        self.word(wire::BUFFER_DURABLE) != 0
     }
 
     /// Iterates over the staged records. If the memory is malformed, the last item is an error.
     pub fn records(&self) -> Staged<'_> {
-        Staged { bytes: self.bytes().get(START..self.word(END) as usize).unwrap_or(ILL) }
+        Staged { bytes: self.bytes().get(wire::BUFFER_START..self.word(wire::BUFFER_END) as usize).unwrap_or(ILL) }
     }
 
     /// Removes all records. The number of their log stays.
     pub fn clear(&self) {
         // SAFETY: as in `bytes`, and no slice of the memory is alive: only the caller of this function gets anything that borrows it.
         let bytes = unsafe { &mut *self.0.get() };
-        for (word, value) in [(END, START as u32), (DURABLE, 0)] {
+        for (word, value) in [(wire::BUFFER_END, wire::BUFFER_START as u32), (wire::BUFFER_DURABLE, 0)] {
             bytes[word * 4..][..4].copy_from_slice(&value.to_ne_bytes());
         }
     }
@@ -107,12 +98,12 @@ impl<'a> Staged<'a> {
     fn record(&mut self) -> Option<RecordRef<'a>> {
         let word = |at: usize| Some(u32::from_ne_bytes(*self.bytes.get(at..)?.first_chunk()?));
         let (tagged, value_len) = (word(0)?, word(4)? as usize);
-        let key_end = HEADER + (tagged >> 8) as usize;
+        let key_end = wire::TAG_HEADER_BYTES + (tagged >> wire::TAG_KEY_LENGTH_SHIFT) as usize;
         let end = key_end.checked_add(value_len)?;
         let record = RecordRef {
-            key: if tagged & HAS_KEY != 0 { Some(self.bytes.get(HEADER..key_end)?) } else { None },
-            value: if tagged & HAS_VALUE != 0 { Some(self.bytes.get(key_end..end)?) } else { None },
-            tombstone: tagged & TOMBSTONE != 0,
+            key: if tagged & wire::TAG_KEY != 0 { Some(self.bytes.get(wire::TAG_HEADER_BYTES..key_end)?) } else { None },
+            value: if tagged & wire::TAG_VALUE != 0 { Some(self.bytes.get(key_end..end)?) } else { None },
+            tombstone: tagged & wire::TAG_TOMBSTONE != 0,
             ..RecordRef::default()
         };
         self.bytes = self.bytes.get(end.next_multiple_of(4)..)?;

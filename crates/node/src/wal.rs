@@ -3,23 +3,11 @@
 use crate::environment::Host;
 use crate::error::invalid;
 use crate::raw::{define, enter, Answer, Call, Holds, Space};
+use crate::wire;
 use forelog::{Error, RecordRef, Settled, Terms};
 use napi::bindgen_prelude::Object;
 use napi::{sys, Env};
 use std::rc::Rc;
-
-/// Bits of the `flags` argument. They must equal those in `src/native.ts`.
-mod flag {
-    pub const TOMBSTONE: u32 = 1;
-    pub const DURABLE: u32 = 2;
-    pub const EXPIRES: u32 = 4;
-    pub const VERSION: u32 = 8;
-    pub const KEY_STRING: u32 = 16;
-    pub const KEY_BYTES: u32 = 32;
-    pub const VALUE_STRING: u32 = 64;
-    pub const VALUE_BYTES: u32 = 128;
-    pub const EXPECT: u32 = 256;
-}
 
 fn holds(flags: u32, string: u32, bytes: u32) -> Holds {
     match (flags & string != 0, flags & bytes != 0) {
@@ -33,12 +21,13 @@ fn holds(flags: u32, string: u32, bytes: u32) -> Holds {
 fn with_record<const N: usize, T>(call: &Call<'_, N>, take: impl FnOnce(RecordRef<'_>, u32) -> Result<T, Error>) -> Result<T, Error> {
     let flags = call.unsigned(3, "flags")?;
     let (mut key, mut value) = (Space::new(), Space::new());
-    let expires_at = if flags & flag::EXPIRES != 0 { Some(call.whole(4, "expiresAt")?) } else { None };
-    let version = if flags & flag::VERSION != 0 { Some((call.whole(5, "version.term")?, call.whole(6, "version.index")?)) } else { None };
+    let expires_at = if flags & wire::FLAG_EXPIRES != 0 { Some(call.whole(4, "expiresAt")?) } else { None };
+    let version =
+        if flags & wire::FLAG_VERSION != 0 { Some((call.whole(5, "version.term")?, call.whole(6, "version.index")?)) } else { None };
     let record = RecordRef {
-        key: call.bytes(1, holds(flags, flag::KEY_STRING, flag::KEY_BYTES), &mut key, "key")?,
-        value: call.bytes(2, holds(flags, flag::VALUE_STRING, flag::VALUE_BYTES), &mut value, "value")?,
-        tombstone: flags & flag::TOMBSTONE != 0,
+        key: call.bytes(1, holds(flags, wire::FLAG_KEY_STRING, wire::FLAG_KEY_BYTES), &mut key, "key")?,
+        value: call.bytes(2, holds(flags, wire::FLAG_VALUE_STRING, wire::FLAG_VALUE_BYTES), &mut value, "value")?,
+        tombstone: flags & wire::FLAG_TOMBSTONE != 0,
         expires_at,
         version,
     };
@@ -50,8 +39,8 @@ fn log<const N: usize>(call: &Call<'_, N>) -> Result<u32, Error> {
 }
 
 fn terms<const N: usize>(call: &Call<'_, N>, flags: u32, expect: usize) -> Result<Terms, Error> {
-    let expect = if flags & flag::EXPECT != 0 { Some(call.integer(expect, "expect")?) } else { None };
-    Ok(Terms { durable: flags & flag::DURABLE != 0, expect })
+    let expect = if flags & wire::FLAG_EXPECT != 0 { Some(call.integer(expect, "expect")?) } else { None };
+    Ok(Terms { durable: flags & wire::FLAG_DURABLE != 0, expect })
 }
 
 /// `append(log, key, value, flags, expiresAt?, term?, index?, expect?)`: appends a record and returns its position.
@@ -148,16 +137,22 @@ fn settled(call: &Call<'_, 1>) -> Answer {
     })
 }
 
-/// `positions(log, Float64Array)`: fills in the positions first, next, written, acknowledged and durable; the pending bytes and their
-/// limit; how many times the end of the log was truncated; the limit of a record's bytes; and the last operation whose failure has not been
-/// collected yet, 0 for none.
+/// `positions(log, Float64Array)`: fills in the numbers that `wire` lists.
 fn positions(call: &Call<'_, 2>) -> Answer {
     let numbers = call.host.with_log(log(call)?, |wal| {
-        let at = wal.positions();
-        let bytes = [wal.pending_bytes(), wal.options().max_pending_bytes];
-        let limits = [wal.options().max_record_bytes, wal.failing()];
-        Ok([at.first, at.next, at.written, at.acknowledged, at.durable, bytes[0], bytes[1], wal.cuts(), limits[0], limits[1]]
-            .map(|n| n as f64))
+        let (at, options) = (wal.positions(), wal.options());
+        let mut numbers = [0; wire::POSITIONS_LENGTH];
+        numbers[wire::POSITIONS_FIRST] = at.first;
+        numbers[wire::POSITIONS_NEXT] = at.next;
+        numbers[wire::POSITIONS_WRITTEN] = at.written;
+        numbers[wire::POSITIONS_ACKNOWLEDGED] = at.acknowledged;
+        numbers[wire::POSITIONS_DURABLE] = at.durable;
+        numbers[wire::POSITIONS_PENDING_BYTES] = wal.pending_bytes();
+        numbers[wire::POSITIONS_MAX_PENDING_BYTES] = options.max_pending_bytes;
+        numbers[wire::POSITIONS_TRUNCATIONS] = wal.cuts();
+        numbers[wire::POSITIONS_MAX_RECORD_BYTES] = options.max_record_bytes;
+        numbers[wire::POSITIONS_LAST_FAILING] = wal.failing();
+        Ok(numbers.map(|n| n as f64))
     })?;
     call.fill(1, &numbers)?;
     Ok(0.0)
