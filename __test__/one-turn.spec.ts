@@ -2,7 +2,11 @@
 
 import test from 'ava'
 import { Record, Wal, type WalOptions } from '../index.js'
+import { Channel } from '../src/channel.js'
+import type { Environment } from '../src/environment.js'
+import { NO_TERMS } from '../src/options.js'
 import { Stage } from '../src/stage.js'
+import { POSITIONS_MAX_PENDING_BYTES, POSITIONS_MAX_RECORD_BYTES } from '../src/wire.js'
 import { temporaryDirectory } from './helpers/directory.js'
 import { collect, temporaryLog, values } from './helpers/log.js'
 
@@ -152,4 +156,44 @@ test('where the native side does not see the memory, every record crosses by its
   const [seen, unseen] = [true, false].map((isSeen) => new Stage(new Uint8Array(32 << 10), () => isSeen))
   t.is(seen.put('key', 'value', false, seen.largest), 16)
   t.is(unseen.put('key', 'value', false, unseen.largest), 0)
+})
+
+/** Calls of native code that a turn with three small records makes, if native code answers the first one with `first`. */
+function callsOfTurn(first: number): string[] {
+  const made: string[] = []
+  const call = (name: string, answer: number) => () => (made.push(name), answer)
+  const none = () => 0
+  const stage = new Stage(new Uint8Array(32 << 10), () => true)
+  const environment = {
+    native: { listen: none },
+    calls: {
+      positions: (_log: number, into: Float64Array) => {
+        into[POSITIONS_MAX_PENDING_BYTES] = into[POSITIONS_MAX_RECORD_BYTES] = 1 << 20
+      },
+      append: call('append', 1),
+      appendAll: call('appendAll', first),
+      appendAllAndKick: call('appendAllAndKick', first),
+      kick: call('kick', 0),
+    },
+    stage,
+    clearStageFor: () => stage.clear(0),
+    hold: none,
+    letGo: none,
+    kickLater: none,
+  }
+  const channel = new Channel(environment as unknown as Environment, 0, 0, '')
+  // The first call learns how much room there is, and crosses by itself.
+  void channel.appendValue('first', NO_TERMS)
+  made.length = 0
+  for (const value of ['a', 'b', 'c']) void channel.appendValue(value, NO_TERMS)
+  channel.kick()
+  return made
+}
+
+test('the end of a turn appends its small records and wakes the commit thread in one call', (t) => {
+  t.deepEqual(callsOfTurn(2), ['appendAllAndKick'])
+})
+
+test('if the records of a turn are refused together, each crosses by itself, and the commit thread is woken after them', (t) => {
+  t.deepEqual(callsOfTurn(-1), ['appendAllAndKick', 'append', 'append', 'append', 'kick'])
 })

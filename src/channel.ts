@@ -447,11 +447,24 @@ export class Channel {
     const run = this.#staged
     if (run === undefined || run.size === 0) return
     this.#waiters.link(run)
-    // Native code clears the stage, unless it refuses the records.
-    const first = this.#calls.appendAll()
+    this.#appended(run, this.#calls.appendAll())
+  }
+
+  /** Passes the staged records to native code and wakes a commit thread, in one call. */
+  #kickNow(): void {
+    const run = this.#staged
+    if (run === undefined || run.size === 0) return void this.#calls.kick(this.log)
+    this.#waiters.link(run)
+    if (!this.#appended(run, this.#calls.appendAllAndKick())) this.#calls.kick(this.log)
+  }
+
+  /** Gives the staged records their positions, or passes each by itself if they were refused; false in that case. */
+  #appended(run: Run, first: number): boolean {
+    // Native code has cleared the stage, unless it refused the records.
     this.#staged = undefined
-    if (first >= 0) run.first = first
-    else this.#acceptEach(run)
+    if (first < 0) this.#acceptEach(run)
+    else run.first = first
+    return first >= 0
   }
 
   /** Passes the staged records one by one after they were refused together, to find out which are refused. */
@@ -525,11 +538,6 @@ export class Channel {
     this.#kickNow()
     // The operation that was about to be issued was refused.
     if (this.#issued === this.#settled) this.#letGo()
-  }
-
-  #kickNow(): void {
-    this.flush()
-    this.#calls.kick(this.log)
   }
 
   /**

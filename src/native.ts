@@ -30,6 +30,8 @@ export interface Calls {
   append(log: number, key: Bytes, value: Bytes, flags: number, expiresAt?: number, term?: number, index?: number, expect?: number): number
   /** Appends the staged records to the log of the stage and clears the stage, or refuses all of them. Returns the position of the first. */
   appendAll(): number
+  /** Appends like `appendAll`, and wakes a commit thread for the log. A refusal wakes none. */
+  appendAllAndKick(): number
   /** Adds a record to the batch being built. There is one batch per environment. */
   push(log: number, key: Bytes, value: Bytes, flags: number, expiresAt?: number, term?: number, index?: number): number
   /** Adds the staged records to the batch. */

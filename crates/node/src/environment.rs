@@ -168,10 +168,14 @@ impl Host {
         }
     }
 
-    /// Appends all staged records and clears the stage, or appends none of them.
-    pub fn append_staged(&self) -> Result<u64, Error> {
+    /// Appends all staged records and clears the stage, or appends none of them. Calls `then` with the log after they were appended.
+    pub fn append_staged(&self, then: impl FnOnce(&Wal)) -> Result<u64, Error> {
         let records = self.stage.records();
-        let first = self.with_log(self.stage.log(), |wal| wal.append_all(records, self.stage.durable()))?;
+        let first = self.with_log(self.stage.log(), |wal| {
+            let first = wal.append_all(records, self.stage.durable())?;
+            then(wal);
+            Ok(first)
+        })?;
         self.stage.clear();
         Ok(first)
     }
@@ -232,7 +236,7 @@ impl Host {
         let wake = lock(&self.shared.wake).take();
         drop(wake);
         // Staged records have been appended as far as their callers know; only the end of the turn was not reached.
-        let _ = self.append_staged();
+        let _ = self.append_staged(|_| ());
         let slots = std::mem::take(&mut *self.slots.borrow_mut());
         for wal in slots.into_iter().flatten().filter_map(|slot| slot.wal) {
             // A close in progress on the pool also holds the log. This waits for it, while a drop would not.

@@ -4,7 +4,7 @@ use crate::environment::Host;
 use crate::error::invalid;
 use crate::raw::{define, enter, Answer, Call, Holds, Space};
 use crate::wire;
-use forelog::{Error, RecordRef, Settled, Terms};
+use forelog::{Error, RecordRef, Settled, Terms, Wal};
 use napi::bindgen_prelude::Object;
 use napi::{sys, Env};
 use std::rc::Rc;
@@ -55,7 +55,12 @@ fn append(call: &Call<'_, 8>) -> Answer {
 /// `appendAll()`: appends the staged records to the log of the stage and clears the stage, or refuses all of them. Returns the position of
 /// the first.
 fn append_all(call: &Call<'_, 0>) -> Answer {
-    Ok(call.host.append_staged()? as f64)
+    Ok(call.host.append_staged(|_| ())? as f64)
+}
+
+/// `appendAllAndKick()`: appends like `appendAll`, and wakes a commit thread for the log. A refusal wakes none.
+fn append_all_and_kick(call: &Call<'_, 0>) -> Answer {
+    Ok(call.host.append_staged(Wal::kick)? as f64)
 }
 
 /// `pushAll(log)`: adds the staged records to the batch being built.
@@ -197,6 +202,7 @@ pub fn calls<'env>(env: &'env Env, host: &Rc<Host>) -> napi::Result<Object<'env>
     functions!(env, &object, host,
         append "append"
         append_all "appendAll"
+        append_all_and_kick "appendAllAndKick"
         push "push"
         push_all "pushAll"
         commit "commit"
