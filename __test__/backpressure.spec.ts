@@ -3,11 +3,11 @@
 import { finished } from 'node:stream/promises'
 import test from 'ava'
 import type { Wal } from '../index.js'
-import { Channel } from '../src/channel.js'
-import type { Environment } from '../src/environment.js'
+import { Channel } from '../src/queue/log-queue.js'
+import type { Environment } from '../src/native/environment.js'
 import { WalError } from '../src/errors.js'
-import { NO_TERMS } from '../src/options.js'
-import { toEntry } from '../src/record.js'
+import { NO_TERMS } from '../src/options/options.js'
+import { toEntry } from '../src/records/record.js'
 import { temporaryLog, values } from './helpers/log.js'
 
 const full = { code: 'ERR_WAL_BACKPRESSURE' }

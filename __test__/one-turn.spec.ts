@@ -2,11 +2,11 @@
 
 import test from 'ava'
 import { Record, Wal, type WalOptions } from '../index.js'
-import { Channel } from '../src/channel.js'
-import type { Environment } from '../src/environment.js'
-import { NO_TERMS } from '../src/options.js'
-import { Stage } from '../src/stage.js'
-import { POSITIONS_MAX_PENDING_BYTES, POSITIONS_MAX_RECORD_BYTES } from '../src/wire.js'
+import { Channel } from '../src/queue/log-queue.js'
+import type { Environment } from '../src/native/environment.js'
+import { NO_TERMS } from '../src/options/options.js'
+import { Stage } from '../src/native/record-buffer.js'
+import { POSITIONS_MAX_PENDING_BYTES, POSITIONS_MAX_RECORD_BYTES } from '../src/native/wire.js'
 import { temporaryDirectory } from './helpers/directory.js'
 import { collect, temporaryLog, values } from './helpers/log.js'
 

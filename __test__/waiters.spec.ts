@@ -1,7 +1,7 @@
 // The queue behind the promises, against a plain list.
 
 import test from 'ava'
-import { Waiters, type Run } from '../src/waiters.js'
+import { Waiters, type Run } from '../src/queue/pending-operations.js'
 
 test('waiters settle as a plain list of them would, however their operations and positions follow each other', (t) => {
   // A small generator of numbers, so that a failure can be repeated.

@@ -2,7 +2,7 @@
 
 import test from 'ava'
 import { wireLayout } from '../native.js'
-import * as wire from '../dist/wire.js'
+import * as wire from '../dist/native/wire.js'
 
 test('the facade and the binding have the same numbers under the same names', (t) => {
   // Complete in both directions: a name that one side lacks fails as well.

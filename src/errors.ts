@@ -2,9 +2,9 @@
 
 import { constants } from 'node:os'
 import { getSystemErrorName } from 'node:util'
-import type { ErrorData } from './native.js'
-import type { Damage } from './reports.js'
-import { reasonOf } from './signals.js'
+import type { ErrorData } from './native/load.js'
+import type { Damage } from './reports/reports.js'
+import { reasonOf } from './util/signals.js'
 
 /**
  * Code of a {@link WalError}.

@@ -1,16 +1,16 @@
-export { Wal } from './wal.js'
-export { WalReader, type Hole, type ReadStart } from './reader.js'
-export { Cursor, type CursorEvents, type CursorMove, type CursorPosition } from './cursor.js'
-export { Record } from './record.js'
-export type { WalWritable } from './writable.js'
-export { verify } from './verify.js'
-export { salvage, type SalvageProgress, type SalvageReport } from './salvage.js'
-export { stat } from './stat.js'
+export { Wal } from './log/wal.js'
+export { WalReader, type Hole, type ReadStart } from './read/reader.js'
+export { Cursor, type CursorEvents, type CursorMove, type CursorPosition } from './read/cursor.js'
+export { Record } from './records/record.js'
+export type { WalWritable } from './log/writable.js'
+export { verify } from './jobs/verify.js'
+export { salvage, type SalvageProgress, type SalvageReport } from './jobs/salvage.js'
+export { stat } from './jobs/stat.js'
 export { AbortError, WalError } from './errors.js'
-export { channels } from './diagnostics.js'
-export type { BackupProgress, BackupReport } from './backup.js'
-export type { BatchPositions } from './channel.js'
-export type { Appendable, AppendableBytes, Codec, CodecOption, Decoded, NoCodec } from './codec.js'
+export { channels } from './observe/diagnostics.js'
+export type { BackupProgress, BackupReport } from './jobs/backup.js'
+export type { BatchPositions } from './queue/log-queue.js'
+export type { Appendable, AppendableBytes, Codec, CodecOption, Decoded, NoCodec } from './records/codec.js'
 export type {
   AppendOptions,
   BackupOptions,
@@ -25,7 +25,7 @@ export type {
   WalCodecOptions,
   WalOptions,
   WritableOptions,
-} from './options.js'
+} from './options/options.js'
 export type {
   Damage,
   FencedBytes,
@@ -38,7 +38,7 @@ export type {
   ScrubStats,
   Verification,
   WalStats,
-} from './reports.js'
+} from './reports/reports.js'
 export type {
   AppendEvent,
   ClockEvent,
@@ -51,7 +51,7 @@ export type {
   TruncateEvent,
   WalEvent,
   WalEvents,
-} from './diagnostics.js'
-export type { MadeRecord, RecordInit, RecordOptions, RecordVersion } from './record.js'
-export type { RecordFields, WalRecord } from './block.js'
+} from './observe/diagnostics.js'
+export type { MadeRecord, RecordInit, RecordOptions, RecordVersion } from './records/record.js'
+export type { RecordFields, WalRecord } from './records/block.js'
 export type { FlippedBit, WalErrorCode, WalErrorDetails } from './errors.js'

@@ -1,4 +1,4 @@
-//! The stage: small records that are passed on together. JavaScript writes them to memory that both sides share (`src/stage.ts`). Numbers
+//! The stage: small records that are passed on together. JavaScript writes them to memory that both sides share (`src/native/record-buffer.ts`). Numbers
 //! are native-endian, and `wire` names them.
 //!
 //! `end u32 · log u32 · durable u32 · probe u32`, then at multiples of four, up to `end`:

@@ -1,5 +1,5 @@
 //! The numbers that this crate and the facade must agree on: bits of flags, indexes of arrays, and the layout of shared memory. Their
-//! other half is `src/wire.ts`. `__test__/wire.spec.ts` compares both through [`wire_layout`].
+//! other half is `src/native/wire.ts`. `__test__/wire.spec.ts` compares both through [`wire_layout`].
 
 use forelog::Event;
 use napi_derive::napi;

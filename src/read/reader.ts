@@ -1,16 +1,16 @@
 // Reading. Blocks of records come from the native side, one block ahead of the one being consumed.
 
-import { Block, DecodedCopy, DecodedView, RecordCopy, RecordView, type WalRecord } from './block.js'
-import type { Channel } from './channel.js'
-import type { Values } from './codec.js'
-import { ExactBlock, type DetailedBlock } from './detail.js'
-import { tellCorrupt, tellDamage } from './diagnostics.js'
-import type { Environment } from './environment.js'
-import { AbortError, closed, type FlippedBit } from './errors.js'
-import { aborts } from './heed.js'
-import type { BlockData, Manner, NativeReader } from './native.js'
-import type { Damage } from './reports.js'
-import { isAborted } from './signals.js'
+import { Block, DecodedCopy, DecodedView, RecordCopy, RecordView, type WalRecord } from '../records/block.js'
+import type { Channel } from '../queue/log-queue.js'
+import type { Values } from '../records/codec.js'
+import { ExactBlock, type DetailedBlock } from '../records/detailed-block.js'
+import { tellCorrupt, tellDamage } from '../observe/diagnostics.js'
+import type { Environment } from '../native/environment.js'
+import { AbortError, closed, type FlippedBit } from '../errors.js'
+import { aborts } from '../util/call-options.js'
+import type { BlockData, Manner, NativeReader } from '../native/load.js'
+import type { Damage } from '../reports/reports.js'
+import { isAborted } from '../util/signals.js'
 
 // Large enough that a block costs little compared with its records, and small enough that two of them are consumed within about a
 // millisecond: the event loop gets its turn only between blocks.

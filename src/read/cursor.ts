@@ -1,11 +1,11 @@
 // Named cursors: durable consumer positions, stored with the log.
 
 import { EventEmitter } from 'node:events'
-import type { Environment } from './environment.js'
-import type { NativeCursor } from './native.js'
-import { checkPosition, type ReadOptions } from './options.js'
+import type { Environment } from '../native/environment.js'
+import type { NativeCursor } from '../native/load.js'
+import { checkPosition, type ReadOptions } from '../options/options.js'
 import type { ReadRange, WalReader } from './reader.js'
-import { soon } from './timing.js'
+import { soon } from '../util/timing.js'
 
 /** How truncation moved a cursor. Both positions are the last consumed one, inclusive. */
 export interface CursorMove {

@@ -1,6 +1,6 @@
 // The promises of operations in flight, oldest first.
 
-import type { Asked } from './errors.js'
+import type { Asked } from '../errors.js'
 
 export type Resolve = (value: unknown) => void
 export type Reject = (reason: unknown) => void

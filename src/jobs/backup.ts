@@ -1,10 +1,10 @@
 // A backup is a sequence of steps of the native side.
 
-import type { Environment } from './environment.js'
-import { AbortError } from './errors.js'
-import type { NativeBackup } from './native.js'
-import type { BackupOptions } from './options.js'
-import { isAborted } from './signals.js'
+import type { Environment } from '../native/environment.js'
+import { AbortError } from '../errors.js'
+import type { NativeBackup } from '../native/load.js'
+import type { BackupOptions } from '../options/options.js'
+import { isAborted } from '../util/signals.js'
 
 /** Progress of a backup. The totals are known from the first call on, and shrink if truncation overtakes the backup. */
 export interface BackupProgress {

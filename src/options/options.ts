@@ -1,15 +1,15 @@
 // Types of the options, and their checks: types and names are checked here, ranges in the engine.
 
 import { resolve } from 'node:path'
-import type { BackupProgress } from './backup.js'
-import { checkText } from './bytes.js'
-import type { Codec, CodecOption, NamedCodec } from './codec.js'
-import { AbortError, invalid, WalError, whileReading } from './errors.js'
-import type { SalvageProgress } from './salvage.js'
-import type { Heed } from './heed.js'
-import type { OpenOptions } from './native.js'
-import { isAborted, isSignal } from './signals.js'
-import { START_END, START_FIRST } from './wire.js'
+import type { BackupProgress } from '../jobs/backup.js'
+import { checkText } from '../util/bytes.js'
+import type { Codec, CodecOption, NamedCodec } from '../records/codec.js'
+import { AbortError, invalid, WalError, whileReading } from '../errors.js'
+import type { SalvageProgress } from '../jobs/salvage.js'
+import type { Heed } from '../util/call-options.js'
+import type { OpenOptions } from '../native/load.js'
+import { isAborted, isSignal } from '../util/signals.js'
+import { START_END, START_FIRST } from '../native/wire.js'
 
 /** How opening treats damage, and whether the handle may write: see {@link WalOptions.mode}. */
 export type Mode = 'strict' | 'prefix' | 'readOnly'

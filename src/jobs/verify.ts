@@ -1,15 +1,15 @@
 // Verification: reads and checks every byte of a log, and changes nothing.
 
-import { tellDamage } from './diagnostics.js'
-import { currentEnvironment, type Environment } from './environment.js'
-import { AbortError } from './errors.js'
-import { aborts } from './heed.js'
-import type { Completion, NativeWatcher } from './native.js'
-import { absolute, checkScrub, checkVerify, type VerifyOptions } from './options.js'
-import type { Verification } from './reports.js'
-import { isAborted } from './signals.js'
-import { every } from './timing.js'
-import { PROGRESS_DONE, PROGRESS_TOTAL } from './wire.js'
+import { tellDamage } from '../observe/diagnostics.js'
+import { currentEnvironment, type Environment } from '../native/environment.js'
+import { AbortError } from '../errors.js'
+import { aborts } from '../util/call-options.js'
+import type { Completion, NativeWatcher } from '../native/load.js'
+import { absolute, checkScrub, checkVerify, type VerifyOptions } from '../options/options.js'
+import type { Verification } from '../reports/reports.js'
+import { isAborted } from '../util/signals.js'
+import { every } from '../util/timing.js'
+import { PROGRESS_DONE, PROGRESS_TOTAL } from '../native/wire.js'
 
 // Often enough for a progress bar.
 const PROGRESS_EVERY_MS = 100

@@ -3,8 +3,8 @@
 import { inspect, type InspectOptions } from 'node:util'
 import { markAsUntransferable } from 'node:worker_threads'
 import type { Values } from './codec.js'
-import { transferred } from './errors.js'
-import type { BlockData } from './native.js'
+import { transferred } from '../errors.js'
+import type { BlockData } from '../native/load.js'
 import type { RecordVersion } from './record.js'
 import {
   INDEX_END,
@@ -18,7 +18,7 @@ import {
   META_TOMBSTONE,
   META_VALUE,
   META_VERSION,
-} from './wire.js'
+} from '../native/wire.js'
 
 /**
  * A record read from a log.

@@ -1,7 +1,7 @@
 // Checks of keys and values: bytes are well-formed text, or a genuine Uint8Array that still has its memory.
 
 import { types } from 'node:util'
-import { invalid } from './errors.js'
+import { invalid } from '../errors.js'
 
 /** A key or value; a string stands for its UTF-8. */
 export type Bytes = string | Uint8Array

@@ -1,7 +1,7 @@
 // A log as the end of a stream pipeline.
 
 import { Writable } from 'node:stream'
-import { streamDestroyed, WalError } from './errors.js'
+import { streamDestroyed, WalError } from '../errors.js'
 
 /** The part of a log that the stream uses. */
 export interface Sink {

@@ -1,6 +1,6 @@
 // Per-call promise options: an AbortSignal, and the call site for stack traces.
 
-import type { CallSite } from './errors.js'
+import type { CallSite } from '../errors.js'
 import { offAbort, onAbort } from './signals.js'
 
 export interface Heed {

@@ -2,7 +2,7 @@
 // it, because the log holds the only copy.
 
 import { types } from 'node:util'
-import { hasMemory, isUint8Array } from './bytes.js'
+import { hasMemory, isUint8Array } from '../util/bytes.js'
 
 /** Maximum nesting of arrays and objects in a value. A deeper value is almost always a cycle. */
 export const MAX_DEPTH = 1000

@@ -4,8 +4,8 @@ import { open } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { textOf, WalError } from './errors.js'
-import type { Environment, Watcher } from '../native.js'
+import { textOf, WalError } from '../errors.js'
+import type { Environment, Watcher } from '../../native.js'
 
 export type {
   Backup as NativeBackup,
@@ -20,7 +20,7 @@ export type {
   Resumed,
   Salvage as NativeSalvage,
   Watcher as NativeWatcher,
-} from '../native.js'
+} from '../../native.js'
 
 type Bytes = string | Uint8Array | undefined
 
@@ -65,7 +65,7 @@ export interface Native {
 /** Collects the first line of every message in a chain of causes, innermost first. The loader keeps no other record of its attempts. */
 function attemptsOf(error: unknown): string[] {
   const messages: string[] = []
-  const here = path.dirname(fileURLToPath(new URL('../native.js', import.meta.url)))
+  const here = path.dirname(fileURLToPath(new URL('../../native.js', import.meta.url)))
   for (let at = error; at instanceof Error; at = at.cause) {
     // The outermost message is the loader's own, which blames a bug of npm that may not be the cause.
     if (at === error && at.cause != null) continue
@@ -87,7 +87,7 @@ function candidates(): string[] {
   const { resolve } = createRequire(import.meta.url)
   const files = []
   for (const name of binaries()) {
-    for (const place of [`../forelog.${name}.node`, `forelog-${name}`]) {
+    for (const place of [`../../forelog.${name}.node`, `forelog-${name}`]) {
       try {
         files.push(resolve(place))
       } catch {
@@ -152,7 +152,7 @@ export async function loadNative(): Promise<Native> {
   }
   let native: Partial<Native>
   try {
-    native = await import('../native.js')
+    native = await import('../../native.js')
   } catch (error) {
     throw notFound(attemptsOf(error), error)
   }

@@ -1,16 +1,16 @@
 // The public handle on a log.
 
 import { inspect, type InspectOptions } from 'node:util'
-import { checkBytes, isBytes } from './bytes.js'
-import { runBackup, type BackupReport } from './backup.js'
-import type { BatchPositions, Channel } from './channel.js'
-import { valuesOf, type Appendable, type AppendableBytes, type Decoded, type NoCodec, type Values } from './codec.js'
-import { Cursor, type CursorLog, type CursorPosition } from './cursor.js'
-import { tellCorrupt, tellDamage, tellRecovery } from './diagnostics.js'
-import { currentEnvironment, type Environment } from './environment.js'
-import { AbortError, calledFrom, callSite, closed, invalid, whileReading } from './errors.js'
-import { aborts, type Heed } from './heed.js'
-import type { OpenOptions } from './native.js'
+import { checkBytes, isBytes } from '../util/bytes.js'
+import { runBackup, type BackupReport } from '../jobs/backup.js'
+import type { BatchPositions, Channel } from '../queue/log-queue.js'
+import { valuesOf, type Appendable, type AppendableBytes, type Decoded, type NoCodec, type Values } from '../records/codec.js'
+import { Cursor, type CursorLog, type CursorPosition } from '../read/cursor.js'
+import { tellCorrupt, tellDamage, tellRecovery } from '../observe/diagnostics.js'
+import { currentEnvironment, type Environment } from '../native/environment.js'
+import { AbortError, calledFrom, callSite, closed, invalid, whileReading } from '../errors.js'
+import { aborts, type Heed } from '../util/call-options.js'
+import type { OpenOptions } from '../native/load.js'
 import {
   absolute,
   checkAppend,
@@ -36,12 +36,12 @@ import {
   type WalCodecOptions,
   type WalOptions,
   type WritableOptions,
-} from './options.js'
-import { WalReader, type Handle, type ReadRange, type ReadStart } from './reader.js'
-import { Entry, sizeOf, toEntry, withOwnFields, withOwnValue } from './record.js'
-import { isAborted } from './signals.js'
-import { recoveryReport, type RecoveryReport, type Verification, type WalStats } from './reports.js'
-import { Verifying } from './verify.js'
+} from '../options/options.js'
+import { WalReader, type Handle, type ReadRange, type ReadStart } from '../read/reader.js'
+import { Entry, sizeOf, toEntry, withOwnFields, withOwnValue } from '../records/record.js'
+import { isAborted } from '../util/signals.js'
+import { recoveryReport, type RecoveryReport, type Verification, type WalStats } from '../reports/reports.js'
+import { Verifying } from '../jobs/verify.js'
 import {
   POSITIONS_ACKNOWLEDGED,
   POSITIONS_DURABLE,
@@ -49,7 +49,7 @@ import {
   POSITIONS_NEXT,
   POSITIONS_PENDING_BYTES,
   POSITIONS_WRITTEN,
-} from './wire.js'
+} from '../native/wire.js'
 import { WalWritable } from './writable.js'
 
 // A handle that is garbage collected without `close()` must not hold the log, and its lock, forever.

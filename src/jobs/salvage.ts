@@ -1,11 +1,11 @@
 // Salvage makes a new log of every intact record of a damaged one, in a sequence of steps of the native side.
 
 import { resolve } from 'node:path'
-import { tellDamage } from './diagnostics.js'
-import { currentEnvironment } from './environment.js'
-import { AbortError } from './errors.js'
-import { checkSalvage, type SalvageOptions } from './options.js'
-import { describeHoles, type Hole } from './reader.js'
+import { tellDamage } from '../observe/diagnostics.js'
+import { currentEnvironment } from '../native/environment.js'
+import { AbortError } from '../errors.js'
+import { checkSalvage, type SalvageOptions } from '../options/options.js'
+import { describeHoles, type Hole } from '../read/reader.js'
 
 /** Progress of a salvage. */
 export interface SalvageProgress {

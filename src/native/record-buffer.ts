@@ -1,7 +1,7 @@
 // The stage: shared memory that collects the small records of one turn, so that they are passed to native code in one call. A call costs
 // more than copying such a record.
 
-import { checkText, isUint8Array, lengthOf, type Bytes } from './bytes.js'
+import { checkText, isUint8Array, lengthOf, type Bytes } from '../util/bytes.js'
 import {
   BUFFER_DURABLE,
   BUFFER_END,

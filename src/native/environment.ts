@@ -1,10 +1,10 @@
 // State that all logs of one JavaScript environment (the main thread or a worker) share.
 
-import { Channel } from './channel.js'
-import { closed, fromNative, type WalError } from './errors.js'
-import { Stage } from './stage.js'
-import { later, soon } from './timing.js'
-import { loadNative, type Calls, type Completion, type Native, type NativeEnvironment } from './native.js'
+import { Channel } from '../queue/log-queue.js'
+import { closed, fromNative, type WalError } from '../errors.js'
+import { Stage } from './record-buffer.js'
+import { later, soon } from '../util/timing.js'
+import { loadNative, type Calls, type Completion, type Native, type NativeEnvironment } from './load.js'
 
 interface Request {
   resolve(completion: Completion): void

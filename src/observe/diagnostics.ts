@@ -1,10 +1,10 @@
 // Publishes the events of logs on `node:diagnostics_channel`. Without subscribers nothing is recorded.
 
 import { channel } from 'node:diagnostics_channel'
-import { damaged, fromNative, WalError } from './errors.js'
-import type { NativeEnvironment } from './native.js'
-import type { Damage, RecoveryReport } from './reports.js'
-import { EVENT_APPEND, EVENT_CLOCK, EVENT_DETACHED, EVENT_POISONED, EVENT_ROLL, EVENT_SYNC, EVENT_TRUNCATE } from './wire.js'
+import { damaged, fromNative, WalError } from '../errors.js'
+import type { NativeEnvironment } from '../native/load.js'
+import type { Damage, RecoveryReport } from '../reports/reports.js'
+import { EVENT_APPEND, EVENT_CLOCK, EVENT_DETACHED, EVENT_POISONED, EVENT_ROLL, EVENT_SYNC, EVENT_TRUNCATE } from '../native/wire.js'
 
 /**
  * Names of the channels of `node:diagnostics_channel` on which logs publish events.

@@ -1,9 +1,9 @@
 // Reports the state of a log without a handle on it.
 
 import { resolve } from 'node:path'
-import { currentEnvironment } from './environment.js'
-import { checkDir } from './options.js'
-import type { LogStat } from './reports.js'
+import { currentEnvironment } from '../native/environment.js'
+import { checkDir } from '../options/options.js'
+import type { LogStat } from '../reports/reports.js'
 
 /**
  * Reports the state of the log in a directory and its disk usage: positions, segments, cursors, bytes allocated and bytes in use.

@@ -1,18 +1,18 @@
 // The operation queue of one log in one environment: submits operations and settles their promises in order.
 
-import { checkArray, checkText, lengthOf, type Bytes } from './bytes.js'
-import { Diagnostics, tellCorrupt } from './diagnostics.js'
-import type { Environment, Failure } from './environment.js'
-import { abandoned, AbortError, befell, calledFrom, closed, WalError, type Asked } from './errors.js'
-import { aborts, type Heed } from './heed.js'
-import type { Calls, NativeReader, Manner, Resumed } from './native.js'
-import type { Terms } from './options.js'
-import type { ReadStart, WalReader } from './reader.js'
-import { checkShape, type Entry } from './record.js'
-import { walStats, type WalStats } from './reports.js'
-import { isAborted } from './signals.js'
-import { later } from './timing.js'
-import { Waiters, type Reject, type Resolve, type Run } from './waiters.js'
+import { checkArray, checkText, lengthOf, type Bytes } from '../util/bytes.js'
+import { Diagnostics, tellCorrupt } from '../observe/diagnostics.js'
+import type { Environment, Failure } from '../native/environment.js'
+import { abandoned, AbortError, befell, calledFrom, closed, WalError, type Asked } from '../errors.js'
+import { aborts, type Heed } from '../util/call-options.js'
+import type { Calls, NativeReader, Manner, Resumed } from '../native/load.js'
+import type { Terms } from '../options/options.js'
+import type { ReadStart, WalReader } from '../read/reader.js'
+import { checkShape, type Entry } from '../records/record.js'
+import { walStats, type WalStats } from '../reports/reports.js'
+import { isAborted } from '../util/signals.js'
+import { later } from '../util/timing.js'
+import { Waiters, type Reject, type Resolve, type Run } from './pending-operations.js'
 import {
   FLAG_DURABLE,
   FLAG_EXPECT,
@@ -31,7 +31,7 @@ import {
   POSITIONS_TRUNCATIONS,
   START_END,
   START_FIRST,
-} from './wire.js'
+} from '../native/wire.js'
 
 /** First and last position of a batch. */
 export interface BatchPositions {

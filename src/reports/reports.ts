@@ -1,8 +1,8 @@
 // Reports, as plain data: what opening found, and what the log has done since.
 
-import type { CursorPosition } from './cursor.js'
-import { closed, type FlippedBit } from './errors.js'
-import type { Environment } from '../native.js'
+import type { CursorPosition } from '../read/cursor.js'
+import { closed, type FlippedBit } from '../errors.js'
+import type { Environment } from '../../native.js'
 
 /** Distribution of a quantity since the log was opened. Quantiles are accurate to 1 %. All fields are 0 if there are no values. */
 export interface Histogram {
