@@ -6,9 +6,9 @@ import path from 'node:path'
 import { Worker } from 'node:worker_threads'
 import test, { type ExecutionContext } from 'ava'
 import { channels, verify, Wal, type AppendEvent, type RecoverEvent, type WalError, type WalEvents } from '../index.js'
-import { Channel } from '../src/queue/log-queue.js'
+import { LogQueue } from '../src/queue/log-queue.js'
 import type { Environment } from '../src/native/environment.js'
-import { NO_TERMS } from '../src/options/options.js'
+import { DEFAULT_TERMS } from '../src/options/append.js'
 import { toEntry } from '../src/records/record.js'
 import { node, root } from './helpers/command.js'
 import { segments, temporaryDirectory } from './helpers/directory.js'
@@ -347,14 +347,14 @@ test.serial('a commit that is done while older events are being told is told bef
         return 1
       },
     },
-    hold: none,
-    letGo: none,
-    kickLater: none,
+    ref: none,
+    unref: none,
+    scheduleKick: none,
   }
-  const channel = new Channel(environment as unknown as Environment, 0, 0, '')
-  const waiting = channel.appendNow(toEntry({ value: 'x' }), NO_TERMS).then((position) => order.push(`resolved ${position}`))
-  channel.diagnostics.tell()
-  channel.settle()
+  const queue = new LogQueue(environment as unknown as Environment, 0, 0, '')
+  const waiting = queue.appendNow(toEntry({ value: 'x' }), DEFAULT_TERMS).then((position) => order.push(`resolved ${position}`))
+  queue.events.publish()
+  queue.settle()
   await waiting
   t.deepEqual(order, ['told 1', 'resolved 1'])
 })

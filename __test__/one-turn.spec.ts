@@ -2,10 +2,10 @@
 
 import test from 'ava'
 import { Record, Wal, type WalOptions } from '../index.js'
-import { Channel } from '../src/queue/log-queue.js'
+import { LogQueue } from '../src/queue/log-queue.js'
 import type { Environment } from '../src/native/environment.js'
-import { NO_TERMS } from '../src/options/options.js'
-import { Stage } from '../src/native/record-buffer.js'
+import { DEFAULT_TERMS } from '../src/options/append.js'
+import { RecordBuffer } from '../src/native/record-buffer.js'
 import { POSITIONS_MAX_PENDING_BYTES, POSITIONS_MAX_RECORD_BYTES } from '../src/native/wire.js'
 import { temporaryDirectory } from './helpers/directory.js'
 import { collect, temporaryLog, values } from './helpers/log.js'
@@ -153,7 +153,7 @@ test('an array that is not what it seems is stored as it is, or refused', async 
 })
 
 test('where the native side does not see the memory, every record crosses by itself', (t) => {
-  const [seen, unseen] = [true, false].map((isSeen) => new Stage(new Uint8Array(32 << 10), () => isSeen))
+  const [seen, unseen] = [true, false].map((isSeen) => new RecordBuffer(new Uint8Array(32 << 10), () => isSeen))
   t.is(seen.put('key', 'value', false, seen.largest), 16)
   t.is(unseen.put('key', 'value', false, unseen.largest), 0)
 })
@@ -163,7 +163,7 @@ function callsOfTurn(first: number): string[] {
   const made: string[] = []
   const call = (name: string, answer: number) => () => (made.push(name), answer)
   const none = () => 0
-  const stage = new Stage(new Uint8Array(32 << 10), () => true)
+  const recordBuffer = new RecordBuffer(new Uint8Array(32 << 10), () => true)
   const environment = {
     native: { listen: none },
     calls: {
@@ -171,29 +171,29 @@ function callsOfTurn(first: number): string[] {
         into[POSITIONS_MAX_PENDING_BYTES] = into[POSITIONS_MAX_RECORD_BYTES] = 1 << 20
       },
       append: call('append', 1),
-      appendAll: call('appendAll', first),
-      appendAllAndKick: call('appendAllAndKick', first),
+      appendBuffered: call('appendBuffered', first),
+      appendBufferedAndKick: call('appendBufferedAndKick', first),
       kick: call('kick', 0),
     },
-    stage,
-    clearStageFor: () => stage.clear(0),
-    hold: none,
-    letGo: none,
-    kickLater: none,
+    recordBuffer,
+    claimBuffer: () => recordBuffer.clear(0),
+    ref: none,
+    unref: none,
+    scheduleKick: none,
   }
-  const channel = new Channel(environment as unknown as Environment, 0, 0, '')
+  const queue = new LogQueue(environment as unknown as Environment, 0, 0, '')
   // The first call learns how much room there is, and crosses by itself.
-  void channel.appendValue('first', NO_TERMS)
+  void queue.appendValue('first', DEFAULT_TERMS)
   made.length = 0
-  for (const value of ['a', 'b', 'c']) void channel.appendValue(value, NO_TERMS)
-  channel.kick()
+  for (const value of ['a', 'b', 'c']) void queue.appendValue(value, DEFAULT_TERMS)
+  queue.kick()
   return made
 }
 
 test('the end of a turn appends its small records and wakes the commit thread in one call', (t) => {
-  t.deepEqual(callsOfTurn(2), ['appendAllAndKick'])
+  t.deepEqual(callsOfTurn(2), ['appendBufferedAndKick'])
 })
 
 test('if the records of a turn are refused together, each crosses by itself, and the commit thread is woken after them', (t) => {
-  t.deepEqual(callsOfTurn(-1), ['appendAllAndKick', 'append', 'append', 'append', 'kick'])
+  t.deepEqual(callsOfTurn(-1), ['appendBufferedAndKick', 'append', 'append', 'append', 'kick'])
 })

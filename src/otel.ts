@@ -2,11 +2,11 @@
 
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import type { Attributes, BatchObservableResult, Meter, MetricOptions, Observable } from '@opentelemetry/api'
-import { channels, type AppendEvent, type SyncEvent, type WalEvent } from './observe/diagnostics.js'
 import { invalid, whileReading } from './errors.js'
-import { checkInstrument } from './options/options.js'
-import type { Histogram, WalStats } from './reports/reports.js'
 import { Wal } from './log/wal.js'
+import { type AppendEvent, channels, type SyncEvent, type WalEvent } from './observe/events.js'
+import { checkInstrument } from './options/instrument.js'
+import type { Histogram, WalStats } from './reports/stats.js'
 
 /** Options of `instrument`. */
 export interface InstrumentOptions {

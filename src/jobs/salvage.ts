@@ -1,41 +1,13 @@
 // Salvage makes a new log of every intact record of a damaged one, in a sequence of steps of the native side.
 
 import { resolve } from 'node:path'
-import { tellDamage } from '../observe/diagnostics.js'
-import { currentEnvironment } from '../native/environment.js'
 import { AbortError } from '../errors.js'
-import { checkSalvage, type SalvageOptions } from '../options/options.js'
-import { describeHoles, type Hole } from '../read/reader.js'
-
-/** Progress of a salvage. */
-export interface SalvageProgress {
-  /** Bytes of the damaged log's segments that have been read. */
-  bytes: number
-  /** Bytes to read in total. */
-  totalBytes: number
-  /** Records found so far. */
-  records: number
-}
-
-/** Report of a salvage. */
-export interface SalvageReport {
-  /** Case of recovery of the damaged log, by its label in docs/recovery.md: `'damaged-active'`, `'gap'` … */
-  verdict: string
-  /** First position of the new log, which is that of the first intact record. */
-  firstPosition: number
-  /** Next position of the new log. It is above every position that is known to have been used. */
-  nextPosition: number
-  /** Records in the new log. */
-  records: number
-  /** Segments in the new log. */
-  segments: number
-  /** Missing positions in order, with their place in the damaged log. */
-  holes: Hole[]
-  /** Number of named cursors in the new log. */
-  cursors: number
-  /** True if the named cursors are damaged. The new log has none, and they have to be created again. */
-  cursorsLost: boolean
-}
+import { currentEnvironment } from '../native/environment.js'
+import { publishDamage } from '../observe/publish.js'
+import { checkSalvage } from '../options/jobs.js'
+import type { SalvageOptions } from '../options/types.js'
+import { describeHoles } from '../reports/damage.js'
+import type { SalvageReport } from '../reports/salvage.js'
 
 /**
  * Makes a new log in `dest` of every intact record of the damaged log in `dir`.
@@ -70,7 +42,7 @@ export async function salvage(dir: string, dest: string, options?: SalvageOption
       onProgress?.({ bytes, totalBytes, records: report.records })
       if (!done) continue
       const { holes } = report
-      tellDamage(absolute, 'salvage', describeHoles(holes))
+      publishDamage(absolute, 'salvage', describeHoles(holes))
       return { ...report, holes }
     }
   } catch (error) {

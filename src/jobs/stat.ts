@@ -2,8 +2,8 @@
 
 import { resolve } from 'node:path'
 import { currentEnvironment } from '../native/environment.js'
-import { checkDir } from '../options/options.js'
-import type { LogStat } from '../reports/reports.js'
+import { checkDir } from '../options/directory.js'
+import type { LogStat } from '../reports/log-stat.js'
 
 /**
  * Reports the state of the log in a directory and its disk usage: positions, segments, cursors, bytes allocated and bytes in use.

@@ -1,15 +1,17 @@
 // Verification: reads and checks every byte of a log, and changes nothing.
 
-import { tellDamage } from '../observe/diagnostics.js'
-import { currentEnvironment, type Environment } from '../native/environment.js'
 import { AbortError } from '../errors.js'
-import { aborts } from '../util/call-options.js'
-import type { Completion, NativeWatcher } from '../native/load.js'
-import { absolute, checkScrub, checkVerify, type VerifyOptions } from '../options/options.js'
-import type { Verification } from '../reports/reports.js'
+import type { Completion, NativeWatcher } from '../native/calls.js'
+import { currentEnvironment, type Environment } from '../native/environment.js'
+import { PROGRESS_DONE, PROGRESS_TOTAL } from '../native/wire.js'
+import { publishDamage } from '../observe/publish.js'
+import { absolute } from '../options/directory.js'
+import { checkScrub, checkVerify } from '../options/jobs.js'
+import type { VerifyOptions } from '../options/types.js'
+import type { Verification } from '../reports/verification.js'
+import { abortListeners } from '../util/abort-listeners.js'
 import { isAborted } from '../util/signals.js'
 import { every } from '../util/timing.js'
-import { PROGRESS_DONE, PROGRESS_TOTAL } from '../native/wire.js'
 
 // Often enough for a progress bar.
 const PROGRESS_EVERY_MS = 100
@@ -31,18 +33,18 @@ export async function verify(dir: string, options?: VerifyOptions): Promise<Veri
   const checked = checkVerify(dir, options)
   const environment = await currentEnvironment()
   const from = absolute(dir, 'verify')
-  const found = await new Verifying(environment, checked).run((watcher) => environment.native.verify(from, watcher))
-  tellDamage(from, 'verify', found.problems)
+  const found = await new VerificationJob(environment, checked).run((watcher) => environment.native.verify(from, watcher))
+  publishDamage(from, 'verify', found.problems)
   return found
 }
 
 /** A running verification. */
-export class Verifying {
+export class VerificationJob {
   readonly #environment: Environment
   readonly #options: VerifyOptions
   readonly #watcher: NativeWatcher
   #failure: unknown
-  #told = 0
+  #reported = 0
 
   constructor(environment: Environment, options: ReturnType<typeof checkScrub>) {
     this.#environment = environment
@@ -54,17 +56,17 @@ export class Verifying {
     const { signal } = this.#options
     const onAbort = () => this.stop(new AbortError(signal as AbortSignal))
     if (signal !== undefined && isAborted(signal)) onAbort()
-    const done = signal === undefined ? undefined : aborts.add(signal, onAbort)
-    const stopTelling = every(PROGRESS_EVERY_MS, () => this.#tell())
+    const done = signal === undefined ? undefined : abortListeners.add(signal, onAbort)
+    const stopReporting = every(PROGRESS_EVERY_MS, () => this.#reportProgress())
     try {
       const { verification } = await this.#environment.request(start(this.#watcher))
-      this.#tell()
+      this.#reportProgress()
       if (this.#failure !== undefined) throw this.#failure
       return report(verification)
     } catch (error) {
       throw this.#failure ?? error
     } finally {
-      stopTelling()
+      stopReporting()
       done?.()
     }
   }
@@ -75,11 +77,11 @@ export class Verifying {
     this.#watcher.stop()
   }
 
-  #tell(): void {
+  #reportProgress(): void {
     const progress = this.#watcher.progress()
     const [done, total] = [progress[PROGRESS_DONE], progress[PROGRESS_TOTAL]]
-    if (total === 0 || done === this.#told || this.#failure !== undefined) return
-    this.#told = done
+    if (total === 0 || done === this.#reported || this.#failure !== undefined) return
+    this.#reported = done
     try {
       this.#options.onProgress?.(done, total)
     } catch (error) {

@@ -1,47 +1,11 @@
 // The public handle on a log.
 
 import { inspect, type InspectOptions } from 'node:util'
-import { checkBytes, isBytes } from '../util/bytes.js'
-import { runBackup, type BackupReport } from '../jobs/backup.js'
-import type { BatchPositions, Channel } from '../queue/log-queue.js'
-import { valuesOf, type Appendable, type AppendableBytes, type Decoded, type NoCodec, type Values } from '../records/codec.js'
-import { Cursor, type CursorLog, type CursorPosition } from '../read/cursor.js'
-import { tellCorrupt, tellDamage, tellRecovery } from '../observe/diagnostics.js'
+import { AbortError, closed, invalid, whileReading } from '../errors.js'
+import { runBackup } from '../jobs/backup.js'
+import { VerificationJob } from '../jobs/verify.js'
+import type { OpenOptions } from '../native/calls.js'
 import { currentEnvironment, type Environment } from '../native/environment.js'
-import { AbortError, calledFrom, callSite, closed, invalid, whileReading } from '../errors.js'
-import { aborts, type Heed } from '../util/call-options.js'
-import type { OpenOptions } from '../native/load.js'
-import {
-  absolute,
-  checkAppend,
-  checkBackup,
-  checkCursor,
-  checkEnqueue,
-  checkOpen,
-  checkPosition,
-  checkRead,
-  checkScrub,
-  checkSync,
-  checkWritable,
-  NO_TERMS,
-  type AppendOptions,
-  type BackupOptions,
-  type CursorOptions,
-  type EnqueueOptions,
-  type HandleOptions,
-  type ReadOptions,
-  type ScrubOptions,
-  type SyncOptions,
-  type Terms,
-  type WalCodecOptions,
-  type WalOptions,
-  type WritableOptions,
-} from '../options/options.js'
-import { WalReader, type Handle, type ReadRange, type ReadStart } from '../read/reader.js'
-import { Entry, sizeOf, toEntry, withOwnFields, withOwnValue } from '../records/record.js'
-import { isAborted } from '../util/signals.js'
-import { recoveryReport, type RecoveryReport, type Verification, type WalStats } from '../reports/reports.js'
-import { Verifying } from '../jobs/verify.js'
 import {
   POSITIONS_ACKNOWLEDGED,
   POSITIONS_DURABLE,
@@ -50,17 +14,53 @@ import {
   POSITIONS_PENDING_BYTES,
   POSITIONS_WRITTEN,
 } from '../native/wire.js'
+import { publishCorruption, publishDamage, publishRecovery } from '../observe/publish.js'
+import { type AppendTerms, checkAppend, checkEnqueue, checkSync, checkWritable, DEFAULT_TERMS } from '../options/append.js'
+import { checkPosition } from '../options/check.js'
+import { absolute } from '../options/directory.js'
+import { checkBackup, checkScrub } from '../options/jobs.js'
+import { checkOpen, type HandleOptions } from '../options/open.js'
+import { checkCursor, checkRead } from '../options/read.js'
+import type {
+  AppendOptions,
+  BackupOptions,
+  CursorOptions,
+  EnqueueOptions,
+  ReadOptions,
+  ReadStart,
+  ScrubOptions,
+  SyncOptions,
+  WalCodecOptions,
+  WalOptions,
+  WritableOptions,
+} from '../options/types.js'
+import { joinLog } from '../queue/join.js'
+import type { BatchPositions, LogQueue } from '../queue/log-queue.js'
+import type { Handle } from '../queue/open-reader.js'
+import { Cursor, type CursorLog } from '../read/cursor.js'
+import { type ReadRange, WalReader } from '../read/reader.js'
+import { type Appendable, type AppendableBytes, type Decoded, type NoCodec, type Values, valuesOf } from '../records/codec.js'
+import { Entry, sizeOf, toEntry, withOwnFields, withOwnValue } from '../records/record.js'
+import type { BackupReport } from '../reports/backup.js'
+import type { CursorPosition } from '../reports/log-stat.js'
+import { type RecoveryReport, recoveryReport } from '../reports/recovery.js'
+import type { WalStats } from '../reports/stats.js'
+import type { Verification } from '../reports/verification.js'
+import { abortListeners } from '../util/abort-listeners.js'
+import { checkBytes, isBytes } from '../util/bytes.js'
+import { calledFrom, type CallOptions, callSite } from '../util/call-options.js'
+import { isAborted } from '../util/signals.js'
 import { WalWritable } from './writable.js'
 
 // A handle that is garbage collected without `close()` must not hold the log, and its lock, forever.
-const forgotten = new FinalizationRegistry<Channel>((channel) => channel.leave().catch(() => {}))
+const collected = new FinalizationRegistry<LogQueue>((queue) => queue.leave().catch(() => {}))
 
 type Callee = (...args: never[]) => unknown
 
 /** Settles like `opening`, unless the signal is aborted first: then it rejects, and the handle is closed as soon as it is open. */
 function unlessAborted<T>(opening: Promise<Wal<T>>, signal: AbortSignal): Promise<Wal<T>> {
   return new Promise((resolve, reject) => {
-    const done = aborts.add(signal, () => {
+    const done = abortListeners.add(signal, () => {
       reject(new AbortError(signal))
       opening.then((wal) => wal.close()).catch(() => {})
     })
@@ -73,13 +73,13 @@ function unlessAborted<T>(opening: Promise<Wal<T>>, signal: AbortSignal): Promis
 }
 
 /** Throws if the signal of an operation is aborted before the operation was accepted. */
-function checkWanted({ heed }: Terms): void {
-  const signal = heed?.signal
+function checkNotAborted({ call }: AppendTerms): void {
+  const signal = call?.signal
   if (signal !== undefined && isAborted(signal)) throw new AbortError(signal)
 }
 
 /** A cursor of this handle: the promise for it, and the cursor itself once it is open. */
-interface Held<V> {
+interface CursorEntry<V> {
   made: Promise<Cursor<V>>
   cursor?: Cursor<V>
 }
@@ -87,7 +87,7 @@ interface Held<V> {
 /** Constructor arguments of an open handle. */
 interface Opened {
   environment: Environment
-  channel: Channel
+  queue: LogQueue
   dir: string
   recovery: RecoveryReport
   values: Values | undefined
@@ -109,26 +109,26 @@ export class Wal<T = NoCodec> {
   /** Report of what opening found and did. */
   readonly recovery: RecoveryReport
   readonly #environment: Environment
-  readonly #channel: Channel
+  readonly #queue: LogQueue
   readonly #values: Values | undefined
   readonly #captureStacks: boolean
   /** Open, without a codec and without `captureStacks`: `append` tests this one field instead of three. */
   #isPlain: boolean
   readonly #handle: Handle = { owner: this, readers: new Set(), isClosed: false }
-  readonly #scrubs = new Set<Verifying>()
-  readonly #cursors = new Map<string, Held<Decoded<T>>>()
+  readonly #scrubs = new Set<VerificationJob>()
+  readonly #cursors = new Map<string, CursorEntry<Decoded<T>>>()
   #closed: Promise<void> | undefined
 
   /** Not public: use {@link Wal.open}. */
-  private constructor({ environment, channel, dir, recovery, values, captureStacks }: Opened) {
+  private constructor({ environment, queue, dir, recovery, values, captureStacks }: Opened) {
     this.#environment = environment
-    this.#channel = channel
+    this.#queue = queue
     this.#values = values
     this.#captureStacks = captureStacks
     this.#isPlain = values === undefined && !captureStacks
     this.dir = dir
     this.recovery = recovery
-    forgotten.register(this, channel, this)
+    collected.register(this, queue, this)
   }
 
   /**
@@ -169,18 +169,18 @@ export class Wal<T = NoCodec> {
     if (signal?.aborted) throw new AbortError(signal)
     // The watcher lets the signal end a long scan. The scan does not keep the process alive.
     const watcher = signal && new environment.Watcher()
-    const done = signal && aborts.add(signal, () => watcher?.stop())
+    const done = signal && abortListeners.add(signal, () => watcher?.stop())
     const opening = environment.request(native.open(dir, options, watcher)).finally(done)
     const { log, identity } = await opening.catch((error: unknown) => {
-      tellCorrupt(dir, error)
+      publishCorruption(dir, error)
       throw error
     })
     if (log === undefined || identity === undefined) throw closed('open')
     const recovery = recoveryReport(native.recovery(log))
-    const channel = await environment.join(log, identity, dir)
+    const queue = await joinLog(environment, log, identity, dir)
     // Only the handle that opened the log in this environment reports a recovery. Further handles recovered nothing.
-    if (channel.log === log) tellRecovery(dir, recovery)
-    return new Wal<T>({ environment, channel, dir, recovery, values, captureStacks })
+    if (queue.log === log) publishRecovery(dir, recovery)
+    return new Wal<T>({ environment, queue, dir, recovery, values, captureStacks })
   }
 
   /**
@@ -222,22 +222,22 @@ export class Wal<T = NoCodec> {
   append(input: AppendableBytes | Appendable<T>, options?: AppendOptions): Promise<number> {
     try {
       if (!this.#isPlain || options !== undefined) return this.#appendWith(input, options)
-      if (input instanceof Entry) return this.#channel.append(input, NO_TERMS, this.#handle)
-      if (isBytes(input)) return this.#channel.appendValue(input, NO_TERMS)
+      if (input instanceof Entry) return this.#queue.append(input, DEFAULT_TERMS, this.#handle)
+      if (isBytes(input)) return this.#queue.appendValue(input, DEFAULT_TERMS)
       const entry = toEntry(input)
       // A getter of the input may have called this handle.
-      return this.#openChannel('append').append(entry, NO_TERMS)
+      return this.#openQueue('append').append(entry, DEFAULT_TERMS)
     } catch (error) {
-      return this.#channel.refused(whileReading('record', 'append', error))
+      return this.#queue.refused(whileReading('record', 'append', error))
     }
   }
 
   #appendWith(input: unknown, options: AppendOptions | undefined): Promise<number> {
-    const terms = this.#heeding(checkAppend(options, 'append'), this.append)
+    const terms = this.#withCallSite(checkAppend(options, 'append'), this.append)
     // The codec may call this handle.
     const entry = this.#entry(input, 'append')
-    checkWanted(terms)
-    return this.#openChannel('append').append(entry, terms, this.#handle)
+    checkNotAborted(terms)
+    return this.#openQueue('append').append(entry, terms, this.#handle)
   }
 
   /**
@@ -251,8 +251,8 @@ export class Wal<T = NoCodec> {
   appendBatch(records: Iterable<Appendable<T>>, options?: AppendOptions): Promise<BatchPositions>
   appendBatch(records: Iterable<unknown>, options?: AppendOptions): Promise<BatchPositions> {
     try {
-      const terms = this.#heeding(checkAppend(options, 'appendBatch'), this.appendBatch)
-      this.#openChannel('appendBatch')
+      const terms = this.#withCallSite(checkAppend(options, 'appendBatch'), this.appendBatch)
+      this.#openQueue('appendBatch')
       if (typeof records === 'string' || typeof records?.[Symbol.iterator] !== 'function') {
         throw invalid('records must be an iterable of records', 'appendBatch')
       }
@@ -265,10 +265,10 @@ export class Wal<T = NoCodec> {
         else entries.push(this.#entry(record, 'appendBatch'))
       }
       if (entries.length === 0) throw invalid('records must not be empty', 'appendBatch')
-      checkWanted(terms)
-      return this.#openChannel('appendBatch').appendBatch(entries, terms)
+      checkNotAborted(terms)
+      return this.#openQueue('appendBatch').appendBatch(entries, terms)
     } catch (error) {
-      return this.#channel.refused(whileReading('records', 'appendBatch', error))
+      return this.#queue.refused(whileReading('records', 'appendBatch', error))
     }
   }
 
@@ -292,11 +292,11 @@ export class Wal<T = NoCodec> {
   enqueue(input: AppendableBytes | Appendable<T>, options?: EnqueueOptions): number {
     try {
       if (!this.#isPlain || options !== undefined) return this.#enqueueWith(input, options)
-      if (input instanceof Entry) return this.#channel.enqueue(input, NO_TERMS, this.#handle)
-      if (isBytes(input)) return this.#channel.enqueueValue(input, NO_TERMS)
+      if (input instanceof Entry) return this.#queue.enqueue(input, DEFAULT_TERMS, this.#handle)
+      if (isBytes(input)) return this.#queue.enqueueValue(input, DEFAULT_TERMS)
       const entry = toEntry(input)
       // A getter of the input may have closed the log.
-      return this.#openChannel('append').enqueue(entry, NO_TERMS)
+      return this.#openQueue('append').enqueue(entry, DEFAULT_TERMS)
     } catch (error) {
       throw whileReading('record', 'append', error)
     }
@@ -305,7 +305,7 @@ export class Wal<T = NoCodec> {
   #enqueueWith(input: unknown, options: EnqueueOptions | undefined): number {
     const terms = checkEnqueue(options)
     const entry = this.#entry(input, 'append')
-    return this.#openChannel('append').enqueue(entry, terms, this.#handle)
+    return this.#openQueue('append').enqueue(entry, terms, this.#handle)
   }
 
   /**
@@ -317,8 +317,8 @@ export class Wal<T = NoCodec> {
    */
   sync(options?: SyncOptions): Promise<void> {
     try {
-      const heed = this.#traced(checkSync(options), this.sync)
-      return this.#openChannel('sync').sync(heed)
+      const call = this.#callOptions(checkSync(options), this.sync)
+      return this.#openQueue('sync').sync(call)
     } catch (error) {
       return Promise.reject(error)
     }
@@ -372,7 +372,7 @@ export class Wal<T = NoCodec> {
   #command(name: 'truncateBefore' | 'truncateAfter' | 'reset', position: number, least: number, callee: Callee): Promise<void> {
     try {
       checkPosition(position, least, name)
-      return this.#openChannel(name)[name](position, this.#traced(undefined, callee))
+      return this.#openQueue(name)[name](position, this.#callOptions(undefined, callee))
     } catch (error) {
       return Promise.reject(error)
     }
@@ -387,7 +387,7 @@ export class Wal<T = NoCodec> {
    * pending, it resolves in the next turn. Never rejects, and makes nothing durable.
    */
   drain(): Promise<void> {
-    return this.#channel.drain()
+    return this.#queue.drain()
   }
 
   /**
@@ -404,11 +404,11 @@ export class Wal<T = NoCodec> {
    */
   writable(options?: WritableOptions): WalWritable {
     const { durable, maxPendingBytes, signal } = checkWritable(options)
-    const terms = this.#heeding({ durable, expect: undefined, heed: undefined }, this.writable)
+    const terms = this.#withCallSite({ durable, expect: undefined, call: undefined }, this.writable)
     const append = (input: unknown) => {
       try {
         const entry = withOwnFields(this.#entry(input, 'append'), 'append')
-        const acknowledged = this.#openChannel('append').appendNow(entry, terms)
+        const acknowledged = this.#openQueue('append').appendNow(entry, terms)
         return { bytes: sizeOf(entry), acknowledged }
       } catch (error) {
         throw whileReading('record', 'append', error)
@@ -447,7 +447,7 @@ export class Wal<T = NoCodec> {
     const { follow = false, salvage = false, copy = false, skipExpired = false, signal } = flags
     const holed = this.recovery.holes.length > 0
     const range = { from: start, to, limit, follow, salvage, holed, copy, skipExpired, detailed, signal, values: this.#values, onKept }
-    const reader = new WalReader<Decoded<T>>(this.#environment, this.#channel, range, this.#handle)
+    const reader = new WalReader<Decoded<T>>(this.#environment, this.#queue, range, this.#handle)
     if (this.#closed !== undefined) reader.close()
     return reader
   }
@@ -464,11 +464,11 @@ export class Wal<T = NoCodec> {
   async scrub(options?: ScrubOptions): Promise<Verification> {
     const checked = checkScrub(options)
     this.#checkOpen('scrub')
-    const scrub = new Verifying(this.#environment, checked)
+    const scrub = new VerificationJob(this.#environment, checked)
     this.#scrubs.add(scrub)
     try {
-      const found = await scrub.run((watcher) => this.#environment.native.scrub(this.#channel.log, watcher))
-      tellDamage(this.dir, 'scrub', found.problems)
+      const found = await scrub.run((watcher) => this.#environment.native.scrub(this.#queue.log, watcher))
+      publishDamage(this.dir, 'scrub', found.problems)
       return found
     } finally {
       this.#scrubs.delete(scrub)
@@ -495,13 +495,13 @@ export class Wal<T = NoCodec> {
     const known = this.#cursors.get(name)
     // Another handle may have deleted the cursor.
     if (known !== undefined && !known.cursor?.isDeleted()) return known.made
-    const held: Held<Decoded<T>> = { made: this.#makeCursor(name, from) }
-    this.#cursors.set(name, held)
+    const entry: CursorEntry<Decoded<T>> = { made: this.#makeCursor(name, from) }
+    this.#cursors.set(name, entry)
     try {
-      held.cursor = await held.made
-      return held.cursor
+      entry.cursor = await entry.made
+      return entry.cursor
     } catch (error) {
-      if (this.#cursors.get(name) === held) this.#cursors.delete(name)
+      if (this.#cursors.get(name) === entry) this.#cursors.delete(name)
       throw error
     }
   }
@@ -512,7 +512,7 @@ export class Wal<T = NoCodec> {
       read: (from, options, onKept) => this.#read(from, options, onKept),
       checkOpen: (operation) => this.#checkOpen(operation),
     }
-    const { cursor } = await this.#environment.request(this.#environment.native.cursor(this.#channel.log, name, from))
+    const { cursor } = await this.#environment.request(this.#environment.native.cursor(this.#queue.log, name, from))
     if (cursor === undefined || this.#closed !== undefined) throw closed('cursor')
     return new Cursor(name, log, this.#environment, cursor)
   }
@@ -524,7 +524,7 @@ export class Wal<T = NoCodec> {
    */
   cursors(): CursorPosition[] {
     this.#checkOpen('cursors')
-    const cursors = this.#environment.native.cursors(this.#channel.log)
+    const cursors = this.#environment.native.cursors(this.#queue.log)
     if (cursors === null) throw this.#environment.refusal()
     return cursors
   }
@@ -534,32 +534,32 @@ export class Wal<T = NoCodec> {
    * the writer in another process within milliseconds, without a read.
    */
   get firstPosition(): number {
-    return this.#channel.positions()[POSITIONS_FIRST]
+    return this.#queue.positions()[POSITIONS_FIRST]
   }
 
   /** Position of the next record to be appended. */
   get nextPosition(): number {
-    return this.#channel.positions()[POSITIONS_NEXT]
+    return this.#queue.positions()[POSITIONS_NEXT]
   }
 
   /** Last position handed to the operating system, 0 if there is none. The record survives a crash of the process. */
   get writtenPosition(): number {
-    return this.#channel.positions()[POSITIONS_WRITTEN]
+    return this.#queue.positions()[POSITIONS_WRITTEN]
   }
 
   /** Last acknowledged position, 0 if there is none. Readers see the log up to here. */
   get acknowledgedPosition(): number {
-    return this.#channel.positions()[POSITIONS_ACKNOWLEDGED]
+    return this.#queue.positions()[POSITIONS_ACKNOWLEDGED]
   }
 
   /** Last position that survives power loss, 0 if there is none. */
   get durablePosition(): number {
-    return this.#channel.positions()[POSITIONS_DURABLE]
+    return this.#queue.positions()[POSITIONS_DURABLE]
   }
 
   /** Bytes accepted and not yet acknowledged, through all handles on the log. */
   get pendingBytes(): number {
-    return this.#channel.positions()[POSITIONS_PENDING_BYTES]
+    return this.#queue.positions()[POSITIONS_PENDING_BYTES]
   }
 
   /** Whether `close()` has been called on this handle. */
@@ -572,7 +572,7 @@ export class Wal<T = NoCodec> {
    * no I/O.
    */
   stats(): WalStats {
-    return this.#channel.stats()
+    return this.#queue.stats()
   }
 
   /**
@@ -595,12 +595,12 @@ export class Wal<T = NoCodec> {
   async backup(dir: string, options?: BackupOptions): Promise<BackupReport> {
     const checked = checkBackup(dir, options)
     this.#checkOpen('backup')
-    const native = this.#environment.native.backup(this.#channel.log, absolute(dir, 'backup'))
+    const native = this.#environment.native.backup(this.#queue.log, absolute(dir, 'backup'))
     if (native === null) throw closed('backup')
     try {
       return await runBackup(this.#environment, native, checked, () => this.#checkOpen('backup'))
     } catch (error) {
-      tellCorrupt(this.dir, error)
+      publishCorruption(this.dir, error)
       throw error
     }
   }
@@ -620,13 +620,13 @@ export class Wal<T = NoCodec> {
   }
 
   #close(): Promise<void> {
-    forgotten.unregister(this)
+    collected.unregister(this)
     this.#isPlain = false
     this.#handle.isClosed = true
     for (const reader of this.#handle.readers) reader.deref()?.close()
     for (const scrub of this.#scrubs) scrub.stop(closed('scrub'))
     for (const { made } of this.#cursors.values()) made.then((cursor) => cursor.release()).catch(() => {})
-    return this.#channel.leave()
+    return this.#queue.leave()
   }
 
   /** Closes the handle, for `await using`. */
@@ -638,18 +638,19 @@ export class Wal<T = NoCodec> {
     if (this.#closed !== undefined) throw closed(operation)
   }
 
-  /** Returns the channel; throws if the handle is closed. */
-  #openChannel(operation: string): Channel {
+  /** Returns the queue; throws if the handle is closed. */
+  #openQueue(operation: string): LogQueue {
     if (this.#closed !== undefined) throw closed(operation)
-    return this.#channel
+    return this.#queue
   }
 
-  #heeding(terms: Terms, callee: Callee): Terms {
-    return this.#captureStacks ? { ...terms, heed: this.#traced(terms.heed, callee) } : terms
+  #withCallSite(terms: AppendTerms, callee: Callee): AppendTerms {
+    return this.#captureStacks ? { ...terms, call: this.#callOptions(terms.call, callee) } : terms
   }
 
-  #traced(heed: Heed | undefined, callee: Callee): Heed | undefined {
-    return this.#captureStacks ? { signal: heed?.signal, site: callSite(callee) } : heed
+  /** Adds the call site to the options of a call, if `captureStacks` is set. */
+  #callOptions(call: CallOptions | undefined, callee: Callee): CallOptions | undefined {
+    return this.#captureStacks ? { signal: call?.signal, site: callSite(callee) } : call
   }
 
   [Symbol.for('nodejs.util.inspect.custom')](_depth: number, options: InspectOptions): string {

@@ -62,16 +62,16 @@ export class WalWritable extends Writable {
 
   /** @internal */
   override _destroy(error: Error | null, callback: Callback): void {
-    this.#goOn()
+    this.#resume()
     callback(error)
   }
 
   #append(chunks: Chunk[], from: number, callback: Callback): void {
     for (let i = from; i < chunks.length; i++) {
       if (this.destroyed) return callback(this.errored ?? streamDestroyed())
-      const again = () => this.#append(chunks, i, callback)
+      const retry = () => this.#append(chunks, i, callback)
       if (this.#pendingBytes > this.#maxPendingBytes) {
-        this.#waiting = again
+        this.#waiting = retry
         return
       }
       try {
@@ -79,7 +79,7 @@ export class WalWritable extends Writable {
       } catch (error) {
         if (!(error instanceof WalError) || error.code !== 'ERR_WAL_BACKPRESSURE') return callback(error as Error)
         // Other appenders fill the log. No later chunk may overtake the refused one.
-        void this.#sink.drain().then(again)
+        void this.#sink.drain().then(retry)
         return
       }
     }
@@ -101,14 +101,14 @@ export class WalWritable extends Writable {
       this.#pending = this.#pending.slice(this.#oldest)
       this.#oldest = 0
     }
-    if (this.#pendingBytes <= this.#maxPendingBytes / 2) this.#goOn()
+    if (this.#pendingBytes <= this.#maxPendingBytes / 2) this.#resume()
   }
 
   readonly #rejected = (error: Error): void => {
     this.destroy(error)
   }
 
-  #goOn(): void {
+  #resume(): void {
     const waiting = this.#waiting
     this.#waiting = undefined
     waiting?.()

@@ -1,14 +1,33 @@
 // State that all logs of one JavaScript environment (the main thread or a worker) share.
 
-import { Channel } from '../queue/log-queue.js'
-import { closed, fromNative, type WalError } from '../errors.js'
-import { Stage } from './record-buffer.js'
+import { closed, type WalError } from '../errors.js'
 import { later, soon } from '../util/timing.js'
-import { loadNative, type Calls, type Completion, type Native, type NativeEnvironment } from './load.js'
+import type { Calls, Completion, Native, NativeEnvironment } from './calls.js'
+import { fromNative } from './error.js'
+import { loadNative } from './load.js'
+import { RecordBuffer } from './record-buffer.js'
 
 interface Request {
   resolve(completion: Completion): void
   reject(reason: unknown): void
+}
+
+/** The operation queue of an open log, as its environment drives it. */
+export interface OpenLog {
+  /** Number of the log. */
+  readonly log: number
+  readonly events: {
+    /** Makes the engine record the kinds of events that have a subscriber. */
+    listen(): void
+    /** Publishes what the engine has recorded. */
+    publish(): void
+  }
+  /** Passes the buffered records to native code. */
+  flush(): void
+  /** Passes the buffered records to native code, and wakes a commit thread. */
+  kick(): void
+  /** Settles promises; false if there are more to settle. */
+  settle(): boolean
 }
 
 /** A failure of all operations after those settled before, up to and including `upTo`. */
@@ -21,89 +40,90 @@ export class Environment {
   readonly native: NativeEnvironment
   readonly calls: Calls
   readonly Watcher: Native['Watcher']
-  readonly stage: Stage
+  /** Small records of this turn. Only one log, or a batch, uses it at a time. */
+  readonly recordBuffer: RecordBuffer
   /** Native code may still hold a part of a batch. */
-  batchIsLeft = false
-  /** The channel whose records are on the stage. */
-  #onStage: Channel | undefined
-  #turnArmed = false
-  #held = 0
-  #kicksArmed = false
-  #kicks: Channel[] = []
-  readonly #channels = new Map<number, Channel>()
+  isBatchLeft = false
+  /** The log whose records are in the buffer. */
+  #bufferOwner: OpenLog | undefined
+  #isTurnScheduled = false
+  #refs = 0
+  #isKickScheduled = false
+  #toKick: OpenLog[] = []
+  readonly #logs = new Map<number, OpenLog>()
   readonly #requests = new Map<number, Request>()
-  /** Channels that had more to settle when the last turn ended, oldest first. */
-  #unfinished = new Set<Channel>()
+  /** Logs that had more to settle when the last turn ended, oldest first. */
+  #toResume = new Set<OpenLog>()
 
   constructor(native: Native) {
     this.native = new native.Environment(() => this.#wake())
     this.calls = this.native.calls() as Calls
     this.Watcher = native.Watcher
-    this.stage = new Stage(this.native.stage(), () => this.native.sharesStage())
+    this.recordBuffer = new RecordBuffer(this.native.recordBuffer(), () => this.native.sharesRecordBuffer())
     // On the main thread, `process.exit()` does not run the native side's own cleanup.
     process.once('exit', () => this.native.end())
   }
 
-  /** Makes `channel` the owner of the stage, after passing the previous owner's records to native code. */
-  clearStageFor(channel: Channel): void {
-    if (this.#onStage === channel) return
-    this.#onStage?.flush()
-    this.#onStage = undefined
-    this.stage.clear(channel.log)
-    this.#onStage = channel
+  /** Makes the record buffer available to a log, after passing the previous owner's records to native code. */
+  claimBuffer(owner: OpenLog): void {
+    if (this.#bufferOwner === owner) return
+    this.#bufferOwner?.flush()
+    this.#bufferOwner = undefined
+    this.recordBuffer.clear(owner.log)
+    this.#bufferOwner = owner
   }
 
-  /** Makes the stage available to a new batch, after passing a channel's records on it to native code. */
+  /** Makes the record buffer available to a new batch, after passing the records of a log in it to native code. */
   beginBatch(): void {
-    this.#onStage?.flush()
-    this.#onStage = undefined
-    this.stage.clear(undefined)
+    this.#bufferOwner?.flush()
+    this.#bufferOwner = undefined
+    this.recordBuffer.clear(undefined)
     // A batch that an exception interrupted.
-    if (this.batchIsLeft) this.calls.abort()
-    this.batchIsLeft = true
+    if (this.isBatchLeft) this.calls.abort()
+    this.isBatchLeft = true
   }
 
   /** Discards the batch that is being built. */
   abortBatch(): void {
-    this.stage.clear(undefined)
+    this.recordBuffer.clear(undefined)
     this.calls.abort()
-    this.batchIsLeft = false
+    this.isBatchLeft = false
   }
 
-  /** Keeps the event loop alive until the matching `letGo()`. */
-  hold(): void {
-    if (this.#held === 0) this.calls.hold(1)
-    this.#held++
+  /** Keeps the event loop alive until the matching `unref()`. */
+  ref(): void {
+    if (this.#refs === 0) this.calls.ref()
+    this.#refs++
   }
 
-  letGo(): void {
-    if (--this.#held === 0) this.calls.hold(0)
+  unref(): void {
+    if (--this.#refs === 0) this.calls.unref()
   }
 
-  /** Schedules a kick of the channel's log for the end of this turn, after all microtasks of the turn. */
-  kickLater(channel: Channel): void {
-    channel.diagnostics.listen()
+  /** Schedules a kick of the log for the end of this turn, after all microtasks of the turn. */
+  scheduleKick(log: OpenLog): void {
+    log.events.listen()
     // The next tick runs when no microtask is left, so one kick covers the appends of all loops that a settled commit resumes. Schedule
     // before pushing: if the stack overflows in between, no kick would ever be scheduled again.
-    if (!this.#kicksArmed) soon(this.#kickAll)
-    this.#kicksArmed = true
-    this.#kicks.push(channel)
+    if (!this.#isKickScheduled) soon(this.#kickAll)
+    this.#isKickScheduled = true
+    this.#toKick.push(log)
   }
 
   readonly #kickAll = (): void => {
-    const channels = this.#kicks
-    this.#kicksArmed = false
-    this.#kicks = []
-    for (const channel of channels) channel.kick()
+    const logs = this.#toKick
+    this.#isKickScheduled = false
+    this.#toKick = []
+    for (const log of logs) log.kick()
   }
 
   /** Waits for a request just made to the native side, and keeps the process alive until it completes. */
   async request(request: number): Promise<Completion> {
-    this.hold()
+    this.ref()
     try {
       return await this.listen(request)
     } finally {
-      this.letGo()
+      this.unref()
     }
   }
 
@@ -112,69 +132,52 @@ export class Environment {
     return new Promise((resolve, reject) => this.#requests.set(request, { resolve, reject }))
   }
 
-  /**
-   * Returns the channel for a log just opened. If this environment already has the log open, its existing channel is used, so that all its
-   * appends settle in the order of their positions, and the new native handle is closed.
-   */
-  async join(log: number, identity: number, dir: string): Promise<Channel> {
-    for (let channel; (channel = this.#find(identity)) !== undefined;) {
-      if (channel.enter()) {
-        // The handles that close the channel report how closing ends.
-        const forget = () => this.native.forget(log)
-        void this.request(this.native.close(log)).then(forget, forget)
-        return channel
-      }
-      // The channel is closing: let its promises settle first.
-      await channel.idle()
-    }
-    const channel = new Channel(this, log, identity, dir)
-    this.#channels.set(log, channel)
-    return channel
+  /** Adds a log that was opened: from now on its promises are settled. */
+  add(log: OpenLog): void {
+    this.#logs.set(log.log, log)
   }
 
-  #find(identity: number): Channel | undefined {
-    for (const channel of this.#channels.values()) {
-      if (channel.identity === identity && !channel.quiet) return channel
-    }
-    return undefined
+  /** Returns the logs that are open or closing. */
+  logs(): Iterable<OpenLog> {
+    return this.#logs.values()
   }
 
-  /** Forgets a log that has been closed. */
-  remove(channel: Channel): void {
-    this.#channels.delete(channel.log)
-    this.native.forget(channel.log)
+  /** Forgets a log that was closed. */
+  remove(log: OpenLog): void {
+    this.#logs.delete(log.log)
+    this.native.forget(log.log)
   }
 
   // Settling inside the wake would starve the event loop: the callbacks append again, the commit thread wakes again, and the callback never
   // yields.
   #wake(): void {
-    if (this.#turnArmed) return
-    this.#turnArmed = true
+    if (this.#isTurnScheduled) return
+    this.#isTurnScheduled = true
     later(this.#turn)
   }
 
   readonly #turn = (): void => {
-    this.#turnArmed = false
-    const channels = this.#unfinished
-    this.#unfinished = new Set()
-    this.#hear(channels)
-    for (const channel of channels) {
+    this.#isTurnScheduled = false
+    const ready = this.#toResume
+    this.#toResume = new Set()
+    this.#collectReady(ready)
+    for (const log of ready) {
       // The log was closed in this turn, after it was reported as ready.
-      if (this.#channels.get(channel.log) !== channel) continue
-      channel.diagnostics.tell()
-      if (!channel.settle()) this.#unfinished.add(channel)
+      if (this.#logs.get(log.log) !== log) continue
+      log.events.publish()
+      if (!log.settle()) this.#toResume.add(log)
     }
     // Rearm last: work that arrives during this turn is handled by it and needs no second wake.
     if (this.calls.rearm() > 0) this.#complete(this.native.completions())
-    this.#hear(this.#unfinished)
-    if (this.#unfinished.size > 0) this.#wake()
+    this.#collectReady(this.#toResume)
+    if (this.#toResume.size > 0) this.#wake()
   }
 
-  /** Adds the channels whose logs have something to settle. */
-  #hear(channels: Set<Channel>): void {
-    for (let log; (log = this.calls.news()) >= 0;) {
-      const channel = this.#channels.get(log)
-      if (channel !== undefined) channels.add(channel)
+  /** Adds the logs that have something to settle. */
+  #collectReady(ready: Set<OpenLog>): void {
+    for (let number; (number = this.calls.nextReadyLog()) >= 0;) {
+      const log = this.#logs.get(number)
+      if (log !== undefined) ready.add(log)
     }
   }
 

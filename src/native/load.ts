@@ -1,66 +1,11 @@
-// Loads the native module, and declares the calls that its generated types do not cover.
+// Loads the native module. Nothing else imports it, except for types.
 
 import { open } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { textOf, WalError } from '../errors.js'
-import type { Environment, Watcher } from '../../native.js'
-
-export type {
-  Backup as NativeBackup,
-  BlockData,
-  Completion,
-  Cursor as NativeCursor,
-  ErrorData,
-  Environment as NativeEnvironment,
-  OpenOptions,
-  Reader as NativeReader,
-  Manner,
-  Resumed,
-  Salvage as NativeSalvage,
-  Watcher as NativeWatcher,
-} from '../../native.js'
-
-type Bytes = string | Uint8Array | undefined
-
-/** Calls made per record or per turn. A log is given by its number. A negative result is a refusal: see `Environment.refusal()`. */
-export interface Calls {
-  /** Appends a record and returns its position. The bytes have been copied when it returns. */
-  append(log: number, key: Bytes, value: Bytes, flags: number, expiresAt?: number, term?: number, index?: number, expect?: number): number
-  /** Appends the staged records to the log of the stage and clears the stage, or refuses all of them. Returns the position of the first. */
-  appendAll(): number
-  /** Appends like `appendAll`, and wakes a commit thread for the log. A refusal wakes none. */
-  appendAllAndKick(): number
-  /** Adds a record to the batch being built. There is one batch per environment. */
-  push(log: number, key: Bytes, value: Bytes, flags: number, expiresAt?: number, term?: number, index?: number): number
-  /** Adds the staged records to the batch. */
-  pushAll(log: number): number
-  /** Appends the batch and returns the position of its first record. */
-  commit(log: number, flags: number, expect?: number): number
-  /** Discards the batch. */
-  abort(): number
-  sync(log: number): number
-  truncateBefore(log: number, position: number): number
-  truncateAfter(log: number, position: number): number
-  reset(log: number, position: number): number
-  kick(log: number): number
-  /** Returns how many operations have succeeded; negative if a failure comes next: see `Environment.failure()`. */
-  settled(log: number): number
-  /** Fills in the numbers that `wire.ts` lists as `POSITIONS_…`. */
-  positions(log: number, into: Float64Array): number
-  /** Enables the next wake and returns the number of completions to collect. */
-  rearm(): number
-  /** Returns a log that has something to settle; negative if there is none. */
-  news(): number
-  /** Sets whether the native side keeps the event loop alive. */
-  hold(held: 0 | 1): number
-}
-
-export interface Native {
-  Environment: typeof Environment
-  Watcher: typeof Watcher
-}
+import type { Native } from './calls.js'
 
 /** Collects the first line of every message in a chain of causes, innermost first. The loader keeps no other record of its attempts. */
 function attemptsOf(error: unknown): string[] {

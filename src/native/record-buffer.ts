@@ -1,7 +1,7 @@
-// The stage: shared memory that collects the small records of one turn, so that they are passed to native code in one call. A call costs
-// more than copying such a record.
+// Shared memory that collects the small records of one turn, so that they are passed to native code in one call. A call costs more than
+// copying such a record.
 
-import { checkText, isUint8Array, lengthOf, type Bytes } from '../util/bytes.js'
+import { type Bytes, checkText, isUint8Array, lengthOf } from '../util/bytes.js'
 import {
   BUFFER_DURABLE,
   BUFFER_END,
@@ -17,43 +17,43 @@ import {
 } from './wire.js'
 
 /** A record that may take more bytes is passed by itself, because copying it twice would cost more than the call. */
-const LARGEST = 4 << 10
+const MAX_BYTES = 4 << 10
 /** Strings up to this length are copied character by character while they are ASCII, which is faster than a call. */
 const SHORT_STRING = 64
 
 /** Upper bound of the bytes of a key or value: three per character of a string. 0 if it is neither a string nor a Uint8Array. */
 const atMost = (bytes: Bytes): number => (typeof bytes === 'string' ? bytes.length * 3 : isUint8Array(bytes) ? lengthOf(bytes) : 0)
 
-/** A staged record. Its bytes are views that are valid until the stage is cleared. */
-export interface Staged {
+/** A record in the buffer. Its bytes are views that are valid until the buffer is cleared. */
+export interface BufferedRecord {
   key: Uint8Array | undefined
   value: Uint8Array | undefined
   tombstone: boolean
 }
 
-/** The native side shares the memory: records that are staged when the environment ends are still appended. */
-export class Stage {
+/** The native side shares the memory: records in the buffer when the environment ends are still appended. */
+export class RecordBuffer {
   readonly #bytes: Uint8Array
   readonly #words: Uint32Array
   readonly #buffer: Buffer
-  /** Largest record that can be staged. 0 if the native side does not see this memory, as in a runtime that copies external memory. */
+  /** Largest record that fits. 0 if the native side does not see this memory, as in a runtime that copies external memory. */
   readonly largest: number
 
-  constructor(bytes: Uint8Array, isSeen: () => boolean) {
+  constructor(bytes: Uint8Array, isShared: () => boolean) {
     this.#bytes = bytes
     this.#words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length >>> 2)
     this.#buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
     this.clear(undefined)
     this.#words[BUFFER_PROBE] = 1
-    this.largest = isSeen() ? LARGEST : 0
+    this.largest = isShared() ? MAX_BYTES : 0
   }
 
   /** Whether the next record might not fit. */
   get full(): boolean {
-    return this.#words[BUFFER_END] > this.#bytes.length - LARGEST
+    return this.#words[BUFFER_END] > this.#bytes.length - MAX_BYTES
   }
 
-  /** Whether any staged record is to be durable. */
+  /** Whether any record is to be durable. */
   get durable(): boolean {
     return this.#words[BUFFER_DURABLE] !== 0
   }
@@ -62,7 +62,7 @@ export class Stage {
     this.#words[BUFFER_DURABLE] = durable ? 1 : 0
   }
 
-  /** Empties the stage for records of this log, or with `undefined` for those of a batch. */
+  /** Empties the buffer for records of this log, or with `undefined` for those of a batch. */
   clear(log: number | undefined): void {
     this.#words[BUFFER_END] = BUFFER_START
     this.#words[BUFFER_DURABLE] = 0
@@ -70,8 +70,8 @@ export class Stage {
   }
 
   /**
-   * Stages a copy of a record if it takes at most `limit` bytes, and returns how many it takes. Returns 0 if the record has to be passed by
-   * itself. `limit` must not exceed `largest`. There is room unless the stage is `full`. The record counts once its last word is written,
+   * Adds a copy of a record if it takes at most `limit` bytes, and returns how many it takes. Returns 0 if the record has to be passed by
+   * itself. `limit` must not exceed `largest`. There is room unless the buffer is `full`. The record counts once its last word is written,
    * so a throw before that leaves nothing behind.
    *
    * @throws `ERR_WAL_INVALID_ARG` for text that UTF-8 cannot hold.
@@ -127,8 +127,8 @@ export class Stage {
     return this.#buffer.write(text, at)
   }
 
-  /** Iterates over the staged records, oldest first. */
-  *records(): Iterable<Staged> {
+  /** Iterates over the records, oldest first. */
+  *records(): Iterable<BufferedRecord> {
     for (let at = BUFFER_START; at < this.#words[BUFFER_END];) {
       const tag = this.#words[at >>> 2]
       const key = at + TAG_HEADER_BYTES

@@ -1,40 +1,40 @@
 // The promises of operations in flight, oldest first.
 
-import type { Asked } from '../errors.js'
+import type { OperationContext } from '../errors.js'
 
 export type Resolve = (value: unknown) => void
 export type Reject = (reason: unknown) => void
 
-const LEAST_ROOM = 4
-const MOST_ROOM = 512
+const MIN_ROOM = 4
+const MAX_ROOM = 512
 
-/** The run that the shared Promise executor `enter` adds to. */
-let entered: Run
-const enter = (resolve: (value: never) => void, reject: Reject): void => entered.add(resolve as Resolve, reject)
+/** The run that the shared Promise executor `addToTarget` adds to. */
+let target: PendingRun
+const addToTarget = (resolve: (value: never) => void, reject: Reject): void => target.add(resolve as Resolve, reject)
 
 /**
  * Consecutive operations with the functions of their promises. With `first` they resolve to consecutive positions from there, and `first`
  * must be set before the first of them is settled. Without it they resolve to `value`.
  */
-export class Run {
+export class PendingRun {
   first: number | undefined
   operation: number
   readonly value: unknown
   /** Operation and position for errors, if the operations are not single appends. */
-  readonly asked: Asked | undefined
+  readonly context: OperationContext | undefined
   readonly resolves: Resolve[]
   readonly rejects: Reject[]
   /** Number of waiters. The arrays may be longer. */
   size = 0
   /** Number of waiters settled. */
-  told = 0
-  next: Run | undefined
+  settledCount = 0
+  next: PendingRun | undefined
 
-  constructor(operation: number, first: number | undefined, value: unknown, asked: Asked | undefined, room: number) {
+  constructor(operation: number, first: number | undefined, value: unknown, context: OperationContext | undefined, room: number) {
     this.operation = operation
     this.first = first
     this.value = value
-    this.asked = asked
+    this.context = context
     this.resolves = new Array<Resolve>(room)
     this.rejects = new Array<Reject>(room)
   }
@@ -47,8 +47,8 @@ export class Run {
 
   /** Adds a waiter and returns its promise. Allocates no closure, and writes nothing of it to an object in the old generation. */
   wait<T>(): Promise<T> {
-    if (entered !== this) entered = this
-    return new Promise<T>(enter)
+    if (target !== this) target = this
+    return new Promise<T>(addToTarget)
   }
 
   get end(): number {
@@ -57,31 +57,30 @@ export class Run {
 }
 
 /** Rounds up to a power of two, so that runs of similar size get arrays of the same length. */
-const roomFor = (size: number): number =>
-  size >= MOST_ROOM ? MOST_ROOM : size <= LEAST_ROOM ? LEAST_ROOM : 2 << (31 - Math.clz32(size - 1))
+const roomFor = (size: number): number => (size >= MAX_ROOM ? MAX_ROOM : size <= MIN_ROOM ? MIN_ROOM : 2 << (31 - Math.clz32(size - 1)))
 
 /**
  * A queue of runs. The functions are in parallel young arrays: there is no object per waiter, and no pointer from the old generation for
  * the garbage collector to track.
  */
-export class Waiters {
-  #oldest: Run | undefined
-  #newest: Run | undefined
+export class PendingOperations {
+  #oldest: PendingRun | undefined
+  #newest: PendingRun | undefined
   /** Length of the next run's arrays, from the size of the last run, because growing arrays are copied again and again. */
-  #room = LEAST_ROOM
+  #room = MIN_ROOM
 
   /** Adds a new run that starts at `operation`. A waiter has to be added to it before anything is settled. */
-  begin(operation: number, first: number | undefined, value?: unknown, asked?: Asked): Run {
-    return this.link(new Run(operation, first, value, asked, this.#room))
+  begin(operation: number, first: number | undefined, value?: unknown, context?: OperationContext): PendingRun {
+    return this.link(new PendingRun(operation, first, value, context, this.#room))
   }
 
   /** Creates a run to be linked later, when its operation is known and it has a waiter. */
-  prepare(first: number | undefined): Run {
-    return new Run(0, first, undefined, undefined, this.#room)
+  prepare(first: number | undefined): PendingRun {
+    return new PendingRun(0, first, undefined, undefined, this.#room)
   }
 
   /** Appends a run to the queue, unless it is already the newest. */
-  link(run: Run): Run {
+  link(run: PendingRun): PendingRun {
     if (this.#newest === run) return run
     if (this.#newest === undefined) this.#oldest = run
     else this.#newest.next = run
@@ -96,7 +95,7 @@ export class Waiters {
   }
 
   /** Removes the newest run, of which nothing has been settled. */
-  withdraw(run: Run): void {
+  removeNewest(run: PendingRun): void {
     let before
     for (let at = this.#oldest; at !== run; at = at?.next) before = at
     this.#newest = before
@@ -111,14 +110,14 @@ export class Waiters {
 
   /** Operation of the oldest waiter. Only valid if there is one. */
   get first(): number {
-    const run = this.#oldest as Run
-    return run.operation + run.told
+    const run = this.#oldest as PendingRun
+    return run.operation + run.settledCount
   }
 
   /** Name and position of the oldest waiter's operation. Only valid if there is one. */
-  get asked(): Asked {
-    const { first = 0, told, asked } = this.#oldest as Run
-    return asked ?? { operation: 'append', position: first + told }
+  get context(): OperationContext {
+    const { first = 0, settledCount, context } = this.#oldest as PendingRun
+    return context ?? { operation: 'append', position: first + settledCount }
   }
 
   /** Resolves the waiters of operations up to this one, at most `limit` of them, and returns how many. */
@@ -126,10 +125,10 @@ export class Waiters {
     let count = 0
     for (let run = this.#oldest; run !== undefined && count < limit && this.has(upTo); run = this.#oldest) {
       const { resolves, first, value } = run
-      const from = run.told
+      const from = run.settledCount
       const to = Math.min(run.size, upTo - run.operation + 1, from + limit - count)
       // Advance first, because a callback may look at this queue.
-      this.#pass(run, to)
+      this.#advance(run, to)
       for (let i = from; i < to; i++) resolves[i](first === undefined ? value : first + i)
       count += to - from
     }
@@ -137,15 +136,15 @@ export class Waiters {
   }
 
   rejectFirst(reason: unknown): void {
-    const run = this.#oldest as Run
-    const reject = run.rejects[run.told]
-    this.#pass(run, run.told + 1)
+    const run = this.#oldest as PendingRun
+    const reject = run.rejects[run.settledCount]
+    this.#advance(run, run.settledCount + 1)
     reject(reason)
   }
 
-  #pass(run: Run, told: number): void {
-    run.told = told
-    if (told < run.size) return
+  #advance(run: PendingRun, settledCount: number): void {
+    run.settledCount = settledCount
+    if (settledCount < run.size) return
     this.#room = Math.max(roomFor(run.size), this.#room >> 1)
     this.#oldest = run.next
     // Unlink: a dead run in V8's old generation would keep every later run alive and promote it.

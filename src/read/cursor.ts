@@ -1,11 +1,12 @@
 // Named cursors: durable consumer positions, stored with the log.
 
 import { EventEmitter } from 'node:events'
+import type { NativeCursor } from '../native/calls.js'
 import type { Environment } from '../native/environment.js'
-import type { NativeCursor } from '../native/load.js'
-import { checkPosition, type ReadOptions } from '../options/options.js'
-import type { ReadRange, WalReader } from './reader.js'
+import { checkPosition } from '../options/check.js'
+import type { ReadOptions } from '../options/types.js'
 import { soon } from '../util/timing.js'
+import type { ReadRange, WalReader } from './reader.js'
 
 /** How truncation moved a cursor. Both positions are the last consumed one, inclusive. */
 export interface CursorMove {
@@ -13,14 +14,6 @@ export interface CursorMove {
   from: number
   /** Position after the move. Below `from` if the end of the log was truncated: records after it are new and have to be consumed. */
   to: number
-}
-
-/** Name and position of a cursor. */
-export interface CursorPosition {
-  /** Name of the cursor: from 1 to 255 bytes of UTF-8. */
-  name: string
-  /** Last consumed position, 0 if there is none. */
-  position: number
 }
 
 /** The part of a log handle that its cursors use. */
@@ -55,7 +48,7 @@ export class Cursor<V = Buffer> extends EventEmitter<CursorEvents> {
   readonly #native: NativeCursor
   #released = false
   /** Number of calls of `read()`. */
-  #turn = 0
+  #reads = 0
 
   /** @internal */
   constructor(name: string, log: CursorLog<V>, environment: Environment, native: NativeCursor) {
@@ -117,9 +110,9 @@ export class Cursor<V = Buffer> extends EventEmitter<CursorEvents> {
   /** Reads the records that have not been consumed: `wal.readFrom(cursor.position + 1, options)`. The caller has to commit. */
   read(options?: ReadOptions): WalReader<V> {
     this.#native.heed()
-    const turn = ++this.#turn
+    const turn = ++this.#reads
     // Only the reader of the last call acknowledges truncations for this cursor.
-    return this.#log.read(this.position + 1, options, (kept) => turn === this.#turn && this.#native.heedIf(kept))
+    return this.#log.read(this.position + 1, options, (kept) => turn === this.#reads && this.#native.heedIf(kept))
   }
 
   /**
@@ -149,10 +142,10 @@ export class Cursor<V = Buffer> extends EventEmitter<CursorEvents> {
   }
 
   // Weak, so that the pending wait does not keep the cursor, and with it its log, from being collected.
-  static async #watch<V>(held: WeakRef<Cursor<V>>, environment: Environment, native: NativeCursor): Promise<void> {
+  static async #watch<V>(weak: WeakRef<Cursor<V>>, environment: Environment, native: NativeCursor): Promise<void> {
     for (;;) {
       await environment.listen(native.watch())
-      const cursor = held.deref()
+      const cursor = weak.deref()
       if (cursor === undefined || cursor.#released) return
       const move = native.moved()
       // In a turn of its own: an exception of a listener is the program's uncaught exception, as with every emitter.

@@ -1,15 +1,17 @@
 // Reading. Blocks of records come from the native side, one block ahead of the one being consumed.
 
+import { AbortError, closed } from '../errors.js'
+import type { BlockData, NativeReader, ReaderOptions } from '../native/calls.js'
+import { Environment } from '../native/environment.js'
+import { publishCorruption, publishDamage } from '../observe/publish.js'
+import type { ReadStart } from '../options/types.js'
+import { LogQueue } from '../queue/log-queue.js'
+import type { Handle, OpenReaders } from '../queue/open-reader.js'
 import { Block, DecodedCopy, DecodedView, RecordCopy, RecordView, type WalRecord } from '../records/block.js'
-import type { Channel } from '../queue/log-queue.js'
-import type { Values } from '../records/codec.js'
-import { ExactBlock, type DetailedBlock } from '../records/detailed-block.js'
-import { tellCorrupt, tellDamage } from '../observe/diagnostics.js'
-import type { Environment } from '../native/environment.js'
-import { AbortError, closed, type FlippedBit } from '../errors.js'
-import { aborts } from '../util/call-options.js'
-import type { BlockData, Manner, NativeReader } from '../native/load.js'
-import type { Damage } from '../reports/reports.js'
+import { Values } from '../records/codec.js'
+import { type DetailedBlock, ExactBlock } from '../records/detailed-block.js'
+import { describeHoles, type Hole } from '../reports/damage.js'
+import { abortListeners } from '../util/abort-listeners.js'
 import { isAborted } from '../util/signals.js'
 
 // Large enough that a block costs little compared with its records, and small enough that two of them are consumed within about a
@@ -20,9 +22,6 @@ const LARGE_BLOCK_BYTES = 1024 * 1024
 const FEW_RECORDS = 64
 
 const END = { done: true, value: undefined } as const
-
-/** Where reading begins: at a position, at the first record, or after the last acknowledged one. */
-export type ReadStart = number | 'start' | 'end'
 
 /** Constructor options of a reader. */
 export interface ReadRange {
@@ -49,60 +48,20 @@ export interface ReadRange {
   onKept?: ((kept: number) => void) | undefined
 }
 
-/** Describes holes as damage, except those that the log itself records. */
-export function describeHoles(holes: readonly Hole[]): Damage[] {
-  const damaged = holes.filter(({ recorded }) => recorded !== true)
-  return damaged.map(({ first, last, bytes: _, recorded: __, ...where }) => ({
-    message: `positions ${first} to ${last} cannot be read: ${where.segment} is damaged at offset ${where.offset}`,
-    firstLost: first,
-    lastLost: last,
-    ...where,
-  }))
-}
-
-/** Readers with resources to release. Held weakly, so that an unreferenced reader can be collected. */
-type Readers = Set<WeakRef<WalReader<unknown>>>
-
-/** The log handle that a reader belongs to. */
-export interface Handle {
-  /** The `Wal`. It is closed when it is garbage collected, so every active reader keeps a reference to it. */
-  readonly owner: object
-  readonly readers: Readers
-  isClosed: boolean
-}
-
 /**
  * Adds a reader to these sets and to the signal's listeners. Returns a function that removes it again and holds the reader only weakly too.
  */
-function enter(self: WeakRef<WalReader<unknown>>, all: Readers[], signal: AbortSignal | undefined): () => void {
-  for (const readers of all) readers.add(self)
-  const unlisten = signal === undefined ? undefined : aborts.add(signal, () => self.deref()?.abort())
+function register(self: WeakRef<WalReader<unknown>>, sets: OpenReaders[], signal: AbortSignal | undefined): () => void {
+  for (const readers of sets) readers.add(self)
+  const unlisten = signal === undefined ? undefined : abortListeners.add(signal, () => self.deref()?.abort())
   return () => {
-    for (const readers of all) readers.delete(self)
+    for (const readers of sets) readers.delete(self)
     unlisten?.()
   }
 }
 
 // Cleans up after readers that were garbage collected without having been released.
-const dropped = new FinalizationRegistry<() => void>((leave) => leave())
-
-/** Positions that no readable frame holds, and the bytes where they were. */
-export interface Hole {
-  /** First missing position. */
-  first: number
-  /** Last missing position. */
-  last: number
-  /** File name of the segment. */
-  segment: string
-  /** Byte offset in that segment at which the damage begins. */
-  offset: number
-  /** Bytes from `offset` to the next intact record, or to the end of the file. */
-  bytes: number
-  /** The single flipped bit that explains the start of the damage, if there is one. */
-  flipped?: FlippedBit
-  /** Present if the log itself records the loss, as a salvaged log does. Nothing is damaged then, and `offset` and `bytes` are 0. */
-  recorded?: boolean
-}
+const collected = new FinalizationRegistry<() => void>((unregister) => unregister())
 
 /**
  * Reads records in order of position. Made by `Wal.readFrom`.
@@ -112,7 +71,7 @@ export interface Hole {
  */
 export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>> {
   readonly #environment: Environment
-  readonly #channel: Channel
+  readonly #queue: LogQueue
   readonly #copy: boolean
   readonly #values: Values | undefined
   readonly #skipExpired: boolean
@@ -120,7 +79,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
   readonly #onKept: ((kept: number) => void) | undefined
   /** Set while the reader has resources to release. */
   #handle: Handle | undefined
-  #leave: (() => void) | undefined
+  #unregister: (() => void) | undefined
   #native: NativeReader | undefined
   #block: Block | undefined
   #at = 0
@@ -140,13 +99,13 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
   readonly #salvage: boolean
   readonly #detailed: boolean
   /** The next block, if it has been requested. */
-  #ahead: Promise<BlockData | undefined> | undefined
+  #prefetched: Promise<BlockData | undefined> | undefined
   /** The next block has to be waited for. Only `next()` may request it then, because the wait keeps the process alive. */
   #caughtUp = false
   /** Ends the wait for the next block, without one. */
   #interrupt: ((nothing: undefined) => void) | undefined
   /** Chain of the calls of `next()` that have to wait, so that they resolve in order. */
-  #queue: Promise<unknown> = Promise.resolve()
+  #calls: Promise<unknown> = Promise.resolve()
   #waiting = 0
   #failure: unknown
   #ended = false
@@ -154,12 +113,12 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
   /** @internal */
   constructor(
     environment: Environment,
-    channel: Channel,
+    queue: LogQueue,
     { from, to, limit, follow, salvage, holed, copy, skipExpired, detailed = false, signal, values, onKept }: ReadRange,
     handle: Handle
   ) {
     this.#environment = environment
-    this.#channel = channel
+    this.#queue = queue
     this.#next = typeof from === 'number' ? from : undefined
     this.#skipExpired = skipExpired
     this.#isCounted = skipExpired || salvage || holed
@@ -173,13 +132,13 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
     this.#signal = signal
     this.#onKept = onKept
     try {
-      this.#native = channel.reader(from, to, this.#manner())
+      this.#native = queue.reader(from, to, this.#nativeOptions())
       this.#handle = handle
-      this.#leave = enter(new WeakRef(this), [handle.readers, channel.readers], signal)
-      dropped.register(this, this.#leave)
+      this.#unregister = register(new WeakRef(this), [handle.readers, queue.readers], signal)
+      collected.register(this, this.#unregister)
     } catch (error) {
       this.#failure = error
-      tellCorrupt(channel.diagnostics.dir, error)
+      publishCorruption(queue.events.dir, error)
     }
     if (signal !== undefined && isAborted(signal)) this.abort()
   }
@@ -205,7 +164,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
    * Rejects as described at {@link Wal.readFrom}. After a rejection every further call rejects with the same error.
    */
   next(): Promise<IteratorResult<WalRecord<V>, undefined>> {
-    if (this.#waiting === 0 && this.#isAtHand()) return Promise.resolve({ done: false, value: this.#take() })
+    if (this.#waiting === 0 && this.#hasRecord()) return Promise.resolve({ done: false, value: this.#take() })
     return this.#wait(() => this.#take())
   }
 
@@ -235,7 +194,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
       const records: WalRecord<V>[] = []
       // The first one was available when this was called. Take it even if it has expired since.
       do records.push(this.#take())
-      while (this.#isAtHand())
+      while (this.#hasRecord())
       return records
     }
     return this.#iterate(takeAll)
@@ -248,7 +207,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
   blocks(): AsyncIterableIterator<DetailedBlock> {
     return this.#iterate(() => {
       const block = (this.#block as ExactBlock).detailed(this.#at)
-      while (this.#at < this.#count) this.#pass()
+      while (this.#at < this.#count) this.#advance()
       return block
     })
   }
@@ -271,16 +230,16 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
   }
 
   /** Options of the native reader. */
-  #manner(): Manner {
+  #nativeOptions(): ReaderOptions {
     const most = this.#isCounted ? Infinity : this.#left
     return { most, follow: this.#follow, salvage: this.#salvage, detailed: this.#detailed }
   }
 
   /** Whether a record is available without waiting. Skips expired records if asked to. */
-  #isAtHand(): boolean {
+  #hasRecord(): boolean {
     if (this.#isCounted) {
       if (this.#left === 0) return false
-      while (this.#skipExpired && this.#at < this.#count && this.#hasExpired()) this.#pass()
+      while (this.#skipExpired && this.#at < this.#count && this.#hasExpired()) this.#advance()
     }
     return this.#at < this.#count
   }
@@ -290,7 +249,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
     return expiresAt !== undefined && expiresAt <= Date.now()
   }
 
-  #pass(): number {
+  #advance(): number {
     const record = this.#at++
     this.#position = (this.#block as Block).firstPosition + record
     this.#next = this.#position + 1
@@ -299,7 +258,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
 
   #take(): WalRecord<V> {
     const block = this.#block as Block
-    const record = this.#pass()
+    const record = this.#advance()
     this.#left--
     if (this.#values !== undefined) return this.#decoded(block, record, this.#values)
     // Without a codec, V is Buffer.
@@ -314,14 +273,14 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
 
   #wait<T>(take: () => T): Promise<IteratorResult<T, undefined>> {
     this.#waiting++
-    const answer = this.#queue.then(() => this.#answer(take))
-    this.#queue = answer.catch(() => {})
-    return answer
+    const result = this.#calls.then(() => this.#nextResult(take))
+    this.#calls = result.catch(() => {})
+    return result
   }
 
-  async #answer<T>(take: () => T): Promise<IteratorResult<T, undefined>> {
+  async #nextResult<T>(take: () => T): Promise<IteratorResult<T, undefined>> {
     try {
-      while (!this.#isAtHand()) if (!(await this.#nextBlock())) return END
+      while (!this.#hasRecord()) if (!(await this.#nextBlock())) return END
       return { done: false, value: take() }
     } finally {
       this.#waiting--
@@ -336,12 +295,12 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
     do {
       native = this.#native
       try {
-        if (native !== undefined) data = await (this.#ahead ?? this.#fetch(native))
+        if (native !== undefined) data = await (this.#prefetched ?? this.#fetch(native))
       } catch (error) {
-        tellCorrupt(this.#channel.diagnostics.dir, error)
+        publishCorruption(this.#queue.events.dir, error)
         if (native === this.#native) this.#fail(error)
       }
-      // If the log was truncated meanwhile, `cut()` has replaced the native reader: ask that one.
+      // If the log was truncated meanwhile, `onTruncation()` has replaced the native reader: ask that one.
     } while (native !== this.#native && this.#native !== undefined)
     if (this.#failure !== undefined) throw this.#failure
     if (data === undefined || this.#ended || this.#native === undefined) {
@@ -352,7 +311,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
     this.#at = 0
     this.#count = this.#block.count
     this.#blockBytes = this.#count < FEW_RECORDS ? LARGE_BLOCK_BYTES : BLOCK_BYTES
-    this.#ahead = undefined
+    this.#prefetched = undefined
     if (!this.#caughtUp) this.#fetch(this.#native)
     // Last, because a subscriber may close this reader.
     if (data.holes !== undefined) this.#addHoles(data.holes)
@@ -361,12 +320,12 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
 
   #addHoles(holes: Hole[]): void {
     this.#holes.push(...holes)
-    tellDamage(this.#channel.diagnostics.dir, 'read', describeHoles(holes))
+    publishDamage(this.#queue.events.dir, 'read', describeHoles(holes))
   }
 
   /** Requests the next block. The caller need not wait for it. */
   #fetch(native: NativeReader): Promise<BlockData | undefined> {
-    const ahead = new Promise<BlockData | undefined>((resolve, reject) => {
+    const next = new Promise<BlockData | undefined>((resolve, reject) => {
       // Store `resolve` itself and not a closure: V8 allocates closures that are assigned to a property in the old generation. What they
       // hold, in the end the block, would live until a full garbage collection.
       this.#interrupt = resolve
@@ -376,9 +335,9 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
       }, reject)
     })
     // A failure is reported when a caller asks for a record of the block.
-    ahead.catch(() => {})
-    this.#ahead = ahead
-    return ahead
+    next.catch(() => {})
+    this.#prefetched = next
+    return next
   }
 
   /** @internal Fails the reader because its signal was aborted. */
@@ -390,14 +349,14 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
    * @internal Reacts to a truncation of the end of the log. Blocks that were read ahead may no longer be part of the log, so reading starts
    * over after the last record returned, and ends where the log was truncated.
    */
-  cut(): void {
+  onTruncation(): void {
     const native = this.#native
     if (native === undefined || native.kept() === null) return
     // A salvaging reader handles the truncation itself: only its native side knows what it left out.
     if (this.#salvage) return
     let kept
     try {
-      const resumed = this.#channel.resume(native, this.#next, this.#to, this.#manner())
+      const resumed = this.#queue.resume(native, this.#next, this.#to, this.#nativeOptions())
       kept = resumed.kept
       // All records returned so far were kept, so the reader ends at the last position kept.
       if (!this.#follow && this.#next !== undefined) this.#to = Math.min(this.#to, kept)
@@ -412,7 +371,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
     const next = this.#next ?? 0
     this.#holes = this.#holes.filter(({ first }) => first < next)
     this.#interrupt?.(undefined)
-    this.#ahead = this.#interrupt = undefined
+    this.#prefetched = this.#interrupt = undefined
     this.#onKept?.(kept)
   }
 
@@ -434,13 +393,13 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
 
   #release(): void {
     if (this.#handle === undefined) return
-    this.#leave?.()
-    this.#handle = this.#leave = undefined
+    this.#unregister?.()
+    this.#handle = this.#unregister = undefined
     this.#block = undefined
     this.#at = this.#count = 0
     this.#interrupt?.(undefined)
     this.#native?.release()
     this.#native = undefined
-    this.#ahead = this.#interrupt = undefined
+    this.#prefetched = this.#interrupt = undefined
   }
 }

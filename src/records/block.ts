@@ -2,10 +2,8 @@
 
 import { inspect, type InspectOptions } from 'node:util'
 import { markAsUntransferable } from 'node:worker_threads'
-import type { Values } from './codec.js'
 import { transferred } from '../errors.js'
-import type { BlockData } from '../native/load.js'
-import type { RecordVersion } from './record.js'
+import type { BlockData } from '../native/calls.js'
 import {
   INDEX_END,
   INDEX_ENTRIES,
@@ -19,6 +17,8 @@ import {
   META_VALUE,
   META_VERSION,
 } from '../native/wire.js'
+import type { Values } from './codec.js'
+import type { RecordVersion } from './record.js'
 
 /**
  * A record read from a log.

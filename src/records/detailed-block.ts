@@ -1,8 +1,8 @@
 // Records with everything that the log stores about them, for copying a log: batches, and 64-bit numbers.
 
-import { Block, RecordView } from './block.js'
-import type { BlockData } from '../native/load.js'
+import type { BlockData } from '../native/calls.js'
 import { BATCH_ENTRIES, BATCH_FIRST, BATCH_RECORDS, META_EXPIRES, META_EXTRA_SHIFT, META_VERSION } from '../native/wire.js'
+import { Block, RecordView } from './block.js'
 
 /** A record with exact numbers. Its bytes are views of its block. */
 export interface DetailedRecord {

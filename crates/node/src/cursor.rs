@@ -1,6 +1,7 @@
 //! Named cursors. Operations that become durable are requests; all others return at once.
 
-use crate::environment::{Outcome, Shared};
+use crate::completion::Outcome;
+use crate::wake::WakeState;
 use crate::wire;
 use forelog::Start;
 use napi_derive::napi;
@@ -32,12 +33,12 @@ pub fn start(given: f64) -> Start {
 /// A handle on a named cursor. When the handle is garbage collected the cursor stays.
 #[napi]
 pub struct Cursor {
-    shared: Arc<Shared>,
+    shared: Arc<WakeState>,
     cursor: forelog::Cursor,
 }
 
 impl Cursor {
-    pub fn new(shared: Arc<Shared>, cursor: forelog::Cursor) -> Self {
+    pub fn new(shared: Arc<WakeState>, cursor: forelog::Cursor) -> Self {
         Cursor { shared, cursor }
     }
 

@@ -1,6 +1,6 @@
 //! Verifications: long jobs on threads of their own, which JavaScript follows and stops through a watcher.
 
-use crate::convert::{FlippedData, PositionRange};
+use crate::reports::{FlippedData, PositionRange};
 use crate::wire;
 use forelog::{Verification, Watch};
 use napi_derive::napi;

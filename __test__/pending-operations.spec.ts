@@ -1,13 +1,13 @@
 // The queue behind the promises, against a plain list.
 
 import test from 'ava'
-import { Waiters, type Run } from '../src/queue/pending-operations.js'
+import { PendingOperations, type PendingRun } from '../src/queue/pending-operations.js'
 
 test('waiters settle as a plain list of them would, however their operations and positions follow each other', (t) => {
   // A small generator of numbers, so that a failure can be repeated.
   let state = 1
   const below = (n: number) => (state = (state * 48271) % 2147483647) % n
-  const waiters = new Waiters()
+  const operations = new PendingOperations()
   const list: { operation: number; value: unknown }[] = []
   const settled: unknown[] = []
   const expected: unknown[] = []
@@ -19,7 +19,7 @@ test('waiters settle as a plain list of them would, however their operations and
   }
   /** Waiters that are told their positions once all of them are there. */
   const staged = (count: number) => {
-    const run: Run = waiters.begin(operation + 1, 0)
+    const run: PendingRun = operations.begin(operation + 1, 0)
     for (let i = 0; i < count; i++) {
       operation++
       run.add(...waiter(++position))
@@ -30,24 +30,24 @@ test('waiters settle as a plain list of them would, however their operations and
     for (let n = below(round % 100 === 0 ? 500 : 30); n > 0; n--) {
       const kind = below(20)
       if (kind === 0) staged(1 + below(10))
-      else if (kind === 1) waiters.begin(++operation, undefined, `value of ${operation}`).add(...waiter(`value of ${operation}`))
+      else if (kind === 1) operations.begin(++operation, undefined, `value of ${operation}`).add(...waiter(`value of ${operation}`))
       else {
         operation += kind === 2 ? 2 : 1
         position += kind === 3 ? 2 : 1
-        waiters.push(operation, position, ...waiter(position))
+        operations.push(operation, position, ...waiter(position))
       }
     }
     if (below(10) === 0) {
       // A run that is refused leaves as it came.
-      const refused = waiters.begin(operation + 1, 0)
+      const refused = operations.begin(operation + 1, 0)
       refused.add(...[() => t.fail(), () => t.fail()])
-      waiters.withdraw(refused)
+      operations.removeNewest(refused)
     }
     const upTo = operation - below(50)
-    t.is(waiters.has(upTo), list.length > 0 && list[0].operation <= upTo)
+    t.is(operations.has(upTo), list.length > 0 && list[0].operation <= upTo)
     if (below(4) === 0 && list.length > 0) {
-      t.is(waiters.first, list[0].operation)
-      waiters.rejectFirst(round)
+      t.is(operations.first, list[0].operation)
+      operations.rejectFirst(round)
       expected.push([list.shift()?.value, round])
     } else {
       const limit = below(40)
@@ -56,20 +56,20 @@ test('waiters settle as a plain list of them would, however their operations and
         expected.push(list.shift()?.value)
         count++
       }
-      t.is(waiters.resolve(upTo, limit), count)
+      t.is(operations.resolve(upTo, limit), count)
     }
   }
   t.deepEqual(settled, expected)
 })
 
 test('a run that has been told everything holds none of those that follow', (t) => {
-  const waiters = new Waiters()
-  const first = waiters.begin(1, 1)
+  const operations = new PendingOperations()
+  const first = operations.begin(1, 1)
   const told = first.wait<number>()
-  void waiters.begin(2, 2).wait()
-  t.is(waiters.resolve(1, 10), 1)
+  void operations.begin(2, 2).wait()
+  t.is(operations.resolve(1, 10), 1)
   // The collector takes it for old, and would carry every run that ever comes after it with it.
   t.is(first.next, undefined)
-  t.is(waiters.resolve(2, 10), 1)
+  t.is(operations.resolve(2, 10), 1)
   return told.then((position) => t.is(position, 1))
 })

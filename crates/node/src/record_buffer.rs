@@ -1,4 +1,4 @@
-//! The stage: small records that are passed on together. JavaScript writes them to memory that both sides share (`src/native/record-buffer.ts`). Numbers
+//! The record buffer: small records that are passed on together. JavaScript writes them to memory that both sides share (`src/native/record-buffer.ts`). Numbers
 //! are native-endian, and `wire` names them.
 //!
 //! `end u32 · log u32 · durable u32 · probe u32`, then at multiples of four, up to `end`:
@@ -13,14 +13,14 @@ use std::rc::Rc;
 
 const CAPACITY: usize = 128 << 10;
 
-/// The memory of one environment's stage, which only that environment's thread touches.
-pub struct Stage(UnsafeCell<Vec<u8>>);
+/// The memory of one environment's record buffer, which only that environment's thread touches.
+pub struct RecordBuffer(UnsafeCell<Vec<u8>>);
 
-impl Stage {
-    pub fn new() -> Rc<Stage> {
-        let stage = Stage(UnsafeCell::new(vec![0; CAPACITY]));
-        stage.clear();
-        Rc::new(stage)
+impl RecordBuffer {
+    pub fn new() -> Rc<RecordBuffer> {
+        let buffer = RecordBuffer(UnsafeCell::new(vec![0; CAPACITY]));
+        buffer.clear();
+        Rc::new(buffer)
     }
 
     /// Whether this is the memory that JavaScript writes to. A runtime that does not accept external memory works on a copy.
@@ -54,9 +54,9 @@ impl Stage {
         self.word(wire::BUFFER_DURABLE) != 0
     }
 
-    /// Iterates over the staged records. If the memory is malformed, the last item is an error.
-    pub fn records(&self) -> Staged<'_> {
-        Staged { bytes: self.bytes().get(wire::BUFFER_START..self.word(wire::BUFFER_END) as usize).unwrap_or(ILL) }
+    /// Iterates over the records. If the memory is malformed, the last item is an error.
+    pub fn records(&self) -> Buffered<'_> {
+        Buffered { bytes: self.bytes().get(wire::BUFFER_START..self.word(wire::BUFFER_END) as usize).unwrap_or(MALFORMED) }
     }
 
     /// Removes all records. The number of their log stays.
@@ -70,14 +70,14 @@ impl Stage {
 }
 
 /// A malformed buffer: too short for a record header, so the iterator yields an error.
-const ILL: &[u8] = &[0];
+const MALFORMED: &[u8] = &[0];
 
 #[derive(Clone, Copy)]
-pub struct Staged<'a> {
+pub struct Buffered<'a> {
     bytes: &'a [u8],
 }
 
-impl<'a> Iterator for Staged<'a> {
+impl<'a> Iterator for Buffered<'a> {
     type Item = Result<RecordRef<'a>, Error>;
 
     #[inline]
@@ -89,11 +89,11 @@ impl<'a> Iterator for Staged<'a> {
         if record.is_none() {
             self.bytes = &[];
         }
-        Some(record.ok_or_else(|| invalid("the stage is not laid out as it should be")))
+        Some(record.ok_or_else(|| invalid("the record buffer is malformed")))
     }
 }
 
-impl<'a> Staged<'a> {
+impl<'a> Buffered<'a> {
     #[inline]
     fn record(&mut self) -> Option<RecordRef<'a>> {
         let word = |at: usize| Some(u32::from_ne_bytes(*self.bytes.get(at..)?.first_chunk()?));

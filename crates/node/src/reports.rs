@@ -1,65 +1,8 @@
-//! Conversion of options from JavaScript and of reports to JavaScript.
+//! Conversion of reports to JavaScript.
 
 use crate::cursor::CursorData;
-use forelog::{Compression, Damage, Error, Flipped, Fsync, Histogram, Mode, Options, Recovery, Retention, Standing, Stats};
+use forelog::{Damage, Flipped, Histogram, Hole, Recovery, Standing, Stats};
 use napi_derive::napi;
-use std::time::Duration;
-
-/// Options of opening. The facade checks their types and the engine their ranges. Absent options have their defaults.
-#[napi(object, object_to_js = false)]
-pub struct OpenOptions {
-    /// 'always' or 'os'. Ignored if `everyMs` is present.
-    pub fsync: Option<String>,
-    pub every_ms: Option<f64>,
-    /// 'strict', 'prefix' or 'readOnly'.
-    pub mode: Option<String>,
-    pub create: Option<bool>,
-    pub segment_bytes: Option<f64>,
-    pub max_record_bytes: Option<f64>,
-    pub max_batch_bytes: Option<f64>,
-    pub max_pending_bytes: Option<f64>,
-    /// 'none', 'lz4' or 'zstd'.
-    pub compression: Option<String>,
-    pub retention_bytes: Option<f64>,
-    pub retention_age_ms: Option<f64>,
-    pub retention_overrides_cursors: Option<bool>,
-    pub allow_unsafe_filesystem: Option<bool>,
-}
-
-pub fn open_options(given: &OpenOptions) -> Result<Options, Error> {
-    let default = Options::default();
-    let bytes = |given: Option<f64>, default: u64| given.map_or(default, |n| n as u64);
-    let options = Options {
-        fsync: match (given.every_ms, given.fsync.as_deref()) {
-            (Some(ms), _) => Fsync::Every(Duration::from_millis(ms as u64)),
-            (None, Some("os")) => Fsync::Os,
-            _ => Fsync::Always,
-        },
-        mode: match given.mode.as_deref() {
-            Some("prefix") => Mode::Prefix,
-            Some("readOnly") => Mode::ReadOnly,
-            _ => default.mode,
-        },
-        create: given.create.unwrap_or(default.create),
-        segment_bytes: bytes(given.segment_bytes, default.segment_bytes),
-        max_record_bytes: bytes(given.max_record_bytes, default.max_record_bytes),
-        max_batch_bytes: bytes(given.max_batch_bytes, default.max_batch_bytes),
-        max_pending_bytes: bytes(given.max_pending_bytes, default.max_pending_bytes),
-        compression: match given.compression.as_deref() {
-            Some("lz4") => Compression::Lz4,
-            Some("zstd") => Compression::Zstd,
-            _ => default.compression,
-        },
-        retention: Retention {
-            max_bytes: given.retention_bytes.map(|n| n as u64),
-            max_age: given.retention_age_ms.map(|ms| Duration::from_millis(ms as u64)),
-            override_cursors: given.retention_overrides_cursors.unwrap_or(false),
-        },
-        allow_unsafe_filesystem: given.allow_unsafe_filesystem.unwrap_or(default.allow_unsafe_filesystem),
-    };
-    options.validate()?;
-    Ok(options)
-}
 
 #[napi(object, object_from_js = false)]
 pub struct HistogramData {
@@ -326,6 +269,33 @@ impl From<Standing> for StandingData {
             reserve_bytes: at.reserve_bytes as f64,
             allocated_bytes: at.allocated as f64,
             used_bytes: at.used as f64,
+        }
+    }
+}
+
+/// Positions that no readable frame holds.
+#[napi(object, object_from_js = false)]
+pub struct HoleData {
+    pub first: f64,
+    pub last: f64,
+    pub segment: String,
+    pub offset: f64,
+    pub bytes: f64,
+    pub flipped: Option<FlippedData>,
+    /// Present if the log itself records the loss; nothing is damaged then.
+    pub recorded: Option<bool>,
+}
+
+impl From<Hole> for HoleData {
+    fn from(hole: Hole) -> Self {
+        HoleData {
+            first: hole.first as f64,
+            last: hole.last as f64,
+            segment: hole.segment,
+            offset: hole.offset as f64,
+            bytes: hole.bytes as f64,
+            flipped: hole.flipped.map(Into::into),
+            recorded: hole.recorded.then_some(true),
         }
     }
 }
