@@ -4,8 +4,7 @@ import { inspect, type InspectOptions } from 'node:util'
 import { AbortError, closed, invalid, whileReading } from '../errors.js'
 import { runBackup } from '../jobs/backup.js'
 import { VerificationJob } from '../jobs/verify.js'
-import type { OpenOptions } from '../native/calls.js'
-import { currentEnvironment, type Environment } from '../native/environment.js'
+import type { Environment } from '../native/environment.js'
 import {
   POSITIONS_ACKNOWLEDGED,
   POSITIONS_DURABLE,
@@ -14,12 +13,12 @@ import {
   POSITIONS_PENDING_BYTES,
   POSITIONS_WRITTEN,
 } from '../native/wire.js'
-import { publishCorruption, publishDamage, publishRecovery } from '../observe/publish.js'
+import { publishCorruption, publishDamage } from '../observe/publish.js'
 import { type AppendTerms, checkAppend, checkEnqueue, checkSync, checkWritable, DEFAULT_TERMS } from '../options/append.js'
 import { checkPosition } from '../options/check.js'
 import { absolute } from '../options/directory.js'
 import { checkBackup, checkScrub } from '../options/jobs.js'
-import { checkOpen, type HandleOptions } from '../options/open.js'
+import { checkOpen } from '../options/open.js'
 import { checkCursor, checkRead } from '../options/read.js'
 import type {
   AppendOptions,
@@ -34,22 +33,22 @@ import type {
   WalOptions,
   WritableOptions,
 } from '../options/types.js'
-import { joinLog } from '../queue/join.js'
 import type { BatchPositions, LogQueue } from '../queue/log-queue.js'
 import type { Handle } from '../queue/open-reader.js'
-import { Cursor, type CursorLog } from '../read/cursor.js'
+import type { Cursor } from '../read/cursor.js'
 import { type ReadRange, WalReader } from '../read/reader.js'
-import { type Appendable, type AppendableBytes, type Decoded, type NoCodec, type Values, valuesOf } from '../records/codec.js'
+import type { Appendable, AppendableBytes, Decoded, NoCodec, Values } from '../records/codec.js'
 import { Entry, sizeOf, toEntry, withOwnFields, withOwnValue } from '../records/record.js'
 import type { BackupReport } from '../reports/backup.js'
 import type { CursorPosition } from '../reports/log-stat.js'
-import { type RecoveryReport, recoveryReport } from '../reports/recovery.js'
+import type { RecoveryReport } from '../reports/recovery.js'
 import type { WalStats } from '../reports/stats.js'
 import type { Verification } from '../reports/verification.js'
-import { abortListeners } from '../util/abort-listeners.js'
 import { checkBytes, isBytes } from '../util/bytes.js'
 import { calledFrom, type CallOptions, callSite } from '../util/call-options.js'
 import { isAborted } from '../util/signals.js'
+import { CursorHandles } from './cursor-handles.js'
+import { type Opened, openLog, unlessAborted } from './opening.js'
 import { WalWritable } from './writable.js'
 
 // A handle that is garbage collected without `close()` must not hold the log, and its lock, forever.
@@ -57,41 +56,10 @@ const collected = new FinalizationRegistry<LogQueue>((queue) => queue.leave().ca
 
 type Callee = (...args: never[]) => unknown
 
-/** Settles like `opening`, unless the signal is aborted first: then it rejects, and the handle is closed as soon as it is open. */
-function unlessAborted<T>(opening: Promise<Wal<T>>, signal: AbortSignal): Promise<Wal<T>> {
-  return new Promise((resolve, reject) => {
-    const done = abortListeners.add(signal, () => {
-      reject(new AbortError(signal))
-      opening.then((wal) => wal.close()).catch(() => {})
-    })
-    // Remove the abort listener and resolve together, so that a handle already returned is never closed.
-    opening.then(
-      (wal) => (done(), resolve(wal)),
-      (error: unknown) => (done(), reject(error))
-    )
-  })
-}
-
 /** Throws if the signal of an operation is aborted before the operation was accepted. */
 function checkNotAborted({ call }: AppendTerms): void {
   const signal = call?.signal
   if (signal !== undefined && isAborted(signal)) throw new AbortError(signal)
-}
-
-/** A cursor of this handle: the promise for it, and the cursor itself once it is open. */
-interface CursorEntry<V> {
-  made: Promise<Cursor<V>>
-  cursor?: Cursor<V>
-}
-
-/** Constructor arguments of an open handle. */
-interface Opened {
-  environment: Environment
-  queue: LogQueue
-  dir: string
-  recovery: RecoveryReport
-  values: Values | undefined
-  captureStacks: boolean
 }
 
 /**
@@ -116,7 +84,7 @@ export class Wal<T = NoCodec> {
   #isPlain: boolean
   readonly #handle: Handle = { owner: this, readers: new Set(), isClosed: false }
   readonly #scrubs = new Set<VerificationJob>()
-  readonly #cursors = new Map<string, CursorEntry<Decoded<T>>>()
+  readonly #cursors: CursorHandles<Decoded<T>>
   #closed: Promise<void> | undefined
 
   /** Not public: use {@link Wal.open}. */
@@ -128,6 +96,11 @@ export class Wal<T = NoCodec> {
     this.#isPlain = values === undefined && !captureStacks
     this.dir = dir
     this.recovery = recovery
+    this.#cursors = new CursorHandles(environment, queue.log, {
+      acknowledgedPosition: () => this.acknowledgedPosition,
+      read: (from, options, onKept) => this.#read(from, options, onKept),
+      checkOpen: (operation) => this.#checkOpen(operation),
+    })
     collected.register(this, queue, this)
   }
 
@@ -157,30 +130,13 @@ export class Wal<T = NoCodec> {
     const { signal } = handle
     if (signal !== undefined && isAborted(signal)) throw new AbortError(signal)
     const site = callSite(Wal.open)
-    const opening = Wal.#open<T>(absolute(dir, 'open'), log, handle).catch((error: unknown) => {
-      throw calledFrom(error, site)
-    })
+    const opening = openLog(absolute(dir, 'open'), log, handle).then(
+      (opened) => new Wal<T>(opened),
+      (error: unknown) => {
+        throw calledFrom(error, site)
+      }
+    )
     return signal === undefined ? opening : unlessAborted(opening, signal)
-  }
-
-  static async #open<T>(dir: string, options: OpenOptions, { codec, captureStacks, signal }: HandleOptions): Promise<Wal<T>> {
-    const [environment, values] = await Promise.all([currentEnvironment(), valuesOf(codec)])
-    const { native } = environment
-    if (signal?.aborted) throw new AbortError(signal)
-    // The watcher lets the signal end a long scan. The scan does not keep the process alive.
-    const watcher = signal && new environment.Watcher()
-    const done = signal && abortListeners.add(signal, () => watcher?.stop())
-    const opening = environment.request(native.open(dir, options, watcher)).finally(done)
-    const { log, identity } = await opening.catch((error: unknown) => {
-      publishCorruption(dir, error)
-      throw error
-    })
-    if (log === undefined || identity === undefined) throw closed('open')
-    const recovery = recoveryReport(native.recovery(log))
-    const queue = await joinLog(environment, log, identity, dir)
-    // Only the handle that opened the log in this environment reports a recovery. Further handles recovered nothing.
-    if (queue.log === log) publishRecovery(dir, recovery)
-    return new Wal<T>({ environment, queue, dir, recovery, values, captureStacks })
   }
 
   /**
@@ -492,29 +448,7 @@ export class Wal<T = NoCodec> {
   async cursor(name: string, options?: CursorOptions): Promise<Cursor<Decoded<T>>> {
     const from = checkCursor(name, options)
     this.#checkOpen('cursor')
-    const known = this.#cursors.get(name)
-    // Another handle may have deleted the cursor.
-    if (known !== undefined && !known.cursor?.isDeleted()) return known.made
-    const entry: CursorEntry<Decoded<T>> = { made: this.#makeCursor(name, from) }
-    this.#cursors.set(name, entry)
-    try {
-      entry.cursor = await entry.made
-      return entry.cursor
-    } catch (error) {
-      if (this.#cursors.get(name) === entry) this.#cursors.delete(name)
-      throw error
-    }
-  }
-
-  async #makeCursor(name: string, from: number): Promise<Cursor<Decoded<T>>> {
-    const log: CursorLog<Decoded<T>> = {
-      acknowledgedPosition: () => this.acknowledgedPosition,
-      read: (from, options, onKept) => this.#read(from, options, onKept),
-      checkOpen: (operation) => this.#checkOpen(operation),
-    }
-    const { cursor } = await this.#environment.request(this.#environment.native.cursor(this.#queue.log, name, from))
-    if (cursor === undefined || this.#closed !== undefined) throw closed('cursor')
-    return new Cursor(name, log, this.#environment, cursor)
+    return this.#cursors.open(name, from)
   }
 
   /**
@@ -625,7 +559,7 @@ export class Wal<T = NoCodec> {
     this.#handle.isClosed = true
     for (const reader of this.#handle.readers) reader.deref()?.close()
     for (const scrub of this.#scrubs) scrub.stop(closed('scrub'))
-    for (const { made } of this.#cursors.values()) made.then((cursor) => cursor.release()).catch(() => {})
+    this.#cursors.release()
     return this.#queue.leave()
   }
 

@@ -1,7 +1,7 @@
 // The operation queue of one log in one environment: submits operations and settles their promises in order.
 
 import { closed, type OperationContext, WalError } from '../errors.js'
-import type { Calls, NativeReader, ReaderOptions, Resumed } from '../native/calls.js'
+import type { Calls } from '../native/calls.js'
 import type { Environment, Failure, OpenLog } from '../native/environment.js'
 import {
   FLAG_DURABLE,
@@ -15,17 +15,15 @@ import {
   POSITIONS_MAX_RECORD_BYTES,
   POSITIONS_PENDING_BYTES,
   POSITIONS_TRUNCATIONS,
-  START_END,
-  START_FIRST,
 } from '../native/wire.js'
 import { EventPublisher, publishCorruption } from '../observe/publish.js'
 import type { AppendTerms } from '../options/append.js'
-import type { ReadStart } from '../options/types.js'
 import type { Entry } from '../records/record.js'
 import { type WalStats, walStats } from '../reports/stats.js'
 import type { Bytes } from '../util/bytes.js'
 import type { CallOptions } from '../util/call-options.js'
 import { later } from '../util/timing.js'
+import { submitBatch } from './batch.js'
 import { type CallPromise, callPromise, lastReject, lastResolve, newPromise, stackOverflow } from './call-promise.js'
 import { DrainWaiters, isFull, isLongTurn } from './drain-waiters.js'
 import { FailureReports, mayFollowFailure } from './failure-reports.js'
@@ -57,6 +55,8 @@ const MAX_SETTLED = 1024
 const OPEN = { isClosed: false }
 
 /**
+ * Submits the operations of one log and settles their promises.
+ *
  * Four kinds of state change together here, in an order that the comments explain: the record buffer, the counts, the promises, and the
  * failures. Each has a class of its own; this class has the order.
  */
@@ -228,23 +228,10 @@ export class LogQueue implements OpenLog {
   appendBatch(entries: Entry[], terms: AppendTerms): Promise<BatchPositions> {
     const called = terms.call && callPromise<BatchPositions>(terms.call, 'appendBatch', this.#failures.keep)
     this.#prepare()
-    const { log } = this
     this.#environment.beginBatch()
     let first
     try {
-      const { recordBuffer } = this.#environment
-      for (const { key, value, tombstone, expiresAt, version } of entries) {
-        if (recordBuffer.full) this.#pushed(this.#calls.pushBuffered(log))
-        if (expiresAt === undefined && version === undefined && recordBuffer.put(key, value, tombstone, recordBuffer.largest) > 0) continue
-        this.#pushed(this.#calls.pushBuffered(log))
-        let flags = recordFlags(key, value, tombstone, 0)
-        if (expiresAt !== undefined) flags |= FLAG_EXPIRES
-        if (version !== undefined) flags |= FLAG_VERSION
-        this.#pushed(this.#calls.push(log, key, value, flags, expiresAt, version?.term, version?.index))
-      }
-      this.#pushed(this.#calls.pushBuffered(log))
-      first = this.#calls.commit(log, termFlags(terms), terms.expect)
-      this.#environment.isBatchLeft = false
+      first = submitBatch(this.#environment, this.log, entries, terms)
       if (first < 0) throw this.#refusal()
     } catch (error) {
       // The next batch, of this log or another, starts empty.
@@ -255,12 +242,6 @@ export class LogQueue implements OpenLog {
     this.#count.issued++
     this.#count.unkicked++
     return this.#wait({ first, last: first + entries.length - 1 }, called, { operation: 'appendBatch', position: first })
-  }
-
-  /** Clears the record buffer, whose records are now in the batch; throws if they were refused. */
-  #pushed(result: number): void {
-    if (result < 0) throw this.#environment.refusal()
-    this.#environment.recordBuffer.clear(undefined)
   }
 
   /** Syncs the log. Rejects also with the unreported failure of an earlier operation that has no waiting promise. */
@@ -430,16 +411,16 @@ export class LogQueue implements OpenLog {
       this.#count.settle(this.#resolvable)
       // Calling `settled()` confirms that earlier settlements were delivered, so pass on first what was buffered before that.
       this.flush()
-      const answer = this.#calls.settled(this.log)
+      const settled = this.#calls.settled(this.log)
       // Publish events before resolving the promises of the same commit.
-      if (answer !== this.#resolvable) this.events.publishRecorded()
-      if (answer < 0) {
+      if (settled !== this.#resolvable) this.events.publishRecorded()
+      if (settled < 0) {
         this.#failure = this.#environment.failure()
         // Callbacks of the promises settled just now may append. Report the failure in the next turn, so that those appends are refused
         // behind it.
         if (limit < most) return false
         this.#reject(this.#failure)
-      } else if (answer > this.#resolvable) this.#resolvable = answer
+      } else if (settled > this.#resolvable) this.#resolvable = settled
       else break
     }
     this.#drain.isOutOfRoom = false
@@ -519,23 +500,6 @@ export class LogQueue implements OpenLog {
     this.flush()
     this.events.listen()
     return walStats(this.#environment.native.stats(this.log))
-  }
-
-  /** Creates a reader from a position, or from an end of the log. */
-  reader(from: ReadStart, to: number, options: ReaderOptions): NativeReader {
-    this.flush()
-    const start = from === 'start' ? START_FIRST : from === 'end' ? START_END : from
-    const reader = this.#environment.native.reader(this.log, start, to, options)
-    if (reader === null) throw this.#environment.refusal('read')
-    return reader
-  }
-
-  /** Replaces a reader after a truncation by one that begins at `next`, or where the other one began. */
-  resume(left: NativeReader, next: number | undefined, to: number, options: ReaderOptions): Resumed {
-    this.flush()
-    const resumed = this.#environment.native.resume(this.log, left, next ?? 0, to, options)
-    if (resumed === null) throw this.#environment.refusal('read')
-    return resumed
   }
 
   /** The log is closing, everything has been settled, and no more operations will come. */

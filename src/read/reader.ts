@@ -2,17 +2,18 @@
 
 import { AbortError, closed } from '../errors.js'
 import type { BlockData, NativeReader, ReaderOptions } from '../native/calls.js'
-import { Environment } from '../native/environment.js'
+import type { Environment } from '../native/environment.js'
 import { publishCorruption, publishDamage } from '../observe/publish.js'
 import type { ReadStart } from '../options/types.js'
-import { LogQueue } from '../queue/log-queue.js'
+import type { LogQueue } from '../queue/log-queue.js'
 import type { Handle, OpenReaders } from '../queue/open-reader.js'
 import { Block, DecodedCopy, DecodedView, RecordCopy, RecordView, type WalRecord } from '../records/block.js'
-import { Values } from '../records/codec.js'
+import type { Values } from '../records/codec.js'
 import { type DetailedBlock, ExactBlock } from '../records/detailed-block.js'
 import { describeHoles, type Hole } from '../reports/damage.js'
 import { abortListeners } from '../util/abort-listeners.js'
 import { isAborted } from '../util/signals.js'
+import { openNativeReader, resumeNativeReader } from './native-reader.js'
 
 // Large enough that a block costs little compared with its records, and small enough that two of them are consumed within about a
 // millisecond: the event loop gets its turn only between blocks.
@@ -132,7 +133,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
     this.#signal = signal
     this.#onKept = onKept
     try {
-      this.#native = queue.reader(from, to, this.#nativeOptions())
+      this.#native = openNativeReader(environment, queue, from, to, this.#nativeOptions())
       this.#handle = handle
       this.#unregister = register(new WeakRef(this), [handle.readers, queue.readers], signal)
       collected.register(this, this.#unregister)
@@ -356,7 +357,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
     if (this.#salvage) return
     let kept
     try {
-      const resumed = this.#queue.resume(native, this.#next, this.#to, this.#nativeOptions())
+      const resumed = resumeNativeReader(this.#environment, this.#queue, native, this.#next, this.#to, this.#nativeOptions())
       kept = resumed.kept
       // All records returned so far were kept, so the reader ends at the last position kept.
       if (!this.#follow && this.#next !== undefined) this.#to = Math.min(this.#to, kept)
