@@ -94,5 +94,5 @@ test('a native module that is there and does not load is said to be broken, with
   t.is(code, 'ERR_WAL_NATIVE_NOT_FOUND')
   t.true(typed)
   t.true(message.includes(binary))
-  t.regex(message, /cut off|too short|invalid ELF/)
+  t.regex(message, /truncated|too short|invalid ELF/)
 })

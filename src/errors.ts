@@ -180,9 +180,33 @@ export class AbortError extends Error {
 
 /** The rejection of a wait that was aborted while the operation itself continues. */
 export const abandoned = (signal: AbortSignal, operation: string): AbortError =>
-  new AbortError(signal, `The operation was aborted; the ${operation} itself goes on`)
+  new AbortError(signal, `Waiting for the ${operation} was aborted; the operation itself goes on`)
 
 export const invalid = (message: string, operation: string): WalError => new WalError('ERR_WAL_INVALID_ARG', message, { operation })
+
+/** The error for an argument of the wrong type or range. */
+export const mustBe = (name: string, expected: string, given: unknown, operation: string): WalError =>
+  invalid(`${name} must be ${expected}, not ${describe(given)}`, operation)
+
+/** Longest string that an error message shows. */
+const SHOWN_CHARACTERS = 40
+
+/** Describes an argument for an error message. Runs no code of the caller. */
+function describe(value: unknown): string {
+  switch (typeof value) {
+    case 'string':
+      return value.length <= SHOWN_CHARACTERS ? JSON.stringify(value) : 'a long string'
+    case 'bigint':
+      return 'a bigint'
+    case 'symbol':
+    case 'function':
+      return `a ${typeof value}`
+    case 'object':
+      return value === null ? 'null' : 'an object'
+    default:
+      return Object.is(value, -0) ? '-0' : String(value)
+  }
+}
 
 export const unencodable = (codec: string, operation: string, cause: unknown): WalError =>
   new WalError('ERR_WAL_INVALID_ARG', `the value cannot be encoded (${codec}): ${textOf(cause)}`, { operation, cause })
@@ -226,7 +250,7 @@ export function forOperation(error: WalError, { operation, position }: Operation
 export const transferred = (position: number): WalError =>
   new WalError(
     'ERR_WAL_INVALID_ARG',
-    `the memory of record ${position} was transferred away: read with copy: true what is to be transferred`,
+    `the memory of record ${position} was transferred away: to transfer records, read them with copy: true`,
     {
       operation: 'read',
       position,

@@ -151,7 +151,7 @@ function logsOf(wals: Wal | Iterable<Wal>): Wal[] {
   try {
     const logs: unknown[] = isIterable(wals) ? [...wals] : [wals]
     if (!logs.every((wal) => wal instanceof Wal))
-      throw invalid('wals must be one Wal of this copy of the package, or several', 'instrument')
+      throw invalid('wals must be a Wal of this copy of the package, or an iterable of them', 'instrument')
     return logs
   } catch (error) {
     throw whileReading('wals', 'instrument', error)

@@ -16,6 +16,6 @@ export async function stat(dir: string): Promise<LogStat> {
   checkDir(dir, 'stat')
   const environment = await currentEnvironment()
   const { standing } = await environment.request(environment.native.stat(resolve(dir)))
-  if (standing === undefined) throw new TypeError('nothing was reported')
+  if (standing === undefined) throw new TypeError('the native module returned no report')
   return standing
 }

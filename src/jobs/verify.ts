@@ -91,6 +91,6 @@ export class VerificationJob {
 }
 
 function report(verification: Completion['verification']): Verification {
-  if (verification === undefined) throw new TypeError('the verification has no report')
+  if (verification === undefined) throw new TypeError('the native module returned no report')
   return verification
 }

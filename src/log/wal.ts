@@ -1,7 +1,7 @@
 // The public handle on a log.
 
 import { inspect, type InspectOptions } from 'node:util'
-import { AbortError, closed, invalid, whileReading } from '../errors.js'
+import { AbortError, closed, invalid, mustBe, whileReading } from '../errors.js'
 import { runBackup } from '../jobs/backup.js'
 import { VerificationJob } from '../jobs/verify.js'
 import type { Environment } from '../native/environment.js'
@@ -210,7 +210,7 @@ export class Wal<T = NoCodec> {
       const terms = this.#withCallSite(checkAppend(options, 'appendBatch'), this.appendBatch)
       this.#openQueue('appendBatch')
       if (typeof records === 'string' || typeof records?.[Symbol.iterator] !== 'function') {
-        throw invalid('records must be an iterable of records', 'appendBatch')
+        throw mustBe('records', 'an iterable of records', records, 'appendBatch')
       }
       // Collect all records before appending the first: an iterator, a getter or a codec may call this handle.
       const entries: Entry[] = []
@@ -220,7 +220,7 @@ export class Wal<T = NoCodec> {
         else if (record instanceof Entry) entries.push(withOwnFields(record, 'appendBatch'))
         else entries.push(this.#entry(record, 'appendBatch'))
       }
-      if (entries.length === 0) throw invalid('records must not be empty', 'appendBatch')
+      if (entries.length === 0) throw invalid('records must have at least one record', 'appendBatch')
       checkNotAborted(terms)
       return this.#openQueue('appendBatch').appendBatch(entries, terms)
     } catch (error) {

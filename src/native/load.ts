@@ -32,9 +32,9 @@ function candidates(): string[] {
   const { resolve } = createRequire(import.meta.url)
   const files = []
   for (const name of binaries()) {
-    for (const place of [`../../forelog.${name}.node`, `forelog-${name}`]) {
+    for (const specifier of [`../../forelog.${name}.node`, `forelog-${name}`]) {
       try {
-        files.push(resolve(place))
+        files.push(resolve(specifier))
       } catch {
         // The loader reports the missing file.
       }
@@ -44,20 +44,20 @@ function candidates(): string[] {
 }
 
 /**
- * Describes how an ELF file is cut off, if it is. The system's loader maps such a file without checking, and SIGBUS ends the process when
+ * Describes how an ELF file is truncated, if it is. The system's loader maps such a file without checking, and SIGBUS ends the process when
  * it touches the missing part.
  */
-async function cutOff(file: string): Promise<string | undefined> {
+async function describeTruncation(file: string): Promise<string | undefined> {
   const handle = await open(file)
   try {
     const { size } = await handle.stat()
     const { buffer: header, bytesRead } = await handle.read(Buffer.alloc(64), 0, 64, 0)
-    if (bytesRead < 64) return `${file}: the file is cut off: it has ${size} bytes`
+    if (bytesRead < 64) return `${file}: the file is truncated: it has ${size} bytes`
     // 64-bit little-endian, like every platform with a binary.
     if (header.readUInt32BE(0) !== 0x7f454c46 || header[4] !== 2 || header[5] !== 1) return undefined
     // The section header table is at the end of the file.
     const end = Number(header.readBigUInt64LE(40)) + header.readUInt16LE(58) * header.readUInt16LE(60)
-    return size < end ? `${file}: the file is cut off: it has ${size} of ${end} bytes` : undefined
+    return size < end ? `${file}: the file is truncated: it has ${size} of ${end} bytes` : undefined
   } finally {
     await handle.close()
   }
@@ -91,9 +91,9 @@ function notFound(attempts: string[], cause?: unknown): WalError {
  */
 export async function loadNative(): Promise<Native> {
   if (process.platform === 'linux') {
-    const broken = await Promise.all(candidates().map((file) => cutOff(file).catch(() => undefined)))
-    const cut = broken.filter((what) => what !== undefined)
-    if (cut.length > 0) throw notFound(cut)
+    const truncated = await Promise.all(candidates().map((file) => describeTruncation(file).catch(() => undefined)))
+    const found = truncated.filter((description) => description !== undefined)
+    if (found.length > 0) throw notFound(found)
   }
   let native: Partial<Native>
   try {

@@ -1,6 +1,6 @@
 // Checks of the options of appends, `sync` and `writable`.
 
-import { AbortError, invalid } from '../errors.js'
+import { AbortError, mustBe } from '../errors.js'
 import type { CallOptions } from '../util/call-options.js'
 import { isAborted } from '../util/signals.js'
 import { count, type Fields, flag, known, signalOf } from './check.js'
@@ -53,6 +53,6 @@ const writableNames = new Set(['durable', 'maxPendingBytes', 'signal'] satisfies
 export function checkWritable(options: unknown): { durable: boolean; maxPendingBytes: number; signal: AbortSignal | undefined } {
   const fields = known(options, writableNames, 'append')
   const maxPendingBytes = count(fields, 'maxPendingBytes', 'append') ?? WRITABLE_PENDING_BYTES
-  if (maxPendingBytes === 0) throw invalid('options.maxPendingBytes must be at least 1', 'append')
+  if (maxPendingBytes === 0) throw mustBe('options.maxPendingBytes', 'at least 1', maxPendingBytes, 'append')
   return { durable: flag(fields, 'durable', 'append') === true, maxPendingBytes, signal: signalOf(fields, 'append') }
 }

@@ -1,6 +1,6 @@
 // Checks of single options. Types and names are checked here, ranges in the engine.
 
-import { invalid, whileReading } from '../errors.js'
+import { invalid, mustBe, whileReading } from '../errors.js'
 import { isSignal } from '../util/signals.js'
 
 export type Fields = { [name: string]: unknown }
@@ -10,10 +10,10 @@ export type Fields = { [name: string]: unknown }
  */
 export function known(options: unknown, names: ReadonlySet<string>, operation: string): Fields {
   if (options === undefined) return {}
-  if (typeof options !== 'object' || options === null) throw invalid('options must be an object', operation)
+  if (typeof options !== 'object' || options === null) throw mustBe('options', 'an object', options, operation)
   try {
     for (const name of Object.keys(options)) {
-      if (!names.has(name)) throw invalid(`options.${name} is not known`, operation)
+      if (!names.has(name)) throw invalid(`options.${name} is not an option; the options are ${[...names].join(', ')}`, operation)
     }
     const values: Fields = {}
     for (const name of names) values[name] = (options as Fields)[name]
@@ -39,22 +39,22 @@ export const isCount = (value: unknown): value is number => Number.isSafeInteger
 export function count(fields: Fields, name: string, operation: string): number | undefined {
   const value = fields[name]
   if (value === undefined || isCount(value)) return value
-  throw invalid(`options.${name} must be a safe non-negative integer`, operation)
+  throw mustBe(`options.${name}`, 'an integer from 0 to 2^53 - 1', value, operation)
 }
 
 /** Checks a position; the last possible position is allowed. */
 export function checkPosition(value: unknown, least: number, operation: string): number {
   if (isCount(value) && value >= least) return value
-  throw invalid(`position must be a safe integer of at least ${least}`, operation)
+  throw mustBe('position', `an integer from ${least} to 2^53 - 1`, value, operation)
 }
 
 export function flag(fields: Fields, name: string, operation: string): boolean | undefined {
   const value = fields[name]
   if (value === undefined || typeof value === 'boolean') return value
-  throw invalid(`options.${name} must be a boolean`, operation)
+  throw mustBe(`options.${name}`, 'a boolean', value, operation)
 }
 
 export function signalOf({ signal }: Fields, operation: string): AbortSignal | undefined {
   if (signal === undefined || isSignal(signal)) return signal
-  throw invalid('options.signal must be an AbortSignal', operation)
+  throw mustBe('options.signal', 'an AbortSignal', signal, operation)
 }

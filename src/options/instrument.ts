@@ -1,6 +1,6 @@
 // Checks of the options of `instrument` in `forelog/otel`.
 
-import { invalid, whileReading } from '../errors.js'
+import { mustBe, whileReading } from '../errors.js'
 import { flag, known } from './check.js'
 
 const instrumentNames = new Set(['meter', 'attributes', 'histograms'])
@@ -16,9 +16,9 @@ function isMeter(meter: unknown): boolean {
 /** Checks the options of `forelog/otel`. The types of OpenTelemetry must not be needed here, so the caller casts the result. */
 export function checkInstrument(options: unknown): { meter: unknown; attributes: unknown; histograms: boolean } {
   const { meter, attributes, ...fields } = known(options, instrumentNames, 'instrument')
-  if (!isMeter(meter)) throw invalid('options.meter must be a Meter of OpenTelemetry', 'instrument')
+  if (!isMeter(meter)) throw mustBe('options.meter', 'an OpenTelemetry Meter', meter, 'instrument')
   if (attributes !== undefined && (typeof attributes !== 'object' || attributes === null)) {
-    throw invalid('options.attributes must be an object', 'instrument')
+    throw mustBe('options.attributes', 'an object', attributes, 'instrument')
   }
   return { meter, attributes, histograms: flag(fields, 'histograms', 'instrument') === true }
 }

@@ -1,13 +1,13 @@
 // Checks of the options of `verify`, `scrub`, `backup` and `salvage`.
 
-import { invalid } from '../errors.js'
+import { mustBe } from '../errors.js'
 import { count, type Fields, flag, known, signalOf } from './check.js'
 import { checkDir } from './directory.js'
 import type { BackupOptions, SalvageOptions, ScrubOptions, VerifyOptions } from './types.js'
 
 function progressOptions(fields: Fields, operation: string): VerifyOptions {
   const { onProgress } = fields
-  if (onProgress !== undefined && typeof onProgress !== 'function') throw invalid('options.onProgress must be a function', operation)
+  if (onProgress !== undefined && typeof onProgress !== 'function') throw mustBe('options.onProgress', 'a function', onProgress, operation)
   return { onProgress: onProgress as VerifyOptions['onProgress'], signal: signalOf(fields, operation) }
 }
 
@@ -25,7 +25,7 @@ const scrubNames = new Set(['bytesPerSecond', 'onProgress', 'signal'] satisfies 
 export function checkScrub(options: unknown): ScrubOptions {
   const fields = known(options, scrubNames, 'scrub')
   const bytesPerSecond = count(fields, 'bytesPerSecond', 'scrub') ?? SCRUB_BYTES_PER_SECOND
-  if (bytesPerSecond === 0) throw invalid('options.bytesPerSecond must be at least 1', 'scrub')
+  if (bytesPerSecond === 0) throw mustBe('options.bytesPerSecond', 'at least 1', bytesPerSecond, 'scrub')
   return { ...progressOptions(fields, 'scrub'), bytesPerSecond }
 }
 
@@ -35,7 +35,7 @@ export function checkBackup(dir: unknown, options: unknown): BackupOptions {
   checkDir(dir, 'backup')
   const fields = known(options, backupNames, 'backup')
   const { onProgress } = fields
-  if (onProgress !== undefined && typeof onProgress !== 'function') throw invalid('options.onProgress must be a function', 'backup')
+  if (onProgress !== undefined && typeof onProgress !== 'function') throw mustBe('options.onProgress', 'a function', onProgress, 'backup')
   return { onProgress: onProgress as BackupOptions['onProgress'], signal: signalOf(fields, 'backup') }
 }
 
@@ -46,7 +46,7 @@ export function checkSalvage(dir: unknown, dest: unknown, options: unknown): Sal
   checkDir(dest, 'salvage')
   const fields = known(options, salvageNames, 'salvage')
   const { onProgress } = fields
-  if (onProgress !== undefined && typeof onProgress !== 'function') throw invalid('options.onProgress must be a function', 'salvage')
+  if (onProgress !== undefined && typeof onProgress !== 'function') throw mustBe('options.onProgress', 'a function', onProgress, 'salvage')
   return {
     onProgress: onProgress as SalvageOptions['onProgress'],
     signal: signalOf(fields, 'salvage'),

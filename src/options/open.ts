@@ -1,6 +1,6 @@
 // Checks of the options of `Wal.open`.
 
-import { invalid, whileReading } from '../errors.js'
+import { invalid, mustBe, whileReading } from '../errors.js'
 import type { OpenOptions } from '../native/calls.js'
 import type { Codec, NamedCodec } from '../records/codec.js'
 import { count, type Fields, flag, group, isCount, known, signalOf } from './check.js'
@@ -12,17 +12,17 @@ function fsync(value: unknown): Pick<OpenOptions, 'fsync' | 'everyMs'> {
   if (value === 'always' || value === 'os') return { fsync: value }
   const everyMs = group(value, ['everyMs'], 'fsync')?.everyMs
   if (isCount(everyMs)) return { everyMs }
-  throw invalid("options.fsync must be 'always', 'os' or { everyMs: milliseconds }", 'open')
+  throw mustBe('options.fsync', "'always', 'os' or { everyMs: milliseconds }", value, 'open')
 }
 
 function compression(value: unknown): WalOptions['compression'] {
   if (value === undefined || value === 'none' || value === 'lz4' || value === 'zstd') return value
-  throw invalid("options.compression must be 'none', 'lz4' or 'zstd'", 'open')
+  throw mustBe('options.compression', "'none', 'lz4' or 'zstd'", value, 'open')
 }
 
 function mode(value: unknown): Mode | undefined {
   if (value === undefined || value === 'strict' || value === 'prefix' || value === 'readOnly') return value
-  throw invalid("options.mode must be 'strict', 'prefix' or 'readOnly'", 'open')
+  throw mustBe('options.mode', "'strict', 'prefix' or 'readOnly'", value, 'open')
 }
 
 function retention(value: unknown): Pick<OpenOptions, 'retentionBytes' | 'retentionAgeMs' | 'retentionOverridesCursors'> {
@@ -33,11 +33,15 @@ function retention(value: unknown): Pick<OpenOptions, 'retentionBytes' | 'retent
     const isLimit = (limit: unknown): limit is number | undefined => limit === undefined || isCount(limit)
     const isFlag = overrideCursors === undefined || typeof overrideCursors === 'boolean'
     if (isLimit(maxBytes) && isLimit(maxAgeMs) && isFlag) {
-      if (overrideCursors && maxBytes === undefined) throw invalid('options.retention.overrideCursors needs maxBytes', 'open')
+      if (overrideCursors && maxBytes === undefined)
+        throw invalid('options.retention.overrideCursors has an effect on maxBytes alone: give options.retention.maxBytes too', 'open')
       return { retentionBytes: maxBytes, retentionAgeMs: maxAgeMs, retentionOverridesCursors: overrideCursors }
     }
   }
-  throw invalid('options.retention must be { maxBytes?: bytes, maxAgeMs?: milliseconds, overrideCursors?: boolean }', 'open')
+  throw invalid(
+    'options.retention must be an object { maxBytes?: bytes, maxAgeMs?: milliseconds, overrideCursors?: boolean }, of integers from 0 to 2^53 - 1',
+    'open'
+  )
 }
 
 const openNames = new Set([
@@ -68,7 +72,7 @@ function codec(value: unknown): NamedCodec | undefined {
       throw whileReading('options.codec', 'open', error)
     }
   }
-  throw invalid("options.codec must be 'json', 'msgpack' or { encode, decode, name?: string }", 'open')
+  throw mustBe('options.codec', "'json', 'msgpack' or an object { encode, decode, name?: string }", value, 'open')
 }
 
 /** Options that belong to one handle. All others must be equal for every handle on a log. */

@@ -1,6 +1,6 @@
 // Checks of the options of readers and cursors.
 
-import { invalid } from '../errors.js'
+import { invalid, mustBe } from '../errors.js'
 import { START_END, START_FIRST } from '../native/wire.js'
 import { checkText } from '../util/bytes.js'
 import { count, flag, isCount, known, signalOf } from './check.js'
@@ -10,12 +10,12 @@ const readNames = new Set(['follow', 'to', 'limit', 'skipExpired', 'signal', 'sa
 
 export function checkRead(start: unknown, options: unknown): ReadOptions {
   if (start !== 'start' && start !== 'end' && !(isCount(start) && start > 0)) {
-    throw invalid("start must be a position, 'start' or 'end'", 'read')
+    throw mustBe('start', "a position from 1, 'start' or 'end'", start, 'read')
   }
   const fields = known(options, readNames, 'read')
   const follow = flag(fields, 'follow', 'read')
   const salvage = flag(fields, 'salvage', 'read')
-  if (follow && salvage) throw invalid('options.follow and options.salvage exclude each other', 'read')
+  if (follow && salvage) throw invalid('options.follow and options.salvage cannot be used together', 'read')
   return {
     follow,
     to: count(fields, 'to', 'read'),
@@ -33,13 +33,14 @@ const MAX_NAME_BYTES = 255
 
 /** Checks the name and returns the start of a new cursor as the native side takes it. */
 export function checkCursor(name: unknown, options: unknown): number {
-  if (typeof name !== 'string') throw invalid('name must be a string', 'cursor')
+  if (typeof name !== 'string') throw mustBe('name', 'a string', name, 'cursor')
   checkText('name', name, 'cursor')
   const bytes = Buffer.byteLength(name)
-  if (bytes < 1 || bytes > MAX_NAME_BYTES) throw invalid(`name must be text of 1 to ${MAX_NAME_BYTES} bytes in UTF-8`, 'cursor')
+  if (bytes < 1 || bytes > MAX_NAME_BYTES)
+    throw invalid(`name must have from 1 to ${MAX_NAME_BYTES} bytes in UTF-8, and has ${bytes}`, 'cursor')
   const { start = 'start' } = known(options, cursorNames, 'cursor')
   if (start === 'start') return START_FIRST
   if (start === 'end') return START_END
   if (isCount(start) && start > 0) return start
-  throw invalid("options.start must be a position, 'start' or 'end'", 'cursor')
+  throw mustBe('options.start', "a position from 1, 'start' or 'end'", start, 'cursor')
 }

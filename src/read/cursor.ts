@@ -109,10 +109,10 @@ export class Cursor<V = Buffer> extends EventEmitter<CursorEvents> {
 
   /** Reads the records that have not been consumed: `wal.readFrom(cursor.position + 1, options)`. The caller has to commit. */
   read(options?: ReadOptions): WalReader<V> {
-    this.#native.heed()
-    const turn = ++this.#reads
+    this.#native.acknowledgeTruncations()
+    const read = ++this.#reads
     // Only the reader of the last call acknowledges truncations for this cursor.
-    return this.#log.read(this.position + 1, options, (kept) => turn === this.#reads && this.#native.heedIf(kept))
+    return this.#log.read(this.position + 1, options, (kept) => read === this.#reads && this.#native.acknowledgeTruncationsIf(kept))
   }
 
   /**

@@ -164,7 +164,7 @@ function kindOf(value: object): string {
 
 function textOf(value: unknown, { what, isTooDeep, keys }: Fault, notation: Notation): string {
   const path = keys.toReversed()
-  const refusal = `cannot be given back: ${notation} knows no such value`
+  const refusal = `cannot be stored exactly: ${notation} has no such value`
   const end = isTooDeep ? cycleIn(value, path) : undefined
   if (end !== undefined) return `${pathOf(path.slice(0, end))}: a cycle ${refusal}`
   const shown = isTooDeep ? `${pathOf(path.slice(0, SHOWN_KEYS))}…` : pathOf(path)

@@ -1,6 +1,6 @@
 // Records to append: their types, checks and construction.
 
-import { invalid, whileReading } from '../errors.js'
+import { invalid, mustBe, whileReading } from '../errors.js'
 import { type Bytes, checkArray, checkBytes, isBytes, isLikeBytes, isUint8Array, lengthOf } from '../util/bytes.js'
 
 /** Position of a record in a replicated log such as Raft's. Forelog stores it and does not interpret it. */
@@ -149,11 +149,12 @@ export const sizeOf = ({ key, value }: Entry): number => lengthIn(key) + lengthI
 
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0
 
-const wrong = (name: string, expected: string, operation: string) => invalid(`${name} must be ${expected}`, operation)
+/** What the numbers of a record must be. */
+const COUNT = 'an integer from 0 to 2^53 - 1'
 
 function checkExpiry(expiresAt: unknown, operation: string): number {
   if (isCount(expiresAt)) return expiresAt
-  throw wrong('expiresAt', 'a safe non-negative integer', operation)
+  throw mustBe('expiresAt', COUNT, expiresAt, operation)
 }
 
 /**
@@ -162,26 +163,26 @@ function checkExpiry(expiresAt: unknown, operation: string): number {
  */
 function expiry(ttlMs: unknown, expiresAt: unknown, operation: string): number | undefined {
   if (ttlMs === undefined) return expiresAt === undefined ? undefined : checkExpiry(expiresAt, operation)
-  if (expiresAt !== undefined) throw invalid('ttlMs and expiresAt exclude each other', operation)
+  if (expiresAt !== undefined) throw invalid('ttlMs and expiresAt cannot be used together', operation)
   const end = isCount(ttlMs) ? Date.now() + ttlMs : undefined
   if (isCount(end)) return end
-  throw wrong('ttlMs', 'a safe non-negative integer', operation)
+  throw mustBe('ttlMs', COUNT, ttlMs, operation)
 }
 
 function checkVersion(given: unknown, operation: string): RecordVersion | undefined {
   if (given === undefined) return undefined
-  if (typeof given !== 'object' || given === null) throw wrong('version', '{ term, index }', operation)
+  if (typeof given !== 'object' || given === null) throw mustBe('version', 'an object { term, index }', given, operation)
   const { term, index, ...rest } = given as RecordVersion
-  for (const name of Object.keys(rest)) throw invalid(`version.${name} is not known`, operation)
-  if (!isCount(term)) throw wrong('version.term', 'a safe non-negative integer', operation)
-  if (!isCount(index)) throw wrong('version.index', 'a safe non-negative integer', operation)
+  for (const name of Object.keys(rest)) throw invalid(`version.${name} is not a field; the fields are term and index`, operation)
+  if (!isCount(term)) throw mustBe('version.term', COUNT, term, operation)
+  if (!isCount(index)) throw mustBe('version.index', COUNT, index, operation)
   return { term, index }
 }
 
 /** Checks which fields a record must have and which exclude each other. */
 export function checkShape(key: unknown, value: unknown, tombstone: unknown, operation: string): void {
-  if (typeof tombstone !== 'boolean') throw wrong('tombstone', 'a boolean', operation)
-  if (tombstone && value !== undefined) throw invalid('value and tombstone exclude each other', operation)
+  if (typeof tombstone !== 'boolean') throw mustBe('tombstone', 'a boolean', tombstone, operation)
+  if (tombstone && value !== undefined) throw invalid('value and tombstone cannot be used together: a tombstone has no value', operation)
   if (key === undefined && value === undefined && !tombstone) {
     throw invalid('the record has neither key nor value nor tombstone', operation)
   }
@@ -209,7 +210,10 @@ export function madeFields(input: unknown, operation: string): Fields | undefine
     const mark = (input as { [RECORD]?: unknown })[RECORD]
     if (mark === undefined) return undefined
     if (mark !== RECORD_VERSION) {
-      throw invalid('the record is of another version of forelog: make it with the Record that belongs to this log', operation)
+      throw invalid(
+        'the record was made by another version of forelog: make it with the Record of the package that opened this log',
+        operation
+      )
     }
     const { key, value, tombstone, expiresAt, version } = input as Entry
     if (key !== undefined) checkBytes('key', key, operation)
@@ -227,9 +231,9 @@ const optionNames = new Set<string>(['ttlMs', 'expiresAt', 'version'] satisfies 
 
 /** Rejects anything but an object, and unknown names. */
 function checkNames(given: unknown, names: ReadonlySet<string>, what: string, operation: string): void {
-  if (typeof given !== 'object' || given === null) throw invalid(`${what} must be an object`, operation)
+  if (typeof given !== 'object' || given === null) throw mustBe(what, 'an object', given, operation)
   for (const name of Object.keys(given)) {
-    if (!names.has(name)) throw invalid(`${what}.${name} is not known`, operation)
+    if (!names.has(name)) throw invalid(`${what}.${name} is not a field; the fields are ${[...names].join(', ')}`, operation)
   }
 }
 
@@ -264,7 +268,8 @@ function readOptions(options: unknown): Pick<Fields, 'expiresAt' | 'version'> {
 
 /** Makes an entry with these fields, whose value must be bytes. */
 function withBytes({ key, value, tombstone, expiresAt, version }: Fields, operation: string): Entry {
-  if (value !== undefined && !isBytes(value)) throw wrong('value', 'a string or a Uint8Array: the log has no codec', operation)
+  if (value !== undefined && !isBytes(value))
+    throw invalid('value must be a string or a Uint8Array, because the log has no codec', operation)
   return new Entry(key, value && checkBytes('value', value, operation), tombstone, expiresAt, version)
 }
 
@@ -281,7 +286,7 @@ function claimsBytes(value: unknown): value is Bytes {
 }
 
 function checkKey(key: unknown): void {
-  if (!claimsBytes(key)) throw wrong('key', 'a string or a Uint8Array', 'append')
+  if (!claimsBytes(key)) throw mustBe('key', 'a string or a Uint8Array', key, 'append')
 }
 
 /**
@@ -297,7 +302,7 @@ export const Record = Object.freeze({
    */
   put<V = string | Uint8Array>(key: string | Uint8Array, value: V, options?: RecordOptions): MadeRecord<V> {
     checkKey(key)
-    if (value === undefined) throw wrong('value', 'there', 'append')
+    if (value === undefined) throw invalid('value must not be undefined: to mark a key as deleted, use Record.delete', 'append')
     const { expiresAt, version } = options === undefined ? NO_OPTIONS : readOptions(options)
     const made = claimsBytes(value) ? new Entry(key, value, false, expiresAt, version) : new Unencoded(key, value, expiresAt, version)
     return made as MadeRecord<unknown> as MadeRecord<V>

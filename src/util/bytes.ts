@@ -54,7 +54,7 @@ export function checkBytes(name: string, value: unknown, operation: string): Byt
 /** Rejects text with half of a surrogate pair. UTF-8 has no bytes for it, so different strings would be stored as the same bytes. */
 export function checkText(name: string, text: string, operation: string): void {
   if (!text.isWellFormed())
-    throw invalid(`${name} must be well-formed text: it has half of a surrogate pair, which UTF-8 cannot hold`, operation)
+    throw invalid(`${name} must be well-formed Unicode: it has half of a surrogate pair, which has no form in UTF-8`, operation)
 }
 
 /**
@@ -62,7 +62,8 @@ export function checkText(name: string, text: string, operation: string): void {
  */
 export function checkArray(name: string, value: unknown, operation: string): asserts value is Uint8Array {
   if (!isUint8Array(value)) throw invalid(`${name} must be a string or a Uint8Array${insteadOf(value)}`, operation)
-  if (!hasMemory(value)) throw invalid(`${name} must have its bytes: its memory is detached, or was shrunk below it`, operation)
+  if (!hasMemory(value))
+    throw invalid(`${name} must still have its bytes: its memory is detached (transferred away), or was shrunk below it`, operation)
 }
 
 /** Whether the array's memory was neither transferred away nor shrunk below the array. */
@@ -79,7 +80,8 @@ export function hasMemory(bytes: Uint8Array): boolean {
 
 /** Names a type that is easily confused with Uint8Array, for the error message. */
 function insteadOf(value: unknown): string {
-  if (typeof value !== 'object' || value === null) return ''
+  if (value === null) return ', not null'
+  if (typeof value !== 'object') return value === undefined ? '' : `, not a ${typeof value}`
   if (types.isProxy(value)) return ', not a Proxy'
   if (types.isAnyArrayBuffer(value))
     return `, not ${types.isArrayBuffer(value) ? 'an ArrayBuffer' : 'a SharedArrayBuffer'}: wrap it in a Uint8Array`

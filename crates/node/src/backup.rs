@@ -53,7 +53,7 @@ impl State {
         let mut steps = match std::mem::replace(self, State::Ended) {
             State::Planned(wal, dir) => Box::new(wal.backup(&dir)?),
             State::Running(steps) => steps,
-            State::Ended => return Err(Error::new(Code::Closed, "the backup is over").during("backup")),
+            State::Ended => return Err(Error::new(Code::Closed, "the backup has ended").during("backup")),
         };
         // An error drops `steps`, which removes what it has copied.
         let progress = steps.step()?;

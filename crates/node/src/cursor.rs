@@ -89,14 +89,14 @@ impl Cursor {
 
     /// Acknowledges all truncations so far: reading starts over.
     #[napi(catch_unwind)]
-    pub fn heed(&self) {
+    pub fn acknowledge_truncations(&self) {
         self.cursor.heed();
     }
 
     /// Acknowledges the truncations since the last acknowledgement if `kept` is the last position that they kept. The cursor's reader has
     /// then returned no record that they removed.
     #[napi(catch_unwind)]
-    pub fn heed_if(&self, kept: f64) {
+    pub fn acknowledge_truncations_if(&self, kept: f64) {
         self.cursor.heed_if(kept as u64);
     }
 

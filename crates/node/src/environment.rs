@@ -134,7 +134,7 @@ impl Environment {
     #[napi(catch_unwind)]
     pub fn resume(&self, log: u32, replaced: &Reader, next: f64, to: f64, options: ReaderOptions) -> Option<Resumed> {
         let (next, to) = (Some(next as u64).filter(|next| *next > 0), last_position(to));
-        let resumed = self.state.logs.with(log, |wal| wal.resume(replaced.place(), next, to, options.follow));
+        let resumed = self.state.logs.with(log, |wal| wal.resume(replaced.position(), next, to, options.follow));
         let (kept, reader) = self.state.value_or_refuse(resumed)?;
         Some(Resumed { kept: kept as f64, reader: Reader::new(self.state.shared.clone(), options.apply(reader)) })
     }
@@ -182,7 +182,7 @@ impl Environment {
     #[napi(catch_unwind)]
     pub fn refusal(&self) -> ErrorData {
         let refusal = self.state.take_refusal();
-        ErrorData::from(refusal.unwrap_or_else(|| invalid("nothing was refused")))
+        ErrorData::from(refusal.unwrap_or_else(|| invalid("internal error: no call was refused")))
     }
 
     /// Returns the failure that `settled()` announced with a negative number.

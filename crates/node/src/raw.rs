@@ -69,7 +69,7 @@ impl<const N: usize> Call<'_, N> {
         if (0.0..=MAX_SAFE_INTEGER).contains(&value) && value.fract() == 0.0 {
             Ok(value as u64)
         } else {
-            Err(invalid(format!("{name} must be a safe non-negative integer")))
+            Err(invalid(format!("{name} must be an integer from 0 to 2^53 - 1")))
         }
     }
 
@@ -135,7 +135,11 @@ impl<const N: usize> Call<'_, N> {
         }
         if len == 0 {
             // An array whose memory was transferred away also has length 0, and must not be stored as empty.
-            return if self.is_detached(at) { Err(invalid(format!("{name} is detached"))) } else { Ok(&[]) };
+            return if self.is_detached(at) {
+                Err(invalid(format!("{name} must still have its bytes: its memory is detached")))
+            } else {
+                Ok(&[])
+            };
         }
         // SAFETY: the view spans `len` bytes, and no JavaScript of this thread can shrink, detach or collect it before the call ends.
         // Another thread may write to shared memory meanwhile; the bytes are only copied, so any content is fine.
@@ -164,7 +168,7 @@ impl<const N: usize> Call<'_, N> {
             sys::napi_get_typedarray_info(self.env, self.arguments[at], &mut kind, &mut len, &mut data, ptr::null_mut(), ptr::null_mut())
         };
         if status != sys::Status::napi_ok || kind != sys::TypedarrayType::float64_array || len < numbers.len() {
-            return Err(invalid(format!("a Float64Array of {} elements is needed", numbers.len())));
+            return Err(invalid(format!("internal error: a Float64Array of {} elements is needed", numbers.len())));
         }
         // SAFETY: `data` points to `len` aligned doubles, at least as many as are copied.
         unsafe { ptr::copy_nonoverlapping(numbers.as_ptr(), data.cast(), numbers.len()) };

@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 struct Source {
     shared: Arc<WakeState>,
     reader: Mutex<Option<forelog::Reader>>,
-    place: Arc<Place>,
+    /// Where the reader stands, as the log knows it.
+    position: Arc<Place>,
     released: AtomicBool,
     /// Wait of a follower, to be ended by `wake`.
     ticket: Mutex<Option<Ticket>>,
@@ -31,11 +32,11 @@ impl Source {
             Ok(Next::Later) => {}
             Ok(Next::Block(block, caught_up)) => self.shared.complete(request, Outcome::Read(Ok(Some(block)), caught_up)),
             Ok(Next::End) => {
-                self.place.advance(u64::MAX);
+                self.position.advance(u64::MAX);
                 self.shared.complete(request, Outcome::Read(Ok(None), false));
             }
             Err(error) => {
-                self.place.advance(u64::MAX);
+                self.position.advance(u64::MAX);
                 self.shared.complete(request, Outcome::Read(Err(error), false));
             }
         }
@@ -74,11 +75,11 @@ impl Source {
     }
 
     fn put_back(&self, reader: forelog::Reader) {
-        let mut place = lock(&self.reader);
+        let mut slot = lock(&self.reader);
         if self.released.load(Ordering::SeqCst) {
-            self.place.advance(u64::MAX);
+            self.position.advance(u64::MAX);
         } else {
-            *place = Some(reader);
+            *slot = Some(reader);
         }
     }
 
@@ -105,13 +106,14 @@ pub struct Reader {
 
 impl Reader {
     pub fn new(shared: Arc<WakeState>, reader: forelog::Reader) -> Self {
-        let place = reader.place().clone();
-        let source = Source { shared, reader: Mutex::new(Some(reader)), place, released: AtomicBool::new(false), ticket: Mutex::default() };
+        let position = reader.place().clone();
+        let source =
+            Source { shared, reader: Mutex::new(Some(reader)), position, released: AtomicBool::new(false), ticket: Mutex::default() };
         Reader { source: Arc::new(source) }
     }
 
-    pub fn place(&self) -> &Place {
-        &self.source.place
+    pub fn position(&self) -> &Place {
+        &self.source.position
     }
 }
 
@@ -130,7 +132,7 @@ impl Reader {
     /// Last position that every truncation of the log since the reader began has kept; nothing if there was none.
     #[napi(catch_unwind)]
     pub fn kept(&self) -> Option<f64> {
-        self.source.place.kept().map(|last| last as f64)
+        self.source.position.kept().map(|last| last as f64)
     }
 
     /// Releases the resources of the reader. A read in progress completes first.
@@ -138,7 +140,7 @@ impl Reader {
     pub fn release(&self) {
         self.source.released.store(true, Ordering::SeqCst);
         drop(lock(&self.source.reader).take());
-        self.source.place.advance(u64::MAX);
+        self.source.position.advance(u64::MAX);
         self.source.wake();
     }
 }

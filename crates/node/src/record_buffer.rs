@@ -89,7 +89,7 @@ impl<'a> Iterator for Buffered<'a> {
         if record.is_none() {
             self.bytes = &[];
         }
-        Some(record.ok_or_else(|| invalid("the record buffer is malformed")))
+        Some(record.ok_or_else(|| invalid("internal error: the record buffer is malformed")))
     }
 }
 

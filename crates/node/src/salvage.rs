@@ -59,7 +59,7 @@ impl State {
         let mut steps = match std::mem::replace(self, State::Ended) {
             State::Planned { from, to, allow_unsafe } => Box::new(forelog::salvage(&from, &to, allow_unsafe)?),
             State::Running(steps) => steps,
-            State::Ended => return Err(Error::new(Code::Closed, "the salvage is over").during("salvage")),
+            State::Ended => return Err(Error::new(Code::Closed, "the salvage has ended").during("salvage")),
         };
         // An error drops `steps`, which removes what it has written.
         steps.step()?;

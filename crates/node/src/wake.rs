@@ -76,7 +76,7 @@ impl WakeState {
         let shared = self.clone();
         let spawned = std::thread::Builder::new().name("forelog-verify".into()).spawn(move || shared.complete(id, work()));
         if let Err(error) = spawned {
-            let error = Error::new(Code::Io, format!("no thread to verify on: {error}"));
+            let error = Error::new(Code::Io, format!("no thread for the verification could be started: {error}"));
             self.complete(id, Outcome::Verified(Err(error.during("verify"))));
         }
         id
@@ -89,15 +89,15 @@ impl WakeState {
 
     pub fn complete(&self, id: f64, outcome: Outcome) {
         // If the environment has ended, the outcome is dropped here, on the pool's thread: a log that has just been opened is closed.
-        let mut late = Some(outcome);
+        let mut outcome = Some(outcome);
         {
             // Held during the push, so that the environment cannot end between the check and the push.
             let wake = lock(&self.wake);
-            if let (Some(_), Some(outcome)) = (wake.as_ref(), late.take_if(|_| wake.is_some())) {
+            if let Some(outcome) = outcome.take_if(|_| wake.is_some()) {
                 lock(&self.completions).push((id, outcome));
             }
         }
-        drop(late);
+        drop(outcome);
         self.wake();
     }
 
