@@ -143,7 +143,7 @@ export class LogQueue implements OpenLog {
   append(entry: Entry, terms: AppendTerms, handle = OPEN): Promise<number> {
     const { key, value, tombstone, expiresAt, version } = entry
     if (handle.isClosed) throw closed('append')
-    const buffered = expiresAt === undefined && version === undefined ? this.#appendBuffered(key, value, tombstone, terms) : undefined
+    const buffered = expiresAt === undefined && version === undefined ? this.#bufferRecord(key, value, tombstone, terms) : undefined
     return buffered ?? this.appendNow(entry, terms, handle)
   }
 
@@ -166,7 +166,7 @@ export class LogQueue implements OpenLog {
 
   /** Appends a value without a key, with default options. */
   appendValue(value: Bytes, terms: AppendTerms): Promise<number> {
-    return this.#appendBuffered(undefined, value, false, terms) ?? this.#wait(this.enqueueValue(value, terms), undefined)
+    return this.#bufferRecord(undefined, value, false, terms) ?? this.#wait(this.enqueueValue(value, terms), undefined)
   }
 
   /**
@@ -176,7 +176,7 @@ export class LogQueue implements OpenLog {
    * Everything that can throw comes before the record is complete in the buffer. A buffered record without its promise, or a promise without
    * its record, would give every later promise the position of another record.
    */
-  #appendBuffered(
+  #bufferRecord(
     key: Bytes | undefined,
     value: Bytes | undefined,
     tombstone: boolean,
