@@ -3,11 +3,11 @@
 import { finished } from 'node:stream/promises'
 import test from 'ava'
 import type { Wal } from '../index.js'
-import { Channel } from '../src/channel.js'
-import type { Environment } from '../src/environment.js'
+import { LogQueue } from '../src/queue/log-queue.js'
+import type { Environment } from '../src/native/environment.js'
 import { WalError } from '../src/errors.js'
-import { NO_TERMS } from '../src/options.js'
-import { toEntry } from '../src/record.js'
+import { DEFAULT_TERMS } from '../src/options/append.js'
+import { toEntry } from '../src/records/record.js'
 import { temporaryLog, values } from './helpers/log.js'
 
 const full = { code: 'ERR_WAL_BACKPRESSURE' }
@@ -65,23 +65,23 @@ test('drain resolves at half of maxPendingBytes, not before', async (t) => {
       sync: none,
       kick: none,
     },
-    hold: none,
-    letGo: none,
-    kickLater: none,
+    ref: none,
+    unref: none,
+    scheduleKick: none,
   }
-  const channel = new Channel(environment as unknown as Environment, 0, 0, '')
+  const queue = new LogQueue(environment as unknown as Environment, 0, 0, '')
   let drained = false
-  const waiting = channel.drain().then(() => (drained = true))
+  const waiting = queue.drain().then(() => (drained = true))
   for (pending of [999, 501]) {
-    channel.settle()
+    queue.settle()
     await Promise.resolve()
     t.false(drained, `${pending}`)
   }
   pending = 500
-  channel.settle()
+  queue.settle()
   await waiting
   // At once, if it is so already.
-  await channel.drain()
+  await queue.drain()
 })
 
 test('drain of a log with nothing pending resolves at once, and of a closed one too', async (t) => {
@@ -109,7 +109,7 @@ test('drain gives way to the event loop after a turn that has accepted many reco
   }
 })
 
-/** A channel whose log is played by hand: `pending` bytes of 1000, so many operations accepted and settled. */
+/** A queue whose log is played by hand: `pending` bytes of 1000, so many operations accepted and settled. */
 function played() {
   const log = { pending: 1000, accepted: 0, settled: 0, refuses: false, failure: undefined as WalError | undefined }
   const none = () => 0
@@ -128,64 +128,64 @@ function played() {
       log.failure = undefined
       return { upTo: ++log.settled, error }
     },
-    hold: none,
-    letGo: none,
-    kickLater: none,
+    ref: none,
+    unref: none,
+    scheduleKick: none,
   }
-  return { log, channel: new Channel(environment as unknown as Environment, 0, 0, '') }
+  return { log, queue: new LogQueue(environment as unknown as Environment, 0, 0, '') }
 }
 
 const record = () => toEntry({ value: 'x' })
 
 test('after a refusal drain waits until an operation has settled, even if less than half of maxPendingBytes is pending', async (t) => {
-  const { log, channel } = played()
+  const { log, queue } = played()
   log.pending = 400
-  channel.enqueue(record(), NO_TERMS)
+  queue.enqueue(record(), DEFAULT_TERMS)
   log.refuses = true
-  t.throws(() => channel.enqueue(record(), NO_TERMS), full)
+  t.throws(() => queue.enqueue(record(), DEFAULT_TERMS), full)
   log.refuses = false
   let drained = false
-  const waiting = channel.drain().then(() => (drained = true))
+  const waiting = queue.drain().then(() => (drained = true))
   for (let turn = 0; turn < 10; turn++) await Promise.resolve()
   t.false(drained)
   log.settled = 1
-  channel.settle()
+  queue.settle()
   await waiting
-  await channel.drain()
+  await queue.drain()
 })
 
 test('drain waits while other clients keep the log full', async (t) => {
-  const { log, channel } = played()
+  const { log, queue } = played()
   let drained = false
-  const waiting = channel.drain().then(() => (drained = true))
+  const waiting = queue.drain().then(() => (drained = true))
   for (const asked of [1, 2, 3]) {
     t.is(log.accepted, asked, 'drain waits for an operation that will settle')
     log.settled = asked
-    channel.settle()
+    queue.settle()
     await Promise.resolve()
     t.false(drained)
   }
   log.pending = 500
   log.settled = log.accepted
-  channel.settle()
+  queue.settle()
   await waiting
 })
 
 test('drain resolves on a log that accepts nothing more, and sync reports the failure of enqueued records', async (t) => {
-  const { log, channel } = played()
-  channel.enqueue(record(), NO_TERMS)
+  const { log, queue } = played()
+  queue.enqueue(record(), DEFAULT_TERMS)
   log.failure = new WalError('ERR_WAL_NO_SPACE', 'full')
-  channel.settle()
-  const waiting = channel.drain()
+  queue.settle()
+  const waiting = queue.drain()
   log.failure = new WalError('ERR_WAL_NO_SPACE', 'still full')
-  channel.settle()
+  queue.settle()
   await waiting
-  const synced = channel.sync()
+  const synced = queue.sync()
   log.settled = log.accepted
-  channel.settle()
+  queue.settle()
   await t.throwsAsync(synced, { code: 'ERR_WAL_NO_SPACE', message: 'full' })
   log.refuses = true
-  await channel.drain()
+  await queue.drain()
 })
 
 test('a record above half of maxPendingBytes is accepted, from a loop and from a stream, without blocking the event loop', async (t) => {

@@ -77,7 +77,7 @@ for (const codec of ['json', 'msgpack'] as const) {
     for (const value of [undefined, () => 1, Symbol('s'), 1n]) {
       const error = await t.throwsAsync<WalError>(wal.append(value), {
         code: 'ERR_WAL_INVALID_ARG',
-        message: new RegExp(`\\(${codec}\\): .*(knows no|BigInt|bigint|Unrecognized)`),
+        message: new RegExp(`\\(${codec}\\): .*(has no such value|BigInt|bigint|Unrecognized)`),
       })
       t.true(error.cause instanceof Error)
       t.is(error.operation, 'append')

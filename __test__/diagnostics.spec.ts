@@ -6,10 +6,10 @@ import path from 'node:path'
 import { Worker } from 'node:worker_threads'
 import test, { type ExecutionContext } from 'ava'
 import { channels, verify, Wal, type AppendEvent, type RecoverEvent, type WalError, type WalEvents } from '../index.js'
-import { Channel } from '../src/channel.js'
-import type { Environment } from '../src/environment.js'
-import { NO_TERMS } from '../src/options.js'
-import { toEntry } from '../src/record.js'
+import { LogQueue } from '../src/queue/log-queue.js'
+import type { Environment } from '../src/native/environment.js'
+import { DEFAULT_TERMS } from '../src/options/append.js'
+import { toEntry } from '../src/records/record.js'
 import { node, root } from './helpers/command.js'
 import { segments, temporaryDirectory } from './helpers/directory.js'
 import { Shim, rule } from './helpers/faults/shim.js'
@@ -347,14 +347,14 @@ test.serial('a commit that completes while older events are being published is p
         return 1
       },
     },
-    hold: none,
-    letGo: none,
-    kickLater: none,
+    ref: none,
+    unref: none,
+    scheduleKick: none,
   }
-  const channel = new Channel(environment as unknown as Environment, 0, 0, '')
-  const waiting = channel.appendNow(toEntry({ value: 'x' }), NO_TERMS).then((position) => order.push(`resolved ${position}`))
-  channel.diagnostics.tell()
-  channel.settle()
+  const queue = new LogQueue(environment as unknown as Environment, 0, 0, '')
+  const waiting = queue.appendNow(toEntry({ value: 'x' }), DEFAULT_TERMS).then((position) => order.push(`resolved ${position}`))
+  queue.events.publish()
+  queue.settle()
   await waiting
   t.deepEqual(order, ['told 1', 'resolved 1'])
 })

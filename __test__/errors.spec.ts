@@ -94,5 +94,5 @@ test('a native module that exists but does not load is reported as broken, with 
   t.is(code, 'ERR_WAL_NATIVE_NOT_FOUND')
   t.true(typed)
   t.true(message.includes(binary))
-  t.regex(message, /cut off|too short|invalid ELF/)
+  t.regex(message, /truncated|too short|invalid ELF/)
 })

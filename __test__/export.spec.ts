@@ -6,9 +6,9 @@ import { Record, Wal, type RecordInit } from '../index.js'
 import { cliScript, forelog, type Result } from './helpers/command.js'
 import { segments, temporaryDirectory } from './helpers/directory.js'
 import { SEGMENT_BYTES } from './helpers/log.js'
-import { exactEntry } from '../dist/record.js'
+import { exactEntry } from '../dist/records/record.js'
 import { parseLine, recordLine, type RecordLine } from '../dist/cli/ndjson.js'
-import type { DetailedRecord } from '../dist/detail.js'
+import type { DetailedRecord } from '../dist/records/detailed-block.js'
 
 type Fields = { [name: string]: unknown }
 

@@ -69,10 +69,10 @@ test('the permission model without addons: the message says so, and which option
 
 const broken: { [name: string]: [make: (good: Buffer) => Buffer, message: RegExp] } = {
   'is empty': [() => Buffer.alloc(0), /0 bytes/],
-  'is cut off within its header': [(good) => good.subarray(0, 20), /cut off/],
-  'is cut off after its header': [(good) => good.subarray(0, 100), /cut off/],
-  'is cut off in the middle': [(good) => good.subarray(0, good.length >> 1), /cut off/],
-  'lacks its last byte': [(good) => good.subarray(0, -1), /cut off/],
+  'is cut off within its header': [(good) => good.subarray(0, 20), /truncated/],
+  'is cut off after its header': [(good) => good.subarray(0, 100), /truncated/],
+  'is cut off in the middle': [(good) => good.subarray(0, good.length >> 1), /truncated/],
+  'lacks its last byte': [(good) => good.subarray(0, -1), /truncated/],
   'is something else': [() => Buffer.alloc(100_000, 'no binary '), /invalid ELF header/],
   'is for another processor': [
     (good) => {

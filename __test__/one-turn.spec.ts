@@ -2,7 +2,11 @@
 
 import test from 'ava'
 import { Record, Wal, type WalOptions } from '../index.js'
-import { Stage } from '../src/stage.js'
+import { LogQueue } from '../src/queue/log-queue.js'
+import type { Environment } from '../src/native/environment.js'
+import { DEFAULT_TERMS } from '../src/options/append.js'
+import { RecordBuffer } from '../src/native/record-buffer.js'
+import { POSITIONS_MAX_PENDING_BYTES, POSITIONS_MAX_RECORD_BYTES } from '../src/native/wire.js'
 import { temporaryDirectory } from './helpers/directory.js'
 import { collect, temporaryLog, values } from './helpers/log.js'
 
@@ -149,7 +153,47 @@ test('an array that is not what it seems to be is stored with its actual bytes, 
 })
 
 test('if the native side cannot see the staged memory, every record is passed on its own', (t) => {
-  const [seen, unseen] = [true, false].map((isSeen) => new Stage(new Uint8Array(32 << 10), () => isSeen))
+  const [seen, unseen] = [true, false].map((isSeen) => new RecordBuffer(new Uint8Array(32 << 10), () => isSeen))
   t.is(seen.put('key', 'value', false, seen.largest), 16)
   t.is(unseen.put('key', 'value', false, unseen.largest), 0)
+})
+
+/** Calls of native code that a turn with three small records makes, if native code answers the first one with `first`. */
+function callsOfTurn(first: number): string[] {
+  const made: string[] = []
+  const call = (name: string, answer: number) => () => (made.push(name), answer)
+  const none = () => 0
+  const recordBuffer = new RecordBuffer(new Uint8Array(32 << 10), () => true)
+  const environment = {
+    native: { listen: none },
+    calls: {
+      positions: (_log: number, into: Float64Array) => {
+        into[POSITIONS_MAX_PENDING_BYTES] = into[POSITIONS_MAX_RECORD_BYTES] = 1 << 20
+      },
+      append: call('append', 1),
+      appendBuffered: call('appendBuffered', first),
+      appendBufferedAndKick: call('appendBufferedAndKick', first),
+      kick: call('kick', 0),
+    },
+    recordBuffer,
+    claimBuffer: () => recordBuffer.clear(0),
+    ref: none,
+    unref: none,
+    scheduleKick: none,
+  }
+  const queue = new LogQueue(environment as unknown as Environment, 0, 0, '')
+  // The first call learns how much room there is, and crosses by itself.
+  void queue.appendValue('first', DEFAULT_TERMS)
+  made.length = 0
+  for (const value of ['a', 'b', 'c']) void queue.appendValue(value, DEFAULT_TERMS)
+  queue.kick()
+  return made
+}
+
+test('the end of a turn appends its small records and wakes the commit thread in one call', (t) => {
+  t.deepEqual(callsOfTurn(2), ['appendBufferedAndKick'])
+})
+
+test('if the records of a turn are refused together, each crosses by itself, and the commit thread is woken after them', (t) => {
+  t.deepEqual(callsOfTurn(-1), ['appendBufferedAndKick', 'append', 'append', 'append', 'kick'])
 })

@@ -3,7 +3,7 @@
 import { addAbortSignal } from 'node:stream'
 import { constants } from 'node:buffer'
 import { Wal, WalError, type WalOptions } from '../index.js'
-import { exactEntry, type Entry } from '../record.js'
+import { exactEntry, type Entry } from '../records/record.js'
 import { EXIT } from './exit-codes.js'
 import { InputError } from './failure.js'
 import { positions } from './holes.js'

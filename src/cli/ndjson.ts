@@ -3,7 +3,7 @@
 // docs/operations.md describes the lines. A number above 2^53 - 1 is a string of digits, and bytes that are not text are base64.
 
 import { isUtf8 } from 'node:buffer'
-import type { DetailedBatch, DetailedRecord } from '../detail.js'
+import type { DetailedBatch, DetailedRecord } from '../records/detailed-block.js'
 import type { Hole } from '../index.js'
 import { InputError } from './failure.js'
 
