@@ -12,6 +12,7 @@ mod store;
 mod tests;
 
 use crate::error::{closed, truncated, Code, Error, Fault, Result};
+use crate::segments::log_ends::LogEnds;
 use crate::segments::reader_positions::{ReaderPosition, StartPosition};
 use crate::storage::Storage;
 use crate::util::locks::locked;
@@ -20,7 +21,7 @@ use codec::{Table, MAX_NAME};
 use handle::{merge, Entry};
 pub use handle::{Handle, Moved};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 pub use store::{adopted, clamped, copy, list, verify};
 use store::{Failure, Store};
@@ -64,8 +65,8 @@ pub struct Cursors {
     inner: Mutex<Inner>,
     store: Mutex<Option<Store>>,
     idle: Condvar,
-    /// First position of the log.
-    first: AtomicU64,
+    /// The ends of the log, of which the low mark counts here.
+    ends: Arc<LogEnds>,
 }
 
 fn none_there(position: u64, acknowledged: u64) -> Error {
@@ -74,11 +75,11 @@ fn none_there(position: u64, acknowledged: u64) -> Error {
 }
 
 impl Cursors {
-    /// Opens the cursors of a log that has just been opened and goes from `low` to `last`. Damage is reported when a cursor is asked for.
+    /// Opens the cursors of a log that has just been opened, has these `ends` and goes up to `last`. Damage is reported when a cursor is asked for.
     ///
     /// # Errors
     /// A write or a sync failed, so nothing may be written. Or there is no file descriptor for CURSORS.
-    pub fn open(storage: Arc<dyn Storage>, uuid: [u8; 16], low: u64, last: u64) -> Result<Cursors> {
+    pub fn open(storage: Arc<dyn Storage>, uuid: [u8; 16], ends: Arc<LogEnds>, last: u64) -> Result<Cursors> {
         let mut store = match Store::read(storage, uuid) {
             Ok(store) => store,
             // This passes: the next opening can read the file.
@@ -97,26 +98,26 @@ impl Cursors {
         let mut entries = BTreeMap::new();
         for (name, stored) in clamped {
             let entry = Entry::new(name.clone(), stored);
-            let (from, to) = (read.get(&name).copied().unwrap_or(stored), stored.max(low - 1));
+            let (from, to) = (read.get(&name).copied().unwrap_or(stored), stored.max(ends.low_mark() - 1));
             merge(&mut locked(&entry.untold), Moved { from, to });
             entries.insert(name, entry);
         }
-        Ok(Cursors::new(Ok(entries), Some(store), low))
+        Ok(Cursors::new(Ok(entries), Some(store), ends))
     }
 
     /// Creates cursors that are unknown, because of `why`.
     pub fn unknown(why: Error) -> Cursors {
-        Cursors::new(Err(why), None, 1)
+        Cursors::new(Err(why), None, Arc::default())
     }
 
-    fn new(entries: Result<BTreeMap<Arc<str>, Arc<Entry>>>, store: Option<Store>, low: u64) -> Cursors {
+    fn new(entries: Result<BTreeMap<Arc<str>, Arc<Entry>>>, store: Option<Store>, ends: Arc<LogEnds>) -> Cursors {
         let inner = Inner { entries, waiting: Vec::new(), scheduled: false, running: false, closed: false, broken: None };
-        Cursors { inner: Mutex::new(inner), store: Mutex::new(store), idle: Condvar::new(), first: AtomicU64::new(low) }
+        Cursors { inner: Mutex::new(inner), store: Mutex::new(store), idle: Condvar::new(), ends }
     }
 
     /// Returns the last position done, 0 if there is none.
     pub fn position(&self, entry: &Entry) -> u64 {
-        entry.stored().max(self.first.load(Ordering::Acquire) - 1)
+        entry.stored().max(self.ends.low_mark() - 1)
     }
 
     /// Returns names and positions, ordered by name.
@@ -166,7 +167,7 @@ impl Cursors {
         if inner.entries()?.get(name).is_some_and(|entry| !entry.is_ending()) {
             return Ok(None);
         }
-        let (first, acknowledged) = (self.first.load(Ordering::Acquire), log.acknowledged());
+        let (first, acknowledged) = (self.ends.low_mark(), log.acknowledged());
         match start {
             StartPosition::First => Ok(None),
             StartPosition::End => Ok(Some(acknowledged)),
@@ -187,7 +188,7 @@ impl Cursors {
             if position > self.position(entry) && position > kept {
                 let text = format!("the log was truncated after position {kept} since the cursor's reader began: read again from there");
                 let mut error = Error::new(Code::Truncated, text).at_position(position);
-                error.first_position = Some(self.first.load(Ordering::Acquire));
+                error.first_position = Some(self.ends.low_mark());
                 return Err(error);
             }
             let acknowledged = log.acknowledged();
@@ -371,8 +372,7 @@ impl Cursors {
 
     /// Applies the changes one after the other and makes the result durable. Returns the outcome that each change has if that succeeds.
     fn put(&self, store: &mut Store, changes: &[Change]) -> (Vec<Result<()>>, std::result::Result<(), Failure>) {
-        let mut next =
-            NextTable { table: store.table().clone(), first: self.first.load(Ordering::Acquire), both: false, deleted: Vec::new() };
+        let mut next = NextTable { table: store.table().clone(), first: self.ends.low_mark(), both: false, deleted: Vec::new() };
         let outcomes = changes.iter().map(|change| next.apply(change)).collect();
         let written = if next.table == *store.table() { Ok(()) } else { store.put(next.table, next.both) };
         (outcomes, written)
@@ -395,20 +395,20 @@ impl Cursors {
         error
     }
 
-    /// Applies a truncation or a reset that is done and not published yet, after which the log goes from `low` to `last`. Cursors past
-    /// `last` are durably moved back, and waiting changes past it are rejected.
+    /// Applies a truncation or a reset that is done and not settled yet, after which the log goes up to `last`. It began at `low_mark`
+    /// before. Cursors past `last` are durably moved back, and waiting changes past it are rejected.
     ///
     /// # Errors
     /// A write or a sync failed, so the log must not go on.
-    pub fn cut(&self, low: u64, last: u64) -> std::result::Result<(), Fault> {
+    pub fn cut(&self, low_mark: u64, last: u64) -> std::result::Result<(), Fault> {
         let mut guard = locked(&self.store);
         let Some(store) = guard.as_mut() else { return Ok(()) };
         if let Some(fault) = locked(&self.inner).broken.as_ref().and_then(|error| error.cause.clone()) {
             return Err(fault);
         }
-        self.reject(|change| change.required_durable() > last, &truncated(last + 1, low));
+        self.reject(|change| change.required_durable() > last, &truncated(last + 1, self.ends.low_mark()));
         let clamped: Table = store.table().iter().map(|(name, position)| (name.clone(), (*position).min(last))).collect();
-        let before = self.stand();
+        let before = self.positions_from(low_mark);
         if clamped != *store.table() {
             match store.put(clamped, true) {
                 Ok(()) => {}
@@ -416,24 +416,21 @@ impl Cursors {
             }
             self.adopt(&locked(&self.inner), store);
         }
-        self.first.store(low, Ordering::Release);
         self.tell_moves(before);
         Ok(())
     }
 
-    /// Applies a new first position of the log.
-    pub fn raise(&self, low: u64) {
-        if self.first.load(Ordering::Acquire) >= low {
-            return;
+    /// Applies the low mark of the log, which was `low_mark` before.
+    pub fn raise(&self, low_mark: u64) {
+        if self.ends.low_mark() > low_mark {
+            self.tell_moves(self.positions_from(low_mark));
         }
-        let before = self.stand();
-        self.first.store(low, Ordering::Release);
-        self.tell_moves(before);
     }
 
-    fn stand(&self) -> Vec<(Arc<Entry>, u64)> {
+    /// Returns the position of each cursor in a log that begins at `low_mark`.
+    fn positions_from(&self, low_mark: u64) -> Vec<(Arc<Entry>, u64)> {
         let inner = locked(&self.inner);
-        inner.entries.iter().flat_map(BTreeMap::values).map(|entry| (entry.clone(), self.position(entry))).collect()
+        inner.entries.iter().flat_map(BTreeMap::values).map(|entry| (entry.clone(), entry.stored().max(low_mark - 1))).collect()
     }
 
     fn tell_moves(&self, before: Vec<(Arc<Entry>, u64)>) {

@@ -10,7 +10,8 @@ use crate::format::header::{Header, Predecessor};
 use crate::format::horizon::LogEnd;
 use crate::observe::events::Event;
 use crate::options::Compression;
-use crate::segments::catalog::{CatalogSegment, DurableEnd};
+use crate::segments::catalog::CatalogSegment;
+use crate::segments::log_ends::DurableEnd;
 use crate::segments::placement::{Filling, Placement};
 use crate::segments::spare_files::{least_len, Spare};
 use crate::storage::window::Window;
@@ -172,7 +173,6 @@ impl Writer {
         entry.hold(&spare.file);
         match (header.predecessor, plan.cut) {
             (None, cut) => {
-                self.low = header.first;
                 let kept = cut.unwrap_or(header.first - 1);
                 self.publisher.cut(kept);
                 self.catalog.restart(entry.clone(), place, kept);
@@ -214,7 +214,7 @@ impl Writer {
         let Some(Naming { mark, late, .. }) = &mut self.naming else { return Ok(()) };
         let was_late = std::mem::replace(late, true);
         self.meter.counters.fsyncs += 1;
-        let low = self.low;
+        let low = self.catalog.low_mark();
         let named = locked(&self.control).update(|state| {
             state.active = mark.segment;
             state.mark = Some(*mark);

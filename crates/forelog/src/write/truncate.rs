@@ -32,7 +32,7 @@ impl Writer {
         }
         let named = self.finish_naming();
         self.health.poison_unless_it_heals(named)?;
-        if first <= self.low {
+        if first <= self.low_mark() {
             // A roll may have left a segment below the mark since then, or a file may have resisted the first removal.
             return self.remove_below();
         }
@@ -51,7 +51,6 @@ impl Writer {
             Err(cut) if cut.written == 0 && cut.fault.heals(On::Named) => return self.health.poison_unless_it_heals(Err(cut.fault.into())),
             Err(cut) => return Err(self.health.poison(cut.fault)),
         }
-        self.low = first;
         // Readers learn of the low mark before a file goes, so that none of them takes its absence for damage.
         self.catalog.raise_low_mark(first);
         self.remove_below()
@@ -68,8 +67,8 @@ impl Writer {
     pub fn truncate_after(&mut self, last: u64) -> Result<()> {
         self.go_on()?;
         let next = self.next_position();
-        if last + 1 < self.low {
-            return Err(truncated(last, self.low));
+        if last + 1 < self.low_mark() {
+            return Err(truncated(last, self.low_mark()));
         }
         if last + 1 >= next {
             return if last + 1 == next { self.sync() } else { Err(out_of_range(last, next)) };

@@ -9,7 +9,7 @@ use crate::log::remote_writer::RemoteWriter;
 use crate::maintenance::backup::Origin;
 use crate::read::follow::{FollowedLog, WaitHandle, Wake};
 use crate::segments::attachment::lost;
-use crate::segments::catalog::DurableEnd;
+use crate::segments::log_ends::DurableEnd;
 use crate::segments::reader_positions::ReaderPosition;
 use crate::storage::Storage;
 use crate::util::locks::locked;
@@ -25,7 +25,7 @@ impl FollowedLog for LogState {
             }
             self.refresh(remote)?;
             let first = self.catalog.low_mark();
-            let limit = self.horizons.acknowledged.load(Ordering::Acquire);
+            let limit = self.catalog.ends.acknowledged();
             // The position is after the last record that can be read.
             if let Some(error) = remote.bond.broken().filter(|_| next > limit) {
                 return Err(error.clone().during("read"));
@@ -76,7 +76,7 @@ impl FollowedLog for LogState {
         let followers = self.followers.clone();
         let ticket = followers.enter(next, wake, || {
             let failed = locked(&self.submissions).phase.failure().is_some();
-            failed || self.ended.load(Ordering::Acquire) || self.horizons.acknowledged.load(Ordering::Acquire) >= next
+            failed || self.ended.load(Ordering::Acquire) || self.catalog.ends.acknowledged() >= next
         });
         if self.remote.is_some() {
             remote_writer::watch_page(&self);
@@ -89,11 +89,11 @@ impl FollowedLog for LogState {
 
 impl Log for LogState {
     fn acknowledged(&self) -> u64 {
-        self.horizons.acknowledged.load(Ordering::Acquire)
+        self.catalog.ends.acknowledged()
     }
 
     fn durable(&self) -> u64 {
-        self.horizons.durable.load(Ordering::Acquire)
+        self.catalog.ends.durable()
     }
 
     fn flush(&self) -> Result<()> {

@@ -339,7 +339,7 @@ impl History {
         self.check_views(&before, low, end)?;
         self.recoveries += 1;
         self.recycled += u64::from(before.is_recycled());
-        if opened.recovery.next_position != end + 1 || opened.writer.low != low {
+        if opened.recovery.next_position != end + 1 || opened.writer.low_mark() != low {
             return broken(format!("the report says {:?}", opened.recovery));
         }
         self.expected.cut(end);

@@ -75,7 +75,7 @@ impl History {
         call: impl FnOnce(&mut Writer) -> Result<(), Error>,
     ) -> Held<Option<Error>> {
         self.others.push(after);
-        let ends = |writer: &Writer| (writer.low, writer.next_position());
+        let ends = |writer: &Writer| (writer.low_mark(), writer.next_position());
         let before = ends(&opened.writer);
         let outcome = self.watched(Act::Truncate, || call(&mut opened.writer));
         if self.disk.crashed() {
