@@ -40,7 +40,7 @@ mod testing;
 mod util;
 mod write;
 
-pub use cursors::Moved;
+pub use cursors::CursorMove;
 pub use error::{Code, Error, Fault, Flipped, Info, Result};
 pub use format::record::{Parts, RecordRef};
 pub use log::stat::{stat, Standing};

@@ -20,7 +20,7 @@ const RECORDS: u64 = 300;
 enum Loss {
     Removed,
     RemovedAndMadeAnew,
-    Moved,
+    CursorMove,
     MovedAndMadeAnew,
     MovedAndBackupInItsPlace,
     ParentMoved,
@@ -36,7 +36,7 @@ enum Loss {
 const OF_THE_DIRECTORY: [Loss; 7] = [
     Loss::Removed,
     Loss::RemovedAndMadeAnew,
-    Loss::Moved,
+    Loss::CursorMove,
     Loss::MovedAndMadeAnew,
     Loss::MovedAndBackupInItsPlace,
     Loss::ParentMoved,
@@ -121,7 +121,7 @@ impl Scene {
                 fs::remove_dir_all(&real).unwrap();
                 fs::create_dir(&real).unwrap();
             }
-            Loss::Moved | Loss::MovedAndMadeAnew | Loss::MovedAndBackupInItsPlace => {
+            Loss::CursorMove | Loss::MovedAndMadeAnew | Loss::MovedAndBackupInItsPlace => {
                 fs::rename(&real, &aside).unwrap();
                 match loss {
                     Loss::MovedAndMadeAnew => fs::create_dir(&real).unwrap(),
@@ -388,7 +388,7 @@ fn a_writer_whose_lock_another_process_has_taken_ends() {
 #[test]
 fn a_directory_that_this_process_has_open_from_a_path_that_is_not_its_own_any_more_is_not_opened_again() {
     let scene = Scene::new(Fsync::Always);
-    let now = scene.lose(Loss::Moved).unwrap();
+    let now = scene.lose(Loss::CursorMove).unwrap();
     assert_eq!(open(&now, options(Fsync::Always)).err().map(|e| e.code), Some(Code::Detached));
     assert_eq!(code(scene.wal.close()), Some(Code::Detached));
     let (wal, _waiter) = open(&now, options(Fsync::Always)).unwrap();
@@ -398,7 +398,7 @@ fn a_directory_that_this_process_has_open_from_a_path_that_is_not_its_own_any_mo
 #[test]
 fn a_directory_that_is_back_at_its_path_before_anything_was_due_is_the_log_s_as_before() {
     let mut scene = Scene::new(Fsync::Always);
-    let now = scene.lose(Loss::Moved).unwrap();
+    let now = scene.lose(Loss::CursorMove).unwrap();
     fs::rename(now, scene.at("parent/real")).unwrap();
     scene.append(b"as before").unwrap();
     scene.wal.close().unwrap();
@@ -527,7 +527,7 @@ fn a_backup_whose_own_directory_is_replaced_meanwhile_is_not_called_complete() {
 #[test]
 fn a_backup_is_refused_in_the_directory_of_its_log_wherever_that_is() {
     let scene = Scene::new(Fsync::Always);
-    let now = scene.lose(Loss::Moved).unwrap();
+    let now = scene.lose(Loss::CursorMove).unwrap();
     assert_eq!(code(scene.wal.backup(&now.join("inside"))), Some(Code::InvalidArg));
     assert!(!now.join("inside").exists());
 }

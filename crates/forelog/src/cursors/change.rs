@@ -43,16 +43,16 @@ impl Change {
 /// The table that results from applying the queued changes.
 pub struct NextTable {
     pub table: Table,
-    pub first: u64,
+    pub low_mark: u64,
     /// A cursor is created, moved back or deleted, so both slots have to be written.
-    pub both: bool,
+    pub write_both_slots: bool,
     /// Cursors that were deleted. A later change may create another one of the same name.
     pub deleted: Vec<Arc<Entry>>,
 }
 
 impl NextTable {
     pub fn apply(&mut self, change: &Change) -> Result<()> {
-        let first = self.first;
+        let first = self.low_mark;
         match change {
             Change::Create(name, _, _) if self.table.contains_key(name) => {}
             Change::Create(..) if self.table.len() >= MAX_CURSORS => {
@@ -61,7 +61,7 @@ impl NextTable {
             Change::Create(name, position, _) => {
                 self.table.insert(name.clone(), position.unwrap_or(first - 1));
                 // If the new cursor were lost to rot, it would be made again, perhaps at a later position.
-                self.both = true;
+                self.write_both_slots = true;
             }
             Change::Commit(entry, position, _) => {
                 let stored = self.of(entry)?;
@@ -81,13 +81,13 @@ impl NextTable {
                     return Err(truncated(position + 1, first));
                 }
                 *stored = *position;
-                self.both = true;
+                self.write_both_slots = true;
             }
             Change::Delete(entry, _) => {
                 if self.of(entry).is_ok() {
                     self.table.remove(&entry.name);
                     self.deleted.push(entry.clone());
-                    self.both = true;
+                    self.write_both_slots = true;
                 }
             }
         }

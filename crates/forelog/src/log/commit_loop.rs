@@ -386,11 +386,11 @@ impl CommitThread {
         }
         let low = self.writer.low;
         if cut {
-            if let Err(fault) = self.shared.cursors.cut(low, self.writer.next_position() - 1) {
+            if let Err(fault) = self.shared.cursors.truncate(low, self.writer.next_position() - 1) {
                 self.writer.poison(fault);
             }
         }
-        self.shared.cursors.raise(low);
+        self.shared.cursors.raise_low_mark(low);
     }
 
     /// Rejects every operation that waits, and every later one.

@@ -26,39 +26,9 @@ use crate::storage::{data_len, FileRef, Storage};
 use std::path::Path;
 use std::sync::Arc;
 
-/// One inconsistency found by [`verify()`] or by a scrub.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Problem {
-    /// The label of a verdict in docs/recovery.md, or one of the following.
-    ///
-    /// - `broken-chain`: segments disagree on where one of them ends.
-    /// - `wrong-footer`: an intact footer contradicts the frames.
-    /// - `damaged-cursors`: CURSORS cannot be used.
-    /// - `unreadable`: the disk fails to read.
-    pub kind: &'static str,
-    pub damage: Damage,
-}
+mod report;
 
-/// The result of a verification.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Verification {
-    /// Number of segments that count: those at or above the low mark that no later one replaces.
-    pub segments: u64,
-    /// Number of sealed segments among them without a footer. A search in such a segment reads its frame headers one by one.
-    pub without_footer: u64,
-    /// Number of segments whose footer is damaged. A crash while a footer is written leaves that, so it is no problem, and costs no record.
-    pub broken_footers: u64,
-    /// Number of good frames that hold records.
-    pub frames: u64,
-    /// Number of records in good frames.
-    pub records: u64,
-    /// Number of bytes in good frames.
-    pub bytes: u64,
-    /// Positions that were lost before this log was made, according to headers: first and last of each hole. They are no problem.
-    pub holes: Vec<(u64, u64)>,
-    /// The problems in the order of the log. Empty if all is well.
-    pub problems: Vec<Problem>,
-}
+pub use report::{Problem, Verification};
 
 /// Verifies the log in `dir`, including the active segment and CONTROL; blocking. Needs no writer and takes no lock, so a writer in any
 /// process may be at work. On Linux it drops what the page cache holds of sealed segments, so that the bytes come from the disk.
@@ -179,7 +149,7 @@ struct Verifier<'a> {
     listing: Listing,
     uuid: [u8; 16],
     /// Positions below this one are no longer in the log.
-    low: u64,
+    low_mark: u64,
     /// Whether a segment, up to this position, is still part of the log. Other segments are removed during the verification.
     counts: &'a dyn Fn(&Name, u64) -> bool,
     report: Verification,
@@ -212,9 +182,9 @@ enum End {
 }
 
 impl<'a> Verifier<'a> {
-    fn new(storage: Arc<dyn Storage>, uuid: [u8; 16], low: u64, counts: &'a dyn Fn(&Name, u64) -> bool) -> Result<Verifier<'a>> {
+    fn new(storage: Arc<dyn Storage>, uuid: [u8; 16], low_mark: u64, counts: &'a dyn Fn(&Name, u64) -> bool) -> Result<Verifier<'a>> {
         let listing = Listing::read(&*storage).map_err(Error::from)?;
-        Ok(Verifier { storage, listing, uuid, low, counts, report: Verification::default() })
+        Ok(Verifier { storage, listing, uuid, low_mark, counts, report: Verification::default() })
     }
 
     fn total(&self, names: &[Name]) -> u64 {
@@ -232,7 +202,7 @@ impl<'a> Verifier<'a> {
         if let Some(Flipped { offset, bit }) = flipped {
             text += &format!("; bit {bit} of the byte at {offset} has flipped");
         }
-        let lost = lost.map(|(first, last)| (first.max(self.low), last)).filter(|(first, last)| first <= last);
+        let lost = lost.map(|(first, last)| (first.max(self.low_mark), last)).filter(|(first, last)| first <= last);
         let damage = Damage { text, segment: at.0.into(), offset: at.1, lost, flipped };
         // A missing segment makes the frames before it end too soon, which is no problem of its own.
         let missing = |p: &Problem| p.kind == Verdict::Gap.label() && kind == Verdict::DamagedSealed.label();
@@ -285,7 +255,7 @@ impl<'a> Verifier<'a> {
 
     /// Reports that the disk failed to read a part of a file.
     fn unreadable(&mut self, file: &str, lenient: &ZeroOnReadError, last: u64) {
-        if let Some(fault) = lenient.fault().filter(|_| last >= self.low) {
+        if let Some(fault) = lenient.fault().filter(|_| last >= self.low_mark) {
             self.problem(Verdict::Unreadable.label(), format!("the disk does not read: {fault}"), (file, 0), None);
         }
     }
@@ -376,8 +346,8 @@ impl<'a> Verifier<'a> {
         };
         let mut window = Window::new(&*segment.file, segment.file.len()?.min(limit));
         let (mut joint, mut index, mut whole) = (FrameBoundary::start(header), Index::default(), true);
-        if header.start() > self.low.max(header.first) {
-            self.report.holes.push((self.low.max(header.first), header.start() - 1));
+        if header.start() > self.low_mark.max(header.first) {
+            self.report.holes.push((self.low_mark.max(header.first), header.start() - 1));
         }
         loop {
             let ended = match end {

@@ -1,7 +1,7 @@
 //! Named cursors as their users hold them. No call blocks: when a change is durable, a callback reports its result.
 
 use super::Wal;
-use crate::cursors::{Handle, Moved};
+use crate::cursors::{CursorMove, Handle};
 use crate::error::{closed, Result};
 use crate::log::state::LogState;
 use crate::segments::reader_positions::StartPosition;
@@ -121,7 +121,7 @@ impl NamedCursor {
     }
 
     /// Returns what truncation has done to the cursor since the last call, or since its last commit before this process opened it.
-    pub fn moved(&self) -> Option<Moved> {
+    pub fn moved(&self) -> Option<CursorMove> {
         self.handle.moved()
     }
 

@@ -3,18 +3,23 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::error::Fault;
 use crate::format::file_names::{classify, Entry};
 use crate::log::commit_loop::CommitThread;
 use crate::log::open::open;
+use crate::log::read_only;
 use crate::maintenance::verify::verify_storage;
+use crate::options::Mode;
 use crate::read::reader::{Block, Reader};
 use crate::segments::reader_positions::StartPosition;
 use crate::storage::layer::{Layer, Layered};
+use crate::storage::Storage;
 use crate::storage::{File, FileRef};
 use crate::testing::campaign::seeds;
 use crate::testing::sim::{Rng, SimDisk};
 use crate::util::notify::Waiter;
 use crate::util::runtime::{Job, Runtime};
+use crate::write::submission_queue::Client;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
