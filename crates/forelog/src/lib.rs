@@ -47,7 +47,7 @@ pub use log::stat::{stat, Standing};
 pub use log::state::Positions;
 pub use log::wal::{NamedCursor, ReadOptions, Wal};
 pub use maintenance::backup::{Backup, Progress};
-pub use maintenance::progress::Watch;
+pub use maintenance::progress::JobProgress;
 pub use maintenance::salvage::{salvage, Salvage, Salvaged};
 pub use maintenance::verify::{verify, Problem, Verification};
 pub use observe::events::SegmentFromFuture;

@@ -6,7 +6,9 @@
 mod common;
 
 use common::{next, open, options, settle, varied};
-use forelog::{verify, Code, Error, Fsync, Mode, Options, ReadOptions, Reader, RecordRef, Settled, StartPosition, Waiter, Wal, Watch};
+use forelog::{
+    verify, Code, Error, Fsync, JobProgress, Mode, Options, ReadOptions, Reader, RecordRef, Settled, StartPosition, Waiter, Wal,
+};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
@@ -538,7 +540,7 @@ fn a_scrub_never_mixes_the_files_of_two_directories() {
         let scene = Scene::new(Fsync::Always);
         let now = scene.lose(loss);
         let _successor = scene.successor(loss);
-        let found = scene.wal.scrub(&Arc::new(Watch::new(None)));
+        let found = scene.wal.scrub(&Arc::new(JobProgress::new(None)));
         match found {
             Ok(found) => assert!(now.is_some() && found.problems.is_empty() && found.segments > 1, "{loss:?}: {found:?}"),
             Err(error) => assert!(now.is_none() && error.code == Code::Detached, "{loss:?}: {error}"),
@@ -553,7 +555,7 @@ fn a_verification_whose_directory_is_removed_meanwhile_reports_no_damage() {
     let dir = scene.at("parent/real");
     let (removed, again) = (std::sync::Once::new(), dir.clone());
     // With the first bytes read the directory goes away.
-    let watch = Watch::new(None).telling(move |_, _| removed.call_once(|| fs::remove_dir_all(&again).unwrap()));
+    let watch = JobProgress::new(None).reporting(move |_, _| removed.call_once(|| fs::remove_dir_all(&again).unwrap()));
     assert_eq!(code(verify(&dir, &Arc::new(watch))), Some(Code::Detached));
 }
 

@@ -1,12 +1,11 @@
 //! A cursor as its handles share it, and the moves by truncation that they report.
 
 use crate::error::{Code, Error};
+use crate::read::follow::Wake;
 use crate::segments::reader_positions::ReaderPosition;
 use crate::util::locks::locked;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
-
-type Wake = Box<dyn FnOnce() + Send>;
 
 /// A move of a cursor by truncation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +15,7 @@ pub struct CursorMove {
 }
 
 /// A cursor, shared by all its handles.
-pub struct Entry {
+pub struct CursorEntry {
     pub name: Arc<str>,
     /// Last position done, as far as durable.
     pub stored: AtomicU64,
@@ -25,13 +24,13 @@ pub struct Entry {
     pub deletions: AtomicU64,
     /// The move that happened before there was a handle to report it.
     pub unreported: Mutex<Option<CursorMove>>,
-    pub handles: Mutex<Vec<Weak<Handle>>>,
+    pub handles: Mutex<Vec<Weak<CursorHandle>>>,
 }
 
-impl Entry {
-    pub fn new(name: Arc<str>, stored: u64) -> Arc<Entry> {
+impl CursorEntry {
+    pub fn new(name: Arc<str>, stored: u64) -> Arc<CursorEntry> {
         let [stored, deletions] = [stored, 0].map(AtomicU64::new);
-        Arc::new(Entry {
+        Arc::new(CursorEntry {
             name,
             stored,
             deleted: AtomicBool::new(false),
@@ -82,15 +81,15 @@ impl Entry {
 }
 
 /// A handle on a cursor, which learns of moves by truncation.
-pub struct Handle {
-    pub entry: Arc<Entry>,
+pub struct CursorHandle {
+    pub entry: Arc<CursorEntry>,
     /// Records what truncations have kept since the handle last began to read.
     pub reader_position: Arc<ReaderPosition>,
     /// The move to report, and the watcher to wake for it.
     pub report: Mutex<(Option<CursorMove>, Option<Wake>)>,
 }
 
-impl Handle {
+impl CursorHandle {
     pub fn report(&self, moved: CursorMove) -> Option<Wake> {
         let mut report = locked(&self.report);
         merge(&mut report.0, moved);

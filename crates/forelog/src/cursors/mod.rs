@@ -18,8 +18,8 @@ use crate::storage::Storage;
 use crate::util::locks::locked;
 use change::{Change, Done};
 use codec::{Table, MAX_NAME};
-use handle::{merge, Entry};
-pub use handle::{CursorMove, Handle};
+use handle::{merge, CursorEntry};
+pub use handle::{CursorHandle, CursorMove};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -28,7 +28,7 @@ use store::{Failure, Store};
 use writing::Running;
 
 /// The operations of a log that its cursors need.
-pub trait Log {
+pub trait CursorLog {
     fn acknowledged(&self) -> u64;
     fn durable(&self) -> u64;
     /// Makes everything accepted so far durable, blocking.
@@ -41,7 +41,7 @@ pub trait Log {
 
 struct Inner {
     /// Every cursor with its durable position, or why the cursors are unknown.
-    entries: Result<BTreeMap<Arc<str>, Arc<Entry>>>,
+    entries: Result<BTreeMap<Arc<str>, Arc<CursorEntry>>>,
     waiting: Vec<Change>,
     scheduled: bool,
     running: bool,
@@ -51,7 +51,7 @@ struct Inner {
 }
 
 impl Inner {
-    fn entries(&self) -> Result<&BTreeMap<Arc<str>, Arc<Entry>>> {
+    fn entries(&self) -> Result<&BTreeMap<Arc<str>, Arc<CursorEntry>>> {
         self.entries.as_ref().map_err(Clone::clone)
     }
 }
@@ -95,7 +95,7 @@ impl Cursors {
         }
         let mut entries = BTreeMap::new();
         for (name, stored) in clamped {
-            let entry = Entry::new(name.clone(), stored);
+            let entry = CursorEntry::new(name.clone(), stored);
             let (from, to) = (read.get(&name).copied().unwrap_or(stored), stored.max(low_mark - 1));
             merge(&mut locked(&entry.unreported), CursorMove { from, to });
             entries.insert(name, entry);
@@ -108,13 +108,13 @@ impl Cursors {
         Cursors::new(Err(why), None, 1)
     }
 
-    fn new(entries: Result<BTreeMap<Arc<str>, Arc<Entry>>>, store: Option<Store>, low_mark: u64) -> Cursors {
+    fn new(entries: Result<BTreeMap<Arc<str>, Arc<CursorEntry>>>, store: Option<Store>, low_mark: u64) -> Cursors {
         let inner = Inner { entries, waiting: Vec::new(), scheduled: false, running: false, closed: false, broken: None };
         Cursors { inner: Mutex::new(inner), store: Mutex::new(store), idle: Condvar::new(), low_mark: AtomicU64::new(low_mark) }
     }
 
     /// Returns the last position done, 0 if there is none.
-    pub fn position(&self, entry: &Entry) -> u64 {
+    pub fn position(&self, entry: &CursorEntry) -> u64 {
         entry.stored().max(self.low_mark.load(Ordering::Acquire) - 1)
     }
 
@@ -136,17 +136,17 @@ impl Cursors {
     }
 
     /// Adds a handle on a cursor.
-    pub fn handle(&self, entry: Arc<Entry>, reader_position: Arc<ReaderPosition>) -> Arc<Handle> {
+    pub fn handle(&self, entry: Arc<CursorEntry>, reader_position: Arc<ReaderPosition>) -> Arc<CursorHandle> {
         let mut handles = locked(&entry.handles);
         let unreported = locked(&entry.unreported).take();
-        let handle = Arc::new(Handle { entry: entry.clone(), reader_position, report: Mutex::new((unreported, None)) });
+        let handle = Arc::new(CursorHandle { entry: entry.clone(), reader_position, report: Mutex::new((unreported, None)) });
         handles.push(Arc::downgrade(&handle));
         drop(handles);
         handle
     }
 
     /// Queues the creation of a cursor; resolves to the existing one if the name is taken. Returns whether the caller must schedule `run`.
-    pub fn create(&self, log: &dyn Log, name: &str, start: StartPosition, done: Done<Arc<Entry>>) -> bool {
+    pub fn create(&self, log: &dyn CursorLog, name: &str, start: StartPosition, done: Done<Arc<CursorEntry>>) -> bool {
         self.enter(Change::Create(name.into(), None, done), |inner, change| {
             if let Change::Create(_, position, _) = change {
                 *position = self.starting(inner, log, name, start)?;
@@ -156,7 +156,7 @@ impl Cursors {
     }
 
     /// Returns the position of a new cursor; `None` stands for the one before the first, or for a cursor that exists.
-    fn starting(&self, inner: &Inner, log: &dyn Log, name: &str, start: StartPosition) -> Result<Option<u64>> {
+    fn starting(&self, inner: &Inner, log: &dyn CursorLog, name: &str, start: StartPosition) -> Result<Option<u64>> {
         if !(1..=MAX_NAME).contains(&name.len()) {
             let text = format!("name must be from 1 to {MAX_NAME} bytes long, got {}", name.len());
             return Err(Error::new(Code::InvalidArg, text));
@@ -176,7 +176,7 @@ impl Cursors {
     }
 
     /// Queues a commit of everything up to `position`. Returns whether the caller must schedule `run`.
-    pub fn commit(&self, log: &dyn Log, handle: &Handle, position: u64, done: Done<()>) -> bool {
+    pub fn commit(&self, log: &dyn CursorLog, handle: &CursorHandle, position: u64, done: Done<()>) -> bool {
         let entry = &handle.entry;
         self.enter(Change::Commit(entry.clone(), position, done), |_, _| {
             entry.alive()?;
@@ -198,12 +198,12 @@ impl Cursors {
     }
 
     /// Queues a move back, after which the records after `position` are to be done again. Returns whether the caller must schedule `run`.
-    pub fn rewind(&self, handle: &Handle, position: u64, done: Done<()>) -> bool {
+    pub fn rewind(&self, handle: &CursorHandle, position: u64, done: Done<()>) -> bool {
         self.enter(Change::Rewind(handle.entry.clone(), position, done), |_, _| handle.entry.alive())
     }
 
     /// Queues the deletion of a cursor. Deleting it again changes nothing. Returns whether the caller must schedule `run`.
-    pub fn delete(&self, handle: &Handle, done: Done<()>) -> bool {
+    pub fn delete(&self, handle: &CursorHandle, done: Done<()>) -> bool {
         // Counted before any later change is queued, and until the deletion is done or rejected.
         handle.entry.deletions.fetch_add(1, Ordering::AcqRel);
         self.enter(Change::Delete(handle.entry.clone(), done), |_, _| Ok(()))
@@ -229,7 +229,7 @@ impl Cursors {
     }
 
     /// Makes the waiting changes durable, and those queued meanwhile; blocking.
-    pub fn run(&self, log: &dyn Log) {
+    pub fn run(&self, log: &dyn CursorLog) {
         {
             let mut inner = locked(&self.inner);
             inner.scheduled = false;
@@ -244,7 +244,7 @@ impl Cursors {
     }
 
     /// Accepts no more changes, and waits until the accepted ones are durable or rejected.
-    pub fn finish(&self, log: &dyn Log) {
+    pub fn finish(&self, log: &dyn CursorLog) {
         locked(&self.inner).closed = true;
         // A thread of the pool may not get to it before this thread has ended.
         self.run(log);
@@ -277,7 +277,7 @@ impl Cursors {
                 Ok(()) => {}
                 Err(Failure::Refused(fault) | Failure::Broken(fault)) => return Err(fault),
             }
-            self.adopt(&locked(&self.inner), store);
+            self.update_stored(&locked(&self.inner), store);
         }
         self.low_mark.store(low_mark, Ordering::Release);
         self.report_moves(before);
@@ -294,12 +294,12 @@ impl Cursors {
         self.report_moves(before);
     }
 
-    fn all_positions(&self) -> Vec<(Arc<Entry>, u64)> {
+    fn all_positions(&self) -> Vec<(Arc<CursorEntry>, u64)> {
         let inner = locked(&self.inner);
         inner.entries.iter().flat_map(BTreeMap::values).map(|entry| (entry.clone(), self.position(entry))).collect()
     }
 
-    fn report_moves(&self, before: Vec<(Arc<Entry>, u64)>) {
+    fn report_moves(&self, before: Vec<(Arc<CursorEntry>, u64)>) {
         for (entry, from) in before {
             let to = self.position(&entry);
             // A commit that became durable meanwhile may have moved it as well.

@@ -1,9 +1,9 @@
 //! Writes the waiting changes of cursors to CURSORS, with one fsync for all of them.
 
 use super::change::{Change, NextTable};
-use super::handle::Entry;
+use super::handle::CursorEntry;
 use super::store::{Failure, Store};
-use super::{none_there, Cursors, Inner, Log};
+use super::{none_there, CursorLog, Cursors, Inner};
 use crate::error::{Code, Error, Fault, Result};
 use crate::util::locks::locked;
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ const FLUSHES: usize = 3;
 
 impl Cursors {
     /// Handles the changes that wait now. Returns false if there are none.
-    pub(super) fn pass(&self, log: &dyn Log) -> bool {
+    pub(super) fn pass(&self, log: &dyn CursorLog) -> bool {
         let needed = {
             let mut inner = locked(&self.inner);
             match inner.waiting.iter().map(Change::required_durable).max() {
@@ -63,7 +63,7 @@ impl Cursors {
     }
 
     /// Writes the waiting changes in order, as far as the log is durable. Returns the callbacks to call.
-    fn write(&self, log: &dyn Log) -> Vec<Box<dyn FnOnce()>> {
+    fn write(&self, log: &dyn CursorLog) -> Vec<Box<dyn FnOnce()>> {
         let mut guard = locked(&self.store);
         let Some(store) = guard.as_mut() else { return Vec::new() };
         let mut inner = locked(&self.inner);
@@ -100,8 +100,8 @@ impl Cursors {
                 (Change::Create(name, _, done), Ok(())) => {
                     let stored = store.table().get(&name).copied().unwrap_or(0);
                     let entry = match &mut inner.entries {
-                        Ok(entries) => entries.entry(name.clone()).or_insert_with(|| Entry::new(name, stored)).clone(),
-                        Err(_) => Entry::new(name, stored),
+                        Ok(entries) => entries.entry(name.clone()).or_insert_with(|| CursorEntry::new(name, stored)).clone(),
+                        Err(_) => CursorEntry::new(name, stored),
                     };
                     callbacks.push(Box::new(move || done(Ok(entry))));
                 }
@@ -120,7 +120,7 @@ impl Cursors {
                 (Change::Commit(_, _, done) | Change::Rewind(_, _, done), Ok(())) => callbacks.push(Box::new(move || done(Ok(())))),
             }
         }
-        self.adopt(&inner, store);
+        self.update_stored(&inner, store);
         callbacks
     }
 
@@ -138,7 +138,7 @@ impl Cursors {
     }
 
     /// Sets the cursors to what is durable now.
-    pub(super) fn adopt(&self, inner: &Inner, store: &Store) {
+    pub(super) fn update_stored(&self, inner: &Inner, store: &Store) {
         for entry in inner.entries.iter().flat_map(BTreeMap::values) {
             if let Some(stored) = store.table().get(&entry.name) {
                 entry.stored.store(*stored, Ordering::Release);
@@ -146,7 +146,7 @@ impl Cursors {
         }
     }
 
-    fn broke(&self, log: &dyn Log, fault: Fault) -> Error {
+    fn broke(&self, log: &dyn CursorLog, fault: Fault) -> Error {
         let mut error = Error::new(Code::Poisoned, format!("the log is poisoned until it is reopened: {fault}"));
         error.cause = Some(fault.clone());
         locked(&self.inner).broken = Some(error.clone());

@@ -9,7 +9,7 @@ use crate::format::record::RecordRef;
 use crate::log::registry::DirectorySlot;
 use crate::log::state::{LogState, Positions};
 use crate::maintenance::backup::Backup;
-use crate::maintenance::progress::Watch;
+use crate::maintenance::progress::JobProgress;
 use crate::maintenance::verify::{self, Verification};
 use crate::observe::events::PendingEvents;
 use crate::observe::stats::Stats;
@@ -32,7 +32,7 @@ pub struct Wal {
     closed: AtomicBool,
     outcome: Mutex<Option<Result<()>>>,
     /// Scrubs that are running, which closing ends.
-    scrubs: Mutex<Vec<Arc<Watch>>>,
+    scrubs: Mutex<Vec<Arc<JobProgress>>>,
 }
 
 impl Wal {
@@ -49,16 +49,16 @@ impl Wal {
     ///
     /// None of them changes what is on disk.
     pub fn open(dir: &Path, options: Options, notify: Arc<dyn Notify>) -> Result<Wal> {
-        Wal::open_watched(dir, options, notify, &Arc::default())
+        Wal::open_with_progress(dir, options, notify, &Arc::default())
     }
 
-    /// Opens a log like [`Wal::open`]. Stopping `watch` ends the reading of the directory, which may take long.
+    /// Opens a log like [`Wal::open`]. Stopping `job` ends the reading of the directory, which may take long.
     ///
     /// # Errors
-    /// The errors of [`Wal::open`], and `Closed` if `watch` was stopped.
-    pub fn open_watched(dir: &Path, options: Options, notify: Arc<dyn Notify>, watch: &Arc<Watch>) -> Result<Wal> {
+    /// The errors of [`Wal::open`], and `Closed` if `job` was stopped.
+    pub fn open_with_progress(dir: &Path, options: Options, notify: Arc<dyn Notify>, job: &Arc<JobProgress>) -> Result<Wal> {
         options.validate()?;
-        let opened = Wal::open_checked(dir, options, notify, watch);
+        let opened = Wal::open_checked(dir, options, notify, job);
         opened.map_err(|error| error.during("open"))
     }
 
@@ -265,23 +265,22 @@ impl Wal {
         backup.map_err(|error| error.during("backup"))
     }
 
-    /// Verifies the sealed segments at the pace of `watch`; blocking. Appends, reads and truncation go on meanwhile. On Linux it drops what
+    /// Verifies the sealed segments at the pace of `job`; blocking. Appends, reads and truncation go on meanwhile. On Linux it drops what
     /// the page cache holds of the segments, a MiB ahead of its reading, so that the bytes come from the disk.
     ///
     /// # Errors
-    /// `Closed` if `watch` is stopped or this handle is closed, `Io` if the directory cannot be listed. Damage is not an error: it is in
+    /// `Closed` if `job` is stopped or this handle is closed, `Io` if the directory cannot be listed. Damage is not an error: it is in
     /// the report.
-    pub fn scrub(&self, watch: &Arc<Watch>) -> Result<Verification> {
+    pub fn scrub(&self, job: &Arc<JobProgress>) -> Result<Verification> {
         {
             let mut scrubs = locked(&self.scrubs);
             if self.closed.load(Ordering::Acquire) {
                 return Err(closed().during("scrub"));
             }
-            scrubs.push(watch.clone());
+            scrubs.push(job.clone());
         }
-        let verified =
-            verify::scrub(&self.shared.storage, &self.shared.catalog, &|last| FollowedLog::look_again(&*self.shared, last), watch);
-        locked(&self.scrubs).retain(|other| !Arc::ptr_eq(other, watch));
+        let verified = verify::scrub(&self.shared.storage, &self.shared.catalog, &|last| FollowedLog::look_again(&*self.shared, last), job);
+        locked(&self.scrubs).retain(|other| !Arc::ptr_eq(other, job));
         if let Ok(found) = &verified {
             locked(&self.shared.measures).scrub.note(found.segments, found.bytes, found.problems.len(), self.shared.storage.wall_clock());
         }

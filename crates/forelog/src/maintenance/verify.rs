@@ -6,7 +6,7 @@ use crate::format::file_names::{Name, CURSORS};
 use crate::format::footer::Index;
 use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::{Header, Predecessor};
-use crate::maintenance::progress::{ProgressStorage, Watch};
+use crate::maintenance::progress::{JobProgress, ProgressStorage};
 use crate::options::Mode;
 use crate::recovery::directory::{named, prepare_dir, Listing};
 use crate::recovery::evidence::inspect_directory;
@@ -35,10 +35,10 @@ pub use report::{Problem, Verification};
 ///
 /// # Errors
 /// `NotFound` or `Format` if there is no log to verify, `Io` if the directory cannot be listed, `Truncated` if a writer truncated the log
-/// during every survey of it, `Detached` if the directory was removed meanwhile, `Closed` if `watch` was stopped. Damage is not an error:
+/// during every survey of it, `Detached` if the directory was removed meanwhile, `Closed` if `job` was stopped. Damage is not an error:
 /// it is in the report.
-pub fn verify(dir: &Path, watch: &Arc<Watch>) -> Result<Verification> {
-    let verified = prepare_dir(dir, false).and_then(|()| verify_storage(Arc::new(Disk::new(dir, true)?), watch));
+pub fn verify(dir: &Path, job: &Arc<JobProgress>) -> Result<Verification> {
+    let verified = prepare_dir(dir, false).and_then(|()| verify_storage(Arc::new(Disk::new(dir, true)?), job));
     verified.map_err(|error| named(error, dir).during("verify"))
 }
 
@@ -54,20 +54,20 @@ fn settled(storage: &dyn Storage, found: Result<Verification>) -> Result<Verific
     }
 }
 
-pub(crate) fn verify_storage(storage: Arc<dyn Storage>, watch: &Arc<Watch>) -> Result<Verification> {
-    let found = verify_all(storage.clone(), watch);
+pub(crate) fn verify_storage(storage: Arc<dyn Storage>, job: &Arc<JobProgress>) -> Result<Verification> {
+    let found = verify_all(storage.clone(), job);
     settled(&*storage, found)
 }
 
-fn verify_all(storage: Arc<dyn Storage>, watch: &Arc<Watch>) -> Result<Verification> {
-    let watched: Arc<dyn Storage> = Arc::new(ProgressStorage::new(storage.clone(), watch.clone()));
-    let found = survey_until_stable(&watched).map_err(|error| stopped(watch, error))?;
+fn verify_all(storage: Arc<dyn Storage>, job: &Arc<JobProgress>) -> Result<Verification> {
+    let storage_of_job: Arc<dyn Storage> = Arc::new(ProgressStorage::new(storage.clone(), job.clone()));
+    let found = survey_until_stable(&storage_of_job).map_err(|error| stopped(job, error))?;
     if let Answer::Refuse(code) = verdict::answer(found.verdict, Mode::ReadOnly) {
         return Err(found.refusal(code));
     }
     let counts = |name: &Name, last: u64| counts_still(&*storage, name, last);
-    let mut verifier = Verifier::new(watched, found.state.uuid, found.low, &counts)?;
-    watch.begin(verifier.total(&found.live));
+    let mut verifier = Verifier::new(storage_of_job, found.state.uuid, found.low_mark, &counts)?;
+    job.begin(verifier.total(&found.live));
     for (verdict, damage) in found.all_damage() {
         // Frames and headers of live segments are read once more, which shows more of them.
         let again = match verdict {
@@ -83,9 +83,9 @@ fn verify_all(storage: Arc<dyn Storage>, watch: &Arc<Watch>) -> Result<Verificat
         Some(newest) => verifier.active(newest, &found),
         None => Ok(()),
     });
-    outcome.map_err(|fault| stopped(watch, fault.into()))?;
+    outcome.map_err(|fault| stopped(job, fault.into()))?;
     verifier.cursors(&*storage);
-    watch.finish();
+    job.finish();
     Ok(verifier.report)
 }
 
@@ -101,10 +101,10 @@ fn counts_still(storage: &dyn Storage, name: &Name, last: u64) -> bool {
         let mut later = now.listing.segments.range(name.id + 1..).map(|(_, later)| later.first);
         // A later segment that starts no later than this one has replaced it. If a later one starts at or below the low mark, this segment
         // ends below the mark.
-        if last < now.low || later.any(|first| first <= name.first || first <= now.low) {
+        if last < now.low_mark || later.any(|first| first <= name.first || first <= now.low_mark) {
             return false;
         }
-        let seen = (now.state.active, now.low);
+        let seen = (now.state.active, now.low_mark);
         if before.replace(seen) == Some(seen) {
             break;
         }
@@ -114,13 +114,18 @@ fn counts_still(storage: &dyn Storage, name: &Name, last: u64) -> bool {
 
 /// Verifies the sealed segments of an open log. If another process writes the log, `look_again` applies what that process has done to the
 /// log up to a position.
-pub(crate) fn scrub(storage: &Arc<dyn Storage>, catalog: &Catalog, look_again: &dyn Fn(u64), watch: &Arc<Watch>) -> Result<Verification> {
-    settled(&**storage, scrub_sealed(storage, catalog, look_again, watch))
+pub(crate) fn scrub(
+    storage: &Arc<dyn Storage>,
+    catalog: &Catalog,
+    look_again: &dyn Fn(u64),
+    job: &Arc<JobProgress>,
+) -> Result<Verification> {
+    settled(&**storage, scrub_sealed(storage, catalog, look_again, job))
 }
 
-fn scrub_sealed(storage: &Arc<dyn Storage>, catalog: &Catalog, look_again: &dyn Fn(u64), watch: &Arc<Watch>) -> Result<Verification> {
+fn scrub_sealed(storage: &Arc<dyn Storage>, catalog: &Catalog, look_again: &dyn Fn(u64), job: &Arc<JobProgress>) -> Result<Verification> {
     let control = inspect_directory(&**storage, false).map_err(Error::from)?;
-    let watched: Arc<dyn Storage> = Arc::new(ProgressStorage::new(storage.clone(), watch.clone()));
+    let storage_of_job: Arc<dyn Storage> = Arc::new(ProgressStorage::new(storage.clone(), job.clone()));
     let live: Vec<Name> = catalog.names();
     let is_live = |name: &Name, last| last >= catalog.low_mark() && catalog.names().iter().any(|live| live.id == name.id);
     // The catalog changes before any name goes, or a moment after that if another process writes the log.
@@ -130,15 +135,15 @@ fn scrub_sealed(storage: &Arc<dyn Storage>, catalog: &Catalog, look_again: &dyn 
             is_live(name, last)
         }
     };
-    let mut verifier = Verifier::new(watched, control.state.uuid, catalog.low_mark(), &counts)?;
-    watch.begin(verifier.total(live.split_last().map_or(&[], |(_, sealed)| sealed)));
-    verifier.sealed_ones(&live).map_err(|fault| stopped(watch, fault.into()))?;
-    watch.finish();
+    let mut verifier = Verifier::new(storage_of_job, control.state.uuid, catalog.low_mark(), &counts)?;
+    job.begin(verifier.total(live.split_last().map_or(&[], |(_, sealed)| sealed)));
+    verifier.sealed_ones(&live).map_err(|fault| stopped(job, fault.into()))?;
+    job.finish();
     Ok(verifier.report)
 }
 
-fn stopped(watch: &Watch, error: Error) -> Error {
-    if watch.is_stopped() {
+fn stopped(job: &JobProgress, error: Error) -> Error {
+    if job.is_stopped() {
         return Error::new(Code::Closed, "the verification was stopped");
     }
     error
@@ -345,46 +350,46 @@ impl<'a> Verifier<'a> {
             End::Before(next) => (u64::MAX, next),
         };
         let mut window = Window::new(&*segment.file, segment.file.len()?.min(limit));
-        let (mut joint, mut index, mut whole) = (FrameBoundary::start(header), Index::default(), true);
+        let (mut boundary, mut index, mut whole) = (FrameBoundary::start(header), Index::default(), true);
         if header.start() > self.low_mark.max(header.first) {
             self.report.holes.push((self.low_mark.max(header.first), header.start() - 1));
         }
         loop {
             let ended = match end {
-                End::At(end) => joint.offset >= end.offset,
-                End::Before(next) => joint.next >= next,
+                End::At(end) => boundary.offset >= end.offset,
+                End::Before(next) => boundary.next >= next,
             };
             if ended {
                 break;
             }
-            if let Some(frame) = frame_scan::read_frame(&mut window, header, joint)? {
+            if let Some(frame) = frame_scan::read_frame(&mut window, header, boundary)? {
                 self.report.frames += u64::from(frame.count > 0);
                 self.report.records += u64::from(frame.count);
                 self.report.bytes += frame.span();
-                joint = joint.after(&frame);
-                index.note(joint);
+                boundary = boundary.after(&frame);
+                index.note(boundary);
                 continue;
             }
             whole = false;
-            let flipped = frame_scan::flipped_bit(&mut window, header, joint.offset)?;
-            let found = frame_scan::resync(&mut window, header, joint.offset + 1, joint.next..next)?;
-            let lost = (joint.next, found.map_or(next, |found| found.next) - 1);
+            let flipped = frame_scan::flipped_bit(&mut window, header, boundary.offset)?;
+            let found = frame_scan::resync(&mut window, header, boundary.offset + 1, boundary.next..next)?;
+            let lost = (boundary.next, found.map_or(next, |found| found.next) - 1);
             // No position below the low mark is lost, but the frames above it are reached through here.
             let text = match lost.0 <= lost.1 {
-                true => format!("{file} is damaged at offset {}: positions {} to {} are affected", joint.offset, lost.0, lost.1),
+                true => format!("{file} is damaged at offset {}: positions {} to {} are affected", boundary.offset, lost.0, lost.1),
                 // Only padding is damaged.
-                false => format!("{file} is damaged at offset {}: no position is affected", joint.offset),
+                false => format!("{file} is damaged at offset {}: no position is affected", boundary.offset),
             };
-            self.explained(verdict.label(), text, (file, joint.offset), Some(lost), flipped);
+            self.explained(verdict.label(), text, (file, boundary.offset), Some(lost), flipped);
             match found {
-                Some(found) => joint = found,
+                Some(found) => boundary = found,
                 None => return Ok((index, false)),
             }
         }
         if let End::At(end) = end {
-            if joint != end {
+            if boundary != end {
                 let text = format!("the segment after {file} says that it ends otherwise: at {}, before position {}", end.offset, end.next);
-                self.problem("broken-chain", text, (file, joint.offset), None);
+                self.problem("broken-chain", text, (file, boundary.offset), None);
                 whole = false;
             }
         }

@@ -25,10 +25,10 @@ pub fn inspect_directory(storage: &dyn Storage, write: bool) -> Result<Survey, F
     let control = if listing.control { Some(Slots::read(storage, write)?) } else { None };
     let state = match &control {
         Some(Slots { chosen: Ok((state, _)), .. }) => state.clone(),
-        _ => ControlState { uuid: [0; 16], sequence: 0, active: 0, low: 1, mark: None, fence: None },
+        _ => ControlState { uuid: [0; 16], sequence: 0, active: 0, low_mark: 1, mark: None, fence: None },
     };
     let mut survey = Survey {
-        low: state.low,
+        low_mark: state.low_mark,
         listing,
         control,
         state,
@@ -120,7 +120,7 @@ impl Survey {
             segments,
             control: matches!(chosen, Some(Ok(_))),
             lost,
-            twins: self.listing.twin.is_some(),
+            duplicate_id: self.listing.duplicate.is_some(),
             ..self.evidence
         };
         if let Some(Err(BadPage::Newer(version))) = chosen {
@@ -131,9 +131,15 @@ impl Survey {
                 if self.control.is_some() { "CONTROL is damaged: no slot of it holds" } else { "segments are there, CONTROL is not" };
             self.record_damage(Verdict::NoControl, text.into(), (CONTROL, 0), None, None);
         }
-        if let Some(twin) = self.listing.twin.clone() {
-            let other = self.listing.segments.get(&twin.id).map_or(String::new(), |name| name.file.clone());
-            self.record_damage(Verdict::Twins, format!("{other} and {} have the same id", twin.file), (&twin.file, 0), None, None);
+        if let Some(duplicate) = self.listing.duplicate.clone() {
+            let other = self.listing.segments.get(&duplicate.id).map_or(String::new(), |name| name.file.clone());
+            self.record_damage(
+                Verdict::DuplicateId,
+                format!("{other} and {} have the same id", duplicate.file),
+                (&duplicate.file, 0),
+                None,
+                None,
+            );
         }
     }
 
@@ -176,7 +182,7 @@ impl Survey {
             };
             match header {
                 Some(header) if header.predecessor.is_none() => {
-                    self.low = header.first;
+                    self.low_mark = header.first;
                     break;
                 }
                 Some(_) => {}
@@ -242,7 +248,7 @@ impl Survey {
                 None => {}
                 // Segments with lower ids end below the low mark. A segment that starts at or above the first position of one with a higher
                 // id is dead.
-                Some(above) if above.first <= self.low => break,
+                Some(above) if above.first <= self.low_mark => break,
                 Some(above) if name.first >= above.first => continue,
                 Some(above) if above.id == name.id + 1 => {}
                 Some(above) => {
@@ -256,10 +262,10 @@ impl Survey {
         self.live.reverse();
         let Some(oldest) = self.live.first().cloned() else { return Ok(()) };
         if !self.evidence.control {
-            self.low = self.low.max(oldest.first);
-        } else if oldest.first > self.low {
+            self.low_mark = self.low_mark.max(oldest.first);
+        } else if oldest.first > self.low_mark {
             self.evidence.late = true;
-            let lost = (self.low, oldest.first - 1);
+            let lost = (self.low_mark, oldest.first - 1);
             let header = SegmentFile::open(storage, &oldest.file, false)?.header.ok();
             let Missing { file, text } = missing::before(&oldest, lost, header.and_then(|header| header.predecessor).map(|p| p.id));
             self.record_damage(Verdict::LateStart, text, (&file, 0), Some(lost), None);
@@ -307,10 +313,10 @@ impl Survey {
 
     /// Sorts the holes by position. Positions below the low mark are no part of the log and are dropped.
     fn clip_holes(&mut self) {
-        let low = self.low;
+        let low_mark = self.low_mark;
         self.holes.sort();
         self.holes.retain_mut(|(first, last)| {
-            *first = low.max(*first);
+            *first = low_mark.max(*first);
             *first <= *last
         });
     }
@@ -336,7 +342,7 @@ impl Survey {
         let first = match (&self.active, newest) {
             (Some(active), _) => active.scan.end.next,
             (None, Some(newest)) => newest.first,
-            (None, None) => self.low,
+            (None, None) => self.low_mark,
         };
         let lost = (first, self.marked(self.state.active).unwrap_or(0).max(first));
         let Missing { file, text } =
@@ -354,8 +360,8 @@ impl Survey {
         // Frame headers alone would lead past a damaged body.
         let proven_end = proven.min(scan.end.offset);
         let near = scan.index.before(proven_end).unwrap_or_else(|| FrameBoundary::start(header));
-        let joint = frame_scan::boundary_before(&mut window, header, near, proven_end)?;
-        self.evidence.scanned(header, state, &scan, joint);
+        let boundary = frame_scan::boundary_before(&mut window, header, near, proven_end)?;
+        self.evidence.scanned(header, state, &scan, boundary);
         if self.evidence.short {
             let file = segment.name.file.clone();
             let first = scan.end.next;
@@ -369,7 +375,7 @@ impl Survey {
             let flipped = frame_scan::flipped_bit(&mut window, header, at)?;
             self.record_damage(Verdict::DamagedActive, text, (&file, at), Some((first, last)), flipped);
         }
-        self.active = Some(SurveyedActive { segment, len, fence, scan, proven: joint });
+        self.active = Some(SurveyedActive { segment, len, fence, scan, proven: boundary });
         Ok(())
     }
 
@@ -387,13 +393,13 @@ impl Survey {
             let len = segment.file.len()?;
             let mut window = Window::new(&*segment.file, len);
             let mut index = Index::default();
-            let mut note = |joint| index.note(joint);
+            let mut note = |boundary| index.note(boundary);
             let mut walk =
                 frame_scan::check_frames(&mut window, &segment.header, FrameBoundary::start(&segment.header), above.first, &mut note)?;
             while let WalkEnd::Broken(at) = walk {
                 // Damage to records below the low mark is not damage to the log.
                 let next = frame_scan::resync(&mut window, &segment.header, at.offset + 1, at.next..above.first)?;
-                let Some(next) = next.filter(|next| next.next <= self.low) else { break };
+                let Some(next) = next.filter(|next| next.next <= self.low_mark) else { break };
                 walk = frame_scan::check_frames(&mut window, &segment.header, next, above.first, &mut note)?;
             }
             let (WalkEnd::Whole(end) | WalkEnd::Broken(end)) = walk;

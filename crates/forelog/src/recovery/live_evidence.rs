@@ -66,7 +66,7 @@ pub fn survey_until_stable(storage: &Arc<dyn Storage>) -> Result<Survey> {
 
 /// Returns the parts of CONTROL that move with the log.
 fn control_position(survey: &Survey) -> (u64, u64, Option<Fence>) {
-    (survey.state.active, survey.state.low, survey.state.fence)
+    (survey.state.active, survey.state.low_mark, survey.state.fence)
 }
 
 fn has_moved_on(storage: &Arc<dyn Storage>, found: &Survey) -> bool {

@@ -217,7 +217,7 @@ impl SpareFiles {
     /// Otherwise it is deleted: on a full disk its space matters more than the file.
     pub fn take_back(&self, spare: Spare, is_good: bool) {
         if spare.name == RESERVE {
-            let file = Some(spare.file).filter(|file| file.names() != Some(0));
+            let file = Some(spare.file).filter(|file| file.link_count() != Some(0));
             *self.reserve() = Reserve { file, is_taken: false };
         } else if is_good {
             self.inventory().ready.push(spare);
@@ -230,7 +230,7 @@ impl SpareFiles {
         let file = self.storage.open(name, true)?;
         let (len, want) = (file.len()?, self.segment_bytes);
         // A backup may share the file by a hard link. None can begin to now: the name that it would link is gone.
-        if file.names() != Some(1) || !self.takes(len) {
+        if file.link_count() != Some(1) || !self.takes(len) {
             return Ok(None);
         }
         if len > want {

@@ -17,12 +17,12 @@ use file::{allocate, DiskFile};
 /// `dir_handle`).
 pub struct Disk {
     home: Arc<DirHandle>,
-    kind: Kind,
+    kind: FileSystem,
 }
 
 /// The kind of file system that a directory is on, as far as durability is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum FileSystem {
     /// A local file system.
     Local,
     /// A local file system that is known to support write-through, in place and durably.
@@ -43,7 +43,7 @@ impl Disk {
     pub fn new(dir: &Path, allow_unsafe: bool) -> Result<Disk> {
         let home = DirHandle::open(dir).map_err(|e| Fault::new("open", dir.to_string_lossy(), &e))?;
         let kind = kind_of(&home);
-        if kind == Kind::Network && !allow_unsafe {
+        if kind == FileSystem::Network && !allow_unsafe {
             let text = "the directory is on a network file system, whose locks and fsyncs cannot be trusted; set allowUnsafeFilesystem to open it all the same";
             return Err(Error::new(Code::InvalidArg, text).during("open"));
         }
@@ -137,7 +137,7 @@ const EXT4: i64 = 0xef53;
 const XFS: i64 = 0x5846_5342;
 
 #[cfg(target_os = "linux")]
-fn kind_of(home: &DirHandle) -> Kind {
+fn kind_of(home: &DirHandle) -> FileSystem {
     const NFS: i64 = 0x6969;
     const SMB: [i64; 3] = [0x517b, 0xff53_4d42, 0xfe53_4d42];
     const ZFS: i64 = 0x2fc1_2fc1;
@@ -146,39 +146,39 @@ fn kind_of(home: &DirHandle) -> Kind {
     // The field's width differs between targets.
     #[allow(clippy::unnecessary_cast)]
     match rustix::fs::fstatfs(home.file()).map(|s| s.f_type as i64) {
-        Ok(t) if t == NFS || SMB.contains(&t) => Kind::Network,
-        Ok(BTRFS | ZFS | BCACHEFS) => Kind::CopyOnWrite,
-        Ok(TMPFS | RAMFS) => Kind::Memory,
-        Ok(EXT4 | XFS) => Kind::Direct,
-        _ => Kind::Local,
+        Ok(t) if t == NFS || SMB.contains(&t) => FileSystem::Network,
+        Ok(BTRFS | ZFS | BCACHEFS) => FileSystem::CopyOnWrite,
+        Ok(TMPFS | RAMFS) => FileSystem::Memory,
+        Ok(EXT4 | XFS) => FileSystem::Direct,
+        _ => FileSystem::Local,
     }
 }
 
 #[cfg(target_os = "macos")]
-fn kind_of(home: &DirHandle) -> Kind {
+fn kind_of(home: &DirHandle) -> FileSystem {
     let name: Vec<u8> = match rustix::fs::fstatfs(home.file()) {
         Ok(s) => s.f_fstypename.iter().take_while(|c| **c != 0).map(|c| *c as u8).collect(),
-        Err(_) => return Kind::Local,
+        Err(_) => return FileSystem::Local,
     };
     match name.as_slice() {
-        b"nfs" | b"smbfs" | b"afpfs" | b"webdav" => Kind::Network,
-        b"apfs" => Kind::CopyOnWrite,
-        _ => Kind::Local,
+        b"nfs" | b"smbfs" | b"afpfs" | b"webdav" => FileSystem::Network,
+        b"apfs" => FileSystem::CopyOnWrite,
+        _ => FileSystem::Local,
     }
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
-fn kind_of(_home: &DirHandle) -> Kind {
-    Kind::Local
+fn kind_of(_home: &DirHandle) -> FileSystem {
+    FileSystem::Local
 }
 
 #[cfg(target_os = "linux")]
-fn open_direct(home: &DirHandle, name: &str) -> io::Result<fs::File> {
+fn open_past_cache(home: &DirHandle, name: &str) -> io::Result<fs::File> {
     home.open_file(name, Access::Through)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn open_direct(_home: &DirHandle, _name: &str) -> io::Result<fs::File> {
+fn open_past_cache(_home: &DirHandle, _name: &str) -> io::Result<fs::File> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
@@ -205,8 +205,8 @@ impl Storage for Disk {
         Ok(self.file(name, file, false))
     }
 
-    fn open_through(&self, name: &str) -> Option<FileRef> {
-        let file = (self.kind == Kind::Direct).then(|| open_direct(&self.home, name).ok())??;
+    fn open_direct(&self, name: &str) -> Option<FileRef> {
+        let file = (self.kind == FileSystem::Direct).then(|| open_past_cache(&self.home, name).ok())??;
         Some(self.file(name, file, true))
     }
 
@@ -271,17 +271,17 @@ impl Storage for Disk {
     }
 
     fn is_volatile(&self) -> bool {
-        self.kind == Kind::Memory
+        self.kind == FileSystem::Memory
     }
 
     fn overwrites_in_place(&self) -> bool {
-        matches!(self.kind, Kind::Local | Kind::Direct)
+        matches!(self.kind, FileSystem::Local | FileSystem::Direct)
     }
 
     /// Recycling is limited to file systems on which it was tested. Others may count names wrongly, or have readers on
     /// other machines.
     fn recycles(&self) -> bool {
-        self.kind == Kind::Direct
+        self.kind == FileSystem::Direct
     }
 
     fn random(&self, out: &mut [u8]) -> std::result::Result<(), Fault> {

@@ -165,10 +165,10 @@ impl Writer {
         self.highest_id = header.id;
         self.names.push(Name { first: header.first, id: header.id, file: name });
         let entry = Arc::new(CatalogSegment::of_header(&header));
-        entry.adopt(index);
+        entry.set_index(index);
         let place = DurableEnd { segment: header.id, durable: LogEnd { offset: end.offset, position: end.next - 1 } };
         entry.set_len(spare.len);
-        entry.hold(&spare.file);
+        entry.lend_file(&spare.file);
         match (header.predecessor, plan.cut) {
             (None, cut) => {
                 self.low = header.first;
@@ -189,7 +189,7 @@ impl Writer {
             true => Filling::Done,
             false => Filling::WORTHWHILE,
         };
-        let through = self.storage.open_through(&entry.file);
+        let through = self.storage.open_direct(&entry.file);
         self.stop_filling();
         let next = ActiveSegment {
             growth: Arc::new(Growth::new(spare.file.clone(), spare.len, spare.room)),
@@ -229,7 +229,7 @@ impl Writer {
         let named = lock(&self.control).update(|state| {
             state.active = mark.segment;
             state.mark = Some(*mark);
-            state.low = low;
+            state.low_mark = low;
         });
         match named {
             Ok(()) => {}

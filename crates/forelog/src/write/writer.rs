@@ -375,7 +375,7 @@ impl Writer {
             self.write(bytes, end)?;
         }
         if let Some(active) = &self.active {
-            active.entry.note(&self.joints);
+            active.entry.add_index_entries(&self.joints);
         }
         self.counters.written_bytes += bytes.len() as u64;
         Ok(to - from)
@@ -409,7 +409,7 @@ impl Writer {
         self.write(&bytes, end)?;
         if let Some(active) = &mut self.active {
             active.may_be_torn = false;
-            active.entry.note(&[end]);
+            active.entry.add_index_entries(&[end]);
         }
         self.counters.written_bytes += bytes.len() as u64;
         Ok(())
@@ -534,7 +534,7 @@ impl Writer {
             uuid: self.uuid,
             sequence: 0,
             active: active.header.id,
-            low,
+            low_mark: low,
             acknowledged: place(active.end),
             durable: place(active.synced),
             generation: 0,

@@ -1,7 +1,7 @@
 //! An open log as its followers, its cursors and its backups use it.
 
 use super::LogState;
-use crate::cursors::Log;
+use crate::cursors::CursorLog;
 use crate::error::{closed, truncated, Code, Error, Fault, Result};
 use crate::format::file_names::Name;
 use crate::log::remote_writer;
@@ -87,7 +87,7 @@ impl FollowedLog for LogState {
     }
 }
 
-impl Log for LogState {
+impl CursorLog for LogState {
     fn acknowledged(&self) -> u64 {
         self.horizons.acknowledged.load(Ordering::Acquire)
     }

@@ -1,7 +1,7 @@
 //! Named cursors as their users hold them. No call blocks: when a change is durable, a callback reports its result.
 
 use super::Wal;
-use crate::cursors::{CursorMove, Handle};
+use crate::cursors::{CursorHandle, CursorMove};
 use crate::error::{closed, Result};
 use crate::log::state::LogState;
 use crate::segments::reader_positions::StartPosition;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct NamedCursor {
     shared: Arc<LogState>,
-    handle: Arc<Handle>,
+    handle: Arc<CursorHandle>,
 }
 
 impl Wal {

@@ -6,7 +6,7 @@ use crate::log::commit_threads::{CommitThreads, COMMON};
 use crate::log::registry::{self, DirectorySlot};
 use crate::log::state::LogState;
 use crate::log::{open, read_only, remote_writer};
-use crate::maintenance::progress::Watch;
+use crate::maintenance::progress::JobProgress;
 use crate::options::{Mode, Options};
 use crate::recovery::directory::{named, prepare_dir};
 use crate::recovery::evidence::refuse_unknown;
@@ -24,13 +24,13 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 impl Wal {
-    pub(super) fn open_checked(dir: &Path, options: Options, notify: Arc<dyn Notify>, watch: &Arc<Watch>) -> Result<Wal> {
+    pub(super) fn open_checked(dir: &Path, options: Options, notify: Arc<dyn Notify>, job: &Arc<JobProgress>) -> Result<Wal> {
         if options.mode == Mode::ReadOnly {
-            return Wal::open_read_only(dir, options, notify, watch);
+            return Wal::open_read_only(dir, options, notify, job);
         }
         prepare_dir(dir, options.create)?;
         let disk = Disk::new(dir, options.allow_unsafe_filesystem)?;
-        Wal::open_on_watched(Arc::new(disk), dir, options, notify, watch, &COMMON)
+        Wal::open_on_with_progress(Arc::new(disk), dir, options, notify, job, &COMMON)
     }
 
     #[cfg(test)]
@@ -41,16 +41,16 @@ impl Wal {
         notify: Arc<dyn Notify>,
         threads: &'static CommitThreads,
     ) -> Result<Wal> {
-        Wal::open_on_watched(storage, dir, options, notify, &Arc::default(), threads)
+        Wal::open_on_with_progress(storage, dir, options, notify, &Arc::default(), threads)
     }
 
     /// Opens the log in `storage`, whose lock is in `dir`.
-    fn open_on_watched(
+    fn open_on_with_progress(
         storage: Arc<dyn Storage>,
         dir: &Path,
         options: Options,
         notify: Arc<dyn Notify>,
-        watch: &Arc<Watch>,
+        job: &Arc<JobProgress>,
         threads: &'static CommitThreads,
     ) -> Result<Wal> {
         refuse_unknown(&*storage, options.create).map_err(|error| named(error, dir))?;
@@ -72,7 +72,7 @@ impl Wal {
             },
             None => {
                 let lock = Lock::acquire(&home)?;
-                let opened = open::open_watched(storage.clone(), &options, watch, clock)?;
+                let opened = open::open_with_progress(storage.clone(), &options, job, clock)?;
                 lock.sign();
                 let shared = LogState::start(storage, options, opened, lock, threads)?;
                 open_log.shared = Some(shared.clone());
@@ -85,13 +85,13 @@ impl Wal {
     }
 
     /// Opens a handle of its own, even if the log is open elsewhere. It writes nothing and takes no lock.
-    fn open_read_only(dir: &Path, options: Options, notify: Arc<dyn Notify>, watch: &Arc<Watch>) -> Result<Wal> {
+    fn open_read_only(dir: &Path, options: Options, notify: Arc<dyn Notify>, job: &Arc<JobProgress>) -> Result<Wal> {
         prepare_dir(dir, false)?;
         // Nothing is written, so the locks and fsyncs of a network file system do not matter.
         let disk = Disk::new(dir, true)?;
         let home = disk.handle();
         let disk: Arc<dyn Storage> = Arc::new(disk);
-        let view = read_only::open_beside_writer(&disk, watch, || Lock::is_held(&home), clock).map_err(|error| named(error, dir))?;
+        let view = read_only::open_beside_writer(&disk, job, || Lock::is_held(&home), clock).map_err(|error| named(error, dir))?;
         let shared = LogState::read_only(disk, options, view);
         if shared.remote.is_some() {
             remote_writer::watch_page(&shared);

@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::error::Fault;
-use crate::format::file_names::{classify, Entry};
+use crate::format::file_names::{classify, FileKind};
 use crate::log::commit_loop::CommitThread;
 use crate::log::open::open;
 use crate::log::read_only;
@@ -116,7 +116,7 @@ impl Race {
 
 impl Layer for Race {
     fn open(&self, below: &dyn Storage, name: &str, write: bool) -> std::result::Result<FileRef, Fault> {
-        if matches!(classify(name), Entry::Segment(_)) {
+        if matches!(classify(name), FileKind::Segment(_)) {
             self.run();
         }
         below.open(name, write)

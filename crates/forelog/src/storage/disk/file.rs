@@ -168,7 +168,7 @@ impl File for DiskFile {
     }
 
     #[cfg(target_os = "linux")]
-    fn forget(&self, offset: u64, len: u64) {
+    fn drop_cache(&self, offset: u64, len: u64) {
         use rustix::fs::{fadvise, Advice};
         if let Some(len) = std::num::NonZeroU64::new(len) {
             let _ = fadvise(&self.file, offset, Some(len), Advice::DontNeed);
@@ -199,7 +199,7 @@ impl File for DiskFile {
     }
 
     #[cfg(unix)]
-    fn names(&self) -> Option<u64> {
+    fn link_count(&self) -> Option<u64> {
         use std::os::unix::fs::MetadataExt;
         self.file.metadata().ok().map(|meta| meta.nlink())
     }

@@ -54,7 +54,7 @@ fn state() -> impl Strategy<Value = ControlState> {
             uuid: UUID,
             sequence,
             active,
-            low,
+            low_mark: low,
             mark: mark.map(|(segment, offset, position)| Mark { segment, offset, position }),
             fence: fence.map(|(segment, offset)| Fence { segment, offset }),
         },
