@@ -73,7 +73,8 @@ fn none_there(position: u64, acknowledged: u64) -> Error {
 }
 
 impl Cursors {
-    /// Opens the cursors of a log that has just been opened and goes from `low_mark` to `last`. Damage is reported when a cursor is asked for.
+    /// Opens the cursors of a log that has just been opened and goes from `low_mark` to `last`. Damage is reported when a cursor is asked
+    /// for.
     ///
     /// # Errors
     /// A write or a sync failed, so nothing may be written. Or there is no file descriptor for CURSORS.

@@ -274,8 +274,8 @@ fn bare(catalog: &Catalog, header: &Header) -> Option<UnindexedSegment> {
     Some(UnindexedSegment { entry, uuid: header.uuid, sealed, next: header.first })
 }
 
-/// Plans how the log goes on if it does not go on in place. If everything that was found is below the low mark, `low_mark` is that mark, and the
-/// log goes on empty there.
+/// Plans how the log goes on if it does not go on in place. If everything that was found is below the low mark, `low_mark` is that mark,
+/// and the log goes on empty there.
 fn plan(base: Option<&Base>, low_mark: Option<u64>) -> RollPlan {
     let (Some(Base { segment: SurveyedSegment { file, header, .. }, end, proven, named, .. }), None) = (base, low_mark) else {
         return RollPlan { predecessor: None, first: low_mark.unwrap_or(1), hole: 0, carry: Carry::Nothing, cut: None };

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-/// Bounds of the pause between two looks at the pages of open logs. The pause doubles each time that no followed log has moved.
+/// Bounds of the pause between two reads of the pages of open logs. The pause doubles each time that no followed log has moved.
 const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_millis(10);
 /// How often rolls and truncations may overtake a listing of the directory.
@@ -25,9 +25,9 @@ const LISTINGS: usize = 8;
 /// How often CONTROL is read again at most because its page was being written.
 const READINGS: usize = 16;
 
-/// Half the maximum age of a page. An error that a newer page may explain waits for up to `LOOKS` times this.
+/// Half the maximum age of a page. An error that a newer page may explain waits for up to `REFRESHES` times this.
 const PAGE_AGE: Duration = Duration::from_millis(5);
-const LOOKS: usize = 3;
+const REFRESHES: usize = 3;
 
 /// The page that was applied last.
 pub struct LastPage {
@@ -39,7 +39,7 @@ pub struct LastPage {
     pub durable_end: Option<DurableEnd>,
 }
 
-/// The change that a look at the page has found.
+/// The change that a read of the page has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PageChange {
     None,
@@ -122,8 +122,8 @@ impl RemoteWriter {
         Ok(raise(shared, low_mark))
     }
 
-    /// Applies the state of the directory if the segment of the catalog that holds `low_mark`, to which the log is about to be raised, was cut
-    /// off and the page does not say so. A reader would return what was cut off.
+    /// Applies the state of the directory if the segment of the catalog that holds `low_mark`, to which the log is about to be raised, was
+    /// cut off and the page does not say so. A reader would return what was cut off.
     fn begins_in_dead_segment(&self, shared: &LogState, low_mark: u64) -> Result<bool> {
         let acknowledged = shared.horizons.acknowledged.load(Ordering::Acquire);
         if low_mark <= shared.catalog.low_mark() || low_mark > acknowledged {
@@ -164,8 +164,8 @@ impl RemoteWriter {
     ///
     /// # Errors
     /// `Io` if the directory cannot be listed.
-    pub fn look_again(&self, shared: &LogState, next: u64) -> Result<PageChange> {
-        for _ in 0..LOOKS {
+    pub fn refresh_for(&self, shared: &LogState, next: u64) -> Result<PageChange> {
+        for _ in 0..REFRESHES {
             let change = shared.refresh(self)?;
             if change == PageChange::Truncated || shared.catalog.low_mark() > next {
                 return Ok(change);
@@ -238,8 +238,8 @@ fn raise(shared: &LogState, low_mark: u64) -> PageChange {
     PageChange::More
 }
 
-/// Returns the segments of a log that starts at `low_mark` and whose newest segment is `active`, as far as they exist; `None` if `active` does
-/// not.
+/// Returns the segments of a log that starts at `low_mark` and whose newest segment is `active`, as far as they exist; `None` if `active`
+/// does not.
 fn live(names: &BTreeMap<u64, Name>, active: u64, low_mark: u64, catalog: &Catalog) -> Option<Vec<Arc<CatalogSegment>>> {
     // Nothing in a segment above the active one is acknowledged yet, and the segment may cut off records that still are.
     let mut live: Vec<Arc<CatalogSegment>> = Vec::new();

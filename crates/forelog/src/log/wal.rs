@@ -279,7 +279,8 @@ impl Wal {
             }
             scrubs.push(job.clone());
         }
-        let verified = verify::scrub(&self.shared.storage, &self.shared.catalog, &|last| FollowedLog::look_again(&*self.shared, last), job);
+        let verified =
+            verify::scrub(&self.shared.storage, &self.shared.catalog, &|last| FollowedLog::refresh_for(&*self.shared, last), job);
         locked(&self.scrubs).retain(|other| !Arc::ptr_eq(other, job));
         if let Ok(found) = &verified {
             locked(&self.shared.measures).scrub.note(found.segments, found.bytes, found.problems.len(), self.shared.storage.wall_clock());

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 type Report = Box<dyn Fn(u64, u64) + Send + Sync>;
 
-/// Follows a [`crate::verify()`] or a [`crate::Wal::scrub`] from any thread, and stops one of these or a [`crate::Wal::open_with_progress`].
+/// Follows a [`crate::verify()`] or a [`crate::Wal::scrub`] from any thread, and stops one of these or a
+/// [`crate::Wal::open_with_progress`].
 #[derive(Default)]
 pub struct JobProgress {
     bytes_per_second: Option<u64>,

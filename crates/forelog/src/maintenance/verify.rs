@@ -14,7 +14,6 @@ use crate::recovery::live_evidence::survey_until_stable;
 use crate::recovery::survey::{Damage, Survey, SurveyedActive};
 use crate::recovery::verdict::{self, Answer, Verdict};
 use crate::segments::attachment::{detached, is_emptied};
-use crate::segments::catalog::Catalog;
 use crate::segments::footer_writer::{find_footer, FooterState};
 use crate::segments::frame_scan;
 use crate::segments::segment_file::SegmentFile;
@@ -27,8 +26,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 mod report;
+mod scrub;
 
 pub use report::{Problem, Verification};
+pub(crate) use scrub::scrub;
 
 /// Verifies the log in `dir`, including the active segment and CONTROL; blocking. Needs no writer and takes no lock, so a writer in any
 /// process may be at work. On Linux it drops what the page cache holds of sealed segments, so that the bytes come from the disk.
@@ -89,14 +90,14 @@ fn verify_all(storage: Arc<dyn Storage>, job: &Arc<JobProgress>) -> Result<Verif
     Ok(verifier.report)
 }
 
-/// How often a writer may move the log on between two looks before the last look counts as it is.
-const LOOKS: usize = 32;
+/// How often a writer may move the log on between two inspections before the last one counts as it is.
+const INSPECTIONS: usize = 32;
 
-/// Whether the log needs a segment that is missing, whose positions go up to `last`. Because a writer may be at work, looks until nothing
-/// was truncated between two looks in a row.
+/// Whether the log needs a segment that is missing, whose positions go up to `last`. Because a writer may be at work, inspects the
+/// directory until nothing was truncated between two inspections in a row.
 fn counts_still(storage: &dyn Storage, name: &Name, last: u64) -> bool {
     let mut before = None;
-    for _ in 0..LOOKS {
+    for _ in 0..INSPECTIONS {
         let Ok(now) = inspect_directory(storage, false) else { continue };
         let mut later = now.listing.segments.range(name.id + 1..).map(|(_, later)| later.first);
         // A later segment that starts no later than this one has replaced it. If a later one starts at or below the low mark, this segment
@@ -110,36 +111,6 @@ fn counts_still(storage: &dyn Storage, name: &Name, last: u64) -> bool {
         }
     }
     true
-}
-
-/// Verifies the sealed segments of an open log. If another process writes the log, `look_again` applies what that process has done to the
-/// log up to a position.
-pub(crate) fn scrub(
-    storage: &Arc<dyn Storage>,
-    catalog: &Catalog,
-    look_again: &dyn Fn(u64),
-    job: &Arc<JobProgress>,
-) -> Result<Verification> {
-    settled(&**storage, scrub_sealed(storage, catalog, look_again, job))
-}
-
-fn scrub_sealed(storage: &Arc<dyn Storage>, catalog: &Catalog, look_again: &dyn Fn(u64), job: &Arc<JobProgress>) -> Result<Verification> {
-    let control = inspect_directory(&**storage, false).map_err(Error::from)?;
-    let storage_of_job: Arc<dyn Storage> = Arc::new(ProgressStorage::new(storage.clone(), job.clone()));
-    let live: Vec<Name> = catalog.names();
-    let is_live = |name: &Name, last| last >= catalog.low_mark() && catalog.names().iter().any(|live| live.id == name.id);
-    // The catalog changes before any name goes, or a moment after that if another process writes the log.
-    let counts = |name: &Name, last| {
-        is_live(name, last) && {
-            look_again(last);
-            is_live(name, last)
-        }
-    };
-    let mut verifier = Verifier::new(storage_of_job, control.state.uuid, catalog.low_mark(), &counts)?;
-    job.begin(verifier.total(live.split_last().map_or(&[], |(_, sealed)| sealed)));
-    verifier.sealed_ones(&live).map_err(|fault| stopped(job, fault.into()))?;
-    job.finish();
-    Ok(verifier.report)
 }
 
 fn stopped(job: &JobProgress, error: Error) -> Error {

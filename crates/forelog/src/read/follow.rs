@@ -20,7 +20,7 @@ pub trait FollowedLog: Send + Sync {
     fn ends(&self) -> Result<(u64, u64)>;
 
     /// Refreshes the log after `next` could not be read, because its record may have been truncated just now.
-    fn look_again(&self, next: u64);
+    fn refresh_for(&self, next: u64);
 
     /// Waits until [`FollowedLog::limit`] is sure to include everything acknowledged before this call. Returns false, without waiting, if
     /// it always does.

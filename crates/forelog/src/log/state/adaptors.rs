@@ -61,9 +61,9 @@ impl FollowedLog for LogState {
         Ok((first, last.max(first - 1)))
     }
 
-    fn look_again(&self, next: u64) {
+    fn refresh_for(&self, next: u64) {
         // If the directory cannot be read, the caller reports its own error as it is.
-        if let Some(Ok(news)) = self.remote.as_ref().map(|remote| remote.look_again(self, next)) {
+        if let Some(Ok(news)) = self.remote.as_ref().map(|remote| remote.refresh_for(self, next)) {
             self.spread(news);
         }
     }

@@ -31,8 +31,8 @@ impl Wal {
         let shared = self.shared.clone();
         let made = Box::new(move |made: Result<_>| {
             let cursor = made.map(|entry| {
-                let place = shared.catalog.reader_positions.enter(u64::MAX);
-                let handle = shared.cursors.handle(entry, place);
+                let position = shared.catalog.reader_positions.enter(u64::MAX);
+                let handle = shared.cursors.handle(entry, position);
                 NamedCursor { shared, handle }
             });
             done(cursor.map_err(|error| error.during("cursor")));
@@ -78,8 +78,9 @@ impl NamedCursor {
     /// position that the cursor has passed changes nothing. Commits that wait at the same time share an fsync.
     ///
     /// # Errors
-    /// `OutOfRange` if `position` is above what is acknowledged, `Truncated` if it is above what a truncation since [`NamedCursor::acknowledge_truncations`] has
-    /// kept, `NotFound` if the cursor was deleted; `NoSpace`, `Poisoned`, `Detached`, `Closed`.
+    /// `OutOfRange` if `position` is above what is acknowledged, `Truncated` if it is above what a truncation since
+    /// [`NamedCursor::acknowledge_truncations`] has kept, `NotFound` if the cursor was deleted; `NoSpace`, `Poisoned`, `Detached`,
+    /// `Closed`.
     pub fn commit(&self, position: u64, done: impl FnOnce(Result<()>) + Send + 'static) {
         let done = Box::new(|outcome: Result<()>| done(outcome.map_err(|error| error.during("commit"))));
         if self.shared.cursors.commit(&*self.shared, &self.handle, position, done) {

@@ -193,12 +193,12 @@ impl Source {
         }
         let Some(following) = following else { return Ok(len) };
         let next = header_of(&*self.storage, &self.catalog, &following)?.and_then(|(_, next)| next.predecessor);
-        let told = next.filter(|p| (p.id, p.salt) == (header.id, header.salt)).map(|p| p.end);
+        let by_successor = next.filter(|p| (p.id, p.salt) == (header.id, header.salt)).map(|p| p.end);
         let footer = || match find_footer(file, header.seed()) {
             Ok(FooterState::Footer(footer)) => Some(footer.end.offset),
             _ => None,
         };
-        Ok(told.or_else(footer).map_or(len, |end| end.clamp(PAGE, len.max(PAGE))))
+        Ok(by_successor.or_else(footer).map_or(len, |end| end.clamp(PAGE, len.max(PAGE))))
     }
 
     /// Passes frames and holes of a segment to `give`. Returns true at its end.
