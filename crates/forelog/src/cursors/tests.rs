@@ -174,7 +174,7 @@ struct FakeLog {
     flushes: AtomicU64,
 }
 
-impl Log for FakeLog {
+impl CursorLog for FakeLog {
     fn acknowledged(&self) -> u64 {
         1000
     }

@@ -20,8 +20,8 @@ pub struct CatalogSegment {
     /// Length of the file, or 0 if it is not known yet. Only the statistics use it.
     len: AtomicU64,
     known: Mutex<KnownIndex>,
-    /// The writer's handle on the file, set by [`CatalogSegment::hold`].
-    held: OnceLock<Weak<dyn File>>,
+    /// The writer's handle on the file, set by [`CatalogSegment::lend_file`].
+    lent: OnceLock<Weak<dyn File>>,
 }
 
 /// The frame boundaries of a segment that are known so far.
@@ -41,7 +41,7 @@ impl CatalogSegment {
             file: name.file.clone(),
             len: AtomicU64::new(0),
             known: Mutex::default(),
-            held: OnceLock::new(),
+            lent: OnceLock::new(),
         }
     }
 
@@ -53,18 +53,18 @@ impl CatalogSegment {
             file: file_name(header.first, header.id),
             len: AtomicU64::new(0),
             known,
-            held: OnceLock::new(),
+            lent: OnceLock::new(),
         }
     }
 
     /// Lends the writer's handle to readers for as long as the writer keeps it open.
-    pub fn hold(&self, file: &FileRef) {
-        let _ = self.held.set(Arc::downgrade(file));
+    pub fn lend_file(&self, file: &FileRef) {
+        let _ = self.lent.set(Arc::downgrade(file));
     }
 
     /// Returns the writer's handle on the file, if the writer still has it open.
-    pub fn held(&self) -> Option<FileRef> {
-        self.held.get().and_then(Weak::upgrade)
+    pub fn lent_file(&self) -> Option<FileRef> {
+        self.lent.get().and_then(Weak::upgrade)
     }
 
     pub fn len(&self) -> u64 {
@@ -84,16 +84,16 @@ impl CatalogSegment {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds `joints` to the index. They must follow a known frame boundary without a gap.
-    pub fn note(&self, joints: &[FrameBoundary]) {
+    /// Adds `boundaries` to the index. They must follow a known frame boundary without a gap.
+    pub fn add_index_entries(&self, boundaries: &[FrameBoundary]) {
         let mut known = self.known();
-        for joint in joints {
-            known.index.note(*joint);
+        for boundary in boundaries {
+            known.index.note(*boundary);
         }
     }
 
     /// Replaces the index by one of the whole segment.
-    pub fn adopt(&self, index: Index) {
+    pub fn set_index(&self, index: Index) {
         *self.known() = KnownIndex { index, asked: true };
     }
 
@@ -105,10 +105,10 @@ impl CatalogSegment {
     ///
     /// The first call reads the footer. If there is none, or it does not decode, the caller reads frame headers from the
     /// last known boundary on and adds the boundaries that it passes.
-    pub fn near(&self, position: u64, file: &dyn File, seed: Seed) -> Option<FrameBoundary> {
+    pub fn index_entry_before(&self, position: u64, file: &dyn File, seed: Seed) -> Option<FrameBoundary> {
         if !std::mem::replace(&mut self.known().asked, true) {
             if let Ok(FooterState::Footer(footer)) = find_footer(file, seed) {
-                self.adopt(footer.index);
+                self.set_index(footer.index);
             }
         }
         self.known().index.near(position)

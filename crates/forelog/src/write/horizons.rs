@@ -42,7 +42,7 @@ impl Writer {
             uuid: self.uuid,
             sequence: 0,
             active: active.header.id,
-            low,
+            low_mark: low,
             acknowledged: end(active.end),
             durable: end(active.synced),
             generation: 0,

@@ -167,10 +167,10 @@ impl Writer {
         }
         self.names.push(Name { first: header.first, id: header.id, file: name });
         let entry = Arc::new(CatalogSegment::of_header(&header));
-        entry.adopt(index);
+        entry.set_index(index);
         let place = DurableEnd { segment: header.id, durable: LogEnd { offset: end.offset, position: end.next - 1 } };
         entry.set_len(spare.len);
-        entry.hold(&spare.file);
+        entry.lend_file(&spare.file);
         match (header.predecessor, plan.cut) {
             (None, cut) => {
                 let kept = cut.unwrap_or(header.first - 1);
@@ -190,7 +190,7 @@ impl Writer {
             true => Filling::Done,
             false => Filling::WORTHWHILE,
         };
-        let direct = self.storage.open_through(&entry.file);
+        let direct = self.storage.open_direct(&entry.file);
         self.stop_filling();
         let placement = Placement::new(spare.file, direct, spare.room, spare.len, spare.len, filling);
         // Bytes after the frames of a recycled file are stale, and no debris: no write to it has been torn since.
@@ -218,7 +218,7 @@ impl Writer {
         let named = locked(&self.control).update(|state| {
             state.active = mark.segment;
             state.mark = Some(*mark);
-            state.low = low;
+            state.low_mark = low;
         });
         match named {
             Ok(()) => {}

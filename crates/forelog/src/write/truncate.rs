@@ -43,7 +43,7 @@ impl Writer {
         let mark = self.current_mark();
         self.meter.counters.fsyncs += 1;
         let marked = locked(&self.control).update(|state| {
-            state.low = first;
+            state.low_mark = first;
             state.mark = mark.or(state.mark);
         });
         match marked {
@@ -124,7 +124,7 @@ impl Writer {
             let hole = last + 1 - header.first;
             return Ok(RollPlan { predecessor: header.predecessor, first: header.first, hole, carry: Carry::Nothing, cut: Some(last) });
         }
-        let near = segment.near(last + 1, &*file, header.seed()).unwrap_or(FrameBoundary::start(&header));
+        let near = segment.index_entry_before(last + 1, &*file, header.seed()).unwrap_or(FrameBoundary::start(&header));
         let mut window = Window::new(&*file, file.len()?);
         let end = boundary_near(&mut window, &header, near, last + 1, |_| {})?.map_err(|at| damaged(at.offset))?;
         let mut carry = Carry::Nothing;
@@ -158,7 +158,7 @@ impl Writer {
     pub fn remove_below(&mut self) -> Result<()> {
         let (active, low) = {
             let control = locked(&self.control);
-            (control.state().active, control.state().low)
+            (control.state().active, control.state().low_mark)
         };
         // The segment that holds the low mark. Every segment with a lower id and a lower first position ends below the mark.
         let holder = self.names.iter().filter(|n| n.id <= active && n.first <= low).map(|n| n.id).max().unwrap_or(0);

@@ -77,9 +77,9 @@ impl CommitThread {
             return;
         }
         if !cut {
-            return self.shared.cursors.raise(low_mark);
+            return self.shared.cursors.raise_low_mark(low_mark);
         }
-        if let Err(fault) = self.shared.cursors.cut(low_mark, self.writer.next_position() - 1) {
+        if let Err(fault) = self.shared.cursors.truncate(low_mark, self.writer.next_position() - 1) {
             self.writer.health.poison(fault);
         }
     }

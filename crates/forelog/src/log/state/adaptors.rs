@@ -1,7 +1,7 @@
 //! An open log as its followers, its cursors and its backups use it.
 
 use super::LogState;
-use crate::cursors::Log;
+use crate::cursors::CursorLog;
 use crate::error::{closed, truncated, Code, Error, Fault, Result};
 use crate::format::file_names::Name;
 use crate::log::remote_writer;
@@ -61,9 +61,9 @@ impl FollowedLog for LogState {
         Ok((first, last.max(first - 1)))
     }
 
-    fn look_again(&self, next: u64) {
+    fn refresh_for(&self, next: u64) {
         // If the directory cannot be read, the caller reports its own error as it is.
-        if let Some(Ok(news)) = self.remote.as_ref().map(|remote| remote.look_again(self, next)) {
+        if let Some(Ok(news)) = self.remote.as_ref().map(|remote| remote.refresh_for(self, next)) {
             self.spread(news);
         }
     }
@@ -87,7 +87,7 @@ impl FollowedLog for LogState {
     }
 }
 
-impl Log for LogState {
+impl CursorLog for LogState {
     fn acknowledged(&self) -> u64 {
         self.catalog.ends.acknowledged()
     }

@@ -1,13 +1,16 @@
 //! Regressions: one test for each failure of the log that this one descends from, named after the promise that it broke.
 
 use super::*;
+use crate::error::Fault;
 use crate::format::frame::HEADER;
+use crate::log::commit_threads::COMMON;
 use crate::log::open::{open, Opened};
 use crate::options::Fsync;
 use crate::read::reader::Reader;
 use crate::segments::catalog::Catalog;
 use crate::storage::layer::{Layer, Layered};
 use crate::storage::File;
+use crate::storage::Storage;
 use crate::testing::sim::{Faults, Rng, SimDisk};
 use crate::util::limits::PAGE;
 use crate::util::notify::Waiter;

@@ -1,6 +1,7 @@
 //! The effects of a failing disk on waiting clients: the commit thread over the simulated disk.
 
 use super::*;
+use crate::log::commit_threads::COMMON;
 use crate::options::Fsync;
 use crate::testing::sim::{Faults, SimDisk};
 use crate::util::notify::Waiter;

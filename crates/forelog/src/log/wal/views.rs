@@ -3,19 +3,24 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::format::file_names::{classify, Entry};
+use crate::error::Fault;
+use crate::format::file_names::{classify, FileKind};
 use crate::log::commit_loop::CommitThread;
 use crate::log::open::open;
+use crate::log::read_only;
 use crate::maintenance::verify::verify_storage;
+use crate::options::Mode;
 use crate::read::block::Block;
 use crate::read::reader::Reader;
 use crate::segments::reader_positions::StartPosition;
 use crate::storage::layer::{Layer, Layered};
+use crate::storage::Storage;
 use crate::storage::{File, FileRef};
 use crate::testing::campaign::seeds;
 use crate::testing::sim::{Rng, SimDisk};
 use crate::util::notify::Waiter;
 use crate::util::runtime::{Job, Runtime};
+use crate::write::submission_queue::Client;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -112,7 +117,7 @@ impl Race {
 
 impl Layer for Race {
     fn open(&self, below: &dyn Storage, name: &str, write: bool) -> std::result::Result<FileRef, Fault> {
-        if matches!(classify(name), Entry::Segment(_)) {
+        if matches!(classify(name), FileKind::Segment(_)) {
             self.run();
         }
         below.open(name, write)

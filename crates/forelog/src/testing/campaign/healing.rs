@@ -7,7 +7,7 @@ use super::history::{broken, Caught, Held, History};
 use super::oracle::Tag;
 use super::salvaged;
 use crate::error::{Code, Error, Fault};
-use crate::format::file_names::{classify, Entry, CONTROL, RESERVE};
+use crate::format::file_names::{classify, FileKind, CONTROL, RESERVE};
 use crate::format::frame;
 use crate::format::header::Header;
 use crate::format::record::RecordRef;
@@ -234,9 +234,9 @@ fn on(counted: &[(&'static str, String)], number: usize, step: Step) -> On {
     let (call, name) = &counted[number];
     match (*call, classify(name)) {
         ("direct", _) => On::Direct,
-        ("rename", Entry::Segment(_)) => On::Name,
+        ("rename", FileKind::Segment(_)) => On::Name,
         ("rename" | "unlink", _) => On::Unused,
-        ("fdatasync", Entry::Spare(_) | Entry::Reserve) => {
+        ("fdatasync", FileKind::Spare(_) | FileKind::Reserve) => {
             // A roll writes the header of the file that it takes, and syncs that file.
             let written = counted[..number].iter().any(|(call, of)| *call == "pwrite" && of == name);
             if step == Background || !written {
@@ -245,7 +245,7 @@ fn on(counted: &[(&'static str, String)], number: usize, step: Step) -> On {
                 On::Spare
             }
         }
-        (_, Entry::Spare(_) | Entry::Reserve) => On::Spare,
+        (_, FileKind::Spare(_) | FileKind::Reserve) => On::Spare,
         _ => On::Named,
     }
 }
@@ -504,7 +504,7 @@ fn a_rejected_record_does_not_come_back_from_a_segment_whose_header_is_damaged()
         life.history.disk.set_strike(None);
         let disk = life.history.disk.fork();
         disk.restart();
-        let segment = disk.names().into_iter().find(|name| matches!(classify(name), Entry::Segment(_))).unwrap();
+        let segment = disk.names().into_iter().find(|name| matches!(classify(name), FileKind::Segment(_))).unwrap();
         let bytes = disk.bytes(&segment);
         let header = Header::decode(&bytes[..PAGE as usize]).unwrap();
         whole += usize::from(bytes.get(PAGE as usize..).and_then(|rest| frame::decode(rest, header.seed(), PAGE)).is_some());

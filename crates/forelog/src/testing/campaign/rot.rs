@@ -6,7 +6,7 @@ use super::oracle::{read, Expected, Read};
 use super::salvaged;
 use crate::error::Code;
 use crate::format::control::choose;
-use crate::format::file_names::{classify, Entry, Name, CONTROL};
+use crate::format::file_names::{classify, FileKind, Name, CONTROL};
 use crate::format::frame;
 use crate::format::header::Header;
 use crate::log::open::open;
@@ -34,7 +34,7 @@ impl Damage {
 
 pub fn newest(disk: &SimDisk) -> Option<Name> {
     let segments = disk.names().into_iter().filter_map(|name| match classify(&name) {
-        Entry::Segment(name) => Some(name),
+        FileKind::Segment(name) => Some(name),
         _ => None,
     });
     segments.max_by_key(|name| name.id)
@@ -75,7 +75,7 @@ pub fn proven_without(disk: &SimDisk, damage: &Damage) -> u64 {
 /// Damages one to three sectors of a file that matters, in one of the ways disks do.
 pub fn inflict(disk: &SimDisk, rng: &mut Rng) -> Option<(Damage, u64)> {
     let files: Vec<String> =
-        disk.names().into_iter().filter(|n| matches!(classify(n), Entry::Segment(_)) || n == CONTROL && rng.chance(0.3)).collect();
+        disk.names().into_iter().filter(|n| matches!(classify(n), FileKind::Segment(_)) || n == CONTROL && rng.chance(0.3)).collect();
     let file = files.get(rng.below(files.len() as u64) as usize)?.clone();
     let bytes = disk.bytes(&file);
     let used = bytes.iter().rposition(|b| *b != 0).map_or(0, |i| i as u64 + 1);
