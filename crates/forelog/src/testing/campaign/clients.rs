@@ -443,7 +443,7 @@ impl History {
         log.shared.rouse(locked(&log.shared.submissions));
         let closed = log.thread.step();
         if !refused || !closed.is_some_and(|closed| closed.is_err_and(|error| error.code == Code::Poisoned)) {
-            return broken("a poisoned log goes on");
+            return broken("a poisoned log accepts operations");
         }
         self.retire(log, changes, "a poisoned log")
     }

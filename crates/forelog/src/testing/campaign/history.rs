@@ -588,7 +588,7 @@ impl History {
                 || opened.writer.close().is_ok()
                 || opened.writer.mark().is_some()
             {
-                return broken("a poisoned log goes on");
+                return broken("a poisoned log accepts operations");
             }
         }
         if self.disk.changes() != changes {
