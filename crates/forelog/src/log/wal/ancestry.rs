@@ -106,7 +106,7 @@ fn power_cut(disk: &SimDisk, all: bool) -> Result<(SimDisk, Opened)> {
 }
 
 #[test]
-fn a_reader_goes_on_through_all_segments() -> Result<()> {
+fn a_reader_continues_through_all_segments() -> Result<()> {
     let mut log = Log::open(SimDisk::new(1, 4096), Fsync::Os)?;
     log.fill(1, 3000)?;
     assert!(log.segments().len() >= 4);
