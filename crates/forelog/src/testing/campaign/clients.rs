@@ -327,7 +327,7 @@ impl History {
                 self.hear(told);
                 failed.extend(told.failed.map(|code| (code, told.command.is_some())));
             }
-            self.disk.say(|| format!("  told: {}", self.expected.bounds()));
+            self.disk.say(|| format!("  collected: {}", self.expected.bounds()));
             if let Some(rule) = locked(&log.news).violation.take() {
                 return broken(rule);
             }

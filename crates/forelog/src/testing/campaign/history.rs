@@ -397,7 +397,7 @@ impl History {
             match verify_storage(Arc::new(disk.clone()), &Arc::default()) {
                 Ok(report) => {
                     if let Some(problem) = report.problems.first() {
-                        return broken(format!("verifying {when} tells {problem:?}"));
+                        return broken(format!("verifying {when} reports {problem:?}"));
                     }
                 }
                 Err(error) if error.code == Code::NotFound && when == "before opening" => {}

@@ -133,7 +133,7 @@ pub fn check(disk: &SimDisk, options: &Options, expected: &Expected, least: u64)
     let opened = match open(Arc::new(disk.clone()), options, || 0) {
         Ok(opened) => opened,
         Err(error) => {
-            disk.say(|| format!("-- told: {error}"));
+            disk.say(|| format!("-- reported: {error}"));
             let typed = matches!(error.code, Code::Corrupt | Code::Format) && error.segment.is_some() && error.offset.is_some();
             return match (typed, disk.changes() == changes) {
                 (true, true) => told(error.to_string()),
