@@ -144,7 +144,7 @@ fn two_damaged_slots_or_the_cursors_file_of_another_log_are_an_error() {
     let cursors = Cursors::open(Arc::new(disk.clone()), UUID, Arc::default(), 9).unwrap();
     assert_eq!((cursors.list().err().map(|error| error.code), cursors.floor()), (Some(Code::Corrupt), 1));
     disk.truncate(CURSORS, 0);
-    assert!(read(&disk).is_err(), "an empty file is no file that is not there");
+    assert!(read(&disk).is_err(), "an empty file is not a missing file");
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn commits_that_wait_together_share_one_fsync_after_the_log_is_made_durable() {
         let send = send.clone();
         cursors.commit(&log, handle, i as u64 + 1, Box::new(move |done| send.send(done.is_ok()).unwrap()));
     }
-    assert!(done.try_recv().is_err() && cursors.position(&handles[9].entry) == 0, "nothing is told before it is durable");
+    assert!(done.try_recv().is_err() && cursors.position(&handles[9].entry) == 0, "no commit settles before it is durable");
     cursors.run(&log);
     assert!((0..100).all(|_| done.try_recv() == Ok(true)));
     assert_eq!((disk.changes() - before, log.flushes.load(Ordering::Relaxed)), (2, 1), "one write, one fsync, one sync of the log");

@@ -301,7 +301,7 @@ mod tests {
         let word = |answer: Answer| match answer {
             Refuse(code) => code.as_str(),
             Create => "creates",
-            GoOn => "goes on",
+            GoOn => "continues",
             Roll => "rolls",
             Cut => "cuts",
             Read => "reads",

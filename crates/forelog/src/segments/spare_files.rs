@@ -360,7 +360,7 @@ mod tests {
         spares.queue_for_recycling(vec!["spare-a".into(), "spare-b".into()]);
         assert!(spares.room() == 0 && spares.needs_preparation(false));
         spares.prepare(true);
-        assert!(spares.room() == 0 && !spares.needs_preparation(true), "no new one beside them");
+        assert!(spares.room() == 0 && !spares.needs_preparation(true), "no new spare is made in addition");
         disk.set_faults(Faults { full: true, ..Faults::default() });
         assert!(spares.take(1 << 20).is_err_and(|fault| fault.is_no_space()));
         assert_eq!(disk.names(), [RESERVE], "recycled files are removed for a larger segment");

@@ -76,7 +76,7 @@ const CASES: [Case; 22] = [
     Case("a roll that makes its spare", &[Append(&[4000, 100])], Append(&[4000]), "fallocate spare-"),
     Case("a roll into a segment larger than the rest", &[Append(&[3000]), Background], Append(&[20_000]), "fallocate spare-"),
     Case("a roll into the reserve", &[Append(&[4000, 100]), Reserve, Full(true)], Append(&[4000]), "pwrite reserve"),
-    Case("a roll behind what is not durable", &[Append(&[4000]), Write(&[100]), Background], Write(&[4000]), "rename 0"),
+    Case("a roll after bytes that are not durable", &[Append(&[4000]), Write(&[100]), Background], Write(&[4000]), "rename 0"),
     Case("two rolls of one group", &[Append(&[4000, 100]), Background], Append(&[4000, 40, 9000]), "rename 0"),
     Case("a roll into a recycled file", &[Append(&[9000]), Append(&[9000, 100]), TruncateBefore(3)], Append(&[4000]), "open spare-"),
     Case(
@@ -308,7 +308,7 @@ fn walk(case: &Case, sector: u64) -> Held<Tally> {
             if poisoned == heals && !unknown && !refused {
                 return broken(format!(
                     "{label}: {} although {on:?} says that it {}",
-                    if poisoned { "poisoned" } else { "goes on" },
+                    if poisoned { "poisoned" } else { "not poisoned" },
                     if heals { "heals" } else { "poisons" }
                 ));
             }

@@ -398,7 +398,7 @@ impl History {
             match verify_storage(Arc::new(disk.clone()), &Arc::default()) {
                 Ok(report) => {
                     if let Some(problem) = report.problems.first() {
-                        return broken(format!("verifying {when} tells {problem:?}"));
+                        return broken(format!("verifying {when} reports {problem:?}"));
                     }
                 }
                 Err(error) if error.code == Code::NotFound && when == "before opening" => {}
@@ -589,7 +589,7 @@ impl History {
                 || opened.writer.close().is_ok()
                 || opened.writer.mark().is_some()
             {
-                return broken("a poisoned log goes on");
+                return broken("a poisoned log accepts operations");
             }
         }
         if self.disk.changes() != changes {

@@ -133,11 +133,11 @@ pub fn check(disk: &SimDisk, options: &Options, expected: &Expected, least: u64)
     let opened = match open(Arc::new(disk.clone()), options, || 0) {
         Ok(opened) => opened,
         Err(error) => {
-            disk.say(|| format!("-- told: {error}"));
+            disk.say(|| format!("-- reported: {error}"));
             let typed = matches!(error.code, Code::Corrupt | Code::Format) && error.segment.is_some() && error.offset.is_some();
             return match (typed, disk.changes() == changes) {
                 (true, true) => told(error.to_string()),
-                (false, _) => broken(format!("damage is told as {error:?}")),
+                (false, _) => broken(format!("damage is reported as {error:?}")),
                 (_, false) => broken(format!("damage is reported, but the disk was changed: {error}")),
             };
         }
@@ -153,7 +153,7 @@ pub fn check(disk: &SimDisk, options: &Options, expected: &Expected, least: u64)
     match read(Arc::new(disk.clone()), &opened.catalog, expected, expected.low, end, 1 << 16) {
         Read::Wrong(text) => broken(format!("damage: {text}")),
         Read::Stopped(error) if error.code == Code::Corrupt && error.segment.is_some() && error.lost.is_some() => told(error.to_string()),
-        Read::Stopped(error) => broken(format!("damage is told as {error:?}")),
+        Read::Stopped(error) => broken(format!("damage is reported as {error:?}")),
         Read::All if end < least.min(expected.durable) => {
             broken(format!("silence: the log ends at {end}, {least} is proven, {} durable", expected.durable))
         }
