@@ -5,7 +5,7 @@
 //! cargo run --example queue -- /tmp/jobs work
 //! ```
 
-use forelog::{Log, LogCursor, Result, Start};
+use forelog::{Log, LogCursor, Result, StartPosition};
 use std::path::Path;
 
 /// Finished jobs are removed from the log when there are this many of them.
@@ -21,7 +21,7 @@ impl Queue {
     /// Opens the queue in `dir`, or creates it.
     pub fn open(dir: impl AsRef<Path>) -> Result<Queue> {
         let log = Log::open(dir)?;
-        let finished = log.cursor("finished", Start::First)?;
+        let finished = log.cursor("finished", StartPosition::First)?;
         Ok(Queue { log, finished })
     }
 

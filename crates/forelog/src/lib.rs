@@ -80,22 +80,22 @@ mod write;
 struct Readme;
 
 pub use blocking::{Follower, Log, LogCursor, LogOptions, Pending, Records, Stopper, StoredRecord, WhenFull};
-pub use cursors::Moved;
+pub use cursors::CursorMove;
 pub use error::{Code, Error, Fault, Flipped, Info, Result};
 pub use format::record::RecordRef;
 pub use log::stat::{stat, Standing};
 pub use log::state::Positions;
 pub use maintenance::backup::Progress;
-pub use maintenance::progress::Watch;
+pub use maintenance::progress::JobProgress;
 pub use maintenance::salvage::{salvage, Salvage, Salvaged};
 pub use maintenance::verify::{verify, Problem, Verification};
 pub use observe::stats::{Histogram, Scrubs, Stats};
 pub use options::{Compression, Fsync, Mode, Retention};
 pub use read::block::Record;
 pub use read::reader::Hole;
-pub use recovery::evidence::Damage;
 pub use recovery::report::{Fenced, Recovery};
-pub use segments::reader_positions::Start;
+pub use recovery::survey::Damage;
+pub use segments::reader_positions::StartPosition;
 pub use write::submission_queue::Terms;
 
 // Not for programs: the Node binding, which must not block, the tests and the campaign work at this level. Its callers have to collect
@@ -103,21 +103,21 @@ pub use write::submission_queue::Terms;
 #[doc(hidden)]
 pub use format::record::Parts;
 #[doc(hidden)]
-pub use log::wal::{Cursor, Wal};
+pub use log::wal::{NamedCursor, ReadOptions, Wal};
 #[doc(hidden)]
 pub use maintenance::backup::Backup;
 #[doc(hidden)]
-pub use observe::events::{Ahead, Event, Unheard};
+pub use observe::events::{Event, PendingEvents, SegmentFromFuture};
 #[doc(hidden)]
 pub use options::Options;
 #[doc(hidden)]
 pub use read::block::{Block, BlockRecords, Fields};
 #[doc(hidden)]
-pub use read::follow::{Lookout, Ticket, Wake};
+pub use read::follow::{FollowWait, WaitHandle, Wake};
 #[doc(hidden)]
 pub use read::reader::Reader;
 #[doc(hidden)]
-pub use segments::reader_positions::ReaderPosition as Place;
+pub use segments::reader_positions::ReaderPosition;
 #[cfg(any(test, feature = "sim"))]
 #[doc(hidden)]
 pub use testing::campaign;

@@ -1,14 +1,15 @@
 //! Verifications: long jobs on threads of their own, which JavaScript follows and stops through a watcher.
 
-use crate::convert::{FlippedData, PositionRange};
-use forelog::{Verification, Watch};
+use crate::reports::{FlippedData, PositionRange};
+use crate::wire;
+use forelog::{JobProgress, Verification};
 use napi_derive::napi;
 use std::sync::Arc;
 
 /// Follows and stops one verification. The verification ends when the watcher is garbage collected, or its environment ends.
 #[napi]
 pub struct Watcher {
-    pub(crate) watch: Arc<Watch>,
+    pub(crate) watch: Arc<JobProgress>,
 }
 
 #[napi]
@@ -16,14 +17,17 @@ impl Watcher {
     /// Limits the verification to this rate; without one it reads as fast as the disk allows.
     #[napi(constructor, catch_unwind)]
     pub fn new(bytes_per_second: Option<f64>) -> Self {
-        Watcher { watch: Arc::new(Watch::new(bytes_per_second.map(|rate| rate as u64))) }
+        Watcher { watch: Arc::new(JobProgress::new(bytes_per_second.map(|rate| rate as u64))) }
     }
 
     /// Returns the bytes done and their total, which is 0 until it is known.
     #[napi(catch_unwind)]
     pub fn progress(&self) -> Vec<f64> {
         let (done, total) = self.watch.progress();
-        vec![done as f64, total as f64]
+        let mut progress = vec![0.0; 2];
+        progress[wire::PROGRESS_DONE] = done as f64;
+        progress[wire::PROGRESS_TOTAL] = total as f64;
+        progress
     }
 
     #[napi(catch_unwind)]

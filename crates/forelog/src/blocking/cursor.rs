@@ -2,10 +2,10 @@
 
 use crate::blocking::log::LogInner;
 use crate::blocking::records::{Follower, Records};
-use crate::cursors::Moved;
+use crate::cursors::CursorMove;
 use crate::error::{closed, Result};
-use crate::log::wal::Cursor;
-use crate::segments::reader_positions::Start;
+use crate::log::wal::NamedCursor;
+use crate::segments::reader_positions::StartPosition;
 use std::sync::mpsc::channel;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// Made by [`Log::cursor`](crate::Log::cursor). Values of one name share their position.
 pub struct LogCursor {
     log: Arc<LogInner>,
-    cursor: Cursor,
+    cursor: NamedCursor,
 }
 
 /// Calls `ask` with a callback, and waits for the result that the callback gets.
@@ -25,7 +25,7 @@ fn answer<T: Send + 'static>(ask: impl FnOnce(Box<dyn FnOnce(Result<T>) + Send>)
 }
 
 impl LogCursor {
-    pub(super) fn open(log: Arc<LogInner>, name: &str, start: Start) -> Result<LogCursor> {
+    pub(super) fn open(log: Arc<LogInner>, name: &str, start: StartPosition) -> Result<LogCursor> {
         let cursor = answer(|done| log.wal.cursor(name, start, done))?;
         Ok(LogCursor { log, cursor })
     }
@@ -49,15 +49,15 @@ impl LogCursor {
     /// Iterates over the acknowledged records that are not done yet. The iterator returns the errors of [`Records`].
     pub fn records(&self) -> Records {
         // Commits of positions that a truncation since now has removed are refused.
-        self.cursor.heed();
-        Records::new(self.log.clone(), Start::At(self.position() + 1), u64::MAX)
+        self.cursor.acknowledge_truncations();
+        Records::new(self.log.clone(), StartPosition::At(self.position() + 1), u64::MAX)
     }
 
     /// Iterates over the records that are not done yet, and waits at the end of the log for more. The iterator returns the errors of
     /// [`Follower`].
     pub fn follow(&self) -> Follower {
-        self.cursor.heed();
-        Follower::new(self.log.clone(), Start::At(self.position() + 1))
+        self.cursor.acknowledge_truncations();
+        Follower::new(self.log.clone(), StartPosition::At(self.position() + 1))
     }
 
     /// Stores that all records up to `position` are done. When the call returns, that is durable, and the log up to there as well. A
@@ -94,7 +94,7 @@ impl LogCursor {
     }
 
     /// Returns how truncation has moved the cursor since the last call, or since its last commit before this process opened it.
-    pub fn moved(&self) -> Option<Moved> {
+    pub fn moved(&self) -> Option<CursorMove> {
         self.cursor.moved()
     }
 }

@@ -13,7 +13,7 @@ use crate::maintenance::verify::Verification;
 use crate::observe::stats::Stats;
 use crate::options::Options;
 use crate::recovery::report::Recovery;
-use crate::segments::reader_positions::Start;
+use crate::segments::reader_positions::StartPosition;
 use crate::util::notify::Notify;
 use crate::write::submission_queue::{Command, SubmissionQueue};
 use std::fmt;
@@ -220,14 +220,14 @@ impl Log {
     ///
     /// The iterator returns the errors of [`Records`], and no error before its first step.
     pub fn iter(&self) -> Records {
-        self.records(Start::First, u64::MAX)
+        self.records(StartPosition::First, u64::MAX)
     }
 
     /// Iterates over the records from `position` on that are acknowledged now. If `position` is the next one, there are none.
     ///
     /// The iterator returns the errors of [`Records`].
     pub fn read_from(&self, position: u64) -> Records {
-        self.records(Start::At(position), u64::MAX)
+        self.records(StartPosition::At(position), u64::MAX)
     }
 
     /// Iterates over those records in a range of positions that are acknowledged now. A range without a start begins at the first record.
@@ -235,9 +235,9 @@ impl Log {
     /// The iterator returns the errors of [`Records`].
     pub fn range(&self, positions: impl RangeBounds<u64>) -> Records {
         let start = match positions.start_bound() {
-            Bound::Included(first) => Start::At(*first),
-            Bound::Excluded(before) => Start::At(before.saturating_add(1)),
-            Bound::Unbounded => Start::First,
+            Bound::Included(first) => StartPosition::At(*first),
+            Bound::Excluded(before) => StartPosition::At(before.saturating_add(1)),
+            Bound::Unbounded => StartPosition::First,
         };
         let to = match positions.end_bound() {
             Bound::Included(last) => *last,
@@ -247,11 +247,11 @@ impl Log {
         self.records(start, to)
     }
 
-    fn records(&self, start: Start, to: u64) -> Records {
+    fn records(&self, start: StartPosition, to: u64) -> Records {
         Records::new(self.inner.clone(), start, to)
     }
 
-    /// Iterates over the records from `start` on, and waits at the end of the log for more. [`Start`] is a position or an end of the log.
+    /// Iterates over the records from `start` on, and waits at the end of the log for more. [`StartPosition`] is a position or an end of the log.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -271,19 +271,19 @@ impl Log {
     /// ```
     ///
     /// The iterator returns the errors of [`Follower`].
-    pub fn follow(&self, start: impl Into<Start>) -> Follower {
+    pub fn follow(&self, start: impl Into<StartPosition>) -> Follower {
         Follower::new(self.inner.clone(), start.into())
     }
 
     /// Opens the named cursor, or creates it at `start`, durably. A name has 1 to 255 bytes.
     ///
     /// ```
-    /// use forelog::{Log, Start};
+    /// use forelog::{Log, StartPosition};
     ///
     /// # let dir = tempfile::tempdir()?;
     /// # let log = Log::open(dir.path())?;
     /// log.append_all(["one", "two"])?;
-    /// let cursor = log.cursor("mailer", Start::First)?;
+    /// let cursor = log.cursor("mailer", StartPosition::First)?;
     /// for record in cursor.records() {
     ///     // Process the record, then:
     ///     cursor.commit(record?.position())?;
@@ -298,7 +298,7 @@ impl Log {
     /// - [`Code::InvalidArg`], [`Code::TooLarge`]: the name is invalid, or there are 4096 cursors.
     /// - [`Code::Corrupt`], [`Code::Format`], [`Code::Io`]: CURSORS cannot be read.
     /// - [`Code::NoSpace`], [`Code::ReadOnly`], [`Code::Poisoned`], [`Code::Detached`], [`Code::Closed`].
-    pub fn cursor(&self, name: &str, start: impl Into<Start>) -> Result<LogCursor> {
+    pub fn cursor(&self, name: &str, start: impl Into<StartPosition>) -> Result<LogCursor> {
         LogCursor::open(self.inner.clone(), name, start.into())
     }
 

@@ -3,9 +3,10 @@
 use crate::blocking::log::LogInner;
 use crate::error::{truncated, Result};
 use crate::format::record::RecordRef;
+use crate::log::wal::ReadOptions;
 use crate::read::block::{Block, Record};
 use crate::read::reader::Reader;
-use crate::segments::reader_positions::Start;
+use crate::segments::reader_positions::StartPosition;
 use crate::util::locks::locked;
 use std::fmt;
 use std::iter::FusedIterator;
@@ -140,11 +141,11 @@ pub struct Records {
 }
 
 impl Records {
-    pub(super) fn new(log: Arc<LogInner>, start: Start, to: u64) -> Records {
+    pub(super) fn new(log: Arc<LogInner>, start: StartPosition, to: u64) -> Records {
         let reader = log.wal.reader(start, to);
         // The end is fixed now. A reader that begins at the first record may still move, and one of a log that another process writes finds
         // its end with its first block.
-        let fixed = matches!(start, Start::At(_)) && !log.wal.is_view();
+        let fixed = matches!(start, StartPosition::At(_)) && !log.wal.is_view();
         let last = reader.as_ref().ok().filter(|_| fixed).map(Reader::last_position);
         Records { log, reader: Some(reader), last, at_hand: AtHand::default() }
     }
@@ -163,7 +164,7 @@ impl Records {
                 Some(block) => return Ok(Some(block)),
                 None => {
                     // The end has come closer, because records before it were removed.
-                    if let Some(kept) = reader.place().kept().filter(|kept| *kept < last) {
+                    if let Some(kept) = reader.position().kept().filter(|kept| *kept < last) {
                         return Err(truncated(kept + 1, self.log.wal.positions().first).during("read"));
                     }
                     return Ok(None);
@@ -255,8 +256,12 @@ pub struct Follower {
 }
 
 impl Follower {
-    pub(super) fn new(log: Arc<LogInner>, start: Start) -> Follower {
-        Follower { reader: Some(log.wal.follower(start, u64::MAX)), wait: Arc::default(), at_hand: AtHand::default() }
+    pub(super) fn new(log: Arc<LogInner>, start: StartPosition) -> Follower {
+        Follower {
+            reader: Some(log.wal.read(ReadOptions::range(start, u64::MAX).follow())),
+            wait: Arc::default(),
+            at_hand: AtHand::default(),
+        }
     }
 
     /// Returns the means to end the follower from another thread.
@@ -270,9 +275,9 @@ impl Follower {
                 Some(block) if block.is_empty() => {}
                 Some(block) => return Ok(Some(block)),
                 None => {
-                    let Some(lookout) = reader.lookout() else { return Ok(None) };
+                    let Some(follow_wait) = reader.follow_wait() else { return Ok(None) };
                     let wait = self.wait.clone();
-                    let ticket = lookout.wait(Box::new(move || wait.change(|state| state.woken = true)));
+                    let ticket = follow_wait.wait(Box::new(move || wait.change(|state| state.woken = true)));
                     self.wait.wait();
                     // Takes a stopped follower off the list of those that wait.
                     ticket.wake();

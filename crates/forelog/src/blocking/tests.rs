@@ -6,7 +6,7 @@ use crate::format::record::RecordRef;
 use crate::log::commit_threads::COMMON;
 use crate::log::wal::Wal;
 use crate::options::{Fsync, Options};
-use crate::segments::reader_positions::Start;
+use crate::segments::reader_positions::StartPosition;
 use crate::storage::layer::{layered, Layer, Layered};
 use crate::storage::{File, FileRef, Storage};
 use crate::testing::sim::{Faults, SimDisk};

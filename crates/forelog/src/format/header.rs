@@ -73,6 +73,11 @@ impl Header {
         self.first + self.hole
     }
 
+    /// Whether this is the header of the segment with this id and first position.
+    pub fn is_of(&self, id: u64, first: u64) -> bool {
+        self.id == id && self.first == first
+    }
+
     pub fn encode(&self) -> Vec<u8> {
         let mut page = begin_page(&MAGIC, &self.uuid);
         put_u32(&mut page, SEGMENT_FLAGS, if self.recycled { RECYCLED } else { 0 });
@@ -146,7 +151,7 @@ impl Header {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::file_names::{classify, file_name, Entry, Name};
+    use crate::format::file_names::{classify, file_name, FileKind, Name};
     use crate::format::page::{VERSION, VERSION_AT};
 
     fn sample() -> Header {
@@ -177,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_that_knows_no_holes_refuses_a_segment_that_begins_with_one() {
+    fn a_version_without_support_for_holes_refuses_a_segment_that_begins_with_one() {
         let page = with_hole().encode();
         assert_eq!(identify(&page, &MAGIC, COMPRESSED), Err(BadPage::Newer(VERSION)));
         assert_eq!(identify(&sample().encode(), &MAGIC, COMPRESSED), Ok(()));
@@ -216,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_version_is_told_from_damage() {
+    fn a_newer_version_is_distinguished_from_damage() {
         let mut page = sample().encode();
         put_u32(&mut page, VERSION_AT, 2);
         assert_eq!(Header::decode(&page), Err(BadPage::Damaged));
@@ -234,7 +239,7 @@ mod tests {
     fn only_the_exact_spelling_is_a_segment_name() {
         let name = file_name(42, 0x1f);
         assert_eq!(name, "00000000000000000042-000000000000001f.wal");
-        assert_eq!(classify(&name), Entry::Segment(Name { first: 42, id: 0x1f, file: name.clone() }));
+        assert_eq!(classify(&name), FileKind::Segment(Name { first: 42, id: 0x1f, file: name.clone() }));
         for foreign in [
             "42-1f.wal",
             "x.wal",
@@ -243,8 +248,8 @@ mod tests {
             ".wal",
             "notes.txt",
         ] {
-            assert_eq!(classify(foreign), Entry::Foreign, "{foreign}");
+            assert_eq!(classify(foreign), FileKind::Foreign, "{foreign}");
         }
-        assert_eq!(classify("spare-1"), Entry::Spare("spare-1".into()));
+        assert_eq!(classify("spare-1"), FileKind::Spare("spare-1".into()));
     }
 }

@@ -293,7 +293,7 @@ mod tests {
         }
 
         #[test]
-        fn hostile_bytes_never_reach_outside_the_body(body in proptest::collection::vec(any::<u8>(), 0..64), at in 0usize..70) {
+        fn hostile_bytes_are_never_read_past_the_end_of_the_body(body in proptest::collection::vec(any::<u8>(), 0..64), at in 0usize..70) {
             if let Some(parts) = Parts::parse(&body, at) {
                 prop_assert!(parts.key <= parts.value && parts.value <= parts.end && parts.end <= body.len());
             }

@@ -2,13 +2,12 @@
 
 use crate::error::{Code, Error, Fault};
 use crate::format::control::{self, ControlState};
-use crate::format::file_names::{classify, Entry, Name, CONTROL};
-use crate::format::header::Header;
+use crate::format::file_names::{classify, FileKind, Name, CONTROL};
 use crate::format::page::BadPage;
 use crate::recovery::verdict::Verdict;
+use crate::segments::segment_file::SegmentFile;
 use crate::storage::disk::{create_dir, sync_name};
-use crate::storage::{File, FileRef, Storage};
-use crate::util::limits::PAGE;
+use crate::storage::{FileRef, Storage};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -18,7 +17,7 @@ pub struct Listing {
     /// Segments by id.
     pub segments: BTreeMap<u64, Name>,
     /// A file with the same id as one of the segments.
-    pub twin: Option<Name>,
+    pub duplicate: Option<Name>,
     pub spares: Vec<String>,
     pub control: bool,
     pub foreign: Option<String>,
@@ -29,19 +28,19 @@ impl Listing {
         let mut listing = Listing::default();
         for name in storage.list()? {
             match classify(&name) {
-                Entry::Segment(name) => match listing.segments.remove(&name.id) {
+                FileKind::Segment(name) => match listing.segments.remove(&name.id) {
                     None => drop(listing.segments.insert(name.id, name)),
                     Some(other) => {
                         // Prefer the file whose header matches its name: read-only mode can still read it.
-                        let (kept, twin) = if is_as_named(storage, &other) { (other, name) } else { (name, other) };
+                        let (kept, duplicate) = if is_as_named(storage, &other) { (other, name) } else { (name, other) };
                         listing.segments.insert(kept.id, kept);
-                        listing.twin = Some(twin);
+                        listing.duplicate = Some(duplicate);
                     }
                 },
-                Entry::Control => listing.control = true,
-                Entry::Spare(name) => listing.spares.push(name),
-                Entry::Foreign => listing.foreign = Some(name),
-                Entry::Lock | Entry::Reserve | Entry::Cursors => {}
+                FileKind::Control => listing.control = true,
+                FileKind::Spare(name) => listing.spares.push(name),
+                FileKind::Foreign => listing.foreign = Some(name),
+                FileKind::Lock | FileKind::Reserve | FileKind::Cursors => {}
             }
         }
         Ok(listing)
@@ -49,8 +48,7 @@ impl Listing {
 }
 
 fn is_as_named(storage: &dyn Storage, name: &Name) -> bool {
-    let page = storage.open(&name.file, false).and_then(|file| first_page(&*file));
-    page.is_ok_and(|page| Header::decode(&page).is_ok_and(|header| (header.id, header.first) == (name.id, name.first)))
+    SegmentFile::open(storage, &name.file, false).is_ok_and(|found| found.header_of(name.id, name.first).is_some())
 }
 
 /// CONTROL as read from the directory.
@@ -68,14 +66,6 @@ impl Slots {
         let n = file.read_at(&mut bytes, 0)?;
         Ok(Slots { chosen: control::choose(&bytes[..n]), file, len })
     }
-}
-
-/// Reads the first page of a segment, or less if the file is shorter.
-pub fn first_page(file: &dyn File) -> Result<Vec<u8>, Fault> {
-    let mut page = vec![0; PAGE as usize];
-    let n = file.read_at(&mut page, 0)?;
-    page.truncate(n);
-    Ok(page)
 }
 
 fn not_found(dir: &Path) -> Error {

@@ -4,14 +4,15 @@ use crate::error::{Code, Error, Result};
 use crate::format::control::Fence;
 use crate::format::file_names::CONTROL;
 use crate::options::Mode;
-use crate::recovery::evidence::{inspect_directory, inspect_log, Survey};
+use crate::recovery::evidence::{inspect_directory, inspect_log};
+use crate::recovery::survey::Survey;
 use crate::recovery::verdict::Verdict;
 use crate::storage::zero_on_read_error::ZeroOnReadError;
 use crate::storage::Storage;
 use std::sync::Arc;
 
 /// Number of surveys during which a writer may move the log on before the end that was found is taken as it is.
-const LOOKS: usize = 32;
+const SURVEYS: usize = 32;
 /// Number of surveys that truncation may overtake.
 const OVERTAKEN: usize = 100;
 /// If the log has not moved between this many surveys, a writer at work is not the reason why a file is missing.
@@ -27,15 +28,15 @@ const STILL: usize = 3;
 pub fn survey_until_stable(storage: &Arc<dyn Storage>) -> Result<Survey> {
     let mut before: Option<Survey> = None;
     let (mut missed_at, mut still) = (None, 0);
-    for look in 0..OVERTAKEN {
+    for survey in 0..OVERTAKEN {
         let lenient = ZeroOnReadError::new(storage.clone());
         let mut found = match inspect_log(&lenient, Mode::ReadOnly) {
             Ok(found) => found,
             // A segment that was listed has been removed meanwhile.
             Err(fault) if fault.is_not_found() => {
-                let stands = inspect_directory(&lenient, false).ok().map(|found| control_position(&found));
-                still = if missed_at == Some(stands) { still + 1 } else { 0 };
-                missed_at = Some(stands);
+                let position = inspect_directory(&lenient, false).ok().map(|found| control_position(&found));
+                still = if missed_at == Some(position) { still + 1 } else { 0 };
+                missed_at = Some(position);
                 if still < STILL {
                     continue;
                 }
@@ -55,17 +56,17 @@ pub fn survey_until_stable(storage: &Arc<dyn Storage>) -> Result<Survey> {
         }
         let same = |before: &Survey| before.verdict == found.verdict && before.damage() == found.damage();
         let confirmed = found.damage().is_none() || before.as_ref().is_some_and(same);
-        if confirmed && (look >= LOOKS || !has_moved_on(storage, &found)) {
+        if confirmed && (survey >= SURVEYS || !has_moved_on(storage, &found)) {
             return Ok(found);
         }
         before = Some(found);
     }
-    Err(Error::new(Code::Truncated, "truncation has overtaken every look at the log"))
+    Err(Error::new(Code::Truncated, "truncation overtook every attempt to read the log: try again"))
 }
 
 /// Returns the parts of CONTROL that move with the log.
 fn control_position(survey: &Survey) -> (u64, u64, Option<Fence>) {
-    (survey.state.active, survey.state.low, survey.state.fence)
+    (survey.state.active, survey.state.low_mark, survey.state.fence)
 }
 
 fn has_moved_on(storage: &Arc<dyn Storage>, found: &Survey) -> bool {

@@ -5,9 +5,10 @@
 
 use crate::error::Code;
 use crate::format::control::ControlState;
-use crate::format::frame_scan::{FrameBoundary, Scan};
+use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::Header;
 use crate::options::Mode;
+use crate::segments::frame_scan::Scan;
 
 /// Returns D, the offset up to which the active segment is proven to have been durable.
 pub fn proven(header: &Header, control: &ControlState, scan: &Scan) -> u64 {
@@ -31,7 +32,7 @@ pub struct Evidence {
     /// CONTROL names a segment that does not exist.
     pub lost: bool,
     /// Two files have the same segment id.
-    pub twins: bool,
+    pub duplicate_id: bool,
     /// A predecessor above the low mark is missing.
     pub gap: bool,
     /// The oldest segment starts above the low mark.
@@ -53,10 +54,10 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// Adds the evidence of a scan of the active segment. `joint` is the last frame boundary up to the proven offset.
-    pub fn scanned(&mut self, header: &Header, control: &ControlState, scan: &Scan, joint: FrameBoundary) {
+    /// Adds the evidence of a scan of the active segment. `boundary` is the last frame boundary up to the proven offset.
+    pub fn scanned(&mut self, header: &Header, control: &ControlState, scan: &Scan, boundary: FrameBoundary) {
         let mark = control.mark.filter(|m| m.segment == header.id);
-        self.short = joint.offset < proven(header, control, scan);
+        self.short = boundary.offset < proven(header, control, scan);
         self.named = control.active >= header.id;
         self.marked = mark.is_some_and(|m| m.offset == scan.end.offset);
         self.fenced = control.fence.is_some_and(|f| f.segment == header.id);
@@ -72,7 +73,7 @@ impl Evidence {
             e.segments,
             e.control,
             e.lost,
-            e.twins,
+            e.duplicate_id,
             e.gap,
             e.late,
             e.sealed_short,
@@ -102,7 +103,7 @@ pub enum Verdict {
     /// There are segments, but no slot of CONTROL is good.
     NoControl,
     /// Two files have the same segment id.
-    Twins,
+    DuplicateId,
     /// A segment between the low mark and the active one is missing.
     Gap,
     /// The segments between the low mark and the oldest remaining segment are missing.
@@ -134,7 +135,7 @@ impl Verdict {
             Verdict::Absent => "absent",
             Verdict::LostActive => "lost-active",
             Verdict::NoControl => "no-control",
-            Verdict::Twins => "twins",
+            Verdict::DuplicateId => "twins",
             Verdict::Gap => "gap",
             Verdict::LateStart => "late-start",
             Verdict::DamagedSealed => "damaged-sealed",
@@ -205,7 +206,7 @@ const TABLE: [Row; 17] = [
     row(Verdict::LostActive,    [N, N, N, o, o, Y, o, o, o, o, o, o, o, o, o, o], Refuse(Corrupt), Refuse(Corrupt), Read),
     row(Verdict::Absent,        [N, N, N, N, o, N, o, o, o, o, o, o, o, o, o, o], Create,          Create,          Refuse(NotFound)),
     row(Verdict::NoControl,     [N, N, N, Y, N, N, o, o, o, o, o, o, o, o, o, o], Refuse(Corrupt), Refuse(Corrupt), Read),
-    row(Verdict::Twins,         [N, N, N, Y, Y, N, Y, o, o, o, o, o, o, o, o, o], Refuse(Corrupt), Refuse(Corrupt), Read),
+    row(Verdict::DuplicateId,         [N, N, N, Y, Y, N, Y, o, o, o, o, o, o, o, o, o], Refuse(Corrupt), Refuse(Corrupt), Read),
     row(Verdict::Gap,           [N, N, N, Y, Y, N, N, Y, o, o, o, o, o, o, o, o], Refuse(Corrupt), Refuse(Corrupt), Read),
     row(Verdict::LateStart,     [N, N, N, Y, Y, N, N, N, Y, o, o, o, o, o, o, o], Refuse(Corrupt), Refuse(Corrupt), Read),
     row(Verdict::DamagedSealed, [N, N, N, Y, Y, N, N, N, N, Y, o, o, o, o, o, o], Refuse(Corrupt), Cut,             Read),
@@ -256,7 +257,7 @@ mod tests {
             segments: bit(3),
             control: bit(4),
             lost: bit(5),
-            twins: bit(6),
+            duplicate_id: bit(6),
             gap: bit(7),
             late: bit(8),
             sealed_short: bit(9),
@@ -284,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn no_mode_writes_where_another_verdict_than_damage_refuses() {
+    fn no_mode_writes_to_a_log_that_strict_refuses_for_a_reason_other_than_damage() {
         for row in &TABLE {
             assert!(matches!(row.read_only, Read | Refuse(_)), "{:?}", row.verdict);
             // `prefix` differs from `strict` only where it cuts off damage that `strict` refuses.
@@ -293,14 +294,14 @@ mod tests {
     }
 
     #[test]
-    fn the_table_in_the_recovery_page_is_this_one() {
+    fn the_table_in_recovery_md_matches_the_verdicts() {
         let page = include_str!("../../../../docs/recovery.md");
         let rows = page.lines().skip_while(|line| !line.starts_with("| verdict")).skip(2).take_while(|line| line.starts_with('|'));
         let told: Vec<Vec<String>> = rows.map(|row| row.split('|').map(|cell| cell.trim().replace('`', "")).collect()).collect();
         let word = |answer: Answer| match answer {
             Refuse(code) => code.as_str(),
             Create => "creates",
-            GoOn => "goes on",
+            GoOn => "continues",
             Roll => "rolls",
             Cut => "cuts",
             Read => "reads",

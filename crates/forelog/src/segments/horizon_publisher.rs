@@ -39,9 +39,9 @@ impl Publisher {
     /// Starts a new generation because the positions above `last` were taken back. If the current generation has not been
     /// published yet, it covers this truncation too.
     pub fn cut(&mut self, last: u64) {
-        let told = self.last.as_ref().is_some_and(|told| told.generation == self.generation);
-        self.kept = if told { last } else { self.kept.min(last) };
-        self.generation += u64::from(told);
+        let is_published = self.last.as_ref().is_some_and(|last| last.generation == self.generation);
+        self.kept = if is_published { last } else { self.kept.min(last) };
+        self.generation += u64::from(is_published);
     }
 
     /// Whether the published page differs from `now`. The sequence and the generation of `now` are ignored.
@@ -79,7 +79,7 @@ mod tests {
     use crate::testing::sim::SimDisk;
 
     #[test]
-    fn a_writer_that_finds_less_than_was_acknowledged_starts_another_generation() {
+    fn a_writer_that_finds_fewer_records_than_were_acknowledged_starts_another_generation() {
         let (disk, left) = (SimDisk::new(1, 512), sample());
         let same = Publisher::resume(&disk, Some(left.clone()), &left.uuid, 40);
         assert_eq!((same.generation, same.kept), (2, 30));

@@ -28,7 +28,7 @@ impl Layer for Uncached {
         if end > dropped {
             // The footer is read before the frames, so its range is dropped separately.
             let start = if offset > dropped { offset - offset % STEP } else { dropped };
-            file.forget(start, end - start);
+            file.drop_cache(start, end - start);
             if start == dropped {
                 self.to.store(end, Ordering::Relaxed);
             }
@@ -45,7 +45,7 @@ mod tests {
     use rustix::io::{preadv2, Errno, ReadWriteFlags};
 
     #[test]
-    fn what_is_durable_is_not_in_the_page_cache_any_more_once_it_is_forgotten() {
+    fn durable_bytes_leave_the_page_cache_once_they_are_forgotten() {
         let dir = tempfile::tempdir().unwrap();
         let disk = Disk::new(dir.path(), false).unwrap();
         let file = disk.create("spare-cold", STEP).unwrap();
@@ -58,12 +58,12 @@ mod tests {
             preadv2(&looker, &mut [std::io::IoSliceMut::new(&mut byte)], page * 4096, ReadWriteFlags::NOWAIT)
         };
         if disk.is_volatile() || cached(0) == Err(Errno::OPNOTSUPP) {
-            println!("SKIP what_is_durable_is_not_in_the_page_cache_any_more_once_it_is_forgotten: needs a file system on a disk");
+            println!("SKIP durable_bytes_leave_the_page_cache_once_they_are_forgotten: needs a file system on a disk");
             return;
         }
         // The kernel keeps a page that it is using itself at that moment. One of the next calls drops it.
         let goes = (0..1000).any(|_| {
-            file.forget(0, STEP);
+            file.drop_cache(0, STEP);
             (0..STEP / 4096).all(|page| cached(page) == Err(Errno::AGAIN))
         });
         assert!(goes);

@@ -6,7 +6,7 @@ use crate::format::control::{ControlState, Mark, FILE_BYTES};
 use crate::format::file_names::file_name;
 use crate::format::footer::{Footer, Index};
 use crate::format::frame::{self, Frame, Kind, HEADER};
-use crate::format::frame_scan::FrameBoundary;
+use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::Header;
 use crate::format::record::RecordRef;
 use crate::util::bytes::mask;
@@ -53,7 +53,7 @@ fn segment() -> (Vec<u8>, FrameBoundary) {
             Some(record) => group.push(0, end.next, record, record.check(1024).unwrap()),
             None => group.push_batch(0, end.next, &batch),
         }
-        group.seal();
+        group.pad_and_align();
         let gathered = &group.frames[0];
         let (head, body) = group.bytes[gathered.start..].split_at_mut(HEADER);
         let body_crc = mask(crc32c::crc32c(&body[..gathered.body_len]));
@@ -79,7 +79,7 @@ fn segment() -> (Vec<u8>, FrameBoundary) {
 
 fn control(end: FrameBoundary) -> ControlState {
     let mark = Mark { segment: 1, offset: end.offset, position: end.next - 1 };
-    ControlState { uuid: UUID, sequence: 3, active: 1, low: 1, mark: Some(mark), fence: None }
+    ControlState { uuid: UUID, sequence: 3, active: 1, low_mark: 1, mark: Some(mark), fence: None }
 }
 
 fn cursors() -> Slot {

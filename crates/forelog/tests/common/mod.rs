@@ -61,7 +61,7 @@ pub fn next_of(reader: &mut Reader, block: usize) -> Result<Vec<(u64, Vec<u8>)>,
             return Ok(block.iter().map(|record| (record.position, record.value.unwrap().to_vec())).collect());
         }
         let (woken, wake) = channel();
-        let Some(lookout) = reader.lookout() else { return Ok(Vec::new()) };
+        let Some(lookout) = reader.follow_wait() else { return Ok(Vec::new()) };
         let _ticket = lookout.wait(Box::new(move || {
             let _ = woken.send(());
         }));

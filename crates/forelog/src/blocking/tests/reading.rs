@@ -107,7 +107,7 @@ fn a_cursor_resumes_where_it_was_committed_and_follows_truncation() -> Result<()
     let fixture = Fixture::new()?;
     let log = &fixture.log;
     log.append_all((0..10).map(|_| "x"))?;
-    let cursor = log.cursor("mailer", Start::First)?;
+    let cursor = log.cursor("mailer", StartPosition::First)?;
     for record in cursor.records().take(4) {
         cursor.commit(record?.position())?;
     }

@@ -203,7 +203,7 @@ fn closing_lets_those_that_wait_return_with_their_results_and_refuses_the_rest()
             while log.next_position() < 5 {
                 thread::yield_now();
             }
-            let follower = scope.spawn(|| positions(log.follow(Start::End)));
+            let follower = scope.spawn(|| positions(log.follow(StartPosition::End)));
             let closing = scope.spawn(|| log.close());
             while !log.inner().0.is_closed() {
                 thread::yield_now();

@@ -1,15 +1,15 @@
 //! An open log as its followers, its cursors and its backups use it.
 
 use super::LogState;
-use crate::cursors::Log;
+use crate::cursors::CursorLog;
 use crate::error::{closed, truncated, Code, Error, Fault, Result};
 use crate::format::file_names::Name;
 use crate::log::remote_writer;
 use crate::log::remote_writer::RemoteWriter;
 use crate::maintenance::backup::Origin;
-use crate::read::follow::{FollowedLog, Ticket, Wake};
+use crate::read::follow::{FollowedLog, WaitHandle, Wake};
 use crate::segments::attachment::lost;
-use crate::segments::catalog::DurableEnd;
+use crate::segments::log_ends::DurableEnd;
 use crate::segments::reader_positions::ReaderPosition;
 use crate::storage::Storage;
 use crate::util::locks::locked;
@@ -24,8 +24,8 @@ impl FollowedLog for LogState {
                 return Err(closed().during("read"));
             }
             self.refresh(remote)?;
-            let first = self.catalog.first();
-            let limit = self.horizons.acknowledged.load(Ordering::Acquire);
+            let first = self.catalog.low_mark();
+            let limit = self.catalog.ends.acknowledged();
             // The position is after the last record that can be read.
             if let Some(error) = remote.bond.broken().filter(|_| next > limit) {
                 return Err(error.clone().during("read"));
@@ -35,7 +35,7 @@ impl FollowedLog for LogState {
         let submissions = locked(&self.submissions);
         let at = self.positions(submissions.next);
         // Not the horizon, which follows a truncation only once that is done.
-        let first = self.catalog.first();
+        let first = self.catalog.low_mark();
         if next < first {
             return Err(truncated(next, first).during("read"));
         }
@@ -57,13 +57,13 @@ impl FollowedLog for LogState {
             self.refresh(remote)?;
         }
         let last = self.readable(&locked(&self.submissions));
-        let first = self.catalog.first();
+        let first = self.catalog.low_mark();
         Ok((first, last.max(first - 1)))
     }
 
-    fn look_again(&self, next: u64) {
+    fn refresh_for(&self, next: u64) {
         // If the directory cannot be read, the caller reports its own error as it is.
-        if let Some(Ok(news)) = self.remote.as_ref().map(|remote| remote.look_again(self, next)) {
+        if let Some(Ok(news)) = self.remote.as_ref().map(|remote| remote.refresh_for(self, next)) {
             self.spread(news);
         }
     }
@@ -72,11 +72,11 @@ impl FollowedLog for LogState {
         self.remote.as_ref().map(RemoteWriter::wait_for_page).is_some()
     }
 
-    fn wait(self: Arc<Self>, next: u64, wake: Wake) -> Ticket {
+    fn wait(self: Arc<Self>, next: u64, wake: Wake) -> WaitHandle {
         let followers = self.followers.clone();
         let ticket = followers.enter(next, wake, || {
             let failed = locked(&self.submissions).phase.failure().is_some();
-            failed || self.ended.load(Ordering::Acquire) || self.horizons.acknowledged.load(Ordering::Acquire) >= next
+            failed || self.ended.load(Ordering::Acquire) || self.catalog.ends.acknowledged() >= next
         });
         if self.remote.is_some() {
             remote_writer::watch_page(&self);
@@ -87,13 +87,13 @@ impl FollowedLog for LogState {
     }
 }
 
-impl Log for LogState {
+impl CursorLog for LogState {
     fn acknowledged(&self) -> u64 {
-        self.horizons.acknowledged.load(Ordering::Acquire)
+        self.catalog.ends.acknowledged()
     }
 
     fn durable(&self) -> u64 {
-        self.horizons.durable.load(Ordering::Acquire)
+        self.catalog.ends.durable()
     }
 
     fn flush(&self) -> Result<()> {
@@ -118,12 +118,12 @@ impl Origin for LogState {
         &self.storage
     }
 
-    fn cut(&self) -> Result<DurableEnd> {
+    fn durable_end(&self) -> Result<DurableEnd> {
         if let Some(remote) = &self.remote {
             self.refresh(remote)?;
-            return remote.cut().ok_or_else(|| match &self.recovery.damage {
+            return remote.durable_end().ok_or_else(|| match &self.recovery.damage {
                 Some(damage) => {
-                    let text = format!("the log is damaged, and so would be its copy: {}", damage.text);
+                    let text = format!("the log is damaged, and a backup of it would be damaged as well: {}", damage.text);
                     let mut error = Error::new(Code::Corrupt, text).at(damage.segment.clone(), damage.offset).judged(self.recovery.verdict);
                     (error.lost, error.flipped) = (damage.lost, damage.flipped);
                     error
@@ -131,12 +131,15 @@ impl Origin for LogState {
                 None => Error::new(Code::Locked, "the log is still being opened by its writer"),
             });
         }
-        self.catalog
-            .end()
-            .ok_or_else(|| Error::new(Code::NoSpace, "nothing in the log's last segment is proven durable until there is space to roll"))
+        self.catalog.durable_end().ok_or_else(|| {
+            Error::new(
+                Code::NoSpace,
+                "the records in the last segment are not proven durable yet: the log first needs free disk space to roll",
+            )
+        })
     }
 
-    fn low(&self) -> Result<u64> {
+    fn low_mark(&self) -> Result<u64> {
         if self.ended.load(Ordering::Acquire) {
             return Err(closed());
         }
@@ -144,15 +147,15 @@ impl Origin for LogState {
             self.refresh(remote)?;
         }
         // Not the horizon, which follows only once the files below the low mark are gone.
-        Ok(self.catalog.first())
+        Ok(self.catalog.low_mark())
     }
 
-    fn cuts(&self) -> u64 {
-        self.catalog.cuts()
+    fn truncation_count(&self) -> u64 {
+        self.catalog.truncation_count()
     }
 
-    fn hold(&self, first: u64) -> Arc<ReaderPosition> {
-        self.catalog.places.enter(first)
+    fn hold_retention(&self, first: u64) -> Arc<ReaderPosition> {
+        self.catalog.reader_positions.enter(first)
     }
 
     fn segments(&self) -> Vec<Name> {

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::format::file_names::file_name;
 use crate::format::footer::Index;
 use crate::format::frame::{self, Frame, HEADER};
-use crate::format::frame_scan::FrameBoundary;
+use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::{Header, Predecessor};
 use crate::options::Compression;
 use crate::segments::catalog;
@@ -215,7 +215,7 @@ impl NewSegment {
     /// Ends the file with a footer, or without one if the disk is full.
     fn seal(self) -> Result<()> {
         let entry = Arc::new(catalog::CatalogSegment::of_header(&self.header));
-        entry.adopt(self.index);
+        entry.set_index(self.index);
         let seed = self.header.seed();
         let seal = PendingFooter { file: self.file, seed, entry, end: self.end, used: self.end.offset };
         Ok(seal.write()?)

@@ -109,10 +109,10 @@ impl Expected {
             return Some(format!("the log ends at {end}, but starts at {}", self.low));
         }
         if end < least {
-            return Some(format!("the log ends at {end}, but {least} has to be there"));
+            return Some(format!("the log ends at {end}, but {least} must be in the log"));
         }
         if end > self.end {
-            return Some(format!("the log ends at {end}, but nothing above {} is there to come back", self.end));
+            return Some(format!("the log ends at {end}, but nothing above {} may come back", self.end));
         }
         (end >= self.low && !self.whole[end as usize]).then(|| format!("the log ends at {end}, inside a batch"))
     }
@@ -128,7 +128,7 @@ pub enum Read {
 
 /// Reads `from..=to` and compares it with what is expected.
 pub fn read(storage: Arc<dyn Storage>, catalog: &Arc<Catalog>, expected: &Expected, from: u64, to: u64, block_bytes: usize) -> Read {
-    let mut reader = Reader::new(storage, catalog.clone(), from, to);
+    let mut reader = Reader::new(storage, catalog.clone(), from..=to);
     let mut next = from;
     loop {
         let block = match reader.next_block(block_bytes) {
@@ -143,7 +143,7 @@ pub fn read(storage: Arc<dyn Storage>, catalog: &Arc<Catalog>, expected: &Expect
         for record in &block {
             let right = expected.tags.get(next as usize).is_some_and(|tag| Made::new(next, *tag).is(record));
             if !right || next > to {
-                return Read::Wrong(format!("position {next} holds something else than what was appended"));
+                return Read::Wrong(format!("position {next} has something else than was appended"));
             }
             next += 1;
         }
