@@ -82,7 +82,7 @@ impl Wal {
     }
 
     #[cfg(test)]
-    fn open_on(
+    pub fn open_on(
         storage: Arc<dyn Storage>,
         dir: &Path,
         options: Options,

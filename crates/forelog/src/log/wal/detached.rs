@@ -8,6 +8,7 @@ use crate::options::Fsync;
 use crate::read::follow::FollowedLog;
 use crate::segments::reader_positions::Start;
 use crate::storage::lock::LOCK;
+use crate::testing::log::{code, TestLog};
 use crate::testing::sim::{Faults, SimDisk};
 use crate::util::notify::Waiter;
 use crate::util::runtime::{Job, Runtime};
@@ -16,52 +17,13 @@ use std::time::Duration;
 
 const GONE: &str = "the directory /data was moved to /elsewhere";
 
-struct Log {
-    wal: Wal,
-    disk: SimDisk,
-    waiter: Arc<Waiter>,
-    dir: tempfile::TempDir,
-}
-
-impl Log {
-    fn open(fsync: Fsync) -> Result<Log> {
-        let disk = SimDisk::new(1, 4096);
-        let dir = tempfile::tempdir().map_err(|e| Error::new(Code::Io, e.to_string()))?;
-        let waiter = Arc::new(Waiter::default());
-        let options = Options { fsync, segment_bytes: 64 << 10, ..Options::default() };
-        let wal = Wal::open_on(Arc::new(disk.clone()), dir.path(), options, waiter.clone(), &COMMON)?;
-        Ok(Log { wal, disk, waiter, dir })
-    }
-
-    fn append(&self, value: &[u8]) -> Result<u64> {
-        self.wal.append(RecordRef { value: Some(value), ..RecordRef::default() }, false)
-    }
-
-    fn settled(&self, ops: u64) -> Result<()> {
-        self.wal.kick();
-        self.waiter.wait_for(|| match self.wal.settled() {
-            Settled::Done(done) => (done >= ops).then_some(Ok(())),
-            Settled::Failed(_, error) => Some(Err(error)),
-        })
-    }
-
-    fn last_readable(&self) -> Result<u64> {
-        let mut reader = self.wal.reader(1, u64::MAX)?;
-        let mut last = 0;
-        while let Some(block) = reader.next_block(1 << 16)? {
-            last = block.first_position + block.len() as u64 - 1;
-        }
-        Ok(last)
-    }
-}
-
-fn code<T>(result: Result<T>) -> Option<Code> {
-    result.err().map(|error| error.code)
+fn open_log(fsync: Fsync) -> Result<TestLog> {
+    TestLog::open(SimDisk::new(1, 4096), fsync)
 }
 
 #[test]
 fn nothing_is_acknowledged_or_written_any_more_and_all_that_was_acknowledged_is_read() -> Result<()> {
-    let log = Log::open(Fsync::Always)?;
+    let log = open_log(Fsync::Always)?;
     log.append(b"acknowledged")?;
     log.settled(1)?;
     // The first append has the reserve made in the background, which is no write of a record.
@@ -88,7 +50,7 @@ fn nothing_is_acknowledged_or_written_any_more_and_all_that_was_acknowledged_is_
 
 #[test]
 fn what_was_acknowledged_without_an_fsync_is_read_as_well() -> Result<()> {
-    let log = Log::open(Fsync::Os)?;
+    let log = open_log(Fsync::Os)?;
     log.append(b"written")?;
     log.settled(1)?;
     log.disk.lose(GONE);
@@ -102,7 +64,7 @@ fn what_was_acknowledged_without_an_fsync_is_read_as_well() -> Result<()> {
 fn a_missing_or_replaced_control_or_segment_ends_the_log_at_the_next_roll() -> Result<()> {
     for replaced in [false, true] {
         for which in ["CONTROL", ".wal"] {
-            let log = Log::open(Fsync::Always)?;
+            let log = open_log(Fsync::Always)?;
             log.append(b"acknowledged")?;
             log.settled(1)?;
             let name = log.disk.names().into_iter().find(|name| name.ends_with(which)).unwrap_or_default();
@@ -120,7 +82,7 @@ fn a_missing_or_replaced_control_or_segment_ends_the_log_at_the_next_roll() -> R
 fn a_truncation_that_is_rejected_takes_nothing_from_what_can_be_read() -> Result<()> {
     let commands: [fn(&Wal) -> Result<()>; 3] = [|wal| wal.truncate_before(3), |wal| wal.truncate_after(1), |wal| wal.reset(100)];
     for command in commands {
-        let log = Log::open(Fsync::Always)?;
+        let log = open_log(Fsync::Always)?;
         for _ in 0..3 {
             log.append(b"acknowledged")?;
         }
@@ -136,7 +98,7 @@ fn a_truncation_that_is_rejected_takes_nothing_from_what_can_be_read() -> Result
 
 #[test]
 fn a_cursor_commit_is_not_acknowledged_and_the_log_learns_of_it() -> Result<()> {
-    let log = Log::open(Fsync::Always)?;
+    let log = open_log(Fsync::Always)?;
     log.append(b"acknowledged")?;
     log.settled(1)?;
     let (made, cursor) = channel();
@@ -153,7 +115,7 @@ fn a_cursor_commit_is_not_acknowledged_and_the_log_learns_of_it() -> Result<()> 
 
 #[test]
 fn the_loss_is_an_event_once() -> Result<()> {
-    let log = Log::open(Fsync::Always)?;
+    let log = open_log(Fsync::Always)?;
     log.wal.listen(Event::DETACHED | Event::POISONED);
     log.disk.lose(GONE);
     log.append(b"late")?;
@@ -167,7 +129,7 @@ fn the_loss_is_an_event_once() -> Result<()> {
 
 #[test]
 fn while_the_log_is_detached_its_directory_stays_locked_until_it_is_closed() -> Result<()> {
-    let log = Log::open(Fsync::Always)?;
+    let log = open_log(Fsync::Always)?;
     log.disk.lose(GONE);
     log.append(b"late")?;
     assert_eq!(code(log.settled(1)), Some(Code::Detached));
