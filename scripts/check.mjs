@@ -6,6 +6,7 @@ import { npm, run } from './lib.mjs'
 const checks = {
   fmt: ['cargo', ['fmt', '--all', '--check']],
   clippy: ['cargo', ['clippy', '--workspace', '--all-targets', '--', '-D', 'warnings']],
+  rustdoc: ['cargo', ['doc', '-p', 'forelog', '--no-deps'], { env: { ...process.env, RUSTDOCFLAGS: '-D warnings' } }],
   types: npm('run', 'typecheck'),
   eslint: npm('run', 'lint'),
   prettier: npm('run', 'format:check'),

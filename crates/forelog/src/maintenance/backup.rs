@@ -83,17 +83,23 @@ pub fn claim(dir: &Path, allow_unsafe: bool, job: &str) -> Result<(Disk, Lock)> 
 /// How far a backup is, and how its segments were brought over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
+    /// First position of the copy.
     pub first_position: u64,
     /// Last position of the copy: the durable one at the cut, or the one before the first if the copy is empty.
     pub last_position: u64,
+    /// Number of segments that are done.
     pub segments: u64,
+    /// Number of segments in all.
     pub total_segments: u64,
+    /// Bytes of segments that are done.
     pub bytes: u64,
+    /// Bytes of segments in all.
     pub total_bytes: u64,
     /// Number of segments that are the same file as the original's.
     pub linked: u64,
     /// Number of segments that share their blocks with the original's.
     pub cloned: u64,
+    /// Number of segments that were copied byte by byte.
     pub copied: u64,
 }
 
@@ -184,6 +190,7 @@ impl Backup {
         stepped.map_err(|error| explained(&**self.origin.storage(), error).during("backup"))
     }
 
+    /// Whether the backup is complete and durable.
     pub fn is_done(&self) -> bool {
         self.done
     }

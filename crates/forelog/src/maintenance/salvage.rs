@@ -159,10 +159,12 @@ impl Salvage {
         advanced.map_err(|error| explained(&*self.from, error).during("salvage"))
     }
 
+    /// Whether the new log is complete and durable.
     pub fn is_done(&self) -> bool {
         self.done
     }
 
+    /// Returns the report so far.
     pub fn report(&self) -> &Salvaged {
         &self.report
     }

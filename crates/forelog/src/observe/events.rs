@@ -16,13 +16,47 @@ use std::time::Duration;
 pub enum Event {
     /// A group was committed: written, and made durable if that was requested. `waited` is the time from the acceptance of
     /// its oldest record to the end of the commit.
-    Append { first: u64, last: u64, records: u64, bytes: u64, took: Duration, waited: Duration },
+    Append {
+        /// First position of the group.
+        first: u64,
+        /// Last position of the group.
+        last: u64,
+        /// Number of records.
+        records: u64,
+        /// Encoded bytes of the records.
+        bytes: u64,
+        /// Duration of the commit.
+        took: Duration,
+        /// Time from the acceptance of the oldest record to the end of the commit.
+        waited: Duration,
+    },
     /// Positions up to `durable` became durable, by this many fsyncs of segments.
-    Sync { durable: u64, fsyncs: u64, took: Duration },
+    Sync {
+        /// Last durable position.
+        durable: u64,
+        /// Number of fsyncs.
+        fsyncs: u64,
+        /// Duration of the fsyncs.
+        took: Duration,
+    },
     /// A new segment was started.
-    Roll { segment: String, first: u64 },
+    Roll {
+        /// File name of the new segment.
+        segment: String,
+        /// First position of the new segment.
+        first: u64,
+    },
     /// The positions below `first`, or those from `next` on, were removed from the log.
-    Truncate { operation: &'static str, first: u64, next: u64, removed: u64 },
+    Truncate {
+        /// The call that removed the positions, or `retention`.
+        operation: &'static str,
+        /// First position that remains.
+        first: u64,
+        /// Position of the next record.
+        next: u64,
+        /// Number of segments that were removed.
+        removed: u64,
+    },
     /// Retention found a segment that was created in the future. The clock was wrong when the segment was created, or is
     /// wrong now.
     Clock(SegmentFromFuture),
@@ -45,12 +79,19 @@ pub struct SegmentFromFuture {
 
 /// The kinds of events, as bits of the mask that a listener passes.
 impl Event {
+    /// [`Event::Append`].
     pub const APPEND: u32 = 1;
+    /// [`Event::Sync`].
     pub const SYNC: u32 = 2;
+    /// [`Event::Roll`].
     pub const ROLL: u32 = 4;
+    /// [`Event::Truncate`].
     pub const TRUNCATE: u32 = 8;
+    /// [`Event::Poisoned`].
     pub const POISONED: u32 = 16;
+    /// [`Event::Detached`].
     pub const DETACHED: u32 = 32;
+    /// [`Event::Clock`].
     pub const CLOCK: u32 = 64;
 
     fn kind(&self) -> u32 {

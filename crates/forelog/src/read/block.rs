@@ -42,7 +42,7 @@ pub struct Block {
 }
 
 /// A record of a [`Block`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Record<'a> {
     /// Position in the log.
     pub position: u64,
@@ -102,8 +102,8 @@ impl Block {
     }
 
     /// Iterates over the records in the order of their positions.
-    pub fn iter(&self) -> Records<'_> {
-        Records { block: self, rest: 0..self.entries.len() }
+    pub fn iter(&self) -> BlockRecords<'_> {
+        BlockRecords { block: self, rest: 0..self.entries.len() }
     }
 
     /// Whether a detailed reader made the block, so that it reports batches.
@@ -169,12 +169,12 @@ impl<'a> From<Record<'a>> for RecordRef<'a> {
 
 /// An iterator over the records of a [`Block`].
 #[derive(Clone, Debug)]
-pub struct Records<'a> {
+pub struct BlockRecords<'a> {
     block: &'a Block,
     rest: Range<usize>,
 }
 
-impl<'a> Iterator for Records<'a> {
+impl<'a> Iterator for BlockRecords<'a> {
     type Item = Record<'a>;
 
     fn next(&mut self) -> Option<Record<'a>> {
@@ -186,20 +186,20 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
-impl DoubleEndedIterator for Records<'_> {
+impl DoubleEndedIterator for BlockRecords<'_> {
     fn next_back(&mut self) -> Option<Self::Item> {
         self.rest.next_back().and_then(|i| self.block.get(i))
     }
 }
 
-impl ExactSizeIterator for Records<'_> {}
-impl FusedIterator for Records<'_> {}
+impl ExactSizeIterator for BlockRecords<'_> {}
+impl FusedIterator for BlockRecords<'_> {}
 
 impl<'a> IntoIterator for &'a Block {
     type Item = Record<'a>;
-    type IntoIter = Records<'a>;
+    type IntoIter = BlockRecords<'a>;
 
-    fn into_iter(self) -> Records<'a> {
+    fn into_iter(self) -> BlockRecords<'a> {
         self.iter()
     }
 }

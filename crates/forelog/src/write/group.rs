@@ -205,6 +205,7 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Creates an empty batch.
     pub fn new() -> Batch {
         Batch::default()
     }
@@ -224,6 +225,7 @@ impl Batch {
         Ok(())
     }
 
+    /// Removes all records.
     pub fn clear(&mut self) {
         if self.body.capacity() > KEPT_BYTES {
             self.body = Vec::new();
@@ -232,10 +234,12 @@ impl Batch {
         self.count = 0;
     }
 
+    /// Returns the number of records.
     pub fn len(&self) -> u32 {
         self.count
     }
 
+    /// Whether the batch has no record.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }

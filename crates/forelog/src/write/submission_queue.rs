@@ -107,6 +107,18 @@ pub struct Terms {
     pub expect: Option<u64>,
 }
 
+impl Terms {
+    /// Returns the terms of an append that is acknowledged only once it is durable.
+    pub fn durable() -> Terms {
+        Terms { durable: true, expect: None }
+    }
+
+    /// Returns the terms of an append that is refused unless its record gets this position.
+    pub fn expecting(position: u64) -> Terms {
+        Terms { durable: false, expect: Some(position) }
+    }
+}
+
 impl From<bool> for Terms {
     fn from(durable: bool) -> Terms {
         Terms { durable, expect: None }
@@ -166,6 +178,8 @@ pub struct SubmissionQueue {
     /// Another thread has found that the log is detached.
     pub detached: Option<Error>,
     pub clients: Vec<Option<Client>>,
+    /// Callers that were refused because too much is pending, to be woken at the next settlement.
+    pub wants_room: Vec<Arc<dyn Notify>>,
     pub appends: u64,
     pub batches: u64,
     pub bytes: u64,
@@ -185,6 +199,7 @@ impl SubmissionQueue {
             fault: None,
             detached: None,
             clients: Vec::new(),
+            wants_room: Vec::new(),
             appends: 0,
             batches: 0,
             bytes: 0,
@@ -227,13 +242,19 @@ impl SubmissionQueue {
         self.clients.get_mut(client).and_then(Option::as_mut).ok_or_else(closed)
     }
 
+    /// Wakes `notify` once when operations settle, so that a refused caller can try again. A caller is refused for want of room only while
+    /// operations wait, so it is woken.
+    pub fn await_room(&mut self, notify: Arc<dyn Notify>) {
+        self.wants_room.push(notify);
+    }
+
     pub fn failing(&self, client: usize) -> Option<&(u64, Error)> {
         self.clients.get(client)?.as_ref()?.failing.as_ref()
     }
 
     /// Checks `terms.expect` under the lock that assigns positions (optimistic concurrency). Passes while the client is failing, so that
     /// the append is refused with the error of the earlier rejection instead.
-    fn check_expected_position(&self, client: usize, terms: Terms) -> Result<()> {
+    pub fn check_expected_position(&self, client: usize, terms: Terms) -> Result<()> {
         match (&self.phase, terms.expect) {
             (LogPhase::Open, Some(expected)) if expected != self.next && self.failing(client).is_none() => {
                 let text = format!("the next position is {}, not {expected}", self.next);
@@ -358,6 +379,7 @@ impl SubmissionQueue {
 
     /// Settles `runs` as succeeded and adds the clients to notify to `wake`.
     pub fn succeed(&mut self, runs: &[OperationRun], wake: &mut Vec<Arc<dyn Notify>>) {
+        wake.append(&mut self.wants_room);
         for run in runs {
             if let Some(client) = self.clients.get_mut(run.client).and_then(Option::as_mut) {
                 client.succeed(run.ops);
@@ -368,6 +390,7 @@ impl SubmissionQueue {
 
     /// Settles `runs` as failed and adds the clients to notify to `wake`.
     pub fn reject(&mut self, runs: &[OperationRun], error: &Error, wake: &mut Vec<Arc<dyn Notify>>) {
+        wake.append(&mut self.wants_room);
         for run in runs {
             if let Some(client) = self.clients.get_mut(run.client).and_then(Option::as_mut) {
                 client.fail(run.ops, error);
@@ -378,6 +401,7 @@ impl SubmissionQueue {
 
     /// Rejects every operation that is accepted and not settled, including the gathering group, and sets the next position to `next`.
     pub fn fail(&mut self, error: &Error, next: u64, wake: &mut Vec<Arc<dyn Notify>>) {
+        wake.append(&mut self.wants_room);
         for client in self.clients.iter_mut().flatten() {
             client.fail(client.entered - client.settled, error);
             wake.push(client.notify.clone());

@@ -93,6 +93,11 @@ impl Reader {
         self.plain.next
     }
 
+    /// Returns the last position that the reader is to return, which truncation may lower.
+    pub fn last_position(&self) -> u64 {
+        self.plain.to
+    }
+
     /// Returns the reader's position, which outlives the reader because its blocks are still in use.
     pub fn position(&self) -> &Arc<ReaderPosition> {
         &self.plain.position
@@ -103,6 +108,7 @@ impl Reader {
         self.plain.is_done()
     }
 
+    /// Whether the reader goes on as the log grows.
     pub fn follows(&self) -> bool {
         self.plain.follows
     }

@@ -16,10 +16,13 @@ use crate::util::limits::PAGE;
 /// Positions that can no longer be read from anywhere, and the bytes where they were.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hole {
+    /// First position of the hole.
     pub first: u64,
+    /// Last position of the hole.
     pub last: u64,
     /// Name of the file that held them.
     pub segment: String,
+    /// Offset in that file at which the damage begins.
     pub offset: u64,
     /// Number of bytes from `offset` to the next good frame, or to the end of the file.
     pub bytes: u64,
