@@ -9,6 +9,9 @@ use napi_derive::napi;
 use std::mem::size_of_val;
 use std::ptr;
 
+// The engine has packed these entries already.
+const _: () = assert!(wire::META_EXTRA_SHIFT == forelog::EXTRAS_SHIFT);
+
 /// A block of verified records, with an index of their fields.
 #[napi(object, object_from_js = false)]
 pub struct BlockData {

@@ -83,7 +83,7 @@ wire! {
     META_EXPIRES: u32 = 8;
     META_VERSION: u32 = 16;
     /// The bits of a meta entry from this one on are the index of the record's first extra.
-    META_EXTRA_SHIFT: u32 = forelog::EXTRAS_SHIFT;
+    META_EXTRA_SHIFT: u32 = 5;
 
     // The batches of a block have this many numbers each, in this order.
     BATCH_ENTRIES: usize = 2;
