@@ -232,8 +232,8 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
 
   /** Options of the native reader. */
   #nativeOptions(): ReaderOptions {
-    const most = this.#isCounted ? Infinity : this.#left
-    return { most, follow: this.#follow, salvage: this.#salvage, detailed: this.#detailed }
+    const maxRecords = this.#isCounted ? Infinity : this.#left
+    return { maxRecords, follow: this.#follow, salvage: this.#salvage, detailed: this.#detailed }
   }
 
   /** Whether a record is available without waiting. Skips expired records if asked to. */

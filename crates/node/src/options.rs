@@ -64,7 +64,7 @@ pub fn open_options(given: &OpenOptions) -> Result<Options, Error> {
 #[napi(object, object_to_js = false)]
 pub struct ReaderOptions {
     /// Maximum number of records to return; may be infinite.
-    pub most: f64,
+    pub max_records: f64,
     /// Wait for new records at the end.
     pub follow: bool,
     /// Continue after damage.
@@ -76,7 +76,7 @@ pub struct ReaderOptions {
 impl ReaderOptions {
     /// Applies the options that every reader of the engine has.
     pub fn apply(&self, reader: forelog::Reader) -> forelog::Reader {
-        let reader = reader.at_most(last_position(self.most));
+        let reader = reader.at_most(last_position(self.max_records));
         if self.detailed {
             reader.detailed()
         } else {
