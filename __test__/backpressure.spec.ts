@@ -23,7 +23,7 @@ function fillUp(wal: Wal, value: Buffer): WalError {
   }
 }
 
-test('after a refusal a smaller record may still be taken: who goes on regardless has gaps', async (t) => {
+test('after a refusal a smaller record may still be accepted: a program that ignores the refusal leaves records out', async (t) => {
   const wal = await temporaryLog(t, { maxPendingBytes: 10_000 })
   t.like(fillUp(wal, Buffer.alloc(3000)), full)
   const next = wal.nextPosition
@@ -34,7 +34,7 @@ test('after a refusal a smaller record may still be taken: who goes on regardles
   t.is(await small, next)
 })
 
-test('who stops at the first refusal, drains and goes on with it keeps the order', async (t) => {
+test('a program that stops at the first refusal, drains and repeats the append keeps the order', async (t) => {
   const wal = await temporaryLog(t, { maxPendingBytes: 10_000, fsync: 'os' })
   const texts = Array.from({ length: 300 }, (_, i) => `${i}`.padEnd(i % 7 === 0 ? 4000 : 40))
   let refused = 0
@@ -94,7 +94,7 @@ test('drain of a log with nothing pending resolves at once, and of a closed one 
   t.is(wal.pendingBytes, 0)
 })
 
-test('draining ends a turn that has accepted much, and no other: a loop that enqueues does not keep the event loop from the rest', async (t) => {
+test('drain gives way to the event loop after a turn that has accepted many records, and only then', async (t) => {
   const wal = await temporaryLog(t, { fsync: 'os' })
   for (const [records, ends] of [
     [10, false],
@@ -137,7 +137,7 @@ function played() {
 
 const record = () => toEntry({ value: 'x' })
 
-test('after a refusal drain waits until something has been settled, also below the half: a record that needs more room is not tried in vain', async (t) => {
+test('after a refusal drain waits until an operation has settled, even if less than half of maxPendingBytes is pending', async (t) => {
   const { log, queue } = played()
   log.pending = 400
   queue.enqueue(record(), DEFAULT_TERMS)
@@ -154,12 +154,12 @@ test('after a refusal drain waits until something has been settled, also below t
   await queue.drain()
 })
 
-test('drain waits for as long as others keep the log full', async (t) => {
+test('drain waits while other clients keep the log full', async (t) => {
   const { log, queue } = played()
   let drained = false
   const waiting = queue.drain().then(() => (drained = true))
   for (const asked of [1, 2, 3]) {
-    t.is(log.accepted, asked, 'something is under way that will be told')
+    t.is(log.accepted, asked, 'drain waits for an operation that will settle')
     log.settled = asked
     queue.settle()
     await Promise.resolve()
@@ -171,7 +171,7 @@ test('drain waits for as long as others keep the log full', async (t) => {
   await waiting
 })
 
-test('drain resolves where nothing is taken any more, and leaves the failure of what was enqueued to sync', async (t) => {
+test('drain resolves on a log that accepts nothing more, and sync reports the failure of enqueued records', async (t) => {
   const { log, queue } = played()
   queue.enqueue(record(), DEFAULT_TERMS)
   log.failure = new WalError('ERR_WAL_NO_SPACE', 'full')
@@ -188,7 +188,7 @@ test('drain resolves where nothing is taken any more, and leaves the failure of 
   await queue.drain()
 })
 
-test('a record that needs more than half of the room gets in, by a loop as by a stream, without keeping the event loop from what it waits for', async (t) => {
+test('a record above half of maxPendingBytes is accepted, from a loop and from a stream, without blocking the event loop', async (t) => {
   const wal = await temporaryLog(t, { maxPendingBytes: 64 << 10 })
   const [small, large] = [Buffer.alloc(30 << 10), Buffer.alloc(40 << 10)]
   // In a microtask: the log is told to commit on a tick, which comes after all of them.

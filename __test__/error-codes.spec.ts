@@ -175,7 +175,7 @@ const situations: Situation[] = [
 ]
 
 for (const { code, needs = [], how } of situations) {
-  test(`${code} is reached`, async (t) => {
+  test(`${code} occurs`, async (t) => {
     if (!has(t, ...needs)) return
     t.is(await how(t), code)
   })
@@ -185,7 +185,7 @@ for (const { code, needs = [], how } of situations) {
 const codesIn = (file: string, pattern: RegExp): string[] =>
   [...readFileSync(path.join(root, file), 'utf8').matchAll(pattern)].map(([, code]) => code).sort()
 
-test('every code of the type has a situation, a line in its description and a row in docs/errors.md, once', (t) => {
+test('every code of the type has one test, one line in its description and one row in docs/errors.md', (t) => {
   const codes = codesIn('src/errors.ts', /^ {2}\| '(ERR_WAL_\w+)'$/gm)
   t.true(codes.length >= 16)
   t.deepEqual(situations.map(({ code }) => code).sort(), codes)

@@ -22,7 +22,7 @@ test('an error is an Error with a code and only the fields that apply', async (t
   t.regex(inspect(error), /^WalError: /)
 })
 
-test('a failure of the operating system is the cause, in the shape Node gives it', async (t) => {
+test('an error of the operating system is the cause, with the fields that Node.js gives it', async (t) => {
   const file = path.join(temporaryDirectory(t), 'file')
   writeFileSync(file, '')
   const error = await t.throwsAsync<WalError>(Wal.open(path.join(file, 'log')))
@@ -35,7 +35,7 @@ test('a failure of the operating system is the cause, in the shape Node gives it
   t.true(cause.path?.includes('file'))
 })
 
-test('a log that another process has open is locked, by that process', async (t) => {
+test('a log that another process has open is locked, with the id of that process', async (t) => {
   const dir = temporaryDirectory(t)
   const script = `
     const { Wal } = await import(process.argv[1])
@@ -80,13 +80,13 @@ test('without a native module the package can be imported, and open says for whi
   t.true(message.includes(`${process.platform}-${process.arch}`))
 })
 
-test('a loader that was never generated is a missing native module too', async (t) => {
+test('a loader that was never generated counts as a missing native module', async (t) => {
   const dir = installation(t)
   rmSync(path.join(dir, 'native.js'))
   t.is((await openIn(dir)).code, 'ERR_WAL_NATIVE_NOT_FOUND')
 })
 
-test('a native module that is there and does not load is said to be broken, with what the system says of the file', async (t) => {
+test('a native module that exists but does not load is reported as broken, with the message of the system', async (t) => {
   const dir = installation(t)
   const binary = readdirSync(root).find((name) => name.endsWith('.node')) as string
   writeFileSync(path.join(dir, binary), 'not a library')

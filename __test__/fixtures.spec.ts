@@ -56,7 +56,7 @@ for (const version of readdirSync(fixtures)) {
       t.deepEqual(snapshot(log), before)
     })
 
-    test(`${version}, ${name}: opens for writing, goes on, and stays clean`, async (t) => {
+    test(`${version}, ${name}: opens for writing, accepts appends, and stays clean`, async (t) => {
       const log = path.join(temporaryDirectory(t), 'log')
       unpack(dir, log)
       const wal = await Wal.open(log)

@@ -49,14 +49,14 @@ test('options other than those the log is open with are refused', async (t) => {
   t.is(await wal.append('still open'), 1)
 })
 
-test('many logs are open side by side', async (t) => {
+test('many logs can be open at the same time', async (t) => {
   const wals = await Promise.all(Array.from({ length: 20 }, () => temporaryLog(t, options)))
   await Promise.all(wals.map((wal) => fill(wal, 50)))
   for (const wal of wals) t.deepEqual(await values(wal.readFrom('start')), numbered(1, 50))
   await Promise.all(wals.map((wal) => wal.close()))
 })
 
-test('workers share the writer: every position is given once, and all records are there', async (t) => {
+test('workers share the writer: every position is used once, and no record is missing', async (t) => {
   const wal = await temporaryLog(t, options)
   const script = `
     import { parentPort, workerData } from 'node:worker_threads'
@@ -83,7 +83,7 @@ test('workers share the writer: every position is given once, and all records ar
   for (const [n, positions] of all.entries()) t.true(positions.every((position) => read[position - 1] === String(n)))
 })
 
-test('a handle that was dropped without closing gives its log up', async (t) => {
+test('a handle that is garbage-collected without closing releases its log', async (t) => {
   const dir = temporaryDirectory(t)
   const script = `
     const { Wal } = await import(process.argv[1])
@@ -105,7 +105,7 @@ test('a handle that was dropped without closing gives its log up', async (t) => 
   t.is(result.code, 0)
 })
 
-test('handles dropped without closing, in workers too, release the lock to other processes', async (t) => {
+test('handles that are garbage-collected without closing release the lock to other processes, in workers too', async (t) => {
   const dir = temporaryDirectory(t)
   const script = `
     import { execFileSync } from 'node:child_process'
@@ -131,7 +131,7 @@ test('handles dropped without closing, in workers too, release the lock to other
   t.is(result.code, 0)
 })
 
-test('a reader keeps its log open while it has something to read, and no longer', async (t) => {
+test('a reader keeps its log open until it has ended, and no longer', async (t) => {
   const dir = temporaryDirectory(t)
   const script = `
     const { Wal } = await import(process.argv[1])

@@ -108,7 +108,7 @@ for (const [name, [make, message]] of Object.entries(broken)) {
   })
 }
 
-test('a binary of something else: the message says that it is not of this package', async (t) => {
+test('a native module of another package: the message says that it is not part of this package', async (t) => {
   const dir = withoutBinary(t)
   const other = path.join(root, 'node_modules', '@napi-rs')
   const files = readdirSync(other, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.node'))

@@ -12,7 +12,7 @@ import { collect, temporaryLog, values } from './helpers/log.js'
 
 const turn = () => new Promise((resolve) => setImmediate(resolve))
 
-test('whatever is appended in one turn keeps the order of the calls', async (t) => {
+test('records appended in one turn keep the order of the calls', async (t) => {
   const wal = await temporaryLog(t)
   const large = 'x'.repeat(10_000)
   const told: string[] = []
@@ -68,7 +68,7 @@ test('strings of one turn are stored as UTF-8', async (t) => {
   t.deepEqual(read.map(({ value }) => value?.toString('hex')), expected) // prettier-ignore
 })
 
-test('a turn of two logs gives each what is its own', async (t) => {
+test('records appended to two logs in one turn each go to their own log', async (t) => {
   const [a, b] = [await temporaryLog(t), await temporaryLog(t)]
   const positions = await Promise.all(Array.from({ length: 1000 }, (_, i) => (i % 3 === 0 ? a : b).append(`${i}`)))
   t.is(positions[999], 334)
@@ -77,7 +77,7 @@ test('a turn of two logs gives each what is its own', async (t) => {
   t.true((await values(b.readFrom('start'))).every((value) => Number(value) % 3 !== 0))
 })
 
-test('of the records of one turn, those that cannot be taken reject alone, and the others have the positions between', async (t) => {
+test('of the records of one turn, only the invalid ones are rejected, and the others have consecutive positions', async (t) => {
   const wal = await temporaryLog(t, { maxRecordBytes: 64, maxPendingBytes: 1 << 20 })
   const outcomes = await Promise.allSettled(
     ['a', 'b'.repeat(65), 'c', Record.put('k', 'd'.repeat(62)), 'e', 'é'.repeat(31)].map((input) => wal.append(input))
@@ -88,7 +88,7 @@ test('of the records of one turn, those that cannot be taken reject alone, and t
   )
 })
 
-test('more than may be pending is refused in the turn of the call, and only that', async (t) => {
+test('records above maxPendingBytes are refused in the turn of the call, and no others', async (t) => {
   const options: WalOptions = { maxPendingBytes: 64 << 10, maxRecordBytes: 4096 }
   const wal = await temporaryLog(t, options)
   const outcomes: (number | string)[] = []
@@ -112,7 +112,7 @@ test('more than may be pending is refused in the turn of the call, and only that
   t.is(wal.nextPosition, accepted.length + 1)
 })
 
-test('what was accepted in this turn counts at once, for readers and in the statistics', async (t) => {
+test('records accepted in this turn count at once, for readers and in the statistics', async (t) => {
   const wal = await temporaryLog(t)
   const pending = Promise.all(['a', 'b', 'c'].map((value) => wal.append(value)))
   const follower = wal.readFrom(3, { follow: true })
@@ -124,7 +124,7 @@ test('what was accepted in this turn counts at once, for readers and in the stat
   t.is(wal.stats().appends, 4)
 })
 
-test('closing in the turn of an append waits for it, and what comes after is refused', async (t) => {
+test('closing in the turn of an append waits for it, and later appends are refused', async (t) => {
   const dir = temporaryDirectory(t)
   const wal = await Wal.open(dir)
   const early = wal.append('early')
@@ -137,7 +137,7 @@ test('closing in the turn of an append waits for it, and what comes after is ref
   await again.close()
 })
 
-test('an array that is not what it seems is stored as it is, or refused', async (t) => {
+test('an array that is not what it seems to be is stored with its actual bytes, or refused', async (t) => {
   const wal = await temporaryLog(t)
   const lying = new Uint8Array([1, 2, 3])
   Object.defineProperty(lying, 'length', { get: () => (void wal.append('nested'), 100) })
@@ -152,7 +152,7 @@ test('an array that is not what it seems is stored as it is, or refused', async 
   t.deepEqual(read, ['010203', '090909'])
 })
 
-test('where the native side does not see the memory, every record crosses by itself', (t) => {
+test('if the native side cannot see the staged memory, every record is passed on its own', (t) => {
   const [seen, unseen] = [true, false].map((isSeen) => new RecordBuffer(new Uint8Array(32 << 10), () => isSeen))
   t.is(seen.put('key', 'value', false, seen.largest), 16)
   t.is(unseen.put('key', 'value', false, unseen.largest), 0)

@@ -3,7 +3,7 @@
 import test from 'ava'
 import { PendingOperations, type PendingRun } from '../src/queue/pending-operations.js'
 
-test('waiters settle as a plain list of them would, however their operations and positions follow each other', (t) => {
+test('waiters settle like a plain list of promises, for any sequence of operations and positions', (t) => {
   // A small generator of numbers, so that a failure can be repeated.
   let state = 1
   const below = (n: number) => (state = (state * 48271) % 2147483647) % n
@@ -62,7 +62,7 @@ test('waiters settle as a plain list of them would, however their operations and
   t.deepEqual(settled, expected)
 })
 
-test('a run that has been told everything holds none of those that follow', (t) => {
+test('a run whose promises have all settled does not keep later runs in memory', (t) => {
   const operations = new PendingOperations()
   const first = operations.begin(1, 1)
   const told = first.wait<number>()

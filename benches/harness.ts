@@ -2,9 +2,7 @@ import { fork } from 'node:child_process'
 import fs from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
-import { budgetsOf, budgetTable, measureBudget } from './budgets/run.js'
-import { drawAll, README_IMAGE, rowImage, type Results } from './charts/charts.js'
-import { growthChart } from './charts/lines.js'
+import { budgetsOf, budgetTable, measureBudget, type Verdict } from './budgets/run.js'
 import { curves, type Curve } from './growth/curves.js'
 import { section } from './growth/page.js'
 import { grow, type Measured } from './growth/run.js'
@@ -19,7 +17,16 @@ import { Runner, type Sample } from './lib/runner.js'
 import { Settle } from './lib/settle.js'
 import { summarise, type RowResult } from './lib/statistics.js'
 import { heading, markdown, type Run } from './lib/table.js'
+import { overviewChart } from './overview.js'
 
+/** What `results/latest.json` holds. */
+interface Results extends Run {
+  readonly environment: Environment
+  readonly results: readonly RowResult[]
+  readonly verdicts: readonly Verdict[]
+}
+
+const README_IMAGE = 'bench-overview.svg'
 const PREPARED = ['forelog-recycled', 'js-growing']
 
 const benches = fileURLToPath(new URL('.', import.meta.url))
@@ -66,13 +73,13 @@ async function openings(gib: number): Promise<void> {
 async function growth(curves: readonly Curve[]): Promise<void> {
   const [data, cleanUp] = makeData()
   const environment = describe(data)
-  const { rounds, quick, upTo } = options
+  const { rounds, quick } = options
   const settle = new Settle(data, quick ? 400 : 2000)
   try {
     process.stdout.write(`${heading(environment, options)}\n`)
     const all = readCurves()
     for (const curve of curves) {
-      const grown = await grow(curve, { build, data, entry, rounds, quick, upTo, settle })
+      const grown = await grow(curve, { build, data, entry, rounds, quick, settle })
       process.stdout.write(`\n${section(grown)}\n`)
       all[curve.name] = { environment, rounds, quick, measured: grown.measured }
       save('growth.json', all)
@@ -92,13 +99,10 @@ function readCurves(): Curves {
 }
 
 function publishGrowth(all: Curves): void {
-  fs.mkdirSync(join(root, 'docs', 'images'), { recursive: true })
   const sections = curves.flatMap((curve) => {
     if (all[curve.name] === undefined) return []
     const { environment, measured, ...run } = all[curve.name]
-    const name = `bench-growth-${curve.name}.svg`
-    fs.writeFileSync(join(root, 'docs', 'images', name), growthChart({ curve, measured }, environment, run))
-    return `${section({ curve, measured }, `images/${name}`)}\n\n${heading(environment, run)}`
+    return `${section({ curve, measured })}\n\n${heading(environment, run)}`
   })
   writeDocs(join(root, 'docs', 'benchmarks.md'), 'growth', '--growth --write-docs', sections.join('\n\n'))
 }
@@ -132,12 +136,14 @@ async function main(): Promise<void> {
   }
 }
 
-/** The tables and charts of this run into the docs, and the README's chart if its rows are among them. */
+/** Writes the tables of this run into the docs, and the README's chart if its rows are among them. */
 function publish({ environment, results, verdicts, ...run }: Results): void {
-  const tables = markdown(environment, run, results, (id) => `images/${rowImage(id)}`)
+  const tables = markdown(environment, run, results)
   const made = verdicts.length > 0 ? `${tables}\n\n${budgetTable(verdicts)}` : tables
   writeDocs(join(root, 'docs', 'benchmarks.md'), 'results', '--write-docs', made)
-  if (!drawAll(join(root, 'docs', 'images'), { environment, results, verdicts, ...run })) return
+  const chart = overviewChart(results)
+  if (chart === undefined) return
+  fs.writeFileSync(join(root, 'docs', 'images', README_IMAGE), chart)
   const link = `![Forelog beside its rivals: the rates of the table below as bars](docs/images/${README_IMAGE})`
   writeDocs(join(root, 'README.md'), 'chart', '--write-docs', link)
 }

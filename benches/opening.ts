@@ -2,25 +2,9 @@ import { fork, spawnSync, type ChildProcess } from 'node:child_process'
 import fs from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-
-/**
- * How long opening takes, and what it takes in memory, as the log grows: it must not. Two logs of different sizes,
- * active segment 90 % full, page cache warm, are opened in fresh processes, in turns: closed in order, and as a
- * `kill -9` left them, after an append under `always` and after a segment under `os`, none of which is proven durable.
- */
-interface Log {
-  readonly nextPosition: number
-  readonly recovery: { readonly verdict: string }
-  append(value: Uint8Array): Promise<number>
-  enqueue(value: Uint8Array): number
-  drain(): Promise<void>
-  stats(): { readonly rolls: number }
-  close(): Promise<void>
-}
-
-interface Forelog {
-  readonly Wal: { open(dir: string, options: { fsync: 'always' | 'os' }): Promise<Log> }
-}
+import type { Forelog, Wal } from './lib/forelog.js'
+import { peakRss } from './lib/meter.js'
+import { median } from './lib/statistics.js'
 
 /** What one process is to do with one log. */
 interface Task {
@@ -38,13 +22,18 @@ interface Opened {
   readonly verdict: string
 }
 
+/**
+ * How long opening takes, and what it takes in memory, as the log grows: it must not. Two logs of different sizes,
+ * the active segment 90 % full, page cache warm, are opened in fresh processes, in turns: closed in order, and as a
+ * `kill -9` left them, after an append under `always` and after a segment under `os`, none of which is proven durable.
+ */
 const VALUE_BYTES = 64 << 10
 const FULL = 0.9
 const PER_SEGMENT = (64 << 20) / VALUE_BYTES
 const ENDS = ['closed in order', 'after kill -9 under always', 'after kill -9 under os'] as const
 
 /** Appends until the log is that large and its newest segment, a new one, nine tenths full. */
-async function fill(wal: Log, bytes: number): Promise<void> {
+async function fill(wal: Wal, bytes: number): Promise<void> {
   const value = Buffer.alloc(VALUE_BYTES, 'v')
   let [rolls, began] = [wal.stats().rolls, wal.nextPosition === 1 ? 1 : Infinity]
   for (;;) {
@@ -57,19 +46,13 @@ async function fill(wal: Log, bytes: number): Promise<void> {
   }
 }
 
-/** `maxRSS` starts at what the parent had when it forked; Linux counts what is this process's own as well. */
-function peakMiB(): number {
-  const own = process.platform === 'linux' && /^VmHWM:\s+(\d+) kB$/m.exec(fs.readFileSync('/proc/self/status', 'utf8'))
-  return (own ? Number(own[1]) : process.resourceUsage().maxRSS) / 1024
-}
-
 async function child(entry: string, { does, dir, bytes = 0, fsync = 'always' }: Task): Promise<void> {
-  const bareMiB = peakMiB()
+  const bareMiB = peakRss() / 1024
   const forelog = (await import(entry)) as Forelog
   const began = performance.now()
   const wal = await forelog.Wal.open(dir, { fsync })
   const millis = performance.now() - began
-  const opened: Opened = { millis, rssMiB: peakMiB(), bareMiB, verdict: wal.recovery.verdict }
+  const opened: Opened = { millis, rssMiB: peakRss() / 1024, bareMiB, verdict: wal.recovery.verdict }
   if (does !== 'open' && fsync === 'os') await fill(wal, bytes)
   if (does === 'be killed') {
     await wal.append(Buffer.from('acknowledged'))
@@ -117,11 +100,6 @@ function clone(from: string, to: string): void {
     if (sealed) fs.linkSync(join(from, name), join(to, name))
     else fs.copyFileSync(join(from, name), join(to, name))
   }
-}
-
-function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b)
-  return sorted[sorted.length >> 1]
 }
 
 const spread = (values: readonly number[]): string => {

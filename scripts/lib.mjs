@@ -9,7 +9,7 @@ export const root = fileURLToPath(new URL('..', import.meta.url))
 const at = (...parts) => path.join(root, ...parts)
 
 /** A command line that runs npm without a shell wherever npm says where its script is. */
-function npm(...args) {
+export function npm(...args) {
   const script = process.env.npm_execpath
   if (script && /npm-cli\.c?js$/.test(script)) return [process.execPath, [script, ...args], {}]
   // Without one, Windows has only npm.cmd, which Node starts through a shell; the words are ours.

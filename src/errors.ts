@@ -221,7 +221,7 @@ export const undecodable = (codec: string, position: number, cause: unknown): Wa
 /** The message of a thrown value. Never throws. */
 export function textOf(error: unknown): string {
   try {
-    return error instanceof Error ? String(error.message) : String(error)
+    return String(error instanceof Error ? error.message : error)
   } catch {
     return 'an error whose text cannot be read'
   }

@@ -150,7 +150,7 @@ function logsOf(wals: Wal | Iterable<Wal>): Wal[] {
   const isIterable = (value: unknown): value is Iterable<unknown> => typeof value === 'object' && value !== null && Symbol.iterator in value
   try {
     const logs: unknown[] = isIterable(wals) ? [...wals] : [wals]
-    if (!logs.every((wal) => wal instanceof Wal))
+    if (!logs.every((wal): wal is Wal => wal instanceof Wal))
       throw invalid('wals must be a Wal of this copy of the package, or an iterable of them', 'instrument')
     return logs
   } catch (error) {

@@ -1,5 +1,6 @@
 import fs from 'node:fs'
 import { join } from 'node:path'
+import type { Forelog } from '../lib/forelog.js'
 import { optional } from '../lib/optional.js'
 
 /** The process of a budget that is about time passing: what a roll costs, and whether anything grows. */
@@ -26,17 +27,6 @@ export interface Ingest {
   readonly lowestRssMiB: number
   readonly highestRssMiB: number
   readonly mostOnDiskMiB: number
-}
-
-interface Log {
-  append(value: Uint8Array): Promise<number>
-  truncateBefore(position: number): Promise<unknown>
-  stats(): { readonly rolls: number }
-  close(): Promise<void>
-}
-
-interface Forelog {
-  readonly Wal: { open(dir: string, options: { fsync: 'always' }): Promise<Log> }
 }
 
 interface Histogram {

@@ -23,6 +23,16 @@ export async function measured<S extends Closable>(
   return outcome
 }
 
+/** A workload of a contestant: `open` prepares the store, and `work` is measured. */
+export const workload =
+  <S extends Closable>(open: (job: Job) => S | Promise<S>, work: (job: Job, store: S, meter: Meter) => Promise<void>) =>
+  (job: Job): Promise<Outcome> =>
+    measured(
+      job,
+      () => open(job),
+      (store, meter) => work(job, store, meter)
+    )
+
 /** `job.window` loops at the same time, each awaiting its own operations one after the other. */
 export async function inFlight(job: Job, loop: (index: number) => Promise<void>): Promise<void> {
   const loops: Promise<void>[] = []

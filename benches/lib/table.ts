@@ -29,16 +29,15 @@ export function heading(environment: Environment, { rounds, quick }: Run): strin
 }
 
 /** The tables as Markdown: what the terminal shows padded, and the docs as they are. */
-export function markdown(environment: Environment, run: Run, results: readonly RowResult[], image?: (id: string) => string): string {
-  return [heading(environment, run), ...results.map((result) => section(result, image))].join('\n\n')
+export function markdown(environment: Environment, run: Run, results: readonly RowResult[]): string {
+  return [heading(environment, run), ...results.map(section)].join('\n\n')
 }
 
-function section(result: RowResult, image?: (id: string) => string): string {
+function section(result: RowResult): string {
   const { row } = result
   const lines = [
     `### ${row.id}: ${row.title} (${row.unit})`,
     '',
-    ...(image === undefined ? [] : [`![${row.id}: bars of the table below](${image(row.id)})`, '']),
     aligned([HEAD, ...result.summaries.map((summary) => cells(summary, row))]),
   ]
   for (const { ours, against } of ratios(result)) {

@@ -2,7 +2,7 @@ import { createWriteStream, type WriteStream } from 'node:fs'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import type { Contestant, Job } from '../lib/contract.js'
-import { measured } from '../lib/loops.js'
+import { workload } from '../lib/loops.js'
 import { KEY_MASK, type Meter } from '../lib/meter.js'
 
 /**
@@ -38,12 +38,5 @@ async function written(job: Job, log: StreamLog, meter: Meter): Promise<void> {
 }
 
 export default {
-  workloads: {
-    written: (job) =>
-      measured(
-        job,
-        () => new StreamLog(job),
-        (log, meter) => written(job, log, meter)
-      ),
-  },
+  workloads: { written: workload((job) => new StreamLog(job), written) },
 } satisfies Contestant

@@ -14,7 +14,7 @@ function scramble(n: number): number {
   return (h ^ (h >>> 16)) >>> 0
 }
 
-const pick = (list: string[], bits: number): string => list[bits % list.length] as string
+const pick = (list: string[], bits: number): string => list[bits % list.length]
 
 /** Event `n`, from 1, as one line of JSON. */
 export function event(n: number): Buffer {

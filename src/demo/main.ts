@@ -96,8 +96,8 @@ async function main(): Promise<number> {
 
 main().then(
   (code) => (process.exitCode = code),
-  (error: Error) => {
-    console.error(error.message)
+  (error: unknown) => {
+    console.error(error instanceof Error ? error.message : error)
     process.exitCode = 1
   }
 )

@@ -52,7 +52,7 @@ import { openLog, unlessAborted, type Opened } from './opening.js'
 import { WalWritable } from './writable.js'
 
 // A handle that is garbage collected without `close()` must not hold the log, and its lock, forever.
-const collected = new FinalizationRegistry<LogQueue>((queue) => queue.leave().catch(() => {}))
+const collected = new FinalizationRegistry<LogQueue>((queue) => void queue.leave().catch(() => {}))
 
 type Callee = (...args: never[]) => unknown
 

@@ -313,7 +313,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
     this.#count = this.#block.count
     this.#blockBytes = this.#count < FEW_RECORDS ? LARGE_BLOCK_BYTES : BLOCK_BYTES
     this.#prefetched = undefined
-    if (!this.#caughtUp) this.#fetch(this.#native)
+    if (!this.#caughtUp) void this.#fetch(this.#native)
     // Last, because a subscriber may close this reader.
     if (data.holes !== undefined) this.#addHoles(data.holes)
     return true

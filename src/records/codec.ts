@@ -44,7 +44,7 @@ const json: Codec<unknown> = {
     checkFidelity(value, 'json')
     return JSON.stringify(value)
   },
-  decode: (bytes) => JSON.parse(bytes.toString()),
+  decode: (bytes) => JSON.parse(bytes.toString()) as unknown,
 }
 
 /** The codec of @msgpack/msgpack, which is loaded only when a log asks for it. */

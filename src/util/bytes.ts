@@ -14,7 +14,7 @@ declare global {
 }
 
 const { prototype } = Uint8Array
-const typedArray = Object.getPrototypeOf(prototype)
+const typedArray = Object.getPrototypeOf(prototype) as object
 const getter = (name: string | symbol) => Object.getOwnPropertyDescriptor(typedArray, name)?.get as (this: unknown) => unknown
 // Taken from the prototypes: an array's own properties may be getters that call the log again, and a Proxy passes `instanceof`.
 const tagOf = getter(Symbol.toStringTag)
@@ -48,7 +48,7 @@ export function isLikeBytes(value: unknown): boolean {
 export function checkBytes(name: string, value: unknown, operation: string): Bytes {
   if (typeof value === 'string') checkText(name, value, operation)
   else checkArray(name, value, operation)
-  return value as Bytes
+  return value
 }
 
 /** Rejects text with half of a surrogate pair. UTF-8 has no bytes for it, so different strings would be stored as the same bytes. */

@@ -264,9 +264,9 @@ pub fn read_only() -> Error {
 /// Returns the error for a position that is no longer in the log. `first` is the first position that is.
 pub fn truncated(position: u64, first: u64) -> Error {
     let text = if position < first {
-        format!("position {position} is below the first one, {first}")
+        format!("position {position} is below the first position, {first}")
     } else {
-        format!("position {position} was cut off")
+        format!("position {position} was removed by a truncation")
     };
     let mut error = Error::new(Code::Truncated, text);
     error.first_position = Some(first);
@@ -275,5 +275,5 @@ pub fn truncated(position: u64, first: u64) -> Error {
 
 /// Returns the error for a position that the log has not reached. `next` is the next position.
 pub fn out_of_range(position: u64, next: u64) -> Error {
-    Error::new(Code::OutOfRange, format!("position {position} is above the next one, {next}")).at_position(position)
+    Error::new(Code::OutOfRange, format!("position {position} is above the next position, {next}")).at_position(position)
 }

@@ -6,7 +6,7 @@
 mod common;
 
 use common::{next, open, options, settle, varied};
-use forelog::{verify, Code, Error, Fsync, Mode, Options, Reader, RecordRef, Settled, Start, Waiter, Wal, Watch};
+use forelog::{verify, Code, Error, Fsync, Mode, Options, ReadOptions, Reader, RecordRef, Settled, StartPosition, Waiter, Wal, Watch};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
@@ -204,7 +204,7 @@ const DUE: [Due; 8] =
     [Due::Append, Due::Sync, Due::Roll, Due::TruncateBefore, Due::TruncateAfter, Due::Reset, Due::CursorCommit, Due::Close];
 
 impl Due {
-    fn run(self, scene: &mut Scene, cursor: &forelog::Cursor) -> Result<(), Error> {
+    fn run(self, scene: &mut Scene, cursor: &forelog::NamedCursor) -> Result<(), Error> {
         match self {
             Due::Append => scene.append(b"late"),
             Due::Sync => scene.wal.sync().and_then(|()| scene.settled()),
@@ -254,9 +254,9 @@ fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     }
 }
 
-fn cursor(wal: &Wal) -> forelog::Cursor {
+fn cursor(wal: &Wal) -> forelog::NamedCursor {
     let (made, cursor) = channel();
-    wal.cursor("worker", Start::First, move |cursor| made.send(cursor).unwrap());
+    wal.cursor("worker", StartPosition::First, move |cursor| made.send(cursor).unwrap());
     cursor.recv().unwrap().unwrap()
 }
 
@@ -288,15 +288,15 @@ fn try_out(loss: Loss, due: Due, fsync: Fsync) {
         let readable = if now.is_some() || !matches!(loss, Loss::Removed | Loss::RemovedAndMadeAnew | Loss::Emptied) { 1 } else { active };
         let records = read(&scene.wal, readable).unwrap_or_else(|error| panic!("{case}: {error}"));
         assert!(is_whole(&records, readable), "{case}");
-        let mut follower = scene.wal.follower(RECORDS, u64::MAX).unwrap();
+        let mut follower = scene.wal.read(ReadOptions::range(RECORDS, u64::MAX).follow()).unwrap();
         assert_eq!(next(&mut follower).unwrap().len(), 1, "{case}");
         assert_eq!(code(next(&mut follower)), Some(Code::Detached), "{case}");
         if readable > 1 {
-            assert_eq!(code(read(&scene.wal, 1)), Some(Code::Detached), "{case}: what is gone is neither damage nor the end");
+            assert_eq!(code(read(&scene.wal, 1)), Some(Code::Detached), "{case}: a lost directory is neither damage nor the end");
         }
         assert_eq!(code(scene.wal.close()), Some(Code::Detached), "{case}");
     }
-    assert_eq!(code(scene.wal.close()), Some(Code::Detached), "{case}: closing again says the same");
+    assert_eq!(code(scene.wal.close()), Some(Code::Detached), "{case}: closing again returns the same error");
 
     // Nothing at the path has changed but by its own writer, which opened the log there before.
     if OF_THE_DIRECTORY.contains(&loss) {
@@ -326,7 +326,7 @@ fn try_out(loss: Loss, due: Due, fsync: Fsync) {
 }
 
 #[test]
-fn whatever_is_due_when_the_directory_is_not_at_its_path_any_more_is_rejected_and_harms_no_other_log() {
+fn operations_pending_when_the_directory_leaves_its_path_are_rejected_and_change_no_other_log() {
     for loss in OF_THE_DIRECTORY {
         for due in DUE {
             try_out(loss, due, Fsync::Always);
@@ -335,7 +335,7 @@ fn whatever_is_due_when_the_directory_is_not_at_its_path_any_more_is_rejected_an
 }
 
 #[test]
-fn a_roll_a_truncation_and_closing_notice_what_was_removed_from_the_directory() {
+fn a_roll_a_truncation_and_closing_detect_files_removed_from_the_directory() {
     for loss in INSIDE {
         for due in [Due::Roll, Due::TruncateBefore, Due::TruncateAfter, Due::Reset, Due::Close] {
             try_out(loss, due, Fsync::Always);
@@ -344,14 +344,14 @@ fn a_roll_a_truncation_and_closing_notice_what_was_removed_from_the_directory() 
 }
 
 #[test]
-fn a_log_that_acknowledges_without_an_fsync_notices_at_a_roll() {
+fn a_log_that_acknowledges_without_an_fsync_detects_a_lost_directory_at_a_roll() {
     for loss in all() {
         try_out(loss, Due::Roll, Fsync::Os);
     }
 }
 
 #[test]
-fn without_lock_the_writer_goes_on_and_puts_it_back() {
+fn if_the_file_lock_is_removed_the_writer_continues_and_recreates_it() {
     for replaced in [false, true] {
         let mut scene = Scene::new(Fsync::Always);
         let lock = scene.at("parent/real/LOCK");
@@ -373,7 +373,7 @@ fn without_lock_the_writer_goes_on_and_puts_it_back() {
 }
 
 #[test]
-fn a_writer_whose_lock_another_process_has_taken_ends() {
+fn a_writer_whose_lock_another_process_has_taken_stops() {
     let mut scene = Scene::new(Fsync::Always);
     let lock = scene.at("parent/real/LOCK");
     fs::remove_file(&lock).unwrap();
@@ -386,7 +386,7 @@ fn a_writer_whose_lock_another_process_has_taken_ends() {
 }
 
 #[test]
-fn a_directory_that_this_process_has_open_from_a_path_that_is_not_its_own_any_more_is_not_opened_again() {
+fn a_directory_moved_while_open_in_this_process_is_not_opened_again_at_its_new_path() {
     let scene = Scene::new(Fsync::Always);
     let now = scene.lose(Loss::Moved).unwrap();
     assert_eq!(open(&now, options(Fsync::Always)).err().map(|e| e.code), Some(Code::Detached));
@@ -396,7 +396,7 @@ fn a_directory_that_this_process_has_open_from_a_path_that_is_not_its_own_any_mo
 }
 
 #[test]
-fn a_directory_that_is_back_at_its_path_before_anything_was_due_is_the_log_s_as_before() {
+fn a_directory_that_returns_to_its_path_before_the_next_operation_is_used_as_before() {
     let mut scene = Scene::new(Fsync::Always);
     let now = scene.lose(Loss::Moved).unwrap();
     fs::rename(now, scene.at("parent/real")).unwrap();
@@ -419,7 +419,7 @@ fn follow_to_the_end(follower: &mut Reader) -> (u64, Option<Code>) {
 }
 
 #[test]
-fn a_follower_in_a_handle_that_only_reads_ends_once_the_log_is_not_at_its_path_any_more() {
+fn a_follower_of_a_read_only_handle_ends_once_the_log_has_left_its_path() {
     for loss in all().filter(|loss| *loss != Loss::SegmentRemoved) {
         for writer_lives in [true, false] {
             let scene = Scene::new(Fsync::Always);
@@ -428,7 +428,7 @@ fn a_follower_in_a_handle_that_only_reads_ends_once_the_log_is_not_at_its_path_a
             }
             let view = view(&scene.path());
             let mut follower = catch_up(&view);
-            let mut late = view.follower(1, u64::MAX).unwrap();
+            let mut late = view.read(ReadOptions::range(1, u64::MAX).follow()).unwrap();
             let now = scene.lose(loss);
             let _successor = scene.successor(loss);
             assert_eq!(code(next(&mut follower)), Some(Code::Detached), "{loss:?}");
@@ -447,10 +447,10 @@ fn a_follower_in_a_handle_that_only_reads_ends_once_the_log_is_not_at_its_path_a
 }
 
 #[test]
-fn a_follower_of_the_writer_s_own_handle_ends_although_nothing_is_appended_there() {
+fn a_follower_in_the_writer_s_process_ends_once_the_log_has_left_its_path_even_without_appends() {
     for loss in all() {
         let scene = Scene::new(Fsync::Always);
-        let mut follower = scene.wal.follower(RECORDS, u64::MAX).unwrap();
+        let mut follower = scene.wal.read(ReadOptions::range(RECORDS, u64::MAX).follow()).unwrap();
         assert_eq!(next(&mut follower).unwrap().len(), 1);
         scene.lose(loss);
         assert_eq!(code(next(&mut follower)), Some(Code::Detached), "{loss:?}");
@@ -459,7 +459,7 @@ fn a_follower_of_the_writer_s_own_handle_ends_although_nothing_is_appended_there
 
 /// Waits until a handle that only reads shows every record.
 fn catch_up(view: &Wal) -> Reader {
-    let mut follower = view.follower(1, u64::MAX).unwrap();
+    let mut follower = view.read(ReadOptions::range(1, u64::MAX).follow()).unwrap();
     while next(&mut follower).unwrap().last().unwrap().0 < RECORDS {}
     follower
 }
@@ -478,7 +478,7 @@ fn all_records() -> Vec<(u64, Vec<u8>)> {
 }
 
 #[test]
-fn a_backup_of_a_directory_that_was_moved_is_whole_and_one_of_a_directory_that_was_removed_says_so() {
+fn a_backup_of_a_moved_directory_is_whole_and_one_of_a_removed_directory_fails() {
     for loss in OF_THE_DIRECTORY {
         for by in [Handle::Writer, Handle::View, Handle::FreshView] {
             let scene = Scene::new(Fsync::Always);
@@ -505,7 +505,7 @@ fn a_backup_of_a_directory_that_was_moved_is_whole_and_one_of_a_directory_that_w
 }
 
 #[test]
-fn a_backup_whose_own_directory_is_replaced_meanwhile_is_not_called_complete() {
+fn a_backup_whose_target_directory_is_replaced_meanwhile_is_not_reported_as_complete() {
     let scene = Scene::new(Fsync::Always);
     let mut backup = scene.wal.backup(&scene.at("copy")).unwrap();
     backup.step().unwrap();
@@ -525,7 +525,7 @@ fn a_backup_whose_own_directory_is_replaced_meanwhile_is_not_called_complete() {
 }
 
 #[test]
-fn a_backup_is_refused_in_the_directory_of_its_log_wherever_that_is() {
+fn a_backup_into_the_directory_of_its_own_log_is_refused_even_after_a_move() {
     let scene = Scene::new(Fsync::Always);
     let now = scene.lose(Loss::Moved).unwrap();
     assert_eq!(code(scene.wal.backup(&now.join("inside"))), Some(Code::InvalidArg));
@@ -533,7 +533,7 @@ fn a_backup_is_refused_in_the_directory_of_its_log_wherever_that_is() {
 }
 
 #[test]
-fn a_scrub_never_mixes_the_files_of_two_directories() {
+fn a_scrub_reads_one_directory_even_if_another_one_takes_its_path() {
     for loss in OF_THE_DIRECTORY {
         let scene = Scene::new(Fsync::Always);
         let now = scene.lose(loss);
@@ -547,7 +547,7 @@ fn a_scrub_never_mixes_the_files_of_two_directories() {
 }
 
 #[test]
-fn a_verification_whose_directory_is_removed_meanwhile_reports_no_damage() {
+fn a_verification_whose_directory_is_removed_meanwhile_fails_as_detached() {
     let scene = Scene::new(Fsync::Always);
     scene.wal.close().unwrap();
     let dir = scene.at("parent/real");

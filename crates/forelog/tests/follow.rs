@@ -4,18 +4,18 @@
 mod common;
 
 use common::{append, next, next_of, open, options, settle, varied, BLOCK};
-use forelog::{Code, Fsync, Reader};
+use forelog::{Code, Fsync, ReadOptions, Reader};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::Arc;
 use std::time::Duration;
 
 #[test]
-fn a_follower_sees_every_record_in_order_across_rolls_and_none_before_it_is_acknowledged() {
+fn a_follower_returns_every_record_in_order_across_rolls_and_none_before_it_is_acknowledged() {
     for fsync in [Fsync::Always, Fsync::Every(Duration::from_millis(2)), Fsync::Os] {
         let dir = tempfile::tempdir().unwrap();
         let log = open(dir.path(), options(fsync)).unwrap();
-        let mut follower = log.0.follower(1, 3000).unwrap();
+        let mut follower = log.0.read(ReadOptions::range(1, 3000).follow()).unwrap();
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let mut expected = 1;
@@ -40,14 +40,14 @@ fn a_follower_sees_every_record_in_order_across_rolls_and_none_before_it_is_ackn
 }
 
 #[test]
-fn a_follower_that_waits_is_not_woken_by_what_concerns_it_not() {
+fn a_waiting_follower_is_not_woken_before_the_position_that_it_waits_for() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path(), options(Fsync::Os)).unwrap();
     append(&log.0, b"one");
     settle(&log.0, &log.1, 1);
-    let follower = log.0.follower(3, u64::MAX).map_err(|e| e.code);
+    let follower = log.0.read(ReadOptions::range(3, u64::MAX).follow()).map_err(|e| e.code);
     assert_eq!(follower.err(), Some(Code::OutOfRange));
-    let mut follower = log.0.follower(2, u64::MAX).unwrap();
+    let mut follower = log.0.read(ReadOptions::range(2, u64::MAX).follow()).unwrap();
     assert!(follower.next_block(BLOCK).unwrap().is_none() && follower.has_caught_up());
     let woken = Arc::new(AtomicUsize::new(0));
     let wake = {
@@ -56,7 +56,7 @@ fn a_follower_that_waits_is_not_woken_by_what_concerns_it_not() {
             woken.fetch_add(1, Ordering::SeqCst);
         })
     };
-    let _ticket = follower.lookout().unwrap().wait(wake);
+    let _ticket = follower.follow_wait().unwrap().wait(wake);
     log.0.sync().unwrap();
     settle(&log.0, &log.1, 2);
     assert_eq!(woken.load(Ordering::SeqCst), 0);
@@ -69,7 +69,7 @@ fn a_follower_that_waits_is_not_woken_by_what_concerns_it_not() {
 fn closing_ends_a_follower_after_the_last_record() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path(), options(Fsync::Os)).unwrap();
-    let mut follower = log.0.follower(1, u64::MAX).unwrap();
+    let mut follower = log.0.read(ReadOptions::range(1, u64::MAX).follow()).unwrap();
     std::thread::scope(|scope| {
         let followed = scope.spawn(|| {
             let mut seen = 0;
@@ -102,7 +102,7 @@ fn read_up_to(reader: &mut Reader, last: u64) -> u64 {
 }
 
 #[test]
-fn a_cut_ends_followers_past_it_and_those_before_it_go_on_with_what_came_instead() {
+fn truncate_after_ends_followers_past_it_and_the_others_continue_with_the_new_records() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path(), options(Fsync::Os)).unwrap();
     // Ten records a frame, several segments.
@@ -113,16 +113,16 @@ fn a_cut_ends_followers_past_it_and_those_before_it_go_on_with_what_came_instead
         }
     }
     assert!(log.0.stats().rolls > 2);
-    let mut waiting = log.0.follower(1, u64::MAX).unwrap();
+    let mut waiting = log.0.read(ReadOptions::range(1, u64::MAX).follow()).unwrap();
     assert_eq!(read_up_to(&mut waiting, 400), 400);
     let (woken, wake) = channel();
     assert!(waiting.next_block(BLOCK).unwrap().is_none());
-    let _ticket = waiting.lookout().unwrap().wait(Box::new(move || woken.send(()).unwrap()));
-    let mut past = log.0.follower(1, u64::MAX).unwrap();
+    let _ticket = waiting.follow_wait().unwrap().wait(Box::new(move || woken.send(()).unwrap()));
+    let mut past = log.0.read(ReadOptions::range(1, u64::MAX).follow()).unwrap();
     let given = read_up_to(&mut past, 250);
-    let mut before = log.0.follower(1, u64::MAX).unwrap();
+    let mut before = log.0.read(ReadOptions::range(1, u64::MAX).follow()).unwrap();
     let mut expected = read_up_to(&mut before, 30) + 1;
-    let mut at_cut = log.0.follower(1, u64::MAX).unwrap();
+    let mut at_cut = log.0.read(ReadOptions::range(1, u64::MAX).follow()).unwrap();
     // The cut goes through the middle of a frame; what it has read ahead of the cut is to be dropped.
     read_up_to(&mut at_cut, 200);
     assert!(expected <= 204 && given >= 250);
@@ -131,17 +131,17 @@ fn a_cut_ends_followers_past_it_and_those_before_it_go_on_with_what_came_instead
     settle(&log.0, &log.1, 401);
     wake.recv().unwrap();
     for gone in [&mut waiting, &mut past] {
-        assert_eq!(gone.place().kept(), Some(204));
+        assert_eq!(gone.position().kept(), Some(204));
         let error = next(gone).unwrap_err();
         assert_eq!(error.code, Code::Truncated, "{error}");
-        assert_eq!(next(gone).unwrap_err().code, Code::Truncated, "and stays so");
+        assert_eq!(next(gone).unwrap_err().code, Code::Truncated, "the error stays");
     }
     for n in 205..=400 {
         assert_eq!(append(&log.0, &varied(n + 1000)), n);
     }
     settle(&log.0, &log.1, 401 + 196);
     for (reader, expected) in [(&mut before, &mut expected), (&mut at_cut, &mut 201)] {
-        assert_eq!(reader.place().kept(), Some(204));
+        assert_eq!(reader.position().kept(), Some(204));
         while *expected <= 400 {
             for (position, value) in next(reader).unwrap() {
                 let from = if position <= 204 { position } else { position + 1000 };
@@ -150,5 +150,5 @@ fn a_cut_ends_followers_past_it_and_those_before_it_go_on_with_what_came_instead
             }
         }
     }
-    assert_eq!(log.0.follower(401, u64::MAX).unwrap().place().kept(), None);
+    assert_eq!(log.0.read(ReadOptions::range(401, u64::MAX).follow()).unwrap().position().kept(), None);
 }

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 /// The rooms from the ground up. A room may use itself and the rooms above it in this list.
 const ROOMS: [&[&str]; 12] = [
     &["error", "options", "util"],
+    &["format"],
     &["observe"],
     &["storage"],
-    &["format"],
     &["segments"],
     &["recovery"],
     &["write"],
@@ -282,6 +282,18 @@ fn imports_between_rooms_only_go_down() {
         }
     }
     assert!(wrong.is_empty(), "the rooms are {ROOMS:?} from the ground up; imports may only go down:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_format_room_does_no_io() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/format");
+    // `Fault` is the error of a failed call of the disk.
+    let of_io = ["Fault", "fs", "path", "thread", "time", "net", "process", "env"];
+    for path in rust_files(&src) {
+        for (token, line) in tokens(&fs::read_to_string(&path).unwrap()) {
+            assert!(!of_io.contains(&token.as_str()), "{}:{line}: `format` turns bytes into values, but uses {token}", path.display());
+        }
+    }
 }
 
 #[test]

@@ -155,7 +155,7 @@ fn positions(call: &Call<'_, 2>) -> RawResult {
         numbers[wire::POSITIONS_DURABLE] = at.durable;
         numbers[wire::POSITIONS_PENDING_BYTES] = wal.pending_bytes();
         numbers[wire::POSITIONS_MAX_PENDING_BYTES] = options.max_pending_bytes;
-        numbers[wire::POSITIONS_TRUNCATIONS] = wal.cuts();
+        numbers[wire::POSITIONS_TRUNCATIONS] = wal.truncation_count();
         numbers[wire::POSITIONS_MAX_RECORD_BYTES] = options.max_record_bytes;
         numbers[wire::POSITIONS_LAST_FAILING] = wal.failing();
         Ok(numbers.map(|n| n as f64))

@@ -21,7 +21,7 @@ pub enum Outcome {
     Read(forelog::Result<Option<Block>>, bool),
     Verified(forelog::Result<Verification>),
     Stat(forelog::Result<Standing>),
-    Cursor(forelog::Result<forelog::Cursor>),
+    Cursor(forelog::Result<forelog::NamedCursor>),
 }
 
 /// The outcome of a request: `error`, or the field that was requested.

@@ -3,7 +3,7 @@
 use crate::completion::Outcome;
 use crate::wake::WakeState;
 use crate::wire;
-use forelog::Start;
+use forelog::StartPosition;
 use napi_derive::napi;
 use std::sync::Arc;
 
@@ -22,11 +22,11 @@ pub struct MovedData {
 }
 
 /// Converts the start of a reader or of a new cursor: `START_FIRST`, `START_END` or a position.
-pub fn start(given: f64) -> Start {
+pub fn start(given: f64) -> StartPosition {
     match given as i64 {
-        wire::START_FIRST => Start::First,
-        wire::START_END => Start::End,
-        position => Start::At(position as u64),
+        wire::START_FIRST => StartPosition::First,
+        wire::START_END => StartPosition::End,
+        position => StartPosition::At(position as u64),
     }
 }
 
@@ -34,11 +34,11 @@ pub fn start(given: f64) -> Start {
 #[napi]
 pub struct Cursor {
     shared: Arc<WakeState>,
-    cursor: forelog::Cursor,
+    cursor: forelog::NamedCursor,
 }
 
 impl Cursor {
-    pub fn new(shared: Arc<WakeState>, cursor: forelog::Cursor) -> Self {
+    pub fn new(shared: Arc<WakeState>, cursor: forelog::NamedCursor) -> Self {
         Cursor { shared, cursor }
     }
 
@@ -90,14 +90,14 @@ impl Cursor {
     /// Acknowledges all truncations so far: reading starts over.
     #[napi(catch_unwind)]
     pub fn acknowledge_truncations(&self) {
-        self.cursor.heed();
+        self.cursor.acknowledge_truncations();
     }
 
     /// Acknowledges the truncations since the last acknowledgement if `kept` is the last position that they kept. The cursor's reader has
     /// then returned no record that they removed.
     #[napi(catch_unwind)]
     pub fn acknowledge_truncations_if(&self, kept: f64) {
-        self.cursor.heed_if(kept as u64);
+        self.cursor.acknowledge_truncation(kept as u64);
     }
 
     /// Returns the number of a request that completes when truncation moves the cursor, after `release()`, or when the cursor is deleted.

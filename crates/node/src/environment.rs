@@ -12,7 +12,7 @@ use crate::reports::{RecoveryData, StatsData};
 use crate::salvage::Salvage;
 use crate::state::EnvironmentState;
 use crate::verify::Watcher;
-use forelog::{Code, Error, Wal};
+use forelog::{Code, Error, StartPosition, Wal};
 use napi::bindgen_prelude::{Function, Object, Uint8Array};
 use napi::Env;
 use napi_derive::napi;
@@ -120,23 +120,20 @@ impl Environment {
     /// `START_END` or a position. Returns nothing if it was refused: see `refusal()`.
     #[napi(catch_unwind)]
     pub fn reader(&self, log: u32, from: f64, to: f64, options: ReaderOptions) -> Option<Reader> {
-        let (from, to) = (start(from), last_position(to));
-        let reader = self.state.logs.with(log, |wal| match (options.follow, options.salvage) {
-            (true, _) => wal.follower(from, to),
-            (_, true) => wal.salvage(from, to),
-            _ => wal.reader(from, to),
-        });
-        self.state.value_or_refuse(reader).map(|reader| Reader::new(self.state.shared.clone(), options.apply(reader)))
+        let options = options.reading(start(from), last_position(to));
+        let reader = self.state.logs.with(log, |wal| wal.read(options));
+        self.state.value_or_refuse(reader).map(|reader| Reader::new(self.state.shared.clone(), reader))
     }
 
     /// Creates a reader that replaces `replaced` after a truncation. It begins at `next`, or if that is 0 where `replaced` began. Returns nothing
     /// if it was refused: see `refusal()`.
     #[napi(catch_unwind)]
     pub fn resume(&self, log: u32, replaced: &Reader, next: f64, to: f64, options: ReaderOptions) -> Option<Resumed> {
-        let (next, to) = (Some(next as u64).filter(|next| *next > 0), last_position(to));
-        let resumed = self.state.logs.with(log, |wal| wal.resume(replaced.position(), next, to, options.follow));
+        let next = Some(next as u64).filter(|next| *next > 0);
+        let options = options.reading(StartPosition::First, last_position(to));
+        let resumed = self.state.logs.with(log, |wal| wal.resume(replaced.position(), next, options));
         let (kept, reader) = self.state.value_or_refuse(resumed)?;
-        Some(Resumed { kept: kept as f64, reader: Reader::new(self.state.shared.clone(), options.apply(reader)) })
+        Some(Resumed { kept: kept as f64, reader: Reader::new(self.state.shared.clone(), reader) })
     }
 
     /// Creates a backup of a log into a directory. Returns nothing if the log is closed.

@@ -1,7 +1,7 @@
 //! Events of a log, as data.
 
 use crate::error::ErrorData;
-use forelog::{Ahead, Event, Unheard};
+use forelog::{Event, PendingEvents, SegmentFromFuture};
 use napi_derive::napi;
 use std::time::Duration;
 
@@ -38,8 +38,8 @@ pub struct EventData {
     pub error: Option<ErrorData>,
 }
 
-impl From<Unheard> for EventsData {
-    fn from(Unheard { events, dropped }: Unheard) -> Self {
+impl From<PendingEvents> for EventsData {
+    fn from(PendingEvents { events, dropped }: PendingEvents) -> Self {
         EventsData { events: events.into_iter().map(Into::into).collect(), dropped: dropped as f64 }
     }
 }
@@ -73,7 +73,7 @@ impl From<Event> for EventData {
                 removed_segments: some(removed),
                 ..of("truncate")
             },
-            Event::Clock(Ahead { segment, created_ms, now_ms }) => {
+            Event::Clock(SegmentFromFuture { segment, created_ms, now_ms }) => {
                 EventData { segment: Some(segment), created_at: some(created_ms), now: some(now_ms), ..of("clock") }
             }
             Event::Poisoned(error) => EventData { error: Some(error.into()), ..of("poisoned") },

@@ -1,6 +1,6 @@
 //! Conversion of options from JavaScript.
 
-use forelog::{Compression, Error, Fsync, Mode, Options, Retention};
+use forelog::{Compression, Error, Fsync, Mode, Options, ReadOptions, Retention, StartPosition};
 use napi_derive::napi;
 use std::time::Duration;
 
@@ -74,14 +74,10 @@ pub struct ReaderOptions {
 }
 
 impl ReaderOptions {
-    /// Applies the options that every reader of the engine has.
-    pub fn apply(&self, reader: forelog::Reader) -> forelog::Reader {
-        let reader = reader.at_most(last_position(self.max_records));
-        if self.detailed {
-            reader.detailed()
-        } else {
-            reader
-        }
+    /// Returns the options of the engine for a reader from `from` to `to`.
+    pub fn reading(&self, from: StartPosition, to: u64) -> ReadOptions {
+        let ReaderOptions { max_records, follow, salvage, detailed } = *self;
+        ReadOptions { from, to, max_records: last_position(max_records), follow, salvage, detailed }
     }
 }
 

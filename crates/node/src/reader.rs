@@ -3,7 +3,7 @@
 use crate::completion::Outcome;
 use crate::error::panicked;
 use crate::wake::WakeState;
-use forelog::{Block, Place, Ticket};
+use forelog::{Block, ReaderPosition, WaitHandle};
 use napi_derive::napi;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,10 +13,10 @@ struct Source {
     shared: Arc<WakeState>,
     reader: Mutex<Option<forelog::Reader>>,
     /// Where the reader stands, as the log knows it.
-    position: Arc<Place>,
+    position: Arc<ReaderPosition>,
     released: AtomicBool,
     /// Wait of a follower, to be ended by `wake`.
-    ticket: Mutex<Option<Ticket>>,
+    wait_handle: Mutex<Option<WaitHandle>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -55,17 +55,17 @@ impl Source {
             None => {
                 let this = self.clone();
                 let again = move || forelog::pool::spawn(move || this.serve(request, max_bytes));
-                let Some(lookout) = reader.lookout() else { return Ok(Next::End) };
+                let Some(wait) = reader.follow_wait() else { return Ok(Next::End) };
                 self.put_back(reader);
-                let ticket = lookout.wait(Box::new(again));
+                let wait_handle = wait.wait(Box::new(again));
                 {
                     // The reader may already have been woken and be waiting again.
-                    let mut latest = lock(&self.ticket);
-                    if latest.as_ref().is_none_or(|other| other.is_older_than(&ticket)) {
-                        *latest = Some(ticket);
+                    let mut latest = lock(&self.wait_handle);
+                    if latest.as_ref().is_none_or(|other| other.is_older_than(&wait_handle)) {
+                        *latest = Some(wait_handle);
                     }
                 }
-                // A release before the ticket was stored has not woken the wait.
+                // A release before the handle was stored has not woken the wait.
                 if self.released.load(Ordering::SeqCst) {
                     self.wake();
                 }
@@ -84,9 +84,9 @@ impl Source {
     }
 
     fn wake(&self) {
-        let ticket = lock(&self.ticket).take();
-        if let Some(ticket) = ticket {
-            ticket.wake();
+        let wait_handle = lock(&self.wait_handle).take();
+        if let Some(wait_handle) = wait_handle {
+            wait_handle.wake();
         }
     }
 }
@@ -106,13 +106,13 @@ pub struct Reader {
 
 impl Reader {
     pub fn new(shared: Arc<WakeState>, reader: forelog::Reader) -> Self {
-        let position = reader.place().clone();
+        let position = reader.position().clone();
         let source =
-            Source { shared, reader: Mutex::new(Some(reader)), position, released: AtomicBool::new(false), ticket: Mutex::default() };
+            Source { shared, reader: Mutex::new(Some(reader)), position, released: AtomicBool::new(false), wait_handle: Mutex::default() };
         Reader { source: Arc::new(source) }
     }
 
-    pub fn position(&self) -> &Place {
+    pub fn position(&self) -> &ReaderPosition {
         &self.source.position
     }
 }

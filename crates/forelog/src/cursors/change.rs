@@ -74,7 +74,7 @@ impl NextTable {
                 let stored = self.of(entry)?;
                 let present = (*stored).max(first - 1);
                 if *position > present {
-                    let text = format!("position {position} is above the cursor's, {present}");
+                    let text = format!("position {position} is above the position of the cursor, {present}");
                     return Err(Error::new(Code::OutOfRange, text).at_position(*position));
                 }
                 if position + 1 < first {

@@ -114,13 +114,13 @@ impl Handle {
     }
 
     /// Acknowledges all truncations so far: reading starts over.
-    pub fn heed(&self) {
-        self.place.heed();
+    pub fn acknowledge_truncations(&self) {
+        self.place.acknowledge_truncations();
     }
 
     /// Acknowledges a truncation that kept all up to `kept`, above which this reader has returned nothing before it.
-    pub fn heed_if(&self, kept: u64) {
-        self.place.heed_if(kept);
+    pub fn acknowledge_truncation(&self, kept: u64) {
+        self.place.acknowledge_truncation(kept);
     }
 }
 

@@ -12,7 +12,7 @@ mod store;
 mod tests;
 
 use crate::error::{closed, truncated, Code, Error, Fault, Result};
-use crate::segments::reader_positions::{ReaderPosition, Start};
+use crate::segments::reader_positions::{ReaderPosition, StartPosition};
 use crate::storage::Storage;
 use crate::util::locks::locked;
 use change::{Change, Done, NextTable};
@@ -69,7 +69,7 @@ pub struct Cursors {
 }
 
 fn none_there(position: u64, acknowledged: u64) -> Error {
-    let text = format!("position {position} is above the last one acknowledged, {acknowledged}");
+    let text = format!("position {position} is above the last acknowledged position, {acknowledged}");
     Error::new(Code::OutOfRange, text).at_position(position)
 }
 
@@ -147,7 +147,7 @@ impl Cursors {
     }
 
     /// Queues the creation of a cursor; resolves to the existing one if the name is taken. Returns whether the caller must schedule `run`.
-    pub fn create(&self, log: &dyn Log, name: &str, start: Start, done: Done<Arc<Entry>>) -> bool {
+    pub fn create(&self, log: &dyn Log, name: &str, start: StartPosition, done: Done<Arc<Entry>>) -> bool {
         self.enter(Change::Create(name.into(), None, done), |inner, change| {
             if let Change::Create(_, position, _) = change {
                 *position = self.starting(inner, log, name, start)?;
@@ -157,7 +157,7 @@ impl Cursors {
     }
 
     /// Returns the position of a new cursor; `None` stands for the one before the first, or for a cursor that exists.
-    fn starting(&self, inner: &Inner, log: &dyn Log, name: &str, start: Start) -> Result<Option<u64>> {
+    fn starting(&self, inner: &Inner, log: &dyn Log, name: &str, start: StartPosition) -> Result<Option<u64>> {
         if !(1..=MAX_NAME).contains(&name.len()) {
             let text = format!("name must be from 1 to {MAX_NAME} bytes long, got {}", name.len());
             return Err(Error::new(Code::InvalidArg, text));
@@ -168,11 +168,11 @@ impl Cursors {
         }
         let (first, acknowledged) = (self.first.load(Ordering::Acquire), log.acknowledged());
         match start {
-            Start::First => Ok(None),
-            Start::End => Ok(Some(acknowledged)),
-            Start::At(position) if position < first => Err(truncated(position, first)),
-            Start::At(position) if position > acknowledged.max(first - 1) + 1 => Err(none_there(position, acknowledged)),
-            Start::At(position) => Ok(Some(position - 1)),
+            StartPosition::First => Ok(None),
+            StartPosition::End => Ok(Some(acknowledged)),
+            StartPosition::At(position) if position < first => Err(truncated(position, first)),
+            StartPosition::At(position) if position > acknowledged.max(first - 1) + 1 => Err(none_there(position, acknowledged)),
+            StartPosition::At(position) => Ok(Some(position - 1)),
         }
     }
 
@@ -185,7 +185,7 @@ impl Cursors {
             // of the two.
             let kept = handle.place.pending_truncation();
             if position > self.position(entry) && position > kept {
-                let text = format!("the log was cut after position {kept} since the cursor was read: read it again from there");
+                let text = format!("the log was truncated after position {kept} since the cursor's reader began: read again from there");
                 let mut error = Error::new(Code::Truncated, text).at_position(position);
                 error.first_position = Some(self.first.load(Ordering::Acquire));
                 return Err(error);

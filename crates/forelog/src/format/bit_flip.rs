@@ -4,10 +4,9 @@
 //! over these changes therefore finds the bit, at about a nanosecond for each candidate, without testing any of them on the
 //! bytes.
 
-use crate::error::{Fault, Flipped};
-use crate::format::frame::{self, Frame, Seed, HEADER, MERGED_BYTES};
+use crate::error::Flipped;
+use crate::format::frame::{self, Frame, Seed, HEADER};
 use crate::format::header::Header;
-use crate::storage::window::Window;
 use crate::util::bytes::{get_u32, mask, unmask};
 use crate::util::limits::PAGE;
 
@@ -15,7 +14,7 @@ use crate::util::limits::PAGE;
 const POLYNOMIAL: u32 = 0x82f6_3b78;
 
 /// The index of a byte, and the number of a bit in it.
-type Bit = (usize, u8);
+pub type Bit = (usize, u8);
 
 /// Returns the bit among `len` bytes whose flip changes their CRC by `difference`.
 fn search(difference: u32, len: usize) -> Option<Bit> {
@@ -48,8 +47,18 @@ fn in_header(head: &[u8], seed: Seed, offset: u64) -> Option<Bit> {
     in_stored(stored, crc).or_else(|| search(unmask(crc) ^ unmask(stored), HEADER - 4).map(|(byte, bit)| (byte + 4, bit)))
 }
 
+/// Finds the flipped bit of a frame's header that does not decode at `offset`.
+///
+/// About one damage in ten million is explained by some bit by chance. A header that also decodes is not a coincidence.
+pub fn in_frame_header(head: &[u8], seed: Seed, offset: u64) -> Option<Bit> {
+    let (byte, bit) = in_header(head, seed, offset)?;
+    let mut head = head.to_vec();
+    head[byte] ^= 1 << bit;
+    frame::decode(&head, seed, offset).map(|_| (byte, bit))
+}
+
 /// Finds the flipped bit of a frame's body.
-fn in_body(body: &[u8], frame: &Frame) -> Option<Bit> {
+pub fn in_body(body: &[u8], frame: &Frame) -> Option<Bit> {
     search(crc32c::crc32c(body) ^ unmask(frame.body_crc), body.len())
 }
 
@@ -61,35 +70,6 @@ pub fn mended(page: &[u8]) -> Option<(Header, Flipped)> {
     Header::decode(&page).ok().map(|header| (header, Flipped { offset: byte as u64, bit }))
 }
 
-/// Returns the flipped bit that makes the frame at `offset` invalid. Its header is searched, and its body if that has at
-/// most 64 KiB.
-pub fn in_frame(bytes: &mut Window, header: &Header, offset: u64) -> Result<Option<Flipped>, Fault> {
-    let head = bytes.get(offset, HEADER)?;
-    if head.len() < HEADER {
-        return Ok(None);
-    }
-    let (byte, bit) = match frame::decode(head, header.seed(), offset) {
-        None => {
-            let Some((byte, bit)) = in_header(head, header.seed(), offset) else { return Ok(None) };
-            let mut head = head.to_vec();
-            head[byte] ^= 1 << bit;
-            // About one damage in ten million is explained by some bit by chance. A header that also decodes is not a
-            // coincidence.
-            if frame::decode(&head, header.seed(), offset).is_none() {
-                return Ok(None);
-            }
-            (byte, bit)
-        }
-        Some(frame) if frame.body_len as usize <= MERGED_BYTES => {
-            let body = bytes.get(offset + HEADER as u64, frame.body_len as usize)?;
-            let Some((byte, bit)) = in_body(body, &frame) else { return Ok(None) };
-            (HEADER + byte, bit)
-        }
-        Some(_) => return Ok(None),
-    };
-    Ok(Some(Flipped { offset: offset + byte as u64, bit }))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,7 +77,7 @@ mod tests {
     use crate::options::Compression;
 
     #[test]
-    fn every_flipped_bit_of_a_page_is_named() {
+    fn every_flipped_bit_of_a_page_is_located() {
         let header = Header {
             uuid: [3; 16],
             id: 7,
@@ -122,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flipped_bit_of_a_frame_is_named() {
+    fn every_flipped_bit_of_a_frame_is_located() {
         let seed = Seed::new(&[1; 16], 2, 3);
         let body: Vec<u8> = (0..1000u32).map(|n| (n * 7) as u8).collect();
         let mut head = [0; HEADER];

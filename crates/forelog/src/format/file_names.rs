@@ -1,10 +1,10 @@
 //! The names of the files in a log's directory.
 
-use crate::storage::lock::LOCK;
 use crate::util::limits::MAX_POSITION;
 
 pub const CONTROL: &str = "CONTROL";
 pub const CURSORS: &str = "CURSORS";
+pub const LOCK: &str = "LOCK";
 pub const RESERVE: &str = "reserve";
 pub const SPARE: &str = "spare-";
 

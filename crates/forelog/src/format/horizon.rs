@@ -3,10 +3,8 @@
 //! Recovery never uses it. The page is written but not synced, because only processes on the same machine as a living
 //! writer read it. A stale page is a lower bound. A reader that meets a torn page tries again.
 
-use crate::error::Fault;
 use crate::format::file_names::MAX_ID;
 use crate::format::page::{begin_page, identify, page_uuid};
-use crate::storage::File;
 use crate::util::bytes::*;
 use crate::util::limits::{MAX_POSITION, PAGE};
 
@@ -24,10 +22,6 @@ const DURABLE_OFFSET: usize = 88; // u64: end of the durable frames of the activ
 const DURABLE: usize = 96; // u64: last durable position, 0 when none
 const GENERATION: usize = 104; // u64: another one whenever positions were taken back
 const KEPT: usize = 112; // u64: last position that the latest generation took over from the one before
-
-/// How many times the page is read before a reader gives up on a torn one. Writing one page takes far less time than this
-/// many reads.
-const READINGS: usize = 16;
 
 /// How far the log is, in one respect: a frame boundary in the active segment, and the last position before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,20 +92,6 @@ impl Horizon {
             && horizon.durable.position <= horizon.acknowledged.position;
         sound.then_some(horizon)
     }
-
-    /// Reads the page from `control`. Returns `None` if there is no valid page.
-    pub fn read(control: &dyn File) -> Result<Option<Horizon>, Fault> {
-        let mut page = vec![0; PAGE as usize];
-        for _ in 0..READINGS {
-            let n = control.read_at(&mut page, OFFSET)?;
-            match Horizon::decode(&page[..n]) {
-                Some(horizon) => return Ok(Some(horizon)),
-                None if page[..n].iter().all(|b| *b == 0) => return Ok(None),
-                None => std::thread::yield_now(),
-            }
-        }
-        Ok(None)
-    }
 }
 
 #[cfg(test)]
@@ -138,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_horizon_page_tells_nothing() {
+    fn a_torn_horizon_page_is_ignored() {
         let (old, new) = (sample().encode(), Horizon { sequence: 13, active: 4, ..sample() }.encode());
         let newer = Horizon { sequence: 13, active: 4, ..sample() };
         for cut in 0..=old.len() {
@@ -153,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_whose_numbers_cannot_be_counted_on_from_tells_nothing() {
+    fn a_horizon_page_whose_numbers_would_overflow_is_ignored() {
         let (none, far) = (u64::MAX, LogEnd { offset: u64::MAX, position: 40 });
         for hostile in [
             Horizon { sequence: none, ..sample() },

@@ -7,7 +7,7 @@ pub mod control;
 pub mod file_names;
 pub mod footer;
 pub mod frame;
-pub mod frame_scan;
+pub mod frame_boundary;
 pub mod header;
 pub mod horizon;
 pub mod page;

@@ -2,11 +2,11 @@
 
 use crate::error::{Code, Error, Result};
 
-const HAS_KEY: u8 = 1;
-const HAS_VALUE: u8 = 2;
-const TOMBSTONE: u8 = 4;
-const HAS_EXPIRY: u8 = 8;
-const HAS_VERSION: u8 = 16;
+pub const HAS_KEY: u8 = 1;
+pub const HAS_VALUE: u8 = 2;
+pub const TOMBSTONE: u8 = 4;
+pub const HAS_EXPIRY: u8 = 8;
+pub const HAS_VERSION: u8 = 16;
 const KNOWN: u8 = HAS_KEY | HAS_VALUE | TOMBSTONE | HAS_EXPIRY | HAS_VERSION;
 
 /// A record with borrowed fields. `append` copies them before it returns.
@@ -184,6 +184,16 @@ impl Parts {
         Some(Parts { flags, key: at, value, end, expires_at, version: term.zip(index) })
     }
 
+    /// Whether a record with these flags has an expiry.
+    pub fn has_expiry(flags: u8) -> bool {
+        flags & HAS_EXPIRY != 0
+    }
+
+    /// Whether a record with these flags has a version.
+    pub fn has_version(flags: u8) -> bool {
+        flags & HAS_VERSION != 0
+    }
+
     pub fn record<'a>(&self, body: &'a [u8]) -> RecordRef<'a> {
         RecordRef {
             key: (self.flags & HAS_KEY != 0).then(|| &body[self.key..self.value]),
@@ -218,7 +228,7 @@ mod tests {
         }
 
         #[test]
-        fn hostile_bytes_never_reach_outside_the_body(body in proptest::collection::vec(any::<u8>(), 0..64), at in 0usize..70) {
+        fn hostile_bytes_are_never_read_past_the_end_of_the_body(body in proptest::collection::vec(any::<u8>(), 0..64), at in 0usize..70) {
             if let Some(parts) = Parts::parse(&body, at) {
                 prop_assert!(parts.key <= parts.value && parts.value <= parts.end && parts.end <= body.len());
             }

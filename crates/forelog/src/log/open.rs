@@ -6,23 +6,24 @@ use crate::error::{Code, Error, Result};
 use crate::format::compression::Packer;
 use crate::format::control::ControlState;
 use crate::format::footer::Index;
-use crate::format::frame_scan::FrameBoundary;
+use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::{Header, Predecessor};
 use crate::maintenance::progress::{Opening, Watch};
 use crate::options::Options;
 use crate::recovery::directory::{Listing, Slots};
-use crate::recovery::evidence::{inspect_log, unread, GoodEnd, Survey, SurveyedActive, SurveyedSegment};
+use crate::recovery::evidence::{inspect_log, unread};
 use crate::recovery::report::Recovery;
+use crate::recovery::survey::{GoodEnd, Survey, SurveyedActive, SurveyedSegment};
 use crate::recovery::verdict::{self, Answer, Verdict};
-use crate::segments::active::{self, Filling};
 use crate::segments::catalog::{self, Catalog};
 use crate::segments::control_file::{create_control, Control, CREATING};
 use crate::segments::footer_writer::UnindexedSegment;
-use crate::segments::growth::Growth;
+use crate::segments::placement::{Filling, Placement};
 use crate::segments::spare_files::SpareFiles;
 use crate::storage::Storage;
 use crate::util::limits::PAGE;
 use crate::write::roll::{CarriedFrames, Carry, RollPlan};
+use crate::write::segment_writer::SegmentWriter;
 use crate::write::writer::{Writer, WriterInit};
 use std::sync::Arc;
 
@@ -226,22 +227,11 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answ
         let has_holes = debris_end <= end.offset && file.allocated().is_ok_and(|allocated| allocated < len);
         let allocated = if has_holes { end.offset.next_multiple_of(PAGE).min(len) } else { len };
         let capacity = options.segment_bytes.max(end.offset);
-        let through = storage.open_through(&name.file);
-        start.active = Some(active::ActiveSegment {
-            growth: Arc::new(Growth::new(file.clone(), allocated, capacity)),
-            file,
-            through,
-            header,
-            capacity,
-            durable_len: end.offset,
-            end,
-            synced,
-            entry,
-            filling,
-            written_back: end.offset,
-            debris_end,
-            may_be_torn,
-        });
+        let direct = storage.open_through(&name.file);
+        let placement = Placement::new(file, direct, capacity, allocated, end.offset, filling);
+        let mut active = SegmentWriter::new(header, entry, placement, end, synced);
+        (active.debris_end, active.may_be_torn) = (debris_end, may_be_torn);
+        start.active = Some(active);
     }
     let catalog = start.catalog.clone();
     let mut writer = Writer::new(start);

@@ -9,11 +9,12 @@ use crate::log::remote_writer::{LastPage, RemoteWriter};
 use crate::log::state::Positions;
 use crate::maintenance::progress::{Opening, Watch};
 use crate::options::Mode;
-use crate::recovery::evidence::{Survey, SurveyedActive};
 use crate::recovery::live_evidence::survey_until_stable;
 use crate::recovery::report::Recovery;
+use crate::recovery::survey::{Survey, SurveyedActive};
 use crate::recovery::verdict::{self, Answer};
 use crate::segments::catalog::{Catalog, CatalogSegment, DurableEnd};
+use crate::segments::control_file::read_horizon;
 use crate::storage::Storage;
 use std::sync::Arc;
 
@@ -50,7 +51,7 @@ pub fn open_beside_writer(
     let last = found.last().max(found.low - 1);
     let durable = found.active.as_ref().map_or(0, |active| active.proven.next - 1).min(last);
     // The page was read before the survey, so everything that it calls acknowledged is there, unless it is older than a power loss.
-    let told_up_to = page.as_ref().map_or(0, |page| page.sequence);
+    let last_sequence = page.as_ref().map_or(0, |page| page.sequence);
     let left = page.filter(|page| page.uuid == found.state.uuid && page.acknowledged.position <= last);
     let shown = match &left {
         Some(page) if live => page.acknowledged.position.max(found.low - 1),
@@ -59,7 +60,7 @@ pub fn open_beside_writer(
         _ => last,
     };
     // The page of a living writer is applied again at the first read, so that the segment names are as well.
-    let sequence = if live && left.is_some() { 0 } else { told_up_to };
+    let sequence = if live && left.is_some() { 0 } else { last_sequence };
     let remote = remote(storage, &found, left, sequence, live);
     let (last, durable) = (shown, durable.min(shown));
     let positions = Positions { first: found.low, next: last + 1, written: last, acknowledged: last, durable };
@@ -81,7 +82,7 @@ pub fn open(storage: &Arc<dyn Storage>, clock: fn() -> u64) -> Result<ReadOnlyLo
 
 /// Reads the horizon page.
 fn read_horizon_page(storage: &Arc<dyn Storage>) -> Option<Horizon> {
-    Horizon::read(&*storage.open(CONTROL, false).ok()?).ok()?
+    read_horizon(&*storage.open(CONTROL, false).ok()?).ok()?
 }
 
 /// Returns the state with which a writer is followed; `None` if there is no CONTROL to read.
@@ -89,9 +90,9 @@ fn remote(storage: &Arc<dyn Storage>, found: &Survey, left: Option<Horizon>, seq
     let control = storage.open(CONTROL, false).ok()?;
     let generation = left.map(|page| page.generation);
     let whole = |_: &&SurveyedActive| !live && found.damage().is_none();
-    let cut = found.active.as_ref().filter(whole).map(|active| DurableEnd {
+    let durable_end = found.active.as_ref().filter(whole).map(|active| DurableEnd {
         segment: active.segment.header.id,
         durable: LogEnd { offset: active.scan.end.offset, position: active.scan.end.next - 1 },
     });
-    Some(RemoteWriter::new(control, LastPage { sequence, generation, cut }))
+    Some(RemoteWriter::new(control, LastPage { sequence, generation, durable_end }))
 }

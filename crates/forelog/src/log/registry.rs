@@ -15,20 +15,21 @@ pub struct OpenLog {
 /// A directory. The lock on its [`OpenLog`] excludes every other opening and closing of this directory, and of no other.
 #[derive(Default)]
 pub struct DirectorySlot {
-    tenant: Mutex<OpenLog>,
+    open: Mutex<OpenLog>,
 }
 
 impl DirectorySlot {
     pub fn open_log(&self) -> MutexGuard<'_, OpenLog> {
-        self.tenant.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-static PLACES: OnceLock<Mutex<HashMap<Identity, Arc<DirectorySlot>>>> = OnceLock::new();
+static SLOTS: OnceLock<Mutex<HashMap<Identity, Arc<DirectorySlot>>>> = OnceLock::new();
 
-pub fn place(identity: Identity) -> Arc<DirectorySlot> {
-    let mut places = PLACES.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+/// Returns the slot of a directory.
+pub fn slot(identity: Identity) -> Arc<DirectorySlot> {
+    let mut slots = SLOTS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
     // Slots without another owner belong to closed logs.
-    places.retain(|_, place| Arc::strong_count(place) > 1);
-    places.entry(identity).or_default().clone()
+    slots.retain(|_, slot| Arc::strong_count(slot) > 1);
+    slots.entry(identity).or_default().clone()
 }

@@ -4,12 +4,12 @@
 use crate::error::{Fault, Result};
 use crate::format::control::{self, ControlState};
 use crate::format::file_names::Name;
-use crate::format::header::Header;
 use crate::format::horizon::{self, Horizon};
 use crate::log::state::LogState;
-use crate::recovery::directory::{first_page, Listing};
+use crate::recovery::directory::Listing;
 use crate::segments::attachment::Bond;
 use crate::segments::catalog::{Catalog, CatalogSegment, DurableEnd};
+use crate::segments::segment_file::SegmentFile;
 use crate::storage::{File, FileRef};
 use crate::util::locks::locked;
 use std::collections::BTreeMap;
@@ -36,7 +36,7 @@ pub struct LastPage {
     /// Truncation generation of that page; `None` until a page has been applied.
     pub generation: Option<u64>,
     /// Durable end of the log, up to which a backup may copy; `None` if the log is damaged, or if its writer is still opening it.
-    pub cut: Option<DurableEnd>,
+    pub durable_end: Option<DurableEnd>,
 }
 
 /// The change that a look at the page has found.
@@ -45,7 +45,7 @@ pub enum PageChange {
     None,
     More,
     /// Positions were taken back by a truncation or a reset.
-    Cut,
+    Truncated,
 }
 
 /// CONTROL as read once.
@@ -58,25 +58,25 @@ struct ControlPages {
 impl ControlPages {
     fn read(control: &dyn File) -> std::result::Result<ControlPages, Fault> {
         let mut bytes = vec![0; control::FILE_BYTES as usize];
-        let mut told = ControlPages { page: None, state: None };
+        let mut pages = ControlPages { page: None, state: None };
         for _ in 0..READINGS {
             let n = control.read_at(&mut bytes, 0)?;
             let page = bytes[..n].get(horizon::OFFSET as usize..).unwrap_or_default();
-            told = ControlPages { page: Horizon::decode(page), state: control::choose(&bytes[..n]).ok().map(|(state, _)| state) };
-            let torn = told.page.is_none() && page.iter().any(|byte| *byte != 0);
+            pages = ControlPages { page: Horizon::decode(page), state: control::choose(&bytes[..n]).ok().map(|(state, _)| state) };
+            let torn = pages.page.is_none() && page.iter().any(|byte| *byte != 0);
             // A page is written after the slot that it refers to. If the slot was read first, it may be an older one.
-            let early = told.page.as_ref().zip(told.state.as_ref()).is_some_and(|(page, state)| page.active > state.active);
+            let early = pages.page.as_ref().zip(pages.state.as_ref()).is_some_and(|(page, state)| page.active > state.active);
             if !torn && !early {
                 break;
             }
             std::thread::yield_now();
         }
-        Ok(told)
+        Ok(pages)
     }
 
     /// Returns the low mark of the slot if the slot is no older than the segment `active`, otherwise 0. An older slot may be from before a
     /// reset.
-    fn low(&self, active: u64) -> u64 {
+    fn low_mark(&self, active: u64) -> u64 {
         self.state.as_ref().filter(|state| state.active >= active).map_or(0, |state| state.low)
     }
 }
@@ -85,39 +85,39 @@ pub struct RemoteWriter {
     control: FileRef,
     /// Whether the path still leads to this log.
     pub bond: Bond,
-    seen: Mutex<LastPage>,
+    last_page: Mutex<LastPage>,
 }
 
 impl RemoteWriter {
-    pub fn new(control: FileRef, seen: LastPage) -> RemoteWriter {
-        RemoteWriter { bond: Bond::new(&*control), control, seen: Mutex::new(seen) }
+    pub fn new(control: FileRef, last_page: LastPage) -> RemoteWriter {
+        RemoteWriter { bond: Bond::new(&*control), control, last_page: Mutex::new(last_page) }
     }
 
     /// Applies the present contents of CONTROL to the log.
     pub fn refresh(&self, shared: &LogState) -> Result<PageChange> {
-        let mut seen = locked(&self.seen);
+        let mut last = locked(&self.last_page);
         for left in (0..LISTINGS).rev() {
-            let told = ControlPages::read(&*self.control)?;
-            let Some(page) = told.page.as_ref().filter(|page| page.sequence > seen.sequence) else { break };
+            let pages = ControlPages::read(&*self.control)?;
+            let Some(page) = pages.page.as_ref().filter(|page| page.sequence > last.sequence) else { break };
             // If more than one generation passed, this page cannot say what the earlier ones kept: assume nothing.
-            let kept = match seen.generation {
+            let kept = match last.generation {
                 Some(before) if before == page.generation => None,
                 Some(before) if before + 1 != page.generation => Some(0),
                 _ => Some(page.kept),
             };
             // Names before positions, so that a reader that reads up to the horizon finds the segments that hold it.
-            if !update_catalog(shared, &*self.control, page, kept, &told, left == 0)? {
+            if !update_catalog(shared, &*self.control, page, kept, &pages, left == 0)? {
                 continue;
             }
             let durable = DurableEnd { segment: page.active, durable: page.durable };
-            *seen = LastPage { sequence: page.sequence, generation: Some(page.generation), cut: Some(durable) };
+            *last = LastPage { sequence: page.sequence, generation: Some(page.generation), durable_end: Some(durable) };
             show(shared, page.durable.position, page.acknowledged.position);
-            return Ok(if kept.is_some() { PageChange::Cut } else { PageChange::More });
+            return Ok(if kept.is_some() { PageChange::Truncated } else { PageChange::More });
         }
         // The page says nothing new, or describes a log that the directory has left behind. The page will catch up.
-        let low = ControlPages::read(&*self.control)?.low(shared.catalog.newest().unwrap_or(0));
+        let low = ControlPages::read(&*self.control)?.low_mark(shared.catalog.newest_id().unwrap_or(0));
         if self.begins_in_dead_segment(shared, low)? {
-            return Ok(PageChange::Cut);
+            return Ok(PageChange::Truncated);
         }
         Ok(raise(shared, low))
     }
@@ -126,7 +126,7 @@ impl RemoteWriter {
     /// off and the page does not say so. A reader would return what was cut off.
     fn begins_in_dead_segment(&self, shared: &LogState, low: u64) -> Result<bool> {
         let acknowledged = shared.horizons.acknowledged.load(Ordering::Acquire);
-        if low <= shared.catalog.first() || low > acknowledged {
+        if low <= shared.catalog.low_mark() || low > acknowledged {
             return Ok(false);
         }
         let Some((state, names)) = self.named(shared)? else { return Ok(false) };
@@ -143,7 +143,7 @@ impl RemoteWriter {
     /// Returns CONTROL's state and the names in the directory that go with it; `None` while CONTROL names no segment after the catalog's
     /// newest one.
     fn named(&self, shared: &LogState) -> Result<Option<(ControlState, BTreeMap<u64, Name>)>> {
-        let newest = shared.catalog.newest().unwrap_or(0);
+        let newest = shared.catalog.newest_id().unwrap_or(0);
         let mut before = ControlPages::read(&*self.control)?.state;
         let mut left = LISTINGS;
         loop {
@@ -166,9 +166,9 @@ impl RemoteWriter {
     /// `Io` if the directory cannot be listed.
     pub fn look_again(&self, shared: &LogState, next: u64) -> Result<PageChange> {
         for _ in 0..LOOKS {
-            let news = shared.refresh(self)?;
-            if news == PageChange::Cut || shared.catalog.first() > next {
-                return Ok(news);
+            let change = shared.refresh(self)?;
+            if change == PageChange::Truncated || shared.catalog.low_mark() > next {
+                return Ok(change);
             }
             self.wait_for_page();
         }
@@ -180,20 +180,20 @@ impl RemoteWriter {
         std::thread::sleep(PAGE_AGE);
     }
 
-    pub fn cut(&self) -> Option<DurableEnd> {
-        locked(&self.seen).cut
+    pub fn durable_end(&self) -> Option<DurableEnd> {
+        locked(&self.last_page).durable_end
     }
 
     /// Whether CONTROL names a segment with an id above `segment`.
     pub fn names_one_after(&self, segment: u64) -> bool {
-        ControlPages::read(&*self.control).is_ok_and(|told| told.state.is_some_and(|state| state.active > segment))
+        ControlPages::read(&*self.control).is_ok_and(|pages| pages.state.is_some_and(|state| state.active > segment))
     }
 
     /// Applies the state of the directory if the segment that held `next` is gone and the log does not need it. That segment was cut off,
     /// and the page does not say so. The log then appears empty at its low mark, until the page says once more that positions were taken
     /// back.
     fn go_past_page(&self, shared: &LogState, next: u64) -> Result<PageChange> {
-        let _one_at_a_time = locked(&self.seen);
+        let _one_at_a_time = locked(&self.last_page);
         let Some(held) = shared.catalog.segment_containing(next) else { return Ok(PageChange::None) };
         let Some((state, names)) = self.named(shared)? else { return Ok(PageChange::None) };
         let goes_on = |name: &Name| name.first <= held.first.max(state.low);
@@ -201,7 +201,7 @@ impl RemoteWriter {
         match live(&names, state.active, state.low, &shared.catalog) {
             Some(live) if !is_needed => {
                 go_past(shared, live, state.low);
-                Ok(PageChange::Cut)
+                Ok(PageChange::Truncated)
             }
             _ => Ok(PageChange::None),
         }
@@ -216,7 +216,7 @@ fn go_past(shared: &LogState, live: Vec<Arc<CatalogSegment>>, low: u64) {
 
 /// Publishes the horizons as far as they are known. None is below the position before the first.
 fn show(shared: &LogState, durable: u64, acknowledged: u64) {
-    let first = shared.catalog.first();
+    let first = shared.catalog.low_mark();
     let (durable, acknowledged) = (durable.max(first - 1), acknowledged.max(first - 1));
     let put = |horizon: &AtomicU64, position: u64| horizon.store(position, Ordering::Release);
     let h = &shared.horizons;
@@ -229,10 +229,10 @@ fn show(shared: &LogState, durable: u64, acknowledged: u64) {
 
 /// Raises the first position of the log to `low`, if that is higher.
 fn raise(shared: &LogState, low: u64) -> PageChange {
-    if low <= shared.catalog.first() {
+    if low <= shared.catalog.low_mark() {
         return PageChange::None;
     }
-    shared.catalog.raise(low);
+    shared.catalog.raise_low_mark(low);
     let at = |horizon: &AtomicU64| horizon.load(Ordering::Acquire);
     show(shared, at(&shared.horizons.durable), at(&shared.horizons.acknowledged));
     PageChange::More
@@ -256,34 +256,34 @@ fn live(names: &BTreeMap<u64, Name>, active: u64, low: u64, catalog: &Catalog) -
     (!live.is_empty()).then_some(live)
 }
 
-/// Brings the catalog to the state of `page`. Returns false if the directory has moved on since. On the `last` try the directory is taken
+/// Brings the catalog to the state of `page`. Returns false if the directory has moved on since. On the last try the directory is taken
 /// as it is, unless CONTROL shows that the log has moved on.
 fn update_catalog(
     shared: &LogState,
     control: &dyn File,
     page: &Horizon,
     kept: Option<u64>,
-    told: &ControlPages,
-    last: bool,
+    pages: &ControlPages,
+    is_last_try: bool,
 ) -> Result<bool> {
     let catalog = &shared.catalog;
     // Only a truncation or a reset that takes positions back may lower the start of the log.
-    let low = if kept.is_some() { page.low } else { page.low.max(catalog.first()) }.max(told.low(page.active));
-    if kept.is_none() && catalog.newest() == Some(page.active) {
-        if low > catalog.first() {
-            catalog.raise(low);
+    let low = if kept.is_some() { page.low } else { page.low.max(catalog.low_mark()) }.max(pages.low_mark(page.active));
+    if kept.is_none() && catalog.newest_id() == Some(page.active) {
+        if low > catalog.low_mark() {
+            catalog.raise_low_mark(low);
         }
         return Ok(true);
     }
     // The log was found at a later segment when it was opened, or because the page was too old. It never goes back.
-    if kept.is_none() && catalog.newest().is_some_and(|newest| newest > page.active) {
+    if kept.is_none() && catalog.newest_id().is_some_and(|newest| newest > page.active) {
         return Ok(false);
     }
     let names = Listing::read(&*shared.storage)?.segments;
     let Some(live) = live(&names, page.active, low, catalog) else { return Ok(false) };
     // The start is missing: it was truncated since CONTROL was read, or it is lost.
-    let is_past = told.state.as_ref().is_none_or(|state| state.active > page.active);
-    if live[0].first > low && (is_past || !last) {
+    let is_past = pages.state.as_ref().is_none_or(|state| state.active > page.active);
+    if live[0].first > low && (is_past || !is_last_try) {
         return Ok(false);
     }
     let now = ControlPages::read(control)?.state.map_or(page.active, |state| state.active);
@@ -300,8 +300,7 @@ fn goes_on(shared: &LogState, names: &BTreeMap<u64, Name>, page: &Horizon, activ
     let mut id = active;
     while id > page.active {
         let Some(name) = names.get(&id).filter(|name| name.first > page.acknowledged.position) else { return false };
-        let page = shared.storage.open(&name.file, false).and_then(|file| first_page(&*file));
-        let header = page.ok().and_then(|page| Header::decode(&page).ok());
+        let header = SegmentFile::open(&*shared.storage, &name.file, false).ok().and_then(|found| found.header.ok());
         match header.and_then(|header| header.predecessor) {
             Some(predecessor) if predecessor.id < id => id = predecessor.id,
             _ => return false,
@@ -318,47 +317,47 @@ struct FollowedLogs {
     hurried: bool,
 }
 
-static WATCHED: Mutex<FollowedLogs> = Mutex::new(FollowedLogs { logs: Vec::new(), running: false, hurried: false });
-static HURRY: Condvar = Condvar::new();
+static FOLLOWED: Mutex<FollowedLogs> = Mutex::new(FollowedLogs { logs: Vec::new(), running: false, hurried: false });
+static HURRIED: Condvar = Condvar::new();
 
 /// Watches the page for as long as the log is open, in one thread for all logs of the process. So the positions of the log are fresh
 /// without I/O in the calling thread, and a waiting follower holds no thread.
 pub fn watch_page(shared: &Arc<LogState>) {
-    let mut watched = locked(&WATCHED);
-    if !watched.logs.iter().any(|log| log.as_ptr() == Arc::as_ptr(shared)) {
-        watched.logs.push(Arc::downgrade(shared));
+    let mut followed = locked(&FOLLOWED);
+    if !followed.logs.iter().any(|log| log.as_ptr() == Arc::as_ptr(shared)) {
+        followed.logs.push(Arc::downgrade(shared));
     }
-    watched.hurried = true;
-    HURRY.notify_one();
-    if !watched.running {
-        watched.running = std::thread::Builder::new().name("forelog-peer".into()).spawn(look).is_ok();
-        if !watched.running {
+    followed.hurried = true;
+    HURRIED.notify_one();
+    if !followed.running {
+        followed.running = std::thread::Builder::new().name("forelog-peer".into()).spawn(watch_pages).is_ok();
+        if !followed.running {
             // Without a thread, the waiting followers have to look again themselves.
-            drop(watched);
+            drop(followed);
             shared.followers.wake_all();
         }
     }
 }
 
-fn look() {
+fn watch_pages() {
     let mut pause = SHORTEST;
     loop {
         let logs: Vec<Arc<LogState>> = {
-            let waited = HURRY.wait_timeout_while(locked(&WATCHED), pause, |watched| !watched.hurried);
-            let mut watched = waited.unwrap_or_else(PoisonError::into_inner).0;
-            if std::mem::take(&mut watched.hurried) {
+            let waited = HURRIED.wait_timeout_while(locked(&FOLLOWED), pause, |followed| !followed.hurried);
+            let mut followed = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if std::mem::take(&mut followed.hurried) {
                 pause = SHORTEST;
             }
-            watched.logs.retain(|log| log.upgrade().is_some_and(|log| !log.ended.load(Ordering::Acquire)));
-            if watched.logs.is_empty() {
-                watched.running = false;
+            followed.logs.retain(|log| log.upgrade().is_some_and(|log| !log.ended.load(Ordering::Acquire)));
+            if followed.logs.is_empty() {
+                followed.running = false;
                 return;
             }
-            watched.logs.iter().filter_map(Weak::upgrade).collect()
+            followed.logs.iter().filter_map(Weak::upgrade).collect()
         };
         let mut moved = false;
         for log in logs {
-            let is_followed = log.followers.is_anybody();
+            let is_followed = log.followers.has_waiting();
             moved |= log.look() && is_followed;
         }
         pause = if moved { SHORTEST } else { (pause * 2).min(LONGEST) };

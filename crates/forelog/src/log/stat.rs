@@ -5,7 +5,7 @@ use crate::error::{Fault, Result};
 use crate::format::file_names::{classify, Entry};
 use crate::log::read_only::{self, ReadOnlyLog};
 use crate::recovery::directory::{named, prepare_dir};
-use crate::recovery::evidence::Damage;
+use crate::recovery::survey::Damage;
 use crate::storage::disk::Disk;
 use crate::storage::lock::Lock;
 use crate::storage::{data_len, Storage};

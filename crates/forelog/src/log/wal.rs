@@ -13,7 +13,7 @@ use crate::log::{open, read_only, remote_writer};
 use crate::maintenance::backup::Backup;
 use crate::maintenance::progress::Watch;
 use crate::maintenance::verify::{self, Verification};
-use crate::observe::events::Unheard;
+use crate::observe::events::PendingEvents;
 use crate::observe::stats::Stats;
 use crate::options::{Mode, Options};
 use crate::read::follow::FollowedLog;
@@ -37,7 +37,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 /// A handle on a log: one client with its own queue of operations. Share it by reference; dropping it closes it.
 pub struct Wal {
     shared: Arc<LogState>,
-    place: Arc<DirectorySlot>,
+    slot: Arc<DirectorySlot>,
     client: usize,
     closed: AtomicBool,
     outcome: Mutex<Option<Result<()>>>,
@@ -107,9 +107,9 @@ impl Wal {
             // A simulated disk has its lock in a directory of its own.
             None => Arc::new(DirHandle::open(dir).map_err(|e| Fault::new("open", dir.to_string_lossy(), &e))?),
         };
-        let place = registry::place(home.identity());
-        let mut tenant = place.open_log();
-        let shared = match &tenant.shared {
+        let slot = registry::slot(home.identity());
+        let mut open_log = slot.open_log();
+        let shared = match &open_log.shared {
             Some(shared) if shared.options != options => {
                 let text = "the log is open in this process with other options";
                 return Err(Error::new(Code::InvalidArg, text));
@@ -123,13 +123,13 @@ impl Wal {
                 let opened = open::open_watched(storage.clone(), &options, watch, clock)?;
                 lock.sign();
                 let shared = LogState::start(storage, options, opened, lock, threads)?;
-                tenant.shared = Some(shared.clone());
+                open_log.shared = Some(shared.clone());
                 shared
             }
         };
-        tenant.handles += 1;
-        drop(tenant);
-        Ok(Wal::handle(shared, place, notify))
+        open_log.handles += 1;
+        drop(open_log);
+        Ok(Wal::handle(shared, slot, notify))
     }
 
     /// Opens a handle of its own, even if the log is open elsewhere. It writes nothing and takes no lock.
@@ -144,18 +144,18 @@ impl Wal {
         if shared.remote.is_some() {
             remote_writer::watch_page(&shared);
         }
-        let place = Arc::new(DirectorySlot::default());
+        let slot = Arc::new(DirectorySlot::default());
         {
-            let mut tenant = place.open_log();
-            tenant.shared = Some(shared.clone());
-            tenant.handles = 1;
+            let mut open_log = slot.open_log();
+            open_log.shared = Some(shared.clone());
+            open_log.handles = 1;
         }
-        Ok(Wal::handle(shared, place, notify))
+        Ok(Wal::handle(shared, slot, notify))
     }
 
-    fn handle(shared: Arc<LogState>, place: Arc<DirectorySlot>, notify: Arc<dyn Notify>) -> Wal {
+    fn handle(shared: Arc<LogState>, slot: Arc<DirectorySlot>, notify: Arc<dyn Notify>) -> Wal {
         let client = locked(&shared.submissions).join(Client::new(notify));
-        Wal { shared, place, client, closed: AtomicBool::new(false), outcome: Mutex::new(None), scrubs: Mutex::default() }
+        Wal { shared, slot, client, closed: AtomicBool::new(false), outcome: Mutex::new(None), scrubs: Mutex::default() }
     }
 
     /// Returns a number that is the same for every handle on this log in this process.
@@ -319,8 +319,8 @@ impl Wal {
 
     /// Returns how many times `truncate_after` and `reset` have cut the log since it was opened. Every client is woken when the number
     /// changes; the positions of its readers then show what was kept.
-    pub fn cuts(&self) -> u64 {
-        self.shared.catalog.cuts()
+    pub fn truncation_count(&self) -> u64 {
+        self.shared.catalog.truncation_count()
     }
 
     /// Returns the encoded bytes that are accepted and not yet settled, for all handles together.
@@ -343,7 +343,7 @@ impl Wal {
     }
 
     /// Takes the events that were recorded since the last call.
-    pub fn events(&self) -> Unheard {
+    pub fn events(&self) -> PendingEvents {
         self.shared.events.take(self.client)
     }
 
@@ -399,15 +399,15 @@ impl Wal {
         for scrub in locked(&self.scrubs).iter() {
             scrub.stop();
         }
-        let mut tenant = self.place.open_log();
-        let last = tenant.handles == 1;
+        let mut open_log = self.slot.open_log();
+        let last = open_log.handles == 1;
         if last {
             self.shared.cursors.finish(&*self.shared);
         }
         let result = if last { self.shared.shut_down() } else { self.shared.flush() };
-        tenant.handles -= 1;
+        open_log.handles -= 1;
         if last {
-            tenant.shared = None;
+            open_log.shared = None;
         }
         let result = result.map_err(|e| e.during("close"));
         *outcome = Some(result.clone());
@@ -435,7 +435,8 @@ impl Drop for Wal {
 
 mod cursor;
 mod readers;
-pub use cursor::Cursor;
+pub use cursor::NamedCursor;
+pub use readers::ReadOptions;
 
 #[cfg(test)]
 mod ancestry;

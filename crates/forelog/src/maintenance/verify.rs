@@ -2,26 +2,27 @@
 
 use crate::cursors;
 use crate::error::{Code, Error, Fault, Flipped, Result};
-use crate::format::bit_flip;
 use crate::format::file_names::{Name, CURSORS};
 use crate::format::footer::Index;
-use crate::format::frame_scan::{self, FrameBoundary};
+use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::{Header, Predecessor};
 use crate::maintenance::progress::{ProgressStorage, Watch};
 use crate::options::Mode;
 use crate::recovery::directory::{named, prepare_dir, Listing};
-use crate::recovery::evidence::{inspect_directory, Damage, Survey, SurveyedActive};
+use crate::recovery::evidence::inspect_directory;
 use crate::recovery::live_evidence::survey_until_stable;
+use crate::recovery::survey::{Damage, Survey, SurveyedActive};
 use crate::recovery::verdict::{self, Answer, Verdict};
 use crate::segments::attachment::{detached, is_emptied};
 use crate::segments::catalog::Catalog;
 use crate::segments::footer_writer::{find_footer, FooterState};
+use crate::segments::frame_scan;
+use crate::segments::segment_file::SegmentFile;
 use crate::storage::disk::Disk;
 use crate::storage::uncached::uncached;
 use crate::storage::window::Window;
 use crate::storage::zero_on_read_error::ZeroOnReadError;
 use crate::storage::{data_len, FileRef, Storage};
-use crate::util::limits::PAGE;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -151,7 +152,7 @@ fn scrub_sealed(storage: &Arc<dyn Storage>, catalog: &Catalog, look_again: &dyn 
     let control = inspect_directory(&**storage, false).map_err(Error::from)?;
     let watched: Arc<dyn Storage> = Arc::new(ProgressStorage::new(storage.clone(), watch.clone()));
     let live: Vec<Name> = catalog.names();
-    let is_live = |name: &Name, last| last >= catalog.first() && catalog.names().iter().any(|live| live.id == name.id);
+    let is_live = |name: &Name, last| last >= catalog.low_mark() && catalog.names().iter().any(|live| live.id == name.id);
     // The catalog changes before any name goes, or a moment after that if another process writes the log.
     let counts = |name: &Name, last| {
         is_live(name, last) && {
@@ -159,7 +160,7 @@ fn scrub_sealed(storage: &Arc<dyn Storage>, catalog: &Catalog, look_again: &dyn 
             is_live(name, last)
         }
     };
-    let mut verifier = Verifier::new(watched, control.state.uuid, catalog.first(), &counts)?;
+    let mut verifier = Verifier::new(watched, control.state.uuid, catalog.low_mark(), &counts)?;
     watch.begin(verifier.total(live.split_last().map_or(&[], |(_, sealed)| sealed)));
     verifier.sealed_ones(&live).map_err(|fault| stopped(watch, fault.into()))?;
     watch.finish();
@@ -229,7 +230,7 @@ impl<'a> Verifier<'a> {
     /// Adds a problem that a single flipped bit may explain, which the text then names as well.
     fn explained(&mut self, kind: &'static str, mut text: String, at: (&str, u64), lost: Option<(u64, u64)>, flipped: Option<Flipped>) {
         if let Some(Flipped { offset, bit }) = flipped {
-            text += &format!("; bit {bit} of the byte at {offset} has flipped");
+            text += &format!("; bit {bit} of the byte at offset {offset} has flipped");
         }
         let lost = lost.map(|(first, last)| (first.max(self.low), last)).filter(|(first, last)| first <= last);
         let damage = Damage { text, segment: at.0.into(), offset: at.1, lost, flipped };
@@ -253,19 +254,18 @@ impl<'a> Verifier<'a> {
             other => other?,
         };
         let file = if from == From::Disk { uncached(file) } else { file };
-        let mut page = vec![0; PAGE as usize];
-        let n = file.read_at(&mut page, 0)?;
-        let ours = |header: &Header| header.id == name.id && header.first == name.first && header.uuid == self.uuid;
-        let header = Header::decode(&page[..n]).ok().filter(ours);
+        let found = SegmentFile::of(file)?;
+        let ours = |header: &Header| header.is_of(name.id, name.first) && header.uuid == self.uuid;
+        let header = found.header.as_ref().ok().filter(|header| ours(header)).cloned();
         if header.is_none() && self.storage.is_gone(&name.file) {
             self.missing(name, last);
         } else if header.is_none() {
-            let text = format!("the header of {} is damaged, or another's", name.file);
-            let flipped = bit_flip::mended(&page[..n]).filter(|(header, _)| ours(header)).map(|(_, flipped)| flipped);
+            let text = format!("the header of {} is damaged or belongs to another segment", name.file);
+            let flipped = found.repaired_header().filter(|(header, _)| ours(header)).map(|(_, flipped)| flipped);
             self.explained(Verdict::BadHeader.label(), text, (&name.file, 0), Some((name.first, last)), flipped);
             self.unreadable(&name.file, &lenient, last);
         }
-        Ok(header.map(|header| OpenSegment { name: name.clone(), file, header, lenient }))
+        Ok(header.map(|header| OpenSegment { name: name.clone(), file: found.file, header, lenient }))
     }
 
     /// Handles a segment that is not in the directory: it was truncated meanwhile, or there is a gap.
@@ -286,7 +286,7 @@ impl<'a> Verifier<'a> {
     /// Reports that the disk failed to read a part of a file.
     fn unreadable(&mut self, file: &str, lenient: &ZeroOnReadError, last: u64) {
         if let Some(fault) = lenient.fault().filter(|_| last >= self.low) {
-            self.problem(Verdict::Unreadable.label(), format!("the disk does not read: {fault}"), (file, 0), None);
+            self.problem(Verdict::Unreadable.label(), format!("the file cannot be read: {fault}"), (file, 0), None);
         }
     }
 
@@ -316,7 +316,7 @@ impl<'a> Verifier<'a> {
         let Some(segment) = self.open(name, above.first - 1, From::Disk)? else { return Ok(()) };
         let end = match self.sealed_end(name, above)? {
             Some(p) if p.salt != segment.header.salt => {
-                let text = format!("{} continues another segment than {}", above.file, name.file);
+                let text = format!("{} names another predecessor than {}", above.file, name.file);
                 self.problem("broken-chain", text, (&above.file, 0), None);
                 End::Before(above.first)
             }
@@ -338,7 +338,7 @@ impl<'a> Verifier<'a> {
                 // A later truncation may have moved the end to a lower offset, never to a higher one.
                 let agrees = footer.end == end || footer.end.offset > end.offset;
                 if !agrees || footer.index.below(end.offset) != index.below(end.offset) {
-                    let text = format!("the footer of {} says something else than its frames", name.file);
+                    let text = format!("the footer of {} contradicts its frames", name.file);
                     self.problem("wrong-footer", text, (&name.file, at), None);
                 }
             }
@@ -396,7 +396,7 @@ impl<'a> Verifier<'a> {
                 continue;
             }
             whole = false;
-            let flipped = bit_flip::in_frame(&mut window, header, joint.offset)?;
+            let flipped = frame_scan::flipped_bit(&mut window, header, joint.offset)?;
             let found = frame_scan::resync(&mut window, header, joint.offset + 1, joint.next..next)?;
             let lost = (joint.next, found.map_or(next, |found| found.next) - 1);
             // No position below the low mark is lost, but the frames above it are reached through here.
@@ -413,7 +413,10 @@ impl<'a> Verifier<'a> {
         }
         if let End::At(end) = end {
             if joint != end {
-                let text = format!("the segment after {file} says that it ends otherwise: at {}, before position {}", end.offset, end.next);
+                let text = format!(
+                    "the segment after {file} says that {file} ends elsewhere: at offset {}, before position {}",
+                    end.offset, end.next
+                );
                 self.problem("broken-chain", text, (file, joint.offset), None);
                 whole = false;
             }

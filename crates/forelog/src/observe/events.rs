@@ -25,7 +25,7 @@ pub enum Event {
     Truncate { operation: &'static str, first: u64, next: u64, removed: u64 },
     /// Retention found a segment that was created in the future. The clock was wrong when the segment was created, or is
     /// wrong now.
-    Clock(Ahead),
+    Clock(SegmentFromFuture),
     /// The log was poisoned. It accepts nothing more until it is reopened.
     Poisoned(Error),
     /// The log was detached. It accepts nothing more, because its directory is no longer at its path.
@@ -34,7 +34,7 @@ pub enum Event {
 
 /// A segment whose creation time lies in the future, so that a clock must have been wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ahead {
+pub struct SegmentFromFuture {
     /// File name of the segment.
     pub segment: String,
     /// The segment's creation time, in milliseconds since the epoch.
@@ -68,7 +68,7 @@ impl Event {
 
 /// The events that one listener has not taken yet.
 #[derive(Debug, Default)]
-pub struct Unheard {
+pub struct PendingEvents {
     /// The events, oldest first.
     pub events: VecDeque<Event>,
     /// Number of older events that were dropped since the last call.
@@ -76,17 +76,17 @@ pub struct Unheard {
 }
 
 /// Maximum number of events that are kept for one listener. After that the oldest are dropped.
-const KEPT: usize = 1024;
+const QUEUE_LIMIT: usize = 1024;
 
 struct Listener {
     client: usize,
     notify: Arc<dyn Notify>,
     kinds: u32,
-    unheard: Unheard,
+    pending: PendingEvents,
     /// Whether the listener has got the event that ended the log. Each listener gets it once, also one that is added later.
-    knows_end: bool,
+    has_end: bool,
     /// How many of the `ahead` segments the listener has got.
-    knows_ahead: usize,
+    from_future_count: usize,
 }
 
 /// The state of [`Events`] under its lock.
@@ -96,14 +96,14 @@ struct EventsState {
     /// The error that poisoned or detached the log.
     ended: Option<Error>,
     /// The segments from the future that were found. Most are found at opening, before there is a listener.
-    ahead: Vec<Ahead>,
+    ahead: Vec<SegmentFromFuture>,
 }
 
 /// The listeners of one log.
 #[derive(Default)]
 pub struct Events {
     /// The kinds that at least one listener wants.
-    heard: AtomicU32,
+    listened: AtomicU32,
     recorded: AtomicU64,
     dropped: AtomicU64,
     state: Mutex<EventsState>,
@@ -116,7 +116,7 @@ impl Events {
 
     /// Whether there is a listener for any kind.
     pub fn has_listeners(&self) -> bool {
-        self.heard.load(Ordering::Relaxed) != 0
+        self.listened.load(Ordering::Relaxed) != 0
     }
 
     /// Sets the kinds of events that `client` receives; 0 removes the listener. Pending events of other kinds are dropped.
@@ -128,18 +128,18 @@ impl Events {
             Some(at) => {
                 let listener = &mut state.listeners[at];
                 listener.kinds = kinds;
-                listener.unheard.events.retain(|event| event.kind() & kinds != 0);
+                listener.pending.events.retain(|event| event.kind() & kinds != 0);
             }
             None if kinds == 0 => {}
             None => {
-                let unheard = Unheard::default();
-                state.listeners.push(Listener { client, notify, kinds, unheard, knows_end: false, knows_ahead: 0 });
+                let pending = PendingEvents::default();
+                state.listeners.push(Listener { client, notify, kinds, pending, has_end: false, from_future_count: 0 });
             }
         }
-        self.heard.store(state.listeners.iter().fold(0, |all, listener| all | listener.kinds), Ordering::Relaxed);
-        self.tell_end(&mut state);
-        self.tell_ahead(&mut state);
-        let late = state.listeners.iter().find(|listener| listener.client == client && !listener.unheard.events.is_empty());
+        self.listened.store(state.listeners.iter().fold(0, |all, listener| all | listener.kinds), Ordering::Relaxed);
+        self.push_end(&mut state);
+        self.push_from_future(&mut state);
+        let late = state.listeners.iter().find(|listener| listener.client == client && !listener.pending.events.is_empty());
         let late = late.map(|listener| listener.notify.clone());
         drop(state);
         if let Some(notify) = late {
@@ -151,12 +151,12 @@ impl Events {
     pub fn leave(&self, client: usize) {
         let mut state = self.state();
         state.listeners.retain(|listener| listener.client != client);
-        self.heard.store(state.listeners.iter().fold(0, |all, listener| all | listener.kinds), Ordering::Relaxed);
+        self.listened.store(state.listeners.iter().fold(0, |all, listener| all | listener.kinds), Ordering::Relaxed);
     }
 
     /// Records an event for the listeners of its kind. `event` is called only if there is one.
     pub fn record(&self, kind: u32, event: impl FnOnce() -> Event) {
-        if self.heard.load(Ordering::Relaxed) & kind != 0 {
+        if self.listened.load(Ordering::Relaxed) & kind != 0 {
             let event = event();
             self.state().listeners.iter_mut().for_each(|listener| self.push(listener, &event));
         }
@@ -166,8 +166,8 @@ impl Events {
         if listener.kinds & event.kind() == 0 {
             return;
         }
-        let Unheard { events, dropped } = &mut listener.unheard;
-        if events.len() == KEPT {
+        let PendingEvents { events, dropped } = &mut listener.pending;
+        if events.len() == QUEUE_LIMIT {
             events.pop_front();
             *dropped += 1;
             self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -181,46 +181,46 @@ impl Events {
     pub fn end(&self, error: &Error) {
         let mut state = self.state();
         state.ended.get_or_insert_with(|| error.clone());
-        self.tell_end(&mut state);
+        self.push_end(&mut state);
     }
 
     /// Records segments that were created in the future. Each listener gets each of them once, also one that is added
     /// later.
-    pub fn ahead(&self, met: &[Ahead]) {
+    pub fn record_from_future(&self, met: &[SegmentFromFuture]) {
         let mut state = self.state();
         state.ahead.extend_from_slice(met);
-        self.tell_ahead(&mut state);
+        self.push_from_future(&mut state);
     }
 
-    fn tell_ahead(&self, state: &mut EventsState) {
+    fn push_from_future(&self, state: &mut EventsState) {
         let EventsState { listeners, ahead, .. } = state;
         for listener in listeners.iter_mut().filter(|listener| listener.kinds & Event::CLOCK != 0) {
-            for met in &ahead[listener.knows_ahead..] {
+            for met in &ahead[listener.from_future_count..] {
                 self.push(listener, &Event::Clock(met.clone()));
             }
-            listener.knows_ahead = ahead.len();
+            listener.from_future_count = ahead.len();
         }
     }
 
-    fn tell_end(&self, state: &mut EventsState) {
+    fn push_end(&self, state: &mut EventsState) {
         let EventsState { listeners, ended: Some(error), .. } = state else { return };
         let event = if error.code == Code::Detached { Event::Detached(error.clone()) } else { Event::Poisoned(error.clone()) };
-        for listener in listeners.iter_mut().filter(|l| l.kinds & event.kind() != 0 && !l.knows_end) {
-            listener.knows_end = true;
+        for listener in listeners.iter_mut().filter(|l| l.kinds & event.kind() != 0 && !l.has_end) {
+            listener.has_end = true;
             self.push(listener, &event);
         }
     }
 
     /// Adds the listeners that have pending events to `wake`.
     pub fn wake(&self, wake: &mut Vec<Arc<dyn Notify>>) {
-        wake.extend(self.state().listeners.iter().filter(|l| !l.unheard.events.is_empty()).map(|l| l.notify.clone()));
+        wake.extend(self.state().listeners.iter().filter(|l| !l.pending.events.is_empty()).map(|l| l.notify.clone()));
     }
 
     /// Takes the pending events of `client`.
-    pub fn take(&self, client: usize) -> Unheard {
+    pub fn take(&self, client: usize) -> PendingEvents {
         let mut state = self.state();
         let listener = state.listeners.iter_mut().find(|listener| listener.client == client);
-        listener.map(|listener| std::mem::take(&mut listener.unheard)).unwrap_or_default()
+        listener.map(|listener| std::mem::take(&mut listener.pending)).unwrap_or_default()
     }
 
     /// Returns how many events were recorded, counted for each listener, and how many of them were dropped.
@@ -243,13 +243,13 @@ mod tests {
     }
 
     fn firsts(events: &Events, client: usize) -> (Vec<u64>, u64) {
-        let Unheard { events, dropped } = events.take(client);
+        let PendingEvents { events, dropped } = events.take(client);
         let first = |event: &Event| if let Event::Roll { first, .. } = event { *first } else { 0 };
         (events.iter().map(first).collect(), dropped)
     }
 
     #[test]
-    fn what_nobody_listens_to_is_not_even_made() {
+    fn an_event_without_a_listener_is_never_built() {
         let events = Events::default();
         events.record(Event::ROLL, || unreachable!());
         listen(&events, 1, Event::SYNC);
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn each_listener_takes_its_own_events_in_order() {
+    fn each_listener_receives_its_own_events_in_order() {
         let events = Events::default();
         listen(&events, 1, Event::ROLL);
         roll(&events, 1);
@@ -272,23 +272,23 @@ mod tests {
         assert_eq!(firsts(&events, 1), (vec![1, 2], 0));
         assert_eq!(firsts(&events, 2), (vec![2], 0));
         events.wake(&mut wake);
-        assert_eq!(wake.len(), 2, "nobody is woken for nothing");
+        assert_eq!(wake.len(), 2, "a listener without events is not woken");
         events.leave(1);
         roll(&events, 3);
         assert_eq!((firsts(&events, 1).0.len(), firsts(&events, 2).0, events.counts()), (0, vec![3], (4, 0)));
     }
 
     #[test]
-    fn the_oldest_make_room_and_are_counted() {
+    fn the_oldest_events_are_dropped_and_counted() {
         let events = Events::default();
         listen(&events, 1, Event::ROLL);
-        (1..=KEPT as u64 + 3).for_each(|first| roll(&events, first));
-        assert_eq!(firsts(&events, 1), ((4..=KEPT as u64 + 3).collect(), 3));
-        assert_eq!((firsts(&events, 1), events.counts()), ((vec![], 0), (KEPT as u64 + 3, 3)));
+        (1..=QUEUE_LIMIT as u64 + 3).for_each(|first| roll(&events, first));
+        assert_eq!(firsts(&events, 1), ((4..=QUEUE_LIMIT as u64 + 3).collect(), 3));
+        assert_eq!((firsts(&events, 1), events.counts()), ((vec![], 0), (QUEUE_LIMIT as u64 + 3, 3)));
     }
 
     #[test]
-    fn poison_is_told_once_to_everybody_also_to_who_comes_after_it() {
+    fn poisoning_is_reported_once_to_each_listener_also_to_a_later_one() {
         let events = Events::default();
         listen(&events, 1, Event::POISONED);
         (0..2).for_each(|_| events.end(&Error::new(Code::Poisoned, "an fsync failed")));
@@ -297,13 +297,13 @@ mod tests {
         assert_eq!([1, 2, 3].map(|client| events.take(client).events.len()), [1, 1, 0]);
     }
     #[test]
-    fn a_segment_from_the_future_is_told_once_to_each_listener_also_to_one_that_comes_later() {
+    fn a_segment_from_the_future_is_reported_once_to_each_listener_also_to_a_later_one() {
         let events = Events::default();
-        let met = |id: u64| Ahead { segment: id.to_string(), created_ms: 9, now_ms: 1 };
+        let met = |id: u64| SegmentFromFuture { segment: id.to_string(), created_ms: 9, now_ms: 1 };
         listen(&events, 1, Event::CLOCK);
-        events.ahead(&[met(1), met(2)]);
+        events.record_from_future(&[met(1), met(2)]);
         listen(&events, 2, Event::CLOCK | Event::ROLL);
-        events.ahead(&[met(3)]);
+        events.record_from_future(&[met(3)]);
         listen(&events, 2, Event::CLOCK);
         listen(&events, 3, Event::ROLL);
         assert_eq!([1, 2, 3].map(|client| events.take(client).events.len()), [3, 3, 0]);

@@ -28,7 +28,7 @@ pub trait FollowedLog: Send + Sync {
 
     /// Calls `wake` once, from any thread, when `next` may have come within the limit or never will. Calls it at once if that is so
     /// already.
-    fn wait(self: Arc<Self>, next: u64, wake: Wake) -> Ticket;
+    fn wait(self: Arc<Self>, next: u64, wake: Wake) -> WaitHandle;
 }
 
 /// Wakes a follower. It must return quickly and must not call the log.
@@ -50,12 +50,12 @@ struct Queue {
 pub struct Followers {
     queue: Mutex<Queue>,
     /// Lowest position that a follower waits for. A commit without followers looks at nothing else.
-    least: AtomicU64,
+    lowest: AtomicU64,
 }
 
 impl Default for Followers {
     fn default() -> Self {
-        Followers { queue: Mutex::default(), least: AtomicU64::new(u64::MAX) }
+        Followers { queue: Mutex::default(), lowest: AtomicU64::new(u64::MAX) }
     }
 }
 
@@ -65,33 +65,33 @@ impl Followers {
     }
 
     /// Enters a follower that waits for `next`, and wakes it at once if `is_due`, which is called after the entry, returns true.
-    pub fn enter(self: &Arc<Self>, next: u64, wake: Wake, is_due: impl FnOnce() -> bool) -> Ticket {
+    pub fn enter(self: &Arc<Self>, next: u64, wake: Wake, is_due: impl FnOnce() -> bool) -> WaitHandle {
         let id = {
             let mut queue = self.queue();
             queue.issued += 1;
             let id = queue.issued;
             queue.waiting.push(Waiting { id, next, wake });
-            self.note_least(&queue);
+            self.update_lowest(&queue);
             id
         };
-        // With the fence in `reached`: either `reached` sees this entry, or `is_due` sees the position.
+        // With the fence in `wake_reached`: either `wake_reached` sees this entry, or `is_due` sees the position.
         fence(Ordering::SeqCst);
-        let ticket = Ticket { followers: self.clone(), id };
+        let ticket = WaitHandle { followers: self.clone(), id };
         if is_due() {
             ticket.wake();
         }
         ticket
     }
 
-    fn note_least(&self, queue: &Queue) {
-        let least = queue.waiting.iter().map(|w| w.next).min().unwrap_or(u64::MAX);
-        self.least.store(least, Ordering::Relaxed);
+    fn update_lowest(&self, queue: &Queue) {
+        let lowest = queue.waiting.iter().map(|w| w.next).min().unwrap_or(u64::MAX);
+        self.lowest.store(lowest, Ordering::Relaxed);
     }
 
     /// Wakes the followers that wait for a position up to `position`, which has just been published.
-    pub fn reached(&self, position: u64) {
+    pub fn wake_reached(&self, position: u64) {
         fence(Ordering::SeqCst);
-        if self.least.load(Ordering::Relaxed) <= position {
+        if self.lowest.load(Ordering::Relaxed) <= position {
             self.wake_where(|waiting| waiting.next <= position);
         }
     }
@@ -102,8 +102,8 @@ impl Followers {
     }
 
     /// Whether a follower waits. Reads one atomic without a lock, so the answer may be a moment old.
-    pub fn is_anybody(&self) -> bool {
-        self.least.load(Ordering::Relaxed) != u64::MAX
+    pub fn has_waiting(&self) -> bool {
+        self.lowest.load(Ordering::Relaxed) != u64::MAX
     }
 
     pub fn count(&self) -> u64 {
@@ -120,7 +120,7 @@ impl Followers {
             let mut queue = self.queue();
             let (woken, waiting) = std::mem::take(&mut queue.waiting).into_iter().partition(|w| due(w));
             queue.waiting = waiting;
-            self.note_least(&queue);
+            self.update_lowest(&queue);
             woken
         };
         for waiting in woken {
@@ -130,21 +130,21 @@ impl Followers {
 }
 
 /// The means to wait for a follower, without a reference to its reader.
-pub struct Lookout {
-    pub(crate) tail: Arc<dyn FollowedLog>,
+pub struct FollowWait {
+    pub(crate) log: Arc<dyn FollowedLog>,
     pub(crate) next: u64,
-    pub(crate) place: Arc<ReaderPosition>,
+    pub(crate) position: Arc<ReaderPosition>,
     /// Number of truncations that the reader has acknowledged.
-    pub(crate) cuts: u64,
+    pub(crate) truncations: u64,
 }
 
-impl Lookout {
+impl FollowWait {
     /// Calls `wake` once, from any thread and possibly at once, when the next block is worth asking for: there is more, or there never will
     /// be.
-    pub fn wait(self, wake: Wake) -> Ticket {
-        let ticket = self.tail.wait(self.next, wake);
+    pub fn wait(self, wake: Wake) -> WaitHandle {
+        let ticket = self.log.wait(self.next, wake);
         // A truncation wakes every waiting follower. One that came just before the entry is seen here.
-        if self.place.cuts() != self.cuts {
+        if self.position.truncation_count() != self.truncations {
             ticket.wake();
         }
         ticket
@@ -152,14 +152,14 @@ impl Lookout {
 }
 
 /// The entry of a waiting follower.
-pub struct Ticket {
+pub struct WaitHandle {
     followers: Arc<Followers>,
     id: u64,
 }
 
-impl Ticket {
+impl WaitHandle {
     /// Whether `other` is a later ticket of the same follower.
-    pub fn is_older_than(&self, other: &Ticket) -> bool {
+    pub fn is_older_than(&self, other: &WaitHandle) -> bool {
         self.id < other.id
     }
 
@@ -187,28 +187,28 @@ mod tests {
         let count = || woken.load(Ordering::SeqCst);
         let _five = followers.enter(5, counted(&woken), || false);
         let nine = followers.enter(9, counted(&woken), || false);
-        followers.reached(4);
+        followers.wake_reached(4);
         assert_eq!(count(), 0);
-        followers.reached(5);
-        followers.reached(8);
+        followers.wake_reached(5);
+        followers.wake_reached(8);
         assert_eq!(count(), 1);
         nine.wake();
         nine.wake();
-        followers.reached(9);
+        followers.wake_reached(9);
         assert_eq!(count(), 2);
         let _due = followers.enter(3, counted(&woken), || true);
         assert_eq!((count(), followers.is_empty()), (3, true));
     }
 
     #[test]
-    fn no_wake_is_lost_between_the_look_and_the_entry() {
+    fn no_wake_is_lost_between_checking_the_end_and_starting_to_wait() {
         for _ in 0..2000 {
             let (followers, woken) = (Arc::new(Followers::default()), Arc::new(AtomicUsize::new(0)));
             let position = AtomicU64::new(0);
             std::thread::scope(|scope| {
                 scope.spawn(|| {
                     position.store(1, Ordering::Release);
-                    followers.reached(1);
+                    followers.wake_reached(1);
                 });
                 followers.enter(1, counted(&woken), || position.load(Ordering::Acquire) >= 1);
             });

@@ -3,12 +3,11 @@
 use crate::error::{Code, Error, Fault};
 use crate::format::control::{self, ControlState};
 use crate::format::file_names::{classify, Entry, Name, CONTROL};
-use crate::format::header::Header;
 use crate::format::page::BadPage;
 use crate::recovery::verdict::Verdict;
+use crate::segments::segment_file::SegmentFile;
 use crate::storage::disk::{create_dir, sync_name};
-use crate::storage::{File, FileRef, Storage};
-use crate::util::limits::PAGE;
+use crate::storage::{FileRef, Storage};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -49,8 +48,7 @@ impl Listing {
 }
 
 fn is_as_named(storage: &dyn Storage, name: &Name) -> bool {
-    let page = storage.open(&name.file, false).and_then(|file| first_page(&*file));
-    page.is_ok_and(|page| Header::decode(&page).is_ok_and(|header| (header.id, header.first) == (name.id, name.first)))
+    SegmentFile::open(storage, &name.file, false).is_ok_and(|found| found.header_of(name.id, name.first).is_some())
 }
 
 /// CONTROL as read from the directory.
@@ -68,14 +66,6 @@ impl Slots {
         let n = file.read_at(&mut bytes, 0)?;
         Ok(Slots { chosen: control::choose(&bytes[..n]), file, len })
     }
-}
-
-/// Reads the first page of a segment, or less if the file is shorter.
-pub fn first_page(file: &dyn File) -> Result<Vec<u8>, Fault> {
-    let mut page = vec![0; PAGE as usize];
-    let n = file.read_at(&mut page, 0)?;
-    page.truncate(n);
-    Ok(page)
 }
 
 fn not_found(dir: &Path) -> Error {

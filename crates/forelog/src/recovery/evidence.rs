@@ -2,82 +2,22 @@
 //! Nothing here writes.
 
 use crate::error::{Code, Error, Fault, Flipped};
-use crate::format::bit_flip;
 use crate::format::control::{self, ControlState};
 use crate::format::file_names::{Name, CONTROL};
 use crate::format::footer::Index;
-use crate::format::frame_scan::{self, FrameBoundary, Scan, WalkEnd};
+use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::Header;
 use crate::format::page::BadPage;
 use crate::options::Mode;
-use crate::recovery::directory::{first_page, Listing, Slots};
+use crate::recovery::directory::{Listing, Slots};
 use crate::recovery::missing::{self, Missing};
+use crate::recovery::survey::{Damage, GoodEnd, Survey, SurveyedActive, SurveyedSegment};
 use crate::recovery::verdict::{self, Answer, Evidence, Verdict};
+use crate::segments::frame_scan::{self, WalkEnd};
+use crate::segments::segment_file::SegmentFile;
 use crate::storage::window::Window;
-use crate::storage::{FileRef, Storage};
+use crate::storage::Storage;
 use crate::util::limits::PAGE;
-
-/// Bytes that were durable and are no longer as they were written.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Damage {
-    pub text: String,
-    /// Name of the damaged file.
-    pub segment: String,
-    pub offset: u64,
-    /// First and last position that the damage affects, as far as is known.
-    pub lost: Option<(u64, u64)>,
-    /// The single flipped bit that explains the damage, if there is one.
-    pub flipped: Option<Flipped>,
-}
-
-/// A segment with a good header, or in read-only mode with a repaired one.
-#[derive(Clone)]
-pub struct SurveyedSegment {
-    pub name: Name,
-    pub file: FileRef,
-    pub header: Header,
-}
-
-/// The active segment and the result of its scan.
-pub struct SurveyedActive {
-    pub segment: SurveyedSegment,
-    pub len: u64,
-    /// Offset past which nothing was inspected; the file's length if nothing is fenced.
-    pub fence: u64,
-    pub scan: Scan,
-    /// The last frame boundary that is proven durable: at the proven offset D, unless there is damage before it.
-    pub proven: FrameBoundary,
-}
-
-/// The end of the good part of a log, before damage.
-pub struct GoodEnd {
-    pub segment: SurveyedSegment,
-    pub len: u64,
-    pub end: FrameBoundary,
-    /// Index of the frames up to there.
-    pub index: Index,
-}
-
-/// Everything that a survey has found.
-pub struct Survey {
-    pub listing: Listing,
-    pub control: Option<Slots>,
-    /// CONTROL's state; if no slot is good, as much of it as the segments show.
-    pub state: ControlState,
-    pub evidence: Evidence,
-    pub verdict: Verdict,
-    /// First position of the log.
-    pub low: u64,
-    /// The live segments at or above the low mark, oldest first.
-    pub live: Vec<Name>,
-    /// Positions from the low mark on that were lost before this log was made, according to headers: first and last of each hole.
-    pub holes: Vec<(u64, u64)>,
-    /// Absent if its header is bad.
-    pub active: Option<SurveyedActive>,
-    /// In `prefix` mode, the end of the good part before sealed damage or a bad header.
-    pub cut: Option<GoodEnd>,
-    damage: Vec<(Verdict, Damage)>,
-}
 
 /// Inspects names and CONTROL only, which is enough to refuse a foreign directory before anything in it is touched.
 pub fn inspect_directory(storage: &dyn Storage, write: bool) -> Result<Survey, Fault> {
@@ -98,7 +38,7 @@ pub fn inspect_directory(storage: &dyn Storage, write: bool) -> Result<Survey, F
         holes: Vec::new(),
         active: None,
         cut: None,
-        damage: Vec::new(),
+        damages: Vec::new(),
     };
     survey.inspect_names();
     survey.verdict = verdict::judge(&survey.evidence);
@@ -135,25 +75,15 @@ pub fn unread(fault: Fault) -> Error {
 }
 
 impl Survey {
-    /// Returns the damage that the verdict is about.
-    pub fn damage(&self) -> Option<&Damage> {
-        self.damage.iter().find(|(verdict, _)| *verdict == self.verdict).map(|(_, damage)| damage)
-    }
-
-    /// Returns all damage that was found, each with its verdict.
-    pub fn all_damage(&self) -> &[(Verdict, Damage)] {
-        &self.damage
-    }
-
     /// Returns the verdict as the error of a refusal.
     pub fn refusal(&self, code: Code) -> Error {
         let text = match (self.verdict, self.damage()) {
             (_, Some(damage)) => damage.text.clone(),
             (Verdict::Foreign, _) => match &self.listing.foreign {
-                Some(name) => format!("the directory is not a log and not empty: it holds {name}"),
-                None => "CONTROL is not forelog's: its first bytes are another's".into(),
+                Some(name) => format!("the directory is not a log and is not empty: it contains {name}"),
+                None => "CONTROL was not written by forelog: its magic number is another one".into(),
             },
-            (Verdict::Absent, _) => "no log is there".into(),
+            (Verdict::Absent, _) => "there is no log".into(),
             (verdict, _) => verdict.label().into(),
         };
         let mut error = Error::new(code, text).judged(self.verdict.label());
@@ -166,36 +96,9 @@ impl Survey {
         error
     }
 
-    /// Records whether the disk failed to read something. If it did, nothing that looks like damage is known to be damage.
-    pub fn unreadable(&mut self, unreadable: bool) {
-        if unreadable {
-            // Bytes that read as zeroes do not show whose directory this is, either.
-            self.evidence = Evidence { unreadable, ..self.evidence };
-            self.verdict = verdict::judge(&self.evidence);
-            if let Some((_, damage)) = self.damage.first().cloned() {
-                self.damage.insert(0, (Verdict::Unreadable, damage));
-            }
-        }
-    }
-
-    /// Returns the number of bytes from damage to the end of its file.
-    pub fn bytes_behind(&self, damage: &Damage) -> u64 {
-        let cut = self.cut.as_ref().map(|cut| (&cut.segment, cut.len));
-        let active = self.active.as_ref().map(|active| (&active.segment, active.len));
-        let len = [cut, active].into_iter().flatten().find(|(segment, _)| segment.name.file == damage.segment).map(|(_, len)| len);
-        len.unwrap_or(damage.offset) - damage.offset
-    }
-
-    /// Returns the last position that was found or is known to have existed, 0 if there is none.
-    pub fn last(&self) -> u64 {
-        let found = self.active.as_ref().map_or(0, |active| active.scan.end.next - 1);
-        let named = self.live.last().map_or(0, |newest| newest.first - 1);
-        self.damage.iter().filter_map(|(_, damage)| damage.lost).map(|(_, last)| last).fold(found.max(named), u64::max)
-    }
-
-    fn told(&mut self, verdict: Verdict, text: String, at: (&str, u64), lost: Option<(u64, u64)>, flipped: Option<Flipped>) {
+    fn record_damage(&mut self, verdict: Verdict, text: String, at: (&str, u64), lost: Option<(u64, u64)>, flipped: Option<Flipped>) {
         let damage = Damage { text, segment: at.0.into(), offset: at.1, lost: lost.filter(|(first, last)| first <= last), flipped };
-        self.damage.push((verdict, damage));
+        self.damages.push((verdict, damage));
     }
 
     fn inspect_names(&mut self) {
@@ -221,23 +124,32 @@ impl Survey {
             ..self.evidence
         };
         if let Some(Err(BadPage::Newer(version))) = chosen {
-            self.told(Verdict::Newer, newer_text(CONTROL, version), (CONTROL, 0), None, None);
+            self.record_damage(Verdict::Newer, newer_text(CONTROL, version), (CONTROL, 0), None, None);
         }
         if segments && !self.evidence.control {
-            let text =
-                if self.control.is_some() { "CONTROL is damaged: no slot of it holds" } else { "segments are there, CONTROL is not" };
-            self.told(Verdict::NoControl, text.into(), (CONTROL, 0), None, None);
+            let text = if self.control.is_some() {
+                "CONTROL is damaged: neither of its slots is intact"
+            } else {
+                "CONTROL is missing, although there are segments"
+            };
+            self.record_damage(Verdict::NoControl, text.into(), (CONTROL, 0), None, None);
         }
         if let Some(twin) = self.listing.twin.clone() {
             let other = self.listing.segments.get(&twin.id).map_or(String::new(), |name| name.file.clone());
-            self.told(Verdict::Twins, format!("{other} and {} have the same id", twin.file), (&twin.file, 0), None, None);
+            self.record_damage(
+                Verdict::Twins,
+                format!("the segments {other} and {} have the same id", twin.file),
+                (&twin.file, 0),
+                None,
+                None,
+            );
         }
     }
 
     fn inspect_segments(&mut self, storage: &dyn Storage, write: bool) -> Result<(), Fault> {
         let Some(newest) = self.listing.segments.values().next_back().cloned() else {
             if self.evidence.lost {
-                self.tell_lost(storage, None);
+                self.record_lost_active(storage, None);
             }
             return Ok(());
         };
@@ -253,7 +165,7 @@ impl Survey {
             self.scan_active(segment)?;
         }
         if self.evidence.lost {
-            self.tell_lost(storage, Some(&newest));
+            self.record_lost_active(storage, Some(&newest));
         }
         Ok(())
     }
@@ -287,7 +199,7 @@ impl Survey {
     fn infer_control(&mut self, storage: &dyn Storage, newest: u64) -> Result<(), Fault> {
         self.state.active = newest;
         for name in self.listing.segments.values().rev() {
-            if let Ok(header) = Header::decode(&first_page(&*storage.open(&name.file, false)?)?) {
+            if let Ok(header) = SegmentFile::open(storage, &name.file, false)?.header {
                 self.state.uuid = header.uuid;
                 break;
             }
@@ -297,22 +209,21 @@ impl Survey {
 
     /// Opens a segment and reads its header. A bad header is recorded as evidence, and a writer gets no segment then.
     fn open_segment(&mut self, storage: &dyn Storage, name: &Name, write: bool) -> Result<Option<SurveyedSegment>, Fault> {
-        let file = storage.open(&name.file, write)?;
-        let page = first_page(&*file)?;
+        let found = SegmentFile::open(storage, &name.file, write)?;
         // A segment gets its name only after its header is durable, so a bad header is damage, whatever it looks like.
-        let text = match Header::decode(&page) {
-            Ok(header) if header.id == name.id && header.first == name.first && header.uuid == self.state.uuid => {
-                return Ok(Some(SurveyedSegment { name: name.clone(), file, header }));
+        let text = match &found.header {
+            Ok(header) if header.is_of(name.id, name.first) && header.uuid == self.state.uuid => {
+                return Ok(Some(SurveyedSegment { name: name.clone(), header: header.clone(), file: found.file }));
             }
             Ok(_) => format!("the header of {} belongs to another segment", name.file),
             Err(BadPage::Newer(version)) => {
                 self.evidence.newer = true;
-                self.told(Verdict::Newer, newer_text(&name.file, version), (&name.file, 0), None, None);
+                self.record_damage(Verdict::Newer, newer_text(&name.file, *version), (&name.file, 0), None, None);
                 return Ok(None);
             }
-            Err(_) => format!("the header of {} is damaged: its checksum does not hold", name.file),
+            Err(_) => format!("the header of {} is damaged: its checksum does not match", name.file),
         };
-        let mended = bit_flip::mended(&page).filter(|(header, _)| header.id == name.id && header.first == name.first);
+        let repaired = found.repaired_header().filter(|(header, _)| header.is_of(name.id, name.first));
         self.evidence.bad_header = true;
         let above = self.listing.segments.values().find(|above| above.id > name.id && above.first > name.first);
         let last = match above {
@@ -321,10 +232,10 @@ impl Survey {
             None if self.state.fence.is_some_and(|fence| fence.segment == name.id && fence.offset <= PAGE) => name.first - 1,
             None => self.marked(name.id).unwrap_or(0).max(name.first),
         };
-        let flipped = mended.as_ref().map(|(_, flipped)| *flipped);
-        self.told(Verdict::BadHeader, text, (&name.file, 0), Some((name.first, last)), flipped);
+        let flipped = repaired.as_ref().map(|(_, flipped)| *flipped);
+        self.record_damage(Verdict::BadHeader, text, (&name.file, 0), Some((name.first, last)), flipped);
         // Read-only opening uses the repaired header; a writer never does.
-        Ok(mended.filter(|_| !write).map(|(header, _)| SurveyedSegment { name: name.clone(), file, header }))
+        Ok(repaired.filter(|_| !write).map(|(header, _)| SurveyedSegment { name: name.clone(), file: found.file, header }))
     }
 
     /// Returns the last durable position in segment `id`, according to CONTROL's mark.
@@ -345,7 +256,7 @@ impl Survey {
                 Some(above) if above.id == name.id + 1 => {}
                 Some(above) => {
                     if let Some(last_id) = self.missing_between(storage, &above, &name)? {
-                        self.tell_gap(storage, last_id, &name, &above)?;
+                        self.record_gap(storage, last_id, &name, &above)?;
                     }
                 }
             }
@@ -358,9 +269,9 @@ impl Survey {
         } else if oldest.first > self.low {
             self.evidence.late = true;
             let lost = (self.low, oldest.first - 1);
-            let header = Header::decode(&first_page(&*storage.open(&oldest.file, false)?)?).ok();
+            let header = SegmentFile::open(storage, &oldest.file, false)?.header.ok();
             let Missing { file, text } = missing::before(&oldest, lost, header.and_then(|header| header.predecessor).map(|p| p.id));
-            self.told(Verdict::LateStart, text, (&file, 0), Some(lost), None);
+            self.record_damage(Verdict::LateStart, text, (&file, 0), Some(lost), None);
         }
         Ok(())
     }
@@ -390,8 +301,8 @@ impl Survey {
     fn inspect_oldest(&mut self, storage: &dyn Storage, newest: Option<&SurveyedSegment>) {
         let Some(oldest) = self.live.first().filter(|oldest| oldest.id > 2) else { return };
         let known = newest.filter(|newest| newest.name.id == oldest.id).map(|newest| newest.header.clone());
-        let read = || Header::decode(&first_page(&*storage.open(&oldest.file, false).ok()?).ok()?).ok();
-        let header = known.or_else(read).filter(|header| header.id == oldest.id && header.first == oldest.first);
+        let read = || SegmentFile::open(storage, &oldest.file, false).ok()?.header.ok();
+        let header = known.or_else(read).filter(|header| header.is_of(oldest.id, oldest.first));
         if let Some(header) = header {
             self.note_hole(&header);
         }
@@ -413,7 +324,7 @@ impl Survey {
         });
     }
 
-    fn tell_gap(&mut self, storage: &dyn Storage, last_id: Option<u64>, below: &Name, above: &Name) -> Result<(), Fault> {
+    fn record_gap(&mut self, storage: &dyn Storage, last_id: Option<u64>, below: &Name, above: &Name) -> Result<(), Fault> {
         self.evidence.gap = true;
         let end = match self.open_segment(storage, below, false)? {
             Some(segment) => {
@@ -426,11 +337,11 @@ impl Survey {
         };
         let lost = (end.next, above.first - 1);
         let Missing { file, text } = missing::between(below, missing::sealed_end(storage, &below.file), lost, last_id, &above.file);
-        self.told(Verdict::Gap, text, (&file, 0), Some(lost), None);
+        self.record_damage(Verdict::Gap, text, (&file, 0), Some(lost), None);
         Ok(())
     }
 
-    fn tell_lost(&mut self, storage: &dyn Storage, newest: Option<&Name>) {
+    fn record_lost_active(&mut self, storage: &dyn Storage, newest: Option<&Name>) {
         let first = match (&self.active, newest) {
             (Some(active), _) => active.scan.end.next,
             (None, Some(newest)) => newest.first,
@@ -439,7 +350,7 @@ impl Survey {
         let lost = (first, self.marked(self.state.active).unwrap_or(0).max(first));
         let Missing { file, text } =
             missing::last(newest, newest.and_then(|name| missing::sealed_end(storage, &name.file)), first, self.state.active);
-        self.told(Verdict::LostActive, text, (&file, 0), Some(lost), None);
+        self.record_damage(Verdict::LostActive, text, (&file, 0), Some(lost), None);
     }
 
     fn scan_active(&mut self, segment: SurveyedSegment) -> Result<(), Fault> {
@@ -463,9 +374,9 @@ impl Survey {
             let last = if told { last } else { last.max(first) };
             let at = scan.end.offset;
             let lost = if first <= last { format!("positions {first} to {last} are affected") } else { "no position is affected".into() };
-            let text = format!("{file} is damaged at offset {at}: bytes up to {proven} were durable; {lost}");
-            let flipped = bit_flip::in_frame(&mut window, header, at)?;
-            self.told(Verdict::DamagedActive, text, (&file, at), Some((first, last)), flipped);
+            let text = format!("{file} is damaged at offset {at}: bytes up to offset {proven} were durable; {lost}");
+            let flipped = frame_scan::flipped_bit(&mut window, header, at)?;
+            self.record_damage(Verdict::DamagedActive, text, (&file, at), Some((first, last)), flipped);
         }
         self.active = Some(SurveyedActive { segment, len, fence, scan, proven: joint });
         Ok(())
@@ -476,10 +387,10 @@ impl Survey {
         let live = self.live.clone();
         for pair in live.windows(2) {
             let [name, above] = pair else { break };
-            let known = self.damage.len();
+            let known = self.damages.len();
             let Some(segment) = self.open_segment(storage, name, true)? else {
                 // The damage that comes first in the log is the one that counts.
-                self.damage[..=known].rotate_right(1);
+                self.damages[..=known].rotate_right(1);
                 return Ok(());
             };
             let len = segment.file.len()?;
@@ -495,13 +406,14 @@ impl Survey {
                 walk = frame_scan::check_frames(&mut window, &segment.header, next, above.first, &mut note)?;
             }
             let (WalkEnd::Whole(end) | WalkEnd::Broken(end)) = walk;
-            let flipped = if let WalkEnd::Broken(at) = walk { bit_flip::in_frame(&mut window, &segment.header, at.offset)? } else { None };
+            let flipped =
+                if let WalkEnd::Broken(at) = walk { frame_scan::flipped_bit(&mut window, &segment.header, at.offset)? } else { None };
             self.cut = Some(GoodEnd { segment, len, end, index });
             if let WalkEnd::Broken(at) = walk {
                 self.evidence.sealed_short = true;
                 let lost = (at.next, above.first - 1);
                 let text = format!("{} is damaged at offset {}: positions {} to {} are affected", name.file, at.offset, lost.0, lost.1);
-                self.told(Verdict::DamagedSealed, text, (&name.file, at.offset), Some(lost), flipped);
+                self.record_damage(Verdict::DamagedSealed, text, (&name.file, at.offset), Some(lost), flipped);
                 return Ok(());
             }
         }

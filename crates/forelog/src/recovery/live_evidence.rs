@@ -4,7 +4,8 @@ use crate::error::{Code, Error, Result};
 use crate::format::control::Fence;
 use crate::format::file_names::CONTROL;
 use crate::options::Mode;
-use crate::recovery::evidence::{inspect_directory, inspect_log, Survey};
+use crate::recovery::evidence::{inspect_directory, inspect_log};
+use crate::recovery::survey::Survey;
 use crate::recovery::verdict::Verdict;
 use crate::storage::zero_on_read_error::ZeroOnReadError;
 use crate::storage::Storage;
@@ -60,7 +61,7 @@ pub fn survey_until_stable(storage: &Arc<dyn Storage>) -> Result<Survey> {
         }
         before = Some(found);
     }
-    Err(Error::new(Code::Truncated, "truncation has overtaken every look at the log"))
+    Err(Error::new(Code::Truncated, "truncation overtook every attempt to read the log: try again"))
 }
 
 /// Returns the parts of CONTROL that move with the log.

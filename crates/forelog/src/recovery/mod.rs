@@ -5,4 +5,5 @@ pub mod evidence;
 pub mod live_evidence;
 pub mod missing;
 pub mod report;
+pub mod survey;
 pub mod verdict;

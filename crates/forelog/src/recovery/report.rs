@@ -1,6 +1,6 @@
 //! The report on what opening found and did.
 
-use crate::recovery::evidence::{Damage, Survey};
+use crate::recovery::survey::{Damage, Survey};
 use crate::recovery::verdict::{Answer, Verdict};
 
 /// The result of an opening.

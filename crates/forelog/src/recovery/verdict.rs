@@ -5,9 +5,10 @@
 
 use crate::error::Code;
 use crate::format::control::ControlState;
-use crate::format::frame_scan::{FrameBoundary, Scan};
+use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::Header;
 use crate::options::Mode;
+use crate::segments::frame_scan::Scan;
 
 /// Returns D, the offset up to which the active segment is proven to have been durable.
 pub fn proven(header: &Header, control: &ControlState, scan: &Scan) -> u64 {
@@ -284,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn no_mode_writes_where_another_verdict_than_damage_refuses() {
+    fn no_mode_writes_to_a_log_that_strict_refuses_for_a_reason_other_than_damage() {
         for row in &TABLE {
             assert!(matches!(row.read_only, Read | Refuse(_)), "{:?}", row.verdict);
             // `prefix` differs from `strict` only where it cuts off damage that `strict` refuses.
@@ -293,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_in_the_recovery_page_is_this_one() {
+    fn the_table_in_recovery_md_matches_the_verdicts() {
         let page = include_str!("../../../../docs/recovery.md");
         let rows = page.lines().skip_while(|line| !line.starts_with("| verdict")).skip(2).take_while(|line| line.starts_with('|'));
         let told: Vec<Vec<String>> = rows.map(|row| row.split('|').map(|cell| cell.trim().replace('`', "")).collect()).collect();

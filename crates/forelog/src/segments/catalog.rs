@@ -3,7 +3,7 @@
 use crate::format::file_names::{file_name, Name};
 use crate::format::footer::Index;
 use crate::format::frame::Seed;
-use crate::format::frame_scan::FrameBoundary;
+use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::Header;
 use crate::format::horizon::LogEnd;
 use crate::segments::footer_writer::{find_footer, FooterState};
@@ -131,29 +131,29 @@ pub struct Catalog {
     /// The durable end, up to which a backup may copy. `None` while no part of the active segment is proven durable.
     end: Mutex<Option<DurableEnd>>,
     /// The low mark: the first position of the log.
-    first: AtomicU64,
+    low_mark: AtomicU64,
     /// Number of truncations from the end, resets included.
-    cuts: AtomicU64,
-    pub places: ReaderPositions,
+    truncations: AtomicU64,
+    pub reader_positions: ReaderPositions,
 }
 
 impl Catalog {
     /// Replaces all segments and the low mark.
-    pub fn replace(&self, segments: Vec<Arc<CatalogSegment>>, first: u64) {
-        self.first.store(first, Ordering::Release);
+    pub fn replace(&self, segments: Vec<Arc<CatalogSegment>>, low_mark: u64) {
+        self.low_mark.store(low_mark, Ordering::Release);
         self.change(|all| *all = segments);
     }
 
     /// First position that can be read.
-    pub fn first(&self) -> u64 {
-        self.first.load(Ordering::Acquire)
+    pub fn low_mark(&self) -> u64 {
+        self.low_mark.load(Ordering::Acquire)
     }
 
-    /// Raises the low mark to `first`. Segments that lie wholly below it leave the catalog.
-    pub fn raise(&self, first: u64) {
-        self.first.store(first, Ordering::Release);
+    /// Raises the low mark to `low_mark`. Segments that lie wholly below it leave the catalog.
+    pub fn raise_low_mark(&self, low_mark: u64) {
+        self.low_mark.store(low_mark, Ordering::Release);
         self.change(|segments| {
-            let below = segments.partition_point(|s| s.first <= first).saturating_sub(1);
+            let below = segments.partition_point(|s| s.first <= low_mark).saturating_sub(1);
             segments.drain(..below);
         });
     }
@@ -164,59 +164,59 @@ impl Catalog {
         self.change(|segments| {
             segments.retain(|s| s.first < segment.first);
             segments.push(segment);
-            self.set_end(Some(end));
+            self.set_durable_end(Some(end));
         });
     }
 
     /// Sets the durable end of the log.
-    pub fn set_end(&self, end: Option<DurableEnd>) {
+    pub fn set_durable_end(&self, end: Option<DurableEnd>) {
         *self.end.lock().unwrap_or_else(PoisonError::into_inner) = end;
     }
 
     /// Returns the durable end. It is consistent with the segment list: both are read under the same lock.
-    pub fn end(&self) -> Option<DurableEnd> {
+    pub fn durable_end(&self) -> Option<DurableEnd> {
         let _unchanged = self.segments.read().unwrap_or_else(PoisonError::into_inner);
         *self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Like [`Catalog::add`], for a truncation after `last`. Reader positions are updated under the same lock, so no reader
     /// sees the new segments without also seeing the truncation.
-    pub fn cut(&self, segment: Arc<CatalogSegment>, end: DurableEnd, last: u64) {
+    pub fn truncate_after(&self, segment: Arc<CatalogSegment>, end: DurableEnd, last: u64) {
         self.change(|segments| {
             segments.retain(|s| s.first < segment.first);
             segments.push(segment);
-            self.set_end(Some(end));
-            self.places.cut(last);
+            self.set_durable_end(Some(end));
+            self.reader_positions.truncate(last);
         });
-        self.cuts.fetch_add(1, Ordering::AcqRel);
+        self.truncations.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Makes `segment` the only one, and the log empty. Every reader learns that no position after `kept` is valid any more.
     pub fn restart(&self, segment: Arc<CatalogSegment>, end: DurableEnd, kept: u64) {
         self.change(|segments| {
-            self.first.store(segment.first, Ordering::Release);
-            self.set_end(Some(end));
+            self.low_mark.store(segment.first, Ordering::Release);
+            self.set_durable_end(Some(end));
             *segments = vec![segment];
-            self.places.cut(kept);
+            self.reader_positions.truncate(kept);
         });
-        self.cuts.fetch_add(1, Ordering::AcqRel);
+        self.truncations.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Takes over the segments and low mark that another process has published. If positions were taken back, `kept` is the
     /// last position that remained valid.
-    pub fn replace_from_remote(&self, segments: Vec<Arc<CatalogSegment>>, first: u64, kept: Option<u64>) {
+    pub fn replace_from_remote(&self, segments: Vec<Arc<CatalogSegment>>, low_mark: u64, kept: Option<u64>) {
         self.change(|all| {
-            self.first.store(first, Ordering::Release);
+            self.low_mark.store(low_mark, Ordering::Release);
             *all = segments;
             if let Some(kept) = kept {
-                self.places.cut(kept);
+                self.reader_positions.truncate(kept);
             }
         });
-        self.cuts.fetch_add(u64::from(kept.is_some()), Ordering::AcqRel);
+        self.truncations.fetch_add(u64::from(kept.is_some()), Ordering::AcqRel);
     }
 
     /// Id of the newest segment.
-    pub fn newest(&self) -> Option<u64> {
+    pub fn newest_id(&self) -> Option<u64> {
         self.segments.read().unwrap_or_else(PoisonError::into_inner).last().map(|s| s.id)
     }
 
@@ -225,8 +225,8 @@ impl Catalog {
     }
 
     /// Returns how many truncations from the end there were since the log was opened, resets included.
-    pub fn cuts(&self) -> u64 {
-        self.cuts.load(Ordering::Acquire)
+    pub fn truncation_count(&self) -> u64 {
+        self.truncations.load(Ordering::Acquire)
     }
 
     fn change(&self, change: impl FnOnce(&mut Vec<Arc<CatalogSegment>>)) {
@@ -257,7 +257,7 @@ impl Catalog {
     }
 
     /// Returns the segment that follows the one with `id`.
-    pub fn following(&self, id: u64) -> Option<Arc<CatalogSegment>> {
+    pub fn segment_after(&self, id: u64) -> Option<Arc<CatalogSegment>> {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
         let after = segments.partition_point(|s| s.id <= id);
         segments.get(after).cloned()

@@ -1,14 +1,34 @@
 //! The open CONTROL file: two slots that are written in turn, and the horizon page for readers in other processes.
 
 use crate::error::Fault;
-use crate::format::control::{ControlState, FILE_BYTES};
+use crate::format::control::{ControlState, Mark, FILE_BYTES};
 use crate::format::file_names::CONTROL;
 use crate::format::horizon::{self, Horizon};
-use crate::storage::{FileRef, ShortWrite, Storage};
+use crate::storage::{File, FileRef, ShortWrite, Storage};
 use crate::util::limits::PAGE;
+use crate::util::locks::locked;
+use std::sync::{Arc, Mutex};
 
 /// The temporary name under which CONTROL is created.
 pub const CREATING: &str = "spare-control";
+
+/// How many times the horizon page is read before a reader gives up on a torn one. Writing one page takes far less time than this many
+/// reads.
+const READINGS: usize = 16;
+
+/// Reads the horizon page from CONTROL. Returns `None` if there is no valid page.
+pub fn read_horizon(control: &dyn File) -> Result<Option<Horizon>, Fault> {
+    let mut page = vec![0; PAGE as usize];
+    for _ in 0..READINGS {
+        let n = control.read_at(&mut page, horizon::OFFSET)?;
+        match Horizon::decode(&page[..n]) {
+            Some(horizon) => return Ok(Some(horizon)),
+            None if page[..n].iter().all(|b| *b == 0) => return Ok(None),
+            None => std::thread::yield_now(),
+        }
+    }
+    Ok(None)
+}
 
 /// Creates CONTROL under a temporary name and renames it, so that the file has its final name only once its contents are
 /// durable.
@@ -79,7 +99,7 @@ impl Control {
 
     /// Returns the horizon page as it was last written, or `None` if it cannot be read.
     pub fn horizon(&self) -> Option<Horizon> {
-        Horizon::read(&*self.file).ok().flatten()
+        read_horizon(&*self.file).ok().flatten()
     }
 
     /// Writes the horizon page for readers in other processes. The page is not synced, because recovery does not use it.
@@ -94,5 +114,26 @@ impl Control {
         let named = |short: ShortWrite| ShortWrite { fault: Fault { path: CONTROL.into(), ..short.fault }, ..short };
         self.file.write_at(&state.encode(), slot * PAGE).map_err(named)?;
         self.file.sync().map_err(|fault| ShortWrite { written: PAGE as usize, fault })
+    }
+}
+
+/// A job that writes a durable mark to CONTROL. It blocks and runs off the commit path.
+pub struct MarkJob {
+    pub control: Arc<Mutex<Control>>,
+    pub mark: Mark,
+}
+
+impl MarkJob {
+    pub fn run(&self) -> Result<(), Fault> {
+        let mut control = locked(&self.control);
+        let known = control.state();
+        // A roll may have overtaken this job, and another mark may be at a higher offset already: a mark only ever advances.
+        let stale = control.is_retired()
+            || known.active != self.mark.segment
+            || known.mark.is_some_and(|m| m.segment == self.mark.segment && m.offset >= self.mark.offset);
+        if stale {
+            return Ok(());
+        }
+        control.update(|state| state.mark = Some(self.mark)).map_err(|short| short.fault)
     }
 }

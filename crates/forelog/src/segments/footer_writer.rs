@@ -4,9 +4,11 @@
 use crate::error::Fault;
 use crate::format::footer::{self, Footer, Index, TRAILER};
 use crate::format::frame::Seed;
-use crate::format::frame_scan::{boundary_at, FrameBoundary};
-use crate::format::header::{Header, Predecessor};
+use crate::format::frame_boundary::FrameBoundary;
+use crate::format::header::Predecessor;
 use crate::segments::catalog::CatalogSegment;
+use crate::segments::frame_scan::boundary_at;
+use crate::segments::segment_file::SegmentFile;
 use crate::storage::window::Window;
 use crate::storage::{File, FileRef, Storage};
 use crate::util::healing::On;
@@ -103,9 +105,8 @@ impl UnindexedSegment {
             self.entry.adopt(footer.index);
             return Ok(None);
         }
-        let mut page = vec![0; PAGE as usize];
-        let n = file.read_at(&mut page, 0)?;
-        let Some(header) = Header::decode(&page[..n]).ok().filter(|h| h.seed() == seed) else { return Ok(None) };
+        let SegmentFile { file, header, .. } = SegmentFile::of(file)?;
+        let Some(header) = header.ok().filter(|header| header.seed() == seed) else { return Ok(None) };
         let mut window = Window::new(&*file, file.len()?);
         let mut index = Index::default();
         let reached = boundary_at(&mut window, &header, end, |joint| {

@@ -120,7 +120,7 @@ impl Group {
 
     /// Pads the arena with zeroes to the alignment of frames, so that the bytes from the first frame on are exactly what is written. If the
     /// arena has moved since its first frame was opened, moves the frames to a page again.
-    pub fn seal(&mut self) {
+    pub fn pad_and_align(&mut self) {
         self.pad();
         let Some(start) = self.frames.first().map(|first| first.start) else { return };
         self.bytes.reserve(ROOM);
@@ -280,7 +280,7 @@ mod tests {
             let mut group = Group::default();
             for _ in 0..3 {
                 (1..=records).for_each(|position| push(&mut group, 0, position, &position.to_le_bytes().repeat(40)));
-                group.seal();
+                group.pad_and_align();
                 let (start, at) = (group.frames[0].start, group.bytes.as_ptr() as u64);
                 assert!((at + start as u64).is_multiple_of(PAGE) && start < PAGE as usize);
                 let mut next = start;

@@ -217,14 +217,12 @@ impl SubmissionQueue {
         }
         // One record above the bound is accepted if nothing else is pending, because it could never be appended otherwise.
         if records > 0 && self.pending_bytes > 0 && self.pending_bytes + bytes > options.max_pending_bytes {
-            let text = format!(
-                "{} bytes are waiting for their commit, more would exceed maxPendingBytes ({})",
-                self.pending_bytes, options.max_pending_bytes
-            );
+            let text =
+                format!("{} bytes are pending, and more would exceed maxPendingBytes ({})", self.pending_bytes, options.max_pending_bytes);
             return Err(Error::new(Code::Backpressure, text));
         }
         if self.next + records > MAX_POSITION + 1 {
-            return Err(Error::new(Code::OutOfRange, "positions above 2^53 - 1 do not exist"));
+            return Err(Error::new(Code::OutOfRange, "the highest position is 2^53 - 1"));
         }
         self.clients.get_mut(client).and_then(Option::as_mut).ok_or_else(closed)
     }
@@ -302,7 +300,7 @@ impl SubmissionQueue {
             Command::TruncateBefore(first) if first > self.next => return Err(out_of_range(first, self.next)),
             Command::TruncateBefore(first) => (self.first.max(first), self.next),
             Command::TruncateAfter(last) if last >= self.next => {
-                let text = format!("position {last} is not below the next one, {}", self.next);
+                let text = format!("position {last} is not below the next position, {}", self.next);
                 return Err(Error::new(Code::OutOfRange, text).at_position(last));
             }
             Command::TruncateAfter(last) if last + 1 < self.first => return Err(truncated(last, self.first)),
@@ -501,7 +499,7 @@ mod tests {
     }
 
     #[test]
-    fn until_a_client_knows_of_a_rejection_nothing_it_appends_is_accepted_and_others_go_on() {
+    fn until_a_client_has_collected_a_rejection_its_appends_are_refused_and_those_of_others_are_not() {
         let (mut submissions, options) = rejecting(&Error::new(Code::NoSpace, "full"));
         assert!(append_as(&mut submissions, 0).is_err_and(|error| error.code == Code::NoSpace));
         let mut batch = Batch::new();
@@ -510,9 +508,9 @@ mod tests {
         let one = [RecordRef { value: Some(b"v"), ..Default::default() }];
         assert!(submissions.append_all(0, one.into_iter(), (1, 4), false, &options).is_err_and(|error| error.code == Code::NoSpace));
         assert_eq!((submissions.next, submissions.pending_bytes), (1, 0));
-        assert_eq!(append_as(&mut submissions, 1).ok(), Some(1), "who waited for nothing appends");
+        assert_eq!(append_as(&mut submissions, 1).ok(), Some(1), "a client without pending operations may append");
         assert_eq!(collect(&mut submissions), Some((false, 1)));
-        assert!(append_as(&mut submissions, 0).is_err(), "there may be more news");
+        assert!(append_as(&mut submissions, 0).is_err(), "there may be more rejections to collect");
         assert_eq!(collect(&mut submissions), Some((true, 1)));
         assert_eq!(append(&mut submissions), 2);
     }
@@ -529,7 +527,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_told_of_all_that_failed_appends_while_a_truncation_makes_room() {
+    fn a_client_that_has_collected_its_rejections_may_append_while_a_truncation_is_pending() {
         let (mut submissions, _) =
             full_behind(|submissions, options| assert!(submissions.command(0, Command::TruncateBefore(1), options).is_ok()));
         assert_eq!((collect(&mut submissions), collect(&mut submissions)), (Some((false, 1)), Some((true, 1))));
@@ -537,14 +535,14 @@ mod tests {
     }
 
     #[test]
-    fn who_only_makes_room_is_refused_nothing() {
+    fn a_client_with_only_a_pending_truncation_may_append_after_another_client_s_rejection() {
         let (mut submissions, _) =
             full_behind(|submissions, options| assert!(submissions.command(1, Command::TruncateBefore(1), options).is_ok()));
         assert_eq!(append_as(&mut submissions, 1).map_err(|e| e.code).ok(), Some(1));
     }
 
     #[test]
-    fn told_is_enough_whatever_else_there_is_news_of() {
+    fn a_client_that_has_collected_its_rejection_may_append_although_other_operations_are_pending() {
         let (mut submissions, options) = rejecting(&Error::new(Code::NoSpace, "full"));
         let (mut group, mut wake) = (Group::default(), Vec::new());
         assert!(submissions.sync(0, &options).is_ok());
@@ -556,7 +554,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expectation_that_rests_on_what_was_rejected_is_told_the_rejection() {
+    fn an_append_that_expects_the_position_after_a_rejected_record_fails_with_the_rejection() {
         let (mut submissions, options) = rejecting(&Error::new(Code::NoSpace, "full").during("reset").at_position(7));
         let terms = Terms { durable: false, expect: Some(2) };
         let record = RecordRef { value: Some(b"v"), ..Default::default() };
@@ -565,7 +563,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_whose_rejections_come_behind_a_command_appends_again_once_it_knows_of_all() {
+    fn a_client_with_rejections_around_a_truncation_may_append_once_it_has_collected_all_of_them() {
         let (mut submissions, options) = submissions();
         let (mut group, mut wake) = (Group::default(), Vec::new());
         let full = Error::new(Code::NoSpace, "full");
@@ -588,7 +586,7 @@ mod tests {
     }
 
     #[test]
-    fn positions_that_are_taken_back_take_the_first_position_back_with_them() {
+    fn a_rejection_restores_the_first_position_together_with_the_next_one() {
         let (mut submissions, options) = submissions();
         let (mut group, mut wake) = (Group::default(), Vec::new());
         append(&mut submissions);
@@ -608,7 +606,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_room_outlives_the_records_around_it_and_all_settle_in_order() {
+    fn a_truncate_before_survives_the_rejection_of_the_records_around_it_and_all_settle_in_order() {
         let (mut submissions, options) = submissions();
         let (mut group, mut wake) = (Group::default(), Vec::new());
         let full = Error::new(Code::NoSpace, "full");
@@ -622,7 +620,7 @@ mod tests {
         submissions.queue.push_front(QueuedCommand { group: Group::default(), command: step.and_then(|s| s.command) });
         submissions.fail_records(&group.runs, &full, 1, &mut wake);
         assert_eq!((submissions.next, submissions.pending_bytes, news(&mut submissions)), (1, 0, vec![(false, 1)]));
-        assert_eq!(append_as(&mut submissions, 1).ok(), Some(1), "positions are given again");
+        assert_eq!(append_as(&mut submissions, 1).ok(), Some(1), "positions are used again");
         let step = submissions.take(&mut group);
         assert!(group.is_empty() && step.and_then(|s| s.command) == Some((0, Command::TruncateBefore(1))));
         submissions.succeed(&[OperationRun { client: 0, ops: 1 }], &mut wake);

@@ -5,14 +5,16 @@ use crate::error::{out_of_range, truncated, Code, Error, Result};
 use crate::format::compression::Unpacker;
 use crate::format::file_names::Name;
 use crate::format::frame::{self, HEADER};
-use crate::format::frame_scan::{boundary_near, FrameBoundary};
+use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::{Header, Predecessor};
 use crate::format::record::Parts;
+use crate::segments::frame_scan::boundary_near;
 use crate::storage::window::Window;
 use crate::util::healing::On;
 use crate::util::limits::PAGE;
+use crate::util::locks::locked;
 use crate::write::roll::{Carry, PartialFrame, RollPlan};
-use crate::write::writer::{lock, Writer};
+use crate::write::writer::Writer;
 
 impl Writer {
     /// Makes `first` the first position of the log. The low mark is exact, and whole segments below it are removed. Needs no disk space. If
@@ -22,14 +24,14 @@ impl Writer {
     /// active segment yet; the log is unchanged. `Io` also if the log starts at `first` now, but a file could not be removed. `Poisoned` or
     /// `Detached` if writing has ended.
     pub fn truncate_before(&mut self, first: u64) -> Result<()> {
-        self.alive()?;
+        self.health.check()?;
         // A segment that CONTROL does not name may be gone after a crash, so the low mark must not depend on it.
         if self.unproven && !self.is_named() {
             let rolled = self.finish_plan(0);
-            self.poison_unless_it_heals(rolled)?;
+            self.health.poison_unless_it_heals(rolled)?;
         }
         let named = self.finish_naming();
-        self.poison_unless_it_heals(named)?;
+        self.health.poison_unless_it_heals(named)?;
         if first <= self.low {
             // A roll may have left a segment below the mark since then, or a file may have resisted the first removal.
             return self.remove_below();
@@ -37,21 +39,21 @@ impl Writer {
         if first > self.next_position() {
             return Err(out_of_range(first, self.next_position()));
         }
-        self.check_attached()?;
+        self.health.check_attached()?;
         let mark = self.current_mark();
-        self.counters.fsyncs += 1;
-        let marked = lock(&self.control).update(|state| {
+        self.meter.counters.fsyncs += 1;
+        let marked = locked(&self.control).update(|state| {
             state.low = first;
             state.mark = mark.or(state.mark);
         });
         match marked {
             Ok(()) => {}
-            Err(cut) if cut.written == 0 && cut.fault.heals(On::Named) => return self.poison_unless_it_heals(Err(cut.fault.into())),
-            Err(cut) => return Err(self.poison(cut.fault)),
+            Err(cut) if cut.written == 0 && cut.fault.heals(On::Named) => return self.health.poison_unless_it_heals(Err(cut.fault.into())),
+            Err(cut) => return Err(self.health.poison(cut.fault)),
         }
         self.low = first;
         // Readers learn of the low mark before a file goes, so that none of them takes its absence for damage.
-        self.catalog.raise(first);
+        self.catalog.raise_low_mark(first);
         self.remove_below()
     }
 
@@ -90,18 +92,18 @@ impl Writer {
 
     /// Takes the roll that opening planned and could not do. Until then only a part of the files counts.
     fn go_on(&mut self) -> Result<()> {
-        self.alive()?;
+        self.health.check()?;
         if !self.unproven {
             return Ok(());
         }
         let rolled = self.finish_plan(0);
-        self.poison_unless_it_heals(rolled)
+        self.health.poison_unless_it_heals(rolled)
     }
 
     /// Rolls by `plan` instead of a roll that is already planned, which stays planned if this one fails.
     fn roll_to(&mut self, plan: RollPlan) -> Result<()> {
         let rolled = self.roll(&plan, 0);
-        self.poison_unless_it_heals(rolled)?;
+        self.health.poison_unless_it_heals(rolled)?;
         self.plan = None;
         Ok(())
     }
@@ -149,14 +151,14 @@ impl Writer {
 
     /// Whether CONTROL vouches for the active segment's name.
     pub fn is_named(&self) -> bool {
-        let named = lock(&self.control).state().active;
+        let named = locked(&self.control).state().active;
         self.active.as_ref().is_some_and(|active| active.header.id <= named)
     }
 
     /// Removes segments wholly below the low mark, oldest first. Only the durable CONTROL decides which.
     pub fn remove_below(&mut self) -> Result<()> {
         let (active, low) = {
-            let control = lock(&self.control);
+            let control = locked(&self.control);
             (control.state().active, control.state().low)
         };
         // The segment that holds the low mark. Every segment with a lower id and a lower first position ends below the mark.
@@ -166,7 +168,7 @@ impl Writer {
             return Ok(());
         }
         // Opening removes segments that are still in the catalog, because they were live until the roll that it made.
-        self.catalog.raise(low);
+        self.catalog.raise_low_mark(low);
         let (mut failure, mut aside) = (None, Vec::new());
         for name in &gone {
             let spare = self.set_aside(name, aside.len());
@@ -180,11 +182,11 @@ impl Writer {
                 }
                 _ => self.names.retain(|n| n.id != name.id),
             }
-            self.counters.removed += 1;
+            self.meter.counters.removed += 1;
         }
-        self.counters.fsyncs += 1;
+        self.meter.counters.fsyncs += 1;
         if let Err(fault) = self.storage.sync_dir() {
-            return Err(self.poison(fault));
+            return Err(self.health.poison(fault));
         }
         self.spares.queue_for_recycling(aside);
         failure.map_or(Ok(()), Err)

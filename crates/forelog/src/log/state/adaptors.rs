@@ -7,7 +7,7 @@ use crate::format::file_names::Name;
 use crate::log::remote_writer;
 use crate::log::remote_writer::RemoteWriter;
 use crate::maintenance::backup::Origin;
-use crate::read::follow::{FollowedLog, Ticket, Wake};
+use crate::read::follow::{FollowedLog, WaitHandle, Wake};
 use crate::segments::attachment::lost;
 use crate::segments::catalog::DurableEnd;
 use crate::segments::reader_positions::ReaderPosition;
@@ -24,7 +24,7 @@ impl FollowedLog for LogState {
                 return Err(closed().during("read"));
             }
             self.refresh(remote)?;
-            let first = self.catalog.first();
+            let first = self.catalog.low_mark();
             let limit = self.horizons.acknowledged.load(Ordering::Acquire);
             // The position is after the last record that can be read.
             if let Some(error) = remote.bond.broken().filter(|_| next > limit) {
@@ -35,7 +35,7 @@ impl FollowedLog for LogState {
         let submissions = locked(&self.submissions);
         let at = self.positions(submissions.next);
         // Not the horizon, which follows a truncation only once that is done.
-        let first = self.catalog.first();
+        let first = self.catalog.low_mark();
         if next < first {
             return Err(truncated(next, first).during("read"));
         }
@@ -57,7 +57,7 @@ impl FollowedLog for LogState {
             self.refresh(remote)?;
         }
         let last = self.readable(&locked(&self.submissions));
-        let first = self.catalog.first();
+        let first = self.catalog.low_mark();
         Ok((first, last.max(first - 1)))
     }
 
@@ -72,7 +72,7 @@ impl FollowedLog for LogState {
         self.remote.as_ref().map(RemoteWriter::wait_for_page).is_some()
     }
 
-    fn wait(self: Arc<Self>, next: u64, wake: Wake) -> Ticket {
+    fn wait(self: Arc<Self>, next: u64, wake: Wake) -> WaitHandle {
         let followers = self.followers.clone();
         let ticket = followers.enter(next, wake, || {
             let failed = locked(&self.submissions).phase.failure().is_some();
@@ -118,12 +118,12 @@ impl Origin for LogState {
         &self.storage
     }
 
-    fn cut(&self) -> Result<DurableEnd> {
+    fn durable_end(&self) -> Result<DurableEnd> {
         if let Some(remote) = &self.remote {
             self.refresh(remote)?;
-            return remote.cut().ok_or_else(|| match &self.recovery.damage {
+            return remote.durable_end().ok_or_else(|| match &self.recovery.damage {
                 Some(damage) => {
-                    let text = format!("the log is damaged, and so would be its copy: {}", damage.text);
+                    let text = format!("the log is damaged, and a backup of it would be damaged as well: {}", damage.text);
                     let mut error = Error::new(Code::Corrupt, text).at(damage.segment.clone(), damage.offset).judged(self.recovery.verdict);
                     (error.lost, error.flipped) = (damage.lost, damage.flipped);
                     error
@@ -131,12 +131,15 @@ impl Origin for LogState {
                 None => Error::new(Code::Locked, "the log is still being opened by its writer"),
             });
         }
-        self.catalog
-            .end()
-            .ok_or_else(|| Error::new(Code::NoSpace, "nothing in the log's last segment is proven durable until there is space to roll"))
+        self.catalog.durable_end().ok_or_else(|| {
+            Error::new(
+                Code::NoSpace,
+                "the records in the last segment are not proven durable yet: the log first needs free disk space to roll",
+            )
+        })
     }
 
-    fn low(&self) -> Result<u64> {
+    fn low_mark(&self) -> Result<u64> {
         if self.ended.load(Ordering::Acquire) {
             return Err(closed());
         }
@@ -144,15 +147,15 @@ impl Origin for LogState {
             self.refresh(remote)?;
         }
         // Not the horizon, which follows only once the files below the low mark are gone.
-        Ok(self.catalog.first())
+        Ok(self.catalog.low_mark())
     }
 
-    fn cuts(&self) -> u64 {
-        self.catalog.cuts()
+    fn truncation_count(&self) -> u64 {
+        self.catalog.truncation_count()
     }
 
-    fn hold(&self, first: u64) -> Arc<ReaderPosition> {
-        self.catalog.places.enter(first)
+    fn hold_retention(&self, first: u64) -> Arc<ReaderPosition> {
+        self.catalog.reader_positions.enter(first)
     }
 
     fn segments(&self) -> Vec<Name> {

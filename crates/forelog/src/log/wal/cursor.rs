@@ -4,14 +4,14 @@ use super::Wal;
 use crate::cursors::{Handle, Moved};
 use crate::error::{closed, Result};
 use crate::log::state::LogState;
-use crate::segments::reader_positions::Start;
+use crate::segments::reader_positions::StartPosition;
 use crate::util::pool;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 /// A position in the log that outlives the process: how far a consumer has processed it. Clones, and handles of one name, share it.
 #[derive(Clone)]
-pub struct Cursor {
+pub struct NamedCursor {
     shared: Arc<LogState>,
     handle: Arc<Handle>,
 }
@@ -24,16 +24,16 @@ impl Wal {
     /// `done` gets `Truncated` or `OutOfRange` if `start` is below the first position or above the next one, `InvalidArg` if the name is
     /// invalid, `TooLarge` if there are 4096 cursors, `Corrupt`, `Format` or `Io` if CURSORS cannot be read, `ReadOnly`, `NoSpace`,
     /// `Poisoned`, `Detached` or `Closed`.
-    pub fn cursor(&self, name: &str, start: Start, done: impl FnOnce(Result<Cursor>) + Send + 'static) {
+    pub fn cursor(&self, name: &str, start: StartPosition, done: impl FnOnce(Result<NamedCursor>) + Send + 'static) {
         if self.closed.load(Ordering::Acquire) {
             return done(Err(closed().during("cursor")));
         }
         let shared = self.shared.clone();
         let made = Box::new(move |made: Result<_>| {
             let cursor = made.map(|entry| {
-                let place = shared.catalog.places.enter(u64::MAX);
+                let place = shared.catalog.reader_positions.enter(u64::MAX);
                 let handle = shared.cursors.handle(entry, place);
-                Cursor { shared, handle }
+                NamedCursor { shared, handle }
             });
             done(cursor.map_err(|error| error.during("cursor")));
         });
@@ -59,7 +59,7 @@ fn spawn(shared: &Arc<LogState>) {
     pool::spawn(move || shared.cursors.run(&*shared));
 }
 
-impl Cursor {
+impl NamedCursor {
     pub fn name(&self) -> &str {
         &self.handle.entry.name
     }
@@ -78,7 +78,7 @@ impl Cursor {
     /// position that the cursor has passed changes nothing. Commits that wait at the same time share an fsync.
     ///
     /// # Errors
-    /// `OutOfRange` if `position` is above what is acknowledged, `Truncated` if it is above what a truncation since [`Cursor::heed`] has
+    /// `OutOfRange` if `position` is above what is acknowledged, `Truncated` if it is above what a truncation since [`NamedCursor::acknowledge_truncations`] has
     /// kept, `NotFound` if the cursor was deleted; `NoSpace`, `Poisoned`, `Detached`, `Closed`.
     pub fn commit(&self, position: u64, done: impl FnOnce(Result<()>) + Send + 'static) {
         let done = Box::new(|outcome: Result<()>| done(outcome.map_err(|error| error.during("commit"))));
@@ -111,13 +111,13 @@ impl Cursor {
     }
 
     /// Acknowledges all truncations so far: reading starts over.
-    pub fn heed(&self) {
-        self.handle.heed();
+    pub fn acknowledge_truncations(&self) {
+        self.handle.acknowledge_truncations();
     }
 
     /// Acknowledges a truncation that kept all up to `kept`, above which this reader has returned nothing before it.
-    pub fn heed_if(&self, kept: u64) {
-        self.handle.heed_if(kept);
+    pub fn acknowledge_truncation(&self, kept: u64) {
+        self.handle.acknowledge_truncation(kept);
     }
 
     /// Returns what truncation has done to the cursor since the last call, or since its last commit before this process opened it.

@@ -5,7 +5,7 @@
 use super::*;
 use crate::format::file_names::CURSORS;
 use crate::options::Fsync;
-use crate::segments::reader_positions::Start;
+use crate::segments::reader_positions::StartPosition;
 use crate::testing::sim::{Faults, Rng, SimDisk};
 use crate::util::notify::Waiter;
 use std::collections::{BTreeMap, BTreeSet};
@@ -75,17 +75,17 @@ impl Log {
         let mut reader = self.wal.reader(first, u64::MAX)?;
         let mut records = BTreeMap::new();
         while let Some(block) = reader.next_block(1 << 20)? {
-            for (i, entry) in block.index.chunks(4).enumerate() {
-                let value = &block.bytes[entry[1] as usize..][..8];
-                records.insert(block.first_position + i as u64, u64::from_le_bytes(value.try_into().unwrap()));
+            for record in &block {
+                let value = &record.value.unwrap()[..8];
+                records.insert(record.position, u64::from_le_bytes(value.try_into().unwrap()));
             }
         }
         Ok(records)
     }
 
-    fn cursor(&self, name: &str) -> Result<Cursor> {
+    fn cursor(&self, name: &str) -> Result<NamedCursor> {
         let (send, made) = channel();
-        self.wal.cursor(name, Start::First, move |cursor| send.send(cursor).unwrap());
+        self.wal.cursor(name, StartPosition::First, move |cursor| send.send(cursor).unwrap());
         made.recv().unwrap()
     }
 }
@@ -269,7 +269,7 @@ fn live(seed: u64) {
 }
 
 #[test]
-fn a_cursor_never_says_more_than_was_done_and_never_less_than_was_durable() {
+fn a_cursor_is_never_past_what_was_committed_and_never_below_what_was_durable() {
     let one = std::env::var("FORELOG_SEED").ok().and_then(|seed| seed.parse().ok());
     for seed in one.map_or(0..60, |seed| seed..seed + 1) {
         live(seed);
@@ -277,7 +277,7 @@ fn a_cursor_never_says_more_than_was_done_and_never_less_than_was_durable() {
 }
 
 /// Returns a log of ten records, none of them synced, with a cursor.
-fn ten(fsync: Fsync) -> (Log, SimDisk, Cursor) {
+fn ten(fsync: Fsync) -> (Log, SimDisk, NamedCursor) {
     let disk = SimDisk::new(1, 4096);
     let mut log = Log::open(&disk, fsync).unwrap();
     assert!((1..=10).all(|value| log.append(value, 20).is_ok()));
@@ -313,7 +313,7 @@ fn a_poisoned_log_writes_no_cursor() {
 }
 
 #[test]
-fn closing_waits_for_the_commits_that_were_entered() {
+fn closing_waits_for_the_cursor_commits_that_were_accepted() {
     let (log, disk, cursor) = ten(Fsync::Os);
     let told = asked(|done| cursor.commit(10, done));
     log.wal.close().unwrap();
@@ -325,7 +325,7 @@ fn closing_waits_for_the_commits_that_were_entered() {
 }
 
 #[test]
-fn what_was_read_before_a_cut_is_not_committed_as_what_came_after_it() {
+fn a_record_read_before_a_truncate_after_cannot_be_committed_as_its_replacement() {
     let (mut log, _disk, cursor) = ten(Fsync::Always);
     asked(|done| cursor.commit(3, done)).recv().unwrap().unwrap();
     log.wal.truncate_after(5).unwrap();
@@ -336,13 +336,13 @@ fn what_was_read_before_a_cut_is_not_committed_as_what_came_after_it() {
         assert_eq!((refused.code, refused.position), (Code::Truncated, Some(8)));
     }
     asked(|done| cursor.commit(5, done)).recv().unwrap().unwrap();
-    cursor.heed();
+    cursor.acknowledge_truncations();
     asked(|done| cursor.commit(8, done)).recv().unwrap().unwrap();
     assert_eq!(cursor.position(), 8);
 }
 
 #[test]
-fn damaged_cursors_are_told_and_the_log_works() {
+fn damaged_cursors_are_reported_and_the_log_still_works() {
     let (log, disk, cursor) = ten(Fsync::Always);
     asked(|done| cursor.commit(3, done)).recv().unwrap().unwrap();
     log.wal.close().unwrap();
@@ -362,7 +362,7 @@ fn damaged_cursors_are_told_and_the_log_works() {
     log.settled().unwrap();
     assert_eq!(log.read().unwrap().len(), 2);
     log.wal.close().unwrap();
-    assert_eq!(disk.bytes(CURSORS), bytes, "what is damaged is left for whoever can make something of it");
+    assert_eq!(disk.bytes(CURSORS), bytes, "damaged bytes are left unchanged");
 }
 
 #[test]

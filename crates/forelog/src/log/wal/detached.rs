@@ -1,13 +1,13 @@
 //! The behaviour of a log whose directory is no longer at its path, over a simulated disk.
 
 use super::*;
+use crate::format::file_names::LOCK;
 use crate::format::file_names::RESERVE;
 use crate::log::commit_loop::CommitThread;
 use crate::observe::events::Event;
 use crate::options::Fsync;
 use crate::read::follow::FollowedLog;
-use crate::segments::reader_positions::Start;
-use crate::storage::lock::LOCK;
+use crate::segments::reader_positions::StartPosition;
 use crate::testing::sim::{Faults, SimDisk};
 use crate::util::notify::Waiter;
 use crate::util::runtime::{Job, Runtime};
@@ -60,7 +60,7 @@ fn code<T>(result: Result<T>) -> Option<Code> {
 }
 
 #[test]
-fn nothing_is_acknowledged_or_written_any_more_and_all_that_was_acknowledged_is_read() -> Result<()> {
+fn a_detached_log_writes_and_acknowledges_nothing_more_and_its_acknowledged_records_stay_readable() -> Result<()> {
     let log = Log::open(Fsync::Always)?;
     log.append(b"acknowledged")?;
     log.settled(1)?;
@@ -78,28 +78,28 @@ fn nothing_is_acknowledged_or_written_any_more_and_all_that_was_acknowledged_is_
     assert_eq!(code(log.append(b"later")), Some(Code::Detached));
     assert_eq!(code(log.wal.sync()), Some(Code::Detached));
     assert_eq!(code(log.wal.truncate_before(2)), Some(Code::Detached));
-    assert_eq!((log.last_readable()?, log.wal.positions().next), (1, 2), "positions that were rejected are taken back");
+    assert_eq!((log.last_readable()?, log.wal.positions().next), (1, 2), "rejected positions are free again");
     assert!(log.wal.stats().detached && !log.wal.stats().poisoned);
     assert_eq!(code(log.wal.close()), Some(Code::Detached));
-    assert_eq!(code(log.wal.close()), Some(Code::Detached), "closing again says the same");
+    assert_eq!(code(log.wal.close()), Some(Code::Detached), "closing again returns the same error");
     assert_eq!(log.disk.changes(), changes);
     Ok(())
 }
 
 #[test]
-fn what_was_acknowledged_without_an_fsync_is_read_as_well() -> Result<()> {
+fn records_acknowledged_without_an_fsync_stay_readable_after_detaching() -> Result<()> {
     let log = Log::open(Fsync::Os)?;
     log.append(b"written")?;
     log.settled(1)?;
     log.disk.lose(GONE);
     log.append(&[1; 100 << 10])?;
-    assert_eq!(code(log.settled(2)), Some(Code::Detached), "a roll looks first");
+    assert_eq!(code(log.settled(2)), Some(Code::Detached), "a roll checks the path first");
     assert_eq!((log.wal.positions().durable, log.last_readable()?), (0, 1));
     Ok(())
 }
 
 #[test]
-fn a_missing_or_replaced_control_or_segment_ends_the_log_at_the_next_roll() -> Result<()> {
+fn a_missing_or_replaced_control_or_segment_detaches_the_log_at_the_next_roll() -> Result<()> {
     for replaced in [false, true] {
         for which in ["CONTROL", ".wal"] {
             let log = Log::open(Fsync::Always)?;
@@ -117,7 +117,7 @@ fn a_missing_or_replaced_control_or_segment_ends_the_log_at_the_next_roll() -> R
 }
 
 #[test]
-fn a_truncation_that_is_rejected_takes_nothing_from_what_can_be_read() -> Result<()> {
+fn a_truncation_rejected_by_a_detached_log_leaves_its_records_readable() -> Result<()> {
     let commands: [fn(&Wal) -> Result<()>; 3] = [|wal| wal.truncate_before(3), |wal| wal.truncate_after(1), |wal| wal.reset(100)];
     for command in commands {
         let log = Log::open(Fsync::Always)?;
@@ -135,12 +135,12 @@ fn a_truncation_that_is_rejected_takes_nothing_from_what_can_be_read() -> Result
 }
 
 #[test]
-fn a_cursor_commit_is_not_acknowledged_and_the_log_learns_of_it() -> Result<()> {
+fn a_cursor_commit_that_finds_the_directory_gone_is_rejected_and_detaches_the_log() -> Result<()> {
     let log = Log::open(Fsync::Always)?;
     log.append(b"acknowledged")?;
     log.settled(1)?;
     let (made, cursor) = channel();
-    log.wal.cursor("worker", Start::First, move |cursor| drop(made.send(cursor)));
+    log.wal.cursor("worker", StartPosition::First, move |cursor| drop(made.send(cursor)));
     let cursor = cursor.recv().map_err(|e| Error::new(Code::Io, e.to_string()))??;
     log.disk.lose(GONE);
     let (done, committed) = channel();
@@ -152,7 +152,7 @@ fn a_cursor_commit_is_not_acknowledged_and_the_log_learns_of_it() -> Result<()> 
 }
 
 #[test]
-fn the_loss_is_an_event_once() -> Result<()> {
+fn detaching_is_reported_as_one_event() -> Result<()> {
     let log = Log::open(Fsync::Always)?;
     log.wal.listen(Event::DETACHED | Event::POISONED);
     log.disk.lose(GONE);
@@ -233,7 +233,7 @@ impl Stepped {
 }
 
 #[test]
-fn without_an_fsync_a_log_at_work_looks_once_a_second() -> Result<()> {
+fn a_log_that_writes_without_fsync_checks_its_path_once_a_second() -> Result<()> {
     let mut log = Stepped::open(Fsync::Os)?;
     log.append(0)?;
     log.disk.lose(GONE);
@@ -243,7 +243,7 @@ fn without_an_fsync_a_log_at_work_looks_once_a_second() -> Result<()> {
 }
 
 #[test]
-fn an_idle_log_looks_once_a_second_while_a_follower_waits_for_it() -> Result<()> {
+fn an_idle_log_checks_its_path_once_a_second_while_a_follower_waits() -> Result<()> {
     let mut log = Stepped::open(Fsync::Always)?;
     log.append(0)?;
     // By then the mark and the horizon page have been written.
@@ -262,7 +262,7 @@ fn an_idle_log_looks_once_a_second_while_a_follower_waits_for_it() -> Result<()>
 }
 
 #[test]
-fn a_failed_fsync_in_a_directory_that_is_gone_poisons_all_the_same() -> Result<()> {
+fn a_failed_fsync_poisons_the_log_even_if_its_directory_is_gone() -> Result<()> {
     let mut log = Stepped::open(Fsync::Every(Duration::from_millis(5)))?;
     log.append(0)?;
     log.disk.lose(GONE);

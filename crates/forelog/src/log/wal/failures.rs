@@ -54,7 +54,7 @@ fn failing_syncs() -> Faults {
 }
 
 #[test]
-fn a_failed_fsync_rejects_whoever_waits_and_all_that_comes_and_closing_writes_nothing() -> Result<()> {
+fn a_failed_fsync_rejects_pending_and_later_operations_and_closing_writes_nothing() -> Result<()> {
     let log = Log::open(SimDisk::new(1, 4096), Fsync::Always)?;
     log.append(b"durable")?;
     log.settled(1)?;
@@ -74,13 +74,13 @@ fn a_failed_fsync_rejects_whoever_waits_and_all_that_comes_and_closing_writes_no
     assert_eq!(code(log.wal.sync()), Some(Code::Poisoned));
     assert_eq!(log.last_readable()?, 1, "reading goes on up to the durable position");
     assert_eq!(code(log.wal.close()), Some(Code::Poisoned));
-    assert_eq!(code(log.wal.close()), Some(Code::Poisoned), "closing again says the same");
+    assert_eq!(code(log.wal.close()), Some(Code::Poisoned), "closing again returns the same error");
     assert_eq!(log.disk.changes(), changes, "a poisoned log writes nothing");
     Ok(())
 }
 
 #[test]
-fn what_was_acknowledged_without_an_fsync_is_not_read_once_one_has_failed() -> Result<()> {
+fn records_acknowledged_without_an_fsync_are_not_read_after_an_fsync_has_failed() -> Result<()> {
     let log = Log::open(SimDisk::new(2, 4096), Fsync::Os)?;
     log.append(b"durable")?;
     log.wal.sync()?;
@@ -96,7 +96,7 @@ fn what_was_acknowledged_without_an_fsync_is_not_read_once_one_has_failed() -> R
 }
 
 #[test]
-fn a_write_that_may_have_been_done_in_part_ends_the_log_like_a_failed_fsync() -> Result<()> {
+fn a_write_of_unknown_outcome_poisons_the_log_like_a_failed_fsync() -> Result<()> {
     let log = Log::open(SimDisk::new(3, 4096), Fsync::Always)?;
     log.append(b"durable")?;
     log.settled(1)?;
@@ -141,16 +141,16 @@ fn on_a_full_disk_appends_are_rejected_until_there_is_space_and_nothing_is_lost(
     assert_eq!(code(log.settled(2)), Some(Code::NoSpace));
     assert_eq!(log.last_readable()?, 1);
     log.disk.set_faults(Faults::default());
-    assert_eq!(code(log.append(b"too early")), Some(Code::NoSpace), "there may be more news of rejections");
+    assert_eq!(code(log.append(b"too early")), Some(Code::NoSpace), "there may be more rejections to collect");
     assert!(matches!(log.wal.settled(), Settled::Done(2)));
-    assert_eq!(log.append(b"room again")?, rejected, "the position is given back");
+    assert_eq!(log.append(b"room again")?, rejected, "the position is free again");
     log.settled(3)?;
     assert_eq!(log.last_readable()?, rejected);
     log.wal.close()
 }
 
 #[test]
-fn on_a_full_disk_the_log_is_truncated_even_amid_appends_that_are_rejected() -> Result<()> {
+fn on_a_full_disk_the_log_is_truncated_even_while_appends_are_rejected() -> Result<()> {
     let log = Log::open(SimDisk::new(5, 4096), Fsync::Always)?;
     for _ in 0..3 {
         log.append(&[1; 40 << 10])?;

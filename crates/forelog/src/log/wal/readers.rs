@@ -3,129 +3,154 @@
 use super::Wal;
 use crate::error::{closed, out_of_range, truncated, Code, Error, Result};
 use crate::options::Mode;
-use crate::read::reader::Reader;
+use crate::read::reader::{ReadPlan, Reader, Tail};
 use crate::recovery::verdict::Verdict;
-use crate::segments::reader_positions::{ReaderPosition, Start};
+use crate::segments::reader_positions::{ReaderPosition, StartPosition};
 use crate::util::locks::locked;
+use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
+/// The range that [`Wal::read`] reads, and how it reads it.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadOptions {
+    /// Where the reader begins.
+    pub from: StartPosition,
+    /// Last position to be returned.
+    pub to: u64,
+    /// Maximum number of records.
+    pub max_records: u64,
+    /// The reader goes on as the log grows, see [`Reader::follow_wait`].
+    pub follow: bool,
+    /// The reader goes on after damage and reports what it had to leave out, see [`Block::holes`](crate::Block::holes). Needs a log that
+    /// is open in mode `readOnly`. A follower ends at damage all the same.
+    pub salvage: bool,
+    /// The reader reports which records are one atomic batch, see [`Block::batches`](crate::Block::batches), and every number with all of
+    /// its bits.
+    pub detailed: bool,
+}
+
+impl ReadOptions {
+    /// Returns the options of a reader from `from` to `to`, inclusive, that ends at damage and does not follow.
+    pub fn range(from: impl Into<StartPosition>, to: u64) -> ReadOptions {
+        ReadOptions { from: from.into(), to, max_records: u64::MAX, follow: false, salvage: false, detailed: false }
+    }
+
+    /// Makes the reader a follower.
+    #[must_use]
+    pub fn follow(self) -> ReadOptions {
+        ReadOptions { follow: true, ..self }
+    }
+}
+
 impl Wal {
-    /// Creates a reader from `from` to `to`, inclusive, as far as the log is acknowledged now. No I/O happens before its first block.
+    /// Creates a reader from `from` to `to`, inclusive, that ends at damage and does not follow. Shorthand for [`Wal::read`].
+    ///
+    /// # Errors
+    /// The errors of [`Wal::read`].
+    pub fn reader(&self, from: impl Into<StartPosition>, to: u64) -> Result<Reader> {
+        self.read(ReadOptions::range(from, to))
+    }
+
+    /// Creates a reader. It reads as far as the log is acknowledged now, or as far as the log grows if it follows. No I/O happens before its
+    /// first block.
     ///
     /// A reader that starts at the first position starts where that is when its first record is read, so no truncation passes it before. In
     /// mode `readOnly` the log is refreshed when the first block is asked for.
     ///
     /// # Errors
     /// `Truncated` if `from` is below the first position, `OutOfRange` if it is above the next one, `Closed`. In mode `readOnly` the first
-    /// block returns the first two.
-    pub fn reader(&self, from: impl Into<Start>, to: u64) -> Result<Reader> {
-        self.begin(from.into(), to, false)
-    }
-
-    /// Creates a reader like [`Wal::reader`] that goes on as the log grows, see [`Reader::lookout`].
-    ///
-    /// # Errors
-    /// The errors of [`Wal::reader`].
-    pub fn follower(&self, from: impl Into<Start>, to: u64) -> Result<Reader> {
-        self.begin(from.into(), to, true)
-    }
-
-    /// Creates a reader like [`Wal::reader`] that goes on after damage and reports what it had to leave out, see [`Block::holes`].
-    ///
-    /// # Errors
-    /// The errors of [`Wal::reader`], and `InvalidArg` unless the log is open in mode `readOnly`.
-    ///
-    /// [`Block::holes`]: crate::Block::holes
-    pub fn salvage(&self, from: impl Into<Start>, to: u64) -> Result<Reader> {
-        if self.shared.options.mode != Mode::ReadOnly {
+    /// block returns the first two. `InvalidArg` for `salvage` in another mode than `readOnly`.
+    pub fn read(&self, options: ReadOptions) -> Result<Reader> {
+        let salvages = options.salvage && !options.follow;
+        if salvages && self.shared.options.mode != Mode::ReadOnly {
             return Err(Error::new(Code::InvalidArg, "salvage needs mode 'readOnly'").during("read"));
         }
-        Ok(self.unchecked(from.into(), to, false)?.past_damage())
+        let reader = self.placed(self.enter(options.from)?, options)?;
+        let lost = if salvages { None } else { self.lost_start(reader.next_position()) };
+        lost.map_or(Ok(reader), Err)
     }
 
     /// Replaces a reader under which `truncate_after` or `reset` has cut the log. Returns the last position that those have kept, and the
-    /// new reader. The reader begins at `next`, or where the old one began if that has returned no record.
+    /// new reader. The reader begins at `next`, or where the old one began if that has returned no record; `options.from` is not used, and
+    /// the reader does not salvage.
     ///
     /// # Errors
     /// `Truncated` if records before `next` were removed, `Closed`.
-    pub fn resume(&self, left: &ReaderPosition, next: Option<u64>, to: u64, follows: bool) -> Result<(u64, Reader)> {
-        let start = next.map_or(left.start(), Start::At);
-        let place = self.enter(start)?;
+    pub fn resume(&self, left: &ReaderPosition, next: Option<u64>, options: ReadOptions) -> Result<(u64, Reader)> {
+        let from = next.map_or(left.start(), StartPosition::At);
+        let options = ReadOptions { from, salvage: false, ..options };
+        let position = self.enter(from)?;
         // Asked after the new position is entered, so each truncation is recorded at one of the two.
         let kept = left.kept().unwrap_or(u64::MAX);
-        let Start::At(next) = start else { return Ok((kept, self.placed(place, start, to, follows)?)) };
+        let StartPosition::At(next) = from else { return Ok((kept, self.placed(position, options)?)) };
         if next - 1 > kept {
-            return Err(truncated(next, self.shared.catalog.first()).during("read"));
+            return Err(truncated(next, self.shared.catalog.low_mark()).during("read"));
         }
         let limit = self.shared.readable(&locked(&self.shared.submissions)).min(kept);
-        let reader = self.reader_at(place, next, if follows { to } else { to.min(limit) });
-        let reader = match follows || self.shared.remote.is_some() {
-            true => reader.watching(self.shared.clone(), follows, false),
-            false => reader,
-        };
-        Ok((kept, reader))
-    }
-
-    pub(super) fn begin(&self, start: Start, to: u64, follows: bool) -> Result<Reader> {
-        let reader = self.unchecked(start, to, follows)?;
-        self.lost_start(reader.next_position()).map_or(Ok(reader), Err)
-    }
-
-    fn unchecked(&self, start: Start, to: u64, follows: bool) -> Result<Reader> {
-        self.placed(self.enter(start)?, start, to, follows)
+        let tail = self.tail(options.follow, false);
+        let to = if options.follow { options.to } else { options.to.min(limit) };
+        Ok((kept, self.reader_of(position, options, ReadPlan { tail, ..(next..=to).into() })))
     }
 
     /// Enters a reader position before the ends of the log are looked up, so a truncation is recorded there or seen in them.
-    fn enter(&self, start: Start) -> Result<Arc<ReaderPosition>> {
+    fn enter(&self, start: StartPosition) -> Result<Arc<ReaderPosition>> {
         if self.closed.load(Ordering::Acquire) {
             return Err(closed().during("read"));
         }
-        let Start::At(next) = start else { return Ok(self.shared.catalog.places.enter_at(start, self.shared.catalog.first())) };
-        Ok(self.shared.catalog.places.enter(next))
+        let StartPosition::At(next) = start else {
+            return Ok(self.shared.catalog.reader_positions.enter_at(start, self.shared.catalog.low_mark()));
+        };
+        Ok(self.shared.catalog.reader_positions.enter(next))
     }
 
     /// Creates a reader at a position that was just entered.
-    fn placed(&self, place: Arc<ReaderPosition>, start: Start, to: u64, follows: bool) -> Result<Reader> {
-        let beside = self.shared.remote.is_some();
-        if start == Start::End && !follows {
+    fn placed(&self, position: Arc<ReaderPosition>, options: ReadOptions) -> Result<Reader> {
+        let ReadOptions { from, to, follow, .. } = options;
+        let is_remote = self.shared.remote.is_some();
+        if from == StartPosition::End && !follow {
             // No record is after the last one.
-            return Ok(self.reader_at(place, 1, 0));
+            return Ok(self.reader_of(position, options, RangeInclusive::new(1, 0).into()));
         }
-        let (next, limit) = match start {
+        let (next, limit) = match from {
             // How far another process has written shows at the first block.
-            Start::At(next) if beside => (next, u64::MAX),
-            Start::At(next) => (next, self.limit_from(next)?),
-            _ => self.end_at(&place, start),
+            StartPosition::At(next) if is_remote => (next, u64::MAX),
+            StartPosition::At(next) => (next, self.limit_from(next)?),
+            _ => self.end_at(&position, from),
         };
-        place.advance(next);
-        let shared = self.shared.clone();
-        let reader = match (beside, follows) {
-            (true, _) => self.reader_at(place, next, to).watching(shared, follows, true),
-            (false, true) => self.reader_at(place, next, to).watching(shared, true, false),
-            (false, false) => self.reader_at(place, next, to.min(limit)),
-        };
-        // The end is known here, and everything appended from now on belongs to the reader.
-        if start == Start::End && !beside {
-            reader.place().fix(next);
-            return Ok(reader);
+        position.advance(next);
+        let tail = self.tail(follow, true);
+        let mut plan = ReadPlan::from(next..=if tail.is_some() { to } else { to.min(limit) });
+        match from {
+            StartPosition::At(_) => {}
+            // The end is known here, and everything appended from now on belongs to the reader.
+            StartPosition::End if !is_remote => position.fix_start(next),
+            _ => plan.beginning = Some((from, self.shared.clone(), to)),
         }
-        Ok(reader.beginning_at(start, self.shared.clone(), to))
+        Ok(self.reader_of(position, options, ReadPlan { tail, ..plan }))
     }
 
-    fn reader_at(&self, place: Arc<ReaderPosition>, next: u64, to: u64) -> Reader {
-        Reader::at(place, self.shared.storage.clone(), self.shared.catalog.clone(), next, to)
+    /// Returns the log as a reader asks it how far to read; `None` if the reader reads up to an end that is known already.
+    fn tail(&self, follows: bool, is_new: bool) -> Option<Tail> {
+        let is_remote = self.shared.remote.is_some();
+        (is_remote || follows).then(|| Tail { log: self.shared.clone(), follows, check_start: is_remote && is_new })
+    }
+
+    fn reader_of(&self, position: Arc<ReaderPosition>, options: ReadOptions, plan: ReadPlan) -> Reader {
+        let ReadOptions { max_records, detailed, salvage, follow, .. } = options;
+        let plan = ReadPlan { max_records, detailed, past_damage: salvage && !follow, position: Some(position), ..plan };
+        Reader::new(self.shared.storage.clone(), self.shared.catalog.clone(), plan)
     }
 
     /// Returns where an end of the log is, as far as that is known without I/O, and the last position that may be read.
-    fn end_at(&self, place: &ReaderPosition, start: Start) -> (u64, u64) {
+    fn end_at(&self, position: &ReaderPosition, start: StartPosition) -> (u64, u64) {
         loop {
-            self.shared.catalog.places.begin_anew(place);
+            self.shared.catalog.reader_positions.restart(position);
             let last = self.shared.readable(&locked(&self.shared.submissions));
-            let first = self.shared.catalog.first();
+            let first = self.shared.catalog.low_mark();
             let last = last.max(first - 1);
-            if place.cuts() == 0 {
-                return (if start == Start::First { first } else { last + 1 }, last);
+            if position.truncation_count() == 0 {
+                return (if start == StartPosition::First { first } else { last + 1 }, last);
             }
         }
     }

@@ -7,8 +7,9 @@ use crate::format::file_names::{classify, Entry};
 use crate::log::commit_loop::CommitThread;
 use crate::log::open::open;
 use crate::maintenance::verify::verify_storage;
-use crate::read::reader::{Block, Reader};
-use crate::segments::reader_positions::Start;
+use crate::read::block::Block;
+use crate::read::reader::Reader;
+use crate::segments::reader_positions::StartPosition;
 use crate::storage::layer::{Layer, Layered};
 use crate::storage::{File, FileRef};
 use crate::testing::campaign::seeds;
@@ -197,38 +198,38 @@ fn code<T>(outcome: Result<T>) -> Option<Code> {
 }
 
 #[test]
-fn a_view_begins_where_the_log_does_although_the_page_does_not_tell_of_the_truncation_yet() {
+fn a_view_begins_at_the_log_s_low_mark_before_the_horizon_page_shows_the_truncation() {
     let Beside { mut writer, view, .. } = Beside::new(30);
     writer.execute(Command::TruncateBefore(22));
-    assert_eq!(read(&mut view.reader(Start::First, u64::MAX).unwrap()).unwrap(), (22..=30).collect::<Vec<_>>());
+    assert_eq!(read(&mut view.reader(StartPosition::First, u64::MAX).unwrap()).unwrap(), (22..=30).collect::<Vec<_>>());
     assert_eq!((view.positions().first, view.positions().next), (22, 31));
     let error = read(&mut view.reader(5, u64::MAX).unwrap()).unwrap_err();
     assert_eq!((error.code, error.first_position), (Code::Truncated, Some(22)));
 }
 
 #[test]
-fn a_view_of_a_log_that_was_truncated_past_all_that_the_page_tells_shows_what_is_there_once_it_tells() {
+fn a_view_of_a_log_truncated_past_the_end_in_the_horizon_page_is_empty_until_the_page_is_published() {
     let Beside { mut writer, view: early, storage, .. } = Beside::new(10);
     writer.append(20);
     writer.execute(Command::TruncateBefore(21));
     // One view that was opened before, and one that is opened now.
     let views = [early, view(&storage)];
     for view in &views {
-        assert_eq!(read(&mut view.reader(Start::First, u64::MAX).unwrap()).unwrap(), []);
+        assert_eq!(read(&mut view.reader(StartPosition::First, u64::MAX).unwrap()).unwrap(), []);
         let at = view.positions();
         assert_eq!((at.first, at.next, at.acknowledged, at.durable), (21, 21, 20, 20));
     }
     writer.tell();
     for view in &views {
         for _ in 0..2 {
-            assert_eq!(read(&mut view.reader(Start::First, u64::MAX).unwrap()).unwrap(), (21..=30).collect::<Vec<_>>());
+            assert_eq!(read(&mut view.reader(StartPosition::First, u64::MAX).unwrap()).unwrap(), (21..=30).collect::<Vec<_>>());
         }
         assert_eq!((view.positions().first, view.positions().next), (21, 31));
     }
 }
 
 #[test]
-fn what_the_writer_has_told_is_in_the_positions_of_a_view_that_nobody_reads_once_it_has_looked() {
+fn the_positions_of_an_unread_view_follow_the_horizon_page_after_a_look() {
     let Beside { mut writer, view, .. } = Beside::new(10);
     writer.append(5);
     writer.execute(Command::TruncateBefore(8));
@@ -240,17 +241,17 @@ fn what_the_writer_has_told_is_in_the_positions_of_a_view_that_nobody_reads_once
 }
 
 #[test]
-fn a_reader_from_the_first_position_is_not_truncated_away_before_its_first_record_however_often_truncation_passes_it() {
+fn a_view_s_reader_from_start_never_fails_as_truncated_before_its_first_record() {
     for follows in [false, true] {
         let (view, race, _) = Beside::new(12).race(outrun(40));
-        let mut reader = view.begin(Start::First, u64::MAX, follows).unwrap();
+        let mut reader = view.read(ReadOptions { follow: follows, ..ReadOptions::range(StartPosition::First, u64::MAX) }).unwrap();
         let first = positions(reader.next_block(BLOCK).unwrap());
         let low = locked(&race.0).as_ref().map(|(writer, _)| writer.thread.writer.low).unwrap();
         // Records that the page does not show yet are not returned.
         assert!(first.is_empty() || first[0] == low, "{first:?}, the log begins at {low}");
         locked(&race.0).as_mut().unwrap().0.tell();
         locked(&race.0).as_mut().unwrap().1 = Box::new(outrun(0));
-        let mut reader = view.begin(Start::First, u64::MAX, follows).unwrap();
+        let mut reader = view.read(ReadOptions { follow: follows, ..ReadOptions::range(StartPosition::First, u64::MAX) }).unwrap();
         assert_eq!(positions(reader.next_block(BLOCK).unwrap())[0], low);
         // From here on the reader has returned records that truncation can remove.
         locked(&race.0).as_mut().unwrap().1 = Box::new(outrun(1));
@@ -261,7 +262,7 @@ fn a_reader_from_the_first_position_is_not_truncated_away_before_its_first_recor
 }
 
 #[test]
-fn a_reader_in_the_writer_s_process_from_the_first_position_is_not_truncated_away_before_its_first_record() {
+fn a_reader_from_start_in_the_writer_s_process_never_fails_as_truncated_before_its_first_record() {
     for deed in [
         |writer: &mut Writer| writer.execute(Command::TruncateBefore(9)),
         |writer: &mut Writer| {
@@ -273,9 +274,11 @@ fn a_reader_in_the_writer_s_process_from_the_first_position_is_not_truncated_awa
             let mut writer = Writer::new(Arc::new(SimDisk::new(1, 512)));
             writer.append(12);
             let wal = handle(writer.shared.clone());
-            let (mut first, mut last) =
-                (wal.begin(Start::First, u64::MAX, follows).unwrap(), wal.begin(Start::End, u64::MAX, true).unwrap());
-            let mut numbered = wal.begin(Start::At(2), u64::MAX, follows).unwrap();
+            let (mut first, mut last) = (
+                wal.read(ReadOptions { follow: follows, ..ReadOptions::range(StartPosition::First, u64::MAX) }).unwrap(),
+                wal.read(ReadOptions::range(StartPosition::End, u64::MAX).follow()).unwrap(),
+            );
+            let mut numbered = wal.read(ReadOptions { follow: follows, ..ReadOptions::range(StartPosition::At(2), u64::MAX) }).unwrap();
             deed(&mut writer);
             let low = writer.thread.writer.low;
             assert_eq!(positions(first.next_block(BLOCK).unwrap())[0], low);
@@ -291,14 +294,17 @@ fn a_reader_in_the_writer_s_process_from_the_first_position_is_not_truncated_awa
 }
 
 #[test]
-fn a_reset_that_is_asked_for_and_not_done_yet_does_not_fail_who_begins_at_the_first_position() {
+fn a_pending_reset_does_not_fail_a_follower_that_begins_at_start() {
     for first in [2, 500] {
         let mut writer = Writer::new(Arc::new(SimDisk::new(1, 512)));
         writer.append(12);
         writer.execute(Command::TruncateBefore(7));
         let wal = handle(writer.shared.clone());
         writer.enter(Command::Reset(first));
-        let (mut early, mut late) = (wal.follower(Start::First, u64::MAX).unwrap(), wal.follower(Start::First, u64::MAX).unwrap());
+        let (mut early, mut late) = (
+            wal.read(ReadOptions::range(StartPosition::First, u64::MAX).follow()).unwrap(),
+            wal.read(ReadOptions::range(StartPosition::First, u64::MAX).follow()).unwrap(),
+        );
         assert_eq!(positions(early.next_block(BLOCK).unwrap())[0], 7);
         writer.step();
         writer.append(1);
@@ -308,30 +314,30 @@ fn a_reset_that_is_asked_for_and_not_done_yet_does_not_fail_who_begins_at_the_fi
 }
 
 #[test]
-fn a_reader_at_the_end_of_a_view_gives_nothing_of_what_is_there_and_a_follower_all_that_comes() {
+fn a_view_s_reader_from_end_returns_no_record_and_a_follower_from_end_returns_every_later_one() {
     let Beside { mut writer, view, .. } = Beside::new(10);
-    let mut follower = view.follower(Start::End, u64::MAX).unwrap();
-    let mut truncated = view.follower(Start::End, u64::MAX).unwrap();
+    let mut follower = view.read(ReadOptions::range(StartPosition::End, u64::MAX).follow()).unwrap();
+    let mut truncated = view.read(ReadOptions::range(StartPosition::End, u64::MAX).follow()).unwrap();
     writer.append(4);
-    assert_eq!(read(&mut view.reader(Start::End, u64::MAX).unwrap()).unwrap(), []);
+    assert_eq!(read(&mut view.reader(StartPosition::End, u64::MAX).unwrap()).unwrap(), []);
     writer.tell();
     assert_eq!(positions(follower.next_block(BLOCK).unwrap())[0], 11);
-    assert_eq!(read(&mut view.reader(Start::End, u64::MAX).unwrap()).unwrap(), []);
+    assert_eq!(read(&mut view.reader(StartPosition::End, u64::MAX).unwrap()).unwrap(), []);
     // Records that are gone at the reader's first look could not have been returned to it.
     writer.append(4);
     writer.execute(Command::TruncateBefore(17));
     writer.tell();
     assert_eq!(positions(truncated.next_block(BLOCK).unwrap())[0], 17);
-    let mut cut = view.follower(Start::End, u64::MAX).unwrap();
+    let mut cut = view.read(ReadOptions::range(StartPosition::End, u64::MAX).follow()).unwrap();
     writer.execute(Command::TruncateAfter(17));
     writer.append(2);
     writer.tell();
     assert_eq!(positions(cut.next_block(BLOCK).unwrap())[0], 18);
-    assert_eq!(read(&mut view.reader(Start::End, u64::MAX).unwrap()).unwrap(), []);
+    assert_eq!(read(&mut view.reader(StartPosition::End, u64::MAX).unwrap()).unwrap(), []);
 }
 
 #[test]
-fn a_position_that_the_page_is_about_to_tell_of_is_not_out_of_range() {
+fn a_position_that_the_writer_is_about_to_publish_is_not_out_of_range() {
     let Beside { mut writer, view, .. } = Beside::new(3);
     writer.append(2);
     let mut reader = view.reader(5, u64::MAX).unwrap();
@@ -344,26 +350,26 @@ fn a_position_that_the_page_is_about_to_tell_of_is_not_out_of_range() {
 }
 
 #[test]
-fn a_follower_that_was_cut_twice_is_told_that_it_was_truncated_whenever_it_is_told() {
+fn a_follower_past_two_truncations_fails_as_truncated_whether_the_second_one_is_done_or_pending() {
     let cuts = [Command::TruncateAfter(20), Command::TruncateAfter(15), Command::Reset(3), Command::Reset(900)];
     for second in cuts {
         for executed in [false, true] {
             let mut writer = Writer::new(Arc::new(SimDisk::new(1, 512)));
             writer.append(30);
             let wal = handle(writer.shared.clone());
-            let mut follower = wal.follower(1, u64::MAX).unwrap();
+            let mut follower = wal.read(ReadOptions::range(1, u64::MAX).follow()).unwrap();
             while follower.next_position() < 25 {
                 follower.next_block(BLOCK).unwrap();
             }
             writer.execute(Command::TruncateAfter(27));
             writer.append(3);
             // The facade goes on with another reader, from the record after the last one that this reader has returned.
-            let place = follower.place().clone();
+            let place = follower.position().clone();
             writer.enter(second);
             if executed {
                 writer.step();
             }
-            let resumed = wal.resume(&place, Some(25), u64::MAX, true);
+            let resumed = wal.resume(&place, Some(25), ReadOptions::range(1, u64::MAX).follow());
             if executed {
                 assert_eq!(code(resumed), Some(Code::Truncated), "{second:?}");
                 continue;
@@ -378,7 +384,7 @@ fn a_follower_that_was_cut_twice_is_told_that_it_was_truncated_whenever_it_is_to
 }
 
 #[test]
-fn a_follower_elsewhere_that_was_cut_twice_between_two_looks_is_told_that_it_was_truncated() {
+fn a_view_s_follower_past_two_truncations_between_two_looks_fails_as_truncated() {
     for cuts in [
         [Command::TruncateAfter(20), Command::TruncateAfter(10)],
         [Command::Reset(5), Command::Reset(400)],
@@ -386,7 +392,7 @@ fn a_follower_elsewhere_that_was_cut_twice_between_two_looks_is_told_that_it_was
     ] {
         for tells in [false, true] {
             let Beside { mut writer, view, .. } = Beside::new(30);
-            let mut follower = view.follower(1, u64::MAX).unwrap();
+            let mut follower = view.read(ReadOptions::range(1, u64::MAX).follow()).unwrap();
             while follower.next_position() < 25 {
                 follower.next_block(BLOCK).unwrap();
             }
@@ -398,37 +404,37 @@ fn a_follower_elsewhere_that_was_cut_twice_between_two_looks_is_told_that_it_was
                 writer.append(40);
             }
             writer.tell();
-            let place = follower.place().clone();
+            let place = follower.position().clone();
             assert_eq!(code(follower.next_block(BLOCK)), Some(Code::Truncated), "{cuts:?}");
-            assert_eq!(code(view.resume(&place, Some(25), u64::MAX, true)), Some(Code::Truncated), "{cuts:?}");
+            assert_eq!(code(view.resume(&place, Some(25), ReadOptions::range(1, u64::MAX).follow())), Some(Code::Truncated), "{cuts:?}");
         }
     }
 }
 
 #[test]
-fn a_reset_of_a_writer_that_stands_still_before_the_page_tells_of_it_is_no_damage() {
+fn a_reset_that_the_writer_has_not_published_is_not_damage_to_a_view() {
     for first in [3, 800] {
         let Beside { mut writer, view, .. } = Beside::new(30);
-        let mut follower = view.follower(Start::First, u64::MAX).unwrap();
+        let mut follower = view.read(ReadOptions::range(StartPosition::First, u64::MAX).follow()).unwrap();
         assert_eq!(positions(follower.next_block(1).unwrap())[0], 1);
         writer.execute(Command::Reset(first));
         assert_eq!(code(read(&mut follower)), Some(Code::Truncated));
-        assert_eq!(read(&mut view.reader(Start::First, u64::MAX).unwrap()).unwrap(), []);
+        assert_eq!(read(&mut view.reader(StartPosition::First, u64::MAX).unwrap()).unwrap(), []);
         assert_eq!((view.positions().first, view.positions().next), (first, first));
         writer.append(2);
         writer.tell();
-        assert_eq!(read(&mut view.reader(Start::First, u64::MAX).unwrap()).unwrap(), [first, first + 1]);
+        assert_eq!(read(&mut view.reader(StartPosition::First, u64::MAX).unwrap()).unwrap(), [first, first + 1]);
     }
 }
 
 #[test]
-fn what_a_salvaging_reader_is_truncated_away_from_is_no_hole() {
+fn records_truncated_from_under_a_salvaging_reader_are_not_a_hole() {
     for times in [1, 7] {
         let (view, race, _) = Beside::new(30).race(outrun(times));
-        let mut reader = view.salvage(Start::First, u64::MAX).unwrap();
+        let mut reader = view.read(ReadOptions { salvage: true, ..ReadOptions::range(StartPosition::First, u64::MAX) }).unwrap();
         let block = reader.next_block(BLOCK).unwrap();
         assert!(block.as_ref().is_none_or(|block| block.holes.is_empty()), "{block:?}");
-        let mut numbered = view.salvage(view.positions().first, u64::MAX).unwrap();
+        let mut numbered = view.read(ReadOptions { salvage: true, ..ReadOptions::range(view.positions().first, u64::MAX) }).unwrap();
         locked(&race.0).as_mut().unwrap().0.tell();
         locked(&race.0).as_mut().unwrap().1 = Box::new(outrun(times));
         assert_eq!(code(read(&mut numbered)), Some(Code::Truncated));
@@ -451,7 +457,7 @@ fn problems(storage: Arc<dyn Storage>) -> Vec<verify::Problem> {
 }
 
 #[test]
-fn a_segment_that_a_cut_left_behind_is_not_read_while_the_page_does_not_tell_of_the_cut_after_it() {
+fn a_segment_that_truncate_after_left_dead_is_not_read_before_the_next_truncation_is_published() {
     // Segments of records 1 to 4 and 5 to 8. The second one is dead once the log goes on at 4.
     let Beside { mut writer, view, .. } = Beside::new(8);
     writer.execute(Command::TruncateAfter(3));
@@ -460,14 +466,14 @@ fn a_segment_that_a_cut_left_behind_is_not_read_while_the_page_does_not_tell_of_
     // The segment that superseded the dead one goes, and the dead one begins at the low mark.
     writer.execute(Command::TruncateAfter(4));
     writer.execute(Command::TruncateBefore(5));
-    assert_eq!(read(&mut view.reader(Start::First, u64::MAX).unwrap()).unwrap(), []);
+    assert_eq!(read(&mut view.reader(StartPosition::First, u64::MAX).unwrap()).unwrap(), []);
     writer.append(2);
     writer.tell();
-    assert_eq!(read(&mut view.reader(Start::First, u64::MAX).unwrap()).unwrap(), [5, 6]);
+    assert_eq!(read(&mut view.reader(StartPosition::First, u64::MAX).unwrap()).unwrap(), [5, 6]);
 }
 
 #[test]
-fn a_backup_that_truncation_overtakes_is_whole_in_the_end_or_says_so() {
+fn a_backup_overtaken_by_truncation_is_whole_or_fails_as_truncated() {
     for (times, expected) in [(1, None), (12, None), (usize::MAX, Some(Code::Truncated))] {
         let mut outrun = outrun(times);
         let (view, ..) = Beside::new(30).race(move |writer| {
@@ -483,7 +489,7 @@ fn a_backup_that_truncation_overtakes_is_whole_in_the_end_or_says_so() {
 }
 
 #[test]
-fn a_backup_beside_a_writer_that_has_not_told_of_a_truncation_or_reset_calls_nothing_damaged() {
+fn a_backup_during_an_unpublished_truncation_or_reset_reports_no_damage() {
     for command in [Command::TruncateBefore(29), Command::Reset(4), Command::Reset(900)] {
         let Beside { mut writer, view, .. } = Beside::new(30);
         writer.append(9);
@@ -500,7 +506,7 @@ fn a_backup_beside_a_writer_that_has_not_told_of_a_truncation_or_reset_calls_not
 }
 
 #[test]
-fn a_backup_of_a_log_that_stands_still_says_which_segment_is_missing() {
+fn a_backup_of_an_idle_log_names_a_missing_segment() {
     let Beside { view, storage, writer, .. } = Beside::new(30);
     let second = writer.shared.catalog.names()[1].file.clone();
     storage.remove(&second).unwrap();
@@ -517,7 +523,7 @@ fn replace(writer: &mut Writer) {
 }
 
 #[test]
-fn verifying_beside_truncations_and_resets_finds_no_damage() {
+fn verifying_during_truncations_and_resets_finds_no_damage() {
     for which in 0..9 {
         let mut seen = 0;
         let (_view, _race, storage) = Beside::new(30).race(move |writer| {
@@ -537,7 +543,7 @@ fn verifying_beside_truncations_and_resets_finds_no_damage() {
 }
 
 #[test]
-fn scrubbing_a_view_beside_truncations_and_resets_finds_no_damage() {
+fn scrubbing_a_view_during_truncations_and_resets_finds_no_damage() {
     for deed in [replace as fn(&mut Writer), |writer| outrun(1)(writer)] {
         let Beside { mut writer, view, .. } = Beside::new(30);
         deed(&mut writer);
@@ -546,7 +552,7 @@ fn scrubbing_a_view_beside_truncations_and_resets_finds_no_damage() {
 }
 
 #[test]
-fn opening_to_read_beside_truncations_and_resets_finds_no_damage() {
+fn opening_read_only_during_truncations_and_resets_finds_no_damage() {
     for deed in [replace as fn(&mut Writer), |writer| outrun(1)(writer)] {
         for which in 0..6 {
             let mut seen = 0;
@@ -558,7 +564,7 @@ fn opening_to_read_beside_truncations_and_resets_finds_no_damage() {
             });
             let opened = view(&storage);
             assert_eq!(opened.recovery().damage, None);
-            opened.reader(Start::First, u64::MAX).unwrap().next_block(BLOCK).unwrap();
+            opened.reader(StartPosition::First, u64::MAX).unwrap().next_block(BLOCK).unwrap();
         }
     }
 }
@@ -593,7 +599,7 @@ fn fair<T>(what: &str, seed: u64, outcome: Result<T>) -> Option<T> {
 const TELLING: [u64; 3] = [110, 161, 1893];
 
 #[test]
-fn whatever_a_writer_does_between_two_reads_of_those_beside_it_is_no_damage() {
+fn no_operation_of_the_writer_between_two_reads_of_a_view_is_reported_as_damage() {
     for seed in seeds(0..40).chain(TELLING) {
         beside_anything(seed);
     }
@@ -625,15 +631,15 @@ fn beside_anything(seed: u64) {
 
 /// Uses a view in every way.
 fn look_around(view: &Wal, seed: u64) {
-    let mut reader = view.reader(Start::First, u64::MAX).unwrap();
+    let mut reader = view.reader(StartPosition::First, u64::MAX).unwrap();
     let first = reader.next_block(BLOCK);
     assert!(first.is_ok(), "seed {seed}: the first record: {first:?}");
     fair("reading", seed, read(&mut reader));
-    let end = read(&mut view.reader(Start::End, u64::MAX).unwrap());
+    let end = read(&mut view.reader(StartPosition::End, u64::MAX).unwrap());
     assert_eq!(end.unwrap_or_else(|error| panic!("seed {seed}: the end: {error:?}")), []);
     let at = view.positions();
     assert!(at.first <= at.next && at.durable < at.next, "seed {seed}: {at:?}");
-    let mut salvaging = view.salvage(Start::First, u64::MAX).unwrap();
+    let mut salvaging = view.read(ReadOptions { salvage: true, ..ReadOptions::range(StartPosition::First, u64::MAX) }).unwrap();
     while let Some(Some(block)) = fair("salvaging", seed, salvaging.next_block(BLOCK)) {
         assert_eq!(block.holes, [], "seed {seed}");
     }

@@ -1,23 +1,23 @@
 //! A damaged log, read frame by frame: the good frames, and the holes between them.
 
 use crate::error::{Fault, Result};
-use crate::format::bit_flip;
 use crate::format::compression::Unpacker;
 use crate::format::control::Fence;
 use crate::format::file_names::CONTROL;
 use crate::format::frame::{self, Frame, ALIGN, HEADER};
-use crate::format::frame_scan::{resync, FrameBoundary};
+use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::Header;
-use crate::format::horizon::Horizon;
 use crate::format::record::Parts;
 use crate::options::{Compression, Mode};
 use crate::read::reader::gap::{self, Cause};
 use crate::read::reader::{header_of, Hole};
-use crate::recovery::evidence::Survey;
 use crate::recovery::live_evidence::survey_until_stable;
+use crate::recovery::survey::Survey;
 use crate::recovery::verdict::{self, Answer};
 use crate::segments::catalog::{Catalog, CatalogSegment};
+use crate::segments::control_file::read_horizon;
 use crate::segments::footer_writer::{find_footer, FooterState};
+use crate::segments::frame_scan::{flipped_bit, resync};
 use crate::storage::window::Window;
 use crate::storage::zero_on_read_error::ZeroOnReadError;
 use crate::storage::{FileRef, Storage};
@@ -79,7 +79,7 @@ pub struct Source {
 fn last(storage: &dyn Storage, found: &Survey) -> u64 {
     let last = found.last().max(found.low - 1).min(MAX_POSITION);
     let is_hurt = found.active.is_none() || found.evidence.lost || found.evidence.short;
-    let page = storage.open(CONTROL, false).and_then(|control| Horizon::read(&*control)).ok().flatten();
+    let page = storage.open(CONTROL, false).and_then(|control| read_horizon(&*control)).ok().flatten();
     page.filter(|page| is_hurt && page.uuid == found.state.uuid).map_or(last, |page| last.max(page.acknowledged.position).min(MAX_POSITION))
 }
 
@@ -158,9 +158,9 @@ impl Source {
             self.leave_out(hole, give)?;
             return Ok(None);
         };
-        let following = self.catalog.following(segment.id);
+        let following = self.catalog.segment_after(segment.id);
         let end = following.as_ref().map_or(u64::MAX, |following| following.first).min(self.last + 1);
-        let read = header_of(&self.storage, &self.catalog, &segment)?.filter(|(_, header)| header.uuid == self.uuid);
+        let read = header_of(&*self.storage, &self.catalog, &segment)?.filter(|(_, header)| header.uuid == self.uuid);
         let Some((file, header)) = read else {
             let len = self.storage.open(&segment.file, false)?.len()?;
             let hole = self.hole(end, &segment.file, 0, len);
@@ -176,11 +176,11 @@ impl Source {
     /// First position of the next segment whose header is intact, from `following` on; `u64::MAX` without one.
     fn reach(&self, mut following: Option<Arc<CatalogSegment>>) -> Result<u64> {
         while let Some(segment) = following {
-            let read = header_of(&self.storage, &self.catalog, &segment)?;
+            let read = header_of(&*self.storage, &self.catalog, &segment)?;
             if read.is_some_and(|(_, header)| header.uuid == self.uuid) {
                 return Ok(segment.first);
             }
-            following = self.catalog.following(segment.id);
+            following = self.catalog.segment_after(segment.id);
         }
         Ok(u64::MAX)
     }
@@ -192,7 +192,7 @@ impl Source {
             return Ok(len.min(fence.offset));
         }
         let Some(following) = following else { return Ok(len) };
-        let next = header_of(&self.storage, &self.catalog, &following)?.and_then(|(_, next)| next.predecessor);
+        let next = header_of(&*self.storage, &self.catalog, &following)?.and_then(|(_, next)| next.predecessor);
         let told = next.filter(|p| (p.id, p.salt) == (header.id, header.salt)).map(|p| p.end);
         let footer = || match find_footer(file, header.seed()) {
             Ok(FooterState::Footer(footer)) => Some(footer.end.offset),
@@ -279,7 +279,7 @@ impl Source {
         } else if to > self.next {
             // The next call reports what is missing after this segment.
             let to = if let Cause::Both(own_end) = cause { own_end.min(to) } else { to };
-            let flipped = bit_flip::in_frame(window, &reading.header, met)?;
+            let flipped = flipped_bit(window, &reading.header, met)?;
             let hole = Hole { flipped, ..self.hole(to, &reading.segment.file, met, offset.saturating_sub(met)) };
             self.leave_out(hole, give)?;
         }

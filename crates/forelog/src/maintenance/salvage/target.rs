@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::format::file_names::file_name;
 use crate::format::footer::Index;
 use crate::format::frame::{self, Frame, HEADER};
-use crate::format::frame_scan::FrameBoundary;
+use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::{Header, Predecessor};
 use crate::options::Compression;
 use crate::segments::catalog;

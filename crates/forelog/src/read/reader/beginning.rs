@@ -1,9 +1,9 @@
 //! Where a reader begins that was asked to start at an end of the log. The end may move before the reader gets there.
 
-use super::Reader;
+use super::plain::PlainReader;
 use crate::error::{Code, Error, Result};
 use crate::read::follow::FollowedLog;
-use crate::segments::reader_positions::Start;
+use crate::segments::reader_positions::StartPosition;
 use std::sync::Arc;
 
 /// An end of the log that a reader begins at, for as long as the reader may still begin elsewhere.
@@ -11,40 +11,30 @@ use std::sync::Arc;
 /// A reader at the first position moves along until it has returned a record. A reader at the end moves until it has looked there, and only
 /// if that position is no longer in the log.
 pub struct Beginning {
-    start: Start,
+    start: StartPosition,
     tail: Arc<dyn FollowedLog>,
     /// Last position that the caller asked for.
     to: u64,
     /// Maximum number of records that the reader may return.
-    most: u64,
+    max_records: u64,
     /// First position of the log when the reader last began.
     first: Option<u64>,
 }
 
 impl Beginning {
-    pub fn new(start: Start, tail: Arc<dyn FollowedLog>, to: u64) -> Beginning {
-        Beginning { start, tail, to, most: u64::MAX, first: None }
+    pub fn new(start: StartPosition, tail: Arc<dyn FollowedLog>, to: u64, max_records: u64) -> Beginning {
+        Beginning { start, tail, to, max_records, first: None }
     }
 }
 
-impl Reader {
-    /// Limits the reader to `most` records, wherever it begins.
-    pub fn at_most(mut self, most: u64) -> Reader {
-        self.to = self.to.min((self.next - 1).saturating_add(most));
-        self.limit = self.limit.min(self.to);
-        if let Some(beginning) = &mut self.beginning {
-            beginning.most = most;
-        }
-        self
-    }
-
+impl PlainReader {
     /// Records that the reader has looked at `at`, where it begins, and that it has returned something if `gave`.
     pub(super) fn has_looked(&mut self, at: u64, gave: bool) {
         let Some(beginning) = &self.beginning else { return };
-        if beginning.start == Start::End {
-            self.place.fix(at);
+        if beginning.start == StartPosition::End {
+            self.position.fix_start(at);
         }
-        if gave || beginning.start == Start::End {
+        if gave || beginning.start == StartPosition::End {
             self.beginning = None;
         }
     }
@@ -53,28 +43,28 @@ impl Reader {
     ///
     /// # Errors
     /// `error`, if the reader has to end with it.
-    pub(super) fn begin_anew(&mut self, error: Error) -> Result<()> {
-        let moved = matches!(error.code, Code::Truncated | Code::OutOfRange) && !self.place.is_left();
+    pub(super) fn begin_again(&mut self, error: Error) -> Result<()> {
+        let moved = matches!(error.code, Code::Truncated | Code::OutOfRange) && !self.position.is_left();
         let Some(beginning) = self.beginning.as_mut().filter(|_| moved) else { return Err(error) };
-        let kept = self.catalog.places.begin_anew(&self.place);
+        let kept = self.catalog.reader_positions.restart(&self.position);
         let (first, last) = beginning.tail.ends()?;
         // Begin again only if the log has moved on, so that a reader never does so for ever without progress elsewhere. A truncation since
         // the last time may have brought the log back to where it was.
-        let stands = kept == u64::MAX && self.place.cuts() == 0;
+        let stands = kept == u64::MAX && self.position.truncation_count() == 0;
         if beginning.first.replace(first) == Some(first) && stands {
             return Err(error);
         }
         self.next = match beginning.start {
-            Start::First => first,
+            StartPosition::First => first,
             // Records appended meanwhile belong to the reader, as far as they are still in the log.
             _ => self.next.min(kept.saturating_add(1)).max(first),
         };
         let to = if self.follows { beginning.to } else { beginning.to.min(last) };
-        self.to = to.min((self.next - 1).saturating_add(beginning.most));
+        self.to = to.min((self.next - 1).saturating_add(beginning.max_records));
         self.limit = if self.tail.is_some() { 0 } else { self.to };
-        (self.cuts, self.cut_off, self.cursor) = (0, false, None);
+        (self.truncations, self.cut_off, self.cursor) = (0, false, None);
         self.holes.clear();
-        self.place.advance(self.next);
+        self.position.advance(self.next);
         Ok(())
     }
 }

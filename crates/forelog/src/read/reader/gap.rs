@@ -1,14 +1,17 @@
-//! Distinguishes a missing segment from damage to the segment before it. Both end that segment's frames too soon.
+//! What damage is: distinguishes a missing segment from damage to the segment before it, both of which end that segment's frames too soon.
 
-use super::Reader;
-use crate::error::{Code, Error, Fault};
+use super::plain::PlainReader;
+use crate::error::{Code, Error, Fault, Flipped};
 use crate::format::file_names::Name;
-use crate::format::header::Header;
-use crate::recovery::directory::{first_page, Listing, Slots};
+use crate::recovery::directory::{Listing, Slots};
 use crate::recovery::missing::{self, Missing};
 use crate::recovery::verdict::Verdict;
 use crate::segments::catalog::{Catalog, CatalogSegment};
+use crate::segments::frame_scan;
+use crate::segments::segment_file::SegmentFile;
+use crate::storage::window::Window;
 use crate::storage::Storage;
+use std::sync::Arc;
 
 /// Why a segment's frames end too soon.
 pub enum Cause {
@@ -43,7 +46,7 @@ fn missing_after(
     next: u64,
 ) -> Result<Option<(Missing, Verdict)>, Fault> {
     let below = name_of(segment);
-    match catalog.following(segment.id) {
+    match catalog.segment_after(segment.id) {
         Some(following) => {
             let listing = Listing::read(storage)?;
             let gone = missing::predecessor_gone(storage, &listing, segment.id, &following.file)?;
@@ -63,16 +66,46 @@ fn missing_after(
 /// Returns the file name of the segment that held position `next` and came before the oldest one, if that is certain. Otherwise returns the
 /// name of the oldest one.
 pub fn before(storage: &dyn Storage, oldest: &CatalogSegment, next: u64) -> String {
-    let page = storage.open(&oldest.file, false).and_then(|file| first_page(&*file));
-    let header = page.ok().and_then(|page| Header::decode(&page).ok());
+    let header = SegmentFile::open(storage, &oldest.file, false).ok().and_then(|found| found.header.ok());
     let predecessor = header.and_then(|header| header.predecessor).map(|p| p.id);
     missing::before(&name_of(oldest), (next, oldest.first - 1), predecessor).file
 }
 
-impl Reader {
+impl PlainReader {
+    /// Adds to a report of damage its verdict and the flipped bit that explains it.
+    pub fn judged(&self, error: Error) -> Error {
+        let (Code::Corrupt, Some(file), Some(offset)) = (error.code, error.segment.clone(), error.offset) else { return error };
+        let Some(segment) = self.catalog.segment_containing(self.next).filter(|segment| segment.file == file) else { return error };
+        if offset > 0 {
+            if let Cause::Missing(missing, verdict) = cause(&*self.storage, &self.catalog, &segment, self.next) {
+                return self.missing(&segment, missing, verdict);
+            }
+        }
+        let sealed = self.catalog.segment_after(segment.id).is_some();
+        let verdict = match (offset, sealed) {
+            (0, _) => Verdict::BadHeader,
+            (_, true) => Verdict::DamagedSealed,
+            (_, false) => Verdict::DamagedActive,
+        };
+        let mut error = error.judged(verdict.label());
+        error.flipped = self.flipped(&segment, offset);
+        error
+    }
+
+    /// Returns the flipped bit, which only explains the damage. If the disk fails to read, there is no explanation.
+    fn flipped(&self, segment: &Arc<CatalogSegment>, offset: u64) -> Option<Flipped> {
+        if offset == 0 {
+            let found = SegmentFile::open(&*self.storage, &segment.file, false).ok()?;
+            return found.repaired_header().map(|(_, flipped)| flipped);
+        }
+        let cursor = self.open(segment.clone()).ok()?;
+        let mut window = Window::new(&*cursor.file, cursor.file.len().ok()?);
+        frame_scan::flipped_bit(&mut window, &cursor.header, offset).ok()?
+    }
+
     /// Returns the error for segments that are missing from the next position on.
-    pub(super) fn missing(&self, segment: &CatalogSegment, missing: Missing, verdict: Verdict) -> Error {
-        let last = self.catalog.following(segment.id).map_or(self.limit, |following| following.first - 1);
+    fn missing(&self, segment: &CatalogSegment, missing: Missing, verdict: Verdict) -> Error {
+        let last = self.catalog.segment_after(segment.id).map_or(self.limit, |following| following.first - 1);
         let mut error = Error::new(Code::Corrupt, missing.text).at(missing.file, 0).judged(verdict.label()).during("read");
         error.lost = Some((self.next, last.max(self.next)));
         error

@@ -5,7 +5,7 @@ use super::clients::Served;
 use super::history::{broken, Held, History};
 use super::oracle::Made;
 use crate::error::Code;
-use crate::read::reader::Reader;
+use crate::read::reader::{ReadPlan, Reader, Tail};
 use crate::testing::sim::Faults;
 use std::sync::Arc;
 
@@ -21,7 +21,11 @@ impl History {
         let Some(Follower { reader, next }) = &mut log.follower else {
             let next = self.expected.low;
             let storage = Arc::new(self.disk.clone());
-            let reader = Reader::following(storage, log.shared.catalog.clone(), next, u64::MAX, log.shared.clone());
+            let reader = Reader::new(
+                storage,
+                log.shared.catalog.clone(),
+                ReadPlan { tail: Some(Tail { log: log.shared.clone(), follows: true, check_start: false }), ..(next..=u64::MAX).into() },
+            );
             log.follower = Some(Follower { reader, next });
             return Ok(());
         };
@@ -35,12 +39,12 @@ impl History {
                 Err(error) => break Err(error),
             };
             if gone || block.first_position != *next {
-                return broken(format!("a follower of {next} is given {}, {kept} was kept", block.first_position));
+                return broken(format!("a follower at {next} returns {}, {kept} was kept", block.first_position));
             }
-            for i in 0..block.len() {
-                let right = self.expected.tags.get(*next as usize).is_some_and(|tag| Made::new(*next, *tag).is(&block, i));
+            for record in &block {
+                let right = self.expected.tags.get(*next as usize).is_some_and(|tag| Made::new(*next, *tag).is(record));
                 if !right || *next > self.expected.end {
-                    return broken(format!("a follower is given something else at {next}"));
+                    return broken(format!("a follower returns something else at {next}"));
                 }
                 *next += 1;
             }
@@ -52,7 +56,7 @@ impl History {
                 log.follower = None;
                 Ok(())
             }
-            ended => broken(format!("a follower of {next}, {kept} kept, ends with {ended:?}, {}", self.expected.bounds())),
+            ended => broken(format!("a follower at {next}, {kept} kept, ends with {ended:?}, {}", self.expected.bounds())),
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::maintenance::backup::{Backup, Origin};
 use crate::maintenance::salvage::{Salvage, Salvaged};
 use crate::maintenance::verify::verify_storage;
 use crate::options::{Compression, Mode, Options};
-use crate::read::reader::{Hole, Reader};
+use crate::read::reader::{Hole, ReadPlan, Reader};
 use crate::segments::catalog::{Catalog, DurableEnd};
 use crate::segments::reader_positions::ReaderPosition;
 use crate::storage::Storage;
@@ -60,7 +60,11 @@ impl Holed {
     fn new() -> Holed {
         let (disk, _) = damaged();
         let view = read_only::open(&(Arc::new(disk.clone()) as Arc<dyn Storage>), || 0).unwrap();
-        let (given, _) = gather(Reader::salvaging(Arc::new(disk.clone()), view.catalog, 1, view.positions.written), 1 << 13).unwrap();
+        let (given, _) = gather(
+            Reader::new(Arc::new(disk.clone()), view.catalog, ReadPlan { past_damage: true, ..(1..=view.positions.written).into() }),
+            1 << 13,
+        )
+        .unwrap();
         let to = elsewhere(&disk);
         let report = salvage_to(&disk, &to).unwrap();
         is_whole(&to, &report, &given).unwrap_or_else(|broken| panic!("{}", broken.0));
@@ -89,7 +93,7 @@ fn reopen(disk: &SimDisk) -> Opened {
 
 /// Returns the positions that a plain reader returns, and the holes that it passes.
 fn read(disk: &SimDisk, catalog: &Arc<Catalog>, from: u64, to: u64) -> (Vec<u64>, Vec<(u64, u64)>) {
-    let (given, holes) = gather(Reader::new(Arc::new(disk.clone()), catalog.clone(), from, to), 1 << 13).unwrap();
+    let (given, holes) = gather(Reader::new(Arc::new(disk.clone()), catalog.clone(), from..=to), 1 << 13).unwrap();
     assert!(holes.iter().all(|hole| hole.recorded && (hole.offset, hole.bytes) == (0, 0)), "{holes:?}");
     (given.iter().map(|given| given.position).collect(), holes.iter().map(|hole: &Hole| (hole.first, hole.last)).collect())
 }
@@ -113,12 +117,12 @@ fn whole(disk: &SimDisk) {
 }
 
 #[test]
-fn a_log_with_holes_goes_on_behind_the_last_position_that_was_given() {
+fn a_log_with_holes_continues_after_its_last_used_position() {
     let holed = Holed::new();
     let (disk, mut opened) = holed.open();
-    let (next, rolls) = (holed.report.next_position, opened.writer.counters.rolls);
+    let (next, rolls) = (holed.report.next_position, opened.writer.meter.counters.rolls);
     append(&mut opened, 40);
-    assert!(opened.writer.counters.rolls > rolls + 2);
+    assert!(opened.writer.meter.counters.rolls > rolls + 2);
     opened.writer.close().unwrap();
     drop(opened);
     let opened = reopen(&disk);
@@ -132,7 +136,7 @@ fn a_log_with_holes_goes_on_behind_the_last_position_that_was_given() {
 }
 
 #[test]
-fn reading_from_a_position_in_a_hole_or_up_to_one_passes_as_much_of_it_as_was_asked_for() {
+fn reading_from_or_up_to_a_position_inside_a_hole_reports_only_the_requested_part_of_it() {
     let holed = Holed::new();
     let (disk, opened) = holed.open();
     let (first, last) = holed.hole(0);
@@ -145,14 +149,14 @@ fn reading_from_a_position_in_a_hole_or_up_to_one_passes_as_much_of_it_as_was_as
     let (first, last) = holed.hole(2);
     assert_eq!(read(&disk, &opened.catalog, first - 1, last), (vec![first - 1], vec![(first, last)]));
     // A salvaging reader reports the same holes.
-    let reader = Reader::salvaging(Arc::new(disk.clone()), opened.catalog.clone(), 1, last);
+    let reader = Reader::new(Arc::new(disk.clone()), opened.catalog.clone(), ReadPlan { past_damage: true, ..(1..=last).into() });
     let (given, holes) = gather(reader, 1 << 13).unwrap();
     assert_eq!(given, holed.given);
     assert!(holes.len() == 3 && holes.iter().all(|hole| hole.recorded));
 }
 
 #[test]
-fn a_truncation_may_end_or_begin_the_log_inside_a_hole() {
+fn truncation_can_make_the_log_begin_or_end_inside_a_hole() {
     let holed = Holed::new();
     for i in 0..3 {
         let (first, last) = holed.hole(i);
@@ -201,7 +205,7 @@ fn a_truncation_may_end_or_begin_the_log_inside_a_hole() {
 }
 
 #[test]
-fn a_cut_inside_a_hole_and_opening_after_a_crash_at_any_step_leave_the_log_as_before_or_as_after() {
+fn a_truncate_after_inside_a_hole_that_crashes_at_any_step_takes_effect_completely_or_not_at_all() {
     let holed = Holed::new();
     let (first, last) = holed.hole(2);
     let mut cut = 0;
@@ -235,11 +239,11 @@ fn a_cut_inside_a_hole_and_opening_after_a_crash_at_any_step_leave_the_log_as_be
             break;
         }
     }
-    assert!(cut > 1, "the truncation was never cut off behind its commit point");
+    assert!(cut > 1, "no crash came after the commit point of the truncation");
 }
 
 #[test]
-fn a_segment_that_is_missing_before_a_hole_is_missing_all_the_same() {
+fn a_segment_missing_before_a_hole_is_reported_as_missing() {
     let holed = Holed::new();
     let names = segments(&holed.disk);
     let hole = |name: &Name| Header::decode(&holed.disk.bytes(&name.file)[..PAGE as usize]).unwrap().hole;
@@ -263,7 +267,7 @@ fn a_segment_that_is_missing_before_a_hole_is_missing_all_the_same() {
 }
 
 #[test]
-fn a_salvage_that_is_cut_off_at_any_step_leaves_no_log_or_the_whole_one() {
+fn a_salvage_interrupted_at_any_step_leaves_no_log_or_the_whole_one() {
     let (disk, _) = damaged();
     let whole = Holed::new();
     let mut states = Vec::new();
@@ -296,7 +300,7 @@ fn a_salvage_that_is_cut_off_at_any_step_leaves_no_log_or_the_whole_one() {
 }
 
 #[test]
-fn a_salvage_that_fails_or_is_given_up_leaves_nothing() {
+fn a_salvage_that_fails_or_is_aborted_leaves_no_files() {
     let (disk, _) = damaged();
     for trip in 0.. {
         let to = elsewhere(&disk);
@@ -320,7 +324,7 @@ fn a_salvage_that_fails_or_is_given_up_leaves_nothing() {
 }
 
 #[test]
-fn a_log_that_is_written_to_meanwhile_is_not_salvaged() {
+fn a_log_that_is_written_to_during_a_salvage_is_refused() {
     let mut log = Log::new(512, 64 << 10);
     log.commit(&[&[100; 20]], true);
     let to = elsewhere(&log.disk);
@@ -374,7 +378,7 @@ fn a_frame_that_reaches_into_a_segment_whose_header_is_lost_is_salvaged() {
 }
 
 #[test]
-fn a_salvage_returns_no_record_whose_frame_does_not_hold() {
+fn a_salvage_returns_no_record_of_an_invalid_frame() {
     let mut log = Log::new(512, 64 << 10);
     for _ in 0..6 {
         log.commit(&[&[300, 40, 200]], true);
@@ -389,13 +393,13 @@ fn a_salvage_returns_no_record_whose_frame_does_not_hold() {
         let to = elsewhere(&disk);
         let report = salvage_to(&disk, &to).unwrap();
         let opened = open(Arc::new(to.clone()), &Options::default(), || 0).unwrap();
-        let reader = Reader::new(Arc::new(to.clone()), opened.catalog.clone(), opened.recovery.first_position, 18);
+        let reader = Reader::new(Arc::new(to.clone()), opened.catalog.clone(), opened.recovery.first_position..=18);
         let mut next = opened.recovery.first_position;
         let mut reader = reader;
         while let Some(block) = reader.next_block(1 << 12).unwrap() {
             next = block.holes.last().map_or(next, |hole| hole.last + 1);
-            for i in 0..block.len() {
-                assert!(Made::new(next, log.expected.tags[next as usize]).is(&block, i), "{at}: position {next} is not what it was");
+            for record in &block {
+                assert!(Made::new(next, log.expected.tags[next as usize]).is(record), "{at}: position {next} is not what it was");
                 next += 1;
             }
         }
@@ -406,7 +410,7 @@ fn a_salvage_returns_no_record_whose_frame_does_not_hold() {
 }
 
 #[test]
-fn compressed_frames_and_batches_come_over_as_they_are() {
+fn a_salvage_keeps_compressed_frames_and_batches_as_they_are() {
     let options = Options { segment_bytes: 8 << 10, compression: Compression::Zstd, ..Options::default() };
     let mut log = Log::with(512, options);
     while segments(&log.disk).len() < 3 {
@@ -442,21 +446,21 @@ impl Origin for Still {
         &self.0
     }
 
-    fn cut(&self) -> Result<DurableEnd> {
+    fn durable_end(&self) -> Result<DurableEnd> {
         let active = self.1.writer.active.as_ref().unwrap();
         Ok(DurableEnd { segment: active.header.id, durable: LogEnd { offset: active.end.offset, position: active.end.next - 1 } })
     }
 
-    fn low(&self) -> Result<u64> {
+    fn low_mark(&self) -> Result<u64> {
         Ok(self.1.recovery.first_position)
     }
 
-    fn cuts(&self) -> u64 {
+    fn truncation_count(&self) -> u64 {
         0
     }
 
-    fn hold(&self, first: u64) -> Arc<ReaderPosition> {
-        self.1.catalog.places.enter(first)
+    fn hold_retention(&self, first: u64) -> Arc<ReaderPosition> {
+        self.1.catalog.reader_positions.enter(first)
     }
 
     fn segments(&self) -> Vec<Name> {

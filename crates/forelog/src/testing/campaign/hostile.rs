@@ -5,12 +5,13 @@ use crate::format::control::{choose, ControlState, Fence, Mark, FILE_BYTES};
 use crate::format::file_names::{file_name, CONTROL};
 use crate::format::footer::Footer;
 use crate::format::frame::{self, Frame, Kind, Seed, HEADER};
-use crate::format::frame_scan::{self, FrameBoundary};
+use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::{Header, Predecessor};
 use crate::log::open::open;
 use crate::log::read_only;
 use crate::options::{Compression, Mode, Options};
-use crate::read::reader::Reader;
+use crate::read::reader::{ReadPlan, Reader};
+use crate::segments::frame_scan;
 use crate::storage::layer::{layered, Layer};
 use crate::storage::window::Window;
 use crate::storage::{data_len, File, Storage};
@@ -115,14 +116,14 @@ proptest! {
         let file = disk.open("spare-x", false).unwrap();
         let header = Header { uuid: UUID, id: 1, first: 1, salt: 1, predecessor: None, carried_end: PAGE, recycled: false, compressed: false, created_ms: 0, hole: 0 };
         let mut window = Window::new(&*file, bytes.len() as u64);
-        let _ = bit_flip::in_frame(&mut window, &header, offset.min(1 << 60));
+        let _ = frame_scan::flipped_bit(&mut window, &header, offset.min(1 << 60));
         let _ = frame_scan::resync(&mut window, &header, offset.min(1 << 60), 1..position);
         let _ = frame_scan::scan(&mut window, &header);
         let _ = frame_scan::check_frames(&mut window, &header, FrameBoundary { offset: 0, next: 1, crc: 0 }, position, |_| ());
     }
 
     #[test]
-    fn no_log_however_sealed_makes_opening_or_reading_panic(
+    fn no_corrupt_log_with_valid_checksums_makes_opening_or_reading_panic(
         segments in vec((header(), vec(piece(), 0..6), vec(any::<u8>(), 0..20), any::<bool>()), 0..4),
         slots in proptest::option::of((state(), state())),
     ) {
@@ -144,7 +145,7 @@ proptest! {
             let disk = disk.fork();
             let options = Options { mode, segment_bytes: 64 << 10, ..Options::default() };
             if let Ok(opened) = open(Arc::new(disk.clone()), &options, || 0) {
-                let mut reader = Reader::new(Arc::new(disk.clone()), opened.catalog.clone(), opened.recovery.first_position, opened.writer.next_position() - 1);
+                let mut reader = Reader::new(Arc::new(disk.clone()), opened.catalog.clone(), opened.recovery.first_position..=opened.writer.next_position() - 1);
                 while let Ok(Some(_)) = reader.next_block(100) {}
             }
             prop_assert_eq!(disk.violation(), None);
@@ -153,7 +154,7 @@ proptest! {
         let changes = disk.changes();
         if let Ok(view) = read_only::open(&storage, || 0) {
             let to = view.positions.acknowledged;
-            let mut reader = Reader::salvaging(storage, view.catalog.clone(), view.positions.first, to);
+            let mut reader = Reader::new(storage, view.catalog.clone(), ReadPlan { past_damage: true, ..(view.positions.first..=to).into() });
             let mut next = view.positions.first;
             while let Some(block) = reader.next_block(100).unwrap() {
                 for hole in &block.holes {
@@ -234,17 +235,17 @@ proptest! {
 }
 
 #[test]
-fn zeroes_that_are_not_read_count_for_a_checksum_as_if_they_were() {
+fn a_checksum_includes_the_zeroes_of_holes_that_are_not_read() {
     for (running, len) in [(0, 0), (0, 1), (7, 4096), (u32::MAX, 100_001)] {
         assert_eq!(frame::body_crc_of_zeroes(running, len), frame::body_crc(running, &vec![0; len]));
     }
 }
 
 #[test]
-fn a_log_that_is_out_of_segment_ids_takes_nothing_more_and_loses_nothing() {
+fn a_log_that_is_out_of_segment_ids_accepts_nothing_more_and_loses_nothing() {
     let mut log = super::named::Log::new(512, 16 << 10);
     log.commit(&[&[10]], true);
-    log.opened.writer.highest_id = crate::format::file_names::MAX_ID;
+    log.opened.writer.names.last_mut().unwrap().id = crate::format::file_names::MAX_ID;
     let names = log.disk.names();
     assert!(log.opened.writer.reset(7).is_err());
     assert_eq!(log.disk.names(), names);

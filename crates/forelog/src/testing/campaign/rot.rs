@@ -129,7 +129,7 @@ pub fn check(disk: &SimDisk, options: &Options, expected: &Expected, least: u64)
         Ok(report) => report.problems.is_empty(),
         Err(error) => !matches!(error.code, Code::NotFound | Code::Format),
     };
-    let told = |what: String| if unseen { broken(format!("verifying overlooks: {what}")) } else { Ok(true) };
+    let told = |what: String| if unseen { broken(format!("verifying does not detect: {what}")) } else { Ok(true) };
     let opened = match open(Arc::new(disk.clone()), options, || 0) {
         Ok(opened) => opened,
         Err(error) => {
@@ -138,7 +138,7 @@ pub fn check(disk: &SimDisk, options: &Options, expected: &Expected, least: u64)
             return match (typed, disk.changes() == changes) {
                 (true, true) => told(error.to_string()),
                 (false, _) => broken(format!("damage is told as {error:?}")),
-                (_, false) => broken(format!("damage is told, but the disk was changed: {error}")),
+                (_, false) => broken(format!("damage is reported, but the disk was changed: {error}")),
             };
         }
     };
@@ -148,7 +148,7 @@ pub fn check(disk: &SimDisk, options: &Options, expected: &Expected, least: u64)
         return broken(format!("silence: the log starts at {low}, but only positions below {} were truncated", expected.low));
     }
     if end > expected.end {
-        return broken(format!("damage opens to {end}, {} were appended", expected.end));
+        return broken(format!("the damaged log opens with the end {end}, but only {} were appended", expected.end));
     }
     match read(Arc::new(disk.clone()), &opened.catalog, expected, expected.low, end, 1 << 16) {
         Read::Wrong(text) => broken(format!("damage: {text}")),

@@ -15,13 +15,13 @@ use crate::format::control::{choose, ControlState};
 use crate::format::file_names::CONTROL;
 use crate::format::footer::Footer;
 use crate::format::frame::{self, Kind, HEADER};
-use crate::format::frame_scan::scan;
 use crate::format::header::Header;
 use crate::format::record::Parts;
 use crate::log::open::open as open_log;
 use crate::log::read_only;
 use crate::options::{Compression, Mode, Options};
 use crate::read::reader::Reader;
+use crate::segments::frame_scan::scan;
 use crate::storage::window::Window;
 use crate::storage::Storage;
 use crate::testing::sim::SimDisk;
@@ -43,7 +43,7 @@ pub fn frame(data: &[u8]) {
         assert!(found.count > 0 || found.kind == Kind::Padding, "{found:?}");
         let mut again = [0; HEADER];
         let crc = frame::encode(&mut again, &found, seed, 8192);
-        assert!(crc == found.crc && again == bytes[..HEADER], "a header decodes to what encodes it");
+        assert!(crc == found.crc && again == bytes[..HEADER], "an encoded header differs from the decoded one");
         body(found.codec, &bytes[HEADER..]);
     }
 }
@@ -79,7 +79,7 @@ pub fn segment(data: &[u8]) {
     let _ = Header::decode(data);
     let page = sealed(data, &crate::format::header::MAGIC);
     let Ok(header) = Header::decode(&page) else { return };
-    assert_eq!(Header::decode(&header.encode()), Ok(header.clone()), "a header decodes to what encodes it");
+    assert_eq!(Header::decode(&header.encode()), Ok(header.clone()), "an encoded header differs from the decoded one");
     let rest = data.get(PAGE as usize..).unwrap_or(&[]);
     let _ = Footer::decode(rest, header.seed(), PAGE);
     let disk = SimDisk::new(1, 512);
@@ -251,11 +251,11 @@ pub fn open(data: &[u8]) {
                 let end = opened.writer.next_position() - 1;
                 let storage: Arc<dyn Storage> = Arc::new(disk.clone());
                 match forged {
-                    true => drain(Reader::new(storage, opened.catalog.clone(), opened.recovery.first_position, end)),
+                    true => drain(Reader::new(storage, opened.catalog.clone(), opened.recovery.first_position..=end)),
                     false => {
                         assert!(end <= base.expected.end);
                         let outcome = read(storage, &opened.catalog, &base.expected, 1, end, 1 << 12);
-                        assert!(!matches!(outcome, Read::Wrong(_)), "{mode:?}: a record that nobody appended");
+                        assert!(!matches!(outcome, Read::Wrong(_)), "{mode:?}: a record that was never appended");
                     }
                 }
             }
@@ -268,7 +268,7 @@ pub fn open(data: &[u8]) {
     let changes = damaged.changes();
     let storage: Arc<dyn Storage> = Arc::new(damaged.clone());
     if let Ok(view) = read_only::open(&storage, || 0) {
-        drain(Reader::new(storage, view.catalog, view.positions.first, view.positions.written));
+        drain(Reader::new(storage, view.catalog, view.positions.first..=view.positions.written));
     }
     assert_eq!(damaged.changes(), changes, "readOnly writes");
     if let Err(Broken(text)) = holds_up(&damaged) {
@@ -276,12 +276,12 @@ pub fn open(data: &[u8]) {
     }
 }
 
-/// Reads on to the end or the first error. Each block must match its index.
+/// Reads on to the end or the first error. Each record must be within its block.
 fn drain(mut reader: Reader) {
     let mut read = 0;
     while let Ok(Some(block)) = reader.next_block(1 << 12) {
-        for entry in block.index.chunks_exact(4) {
-            assert!(entry[0] <= entry[1] && entry[1] <= entry[2] && entry[2] as usize <= block.bytes.len());
+        for fields in block.fields() {
+            assert!(fields.key <= fields.value && fields.value <= fields.end && fields.end as usize <= block.bytes().len());
         }
         read += block.len();
         assert!(read < 1 << 20, "more records than the files have bytes");
@@ -290,7 +290,7 @@ fn drain(mut reader: Reader) {
 
 /// Returns where a scan of a whole segment of the base ends, which shows that the targets reach what they are to reach.
 #[cfg(test)]
-fn sound_end(base: &Base) -> crate::format::frame_scan::FrameBoundary {
+fn sound_end(base: &Base) -> crate::format::frame_boundary::FrameBoundary {
     let name = base.files.iter().rfind(|name| name.ends_with(".wal")).unwrap();
     let file = base.disk.open(name, false).unwrap();
     let header = Header::decode(&base.disk.bytes(name)).unwrap();
@@ -334,12 +334,12 @@ mod tests {
         }
 
         #[test]
-        fn a_hostile_control_gives_its_newest_slot_or_none(a in bytes(120), b in bytes(120)) {
+        fn a_hostile_control_file_yields_its_newest_slot_or_none(a in bytes(120), b in bytes(120)) {
             control(&[a, b].concat());
         }
 
         #[test]
-        fn hostile_cursors_give_their_newest_slot_or_none(
+        fn a_hostile_cursors_file_yields_its_newest_slot_or_none(
             sequence in 0u8..3, count in 0u8..4, length in 0u8..60, entries in bytes(80), rest in bytes(60),
         ) {
             let mut slot = vec![0; 72];
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_fuzzed_is_a_log_that_opens_when_it_is_left_alone() {
+    fn the_log_that_is_fuzzed_opens_if_it_is_not_changed() {
         let base = base();
         assert!(base.files.len() >= 3, "{:?}", base.files);
         assert!(sound_end(base).next == base.expected.end + 1);

@@ -1,39 +1,31 @@
 /**
- * The few pieces of SVG that the charts are made of. Colours are classes, so that one file is light or dark as the
- * reader's system is; no chart library that draws without a DOM leaves them to CSS.
+ * The few pieces of SVG that the chart is made of. Colours are classes, so that one file is light or dark as the
+ * reader's system is. No chart library that draws without a DOM leaves colours to CSS.
  */
 const STYLE = `
     .ground { fill: #ffffff; }
     text { fill: #1f2328; }
     .dim { fill: #59636e; }
     .strong { font-weight: 600; }
-    .grid { stroke: #d1d9e0; }
     .axis { stroke: #818b98; }
     .whisker { stroke: #1f2328; fill: none; }
     .ours { fill: #0969da; }
     .js { fill: #bc7a00; }
     .package { fill: #818b98; }
-    .raw { fill: #d1d9e0; }
-    .line { stroke: #0969da; fill: none; stroke-width: 2; }
-    .line-b { stroke: #bc7a00; fill: none; stroke-width: 2; }
     @media (prefers-color-scheme: dark) {
       .ground { fill: #0d1117; }
       text { fill: #f0f6fc; }
       .dim { fill: #9198a1; }
-      .grid { stroke: #2a313c; }
       .axis { stroke: #656c76; }
       .whisker { stroke: #f0f6fc; }
       .ours { fill: #4493f8; }
       .js { fill: #d29922; }
       .package { fill: #656c76; }
-      .raw { fill: #3d444d; }
-      .line { stroke: #4493f8; }
-      .line-b { stroke: #d29922; }
     }`
 
 export const WIDTH = 860
 
-/** A whole picture; what it shows is also there in words, for those who hear it. */
+/** A whole picture. `description` is for readers who hear it. */
 export function picture(height: number, title: string, description: string, parts: readonly string[]): string {
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${round(height)}" role="img" aria-labelledby="title description" font-family="system-ui, 'DejaVu Sans', sans-serif" font-size="12">`,
@@ -71,24 +63,10 @@ export function path(d: string, look: string): string {
   return `<path class="${look}" d="${d}" />`
 }
 
-/** From the lowest to the highest of the rounds, lying. */
+/** A horizontal line from the lowest to the highest of the rounds. */
 export function whiskerAcross(from: number, to: number, y: number, reach = 3): string {
   const [a, b, top, bottom] = [from, to, y - reach, y + reach].map(round)
   return path(`M${a} ${top}V${bottom}M${a} ${round(y)}H${b}M${b} ${top}V${bottom}`, 'whisker')
-}
-
-/** The same, standing. */
-export function whiskerUp(x: number, from: number, to: number, reach = 3): string {
-  const [a, b, left, right] = [from, to, x - reach, x + reach].map(round)
-  return path(`M${left} ${a}H${right}M${round(x)} ${a}V${b}M${left} ${b}H${right}`, 'whisker')
-}
-
-/** Round numbers from zero to at least `maximum`, four to six steps. */
-export function ticks(maximum: number): number[] {
-  if (!(maximum > 0)) return [0, 1]
-  const power = 10 ** Math.floor(Math.log10(maximum / 5))
-  const step = power * [1, 2, 2.5, 5, 10].find((each) => maximum / (each * power) <= 5.5)!
-  return Array.from({ length: Math.ceil(maximum / step - 1e-9) + 1 }, (_, index) => index * step)
 }
 
 /** Three digits and a letter: 1.13 M, 543 k, 12.4. */

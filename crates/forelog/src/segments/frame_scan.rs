@@ -1,38 +1,17 @@
-//! Reads the frames of a segment in order, and finds frames again after damage. Pure functions of bytes.
+//! Reads the frames of a segment in order, and finds frames again after damage.
 //!
 //! No byte is used before its checksum has been verified, and nothing here writes.
 
-use crate::error::Fault;
+use crate::error::{Fault, Flipped};
+use crate::format::bit_flip;
 use crate::format::footer::Index;
-use crate::format::frame::{self, Frame, Kind, ALIGN, HEADER};
+use crate::format::frame::{self, Frame, Kind, ALIGN, HEADER, MERGED_BYTES};
+use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::Header;
 use crate::options::Compression;
 use crate::storage::window::Window;
 use crate::util::bytes::first_non_zero;
-use crate::util::limits::PAGE;
 use std::ops::Range;
-
-/// The place between two frames, with everything that a frame that starts there must continue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FrameBoundary {
-    pub offset: u64,
-    /// Position of the next record.
-    pub next: u64,
-    /// CRC field of the frame that ends here.
-    pub crc: u32,
-}
-
-impl FrameBoundary {
-    /// Returns the boundary before the first frame of a segment.
-    pub fn start(header: &Header) -> FrameBoundary {
-        FrameBoundary { offset: PAGE, next: header.start(), crc: header.first_prev() }
-    }
-
-    /// Returns the boundary after `frame`, which starts at this one.
-    pub fn after(self, frame: &Frame) -> FrameBoundary {
-        FrameBoundary { offset: self.offset + frame.span(), next: frame.next_position(), crc: frame.crc }
-    }
-}
 
 /// The result of scanning a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -281,4 +260,21 @@ pub fn resync(bytes: &mut Window, header: &Header, from: u64, positions: Range<u
         }
     }
     Ok(None)
+}
+
+/// Returns the flipped bit that makes the frame at `offset` invalid. Its header is searched, and its body if that has at most 64 KiB.
+pub fn flipped_bit(bytes: &mut Window, header: &Header, offset: u64) -> Result<Option<Flipped>, Fault> {
+    let head = bytes.get(offset, HEADER)?;
+    if head.len() < HEADER {
+        return Ok(None);
+    }
+    let found = match frame::decode(head, header.seed(), offset) {
+        None => bit_flip::in_frame_header(head, header.seed(), offset),
+        Some(frame) if frame.body_len as usize <= MERGED_BYTES => {
+            let body = bytes.get(offset + HEADER as u64, frame.body_len as usize)?;
+            bit_flip::in_body(body, &frame).map(|(byte, bit)| (HEADER + byte, bit))
+        }
+        Some(_) => None,
+    };
+    Ok(found.map(|(byte, bit)| Flipped { offset: offset + byte as u64, bit }))
 }

@@ -1,5 +1,5 @@
-import type { RowResult, Summary } from '../lib/statistics.js'
-import { WIDTH, path, picture, rect, round, short, text, whiskerAcross } from './svg.js'
+import type { RowResult, Summary } from './lib/statistics.js'
+import { WIDTH, path, picture, rect, round, short, text, whiskerAcross } from './lib/svg.js'
 
 /** The rows of the README's table. */
 const README_ROWS = ['D1', 'D2-100', 'D2-1K', 'D4', 'D5'] as const
