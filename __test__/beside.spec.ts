@@ -77,10 +77,10 @@ async function truncate(wal: Wal, isOver: () => boolean): Promise<void> {
   }
 }
 
-for (const beside of ['of the same process', 'that only reads']) {
+for (const beside of ['of the same process', 'opened with readOnly']) {
   test(`a reader from 'start' never fails as truncated before its first record, on a handle ${beside}`, async (t) => {
     const wal = await temporaryLog(t)
-    const other = beside === 'that only reads' ? await viewOf(t, wal) : await temporaryLog(t, {}, wal.dir)
+    const other = beside === 'opened with readOnly' ? await viewOf(t, wal) : await temporaryLog(t, {}, wal.dir)
     let over = false
     const truncating = truncate(wal, () => over)
     let given = 0
@@ -105,7 +105,7 @@ for (const beside of ['of the same process', 'that only reads']) {
   })
 }
 
-for (const beside of ['the writer', 'a handle that only reads']) {
+for (const beside of ['the writer', 'a read-only handle']) {
   test(`a follower of ${beside} past two truncations ends with ERR_WAL_TRUNCATED`, async (t) => {
     const wal = await temporaryLog(t, { fsync: 'os' })
     const other = beside === 'the writer' ? wal : await viewOf(t, wal)

@@ -50,7 +50,7 @@ function on({ dir, export: file }: Place, command: Command, log: string, ...opti
 
 const NO_LOCK = 'it takes no lock'
 const NO_INPUT = 'it takes no input'
-const NO_POSITION = 'it takes no position, and reads what is there'
+const NO_POSITION = 'it takes no position, and reads the whole log'
 
 type Case = (t: ExecutionContext, at: Place) => Promise<string[]> | string[]
 type Cases = { [command in Command]: Case | string }
@@ -205,7 +205,7 @@ const signalling = (signal: string): string =>
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   for (const [name, args, said] of [
-    ['append', (at: Place) => ['append', at.log], /: no line is in the log, durable\n$/],
+    ['append', (at: Place) => ['append', at.log], /: no line is in the log and durable\n$/],
     ['cat', (at: Place) => ['cat', at.log], /(before the first record|after position \d+)\n$/],
     ['cat --follow', (at: Place) => ['cat', at.log, '--follow'], /(before the first record|after position \d+)\n$/],
     ['export', (at: Place) => ['export', at.log], /: the export is incomplete, and has no end line\n$/],
@@ -241,7 +241,7 @@ test('when append is stopped, it says how many lines are durable, and they are',
   while (!(await acknowledged())) await new Promise(setImmediate)
   child.kill('SIGTERM')
   t.is(await new Promise((resolve) => child.on('close', resolve)), 143)
-  t.is(stderr, 'forelog: stopped by SIGTERM: the first 2 lines are in the log, durable\n')
+  t.is(stderr, 'forelog: stopped by SIGTERM: the first 2 lines are in the log and durable\n')
   t.is(String((await forelog(['cat', missing])).stdout), 'one\ntwo\n')
 })
 

@@ -55,7 +55,7 @@ const sparse: Attack[] = [
       put(segment(dir, SEALED), 5000, 'damaged')
     },
   ],
-  ['every segment is', (dir) => segments(dir).forEach((name) => lengthen(path.join(dir, name))), 'clean'],
+  ['every segment is a hole of a terabyte', (dir) => segments(dir).forEach((name) => lengthen(path.join(dir, name))), 'clean'],
   ...['CONTROL', 'LOCK', 'CURSORS', 'reserve', 'spare-0123456789abcdef'].map((name): Attack => [
     `${name} is a hole of a terabyte`,
     (dir) => lengthen(path.join(dir, name)),

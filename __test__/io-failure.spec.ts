@@ -45,12 +45,12 @@ const IO = 'ERR_WAL_IO'
 for (const [name, rules, faults, code, cause] of [
   ['a write for which there is no space', full('ENOSPC'), 1, NO_SPACE, 'ENOSPC'],
   ['a write above the quota', full('EDQUOT'), 1, NO_SPACE, 'EDQUOT'],
-  ['a write that space ran out under', short('ENOSPC'), 2, NO_SPACE, 'ENOSPC'],
-  ['a write that a limit of file sizes cut short', short('EFBIG'), 2, IO, 'EFBIG'],
-  ['a write above a limit of file sizes', full('EFBIG'), 1, IO, 'EFBIG'],
+  ['a write that stops early for want of space', short('ENOSPC'), 2, NO_SPACE, 'ENOSPC'],
+  ['a write that a file size limit stops early', short('EFBIG'), 2, IO, 'EFBIG'],
+  ['a write above a file size limit', full('EFBIG'), 1, IO, 'EFBIG'],
   ['a write without memory', full('ENOMEM'), 1, IO, 'ENOMEM'],
   ['a write to a file that may not be written', full('EPERM'), 1, IO, 'EPERM'],
-  ['a write to a file system that has turned read-only', full('EROFS'), 1, 'ERR_WAL_READ_ONLY', 'EROFS'],
+  ['a write to a file system that has become read-only', full('EROFS'), 1, 'ERR_WAL_READ_ONLY', 'EROFS'],
 ] as const) {
   test(`${name} is rejected, frees its positions and loses nothing`, async (t) => {
     if (!has(t, 'preload')) return

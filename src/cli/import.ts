@@ -281,7 +281,7 @@ function renumbered({ leftOut, moved }: Importer): string[] {
 function reached({ wal, importer }: Import): string {
   if (wal === undefined || importer === undefined) return 'nothing was imported'
   const last = wal.durablePosition
-  return last > importer.before ? `the records up to position ${last} are in the log, durable` : 'no record was imported'
+  return last > importer.before ? `the records up to position ${last} are in the log and durable` : 'no record was imported'
 }
 
 /** Imports the input, and resolves to the exit code. */

@@ -40,14 +40,14 @@ mod testing;
 mod util;
 mod write;
 
-pub use cursors::Moved;
+pub use cursors::CursorMove;
 pub use error::{Code, Error, Fault, Flipped, Info, Result};
 pub use format::record::{Parts, RecordRef};
 pub use log::stat::{stat, Standing};
 pub use log::state::Positions;
 pub use log::wal::{NamedCursor, ReadOptions, Wal};
 pub use maintenance::backup::{Backup, Progress};
-pub use maintenance::progress::Watch;
+pub use maintenance::progress::JobProgress;
 pub use maintenance::salvage::{salvage, Salvage, Salvaged};
 pub use maintenance::verify::{verify, Problem, Verification};
 pub use observe::events::SegmentFromFuture;

@@ -6,7 +6,9 @@
 mod common;
 
 use common::{next, open, options, settle, varied};
-use forelog::{verify, Code, Error, Fsync, Mode, Options, ReadOptions, Reader, RecordRef, Settled, StartPosition, Waiter, Wal, Watch};
+use forelog::{
+    verify, Code, Error, Fsync, JobProgress, Mode, Options, ReadOptions, Reader, RecordRef, Settled, StartPosition, Waiter, Wal,
+};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
@@ -20,7 +22,7 @@ const RECORDS: u64 = 300;
 enum Loss {
     Removed,
     RemovedAndMadeAnew,
-    Moved,
+    CursorMove,
     MovedAndMadeAnew,
     MovedAndBackupInItsPlace,
     ParentMoved,
@@ -36,7 +38,7 @@ enum Loss {
 const OF_THE_DIRECTORY: [Loss; 7] = [
     Loss::Removed,
     Loss::RemovedAndMadeAnew,
-    Loss::Moved,
+    Loss::CursorMove,
     Loss::MovedAndMadeAnew,
     Loss::MovedAndBackupInItsPlace,
     Loss::ParentMoved,
@@ -121,7 +123,7 @@ impl Scene {
                 fs::remove_dir_all(&real).unwrap();
                 fs::create_dir(&real).unwrap();
             }
-            Loss::Moved | Loss::MovedAndMadeAnew | Loss::MovedAndBackupInItsPlace => {
+            Loss::CursorMove | Loss::MovedAndMadeAnew | Loss::MovedAndBackupInItsPlace => {
                 fs::rename(&real, &aside).unwrap();
                 match loss {
                     Loss::MovedAndMadeAnew => fs::create_dir(&real).unwrap(),
@@ -388,7 +390,7 @@ fn a_writer_whose_lock_another_process_has_taken_stops() {
 #[test]
 fn a_directory_moved_while_open_in_this_process_is_not_opened_again_at_its_new_path() {
     let scene = Scene::new(Fsync::Always);
-    let now = scene.lose(Loss::Moved).unwrap();
+    let now = scene.lose(Loss::CursorMove).unwrap();
     assert_eq!(open(&now, options(Fsync::Always)).err().map(|e| e.code), Some(Code::Detached));
     assert_eq!(code(scene.wal.close()), Some(Code::Detached));
     let (wal, _waiter) = open(&now, options(Fsync::Always)).unwrap();
@@ -398,7 +400,7 @@ fn a_directory_moved_while_open_in_this_process_is_not_opened_again_at_its_new_p
 #[test]
 fn a_directory_that_returns_to_its_path_before_the_next_operation_is_used_as_before() {
     let mut scene = Scene::new(Fsync::Always);
-    let now = scene.lose(Loss::Moved).unwrap();
+    let now = scene.lose(Loss::CursorMove).unwrap();
     fs::rename(now, scene.at("parent/real")).unwrap();
     scene.append(b"as before").unwrap();
     scene.wal.close().unwrap();
@@ -527,7 +529,7 @@ fn a_backup_whose_target_directory_is_replaced_meanwhile_is_not_reported_as_comp
 #[test]
 fn a_backup_into_the_directory_of_its_own_log_is_refused_even_after_a_move() {
     let scene = Scene::new(Fsync::Always);
-    let now = scene.lose(Loss::Moved).unwrap();
+    let now = scene.lose(Loss::CursorMove).unwrap();
     assert_eq!(code(scene.wal.backup(&now.join("inside"))), Some(Code::InvalidArg));
     assert!(!now.join("inside").exists());
 }
@@ -538,7 +540,7 @@ fn a_scrub_reads_one_directory_even_if_another_one_takes_its_path() {
         let scene = Scene::new(Fsync::Always);
         let now = scene.lose(loss);
         let _successor = scene.successor(loss);
-        let found = scene.wal.scrub(&Arc::new(Watch::new(None)));
+        let found = scene.wal.scrub(&Arc::new(JobProgress::new(None)));
         match found {
             Ok(found) => assert!(now.is_some() && found.problems.is_empty() && found.segments > 1, "{loss:?}: {found:?}"),
             Err(error) => assert!(now.is_none() && error.code == Code::Detached, "{loss:?}: {error}"),
@@ -553,7 +555,7 @@ fn a_verification_whose_directory_is_removed_meanwhile_fails_as_detached() {
     let dir = scene.at("parent/real");
     let (removed, again) = (std::sync::Once::new(), dir.clone());
     // With the first bytes read the directory goes away.
-    let watch = Watch::new(None).telling(move |_, _| removed.call_once(|| fs::remove_dir_all(&again).unwrap()));
+    let watch = JobProgress::new(None).reporting(move |_, _| removed.call_once(|| fs::remove_dir_all(&again).unwrap()));
     assert_eq!(code(verify(&dir, &Arc::new(watch))), Some(Code::Detached));
 }
 

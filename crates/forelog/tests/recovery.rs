@@ -261,7 +261,7 @@ fn a_directory_with_only_the_remains_of_an_interrupted_creation_becomes_a_log() 
 }
 
 #[test]
-fn a_segment_left_after_a_crash_gives_back_its_unused_blocks_and_nothing_else() {
+fn a_segment_left_by_a_crash_releases_its_unused_blocks_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let options = Options { segment_bytes: 4 << 20, ..Options::default() };
     let (wal, waiter) = open(dir.path(), options.clone()).unwrap();

@@ -4,7 +4,7 @@
 mod common;
 
 use common::*;
-use forelog::{verify, Code, Options, RecordRef, Waiter, Wal, Watch};
+use forelog::{verify, Code, JobProgress, Options, RecordRef, Waiter, Wal};
 use std::os::unix::fs::FileExt;
 use std::sync::mpsc::channel;
 use std::sync::Arc;
@@ -63,8 +63,8 @@ fn progress_ends_at_the_total() {
     let (wal, waiter) = log(dir.path());
     append(&wal, &waiter, 100);
     let (send, told) = channel();
-    let watch = Arc::new(Watch::default().telling(move |done, total| send.send((done, total)).unwrap()));
-    verify(dir.path(), &watch).unwrap();
+    let job = Arc::new(JobProgress::default().reporting(move |done, total| send.send((done, total)).unwrap()));
+    verify(dir.path(), &job).unwrap();
     let told: Vec<_> = told.try_iter().skip_while(|(_, total)| *total == 0).collect();
     assert!(told.len() > 5 && told.windows(2).all(|pair| pair[0].0 <= pair[1].0 && pair[0].1 == pair[1].1));
     assert!(told.last().is_some_and(|(done, total)| done == total && *total > 300_000));
@@ -145,11 +145,11 @@ fn closing_ends_a_scrub_during_its_pause_and_commits_do_not_wait_for_a_scrub() {
     append(&wal, &waiter, 100);
     // At a byte a second it pauses for hours after its first read.
     let (send, told) = channel();
-    let watch = Arc::new(Watch::new(Some(1)));
+    let job = Arc::new(JobProgress::new(Some(1)));
     std::thread::scope(|scope| {
-        let scrub = scope.spawn(|| wal.scrub(&watch));
+        let scrub = scope.spawn(|| wal.scrub(&job));
         scope.spawn(|| {
-            while watch.progress().0 == 0 {
+            while job.progress().0 == 0 {
                 std::thread::yield_now();
             }
             send.send(()).unwrap();

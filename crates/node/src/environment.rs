@@ -64,7 +64,7 @@ impl Environment {
         let (log, notify) = self.state.logs.reserve(&self.state.shared);
         let watch = watcher.map_or_else(Default::default, |watcher| watcher.watch.clone());
         self.state.shared.request(move || {
-            let open = || Wal::open_watched(&PathBuf::from(dir), open_options(&options)?, notify, &watch);
+            let open = || Wal::open_with_progress(&PathBuf::from(dir), open_options(&options)?, notify, &watch);
             let opened = catch_unwind(AssertUnwindSafe(open));
             Outcome::Opened(log, opened.unwrap_or_else(|panic| Err(panicked(panic).during("open"))))
         })

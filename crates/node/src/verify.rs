@@ -2,14 +2,14 @@
 
 use crate::reports::{FlippedData, PositionRange};
 use crate::wire;
-use forelog::{Verification, Watch};
+use forelog::{JobProgress, Verification};
 use napi_derive::napi;
 use std::sync::Arc;
 
 /// Follows and stops one verification. The verification ends when the watcher is garbage collected, or its environment ends.
 #[napi]
 pub struct Watcher {
-    pub(crate) watch: Arc<Watch>,
+    pub(crate) watch: Arc<JobProgress>,
 }
 
 #[napi]
@@ -17,7 +17,7 @@ impl Watcher {
     /// Limits the verification to this rate; without one it reads as fast as the disk allows.
     #[napi(constructor, catch_unwind)]
     pub fn new(bytes_per_second: Option<f64>) -> Self {
-        Watcher { watch: Arc::new(Watch::new(bytes_per_second.map(|rate| rate as u64))) }
+        Watcher { watch: Arc::new(JobProgress::new(bytes_per_second.map(|rate| rate as u64))) }
     }
 
     /// Returns the bytes done and their total, which is 0 until it is known.

@@ -1,7 +1,7 @@
 //! Queued changes of cursors, and the table that results from them. In memory only.
 
 use super::codec::{Table, MAX_CURSORS};
-use super::handle::Entry;
+use super::handle::CursorEntry;
 use crate::error::{truncated, Code, Error, Result};
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ pub type Done<T> = Box<dyn FnOnce(Result<T>) + Send>;
 
 /// A change that waits for its fsync.
 pub enum Change {
-    Create(Arc<str>, Option<u64>, Done<Arc<Entry>>),
+    Create(Arc<str>, Option<u64>, Done<Arc<CursorEntry>>),
     /// Moves a cursor forward, up to a position.
-    Commit(Arc<Entry>, u64, Done<()>),
+    Commit(Arc<CursorEntry>, u64, Done<()>),
     /// Moves a cursor back.
-    Rewind(Arc<Entry>, u64, Done<()>),
-    Delete(Arc<Entry>, Done<()>),
+    Rewind(Arc<CursorEntry>, u64, Done<()>),
+    Delete(Arc<CursorEntry>, Done<()>),
 }
 
 impl Change {
@@ -43,16 +43,16 @@ impl Change {
 /// The table that results from applying the queued changes.
 pub struct NextTable {
     pub table: Table,
-    pub first: u64,
+    pub low_mark: u64,
     /// A cursor is created, moved back or deleted, so both slots have to be written.
-    pub both: bool,
+    pub write_both_slots: bool,
     /// Cursors that were deleted. A later change may create another one of the same name.
-    pub deleted: Vec<Arc<Entry>>,
+    pub deleted: Vec<Arc<CursorEntry>>,
 }
 
 impl NextTable {
     pub fn apply(&mut self, change: &Change) -> Result<()> {
-        let first = self.first;
+        let first = self.low_mark;
         match change {
             Change::Create(name, _, _) if self.table.contains_key(name) => {}
             Change::Create(..) if self.table.len() >= MAX_CURSORS => {
@@ -61,7 +61,7 @@ impl NextTable {
             Change::Create(name, position, _) => {
                 self.table.insert(name.clone(), position.unwrap_or(first - 1));
                 // If the new cursor were lost to rot, it would be made again, perhaps at a later position.
-                self.both = true;
+                self.write_both_slots = true;
             }
             Change::Commit(entry, position, _) => {
                 let stored = self.of(entry)?;
@@ -81,20 +81,20 @@ impl NextTable {
                     return Err(truncated(position + 1, first));
                 }
                 *stored = *position;
-                self.both = true;
+                self.write_both_slots = true;
             }
             Change::Delete(entry, _) => {
                 if self.of(entry).is_ok() {
                     self.table.remove(&entry.name);
                     self.deleted.push(entry.clone());
-                    self.both = true;
+                    self.write_both_slots = true;
                 }
             }
         }
         Ok(())
     }
 
-    pub fn of(&mut self, entry: &Arc<Entry>) -> Result<&mut u64> {
+    pub fn of(&mut self, entry: &Arc<CursorEntry>) -> Result<&mut u64> {
         let gone = entry.deleted.load(Ordering::Acquire) || self.deleted.iter().any(|deleted| Arc::ptr_eq(deleted, entry));
         self.table.get_mut(&entry.name).filter(|_| !gone).ok_or_else(|| entry.gone())
     }

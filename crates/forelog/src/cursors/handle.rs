@@ -1,22 +1,21 @@
 //! A cursor as its handles share it, and the moves by truncation that they report.
 
 use crate::error::{Code, Error};
+use crate::read::follow::Wake;
 use crate::segments::reader_positions::ReaderPosition;
 use crate::util::locks::locked;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
-type Wake = Box<dyn FnOnce() + Send>;
-
 /// A move of a cursor by truncation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moved {
+pub struct CursorMove {
     pub from: u64,
     pub to: u64,
 }
 
 /// A cursor, shared by all its handles.
-pub struct Entry {
+pub struct CursorEntry {
     pub name: Arc<str>,
     /// Last position done, as far as durable.
     pub stored: AtomicU64,
@@ -24,14 +23,21 @@ pub struct Entry {
     /// Number of deletions that are queued and not done.
     pub deletions: AtomicU64,
     /// The move that happened before there was a handle to report it.
-    pub untold: Mutex<Option<Moved>>,
-    pub handles: Mutex<Vec<Weak<Handle>>>,
+    pub unreported: Mutex<Option<CursorMove>>,
+    pub handles: Mutex<Vec<Weak<CursorHandle>>>,
 }
 
-impl Entry {
-    pub fn new(name: Arc<str>, stored: u64) -> Arc<Entry> {
+impl CursorEntry {
+    pub fn new(name: Arc<str>, stored: u64) -> Arc<CursorEntry> {
         let [stored, deletions] = [stored, 0].map(AtomicU64::new);
-        Arc::new(Entry { name, stored, deleted: AtomicBool::new(false), deletions, untold: Mutex::default(), handles: Mutex::default() })
+        Arc::new(CursorEntry {
+            name,
+            stored,
+            deleted: AtomicBool::new(false),
+            deletions,
+            unreported: Mutex::default(),
+            handles: Mutex::default(),
+        })
     }
 
     /// Whether the cursor is deleted, or will be before any change that is queued from now on.
@@ -62,52 +68,53 @@ impl Entry {
     }
 
     /// Reports a move to all handles, or to the next one if there is none now.
-    pub fn tell(&self, moved: Moved) {
+    pub fn report(&self, moved: CursorMove) {
         let mut handles = locked(&self.handles);
         handles.retain(|handle| handle.strong_count() > 0);
         if handles.is_empty() {
-            return merge(&mut locked(&self.untold), moved);
+            return merge(&mut locked(&self.unreported), moved);
         }
-        let wakes: Vec<Wake> = handles.iter().filter_map(Weak::upgrade).filter_map(|handle| handle.tell(moved)).collect();
+        let wakes: Vec<Wake> = handles.iter().filter_map(Weak::upgrade).filter_map(|handle| handle.report(moved)).collect();
         drop(handles);
         wakes.into_iter().for_each(|wake| wake());
     }
 }
 
 /// A handle on a cursor, which learns of moves by truncation.
-pub struct Handle {
-    pub entry: Arc<Entry>,
+pub struct CursorHandle {
+    pub entry: Arc<CursorEntry>,
     /// Records what truncations have kept since the handle last began to read.
-    pub place: Arc<ReaderPosition>,
-    pub news: Mutex<(Option<Moved>, Option<Wake>)>,
+    pub reader_position: Arc<ReaderPosition>,
+    /// The move to report, and the watcher to wake for it.
+    pub report: Mutex<(Option<CursorMove>, Option<Wake>)>,
 }
 
-impl Handle {
-    pub fn tell(&self, moved: Moved) -> Option<Wake> {
-        let mut news = locked(&self.news);
-        merge(&mut news.0, moved);
-        news.1.take()
+impl CursorHandle {
+    pub fn report(&self, moved: CursorMove) -> Option<Wake> {
+        let mut report = locked(&self.report);
+        merge(&mut report.0, moved);
+        report.1.take()
     }
 
     /// Returns what truncation has done to the cursor since the last call.
-    pub fn moved(&self) -> Option<Moved> {
-        locked(&self.news).0.take()
+    pub fn moved(&self) -> Option<CursorMove> {
+        locked(&self.report).0.take()
     }
 
     /// Calls `wake` once `moved` has something to return. Calls it at once if that is so, or never will be.
     pub fn watch(&self, wake: Wake) {
-        let mut news = locked(&self.news);
-        if news.0.is_none() && self.entry.alive().is_ok() {
-            news.1 = Some(wake);
+        let mut report = locked(&self.report);
+        if report.0.is_none() && self.entry.alive().is_ok() {
+            report.1 = Some(wake);
             return;
         }
-        drop(news);
+        drop(report);
         wake();
     }
 
     /// Ends watching. A watching caller is woken without a move.
     pub fn release(&self) {
-        let wake = locked(&self.news).1.take();
+        let wake = locked(&self.report).1.take();
         if let Some(wake) = wake {
             wake();
         }
@@ -115,17 +122,17 @@ impl Handle {
 
     /// Acknowledges all truncations so far: reading starts over.
     pub fn acknowledge_truncations(&self) {
-        self.place.acknowledge_truncations();
+        self.reader_position.acknowledge_truncations();
     }
 
     /// Acknowledges a truncation that kept all up to `kept`, above which this reader has returned nothing before it.
     pub fn acknowledge_truncation(&self, kept: u64) {
-        self.place.acknowledge_truncation(kept);
+        self.reader_position.acknowledge_truncation(kept);
     }
 }
 
 /// Merges two moves in a row into one.
-pub fn merge(news: &mut Option<Moved>, moved: Moved) {
-    let from = news.map_or(moved.from, |earlier| earlier.from);
-    *news = Some(Moved { from, to: moved.to }).filter(|moved| moved.from != moved.to);
+pub fn merge(report: &mut Option<CursorMove>, moved: CursorMove) {
+    let from = report.map_or(moved.from, |earlier| earlier.from);
+    *report = Some(CursorMove { from, to: moved.to }).filter(|moved| moved.from != moved.to);
 }

@@ -233,7 +233,7 @@ mod tests {
                 let Some(packed) = packer.pack(&body) else { panic!("{len}") };
                 let mut out = vec![1, 2, 3];
                 assert_eq!(unpacker.unpack(compression, &packed[..packed.len() - 1], &mut out), None, "{len}");
-                assert_eq!(out, [1, 2, 3], "what does not unpack leaves nothing behind");
+                assert_eq!(out, [1, 2, 3], "a body that cannot be unpacked adds nothing to the output");
                 assert_eq!(unpacker.unpack(compression, packed, &mut out), Some(()), "{len}");
                 assert!(out[3..] == body, "{len}");
             }

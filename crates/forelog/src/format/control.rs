@@ -45,7 +45,7 @@ pub struct ControlState {
     pub uuid: [u8; 16],
     pub sequence: u64,
     pub active: u64,
-    pub low: u64,
+    pub low_mark: u64,
     pub mark: Option<Mark>,
     pub fence: Option<Fence>,
 }
@@ -55,7 +55,7 @@ impl ControlState {
         let mut page = begin_page(&MAGIC, &self.uuid);
         put_u64(&mut page, SEQUENCE, self.sequence);
         put_u64(&mut page, ACTIVE, self.active);
-        put_u64(&mut page, LOW, self.low);
+        put_u64(&mut page, LOW, self.low_mark);
         if let Some(mark) = self.mark {
             put_u64(&mut page, MARK_SEGMENT, mark.segment);
             put_u64(&mut page, MARK_OFFSET, mark.offset);
@@ -76,14 +76,14 @@ impl ControlState {
             uuid: page_uuid(page),
             sequence: at(SEQUENCE),
             active: at(ACTIVE),
-            low: at(LOW),
+            low_mark: at(LOW),
             mark: (at(MARK_SEGMENT) != 0).then(|| Mark { segment: at(MARK_SEGMENT), offset: at(MARK_OFFSET), position: at(MARK_POSITION) }),
             fence: (at(FENCE_SEGMENT) != 0).then(|| Fence { segment: at(FENCE_SEGMENT), offset: at(FENCE_OFFSET) }),
         };
         // A slot with a valid checksum was not necessarily written by this code. No sum of its fields may overflow.
         let sound = state.sequence < 1 << 62
             && state.active <= MAX_ID
-            && (1..=MAX_POSITION + 1).contains(&state.low)
+            && (1..=MAX_POSITION + 1).contains(&state.low_mark)
             && state.mark.is_none_or(|mark| mark.segment <= MAX_ID && mark.position <= MAX_POSITION);
         if sound {
             Ok(state)
@@ -120,7 +120,7 @@ mod tests {
             uuid: [1; 16],
             sequence,
             active: 4,
-            low: 17,
+            low_mark: 17,
             mark: Some(Mark { segment: 4, offset: 8192, position: 30 }),
             fence: Some(Fence { segment: 3, offset: 4096 }),
         }

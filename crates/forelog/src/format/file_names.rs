@@ -26,7 +26,7 @@ pub fn file_name(first: u64, id: u64) -> String {
 
 /// The kind of file that a name in the directory of a log belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Entry {
+pub enum FileKind {
     Segment(Name),
     Control,
     Spare(String),
@@ -38,16 +38,16 @@ pub enum Entry {
 }
 
 /// Determines the kind of file from its name.
-pub fn classify(name: &str) -> Entry {
+pub fn classify(name: &str) -> FileKind {
     match name {
-        LOCK => return Entry::Lock,
-        CONTROL => return Entry::Control,
-        CURSORS => return Entry::Cursors,
-        RESERVE => return Entry::Reserve,
+        LOCK => return FileKind::Lock,
+        CONTROL => return FileKind::Control,
+        CURSORS => return FileKind::Cursors,
+        RESERVE => return FileKind::Reserve,
         _ => {}
     }
     if name.starts_with(SPARE) {
-        return Entry::Spare(name.to_owned());
+        return FileKind::Spare(name.to_owned());
     }
     let parsed = name.strip_suffix(".wal").and_then(|stem| stem.split_once('-')).and_then(|(first, id)| {
         let (first, id) = (first.parse().ok()?, u64::from_str_radix(id, 16).ok()?);
@@ -58,5 +58,5 @@ pub fn classify(name: &str) -> Entry {
             file: name.to_owned(),
         })
     });
-    parsed.map_or(Entry::Foreign, Entry::Segment)
+    parsed.map_or(FileKind::Foreign, FileKind::Segment)
 }

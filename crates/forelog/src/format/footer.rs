@@ -41,27 +41,27 @@ pub struct Index(Vec<FrameBoundary>);
 
 impl Index {
     /// Adds the boundary if it is far enough from the last entry.
-    pub fn note(&mut self, joint: FrameBoundary) {
-        if self.0.last().map_or(0, |last| last.offset) + EVERY <= joint.offset {
-            self.0.push(joint);
+    pub fn note(&mut self, boundary: FrameBoundary) {
+        if self.0.last().map_or(0, |last| last.offset) + EVERY <= boundary.offset {
+            self.0.push(boundary);
         }
     }
 
     /// Returns the last boundary at or before `position`.
     pub fn near(&self, position: u64) -> Option<FrameBoundary> {
-        let after = self.0.partition_point(|joint| joint.next <= position);
+        let after = self.0.partition_point(|boundary| boundary.next <= position);
         after.checked_sub(1).map(|i| self.0[i])
     }
 
     /// Returns the last boundary at or before `offset`.
     pub fn before(&self, offset: u64) -> Option<FrameBoundary> {
-        let after = self.0.partition_point(|joint| joint.offset <= offset);
+        let after = self.0.partition_point(|boundary| boundary.offset <= offset);
         after.checked_sub(1).map(|i| self.0[i])
     }
 
     /// Returns the entries at which frames below the offset `end` begin.
     pub fn below(&self, end: u64) -> Index {
-        Index(self.0.iter().filter(|joint| joint.offset < end).copied().collect())
+        Index(self.0.iter().filter(|boundary| boundary.offset < end).copied().collect())
     }
 
     pub fn len(&self) -> usize {
@@ -81,10 +81,10 @@ impl Footer {
     /// Encodes the footer for the offset `start` of the file.
     pub fn encode(&self, seed: Seed, start: u64) -> Vec<u8> {
         let mut bytes = vec![0; self.index.len() * ENTRY + TRAILER];
-        for (entry, joint) in bytes.chunks_exact_mut(ENTRY).zip(&self.index.0) {
-            put_u64(entry, OFFSET, joint.offset);
-            put_u64(entry, NEXT, joint.next);
-            put_u32(entry, CRC, joint.crc);
+        for (entry, boundary) in bytes.chunks_exact_mut(ENTRY).zip(&self.index.0) {
+            put_u64(entry, OFFSET, boundary.offset);
+            put_u64(entry, NEXT, boundary.next);
+            put_u32(entry, CRC, boundary.crc);
         }
         let at = bytes.len() - TRAILER;
         let trailer = &mut bytes[at..];
@@ -110,13 +110,14 @@ impl Footer {
         {
             return None;
         }
-        let joint = |entry: &[u8]| FrameBoundary { offset: get_u64(entry, OFFSET), next: get_u64(entry, NEXT), crc: get_u32(entry, CRC) };
-        let index = Index(bytes[..at].chunks_exact(ENTRY).map(joint).collect());
+        let boundary =
+            |entry: &[u8]| FrameBoundary { offset: get_u64(entry, OFFSET), next: get_u64(entry, NEXT), crc: get_u32(entry, CRC) };
+        let index = Index(bytes[..at].chunks_exact(ENTRY).map(boundary).collect());
         let end = FrameBoundary { offset: get_u64(trailer, END), next: get_u64(trailer, END_NEXT), crc: get_u32(trailer, END_CRC) };
         let ascending = index.0.windows(2).all(|pair| pair[0].offset < pair[1].offset && pair[0].next <= pair[1].next);
-        let aligned = index.0.iter().all(|joint| joint.offset.is_multiple_of(ALIGN));
-        let inside = index.0.first().is_none_or(|joint| joint.offset >= PAGE)
-            && index.0.last().is_none_or(|joint| joint.offset < end.offset && joint.next <= end.next);
+        let aligned = index.0.iter().all(|boundary| boundary.offset.is_multiple_of(ALIGN));
+        let inside = index.0.first().is_none_or(|boundary| boundary.offset >= PAGE)
+            && index.0.last().is_none_or(|boundary| boundary.offset < end.offset && boundary.next <= end.next);
         (ascending && aligned && inside && end.offset <= start).then_some(Footer { index, end })
     }
 }
@@ -194,6 +195,6 @@ mod tests {
             let frame = PAGE + position / 10 * 6000;
             assert!(near.next <= position && near.offset <= frame && frame - near.offset < EVERY, "{position}");
         }
-        assert_eq!(index.below(3 * EVERY).near(u64::MAX).map(|joint| joint.offset < 3 * EVERY), Some(true));
+        assert_eq!(index.below(3 * EVERY).near(u64::MAX).map(|boundary| boundary.offset < 3 * EVERY), Some(true));
     }
 }

@@ -151,7 +151,7 @@ impl Header {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::file_names::{classify, file_name, Entry, Name};
+    use crate::format::file_names::{classify, file_name, FileKind, Name};
     use crate::format::page::{VERSION, VERSION_AT};
 
     fn sample() -> Header {
@@ -239,7 +239,7 @@ mod tests {
     fn only_the_exact_spelling_is_a_segment_name() {
         let name = file_name(42, 0x1f);
         assert_eq!(name, "00000000000000000042-000000000000001f.wal");
-        assert_eq!(classify(&name), Entry::Segment(Name { first: 42, id: 0x1f, file: name.clone() }));
+        assert_eq!(classify(&name), FileKind::Segment(Name { first: 42, id: 0x1f, file: name.clone() }));
         for foreign in [
             "42-1f.wal",
             "x.wal",
@@ -248,8 +248,8 @@ mod tests {
             ".wal",
             "notes.txt",
         ] {
-            assert_eq!(classify(foreign), Entry::Foreign, "{foreign}");
+            assert_eq!(classify(foreign), FileKind::Foreign, "{foreign}");
         }
-        assert_eq!(classify("spare-1"), Entry::Spare("spare-1".into()));
+        assert_eq!(classify("spare-1"), FileKind::Spare("spare-1".into()));
     }
 }

@@ -37,7 +37,7 @@ pub struct Horizon {
     pub uuid: [u8; 16],
     pub sequence: u64,
     pub active: u64,
-    pub low: u64,
+    pub low_mark: u64,
     pub acknowledged: LogEnd,
     pub durable: LogEnd,
     pub generation: u64,
@@ -50,7 +50,7 @@ impl Horizon {
         let fields = [
             (SEQUENCE, self.sequence),
             (ACTIVE, self.active),
-            (LOW, self.low),
+            (LOW, self.low_mark),
             (ACKNOWLEDGED_OFFSET, self.acknowledged.offset),
             (ACKNOWLEDGED, self.acknowledged.position),
             (DURABLE_OFFSET, self.durable.offset),
@@ -75,7 +75,7 @@ impl Horizon {
             uuid: page_uuid(page),
             sequence: at(SEQUENCE),
             active: at(ACTIVE),
-            low: at(LOW),
+            low_mark: at(LOW),
             acknowledged: LogEnd { offset: at(ACKNOWLEDGED_OFFSET), position: at(ACKNOWLEDGED) },
             durable: LogEnd { offset: at(DURABLE_OFFSET), position: at(DURABLE) },
             generation: at(GENERATION),
@@ -85,7 +85,7 @@ impl Horizon {
         let sound = (1..=MAX_ID).contains(&horizon.active)
             && horizon.sequence.max(horizon.generation) < 1 << 62
             && horizon.acknowledged.offset < 1 << 62
-            && (1..=MAX_POSITION + 1).contains(&horizon.low)
+            && (1..=MAX_POSITION + 1).contains(&horizon.low_mark)
             && horizon.durable.offset >= PAGE
             && horizon.acknowledged.offset >= horizon.durable.offset
             && horizon.acknowledged.position <= MAX_POSITION
@@ -100,7 +100,7 @@ pub fn sample() -> Horizon {
         uuid: [7; 16],
         sequence: 12,
         active: 3,
-        low: 5,
+        low_mark: 5,
         acknowledged: LogEnd { offset: 9000, position: 40 },
         durable: LogEnd { offset: 8192, position: 33 },
         generation: 2,

@@ -266,7 +266,7 @@ impl CommitThread {
                 }
                 let runs = self.group.runs_of_frames(frames, self.group.frames.len());
                 submissions.fail_records(runs, &error, self.writer.next_position(), &mut self.wake);
-                submissions.recompute_low_mark(self.writer.low);
+                submissions.recompute_low_mark(self.writer.low_mark());
             }
         }
         drop(submissions);
@@ -291,7 +291,7 @@ impl CommitThread {
         let next = if is_detached { self.acknowledged_end() } else { submissions.next };
         submissions.fail(error, next, &mut self.wake);
         if is_detached {
-            submissions.recompute_low_mark(self.writer.low);
+            submissions.recompute_low_mark(self.writer.low_mark());
         }
         drop(submissions);
         self.group.clear();
@@ -303,7 +303,7 @@ impl CommitThread {
 
     /// Returns the position after the last acknowledged one.
     fn acknowledged_end(&self) -> u64 {
-        self.shared.horizons.acknowledged.load(Ordering::Acquire).max(self.writer.low - 1) + 1
+        self.shared.catalog.ends.acknowledged().max(self.writer.low_mark() - 1) + 1
     }
 
     fn notify(&mut self) {

@@ -8,7 +8,7 @@ use crate::format::control::ControlState;
 use crate::format::footer::Index;
 use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::{Header, Predecessor};
-use crate::maintenance::progress::{Opening, Watch};
+use crate::maintenance::progress::{JobProgress, Opening};
 use crate::options::Options;
 use crate::recovery::directory::{Listing, Slots};
 use crate::recovery::evidence::{inspect_log, unread};
@@ -37,13 +37,13 @@ pub struct Opened {
 
 /// Opens the log in `storage`. The caller holds its lock.
 ///
-/// Without space to roll, the log opens all the same: reading works, and appends try to roll again. Stopping `watch` ends the opening with
+/// Without space to roll, the log opens all the same: reading works, and appends try to roll again. Stopping `job` ends the opening with
 /// `Closed` while it reads. Once it writes, nothing ends it.
-pub fn open_watched(storage: Arc<dyn Storage>, options: &Options, watch: &Arc<Watch>, clock: fn() -> u64) -> Result<Opened> {
+pub fn open_with_progress(storage: Arc<dyn Storage>, options: &Options, job: &Arc<JobProgress>, clock: fn() -> u64) -> Result<Opened> {
     let began = clock();
-    let opening = Opening::of(storage.clone(), watch);
+    let opening = Opening::of(storage.clone(), job);
     let surveyed = inspect_log(&opening, options.mode).and_then(|found| opening.layer.finish().map(|()| found));
-    let found = surveyed.map_err(|fault| stopped(watch, unread(fault)))?;
+    let found = surveyed.map_err(|fault| stopped(job, unread(fault)))?;
     let volatile = storage.is_volatile();
     let mut opened = match verdict::answer(found.verdict, options.mode) {
         Answer::Refuse(code) => return Err(found.refusal(code)),
@@ -58,12 +58,12 @@ pub fn open_watched(storage: Arc<dyn Storage>, options: &Options, watch: &Arc<Wa
 /// Opens the log in `storage` without a way to stop the opening.
 #[cfg(any(test, feature = "sim"))]
 pub fn open(storage: Arc<dyn Storage>, options: &Options, clock: fn() -> u64) -> Result<Opened> {
-    open_watched(storage, options, &Arc::default(), clock)
+    open_with_progress(storage, options, &Arc::default(), clock)
 }
 
-/// Returns the error of an opening, which is `Closed` if its watch was stopped.
-pub fn stopped(watch: &Watch, error: Error) -> Error {
-    if watch.is_stopped() {
+/// Returns the error of an opening, which is `Closed` if its job was stopped.
+pub fn stopped(job: &JobProgress, error: Error) -> Error {
+    if job.is_stopped() {
         return Error::new(Code::Closed, "the opening was stopped").during("open");
     }
     error
@@ -74,7 +74,7 @@ fn writer(
     options: &Options,
     control: Control,
     listing: &Listing,
-    low: u64,
+    low_mark: u64,
     clock: fn() -> u64,
 ) -> Result<WriterInit> {
     let start = WriterInit {
@@ -83,7 +83,6 @@ fn writer(
         control,
         catalog: Arc::default(),
         names: listing.segments.values().cloned().collect(),
-        low,
         active: None,
         plan: None,
         packer: Packer::new(options.compression)?,
@@ -91,7 +90,7 @@ fn writer(
         clock,
     };
     // Set the low mark before anything else, also for a log without live segments.
-    start.catalog.replace(Vec::new(), low);
+    start.catalog.replace(Vec::new(), low_mark);
     Ok(start)
 }
 
@@ -99,7 +98,7 @@ fn writer(
 fn create(storage: Arc<dyn Storage>, options: &Options, listing: &Listing, clock: fn() -> u64) -> Result<Opened> {
     let mut uuid = [0; 16];
     storage.random(&mut uuid)?;
-    let state = ControlState { uuid, sequence: 1, active: 0, low: 1, mark: None, fence: None };
+    let state = ControlState { uuid, sequence: 1, active: 0, low_mark: 1, mark: None, fence: None };
     match storage.remove(CREATING) {
         Err(fault) if !fault.is_not_found() => return Err(fault.into()),
         _ => {}
@@ -177,12 +176,13 @@ fn base(found: &mut Survey, answer: Answer) -> Option<Base> {
 
 fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answer: Answer, clock: fn() -> u64) -> Result<Opened> {
     let mut report = Recovery::of(&found, answer);
-    let (low, base) = (found.low, base(&mut found, answer));
-    let empty = base.as_ref().is_none_or(|base| base.end.next < low);
+    let (low_mark, base) = (found.low_mark, base(&mut found, answer));
+    let empty = base.as_ref().is_none_or(|base| base.end.next < low_mark);
     report.clean &= !empty;
-    let plan = (!report.clean).then(|| plan(base.as_ref(), empty.then_some(low)));
+    let plan = (!report.clean).then(|| plan(base.as_ref(), empty.then_some(low_mark)));
     // If the log went on at the low mark, the damaged segment would be below that mark and be removed.
-    let buried = plan.as_ref().is_some_and(|plan| plan.first <= low) && found.live.first().is_some_and(|oldest| oldest.first < low);
+    let buried =
+        plan.as_ref().is_some_and(|plan| plan.first <= low_mark) && found.live.first().is_some_and(|oldest| oldest.first < low_mark);
     if answer == Answer::Cut && buried {
         return Err(found.refusal(Code::Corrupt));
     }
@@ -196,18 +196,18 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answ
         control.update(|_| {}).map_err(|short| short.fault)?;
     }
     drop_spares(&*storage, &found.listing);
-    let mut start = writer(storage.clone(), options, control, &found.listing, low, clock)?;
+    let mut start = writer(storage.clone(), options, control, &found.listing, low_mark, clock)?;
     if let Some(plan) = plan {
         report.carried = base.as_ref().filter(|_| !empty).map_or(0, |base| base.end.next - plan.first - plan.hole);
         start.plan = Some(plan);
     }
     if let Some(Base { segment: SurveyedSegment { name, file, header }, len, end, proven, named, debris_end, index }) = base {
         let live = found.live.iter().filter(|live| live.id <= name.id);
-        start.catalog.replace(live.map(|name| Arc::new(catalog::CatalogSegment::of_name(name))).collect(), low);
+        start.catalog.replace(live.map(|name| Arc::new(catalog::CatalogSegment::of_name(name))).collect(), low_mark);
         let entry = start.catalog.segment_containing(u64::MAX).unwrap_or_else(|| Arc::new(catalog::CatalogSegment::of_header(&header)));
-        entry.adopt(index);
+        entry.set_index(index);
         entry.set_len(len);
-        entry.hold(&file);
+        entry.lend_file(&file);
         start.bare = bare(&start.catalog, &header);
         // Whatever the header proves, nothing is durable in a segment whose name may not be.
         let synced = match (report.clean, named) {
@@ -227,7 +227,7 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answ
         let has_holes = debris_end <= end.offset && file.allocated().is_ok_and(|allocated| allocated < len);
         let allocated = if has_holes { end.offset.next_multiple_of(PAGE).min(len) } else { len };
         let capacity = options.segment_bytes.max(end.offset);
-        let direct = storage.open_through(&name.file);
+        let direct = storage.open_direct(&name.file);
         let placement = Placement::new(file, direct, capacity, allocated, end.offset, filling);
         let mut active = SegmentWriter::new(header, entry, placement, end, synced);
         (active.debris_end, active.may_be_torn) = (debris_end, may_be_torn);
@@ -252,7 +252,7 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answ
 /// Opens the cursors, before anything is appended. A cursor that a truncation has left past the end goes back now; later it would skip new
 /// records.
 fn cursors(storage: Arc<dyn Storage>, writer: &Writer) -> Result<Cursors> {
-    Cursors::open(storage, writer.uuid, writer.low, writer.next_position() - 1)
+    Cursors::open(storage, writer.uuid, writer.catalog.ends.clone(), writer.next_position() - 1)
 }
 
 /// Returns the segment before this one, so that a background job checks whether it has its footer.
@@ -262,11 +262,11 @@ fn bare(catalog: &Catalog, header: &Header) -> Option<UnindexedSegment> {
     Some(UnindexedSegment { entry, uuid: header.uuid, sealed, next: header.first })
 }
 
-/// Plans how the log goes on if it does not go on in place. If everything that was found is below the low mark, `low` is that mark, and the
-/// log goes on empty there.
-fn plan(base: Option<&Base>, low: Option<u64>) -> RollPlan {
-    let (Some(Base { segment: SurveyedSegment { file, header, .. }, end, proven, named, .. }), None) = (base, low) else {
-        return RollPlan { predecessor: None, first: low.unwrap_or(1), hole: 0, carry: Carry::Nothing, cut: None };
+/// Plans how the log goes on if it does not go on in place. If everything that was found is below the low mark, `low_mark` is that mark,
+/// and the log goes on empty there.
+fn plan(base: Option<&Base>, low_mark: Option<u64>) -> RollPlan {
+    let (Some(Base { segment: SurveyedSegment { file, header, .. }, end, proven, named, .. }), None) = (base, low_mark) else {
+        return RollPlan { predecessor: None, first: low_mark.unwrap_or(1), hole: 0, carry: Carry::Nothing, cut: None };
     };
     let from = if *named { *proven } else { FrameBoundary::start(header) };
     let (predecessor, first, hole) = if *named {

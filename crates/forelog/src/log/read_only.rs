@@ -7,14 +7,15 @@ use crate::format::horizon::{Horizon, LogEnd};
 use crate::log::open::stopped;
 use crate::log::remote_writer::{LastPage, RemoteWriter};
 use crate::log::state::Positions;
-use crate::maintenance::progress::{Opening, Watch};
+use crate::maintenance::progress::{JobProgress, Opening};
 use crate::options::Mode;
 use crate::recovery::live_evidence::survey_until_stable;
 use crate::recovery::report::Recovery;
 use crate::recovery::survey::{Survey, SurveyedActive};
 use crate::recovery::verdict::{self, Answer};
-use crate::segments::catalog::{Catalog, CatalogSegment, DurableEnd};
+use crate::segments::catalog::{Catalog, CatalogSegment};
 use crate::segments::control_file::read_horizon;
+use crate::segments::log_ends::DurableEnd;
 use crate::storage::Storage;
 use std::sync::Arc;
 
@@ -32,29 +33,29 @@ pub struct ReadOnlyLog {
 /// Opens the log in `storage`. Its end is where a writer's recovery would find it.
 ///
 /// Damage is in the report, and so is what the disk fails to read; reading meets both in their places. If `held` says that a writer has the
-/// log, only what that writer has acknowledged is shown. Stopping `watch` ends the opening with `Closed`.
+/// log, only what that writer has acknowledged is shown. Stopping `job` ends the opening with `Closed`.
 pub fn open_beside_writer(
     storage: &Arc<dyn Storage>,
-    watch: &Arc<Watch>,
+    job: &Arc<JobProgress>,
     held: impl FnOnce() -> Result<bool>,
     clock: fn() -> u64,
 ) -> Result<ReadOnlyLog> {
     let began = clock();
     let page = read_horizon_page(storage);
     let live = held()?;
-    let opening: Arc<dyn Storage> = Arc::new(Opening::of(storage.clone(), watch));
-    let found = survey_until_stable(&opening).map_err(|error| stopped(watch, error.during("open")))?;
+    let opening: Arc<dyn Storage> = Arc::new(Opening::of(storage.clone(), job));
+    let found = survey_until_stable(&opening).map_err(|error| stopped(job, error.during("open")))?;
     let answer = verdict::answer(found.verdict, Mode::ReadOnly);
     if let Answer::Refuse(code) = answer {
         return Err(found.refusal(code));
     }
-    let last = found.last().max(found.low - 1);
+    let last = found.last().max(found.low_mark - 1);
     let durable = found.active.as_ref().map_or(0, |active| active.proven.next - 1).min(last);
     // The page was read before the survey, so everything that it calls acknowledged is there, unless it is older than a power loss.
     let last_sequence = page.as_ref().map_or(0, |page| page.sequence);
     let left = page.filter(|page| page.uuid == found.state.uuid && page.acknowledged.position <= last);
     let shown = match &left {
-        Some(page) if live => page.acknowledged.position.max(found.low - 1),
+        Some(page) if live => page.acknowledged.position.max(found.low_mark - 1),
         // A writer that has not published anything yet is still opening the log, and keeps what is proven durable.
         None if live => durable,
         _ => last,
@@ -63,9 +64,9 @@ pub fn open_beside_writer(
     let sequence = if live && left.is_some() { 0 } else { last_sequence };
     let remote = remote(storage, &found, left, sequence, live);
     let (last, durable) = (shown, durable.min(shown));
-    let positions = Positions { first: found.low, next: last + 1, written: last, acknowledged: last, durable };
+    let positions = Positions { first: found.low_mark, next: last + 1, written: last, acknowledged: last, durable };
     let catalog = Arc::new(Catalog::default());
-    catalog.replace(found.live.iter().map(|name| Arc::new(CatalogSegment::of_name(name))).collect(), found.low);
+    catalog.replace(found.live.iter().map(|name| Arc::new(CatalogSegment::of_name(name))).collect(), found.low_mark);
     let mut recovery = Recovery::of(&found, answer);
     recovery.next_position = positions.next;
     recovery.volatile = storage.is_volatile();

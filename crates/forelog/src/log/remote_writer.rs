@@ -8,16 +8,17 @@ use crate::format::horizon::{self, Horizon};
 use crate::log::state::LogState;
 use crate::recovery::directory::Listing;
 use crate::segments::attachment::Bond;
-use crate::segments::catalog::{Catalog, CatalogSegment, DurableEnd};
+use crate::segments::catalog::{Catalog, CatalogSegment};
+use crate::segments::log_ends::DurableEnd;
 use crate::segments::segment_file::SegmentFile;
 use crate::storage::{File, FileRef};
 use crate::util::locks::locked;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-/// Bounds of the pause between two looks at the pages of open logs. The pause doubles each time that no followed log has moved.
+/// Bounds of the pause between two reads of the pages of open logs. The pause doubles each time that no followed log has moved.
 const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_millis(10);
 /// How often rolls and truncations may overtake a listing of the directory.
@@ -25,9 +26,9 @@ const LISTINGS: usize = 8;
 /// How often CONTROL is read again at most because its page was being written.
 const READINGS: usize = 16;
 
-/// Half the maximum age of a page. An error that a newer page may explain waits for up to `LOOKS` times this.
+/// Half the maximum age of a page. An error that a newer page may explain waits for up to `REFRESHES` times this.
 const PAGE_AGE: Duration = Duration::from_millis(5);
-const LOOKS: usize = 3;
+const REFRESHES: usize = 3;
 
 /// The page that was applied last.
 pub struct LastPage {
@@ -39,7 +40,7 @@ pub struct LastPage {
     pub durable_end: Option<DurableEnd>,
 }
 
-/// The change that a look at the page has found.
+/// The change that a read of the page has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PageChange {
     None,
@@ -77,7 +78,7 @@ impl ControlPages {
     /// Returns the low mark of the slot if the slot is no older than the segment `active`, otherwise 0. An older slot may be from before a
     /// reset.
     fn low_mark(&self, active: u64) -> u64 {
-        self.state.as_ref().filter(|state| state.active >= active).map_or(0, |state| state.low)
+        self.state.as_ref().filter(|state| state.active >= active).map_or(0, |state| state.low_mark)
     }
 }
 
@@ -115,25 +116,25 @@ impl RemoteWriter {
             return Ok(if kept.is_some() { PageChange::Truncated } else { PageChange::More });
         }
         // The page says nothing new, or describes a log that the directory has left behind. The page will catch up.
-        let low = ControlPages::read(&*self.control)?.low_mark(shared.catalog.newest_id().unwrap_or(0));
-        if self.begins_in_dead_segment(shared, low)? {
+        let low_mark = ControlPages::read(&*self.control)?.low_mark(shared.catalog.newest_id().unwrap_or(0));
+        if self.begins_in_dead_segment(shared, low_mark)? {
             return Ok(PageChange::Truncated);
         }
-        Ok(raise(shared, low))
+        Ok(raise(shared, low_mark))
     }
 
-    /// Applies the state of the directory if the segment of the catalog that holds `low`, to which the log is about to be raised, was cut
+    /// Applies the state of the directory if the segment of the catalog that holds `low_mark`, to which the log is about to be raised, was cut
     /// off and the page does not say so. A reader would return what was cut off.
-    fn begins_in_dead_segment(&self, shared: &LogState, low: u64) -> Result<bool> {
-        let acknowledged = shared.horizons.acknowledged.load(Ordering::Acquire);
-        if low <= shared.catalog.low_mark() || low > acknowledged {
+    fn begins_in_dead_segment(&self, shared: &LogState, low_mark: u64) -> Result<bool> {
+        let acknowledged = shared.catalog.ends.acknowledged();
+        if low_mark <= shared.catalog.low_mark() || low_mark > acknowledged {
             return Ok(false);
         }
         let Some((state, names)) = self.named(shared)? else { return Ok(false) };
-        let Some(held) = shared.catalog.segment_containing(low) else { return Ok(false) };
-        match live(&names, state.active, state.low, &shared.catalog) {
+        let Some(held) = shared.catalog.segment_containing(low_mark) else { return Ok(false) };
+        match live(&names, state.active, state.low_mark, &shared.catalog) {
             Some(live) if live.iter().all(|segment| segment.id != held.id) => {
-                go_past(shared, live, state.low);
+                go_past(shared, live, state.low_mark);
                 Ok(true)
             }
             _ => Ok(false),
@@ -164,8 +165,8 @@ impl RemoteWriter {
     ///
     /// # Errors
     /// `Io` if the directory cannot be listed.
-    pub fn look_again(&self, shared: &LogState, next: u64) -> Result<PageChange> {
-        for _ in 0..LOOKS {
+    pub fn refresh_for(&self, shared: &LogState, next: u64) -> Result<PageChange> {
+        for _ in 0..REFRESHES {
             let change = shared.refresh(self)?;
             if change == PageChange::Truncated || shared.catalog.low_mark() > next {
                 return Ok(change);
@@ -196,11 +197,11 @@ impl RemoteWriter {
         let _one_at_a_time = locked(&self.last_page);
         let Some(held) = shared.catalog.segment_containing(next) else { return Ok(PageChange::None) };
         let Some((state, names)) = self.named(shared)? else { return Ok(PageChange::None) };
-        let goes_on = |name: &Name| name.first <= held.first.max(state.low);
+        let goes_on = |name: &Name| name.first <= held.first.max(state.low_mark);
         let is_needed = names.contains_key(&held.id) || !names.range(held.id + 1..).any(|(_, name)| goes_on(name));
-        match live(&names, state.active, state.low, &shared.catalog) {
+        match live(&names, state.active, state.low_mark, &shared.catalog) {
             Some(live) if !is_needed => {
-                go_past(shared, live, state.low);
+                go_past(shared, live, state.low_mark);
                 Ok(PageChange::Truncated)
             }
             _ => Ok(PageChange::None),
@@ -208,45 +209,45 @@ impl RemoteWriter {
     }
 }
 
-/// Goes on to the segments `live` before the page reports them. The log appears empty at `low` until then.
-fn go_past(shared: &LogState, live: Vec<Arc<CatalogSegment>>, low: u64) {
-    shared.catalog.replace_from_remote(live, low, Some(0));
+/// Goes on to the segments `live` before the page reports them. The log appears empty at `low_mark` until then.
+fn go_past(shared: &LogState, live: Vec<Arc<CatalogSegment>>, low_mark: u64) {
+    shared.catalog.replace_from_remote(live, low_mark, Some(0));
     show(shared, 0, 0);
 }
 
-/// Publishes the horizons as far as they are known. None is below the position before the first.
+/// Publishes how far the log is durable and acknowledged, as far as that is known. Neither is below the position before the first.
 fn show(shared: &LogState, durable: u64, acknowledged: u64) {
-    let first = shared.catalog.low_mark();
-    let (durable, acknowledged) = (durable.max(first - 1), acknowledged.max(first - 1));
-    let put = |horizon: &AtomicU64, position: u64| horizon.store(position, Ordering::Release);
-    let h = &shared.horizons;
-    put(&h.first, first);
-    put(&h.durable, durable);
-    put(&h.written, acknowledged);
-    put(&h.acknowledged, acknowledged);
-    locked(&shared.submissions).next = acknowledged + 1;
+    let mut next = 0;
+    shared.catalog.ends.change(|ends| {
+        let none = ends.low_mark - 1;
+        ends.durable = durable.max(none);
+        ends.acknowledged = acknowledged.max(none);
+        ends.written = ends.acknowledged;
+        next = ends.acknowledged + 1;
+    });
+    locked(&shared.submissions).next = next;
 }
 
-/// Raises the first position of the log to `low`, if that is higher.
-fn raise(shared: &LogState, low: u64) -> PageChange {
-    if low <= shared.catalog.low_mark() {
+/// Raises the first position of the log to `low_mark`, if that is higher.
+fn raise(shared: &LogState, low_mark: u64) -> PageChange {
+    let ends = shared.catalog.ends.get();
+    if low_mark <= ends.low_mark {
         return PageChange::None;
     }
-    shared.catalog.raise_low_mark(low);
-    let at = |horizon: &AtomicU64| horizon.load(Ordering::Acquire);
-    show(shared, at(&shared.horizons.durable), at(&shared.horizons.acknowledged));
+    shared.catalog.raise_low_mark(low_mark);
+    show(shared, ends.durable, ends.acknowledged);
     PageChange::More
 }
 
-/// Returns the segments of a log that starts at `low` and whose newest segment is `active`, as far as they exist; `None` if `active` does
-/// not.
-fn live(names: &BTreeMap<u64, Name>, active: u64, low: u64, catalog: &Catalog) -> Option<Vec<Arc<CatalogSegment>>> {
+/// Returns the segments of a log that starts at `low_mark` and whose newest segment is `active`, as far as they exist; `None` if `active`
+/// does not.
+fn live(names: &BTreeMap<u64, Name>, active: u64, low_mark: u64, catalog: &Catalog) -> Option<Vec<Arc<CatalogSegment>>> {
     // Nothing in a segment above the active one is acknowledged yet, and the segment may cut off records that still are.
     let mut live: Vec<Arc<CatalogSegment>> = Vec::new();
     for (id, name) in names.range(..=active).rev() {
         match live.last() {
             None if *id != active => return None,
-            Some(above) if above.first <= low => break,
+            Some(above) if above.first <= low_mark => break,
             // The segment above has replaced this one.
             Some(above) if name.first >= above.first => {}
             _ => live.push(catalog.with_id(*id).unwrap_or_else(|| Arc::new(CatalogSegment::of_name(name)))),
@@ -268,10 +269,10 @@ fn update_catalog(
 ) -> Result<bool> {
     let catalog = &shared.catalog;
     // Only a truncation or a reset that takes positions back may lower the start of the log.
-    let low = if kept.is_some() { page.low } else { page.low.max(catalog.low_mark()) }.max(pages.low_mark(page.active));
+    let low_mark = if kept.is_some() { page.low_mark } else { page.low_mark.max(catalog.low_mark()) }.max(pages.low_mark(page.active));
     if kept.is_none() && catalog.newest_id() == Some(page.active) {
-        if low > catalog.low_mark() {
-            catalog.raise_low_mark(low);
+        if low_mark > catalog.low_mark() {
+            catalog.raise_low_mark(low_mark);
         }
         return Ok(true);
     }
@@ -280,17 +281,17 @@ fn update_catalog(
         return Ok(false);
     }
     let names = Listing::read(&*shared.storage)?.segments;
-    let Some(live) = live(&names, page.active, low, catalog) else { return Ok(false) };
+    let Some(live) = live(&names, page.active, low_mark, catalog) else { return Ok(false) };
     // The start is missing: it was truncated since CONTROL was read, or it is lost.
     let is_past = pages.state.as_ref().is_none_or(|state| state.active > page.active);
-    if live[0].first > low && (is_past || !is_last_try) {
+    if live[0].first > low_mark && (is_past || !is_last_try) {
         return Ok(false);
     }
     let now = ControlPages::read(control)?.state.map_or(page.active, |state| state.active);
     if !goes_on(shared, &names, page, now) {
         return Ok(false);
     }
-    catalog.replace_from_remote(live, low, kept);
+    catalog.replace_from_remote(live, low_mark, kept);
     Ok(true)
 }
 

@@ -2,7 +2,7 @@
 
 use crate::cursors;
 use crate::error::{Fault, Result};
-use crate::format::file_names::{classify, Entry};
+use crate::format::file_names::{classify, FileKind};
 use crate::log::read_only::{self, ReadOnlyLog};
 use crate::recovery::directory::{named, prepare_dir};
 use crate::recovery::survey::Damage;
@@ -83,7 +83,7 @@ fn room(storage: &dyn Storage) -> std::result::Result<Standing, Fault> {
     let mut room = Standing::default();
     for name in storage.list()? {
         let entry = classify(&name);
-        if entry == Entry::Foreign {
+        if entry == FileKind::Foreign {
             continue;
         }
         let allocated = match storage.open(&name, false).and_then(|file| file.allocated()) {
@@ -94,8 +94,8 @@ fn room(storage: &dyn Storage) -> std::result::Result<Standing, Fault> {
         };
         room.allocated += allocated;
         match entry {
-            Entry::Spare(_) => (room.spares, room.spare_bytes) = (room.spares + 1, room.spare_bytes + allocated),
-            Entry::Reserve => room.reserve_bytes = allocated,
+            FileKind::Spare(_) => (room.spares, room.spare_bytes) = (room.spares + 1, room.spare_bytes + allocated),
+            FileKind::Reserve => room.reserve_bytes = allocated,
             _ => {}
         }
     }

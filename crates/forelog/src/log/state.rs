@@ -14,6 +14,7 @@ use crate::read::follow::Followers;
 use crate::recovery::report::Recovery;
 use crate::segments::attachment::{detached, lost};
 use crate::segments::catalog::Catalog;
+use crate::segments::log_ends::Ends;
 use crate::storage::dir_handle::Identity;
 use crate::storage::lock::Lock;
 use crate::storage::Storage;
@@ -47,15 +48,6 @@ pub struct Positions {
     pub durable: u64,
 }
 
-/// The horizons of a log, read without a lock. The commit thread publishes them; in a log opened read-only they follow the writer's page.
-#[derive(Default)]
-pub struct Horizons {
-    pub first: AtomicU64,
-    pub written: AtomicU64,
-    pub acknowledged: AtomicU64,
-    pub durable: AtomicU64,
-}
-
 /// An open log, shared by all handles on it in this process.
 pub struct LogState {
     pub identity: u64,
@@ -67,7 +59,6 @@ pub struct LogState {
     pub recovery: Recovery,
     pub submissions: Mutex<SubmissionQueue>,
     pub work: Condvar,
-    pub horizons: Horizons,
     pub followers: Arc<Followers>,
     pub cursors: Cursors,
     /// Follows the writer in another process, in a log that is opened read-only.
@@ -93,7 +84,7 @@ impl LogState {
     /// Creates the state of a log that this process writes, without its commit thread, and publishes its horizons.
     pub fn writable(storage: Arc<dyn Storage>, options: Options, opened: Opened) -> (Arc<LogState>, Writer) {
         let Opened { mut writer, catalog, recovery, cursors } = opened;
-        let submissions = SubmissionQueue::new(writer.low, writer.next_position());
+        let submissions = SubmissionQueue::new(writer.low_mark(), writer.next_position());
         let mut shared = LogState { cursors, ..LogState::new(storage, options, catalog, recovery, submissions, writer.meter.counters) };
         shared.events = writer.events.clone();
         shared.measures.get_mut().unwrap_or_else(PoisonError::into_inner).active = writer.fill_level();
@@ -125,11 +116,12 @@ impl LogState {
         let ReadOnlyLog { catalog, recovery, positions, remote, .. } = view;
         let submissions = SubmissionQueue { phase: LogPhase::ReadOnly, ..SubmissionQueue::new(positions.first, positions.next) };
         let shared = LogState { remote, ..LogState::new(storage, options, catalog, recovery, submissions, Counters::default()) };
-        let h = &shared.horizons;
-        h.first.store(positions.first, Ordering::Release);
-        h.written.store(positions.written, Ordering::Release);
-        h.acknowledged.store(positions.acknowledged, Ordering::Release);
-        h.durable.store(positions.durable, Ordering::Release);
+        shared.catalog.ends.change(|ends| {
+            ends.low_mark = positions.first;
+            ends.written = positions.written;
+            ends.acknowledged = positions.acknowledged;
+            ends.durable = positions.durable;
+        });
         Arc::new(shared)
     }
 
@@ -151,7 +143,6 @@ impl LogState {
             recovery,
             submissions: Mutex::new(submissions),
             work: Condvar::new(),
-            horizons: Horizons::default(),
             followers: Arc::default(),
             cursors: Cursors::unknown(read_only()),
             remote: None,
@@ -168,43 +159,43 @@ impl LogState {
     }
 
     pub fn positions(&self, next: u64) -> Positions {
-        let at = |horizon: &AtomicU64| horizon.load(Ordering::Acquire);
-        let h = &self.horizons;
+        let Ends { low_mark, written, acknowledged, durable, .. } = self.catalog.ends.get();
         // A reset to a lower position lowers `next` at the call, before it has been performed.
-        Positions {
-            first: at(&h.first).min(next),
-            next,
-            written: at(&h.written),
-            acknowledged: at(&h.acknowledged),
-            durable: at(&h.durable),
-        }
+        Positions { first: low_mark.min(next), next, written, acknowledged, durable }
     }
 
     /// Returns the last position that readers may see. In a poisoned log that is the durable horizon: records that were acknowledged
     /// without being durable may be gone once an fsync has failed.
     pub fn readable(&self, submissions: &SubmissionQueue) -> u64 {
-        let h = &self.horizons;
-        let horizon = if matches!(submissions.phase, LogPhase::Poisoned(_)) { &h.durable } else { &h.acknowledged };
-        horizon.load(Ordering::Acquire)
+        let ends = self.catalog.ends.get();
+        if matches!(submissions.phase, LogPhase::Poisoned(_)) {
+            ends.durable
+        } else {
+            ends.acknowledged
+        }
     }
 
-    /// Publishes the horizons as the writer stands. Everything written counts as acknowledged if `acknowledged`, which is false after a
-    /// failure.
+    /// Publishes the ends of the log as the writer stands. Everything written counts as acknowledged if `acknowledged`, which is false
+    /// after a failure.
     pub fn publish(&self, writer: &Writer, acknowledged: bool) {
         let written = writer.next_position() - 1;
-        self.catalog.set_durable_end(writer.cut());
-        self.horizons.first.store(writer.low, Ordering::Release);
-        self.horizons.durable.store(writer.durable_position(), Ordering::Release);
-        self.horizons.written.store(written, Ordering::Release);
+        self.catalog.ends.change(|ends| {
+            ends.durable_end = writer.cut();
+            ends.durable = writer.durable_position();
+            ends.written = written;
+            if acknowledged {
+                ends.acknowledged = written;
+            }
+        });
         if acknowledged {
-            self.horizons.acknowledged.store(written, Ordering::Release);
             self.followers.wake_reached(written);
         }
     }
 
     /// Returns the first and the last position that other processes may read.
     fn acknowledged(&self) -> (u64, u64) {
-        (self.horizons.first.load(Ordering::Acquire), self.horizons.acknowledged.load(Ordering::Acquire))
+        let ends = self.catalog.ends.get();
+        (ends.low_mark, ends.acknowledged)
     }
 
     /// Whether acknowledged positions have still to be published to other processes.

@@ -4,32 +4,22 @@
 //! back as horizons, settlements and one wake per client. No operation is settled before the writer has returned how far the log is written
 //! and durable.
 
-use crate::error::{closed, Code, Error, Fault, Result};
+use crate::error::{closed, Code, Error, Result};
 use crate::format::record::RecordRef;
-use crate::log::commit_threads::{CommitThreads, COMMON};
-use crate::log::registry::{self, DirectorySlot};
+use crate::log::registry::DirectorySlot;
 use crate::log::state::{LogState, Positions};
-use crate::log::{open, read_only, remote_writer};
 use crate::maintenance::backup::Backup;
-use crate::maintenance::progress::Watch;
+use crate::maintenance::progress::JobProgress;
 use crate::maintenance::verify::{self, Verification};
 use crate::observe::events::PendingEvents;
 use crate::observe::stats::Stats;
-use crate::options::{Mode, Options};
+use crate::options::Options;
 use crate::read::follow::FollowedLog;
-use crate::recovery::directory::{named, prepare_dir};
-use crate::recovery::evidence::refuse_unknown;
 use crate::recovery::report::Recovery;
-use crate::segments::attachment::detached_here;
-use crate::storage::dir_handle::DirHandle;
-use crate::storage::disk::Disk;
-use crate::storage::lock::Lock;
-use crate::storage::Storage;
 use crate::util::locks::locked;
 use crate::util::notify::Notify;
-use crate::util::runtime::clock;
 use crate::write::group::Batch;
-use crate::write::submission_queue::{Client, Command, Settled, SubmissionQueue, Terms};
+use crate::write::submission_queue::{Command, Settled, SubmissionQueue, Terms};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -42,7 +32,7 @@ pub struct Wal {
     closed: AtomicBool,
     outcome: Mutex<Option<Result<()>>>,
     /// Scrubs that are running, which closing ends.
-    scrubs: Mutex<Vec<Arc<Watch>>>,
+    scrubs: Mutex<Vec<Arc<JobProgress>>>,
 }
 
 impl Wal {
@@ -59,103 +49,17 @@ impl Wal {
     ///
     /// None of them changes what is on disk.
     pub fn open(dir: &Path, options: Options, notify: Arc<dyn Notify>) -> Result<Wal> {
-        Wal::open_watched(dir, options, notify, &Arc::default())
+        Wal::open_with_progress(dir, options, notify, &Arc::default())
     }
 
-    /// Opens a log like [`Wal::open`]. Stopping `watch` ends the reading of the directory, which may take long.
+    /// Opens a log like [`Wal::open`]. Stopping `job` ends the reading of the directory, which may take long.
     ///
     /// # Errors
-    /// The errors of [`Wal::open`], and `Closed` if `watch` was stopped.
-    pub fn open_watched(dir: &Path, options: Options, notify: Arc<dyn Notify>, watch: &Arc<Watch>) -> Result<Wal> {
+    /// The errors of [`Wal::open`], and `Closed` if `job` was stopped.
+    pub fn open_with_progress(dir: &Path, options: Options, notify: Arc<dyn Notify>, job: &Arc<JobProgress>) -> Result<Wal> {
         options.validate()?;
-        let opened = Wal::open_checked(dir, options, notify, watch);
+        let opened = Wal::open_checked(dir, options, notify, job);
         opened.map_err(|error| error.during("open"))
-    }
-
-    fn open_checked(dir: &Path, options: Options, notify: Arc<dyn Notify>, watch: &Arc<Watch>) -> Result<Wal> {
-        if options.mode == Mode::ReadOnly {
-            return Wal::open_read_only(dir, options, notify, watch);
-        }
-        prepare_dir(dir, options.create)?;
-        let disk = Disk::new(dir, options.allow_unsafe_filesystem)?;
-        Wal::open_on_watched(Arc::new(disk), dir, options, notify, watch, &COMMON)
-    }
-
-    #[cfg(test)]
-    fn open_on(
-        storage: Arc<dyn Storage>,
-        dir: &Path,
-        options: Options,
-        notify: Arc<dyn Notify>,
-        threads: &'static CommitThreads,
-    ) -> Result<Wal> {
-        Wal::open_on_watched(storage, dir, options, notify, &Arc::default(), threads)
-    }
-
-    /// Opens the log in `storage`, whose lock is in `dir`.
-    fn open_on_watched(
-        storage: Arc<dyn Storage>,
-        dir: &Path,
-        options: Options,
-        notify: Arc<dyn Notify>,
-        watch: &Arc<Watch>,
-        threads: &'static CommitThreads,
-    ) -> Result<Wal> {
-        refuse_unknown(&*storage, options.create).map_err(|error| named(error, dir))?;
-        let home = match storage.home() {
-            Some(home) => home.clone(),
-            // A simulated disk has its lock in a directory of its own.
-            None => Arc::new(DirHandle::open(dir).map_err(|e| Fault::new("open", dir.to_string_lossy(), &e))?),
-        };
-        let slot = registry::slot(home.identity());
-        let mut open_log = slot.open_log();
-        let shared = match &open_log.shared {
-            Some(shared) if shared.options != options => {
-                let text = "the log is open in this process with other options";
-                return Err(Error::new(Code::InvalidArg, text));
-            }
-            Some(shared) => match shared.detachment() {
-                Some(why) => return Err(detached_here(&why)),
-                None => shared.clone(),
-            },
-            None => {
-                let lock = Lock::acquire(&home)?;
-                let opened = open::open_watched(storage.clone(), &options, watch, clock)?;
-                lock.sign();
-                let shared = LogState::start(storage, options, opened, lock, threads)?;
-                open_log.shared = Some(shared.clone());
-                shared
-            }
-        };
-        open_log.handles += 1;
-        drop(open_log);
-        Ok(Wal::handle(shared, slot, notify))
-    }
-
-    /// Opens a handle of its own, even if the log is open elsewhere. It writes nothing and takes no lock.
-    fn open_read_only(dir: &Path, options: Options, notify: Arc<dyn Notify>, watch: &Arc<Watch>) -> Result<Wal> {
-        prepare_dir(dir, false)?;
-        // Nothing is written, so the locks and fsyncs of a network file system do not matter.
-        let disk = Disk::new(dir, true)?;
-        let home = disk.handle();
-        let disk: Arc<dyn Storage> = Arc::new(disk);
-        let view = read_only::open_beside_writer(&disk, watch, || Lock::is_held(&home), clock).map_err(|error| named(error, dir))?;
-        let shared = LogState::read_only(disk, options, view);
-        if shared.remote.is_some() {
-            remote_writer::watch_page(&shared);
-        }
-        let slot = Arc::new(DirectorySlot::default());
-        {
-            let mut open_log = slot.open_log();
-            open_log.shared = Some(shared.clone());
-            open_log.handles = 1;
-        }
-        Ok(Wal::handle(shared, slot, notify))
-    }
-
-    fn handle(shared: Arc<LogState>, slot: Arc<DirectorySlot>, notify: Arc<dyn Notify>) -> Wal {
-        let client = locked(&shared.submissions).join(Client::new(notify));
-        Wal { shared, slot, client, closed: AtomicBool::new(false), outcome: Mutex::new(None), scrubs: Mutex::default() }
     }
 
     /// Returns a number that is the same for every handle on this log in this process.
@@ -361,23 +265,23 @@ impl Wal {
         backup.map_err(|error| error.during("backup"))
     }
 
-    /// Verifies the sealed segments at the pace of `watch`; blocking. Appends, reads and truncation go on meanwhile. On Linux it drops what
+    /// Verifies the sealed segments at the pace of `job`; blocking. Appends, reads and truncation go on meanwhile. On Linux it drops what
     /// the page cache holds of the segments, a MiB ahead of its reading, so that the bytes come from the disk.
     ///
     /// # Errors
-    /// `Closed` if `watch` is stopped or this handle is closed, `Io` if the directory cannot be listed. Damage is not an error: it is in
+    /// `Closed` if `job` is stopped or this handle is closed, `Io` if the directory cannot be listed. Damage is not an error: it is in
     /// the report.
-    pub fn scrub(&self, watch: &Arc<Watch>) -> Result<Verification> {
+    pub fn scrub(&self, job: &Arc<JobProgress>) -> Result<Verification> {
         {
             let mut scrubs = locked(&self.scrubs);
             if self.closed.load(Ordering::Acquire) {
                 return Err(closed().during("scrub"));
             }
-            scrubs.push(watch.clone());
+            scrubs.push(job.clone());
         }
         let verified =
-            verify::scrub(&self.shared.storage, &self.shared.catalog, &|last| FollowedLog::look_again(&*self.shared, last), watch);
-        locked(&self.scrubs).retain(|other| !Arc::ptr_eq(other, watch));
+            verify::scrub(&self.shared.storage, &self.shared.catalog, &|last| FollowedLog::refresh_for(&*self.shared, last), job);
+        locked(&self.scrubs).retain(|other| !Arc::ptr_eq(other, job));
         if let Ok(found) = &verified {
             locked(&self.shared.measures).scrub.note(found.segments, found.bytes, found.problems.len(), self.shared.storage.wall_clock());
         }
@@ -434,6 +338,7 @@ impl Drop for Wal {
 }
 
 mod cursor;
+mod opening;
 mod readers;
 pub use cursor::NamedCursor;
 pub use readers::ReadOptions;

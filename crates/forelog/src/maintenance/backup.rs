@@ -10,8 +10,8 @@ use crate::format::control::{self, ControlState};
 use crate::format::file_names::{Name, CONTROL, CURSORS, LOCK};
 use crate::recovery::directory::Listing;
 use crate::segments::attachment::explained;
-use crate::segments::catalog::DurableEnd;
 use crate::segments::control_file::{create_control, CREATING};
+use crate::segments::log_ends::DurableEnd;
 use crate::segments::reader_positions::ReaderPosition;
 use crate::segments::segment_file::SegmentFile;
 use crate::storage::dir_handle::DirHandle;
@@ -25,7 +25,7 @@ use std::sync::Arc;
 mod copy;
 mod origin;
 
-use copy::{Copying, Piece, Way};
+use copy::{CopyMethod, Copying, PendingSegment};
 pub use origin::Origin;
 
 /// Approximate number of bytes that one step copies.
@@ -112,7 +112,7 @@ pub struct Backup {
     /// CURSORS at the cut.
     cursors: Option<Vec<u8>>,
     /// Segments that are still to come, newest first.
-    pieces: Vec<Piece>,
+    pending: Vec<PendingSegment>,
     copying: Option<Copying>,
     /// False once the file system has shown that it cannot link files.
     can_link: bool,
@@ -121,7 +121,7 @@ pub struct Backup {
     /// Names made in the other directory, with the ids of segments.
     made: Vec<(u64, String)>,
     /// Segments that were brought over whole: id, way and length.
-    brought: Vec<(u64, Way, u64)>,
+    brought: Vec<(u64, CopyMethod, u64)>,
     /// The position that retention keeps for this backup.
     held_position: Option<Arc<ReaderPosition>>,
     progress: Progress,
@@ -142,7 +142,7 @@ impl Backup {
             missed_at: None,
             low_mark: 1,
             cursors: None,
-            pieces: Vec::new(),
+            pending: Vec::new(),
             copying: None,
             can_link: true,
             can_clone: true,
@@ -189,27 +189,27 @@ impl Backup {
     }
 
     fn advance(&mut self) -> Result<Progress> {
-        let low = self.origin.low_mark()?;
+        let low_mark = self.origin.low_mark()?;
         let Some(cut) = self.cut else {
             self.take()?;
             return Ok(self.progress);
         };
         let (mut budget, mut links) = (STEP, LINKS);
         while budget > 0 && links > 0 {
-            let Some(piece) = self.pieces.last() else {
+            let Some(segment) = self.pending.last() else {
                 self.finish(cut)?;
                 break;
             };
-            let id = piece.name.id;
+            let id = segment.name.id;
             match self.bring(cut, &mut budget) {
                 Ok(Some(way)) => {
                     links -= 1;
-                    let len = self.pieces.pop().map_or(0, |piece| piece.len);
+                    let len = self.pending.pop().map_or(0, |segment| segment.len);
                     self.brought.push((id, way, len));
                 }
                 Ok(None) => {}
                 Err(fault) if fault.is_not_found() => {
-                    self.passed(cut, id, low)?;
+                    self.passed(cut, id, low_mark)?;
                     break;
                 }
                 Err(fault) => return Err(fault.into()),
@@ -267,39 +267,39 @@ impl Backup {
             };
             let len = if name.id == cut.segment { cut.durable.offset } else { len };
             self.progress.total_bytes += len;
-            self.pieces.push(Piece { name, len });
+            self.pending.push(PendingSegment { name, len });
         }
-        self.progress.total_segments = self.pieces.len() as u64;
+        self.progress.total_segments = self.pending.len() as u64;
         self.cut = Some(cut);
         Ok(())
     }
 
     /// Updates `progress` from what has been copied and what is left.
     fn count(&mut self) {
-        let came = |by: Way| self.brought.iter().filter(|(_, way, _)| *way == by).count() as u64;
-        let (linked, cloned, copied) = (came(Way::Link), came(Way::Clone), came(Way::Copy));
+        let came = |by: CopyMethod| self.brought.iter().filter(|(_, way, _)| *way == by).count() as u64;
+        let (linked, cloned, copied) = (came(CopyMethod::Link), came(CopyMethod::Clone), came(CopyMethod::Copy));
         let segments = self.brought.len() as u64;
         let whole = self.brought.iter().map(|(_, _, len)| len).sum::<u64>();
         let bytes = whole + self.copying.as_ref().map_or(0, |copying| copying.at);
-        let total_bytes = whole + self.pieces.iter().map(|piece| piece.len).sum::<u64>();
-        let total_segments = segments + self.pieces.len() as u64;
+        let total_bytes = whole + self.pending.iter().map(|segment| segment.len).sum::<u64>();
+        let total_segments = segments + self.pending.len() as u64;
         self.progress = Progress { segments, total_segments, bytes, total_bytes, linked, cloned, copied, ..self.progress };
     }
 
     /// Handles a segment that has vanished: truncation has passed it, or something is wrong.
     fn passed(&mut self, cut: DurableEnd, id: u64, before: u64) -> Result<()> {
         self.copying = None;
-        let low = self.origin.low_mark()?;
-        let base = self.pieces.iter().map(|piece| &piece.name).find(|name| name.first <= low).map_or(0, |name| name.id);
-        if low > cut.durable.position + 1 || base <= id {
+        let low_mark = self.origin.low_mark()?;
+        let base = self.pending.iter().map(|segment| &segment.name).find(|name| name.first <= low_mark).map_or(0, |name| name.id);
+        if low_mark > cut.durable.position + 1 || base <= id {
             // Nothing up to the cut is left, or the log was truncated there.
             self.remove(|_| true);
-            (self.cut, self.pieces) = (None, Vec::new());
-            return self.miss(cut, format!("segment {id:016x} is missing, and the log starts at position {}", low.max(before)));
+            (self.cut, self.pending) = (None, Vec::new());
+            return self.miss(cut, format!("segment {id:016x} is missing, and the log starts at position {}", low_mark.max(before)));
         }
-        self.pieces.retain(|piece| piece.name.id >= base);
+        self.pending.retain(|segment| segment.name.id >= base);
         self.remove(|made| made < base);
-        (self.low_mark, self.progress.first_position) = (low, low);
+        (self.low_mark, self.progress.first_position) = (low_mark, low_mark);
         Ok(())
     }
 
@@ -348,7 +348,8 @@ impl Backup {
         self.to.sync_dir()?;
         self.is_where_it_is_looked_for()?;
         let mark = control::Mark { segment: cut.segment, offset: cut.durable.offset, position: cut.durable.position };
-        let state = ControlState { uuid: header.uuid, sequence: 1, active: cut.segment, low: self.low_mark, mark: Some(mark), fence: None };
+        let state =
+            ControlState { uuid: header.uuid, sequence: 1, active: cut.segment, low_mark: self.low_mark, mark: Some(mark), fence: None };
         self.made.extend([CREATING, CONTROL].map(|name| (u64::MAX, name.to_owned())));
         create_control(&*self.to, &state)?;
         // The copy became a log between the two checks. If its directory went elsewhere meanwhile, the copy is removed.

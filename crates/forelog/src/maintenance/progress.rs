@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-type Tell = Box<dyn Fn(u64, u64) + Send + Sync>;
+type Report = Box<dyn Fn(u64, u64) + Send + Sync>;
 
-/// Follows a [`crate::verify()`] or a [`crate::Wal::scrub`] from any thread, and stops one of these or a [`crate::Wal::open_watched`].
+/// Follows a [`crate::verify()`] or a [`crate::Wal::scrub`] from any thread, and stops one of these or a
+/// [`crate::Wal::open_with_progress`].
 #[derive(Default)]
-pub struct Watch {
+pub struct JobProgress {
     bytes_per_second: Option<u64>,
-    tell: Option<Tell>,
+    report: Option<Report>,
     state: Mutex<ProgressState>,
     changed: Condvar,
 }
@@ -28,15 +29,15 @@ struct ProgressState {
     stopped: bool,
 }
 
-impl Watch {
-    /// Creates a watch. Without a limit the job reads as fast as the disk can.
-    pub fn new(bytes_per_second: Option<u64>) -> Watch {
-        Watch { bytes_per_second, ..Watch::default() }
+impl JobProgress {
+    /// Creates the progress of a job. Without a limit the job reads as fast as the disk can.
+    pub fn new(bytes_per_second: Option<u64>) -> JobProgress {
+        JobProgress { bytes_per_second, ..JobProgress::default() }
     }
 
-    /// Makes the job call `tell` with the bytes done and the total after every read, on the job's thread.
-    pub fn telling(self, tell: impl Fn(u64, u64) + Send + Sync + 'static) -> Watch {
-        Watch { tell: Some(Box::new(tell)), ..self }
+    /// Makes the job call `report` with the bytes done and the total after every read, on the job's thread.
+    pub fn reporting(self, report: impl Fn(u64, u64) + Send + Sync + 'static) -> JobProgress {
+        JobProgress { report: Some(Box::new(report)), ..self }
     }
 
     fn state(&self) -> MutexGuard<'_, ProgressState> {
@@ -70,13 +71,13 @@ impl Watch {
         let mut state = self.state();
         state.done = state.total;
         drop(state);
-        self.tell();
+        self.report();
     }
 
-    fn tell(&self) {
-        if let Some(tell) = &self.tell {
+    fn report(&self) {
+        if let Some(report) = &self.report {
             let (done, total) = self.progress();
-            tell(done, total);
+            report(done, total);
         }
     }
 
@@ -92,27 +93,27 @@ impl Watch {
         }
         let goes_on = !state.stopped;
         drop(state);
-        self.tell();
+        self.report();
         goes_on
     }
 }
 
-/// Ends the reading of an opening once its watch is stopped. Nothing has been changed by then.
+/// Ends the reading of an opening once its job is stopped. Nothing has been changed by then.
 pub struct Opening {
-    watch: Arc<Watch>,
-    /// The opening has read everything. Its files stay in use, and stopping the watch no longer ends anything.
+    job: Arc<JobProgress>,
+    /// The opening has read everything. Its files stay in use, and stopping the job no longer ends anything.
     over: AtomicBool,
 }
 
 impl Opening {
-    pub fn of(storage: Arc<dyn Storage>, watch: &Arc<Watch>) -> Layered<Opening> {
-        Layered::over(storage, Opening { watch: watch.clone(), over: AtomicBool::new(false) })
+    pub fn of(storage: Arc<dyn Storage>, job: &Arc<JobProgress>) -> Layered<Opening> {
+        Layered::over(storage, Opening { job: job.clone(), over: AtomicBool::new(false) })
     }
 
-    /// Makes the reading go on even if the watch is stopped later. Fails if it has been stopped already.
+    /// Makes the reading go on even if the job is stopped later. Fails if it has been stopped already.
     pub fn finish(&self) -> Result<(), Fault> {
         self.over.store(true, Ordering::Relaxed);
-        if self.watch.is_stopped() {
+        if self.job.is_stopped() {
             return Err(refused("pread"));
         }
         Ok(())
@@ -121,28 +122,28 @@ impl Opening {
 
 impl Layer for Opening {
     fn read_at(&self, file: &dyn File, buffer: &mut [u8], offset: u64) -> Result<usize, Fault> {
-        if !self.over.load(Ordering::Relaxed) && self.watch.is_stopped() {
+        if !self.over.load(Ordering::Relaxed) && self.job.is_stopped() {
             return Err(refused("pread"));
         }
         file.read_at(buffer, offset)
     }
 }
 
-/// A storage that reads at a watch's pace, and fails once the watch is stopped. It never writes.
+/// A storage that reads at the pace of a job, and fails once the job is stopped. It never writes.
 pub struct ProgressStorage {
     storage: Arc<dyn Storage>,
-    watch: Arc<Watch>,
+    job: Arc<JobProgress>,
 }
 
 impl ProgressStorage {
-    pub fn new(storage: Arc<dyn Storage>, watch: Arc<Watch>) -> ProgressStorage {
-        ProgressStorage { storage, watch }
+    pub fn new(storage: Arc<dyn Storage>, job: Arc<JobProgress>) -> ProgressStorage {
+        ProgressStorage { storage, job }
     }
 }
 
-struct WatchedFile {
+struct ProgressFile {
     file: FileRef,
-    watch: Arc<Watch>,
+    job: Arc<JobProgress>,
 }
 
 /// Returns a fault without an error number, which `ZeroOnReadError` passes on instead of returning zeroes.
@@ -159,7 +160,7 @@ impl Storage for ProgressStorage {
         if write {
             return Err(refused("open"));
         }
-        Ok(Arc::new(WatchedFile { file: self.storage.open(name, false)?, watch: self.watch.clone() }))
+        Ok(Arc::new(ProgressFile { file: self.storage.open(name, false)?, job: self.job.clone() }))
     }
 
     fn create(&self, _: &str, _: u64) -> Result<FileRef, Fault> {
@@ -199,18 +200,18 @@ impl Storage for ProgressStorage {
     }
 }
 
-impl File for WatchedFile {
+impl File for ProgressFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, Fault> {
         let n = self.file.read_at(buffer, offset)?;
-        if self.watch.advance(n as u64) {
+        if self.job.advance(n as u64) {
             Ok(n)
         } else {
             Err(refused("pread"))
         }
     }
 
-    fn forget(&self, offset: u64, len: u64) {
-        self.file.forget(offset, len);
+    fn drop_cache(&self, offset: u64, len: u64) {
+        self.file.drop_cache(offset, len);
     }
 
     fn write_at(&self, _: &[u8], _: u64) -> Result<(), ShortWrite> {

@@ -201,10 +201,10 @@ impl Salvage {
     /// Completes the new log, in which only the files are missing that make it a log.
     fn finish(&mut self) -> Result<()> {
         let Some(source) = &self.source else { return Ok(()) };
-        let (low, next, uuid) = (source.low, source.last + 1, source.uuid);
+        let (low_mark, next, uuid) = (source.low_mark, source.last + 1, source.uuid);
         let (active, end) = self.target.finish(next)?;
         // Positions that were lost before the first good record are no part of the new log.
-        let first = self.target.first().filter(|_| self.report.records > 0).map_or(next, |first| first.max(low));
+        let first = self.target.first().filter(|_| self.report.records > 0).map_or(next, |first| first.max(low_mark));
         let new = self.target.uuid()?;
         if let Some(bytes) = cursors::copy(&*self.from)? {
             match cursors::adopted(&bytes, &uuid, new, next - 1) {
@@ -221,7 +221,7 @@ impl Salvage {
             return Err(Error::new(Code::Locked, "the log was written to during the salvage: close it and salvage again"));
         }
         let mark = Mark { segment: active, offset: end.offset, position: end.next - 1 };
-        let state = ControlState { uuid: new, sequence: 1, active, low: first, mark: Some(mark), fence: None };
+        let state = ControlState { uuid: new, sequence: 1, active, low_mark: first, mark: Some(mark), fence: None };
         self.target.name(&[CREATING, CONTROL]);
         let to = self.target.storage();
         to.sync_dir()?;

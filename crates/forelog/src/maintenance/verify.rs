@@ -6,7 +6,7 @@ use crate::format::file_names::{Name, CURSORS};
 use crate::format::footer::Index;
 use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::{Header, Predecessor};
-use crate::maintenance::progress::{ProgressStorage, Watch};
+use crate::maintenance::progress::{JobProgress, ProgressStorage};
 use crate::options::Mode;
 use crate::recovery::directory::{named, prepare_dir, Listing};
 use crate::recovery::evidence::inspect_directory;
@@ -14,7 +14,6 @@ use crate::recovery::live_evidence::survey_until_stable;
 use crate::recovery::survey::{Damage, Survey, SurveyedActive};
 use crate::recovery::verdict::{self, Answer, Verdict};
 use crate::segments::attachment::{detached, is_emptied};
-use crate::segments::catalog::Catalog;
 use crate::segments::footer_writer::{find_footer, FooterState};
 use crate::segments::frame_scan;
 use crate::segments::segment_file::SegmentFile;
@@ -26,49 +25,21 @@ use crate::storage::{data_len, FileRef, Storage};
 use std::path::Path;
 use std::sync::Arc;
 
-/// One inconsistency found by [`verify()`] or by a scrub.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Problem {
-    /// The label of a verdict in docs/recovery.md, or one of the following.
-    ///
-    /// - `broken-chain`: segments disagree on where one of them ends.
-    /// - `wrong-footer`: an intact footer contradicts the frames.
-    /// - `damaged-cursors`: CURSORS cannot be used.
-    /// - `unreadable`: the disk fails to read.
-    pub kind: &'static str,
-    pub damage: Damage,
-}
+mod report;
+mod scrub;
 
-/// The result of a verification.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Verification {
-    /// Number of segments that count: those at or above the low mark that no later one replaces.
-    pub segments: u64,
-    /// Number of sealed segments among them without a footer. A search in such a segment reads its frame headers one by one.
-    pub without_footer: u64,
-    /// Number of segments whose footer is damaged. A crash while a footer is written leaves that, so it is no problem, and costs no record.
-    pub broken_footers: u64,
-    /// Number of good frames that hold records.
-    pub frames: u64,
-    /// Number of records in good frames.
-    pub records: u64,
-    /// Number of bytes in good frames.
-    pub bytes: u64,
-    /// Positions that were lost before this log was made, according to headers: first and last of each hole. They are no problem.
-    pub holes: Vec<(u64, u64)>,
-    /// The problems in the order of the log. Empty if all is well.
-    pub problems: Vec<Problem>,
-}
+pub use report::{Problem, Verification};
+pub(crate) use scrub::scrub;
 
 /// Verifies the log in `dir`, including the active segment and CONTROL; blocking. Needs no writer and takes no lock, so a writer in any
 /// process may be at work. On Linux it drops what the page cache holds of sealed segments, so that the bytes come from the disk.
 ///
 /// # Errors
 /// `NotFound` or `Format` if there is no log to verify, `Io` if the directory cannot be listed, `Truncated` if a writer truncated the log
-/// during every survey of it, `Detached` if the directory was removed meanwhile, `Closed` if `watch` was stopped. Damage is not an error:
+/// during every survey of it, `Detached` if the directory was removed meanwhile, `Closed` if `job` was stopped. Damage is not an error:
 /// it is in the report.
-pub fn verify(dir: &Path, watch: &Arc<Watch>) -> Result<Verification> {
-    let verified = prepare_dir(dir, false).and_then(|()| verify_storage(Arc::new(Disk::new(dir, true)?), watch));
+pub fn verify(dir: &Path, job: &Arc<JobProgress>) -> Result<Verification> {
+    let verified = prepare_dir(dir, false).and_then(|()| verify_storage(Arc::new(Disk::new(dir, true)?), job));
     verified.map_err(|error| named(error, dir).during("verify"))
 }
 
@@ -84,20 +55,20 @@ fn settled(storage: &dyn Storage, found: Result<Verification>) -> Result<Verific
     }
 }
 
-pub(crate) fn verify_storage(storage: Arc<dyn Storage>, watch: &Arc<Watch>) -> Result<Verification> {
-    let found = verify_all(storage.clone(), watch);
+pub(crate) fn verify_storage(storage: Arc<dyn Storage>, job: &Arc<JobProgress>) -> Result<Verification> {
+    let found = verify_all(storage.clone(), job);
     settled(&*storage, found)
 }
 
-fn verify_all(storage: Arc<dyn Storage>, watch: &Arc<Watch>) -> Result<Verification> {
-    let watched: Arc<dyn Storage> = Arc::new(ProgressStorage::new(storage.clone(), watch.clone()));
-    let found = survey_until_stable(&watched).map_err(|error| stopped(watch, error))?;
+fn verify_all(storage: Arc<dyn Storage>, job: &Arc<JobProgress>) -> Result<Verification> {
+    let storage_of_job: Arc<dyn Storage> = Arc::new(ProgressStorage::new(storage.clone(), job.clone()));
+    let found = survey_until_stable(&storage_of_job).map_err(|error| stopped(job, error))?;
     if let Answer::Refuse(code) = verdict::answer(found.verdict, Mode::ReadOnly) {
         return Err(found.refusal(code));
     }
     let counts = |name: &Name, last: u64| counts_still(&*storage, name, last);
-    let mut verifier = Verifier::new(watched, found.state.uuid, found.low, &counts)?;
-    watch.begin(verifier.total(&found.live));
+    let mut verifier = Verifier::new(storage_of_job, found.state.uuid, found.low_mark, &counts)?;
+    job.begin(verifier.total(&found.live));
     for (verdict, damage) in found.all_damage() {
         // Frames and headers of live segments are read once more, which shows more of them.
         let again = match verdict {
@@ -113,28 +84,28 @@ fn verify_all(storage: Arc<dyn Storage>, watch: &Arc<Watch>) -> Result<Verificat
         Some(newest) => verifier.active(newest, &found),
         None => Ok(()),
     });
-    outcome.map_err(|fault| stopped(watch, fault.into()))?;
+    outcome.map_err(|fault| stopped(job, fault.into()))?;
     verifier.cursors(&*storage);
-    watch.finish();
+    job.finish();
     Ok(verifier.report)
 }
 
-/// How often a writer may move the log on between two looks before the last look counts as it is.
-const LOOKS: usize = 32;
+/// How often a writer may move the log on between two inspections before the last one counts as it is.
+const INSPECTIONS: usize = 32;
 
-/// Whether the log needs a segment that is missing, whose positions go up to `last`. Because a writer may be at work, looks until nothing
-/// was truncated between two looks in a row.
+/// Whether the log needs a segment that is missing, whose positions go up to `last`. Because a writer may be at work, inspects the
+/// directory until nothing was truncated between two inspections in a row.
 fn counts_still(storage: &dyn Storage, name: &Name, last: u64) -> bool {
     let mut before = None;
-    for _ in 0..LOOKS {
+    for _ in 0..INSPECTIONS {
         let Ok(now) = inspect_directory(storage, false) else { continue };
         let mut later = now.listing.segments.range(name.id + 1..).map(|(_, later)| later.first);
         // A later segment that starts no later than this one has replaced it. If a later one starts at or below the low mark, this segment
         // ends below the mark.
-        if last < now.low || later.any(|first| first <= name.first || first <= now.low) {
+        if last < now.low_mark || later.any(|first| first <= name.first || first <= now.low_mark) {
             return false;
         }
-        let seen = (now.state.active, now.low);
+        let seen = (now.state.active, now.low_mark);
         if before.replace(seen) == Some(seen) {
             break;
         }
@@ -142,33 +113,8 @@ fn counts_still(storage: &dyn Storage, name: &Name, last: u64) -> bool {
     true
 }
 
-/// Verifies the sealed segments of an open log. If another process writes the log, `look_again` applies what that process has done to the
-/// log up to a position.
-pub(crate) fn scrub(storage: &Arc<dyn Storage>, catalog: &Catalog, look_again: &dyn Fn(u64), watch: &Arc<Watch>) -> Result<Verification> {
-    settled(&**storage, scrub_sealed(storage, catalog, look_again, watch))
-}
-
-fn scrub_sealed(storage: &Arc<dyn Storage>, catalog: &Catalog, look_again: &dyn Fn(u64), watch: &Arc<Watch>) -> Result<Verification> {
-    let control = inspect_directory(&**storage, false).map_err(Error::from)?;
-    let watched: Arc<dyn Storage> = Arc::new(ProgressStorage::new(storage.clone(), watch.clone()));
-    let live: Vec<Name> = catalog.names();
-    let is_live = |name: &Name, last| last >= catalog.low_mark() && catalog.names().iter().any(|live| live.id == name.id);
-    // The catalog changes before any name goes, or a moment after that if another process writes the log.
-    let counts = |name: &Name, last| {
-        is_live(name, last) && {
-            look_again(last);
-            is_live(name, last)
-        }
-    };
-    let mut verifier = Verifier::new(watched, control.state.uuid, catalog.low_mark(), &counts)?;
-    watch.begin(verifier.total(live.split_last().map_or(&[], |(_, sealed)| sealed)));
-    verifier.sealed_ones(&live).map_err(|fault| stopped(watch, fault.into()))?;
-    watch.finish();
-    Ok(verifier.report)
-}
-
-fn stopped(watch: &Watch, error: Error) -> Error {
-    if watch.is_stopped() {
+fn stopped(job: &JobProgress, error: Error) -> Error {
+    if job.is_stopped() {
         return Error::new(Code::Closed, "the verification was stopped");
     }
     error
@@ -179,7 +125,7 @@ struct Verifier<'a> {
     listing: Listing,
     uuid: [u8; 16],
     /// Positions below this one are no longer in the log.
-    low: u64,
+    low_mark: u64,
     /// Whether a segment, up to this position, is still part of the log. Other segments are removed during the verification.
     counts: &'a dyn Fn(&Name, u64) -> bool,
     report: Verification,
@@ -212,9 +158,9 @@ enum End {
 }
 
 impl<'a> Verifier<'a> {
-    fn new(storage: Arc<dyn Storage>, uuid: [u8; 16], low: u64, counts: &'a dyn Fn(&Name, u64) -> bool) -> Result<Verifier<'a>> {
+    fn new(storage: Arc<dyn Storage>, uuid: [u8; 16], low_mark: u64, counts: &'a dyn Fn(&Name, u64) -> bool) -> Result<Verifier<'a>> {
         let listing = Listing::read(&*storage).map_err(Error::from)?;
-        Ok(Verifier { storage, listing, uuid, low, counts, report: Verification::default() })
+        Ok(Verifier { storage, listing, uuid, low_mark, counts, report: Verification::default() })
     }
 
     fn total(&self, names: &[Name]) -> u64 {
@@ -232,7 +178,7 @@ impl<'a> Verifier<'a> {
         if let Some(Flipped { offset, bit }) = flipped {
             text += &format!("; bit {bit} of the byte at offset {offset} has flipped");
         }
-        let lost = lost.map(|(first, last)| (first.max(self.low), last)).filter(|(first, last)| first <= last);
+        let lost = lost.map(|(first, last)| (first.max(self.low_mark), last)).filter(|(first, last)| first <= last);
         let damage = Damage { text, segment: at.0.into(), offset: at.1, lost, flipped };
         // A missing segment makes the frames before it end too soon, which is no problem of its own.
         let missing = |p: &Problem| p.kind == Verdict::Gap.label() && kind == Verdict::DamagedSealed.label();
@@ -285,7 +231,7 @@ impl<'a> Verifier<'a> {
 
     /// Reports that the disk failed to read a part of a file.
     fn unreadable(&mut self, file: &str, lenient: &ZeroOnReadError, last: u64) {
-        if let Some(fault) = lenient.fault().filter(|_| last >= self.low) {
+        if let Some(fault) = lenient.fault().filter(|_| last >= self.low_mark) {
             self.problem(Verdict::Unreadable.label(), format!("the file cannot be read: {fault}"), (file, 0), None);
         }
     }
@@ -375,49 +321,49 @@ impl<'a> Verifier<'a> {
             End::Before(next) => (u64::MAX, next),
         };
         let mut window = Window::new(&*segment.file, segment.file.len()?.min(limit));
-        let (mut joint, mut index, mut whole) = (FrameBoundary::start(header), Index::default(), true);
-        if header.start() > self.low.max(header.first) {
-            self.report.holes.push((self.low.max(header.first), header.start() - 1));
+        let (mut boundary, mut index, mut whole) = (FrameBoundary::start(header), Index::default(), true);
+        if header.start() > self.low_mark.max(header.first) {
+            self.report.holes.push((self.low_mark.max(header.first), header.start() - 1));
         }
         loop {
             let ended = match end {
-                End::At(end) => joint.offset >= end.offset,
-                End::Before(next) => joint.next >= next,
+                End::At(end) => boundary.offset >= end.offset,
+                End::Before(next) => boundary.next >= next,
             };
             if ended {
                 break;
             }
-            if let Some(frame) = frame_scan::read_frame(&mut window, header, joint)? {
+            if let Some(frame) = frame_scan::read_frame(&mut window, header, boundary)? {
                 self.report.frames += u64::from(frame.count > 0);
                 self.report.records += u64::from(frame.count);
                 self.report.bytes += frame.span();
-                joint = joint.after(&frame);
-                index.note(joint);
+                boundary = boundary.after(&frame);
+                index.note(boundary);
                 continue;
             }
             whole = false;
-            let flipped = frame_scan::flipped_bit(&mut window, header, joint.offset)?;
-            let found = frame_scan::resync(&mut window, header, joint.offset + 1, joint.next..next)?;
-            let lost = (joint.next, found.map_or(next, |found| found.next) - 1);
+            let flipped = frame_scan::flipped_bit(&mut window, header, boundary.offset)?;
+            let found = frame_scan::resync(&mut window, header, boundary.offset + 1, boundary.next..next)?;
+            let lost = (boundary.next, found.map_or(next, |found| found.next) - 1);
             // No position below the low mark is lost, but the frames above it are reached through here.
             let text = match lost.0 <= lost.1 {
-                true => format!("{file} is damaged at offset {}: positions {} to {} are affected", joint.offset, lost.0, lost.1),
+                true => format!("{file} is damaged at offset {}: positions {} to {} are affected", boundary.offset, lost.0, lost.1),
                 // Only padding is damaged.
-                false => format!("{file} is damaged at offset {}: no position is affected", joint.offset),
+                false => format!("{file} is damaged at offset {}: no position is affected", boundary.offset),
             };
-            self.explained(verdict.label(), text, (file, joint.offset), Some(lost), flipped);
+            self.explained(verdict.label(), text, (file, boundary.offset), Some(lost), flipped);
             match found {
-                Some(found) => joint = found,
+                Some(found) => boundary = found,
                 None => return Ok((index, false)),
             }
         }
         if let End::At(end) = end {
-            if joint != end {
+            if boundary != end {
                 let text = format!(
                     "the segment after {file} says that {file} ends elsewhere: at offset {}, before position {}",
                     end.offset, end.next
                 );
-                self.problem("broken-chain", text, (file, joint.offset), None);
+                self.problem("broken-chain", text, (file, boundary.offset), None);
                 whole = false;
             }
         }

@@ -20,7 +20,7 @@ pub trait FollowedLog: Send + Sync {
     fn ends(&self) -> Result<(u64, u64)>;
 
     /// Refreshes the log after `next` could not be read, because its record may have been truncated just now.
-    fn look_again(&self, next: u64);
+    fn refresh_for(&self, next: u64);
 
     /// Waits until [`FollowedLog::limit`] is sure to include everything acknowledged before this call. Returns false, without waiting, if
     /// it always does.
@@ -41,14 +41,14 @@ struct Waiting {
 }
 
 #[derive(Default)]
-struct Queue {
+struct WaitQueue {
     issued: u64,
     waiting: Vec<Waiting>,
 }
 
 /// The followers of one log.
 pub struct Followers {
-    queue: Mutex<Queue>,
+    queue: Mutex<WaitQueue>,
     /// Lowest position that a follower waits for. A commit without followers looks at nothing else.
     lowest: AtomicU64,
 }
@@ -60,7 +60,7 @@ impl Default for Followers {
 }
 
 impl Followers {
-    fn queue(&self) -> MutexGuard<'_, Queue> {
+    fn queue(&self) -> MutexGuard<'_, WaitQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -83,7 +83,7 @@ impl Followers {
         ticket
     }
 
-    fn update_lowest(&self, queue: &Queue) {
+    fn update_lowest(&self, queue: &WaitQueue) {
         let lowest = queue.waiting.iter().map(|w| w.next).min().unwrap_or(u64::MAX);
         self.lowest.store(lowest, Ordering::Relaxed);
     }

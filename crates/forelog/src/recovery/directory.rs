@@ -2,7 +2,7 @@
 
 use crate::error::{Code, Error, Fault};
 use crate::format::control::{self, ControlState};
-use crate::format::file_names::{classify, Entry, Name, CONTROL};
+use crate::format::file_names::{classify, FileKind, Name, CONTROL};
 use crate::format::page::BadPage;
 use crate::recovery::verdict::Verdict;
 use crate::segments::segment_file::SegmentFile;
@@ -17,7 +17,7 @@ pub struct Listing {
     /// Segments by id.
     pub segments: BTreeMap<u64, Name>,
     /// A file with the same id as one of the segments.
-    pub twin: Option<Name>,
+    pub duplicate: Option<Name>,
     pub spares: Vec<String>,
     pub control: bool,
     pub foreign: Option<String>,
@@ -28,19 +28,19 @@ impl Listing {
         let mut listing = Listing::default();
         for name in storage.list()? {
             match classify(&name) {
-                Entry::Segment(name) => match listing.segments.remove(&name.id) {
+                FileKind::Segment(name) => match listing.segments.remove(&name.id) {
                     None => drop(listing.segments.insert(name.id, name)),
                     Some(other) => {
                         // Prefer the file whose header matches its name: read-only mode can still read it.
-                        let (kept, twin) = if is_as_named(storage, &other) { (other, name) } else { (name, other) };
+                        let (kept, duplicate) = if is_as_named(storage, &other) { (other, name) } else { (name, other) };
                         listing.segments.insert(kept.id, kept);
-                        listing.twin = Some(twin);
+                        listing.duplicate = Some(duplicate);
                     }
                 },
-                Entry::Control => listing.control = true,
-                Entry::Spare(name) => listing.spares.push(name),
-                Entry::Foreign => listing.foreign = Some(name),
-                Entry::Lock | Entry::Reserve | Entry::Cursors => {}
+                FileKind::Control => listing.control = true,
+                FileKind::Spare(name) => listing.spares.push(name),
+                FileKind::Foreign => listing.foreign = Some(name),
+                FileKind::Lock | FileKind::Reserve | FileKind::Cursors => {}
             }
         }
         Ok(listing)

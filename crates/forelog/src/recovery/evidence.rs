@@ -6,11 +6,9 @@ use crate::format::control::{self, ControlState};
 use crate::format::file_names::{Name, CONTROL};
 use crate::format::footer::Index;
 use crate::format::frame_boundary::FrameBoundary;
-use crate::format::header::Header;
 use crate::format::page::BadPage;
 use crate::options::Mode;
 use crate::recovery::directory::{Listing, Slots};
-use crate::recovery::missing::{self, Missing};
 use crate::recovery::survey::{Damage, GoodEnd, Survey, SurveyedActive, SurveyedSegment};
 use crate::recovery::verdict::{self, Answer, Evidence, Verdict};
 use crate::segments::frame_scan::{self, WalkEnd};
@@ -19,16 +17,18 @@ use crate::storage::window::Window;
 use crate::storage::Storage;
 use crate::util::limits::PAGE;
 
+mod chain;
+
 /// Inspects names and CONTROL only, which is enough to refuse a foreign directory before anything in it is touched.
 pub fn inspect_directory(storage: &dyn Storage, write: bool) -> Result<Survey, Fault> {
     let listing = Listing::read(storage)?;
     let control = if listing.control { Some(Slots::read(storage, write)?) } else { None };
     let state = match &control {
         Some(Slots { chosen: Ok((state, _)), .. }) => state.clone(),
-        _ => ControlState { uuid: [0; 16], sequence: 0, active: 0, low: 1, mark: None, fence: None },
+        _ => ControlState { uuid: [0; 16], sequence: 0, active: 0, low_mark: 1, mark: None, fence: None },
     };
     let mut survey = Survey {
-        low: state.low,
+        low_mark: state.low_mark,
         listing,
         control,
         state,
@@ -120,7 +120,7 @@ impl Survey {
             segments,
             control: matches!(chosen, Some(Ok(_))),
             lost,
-            twins: self.listing.twin.is_some(),
+            duplicate_id: self.listing.duplicate.is_some(),
             ..self.evidence
         };
         if let Some(Err(BadPage::Newer(version))) = chosen {
@@ -134,12 +134,12 @@ impl Survey {
             };
             self.record_damage(Verdict::NoControl, text.into(), (CONTROL, 0), None, None);
         }
-        if let Some(twin) = self.listing.twin.clone() {
-            let other = self.listing.segments.get(&twin.id).map_or(String::new(), |name| name.file.clone());
+        if let Some(duplicate) = self.listing.duplicate.clone() {
+            let other = self.listing.segments.get(&duplicate.id).map_or(String::new(), |name| name.file.clone());
             self.record_damage(
-                Verdict::Twins,
-                format!("the segments {other} and {} have the same id", twin.file),
-                (&twin.file, 0),
+                Verdict::DuplicateId,
+                format!("the segments {other} and {} have the same id", duplicate.file),
+                (&duplicate.file, 0),
                 None,
                 None,
             );
@@ -185,7 +185,7 @@ impl Survey {
             };
             match header {
                 Some(header) if header.predecessor.is_none() => {
-                    self.low = header.first;
+                    self.low_mark = header.first;
                     break;
                 }
                 Some(_) => {}
@@ -243,116 +243,6 @@ impl Survey {
         self.state.mark.filter(|mark| mark.segment == id).map(|mark| mark.position)
     }
 
-    /// Finds the live segments. Names alone decide, except where ids are not consecutive.
-    fn follow_chain(&mut self, storage: &dyn Storage) -> Result<(), Fault> {
-        let names: Vec<Name> = self.listing.segments.values().rev().cloned().collect();
-        for name in names {
-            match self.live.last().cloned() {
-                None => {}
-                // Segments with lower ids end below the low mark. A segment that starts at or above the first position of one with a higher
-                // id is dead.
-                Some(above) if above.first <= self.low => break,
-                Some(above) if name.first >= above.first => continue,
-                Some(above) if above.id == name.id + 1 => {}
-                Some(above) => {
-                    if let Some(last_id) = self.missing_between(storage, &above, &name)? {
-                        self.record_gap(storage, last_id, &name, &above)?;
-                    }
-                }
-            }
-            self.live.push(name);
-        }
-        self.live.reverse();
-        let Some(oldest) = self.live.first().cloned() else { return Ok(()) };
-        if !self.evidence.control {
-            self.low = self.low.max(oldest.first);
-        } else if oldest.first > self.low {
-            self.evidence.late = true;
-            let lost = (self.low, oldest.first - 1);
-            let header = SegmentFile::open(storage, &oldest.file, false)?.header.ok();
-            let Missing { file, text } = missing::before(&oldest, lost, header.and_then(|header| header.predecessor).map(|p| p.id));
-            self.record_damage(Verdict::LateStart, text, (&file, 0), Some(lost), None);
-        }
-        Ok(())
-    }
-
-    /// Returns the last predecessor that is missing between `name` and `above`, see [`missing::predecessor_gone`]. Records a bad header on
-    /// the way.
-    fn missing_between(&mut self, storage: &dyn Storage, above: &Name, name: &Name) -> Result<Option<Option<u64>>, Fault> {
-        let mut at = above.clone();
-        loop {
-            let Some(segment) = self.open_segment(storage, &at, false)? else { return Ok(None) };
-            if at.id == above.id {
-                self.note_hole(&segment.header);
-            }
-            let Some(predecessor) = segment.header.predecessor else { return Ok(Some(None)) };
-            if predecessor.id == name.id {
-                return Ok(None);
-            }
-            match self.listing.segments.get(&predecessor.id).filter(|_| predecessor.id > name.id) {
-                Some(between) => at = between.clone(),
-                None => return Ok(Some(Some(predecessor.id))),
-            }
-        }
-    }
-
-    /// Records the hole that the oldest live segment may begin with. Its header is read if its id allows for a hole. A failure to read is
-    /// not reported here, because reading records there meets it again.
-    fn inspect_oldest(&mut self, storage: &dyn Storage, newest: Option<&SurveyedSegment>) {
-        let Some(oldest) = self.live.first().filter(|oldest| oldest.id > 2) else { return };
-        let known = newest.filter(|newest| newest.name.id == oldest.id).map(|newest| newest.header.clone());
-        let read = || SegmentFile::open(storage, &oldest.file, false).ok()?.header.ok();
-        let header = known.or_else(read).filter(|header| header.is_of(oldest.id, oldest.first));
-        if let Some(header) = header {
-            self.note_hole(&header);
-        }
-    }
-
-    fn note_hole(&mut self, header: &Header) {
-        if header.hole > 0 {
-            self.holes.push((header.first, header.start() - 1));
-        }
-    }
-
-    /// Sorts the holes by position. Positions below the low mark are no part of the log and are dropped.
-    fn clip_holes(&mut self) {
-        let low = self.low;
-        self.holes.sort();
-        self.holes.retain_mut(|(first, last)| {
-            *first = low.max(*first);
-            *first <= *last
-        });
-    }
-
-    fn record_gap(&mut self, storage: &dyn Storage, last_id: Option<u64>, below: &Name, above: &Name) -> Result<(), Fault> {
-        self.evidence.gap = true;
-        let end = match self.open_segment(storage, below, false)? {
-            Some(segment) => {
-                let mut window = Window::new(&*segment.file, segment.file.len()?);
-                let (WalkEnd::Whole(end) | WalkEnd::Broken(end)) =
-                    frame_scan::check_frames(&mut window, &segment.header, FrameBoundary::start(&segment.header), above.first, |_| {})?;
-                end
-            }
-            None => FrameBoundary { offset: 0, next: below.first, crc: 0 },
-        };
-        let lost = (end.next, above.first - 1);
-        let Missing { file, text } = missing::between(below, missing::sealed_end(storage, &below.file), lost, last_id, &above.file);
-        self.record_damage(Verdict::Gap, text, (&file, 0), Some(lost), None);
-        Ok(())
-    }
-
-    fn record_lost_active(&mut self, storage: &dyn Storage, newest: Option<&Name>) {
-        let first = match (&self.active, newest) {
-            (Some(active), _) => active.scan.end.next,
-            (None, Some(newest)) => newest.first,
-            (None, None) => self.low,
-        };
-        let lost = (first, self.marked(self.state.active).unwrap_or(0).max(first));
-        let Missing { file, text } =
-            missing::last(newest, newest.and_then(|name| missing::sealed_end(storage, &name.file)), first, self.state.active);
-        self.record_damage(Verdict::LostActive, text, (&file, 0), Some(lost), None);
-    }
-
     fn scan_active(&mut self, segment: SurveyedSegment) -> Result<(), Fault> {
         let (state, header) = (&self.state, &segment.header);
         let len = segment.file.len()?;
@@ -363,8 +253,8 @@ impl Survey {
         // Frame headers alone would lead past a damaged body.
         let proven_end = proven.min(scan.end.offset);
         let near = scan.index.before(proven_end).unwrap_or_else(|| FrameBoundary::start(header));
-        let joint = frame_scan::boundary_before(&mut window, header, near, proven_end)?;
-        self.evidence.scanned(header, state, &scan, joint);
+        let boundary = frame_scan::boundary_before(&mut window, header, near, proven_end)?;
+        self.evidence.scanned(header, state, &scan, boundary);
         if self.evidence.short {
             let file = segment.name.file.clone();
             let first = scan.end.next;
@@ -378,7 +268,7 @@ impl Survey {
             let flipped = frame_scan::flipped_bit(&mut window, header, at)?;
             self.record_damage(Verdict::DamagedActive, text, (&file, at), Some((first, last)), flipped);
         }
-        self.active = Some(SurveyedActive { segment, len, fence, scan, proven: joint });
+        self.active = Some(SurveyedActive { segment, len, fence, scan, proven: boundary });
         Ok(())
     }
 
@@ -396,13 +286,13 @@ impl Survey {
             let len = segment.file.len()?;
             let mut window = Window::new(&*segment.file, len);
             let mut index = Index::default();
-            let mut note = |joint| index.note(joint);
+            let mut note = |boundary| index.note(boundary);
             let mut walk =
                 frame_scan::check_frames(&mut window, &segment.header, FrameBoundary::start(&segment.header), above.first, &mut note)?;
             while let WalkEnd::Broken(at) = walk {
                 // Damage to records below the low mark is not damage to the log.
                 let next = frame_scan::resync(&mut window, &segment.header, at.offset + 1, at.next..above.first)?;
-                let Some(next) = next.filter(|next| next.next <= self.low) else { break };
+                let Some(next) = next.filter(|next| next.next <= self.low_mark) else { break };
                 walk = frame_scan::check_frames(&mut window, &segment.header, next, above.first, &mut note)?;
             }
             let (WalkEnd::Whole(end) | WalkEnd::Broken(end)) = walk;

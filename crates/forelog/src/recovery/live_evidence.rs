@@ -12,7 +12,7 @@ use crate::storage::Storage;
 use std::sync::Arc;
 
 /// Number of surveys during which a writer may move the log on before the end that was found is taken as it is.
-const LOOKS: usize = 32;
+const SURVEYS: usize = 32;
 /// Number of surveys that truncation may overtake.
 const OVERTAKEN: usize = 100;
 /// If the log has not moved between this many surveys, a writer at work is not the reason why a file is missing.
@@ -28,15 +28,15 @@ const STILL: usize = 3;
 pub fn survey_until_stable(storage: &Arc<dyn Storage>) -> Result<Survey> {
     let mut before: Option<Survey> = None;
     let (mut missed_at, mut still) = (None, 0);
-    for look in 0..OVERTAKEN {
+    for survey in 0..OVERTAKEN {
         let lenient = ZeroOnReadError::new(storage.clone());
         let mut found = match inspect_log(&lenient, Mode::ReadOnly) {
             Ok(found) => found,
             // A segment that was listed has been removed meanwhile.
             Err(fault) if fault.is_not_found() => {
-                let stands = inspect_directory(&lenient, false).ok().map(|found| control_position(&found));
-                still = if missed_at == Some(stands) { still + 1 } else { 0 };
-                missed_at = Some(stands);
+                let position = inspect_directory(&lenient, false).ok().map(|found| control_position(&found));
+                still = if missed_at == Some(position) { still + 1 } else { 0 };
+                missed_at = Some(position);
                 if still < STILL {
                     continue;
                 }
@@ -56,7 +56,7 @@ pub fn survey_until_stable(storage: &Arc<dyn Storage>) -> Result<Survey> {
         }
         let same = |before: &Survey| before.verdict == found.verdict && before.damage() == found.damage();
         let confirmed = found.damage().is_none() || before.as_ref().is_some_and(same);
-        if confirmed && (look >= LOOKS || !has_moved_on(storage, &found)) {
+        if confirmed && (survey >= SURVEYS || !has_moved_on(storage, &found)) {
             return Ok(found);
         }
         before = Some(found);
@@ -66,7 +66,7 @@ pub fn survey_until_stable(storage: &Arc<dyn Storage>) -> Result<Survey> {
 
 /// Returns the parts of CONTROL that move with the log.
 fn control_position(survey: &Survey) -> (u64, u64, Option<Fence>) {
-    (survey.state.active, survey.state.low, survey.state.fence)
+    (survey.state.active, survey.state.low_mark, survey.state.fence)
 }
 
 fn has_moved_on(storage: &Arc<dyn Storage>, found: &Survey) -> bool {

@@ -55,7 +55,7 @@ impl Recovery {
         let mut report = Recovery {
             verdict: found.verdict.label(),
             clean: found.verdict == Verdict::Clean,
-            first_position: found.low,
+            first_position: found.low_mark,
             records: found.active.as_ref().map_or(0, |active| active.scan.records),
             scanned_bytes: found.active.as_ref().map_or(0, |active| active.fence),
             fenced: fenced(found),

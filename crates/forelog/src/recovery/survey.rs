@@ -61,7 +61,7 @@ pub struct Survey {
     pub evidence: Evidence,
     pub verdict: Verdict,
     /// First position of the log.
-    pub low: u64,
+    pub low_mark: u64,
     /// The live segments at or above the low mark, oldest first.
     pub live: Vec<Name>,
     /// Positions from the low mark on that were lost before this log was made, according to headers: first and last of each hole.

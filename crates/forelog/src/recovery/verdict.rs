@@ -32,7 +32,7 @@ pub struct Evidence {
     /// CONTROL names a segment that does not exist.
     pub lost: bool,
     /// Two files have the same segment id.
-    pub twins: bool,
+    pub duplicate_id: bool,
     /// A predecessor above the low mark is missing.
     pub gap: bool,
     /// The oldest segment starts above the low mark.
@@ -54,10 +54,10 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// Adds the evidence of a scan of the active segment. `joint` is the last frame boundary up to the proven offset.
-    pub fn scanned(&mut self, header: &Header, control: &ControlState, scan: &Scan, joint: FrameBoundary) {
+    /// Adds the evidence of a scan of the active segment. `boundary` is the last frame boundary up to the proven offset.
+    pub fn scanned(&mut self, header: &Header, control: &ControlState, scan: &Scan, boundary: FrameBoundary) {
         let mark = control.mark.filter(|m| m.segment == header.id);
-        self.short = joint.offset < proven(header, control, scan);
+        self.short = boundary.offset < proven(header, control, scan);
         self.named = control.active >= header.id;
         self.marked = mark.is_some_and(|m| m.offset == scan.end.offset);
         self.fenced = control.fence.is_some_and(|f| f.segment == header.id);
@@ -73,7 +73,7 @@ impl Evidence {
             e.segments,
             e.control,
             e.lost,
-            e.twins,
+            e.duplicate_id,
             e.gap,
             e.late,
             e.sealed_short,
@@ -103,7 +103,7 @@ pub enum Verdict {
     /// There are segments, but no slot of CONTROL is good.
     NoControl,
     /// Two files have the same segment id.
-    Twins,
+    DuplicateId,
     /// A segment between the low mark and the active one is missing.
     Gap,
     /// The segments between the low mark and the oldest remaining segment are missing.
@@ -135,7 +135,7 @@ impl Verdict {
             Verdict::Absent => "absent",
             Verdict::LostActive => "lost-active",
             Verdict::NoControl => "no-control",
-            Verdict::Twins => "twins",
+            Verdict::DuplicateId => "twins",
             Verdict::Gap => "gap",
             Verdict::LateStart => "late-start",
             Verdict::DamagedSealed => "damaged-sealed",
@@ -206,7 +206,7 @@ const TABLE: [Row; 17] = [
     row(Verdict::LostActive,    [N, N, N, o, o, Y, o, o, o, o, o, o, o, o, o, o], Refuse(Corrupt), Refuse(Corrupt), Read),
     row(Verdict::Absent,        [N, N, N, N, o, N, o, o, o, o, o, o, o, o, o, o], Create,          Create,          Refuse(NotFound)),
     row(Verdict::NoControl,     [N, N, N, Y, N, N, o, o, o, o, o, o, o, o, o, o], Refuse(Corrupt), Refuse(Corrupt), Read),
-    row(Verdict::Twins,         [N, N, N, Y, Y, N, Y, o, o, o, o, o, o, o, o, o], Refuse(Corrupt), Refuse(Corrupt), Read),
+    row(Verdict::DuplicateId,         [N, N, N, Y, Y, N, Y, o, o, o, o, o, o, o, o, o], Refuse(Corrupt), Refuse(Corrupt), Read),
     row(Verdict::Gap,           [N, N, N, Y, Y, N, N, Y, o, o, o, o, o, o, o, o], Refuse(Corrupt), Refuse(Corrupt), Read),
     row(Verdict::LateStart,     [N, N, N, Y, Y, N, N, N, Y, o, o, o, o, o, o, o], Refuse(Corrupt), Refuse(Corrupt), Read),
     row(Verdict::DamagedSealed, [N, N, N, Y, Y, N, N, N, N, Y, o, o, o, o, o, o], Refuse(Corrupt), Cut,             Read),
@@ -257,7 +257,7 @@ mod tests {
             segments: bit(3),
             control: bit(4),
             lost: bit(5),
-            twins: bit(6),
+            duplicate_id: bit(6),
             gap: bit(7),
             late: bit(8),
             sealed_short: bit(9),
@@ -301,7 +301,7 @@ mod tests {
         let word = |answer: Answer| match answer {
             Refuse(code) => code.as_str(),
             Create => "creates",
-            GoOn => "goes on",
+            GoOn => "continues",
             Roll => "rolls",
             Cut => "cuts",
             Read => "reads",

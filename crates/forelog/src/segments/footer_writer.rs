@@ -102,22 +102,22 @@ impl UnindexedSegment {
         let seed = Seed::new(&self.uuid, id, salt);
         let file = storage.open(&self.entry.file, true)?;
         if let FooterState::Footer(footer) = find_footer(&*file, seed)? {
-            self.entry.adopt(footer.index);
+            self.entry.set_index(footer.index);
             return Ok(None);
         }
         let SegmentFile { file, header, .. } = SegmentFile::of(file)?;
         let Some(header) = header.ok().filter(|header| header.seed() == seed) else { return Ok(None) };
         let mut window = Window::new(&*file, file.len()?);
         let mut index = Index::default();
-        let reached = boundary_at(&mut window, &header, end, |joint| {
-            index.note(joint);
+        let reached = boundary_at(&mut window, &header, end, |boundary| {
+            index.note(boundary);
             !stopped.load(Ordering::Acquire)
         })?;
         let end = FrameBoundary { offset: end, next: self.next, crc };
         if reached != Some(end) {
             return Ok(None);
         }
-        self.entry.adopt(index);
+        self.entry.set_index(index);
         let used = last_used(&mut window, end.offset)?;
         Ok(Some(PendingFooter { file, seed, entry: self.entry.clone(), end, used }))
     }
@@ -144,7 +144,7 @@ pub struct FooterWriter {
     /// Locked while a footer is written, so that the next roll waits for it.
     due: Mutex<VecDeque<PendingFooter>>,
     /// Locked while that segment is read. No roll waits for this lock.
-    bare: Mutex<Option<UnindexedSegment>>,
+    unindexed: Mutex<Option<UnindexedSegment>>,
     waiting: AtomicBool,
     stopped: AtomicBool,
 }
@@ -154,13 +154,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl FooterWriter {
-    pub fn new(storage: Arc<dyn Storage>, bare: Option<UnindexedSegment>) -> FooterWriter {
-        let (waiting, bare) = (AtomicBool::new(bare.is_some()), Mutex::new(bare));
-        FooterWriter { storage, due: Mutex::default(), bare, waiting, stopped: AtomicBool::new(false) }
+    pub fn new(storage: Arc<dyn Storage>, unindexed: Option<UnindexedSegment>) -> FooterWriter {
+        let (waiting, unindexed) = (AtomicBool::new(unindexed.is_some()), Mutex::new(unindexed));
+        FooterWriter { storage, due: Mutex::default(), unindexed, waiting, stopped: AtomicBool::new(false) }
     }
 
-    pub fn push(&self, seal: PendingFooter) {
-        lock(&self.due).push_back(seal);
+    pub fn push(&self, footer: PendingFooter) {
+        lock(&self.due).push_back(footer);
         self.waiting.store(true, Ordering::Release);
     }
 
@@ -172,24 +172,24 @@ impl FooterWriter {
     /// Writes the footers that are due, blocking. An error is final.
     pub fn run(&self) -> Result<(), Fault> {
         self.flush()?;
-        let mut bare = lock(&self.bare);
+        let mut unindexed = lock(&self.unindexed);
         // If the segment cannot be read, the error is left to the reader that needs its records.
-        let seal = bare.take().and_then(|bare| bare.examine(&*self.storage, &self.stopped).ok()).flatten();
-        if let Some(seal) = seal {
-            lock(&self.due).push_back(seal);
+        let footer = unindexed.take().and_then(|unindexed| unindexed.examine(&*self.storage, &self.stopped).ok()).flatten();
+        if let Some(footer) = footer {
+            lock(&self.due).push_back(footer);
         }
-        drop(bare);
+        drop(unindexed);
         self.flush()
     }
 
     /// Forgets the segment `id`, whose file is about to be recycled. Returns false if its footer may be being written at
     /// this moment.
     pub fn release_segment(&self, id: u64) -> bool {
-        // The order matters: a segment that turns out to have no footer is in `due` before the lock on `bare` is released.
-        let Ok(mut bare) = self.bare.try_lock() else { return false };
-        bare.take_if(|bare| bare.entry.id == id);
+        // The order matters: a segment that turns out to have no footer is in `due` before the lock on `unindexed` is released.
+        let Ok(mut unindexed) = self.unindexed.try_lock() else { return false };
+        unindexed.take_if(|unindexed| unindexed.entry.id == id);
         let Ok(mut due) = self.due.try_lock() else { return false };
-        due.retain(|seal| seal.entry.id != id);
+        due.retain(|footer| footer.entry.id != id);
         true
     }
 
@@ -198,8 +198,8 @@ impl FooterWriter {
     pub fn flush(&self) -> Result<(), Fault> {
         let mut due = lock(&self.due);
         while !self.stopped.load(Ordering::Acquire) {
-            let Some(seal) = due.pop_front() else { break };
-            seal.write()?;
+            let Some(footer) = due.pop_front() else { break };
+            footer.write()?;
         }
         Ok(())
     }
@@ -212,7 +212,7 @@ impl FooterWriter {
     /// Prevents further footers from being started, and waits for the one that is being written.
     pub fn stop(&self) {
         self.halt();
-        lock(&self.bare).take();
+        lock(&self.unindexed).take();
         lock(&self.due).clear();
     }
 }

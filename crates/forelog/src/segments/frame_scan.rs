@@ -59,14 +59,14 @@ fn valid(bytes: &mut Window, header: &Header, offset: u64) -> Result<Option<Fram
     Ok((frame::stored(crc) == frame.body_crc).then_some(frame))
 }
 
-/// Returns the frame at `joint` if it is valid and continues the log there.
-pub fn read_frame(bytes: &mut Window, header: &Header, joint: FrameBoundary) -> Result<Option<Frame>, Fault> {
-    Ok(valid(bytes, header, joint.offset)?.filter(|frame| continues(frame, &joint)))
+/// Returns the frame at `boundary` if it is valid and continues the log there.
+pub fn read_frame(bytes: &mut Window, header: &Header, boundary: FrameBoundary) -> Result<Option<Frame>, Fault> {
+    Ok(valid(bytes, header, boundary.offset)?.filter(|frame| continues(frame, &boundary)))
 }
 
-/// Whether `frame` continues the log at `joint`.
-fn continues(frame: &Frame, joint: &FrameBoundary) -> bool {
-    frame.first == joint.next && frame.prev == joint.crc
+/// Whether `frame` continues the log at `boundary`.
+fn continues(frame: &Frame, boundary: &FrameBoundary) -> bool {
+    frame.first == boundary.next && frame.prev == boundary.crc
 }
 
 /// Returns the offset of the first byte from `at` on that is not zero.
@@ -150,13 +150,13 @@ pub fn scan(bytes: &mut Window, header: &Header) -> Result<Scan, Fault> {
     Ok(scan)
 }
 
-/// Returns the last boundary at or before `offset`. It is reached from `joint` by the frame headers alone.
-pub fn boundary_before(bytes: &mut Window, header: &Header, mut joint: FrameBoundary, offset: u64) -> Result<FrameBoundary, Fault> {
+/// Returns the last boundary at or before `offset`. It is reached from `boundary` by the frame headers alone.
+pub fn boundary_before(bytes: &mut Window, header: &Header, mut boundary: FrameBoundary, offset: u64) -> Result<FrameBoundary, Fault> {
     loop {
-        let frame = frame::decode(bytes.get(joint.offset, HEADER)?, header.seed(), joint.offset);
-        match frame.filter(|f| continues(f, &joint) && joint.offset + f.span() <= offset) {
-            Some(frame) => joint = joint.after(&frame),
-            None => return Ok(joint),
+        let frame = frame::decode(bytes.get(boundary.offset, HEADER)?, header.seed(), boundary.offset);
+        match frame.filter(|f| continues(f, &boundary) && boundary.offset + f.span() <= offset) {
+            Some(frame) => boundary = boundary.after(&frame),
+            None => return Ok(boundary),
         }
     }
 }
@@ -170,51 +170,51 @@ pub fn boundary_at(
     offset: u64,
     mut pass: impl FnMut(FrameBoundary) -> bool,
 ) -> Result<Option<FrameBoundary>, Fault> {
-    let mut joint = FrameBoundary::start(header);
-    while joint.offset < offset {
-        let frame = frame::decode(bytes.get(joint.offset, HEADER)?, header.seed(), joint.offset);
-        match frame.filter(|f| continues(f, &joint)) {
-            Some(frame) => joint = joint.after(&frame),
+    let mut boundary = FrameBoundary::start(header);
+    while boundary.offset < offset {
+        let frame = frame::decode(bytes.get(boundary.offset, HEADER)?, header.seed(), boundary.offset);
+        match frame.filter(|f| continues(f, &boundary)) {
+            Some(frame) => boundary = boundary.after(&frame),
             None => return Ok(None),
         }
-        if !pass(joint) {
+        if !pass(boundary) {
             return Ok(None);
         }
     }
-    Ok((joint.offset == offset).then_some(joint))
+    Ok((boundary.offset == offset).then_some(boundary))
 }
 
-/// Returns the boundary before the frame that holds `position`. It is reached from `joint` by the frame headers, and `pass`
+/// Returns the boundary before the frame that holds `position`. It is reached from `boundary` by the frame headers, and `pass`
 /// is called with every boundary on the way. The inner `Err` is the boundary at which the chain of frames breaks.
 pub fn boundary_near(
     bytes: &mut Window,
     header: &Header,
-    mut joint: FrameBoundary,
+    mut boundary: FrameBoundary,
     position: u64,
     mut pass: impl FnMut(FrameBoundary),
 ) -> Result<Result<FrameBoundary, FrameBoundary>, Fault> {
-    while joint.next < position {
-        let frame = frame::decode(bytes.get(joint.offset, HEADER)?, header.seed(), joint.offset);
-        match frame.filter(|f| continues(f, &joint)) {
+    while boundary.next < position {
+        let frame = frame::decode(bytes.get(boundary.offset, HEADER)?, header.seed(), boundary.offset);
+        match frame.filter(|f| continues(f, &boundary)) {
             Some(frame) if frame.next_position() > position => break,
-            Some(frame) => joint = joint.after(&frame),
-            None => return Ok(Err(joint)),
+            Some(frame) => boundary = boundary.after(&frame),
+            None => return Ok(Err(boundary)),
         }
-        pass(joint);
+        pass(boundary);
     }
-    Ok(Ok(joint))
+    Ok(Ok(boundary))
 }
 
-/// Returns the boundary after the padding frames that may follow `joint`, looking no further than `end`.
-pub fn past_padding(bytes: &mut Window, header: &Header, mut joint: FrameBoundary, end: u64) -> Result<FrameBoundary, Fault> {
-    while joint.offset < end {
-        let frame = frame::decode(bytes.get(joint.offset, HEADER)?, header.seed(), joint.offset);
-        match frame.filter(|f| continues(f, &joint) && f.kind == Kind::Padding) {
-            Some(frame) => joint = joint.after(&frame),
+/// Returns the boundary after the padding frames that may follow `boundary`, looking no further than `end`.
+pub fn past_padding(bytes: &mut Window, header: &Header, mut boundary: FrameBoundary, end: u64) -> Result<FrameBoundary, Fault> {
+    while boundary.offset < end {
+        let frame = frame::decode(bytes.get(boundary.offset, HEADER)?, header.seed(), boundary.offset);
+        match frame.filter(|f| continues(f, &boundary) && f.kind == Kind::Padding) {
+            Some(frame) => boundary = boundary.after(&frame),
             None => break,
         }
     }
-    Ok(joint)
+    Ok(boundary)
 }
 
 /// The end of a check of a sealed segment's frames.
@@ -226,23 +226,23 @@ pub enum WalkEnd {
     Broken(FrameBoundary),
 }
 
-/// Reads and checks the frames from `joint` up to the one that holds `position`, including their bodies. Calls `pass` with
+/// Reads and checks the frames from `boundary` up to the one that holds `position`, including their bodies. Calls `pass` with
 /// every boundary on the way.
 pub fn check_frames(
     bytes: &mut Window,
     header: &Header,
-    mut joint: FrameBoundary,
+    mut boundary: FrameBoundary,
     position: u64,
     mut pass: impl FnMut(FrameBoundary),
 ) -> Result<WalkEnd, Fault> {
-    while joint.next < position {
-        match valid(bytes, header, joint.offset)?.filter(|f| continues(f, &joint)) {
-            Some(frame) => joint = joint.after(&frame),
-            None => return Ok(WalkEnd::Broken(joint)),
+    while boundary.next < position {
+        match valid(bytes, header, boundary.offset)?.filter(|f| continues(f, &boundary)) {
+            Some(frame) => boundary = boundary.after(&frame),
+            None => return Ok(WalkEnd::Broken(boundary)),
         }
-        pass(joint);
+        pass(boundary);
     }
-    Ok(WalkEnd::Whole(joint))
+    Ok(WalkEnd::Whole(boundary))
 }
 
 /// Returns the next place after damage, from `from` on, at which a valid frame starts. The position after that frame is

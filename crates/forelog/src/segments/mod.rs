@@ -8,6 +8,7 @@ pub mod footer_writer;
 pub mod frame_scan;
 pub mod growth;
 pub mod horizon_publisher;
+pub mod log_ends;
 pub mod placement;
 pub mod prefill;
 pub mod reader_positions;

@@ -6,14 +6,14 @@
 use crate::error::Fault;
 use crate::format::file_names::{RESERVE, SPARE};
 use crate::segments::growth::first_len;
-use crate::storage::{File, FileRef, Storage};
+use crate::storage::{FileRef, Storage};
 use crate::util::limits::PAGE;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Bytes of a new spare that are filled per step. Each step is synced separately, so that none delays a commit for long.
-const STEP: usize = 1 << 20;
-/// Size of `reserve`: enough for a header and for the frames that a roll carries after a few commits.
-const RESERVE_BYTES: u64 = 1 << 20;
+mod preparation;
+mod reserve;
+
+use reserve::Reserve;
 
 /// How many files are kept for later rolls: one for the next, and another one for bursts of truncations. The files of other
 /// truncated segments are deleted.
@@ -39,7 +39,7 @@ pub struct Spare {
 struct Inventory {
     ready: Vec<Spare>,
     /// Names of the files of truncated segments that have not been examined yet. They lost their earlier names durably.
-    aside: Vec<String>,
+    to_recycle: Vec<String>,
     preparing: bool,
     /// Number of preparations that have ended.
     prepared: u64,
@@ -59,31 +59,23 @@ impl Inventory {
     }
 }
 
-/// The file `reserve`, kept open so that a roll needs no descriptor for it.
-#[derive(Default)]
-struct Reserve {
-    file: Option<FileRef>,
-    /// A roll is using the file, which may become a segment at any moment.
-    is_taken: bool,
-}
-
 /// The spares and the reserve of one open log.
 pub struct SpareFiles {
     storage: Arc<dyn Storage>,
     segment_bytes: u64,
-    shelf: Mutex<Inventory>,
-    /// Never locked at the same time as `shelf`.
+    inventory: Mutex<Inventory>,
+    /// Never locked at the same time as `inventory`.
     reserve: Mutex<Reserve>,
     idle: Condvar,
 }
 
 impl SpareFiles {
     pub fn new(storage: Arc<dyn Storage>, segment_bytes: u64) -> SpareFiles {
-        SpareFiles { storage, segment_bytes, shelf: Mutex::default(), reserve: Mutex::default(), idle: Condvar::new() }
+        SpareFiles { storage, segment_bytes, inventory: Mutex::default(), reserve: Mutex::default(), idle: Condvar::new() }
     }
 
-    fn shelf(&self) -> MutexGuard<'_, Inventory> {
-        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    fn inventory(&self) -> MutexGuard<'_, Inventory> {
+        self.inventory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn reserve(&self) -> MutexGuard<'_, Reserve> {
@@ -92,9 +84,9 @@ impl SpareFiles {
 
     /// Returns how many more files of truncated segments can be kept for recycling.
     pub fn room(&self) -> usize {
-        let shelf = self.shelf();
-        let kept = shelf.ready.len() + shelf.aside.len() + usize::from(shelf.preparing);
-        if shelf.closed || !self.storage.recycles() {
+        let inventory = self.inventory();
+        let kept = inventory.ready.len() + inventory.to_recycle.len() + usize::from(inventory.preparing);
+        if inventory.closed || !self.storage.recycles() {
             0
         } else {
             STOCK.saturating_sub(kept)
@@ -109,21 +101,21 @@ impl SpareFiles {
 
     #[cfg(any(test, feature = "sim"))]
     pub fn has_recycled(&self) -> bool {
-        let shelf = self.shelf();
-        !shelf.aside.is_empty() || shelf.ready.iter().any(|spare| spare.recycled)
+        let inventory = self.inventory();
+        !inventory.to_recycle.is_empty() || inventory.ready.iter().any(|spare| spare.recycled)
     }
 
     /// Queues files of truncated segments for recycling, under the names that they have now. The loss of their earlier
     /// names must be durable: if a crash brought one back, the segment would have the bytes of another one.
     pub fn queue_for_recycling(&self, names: Vec<String>) {
-        self.shelf().aside.extend(names);
+        self.inventory().to_recycle.extend(names);
     }
 
     /// Returns a spare of at least `need` bytes: one that is ready, or a new one. If none can be created, returns the
     /// reserve.
     pub fn take(&self, need: u64) -> Result<Spare, Fault> {
         loop {
-            let prepared = self.shelf().prepared;
+            let prepared = self.inventory().prepared;
             match self.take_now(need) {
                 Err(fault) if fault.is_no_space() && self.has_prepared_since(prepared) => {}
                 taken => return taken,
@@ -138,29 +130,29 @@ impl SpareFiles {
     }
 
     fn await_preparation(&self) -> MutexGuard<'_, Inventory> {
-        let mut shelf = self.shelf();
-        while shelf.preparing {
-            shelf = self.idle.wait(shelf).unwrap_or_else(PoisonError::into_inner);
+        let mut inventory = self.inventory();
+        while inventory.preparing {
+            inventory = self.idle.wait(inventory).unwrap_or_else(PoisonError::into_inner);
         }
-        shelf
+        inventory
     }
 
     fn take_now(&self, need: u64) -> Result<Spare, Fault> {
         loop {
             let name = {
-                let mut shelf = self.shelf();
+                let mut inventory = self.inventory();
                 // Spares that are too small stay for a later segment: this one is larger than usual.
-                if let Some(spare) = shelf.take(need) {
+                if let Some(spare) = inventory.take(need) {
                     return Ok(spare);
                 }
-                shelf.aside.pop()
+                inventory.to_recycle.pop()
             };
             let Some(name) = name else { break };
-            if !self.shelve(name) {
+            if !self.recycle(name) {
                 break;
             }
         }
-        let awake = self.shelf().awake;
+        let awake = self.inventory().awake;
         let mut len = need.max(if awake { self.segment_bytes } else { first_len(self.segment_bytes) });
         loop {
             let fault = match self.create(len) {
@@ -169,11 +161,11 @@ impl SpareFiles {
                 Err(fault) => fault,
             };
             let (fit, small) = {
-                let mut shelf = self.shelf();
+                let mut inventory = self.inventory();
                 // Meanwhile a spare may have been made ready, out of the last free space.
-                let fit = shelf.take(need);
+                let fit = inventory.take(need);
                 let crowded = fit.is_none() && fault.is_no_space();
-                let small = if crowded { std::mem::take(&mut shelf.ready) } else { Vec::new() };
+                let small = if crowded { std::mem::take(&mut inventory.ready) } else { Vec::new() };
                 (fit, small)
             };
             // Spares kept for later take up space that is needed now.
@@ -199,10 +191,10 @@ impl SpareFiles {
 
     /// Makes a spare of the file of a truncated segment, or deletes it. If no descriptor is left to open the file, it is
     /// queued again and false is returned.
-    fn shelve(&self, name: String) -> bool {
+    fn recycle(&self, name: String) -> bool {
         let spare = match self.try_recycle(&name) {
             Err(fault) if fault.is_out_of_descriptors() => {
-                self.shelf().aside.push(name);
+                self.inventory().to_recycle.push(name);
                 return false;
             }
             fit => fit.ok().flatten(),
@@ -210,7 +202,7 @@ impl SpareFiles {
         if spare.is_none() {
             let _ = self.storage.remove(&name);
         }
-        self.shelf().ready.extend(spare);
+        self.inventory().ready.extend(spare);
         true
     }
 
@@ -225,10 +217,10 @@ impl SpareFiles {
     /// Otherwise it is deleted: on a full disk its space matters more than the file.
     pub fn take_back(&self, spare: Spare, is_good: bool) {
         if spare.name == RESERVE {
-            let file = Some(spare.file).filter(|file| file.names() != Some(0));
+            let file = Some(spare.file).filter(|file| file.link_count() != Some(0));
             *self.reserve() = Reserve { file, is_taken: false };
         } else if is_good {
-            self.shelf().ready.push(spare);
+            self.inventory().ready.push(spare);
         } else {
             let _ = self.storage.remove(&spare.name);
         }
@@ -238,7 +230,7 @@ impl SpareFiles {
         let file = self.storage.open(name, true)?;
         let (len, want) = (file.len()?, self.segment_bytes);
         // A backup may share the file by a hard link. None can begin to now: the name that it would link is gone.
-        if file.names() != Some(1) || !self.takes(len) {
+        if file.link_count() != Some(1) || !self.takes(len) {
             return Ok(None);
         }
         if len > want {
@@ -259,210 +251,28 @@ impl SpareFiles {
         Ok(Spare { name, file, len, room: len, recycled: false, filled: !self.storage.overwrites_in_place() })
     }
 
-    fn take_reserve(&self, need: u64) -> Result<Option<Spare>, Fault> {
-        let (file, len) = {
-            let mut reserve = self.reserve();
-            let file = match reserve.file.take() {
-                Some(file) => file,
-                None => self.storage.open(RESERVE, true)?,
-            };
-            let len = file.len()?;
-            if len < need {
-                reserve.file = Some(file);
-                return Ok(None);
-            }
-            reserve.is_taken = true;
-            (file, len)
-        };
-        let spare = Spare { name: RESERVE.into(), file, len, room: len, recycled: false, filled: false };
-        if let Err(fault) = blank(&*spare.file, len) {
-            self.take_back(spare, false);
-            return Err(fault);
-        }
-        Ok(Some(spare))
-    }
-
-    /// Creates `reserve` if it is missing and there is space for it, and keeps it open. If anything fails, it is left for a
-    /// later attempt.
-    pub fn remake_reserve(&self) {
-        let len = RESERVE_BYTES.min(self.segment_bytes);
-        self.shelf().reserved = true;
-        {
-            let mut reserve = self.reserve();
-            if reserve.is_taken || reserve.file.is_some() {
-                return;
-            }
-            match self.storage.open(RESERVE, true).and_then(|file| Ok((file.len()?, file))) {
-                Ok((found, file)) if (len..=RESERVE_BYTES).contains(&found) => {
-                    reserve.file = Some(file);
-                    return;
-                }
-                // A crash may have kept the name and lost the length. A longer file was not made by this code.
-                Ok(_) if self.storage.remove(RESERVE).is_ok() => {}
-                Err(fault) if fault.is_not_found() => {}
-                _ => return,
-            }
-        }
-        // The file gets its name only once it is complete, because a roll may take the reserve at any moment.
-        let Ok(spare) = self.create(len) else { return };
-        let is_whole = spare.file.sync().is_ok();
-        let mut reserve = self.reserve();
-        if is_whole && self.storage.rename(&spare.name, RESERVE).is_ok() {
-            reserve.file = Some(spare.file);
-        } else {
-            let _ = self.storage.remove(&spare.name);
-        }
-    }
-
     /// Whether [`SpareFiles::prepare`] has work to do. `soon` says that the next roll is near.
     pub fn needs_preparation(&self, soon: bool) -> bool {
-        let shelf = self.shelf();
-        !shelf.preparing && !shelf.closed && (!shelf.aside.is_empty() || soon && shelf.ready.is_empty())
+        let inventory = self.inventory();
+        !inventory.preparing && !inventory.closed && (!inventory.to_recycle.is_empty() || soon && inventory.ready.is_empty())
     }
 
     /// Notes that the log is being written to. From now on files are made in their full size.
     pub fn wake(&self) {
-        self.shelf().awake = true;
-    }
-
-    /// Whether [`SpareFiles::prepare_reserve`] has work to do.
-    pub fn wants_reserve(&self) -> bool {
-        let shelf = self.shelf();
-        shelf.awake && !shelf.reserved && !shelf.preparing && !shelf.closed
-    }
-
-    /// Creates `reserve`, blocking. If there is no space for it, the log works without one.
-    pub fn prepare_reserve(&self) {
-        if let Some(_under_way) = self.begin() {
-            self.remake_reserve();
-        }
-    }
-
-    /// Starts a preparation, unless one is running or the log is closed.
-    fn begin(&self) -> Option<Preparation<'_>> {
-        let mut shelf = self.shelf();
-        if shelf.preparing || shelf.closed {
-            return None;
-        }
-        shelf.preparing = true;
-        Some(Preparation(self))
-    }
-
-    /// Makes [`SpareFiles::close`] delete `reserve` as well.
-    pub fn need_no_reserve(&self) {
-        self.shelf().unneeded = true;
-    }
-
-    /// Makes a spare ready, blocking, and fills a new one with zeroes if `fill` is set. After a failure the next roll
-    /// creates its own file.
-    pub fn prepare(&self, fill: bool) {
-        let Some(_under_way) = self.begin() else { return };
-        if self.recycle_all() {
-            self.prepare_new(fill);
-        } else {
-            // A roll on a full disk may have used up the reserve. If there is still no space, nothing changes.
-            self.remake_reserve();
-        }
-    }
-
-    /// Prepares all queued files, and returns whether a new file is still needed.
-    fn recycle_all(&self) -> bool {
-        loop {
-            let name = {
-                let mut shelf = self.shelf();
-                if shelf.closed {
-                    return false;
-                }
-                match shelf.aside.pop() {
-                    Some(name) => name,
-                    None => return shelf.ready.is_empty(),
-                }
-            };
-            if !self.shelve(name) {
-                return false;
-            }
-        }
-    }
-
-    fn prepare_new(&self, fill: bool) {
-        let made = self.create(self.segment_bytes);
-        self.remake_reserve();
-        let whole = !fill || made.as_ref().is_ok_and(|spare| self.fill(spare).unwrap_or(false));
-        let mut shelf = self.shelf();
-        if let Ok(spare) = made {
-            if whole && !shelf.closed {
-                shelf.ready.push(Spare { filled: fill || spare.filled, ..spare });
-            } else {
-                let _ = self.storage.remove(&spare.name);
-            }
-        }
-    }
-
-    /// Fills a spare with zeroes. Returns false if the log was closed meanwhile.
-    fn fill(&self, spare: &Spare) -> Result<bool, Fault> {
-        if spare.filled {
-            return Ok(true);
-        }
-        let zeroes = vec![0; STEP];
-        let mut at = 0;
-        while at < spare.len {
-            if self.shelf().closed {
-                return Ok(false);
-            }
-            let step = (spare.len - at).min(STEP as u64);
-            spare.file.write_at(&zeroes[..step as usize], at).map_err(|short| short.fault)?;
-            spare.file.sync()?;
-            at += step;
-        }
-        Ok(true)
+        self.inventory().awake = true;
     }
 
     /// Ends preparation and deletes all spares, and also `reserve` if it is not needed.
     pub fn close(&self) {
-        self.shelf().closed = true;
+        self.inventory().closed = true;
         self.reserve().file = None;
-        let mut shelf = self.await_preparation();
-        let ready = std::mem::take(&mut shelf.ready).into_iter().map(|spare| spare.name);
-        let reserve = shelf.unneeded.then(|| RESERVE.to_owned());
-        for name in ready.chain(std::mem::take(&mut shelf.aside)).chain(reserve) {
+        let mut inventory = self.await_preparation();
+        let ready = std::mem::take(&mut inventory.ready).into_iter().map(|spare| spare.name);
+        let reserve = inventory.unneeded.then(|| RESERVE.to_owned());
+        for name in ready.chain(std::mem::take(&mut inventory.to_recycle)).chain(reserve) {
             let _ = self.storage.remove(&name);
         }
     }
-}
-
-/// A preparation that is running. However it ends, dropping it wakes the threads that wait for it.
-struct Preparation<'s>(&'s SpareFiles);
-
-impl Drop for Preparation<'_> {
-    fn drop(&mut self) {
-        let mut shelf = self.0.shelf();
-        shelf.preparing = false;
-        shelf.prepared += 1;
-        self.0.idle.notify_all();
-    }
-}
-
-/// Overwrites with zeroes whatever an interrupted roll left in a file.
-///
-/// The next roll makes the zeroes durable together with its header, so recovery can recognise what a later crash tears. If
-/// the file held stale bytes, half of a lost frame could be mistaken for them and come back later.
-fn blank(file: &dyn File, len: u64) -> Result<(), Fault> {
-    let mut piece = vec![0; 64 << 10];
-    let mut at = 0;
-    while let Some(data) = file.next_data(at).filter(|data| data.start < len) {
-        at = data.start;
-        let want = (data.end.min(len) - at).min(piece.len() as u64) as usize;
-        let n = file.read_at(&mut piece[..want], at)?;
-        if n == 0 {
-            break;
-        }
-        if piece[..n].iter().any(|b| *b != 0) {
-            piece[..n].fill(0);
-            file.write_at(&piece[..n], at).map_err(|short| short.fault)?;
-        }
-        at += n as u64;
-    }
-    Ok(())
 }
 
 /// Returns the size of the smallest file that can hold a header and `carried` bytes of frames.
@@ -476,6 +286,7 @@ mod tests {
     use super::*;
     use crate::storage::disk::Disk;
     use crate::storage::layer::{Layer, Layered};
+    use crate::storage::File;
     use crate::testing::sim::{Faults, SimDisk};
     use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -549,7 +360,7 @@ mod tests {
         spares.queue_for_recycling(vec!["spare-a".into(), "spare-b".into()]);
         assert!(spares.room() == 0 && spares.needs_preparation(false));
         spares.prepare(true);
-        assert!(spares.room() == 0 && !spares.needs_preparation(true), "no new one beside them");
+        assert!(spares.room() == 0 && !spares.needs_preparation(true), "no new spare is made in addition");
         disk.set_faults(Faults { full: true, ..Faults::default() });
         assert!(spares.take(1 << 20).is_err_and(|fault| fault.is_no_space()));
         assert_eq!(disk.names(), [RESERVE], "recycled files are removed for a larger segment");

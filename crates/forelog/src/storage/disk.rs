@@ -1,27 +1,28 @@
-//! The real disk. Every call that makes bytes or names durable is in this file and nowhere else, except on Windows, where the rename in
-//! `dir_handle.rs` is such a call.
+//! The real disk. Every call that makes bytes or names durable is in this file or in `disk/file.rs` and nowhere else, except on Windows,
+//! where the rename in `dir_handle.rs` is such a call.
 
 use super::dir_handle::{Access, DirHandle, Identity};
-use super::{File, FileRef, ShortWrite, Storage};
+use super::{FileRef, Storage};
 use crate::error::{Code, Error, Fault, Result};
-use crate::storage::direct_buffer;
-use crate::util::limits::PAGE;
 use std::fs;
 use std::io;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+mod file;
+
+use file::{allocate, DiskFile};
 
 /// The directory of one log, held open. Its files are reached through this handle, not by the path (on Windows see
 /// `dir_handle`).
 pub struct Disk {
     home: Arc<DirHandle>,
-    kind: Kind,
+    kind: FileSystem,
 }
 
 /// The kind of file system that a directory is on, as far as durability is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum FileSystem {
     /// A local file system.
     Local,
     /// A local file system that is known to support write-through, in place and durably.
@@ -42,7 +43,7 @@ impl Disk {
     pub fn new(dir: &Path, allow_unsafe: bool) -> Result<Disk> {
         let home = DirHandle::open(dir).map_err(|e| Fault::new("open", dir.to_string_lossy(), &e))?;
         let kind = kind_of(&home);
-        if kind == Kind::Network && !allow_unsafe {
+        if kind == FileSystem::Network && !allow_unsafe {
             let text = "the directory is on a network file system, whose locks and fsyncs cannot be trusted; set allowUnsafeFilesystem to open it all the same";
             return Err(Error::new(Code::InvalidArg, text).during("open"));
         }
@@ -136,7 +137,7 @@ const EXT4: i64 = 0xef53;
 const XFS: i64 = 0x5846_5342;
 
 #[cfg(target_os = "linux")]
-fn kind_of(home: &DirHandle) -> Kind {
+fn kind_of(home: &DirHandle) -> FileSystem {
     const NFS: i64 = 0x6969;
     const SMB: [i64; 3] = [0x517b, 0xff53_4d42, 0xfe53_4d42];
     const ZFS: i64 = 0x2fc1_2fc1;
@@ -145,62 +146,39 @@ fn kind_of(home: &DirHandle) -> Kind {
     // The field's width differs between targets.
     #[allow(clippy::unnecessary_cast)]
     match rustix::fs::fstatfs(home.file()).map(|s| s.f_type as i64) {
-        Ok(t) if t == NFS || SMB.contains(&t) => Kind::Network,
-        Ok(BTRFS | ZFS | BCACHEFS) => Kind::CopyOnWrite,
-        Ok(TMPFS | RAMFS) => Kind::Memory,
-        Ok(EXT4 | XFS) => Kind::Direct,
-        _ => Kind::Local,
+        Ok(t) if t == NFS || SMB.contains(&t) => FileSystem::Network,
+        Ok(BTRFS | ZFS | BCACHEFS) => FileSystem::CopyOnWrite,
+        Ok(TMPFS | RAMFS) => FileSystem::Memory,
+        Ok(EXT4 | XFS) => FileSystem::Direct,
+        _ => FileSystem::Local,
     }
 }
 
 #[cfg(target_os = "macos")]
-fn kind_of(home: &DirHandle) -> Kind {
+fn kind_of(home: &DirHandle) -> FileSystem {
     let name: Vec<u8> = match rustix::fs::fstatfs(home.file()) {
         Ok(s) => s.f_fstypename.iter().take_while(|c| **c != 0).map(|c| *c as u8).collect(),
-        Err(_) => return Kind::Local,
+        Err(_) => return FileSystem::Local,
     };
     match name.as_slice() {
-        b"nfs" | b"smbfs" | b"afpfs" | b"webdav" => Kind::Network,
-        b"apfs" => Kind::CopyOnWrite,
-        _ => Kind::Local,
+        b"nfs" | b"smbfs" | b"afpfs" | b"webdav" => FileSystem::Network,
+        b"apfs" => FileSystem::CopyOnWrite,
+        _ => FileSystem::Local,
     }
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
-fn kind_of(_home: &DirHandle) -> Kind {
-    Kind::Local
+fn kind_of(_home: &DirHandle) -> FileSystem {
+    FileSystem::Local
 }
 
 #[cfg(target_os = "linux")]
-fn allocate(file: &fs::File, from: u64, len: u64) -> io::Result<()> {
-    use rustix::fs::{fallocate, FallocateFlags};
-    match fallocate(file, FallocateFlags::empty(), from, len - from) {
-        // A file system that cannot allocate blocks ahead can still hold a log. A full disk is then noticed at a write.
-        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => extend(file, len),
-        other => Ok(other?),
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn allocate(file: &fs::File, _from: u64, len: u64) -> io::Result<()> {
-    extend(file, len)
-}
-
-/// Lengthens the file to `len` bytes by a hole, unless it already is that long.
-fn extend(file: &fs::File, len: u64) -> io::Result<()> {
-    if file.metadata()?.len() < len {
-        file.set_len(len)?;
-    }
-    Ok(())
-}
-
-#[cfg(target_os = "linux")]
-fn open_direct(home: &DirHandle, name: &str) -> io::Result<fs::File> {
+fn open_past_cache(home: &DirHandle, name: &str) -> io::Result<fs::File> {
     home.open_file(name, Access::Through)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn open_direct(_home: &DirHandle, _name: &str) -> io::Result<fs::File> {
+fn open_past_cache(_home: &DirHandle, _name: &str) -> io::Result<fs::File> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
@@ -227,8 +205,8 @@ impl Storage for Disk {
         Ok(self.file(name, file, false))
     }
 
-    fn open_through(&self, name: &str) -> Option<FileRef> {
-        let file = (self.kind == Kind::Direct).then(|| open_direct(&self.home, name).ok())??;
+    fn open_direct(&self, name: &str) -> Option<FileRef> {
+        let file = (self.kind == FileSystem::Direct).then(|| open_past_cache(&self.home, name).ok())??;
         Some(self.file(name, file, true))
     }
 
@@ -293,17 +271,17 @@ impl Storage for Disk {
     }
 
     fn is_volatile(&self) -> bool {
-        self.kind == Kind::Memory
+        self.kind == FileSystem::Memory
     }
 
     fn overwrites_in_place(&self) -> bool {
-        matches!(self.kind, Kind::Local | Kind::Direct)
+        matches!(self.kind, FileSystem::Local | FileSystem::Direct)
     }
 
     /// Recycling is limited to file systems on which it was tested. Others may count names wrongly, or have readers on
     /// other machines.
     fn recycles(&self) -> bool {
-        self.kind == Kind::Direct
+        self.kind == FileSystem::Direct
     }
 
     fn random(&self, out: &mut [u8]) -> std::result::Result<(), Fault> {
@@ -317,174 +295,5 @@ impl Storage for Disk {
 
     fn wall_clock(&self) -> u64 {
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
-    }
-}
-
-/// No writer writes a frame past this offset of a segment: it is twice the largest segment, which leaves room for the
-/// largest frame.
-#[cfg(any(target_os = "linux", target_os = "macos"))]
-const FARTHEST: u64 = 2 * *crate::options::SEGMENT_BYTES.end();
-
-/// Whether the file system never reports as a hole bytes that a write has so far put only into the page cache.
-///
-/// The file systems listed here consult the page cache under unwritten extents and delayed allocations
-/// (`mapping_seek_hole_data` in mm/filemap.c of Linux, called by fs/iomap/seek.c for ext4 and XFS). ZFS has reported dirty
-/// data as a hole (github.com/openzfs/zfs/issues/15526), and so has APFS (bugs.gnu.org/51857). FUSE asks a server that does
-/// not know which pages are dirty on this machine.
-#[cfg(target_os = "linux")]
-fn tells_holes(file: &fs::File) -> bool {
-    #[allow(clippy::unnecessary_cast)]
-    rustix::fs::fstatfs(file).is_ok_and(|s| matches!(s.f_type as i64, EXT4 | XFS | BTRFS | TMPFS))
-}
-
-#[cfg(target_os = "macos")]
-fn tells_holes(_file: &fs::File) -> bool {
-    false
-}
-
-/// Returns the next range of the file that may hold data.
-///
-/// A hole that is reported wrongly would hide frames from recovery. If the file system may do that, everything up to
-/// `FARTHEST` counts as data. No writer writes past that offset, and reading up to it is bounded.
-#[cfg(any(target_os = "linux", target_os = "macos"))]
-fn next_data(file: &fs::File, offset: u64) -> Option<Range<u64>> {
-    use rustix::fs::{seek, SeekFrom};
-    if offset < FARTHEST && !tells_holes(file) {
-        return Some(offset..FARTHEST);
-    }
-    match seek(file, SeekFrom::Data(offset)) {
-        // A concurrent change may leave nothing between the two answers. The next search then starts one page later.
-        Ok(start) => Some(start..seek(file, SeekFrom::Hole(start)).map_or(u64::MAX, |end| end.max(start + PAGE))),
-        Err(rustix::io::Errno::NXIO) => None,
-        Err(_) => Some(offset..u64::MAX),
-    }
-}
-
-struct DiskFile {
-    file: fs::File,
-    path: PathBuf,
-    /// Writes bypass the page cache.
-    direct: bool,
-}
-
-impl DiskFile {
-    fn write_all_at(&self, bytes: &[u8], offset: u64) -> std::result::Result<(), ShortWrite> {
-        let mut written = 0;
-        while written < bytes.len() {
-            match pwrite(&self.file, &bytes[written..], offset + written as u64) {
-                Ok(0) => {
-                    let error = io::Error::from(io::ErrorKind::WriteZero);
-                    return Err(ShortWrite { written, fault: self.fault("pwrite", &error) });
-                }
-                Ok(n) => written += n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(ShortWrite { written, fault: self.fault("pwrite", &e) }),
-            }
-        }
-        Ok(())
-    }
-
-    fn fault(&self, syscall: &'static str, error: &io::Error) -> Fault {
-        Fault::new(syscall, self.path.to_string_lossy(), error)
-    }
-}
-
-#[cfg(unix)]
-fn pread(file: &fs::File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    std::os::unix::fs::FileExt::read_at(file, buffer, offset)
-}
-
-#[cfg(unix)]
-fn pwrite(file: &fs::File, bytes: &[u8], offset: u64) -> io::Result<usize> {
-    std::os::unix::fs::FileExt::write_at(file, bytes, offset)
-}
-
-#[cfg(windows)]
-fn pread(file: &fs::File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    std::os::windows::fs::FileExt::seek_read(file, buffer, offset)
-}
-
-#[cfg(windows)]
-fn pwrite(file: &fs::File, bytes: &[u8], offset: u64) -> io::Result<usize> {
-    std::os::windows::fs::FileExt::seek_write(file, bytes, offset)
-}
-
-impl File for DiskFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::result::Result<usize, Fault> {
-        let mut done = 0;
-        while done < buffer.len() {
-            match pread(&self.file, &mut buffer[done..], offset + done as u64) {
-                Ok(0) => break,
-                Ok(n) => done += n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(self.fault("pread", &e)),
-            }
-        }
-        Ok(done)
-    }
-
-    fn write_at(&self, bytes: &[u8], offset: u64) -> std::result::Result<(), ShortWrite> {
-        if self.direct {
-            direct_buffer::together(bytes, |bytes| self.write_all_at(bytes, offset))
-        } else {
-            self.write_all_at(bytes, offset)
-        }
-    }
-
-    fn sync(&self) -> std::result::Result<(), Fault> {
-        // fdatasync on Linux, F_FULLFSYNC on macOS, FlushFileBuffers on Windows.
-        self.file.sync_data().map_err(|e| self.fault("fdatasync", &e))
-    }
-
-    fn len(&self) -> std::result::Result<u64, Fault> {
-        Ok(self.file.metadata().map_err(|e| self.fault("fstat", &e))?.len())
-    }
-
-    #[cfg(any(target_os = "linux", target_os = "macos"))]
-    fn next_data(&self, offset: u64) -> Option<Range<u64>> {
-        next_data(&self.file, offset)
-    }
-
-    #[cfg(unix)]
-    fn allocated(&self) -> std::result::Result<u64, Fault> {
-        use std::os::unix::fs::MetadataExt;
-        Ok(self.file.metadata().map_err(|e| self.fault("fstat", &e))?.blocks() * 512)
-    }
-
-    #[cfg(target_os = "linux")]
-    fn forget(&self, offset: u64, len: u64) {
-        use rustix::fs::{fadvise, Advice};
-        if let Some(len) = std::num::NonZeroU64::new(len) {
-            let _ = fadvise(&self.file, offset, Some(len), Advice::DontNeed);
-        }
-    }
-
-    #[cfg(target_os = "linux")]
-    fn write_back(&self, offset: u64, len: u64) {
-        use std::os::fd::AsRawFd;
-        // SAFETY: the descriptor is open as long as `self`, and no memory is passed.
-        unsafe { libc::sync_file_range(self.file.as_raw_fd(), offset as i64, len as i64, libc::SYNC_FILE_RANGE_WRITE) };
-    }
-
-    fn shrink(&self, len: u64) {
-        let _ = self.file.set_len(len);
-    }
-
-    fn grow(&self, from: u64, len: u64) -> std::result::Result<(), Fault> {
-        allocate(&self.file, from, len).map_err(|e| self.fault("fallocate", &e))
-    }
-
-    fn lengthen(&self, len: u64) -> std::result::Result<(), Fault> {
-        self.file.set_len(len).map_err(|e| self.fault("ftruncate", &e))
-    }
-
-    fn identity(&self) -> Option<Identity> {
-        Identity::of(&self.file).ok()
-    }
-
-    #[cfg(unix)]
-    fn names(&self) -> Option<u64> {
-        use std::os::unix::fs::MetadataExt;
-        self.file.metadata().ok().map(|meta| meta.nlink())
     }
 }

@@ -12,8 +12,8 @@ pub trait Layer: Send + Sync + 'static {
         file.read_at(buffer, offset)
     }
 
-    fn forget(&self, file: &dyn File, offset: u64, len: u64) {
-        file.forget(offset, len);
+    fn drop_cache(&self, file: &dyn File, offset: u64, len: u64) {
+        file.drop_cache(offset, len);
     }
 
     fn next_data(&self, file: &dyn File, offset: u64) -> Option<Range<u64>> {
@@ -130,8 +130,8 @@ impl<L: Layer> File for LayeredFile<L> {
         self.file.write_back(offset, len);
     }
 
-    fn forget(&self, offset: u64, len: u64) {
-        self.layer.forget(&*self.file, offset, len);
+    fn drop_cache(&self, offset: u64, len: u64) {
+        self.layer.drop_cache(&*self.file, offset, len);
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), ShortWrite> {
@@ -170,7 +170,7 @@ impl<L: Layer> File for LayeredFile<L> {
         self.file.identity()
     }
 
-    fn names(&self) -> Option<u64> {
-        self.file.names()
+    fn link_count(&self) -> Option<u64> {
+        self.file.link_count()
     }
 }

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 /// How many times a writer tries again while only readers hold the lock, which they do for a moment, and how long it waits
 /// between two tries. Together this is two seconds.
-const LOOKS: usize = 1000;
-const LOOK: Duration = Duration::from_millis(2);
+const TRIES: usize = 1000;
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// The lock on one directory. It is released when dropped.
 pub struct Lock {
@@ -38,7 +38,7 @@ enum Tried {
 /// Tries to lock `file` for a writer. Only another writer prevents that: a reader that checks for a writer holds a shared
 /// lock, and only for a moment.
 fn try_lock(file: &File) -> io::Result<Tried> {
-    for _ in 0..LOOKS {
+    for _ in 0..TRIES {
         match file.try_lock() {
             Ok(()) => return Ok(Tried::Locked),
             Err(TryLockError::WouldBlock) => {}
@@ -50,7 +50,7 @@ fn try_lock(file: &File) -> io::Result<Tried> {
             Err(TryLockError::WouldBlock) => return Ok(Tried::Held),
             Err(TryLockError::Error(e)) => return Err(e),
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(PAUSE);
     }
     Ok(Tried::Held)
 }

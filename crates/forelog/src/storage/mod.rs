@@ -48,7 +48,7 @@ pub trait File: Send + Sync {
     }
     /// Hints that the page cache need not keep the `len` bytes from `offset` on, so that the next read of them goes to the
     /// disk. Only whole pages that are the same on disk are dropped.
-    fn forget(&self, _offset: u64, _len: u64) {}
+    fn drop_cache(&self, _offset: u64, _len: u64) {}
     /// Hints that the `len` bytes from `offset` on should be written to the disk soon, and does not wait for that. It
     /// proves nothing: an error of this writeback is still reported by `sync`.
     fn write_back(&self, _offset: u64, _len: u64) {}
@@ -65,7 +65,7 @@ pub trait File: Send + Sync {
         None
     }
     /// Returns how many names (hard links) the file has, in all directories, or `None` if that cannot be determined.
-    fn names(&self) -> Option<u64> {
+    fn link_count(&self) -> Option<u64> {
         None
     }
 }
@@ -93,7 +93,7 @@ pub trait Storage: Send + Sync {
     ///
     /// The file accepts only whole pages, at multiples of 4096 in the file and in memory, over blocks that are allocated.
     /// Returns `None` if the storage does not support this.
-    fn open_through(&self, _name: &str) -> Option<FileRef> {
+    fn open_direct(&self, _name: &str) -> Option<FileRef> {
         None
     }
     /// Returns the size in bytes from which a commit counts as large. Large commits should use write-through. They gain

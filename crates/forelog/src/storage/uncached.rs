@@ -28,7 +28,7 @@ impl Layer for Uncached {
         if end > dropped {
             // The footer is read before the frames, so its range is dropped separately.
             let start = if offset > dropped { offset - offset % STEP } else { dropped };
-            file.forget(start, end - start);
+            file.drop_cache(start, end - start);
             if start == dropped {
                 self.to.store(end, Ordering::Relaxed);
             }
@@ -63,7 +63,7 @@ mod tests {
         }
         // The kernel keeps a page that it is using itself at that moment. One of the next calls drops it.
         let goes = (0..1000).any(|_| {
-            file.forget(0, STEP);
+            file.drop_cache(0, STEP);
             (0..STEP / 4096).all(|page| cached(page) == Err(Errno::AGAIN))
         });
         assert!(goes);

@@ -79,7 +79,7 @@ fn segment() -> (Vec<u8>, FrameBoundary) {
 
 fn control(end: FrameBoundary) -> ControlState {
     let mark = Mark { segment: 1, offset: end.offset, position: end.next - 1 };
-    ControlState { uuid: UUID, sequence: 3, active: 1, low: 1, mark: Some(mark), fence: None }
+    ControlState { uuid: UUID, sequence: 3, active: 1, low_mark: 1, mark: Some(mark), fence: None }
 }
 
 fn cursors() -> Slot {

@@ -5,7 +5,7 @@
 //! A failed sync leaves pages clean and readable, but possibly not on the platter.
 
 use crate::error::Fault;
-use crate::format::file_names::{classify, Entry, CONTROL};
+use crate::format::file_names::{classify, FileKind, CONTROL};
 use crate::storage::dir_handle::Identity;
 use crate::storage::{File, FileRef, ShortWrite, Storage};
 use crate::util::limits::PAGE;
@@ -387,8 +387,8 @@ impl SimState {
         }
         let name = self.name_of(inode);
         let weight = match classify(&name) {
-            Entry::Segment(_) => 1.0,
-            Entry::Control => 0.02,
+            FileKind::Segment(_) => 1.0,
+            FileKind::Control => 0.02,
             _ => 0.2,
         };
         let (full, broken) = (self.faults.short * weight, self.faults.write);
@@ -515,7 +515,7 @@ impl SimState {
             return;
         }
         let guarded = file.guarded.unwrap_or(0);
-        if file.guarded.is_none() && self.durable.iter().any(|(name, at)| *at == inode && matches!(classify(name), Entry::Segment(_))) {
+        if file.guarded.is_none() && self.durable.iter().any(|(name, at)| *at == inode && matches!(classify(name), FileKind::Segment(_))) {
             self.violation.get_or_insert(format!("#{inode} is changed while a crash may bring back the segment that it was"));
         }
         let mut at = offset;
@@ -580,7 +580,7 @@ impl SimState {
         }
         file.stale = true;
         self.sync_failed = true;
-        self.grave += u64::from(!matches!(classify(&name), Entry::Spare(_) | Entry::Reserve));
+        self.grave += u64::from(!matches!(classify(&name), FileKind::Spare(_) | FileKind::Reserve));
         let errno = match struck {
             Some((fault, _)) => fault.errno.unwrap_or(EIO),
             None if self.rng.chance(0.3) => ENOSPC,
@@ -692,7 +692,7 @@ impl SimState {
         for (name, inode) in &self.seen {
             let Some(file) = self.inodes.get_mut(inode) else { continue };
             // A lost rename brings back a file that was not a segment yet.
-            let used = matches!(classify(name), Entry::Segment(_)).then(|| kept(&file.seen, size));
+            let used = matches!(classify(name), FileKind::Segment(_)).then(|| kept(&file.seen, size));
             if file.guarded != used {
                 Arc::make_mut(file).guarded = used;
             }

@@ -1,18 +1,17 @@
 //! A small thread pool for blocking work: reading blocks, opening and closing, durable marks and spares. Threads are
 //! started when they are needed and then kept. An idle thread costs only its stack.
 
+use crate::util::runtime::Job;
 use std::collections::VecDeque;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
-
-type Job = Box<dyn FnOnce() + Send>;
 
 /// Maximum number of threads. More than a disk can serve at the same time would gain nothing. With fewer, one slow log
 /// would delay the others.
 const THREADS: usize = 4;
 
 #[derive(Default)]
-struct Queue {
+struct JobQueue {
     jobs: VecDeque<Job>,
     threads: usize,
     idle: usize,
@@ -20,7 +19,7 @@ struct Queue {
 
 #[derive(Default)]
 struct Pool {
-    queue: Mutex<Queue>,
+    queue: Mutex<JobQueue>,
     work: Condvar,
 }
 

@@ -3,8 +3,8 @@
 use crate::format::control::Mark;
 use crate::format::frame_boundary::FrameBoundary;
 use crate::format::horizon::{Horizon, LogEnd};
-use crate::segments::catalog::DurableEnd;
 use crate::segments::control_file::MarkJob;
+use crate::segments::log_ends::DurableEnd;
 use crate::write::writer::Writer;
 
 impl Writer {
@@ -42,7 +42,7 @@ impl Writer {
             uuid: self.uuid,
             sequence: 0,
             active: active.header.id,
-            low,
+            low_mark: low,
             acknowledged: end(active.end),
             durable: end(active.synced),
             generation: 0,

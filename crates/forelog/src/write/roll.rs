@@ -10,7 +10,8 @@ use crate::format::header::{Header, Predecessor};
 use crate::format::horizon::LogEnd;
 use crate::observe::events::Event;
 use crate::options::Compression;
-use crate::segments::catalog::{CatalogSegment, DurableEnd};
+use crate::segments::catalog::CatalogSegment;
+use crate::segments::log_ends::DurableEnd;
 use crate::segments::placement::{Filling, Placement};
 use crate::segments::spare_files::{least_len, Spare};
 use crate::storage::window::Window;
@@ -166,13 +167,12 @@ impl Writer {
         }
         self.names.push(Name { first: header.first, id: header.id, file: name });
         let entry = Arc::new(CatalogSegment::of_header(&header));
-        entry.adopt(index);
+        entry.set_index(index);
         let place = DurableEnd { segment: header.id, durable: LogEnd { offset: end.offset, position: end.next - 1 } };
         entry.set_len(spare.len);
-        entry.hold(&spare.file);
+        entry.lend_file(&spare.file);
         match (header.predecessor, plan.cut) {
             (None, cut) => {
-                self.low = header.first;
                 let kept = cut.unwrap_or(header.first - 1);
                 self.publisher.cut(kept);
                 self.catalog.restart(entry.clone(), place, kept);
@@ -190,7 +190,7 @@ impl Writer {
             true => Filling::Done,
             false => Filling::WORTHWHILE,
         };
-        let direct = self.storage.open_through(&entry.file);
+        let direct = self.storage.open_direct(&entry.file);
         self.stop_filling();
         let placement = Placement::new(spare.file, direct, spare.room, spare.len, spare.len, filling);
         // Bytes after the frames of a recycled file are stale, and no debris: no write to it has been torn since.
@@ -214,11 +214,11 @@ impl Writer {
         let Some(Naming { mark, late, .. }) = &mut self.naming else { return Ok(()) };
         let was_late = std::mem::replace(late, true);
         self.meter.counters.fsyncs += 1;
-        let low = self.low;
+        let low = self.catalog.low_mark();
         let named = locked(&self.control).update(|state| {
             state.active = mark.segment;
             state.mark = Some(*mark);
-            state.low = low;
+            state.low_mark = low;
         });
         match named {
             Ok(()) => {}

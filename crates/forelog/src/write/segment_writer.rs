@@ -153,7 +153,7 @@ impl SegmentWriter {
             self.synced = write.end;
             self.placement.note_direct();
         }
-        self.entry.note(&self.sealed);
+        self.entry.add_index_entries(&self.sealed);
     }
 
     /// Whether frames wait for an fsync.

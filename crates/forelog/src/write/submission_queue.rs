@@ -151,8 +151,8 @@ pub struct SubmissionQueue {
     pub group: Group,
     /// Closed groups, each followed by a command, oldest first. They commit before `group`.
     pub queue: VecDeque<QueuedCommand>,
-    /// First position of the log once everything queued is done.
-    pub first: u64,
+    /// Low mark of the log once everything queued is done.
+    pub low_mark: u64,
     /// Position of the next record to be accepted.
     pub next: u64,
     /// Bytes accepted and not settled, including the group that is being committed.
@@ -172,11 +172,11 @@ pub struct SubmissionQueue {
 }
 
 impl SubmissionQueue {
-    pub fn new(first: u64, next: u64) -> SubmissionQueue {
+    pub fn new(low_mark: u64, next: u64) -> SubmissionQueue {
         SubmissionQueue {
             group: Group::default(),
             queue: VecDeque::new(),
-            first,
+            low_mark,
             next,
             pending_bytes: 0,
             phase: LogPhase::Open,
@@ -296,15 +296,15 @@ impl SubmissionQueue {
     pub fn command(&mut self, client: usize, command: Command, options: &Options) -> Result<()> {
         self.check_capacity(client, 0, 0, options)?;
         // Positions change at the call: records accepted after it get the positions that follow from it.
-        (self.first, self.next) = match command {
+        (self.low_mark, self.next) = match command {
             Command::TruncateBefore(first) if first > self.next => return Err(out_of_range(first, self.next)),
-            Command::TruncateBefore(first) => (self.first.max(first), self.next),
+            Command::TruncateBefore(first) => (self.low_mark.max(first), self.next),
             Command::TruncateAfter(last) if last >= self.next => {
                 let text = format!("position {last} is not below the next position, {}", self.next);
                 return Err(Error::new(Code::OutOfRange, text).at_position(last));
             }
-            Command::TruncateAfter(last) if last + 1 < self.first => return Err(truncated(last, self.first)),
-            Command::TruncateAfter(last) => (self.first, last + 1),
+            Command::TruncateAfter(last) if last + 1 < self.low_mark => return Err(truncated(last, self.low_mark)),
+            Command::TruncateAfter(last) => (self.low_mark, last + 1),
             Command::Reset(first) if !(1..=MAX_POSITION).contains(&first) => {
                 return Err(Error::new(Code::InvalidArg, format!("position must be from 1 to 2^53 - 1, got {first}")));
             }
@@ -337,7 +337,7 @@ impl SubmissionQueue {
     /// have been rejected since.
     pub fn recompute_low_mark(&mut self, low: u64) {
         let commands = self.queue.iter().filter_map(|step| step.command);
-        self.first = commands.fold(low, |first, (_, command)| match command {
+        self.low_mark = commands.fold(low, |first, (_, command)| match command {
             Command::TruncateBefore(above) if above <= self.next => first.max(above),
             Command::Reset(anew) => anew,
             Command::TruncateBefore(_) | Command::TruncateAfter(_) => first,
@@ -594,13 +594,13 @@ mod tests {
             append(&mut submissions);
             assert!(submissions.command(0, command, &options).is_ok());
         }
-        assert_eq!((submissions.first, submissions.next), (101, 101));
+        assert_eq!((submissions.low_mark, submissions.next), (101, 101));
         // The first group fails: its command returns to the front of the queue, and the reset is rejected with the records.
         let step = submissions.take(&mut group);
         submissions.queue.push_front(QueuedCommand { group: Group::default(), command: step.and_then(|s| s.command) });
         submissions.fail_records(&group.runs, &Error::new(Code::NoSpace, "full"), 1, &mut wake);
         submissions.recompute_low_mark(1);
-        assert_eq!((submissions.first, submissions.next), (1, 1));
+        assert_eq!((submissions.low_mark, submissions.next), (1, 1));
         append(&mut submissions);
         assert!(submissions.command(0, Command::TruncateAfter(0), &options).is_ok());
     }

@@ -32,7 +32,7 @@ impl Writer {
         }
         let named = self.finish_naming();
         self.health.poison_unless_it_heals(named)?;
-        if first <= self.low {
+        if first <= self.low_mark() {
             // A roll may have left a segment below the mark since then, or a file may have resisted the first removal.
             return self.remove_below();
         }
@@ -43,7 +43,7 @@ impl Writer {
         let mark = self.current_mark();
         self.meter.counters.fsyncs += 1;
         let marked = locked(&self.control).update(|state| {
-            state.low = first;
+            state.low_mark = first;
             state.mark = mark.or(state.mark);
         });
         match marked {
@@ -51,7 +51,6 @@ impl Writer {
             Err(cut) if cut.written == 0 && cut.fault.heals(On::Named) => return self.health.poison_unless_it_heals(Err(cut.fault.into())),
             Err(cut) => return Err(self.health.poison(cut.fault)),
         }
-        self.low = first;
         // Readers learn of the low mark before a file goes, so that none of them takes its absence for damage.
         self.catalog.raise_low_mark(first);
         self.remove_below()
@@ -68,8 +67,8 @@ impl Writer {
     pub fn truncate_after(&mut self, last: u64) -> Result<()> {
         self.go_on()?;
         let next = self.next_position();
-        if last + 1 < self.low {
-            return Err(truncated(last, self.low));
+        if last + 1 < self.low_mark() {
+            return Err(truncated(last, self.low_mark()));
         }
         if last + 1 >= next {
             return if last + 1 == next { self.sync() } else { Err(out_of_range(last, next)) };
@@ -125,7 +124,7 @@ impl Writer {
             let hole = last + 1 - header.first;
             return Ok(RollPlan { predecessor: header.predecessor, first: header.first, hole, carry: Carry::Nothing, cut: Some(last) });
         }
-        let near = segment.near(last + 1, &*file, header.seed()).unwrap_or(FrameBoundary::start(&header));
+        let near = segment.index_entry_before(last + 1, &*file, header.seed()).unwrap_or(FrameBoundary::start(&header));
         let mut window = Window::new(&*file, file.len()?);
         let end = boundary_near(&mut window, &header, near, last + 1, |_| {})?.map_err(|at| damaged(at.offset))?;
         let mut carry = Carry::Nothing;
@@ -159,7 +158,7 @@ impl Writer {
     pub fn remove_below(&mut self) -> Result<()> {
         let (active, low) = {
             let control = locked(&self.control);
-            (control.state().active, control.state().low)
+            (control.state().active, control.state().low_mark)
         };
         // The segment that holds the low mark. Every segment with a lower id and a lower first position ends below the mark.
         let holder = self.names.iter().filter(|n| n.id <= active && n.first <= low).map(|n| n.id).max().unwrap_or(0);

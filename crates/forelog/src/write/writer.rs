@@ -48,8 +48,6 @@ pub struct Writer {
     pub uuid: [u8; 16],
     /// Every segment file in the directory, by id: segments of the log, and dead ones that the low mark has not passed.
     pub names: Vec<Name>,
-    /// First position of the log.
-    pub low: u64,
     pub active: Option<SegmentWriter>,
     /// Set if nothing more may be written to the active segment.
     pub plan: Option<RollPlan>,
@@ -75,7 +73,6 @@ pub struct WriterInit {
     pub control: Control,
     pub catalog: Arc<Catalog>,
     pub names: Vec<Name>,
-    pub low: u64,
     pub active: Option<SegmentWriter>,
     pub plan: Option<RollPlan>,
     pub packer: Option<Packer>,
@@ -104,7 +101,6 @@ impl Writer {
             control: Arc::new(Mutex::new(start.control)),
             catalog: start.catalog,
             names: start.names,
-            low: start.low,
             active: start.active,
             plan: start.plan,
             naming: None,
@@ -121,6 +117,11 @@ impl Writer {
         if let Some(active) = self.active.as_ref().filter(|_| !self.unproven) {
             self.health.watch(&active.entry.file, &active.placement.file);
         }
+    }
+
+    /// Returns the first position of the log.
+    pub fn low_mark(&self) -> u64 {
+        self.catalog.low_mark()
     }
 
     /// Returns the position of the next record to be written.

@@ -6,7 +6,6 @@ use crate::observe::events::Event;
 use crate::util::locks::locked;
 use crate::write::group::OperationRun;
 use crate::write::submission_queue::Command;
-use std::sync::atomic::Ordering;
 
 impl CommitThread {
     /// Performs the command that follows a group, and settles it.
@@ -14,31 +13,32 @@ impl CommitThread {
         if let Err(error) = self.writer.health.check_attached() {
             return self.fail(&error);
         }
-        let cuts = self.shared.catalog.truncation_count();
-        let acknowledged = self.shared.horizons.acknowledged.load(Ordering::Acquire);
-        let (low, removed) = (self.writer.low, self.writer.meter.counters.removed);
+        let ends = &self.shared.catalog.ends;
+        let (before, removed) = (ends.get(), self.writer.meter.counters.removed);
         let (operation, outcome) = match command {
             Command::TruncateBefore(first) => ("truncateBefore", self.writer.truncate_before(first)),
             Command::TruncateAfter(last) => {
                 // A reader made from now on must not read further. A reader made before learns of the truncation.
-                self.shared.horizons.acknowledged.fetch_min(last, Ordering::AcqRel);
+                ends.change(|ends| ends.acknowledged = ends.acknowledged.min(last));
                 ("truncateAfter", self.writer.truncate_after(last))
             }
             Command::Reset(first) => {
-                self.shared.horizons.acknowledged.store(0, Ordering::Release);
+                ends.change(|ends| ends.acknowledged = 0);
                 ("reset", self.writer.reset(first))
             }
         };
         self.behind_since = self.behind_since.filter(|_| self.writer.is_behind());
-        if low != self.writer.low || cuts != self.shared.catalog.truncation_count() {
+        let after = self.shared.catalog.ends.get();
+        let cut = before.truncations != after.truncations;
+        if before.low_mark != after.low_mark || cut {
             self.record_truncation(operation, removed);
         }
-        self.move_cursors(cuts != self.shared.catalog.truncation_count());
+        self.move_cursors(before.low_mark, cut);
         self.collect_counters(None);
         if let Some(error) = self.writer.health.ended().cloned() {
-            if error.code == Code::Detached && cuts == self.shared.catalog.truncation_count() {
+            if error.code == Code::Detached && !cut {
                 // No position was taken back.
-                self.shared.horizons.acknowledged.store(acknowledged, Ordering::Release);
+                self.shared.catalog.ends.change(|ends| ends.acknowledged = before.acknowledged);
             }
             return self.fail(&error);
         }
@@ -57,8 +57,7 @@ impl CommitThread {
                 }
             }
         }
-        submissions.recompute_low_mark(self.writer.low);
-        let cut = cuts != self.shared.catalog.truncation_count();
+        submissions.recompute_low_mark(self.writer.low_mark());
         if cut {
             // Their readers may hold records that are no longer in the log.
             self.wake.extend(submissions.clients.iter().flatten().map(|client| client.notify.clone()));
@@ -72,23 +71,22 @@ impl CommitThread {
         self.prepare_spare();
     }
 
-    /// Moves cursors along with the ends of the log, before the change is published.
-    pub(super) fn move_cursors(&mut self, cut: bool) {
+    /// Moves cursors along with the ends of the log, before the change is settled. The log began at `low_mark` before it.
+    pub(super) fn move_cursors(&mut self, low_mark: u64, cut: bool) {
         if self.writer.health.ended().is_some() {
             return;
         }
-        let low = self.writer.low;
-        if cut {
-            if let Err(fault) = self.shared.cursors.cut(low, self.writer.next_position() - 1) {
-                self.writer.health.poison(fault);
-            }
+        if !cut {
+            return self.shared.cursors.raise_low_mark(low_mark);
         }
-        self.shared.cursors.raise(low);
+        if let Err(fault) = self.shared.cursors.truncate(low_mark, self.writer.next_position() - 1) {
+            self.writer.health.poison(fault);
+        }
     }
 
     /// Records the event of a truncation. `removed` is the number of segments that had been removed before it.
     pub(super) fn record_truncation(&self, operation: &'static str, removed: u64) {
-        let (first, next) = (self.writer.low, self.writer.next_position());
+        let (first, next) = (self.writer.low_mark(), self.writer.next_position());
         let removed = self.writer.meter.counters.removed - removed;
         self.shared.events.record(Event::TRUNCATE, || Event::Truncate { operation, first, next, removed });
     }

@@ -137,16 +137,16 @@ impl CommitThread {
             self.renew();
         }
         let Some(first) = due.first.filter(|_| self.writer.health.ended().is_none()) else { return };
-        let removed = self.writer.meter.counters.removed;
+        let (low_mark, removed) = (self.writer.low_mark(), self.writer.meter.counters.removed);
         let truncated = self.writer.truncate_before(first);
         self.record_truncation("retention", removed);
-        self.move_cursors(false);
+        self.move_cursors(low_mark, false);
         self.collect_counters(None);
         if let (Err(_), Some(error)) = (truncated, self.writer.health.ended().cloned()) {
             return self.fail(&error);
         }
         self.shared.publish(&self.writer, true);
-        locked(&self.shared.submissions).recompute_low_mark(self.writer.low);
+        locked(&self.shared.submissions).recompute_low_mark(self.writer.low_mark());
         self.notify();
         self.prepare_spare();
     }

@@ -1,7 +1,7 @@
 //! An open log as its followers, its cursors and its backups use it.
 
 use super::LogState;
-use crate::cursors::Log;
+use crate::cursors::CursorLog;
 use crate::error::{closed, truncated, Code, Error, Fault, Result};
 use crate::format::file_names::Name;
 use crate::log::remote_writer;
@@ -9,7 +9,7 @@ use crate::log::remote_writer::RemoteWriter;
 use crate::maintenance::backup::Origin;
 use crate::read::follow::{FollowedLog, WaitHandle, Wake};
 use crate::segments::attachment::lost;
-use crate::segments::catalog::DurableEnd;
+use crate::segments::log_ends::DurableEnd;
 use crate::segments::reader_positions::ReaderPosition;
 use crate::storage::Storage;
 use crate::util::locks::locked;
@@ -25,7 +25,7 @@ impl FollowedLog for LogState {
             }
             self.refresh(remote)?;
             let first = self.catalog.low_mark();
-            let limit = self.horizons.acknowledged.load(Ordering::Acquire);
+            let limit = self.catalog.ends.acknowledged();
             // The position is after the last record that can be read.
             if let Some(error) = remote.bond.broken().filter(|_| next > limit) {
                 return Err(error.clone().during("read"));
@@ -61,9 +61,9 @@ impl FollowedLog for LogState {
         Ok((first, last.max(first - 1)))
     }
 
-    fn look_again(&self, next: u64) {
+    fn refresh_for(&self, next: u64) {
         // If the directory cannot be read, the caller reports its own error as it is.
-        if let Some(Ok(news)) = self.remote.as_ref().map(|remote| remote.look_again(self, next)) {
+        if let Some(Ok(news)) = self.remote.as_ref().map(|remote| remote.refresh_for(self, next)) {
             self.spread(news);
         }
     }
@@ -76,7 +76,7 @@ impl FollowedLog for LogState {
         let followers = self.followers.clone();
         let ticket = followers.enter(next, wake, || {
             let failed = locked(&self.submissions).phase.failure().is_some();
-            failed || self.ended.load(Ordering::Acquire) || self.horizons.acknowledged.load(Ordering::Acquire) >= next
+            failed || self.ended.load(Ordering::Acquire) || self.catalog.ends.acknowledged() >= next
         });
         if self.remote.is_some() {
             remote_writer::watch_page(&self);
@@ -87,13 +87,13 @@ impl FollowedLog for LogState {
     }
 }
 
-impl Log for LogState {
+impl CursorLog for LogState {
     fn acknowledged(&self) -> u64 {
-        self.horizons.acknowledged.load(Ordering::Acquire)
+        self.catalog.ends.acknowledged()
     }
 
     fn durable(&self) -> u64 {
-        self.horizons.durable.load(Ordering::Acquire)
+        self.catalog.ends.durable()
     }
 
     fn flush(&self) -> Result<()> {

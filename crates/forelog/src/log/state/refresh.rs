@@ -5,7 +5,6 @@ use crate::error::Result;
 use crate::log::remote_writer::{PageChange, RemoteWriter};
 use crate::util::locks::locked;
 use crate::util::runtime::clock;
-use std::sync::atomic::Ordering;
 
 impl LogState {
     /// Applies the page that the writer in another process has published, and wakes the clients and followers that the change concerns.
@@ -19,7 +18,7 @@ impl LogState {
     pub(super) fn spread(&self, news: PageChange) {
         match news {
             PageChange::None => {}
-            PageChange::More => self.followers.wake_reached(self.horizons.acknowledged.load(Ordering::Acquire)),
+            PageChange::More => self.followers.wake_reached(self.catalog.ends.acknowledged()),
             PageChange::Truncated => {
                 // Clients may hold records that are no longer in the log, so they are woken before any follower reads on.
                 let clients: Vec<_> = locked(&self.submissions).clients.iter().flatten().map(|client| client.notify.clone()).collect();

@@ -1,13 +1,16 @@
 //! Regressions: one test for each failure of the log that this one descends from, named after the promise that it broke.
 
 use super::*;
+use crate::error::Fault;
 use crate::format::frame::HEADER;
+use crate::log::commit_threads::COMMON;
 use crate::log::open::{open, Opened};
 use crate::options::Fsync;
 use crate::read::reader::Reader;
 use crate::segments::catalog::Catalog;
 use crate::storage::layer::{Layer, Layered};
 use crate::storage::File;
+use crate::storage::Storage;
 use crate::testing::sim::{Faults, Rng, SimDisk};
 use crate::util::limits::PAGE;
 use crate::util::notify::Waiter;
@@ -106,7 +109,7 @@ fn power_cut(disk: &SimDisk, all: bool) -> Result<(SimDisk, Opened)> {
 }
 
 #[test]
-fn a_reader_goes_on_through_all_segments() -> Result<()> {
+fn a_reader_continues_through_all_segments() -> Result<()> {
     let mut log = Log::open(SimDisk::new(1, 4096), Fsync::Os)?;
     log.fill(1, 3000)?;
     assert!(log.segments().len() >= 4);
@@ -179,7 +182,7 @@ fn a_flipped_bit_in_a_sealed_segment_is_reported_and_costs_only_its_frame() -> R
     log.disk.damage(&sealed, at as u64, &[bytes[at] ^ 4]);
     let error = log.read(1, 2000).err();
     let told = error.and_then(|e| (e.code == Code::Corrupt && e.segment.as_deref() == Some(&sealed)).then_some(e.lost?));
-    let Some((first, last)) = told else { panic!("the damage is not told") };
+    let Some((first, last)) = told else { panic!("the damage is not reported") };
     let lost: Vec<u64> = (1..=2000).filter(|n| log.read(*n, *n).is_err()).collect();
     assert!(!lost.is_empty() && lost.len() <= 10, "a commit held ten records: {lost:?}");
     assert!(lost.iter().all(|n| (first..=last).contains(n)));

@@ -1,7 +1,7 @@
 //! Named cursors as their users hold them. No call blocks: when a change is durable, a callback reports its result.
 
 use super::Wal;
-use crate::cursors::{Handle, Moved};
+use crate::cursors::{CursorHandle, CursorMove};
 use crate::error::{closed, Result};
 use crate::log::state::LogState;
 use crate::segments::reader_positions::StartPosition;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct NamedCursor {
     shared: Arc<LogState>,
-    handle: Arc<Handle>,
+    handle: Arc<CursorHandle>,
 }
 
 impl Wal {
@@ -31,8 +31,8 @@ impl Wal {
         let shared = self.shared.clone();
         let made = Box::new(move |made: Result<_>| {
             let cursor = made.map(|entry| {
-                let place = shared.catalog.reader_positions.enter(u64::MAX);
-                let handle = shared.cursors.handle(entry, place);
+                let position = shared.catalog.reader_positions.enter(u64::MAX);
+                let handle = shared.cursors.handle(entry, position);
                 NamedCursor { shared, handle }
             });
             done(cursor.map_err(|error| error.during("cursor")));
@@ -78,8 +78,9 @@ impl NamedCursor {
     /// position that the cursor has passed changes nothing. Commits that wait at the same time share an fsync.
     ///
     /// # Errors
-    /// `OutOfRange` if `position` is above what is acknowledged, `Truncated` if it is above what a truncation since [`NamedCursor::acknowledge_truncations`] has
-    /// kept, `NotFound` if the cursor was deleted; `NoSpace`, `Poisoned`, `Detached`, `Closed`.
+    /// `OutOfRange` if `position` is above what is acknowledged, `Truncated` if it is above what a truncation since
+    /// [`NamedCursor::acknowledge_truncations`] has kept, `NotFound` if the cursor was deleted; `NoSpace`, `Poisoned`, `Detached`,
+    /// `Closed`.
     pub fn commit(&self, position: u64, done: impl FnOnce(Result<()>) + Send + 'static) {
         let done = Box::new(|outcome: Result<()>| done(outcome.map_err(|error| error.during("commit"))));
         if self.shared.cursors.commit(&*self.shared, &self.handle, position, done) {
@@ -121,7 +122,7 @@ impl NamedCursor {
     }
 
     /// Returns what truncation has done to the cursor since the last call, or since its last commit before this process opened it.
-    pub fn moved(&self) -> Option<Moved> {
+    pub fn moved(&self) -> Option<CursorMove> {
         self.handle.moved()
     }
 

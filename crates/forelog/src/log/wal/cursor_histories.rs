@@ -4,6 +4,7 @@
 
 use super::*;
 use crate::format::file_names::CURSORS;
+use crate::log::commit_threads::COMMON;
 use crate::options::Fsync;
 use crate::segments::reader_positions::StartPosition;
 use crate::testing::sim::{Faults, Rng, SimDisk};

@@ -1,6 +1,7 @@
 //! The effects of a failing disk on waiting clients: the commit thread over the simulated disk.
 
 use super::*;
+use crate::log::commit_threads::COMMON;
 use crate::options::Fsync;
 use crate::testing::sim::{Faults, SimDisk};
 use crate::util::notify::Waiter;
@@ -72,7 +73,7 @@ fn a_failed_fsync_rejects_pending_and_later_operations_and_closing_writes_nothin
     let changes = log.disk.changes();
     assert_eq!(code(log.append(b"refused")), Some(Code::Poisoned));
     assert_eq!(code(log.wal.sync()), Some(Code::Poisoned));
-    assert_eq!(log.last_readable()?, 1, "reading goes on up to the durable position");
+    assert_eq!(log.last_readable()?, 1, "records up to the durable position can be read");
     assert_eq!(code(log.wal.close()), Some(Code::Poisoned));
     assert_eq!(code(log.wal.close()), Some(Code::Poisoned), "closing again returns the same error");
     assert_eq!(log.disk.changes(), changes, "a poisoned log writes nothing");

@@ -52,8 +52,8 @@ impl Wal {
         self.read(ReadOptions::range(from, to))
     }
 
-    /// Creates a reader. It reads as far as the log is acknowledged now, or as far as the log grows if it follows. No I/O happens before its
-    /// first block.
+    /// Creates a reader. It reads as far as the log is acknowledged now, or as far as the log grows if it follows. No I/O happens before
+    /// its first block.
     ///
     /// A reader that starts at the first position starts where that is when its first record is read, so no truncation passes it before. In
     /// mode `readOnly` the log is refreshed when the first block is asked for.

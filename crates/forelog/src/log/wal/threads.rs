@@ -1,10 +1,15 @@
 //! Many logs on few commit threads.
 
 use super::*;
+use crate::error::Fault;
+use crate::log::commit_threads::CommitThreads;
 use crate::observe::events::Event;
 use crate::options::Fsync;
 use crate::recovery::directory::Slots;
+use crate::storage::dir_handle::DirHandle;
 use crate::storage::layer::{layered, Layer, Layered};
+use crate::storage::lock::Lock;
+use crate::storage::Storage;
 use crate::storage::{File, FileRef};
 use crate::testing::sim::SimDisk;
 use crate::util::notify::Waiter;

@@ -3,19 +3,24 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::format::file_names::{classify, Entry};
+use crate::error::Fault;
+use crate::format::file_names::{classify, FileKind};
 use crate::log::commit_loop::CommitThread;
 use crate::log::open::open;
+use crate::log::read_only;
 use crate::maintenance::verify::verify_storage;
+use crate::options::Mode;
 use crate::read::block::Block;
 use crate::read::reader::Reader;
 use crate::segments::reader_positions::StartPosition;
 use crate::storage::layer::{Layer, Layered};
+use crate::storage::Storage;
 use crate::storage::{File, FileRef};
 use crate::testing::campaign::seeds;
 use crate::testing::sim::{Rng, SimDisk};
 use crate::util::notify::Waiter;
 use crate::util::runtime::{Job, Runtime};
+use crate::write::submission_queue::Client;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -112,7 +117,7 @@ impl Race {
 
 impl Layer for Race {
     fn open(&self, below: &dyn Storage, name: &str, write: bool) -> std::result::Result<FileRef, Fault> {
-        if matches!(classify(name), Entry::Segment(_)) {
+        if matches!(classify(name), FileKind::Segment(_)) {
             self.run();
         }
         below.open(name, write)
@@ -246,7 +251,7 @@ fn a_view_s_reader_from_start_never_fails_as_truncated_before_its_first_record()
         let (view, race, _) = Beside::new(12).race(outrun(40));
         let mut reader = view.read(ReadOptions { follow: follows, ..ReadOptions::range(StartPosition::First, u64::MAX) }).unwrap();
         let first = positions(reader.next_block(BLOCK).unwrap());
-        let low = locked(&race.0).as_ref().map(|(writer, _)| writer.thread.writer.low).unwrap();
+        let low = locked(&race.0).as_ref().map(|(writer, _)| writer.thread.writer.low_mark()).unwrap();
         // Records that the page does not show yet are not returned.
         assert!(first.is_empty() || first[0] == low, "{first:?}, the log begins at {low}");
         locked(&race.0).as_mut().unwrap().0.tell();
@@ -280,7 +285,7 @@ fn a_reader_from_start_in_the_writer_s_process_never_fails_as_truncated_before_i
             );
             let mut numbered = wal.read(ReadOptions { follow: follows, ..ReadOptions::range(StartPosition::At(2), u64::MAX) }).unwrap();
             deed(&mut writer);
-            let low = writer.thread.writer.low;
+            let low = writer.thread.writer.low_mark();
             assert_eq!(positions(first.next_block(BLOCK).unwrap())[0], low);
             assert_eq!(code(numbered.next_block(BLOCK)), Some(Code::Truncated));
             // The call fixed where the reader at the end begins.
@@ -571,7 +576,7 @@ fn opening_read_only_during_truncations_and_resets_finds_no_damage() {
 
 /// Performs one of all the operations of a writer, at random.
 fn anything(rng: &mut Rng, writer: &mut Writer) {
-    let (low, next) = (writer.thread.writer.low, writer.next());
+    let (low, next) = (writer.thread.writer.low_mark(), writer.next());
     match rng.below(10) {
         0..=3 => writer.append(1 + rng.below(9)),
         4 | 5 => writer.execute(Command::TruncateBefore(low + rng.below(next - low + 1))),

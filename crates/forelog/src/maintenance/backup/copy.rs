@@ -3,8 +3,8 @@
 use super::Backup;
 use crate::error::Fault;
 use crate::format::file_names::Name;
-use crate::segments::catalog::DurableEnd;
 use crate::segments::footer_writer::{self, FooterState};
+use crate::segments::log_ends::DurableEnd;
 use crate::segments::segment_file::SegmentFile;
 use crate::storage::{data_len, FileRef, Storage};
 
@@ -13,7 +13,7 @@ const PIECE: usize = 1 << 20;
 const SPARSE: u64 = 1 << 20;
 
 /// A segment that is to be copied, up to `len`.
-pub struct Piece {
+pub struct PendingSegment {
     pub name: Name,
     pub len: u64,
 }
@@ -27,7 +27,7 @@ pub struct Copying {
 
 /// How a segment was brought to the other directory.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum CopyMethod {
     Link,
     Clone,
     Copy,
@@ -41,8 +41,8 @@ fn is_finished(from: &dyn Storage, file: &str) -> std::result::Result<bool, Faul
 
 impl Backup {
     /// Brings over a part of the next segment. Returns how the segment came once it is complete.
-    pub fn bring(&mut self, cut: DurableEnd, budget: &mut u64) -> std::result::Result<Option<Way>, Fault> {
-        let Some(Piece { name, len }) = self.pieces.last() else { return Ok(None) };
+    pub fn bring(&mut self, cut: DurableEnd, budget: &mut u64) -> std::result::Result<Option<CopyMethod>, Fault> {
+        let Some(PendingSegment { name, len }) = self.pending.last() else { return Ok(None) };
         let (file, id, len) = (name.file.clone(), name.id, *len);
         let from = self.origin.storage().clone();
         if self.copying.is_none() {
@@ -51,7 +51,7 @@ impl Backup {
                 if self.to.link(&*from, &file)? {
                     self.made.push((id, file.clone()));
                     // A later removal of the name sees the link, and does not recycle the file.
-                    return self.is_whole(&*from, &file).map(|()| Some(Way::Link));
+                    return self.is_whole(&*from, &file).map(|()| Some(CopyMethod::Link));
                 }
                 self.can_link = false;
             }
@@ -59,7 +59,7 @@ impl Backup {
                 if let Some(cloned) = self.to.clone_file(&*from, &file)? {
                     self.made.push((id, file.clone()));
                     cloned.sync()?;
-                    return self.is_whole(&*from, &file).map(|()| Some(Way::Clone));
+                    return self.is_whole(&*from, &file).map(|()| Some(CopyMethod::Clone));
                 }
                 self.can_clone = false;
             }
@@ -87,7 +87,7 @@ impl Backup {
                 if copying.at < len {
                     // Sealed segments give back the space that they do not use.
                     copying.to.shrink(copying.at);
-                    if let Some(piece) = self.pieces.last_mut() {
+                    if let Some(piece) = self.pending.last_mut() {
                         piece.len = copying.at;
                     }
                 }
@@ -97,13 +97,13 @@ impl Backup {
             copying.at += n as u64;
             *budget = budget.saturating_sub(n as u64);
         }
-        let len = self.pieces.last().map_or(0, |piece| piece.len);
+        let len = self.pending.last().map_or(0, |piece| piece.len);
         if copying.at < len {
             return Ok(None);
         }
         copying.to.sync()?;
         self.copying = None;
-        self.is_whole(&*from, &file).map(|()| Some(Way::Copy))
+        self.is_whole(&*from, &file).map(|()| Some(CopyMethod::Copy))
     }
 
     /// Fails if a segment lost its name while it was copied, because its file may have been overwritten as another segment.

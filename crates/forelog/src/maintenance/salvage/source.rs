@@ -66,7 +66,7 @@ pub struct Source {
     pub uuid: [u8; 16],
     pub verdict: &'static str,
     /// First position of the log.
-    pub low: u64,
+    pub low_mark: u64,
     /// Last position that is known to have been assigned; the one before the first if there is none.
     pub last: u64,
     pub done_bytes: u64,
@@ -77,7 +77,7 @@ pub struct Source {
 ///
 /// If the end of the log is damaged, the horizon page may know of later positions than CONTROL's mark, which is written once a second.
 fn last(storage: &dyn Storage, found: &Survey) -> u64 {
-    let last = found.last().max(found.low - 1).min(MAX_POSITION);
+    let last = found.last().max(found.low_mark - 1).min(MAX_POSITION);
     let is_hurt = found.active.is_none() || found.evidence.lost || found.evidence.short;
     let page = storage.open(CONTROL, false).and_then(|control| read_horizon(&*control)).ok().flatten();
     page.filter(|page| is_hurt && page.uuid == found.state.uuid).map_or(last, |page| last.max(page.acknowledged.position).min(MAX_POSITION))
@@ -91,19 +91,19 @@ impl Source {
             return Err(found.refusal(code));
         }
         let catalog = Arc::new(Catalog::default());
-        catalog.replace(found.live.iter().map(|name| Arc::new(CatalogSegment::of_name(name))).collect(), found.low);
+        catalog.replace(found.live.iter().map(|name| Arc::new(CatalogSegment::of_name(name))).collect(), found.low_mark);
         let storage: Arc<dyn Storage> = Arc::new(ZeroOnReadError::new(storage.clone()));
         let len = |segment: &Arc<CatalogSegment>| storage.open(&segment.file, false).and_then(|file| file.len()).unwrap_or(0);
         Ok(Source {
             total_bytes: catalog.all().iter().map(len).sum(),
             fence: found.state.fence,
             reading: None,
-            next: found.low,
+            next: found.low_mark,
             begun: false,
             unpacker: Unpacker::default(),
             uuid: found.state.uuid,
             verdict: found.verdict.label(),
-            low: found.low,
+            low_mark: found.low_mark,
             last: last(&*storage, &found),
             done_bytes: 0,
             storage,
@@ -193,12 +193,12 @@ impl Source {
         }
         let Some(following) = following else { return Ok(len) };
         let next = header_of(&*self.storage, &self.catalog, &following)?.and_then(|(_, next)| next.predecessor);
-        let told = next.filter(|p| (p.id, p.salt) == (header.id, header.salt)).map(|p| p.end);
+        let by_successor = next.filter(|p| (p.id, p.salt) == (header.id, header.salt)).map(|p| p.end);
         let footer = || match find_footer(file, header.seed()) {
             Ok(FooterState::Footer(footer)) => Some(footer.end.offset),
             _ => None,
         };
-        Ok(told.or_else(footer).map_or(len, |end| end.clamp(PAGE, len.max(PAGE))))
+        Ok(by_successor.or_else(footer).map_or(len, |end| end.clamp(PAGE, len.max(PAGE))))
     }
 
     /// Passes frames and holes of a segment to `give`. Returns true at its end.
@@ -260,14 +260,14 @@ impl Source {
     fn skip(&mut self, reading: &mut Reading, window: &mut Window, give: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
         let met = reading.at.offset;
         let (mut from, mut found) = (met, None);
-        while let Some(joint) = resync(window, &reading.header, from, self.next..reading.end)? {
-            found = self.good(window, &reading.header, joint.offset, reading.end)?.map(|good| (joint, good));
+        while let Some(boundary) = resync(window, &reading.header, from, self.next..reading.end)? {
+            found = self.good(window, &reading.header, boundary.offset, reading.end)?.map(|good| (boundary, good));
             if found.is_some() {
                 break;
             }
-            from = joint.offset + ALIGN;
+            from = boundary.offset + ALIGN;
         }
-        let (to, offset) = found.as_ref().map_or((reading.end, reading.limit), |(joint, _)| (joint.next, joint.offset));
+        let (to, offset) = found.as_ref().map_or((reading.end, reading.limit), |(boundary, _)| (boundary.next, boundary.offset));
         let cause = if found.is_none() && to > self.next {
             gap::cause(&*self.storage, &self.catalog, &reading.segment, self.next)
         } else {
@@ -284,8 +284,8 @@ impl Source {
             self.leave_out(hole, give)?;
         }
         match found {
-            Some((joint, (frame, body))) => {
-                reading.at = joint;
+            Some((boundary, (frame, body))) => {
+                reading.at = boundary;
                 self.take(reading, frame, body, give)
             }
             None => {

@@ -215,7 +215,7 @@ impl NewSegment {
     /// Ends the file with a footer, or without one if the disk is full.
     fn seal(self) -> Result<()> {
         let entry = Arc::new(catalog::CatalogSegment::of_header(&self.header));
-        entry.adopt(self.index);
+        entry.set_index(self.index);
         let seed = self.header.seed();
         let seal = PendingFooter { file: self.file, seed, entry, end: self.end, used: self.end.offset };
         Ok(seal.write()?)

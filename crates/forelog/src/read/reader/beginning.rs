@@ -28,8 +28,8 @@ impl Beginning {
 }
 
 impl PlainReader {
-    /// Records that the reader has looked at `at`, where it begins, and that it has returned something if `gave`.
-    pub(super) fn has_looked(&mut self, at: u64, gave: bool) {
+    /// Records that the reader has begun at `at`, and that it has returned something if `gave`.
+    pub(super) fn note_begun(&mut self, at: u64, gave: bool) {
         let Some(beginning) = &self.beginning else { return };
         if beginning.start == StartPosition::End {
             self.position.fix_start(at);
@@ -50,8 +50,8 @@ impl PlainReader {
         let (first, last) = beginning.tail.ends()?;
         // Begin again only if the log has moved on, so that a reader never does so for ever without progress elsewhere. A truncation since
         // the last time may have brought the log back to where it was.
-        let stands = kept == u64::MAX && self.position.truncation_count() == 0;
-        if beginning.first.replace(first) == Some(first) && stands {
+        let is_unchanged = kept == u64::MAX && self.position.truncation_count() == 0;
+        if beginning.first.replace(first) == Some(first) && is_unchanged {
             return Err(error);
         }
         self.next = match beginning.start {

@@ -17,7 +17,7 @@ mod salvage;
 mod segment_reader;
 
 use plain::PlainReader;
-use salvage::Salvage;
+use salvage::DamageSkipper;
 pub use salvage::{header_of, Hole};
 
 /// The range that a reader reads, and how it reads it. A range of positions has the defaults.
@@ -62,7 +62,7 @@ impl From<RangeInclusive<u64>> for ReadPlan {
 pub struct Reader {
     plain: PlainReader,
     /// Set for a reader that goes on after damage.
-    salvage: Option<Salvage>,
+    salvage: Option<DamageSkipper>,
 }
 
 impl Reader {
@@ -70,7 +70,7 @@ impl Reader {
     pub fn new(storage: Arc<dyn Storage>, catalog: Arc<Catalog>, plan: impl Into<ReadPlan>) -> Reader {
         let plan = plan.into();
         let storage = if plan.past_damage { Arc::new(ZeroOnReadError::new(storage)) } else { storage };
-        let salvage = plan.past_damage.then(Salvage::default);
+        let salvage = plan.past_damage.then(DamageSkipper::default);
         Reader { plain: PlainReader::new(storage, catalog, plan), salvage }
     }
 

@@ -127,7 +127,7 @@ impl PlainReader {
         loop {
             match self.try_next(max_bytes) {
                 Ok(read) => {
-                    self.has_looked(read.as_ref().map_or(self.next, |block| block.first_position), read.is_some());
+                    self.note_begun(read.as_ref().map_or(self.next, |block| block.first_position), read.is_some());
                     return Ok(read);
                 }
                 Err(error) => self.begin_again(error)?,
@@ -186,7 +186,7 @@ impl PlainReader {
                 Err(_) if self.is_behind() => {}
                 Err(error) => {
                     if let Some(tail) = self.tail.as_ref().filter(|_| !self.is_to_be_skipped(&error)) {
-                        tail.look_again(self.next);
+                        tail.refresh_for(self.next);
                     }
                     if !self.is_behind() {
                         return Err(self.believed(error));

@@ -32,12 +32,12 @@ pub struct Hole {
 
 /// Wraps a plain reader and goes on after the damage that it meets.
 #[derive(Default)]
-pub struct Salvage {
+pub struct DamageSkipper {
     /// The segment and offset from which reading last went on. A frame that fails there again is not good, although it looks good.
     tried: Option<(u64, u64)>,
 }
 
-impl Salvage {
+impl DamageSkipper {
     /// Returns the next good records of `plain`, with the holes before them, see [`Reader::next_block`](super::Reader::next_block).
     pub fn next_block(&mut self, plain: &mut PlainReader, max_bytes: usize) -> Result<Option<Block>> {
         loop {
@@ -76,11 +76,11 @@ impl Salvage {
         let len = file.len()?;
         let mut window = Window::new(&*file, len);
         let found = frame_scan::resync(&mut window, &header, if tried { met + ALIGN } else { met }, plain.next..end)?;
-        let found = found.filter(|joint| joint.next <= plain.to);
+        let found = found.filter(|boundary| boundary.next <= plain.to);
         let flipped = frame_scan::flipped_bit(&mut window, &header, met)?;
         // A hole in a file that has become another segment would be none.
         storage.open(&segment.file, false)?;
-        let (next, offset) = found.map_or((end, len), |joint| (joint.next, joint.offset));
+        let (next, offset) = found.map_or((end, len), |boundary| (boundary.next, boundary.offset));
         let cause = if found.is_none() { gap::cause(&*storage, &catalog, &segment, plain.next) } else { Cause::Damage };
         match cause {
             Cause::Missing(missing, _) => plain.leave_out(next - 1, missing.file, 0, 0, None),
@@ -93,9 +93,9 @@ impl Salvage {
             }
             Cause::Damage => {}
         }
-        if let Some(joint) = found {
-            self.tried = Some((segment.id, joint.offset));
-            plain.cursor = Some(SegmentReader { segment, file, header, at: joint });
+        if let Some(boundary) = found {
+            self.tried = Some((segment.id, boundary.offset));
+            plain.cursor = Some(SegmentReader { segment, file, header, at: boundary });
         }
         Ok(())
     }

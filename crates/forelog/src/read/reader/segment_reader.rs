@@ -27,7 +27,7 @@ pub struct SegmentReader {
 
 /// Opens the file of a segment.
 pub fn open_file(storage: &dyn Storage, segment: &CatalogSegment) -> std::result::Result<SegmentFile, Fault> {
-    let file = match (storage.open(&segment.file, false), segment.held()) {
+    let file = match (storage.open(&segment.file, false), segment.lent_file()) {
         // The directory may have been removed or may contain other files. The file that the writer has open is the segment.
         (Err(fault), Some(held)) if fault.is_not_found() => held,
         (Ok(file), Some(held)) if file.identity() != held.identity() => held,
@@ -57,11 +57,12 @@ impl PlainReader {
             return Err(truncated(self.next, first).during("read"));
         };
         let mut cursor = self.open(segment)?;
-        if let Some(near) = cursor.segment.near(self.next, &*cursor.file, cursor.header.seed()) {
+        if let Some(near) = cursor.segment.index_entry_before(self.next, &*cursor.file, cursor.header.seed()) {
             cursor.at = near;
         }
         let mut window = Window::of(&*cursor.file, cursor.file.len()?, SEEK);
-        let mut found = boundary_near(&mut window, &cursor.header, cursor.at, self.next, |joint| cursor.segment.note(&[joint]))?;
+        let mut found =
+            boundary_near(&mut window, &cursor.header, cursor.at, self.next, |boundary| cursor.segment.add_index_entries(&[boundary]))?;
         while let Err(broken) = found {
             // Damage to records below the first position is not damage to the log.
             let next = resync(&mut window, &cursor.header, broken.offset + 1, broken.next..u64::MAX)?;
@@ -69,7 +70,7 @@ impl PlainReader {
             found = boundary_near(&mut window, &cursor.header, next, self.next, |_| {})?;
         }
         match found {
-            Ok(joint) => cursor.at = joint,
+            Ok(boundary) => cursor.at = boundary,
             Err(broken) => return Err(self.broken(&cursor.segment, broken.offset)),
         }
         Ok(cursor)

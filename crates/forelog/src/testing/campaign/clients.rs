@@ -327,7 +327,7 @@ impl History {
                 self.hear(told);
                 failed.extend(told.failed.map(|code| (code, told.command.is_some())));
             }
-            self.disk.say(|| format!("  told: {}", self.expected.bounds()));
+            self.disk.say(|| format!("  collected: {}", self.expected.bounds()));
             if let Some(rule) = locked(&log.news).violation.take() {
                 return broken(rule);
             }
@@ -443,7 +443,7 @@ impl History {
         log.shared.rouse(locked(&log.shared.submissions));
         let closed = log.thread.step();
         if !refused || !closed.is_some_and(|closed| closed.is_err_and(|error| error.code == Code::Poisoned)) {
-            return broken("a poisoned log goes on");
+            return broken("a poisoned log accepts operations");
         }
         self.retire(log, changes, "a poisoned log")
     }

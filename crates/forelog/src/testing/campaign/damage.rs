@@ -5,7 +5,7 @@ use super::oracle::{read, Read};
 use super::salvage::{self, Salvaged};
 use crate::error::{Code, Error};
 use crate::format::bit_flip;
-use crate::format::file_names::{classify, Entry, Name, CONTROL};
+use crate::format::file_names::{classify, FileKind, Name, CONTROL};
 use crate::log::open::{open, Opened};
 use crate::log::read_only::{self, ReadOnlyLog};
 use crate::options::{Mode, Options};
@@ -33,7 +33,7 @@ fn view(disk: &SimDisk) -> Result<ReadOnlyLog, Error> {
 
 fn segments(disk: &SimDisk) -> Vec<Name> {
     let named = disk.names().into_iter().filter_map(|name| match classify(&name) {
-        Entry::Segment(name) => Some(name),
+        FileKind::Segment(name) => Some(name),
         _ => None,
     });
     let mut names: Vec<_> = named.collect();

@@ -7,7 +7,7 @@ use super::history::{broken, Caught, Held, History};
 use super::oracle::Tag;
 use super::salvaged;
 use crate::error::{Code, Error, Fault};
-use crate::format::file_names::{classify, Entry, CONTROL, RESERVE};
+use crate::format::file_names::{classify, FileKind, CONTROL, RESERVE};
 use crate::format::frame;
 use crate::format::header::Header;
 use crate::format::record::RecordRef;
@@ -76,7 +76,7 @@ const CASES: [Case; 22] = [
     Case("a roll that makes its spare", &[Append(&[4000, 100])], Append(&[4000]), "fallocate spare-"),
     Case("a roll into a segment larger than the rest", &[Append(&[3000]), Background], Append(&[20_000]), "fallocate spare-"),
     Case("a roll into the reserve", &[Append(&[4000, 100]), Reserve, Full(true)], Append(&[4000]), "pwrite reserve"),
-    Case("a roll behind what is not durable", &[Append(&[4000]), Write(&[100]), Background], Write(&[4000]), "rename 0"),
+    Case("a roll after bytes that are not durable", &[Append(&[4000]), Write(&[100]), Background], Write(&[4000]), "rename 0"),
     Case("two rolls of one group", &[Append(&[4000, 100]), Background], Append(&[4000, 40, 9000]), "rename 0"),
     Case("a roll into a recycled file", &[Append(&[9000]), Append(&[9000, 100]), TruncateBefore(3)], Append(&[4000]), "open spare-"),
     Case(
@@ -234,9 +234,9 @@ fn on(counted: &[(&'static str, String)], number: usize, step: Step) -> On {
     let (call, name) = &counted[number];
     match (*call, classify(name)) {
         ("direct", _) => On::Direct,
-        ("rename", Entry::Segment(_)) => On::Name,
+        ("rename", FileKind::Segment(_)) => On::Name,
         ("rename" | "unlink", _) => On::Unused,
-        ("fdatasync", Entry::Spare(_) | Entry::Reserve) => {
+        ("fdatasync", FileKind::Spare(_) | FileKind::Reserve) => {
             // A roll writes the header of the file that it takes, and syncs that file.
             let written = counted[..number].iter().any(|(call, of)| *call == "pwrite" && of == name);
             if step == Background || !written {
@@ -245,7 +245,7 @@ fn on(counted: &[(&'static str, String)], number: usize, step: Step) -> On {
                 On::Spare
             }
         }
-        (_, Entry::Spare(_) | Entry::Reserve) => On::Spare,
+        (_, FileKind::Spare(_) | FileKind::Reserve) => On::Spare,
         _ => On::Named,
     }
 }
@@ -308,7 +308,7 @@ fn walk(case: &Case, sector: u64) -> Held<Tally> {
             if poisoned == heals && !unknown && !refused {
                 return broken(format!(
                     "{label}: {} although {on:?} says that it {}",
-                    if poisoned { "poisoned" } else { "goes on" },
+                    if poisoned { "poisoned" } else { "not poisoned" },
                     if heals { "heals" } else { "poisons" }
                 ));
             }
@@ -504,7 +504,7 @@ fn a_rejected_record_does_not_come_back_from_a_segment_whose_header_is_damaged()
         life.history.disk.set_strike(None);
         let disk = life.history.disk.fork();
         disk.restart();
-        let segment = disk.names().into_iter().find(|name| matches!(classify(name), Entry::Segment(_))).unwrap();
+        let segment = disk.names().into_iter().find(|name| matches!(classify(name), FileKind::Segment(_))).unwrap();
         let bytes = disk.bytes(&segment);
         let header = Header::decode(&bytes[..PAGE as usize]).unwrap();
         whole += usize::from(bytes.get(PAGE as usize..).and_then(|rest| frame::decode(rest, header.seed(), PAGE)).is_some());

@@ -339,7 +339,7 @@ impl History {
         self.check_views(&before, low, end)?;
         self.recoveries += 1;
         self.recycled += u64::from(before.is_recycled());
-        if opened.recovery.next_position != end + 1 || opened.writer.low != low {
+        if opened.recovery.next_position != end + 1 || opened.writer.low_mark() != low {
             return broken(format!("the report says {:?}", opened.recovery));
         }
         self.expected.cut(end);
@@ -398,7 +398,7 @@ impl History {
             match verify_storage(Arc::new(disk.clone()), &Arc::default()) {
                 Ok(report) => {
                     if let Some(problem) = report.problems.first() {
-                        return broken(format!("verifying {when} tells {problem:?}"));
+                        return broken(format!("verifying {when} reports {problem:?}"));
                     }
                 }
                 Err(error) if error.code == Code::NotFound && when == "before opening" => {}
@@ -589,7 +589,7 @@ impl History {
                 || opened.writer.close().is_ok()
                 || opened.writer.mark().is_some()
             {
-                return broken("a poisoned log goes on");
+                return broken("a poisoned log accepts operations");
             }
         }
         if self.disk.changes() != changes {

@@ -4,7 +4,7 @@ use super::named::Log;
 use super::oracle::{Expected, Made, Tag};
 use super::salvaged::{self, elsewhere, gather, is_whole, salvage_to, Given};
 use crate::error::{Code, Result};
-use crate::format::file_names::{classify, Entry, Name, CONTROL};
+use crate::format::file_names::{classify, FileKind, Name, CONTROL};
 use crate::format::header::Header;
 use crate::format::horizon::LogEnd;
 use crate::log::open::{open, Opened};
@@ -14,7 +14,8 @@ use crate::maintenance::salvage::{Salvage, Salvaged};
 use crate::maintenance::verify::verify_storage;
 use crate::options::{Compression, Mode, Options};
 use crate::read::reader::{Hole, ReadPlan, Reader};
-use crate::segments::catalog::{Catalog, DurableEnd};
+use crate::segments::catalog::Catalog;
+use crate::segments::log_ends::DurableEnd;
 use crate::segments::reader_positions::ReaderPosition;
 use crate::storage::Storage;
 use crate::testing::sim::SimDisk;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 
 fn segments(disk: &SimDisk) -> Vec<Name> {
     let named = disk.names().into_iter().filter_map(|name| match classify(&name) {
-        Entry::Segment(name) => Some(name),
+        FileKind::Segment(name) => Some(name),
         _ => None,
     });
     let mut names: Vec<_> = named.collect();

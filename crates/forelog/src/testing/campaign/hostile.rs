@@ -54,7 +54,7 @@ fn state() -> impl Strategy<Value = ControlState> {
             uuid: UUID,
             sequence,
             active,
-            low,
+            low_mark: low,
             mark: mark.map(|(segment, offset, position)| Mark { segment, offset, position }),
             fence: fence.map(|(segment, offset)| Fence { segment, offset }),
         },
@@ -145,7 +145,8 @@ proptest! {
             let disk = disk.fork();
             let options = Options { mode, segment_bytes: 64 << 10, ..Options::default() };
             if let Ok(opened) = open(Arc::new(disk.clone()), &options, || 0) {
-                let mut reader = Reader::new(Arc::new(disk.clone()), opened.catalog.clone(), opened.recovery.first_position..=opened.writer.next_position() - 1);
+                let positions = opened.recovery.first_position..=opened.writer.next_position() - 1;
+                let mut reader = Reader::new(Arc::new(disk.clone()), opened.catalog.clone(), positions);
                 while let Ok(Some(_)) = reader.next_block(100) {}
             }
             prop_assert_eq!(disk.violation(), None);
@@ -154,7 +155,8 @@ proptest! {
         let changes = disk.changes();
         if let Ok(view) = read_only::open(&storage, || 0) {
             let to = view.positions.acknowledged;
-            let mut reader = Reader::new(storage, view.catalog.clone(), ReadPlan { past_damage: true, ..(view.positions.first..=to).into() });
+            let plan = ReadPlan { past_damage: true, ..(view.positions.first..=to).into() };
+            let mut reader = Reader::new(storage, view.catalog.clone(), plan);
             let mut next = view.positions.first;
             while let Some(block) = reader.next_block(100).unwrap() {
                 for hole in &block.holes {

@@ -117,7 +117,7 @@ fn a_reset_takes_effect_even_if_control_shows_neither_it_nor_the_next_roll() {
     // A power cut before the roll has written CONTROL, and rot in the slot that the reset has written.
     log.disk.damage(CONTROL, 0, &stale);
     let opened = open(Arc::new(log.disk.clone()), &log.options, || 0).unwrap();
-    assert_eq!((opened.writer.low, opened.writer.next_position()), (1, log.expected.end + 1));
+    assert_eq!((opened.writer.low_mark(), opened.writer.next_position()), (1, log.expected.end + 1));
 }
 
 #[test]

@@ -109,10 +109,10 @@ impl Expected {
             return Some(format!("the log ends at {end}, but starts at {}", self.low));
         }
         if end < least {
-            return Some(format!("the log ends at {end}, but {least} has to be there"));
+            return Some(format!("the log ends at {end}, but {least} must be in the log"));
         }
         if end > self.end {
-            return Some(format!("the log ends at {end}, but nothing above {} is there to come back", self.end));
+            return Some(format!("the log ends at {end}, but nothing above {} may come back", self.end));
         }
         (end >= self.low && !self.whole[end as usize]).then(|| format!("the log ends at {end}, inside a batch"))
     }

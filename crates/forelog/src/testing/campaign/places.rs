@@ -4,7 +4,7 @@ use super::history::{broken, Held};
 use super::oracle::Expected;
 use super::rot::{newest, proven_without, Damage};
 use super::salvage::salvage;
-use crate::format::file_names::{classify, Entry};
+use crate::format::file_names::{classify, FileKind};
 use crate::format::frame::{self, HEADER};
 use crate::format::header::Header;
 use crate::log::read_only::ReadOnlyLog;
@@ -31,7 +31,7 @@ impl Place {
 
 /// Returns the frames of a log in which no segment's end was cut off, by their headers alone.
 pub fn places(disk: &SimDisk) -> Vec<Place> {
-    let files = disk.names().into_iter().filter(|name| matches!(classify(name), Entry::Segment(_)));
+    let files = disk.names().into_iter().filter(|name| matches!(classify(name), FileKind::Segment(_)));
     let mut places = Vec::new();
     for file in files {
         let bytes = disk.bytes(&file);

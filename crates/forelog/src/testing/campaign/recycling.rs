@@ -5,7 +5,7 @@ use super::history::History;
 use super::named::Log;
 use super::oracle::{read, Read};
 use crate::error::{Code, Fault};
-use crate::format::file_names::{classify, Entry};
+use crate::format::file_names::{classify, FileKind};
 use crate::log::open::open;
 use crate::log::read_only;
 use crate::maintenance::verify::{scrub, verify_storage};
@@ -42,7 +42,7 @@ fn truncate(log: &mut Log) {
 }
 
 fn spares(disk: &SimDisk) -> Vec<String> {
-    disk.names().into_iter().filter(|name| matches!(classify(name), Entry::Spare(_))).collect()
+    disk.names().into_iter().filter(|name| matches!(classify(name), FileKind::Spare(_))).collect()
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn only_a_few_files_are_kept_for_recycling_however_many_segments_are_removed() {
         roll(&mut log);
     }
     truncate(&mut log);
-    let files = log.disk.names().into_iter().filter(|name| matches!(classify(name), Entry::Segment(_))).count();
+    let files = log.disk.names().into_iter().filter(|name| matches!(classify(name), FileKind::Segment(_))).count();
     assert_eq!((files, spares(&log.disk).len(), log.opened.writer.meter.counters.removed), (1, 2, 6));
 }
 

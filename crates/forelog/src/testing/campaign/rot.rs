@@ -6,7 +6,7 @@ use super::oracle::{read, Expected, Read};
 use super::salvaged;
 use crate::error::Code;
 use crate::format::control::choose;
-use crate::format::file_names::{classify, Entry, Name, CONTROL};
+use crate::format::file_names::{classify, FileKind, Name, CONTROL};
 use crate::format::frame;
 use crate::format::header::Header;
 use crate::log::open::open;
@@ -34,7 +34,7 @@ impl Damage {
 
 pub fn newest(disk: &SimDisk) -> Option<Name> {
     let segments = disk.names().into_iter().filter_map(|name| match classify(&name) {
-        Entry::Segment(name) => Some(name),
+        FileKind::Segment(name) => Some(name),
         _ => None,
     });
     segments.max_by_key(|name| name.id)
@@ -75,7 +75,7 @@ pub fn proven_without(disk: &SimDisk, damage: &Damage) -> u64 {
 /// Damages one to three sectors of a file that matters, in one of the ways disks do.
 pub fn inflict(disk: &SimDisk, rng: &mut Rng) -> Option<(Damage, u64)> {
     let files: Vec<String> =
-        disk.names().into_iter().filter(|n| matches!(classify(n), Entry::Segment(_)) || n == CONTROL && rng.chance(0.3)).collect();
+        disk.names().into_iter().filter(|n| matches!(classify(n), FileKind::Segment(_)) || n == CONTROL && rng.chance(0.3)).collect();
     let file = files.get(rng.below(files.len() as u64) as usize)?.clone();
     let bytes = disk.bytes(&file);
     let used = bytes.iter().rposition(|b| *b != 0).map_or(0, |i| i as u64 + 1);
@@ -133,11 +133,11 @@ pub fn check(disk: &SimDisk, options: &Options, expected: &Expected, least: u64)
     let opened = match open(Arc::new(disk.clone()), options, || 0) {
         Ok(opened) => opened,
         Err(error) => {
-            disk.say(|| format!("-- told: {error}"));
+            disk.say(|| format!("-- reported: {error}"));
             let typed = matches!(error.code, Code::Corrupt | Code::Format) && error.segment.is_some() && error.offset.is_some();
             return match (typed, disk.changes() == changes) {
                 (true, true) => told(error.to_string()),
-                (false, _) => broken(format!("damage is told as {error:?}")),
+                (false, _) => broken(format!("damage is reported as {error:?}")),
                 (_, false) => broken(format!("damage is reported, but the disk was changed: {error}")),
             };
         }
@@ -153,7 +153,7 @@ pub fn check(disk: &SimDisk, options: &Options, expected: &Expected, least: u64)
     match read(Arc::new(disk.clone()), &opened.catalog, expected, expected.low, end, 1 << 16) {
         Read::Wrong(text) => broken(format!("damage: {text}")),
         Read::Stopped(error) if error.code == Code::Corrupt && error.segment.is_some() && error.lost.is_some() => told(error.to_string()),
-        Read::Stopped(error) => broken(format!("damage is told as {error:?}")),
+        Read::Stopped(error) => broken(format!("damage is reported as {error:?}")),
         Read::All if end < least.min(expected.durable) => {
             broken(format!("silence: the log ends at {end}, {least} is proven, {} durable", expected.durable))
         }

@@ -3,7 +3,7 @@
 use super::named::Log;
 use super::oracle::{read, Read};
 use crate::error::{Code, Fault};
-use crate::format::file_names::{classify, Entry};
+use crate::format::file_names::{classify, FileKind};
 use crate::format::footer::{Footer, EVERY};
 use crate::format::frame::HEADER;
 use crate::format::header::Header;
@@ -41,7 +41,7 @@ fn take(counting: &Layered<Counting>) -> u64 {
 
 /// Returns the segment files, oldest first.
 fn segments(disk: &SimDisk) -> Vec<String> {
-    let mut names: Vec<_> = disk.names().into_iter().filter(|name| matches!(classify(name), Entry::Segment(_))).collect();
+    let mut names: Vec<_> = disk.names().into_iter().filter(|name| matches!(classify(name), FileKind::Segment(_))).collect();
     names.sort();
     names
 }

@@ -61,7 +61,7 @@ fn campaign(what: &str, default: Range<u64>, life: Life) {
 }
 
 #[test]
-fn every_crash_and_fault_leaves_a_prefix_that_holds_what_was_durable() {
+fn every_crash_and_fault_leaves_a_prefix_with_everything_durable() {
     campaign("crashes and faults", 0..1500, |history, _| history.run(false));
 }
 

@@ -3,13 +3,13 @@
 use super::history::{broken, Act, Held, History};
 use super::oracle::Expected;
 use crate::error::Error;
-use crate::format::file_names::{classify, Entry, Name};
+use crate::format::file_names::{classify, FileKind, Name};
 use crate::log::open::Opened;
 use crate::write::writer::Writer;
 
 fn segment(name: &str) -> Option<Name> {
     match classify(name) {
-        Entry::Segment(name) => Some(name),
+        FileKind::Segment(name) => Some(name),
         _ => None,
     }
 }
@@ -75,7 +75,7 @@ impl History {
         call: impl FnOnce(&mut Writer) -> Result<(), Error>,
     ) -> Held<Option<Error>> {
         self.others.push(after);
-        let ends = |writer: &Writer| (writer.low, writer.next_position());
+        let ends = |writer: &Writer| (writer.low_mark(), writer.next_position());
         let before = ends(&opened.writer);
         let outcome = self.watched(Act::Truncate, || call(&mut opened.writer));
         if self.disk.crashed() {

@@ -3,7 +3,7 @@
 use super::named::Log;
 use super::oracle::{read, Read};
 use crate::error::Fault;
-use crate::format::file_names::{classify, Entry};
+use crate::format::file_names::{classify, FileKind};
 use crate::format::footer::{Footer, Index};
 use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::Header;
@@ -12,7 +12,7 @@ use crate::storage::layer::{layered, Layer, Layered};
 use crate::storage::{File, FileRef, Storage};
 use crate::testing::sim::SimDisk;
 use crate::util::limits::PAGE;
-use crate::{Code, Watch};
+use crate::{Code, JobProgress};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
@@ -24,7 +24,7 @@ fn verify(disk: &SimDisk) -> Verification {
 }
 
 fn segments(disk: &SimDisk) -> Vec<String> {
-    let mut names: Vec<_> = disk.names().into_iter().filter(|name| matches!(classify(name), Entry::Segment(_))).collect();
+    let mut names: Vec<_> = disk.names().into_iter().filter(|name| matches!(classify(name), FileKind::Segment(_))).collect();
     names.sort();
     names
 }
@@ -121,7 +121,7 @@ impl Layer for Cached {
         Ok(n)
     }
 
-    fn forget(&self, _: &dyn File, offset: u64, len: u64) {
+    fn drop_cache(&self, _: &dyn File, offset: u64, len: u64) {
         let pages = offset.div_ceil(PAGE)..(offset + len) / PAGE;
         self.forgotten.lock().unwrap().extend(pages.map(|page| (self.name.clone(), page)));
     }
@@ -199,8 +199,8 @@ fn a_missing_or_damaged_footer_is_counted_and_a_wrong_one_is_reported() {
 #[test]
 fn a_stopped_verification_gives_no_report() {
     let log = three();
-    let watch = Arc::new(Watch::default());
-    watch.stop();
-    let error = verify_storage(Arc::new(log.disk.clone()), &watch).unwrap_err();
+    let job = Arc::new(JobProgress::default());
+    job.stop();
+    let error = verify_storage(Arc::new(log.disk.clone()), &job).unwrap_err();
     assert_eq!(error.code, Code::Closed);
 }

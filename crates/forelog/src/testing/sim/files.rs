@@ -35,7 +35,7 @@ impl Storage for SimDisk {
         Ok(Arc::new(SimFile { disk: self.clone(), inode, through: false }))
     }
 
-    fn open_through(&self, name: &str) -> Option<FileRef> {
+    fn open_direct(&self, name: &str) -> Option<FileRef> {
         let mut disk = self.lock();
         if disk.through != Through::None && disk.struck("open", name).is_some() {
             return None;
@@ -104,7 +104,7 @@ impl Storage for SimDisk {
         disk.mix(&[6, inode]);
         let size = disk.sector;
         let file = disk.inode(inode);
-        let segment = matches!(classify(to), Entry::Segment(_));
+        let segment = matches!(classify(to), FileKind::Segment(_));
         let recycled = segment && file.seen.get(&0).is_some_and(|page| page[12] & 1 != 0);
         file.guarded = segment.then(|| kept(&file.seen, size));
         disk.recycled += u64::from(recycled);
@@ -280,7 +280,7 @@ impl File for SimFile {
         Some(Identity::simulated(self.inode))
     }
 
-    fn names(&self) -> Option<u64> {
+    fn link_count(&self) -> Option<u64> {
         let disk = self.disk.lock();
         let here = disk.seen.values().filter(|inode| **inode == self.inode).count() as u64;
         disk.inodes.get(&self.inode).map(|file| here + file.elsewhere)

@@ -87,7 +87,7 @@ impl SimDisk {
     pub fn is_recycled(&self) -> bool {
         let disk = self.lock();
         let segments = disk.seen.iter().filter_map(|(name, inode)| match classify(name) {
-            Entry::Segment(name) => Some((name.id, inode)),
+            FileKind::Segment(name) => Some((name.id, inode)),
             _ => None,
         });
         let newest = segments.max().and_then(|(_, inode)| disk.inodes.get(inode)?.seen.get(&0));

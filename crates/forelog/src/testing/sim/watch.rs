@@ -88,20 +88,20 @@ impl SimState {
 
     pub(super) fn roll_wrote(&mut self, name: &str, bytes: &[u8]) {
         // Zeroes only prepare a spare, and a new CONTROL is not a segment.
-        let spare = matches!(classify(name), Entry::Spare(_) | Entry::Reserve) && !name.ends_with("control");
+        let spare = matches!(classify(name), FileKind::Spare(_) | FileKind::Reserve) && !name.ends_with("control");
         if spare && bytes.iter().any(|b| *b != 0) {
             self.rolling = Rolling::Written;
         }
     }
 
     pub(super) fn roll_renamed(&mut self, to: &str) {
-        if let Entry::Segment(_) = classify(to) {
+        if let FileKind::Segment(_) = classify(to) {
             self.rolling = Rolling::Named;
         }
     }
 
     pub(super) fn roll_removed(&mut self, name: &str) {
-        if self.rolling == Rolling::Written && matches!(classify(name), Entry::Spare(_)) {
+        if self.rolling == Rolling::Written && matches!(classify(name), FileKind::Spare(_)) {
             self.rolling = Rolling::No;
         }
     }
