@@ -20,7 +20,7 @@ export default defineConfig(
       // A statement may choose between two calls.
       '@typescript-eslint/no-unused-expressions': ['error', { allowTernary: true }],
       // The executor of a promise is one function for all, which finds in this variable what the promise belongs to.
-      '@typescript-eslint/no-this-alias': ['error', { allowedNames: ['entered'] }],
+      '@typescript-eslint/no-this-alias': ['error', { allowedNames: ['target'] }],
       // What a signal, a codec or a caller's callback throws is passed on as it is.
       '@typescript-eslint/only-throw-error': 'off',
       '@typescript-eslint/prefer-promise-reject-errors': ['error', { allowThrowingUnknown: true }],

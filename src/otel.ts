@@ -4,7 +4,7 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import type { Attributes, BatchObservableResult, Meter, MetricOptions, Observable } from '@opentelemetry/api'
 import { invalid, whileReading } from './errors.js'
 import { Wal } from './log/wal.js'
-import { type AppendEvent, channels, type SyncEvent, type WalEvent } from './observe/events.js'
+import { channels, type AppendEvent, type SyncEvent, type WalEvent } from './observe/events.js'
 import { checkInstrument } from './options/instrument.js'
 import type { Histogram, WalStats } from './reports/stats.js'
 

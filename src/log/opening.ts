@@ -7,8 +7,8 @@ import { publishCorruption, publishRecovery } from '../observe/publish.js'
 import type { HandleOptions } from '../options/open.js'
 import { joinLog } from '../queue/join.js'
 import type { LogQueue } from '../queue/log-queue.js'
-import { type Values, valuesOf } from '../records/codec.js'
-import { type RecoveryReport, recoveryReport } from '../reports/recovery.js'
+import { valuesOf, type Values } from '../records/codec.js'
+import { recoveryReport, type RecoveryReport } from '../reports/recovery.js'
 import { abortListeners } from '../util/abort-listeners.js'
 
 /** An open log, as its handle needs it. */

@@ -1,7 +1,16 @@
 // Shared memory that collects the small records of one turn, so that they are passed to native code in one call. A call costs more than
 // copying such a record.
+//
+// byte 0     4     8         12      16
+//      end | log | durable | probe | record | record | … up to `end`
+//
+// A record begins at a multiple of four, and numbers are native-endian:
+//
+//      tag (8 bits), key length (24 bits) | value length (32 bits) | key | value
+//
+// `wire.ts` names the words and bits. The other half is `crates/node/src/record_buffer.rs`.
 
-import { type Bytes, checkText, isUint8Array, lengthOf } from '../util/bytes.js'
+import { checkText, isUint8Array, lengthOf, type Bytes } from '../util/bytes.js'
 import {
   BUFFER_DURABLE,
   BUFFER_END,

@@ -3,7 +3,7 @@
 import { AbortError, mustBe } from '../errors.js'
 import type { CallOptions } from '../util/call-options.js'
 import { isAborted } from '../util/signals.js'
-import { count, type Fields, flag, known, signalOf } from './check.js'
+import { count, flag, known, signalOf, type Fields } from './check.js'
 import type { AppendOptions, EnqueueOptions, SyncOptions, WritableOptions } from './types.js'
 
 const appendNames = new Set(['durable', 'expect', 'signal'] satisfies (keyof AppendOptions)[])

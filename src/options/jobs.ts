@@ -1,7 +1,7 @@
 // Checks of the options of `verify`, `scrub`, `backup` and `salvage`.
 
 import { mustBe } from '../errors.js'
-import { count, type Fields, flag, known, signalOf } from './check.js'
+import { count, flag, known, signalOf, type Fields } from './check.js'
 import { checkDir } from './directory.js'
 import type { BackupOptions, SalvageOptions, ScrubOptions, VerifyOptions } from './types.js'
 

@@ -3,7 +3,7 @@
 import { invalid, mustBe, whileReading } from '../errors.js'
 import type { OpenOptions } from '../native/calls.js'
 import type { Codec, NamedCodec } from '../records/codec.js'
-import { count, type Fields, flag, group, isCount, known, signalOf } from './check.js'
+import { count, flag, group, isCount, known, signalOf, type Fields } from './check.js'
 import { checkDir } from './directory.js'
 import type { Mode, WalOptions } from './types.js'
 

@@ -1,9 +1,14 @@
 // In which order failures reach the caller.
 //
-// An operation fails by itself, and with it everything accepted after it. Until the engine knows that the failure was collected, it refuses
-// further appends. Such a refusal must not overtake the rejections of the operations that it follows: a caller that appended again in
-// response would be refused in the same turn forever. A failed operation without a waiting promise is reported by the next `sync()` or by
-// closing.
+// An example: operations 1 to 5 are appends, and the disk is full when 3 is written.
+//
+// - 1 and 2 resolve. The engine rejects 3, 4 and 5 together, so that no record overtakes a rejected one.
+// - Until the facade has collected that failure and asks for the next settlement, the engine refuses further appends with the same error.
+// - Such a refusal has no operation number. If its promise rejected at once, the caller would learn of it before 3, 4 and 5, and a caller
+//   that appends again in response would be refused in the same turn forever. So the refusal is deferred until 5 is rejected.
+// - Appends made by the callbacks of 1 and 2 are refused as well: `LogQueue.settle` rejects 3 to 5 in the next turn.
+//
+// An operation that fails without a waiting promise, such as one of `enqueue`, is reported by the next `sync()` or by closing.
 
 import { forOperation, WalError } from '../errors.js'
 import type { Failure } from '../native/environment.js'

@@ -1,6 +1,6 @@
 // The operation queue of one log in one environment: submits operations and settles their promises in order.
 
-import { closed, type OperationContext, WalError } from '../errors.js'
+import { closed, WalError, type OperationContext } from '../errors.js'
 import type { Calls } from '../native/calls.js'
 import type { Environment, Failure, OpenLog } from '../native/environment.js'
 import {
@@ -19,12 +19,12 @@ import {
 import { EventPublisher, publishCorruption } from '../observe/publish.js'
 import type { AppendTerms } from '../options/append.js'
 import type { Entry } from '../records/record.js'
-import { type WalStats, walStats } from '../reports/stats.js'
+import { walStats, type WalStats } from '../reports/stats.js'
 import type { Bytes } from '../util/bytes.js'
 import type { CallOptions } from '../util/call-options.js'
 import { later } from '../util/timing.js'
 import { submitBatch } from './batch.js'
-import { type CallPromise, callPromise, lastReject, lastResolve, newPromise, stackOverflow } from './call-promise.js'
+import { callPromise, lastReject, lastResolve, newPromise, stackOverflow, type CallPromise } from './call-promise.js'
 import { DrainWaiters, isFull, isLongTurn } from './drain-waiters.js'
 import { FailureReports, mayFollowFailure } from './failure-reports.js'
 import type { OpenReaders } from './open-reader.js'

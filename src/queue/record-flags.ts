@@ -11,7 +11,7 @@ import {
 } from '../native/wire.js'
 import type { AppendTerms } from '../options/append.js'
 import { checkShape } from '../records/record.js'
-import { type Bytes, checkArray, checkText, lengthOf } from '../util/bytes.js'
+import { checkArray, checkText, lengthOf, type Bytes } from '../util/bytes.js'
 
 /** Flags of the terms of an append. */
 export const termFlags = ({ durable, expect }: AppendTerms): number =>

@@ -9,7 +9,7 @@ import type { LogQueue } from '../queue/log-queue.js'
 import type { Handle, OpenReaders } from '../queue/open-reader.js'
 import { Block, DecodedCopy, DecodedView, RecordCopy, RecordView, type WalRecord } from '../records/block.js'
 import type { Values } from '../records/codec.js'
-import { type DetailedBlock, ExactBlock } from '../records/detailed-block.js'
+import { ExactBlock, type DetailedBlock } from '../records/detailed-block.js'
 import { describeHoles, type Hole } from '../reports/damage.js'
 import { abortListeners } from '../util/abort-listeners.js'
 import { isAborted } from '../util/signals.js'
@@ -232,8 +232,8 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
 
   /** Options of the native reader. */
   #nativeOptions(): ReaderOptions {
-    const most = this.#isCounted ? Infinity : this.#left
-    return { most, follow: this.#follow, salvage: this.#salvage, detailed: this.#detailed }
+    const maxRecords = this.#isCounted ? Infinity : this.#left
+    return { maxRecords, follow: this.#follow, salvage: this.#salvage, detailed: this.#detailed }
   }
 
   /** Whether a record is available without waiting. Skips expired records if asked to. */

@@ -1,7 +1,7 @@
 // Codecs: how values become bytes, and bytes values. A codec belongs to a handle and is not stored in the log.
 
 import { undecodable, unencodable, whileReading } from '../errors.js'
-import { type Bytes, isBytes } from '../util/bytes.js'
+import { isBytes, type Bytes } from '../util/bytes.js'
 import { checkFidelity, MAX_DEPTH } from './fidelity.js'
 import { Entry, madeFields, type MadeRecord, type RecordInit } from './record.js'
 

@@ -1,7 +1,7 @@
 // Records to append: their types, checks and construction.
 
 import { invalid, mustBe, whileReading } from '../errors.js'
-import { type Bytes, checkArray, checkBytes, isBytes, isLikeBytes, isUint8Array, lengthOf } from '../util/bytes.js'
+import { checkArray, checkBytes, isBytes, isLikeBytes, isUint8Array, lengthOf, type Bytes } from '../util/bytes.js'
 
 /** Position of a record in a replicated log such as Raft's. Forelog stores it and does not interpret it. */
 export interface RecordVersion {

@@ -21,6 +21,6 @@ export function callSite(callee: (...args: never[]) => unknown): CallSite {
 /** Appends the call site to the stack of an error that belongs to one caller alone. */
 export function calledFrom(error: unknown, { stack }: CallSite): unknown {
   const frames = typeof stack === 'string' ? stack.indexOf('\n') : -1
-  if (frames >= 0 && error instanceof Error) error.stack += `\n  called from:${(stack as string).slice(frames)}`
+  if (frames >= 0 && error instanceof Error) error.stack = `${error.stack ?? ''}\n  called from:${(stack as string).slice(frames)}`
   return error
 }

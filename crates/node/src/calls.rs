@@ -195,6 +195,7 @@ fn set_alive(call: &Call<'_, 0>, alive: bool) -> RawResult {
 macro_rules! functions {
     ($env:expr, $object:expr, $state:expr, $($name:ident $js:literal)*) => {$(
         {
+            // SAFETY: only Node-API calls it, with the arguments of the call under way, because `define` alone gets it.
             unsafe extern "C" fn callback(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
                 enter(env, info, $name)
             }

@@ -64,7 +64,7 @@ pub fn open_options(given: &OpenOptions) -> Result<Options, Error> {
 #[napi(object, object_to_js = false)]
 pub struct ReaderOptions {
     /// Maximum number of records to return; may be infinite.
-    pub most: f64,
+    pub max_records: f64,
     /// Wait for new records at the end.
     pub follow: bool,
     /// Continue after damage.
@@ -76,8 +76,8 @@ pub struct ReaderOptions {
 impl ReaderOptions {
     /// Returns the options of the engine for a reader from `from` to `to`.
     pub fn reading(&self, from: StartPosition, to: u64) -> ReadOptions {
-        let ReaderOptions { most, follow, salvage, detailed } = *self;
-        ReadOptions { from, to, max_records: last_position(most), follow, salvage, detailed }
+        let ReaderOptions { max_records, follow, salvage, detailed } = *self;
+        ReadOptions { from, to, max_records: last_position(max_records), follow, salvage, detailed }
     }
 }
 

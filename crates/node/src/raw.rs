@@ -30,7 +30,7 @@ pub enum ArgumentKind {
     Bytes,
 }
 
-/// Scratch scratch for UTF-8: inline up to 2 KiB, otherwise on the heap.
+/// Scratch space for UTF-8: inline up to 2 KiB, otherwise on the heap.
 pub struct Utf8Scratch {
     short: [MaybeUninit<u8>; SHORT],
     long: Vec<u8>,
@@ -234,6 +234,11 @@ pub fn define(
     }
 }
 
+/// Finalizer of a function made by [`define`].
+///
+/// # Safety
+///
+/// `data` must be a reference that `define` has made, and that nothing has released.
 unsafe extern "C" fn release(_: sys::napi_env, data: *mut c_void, _: *mut c_void) {
     drop(Rc::from_raw(data.cast::<EnvironmentState>()));
 }

@@ -16,7 +16,7 @@ struct Source {
     position: Arc<ReaderPosition>,
     released: AtomicBool,
     /// Wait of a follower, to be ended by `wake`.
-    ticket: Mutex<Option<WaitHandle>>,
+    wait_handle: Mutex<Option<WaitHandle>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -55,17 +55,17 @@ impl Source {
             None => {
                 let this = self.clone();
                 let again = move || forelog::pool::spawn(move || this.serve(request, max_bytes));
-                let Some(lookout) = reader.follow_wait() else { return Ok(Next::End) };
+                let Some(wait) = reader.follow_wait() else { return Ok(Next::End) };
                 self.put_back(reader);
-                let ticket = lookout.wait(Box::new(again));
+                let wait_handle = wait.wait(Box::new(again));
                 {
                     // The reader may already have been woken and be waiting again.
-                    let mut latest = lock(&self.ticket);
-                    if latest.as_ref().is_none_or(|other| other.is_older_than(&ticket)) {
-                        *latest = Some(ticket);
+                    let mut latest = lock(&self.wait_handle);
+                    if latest.as_ref().is_none_or(|other| other.is_older_than(&wait_handle)) {
+                        *latest = Some(wait_handle);
                     }
                 }
-                // A release before the ticket was stored has not woken the wait.
+                // A release before the handle was stored has not woken the wait.
                 if self.released.load(Ordering::SeqCst) {
                     self.wake();
                 }
@@ -84,9 +84,9 @@ impl Source {
     }
 
     fn wake(&self) {
-        let ticket = lock(&self.ticket).take();
-        if let Some(ticket) = ticket {
-            ticket.wake();
+        let wait_handle = lock(&self.wait_handle).take();
+        if let Some(wait_handle) = wait_handle {
+            wait_handle.wake();
         }
     }
 }
@@ -108,7 +108,7 @@ impl Reader {
     pub fn new(shared: Arc<WakeState>, reader: forelog::Reader) -> Self {
         let position = reader.position().clone();
         let source =
-            Source { shared, reader: Mutex::new(Some(reader)), position, released: AtomicBool::new(false), ticket: Mutex::default() };
+            Source { shared, reader: Mutex::new(Some(reader)), position, released: AtomicBool::new(false), wait_handle: Mutex::default() };
         Reader { source: Arc::new(source) }
     }
 

@@ -1,5 +1,5 @@
-//! The record buffer: small records that are passed on together. JavaScript writes them to memory that both sides share (`src/native/record-buffer.ts`). Numbers
-//! are native-endian, and `wire` names them.
+//! The record buffer: small records that are passed on together. JavaScript writes them to memory that both sides share:
+//! `src/native/record-buffer.ts` draws it, and `wire` names its numbers, which are native-endian.
 //!
 //! `end u32 · log u32 · durable u32 · probe u32`, then at multiples of four, up to `end`:
 //! `tag u8, key length u24 · value length u32 · key · value`

@@ -1,7 +1,7 @@
 //! The numbers that this crate and the facade must agree on: bits of flags, indexes of arrays, and the layout of shared memory. Their
 //! other half is `src/native/wire.ts`. `__test__/wire.spec.ts` compares both through [`wire_layout`].
 
-use forelog::Event;
+use forelog::{Event, Fields};
 use napi_derive::napi;
 use std::collections::HashMap;
 
@@ -77,11 +77,11 @@ wire! {
     INDEX_META: usize = 3;
 
     // Bits of a record's meta entry in that index.
-    META_KEY: u32 = 1;
-    META_VALUE: u32 = 2;
-    META_TOMBSTONE: u32 = 4;
-    META_EXPIRES: u32 = 8;
-    META_VERSION: u32 = 16;
+    META_KEY: u32 = Fields::HAS_KEY as u32;
+    META_VALUE: u32 = Fields::HAS_VALUE as u32;
+    META_TOMBSTONE: u32 = Fields::TOMBSTONE as u32;
+    META_EXPIRES: u32 = Fields::HAS_EXPIRY as u32;
+    META_VERSION: u32 = Fields::HAS_VERSION as u32;
     /// The bits of a meta entry from this one on are the index of the record's first extra.
     META_EXTRA_SHIFT: u32 = 5;
 

@@ -275,9 +275,9 @@ impl Follower {
                 Some(block) if block.is_empty() => {}
                 Some(block) => return Ok(Some(block)),
                 None => {
-                    let Some(follow_wait) = reader.follow_wait() else { return Ok(None) };
+                    let Some(end) = reader.follow_wait() else { return Ok(None) };
                     let wait = self.wait.clone();
-                    let ticket = follow_wait.wait(Box::new(move || wait.change(|state| state.woken = true)));
+                    let ticket = end.wait(Box::new(move || wait.change(|state| state.woken = true)));
                     self.wait.wait();
                     // Takes a stopped follower off the list of those that wait.
                     ticket.wake();

@@ -2,11 +2,11 @@
 
 use crate::error::{Code, Error, Result};
 
-const HAS_KEY: u8 = 1;
-const HAS_VALUE: u8 = 2;
-const TOMBSTONE: u8 = 4;
-const HAS_EXPIRY: u8 = 8;
-const HAS_VERSION: u8 = 16;
+pub const HAS_KEY: u8 = 1;
+pub const HAS_VALUE: u8 = 2;
+pub const TOMBSTONE: u8 = 4;
+pub const HAS_EXPIRY: u8 = 8;
+pub const HAS_VERSION: u8 = 16;
 const KNOWN: u8 = HAS_KEY | HAS_VALUE | TOMBSTONE | HAS_EXPIRY | HAS_VERSION;
 
 /// A record with borrowed fields. `append` copies them before it returns.

@@ -1,7 +1,7 @@
 //! A block: verified bytes of a log, and the records in them.
 
 use crate::format::compression::MAX_RAW;
-use crate::format::record::{Parts, RecordRef};
+use crate::format::record::{self, Parts, RecordRef};
 use crate::read::reader::Hole;
 use std::iter::FusedIterator;
 use std::ops::Range;
@@ -61,7 +61,7 @@ pub struct Record<'a> {
 /// Where the fields of a record are in the bytes of its block, for callers that copy a block as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fields {
-    /// The flags of the encoded record: 1 has a key, 2 has a value, 4 tombstone, 8 expires, 16 has a version.
+    /// The flags of the encoded record, as bits: see the constants.
     pub flags: u8,
     /// Start of the key in [`Block::bytes`].
     pub key: u32,
@@ -71,6 +71,15 @@ pub struct Fields {
     pub end: u32,
     /// Index in [`Block::numbers`] of `expires_at`, if the record has it. Term and index follow, if the record has them.
     pub numbers: u32,
+}
+
+/// The bits of `flags`.
+impl Fields {
+    pub const HAS_KEY: u8 = record::HAS_KEY;
+    pub const HAS_VALUE: u8 = record::HAS_VALUE;
+    pub const TOMBSTONE: u8 = record::TOMBSTONE;
+    pub const HAS_EXPIRY: u8 = record::HAS_EXPIRY;
+    pub const HAS_VERSION: u8 = record::HAS_VERSION;
 }
 
 impl Entry {
