@@ -75,10 +75,15 @@ pub struct Fields {
 
 /// The bits of `flags`.
 impl Fields {
+    /// Flag of a record with a key.
     pub const HAS_KEY: u8 = record::HAS_KEY;
+    /// Flag of a record with a value.
     pub const HAS_VALUE: u8 = record::HAS_VALUE;
+    /// Flag of a tombstone.
     pub const TOMBSTONE: u8 = record::TOMBSTONE;
+    /// Flag of a record that expires.
     pub const HAS_EXPIRY: u8 = record::HAS_EXPIRY;
+    /// Flag of a record with a Raft version.
     pub const HAS_VERSION: u8 = record::HAS_VERSION;
 }
 
