@@ -88,6 +88,7 @@ impl Fields {
 }
 
 impl Entry {
+    #[inline]
     fn fields(self) -> Fields {
         let Entry { key, value, end, meta } = self;
         Fields { flags: (meta & FLAGS) as u8, key, value, end, numbers: meta >> NUMBERS_SHIFT }
@@ -101,6 +102,7 @@ impl Block {
     }
 
     /// Returns the number of records in the block.
+    #[inline]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
@@ -126,16 +128,19 @@ impl Block {
     }
 
     /// Returns the bytes that the fields refer to.
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
     /// Returns where the fields of each record are.
+    #[inline]
     pub fn fields(&self) -> impl ExactSizeIterator<Item = Fields> + '_ {
         self.entries.iter().map(|entry| entry.fields())
     }
 
     /// Returns the expiries, terms and indexes of all records, see [`Fields::numbers`].
+    #[inline]
     pub fn numbers(&self) -> &[u64] {
         &self.numbers
     }
