@@ -3,17 +3,11 @@
 import test from 'ava'
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
-import { Wal, type Cursor, type CursorMove } from '../index.js'
-import { filledLog, SEGMENT_BYTES, temporaryLog, until } from './helpers/log.js'
+import { Wal } from '../index.js'
+import { filledLog, moves, SEGMENT_BYTES, temporaryLog, until } from './helpers/log.js'
 
 const options = { segmentBytes: SEGMENT_BYTES }
 const GONE = { code: 'ERR_WAL_NOT_FOUND' }
-
-function moves(cursor: Cursor): CursorMove[] {
-  const told: CursorMove[] = []
-  cursor.on('truncated', (move) => told.push(move))
-  return told
-}
 
 test('after a cursor is deleted through one handle, its name is a new cursor on another, and old objects stay unusable', async (t) => {
   const wal = await filledLog(t, 20)

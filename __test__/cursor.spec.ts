@@ -6,10 +6,10 @@ import path from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import test, { type ExecutionContext } from 'ava'
-import { Cursor, verify, Wal, type CursorMove, type WalOptions } from '../index.js'
+import { Cursor, verify, Wal, type WalOptions } from '../index.js'
 import { node, root } from './helpers/command.js'
 import { temporaryDirectory } from './helpers/directory.js'
-import { collect, fill, filledLog, numbered, SEGMENT_BYTES, temporaryLog, until, values } from './helpers/log.js'
+import { collect, fill, filledLog, moves, numbered, SEGMENT_BYTES, temporaryLog, until, values } from './helpers/log.js'
 import { smallDisk } from './helpers/mount.js'
 import { has } from './helpers/needs.js'
 
@@ -18,13 +18,6 @@ const options = { segmentBytes: SEGMENT_BYTES }
 async function reopen(t: ExecutionContext, wal: Wal, more: WalOptions = {}): Promise<Wal> {
   await wal.close()
   return temporaryLog(t, more, wal.dir)
-}
-
-/** What a cursor emits, as it comes. */
-function moves(cursor: Cursor): CursorMove[] {
-  const told: CursorMove[] = []
-  cursor.on('truncated', (move) => told.push(move))
-  return told
 }
 
 test('a cursor continues after the last committed record, in the next process too', async (t) => {

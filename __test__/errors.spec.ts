@@ -2,12 +2,11 @@
 
 import { once } from 'node:events'
 import { cpSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
-import { fork } from 'node:child_process'
 import path from 'node:path'
 import { inspect } from 'node:util'
 import test, { type ExecutionContext } from 'ava'
 import { Wal, WalError } from '../index.js'
-import { node, root } from './helpers/command.js'
+import { holder, node, root } from './helpers/command.js'
 import { temporaryDirectory } from './helpers/directory.js'
 import { SEGMENT_BYTES, temporaryLog } from './helpers/log.js'
 
@@ -37,14 +36,7 @@ test('an error of the operating system is the cause, with the fields that Node.j
 
 test('a log that another process has open is locked, with the id of that process', async (t) => {
   const dir = temporaryDirectory(t)
-  const script = `
-    const { Wal } = await import(process.argv[1])
-    globalThis.wal = await Wal.open(process.argv[2])
-    process.send('open')
-    process.on('message', () => process.exit())`
-  const child = fork('-e', [], { execArgv: ['--input-type=module', '-e', script, path.join(root, 'index.js'), dir] })
-  t.teardown(() => child.kill())
-  await once(child, 'message')
+  const child = await holder(t, dir)
   const error = await t.throwsAsync<WalError>(Wal.open(dir))
   t.is(error.code, 'ERR_WAL_LOCKED')
   t.is(error.pid, child.pid)

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { Worker } from 'node:worker_threads'
-import test from 'ava'
+import test, { type ExecutionContext } from 'ava'
 import { Wal } from '../index.js'
 import { node, root } from './helpers/command.js'
 import { temporaryDirectory } from './helpers/directory.js'
@@ -83,8 +83,15 @@ test('workers share the writer: every position is used once, and no record is mi
   for (const [n, positions] of all.entries()) t.true(positions.every((position) => read[position - 1] === String(n)))
 })
 
+/** Runs a script that collects garbage, with the package and a directory as its arguments. */
+async function prints(t: ExecutionContext, script: string, output: string): Promise<void> {
+  const result = await node(['--expose-gc', '--input-type=module', '-e', script, path.join(root, 'index.js'), temporaryDirectory(t)])
+  t.is(result.stderr, '')
+  t.is(result.stdout.toString(), output)
+  t.is(result.code, 0)
+}
+
 test('a handle that is garbage-collected without closing releases its log', async (t) => {
-  const dir = temporaryDirectory(t)
   const script = `
     const { Wal } = await import(process.argv[1])
     let wal = await Wal.open(process.argv[2])
@@ -99,14 +106,10 @@ test('a handle that is garbage-collected without closing releases its log', asyn
       console.log(opened.nextPosition)
       break
     }`
-  const result = await node(['--expose-gc', '--input-type=module', '-e', script, path.join(root, 'index.js'), dir])
-  t.is(result.stderr, '')
-  t.is(result.stdout.toString(), '2\n')
-  t.is(result.code, 0)
+  await prints(t, script, '2\n')
 })
 
 test('handles that are garbage-collected without closing release the lock to other processes, in workers too', async (t) => {
-  const dir = temporaryDirectory(t)
   const script = `
     import { execFileSync } from 'node:child_process'
     import { Worker } from 'node:worker_threads'
@@ -125,14 +128,10 @@ test('handles that are garbage-collected without closing release the lock to oth
       console.log(said)
       break
     }`
-  const result = await node(['--expose-gc', '--input-type=module', '-e', script, path.join(root, 'index.js'), dir])
-  t.is(result.stderr, '')
-  t.is(result.stdout.toString(), '5\n')
-  t.is(result.code, 0)
+  await prints(t, script, '5\n')
 })
 
 test('a reader keeps its log open until it has ended, and no longer', async (t) => {
-  const dir = temporaryDirectory(t)
   const script = `
     const { Wal } = await import(process.argv[1])
     const open = async () => {
@@ -157,8 +156,5 @@ test('a reader keeps its log open until it has ended, and no longer', async (t) 
     let wal
     while ((wal = await collect()) === 'ERR_WAL_INVALID_ARG');
     console.log(wal.nextPosition)`
-  const result = await node(['--expose-gc', '--input-type=module', '-e', script, path.join(root, 'index.js'), dir])
-  t.is(result.stderr, '')
-  t.is(result.stdout.toString(), 'y\n3\n')
-  t.is(result.code, 0)
+  await prints(t, script, 'y\n3\n')
 })

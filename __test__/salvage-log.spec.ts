@@ -27,10 +27,9 @@ import {
   type MadeRecord,
   type RecordInit,
   type SalvageProgress,
-  type WalRecord,
 } from '../index.js'
 import { segments, snapshot, temporaryDirectory } from './helpers/directory.js'
-import { collect, SEGMENT_BYTES } from './helpers/log.js'
+import { collect, plain, SEGMENT_BYTES } from './helpers/log.js'
 
 const options = { segmentBytes: SEGMENT_BYTES }
 /** Of the log that is damaged. */
@@ -71,15 +70,6 @@ async function log(t: ExecutionContext, more: object = {}): Promise<string> {
   await wal.close()
   return dir
 }
-
-const plain = ({ position, key, value, tombstone, expiresAt, version }: WalRecord) => ({
-  position,
-  key: key?.toString(),
-  value: value?.toString(),
-  tombstone,
-  expiresAt,
-  version,
-})
 
 /** What a salvaging reader gives of a log, and the positions that it leaves out. */
 async function readable(dir: string) {

@@ -55,7 +55,7 @@ function truncated(job: Job, { wal }: Store): (position: number) => void {
   return (position) => {
     if (position < next) return
     next = position + every
-    // What fails is told at the end, by `close`.
+    // If a truncation fails, `close` reports it.
     void wal.truncateBefore(position)
   }
 }

@@ -19,7 +19,7 @@ import { summarise, type RowResult } from './lib/statistics.js'
 import { heading, markdown, type Run } from './lib/table.js'
 import { overviewChart } from './overview.js'
 
-/** What `results/latest.json` holds. */
+/** The content of `results/latest.json`. */
 interface Results extends Run {
   readonly environment: Environment
   readonly results: readonly RowResult[]
@@ -47,7 +47,7 @@ if (options.micro) {
   await main()
 }
 
-/** A directory for the data of this run; gives how to remove it, which an interrupt does as well. */
+/** Makes a directory for the data of this run. Returns it and a function that removes it; an interrupt removes it too. */
 function makeData(): [string, () => void] {
   const data = join(options.dir, `forelog-bench-${process.pid}`)
   fs.mkdirSync(data, { recursive: true })
@@ -69,7 +69,7 @@ async function openings(gib: number): Promise<void> {
   }
 }
 
-/** Every curve is published by itself, so that one can be taken again without the others. */
+/** Saves every curve on its own, so that one can be measured again without the others. */
 async function growth(curves: readonly Curve[]): Promise<void> {
   const [data, cleanUp] = makeData()
   const environment = describe(data)
@@ -148,7 +148,7 @@ function publish({ environment, results, verdicts, ...run }: Results): void {
   writeDocs(join(root, 'README.md'), 'chart', '--write-docs', link)
 }
 
-/** All contestants once, then all again: what disturbs the machine for a while disturbs everybody. */
+/** Runs all contestants once per round, so that a disturbance of the machine affects them all. */
 async function measure(row: Row, runner: Runner, progress: Progress): Promise<RowResult> {
   const results = new Map<string, { samples: Sample[]; reason?: string }>()
   const ids = contestants(row)
@@ -174,7 +174,7 @@ async function measure(row: Row, runner: Runner, progress: Progress): Promise<Ro
 
 /** The limit of the row is always taken: without it no figure can be judged. */
 function contestants(row: Row): string[] {
-  // Those that differ from others only in what their blocks were before would take a first look past its three minutes.
+  // Without `PREPARED`, which differ from others only in the state of their blocks, a quick run takes three minutes.
   const asked = (id: string) => (options.only.length > 0 ? options.only.includes(id) : !options.quick || !PREPARED.includes(id))
   return row.contestants.filter((id) => asked(id) || id === row.limit)
 }

@@ -6,7 +6,7 @@ import type { Forelog, Wal } from './lib/forelog.js'
 import { peakRss } from './lib/meter.js'
 import { median } from './lib/statistics.js'
 
-/** What one process is to do with one log. */
+/** The task of one process. */
 interface Task {
   readonly does: 'fill' | 'be killed' | 'open'
   readonly dir: string
@@ -17,7 +17,7 @@ interface Task {
 interface Opened {
   readonly millis: number
   readonly rssMiB: number
-  /** The same before the package was loaded. */
+  /** Peak RSS before the package was loaded, in MiB. */
   readonly bareMiB: number
   readonly verdict: string
 }
@@ -64,7 +64,7 @@ async function child(entry: string, { does, dir, bytes = 0, fsync = 'always' }: 
 
 type Rate = readonly [median: number, min: number, max: number]
 
-/** How fast recovery scans the newest segment of a log, beside the bare machine, by a program of the engine. */
+/** Runs a program of the engine that measures how fast recovery scans the newest segment, and how fast the machine could. */
 function scanning(root: string, dir: string): string {
   const args = ['run', '--release', '--quiet', '--package', 'forelog', '--example', 'scan_rate', '--', dir]
   const { status, stdout, stderr, error } = spawnSync('cargo', args, { cwd: root, encoding: 'utf8' })
@@ -90,7 +90,7 @@ function run(entry: string, task: Task): Promise<Opened | undefined> {
   })
 }
 
-/** A log in the same state, of which opening may change what it likes: sealed segments are never written, so they are linked. */
+/** Copies a log, so that opening may change the copy. Sealed segments are never written, so they are linked. */
 function clone(from: string, to: string): void {
   fs.mkdirSync(to)
   const names = fs.readdirSync(from).filter((name) => name !== 'LOCK' && !name.startsWith('spare-'))

@@ -5,7 +5,7 @@ import { expect, inFlight, measured, workload } from './lib/loops.js'
 import { KEY_MASK, type Meter } from './lib/meter.js'
 
 /**
- * What nobody can beat, taken in the same run as everything else: the same bytes as a row, in the same groups,
+ * The limits that no log can beat, measured in the same run: the bytes of a row, in the same groups,
  * written and synced by bare system calls into a file of zeroes that is already on the disk (variant `disk`), or
  * the same loops with nothing in them (variant `harness`).
  */
@@ -72,7 +72,7 @@ function groups(job: Job, records: number): Promise<Outcome> {
   )
 }
 
-/** Where nobody syncs, overwriting would only measure memory: the limit is then what new pages cost the kernel. */
+/** In a row without syncs, overwriting would measure only memory. The limit is what new pages cost the kernel. */
 function sequential(job: Job): Promise<Outcome> {
   const records = Math.max(1, Math.floor(CHUNK / recordBytes(job)))
   const bytes = Buffer.alloc(records * recordBytes(job), 1)

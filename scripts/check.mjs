@@ -1,5 +1,5 @@
-// `npm run check [-- NAME …]`: what a change must pass beside the tests, all of it or the checks named. Shows a line for each, and the output
-// of those that fail. `--list` prints the names: `.ci/run` runs each of them.
+// `npm run check [-- NAME …]`: everything that a change must pass beside the tests, or the named checks. Prints a line for each check, and
+// the output of each that fails. `--list` prints the names, which `.ci/run` runs one by one.
 
 import { npm, run } from './lib.mjs'
 

@@ -74,7 +74,7 @@ function nativeIsStale() {
   return Math.max(...sources) > Math.max(...built)
 }
 
-// tsc writes its output even when it finds errors, so only a stamp tells that it was content.
+// tsc writes its output even if it finds errors, so a stamp records that it found none.
 const stamp = at('node_modules', '.cache', 'forelog', 'tsc')
 
 function typescriptIsStale() {

@@ -96,10 +96,10 @@ async function rolls({ Wal }: Forelog, { dir, seconds }: Task): Promise<Rolls> {
 
 const RECORD = 16 << 10
 const IN_FLIGHT = 256
-/** What stays behind the newest position, and how often the rest goes. */
+/** In records: how many a truncation keeps, and how many are appended between two truncations. */
 const KEPT = (256 << 20) / RECORD
 const EVERY = (64 << 20) / RECORD
-/** Memory that the first tenth takes is not growth. */
+/** Memory is measured after the first tenth, which fills buffers and pools. */
 const WARM_UP = 0.1
 
 async function ingest({ Wal }: Forelog, { dir, gib }: Task): Promise<Ingest> {
@@ -137,7 +137,7 @@ async function ingest({ Wal }: Forelog, { dir, gib }: Task): Promise<Ingest> {
   }
 }
 
-/** Blocks, not lengths; a file may go between its listing and its look. */
+/** Allocated bytes of the files in `dir`. A file may be removed between its listing and its `stat`. */
 function onDisk(dir: string): number {
   let bytes = 0
   for (const name of fs.readdirSync(dir)) bytes += (fs.statSync(join(dir, name), { throwIfNoEntry: false })?.blocks ?? 0) * 512

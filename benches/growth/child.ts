@@ -6,7 +6,7 @@ import type { Forelog, Wal } from '../lib/forelog.js'
 import { peakRss } from '../lib/meter.js'
 import type { Point, Task } from './curves.js'
 
-/** What was acknowledged between two moments, in milliseconds of the clock that all threads share. */
+/** Records acknowledged between two moments, in milliseconds of a clock that all threads share. */
 interface Span {
   readonly from: number
   readonly to: number
@@ -57,7 +57,7 @@ class Run {
     this.#ended = this.#now()
   }
 
-  /** To be asked when all appends have settled. */
+  /** Returns the counted span. Call it when all appends have settled. */
   span(): Span {
     this.#timers.forEach(clearTimeout)
     const [began, ended] = [this.#began, this.#ended ?? this.#now()]
@@ -130,7 +130,7 @@ async function readers({ Wal }: Forelog, { dir, x, seconds }: Task): Promise<Poi
   return { rate, rssMiB: peakRss() / 1024, beside: x === 0 ? undefined : { 'records read/s, all readers': readRate } }
 }
 
-/** All open first and start at a word; the time runs from the first to begin until the last to end. */
+/** All workers open the log first and start on a message. The time runs from the first start to the last end. */
 async function workers(task: Task): Promise<Point> {
   const all = Array.from({ length: task.x }, () => new Worker(new URL(import.meta.url), { workerData: task }))
   const heard = (worker: Worker): Promise<unknown> => once(worker, 'message').then(([message]) => message as unknown)

@@ -1,7 +1,7 @@
 import type { Job, Outcome } from './contract.js'
 import { Meter } from './meter.js'
 
-/** What a store under test is opened as for the length of one run. */
+/** A store that is open for one run. */
 interface Closable {
   close(): unknown
 }

@@ -6,7 +6,7 @@ import { GroupCommitLog, type LogOptions } from './group-commit/log.js'
 import { GroupCommitReader } from './group-commit/reader.js'
 
 /**
- * The honest rival: a group commit written for this bench, without a package, at the same durability. Variant
+ * The strongest rival: a group commit written for this bench, without a package, at the same durability. Variant
  * `direct` is the same code with direct I/O, `fdatasync` with a write and a sync, one group after the other, `growing` without a file
  * prepared beforehand. It has no segments, no recovery and no reader beside the writer.
  */

@@ -7,7 +7,7 @@ import { KEY_MASK, type Meter } from '../lib/meter.js'
 
 /**
  * What many programs do instead of a log: `fs.createWriteStream` with its own buffering, no checksum, no framing
- * but a length. It never syncs, so that it takes part only where nobody does.
+ * but a length. It never syncs, so it takes part only in rows without a sync.
  */
 class StreamLog {
   readonly stream: WriteStream

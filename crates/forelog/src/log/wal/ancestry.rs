@@ -9,25 +9,27 @@ use crate::options::Fsync;
 use crate::read::reader::Reader;
 use crate::segments::catalog::Catalog;
 use crate::storage::layer::{Layer, Layered};
-use crate::storage::File;
-use crate::storage::Storage;
+use crate::storage::{File, Storage};
+use crate::testing::log::{options, TestLog};
 use crate::testing::sim::{Faults, Rng, SimDisk};
 use crate::util::limits::PAGE;
 use crate::util::notify::Waiter;
+use std::ops::Deref;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+/// A log that counts its operations.
 struct Log {
-    wal: Wal,
-    disk: SimDisk,
-    waiter: Arc<Waiter>,
+    log: TestLog,
     ops: u64,
-    /// The directory that holds the lock.
-    _dir: tempfile::TempDir,
 }
 
-fn options(fsync: Fsync) -> Options {
-    Options { fsync, segment_bytes: 64 << 10, ..Options::default() }
+impl Deref for Log {
+    type Target = TestLog;
+
+    fn deref(&self) -> &TestLog {
+        &self.log
+    }
 }
 
 fn value(n: u64) -> Vec<u8> {
@@ -36,15 +38,12 @@ fn value(n: u64) -> Vec<u8> {
 
 impl Log {
     fn open(disk: SimDisk, fsync: Fsync) -> Result<Log> {
-        let dir = tempfile::tempdir().map_err(|e| Error::new(Code::Io, e.to_string()))?;
-        let waiter = Arc::new(Waiter::default());
-        let wal = Wal::open_on(Arc::new(disk.clone()), dir.path(), options(fsync), waiter.clone(), &COMMON)?;
-        Ok(Log { wal, disk, waiter, ops: 0, _dir: dir })
+        Ok(Log { log: TestLog::open(disk, fsync)?, ops: 0 })
     }
 
     fn append(&mut self, value: &[u8]) -> Result<u64> {
         self.ops += 1;
-        self.wal.append(RecordRef { value: Some(value), ..RecordRef::default() }, false)
+        self.log.append(value)
     }
 
     fn sync(&mut self) -> Result<()> {
@@ -54,11 +53,7 @@ impl Log {
 
     /// Waits for all operations. Returns the error of the first one that failed.
     fn settled(&self) -> Result<()> {
-        self.wal.kick();
-        self.waiter.wait_for(|| match self.wal.settled() {
-            Settled::Done(done) => (done >= self.ops).then_some(Ok(())),
-            Settled::Failed(_, error) => Some(Err(error)),
-        })
+        self.log.settled(self.ops)
     }
 
     /// Appends numbered records, several of them in each commit.
@@ -125,7 +120,7 @@ fn synced_records_survive_a_power_cut_while_other_clients_append_and_the_log_rol
         for _ in 0..2 {
             scope.spawn(|| {
                 while !stop.load(Ordering::Acquire) {
-                    let _ = log.wal.append(RecordRef { value: Some(&[9; 400]), ..RecordRef::default() }, false);
+                    let _ = log.log.wal.append(RecordRef { value: Some(&[9; 400]), ..RecordRef::default() }, false);
                     log.wal.kick();
                     std::thread::yield_now();
                 }

@@ -4,21 +4,27 @@
 
 use super::*;
 use crate::format::file_names::CURSORS;
-use crate::log::commit_threads::COMMON;
 use crate::options::Fsync;
 use crate::segments::reader_positions::StartPosition;
+use crate::testing::log::{code, TestLog};
 use crate::testing::sim::{Faults, Rng, SimDisk};
-use crate::util::notify::Waiter;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 use std::sync::mpsc::{channel, Receiver};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
 struct Log {
-    wal: Wal,
-    waiter: Arc<Waiter>,
+    log: TestLog,
     ops: u64,
-    _dir: tempfile::TempDir,
+}
+
+impl Deref for Log {
+    type Target = TestLog;
+
+    fn deref(&self) -> &TestLog {
+        &self.log
+    }
 }
 
 /// The knowledge of a consumer about its cursor.
@@ -40,28 +46,15 @@ struct Life {
     consumers: BTreeMap<&'static str, Consumer>,
 }
 
-fn code<T>(result: Result<T>) -> Option<Code> {
-    result.err().map(|error| error.code)
-}
-
 impl Log {
     fn open(disk: &SimDisk, fsync: Fsync) -> Result<Log> {
-        let dir = tempfile::tempdir().unwrap();
-        let waiter = Arc::new(Waiter::default());
-        let options = Options { fsync, segment_bytes: 64 << 10, ..Options::default() };
-        let wal = Wal::open_on(Arc::new(disk.clone()), dir.path(), options, waiter.clone(), &COMMON)?;
-        Ok(Log { wal, waiter, ops: 0, _dir: dir })
+        Ok(Log { log: TestLog::open(disk.clone(), fsync)?, ops: 0 })
     }
 
     /// Waits for the operation just submitted, and returns its result.
     fn settled(&mut self) -> Result<()> {
         self.ops += 1;
-        let ops = self.ops;
-        self.wal.kick();
-        self.waiter.wait_for(|| match self.wal.settled() {
-            Settled::Done(done) => (done >= ops).then_some(Ok(())),
-            Settled::Failed(_, error) => Some(Err(error)),
-        })
+        self.log.settled(self.ops)
     }
 
     fn append(&mut self, value: u64, len: usize) -> Result<u64> {

@@ -4,7 +4,6 @@ use super::*;
 use crate::format::file_names::LOCK;
 use crate::format::file_names::RESERVE;
 use crate::log::commit_loop::CommitThread;
-use crate::log::commit_threads::COMMON;
 use crate::log::open;
 use crate::observe::events::Event;
 use crate::options::Fsync;
@@ -13,6 +12,7 @@ use crate::segments::reader_positions::StartPosition;
 use crate::storage::dir_handle::DirHandle;
 use crate::storage::lock::Lock;
 use crate::storage::Storage;
+use crate::testing::log::{code, TestLog};
 use crate::testing::sim::{Faults, SimDisk};
 use crate::util::notify::Waiter;
 use crate::util::runtime::{Job, Runtime};
@@ -22,52 +22,13 @@ use std::time::Duration;
 
 const GONE: &str = "the directory /data was moved to /elsewhere";
 
-struct Log {
-    wal: Wal,
-    disk: SimDisk,
-    waiter: Arc<Waiter>,
-    dir: tempfile::TempDir,
-}
-
-impl Log {
-    fn open(fsync: Fsync) -> Result<Log> {
-        let disk = SimDisk::new(1, 4096);
-        let dir = tempfile::tempdir().map_err(|e| Error::new(Code::Io, e.to_string()))?;
-        let waiter = Arc::new(Waiter::default());
-        let options = Options { fsync, segment_bytes: 64 << 10, ..Options::default() };
-        let wal = Wal::open_on(Arc::new(disk.clone()), dir.path(), options, waiter.clone(), &COMMON)?;
-        Ok(Log { wal, disk, waiter, dir })
-    }
-
-    fn append(&self, value: &[u8]) -> Result<u64> {
-        self.wal.append(RecordRef { value: Some(value), ..RecordRef::default() }, false)
-    }
-
-    fn settled(&self, ops: u64) -> Result<()> {
-        self.wal.kick();
-        self.waiter.wait_for(|| match self.wal.settled() {
-            Settled::Done(done) => (done >= ops).then_some(Ok(())),
-            Settled::Failed(_, error) => Some(Err(error)),
-        })
-    }
-
-    fn last_readable(&self) -> Result<u64> {
-        let mut reader = self.wal.reader(1, u64::MAX)?;
-        let mut last = 0;
-        while let Some(block) = reader.next_block(1 << 16)? {
-            last = block.first_position + block.len() as u64 - 1;
-        }
-        Ok(last)
-    }
-}
-
-fn code<T>(result: Result<T>) -> Option<Code> {
-    result.err().map(|error| error.code)
+fn open_log(fsync: Fsync) -> Result<TestLog> {
+    TestLog::open(SimDisk::new(1, 4096), fsync)
 }
 
 #[test]
 fn a_detached_log_writes_and_acknowledges_nothing_more_and_its_acknowledged_records_stay_readable() -> Result<()> {
-    let log = Log::open(Fsync::Always)?;
+    let log = open_log(Fsync::Always)?;
     log.append(b"acknowledged")?;
     log.settled(1)?;
     // The first append has the reserve made in the background, which is no write of a record.
@@ -94,7 +55,7 @@ fn a_detached_log_writes_and_acknowledges_nothing_more_and_its_acknowledged_reco
 
 #[test]
 fn records_acknowledged_without_an_fsync_stay_readable_after_detaching() -> Result<()> {
-    let log = Log::open(Fsync::Os)?;
+    let log = open_log(Fsync::Os)?;
     log.append(b"written")?;
     log.settled(1)?;
     log.disk.lose(GONE);
@@ -108,7 +69,7 @@ fn records_acknowledged_without_an_fsync_stay_readable_after_detaching() -> Resu
 fn a_missing_or_replaced_control_or_segment_detaches_the_log_at_the_next_roll() -> Result<()> {
     for replaced in [false, true] {
         for which in ["CONTROL", ".wal"] {
-            let log = Log::open(Fsync::Always)?;
+            let log = open_log(Fsync::Always)?;
             log.append(b"acknowledged")?;
             log.settled(1)?;
             let name = log.disk.names().into_iter().find(|name| name.ends_with(which)).unwrap_or_default();
@@ -126,7 +87,7 @@ fn a_missing_or_replaced_control_or_segment_detaches_the_log_at_the_next_roll() 
 fn a_truncation_rejected_by_a_detached_log_leaves_its_records_readable() -> Result<()> {
     let commands: [fn(&Wal) -> Result<()>; 3] = [|wal| wal.truncate_before(3), |wal| wal.truncate_after(1), |wal| wal.reset(100)];
     for command in commands {
-        let log = Log::open(Fsync::Always)?;
+        let log = open_log(Fsync::Always)?;
         for _ in 0..3 {
             log.append(b"acknowledged")?;
         }
@@ -142,7 +103,7 @@ fn a_truncation_rejected_by_a_detached_log_leaves_its_records_readable() -> Resu
 
 #[test]
 fn a_cursor_commit_that_finds_the_directory_gone_is_rejected_and_detaches_the_log() -> Result<()> {
-    let log = Log::open(Fsync::Always)?;
+    let log = open_log(Fsync::Always)?;
     log.append(b"acknowledged")?;
     log.settled(1)?;
     let (made, cursor) = channel();
@@ -159,7 +120,7 @@ fn a_cursor_commit_that_finds_the_directory_gone_is_rejected_and_detaches_the_lo
 
 #[test]
 fn detaching_is_reported_as_one_event() -> Result<()> {
-    let log = Log::open(Fsync::Always)?;
+    let log = open_log(Fsync::Always)?;
     log.wal.listen(Event::DETACHED | Event::POISONED);
     log.disk.lose(GONE);
     log.append(b"late")?;
@@ -173,7 +134,7 @@ fn detaching_is_reported_as_one_event() -> Result<()> {
 
 #[test]
 fn while_the_log_is_detached_its_directory_stays_locked_until_it_is_closed() -> Result<()> {
-    let log = Log::open(Fsync::Always)?;
+    let log = open_log(Fsync::Always)?;
     log.disk.lose(GONE);
     log.append(b"late")?;
     assert_eq!(code(log.settled(1)), Some(Code::Detached));

@@ -1,54 +1,9 @@
 //! The effects of a failing disk on waiting clients: the commit thread over the simulated disk.
 
 use super::*;
-use crate::log::commit_threads::COMMON;
 use crate::options::Fsync;
+use crate::testing::log::{code, TestLog as Log};
 use crate::testing::sim::{Faults, SimDisk};
-use crate::util::notify::Waiter;
-
-struct Log {
-    wal: Wal,
-    disk: SimDisk,
-    waiter: Arc<Waiter>,
-    /// The directory that holds the lock.
-    _dir: tempfile::TempDir,
-}
-
-impl Log {
-    fn open(disk: SimDisk, fsync: Fsync) -> Result<Log> {
-        let dir = tempfile::tempdir().map_err(|e| Error::new(Code::Io, e.to_string()))?;
-        let waiter = Arc::new(Waiter::default());
-        let options = Options { fsync, segment_bytes: 64 << 10, ..Options::default() };
-        let wal = Wal::open_on(Arc::new(disk.clone()), dir.path(), options, waiter.clone(), &COMMON)?;
-        Ok(Log { wal, disk, waiter, _dir: dir })
-    }
-
-    fn append(&self, value: &[u8]) -> Result<u64> {
-        self.wal.append(RecordRef { value: Some(value), ..RecordRef::default() }, false)
-    }
-
-    /// Waits until operation `ops` has settled. Returns the error of the first one that failed.
-    fn settled(&self, ops: u64) -> Result<()> {
-        self.wal.kick();
-        self.waiter.wait_for(|| match self.wal.settled() {
-            Settled::Done(done) => (done >= ops).then_some(Ok(())),
-            Settled::Failed(_, error) => Some(Err(error)),
-        })
-    }
-
-    fn last_readable(&self) -> Result<u64> {
-        let mut reader = self.wal.reader(1, u64::MAX)?;
-        let mut last = 0;
-        while let Some(block) = reader.next_block(1 << 16)? {
-            last = block.first_position + block.len() as u64 - 1;
-        }
-        Ok(last)
-    }
-}
-
-fn code<T>(result: Result<T>) -> Option<Code> {
-    result.err().map(|error| error.code)
-}
 
 fn failing_syncs() -> Faults {
     Faults { sync: 1.0, ..Faults::default() }

@@ -34,7 +34,7 @@ impl Wal {
     }
 
     #[cfg(test)]
-    pub(super) fn open_on(
+    pub fn open_on(
         storage: Arc<dyn Storage>,
         dir: &Path,
         options: Options,

@@ -11,9 +11,11 @@ use crate::storage::layer::{layered, Layer, Layered};
 use crate::storage::lock::Lock;
 use crate::storage::Storage;
 use crate::storage::{File, FileRef};
+use crate::testing::log::{code, TestLog};
 use crate::testing::sim::SimDisk;
 use crate::util::notify::Waiter;
 use crate::write::submission_queue::CommitThreadState;
+use std::ops::Deref;
 use std::result::Result as Outcome;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Condvar, OnceLock, PoisonError, Weak};
@@ -85,11 +87,17 @@ impl Layer for Gate {
 }
 
 struct Log {
-    wal: Arc<Wal>,
+    log: TestLog,
     gate: Gate,
     storage: Arc<Layered<Gate>>,
-    waiter: Arc<Waiter>,
-    dir: tempfile::TempDir,
+}
+
+impl Deref for Log {
+    type Target = TestLog;
+
+    fn deref(&self) -> &TestLog {
+        &self.log
+    }
 }
 
 fn threads(at_work: usize) -> &'static CommitThreads {
@@ -98,27 +106,15 @@ fn threads(at_work: usize) -> &'static CommitThreads {
 
 impl Log {
     fn open(threads: &'static CommitThreads, fsync: Fsync) -> Result<Log> {
-        let dir = tempfile::tempdir().map_err(|e| Error::new(Code::Io, e.to_string()))?;
-        let gate = Gate::default();
-        let storage = Arc::new(Layered::over(Arc::new(SimDisk::new(1, 4096)), gate.clone()));
-        let waiter = Arc::new(Waiter::default());
-        let options = Options { fsync, segment_bytes: 64 << 10, ..Options::default() };
-        let wal = Wal::open_on(storage.clone(), dir.path(), options, waiter.clone(), threads)?;
-        Ok(Log { wal: Arc::new(wal), gate, storage, waiter, dir })
+        let (disk, gate) = (SimDisk::new(1, 4096), Gate::default());
+        let storage = Arc::new(Layered::over(Arc::new(disk.clone()), gate.clone()));
+        Ok(Log { log: TestLog::over(storage.clone(), disk, fsync, threads)?, gate, storage })
     }
 
     fn append(&self) -> Result<u64> {
-        let position = self.wal.append(RecordRef { value: Some(b"value"), ..RecordRef::default() }, false);
+        let position = self.log.append(b"value");
         self.wal.kick();
         position
-    }
-
-    /// Waits until operation `ops` has settled. Returns the error of the first one that failed.
-    fn settled(&self, ops: u64) -> Result<()> {
-        self.waiter.wait_for(|| match self.wal.settled() {
-            Settled::Done(done) => (done >= ops).then_some(Ok(())),
-            Settled::Failed(_, error) => Some(Err(error)),
-        })
     }
 
     /// Appends a record, which keeps its thread for as long as the disk hangs.
@@ -143,10 +139,6 @@ impl Log {
 
 fn is_held(dir: &Path) -> Result<bool> {
     Lock::is_held(&DirHandle::open(dir).map_err(|e| Fault::new("open", dir.to_string_lossy(), &e))?)
-}
-
-fn code<T>(result: Result<T>) -> Option<Code> {
-    result.err().map(|error| error.code)
 }
 
 #[test]
