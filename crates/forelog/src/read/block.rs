@@ -75,10 +75,15 @@ pub struct Fields {
 
 /// The bits of `flags`.
 impl Fields {
+    /// The record has a key.
     pub const HAS_KEY: u8 = record::HAS_KEY;
+    /// The record has a value.
     pub const HAS_VALUE: u8 = record::HAS_VALUE;
+    /// The key of the record has been deleted.
     pub const TOMBSTONE: u8 = record::TOMBSTONE;
+    /// The record expires.
     pub const HAS_EXPIRY: u8 = record::HAS_EXPIRY;
+    /// The record has a term and an index.
     pub const HAS_VERSION: u8 = record::HAS_VERSION;
 }
 
