@@ -261,7 +261,7 @@ const wrongRecords: { [what: string]: [fields: unknown, message: RegExp] } = {
   'half a surrogate pair': ['{"position":2,"value":"\\ud800"}', /line 3: value has half of a surrogate pair/],
   'bad base64': [{ position: 2, valueBase64: 'x?' }, /line 3: valueBase64 must be base64/],
   'base64 without its padding': [{ position: 2, valueBase64: 'eA' }, /line 3: valueBase64 must be base64/],
-  'a tombstone with a value': [{ position: 2, key: 'k', value: 'x', tombstone: true }, /line 3: a tombstone has no value/],
+  'a tombstone with a value': [{ position: 2, key: 'k', value: 'x', tombstone: true }, /line 3: a tombstone cannot have a value/],
   'a tombstone that is no boolean': [{ position: 2, key: 'k', tombstone: 1 }, /line 3: tombstone must be true or false/],
   'an empty record': [{ position: 2 }, /line 3: the record has neither key nor value nor tombstone/],
   'an expiry below zero': [{ position: 2, value: 'x', expiresAt: -1 }, /line 3: expiresAt must be a whole number/],

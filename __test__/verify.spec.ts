@@ -154,5 +154,5 @@ test('forelog verify exits with 1 and prints the location if there is damage', a
 
   const absent = await forelog(['verify', path.join(dir, 'absent')])
   t.is(absent.code, 3)
-  t.regex(absent.stderr, /^forelog: no log in .*absent \(ERR_WAL_NOT_FOUND\)\n/)
+  t.regex(absent.stderr, /^forelog: there is no log in .*absent \(ERR_WAL_NOT_FOUND\)\n/)
 })

@@ -152,7 +152,7 @@ class LineParser {
     const [key, value] = [this.bytes(fields, 'key'), this.bytes(fields, 'value')]
     const { tombstone = false } = fields
     if (typeof tombstone !== 'boolean') throw this.wrong('tombstone must be true or false')
-    if (tombstone && value !== undefined) throw this.wrong('a tombstone has no value')
+    if (tombstone && value !== undefined) throw this.wrong('a tombstone cannot have a value')
     if (!tombstone && key === undefined && value === undefined) throw this.wrong('the record has neither key nor value nor tombstone')
     const expiresAt = fields.expiresAt === undefined ? undefined : this.whole('expiresAt', fields.expiresAt)
     const version = fields.version === undefined ? undefined : this.#version(fields.version)

@@ -144,7 +144,7 @@ impl<'a> RecordRef<'a> {
             return Err(Error::new(Code::InvalidArg, "a record needs a key, a value or a tombstone").during("append"));
         }
         if self.tombstone && self.value.is_some() {
-            return Err(Error::new(Code::InvalidArg, "a tombstone has no value").during("append"));
+            return Err(Error::new(Code::InvalidArg, "a tombstone cannot have a value").during("append"));
         }
         let (key, value) = (self.key.map_or(0, <[u8]>::len), self.value.map_or(0, <[u8]>::len));
         // Check before the lengths are narrowed to 32 bits. `max_record_bytes` is at most 1 GiB.
@@ -168,7 +168,7 @@ impl<'a> RecordRef<'a> {
     }
 
     fn too_large(&self, len: u64, max: u64) -> Error {
-        Error::new(Code::TooLarge, format!("record of {len} bytes is above maxRecordBytes ({max})")).during("append")
+        Error::new(Code::TooLarge, format!("the record has {len} bytes, but maxRecordBytes is {max}")).during("append")
     }
 
     /// Appends the encoding of a record that `check` has accepted.

@@ -139,7 +139,7 @@ impl Wal {
             return Err(Error::new(Code::InvalidArg, "a batch needs at least one record"));
         }
         if batch.bytes() > max {
-            return Err(Error::new(Code::TooLarge, format!("batch of {} bytes is above maxBatchBytes ({max})", batch.bytes())));
+            return Err(Error::new(Code::TooLarge, format!("the batch has {} bytes, but maxBatchBytes is {max}", batch.bytes())));
         }
         Ok(())
     }

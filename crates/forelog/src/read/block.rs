@@ -75,15 +75,15 @@ pub struct Fields {
 
 /// The bits of `flags`.
 impl Fields {
-    /// Flag of a record with a key.
+    /// The record has a key.
     pub const HAS_KEY: u8 = record::HAS_KEY;
-    /// Flag of a record with a value.
+    /// The record has a value.
     pub const HAS_VALUE: u8 = record::HAS_VALUE;
-    /// Flag of a tombstone.
+    /// The key of the record has been deleted.
     pub const TOMBSTONE: u8 = record::TOMBSTONE;
-    /// Flag of a record that expires.
+    /// The record expires.
     pub const HAS_EXPIRY: u8 = record::HAS_EXPIRY;
-    /// Flag of a record with a Raft version.
+    /// The record has a term and an index.
     pub const HAS_VERSION: u8 = record::HAS_VERSION;
 }
 

@@ -218,7 +218,7 @@ impl Batch {
         let len = record.check(max_record_bytes)?;
         // Lengths in a frame are 32 bits wide. `maxBatchBytes` is far below that and is checked when the batch is appended.
         if self.body.len() + len > u32::MAX as usize - HEADER || self.count == u32::MAX {
-            return Err(Error::new(Code::TooLarge, "a batch is at most 4 GiB").during("appendBatch"));
+            return Err(Error::new(Code::TooLarge, "a batch can have at most 4 GiB").during("appendBatch"));
         }
         record.encode(&mut self.body);
         self.count += 1;
