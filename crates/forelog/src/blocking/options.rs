@@ -137,7 +137,7 @@ impl LogOptions {
 }
 
 /// The names in messages of the engine that are those of JavaScript, and what Rust calls the same.
-const NAMES: [(&str, &str); 8] = [
+const NAMES: [(&str, &str); 9] = [
     ("segmentBytes", "segment_bytes"),
     ("maxRecordBytes", "max_record_bytes"),
     ("maxBatchBytes", "max_batch_bytes"),
@@ -145,6 +145,7 @@ const NAMES: [(&str, &str); 8] = [
     ("retention.maxBytes", "retention.max_bytes"),
     ("retention.maxAgeMs", "retention.max_age in ms"),
     ("fsync.everyMs", "fsync in ms"),
+    ("allowUnsafeFilesystem", "allow_unsafe_filesystem"),
     ("mode 'readOnly'", "mode ReadOnly"),
 ];
 

@@ -138,8 +138,8 @@ fn messages_name_options_as_rust_does() -> Result<()> {
     assert!(text(Log::options().fsync(Fsync::Every(Duration::ZERO)).open(dir.path())).starts_with("fsync in ms must be"));
     let log = Log::options().max_record_bytes(10).max_batch_bytes(10).open(dir.path())?;
     let text = |error: Option<Error>| error.map(|error| error.message.clone()).unwrap_or_default();
-    assert!(text(log.append(&[0; 20]).err()).ends_with("above max_record_bytes (10)"));
-    assert!(text(log.append_batch([&[0; 7], &[0; 7]]).err()).ends_with("above max_batch_bytes (10)"));
+    assert!(text(log.append(&[0; 20]).err()).ends_with("max_record_bytes is 10"));
+    assert!(text(log.append_batch([&[0; 7], &[0; 7]]).err()).ends_with("max_batch_bytes is 10"));
     log.close()
 }
 
