@@ -26,7 +26,7 @@ const waits = (wal: Wal, options: AppendOptions): Promise<unknown>[] => [
   wal.append('value-6', { ...options, expect: 6 }),
 ]
 
-test('an abort ends the waiting with an AbortError that says that the append goes on, and it does', async (t) => {
+test('aborting an append rejects its promise with an AbortError, and the record is appended all the same', async (t) => {
   const wal = await temporaryLog(t)
   const controller = new AbortController()
   const waiting = waits(wal, { signal: controller.signal })
@@ -40,7 +40,7 @@ test('an abort ends the waiting with an AbortError that says that the append goe
   t.deepEqual(await values(wal.readFrom('start')), numbered(1, 6))
 })
 
-test('what is aborted at the call is refused: it takes no position and copies nothing', async (t) => {
+test('an append with an aborted signal is refused: it takes no position and copies nothing', async (t) => {
   const wal = await temporaryLog(t)
   const signal = AbortSignal.abort('why')
   for (const refused of waits(wal, { signal })) {
@@ -57,7 +57,7 @@ test('what is aborted at the call is refused: it takes no position and copies no
   t.is(wal.pendingBytes, 0)
 })
 
-test('a signal that is never aborted changes nothing, nor one that is aborted afterwards', async (t) => {
+test('a signal that is never aborted, or aborted after the append has settled, changes nothing', async (t) => {
   const wal = await temporaryLog(t)
   const controller = new AbortController()
   const [one, two, three, batch, sync, six] = await Promise.all(waits(wal, { signal: controller.signal }))
@@ -97,7 +97,7 @@ function counted(t: ExecutionContext): { controller: AbortController; listeners:
   return { controller, listeners: () => now, most: () => most }
 }
 
-test('ten thousand that wait on one signal share one listener, which goes with the last of them', async (t) => {
+test('ten thousand appends with one signal share one listener, which is removed with the last of them', async (t) => {
   const wal = await temporaryLog(t)
   const warnings: Error[] = []
   const onWarning = (warning: Error) => warnings.push(warning)
@@ -122,7 +122,7 @@ test('ten thousand that wait on one signal share one listener, which goes with t
   t.deepEqual(warnings, [])
 })
 
-test('an abort ends the waiting for a log to open, and it is closed again', async (t) => {
+test('aborting Wal.open rejects its promise, and the log is closed again', async (t) => {
   const dir = path.join(temporaryDirectory(t), 'log')
   await t.throwsAsync(Wal.open(dir, { signal: AbortSignal.abort() }), aborted)
   t.false(existsSync(dir))
@@ -154,7 +154,7 @@ test('enqueue does not wait, so it takes no signal', async (t) => {
   t.throws(() => wal.enqueue('x', { signal: new AbortController().signal } as never), { code: 'ERR_WAL_INVALID_ARG', message: /signal/ })
 })
 
-test('who aborts while the record is being made has it refused', async (t) => {
+test('an append whose signal is aborted while its record is encoded is refused', async (t) => {
   let controller = new AbortController()
   const codec = { encode: (value: string) => (controller.abort(), value), decode: String }
   const wal = await Wal.open<string>(temporaryDirectory(t), { codec })
@@ -165,7 +165,7 @@ test('who aborts while the record is being made has it refused', async (t) => {
   t.is(wal.nextPosition, 1)
 })
 
-test('logs that are opened, and read, with one signal share its listener', async (t) => {
+test('logs that are opened and read with one signal share one listener', async (t) => {
   const { controller, listeners, most } = counted(t)
   const { signal } = controller
   const wals = await Promise.all(Array.from({ length: 20 }, () => temporaryLog(t, { signal })))
@@ -179,7 +179,7 @@ test('logs that are opened, and read, with one signal share its listener', async
   t.is(listeners(), 0)
 })
 
-test('an abort while the log is just there either ends the waiting for it or leaves it open', async (t) => {
+test('an abort at the moment when the log has opened either rejects Wal.open or leaves the log open', async (t) => {
   let [rejected, opened] = [0, 0]
   for (let steps = 0; steps < 16; steps++) {
     const controller = new AbortController()
@@ -209,7 +209,7 @@ test('an abort while the log is just there either ends the waiting for it or lea
   t.true(rejected > 0 && opened > 0)
 })
 
-test('a reader that was dropped leaves nothing with a signal that goes on, nor with its log', async (t) => {
+test('a reader that is garbage-collected leaves no listener on its signal or its log', async (t) => {
   const wal = await temporaryLog(t)
   await wal.append('x')
   const { controller, listeners } = counted(t)

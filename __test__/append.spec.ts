@@ -72,12 +72,13 @@ test('the input has been copied when append returns', async (t) => {
   t.is(`${record.key} ${record.value}`, 'key value')
 })
 
-test('arrays give the bytes they span, wherever these are', async (t) => {
+test('a typed array is stored as the bytes that it spans, wherever they are in its buffer', async (t) => {
   const wal = await temporaryLog(t)
   const text = (bytes: ArrayBufferLike) => new Uint8Array(bytes).set(Buffer.from('0123456789'))
   const plain = new ArrayBuffer(10)
   const shared = new SharedArrayBuffer(10)
-  const resizable = new (ArrayBuffer as any)(10, { maxByteLength: 20 })
+  const Resizable = ArrayBuffer as unknown as new (length: number, options: object) => ArrayBuffer & { resize(length: number): void }
+  const resizable = new Resizable(10, { maxByteLength: 20 })
   for (const memory of [plain, shared, resizable]) text(memory)
   const tracking = new Uint8Array(resizable)
   const window = new Uint8Array(resizable, 2, 4)
@@ -91,7 +92,7 @@ test('arrays give the bytes they span, wherever these are', async (t) => {
   t.deepEqual(await values(wal.readFrom('start')), ['3456', '12', '0123456789', '2345', '42', '0123'])
 })
 
-test('a detached array is refused, not taken for an empty one', async (t) => {
+test('a detached array is refused and not stored as an empty value', async (t) => {
   const wal = await temporaryLog(t)
   const value = new Uint8Array(10)
   structuredClone(value, { transfer: [value.buffer] })
@@ -101,7 +102,7 @@ test('a detached array is refused, not taken for an empty one', async (t) => {
   t.is(await wal.append(new Uint8Array(0)), 1)
 })
 
-test('a record changed after it was made is refused, not misread', async (t) => {
+test('a record that was changed after it was made is refused', async (t) => {
   const wal = await temporaryLog(t)
   const record = Record.put('key', 'value') as { value: unknown }
   record.value = 42
@@ -109,7 +110,7 @@ test('a record changed after it was made is refused, not misread', async (t) => 
   t.is(wal.nextPosition, 1)
 })
 
-test('a time to live is counted from when the record is made', async (t) => {
+test('the time to live of a record counts from when the record is made', async (t) => {
   const wal = await temporaryLog(t)
   const before = Date.now()
   const record = Record.put('k', 'v', { ttlMs: 1000 })
@@ -156,7 +157,7 @@ test('a record above maxRecordBytes is refused and takes no position', async (t)
   t.is(await wal.append('x'.repeat(900)), 1)
 })
 
-test('too much that waits is refused at once, and accepted again after drain', async (t) => {
+test('an append above maxPendingBytes is refused at once, and accepted after drain', async (t) => {
   const wal = await temporaryLog(t, { maxPendingBytes: 100_000 })
   const value = Buffer.alloc(1000)
   let accepted = 0
@@ -179,7 +180,7 @@ test('a refusal rejects with the stack of its caller', async (t) => {
   t.regex(error.stack ?? '', /theCaller/)
 })
 
-test('records made with Record.* are plain data to look at', (t) => {
+test('records made with Record.* look like plain data', (t) => {
   t.deepEqual({ ...Record.put('k', 'v') }, { key: 'k', value: 'v', tombstone: false, expiresAt: undefined, version: undefined })
   t.deepEqual({ ...Record.delete('k') }, { key: 'k', value: undefined, tombstone: true, expiresAt: undefined, version: undefined })
 })

@@ -3,11 +3,11 @@
 import { finished } from 'node:stream/promises'
 import test from 'ava'
 import type { Wal } from '../index.js'
-import { Channel } from '../src/channel.js'
-import type { Environment } from '../src/environment.js'
+import { LogQueue } from '../src/queue/log-queue.js'
+import type { Environment } from '../src/native/environment.js'
 import { WalError } from '../src/errors.js'
-import { NO_TERMS } from '../src/options.js'
-import { toEntry } from '../src/record.js'
+import { DEFAULT_TERMS } from '../src/options/append.js'
+import { toEntry } from '../src/records/record.js'
 import { temporaryLog, values } from './helpers/log.js'
 
 const full = { code: 'ERR_WAL_BACKPRESSURE' }
@@ -23,7 +23,7 @@ function fillUp(wal: Wal, value: Buffer): WalError {
   }
 }
 
-test('after a refusal a smaller record may still be taken: who goes on regardless has gaps', async (t) => {
+test('after a refusal a smaller record may still be accepted: a program that ignores the refusal leaves records out', async (t) => {
   const wal = await temporaryLog(t, { maxPendingBytes: 10_000 })
   t.like(fillUp(wal, Buffer.alloc(3000)), full)
   const next = wal.nextPosition
@@ -34,7 +34,7 @@ test('after a refusal a smaller record may still be taken: who goes on regardles
   t.is(await small, next)
 })
 
-test('who stops at the first refusal, drains and goes on with it keeps the order', async (t) => {
+test('a program that stops at the first refusal, drains and repeats the append keeps the order', async (t) => {
   const wal = await temporaryLog(t, { maxPendingBytes: 10_000, fsync: 'os' })
   const texts = Array.from({ length: 300 }, (_, i) => `${i}`.padEnd(i % 7 === 0 ? 4000 : 40))
   let refused = 0
@@ -65,23 +65,23 @@ test('drain resolves at half of maxPendingBytes, not before', async (t) => {
       sync: none,
       kick: none,
     },
-    hold: none,
-    letGo: none,
-    kickLater: none,
+    ref: none,
+    unref: none,
+    scheduleKick: none,
   }
-  const channel = new Channel(environment as unknown as Environment, 0, 0, '')
+  const queue = new LogQueue(environment as unknown as Environment, 0, 0, '')
   let drained = false
-  const waiting = channel.drain().then(() => (drained = true))
+  const waiting = queue.drain().then(() => (drained = true))
   for (pending of [999, 501]) {
-    channel.settle()
+    queue.settle()
     await Promise.resolve()
     t.false(drained, `${pending}`)
   }
   pending = 500
-  channel.settle()
+  queue.settle()
   await waiting
   // At once, if it is so already.
-  await channel.drain()
+  await queue.drain()
 })
 
 test('drain of a log with nothing pending resolves at once, and of a closed one too', async (t) => {
@@ -94,7 +94,7 @@ test('drain of a log with nothing pending resolves at once, and of a closed one 
   t.is(wal.pendingBytes, 0)
 })
 
-test('draining ends a turn that has accepted much, and no other: a loop that enqueues does not keep the event loop from the rest', async (t) => {
+test('drain gives way to the event loop after a turn that has accepted many records, and only then', async (t) => {
   const wal = await temporaryLog(t, { fsync: 'os' })
   for (const [records, ends] of [
     [10, false],
@@ -109,7 +109,7 @@ test('draining ends a turn that has accepted much, and no other: a loop that enq
   }
 })
 
-/** A channel whose log is played by hand: `pending` bytes of 1000, so many operations accepted and settled. */
+/** A queue whose log is played by hand: `pending` bytes of 1000, so many operations accepted and settled. */
 function played() {
   const log = { pending: 1000, accepted: 0, settled: 0, refuses: false, failure: undefined as WalError | undefined }
   const none = () => 0
@@ -128,67 +128,67 @@ function played() {
       log.failure = undefined
       return { upTo: ++log.settled, error }
     },
-    hold: none,
-    letGo: none,
-    kickLater: none,
+    ref: none,
+    unref: none,
+    scheduleKick: none,
   }
-  return { log, channel: new Channel(environment as unknown as Environment, 0, 0, '') }
+  return { log, queue: new LogQueue(environment as unknown as Environment, 0, 0, '') }
 }
 
 const record = () => toEntry({ value: 'x' })
 
-test('after a refusal drain waits until something has been settled, also below the half: a record that needs more room is not tried in vain', async (t) => {
-  const { log, channel } = played()
+test('after a refusal drain waits until an operation has settled, even if less than half of maxPendingBytes is pending', async (t) => {
+  const { log, queue } = played()
   log.pending = 400
-  channel.enqueue(record(), NO_TERMS)
+  queue.enqueue(record(), DEFAULT_TERMS)
   log.refuses = true
-  t.throws(() => channel.enqueue(record(), NO_TERMS), full)
+  t.throws(() => queue.enqueue(record(), DEFAULT_TERMS), full)
   log.refuses = false
   let drained = false
-  const waiting = channel.drain().then(() => (drained = true))
+  const waiting = queue.drain().then(() => (drained = true))
   for (let turn = 0; turn < 10; turn++) await Promise.resolve()
   t.false(drained)
   log.settled = 1
-  channel.settle()
+  queue.settle()
   await waiting
-  await channel.drain()
+  await queue.drain()
 })
 
-test('drain waits for as long as others keep the log full', async (t) => {
-  const { log, channel } = played()
+test('drain waits while other clients keep the log full', async (t) => {
+  const { log, queue } = played()
   let drained = false
-  const waiting = channel.drain().then(() => (drained = true))
+  const waiting = queue.drain().then(() => (drained = true))
   for (const asked of [1, 2, 3]) {
-    t.is(log.accepted, asked, 'something is under way that will be told')
+    t.is(log.accepted, asked, 'drain waits for an operation that will settle')
     log.settled = asked
-    channel.settle()
+    queue.settle()
     await Promise.resolve()
     t.false(drained)
   }
   log.pending = 500
   log.settled = log.accepted
-  channel.settle()
+  queue.settle()
   await waiting
 })
 
-test('drain resolves where nothing is taken any more, and leaves the failure of what was enqueued to sync', async (t) => {
-  const { log, channel } = played()
-  channel.enqueue(record(), NO_TERMS)
+test('drain resolves on a log that accepts nothing more, and sync reports the failure of enqueued records', async (t) => {
+  const { log, queue } = played()
+  queue.enqueue(record(), DEFAULT_TERMS)
   log.failure = new WalError('ERR_WAL_NO_SPACE', 'full')
-  channel.settle()
-  const waiting = channel.drain()
+  queue.settle()
+  const waiting = queue.drain()
   log.failure = new WalError('ERR_WAL_NO_SPACE', 'still full')
-  channel.settle()
+  queue.settle()
   await waiting
-  const synced = channel.sync()
+  const synced = queue.sync()
   log.settled = log.accepted
-  channel.settle()
+  queue.settle()
   await t.throwsAsync(synced, { code: 'ERR_WAL_NO_SPACE', message: 'full' })
   log.refuses = true
-  await channel.drain()
+  await queue.drain()
 })
 
-test('a record that needs more than half of the room gets in, by a loop as by a stream, without keeping the event loop from what it waits for', async (t) => {
+test('a record above half of maxPendingBytes is accepted, from a loop and from a stream, without blocking the event loop', async (t) => {
   const wal = await temporaryLog(t, { maxPendingBytes: 64 << 10 })
   const [small, large] = [Buffer.alloc(30 << 10), Buffer.alloc(40 << 10)]
   // In a microtask: the log is told to commit on a tick, which comes after all of them.

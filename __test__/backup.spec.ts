@@ -13,7 +13,7 @@ import { has } from './helpers/needs.js'
 
 const options = { segmentBytes: SEGMENT_BYTES }
 
-test('a backup opens with the records up to the cut and goes on apart from the original', async (t) => {
+test('a backup opens with the records up to the cut and continues independently of the original', async (t) => {
   const wal = await temporaryLog(t)
   await fill(wal, 20_000)
   const dest = path.join(temporaryDirectory(t), 'a', 'copy')
@@ -33,7 +33,7 @@ test('a backup opens with the records up to the cut and goes on apart from the o
   t.deepEqual(await values(copy.readFrom(20_001)), ['only in the copy'])
 })
 
-test('segments that are complete are linked, and truncating either log leaves the other whole', async (t) => {
+test('sealed segments are linked, and truncating either log leaves the other one complete', async (t) => {
   const wal = await temporaryLog(t, { fsync: 'os' })
   await fill(wal, 20_000)
   const dest = path.join(temporaryDirectory(t), 'copy')
@@ -88,7 +88,7 @@ const stat = (dir: string, name: string) => statSync(path.join(dir, name))
 const areEqual = (wal: Wal, dest: string, name: string) =>
   readFileSync(path.join(dest, name)).equals(readFileSync(path.join(wal.dir, name)).subarray(0, stat(dest, name).size))
 
-test('sealed segments are the same file in both logs; the active one, and one that waits for its footer, is a file of its own', async (t) => {
+test('sealed segments are the same files in both logs; the active segment, and one without its footer, are copied', async (t) => {
   const wal = await sealedLog(t)
   const names = segments(wal.dir)
   const [waiting, active] = [names[2], names.at(-1)]
@@ -106,7 +106,7 @@ test('sealed segments are the same file in both logs; the active one, and one th
   await goesOnApart(t, wal, dest)
 })
 
-test('to another file system all of it is copied', async (t) => {
+test('a backup to another file system copies everything', async (t) => {
   if (!has(t, 'mount')) return
   const wal = await sealedLog(t)
   const dest = path.join(smallDisk(t, '8m'), 'copy')
@@ -121,7 +121,7 @@ test('to another file system all of it is copied', async (t) => {
   await goesOnApart(t, wal, dest)
 })
 
-test('where a file system shares blocks, a sealed segment that cannot be linked is cloned', async (t) => {
+test('on a file system that shares blocks, a sealed segment that cannot be linked is cloned', async (t) => {
   if (!has(t, 'root', 'loop', 'xfs')) return
   const disk = new LoopDisk(t, 'xfs', 64).dir
   const wal = await sealedLog(t, path.join(disk, 'log'))
@@ -169,7 +169,7 @@ test('appends, rolls and truncation go on while backups are made', async (t) => 
   }
 })
 
-test('giving up leaves an empty directory', async (t) => {
+test('an aborted backup leaves an empty directory', async (t) => {
   const wal = await temporaryLog(t)
   await fill(wal, 1000)
   const dest = path.join(temporaryDirectory(t), 'copy')
@@ -196,7 +196,7 @@ test('giving up leaves an empty directory', async (t) => {
   empty()
 })
 
-test('what a backup cannot be made of or into', async (t) => {
+test('sources and targets of which no backup can be made are refused', async (t) => {
   const wal = await temporaryLog(t)
   await fill(wal, 1)
   const used = temporaryDirectory(t)

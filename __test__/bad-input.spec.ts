@@ -31,7 +31,7 @@ async function refused(t: ExecutionContext, watched: string, code: string, call:
   return error
 }
 
-test('a directory that holds something else', async (t) => {
+test('open refuses a directory that contains something else', async (t) => {
   const dir = temporaryDirectory(t)
   writeFileSync(path.join(dir, 'notes.txt'), 'not a log')
   mkdirSync(path.join(dir, 'more'))
@@ -39,14 +39,14 @@ test('a directory that holds something else', async (t) => {
   t.is(error.operation, 'open')
 })
 
-test('a file in place of the directory', async (t) => {
+test('open refuses a file in place of the directory', async (t) => {
   const file = path.join(temporaryDirectory(t), 'file')
   writeFileSync(file, 'not a directory')
   const error = await refused(t, file, 'ERR_WAL_IO', () => Wal.open(file))
   t.is((error.cause as NodeJS.ErrnoException).code, 'ENOTDIR')
 })
 
-test('a log that is not there and shall not be created', async (t) => {
+test('open reports a missing log that it may not create', async (t) => {
   const parent = temporaryDirectory(t)
   await refused(t, parent, 'ERR_WAL_NOT_FOUND', () => Wal.open(path.join(parent, 'none'), { create: false }))
   const empty = path.join(parent, 'empty')
@@ -61,7 +61,7 @@ function rewriteControl(dir: string, change: (slot: Buffer) => void): void {
   writeFileSync(file, control)
 }
 
-test('a CONTROL with a magic number that is not ours', async (t) => {
+test('open refuses a CONTROL with a foreign magic number', async (t) => {
   const dir = await smallLog(temporaryDirectory(t))
   rewriteControl(dir, (slot) => slot.write('NOTALOG!', 0, 'latin1'))
   // The segments say that it is a log; without them it is anybody's.
@@ -70,7 +70,7 @@ test('a CONTROL with a magic number that is not ours', async (t) => {
   await refused(t, dir, 'ERR_WAL_FORMAT', () => Wal.open(dir))
 })
 
-test('a format version from the future', async (t) => {
+test('open refuses a newer format version', async (t) => {
   const dir = await smallLog(temporaryDirectory(t))
   rewriteControl(dir, (slot) => {
     slot.writeUInt32LE(slot.readUInt32LE(8) + 1, 8)
@@ -80,16 +80,16 @@ test('a format version from the future', async (t) => {
   t.regex(message, /version/)
 })
 
-test('a CONTROL whose slots are both damaged', async (t) => {
+test('open refuses a CONTROL whose slots are both damaged', async (t) => {
   const dir = await smallLog(temporaryDirectory(t))
   rewriteControl(dir, (slot) => slot.fill(0xaa, 60, 70))
   await refused(t, dir, 'ERR_WAL_CORRUPT', () => Wal.open(dir))
 })
 
-test('a segment header that is not ours', async (t) => {
+test('open refuses a foreign segment header', async (t) => {
   const dir = await smallLog(temporaryDirectory(t))
   const segment = snapshot(dir)
-    .map((line) => line.split(' ')[0] as string)
+    .map((line) => line.split(' ')[0])
     .find((name) => name.endsWith('.wal')) as string
   const bytes = readFileSync(path.join(dir, segment))
   bytes.fill(0xaa, 0, 4096)
@@ -97,7 +97,7 @@ test('a segment header that is not ours', async (t) => {
   await refused(t, dir, 'ERR_WAL_CORRUPT', () => Wal.open(dir))
 })
 
-test('a record that is too large', async (t) => {
+test('append refuses a record that is too large', async (t) => {
   const dir = await smallLog(temporaryDirectory(t))
   const wal = await Wal.open(dir, { segmentBytes: SEGMENT_BYTES, maxRecordBytes: 1000, maxBatchBytes: 3000 })
   t.teardown(() => wal.close())
@@ -115,7 +115,7 @@ test('a record that is too large', async (t) => {
   t.is(wal.nextPosition, 4)
 })
 
-test('a second process', async (t) => {
+test('open refuses a second process', async (t) => {
   const dir = await smallLog(temporaryDirectory(t))
   const script = `
     import { Wal } from ${JSON.stringify(new URL('../index.js', import.meta.url).href)}
@@ -148,19 +148,19 @@ const badOptions: unknown[] = [
 ]
 
 for (const options of badOptions) {
-  test(`open with ${JSON.stringify(options)}`, async (t) => {
+  test(`open refuses the options ${JSON.stringify(options)}`, async (t) => {
     const parent = temporaryDirectory(t)
     await refused(t, parent, 'ERR_WAL_INVALID_ARG', () => Wal.open(path.join(parent, 'log'), any(options)))
   })
 }
 
-test('open without a directory', async (t) => {
+test('open refuses a missing directory argument', async (t) => {
   for (const dir of [undefined, null, 5, '', {}]) {
     await t.throwsAsync(async () => Wal.open(any(dir)), { code: 'ERR_WAL_INVALID_ARG' }, String(dir))
   }
 })
 
-test('calls with wrong types and unknown fields', async (t) => {
+test('calls with wrong types and unknown fields are refused', async (t) => {
   const dir = await smallLog(temporaryDirectory(t))
   const wal = await Wal.open(dir, { segmentBytes: SEGMENT_BYTES })
   t.teardown(() => wal.close())
@@ -198,7 +198,7 @@ async function values(wal: Wal): Promise<string[]> {
   return all
 }
 
-test('a full disk refuses, loses nothing, and takes appends again', async (t) => {
+test('a full disk rejects appends and loses nothing, and appends succeed again when there is space', async (t) => {
   if (!has(t, 'mount')) return
   const disk = smallDisk(t, '2m')
   const dir = path.join(disk, 'log')
@@ -242,7 +242,7 @@ test('a full disk refuses, loses nothing, and takes appends again', async (t) =>
   await again.close()
 })
 
-test('a disk that fills up under `forelog append`: the log holds the first lines, and it says how many', async (t) => {
+test('if the disk fills up during `forelog append`, the log has the first lines, and the message says how many', async (t) => {
   if (!has(t, 'mount')) return
   const dir = path.join(smallDisk(t, '2m'), 'log')
   const lines = Array.from({ length: 5000 }, (_, i) => `${i}`.padEnd(999, '.') + '\n')
@@ -254,7 +254,7 @@ test('a disk that fills up under `forelog append`: the log holds the first lines
   t.is(String((await forelog(['cat', dir])).stdout), lines.slice(0, count).join(''))
 })
 
-test('a read-only file system', async (t) => {
+test('a read-only file system is reported', async (t) => {
   if (!has(t, 'mount')) return
   const disk = smallDisk(t, '2m')
   const dir = await smallLog(path.join(disk, 'log'))

@@ -12,7 +12,7 @@ test('a batch gets consecutive positions and is read back record by record', asy
   t.deepEqual(await values(wal.readFrom('start')), ['before', 'a', 'b', 'c', 'd', 'after'])
 })
 
-test('any iterable will do, and may append while it is read', async (t) => {
+test('a batch accepts any iterable, which may append while it is read', async (t) => {
   const wal = await temporaryLog(t)
   function* records() {
     yield 'one'
@@ -24,7 +24,7 @@ test('any iterable will do, and may append while it is read', async (t) => {
   t.deepEqual(await values(wal.readFrom('start')), ['in between', 'one', 'two', 'three'])
 })
 
-test('one bad record refuses the batch, and nothing of it is left for the next one', async (t) => {
+test('one bad record refuses its batch, and the next batch contains nothing of it', async (t) => {
   const wal = await temporaryLog(t, { maxRecordBytes: 100 })
   await t.throwsAsync(wal.appendBatch(['fine', 'x'.repeat(101)]), { code: 'ERR_WAL_TOO_LARGE' })
   await t.throwsAsync(wal.appendBatch(['fine', { value: 1 } as never]), { code: 'ERR_WAL_INVALID_ARG', message: /value/ })
@@ -38,7 +38,7 @@ test('a batch above maxBatchBytes is refused', async (t) => {
   t.deepEqual(await wal.appendBatch(Array(9).fill('x'.repeat(100))), { first: 1, last: 9 })
 })
 
-test('what is not a list of records is refused', async (t) => {
+test('a batch that is not an iterable of records is refused', async (t) => {
   const wal = await temporaryLog(t)
   for (const records of [[], 'text', undefined, null, 7, {}]) {
     await t.throwsAsync(wal.appendBatch(records as never), { code: 'ERR_WAL_INVALID_ARG', message: /records/ })

@@ -24,7 +24,7 @@ const told = (t: ExecutionContext) => (error: { code: unknown; message: string }
 const strange = (t: ExecutionContext) =>
   [...(failures.get(t) ?? [])].filter(([code]) => code !== 'ERR_WAL_TRUNCATED' && code !== 'ABORT_ERR')
 
-test('the positions of a read-only handle follow the writer although nobody reads', async (t) => {
+test('the positions of a read-only handle follow the writer even without a reader', async (t) => {
   const wal = await temporaryLog(t)
   const view = await viewOf(t, wal)
   const isFresh = () =>
@@ -46,7 +46,7 @@ test('the positions of a read-only handle follow the writer although nobody read
   await until(() => view.stats().segments === wal.stats().segments)
 })
 
-test("a read-only handle begins at 'start' where the log begins once a truncation is done, and at 'end' after the last record", async (t) => {
+test("on a read-only handle 'start' is the first position after a truncation, and 'end' is after the last record", async (t) => {
   const wal = await temporaryLog(t)
   await fill(wal, 10)
   const view = await viewOf(t, wal)
@@ -77,10 +77,10 @@ async function truncate(wal: Wal, isOver: () => boolean): Promise<void> {
   }
 }
 
-for (const beside of ['of the same process', 'that only reads']) {
-  test(`'start' is never truncated away before its first record, on a handle ${beside}`, async (t) => {
+for (const beside of ['of the same process', 'opened with readOnly']) {
+  test(`a reader from 'start' never fails as truncated before its first record, on a handle ${beside}`, async (t) => {
     const wal = await temporaryLog(t)
-    const other = beside === 'that only reads' ? await viewOf(t, wal) : await temporaryLog(t, {}, wal.dir)
+    const other = beside === 'opened with readOnly' ? await viewOf(t, wal) : await temporaryLog(t, {}, wal.dir)
     let over = false
     const truncating = truncate(wal, () => over)
     let given = 0
@@ -105,8 +105,8 @@ for (const beside of ['of the same process', 'that only reads']) {
   })
 }
 
-for (const beside of ['the writer', 'a handle that only reads']) {
-  test(`a follower of ${beside} that is cut twice ends with ERR_WAL_TRUNCATED`, async (t) => {
+for (const beside of ['the writer', 'a read-only handle']) {
+  test(`a follower of ${beside} past two truncations ends with ERR_WAL_TRUNCATED`, async (t) => {
     const wal = await temporaryLog(t, { fsync: 'os' })
     const other = beside === 'the writer' ? wal : await viewOf(t, wal)
     for (let round = 0; round < 150; round++) {
@@ -132,7 +132,7 @@ for (const beside of ['the writer', 'a handle that only reads']) {
   })
 }
 
-test('opening, verifying, backing up and salvaging beside every kind of truncation find no damage', async (t) => {
+test('opening, verifying, backing up and salvaging during every kind of truncation find no damage', async (t) => {
   const wal = await temporaryLog(t, { fsync: 'os' })
   let over = false
   const truncating = truncate(wal, () => over)

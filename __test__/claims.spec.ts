@@ -21,7 +21,7 @@ test('durability.md: a small durable commit is not padded', async (t) => {
   t.true(activeBytes < PAGE + 100 * 64, `${activeBytes} bytes`)
 })
 
-test('durability.md: a large durable commit is padded to 4 KiB where it goes past the page cache', async (t) => {
+test('durability.md: a large durable commit is padded to 4 KiB if it goes past the page cache', async (t) => {
   if (!has(t, 'direct')) return
   const wal = await temporaryLog(t, { segmentBytes: 8 << 20 })
   for (let n = 0; n < 20; n++) {
@@ -31,7 +31,7 @@ test('durability.md: a large durable commit is padded to 4 KiB where it goes pas
   }
 })
 
-test('durability.md: what is not durable is not padded, however large', async (t) => {
+test('durability.md: a commit that is not durable is not padded, however large it is', async (t) => {
   const wal = await temporaryLog(t, { segmentBytes: 8 << 20, fsync: 'os' })
   for (let n = 0; n < 20; n++) await wal.append(Buffer.alloc(40_001))
   t.true(wal.stats().writtenBytes < 20 * (40_001 + 64))
@@ -42,7 +42,7 @@ for (const [what, leave] of [
   ['truncateBefore', (wal: Wal) => wal.truncateBefore(5)],
   ['reset', (wal: Wal) => wal.reset(50)],
 ] as const) {
-  test(`recovery.md: clean says what is on disk, so a log whose process dies right after ${what} is clean`, async (t) => {
+  test(`recovery.md: a log whose process dies right after ${what} is clean`, async (t) => {
     const wal = await temporaryLog(t)
     await fill(wal, 10)
     await leave(wal)
@@ -52,7 +52,7 @@ for (const [what, leave] of [
   })
 }
 
-test('recovery.md: clean is not said of a log whose last records nothing proves', async (t) => {
+test('recovery.md: a log whose last records nothing proves durable is not clean', async (t) => {
   const wal = await temporaryLog(t)
   await wal.append('one')
   await wal.append('two')
@@ -64,7 +64,7 @@ test('recovery.md: clean is not said of a log whose last records nothing proves'
   t.true((await Wal.open(wal.dir, { mode: 'readOnly' })).recovery.clean)
 })
 
-test('recovery.md: CURSORS of a copy from before a truncateAfter may leave records out, one from after it gives some again', async (t) => {
+test('recovery.md: CURSORS copied before a truncateAfter may skip records, copied after it may repeat some', async (t) => {
   const wal = await temporaryLog(t)
   await fill(wal, 10)
   await (await wal.cursor('worker')).commit(10)
@@ -89,7 +89,7 @@ test('recovery.md: CURSORS of a copy from before a truncateAfter may leave recor
     await log.close()
     return left
   }
-  t.deepEqual(await remaining(old), ['new 7', 'new 8'], 'new 1 to new 6 are passed over, though nobody has done new 3 to new 6')
+  t.deepEqual(await remaining(old), ['new 7', 'new 8'], 'new 1 to new 6 are skipped, although new 3 to new 6 were not processed')
   t.deepEqual(
     await remaining(young),
     Array.from({ length: 8 }, (_, n) => `new ${n + 1}`)
@@ -105,7 +105,7 @@ test('operations.md: the commits of a cursor are not among the fsyncs that stats
   t.is(wal.stats().fsyncs, fsyncs)
 })
 
-test('recovery.md and README.md: verify of a directory that is not there, or is empty, says that no log is there', async (t) => {
+test('recovery.md and README.md: verifying a missing or empty directory reports that there is no log', async (t) => {
   const dir = temporaryDirectory(t)
   await t.throwsAsync(verify(path.join(dir, 'missing')), { code: 'ERR_WAL_NOT_FOUND', message: /no log in / })
   await t.throwsAsync(verify(dir), { code: 'ERR_WAL_NOT_FOUND' })
@@ -141,7 +141,7 @@ test('README.md: ratios are those of docs/benchmarks.md, the right way round', (
     t.is(told ?? 'nothing', /([\d.]+) × JavaScript in a new file/.exec(ratiosOf(row ?? ''))?.[1] ?? 'no ratio')
 })
 
-test('reliability.md: the table of mutants has every one of them', (t) => {
+test('reliability.md: the table of mutants lists every patch', (t) => {
   const told = [...read('docs/reliability.md').matchAll(/^\| `([a-z0-9-]+)` +\|/gm)].map(([, name]) => name)
   const made = readdirSync(path.join(root, 'mutants')).map((name) => name.replace('.patch', ''))
   t.deepEqual(
@@ -150,7 +150,7 @@ test('reliability.md: the table of mutants has every one of them', (t) => {
   )
 })
 
-test('docs: a service of less than 60 lines is one, and one of about a hundred', (t) => {
+test('docs: the examples have the number of lines that the pages state', (t) => {
   const lines = (name: string) =>
     readFileSync(path.join(root, 'examples', name), 'utf8')
       .trimEnd()

@@ -66,7 +66,7 @@ test('appending again continues the log', async (t) => {
   t.is(String((await forelog(['cat', dir])).stdout), 'one\ntwo\n')
 })
 
-test('append sums up on standard error, unless told to be quiet', async (t) => {
+test('append prints a summary on standard error, unless --quiet is given', async (t) => {
   const dir = path.join(temporaryDirectory(t), 'log')
   const { stdout, stderr } = await forelog(['append', dir], { input: 'one\ntwo\n' })
   t.is(stdout.length, 0)
@@ -83,7 +83,7 @@ test('append takes every fsync policy and a segment size', async (t) => {
   }
 })
 
-test('a line that is too long is named, and the lines before it are kept', async (t) => {
+test('a line that is too long is reported with its number, and the lines before it are kept', async (t) => {
   const dir = path.join(temporaryDirectory(t), 'log')
   const { code, stderr } = await forelog(['append', dir, '--max-record-bytes', '4'], { input: 'abc\nde\nfghi\njk\n' })
   t.is(code, 6)
@@ -135,7 +135,7 @@ test('cat --json prints an object per record and loses no byte', async (t) => {
   t.deepEqual((await parsed('--chomp', '--from', '1'))[0], { ...plain, position: 1, value: 'line' })
 })
 
-test('cat ends quietly when its reader leaves', async (t) => {
+test('cat ends quietly when its output is closed', async (t) => {
   const dir = await appended(t, `${'y'.repeat(99)}\n`.repeat(50_000))
   const child = spawn(process.execPath, [cliScript, 'cat', dir])
   let stderr = ''
@@ -183,7 +183,7 @@ test('wrong usage exits with 2, help and version with 0', async (t) => {
   t.is(String((await forelog(['--version'])).stdout), `${version}\n`)
 })
 
-test('a log that another process holds is printed, and appending to it is refused with the process id', async (t) => {
+test('cat prints a log that another process has open, and append refuses it with the process id', async (t) => {
   const dir = path.join(temporaryDirectory(t), 'log')
   const wal = await Wal.open(dir)
   await wal.append('held\n')

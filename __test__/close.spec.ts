@@ -64,7 +64,7 @@ test('close ends readers, also in the middle of a block', async (t) => {
   await closing
 })
 
-test('a closed log still tells where it ended', async (t) => {
+test('a closed log still has its last positions', async (t) => {
   const wal = await temporaryLog(t)
   await fill(wal, 10)
   await wal.close()
@@ -82,7 +82,7 @@ test('Symbol.asyncDispose closes', async (t) => {
   await t.throwsAsync(wal.append('x'), closed)
 })
 
-test('a log is opened again and again and goes on where it was', async (t) => {
+test('a log that is opened repeatedly continues at its end', async (t) => {
   const dir = temporaryDirectory(t)
   for (let n = 1; n <= 5; n++) {
     const wal = await Wal.open(dir, { segmentBytes: SEGMENT_BYTES })
@@ -94,7 +94,7 @@ test('a log is opened again and again and goes on where it was', async (t) => {
   }
 })
 
-test('a log opened while its last handle is closing is open, and later in order', async (t) => {
+test('a log can be opened while its last handle is closing, and is clean afterwards', async (t) => {
   const dir = temporaryDirectory(t)
   const order: string[] = []
   const old = await Wal.open(dir, { segmentBytes: SEGMENT_BYTES })
@@ -110,7 +110,7 @@ test('a log opened while its last handle is closing is open, and later in order'
   t.is(order.indexOf('new'), 20_000)
 })
 
-test('a getter of the record that closes the log has it refused, whatever else keeps it open', async (t) => {
+test('a record whose getter closes the log is refused, even if another handle keeps the log open', async (t) => {
   const appends: [string, (wal: Wal, record: RecordInit) => unknown][] = [
     ['append', (wal, record) => wal.append(record)],
     ['append with options', (wal, record) => wal.append(record, { durable: true })],

@@ -17,7 +17,7 @@ interface Report {
   last: string
 }
 
-test('in a cluster the primary writes and the workers follow; a second writer is told who holds the log, until it is free', async (t) => {
+test('in a cluster the primary writes and the workers follow; a second writer is refused with the process id of the first, until the log is closed', async (t) => {
   if (!has(t, 'posix')) return
   const { code, stdout, stderr } = await node([script, temporaryDirectory(t), String(WORKERS), String(COUNT)])
   t.is(stderr, '')

@@ -33,7 +33,7 @@ const values: unknown[] = [
 ]
 
 for (const codec of ['json', 'msgpack'] as const) {
-  test(`${codec}: every value is read as it was given, by every way in and out`, async (t) => {
+  test(`${codec}: every value is read as it was given, through every method that appends or reads`, async (t) => {
     const wal = await logOf<unknown>(t, codec)
     for (const value of values) await wal.append(value)
     const { first, last } = await wal.appendBatch(values)
@@ -72,12 +72,12 @@ for (const codec of ['json', 'msgpack'] as const) {
     })
   })
 
-  test(`${codec}: what it cannot hold is refused, and takes no position`, async (t) => {
+  test(`${codec}: a value that the codec cannot represent is refused and takes no position`, async (t) => {
     const wal = await logOf<unknown>(t, codec)
     for (const value of [undefined, () => 1, Symbol('s'), 1n]) {
       const error = await t.throwsAsync<WalError>(wal.append(value), {
         code: 'ERR_WAL_INVALID_ARG',
-        message: new RegExp(`\\(${codec}\\): .*(knows no|BigInt|bigint|Unrecognized)`),
+        message: new RegExp(`\\(${codec}\\): .*(has no such value|BigInt|bigint|Unrecognized)`),
       })
       t.true(error.cause instanceof Error)
       t.is(error.operation, 'append')
@@ -89,7 +89,7 @@ for (const codec of ['json', 'msgpack'] as const) {
   })
 }
 
-test('bytes in a msgpack value are bytes again', async (t) => {
+test('bytes in a msgpack value are read as bytes', async (t) => {
   const wal = await logOf<{ bytes: Uint8Array }>(t, 'msgpack')
   await wal.append({ bytes: new Uint8Array([0, 255]) })
   const [value] = await read(wal.readFrom('start'))
@@ -132,7 +132,7 @@ test('an encoder that gives no bytes is refused', async (t) => {
   t.is(wal.nextPosition, 1)
 })
 
-test('an encoder that closes the log has its record refused', async (t) => {
+test('a record whose encoder closes the log is refused', async (t) => {
   const wal: Wal<string> = await logOf<string>(t, {
     encode(value) {
       void wal.close()
@@ -143,7 +143,7 @@ test('an encoder that closes the log has its record refused', async (t) => {
   await t.throwsAsync(wal.append('x'), { code: 'ERR_WAL_CLOSED' })
 })
 
-test('a value is decoded when it is looked at, once', async (t) => {
+test('a value is decoded when it is first read, and only once', async (t) => {
   const codec = counting()
   const wal = await logOf(t, codec)
   await wal.appendBatch([1, 2, 3])
@@ -154,7 +154,7 @@ test('a value is decoded when it is looked at, once', async (t) => {
   t.is(codec.decoded, 1)
 })
 
-test('a decoder that throws is told where the value is looked at, never as corruption', async (t) => {
+test('an error of a decoder is thrown where the value is read, and never reported as corruption', async (t) => {
   const wal = await logOf(t, counting())
   await wal.append(Record.put('unlucky', 13))
   await wal.append(7)
@@ -185,7 +185,7 @@ test('a copy with a decoded value can be posted', async (t) => {
   t.deepEqual(posted?.value, { n: 1 })
 })
 
-test('a codec is of its handle alone: another one on the same log sees bytes', async (t) => {
+test('a codec belongs to one handle: another handle of the same log sees bytes', async (t) => {
   const wal = await logOf<{ n: number }>(t, 'json')
   const plain = await Wal.open(wal.dir, { segmentBytes: SEGMENT_BYTES })
   await wal.append({ n: 1 })
@@ -196,7 +196,7 @@ test('a codec is of its handle alone: another one on the same log sees bytes', a
   await plain.close()
 })
 
-test('the library of msgpack is loaded by those who ask for it alone', async (t) => {
+test('the msgpack library is loaded only if the codec is used', async (t) => {
   const script = `
     import { createRequire } from 'node:module'
     const { Wal } = await import(process.argv[1])
@@ -218,7 +218,7 @@ test('the library of msgpack is loaded by those who ask for it alone', async (t)
   t.is(stdout.toString(), 'undefined false\njson false\nmsgpack true\n')
 })
 
-test('a codec may give the same memory for every record, those of a batch too', async (t) => {
+test('a codec may return the same memory for every record, also within a batch', async (t) => {
   const memory = Buffer.alloc(4)
   const wal = await logOf<number>(t, { encode: (n) => (memory.writeInt32LE(n), memory), decode: (bytes) => bytes.readInt32LE() })
   await wal.appendBatch([1, 2, Record.put('k', 3)])

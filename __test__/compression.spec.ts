@@ -8,7 +8,7 @@ import { collect, SEGMENT_BYTES, temporaryLog } from './helpers/log.js'
 const text = (n: number): string => JSON.stringify({ level: 'info', message: 'order accepted', request: n }).repeat(5)
 
 for (const compression of ['lz4', 'zstd'] as const) {
-  test(`${compression}: records of every kind come back, and take less room`, async (t) => {
+  test(`${compression}: records of every kind are read back, and take less space`, async (t) => {
     const wal = await temporaryLog(t, { compression })
     for (let n = 1; n <= 1000; n += 1) wal.enqueue(Record.put(`key-${n}`, text(n), { expiresAt: n }))
     await wal.appendBatch([Record.delete('key-1'), { value: text(0), version: { term: 3, index: 9 } }])

@@ -3,19 +3,13 @@
 import test from 'ava'
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
-import { Wal, type Cursor, type CursorMove } from '../index.js'
-import { filledLog, SEGMENT_BYTES, temporaryLog, until } from './helpers/log.js'
+import { Wal } from '../index.js'
+import { filledLog, moves, SEGMENT_BYTES, temporaryLog, until } from './helpers/log.js'
 
 const options = { segmentBytes: SEGMENT_BYTES }
 const GONE = { code: 'ERR_WAL_NOT_FOUND' }
 
-function moves(cursor: Cursor): CursorMove[] {
-  const told: CursorMove[] = []
-  cursor.on('truncated', (move) => told.push(move))
-  return told
-}
-
-test('a cursor deleted through one handle is a new one on another, and what that one held stays dead', async (t) => {
+test('after a cursor is deleted through one handle, its name is a new cursor on another, and old objects stay unusable', async (t) => {
   const wal = await filledLog(t, 20)
   const other = await temporaryLog(t, options, wal.dir)
   const [deleted, held] = [await wal.cursor('a'), await other.cursor('a')]
@@ -52,7 +46,7 @@ test('a cursor deleted through one handle is a new one on another, and what that
   t.deepEqual([again.position, again.lag, third.lag], [10, 0, 0])
 })
 
-test('while a cursor is being deleted its name is another one already', async (t) => {
+test('while a cursor is being deleted, its name already is a new cursor', async (t) => {
   const wal = await filledLog(t, 20)
   const other = await temporaryLog(t, options, wal.dir)
   for (let round = 0; round < 30; round++) {
@@ -74,7 +68,7 @@ test('while a cursor is being deleted its name is another one already', async (t
   }
 })
 
-test('a cursor deleted in a worker is a new one in the main thread, and the other way round', async (t) => {
+test('a name whose cursor was deleted in a worker is a new cursor in the main thread, and the other way round', async (t) => {
   const wal = await filledLog(t, 20)
   const worker = new Worker(new URL('./helpers/cursor/deleter.mjs', import.meta.url), {
     workerData: { dir: wal.dir, options },
@@ -103,7 +97,7 @@ test('a cursor deleted in a worker is a new one in the main thread, and the othe
   await once(worker, 'exit')
 })
 
-test('a log closes with cursors that were deleted, and a new process finds those that are there', async (t) => {
+test('a log with deleted cursors closes, and a new process finds only the remaining ones', async (t) => {
   const wal = await filledLog(t, 5)
   const other = await Wal.open(wal.dir, options)
   const held = await other.cursor('a')

@@ -6,10 +6,10 @@ import path from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import test, { type ExecutionContext } from 'ava'
-import { Cursor, verify, Wal, type CursorMove, type WalOptions } from '../index.js'
+import { Cursor, verify, Wal, type WalOptions } from '../index.js'
 import { node, root } from './helpers/command.js'
 import { temporaryDirectory } from './helpers/directory.js'
-import { collect, fill, filledLog, numbered, SEGMENT_BYTES, temporaryLog, until, values } from './helpers/log.js'
+import { collect, fill, filledLog, moves, numbered, SEGMENT_BYTES, temporaryLog, until, values } from './helpers/log.js'
 import { smallDisk } from './helpers/mount.js'
 import { has } from './helpers/needs.js'
 
@@ -20,14 +20,7 @@ async function reopen(t: ExecutionContext, wal: Wal, more: WalOptions = {}): Pro
   return temporaryLog(t, more, wal.dir)
 }
 
-/** What a cursor emits, as it comes. */
-function moves(cursor: Cursor): CursorMove[] {
-  const told: CursorMove[] = []
-  cursor.on('truncated', (move) => told.push(move))
-  return told
-}
-
-test('a cursor goes on at the record after the last one committed, in the next process too', async (t) => {
+test('a cursor continues after the last committed record, in the next process too', async (t) => {
   let wal = await filledLog(t, 10)
   let cursor = await wal.cursor('billing')
   t.true(cursor instanceof Cursor)
@@ -48,7 +41,7 @@ test('a cursor goes on at the record after the last one committed, in the next p
   t.is(await wal.cursor('billing'), cursor, 'the same handle gives the same object')
 })
 
-test('a new cursor begins where it is told, and one that is there stays where it is', async (t) => {
+test('a new cursor begins at the given position, and an existing one stays where it is', async (t) => {
   const wal = await filledLog(t, 10)
   await wal.truncateBefore(3)
   const at = async (name: string, start?: number | 'start' | 'end') => (await wal.cursor(name, { start })).position
@@ -66,7 +59,7 @@ test('a new cursor begins where it is told, and one that is there stays where it
   )
 })
 
-test('a commit goes forwards only, up to what is acknowledged; going back has a name of its own', async (t) => {
+test('commit only moves a cursor forwards, up to the last acknowledged record; another method moves it back', async (t) => {
   let wal = await filledLog(t, 10)
   let cursor = await wal.cursor('a')
   await cursor.commit(6)
@@ -88,7 +81,7 @@ test('a commit goes forwards only, up to what is acknowledged; going back has a 
 })
 
 for (const fsync of ['os', { everyMs: 3_600_000 }] as const) {
-  test(`under ${JSON.stringify(fsync)} the log is durable as far as a cursor says that it is done`, async (t) => {
+  test(`under ${JSON.stringify(fsync)} the log is durable up to the position of a committed cursor`, async (t) => {
     const wal = await temporaryLog(t, { fsync })
     for (let n = 1; n <= 10; n++) await wal.append(`${n}`)
     const cursor = await wal.cursor('a')
@@ -99,7 +92,7 @@ for (const fsync of ['os', { everyMs: 3_600_000 }] as const) {
   })
 }
 
-test('a consumer killed at any moment does no record again that it was told is done, and leaves none out', async (t) => {
+test('a consumer that is killed at any moment repeats no record whose commit resolved, and skips none', async (t) => {
   if (!has(t, 'posix')) return
   const wal = await filledLog(t, 60)
   await wal.close()
@@ -134,7 +127,7 @@ async function roll(wal: Wal, times: number): Promise<void> {
   while (wal.stats().rolls < rolls + times) await wal.append('x'.repeat(5000))
 }
 
-test('retention waits for what a cursor has not done', async (t) => {
+test('retention keeps the records that a cursor has not passed', async (t) => {
   for (const retention of [{ maxAgeMs: 1 }, { maxBytes: 1 }]) {
     const wal = await temporaryLog(t, { retention })
     const slow = await wal.cursor('slow')
@@ -151,7 +144,7 @@ test('retention waits for what a cursor has not done', async (t) => {
   }
 })
 
-test('retention.maxBytes lets go of what a cursor has not done when it is told to, and the cursor tells', async (t) => {
+test('with overrideCursors, retention.maxBytes removes records that a cursor has not passed, and the cursor reports it', async (t) => {
   const wal = await temporaryLog(t, { retention: { maxBytes: SEGMENT_BYTES * 2, overrideCursors: true } })
   const cursor = await wal.cursor('slow')
   const told = moves(cursor)
@@ -164,7 +157,7 @@ test('retention.maxBytes lets go of what a cursor has not done when it is told t
   t.is(told[0].from, 0)
 })
 
-test('a cursor that is deleted holds nothing back, and another of its name is a new one', async (t) => {
+test('a deleted cursor holds no records back, and its name is a new cursor', async (t) => {
   const wal = await temporaryLog(t, { retention: { maxAgeMs: 1 } })
   const cursor = await wal.cursor('slow')
   await roll(wal, 3)
@@ -186,7 +179,7 @@ test('a cursor that is deleted holds nothing back, and another of its name is a 
   )
 })
 
-test('truncateBefore wins: the cursor moves to the record before, and its owner is told, once', async (t) => {
+test('truncateBefore moves a cursor that is below it, and the cursor reports the move once', async (t) => {
   const wal = await filledLog(t, 20)
   const behind = await wal.cursor('behind')
   const ahead = await wal.cursor('ahead')
@@ -207,7 +200,7 @@ test('truncateBefore wins: the cursor moves to the record before, and its owner 
   t.deepEqual(toldAhead, [])
 })
 
-test('what truncation did while nobody held the cursor is told to who opens it next', async (t) => {
+test('a cursor that truncation moved while it was not open reports the move when it is opened', async (t) => {
   let wal = await filledLog(t, 20)
   await (await wal.cursor('a')).commit(3)
   wal = await reopen(t, wal)
@@ -221,10 +214,10 @@ test('what truncation did while nobody held the cursor is told to who opens it n
   const [told, other] = [moves(await wal.cursor('a')), await wal.cursor('b')]
   await wal.truncateAfter(12)
   await other.commit(12)
-  t.deepEqual(told, [], 'who has committed since then is told nothing more')
+  t.deepEqual(told, [], 'after a commit the move is not reported again')
 })
 
-test('where the end of the log is cut, a cursor goes back with it, durably', async (t) => {
+test('truncateAfter moves cursors past the new end back to it, durably', async (t) => {
   let wal = await filledLog(t, 20)
   let cursor = await wal.cursor('a')
   const below = await wal.cursor('below')
@@ -256,7 +249,7 @@ test('where the end of the log is cut, a cursor goes back with it, durably', asy
   ])
 })
 
-test('what was read before the end was cut is not committed as the record that has its position now', async (t) => {
+test('a record read before truncateAfter cannot be committed as the record that now has its position', async (t) => {
   const wal = await filledLog(t, 10)
   const cursor = await wal.cursor('a')
   const [first] = await collect(cursor.read({ limit: 1 }))
@@ -272,7 +265,7 @@ test('what was read before the end was cut is not committed as the record that h
   t.is(cursor.position, 10)
 })
 
-test('a reader that had not come as far as the cut goes on, and so do its commits', async (t) => {
+test('a reader that truncateAfter did not reach continues, and so do its commits', async (t) => {
   const wal = await filledLog(t, 10)
   const cursor = await wal.cursor('a')
   const reader = cursor.read({ follow: true })
@@ -287,7 +280,7 @@ test('a reader that had not come as far as the cut goes on, and so do its commit
   t.is(cursor.position, 10)
 })
 
-test('all handles and workers of a process share the cursors, and each is told of what moves them', async (t) => {
+test('all handles and workers of a process share the cursors, and each reports what moved them', async (t) => {
   const wal = await filledLog(t, 10)
   const other = await Wal.open(wal.dir, options)
   t.teardown(() => other.close())
@@ -308,7 +301,7 @@ test('all handles and workers of a process share the cursors, and each is told o
   t.is(one.position, 8)
 })
 
-test('who only reads the log has no cursors', async (t) => {
+test('a read-only handle has no cursors', async (t) => {
   const wal = await filledLog(t, 3)
   await wal.cursor('a')
   const reader = await Wal.open(wal.dir, { mode: 'readOnly' })
@@ -357,7 +350,7 @@ test('a log has up to 4096 cursors, and keeps them all', async (t) => {
   )
 })
 
-test('after closing a cursor takes nothing more; what it was given before is durable', async (t) => {
+test('after closing a cursor refuses commits, and earlier commits are durable', async (t) => {
   const wal = await filledLog(t, 5)
   const cursor = await wal.cursor('a')
   const committed = cursor.commit(5)
@@ -373,7 +366,7 @@ test('after closing a cursor takes nothing more; what it was given before is dur
   t.is((await again.cursor('a')).position, 5)
 })
 
-test('a cursor that waits for news does not keep the process alive', async (t) => {
+test('an idle cursor does not keep the process alive', async (t) => {
   const wal = await filledLog(t, 1)
   await wal.close()
   const index = pathToFileURL(path.join(root, 'index.js'))
@@ -395,7 +388,7 @@ function damage(dir: string): void {
   writeFileSync(file, bytes)
 }
 
-test('a damaged file of cursors is told, never taken for none; the log works without', async (t) => {
+test('a damaged CURSORS file is reported and never read as empty, and the log works without cursors', async (t) => {
   let wal = await filledLog(t, 5)
   await (await wal.cursor('a')).commit(3)
   t.deepEqual((await verify(wal.dir)).problems, [])
@@ -405,7 +398,7 @@ test('a damaged file of cursors is told, never taken for none; the log works wit
   for (const name of ['a', 'new']) await t.throwsAsync(wal.cursor(name), { code: 'ERR_WAL_CORRUPT', message: /CURSORS/ })
   t.throws(() => wal.cursors(), { code: 'ERR_WAL_CORRUPT' })
   await roll(wal, 3)
-  t.is(wal.firstPosition, 1, 'what is not known to be done is kept')
+  t.is(wal.firstPosition, 1, 'records that are not known to be processed are kept')
   t.is((await values(wal.readFrom('start', { limit: 5 }))).length, 5)
   const { problems } = await verify(wal.dir)
   t.like(problems, [{ kind: 'damaged-cursors', segment: 'CURSORS' }])
@@ -442,10 +435,10 @@ test('a backup has the cursors, none of them past its end', async (t) => {
   const cursor = await copy.cursor('a')
   t.deepEqual(await values(cursor.read()), numbered(5, 10))
   await cursor.commit(6)
-  t.is(a.position, 4, 'the two go on apart')
+  t.is(a.position, 4, 'the two are independent')
 })
 
-test('without a byte free a cursor moves, and a new one is refused until there is space', async (t) => {
+test('on a full disk a cursor moves, and a new one is refused until there is space', async (t) => {
   if (!has(t, 'mount')) return
   const disk = smallDisk(t, '4m')
   let wal = await temporaryLog(t, {}, path.join(disk, 'log'))

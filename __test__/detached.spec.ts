@@ -86,7 +86,7 @@ const losses: Record<string, (dir: string) => string | undefined> = {
 }
 
 for (const [what, lose] of Object.entries(losses)) {
-  test(`a process whose log's directory was ${what} writes nothing into the log that another one makes at its path`, async (t) => {
+  test(`a process whose log's directory was ${what} writes nothing into the log that another process creates at its path`, async (t) => {
     const dir = path.join(temporaryDirectory(t), 'parent', 'log')
     const other = await Other.writer(t, dir)
     const now = lose(dir)
@@ -115,7 +115,7 @@ const tampering: Record<string, (dir: string) => void> = {
 }
 
 for (const [what, tamper] of Object.entries(tampering)) {
-  test(`no second process writes a log whose writer lives although ${what}`, async (t) => {
+  test(`no second process can write to a log whose writer is alive although ${what}`, async (t) => {
     const dir = path.join(temporaryDirectory(t), 'log')
     const other = await Other.writer(t, dir)
     tamper(dir)
@@ -123,7 +123,7 @@ for (const [what, tamper] of Object.entries(tampering)) {
     const { told, closed } = await other.append()
     if (what.startsWith('LOCK')) {
       t.deepEqual(told, [2, 3, 4, 5, 6, 7, 8, 9])
-      t.is(readFileSync(path.join(dir, 'LOCK'), 'utf8'), String(other.child.pid), 'it has put LOCK back')
+      t.is(readFileSync(path.join(dir, 'LOCK'), 'utf8'), String(other.child.pid), 'it has recreated LOCK')
       t.is(closed, 'closed')
       t.is((await collect((await temporaryLog(t, {}, dir)).readFrom('start'))).length, 9)
     } else {
@@ -134,7 +134,7 @@ for (const [what, tamper] of Object.entries(tampering)) {
 }
 
 for (const replaced of [false, true]) {
-  test(`a follower in another process ends when its log was moved away${replaced ? ' and a copy of it goes on at its path' : ''}`, async (t) => {
+  test(`a follower in another process ends when its log was moved away${replaced ? ' and a copy of it continues at its path' : ''}`, async (t) => {
     const base = temporaryDirectory(t)
     const dir = path.join(base, 'log')
     const wal = await temporaryLog(t, {}, dir)
@@ -172,7 +172,7 @@ test('two handles of one process on a path that was given another directory are 
   t.is(await made.append('goes on'), 2)
 })
 
-test('a path that is a symbolic link and points elsewhere by now is the path of another log', async (t) => {
+test('a symbolic link that now points elsewhere is the path of another log', async (t) => {
   const base = temporaryDirectory(t)
   const [link, first, second] = ['link', 'first', 'second'].map((name) => path.join(base, name))
   mkdirSync(first)
@@ -184,8 +184,8 @@ test('a path that is a symbolic link and points elsewhere by now is the path of 
   symlinkSync(second, link)
   const made = await temporaryLog(t, {}, link)
   await made.append('new')
-  await t.throwsAsync(old.append('late'), { code: DETACHED, message: /another has taken its place/ })
-  await t.throwsAsync(temporaryLog(t, {}, first), { code: DETACHED, message: /close it there first/ })
+  await t.throwsAsync(old.append('late'), { code: DETACHED, message: /another directory has taken its place/ })
+  await t.throwsAsync(temporaryLog(t, {}, first), { code: DETACHED, message: /close that handle first/ })
   await old.close().catch(() => {})
   t.deepEqual(await values((await temporaryLog(t, {}, first)).readFrom('start')), ['old'])
 })
@@ -222,7 +222,7 @@ test('the loss of the directory is an event and a figure, and every later call i
   )
 })
 
-test('a log opened by a relative path does not mind that the process goes to another directory', async (t) => {
+test('a log opened by a relative path keeps working when the process changes its working directory', async (t) => {
   const base = temporaryDirectory(t)
   mkdirSync(path.join(base, 'elsewhere'))
   const script = `
@@ -246,7 +246,7 @@ test('a log opened by a relative path does not mind that the process goes to ano
   t.deepEqual((await verify(path.join(base, 'log'))).problems, [])
 })
 
-test('a backup put into the place of the log that it was made of is opened, and the old handle leaves it alone', async (t) => {
+test('a backup moved to the path of its original can be opened, and the old handle does not touch it', async (t) => {
   const base = temporaryDirectory(t)
   const dir = path.join(base, 'log')
   const old = await temporaryLog(t, {}, dir)

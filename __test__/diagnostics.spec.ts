@@ -6,10 +6,10 @@ import path from 'node:path'
 import { Worker } from 'node:worker_threads'
 import test, { type ExecutionContext } from 'ava'
 import { channels, verify, Wal, type AppendEvent, type RecoverEvent, type WalError, type WalEvents } from '../index.js'
-import { Channel } from '../src/channel.js'
-import type { Environment } from '../src/environment.js'
-import { NO_TERMS } from '../src/options.js'
-import { toEntry } from '../src/record.js'
+import { LogQueue } from '../src/queue/log-queue.js'
+import type { Environment } from '../src/native/environment.js'
+import { DEFAULT_TERMS } from '../src/options/append.js'
+import { toEntry } from '../src/records/record.js'
 import { node, root } from './helpers/command.js'
 import { segments, temporaryDirectory } from './helpers/directory.js'
 import { Shim, rule } from './helpers/faults/shim.js'
@@ -54,14 +54,14 @@ test.serial('without subscribers the engine records nothing', async (t) => {
   const { told, stop } = listen(t, channels.sync)
   await wal.append('heard')
   const { events } = wal.stats()
-  t.deepEqual([events, told.length], [1, 1], 'and of other channels than those subscribed to nothing either')
+  t.deepEqual([events, told.length], [1, 1], 'and no event of other channels than those subscribed to')
   stop()
   for (let n = 0; n < 3; n++) await wal.append('unheard')
   t.is(wal.stats().events, events)
   t.is(told.length, 1)
 })
 
-test.serial('every commit is told once, in order, and before its promises resolve', async (t) => {
+test.serial('every commit is published once, in order, and before its promises resolve', async (t) => {
   const { of } = listen(t, channels.append, channels.sync)
   const wal = await temporaryLog(t)
   const appended = () => of(channels.append)
@@ -86,7 +86,7 @@ test.serial('every commit is told once, in order, and before its promises resolv
   t.is(synced.at(-1), 523)
 })
 
-test.serial('rolls and truncations are told where they happen between the commits', async (t) => {
+test.serial('rolls and truncations are published in their order between the commits', async (t) => {
   const wal = await temporaryLog(t)
   // Subscribing after opening counts from the next operation on.
   const { told, of } = listen(t)
@@ -123,7 +123,7 @@ test.serial('rolls and truncations are told where they happen between the commit
   t.deepEqual(names, ['truncate', 'roll', 'truncate', 'append', 'roll', 'truncate', 'append'])
 })
 
-test.serial('what retention and an fsync in time do by themselves is told as well', async (t) => {
+test.serial('removals by retention and fsyncs by everyMs are published as well', async (t) => {
   const { of } = listen(t, channels.truncate, channels.sync)
   const wal = await temporaryLog(t, { retention: { maxBytes: 192 * 1024 }, fsync: { everyMs: 1 } })
   await wal.append('alone')
@@ -136,7 +136,7 @@ test.serial('what retention and an fsync in time do by themselves is told as wel
   t.true(firstPosition > 1 && firstPosition <= wal.firstPosition)
 })
 
-test.serial('opening tells its report once per log and environment', async (t) => {
+test.serial('opening publishes its report once per log and environment', async (t) => {
   const { of } = listen(t, channels.recover)
   const dir = temporaryDirectory(t)
   const wal = await temporaryLog(t, {}, dir)
@@ -164,7 +164,7 @@ async function damagedLog(t: ExecutionContext): Promise<string> {
   return wal.dir
 }
 
-test.serial('damage is told with its error by whoever meets it: reader, verify, scrub, salvage, opening', async (t) => {
+test.serial('damage is published with its error by a reader, verify, scrub, salvage and opening', async (t) => {
   const dir = await damagedLog(t)
   const { told, of } = listen(t, channels.corrupt)
   const [segment] = segments(dir)
@@ -175,7 +175,7 @@ test.serial('damage is told with its error by whoever meets it: reader, verify, 
     for await (const _ of wal.readFrom('start'));
   }
   const error = await t.throwsAsync<WalError>(read, { code: 'ERR_WAL_CORRUPT' })
-  t.is(of(channels.corrupt)[0].error, error, 'the very error that the reader got')
+  t.is(of(channels.corrupt)[0].error, error, 'the same error object that the reader got')
   await wal.scrub()
   await verify(dir)
   await wal.close()
@@ -197,7 +197,7 @@ test.serial('damage is told with its error by whoever meets it: reader, verify, 
   t.deepEqual([...new Set(errors.map(({ verdict }) => verdict))], ['damaged-sealed', undefined])
 })
 
-test.serial('who is told of damage may end the reader that met it, or close the log: then nothing more is given', async (t) => {
+test.serial('a listener may end the reader that met damage, or close the log, and then nothing more is read', async (t) => {
   const dir = await damagedLog(t)
   const view = await temporaryLog(t, { mode: 'readOnly' }, dir)
   const controller = new AbortController()
@@ -218,7 +218,7 @@ test.serial('who is told of damage may end the reader that met it, or close the 
   await t.throwsAsync(closed.next(), { code: 'ERR_WAL_CLOSED' })
 })
 
-test.serial('an opening that is refused for damage tells it', async (t) => {
+test.serial('an opening that is refused because of damage publishes it', async (t) => {
   const dir = await damagedLog(t)
   const { of } = listen(t, channels.corrupt, channels.recover)
   const newest = openSync(path.join(dir, segments(dir).at(-1)!), 'r+')
@@ -229,7 +229,7 @@ test.serial('an opening that is refused for damage tells it', async (t) => {
   t.deepEqual(of(channels.recover), [])
 })
 
-test.serial('a failed fsync is told as poisoned, once, also to who subscribes when it has happened', async (t) => {
+test.serial('a failed fsync is published as poisoned, once, also to a later subscriber', async (t) => {
   if (!has(t, 'preload')) return
   const shim = new Shim(t)
   const script = `
@@ -266,7 +266,7 @@ test.serial('a failed fsync is told as poisoned, once, also to who subscribes wh
   }
 })
 
-test.serial('each environment gets the events of its logs, whoever appends', async (t) => {
+test.serial('each environment gets the events of its logs, whichever environment appends', async (t) => {
   const { of } = listen(t, channels.append)
   const wal = await temporaryLog(t)
   const script = `
@@ -292,7 +292,7 @@ test.serial('each environment gets the events of its logs, whoever appends', asy
   isDense(t, of(channels.append), 50)
 })
 
-test.serial('an event loop that takes nothing loses the oldest events, and is told how many', async (t) => {
+test.serial('a blocked event loop loses the oldest events and gets their number', async (t) => {
   const wal = await temporaryLog(t, { fsync: 'os', segmentBytes: 1 << 20 })
   const { of } = listen(t, channels.append)
   const entry = new URL('../index.js', import.meta.url).href
@@ -326,7 +326,7 @@ test.serial('an event loop that takes nothing loses the oldest events, and is to
   t.is(events.at(-1)?.last, 1502)
 })
 
-test.serial('a commit that is done while older events are being told is told before its promise resolves', async (t) => {
+test.serial('a commit that completes while older events are being published is published before its promise resolves', async (t) => {
   const events: object[] = []
   const order: string[] = []
   const onAppend = (event: unknown) => order.push(`told ${(event as AppendEvent).last}`)
@@ -347,14 +347,14 @@ test.serial('a commit that is done while older events are being told is told bef
         return 1
       },
     },
-    hold: none,
-    letGo: none,
-    kickLater: none,
+    ref: none,
+    unref: none,
+    scheduleKick: none,
   }
-  const channel = new Channel(environment as unknown as Environment, 0, 0, '')
-  const waiting = channel.appendNow(toEntry({ value: 'x' }), NO_TERMS).then((position) => order.push(`resolved ${position}`))
-  channel.diagnostics.tell()
-  channel.settle()
+  const queue = new LogQueue(environment as unknown as Environment, 0, 0, '')
+  const waiting = queue.appendNow(toEntry({ value: 'x' }), DEFAULT_TERMS).then((position) => order.push(`resolved ${position}`))
+  queue.events.publish()
+  queue.settle()
   await waiting
   t.deepEqual(order, ['told 1', 'resolved 1'])
 })

@@ -27,7 +27,7 @@ for (const [size, commits] of [
     for (let n = 1; n <= 40; n++) {
       const told = marker(calls, n)
       const written = writes(calls, `record<${n}>`).at(-1)
-      if (!told || !written) return t.fail(`record ${n}: ${told ? 'its write' : 'its marker'} is not in the trace`)
+      if (!told || !written) return t.fail(`record ${n}: ${told ? 'its write' : 'its marker'} is missing in the trace`)
       t.true(isSegment(written.file) && written.result > 0)
       if (written.direct) {
         direct += 1

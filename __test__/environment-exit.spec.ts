@@ -80,14 +80,14 @@ const stages: Stage[] = [
     records: 1000,
   },
   {
-    name: 'an uncaught exception that nobody handles',
+    name: 'an uncaught exception without a handler',
     body: `wal.enqueue('x'); setTimeout(() => { throw 'thrown' })`,
     records: 1,
     code: 1,
     stderr: /thrown/,
   },
   {
-    name: 'a rejection that nobody handles',
+    name: 'an unhandled rejection',
     body: `wal.enqueue('x'); Promise.reject('rejected')`,
     records: 1,
     code: 1,
@@ -96,19 +96,19 @@ const stages: Stage[] = [
   { name: 'two handles', body: `const two = await Wal.open(dir, options); two.enqueue('x'); wal.enqueue('x'); process.exit()`, records: 2 },
   { name: 'a worker that ends by itself', body: `await worker("wal.append('x')")`, records: 1 },
   {
-    name: 'a worker stays until its append is told',
+    name: 'a worker stays alive until its append has settled',
     body: `await worker("wal.append('x').then(console.log)", false)`,
     records: 1,
     stdout: '1\n',
   },
   {
-    name: 'a worker stays until its batch and its sync are told',
+    name: 'a worker stays alive until its batch and its sync have settled',
     body: `await worker("wal.appendBatch(['x', 'x']).then(({ last }) => console.log(last)); wal.sync().then(() => console.log('synced'))", false)`,
     records: 2,
     stdout: '2\nsynced\n',
   },
   {
-    name: 'a worker with a log that is open and idle ends by itself, with others at work',
+    name: 'a worker with an idle open log ends by itself while others use the log',
     body: `const idle = worker("await wal.append('x'); globalThis.kept = wal", false); for (let i = 0; i < 100; i++) await wal.append('x'); await idle`,
     records: 101,
   },
@@ -184,14 +184,14 @@ const underWay: { name: string; body: string; records: number }[] = [
     body: `await wal.append('x'); const reader = wal.readFrom('start', { follow: true }); await reader.next(); reader.next(); wal.append('x');`,
     records: 2,
   },
-  { name: 'a handle that only reads', body: `await wal.append('x'); ${view}`, records: 1 },
+  { name: 'a read-only handle', body: `await wal.append('x'); ${view}`, records: 1 },
   {
-    name: 'a handle that only reads being opened and closed',
+    name: 'a read-only handle being opened and closed',
     body: `await wal.append('x'); ${view} view.close(); Wal.open(dir, { mode: 'readOnly' });`,
     records: 1,
   },
   {
-    name: 'a handle that only reads, and its followers',
+    name: 'a read-only handle and its followers',
     body: `
       await wal.append('x'); ${view} const reader = view.readFrom(1, { follow: true }); await reader.next(); reader.next();
       view.readFrom('end', { follow: true }).next(); wal.append('x');`,
@@ -204,15 +204,15 @@ const underWay: { name: string; body: string; records: number }[] = [
     records: 100,
   },
   {
-    name: 'a backup of what a handle that only reads sees',
+    name: 'a backup through a read-only handle',
     body: `${fill} await wal.sync(); ${viewOfAll} await new Promise((onProgress) => { view.backup(dir + '/../copy', { onProgress }) });`,
     records: 100,
   },
-  { name: 'truncateBefore under way', body: `${fill} wal.truncateBefore(51);`, records: 50 },
-  { name: 'truncateAfter under way', body: `${fill} wal.truncateAfter(40); wal.enqueue('x');`, records: 41 },
-  { name: 'a reset under way', body: `${fill} wal.reset(1000); wal.enqueue('x'); wal.enqueue('x');`, records: 2 },
+  { name: 'a pending truncateBefore', body: `${fill} wal.truncateBefore(51);`, records: 50 },
+  { name: 'a pending truncateAfter', body: `${fill} wal.truncateAfter(40); wal.enqueue('x');`, records: 41 },
+  { name: 'a pending reset', body: `${fill} wal.reset(1000); wal.enqueue('x'); wal.enqueue('x');`, records: 2 },
   {
-    name: 'truncations, and readers that they concern',
+    name: 'truncations, and readers that they affect',
     body: `
       ${fill} await wal.sync(); const reader = wal.readFrom('start', { follow: true }); await reader.next(); reader.next();
       wal.readFrom('end', { follow: true }).next().catch(() => {}); wal.truncateBefore(11); wal.truncateAfter(20);`,
@@ -229,7 +229,7 @@ const underWay: { name: string; body: string; records: number }[] = [
     records: 0,
   },
   {
-    name: 'a handle that only reads dropped without close',
+    name: 'a read-only handle dropped without close',
     body: `await wal.append('x'); await (async () => { ${view} view.readFrom('end', { follow: true }).next(); })(); await collect();`,
     records: 1,
   },

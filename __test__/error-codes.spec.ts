@@ -1,12 +1,10 @@
 // Every code that an error can have: how one gets there, and that it is documented. A code that is new fails here until it has both.
 
-import { once } from 'node:events'
-import { fork } from 'node:child_process'
 import { cpSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { Wal, WalError, type WalErrorCode } from '../index.js'
-import { node, root } from './helpers/command.js'
+import { holder, node, root } from './helpers/command.js'
 import { segments, temporaryDirectory } from './helpers/directory.js'
 import { Shim, rule } from './helpers/faults/shim.js'
 import { filledLog, temporaryLog } from './helpers/log.js'
@@ -49,14 +47,7 @@ const situations: Situation[] = [
     code: 'ERR_WAL_LOCKED',
     how: async (t) => {
       const dir = temporaryDirectory(t)
-      const script = `
-        const { Wal } = await import(process.argv[1])
-        globalThis.wal = await Wal.open(process.argv[2])
-        process.on('message', () => {})
-        process.send('open')`
-      const child = fork('-e', [], { execArgv: ['--input-type=module', '-e', script, path.join(root, 'index.js'), dir] })
-      t.teardown(() => child.kill())
-      await once(child, 'message')
+      await holder(t, dir)
       return codeOf(() => Wal.open(dir))
     },
   },
@@ -175,7 +166,7 @@ const situations: Situation[] = [
 ]
 
 for (const { code, needs = [], how } of situations) {
-  test(`${code} is reached`, async (t) => {
+  test(`${code} occurs`, async (t) => {
     if (!has(t, ...needs)) return
     t.is(await how(t), code)
   })
@@ -185,7 +176,7 @@ for (const { code, needs = [], how } of situations) {
 const codesIn = (file: string, pattern: RegExp): string[] =>
   [...readFileSync(path.join(root, file), 'utf8').matchAll(pattern)].map(([, code]) => code).sort()
 
-test('every code of the type has a situation, a line in its description and a row in docs/errors.md, once', (t) => {
+test('every code of the type has one test, one line in its description and one row in docs/errors.md', (t) => {
   const codes = codesIn('src/errors.ts', /^ {2}\| '(ERR_WAL_\w+)'$/gm)
   t.true(codes.length >= 16)
   t.deepEqual(situations.map(({ code }) => code).sort(), codes)

@@ -2,12 +2,11 @@
 
 import { once } from 'node:events'
 import { cpSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
-import { fork } from 'node:child_process'
 import path from 'node:path'
 import { inspect } from 'node:util'
 import test, { type ExecutionContext } from 'ava'
 import { Wal, WalError } from '../index.js'
-import { node, root } from './helpers/command.js'
+import { holder, node, root } from './helpers/command.js'
 import { temporaryDirectory } from './helpers/directory.js'
 import { SEGMENT_BYTES, temporaryLog } from './helpers/log.js'
 
@@ -22,7 +21,7 @@ test('an error is an Error with a code and only the fields that apply', async (t
   t.regex(inspect(error), /^WalError: /)
 })
 
-test('a failure of the operating system is the cause, in the shape Node gives it', async (t) => {
+test('an error of the operating system is the cause, with the fields that Node.js gives it', async (t) => {
   const file = path.join(temporaryDirectory(t), 'file')
   writeFileSync(file, '')
   const error = await t.throwsAsync<WalError>(Wal.open(path.join(file, 'log')))
@@ -35,16 +34,9 @@ test('a failure of the operating system is the cause, in the shape Node gives it
   t.true(cause.path?.includes('file'))
 })
 
-test('a log that another process has open is locked, by that process', async (t) => {
+test('a log that another process has open is locked, with the id of that process', async (t) => {
   const dir = temporaryDirectory(t)
-  const script = `
-    const { Wal } = await import(process.argv[1])
-    globalThis.wal = await Wal.open(process.argv[2])
-    process.send('open')
-    process.on('message', () => process.exit())`
-  const child = fork('-e', [], { execArgv: ['--input-type=module', '-e', script, path.join(root, 'index.js'), dir] })
-  t.teardown(() => child.kill())
-  await once(child, 'message')
+  const child = await holder(t, dir)
   const error = await t.throwsAsync<WalError>(Wal.open(dir))
   t.is(error.code, 'ERR_WAL_LOCKED')
   t.is(error.pid, child.pid)
@@ -80,13 +72,13 @@ test('without a native module the package can be imported, and open says for whi
   t.true(message.includes(`${process.platform}-${process.arch}`))
 })
 
-test('a loader that was never generated is a missing native module too', async (t) => {
+test('a loader that was never generated counts as a missing native module', async (t) => {
   const dir = installation(t)
   rmSync(path.join(dir, 'native.js'))
   t.is((await openIn(dir)).code, 'ERR_WAL_NATIVE_NOT_FOUND')
 })
 
-test('a native module that is there and does not load is said to be broken, with what the system says of the file', async (t) => {
+test('a native module that exists but does not load is reported as broken, with the message of the system', async (t) => {
   const dir = installation(t)
   const binary = readdirSync(root).find((name) => name.endsWith('.node')) as string
   writeFileSync(path.join(dir, binary), 'not a library')
@@ -94,5 +86,5 @@ test('a native module that is there and does not load is said to be broken, with
   t.is(code, 'ERR_WAL_NATIVE_NOT_FOUND')
   t.true(typed)
   t.true(message.includes(binary))
-  t.regex(message, /cut off|too short|invalid ELF/)
+  t.regex(message, /truncated|too short|invalid ELF/)
 })

@@ -50,7 +50,7 @@ function on({ dir, export: file }: Place, command: Command, log: string, ...opti
 
 const NO_LOCK = 'it takes no lock'
 const NO_INPUT = 'it takes no input'
-const NO_POSITION = 'it takes no position, and reads what is there'
+const NO_POSITION = 'it takes no position, and reads the whole log'
 
 type Case = (t: ExecutionContext, at: Place) => Promise<string[]> | string[]
 type Cases = { [command in Command]: Case | string }
@@ -157,7 +157,7 @@ for (const [name, cases] of Object.entries(table)) {
         const [before, after] = segments(at.log)
         const said = `${result.stdout}${result.stderr}`
         for (const file of [before, after]) t.true(said.includes(file), said)
-        t.regex(said, /positions \d+ to \d+ are missing: \S+\.wal is gone/)
+        t.regex(said, /positions \d+ to \d+ are missing: the segment \S+\.wal between \S+ and \S+ is missing/)
         t.regex(said, /next: .*forelog (salvage|verify)/)
       }
     })
@@ -168,7 +168,7 @@ for (const [name, cases] of Object.entries(table)) {
 const atDevice = (args: string[], isFull: boolean): Promise<Result> =>
   isFull ? command('sh', ['-c', '"$@" > /dev/full', 'sh', process.execPath, cliScript, ...args]) : forelog(args)
 
-test('every code has its cases, and a command that never exits with one says why', (t) => {
+test('every exit code has its cases for each command, or a reason why the command never uses it', (t) => {
   const codes = Object.values(EXIT).filter((code) => code !== EXIT.bug)
   t.deepEqual(Object.keys(table).map(Number), codes)
   for (const cases of Object.values(table)) t.deepEqual(Object.keys(cases).sort(), [...COMMANDS].sort())
@@ -177,7 +177,7 @@ test('every code has its cases, and a command that never exits with one says why
 // Its constructor is not for programs.
 const Failed = WalError as unknown as new (code: WalErrorCode, message: string) => WalError
 
-test('every code of a WalError has an exit code of the table, and none of them a stack', (t) => {
+test('every code of a WalError has an exit code in the table and prints no stack', (t) => {
   const known = readFileSync(path.join(root, 'src', 'errors.ts'), 'utf8').match(/^ {2}\| 'ERR_WAL_\w+'$/gm) ?? []
   t.true(known.length >= 16)
   for (const line of known) {
@@ -190,7 +190,7 @@ test('every code of a WalError has an exit code of the table, and none of them a
   }
 })
 
-test('a fault of forelog itself is a line too', (t) => {
+test('a bug in forelog itself is reported in one line too', (t) => {
   t.deepEqual(failure(new TypeError('x is not\na function'), undefined), { text: 'forelog: x is not a function\n', exitCode: EXIT.bug })
   t.is(failure('thrown', undefined).exitCode, EXIT.bug)
   t.is(failure(undefined, undefined).text, 'forelog: undefined\n')
@@ -205,14 +205,14 @@ const signalling = (signal: string): string =>
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   for (const [name, args, said] of [
-    ['append', (at: Place) => ['append', at.log], /: no line is in the log, durable\n$/],
+    ['append', (at: Place) => ['append', at.log], /: no line is in the log and durable\n$/],
     ['cat', (at: Place) => ['cat', at.log], /(before the first record|after position \d+)\n$/],
     ['cat --follow', (at: Place) => ['cat', at.log, '--follow'], /(before the first record|after position \d+)\n$/],
     ['export', (at: Place) => ['export', at.log], /: the export is incomplete, and has no end line\n$/],
     ['import', (at: Place) => ['import', at.missing], /: nothing was imported\n$/],
     ['verify', (at: Place) => ['verify', at.log], /: the log was not read to its end\n$/],
-    ['backup', (at: Place) => ['backup', at.log, at.missing], /: no backup was made, and nothing of it is left\n$/],
-    ['salvage', (at: Place) => ['salvage', at.log, at.missing], /: no log was made, and nothing of it is left\n$/],
+    ['backup', (at: Place) => ['backup', at.log, at.missing], /: no backup was made, and its files were removed\n$/],
+    ['salvage', (at: Place) => ['salvage', at.log, at.missing], /: no log was made, and its files were removed\n$/],
   ] as const) {
     test(`${signal} ends ${name} in order, with 128 and its number`, async (t) => {
       if (!has(t, 'posix')) return
@@ -227,7 +227,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   }
 }
 
-test('append says how many lines are durable when it is stopped, and they are', async (t) => {
+test('when append is stopped, it says how many lines are durable, and they are', async (t) => {
   if (!has(t, 'posix')) return
   const { missing } = await place(t)
   const child = spawn(process.execPath, [cliScript, 'append', missing], { stdio: ['pipe', 'ignore', 'pipe'] })
@@ -241,7 +241,7 @@ test('append says how many lines are durable when it is stopped, and they are', 
   while (!(await acknowledged())) await new Promise(setImmediate)
   child.kill('SIGTERM')
   t.is(await new Promise((resolve) => child.on('close', resolve)), 143)
-  t.is(stderr, 'forelog: stopped by SIGTERM: the first 2 lines are in the log, durable\n')
+  t.is(stderr, 'forelog: stopped by SIGTERM: the first 2 lines are in the log and durable\n')
   t.is(String((await forelog(['cat', missing])).stdout), 'one\ntwo\n')
 })
 
@@ -249,7 +249,7 @@ test('append says how many lines are durable when it is stopped, and they are', 
 const shell = (script: string, ...args: string[]): Promise<Result> => command('bash', ['-c', script, process.execPath, cliScript, ...args])
 
 for (const command of COMMANDS) {
-  test(`${command}: help that nobody reads to its end, and output or errors that cannot be written`, async (t) => {
+  test(`${command}: help whose reader leaves early, and output or errors that cannot be written`, async (t) => {
     if (!has(t, 'linux')) return
     const at = await place(t)
     const args = (log: string) => on({ ...at, dir: path.join(at.dir, String(Math.random())) }, command, log)
@@ -275,7 +275,7 @@ for (const command of COMMANDS) {
   })
 }
 
-test('the help has the table of exit codes, every command has examples, and an unknown option or command is corrected', async (t) => {
+test('the help has the table of exit codes, every command has examples, and a mistyped option or command is suggested', async (t) => {
   const { stdout } = await forelog(['--help'])
   t.true(String(stdout).includes(exitCodeTable()))
   for (const command of COMMANDS) {

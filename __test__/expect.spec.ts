@@ -4,7 +4,7 @@ import test from 'ava'
 import { Record, type WalError } from '../index.js'
 import { fill, temporaryLog, values } from './helpers/log.js'
 
-test('an append at the position it expects is an ordinary one', async (t) => {
+test('an append that gets the position it expects succeeds', async (t) => {
   const wal = await temporaryLog(t)
   t.is(await wal.append('a', { expect: 1 }), 1)
   t.is(await wal.append(Record.put('k', 'b', { ttlMs: 5 }), { expect: wal.nextPosition, durable: true }), 2)
@@ -14,7 +14,7 @@ test('an append at the position it expects is an ordinary one', async (t) => {
   t.deepEqual(await values(wal.readFrom('start')), ['a', 'b', 'c', 'd', 'e'])
 })
 
-test('any other position is a conflict that says which it would have been, and nothing is appended', async (t) => {
+test('an append that would get another position is a conflict that states the position, and nothing is appended', async (t) => {
   const wal = await temporaryLog(t)
   await fill(wal, 3)
   for (const expect of [0, 3, 5, Number.MAX_SAFE_INTEGER]) {
@@ -30,7 +30,7 @@ test('any other position is a conflict that says which it would have been, and n
   t.deepEqual(await values(wal.readFrom(4)), ['y'])
 })
 
-test('of several that expect the same position, the first called succeeds', async (t) => {
+test('of several appends that expect the same position, the first one called succeeds', async (t) => {
   const wal = await temporaryLog(t)
   const expect = wal.nextPosition
   const outcomes = await Promise.allSettled(['a', 'b', 'c'].map((value) => wal.append(value, { expect })))

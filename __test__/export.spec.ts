@@ -6,9 +6,9 @@ import { Record, Wal, type RecordInit } from '../index.js'
 import { cliScript, forelog, type Result } from './helpers/command.js'
 import { segments, temporaryDirectory } from './helpers/directory.js'
 import { SEGMENT_BYTES } from './helpers/log.js'
-import { exactEntry } from '../dist/record.js'
+import { exactEntry } from '../dist/records/record.js'
 import { parseLine, recordLine, type RecordLine } from '../dist/cli/ndjson.js'
-import type { DetailedRecord } from '../dist/detail.js'
+import type { DetailedRecord } from '../dist/records/detailed-block.js'
 
 type Fields = { [name: string]: unknown }
 
@@ -85,7 +85,7 @@ for (const [seed, compression] of [
   [3, 'zstd'],
   [4, 'none'],
 ] as const) {
-  test(`whatever a log holds, export and import give the same log again: seed ${seed}, ${compression}`, async (t) => {
+  test(`export and import reproduce a log of any content: seed ${seed}, ${compression}`, async (t) => {
     const draw = random(seed)
     const dir = await written(
       t,
@@ -107,7 +107,7 @@ for (const [seed, compression] of [
 
     const copy = path.join(path.dirname(dir), 'copy')
     const { stderr } = await ok(t, ['import', copy, '--compression', compression === 'none' ? 'lz4' : 'none'], text)
-    t.regex(stderr, /^[\d,]+ records, [\d,]+ records\/s; the log goes on with position \d+\n$/)
+    t.regex(stderr, /^[\d,]+ records, [\d,]+ records\/s; the next position of the log is \d+\n$/)
     t.is(await exported(t, copy), text)
     // The export says what a reader sees.
     const [from, to] = await Promise.all([dir, copy].map((log) => Wal.open(log, { mode: 'readOnly' })))
@@ -119,7 +119,7 @@ for (const [seed, compression] of [
   })
 }
 
-test('a line gives the bytes of its record back, for every kind of record', (t) => {
+test('a line restores the bytes of its record, for every kind of record', (t) => {
   const draw = random(99)
   for (let n = 1; n <= 3000; n++) {
     const { key, value, tombstone, expiresAt, version } = anyRecord(draw)
@@ -138,7 +138,7 @@ test('a line gives the bytes of its record back, for every kind of record', (t) 
   }
 })
 
-test('an export has a header, a line per record with what belongs to it, and an end', async (t) => {
+test('an export has a header, one line per record with its fields, and an end', async (t) => {
   const dir = await written(t, async (wal) => {
     await wal.append('plain\n')
     await wal.append(Record.put(Buffer.of(0xff), Buffer.of(0, 0xff), { expiresAt: 4e12, version: { term: 2, index: 7 } }))
@@ -162,7 +162,7 @@ test('an export has a header, a line per record with what belongs to it, and an 
   ])
 })
 
-test('a log without a record keeps the position that it goes on with', async (t) => {
+test('a log without records keeps its next position', async (t) => {
   const dir = await written(t, (wal) => wal.reset(1001))
   const text = await exported(t, dir)
   t.deepEqual(objects(text), [{ forelog: 'export', version: 1, firstPosition: 1001 }, { end: { nextPosition: 1001, records: 0 } }])
@@ -173,7 +173,7 @@ test('a log without a record keeps the position that it goes on with', async (t)
   await wal.close()
 })
 
-test('a log that was truncated begins in its copy where it begins itself', async (t) => {
+test('the copy of a truncated log begins at the same position', async (t) => {
   const dir = await written(t, async (wal) => {
     await wal.append('gone')
     await wal.appendBatch(['gone too', 'b', 'c'])
@@ -235,7 +235,7 @@ async function refused(t: ExecutionContext, input: string | Buffer, message: Reg
   t.regex(stderr, /^forelog: [^\n]+\n$/)
   t.regex(
     stderr,
-    kept.length > 0 ? new RegExp(`the records up to position ${kept.length} of the log are in it`) : /nothing was imported|no record was/
+    kept.length > 0 ? new RegExp(`the records up to position ${kept.length} are in the log`) : /nothing was imported|no record was/
   )
   if (!existsSync(dir)) {
     t.deepEqual(kept, [])
@@ -261,7 +261,7 @@ const wrongRecords: { [what: string]: [fields: unknown, message: RegExp] } = {
   'half a surrogate pair': ['{"position":2,"value":"\\ud800"}', /line 3: value has half of a surrogate pair/],
   'bad base64': [{ position: 2, valueBase64: 'x?' }, /line 3: valueBase64 must be base64/],
   'base64 without its padding': [{ position: 2, valueBase64: 'eA' }, /line 3: valueBase64 must be base64/],
-  'a tombstone with a value': [{ position: 2, key: 'k', value: 'x', tombstone: true }, /line 3: a tombstone has no value/],
+  'a tombstone with a value': [{ position: 2, key: 'k', value: 'x', tombstone: true }, /line 3: a tombstone cannot have a value/],
   'a tombstone that is no boolean': [{ position: 2, key: 'k', tombstone: 1 }, /line 3: tombstone must be true or false/],
   'an empty record': [{ position: 2 }, /line 3: the record has neither key nor value nor tombstone/],
   'an expiry below zero': [{ position: 2, value: 'x', expiresAt: -1 }, /line 3: expiresAt must be a whole number/],
@@ -283,18 +283,18 @@ for (const [what, [fields, message]] of Object.entries(wrongRecords)) {
   })
 }
 
-test('import refuses what does not continue the lines before, and appends nothing of it', async (t) => {
+test('import refuses a line that does not continue the previous one, and appends nothing of it', async (t) => {
   for (const [fields, message] of [
-    [{ position: 1, value: 'x' }, /line 3: position 1 comes after 1: positions must grow/],
-    [{ position: 3, value: 'x' }, /line 3: position 3 comes where 2 should: position 2 .*--renumber/],
-    [{ position: 2, value: 'x', batch: [1, 3] }, /line 3: the batch 1 to 3 does not begin with this record/],
+    [{ position: 1, value: 'x' }, /line 3: position 1 comes after 1: positions must increase/],
+    [{ position: 3, value: 'x' }, /line 3: expected position 2, got 3: position 2 .*--renumber/],
+    [{ position: 2, value: 'x', batch: [1, 3] }, /line 3: the batch 1 to 3 must begin with position 1, got 2/],
     [{ position: 2 }, /line 3: the record has neither key nor value nor tombstone/],
   ] as const) {
     await refused(t, `${HEADER}${value(1)}${JSON.stringify(fields)}\n${value(2)}${END(3)}`, message, ['value 1'])
   }
 })
 
-test('import names the line and appends nothing of it: no JSON, and no UTF-8', async (t) => {
+test('import refuses a line that is not JSON or not UTF-8 with its number, and appends nothing of it', async (t) => {
   await refused(t, `${HEADER}${value(1)}{"position":2,\n`, /line 3: it is not JSON/, ['value 1'])
   const bytes = Buffer.concat([
     Buffer.from(HEADER + value(1)),
@@ -310,12 +310,12 @@ test('a batch with a wrong line is refused whole', async (t) => {
   const begun = `${HEADER}${value(1, '1')}${line(2)}`
   const wrongs: [string, RegExp][] = [
     [line(3, { value: 3 }), /line 4: value must be a string/],
-    [line(4), /line 4: the batch 2 to 4 is not whole: position 3 should come here/],
-    [line(3, { batch: [2, 3] }), /line 4: the batch 2 to 4 is not whole/],
-    [line(3, { batch: undefined }), /line 4: the batch 2 to 4 is not whole/],
-    ['{"hole":{"first":3,"last":3}}\n', /line 4: the batch 2 to 4 is not whole/],
-    [END(3), /line 4: the batch 2 to 4 is not whole/],
-    ['', /line 4: the batch 2 to 4 is not whole/],
+    [line(4), /line 4: the batch 2 to 4 is incomplete: expected position 3 here/],
+    [line(3, { batch: [2, 3] }), /line 4: the batch 2 to 4 is incomplete/],
+    [line(3, { batch: undefined }), /line 4: the batch 2 to 4 is incomplete/],
+    ['{"hole":{"first":3,"last":3}}\n', /line 4: the batch 2 to 4 is incomplete/],
+    [END(3), /line 4: the batch 2 to 4 is incomplete/],
+    ['', /line 4: the batch 2 to 4 is incomplete/],
   ]
   for (const [wrong, message] of wrongs) {
     await refused(t, `${begun}${wrong}`, message, ['1'])
@@ -323,14 +323,14 @@ test('a batch with a wrong line is refused whole', async (t) => {
   }
 })
 
-test('what is no export of forelog is refused, and makes no log', async (t) => {
+test('a file that is not an export of forelog is refused, and no log is created', async (t) => {
   for (const [input, message] of [
     ['', /line 1: the input is empty/],
-    ['{"position":1,"value":"x"}\n', /line 1: this is no export of forelog/],
+    ['{"position":1,"value":"x"}\n', /line 1: this is not an export of forelog/],
     ['seq\n', /line 1: it is not JSON/],
     [
       '{"forelog":"export","version":2,"firstPosition":1,"new":true}\n',
-      /line 1: the export has format version 2, and this forelog reads up to 1/,
+      /line 1: the export has format version 2, and this forelog reads versions up to 1/,
     ],
     ['{"forelog":"export","firstPosition":1}\n', /line 1: the header has no version/],
     ['{"forelog":"export","version":1,"firstPosition":0}\n', /line 1: firstPosition must be a position/],
@@ -343,29 +343,32 @@ test('what is no export of forelog is refused, and makes no log', async (t) => {
   }
 })
 
-test('an export that was cut off is noticed, unless that is allowed', async (t) => {
+test('an incomplete export is refused, unless that is allowed', async (t) => {
   const cut = `${HEADER}${value(1)}`
   await refused(t, cut, /line 3: the input ends without the end line of an export.*--partial/, ['value 1'])
-  await refused(t, `${cut}${END(3, 2)}`, /the export goes up to position 2, and 1 was the last that came/, ['value 1'])
-  await refused(t, `${cut}${END(2)}${value(2)}`, /line 4: there is more after the end/, ['value 1'])
+  await refused(t, `${cut}${END(3, 2)}`, /the end line says that the last position is 2, but the last one in the input is 1/, ['value 1'])
+  await refused(t, `${cut}${END(2)}${value(2)}`, /line 4: there are more lines after the end/, ['value 1'])
   const dir = path.join(temporaryDirectory(t), 'log')
   await ok(t, ['import', dir, '--partial'], cut)
   // An editor may leave an empty line.
   await ok(t, ['import', path.join(path.dirname(dir), 'other')], `${cut}${END(2)}\n\r\n`)
 })
 
-test('a log with records is continued where it ends, and nowhere else', async (t) => {
+test('import continues a log with records only at its end', async (t) => {
   const dir = await written(t, (wal) => wal.appendBatch(['a', 'b']))
   const again = await forelog(['import', dir], { input: await exported(t, dir) })
   t.is(again.code, 6)
-  t.regex(again.stderr, /line 1: the export begins with position 1, and the log goes on with 3: .*--renumber; nothing was imported/)
+  t.regex(
+    again.stderr,
+    /line 1: the export begins at position 1, but the next position of the log is 3: .*--renumber; nothing was imported/
+  )
   const more = '{"forelog":"export","version":1,"firstPosition":3}\n' + value(3, 'c') + END(4, 1)
   await ok(t, ['import', dir], more)
   t.is((await forelog(['import', dir], { input: more })).code, 6)
   t.is(String((await forelog(['cat', dir])).stdout), 'abc')
 })
 
-test('--renumber closes gaps and continues any log, and says which positions became which', async (t) => {
+test('--renumber closes gaps and continues any log, and prints how positions changed', async (t) => {
   const gaps = `{"forelog":"export","version":1,"firstPosition":5}\n${value(5)}${value(6)}{"hole":{"first":7,"last":8}}\n${value(9)}${value(20)}${value(21)}${END(22, 5)}`
   const dir = path.join(temporaryDirectory(t), 'log')
   const { stderr } = await ok(t, ['import', dir, '--renumber', '--quiet'], gaps)
@@ -406,7 +409,7 @@ function spoil(file: string, offset: number): void {
   closeSync(fd)
 }
 
-test('an export stops at damage without an end, and with --salvage goes on and has the holes as lines', async (t) => {
+test('an export stops at damage and has no end; with --salvage it continues and has the holes as lines', async (t) => {
   const dir = await written(t, async (wal) => {
     for (let n = 1; n <= 300; n++) await wal.append(Record.put(`key ${n}`, '.'.repeat(900), { expiresAt: 4e12 }))
   })
@@ -444,7 +447,7 @@ test('an export stops at damage without an end, and with --salvage goes on and h
   t.deepEqual(lines.at(-1), { end: { nextPosition: 301, records: kept.length, lost: 300 - kept.length } })
   const refusedImport = await forelog(['import', path.join(path.dirname(dir), 'gaps')], { input: stdout })
   t.is(refusedImport.code, 6)
-  t.regex(refusedImport.stderr, /are lost, and a log has no gaps: .*--renumber/)
+  t.regex(refusedImport.stderr, /the export lost position.* cannot leave gaps: .*--renumber/)
   const salvaged = path.join(path.dirname(dir), 'salvaged')
   await ok(t, ['import', salvaged, '--renumber'], stdout)
   const keys = objects(await exported(t, salvaged)).filter(({ key }) => key !== undefined)
@@ -454,7 +457,7 @@ test('an export stops at damage without an end, and with --salvage goes on and h
   )
 })
 
-test('a log that lost its first segment begins after it in the import: no position changes', async (t) => {
+test('an import of a log that lost its first segment begins after it, and no position changes', async (t) => {
   const dir = await written(t, async (wal) => {
     for (let n = 1; n <= 200; n++) await wal.append('.'.repeat(900))
   })
@@ -468,7 +471,7 @@ test('a log that lost its first segment begins after it in the import: no positi
   t.is(objects(await exported(t, copy))[1].position, Number(second.slice(0, 20)))
 })
 
-test('what is imported is durable when import exits, and killed it leaves a prefix of the lines', async (t) => {
+test('imported records are durable when import exits, and an import that is killed leaves a prefix of the lines', async (t) => {
   const dir = path.join(temporaryDirectory(t), 'log')
   const child = spawn(process.execPath, [cliScript, 'import', dir], { stdio: ['pipe', 'ignore', 'inherit'] })
   child.stdin.write(HEADER)
@@ -488,7 +491,7 @@ test('what is imported is durable when import exits, and killed it leaves a pref
   t.deepEqual(lines[499], { position: 500, value: 'value 500' })
 })
 
-test('beside a writer an export has what is acknowledged at the call', async (t) => {
+test('an export of a log with a writer has the records acknowledged at the call', async (t) => {
   const dir = temporaryDirectory(t)
   const wal = await Wal.open(dir)
   t.teardown(() => wal.close())
@@ -499,7 +502,7 @@ test('beside a writer an export has what is acknowledged at the call', async (t)
   t.is(objects(text).length, 102)
 })
 
-test('what an earlier salvage recorded as lost is a hole of an export, and no damage', async (t) => {
+test('positions that an earlier salvage recorded as lost are holes in an export, and not damage', async (t) => {
   const dir = await written(t, async (wal) => {
     for (let n = 1; n <= 300; n++) await wal.append('.'.repeat(900))
   })
@@ -509,7 +512,7 @@ test('what an earlier salvage recorded as lost is a hole of an export, and no da
   t.is((await forelog(['salvage', dir, salvaged])).code, 1)
   const { stdout, stderr } = await ok(t, ['export', salvaged])
   const [first, last] = [Number(names[1].slice(0, 20)), Number(names[2].slice(0, 20)) - 1]
-  t.is(stderr, `forelog: lost earlier: positions ${first} to ${last}, as the log itself records\n`)
+  t.is(stderr, `forelog: lost earlier: positions ${first} to ${last}, recorded by an earlier salvage\n`)
   t.like(
     objects(String(stdout)).find(({ hole }) => hole !== undefined),
     { hole: { first, last, recorded: true } }

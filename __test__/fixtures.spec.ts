@@ -4,9 +4,9 @@ import test from 'ava'
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { gunzipSync } from 'node:zlib'
-import { Wal, type WalRecord } from '../index.js'
+import { Wal } from '../index.js'
 import { snapshot, temporaryDirectory } from './helpers/directory.js'
-import { collect } from './helpers/log.js'
+import { collect, plain } from './helpers/log.js'
 import { root } from './helpers/command.js'
 import type { Expected, Fixture } from './helpers/fixtures.js'
 
@@ -21,15 +21,6 @@ function unpack(dir: string, to: string): void {
 }
 
 const text = (bytes: Expected['value']): string | undefined => (typeof bytes === 'object' ? bytes.repeat.repeat(bytes.times) : bytes)
-
-const plain = ({ position, key, value, tombstone, expiresAt, version }: WalRecord) => ({
-  position,
-  key: key?.toString(),
-  value: value?.toString(),
-  tombstone,
-  expiresAt,
-  version,
-})
 
 for (const version of readdirSync(fixtures)) {
   for (const name of readdirSync(path.join(fixtures, version))) {
@@ -56,7 +47,7 @@ for (const version of readdirSync(fixtures)) {
       t.deepEqual(snapshot(log), before)
     })
 
-    test(`${version}, ${name}: opens for writing, goes on, and stays clean`, async (t) => {
+    test(`${version}, ${name}: opens for writing, accepts appends, and stays clean`, async (t) => {
       const log = path.join(temporaryDirectory(t), 'log')
       unpack(dir, log)
       const wal = await Wal.open(log)

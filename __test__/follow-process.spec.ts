@@ -91,7 +91,7 @@ for (const fsync of ['always', 'os', { everyMs: 3 }] as const) {
   })
 }
 
-test('kill -9 of the writer: a follower waits, and goes on with the next writer', async (t) => {
+test('after kill -9 of the writer a follower waits, and continues with the next writer', async (t) => {
   const dir = temporaryDirectory(t)
   let writer = await Writer.start(t, dir, { fsync: 'os' })
   const wal = await view(t, dir)
@@ -114,7 +114,7 @@ test('kill -9 of the writer: a follower waits, and goes on with the next writer'
   t.true(all.every((value, i) => value === expected(i + 1)))
 })
 
-test('truncation passes a follower in another process, which is told', async (t) => {
+test('a follower in another process fails once truncation has passed it', async (t) => {
   const dir = temporaryDirectory(t)
   const writer = await Writer.start(t, dir, { fsync: 'os' })
   const wal = await view(t, dir)
@@ -132,7 +132,7 @@ test('truncation passes a follower in another process, which is told', async (t)
   await writer.end()
 })
 
-test('truncateAfter in another process: who is past it ends, who is not drops what was read ahead and sees what is there now', async (t) => {
+test('truncateAfter in another process ends followers past it; the others drop prefetched records and see the new ones', async (t) => {
   const dir = temporaryDirectory(t)
   const writer = await Writer.start(t, dir, { fsync: 'os' })
   while (writer.acknowledged < 5000) await writer.says(/^acknowledged/)
@@ -170,7 +170,7 @@ test('truncateAfter in another process: who is past it ends, who is not drops wh
   t.is(writer.stderr, '')
 })
 
-test('followers in another process end when they are aborted or closed, and hold no thread each', async (t) => {
+test('followers in another process end when they are aborted or closed, and do not use a thread each', async (t) => {
   const dir = temporaryDirectory(t)
   const writer = await Wal.open(dir, { segmentBytes: SEGMENT_BYTES })
   t.teardown(() => writer.close())

@@ -8,7 +8,7 @@ import { fill, numbered, SEGMENT_BYTES, temporaryLog } from './helpers/log.js'
 import path from 'node:path'
 
 for (const fsync of ['always', 'os', { everyMs: 3 }] as const) {
-  test(`a follower is given every record in order, never one that is not acknowledged: ${JSON.stringify(fsync)}`, async (t) => {
+  test(`a follower returns every record in order, and none before it is acknowledged: ${JSON.stringify(fsync)}`, async (t) => {
     const wal = await temporaryLog(t, { fsync })
     const count = 5000
     const follow = async () => {
@@ -29,7 +29,7 @@ for (const fsync of ['always', 'os', { everyMs: 3 }] as const) {
   })
 }
 
-test('a follower ends where it was told to', async (t) => {
+test('a follower ends at its limits', async (t) => {
   const wal = await temporaryLog(t, { fsync: 'os' })
   await fill(wal, 2)
   const read = async (options: object) => {
@@ -43,7 +43,7 @@ test('a follower ends where it was told to', async (t) => {
   t.deepEqual(await both, [numbered(1, 5), numbered(1, 4)])
 })
 
-test("a follower from 'end' is given what comes", async (t) => {
+test("a follower from 'end' returns the records appended after the call", async (t) => {
   const wal = await temporaryLog(t)
   await fill(wal, 3)
   const reader = wal.readFrom('end', { follow: true })
@@ -55,7 +55,7 @@ test("a follower from 'end' is given what comes", async (t) => {
   await reader.return()
 })
 
-test('aborting ends a follower that waits', async (t) => {
+test('aborting ends a waiting follower', async (t) => {
   const wal = await temporaryLog(t)
   const controller = new AbortController()
   const reader = wal.readFrom('start', { follow: true, signal: controller.signal })
@@ -66,7 +66,7 @@ test('aborting ends a follower that waits', async (t) => {
   t.is(await wal.append('after'), 1)
 })
 
-test('closing ends a follower that waits', async (t) => {
+test('closing ends a waiting follower', async (t) => {
   const wal = await temporaryLog(t)
   await fill(wal, 1)
   const reader = wal.readFrom('start', { follow: true })
@@ -77,7 +77,7 @@ test('closing ends a follower that waits', async (t) => {
   t.is(reader.position, 1)
 })
 
-test('return answers a follower that waits', async (t) => {
+test('return() settles the pending next() of a waiting follower', async (t) => {
   const wal = await temporaryLog(t)
   const reader = wal.readFrom('start', { follow: true })
   const next = reader.next()
@@ -98,7 +98,7 @@ test('many followers wait without holding up reads, appends or each other', asyn
   t.true((await Promise.all(second)).every(({ value }) => value?.position === 2))
 })
 
-test('truncateAfter: a follower that is not past it drops what was read ahead and goes on with what comes', async (t) => {
+test('truncateAfter: a follower that is not past it drops prefetched records and continues with the new ones', async (t) => {
   const wal = await temporaryLog(t)
   await fill(wal, 5000)
   const readers = [wal.readFrom('start', { follow: true }), wal.readFrom(20, { follow: true }), wal.readFrom('start', { follow: true })]
@@ -127,7 +127,7 @@ test('truncateAfter: a follower that is not past it drops what was read ahead an
   }
 })
 
-test('truncateAfter and reset: a follower that is past it ends and says where', async (t) => {
+test('truncateAfter and reset: a follower past them ends with an error that has the positions', async (t) => {
   const wal = await temporaryLog(t)
   await fill(wal, 50)
   const past = wal.readFrom('start', { follow: true })
@@ -158,7 +158,7 @@ const stages: { name: string; body: string; stdout: string }[] = [
     stdout: 'ABORT_ERR\n',
   },
   {
-    name: 'a follower that nobody asks does not keep the process alive',
+    name: 'a follower without a pending next() does not keep the process alive',
     body: `
       await wal.append('x')
       globalThis.reader = wal.readFrom('start', { follow: true })
@@ -188,7 +188,7 @@ for (const { name, body, stdout } of stages) {
   })
 }
 
-test('what a follower is asked for is checked', async (t) => {
+test('the options of a follower are checked', async (t) => {
   const wal = await temporaryLog(t)
   t.throws(() => wal.readFrom('start', { follow: 1 as never }), { code: 'ERR_WAL_INVALID_ARG', message: /follow/ })
   await t.throwsAsync(wal.readFrom(3, { follow: true }).next(), { code: 'ERR_WAL_OUT_OF_RANGE' })

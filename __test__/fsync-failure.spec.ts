@@ -43,7 +43,7 @@ const isSpare = (call: Call): boolean => /^(spare-|reserve$)/.test(call.file)
 
 /** Everybody is told, nothing more is taken or written, and what is durable can still be read. */
 function isPoisoned(t: ExecutionContext, { rejected, end, acknowledged }: Told, calls: Call[], fault: Call, label: string): void {
-  t.true(rejected.length > 0, `${label}: nobody was told`)
+  t.true(rejected.length > 0, `${label}: no append was rejected`)
   t.true(
     rejected.every(({ code }) => code === POISONED),
     `${label}: ${JSON.stringify(rejected)}`
@@ -70,7 +70,7 @@ const targets: Target[] = [
 ]
 
 for (const { name, on, actions, upTo } of targets) {
-  test(`the n-th fsync of ${name} fails: poisoned for good, nothing acknowledged is lost`, async (t) => {
+  test(`the n-th fsync of ${name} fails: the log stays poisoned, and nothing acknowledged is lost`, async (t) => {
     if (!has(t, 'preload')) return
     t.timeout(600_000)
     let poisoned = 0
@@ -101,7 +101,7 @@ for (const { name, on, actions, upTo } of targets) {
   })
 }
 
-test('the n-th write past the page cache fails: a failed fsync, whatever the reason', async (t) => {
+test('the n-th write past the page cache fails: it poisons like a failed fsync, whatever the reason', async (t) => {
   if (!has(t, 'preload', 'direct')) return
   t.timeout(600_000)
   const half = (nth: number) => rule('direct', '*.wal', nth, 'HALF') + rule('direct', '*.wal', nth + 1, 'EIO')
@@ -127,7 +127,7 @@ test('the n-th write past the page cache fails: a failed fsync, whatever the rea
 
 const pathOf = (call: Call): string => `${call.name} ${call.file.replace(/^spare-.*/, 'spare').replace(/^.*\.wal$/, 'segment')}`
 
-test('a tail that an fsync failed to prove is carried into a fresh segment before it is trusted', async (t) => {
+test('records that a failed fsync left unproven are carried into a new segment at opening', async (t) => {
   if (!has(t, 'preload')) return
   const shim = new Shim(t)
   const job: Job = { dir: shim.dir, seed, options: { segmentBytes: 1 << 20 }, then: 'tell' }
@@ -162,7 +162,7 @@ test('a tail that an fsync failed to prove is carried into a fresh segment befor
   await holds(t, job, failed)
 })
 
-test('an fsync that fails while a log is made or recovered: refused, and the next opening finds everything', async (t) => {
+test('an fsync that fails while a log is created or recovered fails the opening, and the next opening finds everything', async (t) => {
   if (!has(t, 'preload')) return
   t.timeout(600_000)
   let refused = 0
@@ -193,7 +193,7 @@ test('an fsync that fails while a log is made or recovered: refused, and the nex
   t.true(refused >= 8, `${refused} openings were refused`)
 })
 
-test('one more handle on a poisoned log opens, is told what it asks, and closes: nothing is rejected that nobody holds', async (t) => {
+test('another handle of a poisoned log opens, rejects what it is asked, and closes without an unhandled rejection', async (t) => {
   if (!has(t, 'preload')) return
   const shim = new Shim(t)
   const script = `

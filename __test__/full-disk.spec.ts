@@ -82,7 +82,7 @@ const disks: Disk[] = [
 ]
 
 for (const { name, needs, make } of disks) {
-  test(`${name} without a byte free: rejects, reads, closes, opens, and appends again when there is space`, async (t) => {
+  test(`${name} on a full disk: appends are rejected, reading and reopening work, and appends succeed when there is space`, async (t) => {
     if (!has(t, ...needs)) return
     const disk = make(t)
     const { dir, told, filler, ...log } = await logOnFullDisk(t, disk)
@@ -114,7 +114,7 @@ for (const { name, needs, make } of disks) {
     await (await reopen(t, dir, told)).close()
   })
 
-  test(`${name} without a byte free: nothing is lost by kill -9, and the log opens and reads before there is space`, async (t) => {
+  test(`${name} on a full disk: kill -9 loses nothing, and the log opens and reads before there is space`, async (t) => {
     if (!has(t, ...needs)) return
     const disk = make(t)
     const job: Job = { dir: path.join(disk, 'log'), seed, options, then: 'wait' }
@@ -152,7 +152,7 @@ for (const { name, needs, make } of disks) {
     }
   })
 
-  test(`${name} without a byte free: truncateBefore makes the room to go on`, async (t) => {
+  test(`${name} on a full disk: truncateBefore makes room for appends`, async (t) => {
     if (!has(t, ...needs)) return
     const disk = make(t)
     const { dir, told, wal } = await logOnFullDisk(t, disk)

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { Worker } from 'node:worker_threads'
-import test from 'ava'
+import test, { type ExecutionContext } from 'ava'
 import { Wal } from '../index.js'
 import { node, root } from './helpers/command.js'
 import { temporaryDirectory } from './helpers/directory.js'
@@ -49,14 +49,14 @@ test('options other than those the log is open with are refused', async (t) => {
   t.is(await wal.append('still open'), 1)
 })
 
-test('many logs are open side by side', async (t) => {
+test('many logs can be open at the same time', async (t) => {
   const wals = await Promise.all(Array.from({ length: 20 }, () => temporaryLog(t, options)))
   await Promise.all(wals.map((wal) => fill(wal, 50)))
   for (const wal of wals) t.deepEqual(await values(wal.readFrom('start')), numbered(1, 50))
   await Promise.all(wals.map((wal) => wal.close()))
 })
 
-test('workers share the writer: every position is given once, and all records are there', async (t) => {
+test('workers share the writer: every position is used once, and no record is missing', async (t) => {
   const wal = await temporaryLog(t, options)
   const script = `
     import { parentPort, workerData } from 'node:worker_threads'
@@ -83,8 +83,15 @@ test('workers share the writer: every position is given once, and all records ar
   for (const [n, positions] of all.entries()) t.true(positions.every((position) => read[position - 1] === String(n)))
 })
 
-test('a handle that was dropped without closing gives its log up', async (t) => {
-  const dir = temporaryDirectory(t)
+/** Runs a script that collects garbage, with the package and a directory as its arguments. */
+async function prints(t: ExecutionContext, script: string, output: string): Promise<void> {
+  const result = await node(['--expose-gc', '--input-type=module', '-e', script, path.join(root, 'index.js'), temporaryDirectory(t)])
+  t.is(result.stderr, '')
+  t.is(result.stdout.toString(), output)
+  t.is(result.code, 0)
+}
+
+test('a handle that is garbage-collected without closing releases its log', async (t) => {
   const script = `
     const { Wal } = await import(process.argv[1])
     let wal = await Wal.open(process.argv[2])
@@ -99,14 +106,10 @@ test('a handle that was dropped without closing gives its log up', async (t) => 
       console.log(opened.nextPosition)
       break
     }`
-  const result = await node(['--expose-gc', '--input-type=module', '-e', script, path.join(root, 'index.js'), dir])
-  t.is(result.stderr, '')
-  t.is(result.stdout.toString(), '2\n')
-  t.is(result.code, 0)
+  await prints(t, script, '2\n')
 })
 
-test('handles dropped without closing, in workers too, release the lock to other processes', async (t) => {
-  const dir = temporaryDirectory(t)
+test('handles that are garbage-collected without closing release the lock to other processes, in workers too', async (t) => {
   const script = `
     import { execFileSync } from 'node:child_process'
     import { Worker } from 'node:worker_threads'
@@ -125,14 +128,10 @@ test('handles dropped without closing, in workers too, release the lock to other
       console.log(said)
       break
     }`
-  const result = await node(['--expose-gc', '--input-type=module', '-e', script, path.join(root, 'index.js'), dir])
-  t.is(result.stderr, '')
-  t.is(result.stdout.toString(), '5\n')
-  t.is(result.code, 0)
+  await prints(t, script, '5\n')
 })
 
-test('a reader keeps its log open while it has something to read, and no longer', async (t) => {
-  const dir = temporaryDirectory(t)
+test('a reader keeps its log open until it has ended, and no longer', async (t) => {
   const script = `
     const { Wal } = await import(process.argv[1])
     const open = async () => {
@@ -157,8 +156,5 @@ test('a reader keeps its log open while it has something to read, and no longer'
     let wal
     while ((wal = await collect()) === 'ERR_WAL_INVALID_ARG');
     console.log(wal.nextPosition)`
-  const result = await node(['--expose-gc', '--input-type=module', '-e', script, path.join(root, 'index.js'), dir])
-  t.is(result.stderr, '')
-  t.is(result.stdout.toString(), 'y\n3\n')
-  t.is(result.code, 0)
+  await prints(t, script, 'y\n3\n')
 })

@@ -50,8 +50,8 @@ async function shortage(t: ExecutionContext, kind: string, amount: number, close
   const told = JSON.parse(String(stdout)) as Told
   t.false(told.poisoned)
   t.true(told.rejected.length >= 5, 'appends were rejected')
-  for (const { message } of told.rejected) t.regex(message, /; the log goes on once the cause is gone$/)
-  t.is(told.after, 20, 'every append is taken again')
+  for (const { message } of told.rejected) t.regex(message, /; the log continues once the cause is gone$/)
+  t.is(told.after, 20, 'every append is accepted again')
   t.deepEqual(
     told.readAfter,
     Array.from({ length: told.before + 20 }, (_, i) => i + 1),
@@ -76,7 +76,7 @@ async function shortage(t: ExecutionContext, kind: string, amount: number, close
 for (const close of [false, true]) {
   const then = close ? 'closed in the middle of it' : 'then closed'
 
-  test(`a process without a free descriptor begins two segments, rejects, and goes on; ${then}`, async (t) => {
+  test(`a process without a free descriptor begins two segments, rejects appends, and recovers; ${then}`, async (t) => {
     if (!has(t, 'posix')) return
     const told = await shortage(t, 'descriptors', 64, close)
     t.true(told.rejected.every(({ code, cause }) => code === 'ERR_WAL_IO' && cause === 'EMFILE'))
@@ -85,14 +85,14 @@ for (const close of [false, true]) {
     for (const failed of [told.other, told.backup]) t.is(failed?.code, 'ERR_WAL_IO')
   })
 
-  test(`a directory that may not be written for a while rejects, and goes on; ${then}`, async (t) => {
+  test(`a log whose directory is not writable for a while rejects appends, and recovers; ${then}`, async (t) => {
     if (!has(t, 'posix')) return
     const told = await shortage(t, 'permission', 0, close)
     t.true(told.rejected.every(({ code, cause }) => code === 'ERR_WAL_IO' && cause === 'EACCES'))
   })
 
   for (const limit of [0, 1024, 4096, 8192, 10_240, 45_056]) {
-    test(`a limit of file sizes of ${limit} bytes rejects, and the log goes on; ${then}`, async (t) => {
+    test(`a file size limit of ${limit} bytes rejects appends, and the log recovers; ${then}`, async (t) => {
       if (!has(t, 'prlimit')) return
       const told = await shortage(t, 'fileSize', limit, close)
       t.true(told.rejected.every(({ code, cause }) => code === 'ERR_WAL_IO' && cause === 'EFBIG'))
@@ -100,7 +100,7 @@ for (const close of [false, true]) {
   }
 }
 
-test('a limit that cuts short a frame and the fence behind it poisons at the worst, and nothing acknowledged is lost', async (t) => {
+test('a file size limit that stops a frame and its fence poisons the log at worst, and nothing acknowledged is lost', async (t) => {
   if (!has(t, 'prlimit')) return
   const around = temporaryDirectory(t)
   const dir = path.join(around, 'log')
@@ -116,7 +116,7 @@ test('a limit that cuts short a frame and the fence behind it poisons at the wor
   if (told.poisoned) t.true(told.rejected.every((failure) => failure.code === 'ERR_WAL_POISONED'))
 })
 
-test('the reserve is there again after it was used without a descriptor', async (t) => {
+test('the reserve is recreated after it was used for want of a descriptor', async (t) => {
   if (!has(t, 'posix')) return
   const around = temporaryDirectory(t)
   const dir = path.join(around, 'log')

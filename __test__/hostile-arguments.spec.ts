@@ -120,19 +120,19 @@ for (const name of ['fsync', 'mode', 'retention', 'codec', 'signal', 'compressio
   calls[`Wal.open(dir, { ${name} })`] = (_, thing, dir) => Wal.open(dir, nested(name)(thing) as never)
 }
 for (const name of ['durable', 'expect', 'signal'])
-  calls[`append(record, { ${name} })`] = (log, thing) => log.append('x', nested(name)(thing) as never)
+  calls[`append(record, { ${name} })`] = (log, thing) => log.append('x', nested(name)(thing))
 for (const name of ['key', 'value', 'tombstone', 'ttlMs', 'expiresAt', 'version']) {
   calls[`append({ ${name} })`] = (log, thing) => log.append({ key: 'k', ...nested(name)(thing) } as never)
 }
 for (const name of ['onProgress', 'signal']) {
-  calls[`verify(dir, { ${name} })`] = ({ dir }, thing) => verify(dir, nested(name)(thing) as never)
+  calls[`verify(dir, { ${name} })`] = ({ dir }, thing) => verify(dir, nested(name)(thing))
 }
 
 /** What a callback of the caller's throws is the caller's. */
 const isOfTheCaller = (call: string, thing: string): boolean => call.includes('onProgress') && thing === 'a hostile Proxy'
 
 for (const [name, call] of Object.entries(calls)) {
-  test(`${name}, with whatever is passed, fails with a WalError if at all`, async (t) => {
+  test(`${name}, with any arguments, succeeds or fails with a WalError`, async (t) => {
     const dir = temporaryDirectory(t)
     const log = await Wal.open(path.join(dir, 'log'), { segmentBytes: SEGMENT_BYTES })
     t.teardown(() => log.close())
@@ -157,7 +157,7 @@ for (const [name, call] of Object.entries(calls)) {
 }
 
 for (const codec of ['json', 'msgpack'] as const) {
-  test(`values for ${codec} that cannot be looked at are refused with a WalError`, async (t) => {
+  test(`values for ${codec} whose properties throw are refused with a WalError`, async (t) => {
     const log = await Wal.open<unknown>(temporaryDirectory(t), { codec, segmentBytes: SEGMENT_BYTES })
     t.teardown(() => log.close())
     for (const [thing, make] of Object.entries(things)) {
@@ -178,7 +178,7 @@ for (const codec of ['json', 'msgpack'] as const) {
   })
 }
 
-test('codecs of the program that throw whatever there is are told with a WalError', async (t) => {
+test('an error of any type thrown by a custom codec is reported as a WalError', async (t) => {
   for (const make of Object.values(things)) {
     const fail = () => {
       throw make()
@@ -194,7 +194,7 @@ test('codecs of the program that throw whatever there is are told with a WalErro
   }
 })
 
-test('a codec whose name is something else each time is told by the name that was checked', async (t) => {
+test('a codec whose name changes at each read is reported under the name that was checked', async (t) => {
   let looks = 0
   const codec = {
     get name() {
@@ -221,7 +221,7 @@ test('an iterable of records that throws rejects with a WalError that has its er
   t.is(await log.append('next'), 1)
 })
 
-test('a relative path where the working directory is gone fails with a WalError that has the cause', async (t) => {
+test('a relative path in a removed working directory fails with a WalError that has the cause', async (t) => {
   if (!has(t, 'posix')) return
   const script = `
     const { Wal, verify } = await import(process.argv[1])
@@ -234,7 +234,7 @@ test('a relative path where the working directory is gone fails with a WalError 
   t.is(stdout.toString(), 'ERR_WAL_IO ENOENT\n'.repeat(2))
 })
 
-test('a chunk that is no record destroys the stream with a WalError', async (t) => {
+test('a chunk that is not a record destroys the stream with a WalError', async (t) => {
   for (const [thing, make] of Object.entries(things)) {
     const chunk = make()
     // To a stream these are something else.

@@ -32,7 +32,7 @@ type Attack = [name: string, attack: (dir: string) => void, verdict?: string]
 const sparse: Attack[] = [
   ['the newest segment is a hole of a terabyte', (dir) => lengthen(segment(dir, ACTIVE)), 'clean'],
   [
-    'the newest segment ends with a few bytes behind a hole of a terabyte',
+    'the newest segment ends with a few bytes after a hole of a terabyte',
     (dir) => {
       lengthen(segment(dir, ACTIVE))
       put(segment(dir, ACTIVE), TERABYTE - 9, 'leftovers')
@@ -55,7 +55,7 @@ const sparse: Attack[] = [
       put(segment(dir, SEALED), 5000, 'damaged')
     },
   ],
-  ['every segment is', (dir) => segments(dir).forEach((name) => lengthen(path.join(dir, name))), 'clean'],
+  ['every segment is a hole of a terabyte', (dir) => segments(dir).forEach((name) => lengthen(path.join(dir, name))), 'clean'],
   ...['CONTROL', 'LOCK', 'CURSORS', 'reserve', 'spare-0123456789abcdef'].map((name): Attack => [
     `${name} is a hole of a terabyte`,
     (dir) => lengthen(path.join(dir, name)),
@@ -107,7 +107,7 @@ async function use(dir: string, mode: Mode): Promise<string> {
 }
 
 for (const [name, attack, verdict] of process.platform === 'win32' ? [] : [...sparse, ...strange]) {
-  test(`${name}: a log or a typed error in every mode, by verify and by backup`, async (t) => {
+  test(`${name}: opening in every mode, verifying and backing up succeed or fail with a WalError`, async (t) => {
     const root = temporaryDirectory(t)
     const healthy = path.join(root, 'healthy')
     const wal = await Wal.open(healthy, { segmentBytes: SEGMENT_BYTES })
@@ -138,7 +138,7 @@ test('hostile directories need a system with pipes and holes', (t) => {
   t.pass()
 })
 
-test('LOCK without end is not read to its end by who finds the log locked', async (t) => {
+test('an endless LOCK is not read to its end by a process that finds the log locked', async (t) => {
   if (process.platform === 'win32') {
     t.log('SKIP: there is no device without end on Windows')
     return t.pass()

@@ -45,14 +45,14 @@ const IO = 'ERR_WAL_IO'
 for (const [name, rules, faults, code, cause] of [
   ['a write for which there is no space', full('ENOSPC'), 1, NO_SPACE, 'ENOSPC'],
   ['a write above the quota', full('EDQUOT'), 1, NO_SPACE, 'EDQUOT'],
-  ['a write that space ran out under', short('ENOSPC'), 2, NO_SPACE, 'ENOSPC'],
-  ['a write that a limit of file sizes cut short', short('EFBIG'), 2, IO, 'EFBIG'],
-  ['a write above a limit of file sizes', full('EFBIG'), 1, IO, 'EFBIG'],
+  ['a write that stops early for want of space', short('ENOSPC'), 2, NO_SPACE, 'ENOSPC'],
+  ['a write that a file size limit stops early', short('EFBIG'), 2, IO, 'EFBIG'],
+  ['a write above a file size limit', full('EFBIG'), 1, IO, 'EFBIG'],
   ['a write without memory', full('ENOMEM'), 1, IO, 'ENOMEM'],
   ['a write to a file that may not be written', full('EPERM'), 1, IO, 'EPERM'],
-  ['a write to a file system that has turned read-only', full('EROFS'), 1, 'ERR_WAL_READ_ONLY', 'EROFS'],
+  ['a write to a file system that has become read-only', full('EROFS'), 1, 'ERR_WAL_READ_ONLY', 'EROFS'],
 ] as const) {
-  test(`${name} rejects, gives its positions back and loses nothing`, async (t) => {
+  test(`${name} is rejected, frees its positions and loses nothing`, async (t) => {
     if (!has(t, 'preload')) return
     t.timeout(600_000)
     let fenced = 0
@@ -99,7 +99,7 @@ for (const [name, rules, faults, code, cause] of [
   })
 }
 
-test("a write that is cut short and then goes on is nobody's business", async (t) => {
+test('a short write that can be continued has no visible effect', async (t) => {
   if (!has(t, 'preload')) return
   const shim = new Shim(t)
   const job: Job = { dir: shim.dir, seed, options, upTo: 60, then: 'kill', arm: rule('pwrite64', '*.wal', 2, 'HALF', 9) }
@@ -134,7 +134,7 @@ test('a read that fails while opening is ERR_WAL_IO, and changes nothing', async
   await holds(t, job, told)
 })
 
-test('a read that fails while reading is ERR_WAL_IO, and the log goes on', async (t) => {
+test('a read that fails while reading is ERR_WAL_IO, and the log still works', async (t) => {
   if (!has(t, 'preload')) return
   const shim = new Shim(t)
   const job: Job = { dir: shim.dir, seed, options, then: 'tell' }

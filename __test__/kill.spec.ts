@@ -7,7 +7,7 @@ import { has } from './helpers/needs.js'
 const ROUNDS = 50
 const seed = Number(process.env['FORELOG_SEED'] ?? Date.now() % 2 ** 31)
 
-test(`the log and its backups hold what was acknowledged, and nothing that was taken back, in ${ROUNDS} rounds of kill -9`, async (t) => {
+test(`the log and its backups have every acknowledged record and no rejected one, in ${ROUNDS} rounds of kill -9`, async (t) => {
   if (!has(t, 'posix')) return
   t.timeout(1_800_000)
   t.log(`seed ${seed} (FORELOG_SEED)`)

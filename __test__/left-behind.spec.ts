@@ -117,9 +117,9 @@ async function model(t: ExecutionContext, codec?: CodecOption<unknown>): Promise
   const options = { fsync: 'os', segmentBytes: SEGMENT_BYTES } as const
   const wal = await (codec === undefined
     ? Wal.open(temporaryDirectory(t), options)
-    : Wal.open<unknown>(temporaryDirectory(t), { ...options, codec }))
+    : Wal.open(temporaryDirectory(t), { ...options, codec }))
   t.teardown(() => wal.close().catch(() => {}))
-  return new Model(wal as Wal<unknown>, codec !== undefined)
+  return new Model(wal, codec !== undefined)
 }
 
 /** Calls with something that does `act` at its n-th step, for every n. `note` is told of the calls that were accepted. */
@@ -159,7 +159,7 @@ const shapes: { [name: string]: (steps: Steps, text: string) => unknown } = {
 for (const method of METHODS) {
   for (const [shape, make] of Object.entries(shapes)) {
     for (const size of ['small', 'large'] as const) {
-      test(`${method}: ${shape}, ${size}, whose n-th look throws, for every n`, async (t) => {
+      test(`${method}: ${shape}, ${size}, whose n-th access throws, for every n`, async (t) => {
         const [log, other] = [await model(t), await model(t)]
         for (const reason of thrown) {
           await everyStep(
@@ -183,7 +183,7 @@ for (const method of METHODS) {
   }
 }
 
-test('an iterable whose n-th look throws, for every n, leaves nothing of its batch', async (t) => {
+test('an iterable whose n-th access throws, for every n, leaves nothing of its batch', async (t) => {
   const [log, other] = [await model(t), await model(t)]
   await everyStep(
     t,
@@ -199,7 +199,7 @@ test('an iterable whose n-th look throws, for every n, leaves nothing of its bat
 })
 
 for (const method of ['append', 'appendBatch', 'enqueue'] as const) {
-  test(`${method}: options whose n-th look throws, for every n`, async (t) => {
+  test(`${method}: options whose n-th access throws, for every n`, async (t) => {
     const [log, other] = [await model(t), await model(t)]
     await everyStep(
       t,
@@ -221,7 +221,7 @@ for (const method of ['append', 'appendBatch', 'enqueue'] as const) {
 
 for (const codec of ['json', 'msgpack'] as const) {
   for (const method of METHODS) {
-    test(`${method} with ${codec}: a value whose n-th look throws, for every n`, async (t) => {
+    test(`${method} with ${codec}: a value whose n-th access throws, for every n`, async (t) => {
       const [log, other] = [await model(t, codec), await model(t)]
       for (const size of ['', LARGE]) {
         await everyStep(
@@ -268,7 +268,7 @@ const nested: { [name: string]: (log: Model, text: string) => void } = {
 
 for (const [name, call] of Object.entries(nested)) {
   for (const method of METHODS) {
-    test(`${method}: a record whose n-th look calls ${name}, in the same log and in another, for every n`, async (t) => {
+    test(`${method}: a record whose n-th access calls ${name}, in the same log and in another, for every n`, async (t) => {
       const [log, other] = [await model(t), await model(t)]
       for (const at of [log, other]) {
         await everyStep(
@@ -290,7 +290,7 @@ for (const [name, call] of Object.entries(nested)) {
 }
 
 for (const method of METHODS) {
-  test(`${method}: a record whose n-th look closes the log, for every n`, async (t) => {
+  test(`${method}: a record whose n-th access closes the log, for every n`, async (t) => {
     for (let n = 1, isOver = false; !isOver; n++) {
       const [log, other] = [await model(t), await model(t)]
       const steps = new Steps(n, () => void log.wal.close())
@@ -344,7 +344,7 @@ test('a codec that throws, calls the log again or runs out of memory leaves noth
   }
 })
 
-test('a signal whose methods throw or call the log again changes nothing for others', async (t) => {
+test('a signal whose methods throw or call the log again does not affect other operations', async (t) => {
   const log = await model(t)
   const { signal } = new AbortController()
   const { addEventListener } = signal
@@ -376,7 +376,7 @@ for (const [code, flags] of [
   ['optimized code', []],
   ['plain code', ['--no-opt', '--no-maglev']],
 ] as const) {
-  test(`with the stack all but used up, every position told is that of its record: ${code}`, async (t) => {
+  test(`with the stack nearly used up, every promise resolves to the position of its own record: ${code}`, async (t) => {
     // In a process of its own: Node reports there each promise that could not be told.
     const script = `
     const { Wal } = await import(process.argv[1])
@@ -401,8 +401,8 @@ for (const [code, flags] of [
       try { dive() } catch {}
       try { if (outcomes.length < 5000) atEveryWord() } catch {}
     }
-    // Where a count is wrong nothing is told any more.
-    setTimeout(() => (console.log('nothing is told'), process.exit(1)), 60_000).unref()
+    // Where a count is wrong nothing has settled any more.
+    setTimeout(() => (console.log('nothing has settled'), process.exit(1)), 60_000).unref()
     // So that the end of the turn is awaited already: that takes more of the stack than the promise of a record.
     wal.enqueue('first')
     dive()

@@ -146,7 +146,7 @@ for (const pool of ['forks', 'threads'] as const) {
   }
 }
 
-test('the clock of a test decides what has expired', async (t) => {
+test('a mocked clock decides what has expired', async (t) => {
   const script = `
     const { Wal, Record } = await import(process.argv[1])
     const { mock } = await import('node:test')

@@ -53,7 +53,7 @@ test('the package manifest can be read by name', (t) => {
   t.is(createRequire(entry)('forelog/package.json').name, 'forelog')
 })
 
-test('every target has a package for its binary, of the version of the main one', (t) => {
+test('every target has a package for its binary, with the version of the main package', (t) => {
   const read = (...names: string[]) => JSON.parse(readFileSync(path.join(root, ...names, 'package.json'), 'utf8'))
   const main = read()
   const platforms = readdirSync(path.join(root, 'npm'))

@@ -69,10 +69,10 @@ test('the permission model without addons: the message says so, and which option
 
 const broken: { [name: string]: [make: (good: Buffer) => Buffer, message: RegExp] } = {
   'is empty': [() => Buffer.alloc(0), /0 bytes/],
-  'is cut off within its header': [(good) => good.subarray(0, 20), /cut off/],
-  'is cut off after its header': [(good) => good.subarray(0, 100), /cut off/],
-  'is cut off in the middle': [(good) => good.subarray(0, good.length >> 1), /cut off/],
-  'lacks its last byte': [(good) => good.subarray(0, -1), /cut off/],
+  'is cut off within its header': [(good) => good.subarray(0, 20), /truncated/],
+  'is cut off after its header': [(good) => good.subarray(0, 100), /truncated/],
+  'is cut off in the middle': [(good) => good.subarray(0, good.length >> 1), /truncated/],
+  'lacks its last byte': [(good) => good.subarray(0, -1), /truncated/],
   'is something else': [() => Buffer.alloc(100_000, 'no binary '), /invalid ELF header/],
   'is for another processor': [
     (good) => {
@@ -108,7 +108,7 @@ for (const [name, [make, message]] of Object.entries(broken)) {
   })
 }
 
-test('a binary of something else: the message says that it is not of this package', async (t) => {
+test('a native module of another package: the message says that it is not part of this package', async (t) => {
   const dir = withoutBinary(t)
   const other = path.join(root, 'node_modules', '@napi-rs')
   const files = readdirSync(other, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.node'))

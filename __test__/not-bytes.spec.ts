@@ -15,7 +15,7 @@ const ways: { [name: string]: (wal: Wal, record: never) => Promise<unknown> } = 
   'append with expect': async (wal, record) => wal.append(record, { expect: wal.nextPosition }),
   enqueue: async (wal, record) => wal.enqueue(record),
   appendBatch: async (wal, record) => wal.appendBatch([record]),
-  'appendBatch behind others': async (wal, record) => wal.appendBatch(['small', 'x'.repeat(LARGE), record]),
+  'appendBatch after other records': async (wal, record) => wal.appendBatch(['small', 'x'.repeat(LARGE), record]),
   writable: (wal, record) =>
     new Promise((resolve, reject) => {
       const stream = wal.writable()
@@ -101,7 +101,7 @@ const noBytes: { [name: string]: () => unknown } = {
 }
 
 for (const [name, make] of Object.entries(noBytes)) {
-  test(`refused by name, whatever the way in: ${name}`, async (t) => {
+  test(`refused and named by every method: ${name}`, async (t) => {
     const wal = await temporaryLog(t)
     const other = await temporaryLog(t)
     let expected = 0
@@ -127,7 +127,7 @@ for (const [name, make] of Object.entries(noBytes)) {
   })
 }
 
-test('the message says what it was instead of bytes', async (t) => {
+test('the message names the type that was given instead of bytes', async (t) => {
   const wal = await temporaryLog(t)
   const instead: [make: () => unknown, message: RegExp][] = [
     [() => new Proxy(new Uint8Array(3), {}), /not a Proxy/],

@@ -2,13 +2,17 @@
 
 import test from 'ava'
 import { Record, Wal, type WalOptions } from '../index.js'
-import { Stage } from '../src/stage.js'
+import { LogQueue } from '../src/queue/log-queue.js'
+import type { Environment } from '../src/native/environment.js'
+import { DEFAULT_TERMS } from '../src/options/append.js'
+import { RecordBuffer } from '../src/native/record-buffer.js'
+import { POSITIONS_MAX_PENDING_BYTES, POSITIONS_MAX_RECORD_BYTES } from '../src/native/wire.js'
 import { temporaryDirectory } from './helpers/directory.js'
 import { collect, temporaryLog, values } from './helpers/log.js'
 
 const turn = () => new Promise((resolve) => setImmediate(resolve))
 
-test('whatever is appended in one turn keeps the order of the calls', async (t) => {
+test('records appended in one turn keep the order of the calls', async (t) => {
   const wal = await temporaryLog(t)
   const large = 'x'.repeat(10_000)
   const told: string[] = []
@@ -64,7 +68,7 @@ test('strings of one turn are stored as UTF-8', async (t) => {
   t.deepEqual(read.map(({ value }) => value?.toString('hex')), expected) // prettier-ignore
 })
 
-test('a turn of two logs gives each what is its own', async (t) => {
+test('records appended to two logs in one turn each go to their own log', async (t) => {
   const [a, b] = [await temporaryLog(t), await temporaryLog(t)]
   const positions = await Promise.all(Array.from({ length: 1000 }, (_, i) => (i % 3 === 0 ? a : b).append(`${i}`)))
   t.is(positions[999], 334)
@@ -73,7 +77,7 @@ test('a turn of two logs gives each what is its own', async (t) => {
   t.true((await values(b.readFrom('start'))).every((value) => Number(value) % 3 !== 0))
 })
 
-test('of the records of one turn, those that cannot be taken reject alone, and the others have the positions between', async (t) => {
+test('of the records of one turn, only the invalid ones are rejected, and the others have consecutive positions', async (t) => {
   const wal = await temporaryLog(t, { maxRecordBytes: 64, maxPendingBytes: 1 << 20 })
   const outcomes = await Promise.allSettled(
     ['a', 'b'.repeat(65), 'c', Record.put('k', 'd'.repeat(62)), 'e', 'é'.repeat(31)].map((input) => wal.append(input))
@@ -84,7 +88,7 @@ test('of the records of one turn, those that cannot be taken reject alone, and t
   )
 })
 
-test('more than may be pending is refused in the turn of the call, and only that', async (t) => {
+test('records above maxPendingBytes are refused in the turn of the call, and no others', async (t) => {
   const options: WalOptions = { maxPendingBytes: 64 << 10, maxRecordBytes: 4096 }
   const wal = await temporaryLog(t, options)
   const outcomes: (number | string)[] = []
@@ -108,7 +112,7 @@ test('more than may be pending is refused in the turn of the call, and only that
   t.is(wal.nextPosition, accepted.length + 1)
 })
 
-test('what was accepted in this turn counts at once, for readers and in the statistics', async (t) => {
+test('records accepted in this turn count at once, for readers and in the statistics', async (t) => {
   const wal = await temporaryLog(t)
   const pending = Promise.all(['a', 'b', 'c'].map((value) => wal.append(value)))
   const follower = wal.readFrom(3, { follow: true })
@@ -120,7 +124,7 @@ test('what was accepted in this turn counts at once, for readers and in the stat
   t.is(wal.stats().appends, 4)
 })
 
-test('closing in the turn of an append waits for it, and what comes after is refused', async (t) => {
+test('closing in the turn of an append waits for it, and later appends are refused', async (t) => {
   const dir = temporaryDirectory(t)
   const wal = await Wal.open(dir)
   const early = wal.append('early')
@@ -133,7 +137,7 @@ test('closing in the turn of an append waits for it, and what comes after is ref
   await again.close()
 })
 
-test('an array that is not what it seems is stored as it is, or refused', async (t) => {
+test('an array that is not what it seems to be is stored with its actual bytes, or refused', async (t) => {
   const wal = await temporaryLog(t)
   const lying = new Uint8Array([1, 2, 3])
   Object.defineProperty(lying, 'length', { get: () => (void wal.append('nested'), 100) })
@@ -148,8 +152,48 @@ test('an array that is not what it seems is stored as it is, or refused', async 
   t.deepEqual(read, ['010203', '090909'])
 })
 
-test('where the native side does not see the memory, every record crosses by itself', (t) => {
-  const [seen, unseen] = [true, false].map((isSeen) => new Stage(new Uint8Array(32 << 10), () => isSeen))
+test('if the native side cannot see the staged memory, every record is passed on its own', (t) => {
+  const [seen, unseen] = [true, false].map((isSeen) => new RecordBuffer(new Uint8Array(32 << 10), () => isSeen))
   t.is(seen.put('key', 'value', false, seen.largest), 16)
   t.is(unseen.put('key', 'value', false, unseen.largest), 0)
+})
+
+/** Calls of native code that a turn with three small records makes, if native code answers the first one with `first`. */
+function callsOfTurn(first: number): string[] {
+  const made: string[] = []
+  const call = (name: string, answer: number) => () => (made.push(name), answer)
+  const none = () => 0
+  const recordBuffer = new RecordBuffer(new Uint8Array(32 << 10), () => true)
+  const environment = {
+    native: { listen: none },
+    calls: {
+      positions: (_log: number, into: Float64Array) => {
+        into[POSITIONS_MAX_PENDING_BYTES] = into[POSITIONS_MAX_RECORD_BYTES] = 1 << 20
+      },
+      append: call('append', 1),
+      appendBuffered: call('appendBuffered', first),
+      appendBufferedAndKick: call('appendBufferedAndKick', first),
+      kick: call('kick', 0),
+    },
+    recordBuffer,
+    claimBuffer: () => recordBuffer.clear(0),
+    ref: none,
+    unref: none,
+    scheduleKick: none,
+  }
+  const queue = new LogQueue(environment as unknown as Environment, 0, 0, '')
+  // The first call learns how much room there is, and crosses by itself.
+  void queue.appendValue('first', DEFAULT_TERMS)
+  made.length = 0
+  for (const value of ['a', 'b', 'c']) void queue.appendValue(value, DEFAULT_TERMS)
+  queue.kick()
+  return made
+}
+
+test('the end of a turn appends its small records and wakes the commit thread in one call', (t) => {
+  t.deepEqual(callsOfTurn(2), ['appendBufferedAndKick'])
+})
+
+test('if the records of a turn are refused together, each crosses by itself, and the commit thread is woken after them', (t) => {
+  t.deepEqual(callsOfTurn(-1), ['appendBufferedAndKick', 'append', 'append', 'append', 'kick'])
 })

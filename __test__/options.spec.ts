@@ -41,7 +41,7 @@ const badOpens: [RegExp, unknown][] = [
   [/codec/, { codec: { encode: JSON.stringify, decode: JSON.parse, name: 1 } }],
 ]
 
-test('bad options of open reject, and create nothing', async (t) => {
+test('open rejects bad options and creates nothing', async (t) => {
   const dir = path.join(temporaryDirectory(t), 'log')
   for (const [message, options] of badOpens) {
     await t.throwsAsync(Wal.open(dir, options as never), invalid(message), JSON.stringify(options))
@@ -49,17 +49,17 @@ test('bad options of open reject, and create nothing', async (t) => {
   }
 })
 
-test('a bad directory rejects', async (t) => {
+test('open rejects a bad directory', async (t) => {
   for (const dir of [undefined, '', 7, 'a\0b']) await t.throwsAsync(Wal.open(dir as never), invalid(/dir/))
 })
 
-test('options that are undefined have their defaults', async (t) => {
+test('options that are undefined get their defaults', async (t) => {
   const wal = await temporaryLog(t, { fsync: undefined, create: undefined, maxRecordBytes: undefined })
   t.is(await wal.append('x', { durable: undefined }), 1)
   for await (const { position } of wal.readFrom('start', { to: undefined, limit: undefined, signal: undefined })) t.is(position, 1)
 })
 
-test('a relative directory is that of the call', async (t) => {
+test('a relative directory is resolved at the call', async (t) => {
   const dir = temporaryDirectory(t)
   const wal = await Wal.open(path.relative(process.cwd(), dir), { segmentBytes: SEGMENT_BYTES })
   t.teardown(() => wal.close())
@@ -104,7 +104,7 @@ const badRecords: [RegExp, unknown][] = [
   [/version\.epoch/, { value: 'v', version: { term: 1, index: 1, epoch: 1 } }],
 ]
 
-test('bad records are refused by every way in, and take no position', async (t) => {
+test('bad records are refused by every method that appends, and take no position', async (t) => {
   const wal = await temporaryLog(t)
   for (const [message, record] of badRecords) {
     const shown = JSON.stringify(record)

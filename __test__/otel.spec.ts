@@ -104,7 +104,7 @@ test('counters, gauges, positions and quantiles are those of stats(), log by log
       [0.999, p999 * 1e-6],
     ])
   }
-  t.is(only(metrics, 'forelog.scrub.finished', logs[0].dir), undefined, 'no scrub, no time of it')
+  t.is(only(metrics, 'forelog.scrub.finished', logs[0].dir), undefined, 'without a scrub there is no time of the last one')
   t.is(only(metrics, 'forelog.scrub.finished', logs[1].dir), logs[1].stats().scrub.finishedAt! / 1e3)
   t.deepEqual(
     ['forelog.appends', 'forelog.disk.size', 'forelog.commit.duration.quantile'].map((name) => metrics.get(name)?.unit),
@@ -113,7 +113,7 @@ test('counters, gauges, positions and quantiles are those of stats(), log by log
   t.true([...metrics.values()].every(({ points }) => points.every(({ attributes }) => attributes['service'] === 'orders')))
 })
 
-test('a log that is closed is left out, and with the last one nothing is observed any more', async (t) => {
+test('a closed log is no longer observed, and after the last one nothing is', async (t) => {
   const logs = [await temporaryLog(t), await temporaryLog(t)]
   // Of what is cumulative the SDK would repeat the last value.
   const { meter, collect } = setUp(AggregationTemporality.DELTA)
@@ -133,7 +133,7 @@ test('a log that is closed is left out, and with the last one nothing is observe
   t.is(callbacks, 0)
 })
 
-test.serial('histograms take every commit and fsync, until they are unregistered', async (t) => {
+test.serial('histograms record every commit and fsync, until they are unregistered', async (t) => {
   const wal = await temporaryLog(t)
   const other = await temporaryLog(t)
   const { meter, collect } = setUp()
@@ -160,7 +160,7 @@ test.serial('histograms take every commit and fsync, until they are unregistered
   t.is(wal.stats().events, events)
 })
 
-test('bad arguments are refused by name', async (t) => {
+test('bad arguments are refused and named', async (t) => {
   const wal = await temporaryLog(t)
   const { meter } = setUp()
   const cases: [unknown, unknown, RegExp][] = [
@@ -177,7 +177,7 @@ test('bad arguments are refused by name', async (t) => {
   }
 })
 
-test('forelog/otel is an entry of its own, and nothing in the package loads OpenTelemetry', async (t) => {
+test('forelog/otel is a separate entry, and the package itself never loads OpenTelemetry', async (t) => {
   const script = `console.log(typeof (await import('forelog/otel')).instrument)`
   const { stdout, stderr } = await node(['--input-type=module', '-e', script], { cwd: root })
   t.is(stderr, '')

@@ -35,9 +35,9 @@ async function pack(from: string, to: string): Promise<Packed> {
   const { code, stdout, stderr } = await command(npm, [...args, 'pack', '--json', '--ignore-scripts', '--pack-destination', to], {
     cwd: from,
   })
-  if (code !== 0) throw new Error(String(stderr))
+  if (code !== 0) throw new Error(stderr)
   // One entry for a package, in a list or under its name.
-  const [{ filename, files }] = Object.values(JSON.parse(String(stdout))) as { filename: string; files: { path: string }[] }[]
+  const [{ filename, files }] = Object.values<{ filename: string; files: { path: string }[] }>(JSON.parse(String(stdout)))
   return { archive: path.join(to, filename), files: files.map((file) => file.path) }
 }
 
@@ -81,7 +81,7 @@ async function project(t: ExecutionContext, withBinary: boolean): Promise<{ dir:
   return { dir, files: packed.files }
 }
 
-test('packed and installed, it gives the same by import and by require, and works', async (t) => {
+test('the packed and installed package works, and exports the same by import and by require', async (t) => {
   const { dir, files } = await project(t, true)
   for (const file of [
     'index.js',
@@ -160,7 +160,7 @@ test('forelog/otel of the package loads by import and by require, with the same 
   t.is(code, 0)
 })
 
-test('its declarations hold in a strict program, which needs the types of Node.js alone', async (t) => {
+test('the declarations compile in a strict program, which needs only the types of Node.js', async (t) => {
   const { dir } = await project(t, false)
   for (const name of ['@types/node', 'undici-types']) {
     mkdirSync(path.dirname(path.join(dir, 'node_modules', name)), { recursive: true })
@@ -188,7 +188,7 @@ test('its declarations hold in a strict program, which needs the types of Node.j
   t.is(ts.formatDiagnostics(ts.getPreEmitDiagnostics(ts.createProgram([file], options)), host), '')
 })
 
-test('without the binary of its platform it can be imported, and says what is missing when a log is opened', async (t) => {
+test('without its binary the package can be imported, and opening a log reports what is missing', async (t) => {
   const { dir } = await project(t, false)
   const script = `import('forelog').then(({ Wal }) => Wal.open('log')).catch(({ code }) => console.log(code))`
   const { stdout, code } = await node(['-e', script], { cwd: dir })
@@ -206,7 +206,7 @@ function topLevelAwait(node: ts.Node): ts.Node | undefined {
   return waits ? node : ts.forEachChild(node, topLevelAwait)
 }
 
-test('no module waits at its top level', (t) => {
+test('no module has a top-level await', (t) => {
   t.true(modules.length > 20)
   for (const name of modules) {
     const file = ts.createSourceFile(name, readFileSync(path.join(dist, name), 'utf8'), ts.ScriptTarget.Latest)

@@ -67,7 +67,7 @@ test('docs/decisions/README.md leads to every record, and each has the headings 
   t.is(new Set(numbers).size, numbers.length)
 })
 
-test('docs/errors.md explains every code there is, and no other', (t) => {
+test('docs/errors.md explains every error code and no other', (t) => {
   const codes = (text: string, pattern: RegExp) => [...new Set([...text.matchAll(pattern)].map(([, code]) => code))].toSorted()
   const known = codes(readFileSync(path.join(root, 'src', 'errors.ts'), 'utf8'), /^ {2}\| '(ERR_WAL_\w+)'$/gm)
   t.true(known.length >= 16)

@@ -20,7 +20,7 @@ function awaitRejection(wal: Wal, next: number): void {
 
 const lastValues = async (wal: Wal, from: number) => values(wal.readFrom(from))
 
-test('what is appended in the turn of a rejection is rejected after it, although there is space', async (t) => {
+test('a record appended in the turn of a rejection is rejected after it, even if there is space again', async (t) => {
   if (!has(t, 'mount')) return
   const { wal, makeRoom } = await logOnFullDisk(t)
   const next = wal.nextPosition
@@ -48,7 +48,7 @@ test('what is appended in the turn of a rejection is rejected after it, although
   t.deepEqual(await lastValues(wal, next), ['after'])
 })
 
-test('who is told of a rejection may append at once', async (t) => {
+test('a program may append as soon as it has received a rejection', async (t) => {
   if (!has(t, 'mount')) return
   const { wal, makeRoom } = await logOnFullDisk(t)
   const next = wal.nextPosition
@@ -59,7 +59,7 @@ test('who is told of a rejection may append at once', async (t) => {
   t.deepEqual(await lastValues(wal, next), ['again 0', 'again 1'])
 })
 
-test('who waits for room after a refusal waits until the rejection has been told', async (t) => {
+test('drain after a refusal waits until the rejection has been delivered', async (t) => {
   if (!has(t, 'mount')) return
   const { wal, makeRoom } = await logOnFullDisk(t)
   const next = wal.nextPosition
@@ -72,7 +72,7 @@ test('who waits for room after a refusal waits until the rejection has been told
   t.is(await first, 'ERR_WAL_NO_SPACE')
 })
 
-test('what a listener appends while a rejection is on its way to its promise is rejected as well', async (t) => {
+test('a record that a listener appends before a rejection is delivered is rejected as well', async (t) => {
   if (!has(t, 'mount')) return
   const { wal, makeRoom } = await logOnFilledDisk(t)
   const next = wal.nextPosition
@@ -91,7 +91,7 @@ test('what a listener appends while a rejection is on its way to its promise is 
   t.deepEqual(await lastValues(wal, next), ['first'])
 })
 
-test('what an acknowledgement sets off does not pass a record that is rejected with it', async (t) => {
+test('an append made on an acknowledgement does not overtake a record that is rejected together with it', async (t) => {
   if (!has(t, 'mount')) return
   const { wal, makeRoom } = await logOnFilledDisk(t)
   const next = wal.nextPosition
@@ -105,7 +105,7 @@ test('what an acknowledgement sets off does not pass a record that is rejected w
   t.deepEqual(await lastValues(wal, next), ['first', 'fourth'])
 })
 
-test('a stream whose only record is rejected for what was rejected before it does not finish', async (t) => {
+test('a stream whose only record is rejected because of an earlier rejection does not finish', async (t) => {
   if (!has(t, 'mount')) return
   const { wal, makeRoom } = await logOnFullDisk(t)
   const next = wal.nextPosition
@@ -119,7 +119,7 @@ test('a stream whose only record is rejected for what was rejected before it doe
   t.is(wal.nextPosition, next)
 })
 
-test('appending again and again behind a truncation that failed does not hold up the event loop', async (t) => {
+test('repeated appends after a failed truncation do not block the event loop', async (t) => {
   // Its position is let go of by retention before the truncation gets its turn.
   const wal = await temporaryLog(t, { fsync: 'os', retention: { maxBytes: 2 * SEGMENT_BYTES } })
   const all = Array.from({ length: 40 }, () => wal.append(Buffer.alloc(16 << 10)))
@@ -140,7 +140,7 @@ test('appending again and again behind a truncation that failed does not hold up
   await Promise.all([...all, room, cut])
 })
 
-test('a stream is destroyed with the first rejection, and nothing written behind that is in the log', async (t) => {
+test('a stream is destroyed with the first rejection, and nothing written after it is in the log', async (t) => {
   if (!has(t, 'mount')) return
   const { wal, makeRoom } = await logOnFilledDisk(t)
   const next = wal.nextPosition

@@ -113,7 +113,7 @@ for (const [policy, options, kind] of [
   })
 }
 
-test('a cut in the middle of recovery, at every step of it, loses nothing', async (t) => {
+test('a power cut at any step of recovery loses nothing', async (t) => {
   if (!has(t, ...needs, 'ext4')) return
   t.timeout(600_000)
   const log = new Log(t, 'ext4', always)

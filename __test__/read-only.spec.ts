@@ -7,7 +7,7 @@ import { fill, numbered, SEGMENT_BYTES, temporaryLog, values } from './helpers/l
 import { remountReadOnly, smallDisk } from './helpers/mount.js'
 import { has } from './helpers/needs.js'
 
-test('a log that is being written is read beside its writer, which goes on', async (t) => {
+test('a log is read while another process writes to it', async (t) => {
   const wal = await temporaryLog(t)
   await fill(wal, 5000)
   const view = await Wal.open(wal.dir, { mode: 'readOnly' })
@@ -19,7 +19,7 @@ test('a log that is being written is read beside its writer, which goes on', asy
   t.is(await wal.append('value-5001'), 5001)
 })
 
-test('whatever would write is refused, and closing is not', async (t) => {
+test('a read-only handle refuses every operation that writes, and can be closed', async (t) => {
   const wal = await temporaryLog(t)
   await fill(wal, 3)
   await wal.close()

@@ -9,7 +9,7 @@ import { collect, fill, numbered, temporaryLog, values } from './helpers/log.js'
 // About ten segments.
 const MANY = 30_000
 
-test('every record of many segments is read, in order and whole', async (t) => {
+test('every record of many segments is read completely and in order', async (t) => {
   const wal = await temporaryLog(t, { fsync: 'os' })
   await fill(wal, MANY)
   t.true(wal.stats().rolls > 3)
@@ -21,7 +21,7 @@ test('every record of many segments is read, in order and whole', async (t) => {
   t.is(next, MANY + 1)
 })
 
-test('batches give the same records in arrays', async (t) => {
+test('batches() returns the same records in arrays', async (t) => {
   const wal = await temporaryLog(t, { fsync: 'os' })
   await fill(wal, MANY)
   const read: string[] = []
@@ -62,7 +62,7 @@ test('a position after the end rejects the first next', async (t) => {
   await t.throwsAsync(reader.next(), { code: 'ERR_WAL_OUT_OF_RANGE' })
 })
 
-test('a reader ends at what was acknowledged when it was made', async (t) => {
+test('a reader ends at the last record that was acknowledged when it was made', async (t) => {
   const wal = await temporaryLog(t)
   await fill(wal, 2)
   const pending = wal.append('later')
@@ -98,7 +98,7 @@ test('calls of next that overlap are answered in order, also those made while ot
   t.true(answered.every(([call, position], i) => call === position && position === i + 1))
 })
 
-test('the position of a reader is that of the last record it gave', async (t) => {
+test('the position of a reader is that of the last record it returned', async (t) => {
   const wal = await temporaryLog(t)
   await fill(wal, 5)
   const reader = wal.readFrom(2)
@@ -121,7 +121,7 @@ test('leaving the loop ends the reader', async (t) => {
   t.true((await batched.next()).done)
 })
 
-test('return answers a next that is waiting', async (t) => {
+test('return() settles a pending next()', async (t) => {
   const wal = await temporaryLog(t)
   await fill(wal, 5)
   const reader = wal.readFrom('start')
@@ -185,7 +185,7 @@ test('keys and values are buffers', async (t) => {
   }
 })
 
-test('a record larger than the blocks is read whole', async (t) => {
+test('a record larger than a block is read completely', async (t) => {
   const wal = await temporaryLog(t)
   const large = Buffer.alloc(3 << 20, 'large')
   await wal.append('before')
@@ -196,7 +196,7 @@ test('a record larger than the blocks is read whole', async (t) => {
   t.is(`${before.value} ${after.value}`, 'before after')
 })
 
-test('readers work beside each other and beside the writer', async (t) => {
+test('readers work concurrently with each other and with the writer', async (t) => {
   const wal = await temporaryLog(t, { fsync: 'os' })
   await fill(wal, 5000)
   const reads = Array.from({ length: 4 }, (_, i) => values(wal.readFrom(1 + i * 1000, { limit: 1500 })))
@@ -214,7 +214,7 @@ test('a stream can be made of a reader', async (t) => {
   t.deepEqual(read, numbered(1, 100))
 })
 
-test('a view has no properties of its own to spread, what toJSON gives has; a copy has', async (t) => {
+test('a record view has no own properties to spread; the result of toJSON and a copy have', async (t) => {
   const wal = await temporaryLog(t)
   await wal.append(Record.put('k', 'v', { expiresAt: 5, version: { term: 1, index: 2 } }))
   const [view] = await collect(wal.readFrom('start'))
@@ -226,7 +226,7 @@ test('a view has no properties of its own to spread, what toJSON gives has; a co
   for (const record of [view, copy]) t.deepEqual(JSON.parse(JSON.stringify(record)), JSON.parse(JSON.stringify(fields)))
 })
 
-test('the fields of a view can be taken apart, in any order and again', async (t) => {
+test('the fields of a record view can be destructured, in any order and repeatedly', async (t) => {
   const wal = await temporaryLog(t)
   await wal.append(Record.put('k', 'v', { expiresAt: 5 }))
   const [record] = await collect(wal.readFrom('start'))
@@ -236,7 +236,7 @@ test('the fields of a view can be taken apart, in any order and again', async (t
   }
 })
 
-test('the next position is valid and empty, also in a log whose first position is the next', async (t) => {
+test('reading from the next position is valid and returns nothing, also in an empty log', async (t) => {
   const wal = await temporaryLog(t)
   t.deepEqual([wal.firstPosition, wal.nextPosition], [1, 1])
   t.deepEqual([wal.writtenPosition, wal.acknowledgedPosition, wal.durablePosition], [0, 0, 0])
@@ -257,7 +257,7 @@ test('the next position is valid and empty, also in a log whose first position i
   await t.throwsAsync(wal.readFrom(101).next(), { code: 'ERR_WAL_OUT_OF_RANGE' })
 })
 
-test('closing rejects every next after it, the one that waits too', async (t) => {
+test('closing rejects every later next() and the pending one', async (t) => {
   const wal = await temporaryLog(t)
   await fill(wal, 2)
   const closed = { code: 'ERR_WAL_CLOSED', operation: 'read' }
@@ -272,7 +272,7 @@ test('closing rejects every next after it, the one that waits too', async (t) =>
   t.is(between.position, 1)
 })
 
-test('a record shows what it has', async (t) => {
+test('inspecting a record shows its fields', async (t) => {
   const wal = await temporaryLog(t)
   await wal.append(Record.put('k', 'v', { version: { term: 1, index: 2 } }))
   await wal.append(Record.delete('k', { expiresAt: 5 }))

@@ -24,7 +24,7 @@ const streams: { [name: string]: (reader: WalReader) => { records: AsyncIterable
     return { records: stream, giveUp: () => stream.cancel() }
   },
   'Readable.toWeb': (reader) => {
-    const stream = Readable.toWeb(Readable.from(reader)) as ReadableStream
+    const stream = Readable.toWeb(Readable.from(reader))
     return { records: stream, giveUp: () => stream.cancel() }
   },
 }
@@ -37,7 +37,7 @@ for (const [name, streamOf] of Object.entries(streams)) {
     t.deepEqual(found, numbered(1, 500))
   })
 
-  test(`${name}: giving the stream up releases the reader`, async (t) => {
+  test(`${name}: cancelling the stream releases the reader`, async (t) => {
     const wal = await filledLog(t, 500)
     const reader = wal.readFrom('start')
     const { giveUp } = streamOf(reader)
@@ -45,7 +45,7 @@ for (const [name, streamOf] of Object.entries(streams)) {
     t.true((await reader.next()).done)
   })
 
-  test(`${name}: giving the stream up while it waits for more releases the reader`, async (t) => {
+  test(`${name}: cancelling the stream while it waits for more releases the reader`, async (t) => {
     const wal = await filledLog(t, 1)
     const reader = wal.readFrom('start', { follow: true })
     const { records, giveUp } = streamOf(reader)

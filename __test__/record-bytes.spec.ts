@@ -19,7 +19,7 @@ function held(): number {
   return process.memoryUsage().arrayBuffers
 }
 
-test.serial('the bytes of a record stay what they are when the log goes on, is cut and is closed', async (t) => {
+test.serial('the bytes of a record do not change when the log grows, is truncated and is closed', async (t) => {
   const wal = await temporaryLog(t, { fsync: 'os' })
   const text = (n: number) => `record ${n} `.repeat(20)
   for (let n = 1; n <= 5000; n++) wal.enqueue(Record.put(`key ${n}`, text(n)))
@@ -41,7 +41,7 @@ test.serial('the bytes of a record stay what they are when the log goes on, is c
   }
 })
 
-test.serial('a view that is kept keeps its block; with copy it is the record alone', async (t) => {
+test.serial('a record view keeps its block in memory, and a copy only the record', async (t) => {
   const wal = await temporaryLog(t, { fsync: 'os', segmentBytes: 32 * MIB })
   const value = Buffer.alloc(SIZE, 'v')
   for (let n = 0; n < COUNT; n++) wal.enqueue(value)

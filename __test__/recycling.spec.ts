@@ -30,7 +30,7 @@ function isRecycled(dir: string): boolean {
 const wrong = (records: WalRecord[]): WalRecord | undefined =>
   records.find(({ position, value }) => value?.toString() !== valueAt(position))
 
-test('a log that writes over its truncated segments is followed, verified and backed up meanwhile as ever', async (t) => {
+test('a log that recycles truncated segments can be followed, verified and backed up meanwhile', async (t) => {
   if (!has(t, 'direct')) return
   const wal = await temporaryLog(t)
   const follower = spawn(process.execPath, [script, wal.dir])

@@ -31,7 +31,7 @@ const refusals: { [name: string]: (t: ExecutionContext, wal: Wal) => unknown } =
   backup: (_, wal) => wal.backup(''),
 }
 
-test('what opening tells later has the stack of its caller too', async (t) => {
+test('an error of opening has the stack of its caller', async (t) => {
   const theCaller = () => Wal.open(path.join(temporaryDirectory(t), 'log'), { create: false })
   const error = await t.throwsAsync<WalError>(theCaller(), { code: 'ERR_WAL_NOT_FOUND' })
   t.regex(error.stack ?? '', /called from:\n +at theCaller/)
@@ -69,7 +69,7 @@ async function whatWaits(t: ExecutionContext, options: WalOptions): Promise<Told
   throw new Error('an fsync failed before all operations waited, every time')
 }
 
-test('what is rejected later is told its operation and position', async (t) => {
+test('a later rejection has its operation and position', async (t) => {
   if (!has(t, 'preload')) return
   const told = await whatWaits(t, {})
   t.deepEqual(
@@ -93,17 +93,17 @@ test('what is rejected later is told its operation and position', async (t) => {
   }
 })
 
-test('with captureStacks what is rejected later is told where the call came from', async (t) => {
+test('with captureStacks a later rejection has the stack of the call', async (t) => {
   if (!has(t, 'preload')) return
   const told = await whatWaits(t, { captureStacks: true })
   t.is(told.length, 9)
   for (const { operation, stack } of told) {
-    t.regex(stack, /^WalError: .*\n(.*\n)*  called from:\n +at theCaller/, operation)
+    t.regex(stack, /^WalError: .*\n(.*\n)* {2}called from:\n +at theCaller/, operation)
     t.is(stack.match(/called from/g)?.length, 1)
   }
 })
 
-test('with captureStacks an aborted append is told where the call came from', async (t) => {
+test('with captureStacks the AbortError of an append has the stack of the call', async (t) => {
   const wal = await temporaryLog(t, { captureStacks: true })
   const controller = new AbortController()
   const theCaller = () => wal.append('x', { signal: controller.signal })
@@ -115,7 +115,7 @@ test('with captureStacks an aborted append is told where the call came from', as
 })
 
 /** A log on a disk without any space; `makeRoom` makes some. */
-test('a full disk tells every append its own position', async (t) => {
+test('on a full disk every append is rejected with its own position', async (t) => {
   if (!has(t, 'mount')) return
   const { wal } = await logOnFullDisk(t)
   const next = wal.nextPosition
@@ -139,7 +139,7 @@ test('a full disk tells every append its own position', async (t) => {
   }
 })
 
-test('the failure of an append that nobody waits for any more is told by the next sync that somebody waits for', async (t) => {
+test('the failure of an aborted append is reported by the next sync that is not aborted', async (t) => {
   if (!has(t, 'mount')) return
   const { wal, makeRoom } = await logOnFullDisk(t)
   const controller = new AbortController()
@@ -156,7 +156,7 @@ test('the failure of an append that nobody waits for any more is told by the nex
 })
 
 // One after the other: the settings are those of the whole process.
-test.serial('with captureStacks a program that has V8 make no stacks, or others, is told all the same', async (t) => {
+test.serial('with captureStacks errors are complete even if the program changes or disables the stacks of V8', async (t) => {
   const wal = await temporaryLog(t, { captureStacks: true })
   const { stackTraceLimit, prepareStackTrace } = Error
   const settings: [string, () => void][] = [

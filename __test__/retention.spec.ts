@@ -12,7 +12,7 @@ import { sealPage } from './helpers/page.js'
 const HOUR = 3_600_000
 const CREATED = 112
 
-test('with maxBytes the oldest segments go, and the rest reads', async (t) => {
+test('with maxBytes the oldest segments are removed, and the rest can be read', async (t) => {
   const wal = await temporaryLog(t, { retention: { maxBytes: 256 * 1024 } })
   for (let n = 1; n <= 400; n++) await wal.append(`${n} `.padEnd(2000, 'x'))
   await wal.sync()
@@ -45,7 +45,7 @@ async function open(t: ExecutionContext, dir: string, retention: WalOptions['ret
   return wal
 }
 
-test('with maxAgeMs a segment goes once the one after it is older, also while the log is idle', async (t) => {
+test('with maxAgeMs a segment is removed once the next one is older than that, also while the log is idle', async (t) => {
   const { dir, starts } = await agedLog(t, [9, 8, 7, 1, 0.5, 0])
   const names = segments(dir)
   const wal = await open(t, dir, { maxAgeMs: 2 * HOUR })
@@ -63,7 +63,7 @@ test('with maxAgeMs a segment goes once the one after it is older, also while th
   t.is(wal.stats().removedSegments, 2)
 })
 
-test('the age of a log that waits comes: nobody has to append', async (t) => {
+test('segments of an idle log are removed by age without an append', async (t) => {
   const { dir, starts } = await agedLog(t, [9, 9, 2])
   // A moment after opening the last segment is old enough, and the first two are not needed any more.
   const wal = await open(t, dir, { maxAgeMs: 2 * HOUR + 2000 })
@@ -79,7 +79,7 @@ test('a segment created in the future, however far, makes nothing old', async (t
   t.is(wal.stats().removedSegments, 0)
 })
 
-test('what is old stays for as long as an open reader needs it', async (t) => {
+test('old segments stay while an open reader needs them', async (t) => {
   const wal = await temporaryLog(t, { retention: { maxAgeMs: 1 } })
   await wal.append('first')
   const reader = wal.readFrom('start', { follow: true })
@@ -97,21 +97,21 @@ test('what is old stays for as long as an open reader needs it', async (t) => {
   t.true(wal.firstPosition > 1)
 })
 
-test('without retention nothing goes', async (t) => {
+test('without retention nothing is removed', async (t) => {
   const wal = await temporaryLog(t)
   for (let n = 1; n <= 100; n++) await wal.append('x'.repeat(5000))
   t.is(wal.firstPosition, 1)
   t.is(wal.stats().removedSegments, 0)
 })
 
-test('limits are checked', async (t) => {
+test('the limits of retention are checked', async (t) => {
   const dir = temporaryDirectory(t)
   for (const retention of [5, null, { maxBytes: -1 }, { maxBytes: 0 }, { maxAgeMs: 0 }, { maxAgeMs: '1' }, { bytes: 1 }]) {
     await t.throwsAsync(Wal.open(dir, { retention: retention as never }), { code: 'ERR_WAL_INVALID_ARG', message: /retention/ })
   }
 })
 
-test('segments from a clock that was years ahead hold nothing, and are reported once', async (t) => {
+test('segments from a clock that was years ahead do not hold retention up, and are reported once', async (t) => {
   const YEARS = 87_600
   const { dir, starts } = await agedLog(t, [9, -YEARS, -YEARS, 7, 1, 0.5])
   const told: ClockEvent[] = []
@@ -133,7 +133,7 @@ test('segments from a clock that was years ahead hold nothing, and are reported 
   t.is(told.length, 2)
 })
 
-test('a segment from 1970 between others takes nothing with it, and a log full of them nothing at once', async (t) => {
+test('a segment dated 1970 among others removes no younger one, and a log full of them is not emptied at once', async (t) => {
   const SINCE_1970 = Date.now() / HOUR
   const one = await agedLog(t, [9, 8, SINCE_1970, 1, 0.5])
   const wal = await open(t, one.dir, { maxAgeMs: 2 * HOUR })
@@ -145,7 +145,7 @@ test('a segment from 1970 between others takes nothing with it, and a log full o
   t.is(lost.firstPosition, 1)
 })
 
-test('a log whose segments are all from the future goes by how long it has been known', async (t) => {
+test('a log whose segments are all from the future ages from when it was opened', async (t) => {
   const { dir, starts } = await agedLog(t, [-1000, -1000, -1000])
   const wal = await open(t, dir, { maxAgeMs: 1500 })
   await until(() => wal.firstPosition >= starts[2])

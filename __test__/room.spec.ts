@@ -13,7 +13,7 @@ const allocated = (dir: string): number =>
   readdirSync(dir).reduce((sum, name) => sum + (statSync(path.join(dir, name)).blocks ?? 0) * 512, 0)
 const newest = (dir: string): string => path.join(dir, segments(dir).at(-1)!)
 
-test('a closed log takes what its records take, and opens in order', async (t) => {
+test('a closed log takes only the space of its records, and opens clean', async (t) => {
   const dir = temporaryDirectory(t)
   for (let opening = 1; opening <= 5; opening++) {
     const wal = await Wal.open(dir)
@@ -28,7 +28,7 @@ test('a closed log takes what its records take, and opens in order', async (t) =
   t.deepEqual(await values(view.readFrom('start')), numbered(1, 5))
 })
 
-test('many logs of a record each stay small, open and closed', async (t) => {
+test('many logs with one record each stay small, open and closed', async (t) => {
   const root = temporaryDirectory(t)
   const dirs = Array.from({ length: 50 }, (_, n) => path.join(root, `${n}`))
   const logs = await Promise.all(dirs.map((dir) => Wal.open(dir)))
@@ -42,10 +42,10 @@ test('many logs of a record each stay small, open and closed', async (t) => {
     t.false(existsSync(path.join(dir, 'reserve')))
   }
   await Promise.all(again.map((wal) => wal.close()))
-  if (process.platform !== 'win32') t.true(allocated(dirs[7]!) <= 40 * 1024)
+  if (process.platform !== 'win32') t.true(allocated(dirs[7]) <= 40 * 1024)
 })
 
-test('a log that is in use has all of its segment, and another one is made ready', async (t) => {
+test('a log in use has its whole segment allocated, and another one prepared', async (t) => {
   const wal = await temporaryLog(t, { segmentBytes: 8 << 20 })
   await wal.append(Buffer.alloc(100_000))
   await until(() => statSync(newest(wal.dir)).size === 8 << 20)
@@ -64,7 +64,7 @@ test('a log that is in use has all of its segment, and another one is made ready
   t.is(again.stats().rolls, 0, 'it goes on where it was')
 })
 
-test('after a kill the room stays, and the next close gives it back', async (t) => {
+test('after a kill the allocated space stays, and the next close releases it', async (t) => {
   const dir = temporaryDirectory(t)
   const entry = new URL('../index.js', import.meta.url).href
   const script = `import { Wal } from ${JSON.stringify(entry)}
@@ -79,7 +79,7 @@ test('after a kill the room stays, and the next close gives it back', async (t) 
   t.true(total < 300_000, `${total} bytes`)
 })
 
-test('stats say what is allocated and what is used', async (t) => {
+test('stats() has the allocated and the used bytes', async (t) => {
   const wal = await temporaryLog(t)
   while (segments(wal.dir).length < 3) await wal.append(Buffer.alloc(5000))
   await until(() => wal.stats().allocatedBytes >= wal.stats().usedBytes)
@@ -90,7 +90,7 @@ test('stats say what is allocated and what is used', async (t) => {
   await until(() => view.stats().allocatedBytes > 0 && view.stats().usedBytes > 0)
 })
 
-test('stat tells how a log stands, beside its writer and after it', async (t) => {
+test('stat() describes a log while it is open and afterwards', async (t) => {
   const wal = await temporaryLog(t)
   while (segments(wal.dir).length < 3) await wal.append(Buffer.alloc(5000))
   const cursor = await wal.cursor('mailer')

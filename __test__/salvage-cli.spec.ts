@@ -27,7 +27,7 @@ function spoil(dir: string): string {
   return name
 }
 
-test('what is lost is named with its place, the new log is whole but for that, and the exit code is 1', async (t) => {
+test('lost records are reported with their location, the new log has all others, and the exit code is 1', async (t) => {
   const dir = await log(t)
   const name = spoil(dir)
   const before = snapshot(dir)
@@ -52,14 +52,14 @@ test('what is lost is named with its place, the new log is whole but for that, a
   t.regex(String(verified.stdout), /, 1 holes of \d+ positions lost earlier, no damage$/m)
   const cat = await forelog(['cat', dest])
   t.is(cat.code, 0)
-  t.is(cat.stderr, `forelog: lost earlier: positions ${first} to ${last}, as the log itself records\n`)
+  t.is(cat.stderr, `forelog: lost earlier: positions ${first} to ${last}, recorded by an earlier salvage\n`)
   // Salvaged once more, nothing new is lost.
   const again = await forelog(['salvage', dest, path.join(temporaryDirectory(t), 'again')])
   t.is(again.code, 0, again.stderr)
-  t.regex(again.stderr, new RegExp(`^forelog: lost earlier: positions ${first} to ${last}, as the log itself records$`, 'm'))
+  t.regex(again.stderr, new RegExp(`^forelog: lost earlier: positions ${first} to ${last}, recorded by an earlier salvage$`, 'm'))
 })
 
-test('of a log without damage comes the same log, and the exit code is 0', async (t) => {
+test('salvaging a log without damage makes the same log, and the exit code is 0', async (t) => {
   const dir = await log(t, 100)
   const dest = path.join(temporaryDirectory(t), 'new')
   const { code, stdout } = await forelog(['salvage', dir, dest, '--json'])
@@ -83,7 +83,7 @@ test('a directory that is not empty, or a log that is open, is refused in one li
   t.false(existsSync(dest))
 })
 
-test('on a terminal a bar shows how far it is', async (t) => {
+test('on a terminal a bar shows the progress', async (t) => {
   if (!has(t, 'terminal')) return
   const dir = await log(t)
   const dest = path.join(temporaryDirectory(t), 'new')

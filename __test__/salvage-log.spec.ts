@@ -27,10 +27,9 @@ import {
   type MadeRecord,
   type RecordInit,
   type SalvageProgress,
-  type WalRecord,
 } from '../index.js'
 import { segments, snapshot, temporaryDirectory } from './helpers/directory.js'
-import { collect, SEGMENT_BYTES } from './helpers/log.js'
+import { collect, plain, SEGMENT_BYTES } from './helpers/log.js'
 
 const options = { segmentBytes: SEGMENT_BYTES }
 /** Of the log that is damaged. */
@@ -72,15 +71,6 @@ async function log(t: ExecutionContext, more: object = {}): Promise<string> {
   return dir
 }
 
-const plain = ({ position, key, value, tombstone, expiresAt, version }: WalRecord) => ({
-  position,
-  key: key?.toString(),
-  value: value?.toString(),
-  tombstone,
-  expiresAt,
-  version,
-})
-
 /** What a salvaging reader gives of a log, and the positions that it leaves out. */
 async function readable(dir: string) {
   const view = await Wal.open(dir, { mode: 'readOnly' })
@@ -103,7 +93,7 @@ async function damaged(t: ExecutionContext, more: object = {}): Promise<string> 
 const into = (t: ExecutionContext): string => path.join(temporaryDirectory(t), 'new')
 
 for (const more of [{}, { compression: 'zstd' }]) {
-  test(`a salvaged log has every record that holds at its position, and holes for the rest: ${JSON.stringify(more)}`, async (t) => {
+  test(`a salvaged log has every valid record at its position, and holes for the rest: ${JSON.stringify(more)}`, async (t) => {
     const dir = await damaged(t, more)
     const before = snapshot(dir)
     const { records, holes } = await readable(dir)
@@ -145,7 +135,7 @@ for (const more of [{}, { compression: 'zstd' }]) {
   })
 }
 
-test('readers of a log with holes count records, not positions, whatever they are asked for', async (t) => {
+test('limits of readers of a log with holes count records, not positions', async (t) => {
   const dest = into(t)
   const { holes, records } = await salvage(await damaged(t), dest)
   const [{ first, last }] = holes
@@ -167,7 +157,7 @@ test('readers of a log with holes count records, not positions, whatever they ar
   t.like(reader.holes, [{ first, last, recorded: true }])
 })
 
-test('a follower passes over a hole and waits behind it', async (t) => {
+test('a follower passes over a hole and waits after it', async (t) => {
   const dest = into(t)
   const { holes, nextPosition } = await salvage(await damaged(t), dest)
   const wal = await Wal.open(dest, options)
@@ -192,7 +182,7 @@ test('a follower passes over a hole and waits behind it', async (t) => {
   t.is(record?.position, holes[0].last + 1)
 })
 
-test('positions that are lost at the end are not given again, those at the start are no part of the new log', async (t) => {
+test('positions lost at the end are not used again, and those at the start are not part of the new log', async (t) => {
   const dir = await log(t)
   const names = segments(dir)
   damage(path.join(dir, names[0]), 4096, 9000)
@@ -215,7 +205,7 @@ test('positions that are lost at the end are not given again, those at the start
   t.deepEqual((await verify(dest)).problems, [])
 })
 
-test('of a log in which nothing holds comes an empty one that goes on behind its last position', async (t) => {
+test('salvaging a log without a valid record makes an empty log that continues after its last position', async (t) => {
   const dir = await log(t)
   for (const name of segments(dir)) damage(path.join(dir, name), 4096, statSync(path.join(dir, name)).size - 4096)
   const dest = into(t)
@@ -226,7 +216,7 @@ test('of a log in which nothing holds comes an empty one that goes on behind its
   await wal.close()
 })
 
-test('segments and CONTROL that are missing are holes, and a log without damage comes over whole', async (t) => {
+test('a log without damage is copied completely, a log without CONTROL is salvaged, and recorded holes stay holes', async (t) => {
   const whole = await log(t)
   const dest = into(t)
   t.like(await salvage(whole, dest), { holes: [], records: COUNT })
@@ -250,7 +240,7 @@ test('segments and CONTROL that are missing are holes, and a log without damage 
   t.deepEqual((await verify(twice)).problems, [])
 })
 
-test('damaged cursors are reported, and stay behind', async (t) => {
+test('damaged cursors are reported and not copied', async (t) => {
   const dir = await log(t)
   damage(path.join(dir, 'CURSORS'), 0, readFileSync(path.join(dir, 'CURSORS')).length)
   const dest = into(t)
@@ -258,7 +248,7 @@ test('damaged cursors are reported, and stay behind', async (t) => {
   t.false(readdirSync(dest).includes('CURSORS'))
 })
 
-test('damage that a salvage met is published, holes that the log records are not', async (t) => {
+test('damage found by a salvage is published as an event, and recorded holes are not', async (t) => {
   const dir = await damaged(t)
   const events: CorruptEvent[] = []
   const note = (event: CorruptEvent) => void (event.error.operation === 'salvage' && events.push(event))
@@ -275,7 +265,7 @@ test('damage that a salvage met is published, holes that the log records are not
   t.is(mine().length, holes.length)
 })
 
-test('a salvage is refused where there is no log, beside a writer, and into a directory that is not empty', async (t) => {
+test('a salvage is refused without a log, with a writer, and into a directory that is not empty', async (t) => {
   const dir = await log(t)
   const dest = into(t)
   await t.throwsAsync(salvage(path.join(dir, 'nowhere'), dest), { code: 'ERR_WAL_NOT_FOUND' })
@@ -283,7 +273,10 @@ test('a salvage is refused where there is no log, beside a writer, and into a di
   writeFileSync(path.join(foreign, 'notes.txt'), 'mine')
   await t.throwsAsync(salvage(foreign, dest), { code: 'ERR_WAL_FORMAT' })
   t.false(readdirSync(path.dirname(dest)).includes('new'))
-  await t.throwsAsync(salvage(dir, foreign), { code: 'ERR_WAL_FORMAT', message: /a salvage needs an empty directory: .* holds notes\.txt/ })
+  await t.throwsAsync(salvage(dir, foreign), {
+    code: 'ERR_WAL_FORMAT',
+    message: /a salvage needs an empty directory: .* contains notes\.txt/,
+  })
   t.deepEqual(readdirSync(foreign), ['notes.txt'])
   await t.throwsAsync(salvage(dir, dir), { code: 'ERR_WAL_INVALID_ARG' })
   await t.throwsAsync(salvage(dir, path.join(dir, 'inside')), { code: 'ERR_WAL_INVALID_ARG' })

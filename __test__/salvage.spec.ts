@@ -47,7 +47,7 @@ function complete(t: ExecutionContext, records: Map<number, string>, holes: WalR
 }
 
 for (const where of ['sealed', 'active'] as const) {
-  test(`16 KiB of rot in a ${where} segment: strict refuses or stops, salvage gives both sides, prefix goes on in front`, async (t) => {
+  test(`16 KiB of rot in a ${where} segment: strict refuses or stops, salvage reads both sides, and prefix continues before it`, async (t) => {
     const dir = await killedLog(t)
     const names = segments(dir)
     t.true(names.length >= 3)
@@ -113,7 +113,7 @@ for (const where of ['sealed', 'active'] as const) {
   })
 }
 
-test('the flipped bit is named, in the error and by salvage', async (t) => {
+test('a flipped bit is located, in the error and by salvage', async (t) => {
   const dir = await killedLog(t)
   const name = segments(dir)[1]
   // Near the start of a page: of a record, wherever commits are padded and wherever not.
@@ -126,10 +126,10 @@ test('the flipped bit is named, in the error and by salvage', async (t) => {
   complete(t, await salvaged(reader), reader.holes)
   t.is(reader.holes.length, 1)
   t.like(reader.holes[0], { flipped: { offset: 28_732, bit: 4 } })
-  t.regex((await forelog(['cat', dir, '--salvage'])).stderr, /; bit 4 of the byte at 28732 has flipped\n$/)
+  t.regex((await forelog(['cat', dir, '--salvage'])).stderr, /; bit 4 of the byte at offset 28732 has flipped\n$/)
 })
 
-test('a segment that is gone is a hole', async (t) => {
+test('a missing segment is a hole', async (t) => {
   const dir = await killedLog(t)
   const names = segments(dir)
   for (const [gone, verdict] of [

@@ -40,7 +40,7 @@ for (const sample of samples.filter(({ language }) => runs(language))) {
   })
 }
 
-test('every block is in a language that is run, or says that it is none', (t) => {
+test('every code block is in a language that is run, or says why not', (t) => {
   const others = samples.filter(({ language }) => !runs(language) && !isText(language))
   t.deepEqual(others, [])
 })
@@ -53,7 +53,7 @@ test('the README begins with a sample that is run', (t) => {
 const broken = {
   'js that throws': ['js', `throw new Error('thrown')`, /^exit code 1/],
   'js with a mistake in a name': ['js', `import { Wall } from 'forelog'`, /^exit code 1[^]*Wall/],
-  'js with a rejection that nobody handles': ['js', `process.on('exit', () => {}); Promise.reject(new Error('rejected'))`, /^exit code 1/],
+  'js with an unhandled rejection': ['js', `process.on('exit', () => {}); Promise.reject(new Error('rejected'))`, /^exit code 1/],
   'js that waits for nothing': ['js', `await new Promise(() => {})`, /^exit code 13/],
   'js that never ends': ['js', `setInterval(() => {}, 1000)`, /^ended by SIGKILL/],
   'js that prints something else': ['js', `console.log(1) // → 2`, /^printed\n1\ninstead of\n2/],
@@ -62,20 +62,20 @@ const broken = {
 } satisfies { [name: string]: [string, string, RegExp] }
 
 for (const [name, [language, code, told]] of Object.entries(broken)) {
-  test(`told apart from a good sample: ${name}`, async (t) => {
+  test(`a bad sample is detected: ${name}`, async (t) => {
     if (language === 'sh' && !has(t, 'posix')) return
     const timeout = name === 'js that never ends' ? 2000 : TIMEOUT_MS
     t.regex((await inTurn(() => trouble({ at: name, language, code }, temporaryDirectory(t), timeout))) ?? '', told)
   })
 }
 
-test('a shell sample that names a script or a file that is not there is noticed', (t) => {
+test('a shell sample that names a missing script or file is detected', (t) => {
   const good = 'npm test && npm run bench -- --quick\nnpm install\nnode examples/key-value.mjs'
   t.deepEqual(missing(good), [])
   t.deepEqual(missing('npm run nothing\nnpm strat\nnode examples/none.mjs'), ['npm run nothing', 'npm strat', 'node examples/none.mjs'])
 })
 
-test('samples are found with their lines, remarks and what they continue', (t) => {
+test('samples are found with their lines, remarks and continuations', (t) => {
   const page = '```js\na\n```\n\n<!-- not run: why -->\n\n```sh\nb\n```\n\n<!-- continues -->\n\n  ```js\n  c\n  ```\n'
   t.deepEqual(samplesOf(page, 'p'), [
     { at: 'p:1', language: 'js', code: 'a\n', notRun: undefined },

@@ -53,7 +53,7 @@ function follows(t: ExecutionContext, service: Service, log: Map<number, string>
   t.deepEqual(service.followed(), expected as [number, string][])
 }
 
-test('kill -9 under load, again and again: every answer was true, and the follower saw each record once', async (t) => {
+test('after repeated kill -9 under load every answer was true, and the follower saw each record once', async (t) => {
   if (!has(t, 'posix')) return
   t.timeout(600_000)
   t.log(`seed ${seed} (FORELOG_SEED)`)
@@ -146,7 +146,7 @@ test('/metrics counts what was appended, as text exposition', async (t) => {
   t.is((await ask('/', '.'.repeat((1 << 20) + 1))).status, 400)
 })
 
-test('more than may wait is answered with 503, and is not in the log', async (t) => {
+test('a request above the limit of pending bytes is answered with 503, and is not in the log', async (t) => {
   if (!has(t, 'posix')) return
   const dir = path.join(temporaryDirectory(t), 'log')
   const service = await Service.start(t, dir, { ...options, maxPendingBytes: 1024 })
@@ -172,7 +172,7 @@ test('a full disk is answered with 503, and with 200 when there is space again',
   t.deepEqual(log, new Map([...before.answered, ...after.answered].toSorted(([a], [b]) => a - b)))
 })
 
-test('a failed fsync ends it with code 1, and the next one begins with all that was answered', async (t) => {
+test('a failed fsync ends the service with code 1, and the next one has every answered record', async (t) => {
   if (!has(t, 'preload')) return
   const shim = new Shim(t)
   shim.arm(rule('fdatasync', '*.wal', 20, 'EIO'))
@@ -187,7 +187,7 @@ test('a failed fsync ends it with code 1, and the next one begins with all that 
   hold(t, await end(t, next, shim.dir), [told, again])
 })
 
-test('it is less than 60 lines of 100 columns', async (t) => {
+test('the service has less than 60 lines of 100 columns', async (t) => {
   const source = readFileSync(serviceScript, 'utf8')
   t.true(await check(source, { ...(await resolveConfig(serviceScript)), printWidth: 100, filepath: serviceScript }))
   t.true(source.trimEnd().split('\n').length < 60)

@@ -10,7 +10,7 @@ const seed = Number(process.env['FORELOG_SEED'] ?? Date.now() % 2 ** 31)
 const COUNT = 3000
 
 for (const fsync of ['always', 'os', { everyMs: 2 }] as const) {
-  test(`in several workers at once: ${JSON.stringify(fsync)}`, async (t) => {
+  test(`every operation settles, in several workers at once: ${JSON.stringify(fsync)}`, async (t) => {
     t.log(`seed ${seed} (FORELOG_SEED)`)
     const options = { segmentBytes: SEGMENT_BYTES, fsync }
     const wal = await temporaryLog(t, options)

@@ -34,7 +34,7 @@ async function positions(wal: Wal, options: ReadOptions = {}, start: number | 's
   return found
 }
 
-test.serial('what has expired is not given, at the very millisecond either', async (t) => {
+test.serial('an expired record is not returned, not even at its exact millisecond', async (t) => {
   const wal = await mixedLog(t)
   t.deepEqual(await positions(wal), [2, 5, 6, 7])
   t.deepEqual(await positions(wal, { copy: true }), [2, 5, 6, 7])
@@ -43,7 +43,7 @@ test.serial('what has expired is not given, at the very millisecond either', asy
   t.deepEqual(await positions(wal), [2, 6, 7])
 })
 
-test.serial('the clock counts when it is the turn of a record', async (t) => {
+test.serial('whether a record has expired is decided when it is returned', async (t) => {
   const wal = await mixedLog(t)
   const reader = wal.readFrom('start', { skipExpired: true })
   t.is((await reader.next()).value?.position, 2)
@@ -52,7 +52,7 @@ test.serial('the clock counts when it is the turn of a record', async (t) => {
   t.is((await reader.next()).value?.position, 7)
 })
 
-test.serial('batches leave them out, and give no empty array', async (t) => {
+test.serial('batches() leaves expired records out, and returns no empty array', async (t) => {
   const wal = await mixedLog(t)
   const arrays: number[][] = []
   for await (const records of wal.readFrom('start', { skipExpired: true }).batches()) arrays.push(records.map(({ position }) => position))
@@ -62,7 +62,7 @@ test.serial('batches leave them out, and give no empty array', async (t) => {
   t.deepEqual(none, [])
 })
 
-test.serial('limit counts what is given, exactly', async (t) => {
+test.serial('limit counts only the returned records', async (t) => {
   const wal = await mixedLog(t)
   for (const [limit, expected] of [
     [0, []],
@@ -87,7 +87,7 @@ test.serial('limit counts what is given, exactly', async (t) => {
   for (let i = 0; i < 2; i++) t.true((await reader.next()).done)
 })
 
-test.serial('the position of the reader passes them, so that reading on after the end repeats nothing', async (t) => {
+test.serial('the position of the reader includes expired records, so that reading on after the end repeats nothing', async (t) => {
   const wal = await mixedLog(t)
   const reader = wal.readFrom('start', { skipExpired: true })
   await reader.next()
@@ -100,7 +100,7 @@ test.serial('the position of the reader passes them, so that reading on after th
   t.is(all.position, 4)
 })
 
-test.serial('one that follows passes them as they come, and ends at its limit without waiting for more', async (t) => {
+test.serial('a follower skips expired records as they come, and ends at its limit without waiting for more', async (t) => {
   const wal = await mixedLog(t)
   const reader = wal.readFrom('start', { skipExpired: true, follow: true, limit: 6 })
   const found: number[] = []
@@ -115,7 +115,7 @@ test.serial('one that follows passes them as they come, and ends at its limit wi
   t.deepEqual(found, [2, 5, 6, 7, 10, 12])
 })
 
-test.serial('many of them, over many blocks and segments', async (t) => {
+test.serial('many expired records are skipped over many blocks and segments', async (t) => {
   const wal = await temporaryLog(t, { fsync: 'os' })
   const value = 'x'.repeat(100)
   for (let n = 1; n <= 20_000; n++) wal.enqueue(Record.put('k', value, n % 1000 === 0 ? {} : { expiresAt: 1 }))

@@ -11,7 +11,7 @@ import { has } from './helpers/needs.js'
 
 const fine = { node: '20.19.0', cargo: '1.89.0', rustc: '1.95.1', linker: '12.2.0' }
 
-test('the toolchain: what is needed, and what is said', (t) => {
+test('a missing or old toolchain is reported with what is needed', (t) => {
   t.deepEqual(complaints(fine), [])
   t.deepEqual(complaints({ ...fine, node: '24.0.0', cargo: '2.0.0' }), [])
   for (const bad of [
@@ -24,8 +24,8 @@ test('the toolchain: what is needed, and what is said', (t) => {
   ]) {
     t.is(complaints({ ...fine, ...bad }).length, 1, JSON.stringify(bad))
   }
-  t.regex(complaints({ ...fine, rustc: '1.63.0' })[0] as string, /1\.89\.0.*rustc 1\.63\.0.*rustup/)
-  t.regex(complaints({ ...fine, cargo: undefined })[0] as string, /cargo was not found.*rustup\.rs/)
+  t.regex(complaints({ ...fine, rustc: '1.63.0' })[0], /1\.89\.0.*rustc 1\.63\.0.*rustup/)
+  t.regex(complaints({ ...fine, cargo: undefined })[0], /cargo was not found.*rustup\.rs/)
 })
 
 /** Runs a script in a bare copy of the checkout, with only these programs on the path. */
@@ -66,7 +66,7 @@ for (const script of ['setup.mjs', 'build.mjs', 'test.mjs', 'start.mjs']) {
   })
 }
 
-test('the counts that the test script sums up', (t) => {
+test('the test script sums up the counts of Rust tests and specs', (t) => {
   const cargo = [
     'test a::b ... ok',
     'test c ... ignored, needs root',

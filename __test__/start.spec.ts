@@ -22,7 +22,7 @@ async function finishedLog(t: ExecutionContext, ...args: string[]): Promise<stri
 
 const check = (dir: string, ...args: string[]) => demo([...args, '--dir', dir, '--check'])
 
-test('events: killed three times, nothing lost, and the check notices a record that is taken out', async (t) => {
+test('events: three kills lose nothing, and the check detects a record that is removed', async (t) => {
   t.timeout(600_000)
   const records = ['--records', String(RECORDS)]
   const dir = await finishedLog(t, ...records, '--kills', '3')
@@ -42,19 +42,19 @@ test('events: killed three times, nothing lost, and the check notices a record t
   t.regex(String(stdout), /^19,999 records intact, acknowledged records lost: 20,001$/m)
 })
 
-test('events: the check notices bytes that are cut off', async (t) => {
+test('events: the check detects bytes that are cut off', async (t) => {
   const records = ['--records', '5000']
   const dir = await finishedLog(t, ...records, '--kills', '0')
   const copy = path.join(temporaryDirectory(t), 'log')
   cpSync(dir, copy, { recursive: true })
   const segment = readdirSync(copy)
     .filter((name) => name.endsWith('.wal'))
-    .sort()[0] as string
+    .sort()[0]
   truncateSync(path.join(copy, segment), 200_000)
   t.is((await check(copy, ...records)).code, 1)
 })
 
-test('a file: its lines are the records', async (t) => {
+test('a file: its lines become the records', async (t) => {
   const file = path.join(temporaryDirectory(t), 'access.log')
   writeFileSync(file, Array.from({ length: 20_000 }, (_, i) => `GET /page/${i}\n`).join('') + 'no line feed at the end')
   const dir = await finishedLog(t, file, '--kills', '2')
@@ -74,7 +74,7 @@ test('a file without lines', async (t) => {
   await finishedLog(t, file)
 })
 
-test('mistakes in the arguments', async (t) => {
+test('wrong arguments are reported', async (t) => {
   const parent = temporaryDirectory(t)
   for (const args of [['--records', 'many'], ['--nope'], ['--check'], [path.join(parent, 'missing')]]) {
     const { code, stderr } = await demo(args)

@@ -32,7 +32,7 @@ test('every commit is measured once: its records, its duration, and how long its
   t.true(waitUs.min > 0 && commitUs.min > 0 && fsyncUs.min > 0)
 })
 
-test('a sync without records is no commit, and measures none', async (t) => {
+test('a sync without records is not counted as a commit', async (t) => {
   const wal = await temporaryLog(t, { fsync: 'os' })
   await wal.append('x')
   await wal.sync()
@@ -69,7 +69,7 @@ test('segments and their bytes on the disk, as the log grows, is reopened and tr
   t.like(view.stats(), { activeBytes: 0, activeCapacity: 0, commits: 0 })
 })
 
-test('readers count until they end or are left, followers while they wait', async (t) => {
+test('readers are counted until they end or are left, followers while they wait', async (t) => {
   const wal = await temporaryLog(t)
   await fill(wal, 10)
   const counts = () => [wal.stats().readers, wal.stats().followers]
@@ -95,7 +95,7 @@ test('readers count until they end or are left, followers while they wait', asyn
   t.deepEqual(counts(), [0, 0])
 })
 
-test('scrubs that came to their end, and what they found', async (t) => {
+test('completed scrubs and their findings are counted', async (t) => {
   const wal = await temporaryLog(t)
   t.deepEqual(wal.stats().scrub, { runs: 0, segments: 0, bytes: 0, problems: 0 })
   while (wal.stats().rolls < 3) await wal.append(value)
@@ -113,7 +113,7 @@ test('scrubs that came to their end, and what they found', async (t) => {
   t.like(wal.stats().scrub, { runs: 2, segments: 2 * scrubbed, problems: 1 })
 })
 
-test('what opening did is in the figures as in its report', async (t) => {
+test('stats() has the figures of the recovery report', async (t) => {
   const wal = await temporaryLog(t)
   await fill(wal, 10)
   await wal.close()
@@ -124,7 +124,7 @@ test('what opening did is in the figures as in its report', async (t) => {
   t.true(durationMs > 0)
 })
 
-test('after closing, the figures are the last ones', async (t) => {
+test('after closing, stats() returns the last figures', async (t) => {
   const wal = await temporaryLog(t)
   await fill(wal, 10)
   t.false(wal.closed)
@@ -135,7 +135,7 @@ test('after closing, the figures are the last ones', async (t) => {
   t.is(wal.stats(), wal.stats())
 })
 
-test('a handle that was closed before the last one has figures after that too', async (t) => {
+test('a handle that is closed before the last one keeps its figures too', async (t) => {
   const wal = await temporaryLog(t)
   const other = await temporaryLog(t, {}, wal.dir)
   await fill(wal, 10)

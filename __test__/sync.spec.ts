@@ -47,7 +47,7 @@ test('sync settles after the appends before it', async (t) => {
   t.deepEqual(settled, ['first', 'sync', 'second'])
 })
 
-test('os acknowledges without an fsync, durable: true asks for one', async (t) => {
+test('under os appends are acknowledged without an fsync, and durable: true adds one', async (t) => {
   const wal = await temporaryLog(t, { fsync: 'os' })
   await wal.append('x')
   t.is(wal.acknowledgedPosition, 1)
@@ -56,7 +56,7 @@ test('os acknowledges without an fsync, durable: true asks for one', async (t) =
   t.is(wal.durablePosition, 2)
 })
 
-test('everyMs makes an idle tail durable by itself', async (t) => {
+test('everyMs makes the last records of an idle log durable by itself', async (t) => {
   const wal = await temporaryLog(t, { fsync: { everyMs: 5 } })
   await wal.append('x')
   while (wal.durablePosition < 1) await setImmediate()
@@ -96,7 +96,7 @@ type Failure = WalError & { cause?: NodeJS.ErrnoException }
 
 const full = { code: 'ERR_WAL_NO_SPACE' }
 
-test('a full disk rejects what waits, loses nothing, and is over when there is space', async (t) => {
+test('a full disk rejects pending appends and loses nothing, and appends succeed when there is space', async (t) => {
   if (!has(t, 'mount')) return
   const { wal, fillUp, makeRoom } = await logOnSmallDisk(t)
   const failure = await fillUp()
@@ -116,7 +116,7 @@ test('a full disk rejects what waits, loses nothing, and is over when there is s
   await wal.close()
 })
 
-test('the failure of an enqueued record is told by the next sync, once', async (t) => {
+test('the failure of an enqueued record is reported by the next sync, once', async (t) => {
   if (!has(t, 'mount')) return
   const wal = await enqueuedInVain(t)
   t.is(await wal.append('again'), wal.acknowledgedPosition)
@@ -125,7 +125,7 @@ test('the failure of an enqueued record is told by the next sync, once', async (
   await wal.close()
 })
 
-test('the failure of an enqueued record is told by close, if no sync was asked for', async (t) => {
+test('the failure of an enqueued record is reported by close if there was no sync', async (t) => {
   if (!has(t, 'mount')) return
   const wal = await enqueuedInVain(t)
   await wal.append('again')

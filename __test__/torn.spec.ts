@@ -11,7 +11,7 @@ const FRAME_HEADER = 40
 /** Flags, no key, a length of two bytes. */
 const RECORD_HEADER = 4
 
-test('a commit of several pages that nobody was promised lost its first and kept the later ones: the log opens', async (t) => {
+test('a log opens after a power cut lost the first page of an unacknowledged commit and kept the later ones', async (t) => {
   const parent = temporaryDirectory(t)
   const wal = await Wal.open(path.join(parent, 'writer'), { fsync: 'os', segmentBytes: 256 * 1024 })
   await wal.append('durable\n', { durable: true })

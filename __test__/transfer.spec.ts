@@ -31,7 +31,7 @@ const transfers: { [name: string]: (bytes: Buffer) => unknown } = {
 }
 
 for (const [name, transfer] of Object.entries(transfers)) {
-  test(`a value transferred by ${name} takes nothing from the other records of its block`, async (t) => {
+  test(`a value transferred by ${name} leaves the other records of its block intact`, async (t) => {
     const wal = await filled(t)
     const seen: string[] = []
     const records: WalRecord[] = []
@@ -48,7 +48,7 @@ for (const [name, transfer] of Object.entries(transfers)) {
     t.deepEqual(records.map(shown), expected)
   })
 
-  test(`copies are transferred by ${name}, each alone`, async (t) => {
+  test(`copies are transferred by ${name} independently of each other`, async (t) => {
     const wal = await filled(t)
     const records = await collect(wal.readFrom('start', { copy: true }))
     for (const { key, value, position } of records) {
@@ -59,7 +59,7 @@ for (const [name, transfer] of Object.entries(transfers)) {
   })
 }
 
-test('where the memory of a block is gone all the same, its records say so', async (t) => {
+test('if the memory of a block is gone all the same, its records throw', async (t) => {
   // Of ES2024: Node 20 has no way to take it.
   const take = (ArrayBuffer.prototype as { transfer?: () => ArrayBuffer }).transfer
   if (take === undefined) return t.pass()

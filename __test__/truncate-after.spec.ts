@@ -19,7 +19,7 @@ test('the position becomes the last one, and the next append follows it', async 
   await again.close()
 })
 
-test('it reaches back over segments', async (t) => {
+test('truncateAfter can reach back over several segments', async (t) => {
   const wal = await temporaryLog(t)
   for (let n = 1; n <= 300; n++) wal.enqueue(`${n} `.padEnd(1000, 'x'))
   await wal.sync()
@@ -31,7 +31,7 @@ test('it reaches back over segments', async (t) => {
   }
 })
 
-test('the kept part of a batch is a batch', async (t) => {
+test('the kept part of a batch is still a batch', async (t) => {
   const wal = await temporaryLog(t)
   await wal.appendBatch(['a', 'b', 'c', 'd'])
   await wal.truncateAfter(2)
@@ -41,7 +41,7 @@ test('the kept part of a batch is a batch', async (t) => {
   await again.close()
 })
 
-test('positions change at the call: what is appended behind it follows from it', async (t) => {
+test('positions change at the call: the next append follows the new end', async (t) => {
   const wal = await filledLog(t, 10)
   const order: string[] = []
   const truncated = wal.truncateAfter(4).then(() => order.push('truncated'))
@@ -52,7 +52,7 @@ test('positions change at the call: what is appended behind it follows from it',
   t.deepEqual(await values(wal.readFrom('start')), [...numbered(1, 4), 'five'])
 })
 
-test('the end changes nothing, one before the first empties the log, what is outside is refused', async (t) => {
+test('truncateAfter at the end changes nothing, before the first position it empties the log, elsewhere it is refused', async (t) => {
   const wal = await filledLog(t, 10)
   await wal.truncateBefore(4)
   await wal.truncateAfter(10)
@@ -70,7 +70,7 @@ test('the end changes nothing, one before the first empties the log, what is out
   t.deepEqual(await values(wal.readFrom('start')), [])
 })
 
-test('a reader past the cut ends with an error, one before it ends at the cut', async (t) => {
+test('a reader past truncateAfter ends with an error, one before it ends at the new end', async (t) => {
   const wal = await filledLog(t, 50)
   const past = wal.readFrom('start')
   const before = wal.readFrom('start')
@@ -86,7 +86,7 @@ test('a reader past the cut ends with an error, one before it ends at the cut', 
   t.deepEqual(await values(wal.readFrom(20)), ['value-20', 'other'])
 })
 
-test('a reader far behind the cut reads all of what is kept, across segments', async (t) => {
+test('a reader far below truncateAfter reads all kept records, across segments', async (t) => {
   const wal = await temporaryLog(t)
   for (let n = 1; n <= 4000; n++) wal.enqueue(`${n} `.padEnd(500, 'x'))
   await wal.sync()
@@ -98,7 +98,7 @@ test('a reader far behind the cut reads all of what is kept, across segments', a
   t.true(rest.every((value, i) => value?.startsWith(`${i + 2} `)))
 })
 
-test('reset empties the log and lets it go on anywhere', async (t) => {
+test('reset empties the log, which continues at any given position', async (t) => {
   const wal = await filledLog(t, 10)
   const reader = wal.readFrom(3)
   await reader.next()

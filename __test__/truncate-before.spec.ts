@@ -5,7 +5,7 @@ import { Wal, type WalError } from '../index.js'
 import { segments } from './helpers/directory.js'
 import { filledLog, numbered, SEGMENT_BYTES, temporaryLog, values } from './helpers/log.js'
 
-test('the position becomes the first one, exactly, and stays it after reopening', async (t) => {
+test('the position becomes exactly the first one, also after reopening', async (t) => {
   const wal = await filledLog(t, 100)
   await wal.truncateBefore(42)
   t.is(wal.firstPosition, 42)
@@ -22,7 +22,7 @@ test('the position becomes the first one, exactly, and stays it after reopening'
   await again.close()
 })
 
-test('whole segments below it are removed from the directory, oldest first, and no other', async (t) => {
+test('only whole segments below the position are removed from the directory, oldest first', async (t) => {
   const wal = await temporaryLog(t)
   const value = 'x'.repeat(1000)
   for (let i = 0; i < 400; i++) await wal.append(value)
@@ -36,7 +36,7 @@ test('whole segments below it are removed from the directory, oldest first, and 
   t.is(wal.stats().removedSegments, 3)
 })
 
-test('truncating at the next position empties the log, which goes on from there', async (t) => {
+test('truncating at the next position empties the log, which continues from there', async (t) => {
   const wal = await filledLog(t, 10)
   await wal.truncateBefore(11)
   t.is(wal.firstPosition, 11)
@@ -46,7 +46,7 @@ test('truncating at the next position empties the log, which goes on from there'
   t.deepEqual(await values(wal.readFrom('start')), ['value-11'])
 })
 
-test('a position the log starts at or after changes nothing, one above the next is out of range', async (t) => {
+test('a position at or below the first one changes nothing, and one above the next is out of range', async (t) => {
   const wal = await filledLog(t, 10)
   await wal.truncateBefore(5)
   await wal.truncateBefore(5)
@@ -61,7 +61,7 @@ test('a position the log starts at or after changes nothing, one above the next 
   t.deepEqual(await values(wal.readFrom('start')), numbered(5, 10))
 })
 
-test('it may be asked for positions that were only just appended, and settles in the order of the calls', async (t) => {
+test('truncateBefore may name records that were just appended, and settles in the order of the calls', async (t) => {
   const wal = await temporaryLog(t)
   const order: string[] = []
   await Promise.all([
@@ -73,7 +73,7 @@ test('it may be asked for positions that were only just appended, and settles in
   t.deepEqual(await values(wal.readFrom('start')), ['b'])
 })
 
-test('a reader that is still below ends with the new first position, not with a hole', async (t) => {
+test('a reader below the new first position ends with an error that has it, and reports no hole', async (t) => {
   const wal = await temporaryLog(t)
   for (let i = 0; i < 3000; i++) wal.enqueue('x'.repeat(1000))
   await wal.sync()
@@ -94,7 +94,7 @@ test('a reader that is still below ends with the new first position, not with a 
   t.is(error.position, last + 1)
 })
 
-test('after closing it is refused', async (t) => {
+test('truncateBefore is refused after closing', async (t) => {
   const wal = await filledLog(t, 3)
   const last = wal.truncateBefore(2)
   const closed = wal.close()

@@ -30,7 +30,7 @@ async function log(t: ExecutionContext, codec?: 'json'): Promise<here.Wal<unknow
     ? Wal.open(dir, { segmentBytes: SEGMENT_BYTES })
     : Wal.open(dir, { codec, segmentBytes: SEGMENT_BYTES }))
   t.teardown(() => wal.close())
-  return wal as here.Wal<unknown>
+  return wal
 }
 
 const shown = ({ key, value, tombstone, expiresAt, version }: here.WalRecord<unknown>) => [
@@ -41,7 +41,7 @@ const shown = ({ key, value, tombstone, expiresAt, version }: here.WalRecord<unk
   version,
 ]
 
-test('records of another copy are records, with a codec and without', async (t) => {
+test('records made by another copy of the package are accepted, with a codec and without', async (t) => {
   const other = await copied
   t.not(other.Record, Record)
   for (const codec of [undefined, 'json'] as const) {
@@ -70,7 +70,7 @@ test('records of another copy are records, with a codec and without', async (t) 
 /** What a copy could make that promises something else. */
 const record = (fields: object, version: unknown = 1) => ({ [Symbol.for('forelog.record')]: version, ...fields })
 
-test('records of another copy are checked like anything else that comes in', async (t) => {
+test('records made by another copy of the package are checked like any other input', async (t) => {
   const good = { key: 'k', value: 'v', tombstone: false, expiresAt: undefined, version: undefined }
   const bad: [fields: object, message: RegExp][] = [
     [{ key: 7 }, /^key/],
@@ -102,7 +102,7 @@ test('records of another copy are checked like anything else that comes in', asy
   }
 })
 
-test('records of a later version are refused by name, never taken for values', async (t) => {
+test('records made by a later version are refused as such, and never stored as values', async (t) => {
   for (const codec of [undefined, 'json'] as const) {
     const wal = await log(t, codec)
     const later = record({ key: 'k', value: 'v', tombstone: false }, 2)
@@ -111,13 +111,13 @@ test('records of a later version are refused by name, never taken for values', a
   }
 })
 
-test('errors of another copy are instances of WalError and AbortError, and nothing else is', async (t) => {
+test('errors of another copy of the package are instances of WalError and AbortError, and nothing else is', async (t) => {
   const other = await copied
   const error = await t.throwsAsync(other.Wal.open('', {}))
   t.true(error instanceof WalError)
   t.true(error instanceof other.WalError)
   t.false(error instanceof AbortError)
-  t.is((error as here.WalError).code, 'ERR_WAL_INVALID_ARG')
+  t.is((error as unknown as here.WalError).code, 'ERR_WAL_INVALID_ARG')
   const aborted = await t.throwsAsync(other.Wal.open(temporaryDirectory(t), { signal: AbortSignal.abort() }))
   t.true(aborted instanceof AbortError)
   t.false(aborted instanceof WalError)
@@ -134,7 +134,7 @@ test('errors of another copy are instances of WalError and AbortError, and nothi
   t.false(error instanceof Special)
 })
 
-test('a log that the other copy has open is locked, by this process', async (t) => {
+test('a log that another copy of the package has open is locked, with the id of this process', async (t) => {
   const other = await copied
   const wal = await log(t)
   const error = await t.throwsAsync<here.WalError>(other.Wal.open(wal.dir), { code: 'ERR_WAL_LOCKED' })

@@ -36,7 +36,7 @@ function flip(file: string, offset: number, bit: number): void {
   closeSync(fd)
 }
 
-test('verify counts what is good, beside an open log, and changes nothing', async (t) => {
+test('verify counts the valid records of an open log, and changes nothing', async (t) => {
   const wal = await temporaryLog(t)
   await append(wal, 100)
   const open = await verify(wal.dir)
@@ -52,7 +52,7 @@ test('verify counts what is good, beside an open log, and changes nothing', asyn
   t.true(done === total && total > 300_000)
 })
 
-test('verify and scrub tell damage with segment, offset and positions', async (t) => {
+test('verify and scrub report damage with segment, offset and positions', async (t) => {
   const wal = await temporaryLog(t)
   await append(wal, 60)
   const file = oldest(wal.dir)
@@ -65,7 +65,7 @@ test('verify and scrub tell damage with segment, offset and positions', async (t
   }
 })
 
-test('verify and scrub name the flipped bit that explains damage, and none where there is more', async (t) => {
+test('verify and scrub locate a single flipped bit that explains damage, and none if there is more damage', async (t) => {
   const wal = await temporaryLog(t)
   await append(wal, 60)
   const file = oldest(wal.dir)
@@ -94,7 +94,9 @@ test('closing ends a scrub, and appends do not wait for one', async (t) => {
   const wal = await temporaryLog(t)
   await append(wal, 60)
   let scrub: Promise<unknown> = Promise.resolve()
-  const begun = new Promise<void>((resolve) => (scrub = wal.scrub({ bytesPerSecond: 1, onProgress: () => resolve() })))
+  const begun = new Promise<void>((resolve) => {
+    scrub = wal.scrub({ bytesPerSecond: 1, onProgress: () => resolve() })
+  })
   const ended = t.throwsAsync(scrub, { code: 'ERR_WAL_CLOSED' })
   await begun
   await append(wal, 60)
@@ -103,7 +105,7 @@ test('closing ends a scrub, and appends do not wait for one', async (t) => {
   await t.throwsAsync(wal.scrub(), { code: 'ERR_WAL_CLOSED' })
 })
 
-test('what onProgress throws is what the verification rejects with', async (t) => {
+test('an error thrown by onProgress rejects the verification', async (t) => {
   const wal = await temporaryLog(t)
   await append(wal, 10)
   const onProgress = () => {
@@ -112,7 +114,7 @@ test('what onProgress throws is what the verification rejects with', async (t) =
   await t.throwsAsync(verify(wal.dir, { onProgress }), { instanceOf: RangeError })
 })
 
-test('bad arguments are named, and where there is no log nothing is made', async (t) => {
+test('bad arguments are named, and a missing log is not created', async (t) => {
   const dir = path.join(temporaryDirectory(t), 'log')
   const wal = await temporaryLog(t)
   const refused = { code: 'ERR_WAL_INVALID_ARG' }
@@ -126,7 +128,7 @@ test('bad arguments are named, and where there is no log nothing is made', async
   t.false(existsSync(dir))
 })
 
-test('forelog verify exits with 1 and names the place when there is damage', async (t) => {
+test('forelog verify exits with 1 and prints the location if there is damage', async (t) => {
   const dir = path.join(temporaryDirectory(t), 'log')
   const wal = await Wal.open(dir, { segmentBytes: SEGMENT_BYTES })
   await append(wal, 60)
@@ -140,7 +142,7 @@ test('forelog verify exits with 1 and names the place when there is damage', asy
   // Near the start of a page: of a record, wherever commits are padded and wherever not.
   flip(oldest(dir), 8252, 6)
   const flipped = await forelog(['verify', dir])
-  t.regex(String(flipped.stdout), /^damaged-sealed: .*; bit 6 of the byte at 8252 has flipped\n/)
+  t.regex(String(flipped.stdout), /^damaged-sealed: .*; bit 6 of the byte at offset 8252 has flipped\n/)
 
   damage(oldest(dir), 8252)
   const bad = await forelog(['verify', dir])
@@ -152,5 +154,5 @@ test('forelog verify exits with 1 and names the place when there is damage', asy
 
   const absent = await forelog(['verify', path.join(dir, 'absent')])
   t.is(absent.code, 3)
-  t.regex(absent.stderr, /^forelog: no log in .*absent \(ERR_WAL_NOT_FOUND\)\n/)
+  t.regex(absent.stderr, /^forelog: there is no log in .*absent \(ERR_WAL_NOT_FOUND\)\n/)
 })

@@ -5,7 +5,7 @@ import { temporaryLog } from './helpers/log.js'
 import { smallDisk } from './helpers/mount.js'
 import { has } from './helpers/needs.js'
 
-test('a log in memory is told not to be durable, in every mode', async (t) => {
+test('a log on a file system in memory is reported as not durable, in every mode', async (t) => {
   if (!has(t, 'mount')) return
   const dir = path.join(smallDisk(t, '4m'), 'log')
   const wal = await Wal.open(dir, { segmentBytes: 64 << 10 })

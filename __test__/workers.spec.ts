@@ -12,7 +12,7 @@ const ends = ['terminate', 'exit', 'throw', 'close'] as const
 const WAVES = 4
 const seed = Number(process.env['FORELOG_SEED'] ?? Date.now() % 2 ** 31)
 
-test('nothing that a worker was told is lost, however it ends', async (t) => {
+test('no record acknowledged to a worker is lost, however the worker ends', async (t) => {
   t.log(`seed ${seed} (FORELOG_SEED)`)
   const next = random(seed)
   const options = { segmentBytes: SEGMENT_BYTES }

@@ -8,7 +8,7 @@ import { setImmediate } from 'node:timers/promises'
 import test from 'ava'
 import { Record, Wal, type WalError as Failure } from '../index.js'
 import { WalError } from '../src/errors.js'
-import { WalWritable } from '../src/writable.js'
+import { WalWritable } from '../src/log/writable.js'
 import { SEGMENT_BYTES, collect, numbered, temporaryLog, values } from './helpers/log.js'
 import { temporaryDirectory } from './helpers/directory.js'
 import { smallDisk } from './helpers/mount.js'
@@ -34,7 +34,7 @@ test('the log stays open when the stream has finished', async (t) => {
   t.deepEqual(await values(wal.readFrom('start')), numbered(1, 3))
 })
 
-test('chunks are what append takes', async (t) => {
+test('chunks may be anything that append accepts', async (t) => {
   const wal = await temporaryLog(t)
   const stream = wal.writable()
   for (const chunk of ['text', Buffer.from('bytes'), Record.put('k', 'put'), Record.delete('k'), { value: 'plain' }]) stream.write(chunk)
@@ -53,7 +53,7 @@ test('chunks are what append takes', async (t) => {
   )
 })
 
-test('with a codec chunks are values', async (t) => {
+test('with a codec the chunks are values', async (t) => {
   const wal = await Wal.open<{ n: number }>(temporaryDirectory(t), { codec: 'json', segmentBytes: SEGMENT_BYTES })
   await pipeline(Readable.from([{ n: 1 }, Record.put('k', { n: 2 })]), wal.writable())
   const found = []
@@ -62,7 +62,7 @@ test('with a codec chunks are values', async (t) => {
   await wal.close()
 })
 
-test('write holds back while more than its bytes are pending, and goes on at half of them', async (t) => {
+test('write() holds back while more than maxPendingBytes are pending, and continues at half of them', async (t) => {
   const wal = await temporaryLog(t)
   const stream = wal.writable({ maxPendingBytes: 10_000 })
   const chunk = Buffer.alloc(1000)
@@ -100,7 +100,7 @@ function scripted(refusals: Error[] = []) {
   return { accepted, acknowledge, drained, sink: { append, drain, sync: async () => {} } }
 }
 
-test('what is held back goes on when half of the bytes are acknowledged, not before', async (t) => {
+test('a write that is held back continues when half of the bytes are acknowledged, and not before', async (t) => {
   const { accepted, acknowledge, sink } = scripted()
   const stream = new WalWritable(sink, 1000, undefined)
   for (const value of numbered(1, 30)) stream.write(value)
@@ -121,7 +121,7 @@ test('what is held back goes on when half of the bytes are acknowledged, not bef
   t.deepEqual(accepted, numbered(1, 41))
 })
 
-test('a write that is held back is called back when the stream is destroyed', async (t) => {
+test('the callback of a write that is held back is called when the stream is destroyed', async (t) => {
   const { accepted, sink } = scripted()
   const stream = new WalWritable(sink, 99, undefined)
   stream.write('accepted')
@@ -145,7 +145,7 @@ test('after a refusal nothing is appended before the log has drained, and nothin
   }
 })
 
-test('where the log is full of what others append the stream waits, and keeps its order', async (t) => {
+test('if other clients keep the log full, the stream waits and keeps its order', async (t) => {
   const wal = await temporaryLog(t, { maxPendingBytes: 10_000, fsync: 'os' })
   const stream = wal.writable()
   let refused = 0
@@ -172,13 +172,13 @@ test('where the log is full of what others append the stream waits, and keeps it
   )
 })
 
-test('a single record above the bytes of the stream goes through', async (t) => {
+test('a single record above the limit of the stream is appended', async (t) => {
   const wal = await temporaryLog(t)
   await pipeline(Readable.from(['x'.repeat(5000), 'y'.repeat(5000)]), wal.writable({ maxPendingBytes: 1 }))
   t.is(wal.durablePosition, 2)
 })
 
-test('what is corked comes in one piece and in order', async (t) => {
+test('corked chunks are appended together and in order', async (t) => {
   const wal = await temporaryLog(t)
   const stream = wal.writable()
   stream.cork()
@@ -191,7 +191,7 @@ test('what is corked comes in one piece and in order', async (t) => {
   t.deepEqual(await values(wal.readFrom('start')), numbered(1, 100))
 })
 
-test('a refused chunk destroys the stream with its error; what was before it is in the log', async (t) => {
+test('a refused chunk destroys the stream with its error, and earlier chunks are in the log', async (t) => {
   const wal = await temporaryLog(t, { maxRecordBytes: 1000 })
   const stream = wal.writable()
   const error = await t.throwsAsync<Failure>(pipeline(Readable.from(['good', 'x'.repeat(2000), 'never']), stream))
@@ -212,7 +212,7 @@ test('the first record that is rejected destroys the stream with its error', asy
   t.is(stream.position, wal.acknowledgedPosition)
 })
 
-test('closing the log under a stream destroys it with what append says', async (t) => {
+test('closing the log of a stream destroys the stream with the error of append', async (t) => {
   const wal = await temporaryLog(t)
   const stream = wal.writable()
   stream.write('accepted')
@@ -221,7 +221,7 @@ test('closing the log under a stream destroys it with what append says', async (
   await t.throwsAsync(finished(stream), { code: 'ERR_WAL_CLOSED' })
 })
 
-test('a stream that is destroyed appends nothing more, takes nothing back, and calls every callback', async (t) => {
+test('a destroyed stream appends nothing more, removes nothing, and calls every callback', async (t) => {
   const wal = await temporaryLog(t)
   const stream = wal.writable({ maxPendingBytes: 1 })
   const told: [string, unknown][] = []
@@ -247,7 +247,7 @@ test('an aborted signal destroys the stream', async (t) => {
   t.is(await wal.append('x'), 1)
 })
 
-test('durable makes every record durable as it is acknowledged', async (t) => {
+test('with durable every record is durable when it is acknowledged', async (t) => {
   const wal = await temporaryLog(t, { fsync: 'os' })
   const [lax, strict] = [wal.writable(), wal.writable({ durable: true })]
   lax.write('x')

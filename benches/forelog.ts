@@ -1,42 +1,13 @@
 import { join } from 'node:path'
 import { KEY_BYTES, Unavailable, type Contestant, type Job } from './lib/contract.js'
-import { expect, inFlight, measured } from './lib/loops.js'
+import type { AppendableBytes, Forelog, Wal } from './lib/forelog.js'
+import { expect, inFlight, workload } from './lib/loops.js'
 import { KEY_MASK, type Meter } from './lib/meter.js'
 import { optional } from './lib/optional.js'
 
-/** The part of the public face that the bench uses; typed here so that the benches type-check before a build. */
-interface RecordInit {
-  readonly key?: Uint8Array | string
-  readonly value?: Uint8Array | string
-}
-
-interface LogRecord {
-  readonly position: number
-  readonly key: Buffer | undefined
-  readonly value: Buffer | undefined
-}
-
-interface Log {
-  append(record: RecordInit): Promise<number>
-  appendBatch(records: RecordInit[]): Promise<{ first: number; last: number }>
-  enqueue(record: RecordInit): number
-  drain(): Promise<void>
-  sync(): Promise<void>
-  readFrom(start: 'start'): AsyncIterable<LogRecord> & { batches(): AsyncIterable<LogRecord[]> }
-  truncateBefore(position: number): Promise<void>
-  readonly nextPosition: number
-  stats(): { readonly rolls: number }
-  close(): Promise<void>
-}
-
-interface Forelog {
-  readonly Wal: { open(dir: string, options: { fsync: 'always' | 'os' }): Promise<Log> }
-  readonly Record: { put(key: Uint8Array, value: Uint8Array): RecordInit }
-}
-
 /** The log and what makes its records: everything as a user gets it, with no option but `fsync`. */
 interface Store {
-  readonly wal: Log
+  readonly wal: Wal
   readonly put: Forelog['Record']['put']
   close(): Promise<void>
 }
@@ -84,7 +55,7 @@ function truncated(job: Job, { wal }: Store): (position: number) => void {
   return (position) => {
     if (position < next) return
     next = position + every
-    // What fails is told at the end, by `close`.
+    // If a truncation fails, `close` reports it.
     void wal.truncateBefore(position)
   }
 }
@@ -154,14 +125,12 @@ async function writtenEnqueued(job: Job, { wal, put }: Store, meter: Meter): Pro
   await (job.finalSync ? wal.sync() : wal.append(put(meter.keys[0], meter.value)))
 }
 
-const written = (job: Job): typeof writtenAwaited => (job.variant === 'enqueue' ? writtenEnqueued : writtenAwaited)
-
 async function batches(job: Job, store: Store, meter: Meter): Promise<void> {
   const { wal, put } = store
   const truncate = truncated(job, store)
   for (let first = wal.nextPosition; meter.take(job.batch); first += job.batch) {
     const begun = meter.begin()
-    const records: RecordInit[] = []
+    const records: AppendableBytes[] = []
     for (let index = 0; index < job.batch; index++) records.push(put(meter.keys[index & KEY_MASK], meter.value))
     const range = await wal.appendBatch(records)
     meter.end(begun)
@@ -197,48 +166,14 @@ function finishReplay(job: Job, meter: Meter, records: number, bytes: number): v
 
 export default {
   workloads: {
-    one: (job) =>
-      measured(
-        job,
-        () => durable(job),
-        (store, meter) => one(job, store, meter)
-      ),
-    inFlight: (job) =>
-      measured(
-        job,
-        () => durable(job),
-        (store, meter) => many(job, store, meter)
-      ),
-    written: (job) =>
-      measured(
-        job,
-        () => unsynced(job),
-        (store, meter) => written(job)(job, store, meter)
-      ),
-    batches: (job) =>
-      measured(
-        job,
-        () => durable(job),
-        (store, meter) => batches(job, store, meter)
-      ),
-    replay: (job) =>
-      measured(
-        job,
-        () => durable(job),
-        (store, meter) => replay(job, store, meter)
-      ),
-    replayArrays: (job) =>
-      measured(
-        job,
-        () => durable(job),
-        (store, meter) => replayArrays(job, store, meter)
-      ),
+    one: workload(durable, one),
+    inFlight: workload(durable, many),
+    written: workload(unsynced, (job, store, meter) => (job.variant === 'enqueue' ? writtenEnqueued : writtenAwaited)(job, store, meter)),
+    batches: workload(durable, batches),
+    replay: workload(unsynced, replay),
+    replayArrays: workload(unsynced, replayArrays),
   },
   prepare: async (job) => {
-    await measured(
-      job,
-      () => unsynced(job),
-      (store, meter) => batches(job, store, meter)
-    )
+    await workload(unsynced, batches)(job)
   },
 } satisfies Contestant

@@ -2,9 +2,7 @@ import { fork } from 'node:child_process'
 import fs from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
-import { budgetsOf, budgetTable, measureBudget } from './budgets/run.js'
-import { drawAll, README_IMAGE, rowImage, type Results } from './charts/charts.js'
-import { growthChart } from './charts/lines.js'
+import { budgetsOf, budgetTable, measureBudget, type Verdict } from './budgets/run.js'
 import { curves, type Curve } from './growth/curves.js'
 import { section } from './growth/page.js'
 import { grow, type Measured } from './growth/run.js'
@@ -19,7 +17,16 @@ import { Runner, type Sample } from './lib/runner.js'
 import { Settle } from './lib/settle.js'
 import { summarise, type RowResult } from './lib/statistics.js'
 import { heading, markdown, type Run } from './lib/table.js'
+import { overviewChart } from './overview.js'
 
+/** The content of `results/latest.json`. */
+interface Results extends Run {
+  readonly environment: Environment
+  readonly results: readonly RowResult[]
+  readonly verdicts: readonly Verdict[]
+}
+
+const README_IMAGE = 'bench-overview.svg'
 const PREPARED = ['forelog-recycled', 'js-growing']
 
 const benches = fileURLToPath(new URL('.', import.meta.url))
@@ -40,7 +47,7 @@ if (options.micro) {
   await main()
 }
 
-/** A directory for the data of this run; gives how to remove it, which an interrupt does as well. */
+/** Makes a directory for the data of this run. Returns it and a function that removes it; an interrupt removes it too. */
 function makeData(): [string, () => void] {
   const data = join(options.dir, `forelog-bench-${process.pid}`)
   fs.mkdirSync(data, { recursive: true })
@@ -62,17 +69,17 @@ async function openings(gib: number): Promise<void> {
   }
 }
 
-/** Every curve is published by itself, so that one can be taken again without the others. */
+/** Saves every curve on its own, so that one can be measured again without the others. */
 async function growth(curves: readonly Curve[]): Promise<void> {
   const [data, cleanUp] = makeData()
   const environment = describe(data)
-  const { rounds, quick, upTo } = options
+  const { rounds, quick } = options
   const settle = new Settle(data, quick ? 400 : 2000)
   try {
     process.stdout.write(`${heading(environment, options)}\n`)
     const all = readCurves()
     for (const curve of curves) {
-      const grown = await grow(curve, { build, data, entry, rounds, quick, upTo, settle })
+      const grown = await grow(curve, { build, data, entry, rounds, quick, settle })
       process.stdout.write(`\n${section(grown)}\n`)
       all[curve.name] = { environment, rounds, quick, measured: grown.measured }
       save('growth.json', all)
@@ -92,13 +99,10 @@ function readCurves(): Curves {
 }
 
 function publishGrowth(all: Curves): void {
-  fs.mkdirSync(join(root, 'docs', 'images'), { recursive: true })
   const sections = curves.flatMap((curve) => {
     if (all[curve.name] === undefined) return []
     const { environment, measured, ...run } = all[curve.name]
-    const name = `bench-growth-${curve.name}.svg`
-    fs.writeFileSync(join(root, 'docs', 'images', name), growthChart({ curve, measured }, environment, run))
-    return `${section({ curve, measured }, `images/${name}`)}\n\n${heading(environment, run)}`
+    return `${section({ curve, measured })}\n\n${heading(environment, run)}`
   })
   writeDocs(join(root, 'docs', 'benchmarks.md'), 'growth', '--growth --write-docs', sections.join('\n\n'))
 }
@@ -132,17 +136,19 @@ async function main(): Promise<void> {
   }
 }
 
-/** The tables and charts of this run into the docs, and the README's chart if its rows are among them. */
+/** Writes the tables of this run into the docs, and the README's chart if its rows are among them. */
 function publish({ environment, results, verdicts, ...run }: Results): void {
-  const tables = markdown(environment, run, results, (id) => `images/${rowImage(id)}`)
+  const tables = markdown(environment, run, results)
   const made = verdicts.length > 0 ? `${tables}\n\n${budgetTable(verdicts)}` : tables
   writeDocs(join(root, 'docs', 'benchmarks.md'), 'results', '--write-docs', made)
-  if (!drawAll(join(root, 'docs', 'images'), { environment, results, verdicts, ...run })) return
+  const chart = overviewChart(results)
+  if (chart === undefined) return
+  fs.writeFileSync(join(root, 'docs', 'images', README_IMAGE), chart)
   const link = `![Forelog beside its rivals: the rates of the table below as bars](docs/images/${README_IMAGE})`
   writeDocs(join(root, 'README.md'), 'chart', '--write-docs', link)
 }
 
-/** All contestants once, then all again: what disturbs the machine for a while disturbs everybody. */
+/** Runs all contestants once per round, so that a disturbance of the machine affects them all. */
 async function measure(row: Row, runner: Runner, progress: Progress): Promise<RowResult> {
   const results = new Map<string, { samples: Sample[]; reason?: string }>()
   const ids = contestants(row)
@@ -168,7 +174,7 @@ async function measure(row: Row, runner: Runner, progress: Progress): Promise<Ro
 
 /** The limit of the row is always taken: without it no figure can be judged. */
 function contestants(row: Row): string[] {
-  // Those that differ from others only in what their blocks were before would take a first look past its three minutes.
+  // Without `PREPARED`, which differ from others only in the state of their blocks, a quick run takes three minutes.
   const asked = (id: string) => (options.only.length > 0 ? options.only.includes(id) : !options.quick || !PREPARED.includes(id))
   return row.contestants.filter((id) => asked(id) || id === row.limit)
 }

@@ -2,36 +2,12 @@ import fs from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import Benchmark from 'benchmark'
+import type { Forelog, WalRecord } from './lib/forelog.js'
 
 /**
- * What single steps across the boundary between JavaScript and Rust cost, in one process and without rivals: a
- * compass for whoever changes them, not a claim. Each cycle does `BLOCK` operations; the table is per operation.
+ * What single steps across the boundary between JavaScript and Rust cost, in one process and without rivals. The figures guide changes of the
+ * binding, and prove nothing against others. Each cycle does `BLOCK` operations; the table is per operation.
  */
-interface RecordInit {
-  readonly key?: Uint8Array | string
-  readonly value?: Uint8Array | string
-}
-
-interface LogRecord {
-  readonly position: number
-  readonly key: Buffer | undefined
-  readonly value: Buffer | undefined
-}
-
-interface Log {
-  enqueue(input: RecordInit | Uint8Array | string): number
-  drain(): Promise<void>
-  sync(): Promise<void>
-  append(input: RecordInit | Uint8Array | string): Promise<number>
-  readFrom(start: 'start', options: { limit: number }): { batches(): AsyncIterable<LogRecord[]> }
-  close(): Promise<void>
-}
-
-interface Forelog {
-  readonly Wal: { open(dir: string, options: { fsync: 'os' }): Promise<Log> }
-  readonly Record: { put(key: Uint8Array | string, value: Uint8Array | string): RecordInit }
-}
-
 const BLOCK = 512
 const SECONDS_PER_ROW = 1
 const key = Buffer.from('key:000000000001')
@@ -76,7 +52,7 @@ async function awaitedTogether(): Promise<void> {
   sink = await Promise.all(promises)
 }
 
-async function read(visit: (record: LogRecord) => void): Promise<void> {
+async function read(visit: (record: WalRecord) => void): Promise<void> {
   for await (const records of wal.readFrom('start', { limit: BLOCK }).batches()) for (const record of records) visit(record)
 }
 

@@ -2,27 +2,11 @@ import { fork, spawnSync, type ChildProcess } from 'node:child_process'
 import fs from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import type { Forelog, Wal } from './lib/forelog.js'
+import { peakRss } from './lib/meter.js'
+import { median } from './lib/statistics.js'
 
-/**
- * How long opening takes, and what it takes in memory, as the log grows: it must not. Two logs of different sizes,
- * active segment 90 % full, page cache warm, are opened in fresh processes, in turns: closed in order, and as a
- * `kill -9` left them, after an append under `always` and after a segment under `os`, none of which is proven durable.
- */
-interface Log {
-  readonly nextPosition: number
-  readonly recovery: { readonly verdict: string }
-  append(value: Uint8Array): Promise<number>
-  enqueue(value: Uint8Array): number
-  drain(): Promise<void>
-  stats(): { readonly rolls: number }
-  close(): Promise<void>
-}
-
-interface Forelog {
-  readonly Wal: { open(dir: string, options: { fsync: 'always' | 'os' }): Promise<Log> }
-}
-
-/** What one process is to do with one log. */
+/** The task of one process. */
 interface Task {
   readonly does: 'fill' | 'be killed' | 'open'
   readonly dir: string
@@ -33,18 +17,23 @@ interface Task {
 interface Opened {
   readonly millis: number
   readonly rssMiB: number
-  /** The same before the package was loaded. */
+  /** Peak RSS before the package was loaded, in MiB. */
   readonly bareMiB: number
   readonly verdict: string
 }
 
+/**
+ * How long opening takes, and what it takes in memory, as the log grows: it must not. Two logs of different sizes,
+ * the active segment 90 % full, page cache warm, are opened in fresh processes, in turns: closed in order, and as a
+ * `kill -9` left them, after an append under `always` and after a segment under `os`, none of which is proven durable.
+ */
 const VALUE_BYTES = 64 << 10
 const FULL = 0.9
 const PER_SEGMENT = (64 << 20) / VALUE_BYTES
 const ENDS = ['closed in order', 'after kill -9 under always', 'after kill -9 under os'] as const
 
 /** Appends until the log is that large and its newest segment, a new one, nine tenths full. */
-async function fill(wal: Log, bytes: number): Promise<void> {
+async function fill(wal: Wal, bytes: number): Promise<void> {
   const value = Buffer.alloc(VALUE_BYTES, 'v')
   let [rolls, began] = [wal.stats().rolls, wal.nextPosition === 1 ? 1 : Infinity]
   for (;;) {
@@ -57,19 +46,13 @@ async function fill(wal: Log, bytes: number): Promise<void> {
   }
 }
 
-/** `maxRSS` starts at what the parent had when it forked; Linux counts what is this process's own as well. */
-function peakMiB(): number {
-  const own = process.platform === 'linux' && /^VmHWM:\s+(\d+) kB$/m.exec(fs.readFileSync('/proc/self/status', 'utf8'))
-  return (own ? Number(own[1]) : process.resourceUsage().maxRSS) / 1024
-}
-
 async function child(entry: string, { does, dir, bytes = 0, fsync = 'always' }: Task): Promise<void> {
-  const bareMiB = peakMiB()
+  const bareMiB = peakRss() / 1024
   const forelog = (await import(entry)) as Forelog
   const began = performance.now()
   const wal = await forelog.Wal.open(dir, { fsync })
   const millis = performance.now() - began
-  const opened: Opened = { millis, rssMiB: peakMiB(), bareMiB, verdict: wal.recovery.verdict }
+  const opened: Opened = { millis, rssMiB: peakRss() / 1024, bareMiB, verdict: wal.recovery.verdict }
   if (does !== 'open' && fsync === 'os') await fill(wal, bytes)
   if (does === 'be killed') {
     await wal.append(Buffer.from('acknowledged'))
@@ -81,7 +64,7 @@ async function child(entry: string, { does, dir, bytes = 0, fsync = 'always' }: 
 
 type Rate = readonly [median: number, min: number, max: number]
 
-/** How fast recovery scans the newest segment of a log, beside the bare machine, by a program of the engine. */
+/** Runs a program of the engine that measures how fast recovery scans the newest segment, and how fast the machine could. */
 function scanning(root: string, dir: string): string {
   const args = ['run', '--release', '--quiet', '--package', 'forelog', '--example', 'scan_rate', '--', dir]
   const { status, stdout, stderr, error } = spawnSync('cargo', args, { cwd: root, encoding: 'utf8' })
@@ -107,7 +90,7 @@ function run(entry: string, task: Task): Promise<Opened | undefined> {
   })
 }
 
-/** A log in the same state, of which opening may change what it likes: sealed segments are never written, so they are linked. */
+/** Copies a log, so that opening may change the copy. Sealed segments are never written, so they are linked. */
 function clone(from: string, to: string): void {
   fs.mkdirSync(to)
   const names = fs.readdirSync(from).filter((name) => name !== 'LOCK' && !name.startsWith('spare-'))
@@ -117,11 +100,6 @@ function clone(from: string, to: string): void {
     if (sealed) fs.linkSync(join(from, name), join(to, name))
     else fs.copyFileSync(join(from, name), join(to, name))
   }
-}
-
-function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b)
-  return sorted[sorted.length >> 1]
 }
 
 const spread = (values: readonly number[]): string => {

@@ -1,11 +1,11 @@
 import fs from 'node:fs'
 import { join } from 'node:path'
 import { KEY_BYTES, type Contestant, type Job, type Outcome } from './lib/contract.js'
-import { expect, inFlight, measured } from './lib/loops.js'
+import { expect, inFlight, measured, workload } from './lib/loops.js'
 import { KEY_MASK, type Meter } from './lib/meter.js'
 
 /**
- * What nobody can beat, taken in the same run as everything else: the same bytes as a row, in the same groups,
+ * The limits that no log can beat, measured in the same run: the bytes of a row, in the same groups,
  * written and synced by bare system calls into a file of zeroes that is already on the disk (variant `disk`), or
  * the same loops with nothing in them (variant `harness`).
  */
@@ -72,7 +72,7 @@ function groups(job: Job, records: number): Promise<Outcome> {
   )
 }
 
-/** Where nobody syncs, overwriting would only measure memory: the limit is then what new pages cost the kernel. */
+/** In a row without syncs, overwriting would measure only memory. The limit is what new pages cost the kernel. */
 function sequential(job: Job): Promise<Outcome> {
   const records = Math.max(1, Math.floor(CHUNK / recordBytes(job)))
   const bytes = Buffer.alloc(records * recordBytes(job), 1)
@@ -105,16 +105,8 @@ function reads(job: Job): Promise<Outcome> {
 
 const nothing = (): { close(): void } => ({ close: () => {} })
 
-/** The loops of the in-flight rows around an append that does nothing: one promise per turn, shared. */
-function emptyAppends(job: Job): Promise<Outcome> {
-  let turn: Promise<void> | undefined
-  const append = (): Promise<void> =>
-    (turn ??= new Promise((resolve) => {
-      setImmediate(() => {
-        turn = undefined
-        resolve()
-      })
-    }))
+/** The loops of the in-flight rows. */
+function loops(job: Job, append: () => Promise<unknown>): Promise<Outcome> {
   return measured(job, nothing, (_, meter) =>
     inFlight(job, async () => {
       while (meter.take()) {
@@ -126,7 +118,20 @@ function emptyAppends(job: Job): Promise<Outcome> {
   )
 }
 
-/** The same, where every append has a position to wait for, as a log's has: a promise each, all settled once a turn. */
+/** The loops of the in-flight rows around an append that does nothing: one promise per turn, shared. */
+function emptyAppends(job: Job): Promise<Outcome> {
+  let turn: Promise<void> | undefined
+  const append = (): Promise<void> =>
+    (turn ??= new Promise((resolve) => {
+      setImmediate(() => {
+        turn = undefined
+        resolve()
+      })
+    }))
+  return loops(job, append)
+}
+
+/** The in-flight loops around an append that returns a promise of its own, as a log's does: all are settled once a turn. */
 function emptyPromises(job: Job): Promise<Outcome> {
   let resolves: ((position: number) => void)[] = []
   let position = 0
@@ -142,15 +147,7 @@ function emptyPromises(job: Job): Promise<Outcome> {
     if (resolves.push(resolve) === 1) setImmediate(settle)
     return promise
   }
-  return measured(job, nothing, (_, meter) =>
-    inFlight(job, async () => {
-      while (meter.take()) {
-        const begun = meter.begin()
-        await append()
-        meter.end(begun)
-      }
-    })
-  )
+  return loops(job, append)
 }
 
 /** Awaited appends without a log: the copy, and one promise per record, made, resolved and awaited a window later. */
@@ -233,21 +230,9 @@ export default {
     one: (job) => groups(job, 1),
     inFlight: (job) =>
       job.variant === 'harness' ? emptyAppends(job) : job.variant === 'promise' ? emptyPromises(job) : groups(job, job.window),
-    written: (job) => (job.variant === 'harness' ? measured(job, nothing, (_, meter) => emptyWrites(job, meter)) : sequential(job)),
+    written: (job) => (job.variant === 'harness' ? workload(nothing, (job, _, meter) => emptyWrites(job, meter))(job) : sequential(job)),
     batches: (job) => groups(job, job.batch),
-    replay: (job) =>
-      job.variant === 'disk'
-        ? reads(job)
-        : measured(
-            job,
-            () => new Views(job),
-            (views, meter) => iterate(job, views, meter)
-          ),
-    replayArrays: (job) =>
-      measured(
-        job,
-        () => new Views(job),
-        (views, meter) => iterateArrays(job, views, meter)
-      ),
+    replay: (job) => (job.variant === 'disk' ? reads(job) : workload((job) => new Views(job), iterate)(job)),
+    replayArrays: workload((job) => new Views(job), iterateArrays),
   },
 } satisfies Contestant

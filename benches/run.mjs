@@ -55,7 +55,7 @@ function install() {
   fs.writeFileSync(stamp, state())
 }
 
-// npm drops a failing optional dependency without a word; asking for it alone tells why.
+// npm drops a failing optional dependency silently. Installing it alone prints the reason.
 function reasonWhyNot(name, version) {
   const { stderr } = npm(['install', `${name}@${version}`, '--no-save', '--no-audit', '--no-fund', '--loglevel=error'], 'pipe')
   const lines = String(stderr).split('\n')

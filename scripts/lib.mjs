@@ -1,7 +1,7 @@
 // Steps shared by setup, build, test and start. Plain Node: this runs before `npm ci`.
 
 import { spawn } from 'node:child_process'
-import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -9,7 +9,7 @@ export const root = fileURLToPath(new URL('..', import.meta.url))
 const at = (...parts) => path.join(root, ...parts)
 
 /** A command line that runs npm without a shell wherever npm says where its script is. */
-function npm(...args) {
+export function npm(...args) {
   const script = process.env.npm_execpath
   if (script && /npm-cli\.c?js$/.test(script)) return [process.execPath, [script, ...args], {}]
   // Without one, Windows has only npm.cmd, which Node starts through a shell; the words are ours.
@@ -74,7 +74,7 @@ function nativeIsStale() {
   return Math.max(...sources) > Math.max(...built)
 }
 
-// tsc writes its output even when it finds errors, so only a stamp tells that it was content.
+// tsc writes its output even if it finds errors, so a stamp records that it found none.
 const stamp = at('node_modules', '.cache', 'forelog', 'tsc')
 
 function typescriptIsStale() {
@@ -92,6 +92,8 @@ async function buildNative() {
 }
 
 async function buildTypescript() {
+  // npm would publish the output of modules that were moved or removed.
+  rmSync(at('dist'), { recursive: true, force: true })
   await step('compile TypeScript', npm('run', 'build:ts'))
   mkdirSync(path.dirname(stamp), { recursive: true })
   writeFileSync(stamp, '')

@@ -31,7 +31,7 @@ const facade = [
   'src',
   '__test__',
 ]
-// Built already, and the same for every mutant of the facade.
+// Built before, and shared by all mutants of the facade.
 const binaries = readdirSync(root).filter((file) => file.endsWith('.node'))
 
 function read(name) {
@@ -62,7 +62,7 @@ function tool(name, ...args) {
   return spawnSync(process.execPath, [program, ...args], { cwd: tree, encoding: 'utf8', timeout: TIMEOUT, maxBuffer: 1 << 28 })
 }
 
-/** What the unmodified check says of a mutant, and how many seeds that took; nothing when it survives. */
+/** Runs the check of a mutant. Returns what caught it and how many seeds that took, or `undefined` if it survives. */
 function run({ check: [kind, ...args], says }) {
   if (kind === 'ava') {
     if (binaries.length === 0) throw new Error('there is no native module: npm run build')

@@ -53,7 +53,7 @@ export function cargoFailures(text) {
   return failures
 }
 
-/** What ava prints of failed tests after all others, and of what ended a test file, where it happened. */
+/** Returns the failures in AVA's output: failed tests from the list at its end, and crashed test files from where they crashed. */
 export function avaFailures(text) {
   const plain = stripVTControlCharacters(text)
   const lines = plain.split('\n')

@@ -1,4 +1,4 @@
-// What has to be on the machine before anything is installed or built.
+// Checks that the machine has what an installation and a build need.
 
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'

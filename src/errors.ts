@@ -1,10 +1,6 @@
-// Every error of this package is constructed here.
+// The error classes of this package, and the errors that the facade itself throws.
 
-import { constants } from 'node:os'
-import { getSystemErrorName } from 'node:util'
-import type { ErrorData } from './native.js'
-import type { Damage } from './reports.js'
-import { reasonOf } from './signals.js'
+import { reasonOf } from './util/signals.js'
 
 /**
  * Code of a {@link WalError}.
@@ -182,51 +178,35 @@ export class AbortError extends Error {
   }
 }
 
-// Windows has its own error numbers; these are the ones that a log can meet.
-const windowsErrors: { [errno: number]: string } = {
-  2: 'ENOENT',
-  3: 'ENOENT',
-  5: 'EPERM',
-  32: 'EBUSY',
-  33: 'EBUSY',
-  80: 'EEXIST',
-  112: 'ENOSPC',
-  183: 'EEXIST',
-}
-
-// `getSystemErrorName` knows the errors of libuv, and EDQUOT is not one of them.
-function errorName(errno: number): string {
-  if (process.platform === 'win32') return windowsErrors[errno] ?? 'UNKNOWN'
-  return errno === constants.errno.EDQUOT ? 'EDQUOT' : getSystemErrorName(-errno)
-}
-
-function systemError({ errno, syscall, path, message }: NonNullable<ErrorData['cause']>): NodeJS.ErrnoException {
-  const error: NodeJS.ErrnoException = new Error(message)
-  if (errno !== undefined) {
-    error.code = errorName(errno)
-    error.errno = -errno
-  }
-  error.syscall = syscall
-  error.path = path
-  return error
-}
-
-/** Converts an error of the native side. */
-export function fromNative({ code, message, cause, ...details }: ErrorData): WalError {
-  return new WalError(code as WalErrorCode, message, { ...details, cause: cause && systemError(cause) })
-}
-
-/** Converts damage found by a check to the error that a reader would report for it. */
-export function damaged({ kind, message, ...where }: Damage & { kind?: string }, operation: string): WalError {
-  const code = kind === 'unreadable' ? 'ERR_WAL_IO' : 'ERR_WAL_CORRUPT'
-  return new WalError(code, message, { operation, verdict: kind, ...where })
-}
-
 /** The rejection of a wait that was aborted while the operation itself continues. */
 export const abandoned = (signal: AbortSignal, operation: string): AbortError =>
-  new AbortError(signal, `The operation was aborted; the ${operation} itself goes on`)
+  new AbortError(signal, `Waiting for the ${operation} was aborted; the operation itself goes on`)
 
 export const invalid = (message: string, operation: string): WalError => new WalError('ERR_WAL_INVALID_ARG', message, { operation })
+
+/** The error for an argument of the wrong type or range. */
+export const mustBe = (name: string, expected: string, given: unknown, operation: string): WalError =>
+  invalid(`${name} must be ${expected}, not ${describe(given)}`, operation)
+
+/** Longest string that an error message shows. */
+const SHOWN_CHARACTERS = 40
+
+/** Describes an argument for an error message. Runs no code of the caller. */
+function describe(value: unknown): string {
+  switch (typeof value) {
+    case 'string':
+      return value.length <= SHOWN_CHARACTERS ? JSON.stringify(value) : 'a long string'
+    case 'bigint':
+      return 'a bigint'
+    case 'symbol':
+    case 'function':
+      return `a ${typeof value}`
+    case 'object':
+      return value === null ? 'null' : 'an object'
+    default:
+      return Object.is(value, -0) ? '-0' : String(value)
+  }
+}
 
 export const unencodable = (codec: string, operation: string, cause: unknown): WalError =>
   new WalError('ERR_WAL_INVALID_ARG', `the value cannot be encoded (${codec}): ${textOf(cause)}`, { operation, cause })
@@ -241,7 +221,7 @@ export const undecodable = (codec: string, position: number, cause: unknown): Wa
 /** The message of a thrown value. Never throws. */
 export function textOf(error: unknown): string {
   try {
-    return error instanceof Error ? String(error.message) : String(error)
+    return String(error instanceof Error ? error.message : error)
   } catch {
     return 'an error whose text cannot be read'
   }
@@ -255,41 +235,22 @@ export const unreadable = (what: string, operation: string, cause: unknown): Wal
 export const whileReading = (what: string, operation: string, error: unknown): Error =>
   error instanceof WalError || error instanceof AbortError ? error : unreadable(what, operation, error)
 
-/** The operation that a promise belongs to. */
-export interface Asked {
+/** The operation that a promise belongs to, for the errors that reject it. */
+export interface OperationContext {
   operation: string
   position?: number
 }
 
 /** Copies a shared failure, with the operation and position of one of the affected calls. */
-export function befell(error: WalError, { operation, position }: Asked): WalError {
+export function forOperation(error: WalError, { operation, position }: OperationContext): WalError {
   const { code, ...details } = error
   return new WalError(code, error.message, { ...details, operation, position, cause: error.cause })
-}
-
-/** Call site of an operation. V8 formats `stack` on first access, and a program can replace the text by anything or by nothing. */
-export interface CallSite {
-  stack?: unknown
-}
-
-/** Captures the frames outside of `callee`. */
-export function callSite(callee: (...args: never[]) => unknown): CallSite {
-  const site = {}
-  Error.captureStackTrace(site, callee)
-  return site
-}
-
-/** Appends the call site to the stack of an error that belongs to one caller alone. */
-export function calledFrom(error: unknown, { stack }: CallSite): unknown {
-  const frames = typeof stack === 'string' ? stack.indexOf('\n') : -1
-  if (frames >= 0 && error instanceof Error) error.stack += `\n  called from:${(stack as string).slice(frames)}`
-  return error
 }
 
 export const transferred = (position: number): WalError =>
   new WalError(
     'ERR_WAL_INVALID_ARG',
-    `the memory of record ${position} was transferred away: read with copy: true what is to be transferred`,
+    `the memory of record ${position} was transferred away: to transfer records, read them with copy: true`,
     {
       operation: 'read',
       position,

@@ -1,16 +1,17 @@
-export { Wal } from './wal.js'
-export { WalReader, type Hole, type ReadStart } from './reader.js'
-export { Cursor, type CursorEvents, type CursorMove, type CursorPosition } from './cursor.js'
-export { Record } from './record.js'
-export type { WalWritable } from './writable.js'
-export { verify } from './verify.js'
-export { salvage, type SalvageProgress, type SalvageReport } from './salvage.js'
-export { stat } from './stat.js'
+export { Wal } from './log/wal.js'
+export { WalReader } from './read/reader.js'
+export { Cursor, type CursorEvents, type CursorMove } from './read/cursor.js'
+export { Record } from './records/record.js'
+export type { WalWritable } from './log/writable.js'
+export { verify } from './jobs/verify.js'
+export { salvage } from './jobs/salvage.js'
+export { stat } from './jobs/stat.js'
 export { AbortError, WalError } from './errors.js'
-export { channels } from './diagnostics.js'
-export type { BackupProgress, BackupReport } from './backup.js'
-export type { BatchPositions } from './channel.js'
-export type { Appendable, AppendableBytes, Codec, CodecOption, Decoded, NoCodec } from './codec.js'
+export { channels } from './observe/events.js'
+export type { BackupProgress, BackupReport } from './reports/backup.js'
+export type { SalvageProgress, SalvageReport } from './reports/salvage.js'
+export type { BatchPositions } from './queue/log-queue.js'
+export type { Appendable, AppendableBytes, Codec, CodecOption, Decoded, NoCodec } from './records/codec.js'
 export type {
   AppendOptions,
   BackupOptions,
@@ -18,6 +19,7 @@ export type {
   EnqueueOptions,
   Mode,
   ReadOptions,
+  ReadStart,
   SalvageOptions,
   ScrubOptions,
   SyncOptions,
@@ -25,20 +27,12 @@ export type {
   WalCodecOptions,
   WalOptions,
   WritableOptions,
-} from './options.js'
-export type {
-  Damage,
-  FencedBytes,
-  Histogram,
-  LogStat,
-  PositionRange,
-  Problem,
-  RecoveryReport,
-  RecoveryStats,
-  ScrubStats,
-  Verification,
-  WalStats,
-} from './reports.js'
+} from './options/types.js'
+export type { Damage, Hole, PositionRange } from './reports/damage.js'
+export type { CursorPosition, LogStat } from './reports/log-stat.js'
+export type { FencedBytes, RecoveryReport } from './reports/recovery.js'
+export type { Histogram, RecoveryStats, ScrubStats, WalStats } from './reports/stats.js'
+export type { Problem, Verification } from './reports/verification.js'
 export type {
   AppendEvent,
   ClockEvent,
@@ -51,7 +45,7 @@ export type {
   TruncateEvent,
   WalEvent,
   WalEvents,
-} from './diagnostics.js'
-export type { MadeRecord, RecordInit, RecordOptions, RecordVersion } from './record.js'
-export type { RecordFields, WalRecord } from './block.js'
+} from './observe/events.js'
+export type { MadeRecord, RecordInit, RecordOptions, RecordVersion } from './records/record.js'
+export type { RecordFields, WalRecord } from './records/block.js'
 export type { FlippedBit, WalErrorCode, WalErrorDetails } from './errors.js'

@@ -2,11 +2,11 @@
 
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import type { Attributes, BatchObservableResult, Meter, MetricOptions, Observable } from '@opentelemetry/api'
-import { channels, type AppendEvent, type SyncEvent, type WalEvent } from './diagnostics.js'
 import { invalid, whileReading } from './errors.js'
-import { checkInstrument } from './options.js'
-import type { Histogram, WalStats } from './reports.js'
-import { Wal } from './wal.js'
+import { Wal } from './log/wal.js'
+import { channels, type AppendEvent, type SyncEvent, type WalEvent } from './observe/events.js'
+import { checkInstrument } from './options/instrument.js'
+import type { Histogram, WalStats } from './reports/stats.js'
 
 /** Options of `instrument`. */
 export interface InstrumentOptions {
@@ -150,8 +150,8 @@ function logsOf(wals: Wal | Iterable<Wal>): Wal[] {
   const isIterable = (value: unknown): value is Iterable<unknown> => typeof value === 'object' && value !== null && Symbol.iterator in value
   try {
     const logs: unknown[] = isIterable(wals) ? [...wals] : [wals]
-    if (!logs.every((wal) => wal instanceof Wal))
-      throw invalid('wals must be one Wal of this copy of the package, or several', 'instrument')
+    if (!logs.every((wal): wal is Wal => wal instanceof Wal))
+      throw invalid('wals must be a Wal of this copy of the package, or an iterable of them', 'instrument')
     return logs
   } catch (error) {
     throw whileReading('wals', 'instrument', error)

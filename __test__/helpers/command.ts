@@ -1,8 +1,10 @@
 // Runs programs to their end and keeps what they said.
 
-import { spawn } from 'node:child_process'
+import { fork, spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import type { ExecutionContext } from 'ava'
 
 export const root = fileURLToPath(new URL('../..', import.meta.url))
 
@@ -44,3 +46,16 @@ export const demoScript = path.join(root, 'dist', 'demo', 'main.js')
 
 export const forelog = (args: string[], options?: CommandOptions): Promise<Result> => node([cliScript, ...args], options)
 export const demo = (args: string[], options?: CommandOptions): Promise<Result> => node([demoScript, ...args], options)
+
+/** A process that has opened a log. It keeps it open until the first message, or until the test ends. */
+export async function holder(t: ExecutionContext, dir: string): Promise<ChildProcess> {
+  const script = `
+    const { Wal } = await import(process.argv[1])
+    globalThis.wal = await Wal.open(process.argv[2])
+    process.send('open')
+    process.on('message', () => process.exit())`
+  const child = fork('-e', [], { execArgv: ['--input-type=module', '-e', script, path.join(root, 'index.js'), dir] })
+  t.teardown(() => child.kill())
+  await once(child, 'message')
+  return child
+}

@@ -1,7 +1,7 @@
 // Logs for tests to play with.
 
 import type { ExecutionContext } from 'ava'
-import { Wal, type WalOptions, type WalReader, type WalRecord } from '../../index.js'
+import { Wal, type Cursor, type CursorMove, type WalOptions, type WalReader, type WalRecord } from '../../index.js'
 import { temporaryDirectory } from './directory.js'
 
 /** Small enough that a test sees several segments. */
@@ -23,6 +23,23 @@ export async function collect(reader: WalReader): Promise<WalRecord[]> {
 /** The values, as text. */
 export async function values(reader: WalReader): Promise<(string | undefined)[]> {
   return (await collect(reader)).map(({ value }) => value?.toString())
+}
+
+/** All of a record, with key and value as text. */
+export const plain = ({ position, key, value, tombstone, expiresAt, version }: WalRecord) => ({
+  position,
+  key: key?.toString(),
+  value: value?.toString(),
+  tombstone,
+  expiresAt,
+  version,
+})
+
+/** What a cursor emits, as it comes. */
+export function moves(cursor: Cursor): CursorMove[] {
+  const told: CursorMove[] = []
+  cursor.on('truncated', (move) => told.push(move))
+  return told
 }
 
 /** Fills a log with `count` numbered records, `value-1` first, in one go. */

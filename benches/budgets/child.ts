@@ -1,5 +1,6 @@
 import fs from 'node:fs'
 import { join } from 'node:path'
+import type { Forelog } from '../lib/forelog.js'
 import { optional } from '../lib/optional.js'
 
 /** The process of a budget that is about time passing: what a roll costs, and whether anything grows. */
@@ -26,17 +27,6 @@ export interface Ingest {
   readonly lowestRssMiB: number
   readonly highestRssMiB: number
   readonly mostOnDiskMiB: number
-}
-
-interface Log {
-  append(value: Uint8Array): Promise<number>
-  truncateBefore(position: number): Promise<unknown>
-  stats(): { readonly rolls: number }
-  close(): Promise<void>
-}
-
-interface Forelog {
-  readonly Wal: { open(dir: string, options: { fsync: 'always' }): Promise<Log> }
 }
 
 interface Histogram {
@@ -106,10 +96,10 @@ async function rolls({ Wal }: Forelog, { dir, seconds }: Task): Promise<Rolls> {
 
 const RECORD = 16 << 10
 const IN_FLIGHT = 256
-/** What stays behind the newest position, and how often the rest goes. */
+/** In records: how many a truncation keeps, and how many are appended between two truncations. */
 const KEPT = (256 << 20) / RECORD
 const EVERY = (64 << 20) / RECORD
-/** Memory that the first tenth takes is not growth. */
+/** Memory is measured after the first tenth, which fills buffers and pools. */
 const WARM_UP = 0.1
 
 async function ingest({ Wal }: Forelog, { dir, gib }: Task): Promise<Ingest> {
@@ -147,7 +137,7 @@ async function ingest({ Wal }: Forelog, { dir, gib }: Task): Promise<Ingest> {
   }
 }
 
-/** Blocks, not lengths; a file may go between its listing and its look. */
+/** Allocated bytes of the files in `dir`. A file may be removed between its listing and its `stat`. */
 function onDisk(dir: string): number {
   let bytes = 0
   for (const name of fs.readdirSync(dir)) bytes += (fs.statSync(join(dir, name), { throwIfNoEntry: false })?.blocks ?? 0) * 512

@@ -8,7 +8,7 @@ import { median, type RowResult } from '../lib/statistics.js'
 import { aligned } from '../lib/table.js'
 import type { Ingest, Rolls, Task } from './child.js'
 
-/** One figure of ours beside what it has to be. */
+/** A figure of Forelog, its budget, and whether it was met. */
 export interface Verdict {
   readonly id: string
   readonly what: string
@@ -123,7 +123,7 @@ async function rolling({ quick, rounds, ...rest }: Budgeting): Promise<Verdict[]
 }
 
 const SEGMENT_MIB = 64
-/** What is kept, the segment it ends in, the active one, those in preparation, and those whose removal is under way. */
+/** The kept bytes and six segments: the one in which they start, the active one, prepared ones, and ones that are being removed. */
 const MOST_ON_DISK_MIB = 256 + 6 * SEGMENT_MIB
 
 async function ingesting({ ingest, ...rest }: Budgeting): Promise<Verdict[]> {

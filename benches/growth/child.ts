@@ -2,24 +2,11 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { once } from 'node:events'
 import { Worker, isMainThread, parentPort, workerData } from 'node:worker_threads'
+import type { Forelog, Wal } from '../lib/forelog.js'
 import { peakRss } from '../lib/meter.js'
 import type { Point, Task } from './curves.js'
 
-/** The process of one point: it opens, appends for a while, and reports the rate of the later three quarters of it. */
-interface Log {
-  readonly nextPosition: number
-  append(value: Uint8Array): Promise<number>
-  enqueue(value: Uint8Array): number
-  drain(): Promise<void>
-  readFrom(start: number | 'start', options: { follow: true; signal: AbortSignal }): { batches(): AsyncIterable<readonly unknown[]> }
-  close(): Promise<void>
-}
-
-interface Forelog {
-  readonly Wal: { open(dir: string, options: { fsync: 'always' | 'os'; segmentBytes?: number }): Promise<Log> }
-}
-
-/** What was acknowledged between two moments, in milliseconds of the clock that all threads share. */
+/** Records acknowledged between two moments, in milliseconds of a clock that all threads share. */
 interface Span {
   readonly from: number
   readonly to: number
@@ -49,11 +36,11 @@ class Run {
     this.#timers = [setTimeout(() => this.#begin(), seconds * WARM_UP * 1000), setTimeout(() => this.#end(), seconds * 1000)]
   }
 
-  async through(wal: Log, inFlight: number): Promise<void> {
+  async through(wal: Wal, inFlight: number): Promise<void> {
     await Promise.all(Array.from({ length: inFlight }, () => this.#loop(wal)))
   }
 
-  async #loop(wal: Log): Promise<void> {
+  async #loop(wal: Wal): Promise<void> {
     while (!this.#over && this.#left-- > 0) {
       await wal.append(this.#value)
       this.acknowledged++
@@ -70,7 +57,7 @@ class Run {
     this.#ended = this.#now()
   }
 
-  /** To be asked when all appends have settled. */
+  /** Returns the counted span. Call it when all appends have settled. */
   span(): Span {
     this.#timers.forEach(clearTimeout)
     const [began, ended] = [this.#began, this.#ended ?? this.#now()]
@@ -86,17 +73,6 @@ class Run {
   #now(): { at: number; acknowledged: number } {
     return { at: performance.timeOrigin + performance.now(), acknowledged: this.acknowledged }
   }
-}
-
-async function fill({ Wal }: Forelog, { dir, x }: Task): Promise<void> {
-  const wal = await Wal.open(join(dir, 'wal'), { fsync: 'os' })
-  const value = Buffer.alloc(64 << 10, 'v')
-  const records = Math.floor((x * 2 ** 30) / value.length)
-  for (let position = 0; position < records;) {
-    wal.enqueue(value)
-    if (++position % 64 === 0) await wal.drain()
-  }
-  await wal.close()
 }
 
 async function one({ Wal }: Forelog, { dir, seconds }: Task, valueBytes: number, inFlight: number): Promise<Point> {
@@ -118,7 +94,7 @@ async function record(forelog: Forelog, task: Task): Promise<Point> {
 
 async function logs({ Wal }: Forelog, { dir, x, seconds }: Task): Promise<Point> {
   const began = performance.now()
-  const opened: Log[] = []
+  const opened: Wal[] = []
   while (opened.length < x) {
     const names = Array.from({ length: Math.min(OPENED_AT_ONCE, x - opened.length) }, (_, index) => `wal-${opened.length + index}`)
     opened.push(...(await Promise.all(names.map((name) => Wal.open(join(dir, name), { fsync: 'always', segmentBytes: 1 << 20 })))))
@@ -154,7 +130,7 @@ async function readers({ Wal }: Forelog, { dir, x, seconds }: Task): Promise<Poi
   return { rate, rssMiB: peakRss() / 1024, beside: x === 0 ? undefined : { 'records read/s, all readers': readRate } }
 }
 
-/** All open first and start at a word; the time runs from the first to begin until the last to end. */
+/** All workers open the log first and start on a message. The time runs from the first start to the last end. */
 async function workers(task: Task): Promise<Point> {
   const all = Array.from({ length: task.x }, () => new Worker(new URL(import.meta.url), { workerData: task }))
   const heard = (worker: Worker): Promise<unknown> => once(worker, 'message').then(([message]) => message as unknown)
@@ -178,13 +154,9 @@ async function worker({ Wal }: Forelog, { dir, seconds }: Task): Promise<void> {
   await wal.close()
 }
 
-async function point(forelog: Forelog, task: Task): Promise<Point | undefined> {
+async function point(forelog: Forelog, task: Task): Promise<Point> {
   mkdirSync(task.dir, { recursive: true })
   switch (task.name) {
-    case 'fill':
-      return void (await fill(forelog, task))
-    case 'size':
-      return one(forelog, task, 1024, IN_FLIGHT)
     case 'record':
       return record(forelog, task)
     case 'in-flight':
@@ -201,7 +173,7 @@ async function point(forelog: Forelog, task: Task): Promise<Point | undefined> {
 if (isMainThread) {
   const task = JSON.parse(process.argv[2]) as Task
   const result = await point((await import(task.entry)) as Forelog, task)
-  process.send!(result ?? {}, () => process.disconnect())
+  process.send!(result, () => process.disconnect())
 } else {
   const task = workerData as Task
   await worker((await import(task.entry)) as Forelog, task)

@@ -1,6 +1,6 @@
 import type { Row } from './rows.js'
 
-/** Who takes part, under which name, and what each does for the durability of a row: printed beside every figure. */
+/** A contestant: its name, and what it does for the durability of each row, as the tables print it. */
 export interface Entrant {
   readonly id: string
   readonly name: string

@@ -1,5 +1,5 @@
 /**
- * What the harness and a contestant agree on. A contestant is one module whose default export maps each kind of
+ * The interface between the harness and a contestant. A contestant is one module whose default export maps each kind of
  * workload it can run to one function; the harness runs that function alone in a fresh process.
  */
 
@@ -34,7 +34,7 @@ export interface Job {
   readonly loopDelay?: boolean
 }
 
-/** What one run measured. Times are seconds unless a name says otherwise. */
+/** The measurements of one run. Times are in seconds unless the name says otherwise. */
 export interface Outcome {
   readonly operations: number
   readonly seconds: number
@@ -45,7 +45,7 @@ export interface Outcome {
   readonly peakRssMiB: number
   readonly p50Micros?: number
   readonly p99Micros?: number
-  /** How late timers of a millisecond came, and in the same process before the clock started. */
+  /** Delay of timers of a millisecond during the run, and in the idle process before it. */
   readonly loopDelay?: { readonly p99Micros: number; readonly maxMicros: number; readonly idleP99Micros: number }
 }
 
@@ -57,13 +57,13 @@ export interface Contestant {
   readonly prepare?: (job: Job) => Promise<void>
 }
 
-/** CPU seconds of the whole life of the process, to tell its load on the machine from that of others. */
+/** CPU seconds of the whole process: the rest of the machine's load is foreign. */
 export interface Measured {
   readonly outcome: Outcome
   readonly processCpuSeconds: number
 }
 
-/** What a child process reports: a measurement, or the reason why there is none. */
+/** The report of a child process: a measurement, or the reason why there is none. */
 export type Report = Measured | { readonly skipped: string } | { readonly prepared: true }
 
 /** Thrown by a contestant that is not installed or not built: the row says so and the run goes on. */

@@ -1,7 +1,7 @@
 import type { Job, Outcome } from './contract.js'
 import { Meter } from './meter.js'
 
-/** What a store under test is opened as for the length of one run. */
+/** A store that is open for one run. */
 interface Closable {
   close(): unknown
 }
@@ -22,6 +22,16 @@ export async function measured<S extends Closable>(
   await store.close()
   return outcome
 }
+
+/** A workload of a contestant: `open` prepares the store, and `work` is measured. */
+export const workload =
+  <S extends Closable>(open: (job: Job) => S | Promise<S>, work: (job: Job, store: S, meter: Meter) => Promise<void>) =>
+  (job: Job): Promise<Outcome> =>
+    measured(
+      job,
+      () => open(job),
+      (store, meter) => work(job, store, meter)
+    )
 
 /** `job.window` loops at the same time, each awaiting its own operations one after the other. */
 export async function inFlight(job: Job, loop: (index: number) => Promise<void>): Promise<void> {

@@ -1,7 +1,7 @@
 import fs from 'node:fs'
 import { Unavailable } from './contract.js'
 
-/** What the bench command wrote down about packages that it could not install. */
+/** The reasons why the bench command could not install a package. */
 const LEFT_OUT = new URL('../../node_modules/.left-out.json', import.meta.url)
 
 /**
@@ -16,7 +16,7 @@ export async function optional<T>(specifier: string): Promise<T> {
   }
 }
 
-/** The same for a CommonJS package whose exports object is the default export. */
+/** Imports a CommonJS package like {@link optional}: its exports object is the default export. */
 export async function optionalDefault<T>(specifier: string): Promise<T> {
   return (await optional<{ default: T }>(specifier)).default
 }

@@ -8,7 +8,7 @@ export interface Options {
   readonly rounds: number
   readonly quick: boolean
   readonly rows: readonly Row[]
-  /** Rows that measure us against a budget and not against rivals. */
+  /** Rows that compare Forelog with a budget instead of rivals. */
   readonly budgets: readonly Budget[]
   /** GiB to ingest in D11. */
   readonly ingest: number
@@ -19,11 +19,9 @@ export interface Options {
   readonly writeDocs: boolean
   readonly redraw: boolean
   readonly micro: boolean
-  /** What to let grow, if that is what is asked for. */
+  /** The curves to measure, with `--growth`. */
   readonly growth?: readonly Curve[]
-  /** Size in GiB of the largest log of `--growth size`. */
-  readonly upTo: number
-  /** Size in GiB of the larger log whose opening is timed, if that is what is asked for. */
+  /** Size in GiB of the larger log, with `--opening`. */
   readonly opening?: number
 }
 
@@ -37,11 +35,10 @@ export function parse(argv: readonly string[], defaultDir: string): Options {
     .option('--only <ids>', `contestants to run: ${entrants.map((each) => each.id).join(', ')}`, selectEntrants)
     .option('--dir <path>', 'directory on the disk to measure (default: the one the sources are on)')
     .option('--markdown', 'print nothing but the tables, which are Markdown', false)
-    .option('--write-docs', 'write tables and charts into docs/benchmarks.md, docs/images and the README', false)
-    .option('--redraw', 'do the same with the last results instead of measuring', false)
+    .option('--write-docs', 'write the tables into docs/benchmarks.md, and the chart of the README', false)
+    .option('--redraw', 'write the last results like --write-docs, without measuring', false)
     .option('--micro', 'the micro rows instead: what the boundary between JavaScript and Rust costs', false)
     .option('--growth [names]', `rate and memory as something grows instead: ${curves.map((each) => each.name).join(', ')}`, selectCurves)
-    .option('--up-to <GiB>', 'the largest log of --growth size (default 20, with --quick 1)', positive)
     .option('--opening [GiB]', 'how long opening takes instead: a log of 100 MiB beside one of so many GiB (default 10)', positive)
     .parse(argv)
   const given = command.opts<
@@ -54,7 +51,6 @@ export function parse(argv: readonly string[], defaultDir: string): Options {
     rounds: given.quick ? 3 : 5,
     only: [],
     dir: defaultDir,
-    upTo: given.quick ? 1 : 20,
     ingest: given.quick ? 1 : 10,
     ...given,
     ...(given.rows ?? all),

@@ -1,6 +1,6 @@
 import { SingleBar } from 'cli-progress'
 
-/** One line on a terminal; nothing where nobody watches. */
+/** One line on a terminal. Shows nothing if the stream is not a terminal. */
 export class Progress {
   readonly #bar: SingleBar | undefined
   #done = 0

@@ -1,12 +1,12 @@
 import type { Kind } from './contract.js'
 
-/** One row of the table: a workload, its sizes, who runs it, and what it was measured to be on the reference machine. */
+/** One row: a workload, its sizes, its contestants, and their rates on the reference machine. */
 export interface Row {
   readonly id: string
   readonly title: string
   readonly kind: Kind
   readonly unit: 'records/s' | 'MB/s'
-  /** What every contestant of this row owes; none takes part that cannot give it. */
+  /** The durability that every contestant of this row provides. */
   readonly durability: 'durable' | 'written' | 'writtenThenSynced' | 'verified'
   readonly valueBytes: number
   readonly window: number

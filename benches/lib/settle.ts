@@ -3,7 +3,7 @@ import { join } from 'node:path'
 
 /**
  * Waits until the disk is itself again. Deleting the files of the run before makes the file system discard their
- * blocks in its next commits, which slows the syncs of whoever comes next by a factor of ten.
+ * blocks in its next commits, which slows the syncs of the next contestant by a factor of ten.
  */
 export class Settle {
   readonly #fd: number

@@ -90,7 +90,7 @@ function voids(row: Row, summaries: readonly Summary[]): string[] {
   })
 }
 
-/** How our figures compare: with the best JavaScript, with the same whose file is as new as ours, and with each package. */
+/** The ratios of Forelog's rate to the best JavaScript log, to the JavaScript log in a new file, and to each package. */
 export function ratios(result: RowResult): { ours: string; against: { name: string; ratio: number }[] }[] {
   const rated = result.summaries.filter((each) => each.rate !== undefined)
   const scripts = rated.filter((each) => each.entrant.role === 'js')

@@ -21,24 +21,23 @@ export interface Run {
   quick: boolean
 }
 
-/** What was measured where, in a line. */
+/** The machine and the kind of run, in one line. */
 export function heading(environment: Environment, { rounds, quick }: Run): string {
   const { date, node, cpu, cores, memoryGiB, system, fileSystem, device } = environment
   const kind = quick ? 'quick rounds: a first look, not a claim' : 'rounds'
   return `${date} · Node.js ${node} · ${cpu}, ${cores} cores, ${memoryGiB} GiB · ${system} · ${fileSystem} on ${device} · ${rounds} interleaved ${kind}`
 }
 
-/** The tables as Markdown: what the terminal shows padded, and the docs as they are. */
-export function markdown(environment: Environment, run: Run, results: readonly RowResult[], image?: (id: string) => string): string {
-  return [heading(environment, run), ...results.map((result) => section(result, image))].join('\n\n')
+/** The tables as Markdown, padded for a terminal. */
+export function markdown(environment: Environment, run: Run, results: readonly RowResult[]): string {
+  return [heading(environment, run), ...results.map(section)].join('\n\n')
 }
 
-function section(result: RowResult, image?: (id: string) => string): string {
+function section(result: RowResult): string {
   const { row } = result
   const lines = [
     `### ${row.id}: ${row.title} (${row.unit})`,
     '',
-    ...(image === undefined ? [] : [`![${row.id}: bars of the table below](${image(row.id)})`, '']),
     aligned([HEAD, ...result.summaries.map((summary) => cells(summary, row))]),
   ]
   for (const { ours, against } of ratios(result)) {

@@ -1,12 +1,12 @@
 import { join } from 'node:path'
 import type { Contestant, Job } from '../lib/contract.js'
-import { expect, inFlight, measured } from '../lib/loops.js'
+import { expect, inFlight, workload } from '../lib/loops.js'
 import { KEY_MASK, type Meter } from '../lib/meter.js'
 import { GroupCommitLog, type LogOptions } from './group-commit/log.js'
 import { GroupCommitReader } from './group-commit/reader.js'
 
 /**
- * The honest rival: a group commit written for this bench, without a package, at the same durability. Variant
+ * The strongest rival: a group commit written for this bench, without a package, at the same durability. Variant
  * `direct` is the same code with direct I/O, `fdatasync` with a write and a sync, one group after the other, `growing` without a file
  * prepared beforehand. It has no segments, no recovery and no reader beside the writer.
  */
@@ -24,6 +24,7 @@ function open(job: Job, sync: LogOptions['sync']): GroupCommitLog {
 }
 
 const durable = (job: Job): GroupCommitLog => open(job, job.variant === 'direct' || job.variant === 'fdatasync' ? job.variant : 'dsync')
+const unsynced = (job: Job): GroupCommitLog => open(job, 'none')
 
 async function one(log: GroupCommitLog, meter: Meter): Promise<void> {
   for (let index = 0; meter.take(); index++) {
@@ -99,43 +100,14 @@ const openReader = (job: Job): GroupCommitReader => new GroupCommitReader(join(j
 
 export default {
   workloads: {
-    one: (job) => measured(job, () => durable(job), one),
-    inFlight: (job) =>
-      measured(
-        job,
-        () => durable(job),
-        (log, meter) => many(job, log, meter)
-      ),
-    written: (job) =>
-      measured(
-        job,
-        () => open(job, 'none'),
-        (log, meter) => written(job, log, meter)
-      ),
-    batches: (job) =>
-      measured(
-        job,
-        () => durable(job),
-        (log, meter) => batches(job, log, meter)
-      ),
-    replay: (job) =>
-      measured(
-        job,
-        () => openReader(job),
-        (reader, meter) => replay(job, reader, meter)
-      ),
-    replayArrays: (job) =>
-      measured(
-        job,
-        () => openReader(job),
-        (reader, meter) => replayArrays(job, reader, meter)
-      ),
+    one: workload(durable, (_, log, meter) => one(log, meter)),
+    inFlight: workload(durable, many),
+    written: workload(unsynced, written),
+    batches: workload(durable, batches),
+    replay: workload(openReader, replay),
+    replayArrays: workload(openReader, replayArrays),
   },
   prepare: async (job) => {
-    await measured(
-      job,
-      () => open(job, 'none'),
-      (log, meter) => batches(job, log, meter)
-    )
+    await workload(unsynced, batches)(job)
   },
 } satisfies Contestant

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { KEY_BYTES, type Contestant, type Job } from '../lib/contract.js'
-import { expect, inFlight, measured } from '../lib/loops.js'
+import { expect, inFlight, workload } from '../lib/loops.js'
 import type { Meter } from '../lib/meter.js'
 import { optional } from '../lib/optional.js'
 import { Grouping } from './grouping.js'
@@ -130,43 +130,14 @@ function finishReplay(job: Job, meter: Meter, records: number, bytes: number): v
 
 export default {
   workloads: {
-    one: (job) => measured(job, () => open(job), one),
-    inFlight: (job) =>
-      measured(
-        job,
-        () => open(job),
-        (db, meter) => many(job, db, meter)
-      ),
-    written: (job) =>
-      measured(
-        job,
-        () => open(job),
-        (db, meter) => written(job, db, meter)
-      ),
-    batches: (job) =>
-      measured(
-        job,
-        () => open(job),
-        (db, meter) => batches(job, db, meter)
-      ),
-    replay: (job) =>
-      measured(
-        job,
-        () => open(job),
-        (db, meter) => replay(job, db, meter)
-      ),
-    replayArrays: (job) =>
-      measured(
-        job,
-        () => open(job),
-        (db, meter) => replayArrays(job, db, meter)
-      ),
+    one: workload(open, (_, db, meter) => one(db, meter)),
+    inFlight: workload(open, many),
+    written: workload(open, written),
+    batches: workload(open, batches),
+    replay: workload(open, replay),
+    replayArrays: workload(open, replayArrays),
   },
   prepare: async (job) => {
-    await measured(
-      job,
-      () => open(job),
-      (db, meter) => batches(job, db, meter, WRITTEN)
-    )
+    await workload(open, (job, db, meter) => batches(job, db, meter, WRITTEN))(job)
   },
 } satisfies Contestant

@@ -1,7 +1,7 @@
 import fs from 'node:fs'
 import { join } from 'node:path'
 import { KEY_BYTES, type Contestant, type Job } from '../lib/contract.js'
-import { expect, inFlight, measured } from '../lib/loops.js'
+import { expect, inFlight, workload } from '../lib/loops.js'
 import type { Meter } from '../lib/meter.js'
 import { optional } from '../lib/optional.js'
 
@@ -38,6 +38,7 @@ async function open(job: Job, durable: boolean): Promise<Database> {
 }
 
 const durable = (job: Job): Promise<Database> => open(job, true)
+const unsynced = (job: Job): Promise<Database> => open(job, false)
 
 const joined = (meter: Meter): Buffer => Buffer.concat([meter.keys[0], meter.value])
 
@@ -110,37 +111,13 @@ async function replay(job: Job, db: Database, meter: Meter): Promise<void> {
 
 export default {
   workloads: {
-    one: (job) => measured(job, () => durable(job), one),
-    inFlight: (job) =>
-      measured(
-        job,
-        () => durable(job),
-        (db, meter) => many(job, db, meter)
-      ),
-    written: (job) =>
-      measured(
-        job,
-        () => open(job, false),
-        (db, meter) => written(job, db, meter)
-      ),
-    batches: (job) =>
-      measured(
-        job,
-        () => durable(job),
-        (db, meter) => batches(job, db, meter)
-      ),
-    replay: (job) =>
-      measured(
-        job,
-        () => durable(job),
-        (db, meter) => replay(job, db, meter)
-      ),
+    one: workload(durable, (_, db, meter) => one(db, meter)),
+    inFlight: workload(durable, many),
+    written: workload(unsynced, written),
+    batches: workload(durable, batches),
+    replay: workload(durable, replay),
   },
   prepare: async (job) => {
-    await measured(
-      job,
-      () => open(job, false),
-      (db, meter) => batches(job, db, meter)
-    )
+    await workload(unsynced, batches)(job)
   },
 } satisfies Contestant

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { KEY_BYTES, type Contestant, type Job } from '../lib/contract.js'
-import { expect, inFlight, measured } from '../lib/loops.js'
+import { expect, inFlight, workload } from '../lib/loops.js'
 import type { Meter } from '../lib/meter.js'
 import { optionalDefault } from '../lib/optional.js'
 import { Grouping } from './grouping.js'
@@ -71,6 +71,7 @@ async function open(job: Job, synchronous: 'FULL' | 'OFF'): Promise<SqliteLog> {
 }
 
 const durable = (job: Job): Promise<SqliteLog> => open(job, 'FULL')
+const unsynced = (job: Job): Promise<SqliteLog> => open(job, 'OFF')
 const joined = (meter: Meter): Buffer => Buffer.concat([meter.keys[0], meter.value])
 
 /** Synchronous, as the package is: the event loop is blocked while the disk syncs. */
@@ -151,43 +152,14 @@ function finishReplay(job: Job, meter: Meter, records: number, bytes: number): v
 
 export default {
   workloads: {
-    one: (job) => measured(job, () => durable(job), one),
-    inFlight: (job) =>
-      measured(
-        job,
-        () => durable(job),
-        (log, meter) => many(job, log, meter)
-      ),
-    written: (job) =>
-      measured(
-        job,
-        () => open(job, 'OFF'),
-        (log, meter) => written(job, log, meter)
-      ),
-    batches: (job) =>
-      measured(
-        job,
-        () => durable(job),
-        (log, meter) => batches(job, log, meter)
-      ),
-    replay: (job) =>
-      measured(
-        job,
-        () => durable(job),
-        (log, meter) => replay(job, log, meter)
-      ),
-    replayArrays: (job) =>
-      measured(
-        job,
-        () => durable(job),
-        (log, meter) => replayArrays(job, log, meter)
-      ),
+    one: workload(durable, (_, log, meter) => one(log, meter)),
+    inFlight: workload(durable, many),
+    written: workload(unsynced, written),
+    batches: workload(durable, batches),
+    replay: workload(durable, replay),
+    replayArrays: workload(durable, replayArrays),
   },
   prepare: async (job) => {
-    await measured(
-      job,
-      () => open(job, 'OFF'),
-      (log, meter) => batches(job, log, meter)
-    )
+    await workload(unsynced, batches)(job)
   },
 } satisfies Contestant

@@ -2,12 +2,12 @@ import { createWriteStream, type WriteStream } from 'node:fs'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import type { Contestant, Job } from '../lib/contract.js'
-import { measured } from '../lib/loops.js'
+import { workload } from '../lib/loops.js'
 import { KEY_MASK, type Meter } from '../lib/meter.js'
 
 /**
  * What many programs do instead of a log: `fs.createWriteStream` with its own buffering, no checksum, no framing
- * but a length. It never syncs, so that it takes part only where nobody does.
+ * but a length. It never syncs, so it takes part only in rows without a sync.
  */
 class StreamLog {
   readonly stream: WriteStream
@@ -38,12 +38,5 @@ async function written(job: Job, log: StreamLog, meter: Meter): Promise<void> {
 }
 
 export default {
-  workloads: {
-    written: (job) =>
-      measured(
-        job,
-        () => new StreamLog(job),
-        (log, meter) => written(job, log, meter)
-      ),
-  },
+  workloads: { written: workload((job) => new StreamLog(job), written) },
 } satisfies Contestant

@@ -144,7 +144,7 @@ export async function append(dir: string, file: string | undefined, options: App
     input.stream.destroy()
   }
   if (interrupt.name !== undefined) {
-    say(`forelog: stopped by ${interrupt.name}: ${appender.reached} in the log, durable\n`)
+    say(`forelog: stopped by ${interrupt.name}: ${appender.reached} in the log and durable\n`)
   } else if (!quiet) say(`${summary(appender, wal, started)}\n`)
   return interrupt.exitCode(EXIT.done)
 }

@@ -43,7 +43,7 @@ export async function backup(dir: string, destination: string, { quiet }: Backup
   } catch (error) {
     if (interrupt.name === undefined) throw error
     progress.stop()
-    say(`forelog: stopped by ${interrupt.name}: no backup was made, and nothing of it is left\n`)
+    say(`forelog: stopped by ${interrupt.name}: no backup was made, and its files were removed\n`)
     return interrupt.exitCode(EXIT.done)
   } finally {
     interrupt.stop()

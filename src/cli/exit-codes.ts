@@ -18,15 +18,15 @@ export type ExitCode = (typeof EXIT)[keyof typeof EXIT]
 
 /** Meaning of every exit code, except those of signals. */
 export const meanings: { readonly [code in ExitCode]: string } = {
-  [EXIT.done]: 'done; no damage was met',
+  [EXIT.done]: 'success; no damage was found',
   [EXIT.damage]: 'damage: bytes or files of the log are not as they were written',
-  [EXIT.usage]: 'wrong usage: an unknown command or option, a value out of range',
-  [EXIT.noLog]: 'no log at that path: nothing there, other files, or a log of a newer version',
+  [EXIT.usage]: 'wrong usage: an unknown command or option, or a value out of range',
+  [EXIT.noLog]: 'no log at that path: it is missing, or has other files or a log of a newer version',
   [EXIT.locked]: 'another process has the log open for writing',
-  [EXIT.system]: 'the system failed: disk full, no permission, an I/O error, output that cannot be written',
+  [EXIT.system]: 'the system failed: disk full, no permission, an I/O error, or output that cannot be written',
   [EXIT.input]: 'the input cannot be read, or one of its lines or records was refused',
-  [EXIT.position]: 'the log does not hold the position: truncated, or not written yet',
-  [EXIT.bug]: 'a fault of forelog itself',
+  [EXIT.position]: 'the log does not have the position: it was truncated, or is not written yet',
+  [EXIT.bug]: 'a bug in forelog itself',
 }
 
 /** A command ended by a signal exits with this plus the number of the signal, as in shells. */

@@ -1,6 +1,6 @@
 // `forelog export`: prints a log as lines of JSON, from which `forelog import` makes an equal log.
 
-import type { DetailedBlock } from '../detail.js'
+import type { DetailedBlock } from '../records/detailed-block.js'
 import { Wal } from '../index.js'
 import { EXIT } from './exit-codes.js'
 import { describeHole, isNew } from './holes.js'

@@ -44,26 +44,26 @@ function hint(error: WalError, dir: string): string | undefined {
   const log = quoted(dir)
   switch (error.code) {
     case 'ERR_WAL_NOT_FOUND':
-      return `look at the path; \`forelog append ${log} FILE\` makes a log there`
+      return `check the path; \`forelog append ${log} FILE\` creates a log there`
     case 'ERR_WAL_FORMAT':
-      if (isDestination(error)) return 'name an empty directory, or one that is not there yet, for the copy'
-      return 'look at the path, or take the version of forelog that wrote the log'
+      if (isDestination(error)) return 'give an empty directory, or one that does not exist yet, for the copy'
+      return 'check the path, or use the version of forelog that wrote the log'
     case 'ERR_WAL_LOCKED':
-      return `end that process, or read beside it: \`forelog cat ${log}\``
+      return `end that process, or only read the log: \`forelog cat ${log}\``
     case 'ERR_WAL_CORRUPT':
-      return `\`forelog verify ${log}\` names all damage; \`forelog salvage ${log} NEW\` makes a new log of every good record`
+      return `\`forelog verify ${log}\` lists all damage; \`forelog salvage ${log} NEW\` makes a new log of all good records`
     case 'ERR_WAL_NO_SPACE':
-      return 'make space, and run the command again'
+      return 'free disk space, and run the command again'
     case 'ERR_WAL_POISONED':
-      return `see to the disk, then \`forelog verify ${log}\``
+      return `check the disk, then run \`forelog verify ${log}\``
     case 'ERR_WAL_DETACHED':
-      return 'the directory was moved, removed or replaced meanwhile: run the command on the log where it is now'
+      return 'the directory was moved, removed or replaced meanwhile: run the command on the current path of the log'
     case 'ERR_WAL_READ_ONLY':
-      return 'the file system is mounted read-only: mount it for writing, or take another directory'
+      return 'the file system is mounted read-only: mount it for writing, or use another directory'
     case 'ERR_WAL_TRUNCATED':
       return error.firstPosition === undefined ? undefined : `the log begins with position ${error.firstPosition}`
     case 'ERR_WAL_OUT_OF_RANGE':
-      return `\`forelog cat ${log} --follow\` waits for what is not there yet`
+      return `\`forelog cat ${log} --follow\` waits for records that are not written yet`
     case 'ERR_WAL_NATIVE_NOT_FOUND':
       return 'install forelog on this platform with its optional dependencies'
     default:

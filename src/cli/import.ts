@@ -3,7 +3,7 @@
 import { addAbortSignal } from 'node:stream'
 import { constants } from 'node:buffer'
 import { Wal, WalError, type WalOptions } from '../index.js'
-import { exactEntry, type Entry } from '../record.js'
+import { exactEntry, type Entry } from '../records/record.js'
 import { EXIT } from './exit-codes.js'
 import { InputError } from './failure.js'
 import { positions } from './holes.js'
@@ -72,7 +72,7 @@ class Importer {
     if (isNew && firstPosition > 1) await wal.reset(firstPosition)
     if (!renumber && wal.nextPosition !== firstPosition) {
       throw new InputError(
-        `the export begins with position ${firstPosition}, and the log goes on with ${wal.nextPosition}: import into a new directory, or give new positions with --renumber`,
+        `the export begins at position ${firstPosition}, but the next position of the log is ${wal.nextPosition}: import into a new directory, or assign new positions with --renumber`,
         { line: 1 }
       )
     }
@@ -98,7 +98,7 @@ class Importer {
       await this.#wal.reset(hole.last + 1)
     } else if (!this.#renumber) {
       throw new InputError(
-        `${positions(hole.first, hole.last)} are lost, and a log has no gaps: give the records after them new positions with --renumber`,
+        `the export lost ${positions(hole.first, hole.last)}, and import cannot leave gaps: assign new positions to the later records with --renumber`,
         {
           line,
         }
@@ -119,7 +119,7 @@ class Importer {
     }
     const [first, last] = given.batch
     if (position !== first)
-      throw new InputError(`the batch ${first} to ${last} does not begin with this record, but with position ${position}`, { line })
+      throw new InputError(`the batch ${first} to ${last} must begin with position ${first}, got ${position}`, { line })
     this.#batch = { first, last, entries: [], line }
     return this.#batched(given, line)
   }
@@ -176,10 +176,10 @@ class Importer {
   #continues(position: number, line: number): void {
     if (position === this.#expected) return
     if (position < this.#expected)
-      throw new InputError(`position ${position} comes after ${this.#expected - 1}: positions must grow`, { line })
+      throw new InputError(`position ${position} comes after ${this.#expected - 1}: positions must increase`, { line })
     if (this.#renumber) return
     const missing = positions(this.#expected, position - 1)
-    throw new InputError(`position ${position} comes where ${this.#expected} should: ${missing} are not there; --renumber closes gaps`, {
+    throw new InputError(`expected position ${this.#expected}, got ${position}: ${missing} are missing; --renumber closes gaps`, {
       line,
     })
   }
@@ -188,7 +188,7 @@ class Importer {
     const batch = this.#batch
     if (batch === undefined) return
     const { first, last, entries } = batch
-    throw new InputError(`the batch ${first} to ${last} is not whole: position ${first + entries.length} should come here`, { line })
+    throw new InputError(`the batch ${first} to ${last} is incomplete: expected position ${first + entries.length} here`, { line })
   }
 
   /** Checks the end line. Without an end line the input was cut off. */
@@ -196,17 +196,20 @@ class Importer {
     this.#isWhole(line)
     if (end === undefined) {
       if (partial) return
-      throw new InputError('the input ends without the end line of an export: some of it is missing (--partial takes what is there)', {
+      throw new InputError('the input ends without the end line of an export, so some of it is missing (--partial accepts it)', {
         line,
       })
     }
     if (end.nextPosition !== this.#expected) {
-      throw new InputError(`the export goes up to position ${end.nextPosition - 1}, and ${this.#expected - 1} was the last that came`, {
-        line,
-      })
+      throw new InputError(
+        `the end line says that the last position is ${end.nextPosition - 1}, but the last one in the input is ${this.#expected - 1}`,
+        {
+          line,
+        }
+      )
     }
     if (end.records !== this.records && !this.#renumber) {
-      throw new InputError(`the export has ${end.records} records, and ${this.records} came`, { line })
+      throw new InputError(`the end line says ${end.records} records, but the input has ${this.records}`, { line })
     }
   }
 }
@@ -232,7 +235,7 @@ class Import {
         bytes += text.length
         if (isBlank(text)) continue
         const line = parseLine(text, number)
-        if (end !== undefined) throw new InputError('there is more after the end of the export', { line: number })
+        if (end !== undefined) throw new InputError('there are more lines after the end line of the export', { line: number })
         if (line.kind === 'header') this.importer = await this.#begin(line.firstPosition)
         else if (line.kind === 'record') await this.importer?.record(line, number)
         else if (line.kind === 'hole') await this.importer?.hole(line, number)
@@ -241,7 +244,7 @@ class Import {
       await this.wal?.drain()
       progress.update(bytes, `${count(this.importer?.records ?? 0)} records, ${megabytes(bytes)}`)
     }
-    if (this.importer === undefined) throw new InputError('the input is empty: an export begins with a header', { line: 1 })
+    if (this.importer === undefined) throw new InputError('the input is empty: an export begins with a header line', { line: 1 })
     this.importer.end(end, number + (end === undefined ? 1 : 0), this.#options.partial === true)
   }
 
@@ -278,7 +281,7 @@ function renumbered({ leftOut, moved }: Importer): string[] {
 function reached({ wal, importer }: Import): string {
   if (wal === undefined || importer === undefined) return 'nothing was imported'
   const last = wal.durablePosition
-  return last > importer.before ? `the records up to position ${last} of the log are in it, durable` : 'no record was imported'
+  return last > importer.before ? `the records up to position ${last} are in the log and durable` : 'no record was imported'
 }
 
 /** Imports the input, and resolves to the exit code. */
@@ -311,7 +314,7 @@ export async function importLog(dir: string, file: string | undefined, options: 
   else if (!quiet && importer !== undefined) {
     const elapsed = performance.now() - started
     say(
-      `${count(importer.records)} records, ${rate(importer.records, elapsed)} records/s; the log goes on with position ${importer.next}\n`
+      `${count(importer.records)} records, ${rate(importer.records, elapsed)} records/s; the next position of the log is ${importer.next}\n`
     )
   }
   return interrupt.exitCode(EXIT.done)

@@ -71,17 +71,17 @@ function program(run: Run): Command {
   command
     .command('append')
     .description('append the lines of a file, or of standard input, as records')
-    .argument('<dir>', 'directory of the log, created when absent')
+    .argument('<dir>', 'directory of the log, created if it does not exist')
     .argument('[file]', 'file to read instead of standard input, which is also `-`')
-    .option('--fsync <policy>', '"always", "os", or at the latest after so many milliseconds', fsyncPolicy, 'always')
+    .option('--fsync <policy>', '"always", "os", or the longest delay of an fsync in milliseconds', fsyncPolicy, 'always')
     .option('--segment-bytes <n>', 'size of a segment file', positiveInteger)
-    .option('--max-record-bytes <n>', 'longest line that is taken', positiveInteger, 16 << 20)
+    .option('--max-record-bytes <n>', 'longest line that is accepted', positiveInteger, 16 << 20)
     .addOption(compression())
     .option('--quiet', 'no progress and no summary')
     .addHelpText(
       'after',
       help(
-        'A line keeps its line feed, so that `forelog cat` gives the same bytes back. SIGINT and SIGTERM end the input: what\nwas read is committed, and how much that is said.',
+        'A record includes the line feed of its line, so `forelog cat` prints the same bytes. SIGINT and SIGTERM end the input:\nthe lines that were read are committed, and their number is printed.',
         ['forelog append LOG events.txt', 'tail -f events.txt | forelog append LOG --fsync 100']
       )
     )
@@ -92,14 +92,14 @@ function program(run: Run): Command {
     .description('print the values of the records')
     .argument('<dir>', 'directory of the log')
     .option('--from <position>', 'first record to print', positiveInteger)
-    .option('--follow', 'go on as the log does, until interrupted')
-    .option('--json', 'one JSON object per record; bytes that are not UTF-8 as {"base64": …}')
-    .option('--salvage', 'go on behind damage; what is lost is named on standard error, and the exit code is 1 then')
-    .option('--chomp', 'strip the line feed a record ends with, and print one after each')
+    .option('--follow', 'wait for new records, until interrupted')
+    .option('--json', 'print one JSON object per record; bytes that are not UTF-8 become {"base64": …}')
+    .option('--salvage', 'continue after damage; lost positions are reported on standard error, and the exit code is 1')
+    .option('--chomp', 'end every record with exactly one line feed')
     .addHelpText(
       'after',
       help(
-        'Nothing is written and nothing is locked: cat works on a log that another process is writing, on\na read-only file system, and up to the damage on a damaged log. For records with keys see `forelog export`.',
+        'cat writes nothing and locks nothing. It works on a log that another process writes to, on a read-only file\nsystem, and on a damaged log up to the damage. For records with keys see `forelog export`.',
         ['forelog cat LOG --from 1000 | head', 'forelog cat LOG --follow --json']
       )
     )
@@ -107,15 +107,15 @@ function program(run: Run): Command {
 
   command
     .command('export')
-    .description('print every record with all that belongs to it, as lines of JSON for `forelog import`')
+    .description('print every record with all its fields, as lines of JSON for `forelog import`')
     .argument('<dir>', 'directory of the log')
     .option('--from <position>', 'first record to export', positiveInteger)
-    .option('--salvage', 'go on behind damage; what is lost is a line of its own, and the exit code is 1 then')
-    .option('--quiet', 'no progress, and no word of what is lost')
+    .option('--salvage', 'continue after damage; lost positions become lines of their own, and the exit code is 1')
+    .option('--quiet', 'no progress, and no report of lost positions')
     .addHelpText(
       'after',
       help(
-        'A header, a line per record, and an end line without which an export is incomplete. Nothing is written and nothing\nis locked. Named cursors are not exported; `forelog backup` copies them.',
+        'An export has a header line, a line per record, and an end line. Without the end line it is incomplete. export writes\nnothing to the log and locks nothing. It leaves out the named cursors; `forelog backup` copies them.',
         [
           'forelog export LOG > log.ndjson',
           'forelog export LOG | forelog import COPY',
@@ -127,19 +127,19 @@ function program(run: Run): Command {
 
   command
     .command('import')
-    .description('append the records of an export, positions and batches kept')
-    .argument('<dir>', 'directory of the log, created when absent')
+    .description('append the records of an export, with their positions and batches')
+    .argument('<dir>', 'directory of the log, created if it does not exist')
     .argument('[file]', 'file to read instead of standard input, which is also `-`')
-    .option('--renumber', 'give new positions where the log has others or the export has gaps; which ones is said at the end')
-    .option('--partial', 'take an export that is cut off before its end line')
+    .option('--renumber', 'assign new positions if they do not follow the log or the export has gaps; the changes are printed at the end')
+    .option('--partial', 'accept an export that has no end line')
     .option('--segment-bytes <n>', 'size of a segment file', positiveInteger)
-    .option('--max-record-bytes <n>', 'largest record that is taken', positiveInteger, 1 << 30)
+    .option('--max-record-bytes <n>', 'largest record that is accepted', positiveInteger, 1 << 30)
     .addOption(compression())
     .option('--quiet', 'no progress and no summary')
     .addHelpText(
       'after',
       help(
-        'A new log begins with the first position of the export; a log with records must go on where the export begins.\nThe first line that is wrong ends the import: it is named, and nothing of it or its batch is appended. When import\nexits with 0, everything is durable.',
+        'A new log begins at the first position of the export. If the log has records, the export must begin at its next position.\nThe first wrong line ends the import: its number is printed, and neither it nor its batch is appended. If import exits\nwith 0, everything is durable.',
         ['forelog import COPY log.ndjson', 'forelog export LOG --salvage | forelog import COPY --renumber']
       )
     )
@@ -147,13 +147,13 @@ function program(run: Run): Command {
 
   command
     .command('verify')
-    .description('read every segment and say what is damaged')
+    .description('read every segment and report damage')
     .argument('<dir>', 'directory of the log')
     .option('--json', 'print the report as one JSON object')
-    .option('--quiet', 'print problems alone, and no progress')
+    .option('--quiet', 'print only problems, and no progress')
     .addHelpText(
       'after',
-      help('Exits with 1 when there is damage. Nothing is written and nothing is locked.', [
+      help('Exits with 1 if there is damage. verify writes nothing and locks nothing.', [
         'forelog verify LOG && echo whole',
         'forelog verify LOG --json | jq .problems',
       ])
@@ -162,12 +162,12 @@ function program(run: Run): Command {
 
   command
     .command('stat')
-    .description('say how a log stands, and what it takes of the disk')
+    .description('print the state of a log and the disk space that it uses')
     .argument('<dir>', 'directory of the log')
     .option('--json', 'print the report as one JSON object')
     .addHelpText(
       'after',
-      help('Nothing is written and nothing is locked: stat works beside a writer. It reads the newest segment alone.', [
+      help('stat writes nothing and locks nothing, so it works while another process writes. It reads only the newest segment.', [
         'forelog stat LOG',
         "forelog stat LOG --json | jq '.allocatedBytes - .usedBytes'",
       ])
@@ -176,14 +176,14 @@ function program(run: Run): Command {
 
   command
     .command('backup')
-    .description('copy a log, also while it is written, to a directory where it opens as one of its own')
+    .description('copy a log, also while it is in use, to a directory where it opens as an independent log')
     .argument('<dir>', 'directory of the log')
-    .argument('<dest>', 'directory of the copy, created when absent, empty otherwise')
+    .argument('<dest>', 'directory of the copy, which must be empty or not exist')
     .option('--quiet', 'no progress and no summary')
     .addHelpText(
       'after',
       help(
-        'The copy holds what is durable when the backup begins. Segments that are complete become hard links\nor clones where the file system can. When it is ended by a signal nothing of it is left.',
+        'The copy has the records that are durable when the backup begins. Sealed segments become hard links, or clones if the\nfile system supports them. If a signal ends the backup, its files are removed.',
         ['forelog backup LOG /backups/today', 'forelog backup LOG /backups/today && forelog verify /backups/today']
       )
     )
@@ -191,15 +191,15 @@ function program(run: Run): Command {
 
   command
     .command('salvage')
-    .description('make a new log of every good record of a damaged one, positions kept')
+    .description('make a new log of all good records of a damaged one, at their positions')
     .argument('<dir>', 'directory of the damaged log, which is only read')
-    .argument('<dest>', 'directory of the new log, created when absent, empty otherwise')
+    .argument('<dest>', 'directory of the new log, which must be empty or not exist')
     .option('--json', 'print the report as one JSON object')
-    .option('--quiet', 'no progress and no summary; what is lost is named all the same')
+    .option('--quiet', 'no progress and no summary; lost positions are still reported')
     .addHelpText(
       'after',
       help(
-        'What is lost is named on standard error, with the segment and the offset where it was, and becomes a hole that\nreaders of the new log pass over; the exit code is 1 then. The log must not be open for writing.',
+        'Lost positions are reported on standard error, with their segment and offset, and become holes that readers of the new\nlog skip. The exit code is then 1. The log must not be open for writing.',
         ['forelog salvage LOG NEW', 'forelog salvage LOG NEW; forelog verify NEW']
       )
     )

@@ -3,7 +3,7 @@
 // docs/operations.md describes the lines. A number above 2^53 - 1 is a string of digits, and bytes that are not text are base64.
 
 import { isUtf8 } from 'node:buffer'
-import type { DetailedBatch, DetailedRecord } from '../detail.js'
+import type { DetailedBatch, DetailedRecord } from '../records/detailed-block.js'
 import type { Hole } from '../index.js'
 import { InputError } from './failure.js'
 
@@ -76,7 +76,7 @@ export function recordLine(
 ): string {
   const bytes = (key?.length ?? 0) + (value?.length ?? 0)
   if (bytes > LONGEST_RECORD) {
-    const message = `the record at position ${position} has ${bytes} bytes, and a line holds up to ${LONGEST_RECORD}: copy the log with \`forelog backup\``
+    const message = `the record at position ${position} has ${bytes} bytes, but a line can have at most ${LONGEST_RECORD}: copy the log with \`forelog backup\``
     throw new InputError(message, { code: 'ERR_WAL_TOO_LARGE' })
   }
   const fields: Fields = {
@@ -136,7 +136,7 @@ class LineParser {
     if (text !== undefined) {
       if (typeof text !== 'string') throw this.wrong(`${name} must be a string`)
       if (/\p{Surrogate}/u.test(text))
-        throw this.wrong(`${name} has half of a surrogate pair, which is no text: give the bytes as ${base64Name}`)
+        throw this.wrong(`${name} has half of a surrogate pair, which UTF-8 cannot represent: give the bytes as ${base64Name}`)
       return Buffer.from(text)
     }
     if (base64 === undefined) return undefined
@@ -152,7 +152,7 @@ class LineParser {
     const [key, value] = [this.bytes(fields, 'key'), this.bytes(fields, 'value')]
     const { tombstone = false } = fields
     if (typeof tombstone !== 'boolean') throw this.wrong('tombstone must be true or false')
-    if (tombstone && value !== undefined) throw this.wrong('a tombstone has no value')
+    if (tombstone && value !== undefined) throw this.wrong('a tombstone cannot have a value')
     if (!tombstone && key === undefined && value === undefined) throw this.wrong('the record has neither key nor value nor tombstone')
     const expiresAt = fields.expiresAt === undefined ? undefined : this.whole('expiresAt', fields.expiresAt)
     const version = fields.version === undefined ? undefined : this.#version(fields.version)
@@ -175,11 +175,13 @@ class LineParser {
   header(given: unknown): HeaderLine {
     const fields = given as Fields
     if (typeof fields !== 'object' || fields === null || fields.forelog !== 'export') {
-      throw this.wrong('this is no export of forelog: it must begin with the header that `forelog export` writes')
+      throw this.wrong('this is not an export of forelog: it must begin with the header that `forelog export` writes')
     }
     const { version } = fields
     if (typeof version === 'number' && version > FORMAT_VERSION) {
-      throw this.wrong(`the export has format version ${version}, and this forelog reads up to ${FORMAT_VERSION}: take a newer one`)
+      throw this.wrong(
+        `the export has format version ${version}, and this forelog reads versions up to ${FORMAT_VERSION}: use a newer forelog`
+      )
     }
     if (version !== FORMAT_VERSION) throw this.wrong('the header has no version')
     this.fields(given, 'the header', ['forelog', 'version', 'firstPosition'])

@@ -46,7 +46,7 @@ export async function salvage(dir: string, destination: string, { json = false, 
   } catch (error) {
     if (interrupt.name === undefined) throw error
     progress?.stop()
-    say(`forelog: stopped by ${interrupt.name}: no log was made, and nothing of it is left\n`)
+    say(`forelog: stopped by ${interrupt.name}: no log was made, and its files were removed\n`)
     return interrupt.exitCode(EXIT.done)
   } finally {
     interrupt.stop()
@@ -56,7 +56,7 @@ export async function salvage(dir: string, destination: string, { json = false, 
     await stdout.write(`${JSON.stringify(report)}\n`)
     await stdout.flush()
   } else for (const hole of report.holes) say(describeHole(dir, hole))
-  if (report.cursorsLost) say('forelog: lost: the named cursors, CURSORS does not hold\n')
+  if (report.cursorsLost) say('forelog: lost: the named cursors, because CURSORS is damaged\n')
   if (!quiet && !json) {
     const [from, to] = [quoted(dir), quoted(destination)]
     say(summary(report, (performance.now() - started) / 1000))

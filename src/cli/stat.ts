@@ -38,6 +38,6 @@ export async function statLog(dir: string, { json = false }: StatOptions): Promi
   await stdout.write(json ? `${JSON.stringify(found)}\n` : lines(found))
   await stdout.flush()
   if (found.damage === undefined) return EXIT.done
-  if (!json) say(`  next: \`forelog verify ${quoted(dir)}\` finds all that is damaged\n`)
+  if (!json) say(`  next: \`forelog verify ${quoted(dir)}\` lists all damage\n`)
   return EXIT.damage
 }

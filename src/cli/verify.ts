@@ -22,7 +22,7 @@ function summary({ segments, frames, records, bytes, withoutFooter, brokenFooter
   const parts = [`${count(segments)} segments`, `${count(frames)} frames`, `${count(records)} records`, megabytes(bytes)]
   // The summary does not distinguish the two: a crash can leave either, and no record depends on the footer.
   const bare = withoutFooter + brokenFooters
-  if (bare > 0) parts.push(`${count(bare)} without a whole footer`)
+  if (bare > 0) parts.push(`${count(bare)} without an intact footer`)
   const lost = holes.reduce((sum, { first, last }) => sum + last - first + 1, 0)
   if (lost > 0) parts.push(`${count(holes.length)} holes of ${count(lost)} positions lost earlier`)
   parts.push(problems.length === 0 ? 'no damage' : `${count(problems.length)} problems`)
@@ -31,9 +31,9 @@ function summary({ segments, frames, records, bytes, withoutFooter, brokenFooter
 
 function advice(dir: string, problems: Problem[]): string {
   if (problems.every(({ kind }) => kind === 'damaged-cursors')) {
-    return 'bring CURSORS back from a copy, or close the log and remove that file: then every cursor begins anew'
+    return 'restore CURSORS from a copy, or close the log and remove that file: then every cursor starts over'
   }
-  return `\`forelog salvage ${quoted(dir)} NEW\` makes a new log of every good record`
+  return `\`forelog salvage ${quoted(dir)} NEW\` makes a new log of all good records`
 }
 
 /** Verifies the log, and resolves to the exit code. */

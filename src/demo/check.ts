@@ -1,20 +1,20 @@
-// Is every acknowledged record in the log, in order and byte for byte?
+// Checks that every acknowledged record is in the log, in order and byte for byte.
 
 import type { Wal } from '../index.js'
 import type { Source } from './source.js'
 
 export interface Verdict {
-  /** Positions 1 to this one hold what the source says. */
+  /** The records from position 1 to this one equal those of the source. */
   intact: number
-  /** Their bytes. */
+  /** Bytes of the intact records. */
   bytes: number
-  /** Acknowledged records that are missing, altered or out of place. */
+  /** Number of acknowledged records that are missing, altered or at another position. */
   lost: number
-  /** A record, acknowledged or not, that is not what was appended. */
+  /** Whether a record of the log, acknowledged or not, differs from what was appended. */
   damaged: boolean
 }
 
-/** Reads the whole log against the source; stops at the first difference. */
+/** Compares the log with the source, up to the first difference. */
 export async function checkLog(wal: Wal, source: Source, acknowledged: number): Promise<Verdict> {
   const expected = source.records(1)
   let batch: Buffer[] = []

@@ -1,4 +1,4 @@
-// Starts the ingesting process, listens to it, and kills it.
+// Starts the process that ingests, reads its reports, and kills it.
 
 import { spawn, type ChildProcess } from 'node:child_process'
 import { createInterface } from 'node:readline'
@@ -7,7 +7,7 @@ import type { Report } from './ingest.js'
 
 export interface Run extends Report {
   killed: boolean
-  /** From the first report to the last. */
+  /** Milliseconds from the first report to the last. */
   elapsed: number
 }
 
@@ -21,12 +21,12 @@ export interface Ingest {
 const script = fileURLToPath(new URL('./ingest.js', import.meta.url))
 let running: ChildProcess | undefined
 
-/** Ends the child that is under way, if any. */
+/** Kills the running child process, if there is one. */
 export function stopIngest(): void {
   running?.kill('SIGKILL')
 }
 
-/** Ingests until the end, or until `killAt` has been acknowledged: then the child gets SIGKILL. */
+/** Ingests all records. If position `killAt` is acknowledged before that, the child process gets SIGKILL. */
 export async function ingest(
   { dir, records, segmentBytes, file }: Ingest,
   killAt: number,

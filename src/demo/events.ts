@@ -1,5 +1,4 @@
-// A clickstream made from nothing but the number of the event, so that any process can tell what
-// record `n` has to be without having seen it.
+// A clickstream. Event `n` is computed from `n` alone, so that any process can compare record `n` with what was appended.
 
 const PAGES = ['/', '/search', '/cart', '/checkout', '/account', '/help', '/products']
 const KINDS = ['view', 'view', 'view', 'click', 'scroll', 'add', 'buy']
@@ -14,9 +13,9 @@ function scramble(n: number): number {
   return (h ^ (h >>> 16)) >>> 0
 }
 
-const pick = (list: string[], bits: number): string => list[bits % list.length] as string
+const pick = (list: string[], bits: number): string => list[bits % list.length]
 
-/** Event `n`, from 1, as one line of JSON. */
+/** Returns event `n`, counted from 1, as one line of JSON. */
 export function event(n: number): Buffer {
   const a = scramble(n)
   const b = scramble(a ^ n)

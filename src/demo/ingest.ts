@@ -1,6 +1,5 @@
-// The process that gets killed. It appends from where the log ends, and says on standard output
-// what has been acknowledged. A pipe is written synchronously (on POSIX), and what is in it
-// outlives the writer: a position is told once it is acknowledged, and never lost after that.
+// The process that is killed. It appends the records after the end of the log, and reports acknowledged positions on standard output. On
+// POSIX a pipe is written synchronously and keeps its bytes when the writer dies, so no report is lost.
 
 import { Wal } from '../index.js'
 import { openSource } from './source.js'
@@ -12,7 +11,7 @@ export interface Report {
   commits: number
 }
 
-// About five thousand appends are under way at any time: plenty for a group commit to gather.
+// About 5,000 appends are in flight at any time, which is enough for large groups.
 const BATCHES_IN_FLIGHT = 5
 
 async function ingest([dir = '', records = '', segmentBytes = '', file]: string[]): Promise<void> {
@@ -29,7 +28,7 @@ async function ingest([dir = '', records = '', segmentBytes = '', file]: string[
     process.stdout.write(`${JSON.stringify(line)}\n`)
   }
 
-  // Many appends settle in one turn: the report runs after the last of them.
+  // Many appends settle in one turn of the event loop. One report covers them all.
   function settled(position: number): number {
     acknowledged = position
     if (!due) queueMicrotask(report)

@@ -1,4 +1,4 @@
-// The demonstration itself: ingest, kill, reopen, check, go on.
+// The demonstration: ingest, kill, reopen, check, and go on.
 
 import { count } from '../cli/numbers.js'
 import type { Progress } from '../cli/progress.js'
@@ -8,7 +8,7 @@ import { ingest, type Ingest } from './child.js'
 import type { Source } from './source.js'
 import type { Totals } from './table.js'
 
-/** Opens the log, which recovers it if need be, and compares it with its source. */
+/** Opens the log, with recovery if it was killed, and compares it with the source. */
 export async function reopenAndCheck(dir: string, source: Source, acknowledged: number): Promise<Verdict & { openedIn: number }> {
   const started = performance.now()
   const wal = await Wal.open(dir, { create: false })
@@ -20,7 +20,7 @@ export async function reopenAndCheck(dir: string, source: Source, acknowledged: 
   }
 }
 
-/** Stops early, with what was found, if a record is lost or damaged. */
+/** Runs until the source is ingested, or until a record is found lost or damaged. */
 export async function runJob(job: Ingest, source: Source, kills: number, progress: Progress): Promise<Totals> {
   const totals: Totals = {
     records: 0,

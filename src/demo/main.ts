@@ -1,5 +1,5 @@
-// `npm start`: ingests a million events in a process that is killed again and again, and counts
-// what was acknowledged and is not there any more. The count has to be zero.
+// `npm start`: ingests a million events in a process that is killed several times, and counts the acknowledged records that are missing
+// afterwards. The count has to be zero.
 
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
@@ -15,15 +15,15 @@ import { table } from './table.js'
 
 const HELP = `Usage: npm start [-- [options] [FILE]]
 
-Appends the lines of FILE, or generated events, to a log in a process that is
-killed while it works; checks after each kill that no acknowledged record is lost.
+Appends the lines of FILE, or generated events, to a log, in a process that is
+killed several times. Checks after each kill that no acknowledged record is lost.
 
-  --records N   events to generate (1000000)
-  --kills N     how often to kill (5)
-  --dir DIR     keep the log here instead of in a temporary directory
-  --check       only check the log in DIR: every record counts as acknowledged
+  --records N   number of events to generate (1000000)
+  --kills N     number of kills (5)
+  --dir DIR     keep the log in DIR instead of a temporary directory
+  --check       only check the log in DIR; every record counts as acknowledged
 `
-// Small enough that a run goes through a good number of segments.
+// Small enough that a run fills several segments.
 const SEGMENT_BYTES = 16 << 20
 
 async function logDirectory(dir: string | undefined): Promise<string> {
@@ -33,7 +33,7 @@ async function logDirectory(dir: string | undefined): Promise<string> {
   return dir
 }
 
-/** A temporary directory goes, whatever happens; the one the user named stays. */
+/** Removes a temporary directory. A directory that the user named stays. */
 function removeUnlessNamed(dir: string, named: string | undefined): void {
   if (named === undefined) rmSync(dir, { recursive: true, force: true, maxRetries: 3 })
 }
@@ -96,8 +96,8 @@ async function main(): Promise<number> {
 
 main().then(
   (code) => (process.exitCode = code),
-  (error: Error) => {
-    console.error(error.message)
+  (error: unknown) => {
+    console.error(error instanceof Error ? error.message : error)
     process.exitCode = 1
   }
 )

@@ -1,5 +1,5 @@
-// Where the records come from. Position `i` of the log holds record `i` of the source, so ingest
-// resumes at a position and the check compares by position.
+// The source of the records. Record `i` of the source is appended at position `i` of the log: ingesting goes on at the next position, and
+// the check compares by position.
 
 import { createReadStream } from 'node:fs'
 import { splitLines } from '../cli/lines.js'
@@ -7,13 +7,13 @@ import { event } from './events.js'
 
 export interface Source {
   readonly total: number
-  /** The records from the given position on, in arrays of any length. */
+  /** Yields the records from position `from` on, in arrays of any length. */
   records(from: number): AsyncGenerator<Buffer[], void, undefined>
 }
 
 const BATCH = 1000
 const CHUNK_BYTES = 1 << 20
-// What a log takes by default, less the framing of a record.
+// The default limit of a record, less its framing.
 const LONGEST_LINE = (16 << 20) - 64
 
 function generated(total: number): Source {
@@ -43,7 +43,7 @@ async function linesFrom(file: string): Promise<Source> {
   return { total, records: (from) => linesOf(file, from) }
 }
 
-/** The lines of the file, or without one that many generated events. */
+/** Opens the lines of `file` as the source, or without a file that many generated events. */
 export async function openSource(file: string | undefined, records: number): Promise<Source> {
   return file === undefined ? generated(records) : await linesFrom(file)
 }

@@ -1,20 +1,20 @@
-// What a run amounts to.
+// The results of a run, as a table.
 
 import { count, mean, megabytes, milliseconds, rate } from '../cli/numbers.js'
 
 export interface Totals {
   records: number
   bytes: number
-  /** Milliseconds spent ingesting, without starting, recovering and checking. */
+  /** Milliseconds of ingesting; starting, recovery and checking do not count. */
   elapsed: number
   fsyncs: number
   commits: number
   kills: number
-  /** Milliseconds that opening took after each kill. */
+  /** Milliseconds of opening the log, for each kill. */
   recoveries: number[]
-  /** Acknowledged records that are not there any more. */
+  /** Number of acknowledged records that are missing. */
   lost: number
-  /** Something in the log is not what was appended. */
+  /** Whether a record of the log differs from what was appended. */
   damaged: boolean
 }
 

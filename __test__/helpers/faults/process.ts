@@ -91,7 +91,7 @@ export async function flaws(wal: Wal, seed: number, { acknowledged, rejected }: 
   const refused = new Set(rejected.filter(({ code }) => code !== 'ERR_WAL_POISONED').map(({ attempt }) => attempt))
   const wrong: string[] = []
   for await (const { position, value } of wal.readFrom('start')) {
-    const attempt = attemptOf(value as Buffer)
+    const attempt = attemptOf(value)
     attempts.set(position, attempt)
     if (!value?.equals(recordAt(seed, attempt))) wrong.push(`record ${position} is damaged`)
     if (refused.has(attempt)) wrong.push(`record ${position} had been rejected`)

@@ -112,7 +112,7 @@ export class GroupCommitLog {
     const group = this.#current!
     const target = this.#target
     this.#target = CAPACITY // no commit in the middle
-    for (let index = 0; index < keys.length; index++) this.append(keys[index], values[index])
+    for (let index = 0; index < keys.length; index++) void this.append(keys[index], values[index])
     this.#target = target
     this.#commit()
     return group.promise

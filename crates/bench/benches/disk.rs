@@ -1,4 +1,4 @@
-//! What a commit costs on a disk, by what its blocks were before and by the way it takes: `cargo bench -p forelog-bench --bench disk -- DIR`.
+//! The cost of a commit on a disk, by the state of its blocks and by the way it is written: `cargo bench -p forelog-bench --bench disk -- DIR`.
 //! One write after the other, each durable before the next; the cases take turns.
 
 #[cfg(target_os = "linux")]

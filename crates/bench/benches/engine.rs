@@ -1,4 +1,4 @@
-//! What the engine costs by itself: the difference to the same work in `npm run bench` is the price of the boundary to
+//! The cost of the engine without Node.js. The difference to the same work in `npm run bench` is the cost of the boundary to
 //! JavaScript. Run by `cargo bench -p forelog-bench`; a name after `--` selects.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -1,1 +1,1 @@
-//! Nothing: a package has to have a library or a program. What there is to run is in `benches/`.
+//! Empty, because a package needs a library or a program. The benches are in `benches/`.

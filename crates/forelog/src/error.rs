@@ -10,6 +10,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// The kind of failure, by which callers distinguish errors. `as_str` returns the code that JavaScript sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Code {
     /// Another process has the log open for writing.
     Locked,
@@ -78,11 +79,15 @@ pub struct Error(Box<Info>);
 
 /// The contents of an [`Error`]. Fields that do not apply are `None`.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Info {
+    /// The kind of failure.
     pub code: Code,
+    /// A sentence for people. Its wording may change.
     pub message: String,
     /// The public operation that failed: `open`, `append`, `sync`, `read`, `truncateBefore`, `close` …
     pub operation: Option<&'static str>,
+    /// The position that the failure concerns.
     pub position: Option<u64>,
     /// File name of the segment, without its directory.
     pub segment: Option<String>,
@@ -122,10 +127,12 @@ pub struct Fault {
     pub path: String,
     /// The operating system's error number; `None` when the failure is not the system's.
     pub errno: Option<i32>,
+    /// The system's description of the failure.
     pub message: String,
 }
 
 impl Fault {
+    /// Creates a failed operation from the error that the operating system returned.
     pub fn new(syscall: &'static str, path: impl Into<String>, error: &std::io::Error) -> Self {
         Fault { syscall, path: path.into(), errno: error.raw_os_error(), message: error.to_string() }
     }
@@ -145,10 +152,12 @@ impl Fault {
         matches!(self.kind(), Some(std::io::ErrorKind::InvalidInput | std::io::ErrorKind::Unsupported))
     }
 
+    /// Whether the file system is read-only.
     pub fn is_read_only(&self) -> bool {
         self.kind() == Some(std::io::ErrorKind::ReadOnlyFilesystem)
     }
 
+    /// Whether the file or directory does not exist.
     pub fn is_not_found(&self) -> bool {
         self.kind() == Some(std::io::ErrorKind::NotFound)
     }
@@ -161,6 +170,7 @@ impl fmt::Display for Fault {
 }
 
 impl Error {
+    /// Creates an error without further fields.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Error(Box::new(Info {
             code,
@@ -264,9 +274,9 @@ pub fn read_only() -> Error {
 /// Returns the error for a position that is no longer in the log. `first` is the first position that is.
 pub fn truncated(position: u64, first: u64) -> Error {
     let text = if position < first {
-        format!("position {position} is below the first one, {first}")
+        format!("position {position} is below the first position, {first}")
     } else {
-        format!("position {position} was cut off")
+        format!("position {position} was removed by a truncation")
     };
     let mut error = Error::new(Code::Truncated, text);
     error.first_position = Some(first);
@@ -275,5 +285,5 @@ pub fn truncated(position: u64, first: u64) -> Error {
 
 /// Returns the error for a position that the log has not reached. `next` is the next position.
 pub fn out_of_range(position: u64, next: u64) -> Error {
-    Error::new(Code::OutOfRange, format!("position {position} is above the next one, {next}")).at_position(position)
+    Error::new(Code::OutOfRange, format!("position {position} is above the next position, {next}")).at_position(position)
 }

@@ -43,8 +43,8 @@ impl Log {
         let mut next = self.wal.positions().first;
         let mut reader = self.wal.reader(next, u64::MAX).unwrap();
         while let Some(block) = reader.next_block(32 << 10).unwrap() {
-            for entry in block.index.chunks(4) {
-                assert_eq!(block.bytes[entry[1] as usize..entry[2] as usize], value(next));
+            for record in &block {
+                assert_eq!((record.position, record.value), (next, Some(&value(next)[..])));
                 next += 1;
             }
         }
@@ -74,7 +74,7 @@ fn names(dir: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_backup_opens_clean_with_the_records_up_to_the_cut_and_goes_on_apart_from_the_original() {
+fn a_backup_opens_clean_with_the_records_up_to_the_cut_and_continues_independently() {
     let dir = tempfile::tempdir().unwrap();
     let (from, to) = (dir.path().join("log"), dir.path().join("a/copy"));
     let mut log = Log::open(&from, Fsync::Always).unwrap();
@@ -98,7 +98,7 @@ fn a_backup_opens_clean_with_the_records_up_to_the_cut_and_goes_on_apart_from_th
 }
 
 #[test]
-fn nothing_but_what_is_durable_is_copied() {
+fn only_durable_records_are_copied() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = Log::open(&dir.path().join("log"), Fsync::Os).unwrap();
     log.append(100);
@@ -113,7 +113,7 @@ fn nothing_but_what_is_durable_is_copied() {
 }
 
 #[test]
-fn an_empty_log_gives_an_empty_log() {
+fn a_backup_of_an_empty_log_is_an_empty_log() {
     let dir = tempfile::tempdir().unwrap();
     let log = Log::open(&dir.path().join("log"), Fsync::Always).unwrap();
     let to = dir.path().join("copy");
@@ -148,7 +148,7 @@ fn appends_and_rolls_go_on_while_a_backup_is_made() {
 }
 
 #[test]
-fn a_backup_that_is_not_finished_leaves_nothing_that_opens_and_another_one_can_be_made_there() {
+fn an_unfinished_backup_does_not_open_and_its_directory_can_be_used_for_another_one() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = Log::open(&dir.path().join("log"), Fsync::Os).unwrap();
     log.append(LARGE);
@@ -177,7 +177,7 @@ fn a_backup_that_is_not_finished_leaves_nothing_that_opens_and_another_one_can_b
 }
 
 #[test]
-fn a_directory_in_use_is_refused_untouched() {
+fn a_target_directory_that_cannot_be_used_is_refused_unchanged() {
     let dir = tempfile::tempdir().unwrap();
     let from = dir.path().join("log");
     let mut log = Log::open(&from, Fsync::Always).unwrap();
@@ -195,7 +195,7 @@ fn a_directory_in_use_is_refused_untouched() {
 }
 
 #[test]
-fn a_damaged_copy_that_goes_on_writes_nothing_to_what_it_shares_with_the_original() {
+fn a_damaged_backup_that_is_written_to_does_not_change_the_files_it_shares_with_the_original() {
     use std::os::unix::fs::{FileExt, MetadataExt};
     let dir = tempfile::tempdir().unwrap();
     let (from, to) = (dir.path().join("log"), dir.path().join("copy"));
@@ -203,7 +203,7 @@ fn a_damaged_copy_that_goes_on_writes_nothing_to_what_it_shares_with_the_origina
     log.append(1000);
     let progress = finish(log.wal.backup(&to).unwrap()).unwrap();
     if progress.linked == 0 {
-        println!("SKIP a_damaged_copy_that_goes_on_writes_nothing_to_what_it_shares_with_the_original: needs hard links");
+        println!("SKIP a_damaged_backup_that_is_written_to_does_not_change_the_files_it_shares_with_the_original: needs hard links");
         return;
     }
     let shared = names(&from).into_iter().filter(|name| std::fs::metadata(from.join(name)).unwrap().nlink() == 2).min().unwrap();
@@ -218,7 +218,7 @@ fn a_damaged_copy_that_goes_on_writes_nothing_to_what_it_shares_with_the_origina
 }
 
 #[test]
-fn a_backup_that_truncation_overtakes_tells_what_is_in_the_copy() {
+fn a_backup_overtaken_by_truncation_reports_the_positions_in_the_copy() {
     let dir = tempfile::tempdir().unwrap();
     let (from, to) = (dir.path().join("log"), dir.path().join("copy"));
     let mut log = Log::open(&from, Fsync::Os).unwrap();

@@ -294,11 +294,11 @@ fn try_out(loss: Loss, due: Due, fsync: Fsync) {
         assert_eq!(next(&mut follower).unwrap().len(), 1, "{case}");
         assert_eq!(code(next(&mut follower)), Some(Code::Detached), "{case}");
         if readable > 1 {
-            assert_eq!(code(read(&scene.wal, 1)), Some(Code::Detached), "{case}: what is gone is neither damage nor the end");
+            assert_eq!(code(read(&scene.wal, 1)), Some(Code::Detached), "{case}: a lost directory is neither damage nor the end");
         }
         assert_eq!(code(scene.wal.close()), Some(Code::Detached), "{case}");
     }
-    assert_eq!(code(scene.wal.close()), Some(Code::Detached), "{case}: closing again says the same");
+    assert_eq!(code(scene.wal.close()), Some(Code::Detached), "{case}: closing again returns the same error");
 
     // Nothing at the path has changed but by its own writer, which opened the log there before.
     if OF_THE_DIRECTORY.contains(&loss) {
@@ -328,7 +328,7 @@ fn try_out(loss: Loss, due: Due, fsync: Fsync) {
 }
 
 #[test]
-fn whatever_is_due_when_the_directory_is_not_at_its_path_any_more_is_rejected_and_harms_no_other_log() {
+fn operations_pending_when_the_directory_leaves_its_path_are_rejected_and_change_no_other_log() {
     for loss in OF_THE_DIRECTORY {
         for due in DUE {
             try_out(loss, due, Fsync::Always);
@@ -337,7 +337,7 @@ fn whatever_is_due_when_the_directory_is_not_at_its_path_any_more_is_rejected_an
 }
 
 #[test]
-fn a_roll_a_truncation_and_closing_notice_what_was_removed_from_the_directory() {
+fn a_roll_a_truncation_and_closing_detect_files_removed_from_the_directory() {
     for loss in INSIDE {
         for due in [Due::Roll, Due::TruncateBefore, Due::TruncateAfter, Due::Reset, Due::Close] {
             try_out(loss, due, Fsync::Always);
@@ -346,14 +346,14 @@ fn a_roll_a_truncation_and_closing_notice_what_was_removed_from_the_directory() 
 }
 
 #[test]
-fn a_log_that_acknowledges_without_an_fsync_notices_at_a_roll() {
+fn a_log_that_acknowledges_without_an_fsync_detects_a_lost_directory_at_a_roll() {
     for loss in all() {
         try_out(loss, Due::Roll, Fsync::Os);
     }
 }
 
 #[test]
-fn without_lock_the_writer_goes_on_and_puts_it_back() {
+fn if_the_file_lock_is_removed_the_writer_continues_and_recreates_it() {
     for replaced in [false, true] {
         let mut scene = Scene::new(Fsync::Always);
         let lock = scene.at("parent/real/LOCK");
@@ -375,7 +375,7 @@ fn without_lock_the_writer_goes_on_and_puts_it_back() {
 }
 
 #[test]
-fn a_writer_whose_lock_another_process_has_taken_ends() {
+fn a_writer_whose_lock_another_process_has_taken_stops() {
     let mut scene = Scene::new(Fsync::Always);
     let lock = scene.at("parent/real/LOCK");
     fs::remove_file(&lock).unwrap();
@@ -388,7 +388,7 @@ fn a_writer_whose_lock_another_process_has_taken_ends() {
 }
 
 #[test]
-fn a_directory_that_this_process_has_open_from_a_path_that_is_not_its_own_any_more_is_not_opened_again() {
+fn a_directory_moved_while_open_in_this_process_is_not_opened_again_at_its_new_path() {
     let scene = Scene::new(Fsync::Always);
     let now = scene.lose(Loss::CursorMove).unwrap();
     assert_eq!(open(&now, options(Fsync::Always)).err().map(|e| e.code), Some(Code::Detached));
@@ -398,7 +398,7 @@ fn a_directory_that_this_process_has_open_from_a_path_that_is_not_its_own_any_mo
 }
 
 #[test]
-fn a_directory_that_is_back_at_its_path_before_anything_was_due_is_the_log_s_as_before() {
+fn a_directory_that_returns_to_its_path_before_the_next_operation_is_used_as_before() {
     let mut scene = Scene::new(Fsync::Always);
     let now = scene.lose(Loss::CursorMove).unwrap();
     fs::rename(now, scene.at("parent/real")).unwrap();
@@ -421,7 +421,7 @@ fn follow_to_the_end(follower: &mut Reader) -> (u64, Option<Code>) {
 }
 
 #[test]
-fn a_follower_in_a_handle_that_only_reads_ends_once_the_log_is_not_at_its_path_any_more() {
+fn a_follower_of_a_read_only_handle_ends_once_the_log_has_left_its_path() {
     for loss in all().filter(|loss| *loss != Loss::SegmentRemoved) {
         for writer_lives in [true, false] {
             let scene = Scene::new(Fsync::Always);
@@ -449,7 +449,7 @@ fn a_follower_in_a_handle_that_only_reads_ends_once_the_log_is_not_at_its_path_a
 }
 
 #[test]
-fn a_follower_of_the_writer_s_own_handle_ends_although_nothing_is_appended_there() {
+fn a_follower_in_the_writer_s_process_ends_once_the_log_has_left_its_path_even_without_appends() {
     for loss in all() {
         let scene = Scene::new(Fsync::Always);
         let mut follower = scene.wal.read(ReadOptions::range(RECORDS, u64::MAX).follow()).unwrap();
@@ -480,7 +480,7 @@ fn all_records() -> Vec<(u64, Vec<u8>)> {
 }
 
 #[test]
-fn a_backup_of_a_directory_that_was_moved_is_whole_and_one_of_a_directory_that_was_removed_says_so() {
+fn a_backup_of_a_moved_directory_is_whole_and_one_of_a_removed_directory_fails() {
     for loss in OF_THE_DIRECTORY {
         for by in [Handle::Writer, Handle::View, Handle::FreshView] {
             let scene = Scene::new(Fsync::Always);
@@ -507,7 +507,7 @@ fn a_backup_of_a_directory_that_was_moved_is_whole_and_one_of_a_directory_that_w
 }
 
 #[test]
-fn a_backup_whose_own_directory_is_replaced_meanwhile_is_not_called_complete() {
+fn a_backup_whose_target_directory_is_replaced_meanwhile_is_not_reported_as_complete() {
     let scene = Scene::new(Fsync::Always);
     let mut backup = scene.wal.backup(&scene.at("copy")).unwrap();
     backup.step().unwrap();
@@ -527,7 +527,7 @@ fn a_backup_whose_own_directory_is_replaced_meanwhile_is_not_called_complete() {
 }
 
 #[test]
-fn a_backup_is_refused_in_the_directory_of_its_log_wherever_that_is() {
+fn a_backup_into_the_directory_of_its_own_log_is_refused_even_after_a_move() {
     let scene = Scene::new(Fsync::Always);
     let now = scene.lose(Loss::CursorMove).unwrap();
     assert_eq!(code(scene.wal.backup(&now.join("inside"))), Some(Code::InvalidArg));
@@ -535,7 +535,7 @@ fn a_backup_is_refused_in_the_directory_of_its_log_wherever_that_is() {
 }
 
 #[test]
-fn a_scrub_never_mixes_the_files_of_two_directories() {
+fn a_scrub_reads_one_directory_even_if_another_one_takes_its_path() {
     for loss in OF_THE_DIRECTORY {
         let scene = Scene::new(Fsync::Always);
         let now = scene.lose(loss);
@@ -549,7 +549,7 @@ fn a_scrub_never_mixes_the_files_of_two_directories() {
 }
 
 #[test]
-fn a_verification_whose_directory_is_removed_meanwhile_reports_no_damage() {
+fn a_verification_whose_directory_is_removed_meanwhile_fails_as_detached() {
     let scene = Scene::new(Fsync::Always);
     scene.wal.close().unwrap();
     let dir = scene.at("parent/real");

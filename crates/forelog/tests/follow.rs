@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 #[test]
-fn a_follower_sees_every_record_in_order_across_rolls_and_none_before_it_is_acknowledged() {
+fn a_follower_returns_every_record_in_order_across_rolls_and_none_before_it_is_acknowledged() {
     for fsync in [Fsync::Always, Fsync::Every(Duration::from_millis(2)), Fsync::Os] {
         let dir = tempfile::tempdir().unwrap();
         let log = open(dir.path(), options(fsync)).unwrap();
@@ -40,7 +40,7 @@ fn a_follower_sees_every_record_in_order_across_rolls_and_none_before_it_is_ackn
 }
 
 #[test]
-fn a_follower_that_waits_is_not_woken_by_what_concerns_it_not() {
+fn a_waiting_follower_is_not_woken_before_the_position_that_it_waits_for() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path(), options(Fsync::Os)).unwrap();
     append(&log.0, b"one");
@@ -102,7 +102,7 @@ fn read_up_to(reader: &mut Reader, last: u64) -> u64 {
 }
 
 #[test]
-fn a_cut_ends_followers_past_it_and_those_before_it_go_on_with_what_came_instead() {
+fn truncate_after_ends_followers_past_it_and_the_others_continue_with_the_new_records() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path(), options(Fsync::Os)).unwrap();
     // Ten records a frame, several segments.
@@ -134,7 +134,7 @@ fn a_cut_ends_followers_past_it_and_those_before_it_go_on_with_what_came_instead
         assert_eq!(gone.position().kept(), Some(204));
         let error = next(gone).unwrap_err();
         assert_eq!(error.code, Code::Truncated, "{error}");
-        assert_eq!(next(gone).unwrap_err().code, Code::Truncated, "and stays so");
+        assert_eq!(next(gone).unwrap_err().code, Code::Truncated, "the error stays");
     }
     for n in 205..=400 {
         assert_eq!(append(&log.0, &varied(n + 1000)), n);

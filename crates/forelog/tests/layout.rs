@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms from the ground up. A room may use itself and the rooms above it in this list.
-const ROOMS: [&[&str]; 12] = [
+const ROOMS: [&[&str]; 13] = [
     &["error", "options", "util"],
     &["format"],
     &["observe"],
@@ -21,6 +21,7 @@ const ROOMS: [&[&str]; 12] = [
     &["cursors"],
     &["maintenance"],
     &["log"],
+    &["blocking"],
     &["testing"],
 ];
 

@@ -43,9 +43,7 @@ fn read(wal: &Wal, from: u64) -> forelog::Result<Vec<(u64, Vec<u8>)>> {
     let mut reader = wal.reader(from, u64::MAX)?;
     let mut out = Vec::new();
     while let Some(block) = reader.next_block(32 << 10)? {
-        for (i, entry) in block.index.chunks(4).enumerate() {
-            out.push((block.first_position + i as u64, block.bytes[entry[1] as usize..entry[2] as usize].to_vec()));
-        }
+        out.extend(block.iter().map(|record| (record.position, record.value.unwrap().to_vec())));
     }
     Ok(out)
 }
@@ -61,7 +59,7 @@ fn wal_files(dir: &Path) -> usize {
 }
 
 #[test]
-fn whoever_was_told_of_a_commit_finds_it_in_the_counters() {
+fn a_settled_commit_is_already_in_the_counters() {
     let dir = tempfile::tempdir().unwrap();
     let log = Log::open(dir.path(), Options { fsync: Fsync::Os, ..small() }).unwrap();
     let before = log.wal.stats().commits;
@@ -73,7 +71,7 @@ fn whoever_was_told_of_a_commit_finds_it_in_the_counters() {
 }
 
 #[test]
-fn records_come_back_in_order_across_segments_and_reopenings() {
+fn records_are_read_in_order_across_segments_and_reopenings() {
     let dir = tempfile::tempdir().unwrap();
     let log = Log::open(dir.path(), small()).unwrap();
     assert_eq!(log.wal.recovery().verdict, "absent");
@@ -103,7 +101,7 @@ fn records_come_back_in_order_across_segments_and_reopenings() {
 }
 
 #[test]
-fn a_record_larger_than_a_segment_gets_a_segment_grown_to_fit_it() {
+fn a_record_larger_than_a_segment_gets_a_segment_of_its_size() {
     let dir = tempfile::tempdir().unwrap();
     let log = Log::open(dir.path(), small()).unwrap();
     let big: Vec<u8> = (0..10 << 20).map(|i| (i / 7) as u8).collect();
@@ -119,7 +117,7 @@ fn a_record_larger_than_a_segment_gets_a_segment_grown_to_fit_it() {
 }
 
 #[test]
-fn every_policy_acknowledges_and_keeps_what_it_says() {
+fn every_fsync_policy_acknowledges_and_preserves_what_it_promises() {
     for fsync in [Fsync::Always, Fsync::Every(std::time::Duration::from_millis(1)), Fsync::Os] {
         let dir = tempfile::tempdir().unwrap();
         let log = Log::open(dir.path(), Options { fsync, ..small() }).unwrap();
@@ -189,7 +187,7 @@ fn two_handles_share_one_writer_and_the_last_one_closes_it() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_and_takes_no_position() {
+fn an_append_that_does_not_fit_is_refused_and_takes_no_position() {
     let dir = tempfile::tempdir().unwrap();
     let log = Log::open(dir.path(), Options { max_record_bytes: 1000, max_pending_bytes: 4000, ..small() }).unwrap();
     let refused = |value: &[u8]| log.wal.append(RecordRef { value: Some(value), ..Default::default() }, false).map_err(|e| e.code);
@@ -204,7 +202,7 @@ fn what_does_not_fit_is_refused_and_takes_no_position() {
 }
 
 #[test]
-fn a_directory_that_is_not_a_log_is_refused_untouched() {
+fn a_directory_that_is_not_a_log_is_refused_unchanged() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("notes.txt"), "mine").unwrap();
     assert_eq!(Log::open(dir.path(), small()).err().map(|e| e.code), Some(Code::Format));

@@ -17,7 +17,7 @@ fn look(dir: &Path) -> forelog::Wal {
 }
 
 #[test]
-fn a_log_open_elsewhere_can_be_read_and_nothing_is_written_or_locked() {
+fn a_log_with_a_writer_can_be_read_without_writing_or_locking_anything() {
     let dir = tempfile::tempdir().unwrap();
     let (wal, waiter) = open(dir.path(), options(Fsync::Os)).unwrap();
     fill(&wal, &waiter, 1, 3000);
@@ -44,7 +44,7 @@ fn a_log_open_elsewhere_can_be_read_and_nothing_is_written_or_locked() {
 }
 
 #[test]
-fn whatever_would_write_is_refused() {
+fn every_operation_that_would_write_is_refused_in_read_only_mode() {
     let dir = tempfile::tempdir().unwrap();
     let (wal, waiter) = open(dir.path(), options(Fsync::Always)).unwrap();
     fill(&wal, &waiter, 1, 3);
@@ -79,7 +79,7 @@ fn a_missing_log_is_not_created() {
 }
 
 #[test]
-fn a_torn_tail_is_not_read_and_nothing_is_changed() {
+fn in_read_only_mode_a_torn_tail_is_not_read_and_nothing_is_changed() {
     let dir = tempfile::tempdir().unwrap();
     let (wal, waiter) = open(dir.path(), options(Fsync::Os)).unwrap();
     fill(&wal, &waiter, 1, 20);
@@ -97,7 +97,7 @@ fn a_torn_tail_is_not_read_and_nothing_is_changed() {
 }
 
 #[test]
-fn a_damaged_log_opens_and_reading_stops_at_the_damage() {
+fn in_read_only_mode_a_damaged_log_opens_and_reading_stops_at_the_damage() {
     let dir = tempfile::tempdir().unwrap();
     let (wal, waiter) = open(dir.path(), Options { segment_bytes: 1 << 20, ..options(Fsync::Always) }).unwrap();
     fill(&wal, &waiter, 1, 40);

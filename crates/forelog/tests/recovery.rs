@@ -15,7 +15,7 @@ fn end_of_frames(path: &Path) -> u64 {
 }
 
 #[test]
-fn a_killed_log_opens_with_everything_written_and_carries_what_is_unproven() {
+fn a_log_whose_process_was_killed_opens_with_every_written_record_and_carries_the_unproven_ones() {
     for fsync in [Fsync::Always, Fsync::Os] {
         let options = |fsync| Options { segment_bytes: 1 << 20, ..options(fsync) };
         let dir = tempfile::tempdir().unwrap();
@@ -43,7 +43,7 @@ fn a_killed_log_opens_with_everything_written_and_carries_what_is_unproven() {
 }
 
 #[test]
-fn a_torn_tail_is_fenced_and_reported_and_its_bytes_stay() {
+fn a_torn_tail_is_fenced_and_reported_and_its_bytes_stay_on_disk() {
     let dir = tempfile::tempdir().unwrap();
     let (wal, waiter) = open(dir.path(), options(Fsync::Os)).unwrap();
     fill(&wal, &waiter, 1, 20);
@@ -69,7 +69,7 @@ fn read_to_damage(wal: &forelog::Wal) -> (Vec<Vec<u8>>, Option<&'static str>) {
     let mut out = Vec::new();
     loop {
         match reader.next_block(64 << 10) {
-            Ok(Some(block)) => out.extend(block.index.chunks(4).map(|e| block.bytes[e[1] as usize..e[2] as usize].to_vec())),
+            Ok(Some(block)) => out.extend(block.iter().map(|record| record.value.unwrap().to_vec())),
             Ok(None) => return (out, None),
             Err(error) => return (out, error.verdict),
         }
@@ -77,7 +77,7 @@ fn read_to_damage(wal: &forelog::Wal) -> (Vec<Vec<u8>>, Option<&'static str>) {
 }
 
 #[test]
-fn two_files_of_one_segment_id_are_told_as_twins_and_nothing_is_changed() {
+fn two_files_with_one_segment_id_are_reported_as_twins_and_nothing_is_changed() {
     let dir = tempfile::tempdir().unwrap();
     let (wal, waiter) = open(dir.path(), options(Fsync::Os)).unwrap();
     fill(&wal, &waiter, 1, 2500);
@@ -147,7 +147,7 @@ fn of_two_segments_with_one_first_position_the_higher_id_counts() {
 }
 
 #[test]
-fn damage_before_the_proven_offset_is_corruption_and_changes_nothing() {
+fn damage_below_the_durable_mark_is_corruption_and_opening_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (wal, waiter) = open(dir.path(), options(Fsync::Always)).unwrap();
     fill(&wal, &waiter, 1, 20);
@@ -170,7 +170,7 @@ fn damage_before_the_proven_offset_is_corruption_and_changes_nothing() {
 }
 
 #[test]
-fn a_missing_segment_is_noticed() {
+fn a_missing_segment_is_detected() {
     let dir = tempfile::tempdir().unwrap();
     let (wal, waiter) = open(dir.path(), options(Fsync::Os)).unwrap();
     fill(&wal, &waiter, 1, 8000);
@@ -219,7 +219,7 @@ fn damage_in_a_sealed_segment_is_an_error_and_the_records_before_it_are_read() {
 }
 
 #[test]
-fn a_newer_version_and_a_foreign_control_are_refused_untouched() {
+fn a_newer_format_version_and_a_foreign_control_file_are_refused_unchanged() {
     let dir = tempfile::tempdir().unwrap();
     let (wal, waiter) = open(dir.path(), options(Fsync::Always)).unwrap();
     fill(&wal, &waiter, 1, 3);
@@ -252,7 +252,7 @@ fn a_newer_version_and_a_foreign_control_are_refused_untouched() {
 }
 
 #[test]
-fn a_directory_with_only_the_leftovers_of_a_cut_off_creation_becomes_a_log() {
+fn a_directory_with_only_the_remains_of_an_interrupted_creation_becomes_a_log() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("LOCK"), "").unwrap();
     std::fs::write(dir.path().join("spare-control"), [1; 500]).unwrap();
@@ -261,7 +261,7 @@ fn a_directory_with_only_the_leftovers_of_a_cut_off_creation_becomes_a_log() {
 }
 
 #[test]
-fn a_segment_left_after_a_crash_gives_back_its_unused_blocks_and_nothing_else() {
+fn a_segment_left_by_a_crash_releases_its_unused_blocks_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let options = Options { segment_bytes: 4 << 20, ..Options::default() };
     let (wal, waiter) = open(dir.path(), options.clone()).unwrap();
@@ -280,7 +280,7 @@ fn a_segment_left_after_a_crash_gives_back_its_unused_blocks_and_nothing_else() 
 }
 
 #[test]
-fn names_that_are_no_files_are_errors_and_nobody_waits_for_them() {
+fn directories_and_pipes_in_place_of_files_are_errors_and_opening_does_not_block_on_them() {
     for name in ["CONTROL", "00000000000000000001-0000000000000001.wal", "00000000000000000009-0000000000000009.wal"] {
         for make in ["mkdir", "mkfifo"] {
             let dir = tempfile::tempdir().unwrap();

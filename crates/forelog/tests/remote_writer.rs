@@ -31,7 +31,7 @@ fn next(reader: &mut Reader) -> Result<Vec<u64>, Error> {
 }
 
 #[test]
-fn a_follower_elsewhere_sees_every_record_in_order_and_none_before_it_is_acknowledged() {
+fn a_follower_in_another_process_returns_every_record_in_order_and_none_before_it_is_acknowledged() {
     for fsync in [Fsync::Always, Fsync::Every(Duration::from_millis(2)), Fsync::Os] {
         let dir = tempfile::tempdir().unwrap();
         let writer = open(dir.path(), options(fsync)).unwrap();
@@ -60,7 +60,7 @@ fn a_follower_elsewhere_sees_every_record_in_order_and_none_before_it_is_acknowl
 }
 
 #[test]
-fn a_follower_elsewhere_goes_on_with_the_next_writer() {
+fn a_follower_in_another_process_continues_with_the_next_writer() {
     let dir = tempfile::tempdir().unwrap();
     let seen = AtomicU64::new(0);
     let view_of = |end: u64| {
@@ -96,7 +96,7 @@ fn a_follower_elsewhere_goes_on_with_the_next_writer() {
 }
 
 #[test]
-fn a_reader_elsewhere_ends_at_what_is_acknowledged_at_its_first_block_and_says_what_is_out_of_range() {
+fn a_reader_in_another_process_ends_at_the_position_acknowledged_at_its_first_block() {
     let dir = tempfile::tempdir().unwrap();
     let writer = open(dir.path(), options(Fsync::Always)).unwrap();
     let mut entered = 0;
@@ -116,7 +116,7 @@ fn a_reader_elsewhere_ends_at_what_is_acknowledged_at_its_first_block_and_says_w
 }
 
 #[test]
-fn a_follower_elsewhere_is_told_that_it_was_truncated_away() {
+fn a_follower_in_another_process_fails_once_truncation_has_passed_it() {
     let dir = tempfile::tempdir().unwrap();
     let writer = open(dir.path(), options(Fsync::Os)).unwrap();
     let mut entered = 0;
@@ -138,7 +138,7 @@ fn a_follower_elsewhere_is_told_that_it_was_truncated_away() {
 }
 
 #[test]
-fn a_cut_reaches_followers_elsewhere_those_below_it_go_on_and_those_above_it_are_told() {
+fn truncate_after_ends_followers_past_it_in_another_process_and_the_others_continue() {
     let dir = tempfile::tempdir().unwrap();
     let writer = open(dir.path(), options(Fsync::Os)).unwrap();
     let mut entered = 0;
@@ -175,7 +175,7 @@ fn a_cut_reaches_followers_elsewhere_those_below_it_go_on_and_those_above_it_are
 }
 
 #[test]
-fn a_follower_elsewhere_reads_on_where_the_next_writer_has_written_the_last_frames_again() {
+fn a_follower_in_another_process_continues_where_the_next_writer_has_carried_the_last_frames() {
     let dir = tempfile::tempdir().unwrap();
     let first = open(dir.path(), options(Fsync::Os)).unwrap();
     append(&first, 100, &mut 0);
@@ -199,7 +199,7 @@ fn a_follower_elsewhere_reads_on_where_the_next_writer_has_written_the_last_fram
 }
 
 #[test]
-fn closing_a_handle_that_only_reads_ends_its_followers() {
+fn closing_a_read_only_handle_ends_its_followers() {
     let dir = tempfile::tempdir().unwrap();
     let writer = open(dir.path(), options(Fsync::Os)).unwrap();
     let view = view(dir.path());
@@ -222,7 +222,7 @@ fn finish(mut backup: Backup) -> u64 {
 }
 
 #[test]
-fn a_backup_can_be_made_beside_a_writer_elsewhere_and_of_what_a_dead_one_left() {
+fn a_backup_can_be_made_while_another_process_writes_and_after_it_was_killed() {
     let dir = tempfile::tempdir().unwrap();
     let (from, beside, after) = (dir.path().join("log"), dir.path().join("beside"), dir.path().join("after"));
     let writer = open(&from, options(Fsync::Always)).unwrap();
@@ -245,7 +245,7 @@ fn a_backup_can_be_made_beside_a_writer_elsewhere_and_of_what_a_dead_one_left() 
 }
 
 #[test]
-fn a_backup_of_a_log_whose_reset_was_cut_off_starts_where_the_log_does() {
+fn a_backup_of_a_log_whose_reset_was_interrupted_starts_at_the_log_s_first_position() {
     let dir = tempfile::tempdir().unwrap();
     let (writer, mut entered) = (open(dir.path(), options(Fsync::Always)).unwrap(), 0);
     append(&writer, 20, &mut entered);

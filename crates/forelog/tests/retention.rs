@@ -47,11 +47,11 @@ fn size(dir: &Path) -> u64 {
 }
 
 #[test]
-fn the_oldest_segments_go_once_all_take_more_than_the_limit() {
+fn the_oldest_segments_are_removed_once_all_together_exceed_the_limit() {
     let dir = tempfile::tempdir().unwrap();
     let log = Log::open(dir.path());
     log.fill(15);
-    assert_eq!(log.wal.positions().first, 1, "below the limit everything stays");
+    assert_eq!(log.wal.positions().first, 1, "below the limit nothing is removed");
     log.fill(100);
     let first = log.wal.positions().first;
     assert!(size(dir.path()) <= MOST + FOOTER, "{} bytes", size(dir.path()));
@@ -67,7 +67,7 @@ fn the_oldest_segments_go_once_all_take_more_than_the_limit() {
 }
 
 #[test]
-fn what_a_reader_still_has_to_read_stays_until_it_has_read_it() {
+fn retention_keeps_a_segment_until_every_open_reader_has_passed_it() {
     let dir = tempfile::tempdir().unwrap();
     let log = Log::open(dir.path());
     log.fill(20);
@@ -86,7 +86,7 @@ fn what_a_reader_still_has_to_read_stays_until_it_has_read_it() {
 }
 
 #[test]
-fn a_time_that_is_out_of_range_is_refused_however_long() {
+fn every_duration_above_the_range_is_refused_without_overflow() {
     // Its milliseconds are 5, were only 64 bits of them looked at.
     let long = Duration::from_millis(u64::MAX) + Duration::from_millis(6);
     let retention = Retention { max_age: Some(long), ..Retention::default() };

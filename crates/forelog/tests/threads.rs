@@ -9,7 +9,7 @@ use forelog::Fsync;
 
 #[test]
 #[cfg_attr(not(target_os = "linux"), ignore = "threads are counted in /proc")]
-fn hundreds_of_logs_that_are_all_in_use_share_a_few_threads() {
+fn hundreds_of_logs_in_use_share_a_few_threads() {
     let count = || std::fs::read_dir("/proc/self/task").unwrap().count();
     let before = count();
     let dir = tempfile::tempdir().unwrap();

@@ -32,7 +32,7 @@ fn append(wal: &Wal, waiter: &Waiter, count: u64) {
 }
 
 #[test]
-fn a_writer_at_work_is_never_taken_for_damage_and_nothing_is_changed() {
+fn verifying_a_log_during_appends_reports_no_damage_and_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (wal, waiter) = log(dir.path());
     append(&wal, &waiter, 10);
@@ -71,7 +71,7 @@ fn progress_ends_at_the_total() {
 }
 
 #[test]
-fn where_there_is_no_log_that_is_an_error() {
+fn verifying_a_directory_without_a_log_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let code = |dir: &std::path::Path| verify(dir, &Arc::default()).unwrap_err().code;
     assert_eq!(code(dir.path()), Code::NotFound);
@@ -82,7 +82,7 @@ fn where_there_is_no_log_that_is_an_error() {
 }
 
 #[test]
-fn a_scrub_finds_rot_in_sealed_segments_while_appends_go_on() {
+fn a_scrub_finds_rot_in_sealed_segments_during_appends() {
     let dir = tempfile::tempdir().unwrap();
     let (wal, waiter) = log(dir.path());
     // One frame each.
@@ -100,7 +100,7 @@ fn a_scrub_finds_rot_in_sealed_segments_while_appends_go_on() {
 }
 
 #[test]
-fn the_flipped_bit_that_explains_damage_is_named_wherever_it_is() {
+fn a_single_flipped_bit_that_explains_damage_is_located_in_every_structure() {
     let dir = tempfile::tempdir().unwrap();
     let (wal, waiter) = log(dir.path());
     // One frame each.
@@ -124,7 +124,7 @@ fn the_flipped_bit_that_explains_damage_is_named_wherever_it_is() {
             let damage = &report.problems[0].damage;
             assert_eq!(damage.flipped.map(|f| (f.offset, f.bit)), Some((offset, bit)), "{damage:?}");
             assert!(
-                damage.segment == *name && damage.text.ends_with(&format!("; bit {bit} of the byte at {offset} has flipped")),
+                damage.segment == *name && damage.text.ends_with(&format!("; bit {bit} of the byte at offset {offset} has flipped")),
                 "{damage:?}"
             );
         }
@@ -139,7 +139,7 @@ fn the_flipped_bit_that_explains_damage_is_named_wherever_it_is() {
 }
 
 #[test]
-fn closing_ends_a_scrub_in_the_middle_of_its_pause_and_commits_do_not_wait_for_it() {
+fn closing_ends_a_scrub_during_its_pause_and_commits_do_not_wait_for_a_scrub() {
     let dir = tempfile::tempdir().unwrap();
     let (wal, waiter) = log(dir.path());
     append(&wal, &waiter, 100);

@@ -8,7 +8,7 @@ use forelog::Fsync;
 use std::path::Path;
 
 #[test]
-fn a_log_opened_by_a_relative_path_stays_where_it_is_when_the_working_directory_changes() {
+fn a_log_opened_by_a_relative_path_keeps_its_directory_when_the_working_directory_changes() {
     let base = tempfile::tempdir().unwrap();
     std::fs::create_dir(base.path().join("elsewhere")).unwrap();
     std::env::set_current_dir(base.path()).unwrap();

@@ -1,7 +1,8 @@
 //! A backup in steps, each of which is a job on the engine's pool.
 
-use crate::environment::{Outcome, Shared};
+use crate::completion::Outcome;
 use crate::error::panicked;
+use crate::wake::WakeState;
 use forelog::{Backup as Steps, Code, Error, Progress, Wal};
 use napi_derive::napi;
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -44,15 +45,15 @@ impl BackupData {
 enum State {
     Planned(Arc<Wal>, PathBuf),
     Running(Box<Steps>),
-    Over,
+    Ended,
 }
 
 impl State {
     fn step(&mut self) -> forelog::Result<BackupData> {
-        let mut steps = match std::mem::replace(self, State::Over) {
+        let mut steps = match std::mem::replace(self, State::Ended) {
             State::Planned(wal, dir) => Box::new(wal.backup(&dir)?),
             State::Running(steps) => steps,
-            State::Over => return Err(Error::new(Code::Closed, "the backup is over").during("backup")),
+            State::Ended => return Err(Error::new(Code::Closed, "the backup has ended").during("backup")),
         };
         // An error drops `steps`, which removes what it has copied.
         let progress = steps.step()?;
@@ -67,7 +68,7 @@ impl State {
 /// A backup of a log into a directory. Takes one request at a time.
 #[napi]
 pub struct Backup {
-    shared: Arc<Shared>,
+    shared: Arc<WakeState>,
     state: Arc<Mutex<State>>,
 }
 
@@ -76,7 +77,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 impl Backup {
-    pub fn new(shared: Arc<Shared>, wal: Arc<Wal>, dir: String) -> Self {
+    pub fn new(shared: Arc<WakeState>, wal: Arc<Wal>, dir: String) -> Self {
         Backup { shared, state: Arc::new(Mutex::new(State::Planned(wal, PathBuf::from(dir)))) }
     }
 }
@@ -98,7 +99,7 @@ impl Backup {
     pub fn abandon(&self) -> f64 {
         let state = self.state.clone();
         self.shared.request(move || {
-            let abandoned = std::mem::replace(&mut *lock(&state), State::Over);
+            let abandoned = std::mem::replace(&mut *lock(&state), State::Ended);
             drop(abandoned);
             Outcome::Closed(Ok(()))
         })

@@ -1,6 +1,8 @@
 //! Named cursors. Operations that become durable are requests; all others return at once.
 
-use crate::environment::{Outcome, Shared};
+use crate::completion::Outcome;
+use crate::wake::WakeState;
+use crate::wire;
 use forelog::StartPosition;
 use napi_derive::napi;
 use std::sync::Arc;
@@ -19,12 +21,11 @@ pub struct MovedData {
     pub to: f64,
 }
 
-/// Converts the start of a reader or of a new cursor: 0 is the first position, a negative number is after the last acknowledged one, and
-/// any other number is that position.
+/// Converts the start of a reader or of a new cursor: `START_FIRST`, `START_END` or a position.
 pub fn start(given: f64) -> StartPosition {
     match given as i64 {
-        0 => StartPosition::First,
-        position if position < 0 => StartPosition::End,
+        wire::START_FIRST => StartPosition::First,
+        wire::START_END => StartPosition::End,
         position => StartPosition::At(position as u64),
     }
 }
@@ -32,12 +33,12 @@ pub fn start(given: f64) -> StartPosition {
 /// A handle on a named cursor. When the handle is garbage collected the cursor stays.
 #[napi]
 pub struct Cursor {
-    shared: Arc<Shared>,
+    shared: Arc<WakeState>,
     cursor: forelog::NamedCursor,
 }
 
 impl Cursor {
-    pub fn new(shared: Arc<Shared>, cursor: forelog::NamedCursor) -> Self {
+    pub fn new(shared: Arc<WakeState>, cursor: forelog::NamedCursor) -> Self {
         Cursor { shared, cursor }
     }
 
@@ -88,14 +89,14 @@ impl Cursor {
 
     /// Acknowledges all truncations so far: reading starts over.
     #[napi(catch_unwind)]
-    pub fn heed(&self) {
+    pub fn acknowledge_truncations(&self) {
         self.cursor.acknowledge_truncations();
     }
 
     /// Acknowledges the truncations since the last acknowledgement if `kept` is the last position that they kept. The cursor's reader has
     /// then returned no record that they removed.
     #[napi(catch_unwind)]
-    pub fn heed_if(&self, kept: f64) {
+    pub fn acknowledge_truncations_if(&self, kept: f64) {
         self.cursor.acknowledge_truncation(kept as u64);
     }
 

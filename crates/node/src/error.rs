@@ -1,6 +1,6 @@
 //! Errors are passed on as data. The facade constructs the error objects, so that they are of its class and have its caller's stack.
 
-use crate::convert::FlippedData;
+use crate::reports::FlippedData;
 use forelog::{Code, Error};
 use napi_derive::napi;
 

@@ -1,23 +1,33 @@
 //! The binding: converts calls from JavaScript for the engine, and results of the engine for JavaScript. It has no logic of its own.
 //!
-//! - `environment` is one JavaScript environment: its wake, its open logs and its requests in flight.
-//! - `wal` has the calls made per record or per turn. They bypass the conversions of napi-rs, which take about 370 ns per call, and use
-//!   `raw`.
+//! A module here and the module of the facade that is its other half have the same name.
+//!
+//! - `wire` has the numbers that both sides must agree on.
+//! - `environment` is what JavaScript can ask of one environment. `state` is the part that only its thread touches, `logs` has its open logs,
+//!   and `wake` is how other threads reach it. `completion` converts the outcomes of requests.
+//! - `calls` has the calls made per record or per turn. They bypass the conversions of napi-rs, which take about 370 ns per call, and use
+//!   `raw`. `record_buffer` is the memory that collects small records.
+//! - `reader` reads blocks of records, and `block` packs them. `cursor` is a handle on a named cursor.
+//! - `backup`, `salvage` and `verify` run long jobs.
 //! - `events` passes on the events of a log while it has subscribers.
-//! - `verify` reports the progress of a long verification and stops it.
-//! - `backup` and `salvage` run long jobs step by step.
-//! - `cursor` is a handle on a named cursor.
-//! - `reader` and `error` convert blocks of records and errors to data. `convert` does so for options and reports.
+//! - `options`, `reports` and `error` convert options, reports and errors.
 
 mod backup;
-mod convert;
+mod block;
+mod calls;
+mod completion;
 mod cursor;
 mod environment;
 mod error;
 mod events;
+mod logs;
+mod options;
 mod raw;
 mod reader;
+mod record_buffer;
+mod reports;
 mod salvage;
-mod stage;
+mod state;
 mod verify;
-mod wal;
+mod wake;
+pub mod wire;

@@ -1,113 +1,22 @@
-//! Reading of blocks; each read is a job on the engine's pool.
+//! Readers: each block is read by a job on the engine's pool.
 
-use crate::convert::FlippedData;
-use crate::environment::{Outcome, Shared};
+use crate::completion::Outcome;
 use crate::error::panicked;
-use forelog::{Block, Hole, ReaderPosition, WaitHandle};
-use napi::bindgen_prelude::ToNapiValue;
-use napi::{check_status, sys};
+use crate::wake::WakeState;
+use forelog::{Block, ReaderPosition, WaitHandle};
 use napi_derive::napi;
-use std::mem::size_of_val;
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A block of verified records, with an index of their fields.
-#[napi(object, object_from_js = false)]
-pub struct BlockData {
-    pub first_position: f64,
-    /// Number of records.
-    pub records: u32,
-    /// Number of extras.
-    pub extras: u32,
-    /// Three parts in sequence: the extras, the index, and the bytes that the index refers to.
-    ///
-    /// The extras are doubles: `expiresAt` (one), then term and index (two) of the records that have them. The index has four unsigned
-    /// 32-bit numbers per record: start of its key, start of its value (the end of its key), end of its value, meta. Bits of meta: 1 has a
-    /// key, 2 has a value, 4 tombstone, 8 expires, 16 has a version; the rest is the index of its first extra.
-    ///
-    /// In a block of a detailed reader the extras are unsigned 64-bit integers instead of doubles.
-    #[napi(ts_type = "Buffer")]
-    pub memory: Packed,
-    /// Positions missing before the first record: those that a salvaging reader skipped, and those that were lost before this log was made.
-    pub holes: Option<Vec<HoleData>>,
-    /// Atomic batches, only of a detailed reader: for each the index of its first record in this block, and the number of its records.
-    pub batches: Option<Vec<u32>>,
-}
-
-/// Positions that no readable frame holds.
-#[napi(object, object_from_js = false)]
-pub struct HoleData {
-    pub first: f64,
-    pub last: f64,
-    pub segment: String,
-    pub offset: f64,
-    pub bytes: f64,
-    pub flipped: Option<FlippedData>,
-    /// Present if the log itself records the loss; nothing is damaged then.
-    pub recorded: Option<bool>,
-}
-
-impl From<Hole> for HoleData {
-    fn from(hole: Hole) -> Self {
-        HoleData {
-            first: hole.first as f64,
-            last: hole.last as f64,
-            segment: hole.segment,
-            offset: hole.offset as f64,
-            bytes: hole.bytes as f64,
-            flipped: hole.flipped.map(Into::into),
-            recorded: hole.recorded.then_some(true),
-        }
-    }
-}
-
-impl From<Block> for BlockData {
-    fn from(mut block: Block) -> Self {
-        let holes = std::mem::take(&mut block.holes);
-        let batches = std::mem::take(&mut block.batches);
-        BlockData {
-            batches: (!batches.is_empty()).then(|| batches.into_iter().flat_map(|(first, count)| [first, count]).collect()),
-            holes: (!holes.is_empty()).then(|| holes.into_iter().map(Into::into).collect()),
-            first_position: block.first_position as f64,
-            records: (block.index.len() / 4) as u32,
-            extras: block.extras.len() as u32,
-            memory: Packed(block),
-        }
-    }
-}
-
-/// Copies a block into one buffer allocated by JavaScript. Memory of Rust, passed as an external buffer, would be freed only by a full
-/// garbage collection: V8 keeps objects with a finalizer alive through all scavenges, and blocks would pile up.
-pub struct Packed(Block);
-
-impl ToNapiValue for Packed {
-    unsafe fn to_napi_value(env: sys::napi_env, Packed(block): Self) -> napi::Result<sys::napi_value> {
-        let parts: [(*const u8, usize); 3] = [
-            (block.extras.as_ptr().cast(), size_of_val(block.extras.as_slice())),
-            (block.index.as_ptr().cast(), size_of_val(block.index.as_slice())),
-            (block.bytes.as_ptr(), block.bytes.len()),
-        ];
-        let len = parts.iter().map(|(_, len)| len).sum();
-        let (mut data, mut buffer) = (ptr::null_mut(), ptr::null_mut());
-        check_status!(sys::napi_create_buffer(env, len, &mut data, &mut buffer))?;
-        let mut at = data.cast::<u8>();
-        for (part, len) in parts {
-            ptr::copy_nonoverlapping(part, at, len);
-            at = at.add(len);
-        }
-        Ok(buffer)
-    }
-}
-
 struct Source {
-    shared: Arc<Shared>,
+    shared: Arc<WakeState>,
     reader: Mutex<Option<forelog::Reader>>,
-    place: Arc<ReaderPosition>,
+    /// Where the reader stands, as the log knows it.
+    position: Arc<ReaderPosition>,
     released: AtomicBool,
     /// Wait of a follower, to be ended by `wake`.
-    ticket: Mutex<Option<WaitHandle>>,
+    wait_handle: Mutex<Option<WaitHandle>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -123,11 +32,11 @@ impl Source {
             Ok(Next::Later) => {}
             Ok(Next::Block(block, caught_up)) => self.shared.complete(request, Outcome::Read(Ok(Some(block)), caught_up)),
             Ok(Next::End) => {
-                self.place.advance(u64::MAX);
+                self.position.advance(u64::MAX);
                 self.shared.complete(request, Outcome::Read(Ok(None), false));
             }
             Err(error) => {
-                self.place.advance(u64::MAX);
+                self.position.advance(u64::MAX);
                 self.shared.complete(request, Outcome::Read(Err(error), false));
             }
         }
@@ -146,17 +55,17 @@ impl Source {
             None => {
                 let this = self.clone();
                 let again = move || forelog::pool::spawn(move || this.serve(request, max_bytes));
-                let Some(lookout) = reader.follow_wait() else { return Ok(Next::End) };
+                let Some(wait) = reader.follow_wait() else { return Ok(Next::End) };
                 self.put_back(reader);
-                let ticket = lookout.wait(Box::new(again));
+                let wait_handle = wait.wait(Box::new(again));
                 {
                     // The reader may already have been woken and be waiting again.
-                    let mut latest = lock(&self.ticket);
-                    if latest.as_ref().is_none_or(|other| other.is_older_than(&ticket)) {
-                        *latest = Some(ticket);
+                    let mut latest = lock(&self.wait_handle);
+                    if latest.as_ref().is_none_or(|other| other.is_older_than(&wait_handle)) {
+                        *latest = Some(wait_handle);
                     }
                 }
-                // A release before the ticket was stored has not woken the wait.
+                // A release before the handle was stored has not woken the wait.
                 if self.released.load(Ordering::SeqCst) {
                     self.wake();
                 }
@@ -166,18 +75,18 @@ impl Source {
     }
 
     fn put_back(&self, reader: forelog::Reader) {
-        let mut place = lock(&self.reader);
+        let mut slot = lock(&self.reader);
         if self.released.load(Ordering::SeqCst) {
-            self.place.advance(u64::MAX);
+            self.position.advance(u64::MAX);
         } else {
-            *place = Some(reader);
+            *slot = Some(reader);
         }
     }
 
     fn wake(&self) {
-        let ticket = lock(&self.ticket).take();
-        if let Some(ticket) = ticket {
-            ticket.wake();
+        let wait_handle = lock(&self.wait_handle).take();
+        if let Some(wait_handle) = wait_handle {
+            wait_handle.wake();
         }
     }
 }
@@ -196,14 +105,15 @@ pub struct Reader {
 }
 
 impl Reader {
-    pub fn new(shared: Arc<Shared>, reader: forelog::Reader) -> Self {
-        let place = reader.position().clone();
-        let source = Source { shared, reader: Mutex::new(Some(reader)), place, released: AtomicBool::new(false), ticket: Mutex::default() };
+    pub fn new(shared: Arc<WakeState>, reader: forelog::Reader) -> Self {
+        let position = reader.position().clone();
+        let source =
+            Source { shared, reader: Mutex::new(Some(reader)), position, released: AtomicBool::new(false), wait_handle: Mutex::default() };
         Reader { source: Arc::new(source) }
     }
 
-    pub fn place(&self) -> &ReaderPosition {
-        &self.source.place
+    pub fn position(&self) -> &ReaderPosition {
+        &self.source.position
     }
 }
 
@@ -222,7 +132,7 @@ impl Reader {
     /// Last position that every truncation of the log since the reader began has kept; nothing if there was none.
     #[napi(catch_unwind)]
     pub fn kept(&self) -> Option<f64> {
-        self.source.place.kept().map(|last| last as f64)
+        self.source.position.kept().map(|last| last as f64)
     }
 
     /// Releases the resources of the reader. A read in progress completes first.
@@ -230,7 +140,15 @@ impl Reader {
     pub fn release(&self) {
         self.source.released.store(true, Ordering::SeqCst);
         drop(lock(&self.source.reader).take());
-        self.source.place.advance(u64::MAX);
+        self.source.position.advance(u64::MAX);
         self.source.wake();
     }
+}
+
+/// A reader that replaces another one after a truncation.
+#[napi(object, object_from_js = false)]
+pub struct Resumed {
+    /// Last position that all truncations so far have kept.
+    pub kept: f64,
+    pub reader: Reader,
 }

@@ -1,8 +1,9 @@
 //! A salvage in steps, each of which is a job on the engine's pool.
 
-use crate::environment::{Outcome, Shared};
+use crate::completion::Outcome;
 use crate::error::panicked;
-use crate::reader::HoleData;
+use crate::reports::HoleData;
+use crate::wake::WakeState;
 use forelog::{Code, Error, Salvage as Steps, Salvaged};
 use napi_derive::napi;
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -50,15 +51,15 @@ impl SalvageData {
 enum State {
     Planned { from: PathBuf, to: PathBuf, allow_unsafe: bool },
     Running(Box<Steps>),
-    Over,
+    Ended,
 }
 
 impl State {
     fn step(&mut self) -> forelog::Result<SalvageData> {
-        let mut steps = match std::mem::replace(self, State::Over) {
+        let mut steps = match std::mem::replace(self, State::Ended) {
             State::Planned { from, to, allow_unsafe } => Box::new(forelog::salvage(&from, &to, allow_unsafe)?),
             State::Running(steps) => steps,
-            State::Over => return Err(Error::new(Code::Closed, "the salvage is over").during("salvage")),
+            State::Ended => return Err(Error::new(Code::Closed, "the salvage has ended").during("salvage")),
         };
         // An error drops `steps`, which removes what it has written.
         steps.step()?;
@@ -74,7 +75,7 @@ impl State {
 /// A salvage of a damaged log into a new one. Takes one request at a time.
 #[napi]
 pub struct Salvage {
-    shared: Arc<Shared>,
+    shared: Arc<WakeState>,
     state: Arc<Mutex<State>>,
 }
 
@@ -83,7 +84,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 impl Salvage {
-    pub fn new(shared: Arc<Shared>, from: String, to: String, allow_unsafe: bool) -> Self {
+    pub fn new(shared: Arc<WakeState>, from: String, to: String, allow_unsafe: bool) -> Self {
         let planned = State::Planned { from: PathBuf::from(from), to: PathBuf::from(to), allow_unsafe };
         Salvage { shared, state: Arc::new(Mutex::new(planned)) }
     }
@@ -106,7 +107,7 @@ impl Salvage {
     pub fn abandon(&self) -> f64 {
         let state = self.state.clone();
         self.shared.request(move || {
-            let abandoned = std::mem::replace(&mut *lock(&state), State::Over);
+            let abandoned = std::mem::replace(&mut *lock(&state), State::Ended);
             drop(abandoned);
             Outcome::Closed(Ok(()))
         })

@@ -1,6 +1,7 @@
 //! Verifications: long jobs on threads of their own, which JavaScript follows and stops through a watcher.
 
-use crate::convert::{FlippedData, PositionRange};
+use crate::reports::{FlippedData, PositionRange};
+use crate::wire;
 use forelog::{JobProgress, Verification};
 use napi_derive::napi;
 use std::sync::Arc;
@@ -23,7 +24,10 @@ impl Watcher {
     #[napi(catch_unwind)]
     pub fn progress(&self) -> Vec<f64> {
         let (done, total) = self.watch.progress();
-        vec![done as f64, total as f64]
+        let mut progress = vec![0.0; 2];
+        progress[wire::PROGRESS_DONE] = done as f64;
+        progress[wire::PROGRESS_TOTAL] = total as f64;
+        progress
     }
 
     #[napi(catch_unwind)]

@@ -7,12 +7,12 @@ pub const USAGE: &str = "\
 npm run torture -- [--seed N] [--images N | --seeds N] [--minutes M] [--damage P] [--threads N] [--trace]
 
   --seed N      first seed; each seed is one history, cut at many of its moments   (1)
-  --images N    ends once this many distinct disk images were opened               (1000000)
-  --seeds N     ends after this many seeds instead
-  --minutes M   ends after this time at the latest
+  --images N    stops once this many distinct disk images were opened               (1000000)
+  --seeds N     stops after this many seeds instead
+  --minutes M   stops after this time at the latest
   --damage P    share of the images that are damaged as well, 0 to 1               (0.05)
   --threads N                                                                      (all cores)
-  --trace       shows everything that led to the first failure at once";
+  --trace       traces every seed, so that the first failure is printed without a second run";
 
 pub struct Args {
     pub seed: u64,

@@ -69,7 +69,7 @@ fn run(args: &Args) -> ExitCode {
         args.threads,
         total.mix.opened() as f64 / seconds
     );
-    println!("{} of them go on in a recycled file", total.recycled);
+    println!("{} of them continue in a recycled file", total.recycled);
     println!("seeds {} to {}, trace {:016x}", args.seed, args.seed + total.seeds - 1, total.trace);
     match total.failure {
         None => ExitCode::SUCCESS,

@@ -56,7 +56,7 @@ impl NextTable {
         match change {
             Change::Create(name, _, _) if self.table.contains_key(name) => {}
             Change::Create(..) if self.table.len() >= MAX_CURSORS => {
-                return Err(Error::new(Code::TooLarge, format!("a log has at most {MAX_CURSORS} cursors")));
+                return Err(Error::new(Code::TooLarge, format!("a log can have at most {MAX_CURSORS} cursors")));
             }
             Change::Create(name, position, _) => {
                 self.table.insert(name.clone(), position.unwrap_or(first - 1));
@@ -74,7 +74,7 @@ impl NextTable {
                 let stored = self.of(entry)?;
                 let present = (*stored).max(first - 1);
                 if *position > present {
-                    let text = format!("position {position} is above the cursor's, {present}");
+                    let text = format!("position {position} is above the position of the cursor, {present}");
                     return Err(Error::new(Code::OutOfRange, text).at_position(*position));
                 }
                 if position + 1 < first {

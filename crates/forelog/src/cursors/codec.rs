@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn every_length_of_a_file_but_its_own_is_detected() {
+    fn every_wrong_length_of_a_cursors_file_is_detected() {
         let whole = file(&whole(&sample(1)), &whole(&sample(2)));
         for len in 0..whole.len() {
             assert!(choose(&whole[..len]).is_err(), "{len} bytes");
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newer_slot_that_holds_is_chosen() {
+    fn the_intact_slot_with_the_higher_sequence_number_is_chosen() {
         let (old, new) = (whole(&sample(5)), whole(&sample(6)));
         assert_eq!(choose(&file(&old, &new)), Ok((sample(6), 1)));
         assert_eq!(choose(&file(&new, &old)), Ok((sample(6), 0)));
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_of_a_newer_version_forbids_the_older_one() {
+    fn an_intact_slot_of_a_newer_format_version_is_an_error_even_if_the_other_slot_is_readable() {
         let mut newer = whole(&sample(6));
         put_u32(&mut newer, VERSION_AT, 2);
         reseal(&mut newer);
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn names_out_of_order_twice_empty_or_no_utf_8_are_damage_whatever_the_checksum_says() {
+    fn names_that_are_unordered_repeated_empty_or_not_utf_8_are_damage_even_under_a_valid_checksum() {
         let good = sample(3);
         let at =
             |name: &str| good.table.keys().take_while(|other| ***other != *name).map(|name| NAME + name.len()).sum::<usize>() + ENTRIES;

@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex, Weak};
 /// A move of a cursor by truncation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CursorMove {
+    /// Position of the cursor before the move.
     pub from: u64,
+    /// Position of the cursor after the move.
     pub to: u64,
 }
 

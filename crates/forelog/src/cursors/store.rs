@@ -117,12 +117,13 @@ pub fn verify(storage: &dyn Storage, uuid: &[u8; 16]) -> Result<(), Error> {
 fn judge(bytes: &[u8], uuid: &[u8; 16]) -> Result<(Slot, u64), Error> {
     let corrupt = |text: &str| Error::new(Code::Corrupt, text).at(CURSORS, 0);
     match choose(bytes) {
-        Ok((slot, _)) if slot.uuid != *uuid => Err(corrupt("CURSORS is another log's")),
+        Ok((slot, _)) if slot.uuid != *uuid => Err(corrupt("CURSORS belongs to another log")),
         Ok(chosen) => Ok(chosen),
         Err(BadPage::Newer(version)) => {
-            Err(Error::new(Code::Format, format!("CURSORS has format version {version}, which a newer forelog reads")).at(CURSORS, 0))
+            Err(Error::new(Code::Format, format!("CURSORS has format version {version}, which needs a newer version of forelog"))
+                .at(CURSORS, 0))
         }
-        Err(_) => Err(corrupt("CURSORS is damaged: neither of its slots holds")),
+        Err(_) => Err(corrupt("CURSORS is damaged: neither of its slots is intact")),
     }
 }
 

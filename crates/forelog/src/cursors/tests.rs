@@ -6,6 +6,7 @@ use super::store::{Failure, Store, CREATING};
 use super::*;
 use crate::format::file_names::CURSORS;
 use crate::testing::sim::{Faults, Rng, SimDisk};
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::channel;
 
 const UUID: [u8; 16] = [5; 16];
@@ -68,21 +69,21 @@ fn sweep(steps: u64, sector: u64, arm: impl Fn(&SimDisk, u64), seeds: u64) {
 }
 
 #[test]
-fn after_a_power_cut_at_any_step_the_last_table_that_was_durable_is_there_or_the_next_one() {
+fn after_a_power_cut_at_any_step_the_last_durable_table_or_the_next_one_is_read() {
     for sector in [512, 4096] {
         sweep(22, sector, |disk, at| disk.set_budget(at), 22);
     }
 }
 
 #[test]
-fn after_any_failed_operation_what_is_read_is_durable_before_it_is_acted_on() {
+fn after_any_failed_operation_a_table_is_made_durable_before_it_is_used() {
     for sector in [512, 4096] {
         sweep(22, sector, |disk, at| disk.set_trip(at), 22);
     }
 }
 
 #[test]
-fn on_a_full_disk_a_cursor_that_is_there_moves_and_one_too_many_changes_nothing() {
+fn on_a_full_disk_an_existing_cursor_moves_and_a_new_one_is_refused_without_effect() {
     let disk = SimDisk::new(1, 512);
     let mut store = read(&disk).unwrap();
     store.put(table(1), false).unwrap();
@@ -101,7 +102,7 @@ fn on_a_full_disk_a_cursor_that_is_there_moves_and_one_too_many_changes_nothing(
 }
 
 #[test]
-fn a_write_that_a_full_disk_cuts_short_leaves_the_table_as_it_was() {
+fn a_write_that_a_full_disk_stops_early_leaves_the_table_unchanged() {
     for seed in 0..40 {
         let disk = SimDisk::new(seed, 512);
         let mut store = read(&disk).unwrap();
@@ -117,7 +118,7 @@ fn a_write_that_a_full_disk_cuts_short_leaves_the_table_as_it_was() {
 }
 
 #[test]
-fn a_slot_that_rots_brings_back_nothing_that_went_back() {
+fn a_damaged_slot_does_not_undo_a_cursor_s_move_backwards() {
     for slot in [0, 4096] {
         let disk = SimDisk::new(1, 512);
         let mut store = read(&disk).unwrap();
@@ -131,7 +132,7 @@ fn a_slot_that_rots_brings_back_nothing_that_went_back() {
 }
 
 #[test]
-fn neither_slot_intact_is_an_error_and_so_is_another_logs_file() {
+fn two_damaged_slots_or_the_cursors_file_of_another_log_are_an_error() {
     let disk = SimDisk::new(1, 512);
     read(&disk).unwrap().put(table(1), false).unwrap();
     let code = |found: Result<Store>| found.err().map(|error| (error.code, error.segment.clone()));
@@ -140,10 +141,10 @@ fn neither_slot_intact_is_an_error_and_so_is_another_logs_file() {
     assert!(read(&disk).is_ok());
     disk.damage(CURSORS, disk.bytes(CURSORS).len() as u64 / 2 + 100, b"rot");
     assert_eq!(code(read(&disk)), Some((Code::Corrupt, Some(CURSORS.into()))));
-    let cursors = Cursors::open(Arc::new(disk.clone()), UUID, 1, 9).unwrap();
+    let cursors = Cursors::open(Arc::new(disk.clone()), UUID, Arc::default(), 9).unwrap();
     assert_eq!((cursors.list().err().map(|error| error.code), cursors.floor()), (Some(Code::Corrupt), 1));
     disk.truncate(CURSORS, 0);
-    assert!(read(&disk).is_err(), "an empty file is no file that is not there");
+    assert!(read(&disk).is_err(), "an empty file is not a missing file");
 }
 
 #[test]
@@ -151,14 +152,14 @@ fn opening_moves_a_cursor_past_the_end_of_the_log_back_to_the_end() {
     let disk = SimDisk::new(1, 512);
     let named = |a: u64| -> Table { [("a".into(), a), ("b".into(), 3)].into() };
     assert!(read(&disk).unwrap().put(named(10), true).is_ok());
-    Cursors::open(Arc::new(disk.clone()), UUID, 1, 5).unwrap();
+    Cursors::open(Arc::new(disk.clone()), UUID, Arc::default(), 5).unwrap();
     disk.power_cut();
     disk.restart();
     assert_eq!(*read(&disk).unwrap().table(), named(5));
 }
 
 #[test]
-fn what_a_crash_left_of_a_larger_file_is_in_nobodys_way() {
+fn a_half_made_larger_file_left_by_a_crash_does_not_prevent_growing() {
     let disk = SimDisk::new(1, 512);
     disk.create(CREATING, 100).unwrap();
     let mut store = read(&disk).unwrap();
@@ -196,9 +197,9 @@ impl CursorLog for FakeLog {
 }
 
 #[test]
-fn commits_that_wait_together_share_an_fsync_and_the_log_is_durable_before_them() {
+fn commits_that_wait_together_share_one_fsync_after_the_log_is_made_durable() {
     let disk = SimDisk::new(1, 512);
-    let cursors = Cursors::open(Arc::new(disk.clone()), UUID, 1, 1000).unwrap();
+    let cursors = Cursors::open(Arc::new(disk.clone()), UUID, Arc::default(), 1000).unwrap();
     let log = FakeLog { durable: AtomicU64::new(0), flushes: AtomicU64::new(0) };
     let places = crate::segments::reader_positions::ReaderPositions::default();
     let (send, made) = channel();
@@ -215,7 +216,7 @@ fn commits_that_wait_together_share_an_fsync_and_the_log_is_durable_before_them(
         let send = send.clone();
         cursors.commit(&log, handle, i as u64 + 1, Box::new(move |done| send.send(done.is_ok()).unwrap()));
     }
-    assert!(done.try_recv().is_err() && cursors.position(&handles[9].entry) == 0, "nothing is told before it is durable");
+    assert!(done.try_recv().is_err() && cursors.position(&handles[9].entry) == 0, "no commit settles before it is durable");
     cursors.run(&log);
     assert!((0..100).all(|_| done.try_recv() == Ok(true)));
     assert_eq!((disk.changes() - before, log.flushes.load(Ordering::Relaxed)), (2, 1), "one write, one fsync, one sync of the log");
@@ -223,9 +224,9 @@ fn commits_that_wait_together_share_an_fsync_and_the_log_is_durable_before_them(
 }
 
 #[test]
-fn on_a_full_disk_a_new_cursor_is_refused_and_takes_no_commit_with_it() {
+fn on_a_full_disk_a_new_cursor_is_refused_without_failing_the_commits_that_wait_with_it() {
     let disk = SimDisk::new(1, 512);
-    let cursors = Cursors::open(Arc::new(disk.clone()), UUID, 1, 1000).unwrap();
+    let cursors = Cursors::open(Arc::new(disk.clone()), UUID, Arc::default(), 1000).unwrap();
     let log = FakeLog { durable: AtomicU64::new(1000), flushes: AtomicU64::new(0) };
     let places = crate::segments::reader_positions::ReaderPositions::default();
     let (send, told) = channel();
@@ -247,13 +248,15 @@ fn on_a_full_disk_a_new_cursor_is_refused_and_takes_no_commit_with_it() {
 }
 
 #[test]
-fn changes_that_wait_together_have_the_outcome_of_one_after_the_other() {
+fn changes_written_together_have_the_same_outcome_as_changes_written_one_by_one() {
     for seed in 0..300 {
         let [mut all, mut each] = [0, 1].map(|_| Vec::new());
         for (together, told) in [(true, &mut all), (false, &mut each)] {
             let mut choices = Rng::new(seed);
             let disk = SimDisk::new(1, 512);
-            let cursors = Cursors::open(Arc::new(disk.clone()), UUID, 4, 1000).unwrap();
+            let ends = Arc::<LogEnds>::default();
+            ends.change(|ends| ends.low_mark = 4);
+            let cursors = Cursors::open(Arc::new(disk.clone()), UUID, ends, 1000).unwrap();
             let log = FakeLog { durable: AtomicU64::new(1000), flushes: AtomicU64::new(0) };
             let places = crate::segments::reader_positions::ReaderPositions::default();
             let (made, entries) = channel();
@@ -282,7 +285,7 @@ fn changes_that_wait_together_have_the_outcome_of_one_after_the_other() {
 }
 
 #[test]
-fn a_copy_has_the_cursors_of_its_log_none_past_its_end_and_damaged_ones_as_they_are() {
+fn a_backup_limits_cursors_to_its_end_and_copies_damaged_cursors_unchanged() {
     let disk = SimDisk::new(1, 512);
     assert_eq!(copy(&disk).unwrap(), None);
     let mut store = read(&disk).unwrap();

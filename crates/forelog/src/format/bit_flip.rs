@@ -77,7 +77,7 @@ mod tests {
     use crate::options::Compression;
 
     #[test]
-    fn every_flipped_bit_of_a_page_is_named() {
+    fn every_flipped_bit_of_a_page_is_located() {
         let header = Header {
             uuid: [3; 16],
             id: 7,
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flipped_bit_of_a_frame_is_named() {
+    fn every_flipped_bit_of_a_frame_is_located() {
         let seed = Seed::new(&[1; 16], 2, 3);
         let body: Vec<u8> = (0..1000u32).map(|n| (n * 7) as u8).collect();
         let mut head = [0; HEADER];

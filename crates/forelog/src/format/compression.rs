@@ -48,7 +48,7 @@ impl Packer {
             Compression::None => return Ok(None),
             Compression::Lz4 => Encoder::Lz4(CompressTable::default()),
             Compression::Zstd => {
-                let refused = |e: std::io::Error| Error::new(Code::Io, format!("no zstd compressor: {e}"));
+                let refused = |e: std::io::Error| Error::new(Code::Io, format!("the zstd compressor cannot be created: {e}"));
                 Encoder::Zstd(Compressor::new(ZSTD_LEVEL).map_err(refused)?)
             }
         };
@@ -170,7 +170,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_body_comes_back_and_is_never_stored_larger(
+        fn every_body_is_restored_and_never_stored_larger_than_it_is(
             pieces in proptest::collection::vec((any::<[u8; 9]>(), 1usize..200), 0..60),
             which in 0usize..2,
         ) {
@@ -183,7 +183,7 @@ mod tests {
         }
 
         #[test]
-        fn hostile_bytes_never_unpack_to_more_than_they_say(
+        fn hostile_bytes_never_unpack_to_more_than_their_declared_length(
             length in any::<u32>(), bytes in proptest::collection::vec(any::<u8>(), 0..300), which in 0usize..2,
         ) {
             let stored = [&length.to_le_bytes()[..], &bytes].concat();
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_repeats_packs_and_what_is_small_or_random_does_not() {
+    fn repetitive_bodies_are_packed_and_small_or_random_ones_are_not() {
         for compression in BOTH {
             let lines = b"GET /index.html 200\n".repeat(500);
             let packed = pack(compression, &lines).map(|packed| packed.len());
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn one_packer_and_one_unpacker_serve_bodies_of_every_size_in_turn() {
+    fn one_packer_and_one_unpacker_handle_bodies_of_every_size_in_turn() {
         for compression in BOTH {
             let Ok(Some(mut packer)) = Packer::new(compression) else { panic!() };
             let mut unpacker = Unpacker::default();
@@ -233,7 +233,7 @@ mod tests {
                 let Some(packed) = packer.pack(&body) else { panic!("{len}") };
                 let mut out = vec![1, 2, 3];
                 assert_eq!(unpacker.unpack(compression, &packed[..packed.len() - 1], &mut out), None, "{len}");
-                assert_eq!(out, [1, 2, 3], "what does not unpack leaves nothing behind");
+                assert_eq!(out, [1, 2, 3], "a body that cannot be unpacked adds nothing to the output");
                 assert_eq!(unpacker.unpack(compression, packed, &mut out), Some(()), "{len}");
                 assert!(out[3..] == body, "{len}");
             }
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hostile_raw_length_allocates_nothing_to_speak_of() {
+    fn a_hostile_raw_length_causes_no_large_allocation() {
         for compression in BOTH {
             assert_eq!(raw_len(compression, &[0, 0, 0, 0x40]), Some(MAX_RAW));
             assert_eq!(raw_len(compression, &[1, 0, 0, 0x40]), None, "no frame holds more");

@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newer_slot_that_holds_is_chosen() {
+    fn the_intact_slot_with_the_higher_sequence_number_is_chosen() {
         let (old, new) = (sample(5).encode(), sample(6).encode());
         assert_eq!(choose(&slots(&old, &new)), Ok((sample(6), 1)));
         assert_eq!(choose(&slots(&new, &old)), Ok((sample(6), 0)));
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_of_a_newer_version_forbids_the_older_one() {
+    fn an_intact_slot_of_a_newer_format_version_is_an_error_even_if_the_other_slot_is_readable() {
         let mut newer = sample(6).encode();
         put_u32(&mut newer, 8, 2);
         seal_page(&mut newer);

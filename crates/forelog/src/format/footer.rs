@@ -180,14 +180,14 @@ mod tests {
     }
 
     #[test]
-    fn the_footer_of_another_segment_or_another_place_is_none() {
+    fn a_footer_of_another_segment_or_at_another_offset_is_ignored() {
         let bytes = sample().encode(seed(1), START_AT);
         assert_eq!(decode(&bytes, seed(2)), None);
         assert_eq!(Footer::decode(&bytes, seed(1), START_AT + PAGE), None);
     }
 
     #[test]
-    fn an_index_leads_to_within_64_kib_of_every_position() {
+    fn the_index_has_an_entry_within_64_kib_before_every_position() {
         let Footer { index, end } = sample();
         assert_eq!(index.len(), 4);
         for position in 1..end.next {

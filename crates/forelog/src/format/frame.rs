@@ -204,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_scan_finds_every_place_that_decodes_and_passes_bytes_that_cannot() {
+    fn a_scan_finds_every_offset_that_decodes_and_skips_the_others() {
         let seed = Seed::new(&UUID, 3, 77);
         let frame = |first, kind: Kind, synced| {
             let count = u32::from(kind != Kind::Padding);
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn zeroes_and_implausible_headers_are_no_frames() {
+    fn zeroes_and_implausible_headers_are_not_frames() {
         let (seed, mut bytes, frame) = sample();
         assert_eq!(decode(&[0; HEADER], seed, 0), None);
         for wrong in [

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_that_knows_no_holes_refuses_a_segment_that_begins_with_one() {
+    fn a_version_without_support_for_holes_refuses_a_segment_that_begins_with_one() {
         let page = with_hole().encode();
         assert_eq!(identify(&page, &MAGIC, COMPRESSED), Err(BadPage::Newer(VERSION)));
         assert_eq!(identify(&sample().encode(), &MAGIC, COMPRESSED), Ok(()));
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_version_is_told_from_damage() {
+    fn a_newer_version_is_distinguished_from_damage() {
         let mut page = sample().encode();
         put_u32(&mut page, VERSION_AT, 2);
         assert_eq!(Header::decode(&page), Err(BadPage::Damaged));

@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_horizon_page_tells_nothing() {
+    fn a_torn_horizon_page_is_ignored() {
         let (old, new) = (sample().encode(), Horizon { sequence: 13, active: 4, ..sample() }.encode());
         let newer = Horizon { sequence: 13, active: 4, ..sample() };
         for cut in 0..=old.len() {
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_whose_numbers_cannot_be_counted_on_from_tells_nothing() {
+    fn a_horizon_page_whose_numbers_would_overflow_is_ignored() {
         let (none, far) = (u64::MAX, LogEnd { offset: u64::MAX, position: 40 });
         for hostile in [
             Horizon { sequence: none, ..sample() },

@@ -2,18 +2,21 @@
 
 use crate::error::{Code, Error, Result};
 
-const HAS_KEY: u8 = 1;
-const HAS_VALUE: u8 = 2;
-const TOMBSTONE: u8 = 4;
-const HAS_EXPIRY: u8 = 8;
-const HAS_VERSION: u8 = 16;
+pub const HAS_KEY: u8 = 1;
+pub const HAS_VALUE: u8 = 2;
+pub const TOMBSTONE: u8 = 4;
+pub const HAS_EXPIRY: u8 = 8;
+pub const HAS_VERSION: u8 = 16;
 const KNOWN: u8 = HAS_KEY | HAS_VALUE | TOMBSTONE | HAS_EXPIRY | HAS_VERSION;
 
 /// A record with borrowed fields. `append` copies them before it returns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RecordRef<'a> {
+    /// Key of the record.
     pub key: Option<&'a [u8]>,
+    /// Value of the record.
     pub value: Option<&'a [u8]>,
+    /// Whether the record is a tombstone, which has no value: its key has been deleted.
     pub tombstone: bool,
     /// Absolute expiry in milliseconds since the epoch, computed when the record was made.
     pub expires_at: Option<u64>,
@@ -74,7 +77,63 @@ fn get_varint(body: &[u8], at: &mut usize) -> Option<u32> {
     None
 }
 
+impl<'a> From<&'a [u8]> for RecordRef<'a> {
+    /// Creates a record with this value and nothing else.
+    fn from(value: &'a [u8]) -> RecordRef<'a> {
+        RecordRef { value: Some(value), ..RecordRef::default() }
+    }
+}
+
+impl<'a, const N: usize> From<&'a [u8; N]> for RecordRef<'a> {
+    fn from(value: &'a [u8; N]) -> RecordRef<'a> {
+        value.as_slice().into()
+    }
+}
+
+impl<'a> From<&'a Vec<u8>> for RecordRef<'a> {
+    fn from(value: &'a Vec<u8>) -> RecordRef<'a> {
+        value.as_slice().into()
+    }
+}
+
+impl<'a> From<&'a str> for RecordRef<'a> {
+    fn from(value: &'a str) -> RecordRef<'a> {
+        value.as_bytes().into()
+    }
+}
+
+impl<'a> From<&'a String> for RecordRef<'a> {
+    fn from(value: &'a String) -> RecordRef<'a> {
+        value.as_bytes().into()
+    }
+}
+
 impl<'a> RecordRef<'a> {
+    /// Creates a record with this value and nothing else.
+    pub fn new(value: &'a (impl AsRef<[u8]> + ?Sized)) -> RecordRef<'a> {
+        value.as_ref().into()
+    }
+
+    /// Creates a tombstone: the record that deletes a key.
+    pub fn deletion(key: &'a (impl AsRef<[u8]> + ?Sized)) -> RecordRef<'a> {
+        RecordRef { key: Some(key.as_ref()), tombstone: true, ..RecordRef::default() }
+    }
+
+    /// Sets the key.
+    pub fn with_key(self, key: &'a (impl AsRef<[u8]> + ?Sized)) -> RecordRef<'a> {
+        RecordRef { key: Some(key.as_ref()), ..self }
+    }
+
+    /// Sets when the record expires, in milliseconds since 1970.
+    pub fn with_expiry(self, expires_at: u64) -> RecordRef<'a> {
+        RecordRef { expires_at: Some(expires_at), ..self }
+    }
+
+    /// Sets the Raft term and index of the record.
+    pub fn with_version(self, term: u64, index: u64) -> RecordRef<'a> {
+        RecordRef { version: Some((term, index)), ..self }
+    }
+
     /// Checks a record before it gets a position, and returns its encoded length in bytes.
     ///
     /// # Errors
@@ -85,7 +144,7 @@ impl<'a> RecordRef<'a> {
             return Err(Error::new(Code::InvalidArg, "a record needs a key, a value or a tombstone").during("append"));
         }
         if self.tombstone && self.value.is_some() {
-            return Err(Error::new(Code::InvalidArg, "a tombstone has no value").during("append"));
+            return Err(Error::new(Code::InvalidArg, "a tombstone cannot have a value").during("append"));
         }
         let (key, value) = (self.key.map_or(0, <[u8]>::len), self.value.map_or(0, <[u8]>::len));
         // Check before the lengths are narrowed to 32 bits. `max_record_bytes` is at most 1 GiB.
@@ -109,7 +168,7 @@ impl<'a> RecordRef<'a> {
     }
 
     fn too_large(&self, len: u64, max: u64) -> Error {
-        Error::new(Code::TooLarge, format!("record of {len} bytes is above maxRecordBytes ({max})")).during("append")
+        Error::new(Code::TooLarge, format!("the record has {len} bytes, but maxRecordBytes is {max}")).during("append")
     }
 
     /// Appends the encoding of a record that `check` has accepted.
@@ -142,12 +201,17 @@ impl<'a> RecordRef<'a> {
 /// The parts of one encoded record, as offsets into the body that it was parsed from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parts {
+    /// The flags of the encoded record.
     pub flags: u8,
+    /// Start of the key.
     pub key: usize,
+    /// Start of the value, which is the end of the key.
     pub value: usize,
     /// End of the value, which is the end of the record.
     pub end: usize,
+    /// Expiry in milliseconds since the epoch.
     pub expires_at: Option<u64>,
+    /// The Raft term and index.
     pub version: Option<(u64, u64)>,
 }
 
@@ -184,6 +248,17 @@ impl Parts {
         Some(Parts { flags, key: at, value, end, expires_at, version: term.zip(index) })
     }
 
+    /// Whether a record with these flags has an expiry.
+    pub fn has_expiry(flags: u8) -> bool {
+        flags & HAS_EXPIRY != 0
+    }
+
+    /// Whether a record with these flags has a version.
+    pub fn has_version(flags: u8) -> bool {
+        flags & HAS_VERSION != 0
+    }
+
+    /// Returns the record in `body`, the bytes that it was parsed from.
     pub fn record<'a>(&self, body: &'a [u8]) -> RecordRef<'a> {
         RecordRef {
             key: (self.flags & HAS_KEY != 0).then(|| &body[self.key..self.value]),
@@ -218,7 +293,7 @@ mod tests {
         }
 
         #[test]
-        fn hostile_bytes_never_reach_outside_the_body(body in proptest::collection::vec(any::<u8>(), 0..64), at in 0usize..70) {
+        fn hostile_bytes_are_never_read_past_the_end_of_the_body(body in proptest::collection::vec(any::<u8>(), 0..64), at in 0usize..70) {
             if let Some(parts) = Parts::parse(&body, at) {
                 prop_assert!(parts.key <= parts.value && parts.value <= parts.end && parts.end <= body.len());
             }

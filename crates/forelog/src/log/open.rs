@@ -15,15 +15,15 @@ use crate::recovery::evidence::{inspect_log, unread};
 use crate::recovery::report::Recovery;
 use crate::recovery::survey::{GoodEnd, Survey, SurveyedActive, SurveyedSegment};
 use crate::recovery::verdict::{self, Answer, Verdict};
-use crate::segments::active::{self, Filling};
 use crate::segments::catalog::{self, Catalog};
 use crate::segments::control_file::{create_control, Control, CREATING};
 use crate::segments::footer_writer::UnindexedSegment;
-use crate::segments::growth::Growth;
+use crate::segments::placement::{Filling, Placement};
 use crate::segments::spare_files::SpareFiles;
 use crate::storage::Storage;
 use crate::util::limits::PAGE;
 use crate::write::roll::{CarriedFrames, Carry, RollPlan};
+use crate::write::segment_writer::SegmentWriter;
 use crate::write::writer::{Writer, WriterInit};
 use std::sync::Arc;
 
@@ -83,7 +83,6 @@ fn writer(
         control,
         catalog: Arc::default(),
         names: listing.segments.values().cloned().collect(),
-        low: low_mark,
         active: None,
         plan: None,
         packer: Packer::new(options.compression)?,
@@ -228,22 +227,11 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answ
         let has_holes = debris_end <= end.offset && file.allocated().is_ok_and(|allocated| allocated < len);
         let allocated = if has_holes { end.offset.next_multiple_of(PAGE).min(len) } else { len };
         let capacity = options.segment_bytes.max(end.offset);
-        let through = storage.open_direct(&name.file);
-        start.active = Some(active::ActiveSegment {
-            growth: Arc::new(Growth::new(file.clone(), allocated, capacity)),
-            file,
-            through,
-            header,
-            capacity,
-            durable_len: end.offset,
-            end,
-            synced,
-            entry,
-            filling,
-            written_back: end.offset,
-            debris_end,
-            may_be_torn,
-        });
+        let direct = storage.open_direct(&name.file);
+        let placement = Placement::new(file, direct, capacity, allocated, end.offset, filling);
+        let mut active = SegmentWriter::new(header, entry, placement, end, synced);
+        (active.debris_end, active.may_be_torn) = (debris_end, may_be_torn);
+        start.active = Some(active);
     }
     let catalog = start.catalog.clone();
     let mut writer = Writer::new(start);
@@ -264,7 +252,7 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answ
 /// Opens the cursors, before anything is appended. A cursor that a truncation has left past the end goes back now; later it would skip new
 /// records.
 fn cursors(storage: Arc<dyn Storage>, writer: &Writer) -> Result<Cursors> {
-    Cursors::open(storage, writer.uuid, writer.low, writer.next_position() - 1)
+    Cursors::open(storage, writer.uuid, writer.catalog.ends.clone(), writer.next_position() - 1)
 }
 
 /// Returns the segment before this one, so that a background job checks whether it has its footer.

@@ -13,8 +13,9 @@ use crate::recovery::live_evidence::survey_until_stable;
 use crate::recovery::report::Recovery;
 use crate::recovery::survey::{Survey, SurveyedActive};
 use crate::recovery::verdict::{self, Answer};
-use crate::segments::catalog::{Catalog, CatalogSegment, DurableEnd};
+use crate::segments::catalog::{Catalog, CatalogSegment};
 use crate::segments::control_file::read_horizon;
+use crate::segments::log_ends::DurableEnd;
 use crate::storage::Storage;
 use std::sync::Arc;
 

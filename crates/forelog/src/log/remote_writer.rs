@@ -8,12 +8,13 @@ use crate::format::horizon::{self, Horizon};
 use crate::log::state::LogState;
 use crate::recovery::directory::Listing;
 use crate::segments::attachment::Bond;
-use crate::segments::catalog::{Catalog, CatalogSegment, DurableEnd};
+use crate::segments::catalog::{Catalog, CatalogSegment};
+use crate::segments::log_ends::DurableEnd;
 use crate::segments::segment_file::SegmentFile;
 use crate::storage::{File, FileRef};
 use crate::util::locks::locked;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -122,10 +123,10 @@ impl RemoteWriter {
         Ok(raise(shared, low_mark))
     }
 
-    /// Applies the state of the directory if the segment of the catalog that holds `low_mark`, to which the log is about to be raised, was
-    /// cut off and the page does not say so. A reader would return what was cut off.
+    /// Applies the state of the directory if the segment of the catalog that holds `low_mark`, to which the log is about to be raised, was cut
+    /// off and the page does not say so. A reader would return what was cut off.
     fn begins_in_dead_segment(&self, shared: &LogState, low_mark: u64) -> Result<bool> {
-        let acknowledged = shared.horizons.acknowledged.load(Ordering::Acquire);
+        let acknowledged = shared.catalog.ends.acknowledged();
         if low_mark <= shared.catalog.low_mark() || low_mark > acknowledged {
             return Ok(false);
         }
@@ -214,27 +215,27 @@ fn go_past(shared: &LogState, live: Vec<Arc<CatalogSegment>>, low_mark: u64) {
     show(shared, 0, 0);
 }
 
-/// Publishes the horizons as far as they are known. None is below the position before the first.
+/// Publishes how far the log is durable and acknowledged, as far as that is known. Neither is below the position before the first.
 fn show(shared: &LogState, durable: u64, acknowledged: u64) {
-    let first = shared.catalog.low_mark();
-    let (durable, acknowledged) = (durable.max(first - 1), acknowledged.max(first - 1));
-    let put = |horizon: &AtomicU64, position: u64| horizon.store(position, Ordering::Release);
-    let h = &shared.horizons;
-    put(&h.first, first);
-    put(&h.durable, durable);
-    put(&h.written, acknowledged);
-    put(&h.acknowledged, acknowledged);
-    locked(&shared.submissions).next = acknowledged + 1;
+    let mut next = 0;
+    shared.catalog.ends.change(|ends| {
+        let none = ends.low_mark - 1;
+        ends.durable = durable.max(none);
+        ends.acknowledged = acknowledged.max(none);
+        ends.written = ends.acknowledged;
+        next = ends.acknowledged + 1;
+    });
+    locked(&shared.submissions).next = next;
 }
 
 /// Raises the first position of the log to `low_mark`, if that is higher.
 fn raise(shared: &LogState, low_mark: u64) -> PageChange {
-    if low_mark <= shared.catalog.low_mark() {
+    let ends = shared.catalog.ends.get();
+    if low_mark <= ends.low_mark {
         return PageChange::None;
     }
     shared.catalog.raise_low_mark(low_mark);
-    let at = |horizon: &AtomicU64| horizon.load(Ordering::Acquire);
-    show(shared, at(&shared.horizons.durable), at(&shared.horizons.acknowledged));
+    show(shared, ends.durable, ends.acknowledged);
     PageChange::More
 }
 

@@ -16,6 +16,7 @@ use std::sync::Arc;
 /// The result of [`stat()`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Standing {
+    /// The identity of the log, which backups share.
     pub uuid: [u8; 16],
     /// Label of the verdict that opening would reach, one of docs/recovery.md.
     pub verdict: &'static str,
@@ -27,6 +28,7 @@ pub struct Standing {
     pub locked: bool,
     /// First position that can be read; equal to `next` in an empty log.
     pub first: u64,
+    /// Position of the next record.
     pub next: u64,
     /// Number of segments that make up the log.
     pub segments: u64,

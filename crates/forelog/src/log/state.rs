@@ -7,29 +7,31 @@ use crate::log::commit_loop::CommitThread;
 use crate::log::commit_threads::{AttachedLog, CommitThreads};
 use crate::log::open::Opened;
 use crate::log::read_only::ReadOnlyLog;
-use crate::log::remote_writer::{PageChange, RemoteWriter};
-use crate::log::stat;
+use crate::log::remote_writer::RemoteWriter;
 use crate::observe::events::Events;
-use crate::observe::stats::{ScaledHistogram, Scrubs, Stats};
 use crate::options::Options;
 use crate::read::follow::Followers;
 use crate::recovery::report::Recovery;
 use crate::segments::attachment::{detached, lost};
 use crate::segments::catalog::Catalog;
+use crate::segments::log_ends::Ends;
 use crate::storage::dir_handle::Identity;
 use crate::storage::lock::Lock;
 use crate::storage::Storage;
 use crate::util::locks::locked;
-use crate::util::notify::Waiter;
-use crate::util::pool;
-use crate::util::runtime::clock;
-use crate::write::submission_queue::{Client, CommitThreadState, LogPhase, Settled, SubmissionQueue};
-use crate::write::writer::{Counters, Writer};
+use crate::write::meter::Counters;
+use crate::write::submission_queue::{CommitThreadState, LogPhase, SubmissionQueue};
+use crate::write::writer::Writer;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 mod adaptors;
+mod lifecycle;
+mod measures;
+mod refresh;
+
+pub use measures::Measures;
 
 /// Positions of a log. All but `first` and `next` are inclusive, and 0 if there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,49 +48,6 @@ pub struct Positions {
     pub durable: u64,
 }
 
-/// Maximum age of the disk usage in the statistics, once the statistics have been asked for.
-const MEASURED_EVERY: Duration = Duration::from_secs(1);
-
-/// The horizons of a log, read without a lock. The commit thread publishes them; in a log opened read-only they follow the writer's page.
-#[derive(Default)]
-pub struct Horizons {
-    pub first: AtomicU64,
-    pub written: AtomicU64,
-    pub acknowledged: AtomicU64,
-    pub durable: AtomicU64,
-}
-
-pub struct Measures {
-    pub commits: u64,
-    pub counters: Counters,
-    /// Bytes used of the active segment, and the size of its file.
-    pub active: (u64, u64),
-    pub scrub: Scrubs,
-    /// Number of segments met whose creation time is in the future.
-    pub ahead: u64,
-    pub group: ScaledHistogram,
-    pub commit: ScaledHistogram,
-    pub fsync: ScaledHistogram,
-    pub wait: ScaledHistogram,
-}
-
-impl Measures {
-    fn new(counters: Counters) -> Measures {
-        let micros = || ScaledHistogram::new(1e-3);
-        Measures {
-            commits: 0,
-            counters,
-            active: (0, 0),
-            scrub: Scrubs::default(),
-            ahead: 0,
-            group: ScaledHistogram::new(1.0),
-            commit: micros(),
-            fsync: micros(),
-            wait: micros(),
-        }
-    }
-}
-
 /// An open log, shared by all handles on it in this process.
 pub struct LogState {
     pub identity: u64,
@@ -100,7 +59,6 @@ pub struct LogState {
     pub recovery: Recovery,
     pub submissions: Mutex<SubmissionQueue>,
     pub work: Condvar,
-    pub horizons: Horizons,
     pub followers: Arc<Followers>,
     pub cursors: Cursors,
     /// Follows the writer in another process, in a log that is opened read-only.
@@ -126,13 +84,13 @@ impl LogState {
     /// Creates the state of a log that this process writes, without its commit thread, and publishes its horizons.
     pub fn writable(storage: Arc<dyn Storage>, options: Options, opened: Opened) -> (Arc<LogState>, Writer) {
         let Opened { mut writer, catalog, recovery, cursors } = opened;
-        let submissions = SubmissionQueue::new(writer.low, writer.next_position());
-        let mut shared = LogState { cursors, ..LogState::new(storage, options, catalog, recovery, submissions, writer.counters) };
+        let submissions = SubmissionQueue::new(writer.low_mark(), writer.next_position());
+        let mut shared = LogState { cursors, ..LogState::new(storage, options, catalog, recovery, submissions, writer.meter.counters) };
         shared.events = writer.events.clone();
         shared.measures.get_mut().unwrap_or_else(PoisonError::into_inner).active = writer.fill_level();
         let shared = Arc::new(shared);
         shared.publish(&writer, true);
-        shared.tell(&mut writer);
+        shared.publish_page(&mut writer);
         (shared, writer)
     }
 
@@ -145,7 +103,7 @@ impl LogState {
     ) -> Result<Arc<LogState>> {
         let (shared, mut writer) = LogState::writable(storage, options, opened);
         let lock = Arc::new(lock);
-        writer.attachment.lock = Some(lock.clone());
+        writer.health.attachment.lock = Some(lock.clone());
         *locked(&shared.left) = None;
         threads.adopt(AttachedLog { thread: CommitThread::new(shared.clone(), writer, threads.host()), lock })?;
         shared.measure();
@@ -158,11 +116,12 @@ impl LogState {
         let ReadOnlyLog { catalog, recovery, positions, remote, .. } = view;
         let submissions = SubmissionQueue { phase: LogPhase::ReadOnly, ..SubmissionQueue::new(positions.first, positions.next) };
         let shared = LogState { remote, ..LogState::new(storage, options, catalog, recovery, submissions, Counters::default()) };
-        let h = &shared.horizons;
-        h.first.store(positions.first, Ordering::Release);
-        h.written.store(positions.written, Ordering::Release);
-        h.acknowledged.store(positions.acknowledged, Ordering::Release);
-        h.durable.store(positions.durable, Ordering::Release);
+        shared.catalog.ends.change(|ends| {
+            ends.low_mark = positions.first;
+            ends.written = positions.written;
+            ends.acknowledged = positions.acknowledged;
+            ends.durable = positions.durable;
+        });
         Arc::new(shared)
     }
 
@@ -184,7 +143,6 @@ impl LogState {
             recovery,
             submissions: Mutex::new(submissions),
             work: Condvar::new(),
-            horizons: Horizons::default(),
             followers: Arc::default(),
             cursors: Cursors::unknown(read_only()),
             remote: None,
@@ -200,160 +158,56 @@ impl LogState {
         }
     }
 
-    pub fn stats(self: &Arc<Self>) -> Stats {
-        let segments = self.catalog.all();
-        let (allocated_bytes, measured_at) = *locked(&self.allocated);
-        if segments.iter().any(|segment| segment.len() == 0) || measured_at.is_none_or(|at| at.elapsed() >= MEASURED_EVERY) {
-            self.measure();
-        }
-        let (events, dropped_events) = self.events.counts();
-        let accepted = {
-            let submissions = locked(&self.submissions);
-            let (poisoned, detached) =
-                (matches!(submissions.phase, LogPhase::Poisoned(_)), matches!(submissions.phase, LogPhase::Detached(_)));
-            let SubmissionQueue { appends, batches, bytes, pending_bytes, .. } = *submissions;
-            Stats { appends, batches, bytes, pending_bytes, poisoned, detached, ..Stats::default() }
-        };
-        // Quantiles take tens of microseconds, so the lock of the queue is released first: no append waits for them.
-        let measures = locked(&self.measures);
-        Stats {
-            commits: measures.commits,
-            fsyncs: measures.counters.fsyncs,
-            rolls: measures.counters.rolls,
-            removed_segments: measures.counters.removed,
-            written_bytes: measures.counters.written_bytes,
-            group: measures.group.snapshot(),
-            commit_us: measures.commit.snapshot(),
-            fsync_us: measures.fsync.snapshot(),
-            wait_us: measures.wait.snapshot(),
-            segments: segments.len() as u64,
-            disk_bytes: segments.iter().map(|segment| segment.len()).sum(),
-            allocated_bytes,
-            used_bytes: match measures.active.0 {
-                // The log is opened read-only.
-                0 => segments.iter().map(|segment| segment.len()).sum(),
-                active => segments.iter().rev().skip(1).map(|segment| segment.len()).sum::<u64>() + active,
-            },
-            active_bytes: measures.active.0,
-            active_capacity: measures.active.1,
-            readers: self.catalog.reader_positions.count(),
-            followers: self.followers.count(),
-            events,
-            dropped_events,
-            scrub: measures.scrub,
-            ahead: measures.ahead,
-            ..accepted
-        }
-    }
-
-    /// Measures the lengths of files that are not known and the disk space of all files, in the background because the caller must not wait
-    /// for a disk.
-    fn measure(self: &Arc<Self>) {
-        if self.ended.load(Ordering::Acquire) || self.measuring.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let shared = self.clone();
-        pool::spawn(move || {
-            for segment in shared.catalog.all().iter().filter(|segment| segment.len() == 0) {
-                // A segment that has been removed meanwhile is no longer counted.
-                let len = shared.storage.open(&segment.file, false).and_then(|file| file.len());
-                segment.measured(len.unwrap_or(0));
-            }
-            if let Ok(allocated) = stat::allocated(&*shared.storage) {
-                *locked(&shared.allocated) = (allocated, Some(Instant::now()));
-            }
-            shared.measuring.store(false, Ordering::Release);
-        });
-    }
-
     pub fn positions(&self, next: u64) -> Positions {
-        let at = |horizon: &AtomicU64| horizon.load(Ordering::Acquire);
-        let h = &self.horizons;
+        let Ends { low_mark, written, acknowledged, durable, .. } = self.catalog.ends.get();
         // A reset to a lower position lowers `next` at the call, before it has been performed.
-        Positions {
-            first: at(&h.first).min(next),
-            next,
-            written: at(&h.written),
-            acknowledged: at(&h.acknowledged),
-            durable: at(&h.durable),
-        }
+        Positions { first: low_mark.min(next), next, written, acknowledged, durable }
     }
 
     /// Returns the last position that readers may see. In a poisoned log that is the durable horizon: records that were acknowledged
     /// without being durable may be gone once an fsync has failed.
     pub fn readable(&self, submissions: &SubmissionQueue) -> u64 {
-        let h = &self.horizons;
-        let horizon = if matches!(submissions.phase, LogPhase::Poisoned(_)) { &h.durable } else { &h.acknowledged };
-        horizon.load(Ordering::Acquire)
+        let ends = self.catalog.ends.get();
+        if matches!(submissions.phase, LogPhase::Poisoned(_)) {
+            ends.durable
+        } else {
+            ends.acknowledged
+        }
     }
 
-    /// Publishes the horizons as the writer stands. Everything written counts as acknowledged if `acknowledged`, which is false after a
-    /// failure.
+    /// Publishes the ends of the log as the writer stands. Everything written counts as acknowledged if `acknowledged`, which is false
+    /// after a failure.
     pub fn publish(&self, writer: &Writer, acknowledged: bool) {
         let written = writer.next_position() - 1;
-        self.catalog.set_durable_end(writer.cut());
-        self.horizons.first.store(writer.low, Ordering::Release);
-        self.horizons.durable.store(writer.durable_position(), Ordering::Release);
-        self.horizons.written.store(written, Ordering::Release);
+        self.catalog.ends.change(|ends| {
+            ends.durable_end = writer.cut();
+            ends.durable = writer.durable_position();
+            ends.written = written;
+            if acknowledged {
+                ends.acknowledged = written;
+            }
+        });
         if acknowledged {
-            self.horizons.acknowledged.store(written, Ordering::Release);
             self.followers.wake_reached(written);
-        }
-    }
-
-    /// Applies the page that the writer in another process has published, and wakes the clients and followers that the change concerns.
-    pub fn refresh(&self, remote: &RemoteWriter) -> Result<PageChange> {
-        let news = remote.refresh(self)?;
-        self.spread(news);
-        Ok(news)
-    }
-
-    /// Wakes the clients and followers that a change of another process's log concerns.
-    fn spread(&self, news: PageChange) {
-        match news {
-            PageChange::None => {}
-            PageChange::More => self.followers.wake_reached(self.horizons.acknowledged.load(Ordering::Acquire)),
-            PageChange::Truncated => {
-                // Clients may hold records that are no longer in the log, so they are woken before any follower reads on.
-                let clients: Vec<_> = locked(&self.submissions).clients.iter().flatten().map(|client| client.notify.clone()).collect();
-                clients.iter().for_each(|client| client.wake());
-                self.followers.wake_all();
-            }
-        }
-    }
-
-    /// Applies the writer's page on behalf of waiting followers, and returns whether it brought a change. After an error all followers are
-    /// woken, and meet the error when they look themselves.
-    pub fn look(&self) -> bool {
-        let Some(remote) = &self.remote else { return false };
-        if !remote.bond.holds(&*self.storage, clock()) {
-            self.followers.wake_all();
-            return false;
-        }
-        match self.refresh(remote) {
-            Ok(news) => news != PageChange::None,
-            Err(_) => {
-                self.followers.wake_all();
-                false
-            }
         }
     }
 
     /// Returns the first and the last position that other processes may read.
     fn acknowledged(&self) -> (u64, u64) {
-        (self.horizons.first.load(Ordering::Acquire), self.horizons.acknowledged.load(Ordering::Acquire))
+        let ends = self.catalog.ends.get();
+        (ends.low_mark, ends.acknowledged)
     }
 
     /// Whether acknowledged positions have still to be published to other processes.
-    pub fn is_untold(&self, writer: &Writer) -> bool {
+    pub fn page_is_stale(&self, writer: &Writer) -> bool {
         let (first, last) = self.acknowledged();
-        writer.is_untold(first, last)
+        writer.page_is_stale(first, last)
     }
 
     /// Publishes the acknowledged positions to other processes. Nothing else is ever published.
-    pub fn tell(&self, writer: &mut Writer) {
+    pub fn publish_page(&self, writer: &mut Writer) {
         let (first, last) = self.acknowledged();
-        writer.tell(first, last);
+        writer.publish_page(first, last);
     }
 
     /// Makes the commit thread take what is queued. A sleeping thread is woken after the lock is released: on the same core it would run at
@@ -411,63 +265,5 @@ impl LogState {
     pub fn mark_again(&self) {
         self.unmarked.store(true, Ordering::Release);
         self.rouse(locked(&self.submissions));
-    }
-
-    /// Waits until everything accepted so far is durable.
-    pub fn flush(&self) -> Result<()> {
-        let latch = Arc::new(Waiter::default());
-        let client = {
-            let mut submissions = locked(&self.submissions);
-            let client = submissions.join(Client::new(latch.clone()));
-            let entered = submissions.sync(client, &self.options);
-            if let Err(error) = entered {
-                submissions.clients[client] = None;
-                return Err(error);
-            }
-            self.rouse(submissions);
-            client
-        };
-        let settled = latch.wait_for(|| {
-            let mut submissions = locked(&self.submissions);
-            let client = submissions.clients.get_mut(client).and_then(Option::as_mut)?;
-            (client.settled == client.entered).then(|| client.collect())
-        });
-        locked(&self.submissions).clients[client] = None;
-        match settled {
-            Settled::Done(_) => Ok(()),
-            Settled::Failed(_, error) => Err(error),
-        }
-    }
-
-    pub fn shut_down(&self) -> Result<()> {
-        {
-            let mut submissions = locked(&self.submissions);
-            if matches!(submissions.phase, LogPhase::Open) {
-                submissions.phase = LogPhase::Closing;
-            }
-            self.stop.store(true, Ordering::Release);
-            self.rouse(submissions);
-        }
-        let ended = self.await_end();
-        // Everything accepted has been settled before this.
-        self.ended.store(true, Ordering::Release);
-        self.followers.wake_all();
-        ended
-    }
-
-    fn await_end(&self) -> Result<()> {
-        let mut left = locked(&self.left);
-        loop {
-            if let Some(closed) = &*left {
-                return closed.clone();
-            }
-            left = self.has_left.wait(left).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// Records the result of closing, after the commit thread has released everything.
-    pub fn has_ended(&self, closed: Result<()>) {
-        *locked(&self.left) = Some(closed);
-        self.has_left.notify_all();
     }
 }

@@ -67,10 +67,12 @@ impl Wal {
         self.shared.identity
     }
 
+    /// Returns the options that the log is open with.
     pub fn options(&self) -> &Options {
         &self.shared.options
     }
 
+    /// Returns what opening found and did.
     pub fn recovery(&self) -> &Recovery {
         &self.shared.recovery
     }
@@ -130,14 +132,20 @@ impl Wal {
         appended
     }
 
-    fn enter_batch(&self, batch: &Batch, terms: Terms) -> Result<(u64, u64)> {
+    /// Checks the size of a batch.
+    pub(crate) fn check_batch(&self, batch: &Batch) -> Result<()> {
         let max = self.shared.options.max_batch_bytes;
         if batch.is_empty() {
             return Err(Error::new(Code::InvalidArg, "a batch needs at least one record"));
         }
         if batch.bytes() > max {
-            return Err(Error::new(Code::TooLarge, format!("batch of {} bytes is above maxBatchBytes ({max})", batch.bytes())));
+            return Err(Error::new(Code::TooLarge, format!("the batch has {} bytes, but maxBatchBytes is {max}", batch.bytes())));
         }
+        Ok(())
+    }
+
+    fn enter_batch(&self, batch: &Batch, terms: Terms) -> Result<(u64, u64)> {
+        self.check_batch(batch)?;
         let mut submissions = self.submissions("appendBatch")?;
         let range = submissions.append_batch(self.client, batch, terms, &self.shared.options)?;
         if submissions.is_eager() {
@@ -217,6 +225,7 @@ impl Wal {
         locked(&self.shared.submissions).failing(self.client).map_or(0, |(upto, _)| *upto)
     }
 
+    /// Returns the positions of the log as they are now.
     pub fn positions(&self) -> Positions {
         self.shared.positions(locked(&self.shared.submissions).next)
     }
@@ -319,10 +328,12 @@ impl Wal {
     }
 
     fn submissions(&self, operation: &'static str) -> Result<MutexGuard<'_, SubmissionQueue>> {
+        let submissions = locked(&self.shared.submissions);
+        // Checked under the lock: what is accepted before closing takes the lock is settled by it.
         if self.closed.load(Ordering::Acquire) {
             return Err(closed().during(operation));
         }
-        Ok(locked(&self.shared.submissions))
+        Ok(submissions)
     }
 }
 
@@ -337,6 +348,7 @@ impl Drop for Wal {
     }
 }
 
+mod clients;
 mod cursor;
 mod opening;
 mod readers;

@@ -10,8 +10,8 @@ use crate::format::control::{self, ControlState};
 use crate::format::file_names::{Name, CONTROL, CURSORS, LOCK};
 use crate::recovery::directory::Listing;
 use crate::segments::attachment::explained;
-use crate::segments::catalog::DurableEnd;
 use crate::segments::control_file::{create_control, CREATING};
+use crate::segments::log_ends::DurableEnd;
 use crate::segments::reader_positions::ReaderPosition;
 use crate::segments::segment_file::SegmentFile;
 use crate::storage::dir_handle::DirHandle;
@@ -54,7 +54,7 @@ fn is_inside(dir: &Path, log: &DirHandle) -> bool {
 
 fn refuse_used(to: &Disk, dir: &Path, job: &str) -> Result<()> {
     match to.list()?.into_iter().find(|name| name != LOCK) {
-        Some(name) => Err(Error::new(Code::Format, format!("{job} needs an empty directory: {} holds {name}", dir.display()))),
+        Some(name) => Err(Error::new(Code::Format, format!("{job} needs an empty directory: {} contains {name}", dir.display()))),
         None => Ok(()),
     }
 }
@@ -83,17 +83,23 @@ pub fn claim(dir: &Path, allow_unsafe: bool, job: &str) -> Result<(Disk, Lock)> 
 /// How far a backup is, and how its segments were brought over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
+    /// First position of the copy.
     pub first_position: u64,
     /// Last position of the copy: the durable one at the cut, or the one before the first if the copy is empty.
     pub last_position: u64,
+    /// Number of segments that are done.
     pub segments: u64,
+    /// Number of segments in all.
     pub total_segments: u64,
+    /// Bytes of segments that are done.
     pub bytes: u64,
+    /// Bytes of segments in all.
     pub total_bytes: u64,
     /// Number of segments that are the same file as the original's.
     pub linked: u64,
     /// Number of segments that share their blocks with the original's.
     pub cloned: u64,
+    /// Number of segments that were copied byte by byte.
     pub copied: u64,
 }
 
@@ -173,7 +179,7 @@ impl Backup {
     ///
     /// # Errors
     /// - `Io`, `NoSpace`, `ReadOnly`: one of the two directories failed.
-    /// - `Truncated`: truncation has overtaken the backup again and again.
+    /// - `Truncated`: truncation overtook the backup repeatedly: make it again.
     /// - `Corrupt`: a segment is missing from a log that has not moved.
     /// - `Locked`: another process is opening the log and does not finish.
     /// - `Closed`: the log was closed.
@@ -184,6 +190,7 @@ impl Backup {
         stepped.map_err(|error| explained(&**self.origin.storage(), error).during("backup"))
     }
 
+    /// Whether the backup is complete and durable.
     pub fn is_done(&self) -> bool {
         self.done
     }
@@ -251,7 +258,7 @@ impl Backup {
         let base = match (base, missing) {
             (Some(base), None) => base,
             // A reset or a truncation came between the cut and the listing, or the cut does not show one yet.
-            (None, _) => return self.miss(cut, format!("no segment holds position {}", self.low_mark)),
+            (None, _) => return self.miss(cut, format!("no segment contains position {}", self.low_mark)),
             (_, Some(name)) => return self.miss(cut, format!("{} is missing", name.file)),
         };
         names.retain(|id, _| *id >= base);
@@ -323,7 +330,7 @@ impl Backup {
             return Ok(());
         }
         if has_moved || past {
-            let mut error = Error::new(Code::Truncated, "truncation has overtaken the backup again and again");
+            let mut error = Error::new(Code::Truncated, "truncation overtook the backup repeatedly: make it again");
             error.first_position = Some(truncations.0);
             return Err(error);
         }
@@ -362,7 +369,7 @@ impl Backup {
 
     fn is_where_it_is_looked_for(&self) -> Result<()> {
         match self.to.lost() {
-            Some(what) => Err(Error::new(Code::Detached, format!("{what}: the backup is not complete, and nothing of it is left"))),
+            Some(what) => Err(Error::new(Code::Detached, format!("{what}: the backup was not completed, and its files were removed"))),
             None => Ok(()),
         }
     }

@@ -148,7 +148,7 @@ struct ProgressFile {
 
 /// Returns a fault without an error number, which `ZeroOnReadError` passes on instead of returning zeroes.
 fn refused(syscall: &'static str) -> Fault {
-    Fault { syscall, path: String::new(), errno: None, message: "stopped, or not for writing".into() }
+    Fault { syscall, path: String::new(), errno: None, message: "stopped, or opened only for reading".into() }
 }
 
 impl Storage for ProgressStorage {

@@ -117,7 +117,7 @@ fn refuse_held(held: &Held) -> Result<()> {
 /// Fails if the new log is no longer at its path, so that it is not reported.
 fn is_where_it_is_looked_for(to: &dyn Storage) -> Result<()> {
     match to.lost() {
-        Some(what) => Err(Error::new(Code::Detached, format!("{what}: the salvage is not complete, and nothing of it is left"))),
+        Some(what) => Err(Error::new(Code::Detached, format!("{what}: the salvage was not completed, and its files were removed"))),
         None => Ok(()),
     }
 }
@@ -159,10 +159,12 @@ impl Salvage {
         advanced.map_err(|error| explained(&*self.from, error).during("salvage"))
     }
 
+    /// Whether the new log is complete and durable.
     pub fn is_done(&self) -> bool {
         self.done
     }
 
+    /// Returns the report so far.
     pub fn report(&self) -> &Salvaged {
         &self.report
     }
@@ -218,7 +220,7 @@ impl Salvage {
         // Changes that a writer made meanwhile would be in no report.
         refuse_held(&self.held)?;
         if self.before.as_ref() != Some(&Fingerprint::of(&*self.from)?) {
-            return Err(Error::new(Code::Locked, "the log was written to while it was salvaged"));
+            return Err(Error::new(Code::Locked, "the log was written to during the salvage: close it and salvage again"));
         }
         let mark = Mark { segment: active, offset: end.offset, position: end.next - 1 };
         let state = ControlState { uuid: new, sequence: 1, active, low_mark: first, mark: Some(mark), fence: None };

@@ -176,7 +176,7 @@ impl<'a> Verifier<'a> {
     /// Adds a problem that a single flipped bit may explain, which the text then names as well.
     fn explained(&mut self, kind: &'static str, mut text: String, at: (&str, u64), lost: Option<(u64, u64)>, flipped: Option<Flipped>) {
         if let Some(Flipped { offset, bit }) = flipped {
-            text += &format!("; bit {bit} of the byte at {offset} has flipped");
+            text += &format!("; bit {bit} of the byte at offset {offset} has flipped");
         }
         let lost = lost.map(|(first, last)| (first.max(self.low_mark), last)).filter(|(first, last)| first <= last);
         let damage = Damage { text, segment: at.0.into(), offset: at.1, lost, flipped };
@@ -206,7 +206,7 @@ impl<'a> Verifier<'a> {
         if header.is_none() && self.storage.is_gone(&name.file) {
             self.missing(name, last);
         } else if header.is_none() {
-            let text = format!("the header of {} is damaged, or another's", name.file);
+            let text = format!("the header of {} is damaged or belongs to another segment", name.file);
             let flipped = found.repaired_header().filter(|(header, _)| ours(header)).map(|(_, flipped)| flipped);
             self.explained(Verdict::BadHeader.label(), text, (&name.file, 0), Some((name.first, last)), flipped);
             self.unreadable(&name.file, &lenient, last);
@@ -232,7 +232,7 @@ impl<'a> Verifier<'a> {
     /// Reports that the disk failed to read a part of a file.
     fn unreadable(&mut self, file: &str, lenient: &ZeroOnReadError, last: u64) {
         if let Some(fault) = lenient.fault().filter(|_| last >= self.low_mark) {
-            self.problem(Verdict::Unreadable.label(), format!("the disk does not read: {fault}"), (file, 0), None);
+            self.problem(Verdict::Unreadable.label(), format!("the file cannot be read: {fault}"), (file, 0), None);
         }
     }
 
@@ -262,7 +262,7 @@ impl<'a> Verifier<'a> {
         let Some(segment) = self.open(name, above.first - 1, From::Disk)? else { return Ok(()) };
         let end = match self.sealed_end(name, above)? {
             Some(p) if p.salt != segment.header.salt => {
-                let text = format!("{} continues another segment than {}", above.file, name.file);
+                let text = format!("{} names another predecessor than {}", above.file, name.file);
                 self.problem("broken-chain", text, (&above.file, 0), None);
                 End::Before(above.first)
             }
@@ -284,7 +284,7 @@ impl<'a> Verifier<'a> {
                 // A later truncation may have moved the end to a lower offset, never to a higher one.
                 let agrees = footer.end == end || footer.end.offset > end.offset;
                 if !agrees || footer.index.below(end.offset) != index.below(end.offset) {
-                    let text = format!("the footer of {} says something else than its frames", name.file);
+                    let text = format!("the footer of {} contradicts its frames", name.file);
                     self.problem("wrong-footer", text, (&name.file, at), None);
                 }
             }
@@ -359,7 +359,10 @@ impl<'a> Verifier<'a> {
         }
         if let End::At(end) = end {
             if boundary != end {
-                let text = format!("the segment after {file} says that it ends otherwise: at {}, before position {}", end.offset, end.next);
+                let text = format!(
+                    "the segment after {file} says that {file} ends elsewhere: at offset {}, before position {}",
+                    end.offset, end.next
+                );
                 self.problem("broken-chain", text, (file, boundary.offset), None);
                 whole = false;
             }

@@ -16,13 +16,47 @@ use std::time::Duration;
 pub enum Event {
     /// A group was committed: written, and made durable if that was requested. `waited` is the time from the acceptance of
     /// its oldest record to the end of the commit.
-    Append { first: u64, last: u64, records: u64, bytes: u64, took: Duration, waited: Duration },
+    Append {
+        /// First position of the group.
+        first: u64,
+        /// Last position of the group.
+        last: u64,
+        /// Number of records.
+        records: u64,
+        /// Encoded bytes of the records.
+        bytes: u64,
+        /// Duration of the commit.
+        took: Duration,
+        /// Time from the acceptance of the oldest record to the end of the commit.
+        waited: Duration,
+    },
     /// Positions up to `durable` became durable, by this many fsyncs of segments.
-    Sync { durable: u64, fsyncs: u64, took: Duration },
+    Sync {
+        /// Last durable position.
+        durable: u64,
+        /// Number of fsyncs.
+        fsyncs: u64,
+        /// Duration of the fsyncs.
+        took: Duration,
+    },
     /// A new segment was started.
-    Roll { segment: String, first: u64 },
+    Roll {
+        /// File name of the new segment.
+        segment: String,
+        /// First position of the new segment.
+        first: u64,
+    },
     /// The positions below `first`, or those from `next` on, were removed from the log.
-    Truncate { operation: &'static str, first: u64, next: u64, removed: u64 },
+    Truncate {
+        /// The call that removed the positions, or `retention`.
+        operation: &'static str,
+        /// First position that remains.
+        first: u64,
+        /// Position of the next record.
+        next: u64,
+        /// Number of segments that were removed.
+        removed: u64,
+    },
     /// Retention found a segment that was created in the future. The clock was wrong when the segment was created, or is
     /// wrong now.
     Clock(SegmentFromFuture),
@@ -45,12 +79,19 @@ pub struct SegmentFromFuture {
 
 /// The kinds of events, as bits of the mask that a listener passes.
 impl Event {
+    /// [`Event::Append`].
     pub const APPEND: u32 = 1;
+    /// [`Event::Sync`].
     pub const SYNC: u32 = 2;
+    /// [`Event::Roll`].
     pub const ROLL: u32 = 4;
+    /// [`Event::Truncate`].
     pub const TRUNCATE: u32 = 8;
+    /// [`Event::Poisoned`].
     pub const POISONED: u32 = 16;
+    /// [`Event::Detached`].
     pub const DETACHED: u32 = 32;
+    /// [`Event::Clock`].
     pub const CLOCK: u32 = 64;
 
     fn kind(&self) -> u32 {
@@ -249,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_listens_to_is_not_even_made() {
+    fn an_event_without_a_listener_is_never_built() {
         let events = Events::default();
         events.record(Event::ROLL, || unreachable!());
         listen(&events, 1, Event::SYNC);
@@ -260,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn each_listener_takes_its_own_events_in_order() {
+    fn each_listener_receives_its_own_events_in_order() {
         let events = Events::default();
         listen(&events, 1, Event::ROLL);
         roll(&events, 1);
@@ -272,14 +313,14 @@ mod tests {
         assert_eq!(firsts(&events, 1), (vec![1, 2], 0));
         assert_eq!(firsts(&events, 2), (vec![2], 0));
         events.wake(&mut wake);
-        assert_eq!(wake.len(), 2, "nobody is woken for nothing");
+        assert_eq!(wake.len(), 2, "a listener without events is not woken");
         events.leave(1);
         roll(&events, 3);
         assert_eq!((firsts(&events, 1).0.len(), firsts(&events, 2).0, events.counts()), (0, vec![3], (4, 0)));
     }
 
     #[test]
-    fn the_oldest_make_room_and_are_counted() {
+    fn the_oldest_events_are_dropped_and_counted() {
         let events = Events::default();
         listen(&events, 1, Event::ROLL);
         (1..=QUEUE_LIMIT as u64 + 3).for_each(|first| roll(&events, first));
@@ -288,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn poison_is_told_once_to_everybody_also_to_who_comes_after_it() {
+    fn poisoning_is_reported_once_to_each_listener_also_to_a_later_one() {
         let events = Events::default();
         listen(&events, 1, Event::POISONED);
         (0..2).for_each(|_| events.end(&Error::new(Code::Poisoned, "an fsync failed")));
@@ -297,7 +338,7 @@ mod tests {
         assert_eq!([1, 2, 3].map(|client| events.take(client).events.len()), [1, 1, 0]);
     }
     #[test]
-    fn a_segment_from_the_future_is_told_once_to_each_listener_also_to_one_that_comes_later() {
+    fn a_segment_from_the_future_is_reported_once_to_each_listener_also_to_a_later_one() {
         let events = Events::default();
         let met = |id: u64| SegmentFromFuture { segment: id.to_string(), created_ms: 9, now_ms: 1 };
         listen(&events, 1, Event::CLOCK);

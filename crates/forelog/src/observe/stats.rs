@@ -5,15 +5,23 @@ use hdrhistogram::Histogram as Hdr;
 /// Quantiles of one measured quantity, in the unit that the field's documentation names.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Histogram {
+    /// Number of values.
     pub count: u64,
     /// Exact sum of all values.
     pub sum: f64,
+    /// Lowest value.
     pub min: f64,
+    /// Mean of all values.
     pub mean: f64,
+    /// Highest value.
     pub max: f64,
+    /// The median.
     pub p50: f64,
+    /// 90 % of the values are at most this.
     pub p90: f64,
+    /// 99 % of the values are at most this.
     pub p99: f64,
+    /// 99.9 % of the values are at most this.
     pub p999: f64,
 }
 

@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn no_wake_is_lost_between_the_look_and_the_entry() {
+    fn no_wake_is_lost_between_checking_the_end_and_starting_to_wait() {
         for _ in 0..2000 {
             let (followers, woken) = (Arc::new(Followers::default()), Arc::new(AtomicUsize::new(0)));
             let position = AtomicU64::new(0);

@@ -69,7 +69,7 @@ impl Slots {
 }
 
 fn not_found(dir: &Path) -> Error {
-    Error::new(Code::NotFound, format!("no log in {}", dir.display())).judged(Verdict::Absent.label())
+    Error::new(Code::NotFound, format!("there is no log in {}", dir.display())).judged(Verdict::Absent.label())
 }
 
 /// Adds the directory to the error for a missing log.

@@ -80,10 +80,10 @@ impl Survey {
         let text = match (self.verdict, self.damage()) {
             (_, Some(damage)) => damage.text.clone(),
             (Verdict::Foreign, _) => match &self.listing.foreign {
-                Some(name) => format!("the directory is not a log and not empty: it holds {name}"),
-                None => "CONTROL is not forelog's: its first bytes are another's".into(),
+                Some(name) => format!("the directory is not a log and is not empty: it contains {name}"),
+                None => "CONTROL was not written by forelog: its magic number is another one".into(),
             },
-            (Verdict::Absent, _) => "no log is there".into(),
+            (Verdict::Absent, _) => "there is no log".into(),
             (verdict, _) => verdict.label().into(),
         };
         let mut error = Error::new(code, text).judged(self.verdict.label());
@@ -127,15 +127,18 @@ impl Survey {
             self.record_damage(Verdict::Newer, newer_text(CONTROL, version), (CONTROL, 0), None, None);
         }
         if segments && !self.evidence.control {
-            let text =
-                if self.control.is_some() { "CONTROL is damaged: no slot of it holds" } else { "segments are there, CONTROL is not" };
+            let text = if self.control.is_some() {
+                "CONTROL is damaged: neither of its slots is intact"
+            } else {
+                "CONTROL is missing, although there are segments"
+            };
             self.record_damage(Verdict::NoControl, text.into(), (CONTROL, 0), None, None);
         }
         if let Some(duplicate) = self.listing.duplicate.clone() {
             let other = self.listing.segments.get(&duplicate.id).map_or(String::new(), |name| name.file.clone());
             self.record_damage(
                 Verdict::DuplicateId,
-                format!("{other} and {} have the same id", duplicate.file),
+                format!("the segments {other} and {} have the same id", duplicate.file),
                 (&duplicate.file, 0),
                 None,
                 None,
@@ -218,7 +221,7 @@ impl Survey {
                 self.record_damage(Verdict::Newer, newer_text(&name.file, *version), (&name.file, 0), None, None);
                 return Ok(None);
             }
-            Err(_) => format!("the header of {} is damaged: its checksum does not hold", name.file),
+            Err(_) => format!("the header of {} is damaged: its checksum does not match", name.file),
         };
         let repaired = found.repaired_header().filter(|(header, _)| header.is_of(name.id, name.first));
         self.evidence.bad_header = true;
@@ -261,7 +264,7 @@ impl Survey {
             let last = if told { last } else { last.max(first) };
             let at = scan.end.offset;
             let lost = if first <= last { format!("positions {first} to {last} are affected") } else { "no position is affected".into() };
-            let text = format!("{file} is damaged at offset {at}: bytes up to {proven} were durable; {lost}");
+            let text = format!("{file} is damaged at offset {at}: bytes up to offset {proven} were durable; {lost}");
             let flipped = frame_scan::flipped_bit(&mut window, header, at)?;
             self.record_damage(Verdict::DamagedActive, text, (&file, at), Some((first, last)), flipped);
         }

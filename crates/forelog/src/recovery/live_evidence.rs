@@ -61,7 +61,7 @@ pub fn survey_until_stable(storage: &Arc<dyn Storage>) -> Result<Survey> {
         }
         before = Some(found);
     }
-    Err(Error::new(Code::Truncated, "truncation has overtaken every look at the log"))
+    Err(Error::new(Code::Truncated, "truncation overtook every attempt to read the log: try again"))
 }
 
 /// Returns the parts of CONTROL that move with the log.

@@ -36,17 +36,19 @@ pub fn between(below: &Name, end: Option<u64>, lost: (u64, u64), last_id: Option
     match (last_id, end) {
         (Some(id), Some(end)) if id == below.id + 1 && end <= lost.0 => {
             let file = file_name(end, id);
-            Missing { text: format!("{told}: {file} is gone, which stood {around}"), file }
+            Missing { text: format!("{told}: the segment {file} {around} is missing"), file }
         }
         (Some(id), _) if id == below.id + 1 => {
-            Missing { file: after.into(), text: format!("{told}: a segment is gone, whose name ends with -{id:016x}.wal, {around}") }
+            Missing { file: after.into(), text: format!("{told}: a segment {around} is missing, whose name ends with -{id:016x}.wal") }
         }
         (Some(id), _) => {
             let text =
-                format!("{told}: one or more segments are gone, the last of them with a name that ends with -{id:016x}.wal, {around}");
+                format!("{told}: one or more segments {around} are missing, the last of which has a name that ends with -{id:016x}.wal");
             Missing { file: after.into(), text }
         }
-        (None, _) => Missing { file: after.into(), text: format!("{told}: no segment continues {}, and {after} begins anew", below.file) },
+        (None, _) => {
+            Missing { file: after.into(), text: format!("{told}: no segment continues {}, and the next one is {after}", below.file) }
+        }
     }
 }
 
@@ -57,35 +59,36 @@ pub fn before(oldest: &Name, lost: (u64, u64), predecessor: Option<u64>) -> Miss
         // Nothing precedes id 1, so that segment held position 1.
         Some(1) if lost.0 == 1 => {
             let file = file_name(1, 1);
-            Missing { text: format!("{told}: {file} is gone, which stood before {}", oldest.file), file }
+            Missing { text: format!("{told}: the segment {file} before {} is missing", oldest.file), file }
         }
         Some(id) => {
-            let text = format!("{told}: the segments before {} are gone, the last of them with id {id:016x}", oldest.file);
+            let text = format!("{told}: the segments before {} are missing, the last of which has the id {id:016x}", oldest.file);
             Missing { file: oldest.file.clone(), text }
         }
-        None => Missing { file: oldest.file.clone(), text: format!("{told}: the oldest segment is {}", oldest.file) },
+        None => Missing { file: oldest.file.clone(), text: format!("{told}: the oldest segment left is {}", oldest.file) },
     }
 }
 
 /// Describes the missing active segment, which CONTROL names. `newest` is the last segment that is left, and `end` the known end of that
 /// one.
 pub fn last(newest: Option<&Name>, end: Option<u64>, first: u64, active: u64) -> Missing {
-    let told = format!("position {first} and what came after it are missing");
+    let told = format!("position {first} and all later ones are missing");
     match (newest, end) {
         (Some(newest), Some(end)) if newest.id + 1 == active && end <= first => {
             let file = file_name(end, active);
-            Missing { text: format!("{told}: {file} is gone, which stood after {}", newest.file), file }
+            Missing { text: format!("{told}: the segment {file} after {} is missing", newest.file), file }
         }
         (Some(newest), _) => {
             let text = format!(
-                "{told}: CONTROL names a segment that is gone, whose name ends with -{active:016x}.wal; the last one left is {}",
+                "{told}: CONTROL names a segment that is missing, whose name ends with -{active:016x}.wal; the last segment left is {}",
                 newest.file
             );
             Missing { file: CONTROL.into(), text }
         }
-        (None, _) => {
-            Missing { file: CONTROL.into(), text: format!("{told}: CONTROL names a segment, -{active:016x}.wal, and none is left") }
-        }
+        (None, _) => Missing {
+            file: CONTROL.into(),
+            text: format!("{told}: CONTROL names a segment whose name ends with -{active:016x}.wal, and no segment is left"),
+        },
     }
 }
 
@@ -132,16 +135,16 @@ mod tests {
         let (below, after) = (name(1, 1), file_name(201, 3));
         let one = between(&below, Some(101), (101, 200), Some(2), &after);
         assert_eq!(one.file, file_name(101, 2));
-        let text = format!("positions 101 to 200 are missing: {} is gone, which stood between {} and {after}", one.file, below.file);
+        let text = format!("positions 101 to 200 are missing: the segment {} between {} and {after} is missing", one.file, below.file);
         assert_eq!(one.text, text);
         let two = between(&below, Some(101), (101, 300), Some(3), &after);
         assert_eq!(two.file, after);
-        assert!(two.text.contains("the last of them with a name that ends with -0000000000000003.wal"), "{}", two.text);
+        assert!(two.text.contains("the last of which has a name that ends with -0000000000000003.wal"), "{}", two.text);
         assert!(between(&below, None, (5, 5), None, &after).text.starts_with("position 5 is missing: no segment continues"));
     }
 
     #[test]
-    fn no_file_is_named_whose_name_is_not_certain() {
+    fn a_missing_file_is_named_only_if_its_name_is_certain() {
         let (below, after) = (name(1, 1), file_name(201, 3));
         let one = between(&below, None, (101, 200), Some(2), &after);
         assert_eq!(one.file, after);

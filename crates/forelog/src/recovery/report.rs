@@ -11,8 +11,11 @@ pub struct Recovery {
     /// The log is new, or nothing had to be cut off or written again: the verdict is `clean`. Closing in order leaves such a log, and so
     /// does a process that died while everything was proven durable.
     pub clean: bool,
+    /// Opening has created the log.
     pub created: bool,
+    /// First position of the log; equal to `next_position` in an empty log.
     pub first_position: u64,
+    /// Position of the next record.
     pub next_position: u64,
     /// Number of records found in the segment that was scanned.
     pub records: u64,
@@ -28,15 +31,20 @@ pub struct Recovery {
     pub left_out: Vec<String>,
     /// The directory is in memory, so nothing in it survives a restart of the machine.
     pub volatile: bool,
+    /// Number of bytes of segments that opening scanned.
     pub scanned_bytes: u64,
+    /// How long opening took, in milliseconds.
     pub duration_ms: f64,
 }
 
 /// Bytes that recovery cut off. They stay on disk, and nothing reads them again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fenced {
+    /// Name of the file.
     pub segment: String,
+    /// Offset of the first of the bytes.
     pub offset: u64,
+    /// Number of bytes.
     pub bytes: u64,
     /// Lowest and highest position of the whole frames among them. If damage was cut off, the range of all positions that went with it.
     pub positions: Option<(u64, u64)>,
@@ -45,6 +53,7 @@ pub struct Fenced {
 }
 
 impl Recovery {
+    /// Whether the log was opened in spite of damage.
     pub fn is_damaged(&self) -> bool {
         self.damage.is_some()
     }

@@ -14,9 +14,11 @@ use crate::storage::FileRef;
 /// Bytes that were durable and are no longer as they were written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Damage {
+    /// A sentence for people.
     pub text: String,
     /// Name of the damaged file.
     pub segment: String,
+    /// Offset in that file at which the damage begins.
     pub offset: u64,
     /// First and last position that the damage affects, as far as is known.
     pub lost: Option<(u64, u64)>,

@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn no_mode_writes_where_another_verdict_than_damage_refuses() {
+    fn no_mode_writes_to_a_log_that_strict_refuses_for_a_reason_other_than_damage() {
         for row in &TABLE {
             assert!(matches!(row.read_only, Read | Refuse(_)), "{:?}", row.verdict);
             // `prefix` differs from `strict` only where it cuts off damage that `strict` refuses.
@@ -294,14 +294,14 @@ mod tests {
     }
 
     #[test]
-    fn the_table_in_the_recovery_page_is_this_one() {
+    fn the_table_in_recovery_md_matches_the_verdicts() {
         let page = include_str!("../../../../docs/recovery.md");
         let rows = page.lines().skip_while(|line| !line.starts_with("| verdict")).skip(2).take_while(|line| line.starts_with('|'));
         let told: Vec<Vec<String>> = rows.map(|row| row.split('|').map(|cell| cell.trim().replace('`', "")).collect()).collect();
         let word = |answer: Answer| match answer {
             Refuse(code) => code.as_str(),
             Create => "creates",
-            GoOn => "goes on",
+            GoOn => "continues",
             Roll => "rolls",
             Cut => "cuts",
             Read => "reads",

@@ -17,17 +17,15 @@ const LOOK_EVERY: u64 = 100_000_000;
 
 /// Returns the `Detached` error. `what` says what became of the log.
 pub fn detached(what: &str) -> Error {
-    let text = format!("{what}: nothing more is written through this handle; close it, and open the log where it is now");
+    let text = format!("{what}: nothing more is written through this handle; close it, and open the log at its current path");
     Error::new(Code::Detached, text)
 }
 
 /// Returns the error for opening a log that this process already has open, from a path that no longer leads to it. `why` is
 /// the error that the open log ended with.
 pub fn detached_here(why: &Error) -> Error {
-    let text = format!(
-        "this process has the log open already, from a path that does not lead to it any more ({}): close it there first",
-        why.message
-    );
+    let text =
+        format!("this process already has the log open, from a path that no longer leads to it ({}): close that handle first", why.message);
     Error::new(Code::Detached, text)
 }
 

@@ -5,8 +5,8 @@ use crate::format::footer::Index;
 use crate::format::frame::Seed;
 use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::Header;
-use crate::format::horizon::LogEnd;
 use crate::segments::footer_writer::{find_footer, FooterState};
+use crate::segments::log_ends::{DurableEnd, Ends, LogEnds};
 use crate::segments::reader_positions::ReaderPositions;
 use crate::storage::{File, FileRef};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -115,44 +115,27 @@ impl CatalogSegment {
     }
 }
 
-/// The durable end of the log, up to which a backup copies it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DurableEnd {
-    /// Id of the active segment.
-    pub segment: u64,
-    /// The durable end of the frames in that segment, and the last durable position of the log.
-    pub durable: LogEnd,
-}
-
 /// The segments of the log in order, oldest first; never empty once the log is open.
 #[derive(Default)]
 pub struct Catalog {
     segments: RwLock<Vec<Arc<CatalogSegment>>>,
-    /// The durable end, up to which a backup may copy. `None` while no part of the active segment is proven durable.
-    end: Mutex<Option<DurableEnd>>,
-    /// The low mark: the first position of the log.
-    low_mark: AtomicU64,
-    /// Number of truncations from the end, resets included.
-    truncations: AtomicU64,
+    pub ends: Arc<LogEnds>,
     pub reader_positions: ReaderPositions,
 }
 
 impl Catalog {
     /// Replaces all segments and the low mark.
     pub fn replace(&self, segments: Vec<Arc<CatalogSegment>>, low_mark: u64) {
-        self.low_mark.store(low_mark, Ordering::Release);
-        self.change(|all| *all = segments);
+        self.change(|all, ends| {
+            ends.low_mark = low_mark;
+            *all = segments;
+        });
     }
 
-    /// First position that can be read.
-    pub fn low_mark(&self) -> u64 {
-        self.low_mark.load(Ordering::Acquire)
-    }
-
-    /// Raises the low mark to `low_mark`. Segments that lie wholly below it leave the catalog.
+    /// Raises the low mark to `low_mark`, if that is higher. Segments that lie wholly below it leave the catalog.
     pub fn raise_low_mark(&self, low_mark: u64) {
-        self.low_mark.store(low_mark, Ordering::Release);
-        self.change(|segments| {
+        self.change(|segments, ends| {
+            ends.low_mark = ends.low_mark.max(low_mark);
             let below = segments.partition_point(|s| s.first <= low_mark).saturating_sub(1);
             segments.drain(..below);
         });
@@ -161,58 +144,69 @@ impl Catalog {
     /// Adds the new active segment, which is durable up to `end`. Segments that it supersedes are dead and leave the
     /// catalog.
     pub fn add(&self, segment: Arc<CatalogSegment>, end: DurableEnd) {
-        self.change(|segments| {
+        self.change(|segments, ends| {
             segments.retain(|s| s.first < segment.first);
             segments.push(segment);
-            self.set_durable_end(Some(end));
+            ends.durable_end = Some(end);
         });
-    }
-
-    /// Sets the durable end of the log.
-    pub fn set_durable_end(&self, end: Option<DurableEnd>) {
-        *self.end.lock().unwrap_or_else(PoisonError::into_inner) = end;
     }
 
     /// Returns the durable end. It is consistent with the segment list: both are read under the same lock.
     pub fn durable_end(&self) -> Option<DurableEnd> {
         let _unchanged = self.segments.read().unwrap_or_else(PoisonError::into_inner);
-        *self.end.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ends.get().durable_end
     }
 
     /// Like [`Catalog::add`], for a truncation after `last`. Reader positions are updated under the same lock, so no reader
     /// sees the new segments without also seeing the truncation.
     pub fn truncate_after(&self, segment: Arc<CatalogSegment>, end: DurableEnd, last: u64) {
-        self.change(|segments| {
+        self.change(|segments, ends| {
             segments.retain(|s| s.first < segment.first);
             segments.push(segment);
-            self.set_durable_end(Some(end));
+            ends.durable_end = Some(end);
+            ends.truncations += 1;
             self.reader_positions.truncate(last);
         });
-        self.truncations.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Makes `segment` the only one, and the log empty. Every reader learns that no position after `kept` is valid any more.
     pub fn restart(&self, segment: Arc<CatalogSegment>, end: DurableEnd, kept: u64) {
-        self.change(|segments| {
-            self.low_mark.store(segment.first, Ordering::Release);
-            self.set_durable_end(Some(end));
+        self.change(|segments, ends| {
+            ends.low_mark = segment.first;
+            ends.durable_end = Some(end);
+            ends.truncations += 1;
             *segments = vec![segment];
             self.reader_positions.truncate(kept);
         });
-        self.truncations.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Takes over the segments and low mark that another process has published. If positions were taken back, `kept` is the
     /// last position that remained valid.
     pub fn replace_from_remote(&self, segments: Vec<Arc<CatalogSegment>>, low_mark: u64, kept: Option<u64>) {
-        self.change(|all| {
-            self.low_mark.store(low_mark, Ordering::Release);
+        self.change(|all, ends| {
+            ends.low_mark = low_mark;
+            ends.truncations += u64::from(kept.is_some());
             *all = segments;
             if let Some(kept) = kept {
                 self.reader_positions.truncate(kept);
             }
         });
-        self.truncations.fetch_add(u64::from(kept.is_some()), Ordering::AcqRel);
+    }
+
+    /// First position that can be read.
+    pub fn low_mark(&self) -> u64 {
+        self.ends.low_mark()
+    }
+
+    /// Returns how many truncations from the end there were since the log was opened, resets included.
+    pub fn truncation_count(&self) -> u64 {
+        self.ends.get().truncations
+    }
+
+    /// Changes the segments and the ends together. A reader that takes the lock of the segments sees all of the change or nothing of it.
+    fn change(&self, change: impl FnOnce(&mut Vec<Arc<CatalogSegment>>, &mut Ends)) {
+        let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
+        self.ends.change(|ends| change(&mut segments, ends));
     }
 
     /// Id of the newest segment.
@@ -222,15 +216,6 @@ impl Catalog {
 
     pub fn with_id(&self, id: u64) -> Option<Arc<CatalogSegment>> {
         self.segments.read().unwrap_or_else(PoisonError::into_inner).iter().find(|s| s.id == id).cloned()
-    }
-
-    /// Returns how many truncations from the end there were since the log was opened, resets included.
-    pub fn truncation_count(&self) -> u64 {
-        self.truncations.load(Ordering::Acquire)
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Vec<Arc<CatalogSegment>>)) {
-        change(&mut self.segments.write().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// All segments, oldest first.

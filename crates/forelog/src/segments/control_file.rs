@@ -1,11 +1,13 @@
 //! The open CONTROL file: two slots that are written in turn, and the horizon page for readers in other processes.
 
 use crate::error::Fault;
-use crate::format::control::{ControlState, FILE_BYTES};
+use crate::format::control::{ControlState, Mark, FILE_BYTES};
 use crate::format::file_names::CONTROL;
 use crate::format::horizon::{self, Horizon};
 use crate::storage::{File, FileRef, ShortWrite, Storage};
 use crate::util::limits::PAGE;
+use crate::util::locks::locked;
+use std::sync::{Arc, Mutex};
 
 /// The temporary name under which CONTROL is created.
 pub const CREATING: &str = "spare-control";
@@ -112,5 +114,26 @@ impl Control {
         let named = |short: ShortWrite| ShortWrite { fault: Fault { path: CONTROL.into(), ..short.fault }, ..short };
         self.file.write_at(&state.encode(), slot * PAGE).map_err(named)?;
         self.file.sync().map_err(|fault| ShortWrite { written: PAGE as usize, fault })
+    }
+}
+
+/// A job that writes a durable mark to CONTROL. It blocks and runs off the commit path.
+pub struct MarkJob {
+    pub control: Arc<Mutex<Control>>,
+    pub mark: Mark,
+}
+
+impl MarkJob {
+    pub fn run(&self) -> Result<(), Fault> {
+        let mut control = locked(&self.control);
+        let known = control.state();
+        // A roll may have overtaken this job, and another mark may be at a higher offset already: a mark only ever advances.
+        let stale = control.is_retired()
+            || known.active != self.mark.segment
+            || known.mark.is_some_and(|m| m.segment == self.mark.segment && m.offset >= self.mark.offset);
+        if stale {
+            return Ok(());
+        }
+        control.update(|state| state.mark = Some(self.mark)).map_err(|short| short.fault)
     }
 }

@@ -140,7 +140,7 @@ mod tests {
     const TARGET: u64 = 16 << 20;
 
     #[test]
-    fn a_file_grows_by_little_until_a_quarter_of_that_is_used_and_then_to_its_end() -> Result<(), Fault> {
+    fn a_file_stays_small_until_a_quarter_of_it_is_used_and_then_grows_to_its_full_length() -> Result<(), Fault> {
         let disk = SimDisk::new(1, 512);
         let growth = Growth::new(disk.create("spare-x", 64 << 10)?, 64 << 10, TARGET);
         assert!(!growth.is_due(16 << 10, false) && !growth.is_done());
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_finds_no_room_stays_as_long_as_it_was() -> Result<(), Fault> {
+    fn a_file_keeps_its_length_if_there_is_no_space_to_grow() -> Result<(), Fault> {
         let disk = SimDisk::new(1, 512);
         let growth = Growth::new(disk.create("spare-x", 64 << 10)?, 64 << 10, TARGET);
         disk.set_faults(Faults { full: true, ..Faults::default() });

@@ -79,7 +79,7 @@ mod tests {
     use crate::testing::sim::SimDisk;
 
     #[test]
-    fn a_writer_that_finds_less_than_was_acknowledged_starts_another_generation() {
+    fn a_writer_that_finds_fewer_records_than_were_acknowledged_starts_another_generation() {
         let (disk, left) = (SimDisk::new(1, 512), sample());
         let same = Publisher::resume(&disk, Some(left.clone()), &left.uuid, 40);
         assert_eq!((same.generation, same.kept), (2, 30));

@@ -146,7 +146,7 @@ mod tests {
     use crate::testing::sim::SimDisk;
 
     #[test]
-    fn only_what_was_filled_and_is_apart_from_what_is_being_filled_is_said_to_be() -> Result<(), Fault> {
+    fn only_blocks_whose_filling_has_finished_are_reported_as_filled() -> Result<(), Fault> {
         let disk = SimDisk::new(1, 4096);
         let ahead = Prefill::new(disk.create("file", 9 << 20)?, 9 << 20, 5000);
         assert!(!ahead.is_filled(8192));

@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     #[cfg(unix)]
-    fn a_roll_never_finds_a_reserve_that_is_being_made_and_will_be_removed() {
+    fn a_reserve_that_cannot_be_completed_is_never_visible_to_a_roll() {
         let dir = tempfile::tempdir().unwrap();
         let disk = || Disk::new(dir.path(), false).unwrap();
         let full = Arc::new(Layered::over(Arc::new(disk()), Full::default()));
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_of_a_truncated_segment_is_used_again_only_if_it_is_whole_and_nobody_else_s() -> Result<(), Fault> {
+    fn a_truncated_segment_s_file_is_recycled_only_if_it_has_the_right_length_and_no_other_link() -> Result<(), Fault> {
         let disk = SimDisk::new(1, 512);
         let spares = SpareFiles::new(Arc::new(disk.clone()), 64 << 10);
         assert_eq!(spares.room(), 0);
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_bounded_makes_room_for_a_larger_segment_and_goes_at_the_end() -> Result<(), Fault> {
+    fn recycled_files_are_limited_in_number_and_removed_for_a_larger_segment_and_at_close() -> Result<(), Fault> {
         let disk = SimDisk::new(1, 512);
         disk.set_recycles(true);
         let spares = SpareFiles::new(Arc::new(disk.clone()), 64 << 10);
@@ -360,10 +360,10 @@ mod tests {
         spares.queue_for_recycling(vec!["spare-a".into(), "spare-b".into()]);
         assert!(spares.room() == 0 && spares.needs_preparation(false));
         spares.prepare(true);
-        assert!(spares.room() == 0 && !spares.needs_preparation(true), "no new one beside them");
+        assert!(spares.room() == 0 && !spares.needs_preparation(true), "no new spare is made in addition");
         disk.set_faults(Faults { full: true, ..Faults::default() });
         assert!(spares.take(1 << 20).is_err_and(|fault| fault.is_no_space()));
-        assert_eq!(disk.names(), [RESERVE], "what is kept is in the way of what is needed");
+        assert_eq!(disk.names(), [RESERVE], "recycled files are removed for a larger segment");
         disk.set_faults(Faults::default());
         for name in ["spare-d", "spare-e"] {
             file(&disk, name, 64 << 10)?;
@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn on_a_full_disk_a_roll_waits_for_the_truncated_file_that_is_being_looked_at() -> Result<(), Fault> {
+    fn on_a_full_disk_a_roll_waits_for_the_file_that_is_being_prepared_for_recycling() -> Result<(), Fault> {
         let disk = SimDisk::new(1, 512);
         disk.set_recycles(true);
         file(&disk, "spare-a", 64 << 10)?;
@@ -418,12 +418,12 @@ mod tests {
             spares.take(8192)
         })?;
         assert_eq!((taken.name.as_str(), taken.recycled), ("spare-a", true));
-        assert!(spares.take(8192).is_err_and(|fault| fault.is_no_space()), "nothing is waited for in vain");
+        assert!(spares.take(8192).is_err_and(|fault| fault.is_no_space()), "a roll does not wait if no file is being prepared");
         Ok(())
     }
 
     #[test]
-    fn nothing_that_a_cut_off_roll_left_in_the_reserve_is_in_the_segment_that_takes_it() -> Result<(), Fault> {
+    fn bytes_that_an_interrupted_roll_left_in_the_reserve_are_cleared_before_it_is_used() -> Result<(), Fault> {
         let disk = SimDisk::new(1, 512);
         let spares = SpareFiles::new(Arc::new(disk.clone()), 128 << 10);
         spares.remake_reserve();

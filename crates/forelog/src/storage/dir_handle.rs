@@ -100,7 +100,7 @@ impl DirHandle {
     pub fn lost(&self) -> Option<String> {
         match Identity::at(&self.path) {
             Ok(found) if found == self.identity => None,
-            Ok(_) => Some(format!("{}, and another has taken its place", self.fate())),
+            Ok(_) => Some(format!("{}, and another directory has taken its place", self.fate())),
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Some(self.fate()),
             // A path that cannot be examined says nothing about the directory.
             Err(_) => None,

@@ -59,7 +59,7 @@ mod linux {
         use super::*;
 
         #[test]
-        fn what_is_written_is_what_was_given_and_lies_on_a_page() {
+        fn a_direct_buffer_holds_the_given_bytes_and_is_aligned_to_a_page() {
             for len in [1, 4096, 61_440, BYTES, BYTES + 4096, 4096] {
                 let given: Vec<u8> = (0..len).map(|i| (i / 7) as u8).collect();
                 let (same, moved, at) =

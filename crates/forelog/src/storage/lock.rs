@@ -151,7 +151,7 @@ impl Lock {
                 self.sign();
                 None
             }
-            Ok((_, Tried::Held)) => Some(format!("{LOCK} was replaced, and another process has locked the one that is there now")),
+            Ok((_, Tried::Held)) => Some(format!("{LOCK} was replaced, and another process has locked the new file")),
             // The lock on the directory still keeps other writers out. The next check tries again.
             _ if self.on_directory => None,
             _ => Some(format!("{LOCK} was removed")),
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn no_second_writer_comes_in_whatever_is_done_to_lock() {
+    fn no_second_writer_gets_in_whatever_happens_to_lock() {
         let dir = tempfile::tempdir().unwrap();
         let lock = dir.path().join(LOCK);
         let first = acquire(dir.path()).unwrap();
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_of_a_version_that_knows_lock_alone_is_respected() {
+    fn a_writer_of_a_version_that_locks_only_the_file_lock_keeps_others_out() {
         let dir = tempfile::tempdir().unwrap();
         let older = File::create(dir.path().join(LOCK)).unwrap();
         older.lock().unwrap();
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn readers_that_look_for_a_writer_all_the_time_keep_none_out() {
+    fn readers_that_keep_checking_for_a_writer_do_not_block_one() {
         let dir = tempfile::tempdir().unwrap();
         drop(acquire(dir.path()).unwrap());
         let stop = AtomicBool::new(false);
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lock_is_released_although_a_child_has_its_descriptors_still() {
+    fn the_lock_is_released_even_if_a_child_process_still_has_its_descriptors() {
         let dir = tempfile::tempdir().unwrap();
         let lock = acquire(dir.path()).unwrap();
         // A fork leaves this in the child: another descriptor of the same file description.
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn lock_is_put_back_only_where_it_can_be_had() {
+    fn lock_is_recreated_only_if_it_can_be_locked() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(LOCK);
         let lock = acquire(dir.path()).unwrap();
@@ -325,6 +325,6 @@ mod tests {
         assert_eq!(lock.keep(), None);
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
-        assert_eq!(lock.keep(), None, "the lock on the directory keeps everybody out");
+        assert_eq!(lock.keep(), None, "the lock on the directory keeps other writers out");
     }
 }

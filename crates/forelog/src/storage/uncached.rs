@@ -45,7 +45,7 @@ mod tests {
     use rustix::io::{preadv2, Errno, ReadWriteFlags};
 
     #[test]
-    fn what_is_durable_is_not_in_the_page_cache_any_more_once_it_is_forgotten() {
+    fn durable_bytes_leave_the_page_cache_once_they_are_forgotten() {
         let dir = tempfile::tempdir().unwrap();
         let disk = Disk::new(dir.path(), false).unwrap();
         let file = disk.create("spare-cold", STEP).unwrap();
@@ -58,7 +58,7 @@ mod tests {
             preadv2(&looker, &mut [std::io::IoSliceMut::new(&mut byte)], page * 4096, ReadWriteFlags::NOWAIT)
         };
         if disk.is_volatile() || cached(0) == Err(Errno::OPNOTSUPP) {
-            println!("SKIP what_is_durable_is_not_in_the_page_cache_any_more_once_it_is_forgotten: needs a file system on a disk");
+            println!("SKIP durable_bytes_leave_the_page_cache_once_they_are_forgotten: needs a file system on a disk");
             return;
         }
         // The kernel keeps a page that it is using itself at that moment. One of the next calls drops it.

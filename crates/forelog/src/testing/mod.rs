@@ -3,4 +3,6 @@
 pub mod campaign;
 #[cfg(test)]
 pub mod format_page;
+#[cfg(test)]
+pub mod log;
 pub mod sim;

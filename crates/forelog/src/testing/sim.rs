@@ -444,9 +444,9 @@ impl SimState {
             let why = if !on_pages {
                 "not on pages"
             } else if unsynced {
-                "behind unsynced bytes"
+                "after unsynced bytes"
             } else {
-                "over blocks never allocated"
+                "over blocks that were never allocated"
             };
             self.violation.get_or_insert(format!("{name}@{offset} is written past the page cache {why}"));
         }

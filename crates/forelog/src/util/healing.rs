@@ -84,8 +84,8 @@ pub const RULES: [Rule; 9] = [
     Rule { calls: &["pwrite"], on: &[On::Named], what: "a segment, `CONTROL` or `CURSORS`", heals: WRITE },
     Rule { calls: &["pwrite"], on: &[On::Direct], what: "a segment, past the page cache", heals: Heals::Never },
     Rule { calls: &["rename"], on: &[On::Name], what: "a new segment or `CURSORS`", heals: RENAME },
-    Rule { calls: &["rename", "unlink"], on: &[], what: "`reserve`, or a file that the log has done with", heals: Heals::Always },
-    Rule { calls: &["fdatasync"], on: &[On::Unused], what: "a spare that holds nothing yet: it is discarded", heals: Heals::Always },
+    Rule { calls: &["rename", "unlink"], on: &[], what: "`reserve`, or a file that the log no longer needs", heals: Heals::Always },
+    Rule { calls: &["fdatasync"], on: &[On::Unused], what: "a spare that is still empty: it is discarded", heals: Heals::Always },
     Rule { calls: &["fdatasync", "fsync"], on: &[], what: "anything", heals: Heals::Never },
 ];
 
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_about_errors_has_the_table_of_what_heals() {
+    fn the_table_in_errors_md_matches_the_table_of_what_heals() {
         let page = include_str!("../../../../docs/errors.md");
         let cells = |line: &str| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
         let shown: Vec<_> =

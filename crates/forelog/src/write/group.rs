@@ -120,7 +120,7 @@ impl Group {
 
     /// Pads the arena with zeroes to the alignment of frames, so that the bytes from the first frame on are exactly what is written. If the
     /// arena has moved since its first frame was opened, moves the frames to a page again.
-    pub fn seal(&mut self) {
+    pub fn pad_and_align(&mut self) {
         self.pad();
         let Some(start) = self.frames.first().map(|first| first.start) else { return };
         self.bytes.reserve(ROOM);
@@ -205,6 +205,7 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Creates an empty batch.
     pub fn new() -> Batch {
         Batch::default()
     }
@@ -217,13 +218,14 @@ impl Batch {
         let len = record.check(max_record_bytes)?;
         // Lengths in a frame are 32 bits wide. `maxBatchBytes` is far below that and is checked when the batch is appended.
         if self.body.len() + len > u32::MAX as usize - HEADER || self.count == u32::MAX {
-            return Err(Error::new(Code::TooLarge, "a batch is at most 4 GiB").during("appendBatch"));
+            return Err(Error::new(Code::TooLarge, "a batch can have at most 4 GiB").during("appendBatch"));
         }
         record.encode(&mut self.body);
         self.count += 1;
         Ok(())
     }
 
+    /// Removes all records.
     pub fn clear(&mut self) {
         if self.body.capacity() > KEPT_BYTES {
             self.body = Vec::new();
@@ -232,10 +234,12 @@ impl Batch {
         self.count = 0;
     }
 
+    /// Returns the number of records.
     pub fn len(&self) -> u32 {
         self.count
     }
 
+    /// Whether the batch has no record.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
@@ -280,7 +284,7 @@ mod tests {
             let mut group = Group::default();
             for _ in 0..3 {
                 (1..=records).for_each(|position| push(&mut group, 0, position, &position.to_le_bytes().repeat(40)));
-                group.seal();
+                group.pad_and_align();
                 let (start, at) = (group.frames[0].start, group.bytes.as_ptr() as u64);
                 assert!((at + start as u64).is_multiple_of(PAGE) && start < PAGE as usize);
                 let mut next = start;

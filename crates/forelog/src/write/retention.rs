@@ -76,8 +76,13 @@ impl Writer {
             Some(_) => self.bytes(&segments)?,
             None => 0,
         };
-        let mut look =
-            Look { due: Due::default(), now: 0, wall: self.storage.wall_clock(), steady: (self.clock)() / 1_000_000, ..Look::default() };
+        let mut look = Look {
+            due: Due::default(),
+            now: 0,
+            wall: self.storage.wall_clock(),
+            steady: (self.meter.clock)() / 1_000_000,
+            ..Look::default()
+        };
         look.now = self.known.wall.now(look.wall, look.steady);
         if retention.max_age.is_some() {
             self.note_newest(&segments, &mut look);
@@ -111,7 +116,7 @@ impl Writer {
     pub fn renew(&mut self) -> crate::error::Result<()> {
         self.plan_roll();
         let rolled = self.finish_plan(0);
-        self.poison_unless_it_heals(rolled)
+        self.health.poison_unless_it_heals(rolled)
     }
 
     /// Records the segment being written as known since it began, or since the log was opened.
@@ -207,7 +212,7 @@ mod tests {
         let disk = SimDisk::new(1, 512);
         disk.set_wall_clock(stamps[0]);
         let mut log = Log::on(disk, Options { segment_bytes: 16 << 10, ..Options::default() });
-        log.opened.writer.clock = steady;
+        log.opened.writer.meter.clock = steady;
         for stamp in stamps {
             log.disk.set_wall_clock(*stamp);
             log.commit(&[&[11_000]], true);
@@ -230,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn segments_from_the_future_go_as_soon_as_those_after_them_are_old_enough_and_are_reported_once() {
+    fn segments_from_the_future_are_removed_once_later_ones_are_old_enough_and_are_reported_once() {
         let ahead = NOW + 10 * YEAR;
         let mut log = reopen(log(&[ahead, ahead + 1, ahead + 2, NOW - 5 * HOUR, NOW - 2 * HOUR]));
         let young = due(&mut log, 6);
@@ -242,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_whose_newest_segment_is_from_the_future_begins_one_that_is_not() {
+    fn a_log_whose_newest_segment_is_from_the_future_rolls_to_one_that_is_not() {
         let ahead = NOW + 10 * YEAR;
         let mut log = reopen(log(&[ahead, ahead, ahead]));
         let found = due(&mut log, 1);
@@ -257,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_stamp_shows_to_be_old_goes_by_how_long_it_has_been_known() {
+    fn a_segment_without_a_usable_creation_time_ages_from_when_the_log_was_opened() {
         // Creation times that are too low, that are in the future, and that are right before a clock that has lost its time.
         for (stamps, now) in [([0, 7, 9], NOW), ([NOW + YEAR; 3], NOW), ([NOW - YEAR, NOW - YEAR, NOW], 0)] {
             STEADY.set(0);
@@ -272,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn one_segment_from_1970_among_others_takes_nothing_with_it() {
+    fn one_segment_dated_1970_among_others_removes_no_younger_segment() {
         let mut log = reopen(log(&[NOW - 5 * HOUR, NOW - 4 * HOUR, 0, NOW - HOUR, NOW]));
         assert_eq!(due(&mut log, 2).first, Some(2));
         assert_eq!(due(&mut log, 1).first, Some(4));

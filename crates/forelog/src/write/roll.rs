@@ -10,16 +10,18 @@ use crate::format::header::{Header, Predecessor};
 use crate::format::horizon::LogEnd;
 use crate::observe::events::Event;
 use crate::options::Compression;
-use crate::segments::active::{ActiveSegment, Filling};
-use crate::segments::catalog::{CatalogSegment, DurableEnd};
-use crate::segments::growth::Growth;
+use crate::segments::catalog::CatalogSegment;
+use crate::segments::log_ends::DurableEnd;
+use crate::segments::placement::{Filling, Placement};
 use crate::segments::spare_files::{least_len, Spare};
 use crate::storage::window::Window;
 use crate::storage::FileRef;
 use crate::util::bytes::mask;
 use crate::util::healing::On;
 use crate::util::limits::PAGE;
-use crate::write::writer::{lock, Writer};
+use crate::util::locks::locked;
+use crate::write::segment_writer::SegmentWriter;
+use crate::write::writer::Writer;
 use std::sync::Arc;
 
 /// Good frames that are written again into the next segment, because recovery could not prove them durable.
@@ -71,7 +73,7 @@ pub struct RollPlan {
 pub struct Naming {
     mark: Mark,
     /// The segment before, and where it ends now; without an end if it is dead.
-    left: Option<(ActiveSegment, Option<FrameBoundary>)>,
+    left: Option<(SegmentWriter, Option<FrameBoundary>)>,
     /// The first attempt has failed.
     late: bool,
 }
@@ -88,12 +90,13 @@ impl Writer {
 
     /// Rolls if a roll is planned, into a segment with room for a frame of `span` bytes.
     pub fn finish_plan(&mut self, span: u64) -> Result<()> {
-        self.alive()?;
+        self.health.check()?;
         self.finish_naming()?;
         let Some(plan) = self.plan.take() else { return Ok(()) };
         match self.roll(&plan, span) {
             Ok(()) => {
                 self.unproven = false;
+                self.watch_active();
                 Ok(())
             }
             Err(error) => {
@@ -106,15 +109,15 @@ impl Writer {
     /// Starts the next segment, in the order that makes every crash in between harmless.
     pub fn roll(&mut self, plan: &RollPlan, span: u64) -> Result<()> {
         // No part of a roll may go to a directory that is no longer at the log's path.
-        self.check_attached()?;
+        self.health.check_attached()?;
         // Opening would not recognize a file with a higher id as a segment.
-        if self.highest_id >= MAX_ID {
-            return Err(Error::new(Code::OutOfRange, "segment ids above 2^63 - 1 do not exist"));
+        if self.highest_id() >= MAX_ID {
+            return Err(Error::new(Code::OutOfRange, "the log has used up its segment ids, the highest of which is 2^63 - 1"));
         }
         self.finish_naming()?;
         // At most one segment waits for its footer, so the footer of the segment that was left last comes first.
         let sealer = self.sealer.clone();
-        sealer.flush().map_err(|fault| self.poison(fault))?;
+        sealer.flush().map_err(|fault| self.health.poison(fault))?;
         // (1) The frames that the next header will seal are durable before that header exists.
         if !self.unproven {
             self.sync_active()?;
@@ -126,7 +129,7 @@ impl Writer {
         let spare = self.spares.take(least_len(carried + span))?;
         let header = Header {
             uuid: self.uuid,
-            id: self.highest_id + 1,
+            id: self.highest_id() + 1,
             first: plan.first,
             salt: u64::from_le_bytes(salt),
             predecessor: plan.predecessor,
@@ -156,13 +159,12 @@ impl Writer {
                 self.spares.take_back(spare, is_good);
                 return Err(fault.into());
             }
-            Err(fault) => return Err(self.poison(fault)),
+            Err(fault) => return Err(self.health.poison(fault)),
         }
-        self.counters.fsyncs += 1;
+        self.meter.counters.fsyncs += 1;
         if let Err(fault) = self.storage.sync_dir() {
-            return Err(self.poison(fault));
+            return Err(self.health.poison(fault));
         }
-        self.highest_id = header.id;
         self.names.push(Name { first: header.first, id: header.id, file: name });
         let entry = Arc::new(CatalogSegment::of_header(&header));
         entry.set_index(index);
@@ -171,7 +173,6 @@ impl Writer {
         entry.lend_file(&spare.file);
         match (header.predecessor, plan.cut) {
             (None, cut) => {
-                self.low = header.first;
                 let kept = cut.unwrap_or(header.first - 1);
                 self.publisher.cut(kept);
                 self.catalog.restart(entry.clone(), place, kept);
@@ -189,29 +190,17 @@ impl Writer {
             true => Filling::Done,
             false => Filling::WORTHWHILE,
         };
-        let through = self.storage.open_direct(&entry.file);
+        let direct = self.storage.open_direct(&entry.file);
         self.stop_filling();
-        let next = ActiveSegment {
-            growth: Arc::new(Growth::new(spare.file.clone(), spare.len, spare.room)),
-            durable_len: spare.len,
-            file: spare.file,
-            through,
-            header,
-            capacity: spare.room,
-            end,
-            synced: end,
-            entry,
-            filling,
-            written_back: 0,
-            // Bytes after the frames of a recycled file are stale: no write to it has been torn since.
-            debris_end: 0,
-            may_be_torn: false,
-        };
+        let placement = Placement::new(spare.file, direct, spare.room, spare.len, spare.len, filling);
+        // Bytes after the frames of a recycled file are stale, and no debris: no write to it has been torn since.
+        let next = SegmentWriter::new(header, entry, placement, end, end);
         let left = self.active.replace(next).map(|left| {
             let sealed = plan.predecessor.filter(|p| p.id == left.header.id);
             (left, sealed.map(|p| FrameBoundary { offset: p.end, next: plan.first, crc: p.crc }))
         });
-        self.counters.rolls += 1;
+        self.watch_active();
+        self.meter.counters.rolls += 1;
         self.naming = Some(Naming { mark, left, late: false });
         match self.finish_naming() {
             // After a crash, opening finds the new segment already. The next write to it names it first.
@@ -224,9 +213,9 @@ impl Writer {
     pub fn finish_naming(&mut self) -> Result<()> {
         let Some(Naming { mark, late, .. }) = &mut self.naming else { return Ok(()) };
         let was_late = std::mem::replace(late, true);
-        self.counters.fsyncs += 1;
-        let low = self.low;
-        let named = lock(&self.control).update(|state| {
+        self.meter.counters.fsyncs += 1;
+        let low = self.catalog.low_mark();
+        let named = locked(&self.control).update(|state| {
             state.active = mark.segment;
             state.mark = Some(*mark);
             state.low_mark = low;
@@ -235,10 +224,10 @@ impl Writer {
             Ok(()) => {}
             // The slot that counts is unchanged, and either state of the other slot is true.
             Err(cut) if cut.fault.heals(On::Named) => return Err(cut.fault.into()),
-            Err(cut) => return Err(self.poison(cut.fault)),
+            Err(cut) => return Err(self.health.poison(cut.fault)),
         }
         match self.naming.take().and_then(|naming| naming.left) {
-            Some((left, Some(end))) => self.sealer.push(left.sealed(end)),
+            Some((left, Some(end))) => self.sealer.push(left.into_sealed(end)),
             Some((left, None)) => left.give_back(),
             None => {}
         }
@@ -291,7 +280,7 @@ fn fill(spare: &Spare, header: &Header, plan: &RollPlan) -> Result<(FrameBoundar
     while from.offset < carry.to {
         let found = frame::decode(window.get(from.offset, HEADER)?, old, from.offset);
         let changed = || {
-            Error::new(Code::Corrupt, "a frame changed between two readings")
+            Error::new(Code::Corrupt, "a frame changed between two reads of it")
                 .at(file_name(carry.header.first, carry.header.id), from.offset)
         };
         let frame = found.filter(|f| f.first == from.next && f.prev == from.crc).ok_or_else(changed)?;

@@ -107,6 +107,18 @@ pub struct Terms {
     pub expect: Option<u64>,
 }
 
+impl Terms {
+    /// Returns the terms of an append that is acknowledged only once it is durable.
+    pub fn durable() -> Terms {
+        Terms { durable: true, expect: None }
+    }
+
+    /// Returns the terms of an append that is refused unless its record gets this position.
+    pub fn expecting(position: u64) -> Terms {
+        Terms { durable: false, expect: Some(position) }
+    }
+}
+
 impl From<bool> for Terms {
     fn from(durable: bool) -> Terms {
         Terms { durable, expect: None }
@@ -151,8 +163,8 @@ pub struct SubmissionQueue {
     pub group: Group,
     /// Closed groups, each followed by a command, oldest first. They commit before `group`.
     pub queue: VecDeque<QueuedCommand>,
-    /// First position of the log once everything queued is done.
-    pub first: u64,
+    /// Low mark of the log once everything queued is done.
+    pub low_mark: u64,
     /// Position of the next record to be accepted.
     pub next: u64,
     /// Bytes accepted and not settled, including the group that is being committed.
@@ -166,17 +178,19 @@ pub struct SubmissionQueue {
     /// Another thread has found that the log is detached.
     pub detached: Option<Error>,
     pub clients: Vec<Option<Client>>,
+    /// Callers that were refused because too much is pending, to be woken at the next settlement.
+    pub wants_room: Vec<Arc<dyn Notify>>,
     pub appends: u64,
     pub batches: u64,
     pub bytes: u64,
 }
 
 impl SubmissionQueue {
-    pub fn new(first: u64, next: u64) -> SubmissionQueue {
+    pub fn new(low_mark: u64, next: u64) -> SubmissionQueue {
         SubmissionQueue {
             group: Group::default(),
             queue: VecDeque::new(),
-            first,
+            low_mark,
             next,
             pending_bytes: 0,
             phase: LogPhase::Open,
@@ -185,6 +199,7 @@ impl SubmissionQueue {
             fault: None,
             detached: None,
             clients: Vec::new(),
+            wants_room: Vec::new(),
             appends: 0,
             batches: 0,
             bytes: 0,
@@ -217,16 +232,20 @@ impl SubmissionQueue {
         }
         // One record above the bound is accepted if nothing else is pending, because it could never be appended otherwise.
         if records > 0 && self.pending_bytes > 0 && self.pending_bytes + bytes > options.max_pending_bytes {
-            let text = format!(
-                "{} bytes are waiting for their commit, more would exceed maxPendingBytes ({})",
-                self.pending_bytes, options.max_pending_bytes
-            );
+            let text =
+                format!("{} bytes are pending, and more would exceed maxPendingBytes ({})", self.pending_bytes, options.max_pending_bytes);
             return Err(Error::new(Code::Backpressure, text));
         }
         if self.next + records > MAX_POSITION + 1 {
-            return Err(Error::new(Code::OutOfRange, "positions above 2^53 - 1 do not exist"));
+            return Err(Error::new(Code::OutOfRange, "the highest position is 2^53 - 1"));
         }
         self.clients.get_mut(client).and_then(Option::as_mut).ok_or_else(closed)
+    }
+
+    /// Wakes `notify` once when operations settle, so that a refused caller can try again. A caller is refused for want of room only while
+    /// operations wait, so it is woken.
+    pub fn await_room(&mut self, notify: Arc<dyn Notify>) {
+        self.wants_room.push(notify);
     }
 
     pub fn failing(&self, client: usize) -> Option<&(u64, Error)> {
@@ -235,7 +254,7 @@ impl SubmissionQueue {
 
     /// Checks `terms.expect` under the lock that assigns positions (optimistic concurrency). Passes while the client is failing, so that
     /// the append is refused with the error of the earlier rejection instead.
-    fn check_expected_position(&self, client: usize, terms: Terms) -> Result<()> {
+    pub fn check_expected_position(&self, client: usize, terms: Terms) -> Result<()> {
         match (&self.phase, terms.expect) {
             (LogPhase::Open, Some(expected)) if expected != self.next && self.failing(client).is_none() => {
                 let text = format!("the next position is {}, not {expected}", self.next);
@@ -298,15 +317,15 @@ impl SubmissionQueue {
     pub fn command(&mut self, client: usize, command: Command, options: &Options) -> Result<()> {
         self.check_capacity(client, 0, 0, options)?;
         // Positions change at the call: records accepted after it get the positions that follow from it.
-        (self.first, self.next) = match command {
+        (self.low_mark, self.next) = match command {
             Command::TruncateBefore(first) if first > self.next => return Err(out_of_range(first, self.next)),
-            Command::TruncateBefore(first) => (self.first.max(first), self.next),
+            Command::TruncateBefore(first) => (self.low_mark.max(first), self.next),
             Command::TruncateAfter(last) if last >= self.next => {
-                let text = format!("position {last} is not below the next one, {}", self.next);
+                let text = format!("position {last} is not below the next position, {}", self.next);
                 return Err(Error::new(Code::OutOfRange, text).at_position(last));
             }
-            Command::TruncateAfter(last) if last + 1 < self.first => return Err(truncated(last, self.first)),
-            Command::TruncateAfter(last) => (self.first, last + 1),
+            Command::TruncateAfter(last) if last + 1 < self.low_mark => return Err(truncated(last, self.low_mark)),
+            Command::TruncateAfter(last) => (self.low_mark, last + 1),
             Command::Reset(first) if !(1..=MAX_POSITION).contains(&first) => {
                 return Err(Error::new(Code::InvalidArg, format!("position must be from 1 to 2^53 - 1, got {first}")));
             }
@@ -339,7 +358,7 @@ impl SubmissionQueue {
     /// have been rejected since.
     pub fn recompute_low_mark(&mut self, low: u64) {
         let commands = self.queue.iter().filter_map(|step| step.command);
-        self.first = commands.fold(low, |first, (_, command)| match command {
+        self.low_mark = commands.fold(low, |first, (_, command)| match command {
             Command::TruncateBefore(above) if above <= self.next => first.max(above),
             Command::Reset(anew) => anew,
             Command::TruncateBefore(_) | Command::TruncateAfter(_) => first,
@@ -360,6 +379,7 @@ impl SubmissionQueue {
 
     /// Settles `runs` as succeeded and adds the clients to notify to `wake`.
     pub fn succeed(&mut self, runs: &[OperationRun], wake: &mut Vec<Arc<dyn Notify>>) {
+        wake.append(&mut self.wants_room);
         for run in runs {
             if let Some(client) = self.clients.get_mut(run.client).and_then(Option::as_mut) {
                 client.succeed(run.ops);
@@ -370,6 +390,7 @@ impl SubmissionQueue {
 
     /// Settles `runs` as failed and adds the clients to notify to `wake`.
     pub fn reject(&mut self, runs: &[OperationRun], error: &Error, wake: &mut Vec<Arc<dyn Notify>>) {
+        wake.append(&mut self.wants_room);
         for run in runs {
             if let Some(client) = self.clients.get_mut(run.client).and_then(Option::as_mut) {
                 client.fail(run.ops, error);
@@ -380,6 +401,7 @@ impl SubmissionQueue {
 
     /// Rejects every operation that is accepted and not settled, including the gathering group, and sets the next position to `next`.
     pub fn fail(&mut self, error: &Error, next: u64, wake: &mut Vec<Arc<dyn Notify>>) {
+        wake.append(&mut self.wants_room);
         for client in self.clients.iter_mut().flatten() {
             client.fail(client.entered - client.settled, error);
             wake.push(client.notify.clone());
@@ -501,7 +523,7 @@ mod tests {
     }
 
     #[test]
-    fn until_a_client_knows_of_a_rejection_nothing_it_appends_is_accepted_and_others_go_on() {
+    fn until_a_client_has_collected_a_rejection_its_appends_are_refused_and_those_of_others_are_not() {
         let (mut submissions, options) = rejecting(&Error::new(Code::NoSpace, "full"));
         assert!(append_as(&mut submissions, 0).is_err_and(|error| error.code == Code::NoSpace));
         let mut batch = Batch::new();
@@ -510,9 +532,9 @@ mod tests {
         let one = [RecordRef { value: Some(b"v"), ..Default::default() }];
         assert!(submissions.append_all(0, one.into_iter(), (1, 4), false, &options).is_err_and(|error| error.code == Code::NoSpace));
         assert_eq!((submissions.next, submissions.pending_bytes), (1, 0));
-        assert_eq!(append_as(&mut submissions, 1).ok(), Some(1), "who waited for nothing appends");
+        assert_eq!(append_as(&mut submissions, 1).ok(), Some(1), "a client without pending operations may append");
         assert_eq!(collect(&mut submissions), Some((false, 1)));
-        assert!(append_as(&mut submissions, 0).is_err(), "there may be more news");
+        assert!(append_as(&mut submissions, 0).is_err(), "there may be more rejections to collect");
         assert_eq!(collect(&mut submissions), Some((true, 1)));
         assert_eq!(append(&mut submissions), 2);
     }
@@ -529,7 +551,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_told_of_all_that_failed_appends_while_a_truncation_makes_room() {
+    fn a_client_that_has_collected_its_rejections_may_append_while_a_truncation_is_pending() {
         let (mut submissions, _) =
             full_behind(|submissions, options| assert!(submissions.command(0, Command::TruncateBefore(1), options).is_ok()));
         assert_eq!((collect(&mut submissions), collect(&mut submissions)), (Some((false, 1)), Some((true, 1))));
@@ -537,14 +559,14 @@ mod tests {
     }
 
     #[test]
-    fn who_only_makes_room_is_refused_nothing() {
+    fn a_client_with_only_a_pending_truncation_may_append_after_another_client_s_rejection() {
         let (mut submissions, _) =
             full_behind(|submissions, options| assert!(submissions.command(1, Command::TruncateBefore(1), options).is_ok()));
         assert_eq!(append_as(&mut submissions, 1).map_err(|e| e.code).ok(), Some(1));
     }
 
     #[test]
-    fn told_is_enough_whatever_else_there_is_news_of() {
+    fn a_client_that_has_collected_its_rejection_may_append_although_other_operations_are_pending() {
         let (mut submissions, options) = rejecting(&Error::new(Code::NoSpace, "full"));
         let (mut group, mut wake) = (Group::default(), Vec::new());
         assert!(submissions.sync(0, &options).is_ok());
@@ -556,7 +578,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expectation_that_rests_on_what_was_rejected_is_told_the_rejection() {
+    fn an_append_that_expects_the_position_after_a_rejected_record_fails_with_the_rejection() {
         let (mut submissions, options) = rejecting(&Error::new(Code::NoSpace, "full").during("reset").at_position(7));
         let terms = Terms { durable: false, expect: Some(2) };
         let record = RecordRef { value: Some(b"v"), ..Default::default() };
@@ -565,7 +587,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_whose_rejections_come_behind_a_command_appends_again_once_it_knows_of_all() {
+    fn a_client_with_rejections_around_a_truncation_may_append_once_it_has_collected_all_of_them() {
         let (mut submissions, options) = submissions();
         let (mut group, mut wake) = (Group::default(), Vec::new());
         let full = Error::new(Code::NoSpace, "full");
@@ -588,7 +610,7 @@ mod tests {
     }
 
     #[test]
-    fn positions_that_are_taken_back_take_the_first_position_back_with_them() {
+    fn a_rejection_restores_the_first_position_together_with_the_next_one() {
         let (mut submissions, options) = submissions();
         let (mut group, mut wake) = (Group::default(), Vec::new());
         append(&mut submissions);
@@ -596,19 +618,19 @@ mod tests {
             append(&mut submissions);
             assert!(submissions.command(0, command, &options).is_ok());
         }
-        assert_eq!((submissions.first, submissions.next), (101, 101));
+        assert_eq!((submissions.low_mark, submissions.next), (101, 101));
         // The first group fails: its command returns to the front of the queue, and the reset is rejected with the records.
         let step = submissions.take(&mut group);
         submissions.queue.push_front(QueuedCommand { group: Group::default(), command: step.and_then(|s| s.command) });
         submissions.fail_records(&group.runs, &Error::new(Code::NoSpace, "full"), 1, &mut wake);
         submissions.recompute_low_mark(1);
-        assert_eq!((submissions.first, submissions.next), (1, 1));
+        assert_eq!((submissions.low_mark, submissions.next), (1, 1));
         append(&mut submissions);
         assert!(submissions.command(0, Command::TruncateAfter(0), &options).is_ok());
     }
 
     #[test]
-    fn what_makes_room_outlives_the_records_around_it_and_all_settle_in_order() {
+    fn a_truncate_before_survives_the_rejection_of_the_records_around_it_and_all_settle_in_order() {
         let (mut submissions, options) = submissions();
         let (mut group, mut wake) = (Group::default(), Vec::new());
         let full = Error::new(Code::NoSpace, "full");
@@ -622,7 +644,7 @@ mod tests {
         submissions.queue.push_front(QueuedCommand { group: Group::default(), command: step.and_then(|s| s.command) });
         submissions.fail_records(&group.runs, &full, 1, &mut wake);
         assert_eq!((submissions.next, submissions.pending_bytes, news(&mut submissions)), (1, 0, vec![(false, 1)]));
-        assert_eq!(append_as(&mut submissions, 1).ok(), Some(1), "positions are given again");
+        assert_eq!(append_as(&mut submissions, 1).ok(), Some(1), "positions are used again");
         let step = submissions.take(&mut group);
         assert!(group.is_empty() && step.and_then(|s| s.command) == Some((0, Command::TruncateBefore(1))));
         submissions.succeed(&[OperationRun { client: 0, ops: 1 }], &mut wake);

@@ -12,8 +12,9 @@ use crate::segments::frame_scan::boundary_near;
 use crate::storage::window::Window;
 use crate::util::healing::On;
 use crate::util::limits::PAGE;
+use crate::util::locks::locked;
 use crate::write::roll::{Carry, PartialFrame, RollPlan};
-use crate::write::writer::{lock, Writer};
+use crate::write::writer::Writer;
 
 impl Writer {
     /// Makes `first` the first position of the log. The low mark is exact, and whole segments below it are removed. Needs no disk space. If
@@ -23,34 +24,33 @@ impl Writer {
     /// active segment yet; the log is unchanged. `Io` also if the log starts at `first` now, but a file could not be removed. `Poisoned` or
     /// `Detached` if writing has ended.
     pub fn truncate_before(&mut self, first: u64) -> Result<()> {
-        self.alive()?;
+        self.health.check()?;
         // A segment that CONTROL does not name may be gone after a crash, so the low mark must not depend on it.
         if self.unproven && !self.is_named() {
             let rolled = self.finish_plan(0);
-            self.poison_unless_it_heals(rolled)?;
+            self.health.poison_unless_it_heals(rolled)?;
         }
         let named = self.finish_naming();
-        self.poison_unless_it_heals(named)?;
-        if first <= self.low {
+        self.health.poison_unless_it_heals(named)?;
+        if first <= self.low_mark() {
             // A roll may have left a segment below the mark since then, or a file may have resisted the first removal.
             return self.remove_below();
         }
         if first > self.next_position() {
             return Err(out_of_range(first, self.next_position()));
         }
-        self.check_attached()?;
+        self.health.check_attached()?;
         let mark = self.current_mark();
-        self.counters.fsyncs += 1;
-        let marked = lock(&self.control).update(|state| {
+        self.meter.counters.fsyncs += 1;
+        let marked = locked(&self.control).update(|state| {
             state.low_mark = first;
             state.mark = mark.or(state.mark);
         });
         match marked {
             Ok(()) => {}
-            Err(cut) if cut.written == 0 && cut.fault.heals(On::Named) => return self.poison_unless_it_heals(Err(cut.fault.into())),
-            Err(cut) => return Err(self.poison(cut.fault)),
+            Err(cut) if cut.written == 0 && cut.fault.heals(On::Named) => return self.health.poison_unless_it_heals(Err(cut.fault.into())),
+            Err(cut) => return Err(self.health.poison(cut.fault)),
         }
-        self.low = first;
         // Readers learn of the low mark before a file goes, so that none of them takes its absence for damage.
         self.catalog.raise_low_mark(first);
         self.remove_below()
@@ -67,8 +67,8 @@ impl Writer {
     pub fn truncate_after(&mut self, last: u64) -> Result<()> {
         self.go_on()?;
         let next = self.next_position();
-        if last + 1 < self.low {
-            return Err(truncated(last, self.low));
+        if last + 1 < self.low_mark() {
+            return Err(truncated(last, self.low_mark()));
         }
         if last + 1 >= next {
             return if last + 1 == next { self.sync() } else { Err(out_of_range(last, next)) };
@@ -91,18 +91,18 @@ impl Writer {
 
     /// Takes the roll that opening planned and could not do. Until then only a part of the files counts.
     fn go_on(&mut self) -> Result<()> {
-        self.alive()?;
+        self.health.check()?;
         if !self.unproven {
             return Ok(());
         }
         let rolled = self.finish_plan(0);
-        self.poison_unless_it_heals(rolled)
+        self.health.poison_unless_it_heals(rolled)
     }
 
     /// Rolls by `plan` instead of a roll that is already planned, which stays planned if this one fails.
     fn roll_to(&mut self, plan: RollPlan) -> Result<()> {
         let rolled = self.roll(&plan, 0);
-        self.poison_unless_it_heals(rolled)?;
+        self.health.poison_unless_it_heals(rolled)?;
         self.plan = None;
         Ok(())
     }
@@ -150,14 +150,14 @@ impl Writer {
 
     /// Whether CONTROL vouches for the active segment's name.
     pub fn is_named(&self) -> bool {
-        let named = lock(&self.control).state().active;
+        let named = locked(&self.control).state().active;
         self.active.as_ref().is_some_and(|active| active.header.id <= named)
     }
 
     /// Removes segments wholly below the low mark, oldest first. Only the durable CONTROL decides which.
     pub fn remove_below(&mut self) -> Result<()> {
         let (active, low) = {
-            let control = lock(&self.control);
+            let control = locked(&self.control);
             (control.state().active, control.state().low_mark)
         };
         // The segment that holds the low mark. Every segment with a lower id and a lower first position ends below the mark.
@@ -181,11 +181,11 @@ impl Writer {
                 }
                 _ => self.names.retain(|n| n.id != name.id),
             }
-            self.counters.removed += 1;
+            self.meter.counters.removed += 1;
         }
-        self.counters.fsyncs += 1;
+        self.meter.counters.fsyncs += 1;
         if let Err(fault) = self.storage.sync_dir() {
-            return Err(self.poison(fault));
+            return Err(self.health.poison(fault));
         }
         self.spares.queue_for_recycling(aside);
         failure.map_or(Ok(()), Err)

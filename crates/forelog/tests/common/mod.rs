@@ -58,8 +58,7 @@ pub fn next(reader: &mut Reader) -> Result<Vec<(u64, Vec<u8>)>, Error> {
 pub fn next_of(reader: &mut Reader, block: usize) -> Result<Vec<(u64, Vec<u8>)>, Error> {
     loop {
         if let Some(block) = reader.next_block(block)? {
-            let value = |entry: &[u32]| block.bytes[entry[1] as usize..entry[2] as usize].to_vec();
-            return Ok(block.index.chunks(4).enumerate().map(|(i, e)| (block.first_position + i as u64, value(e))).collect());
+            return Ok(block.iter().map(|record| (record.position, record.value.unwrap().to_vec())).collect());
         }
         let (woken, wake) = channel();
         let Some(lookout) = reader.follow_wait() else { return Ok(Vec::new()) };
@@ -74,9 +73,7 @@ pub fn read_all(wal: &Wal) -> Vec<Vec<u8>> {
     let mut reader = wal.reader(wal.positions().first, u64::MAX).unwrap();
     let mut out = Vec::new();
     while let Some(block) = reader.next_block(64 << 10).unwrap() {
-        for entry in block.index.chunks(4) {
-            out.push(block.bytes[entry[1] as usize..entry[2] as usize].to_vec());
-        }
+        out.extend(block.iter().map(|record| record.value.unwrap().to_vec()));
     }
     out
 }

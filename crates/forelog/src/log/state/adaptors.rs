@@ -9,7 +9,7 @@ use crate::log::remote_writer::RemoteWriter;
 use crate::maintenance::backup::Origin;
 use crate::read::follow::{FollowedLog, WaitHandle, Wake};
 use crate::segments::attachment::lost;
-use crate::segments::catalog::DurableEnd;
+use crate::segments::log_ends::DurableEnd;
 use crate::segments::reader_positions::ReaderPosition;
 use crate::storage::Storage;
 use crate::util::locks::locked;
@@ -25,7 +25,7 @@ impl FollowedLog for LogState {
             }
             self.refresh(remote)?;
             let first = self.catalog.low_mark();
-            let limit = self.horizons.acknowledged.load(Ordering::Acquire);
+            let limit = self.catalog.ends.acknowledged();
             // The position is after the last record that can be read.
             if let Some(error) = remote.bond.broken().filter(|_| next > limit) {
                 return Err(error.clone().during("read"));
@@ -76,7 +76,7 @@ impl FollowedLog for LogState {
         let followers = self.followers.clone();
         let ticket = followers.enter(next, wake, || {
             let failed = locked(&self.submissions).phase.failure().is_some();
-            failed || self.ended.load(Ordering::Acquire) || self.horizons.acknowledged.load(Ordering::Acquire) >= next
+            failed || self.ended.load(Ordering::Acquire) || self.catalog.ends.acknowledged() >= next
         });
         if self.remote.is_some() {
             remote_writer::watch_page(&self);
@@ -89,11 +89,11 @@ impl FollowedLog for LogState {
 
 impl CursorLog for LogState {
     fn acknowledged(&self) -> u64 {
-        self.horizons.acknowledged.load(Ordering::Acquire)
+        self.catalog.ends.acknowledged()
     }
 
     fn durable(&self) -> u64 {
-        self.horizons.durable.load(Ordering::Acquire)
+        self.catalog.ends.durable()
     }
 
     fn flush(&self) -> Result<()> {
@@ -123,7 +123,7 @@ impl Origin for LogState {
             self.refresh(remote)?;
             return remote.durable_end().ok_or_else(|| match &self.recovery.damage {
                 Some(damage) => {
-                    let text = format!("the log is damaged, and so would be its copy: {}", damage.text);
+                    let text = format!("the log is damaged, and a backup of it would be damaged as well: {}", damage.text);
                     let mut error = Error::new(Code::Corrupt, text).at(damage.segment.clone(), damage.offset).judged(self.recovery.verdict);
                     (error.lost, error.flipped) = (damage.lost, damage.flipped);
                     error
@@ -131,9 +131,12 @@ impl Origin for LogState {
                 None => Error::new(Code::Locked, "the log is still being opened by its writer"),
             });
         }
-        self.catalog
-            .durable_end()
-            .ok_or_else(|| Error::new(Code::NoSpace, "nothing in the log's last segment is proven durable until there is space to roll"))
+        self.catalog.durable_end().ok_or_else(|| {
+            Error::new(
+                Code::NoSpace,
+                "the records in the last segment are not proven durable yet: the log first needs free disk space to roll",
+            )
+        })
     }
 
     fn low_mark(&self) -> Result<u64> {

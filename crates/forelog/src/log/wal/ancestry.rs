@@ -9,25 +9,27 @@ use crate::options::Fsync;
 use crate::read::reader::Reader;
 use crate::segments::catalog::Catalog;
 use crate::storage::layer::{Layer, Layered};
-use crate::storage::File;
-use crate::storage::Storage;
+use crate::storage::{File, Storage};
+use crate::testing::log::{options, TestLog};
 use crate::testing::sim::{Faults, Rng, SimDisk};
 use crate::util::limits::PAGE;
 use crate::util::notify::Waiter;
+use std::ops::Deref;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+/// A log that counts its operations.
 struct Log {
-    wal: Wal,
-    disk: SimDisk,
-    waiter: Arc<Waiter>,
+    log: TestLog,
     ops: u64,
-    /// The directory that holds the lock.
-    _dir: tempfile::TempDir,
 }
 
-fn options(fsync: Fsync) -> Options {
-    Options { fsync, segment_bytes: 64 << 10, ..Options::default() }
+impl Deref for Log {
+    type Target = TestLog;
+
+    fn deref(&self) -> &TestLog {
+        &self.log
+    }
 }
 
 fn value(n: u64) -> Vec<u8> {
@@ -36,15 +38,12 @@ fn value(n: u64) -> Vec<u8> {
 
 impl Log {
     fn open(disk: SimDisk, fsync: Fsync) -> Result<Log> {
-        let dir = tempfile::tempdir().map_err(|e| Error::new(Code::Io, e.to_string()))?;
-        let waiter = Arc::new(Waiter::default());
-        let wal = Wal::open_on(Arc::new(disk.clone()), dir.path(), options(fsync), waiter.clone(), &COMMON)?;
-        Ok(Log { wal, disk, waiter, ops: 0, _dir: dir })
+        Ok(Log { log: TestLog::open(disk, fsync)?, ops: 0 })
     }
 
     fn append(&mut self, value: &[u8]) -> Result<u64> {
         self.ops += 1;
-        self.wal.append(RecordRef { value: Some(value), ..RecordRef::default() }, false)
+        self.log.append(value)
     }
 
     fn sync(&mut self) -> Result<()> {
@@ -54,11 +53,7 @@ impl Log {
 
     /// Waits for all operations. Returns the error of the first one that failed.
     fn settled(&self) -> Result<()> {
-        self.wal.kick();
-        self.waiter.wait_for(|| match self.wal.settled() {
-            Settled::Done(done) => (done >= self.ops).then_some(Ok(())),
-            Settled::Failed(_, error) => Some(Err(error)),
-        })
+        self.log.settled(self.ops)
     }
 
     /// Appends numbered records, several of them in each commit.
@@ -86,7 +81,7 @@ impl Log {
 fn drain(mut reader: Reader) -> Result<Vec<Vec<u8>>> {
     let mut values = Vec::new();
     while let Some(block) = reader.next_block(1 << 14)? {
-        values.extend(block.index.chunks(4).map(|entry| block.bytes[entry[1] as usize..entry[2] as usize].to_vec()));
+        values.extend(block.iter().filter_map(|record| record.value.map(<[u8]>::to_vec)));
     }
     Ok(values)
 }
@@ -109,7 +104,7 @@ fn power_cut(disk: &SimDisk, all: bool) -> Result<(SimDisk, Opened)> {
 }
 
 #[test]
-fn a_reader_goes_on_through_all_segments() -> Result<()> {
+fn a_reader_continues_through_all_segments() -> Result<()> {
     let mut log = Log::open(SimDisk::new(1, 4096), Fsync::Os)?;
     log.fill(1, 3000)?;
     assert!(log.segments().len() >= 4);
@@ -118,14 +113,14 @@ fn a_reader_goes_on_through_all_segments() -> Result<()> {
 }
 
 #[test]
-fn what_sync_vouches_for_survives_although_others_append_and_the_log_rolls_meanwhile() -> Result<()> {
+fn synced_records_survive_a_power_cut_while_other_clients_append_and_the_log_rolls() -> Result<()> {
     let mut log = Log::open(SimDisk::new(2, 4096), Fsync::Os)?;
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 while !stop.load(Ordering::Acquire) {
-                    let _ = log.wal.append(RecordRef { value: Some(&[9; 400]), ..RecordRef::default() }, false);
+                    let _ = log.log.wal.append(RecordRef { value: Some(&[9; 400]), ..RecordRef::default() }, false);
                     log.wal.kick();
                     std::thread::yield_now();
                 }
@@ -149,7 +144,7 @@ fn what_sync_vouches_for_survives_although_others_append_and_the_log_rolls_meanw
 }
 
 #[test]
-fn nothing_is_appended_behind_the_torn_bytes_of_a_short_write() -> Result<()> {
+fn nothing_is_appended_after_the_torn_bytes_of_a_short_write() -> Result<()> {
     for seed in 0..10 {
         let mut log = loop {
             let mut log = Log::open(SimDisk::new(seed, 512), Fsync::Always)?;
@@ -161,7 +156,7 @@ fn nothing_is_appended_behind_the_torn_bytes_of_a_short_write() -> Result<()> {
                 break log;
             }
         };
-        assert!(matches!(log.wal.settled(), Settled::Done(_)), "there is no more news");
+        assert!(matches!(log.wal.settled(), Settled::Done(_)), "nothing more is to be collected");
         log.fill(6, 20)?;
         for all in [false, true] {
             let (disk, opened) = power_cut(&log.disk, all)?;
@@ -172,7 +167,7 @@ fn nothing_is_appended_behind_the_torn_bytes_of_a_short_write() -> Result<()> {
 }
 
 #[test]
-fn a_flipped_bit_in_a_sealed_segment_is_told_and_costs_the_frame_that_it_is_in() -> Result<()> {
+fn a_flipped_bit_in_a_sealed_segment_is_reported_and_costs_only_its_frame() -> Result<()> {
     let mut log = Log::open(SimDisk::new(3, 4096), Fsync::Os)?;
     log.fill(1, 2000)?;
     let sealed = log.segments()[1].clone();
@@ -182,7 +177,7 @@ fn a_flipped_bit_in_a_sealed_segment_is_told_and_costs_the_frame_that_it_is_in()
     log.disk.damage(&sealed, at as u64, &[bytes[at] ^ 4]);
     let error = log.read(1, 2000).err();
     let told = error.and_then(|e| (e.code == Code::Corrupt && e.segment.as_deref() == Some(&sealed)).then_some(e.lost?));
-    let Some((first, last)) = told else { panic!("the damage is not told") };
+    let Some((first, last)) = told else { panic!("the damage is not reported") };
     let lost: Vec<u64> = (1..=2000).filter(|n| log.read(*n, *n).is_err()).collect();
     assert!(!lost.is_empty() && lost.len() <= 10, "a commit held ten records: {lost:?}");
     assert!(lost.iter().all(|n| (first..=last).contains(n)));
@@ -191,7 +186,7 @@ fn a_flipped_bit_in_a_sealed_segment_is_told_and_costs_the_frame_that_it_is_in()
 }
 
 #[test]
-fn a_log_that_another_process_writes_is_refused_untouched() -> Result<()> {
+fn a_log_that_another_process_writes_is_refused_unchanged() -> Result<()> {
     let failed = |e: std::io::Error| Error::new(Code::Io, e.to_string());
     let dir = tempfile::tempdir().map_err(failed)?;
     let waiter: Arc<Waiter> = Arc::default();
@@ -208,7 +203,7 @@ fn a_log_that_another_process_writes_is_refused_untouched() -> Result<()> {
 }
 
 #[test]
-fn a_missing_segment_in_the_middle_is_noticed() -> Result<()> {
+fn a_missing_segment_in_the_middle_of_the_log_is_detected() -> Result<()> {
     let mut log = Log::open(SimDisk::new(4, 4096), Fsync::Os)?;
     log.fill(1, 2500)?;
     log.wal.close()?;
@@ -238,7 +233,7 @@ fn a_failed_fsync_is_final_although_the_next_one_would_succeed() -> Result<()> {
 }
 
 #[test]
-fn an_idle_tail_is_synced_in_time_without_anybody_asking() -> Result<()> {
+fn the_last_records_of_an_idle_log_are_synced_in_time_without_a_call() -> Result<()> {
     let mut log = Log::open(SimDisk::new(6, 4096), Fsync::Every(Duration::from_millis(1)))?;
     log.fill(1, 7)?;
     // Nothing else is appended, so without a timer this would not end.
@@ -251,7 +246,7 @@ fn an_idle_tail_is_synced_in_time_without_anybody_asking() -> Result<()> {
 }
 
 #[test]
-fn acknowledged_records_are_in_files_whose_names_survive() -> Result<()> {
+fn the_names_of_files_with_acknowledged_records_survive_a_power_cut() -> Result<()> {
     let mut log = Log::open(SimDisk::new(7, 4096), Fsync::Always)?;
     for n in 1..=60 {
         log.append(&[n as u8; 5000])?;
@@ -265,7 +260,7 @@ fn acknowledged_records_are_in_files_whose_names_survive() -> Result<()> {
 }
 
 #[test]
-fn space_that_was_allocated_ahead_is_not_taken_for_damage_after_a_crash() -> Result<()> {
+fn space_allocated_in_advance_is_not_reported_as_damage_after_a_crash() -> Result<()> {
     let mut log = Log::open(SimDisk::new(8, 4096), Fsync::Os)?;
     log.fill(1, 9)?;
     // Happens in the background, which nothing else here waits for.
@@ -281,7 +276,7 @@ fn space_that_was_allocated_ahead_is_not_taken_for_damage_after_a_crash() -> Res
 }
 
 #[test]
-fn a_record_of_any_size_that_is_taken_can_be_read() -> Result<()> {
+fn a_record_of_any_accepted_size_can_be_read() -> Result<()> {
     let mut log = Log::open(SimDisk::new(9, 4096), Fsync::Os)?;
     let sizes = [128 << 10, (128 << 10) + 1, 1 << 20, (16 << 20) - 64, 1];
     let record = |len: usize| (0..len).map(|i| (i / 5) as u8).collect::<Vec<_>>();
@@ -346,7 +341,7 @@ fn opening_reads_every_byte_of_the_active_segment_once_and_no_hole() -> Result<(
 }
 
 #[test]
-fn a_consumer_that_resumes_behind_its_last_record_does_not_read_it_again() -> Result<()> {
+fn a_consumer_that_resumes_after_its_last_record_does_not_read_it_again() -> Result<()> {
     let mut log = Log::open(SimDisk::new(11, 4096), Fsync::Os)?;
     let mut position = 0;
     for round in 0..5 {
@@ -360,7 +355,7 @@ fn a_consumer_that_resumes_behind_its_last_record_does_not_read_it_again() -> Re
 }
 
 #[test]
-fn truncating_before_the_next_position_lets_go_of_every_record_and_its_segment() -> Result<()> {
+fn truncating_before_the_next_position_removes_every_record_and_its_segment() -> Result<()> {
     let mut log = Log::open(SimDisk::new(15, 4096), Fsync::Os)?;
     log.fill(1, 2500)?;
     let before = log.segments();
@@ -377,7 +372,7 @@ fn truncating_before_the_next_position_lets_go_of_every_record_and_its_segment()
 }
 
 #[test]
-fn an_expiry_is_a_moment_that_opening_the_log_again_does_not_move() -> Result<()> {
+fn reopening_a_log_does_not_change_when_a_record_expires() -> Result<()> {
     let mut log = Log::open(SimDisk::new(12, 4096), Fsync::Always)?;
     let expires_at = 1_767_229_200_000;
     log.wal.append(RecordRef { key: Some(b"session"), expires_at: Some(expires_at), ..RecordRef::default() }, false)?;
@@ -387,12 +382,12 @@ fn an_expiry_is_a_moment_that_opening_the_log_again_does_not_move() -> Result<()
     log.disk.restart();
     let again = Log::open(log.disk.clone(), Fsync::Always)?;
     let block = again.wal.reader(1, 1)?.next_block(PAGE as usize)?;
-    assert_eq!(block.map(|block| block.extras), Some(vec![expires_at as f64]));
+    assert_eq!(block.and_then(|block| block.get(0)?.expires_at), Some(expires_at));
     Ok(())
 }
 
 #[test]
-fn a_batch_is_whole_or_absent_whatever_a_power_cut_keeps_of_it() -> Result<()> {
+fn a_batch_is_whole_or_absent_after_any_power_cut() -> Result<()> {
     let mut log = Log::open(SimDisk::new(13, 512), Fsync::Os)?;
     log.fill(1, 1)?;
     let mut batch = Batch::new();

@@ -60,6 +60,7 @@ fn spawn(shared: &Arc<LogState>) {
 }
 
 impl NamedCursor {
+    /// Returns the name of the cursor.
     pub fn name(&self) -> &str {
         &self.handle.entry.name
     }

@@ -4,21 +4,27 @@
 
 use super::*;
 use crate::format::file_names::CURSORS;
-use crate::log::commit_threads::COMMON;
 use crate::options::Fsync;
 use crate::segments::reader_positions::StartPosition;
+use crate::testing::log::{code, TestLog};
 use crate::testing::sim::{Faults, Rng, SimDisk};
-use crate::util::notify::Waiter;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 use std::sync::mpsc::{channel, Receiver};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
 struct Log {
-    wal: Wal,
-    waiter: Arc<Waiter>,
+    log: TestLog,
     ops: u64,
-    _dir: tempfile::TempDir,
+}
+
+impl Deref for Log {
+    type Target = TestLog;
+
+    fn deref(&self) -> &TestLog {
+        &self.log
+    }
 }
 
 /// The knowledge of a consumer about its cursor.
@@ -40,28 +46,15 @@ struct Life {
     consumers: BTreeMap<&'static str, Consumer>,
 }
 
-fn code<T>(result: Result<T>) -> Option<Code> {
-    result.err().map(|error| error.code)
-}
-
 impl Log {
     fn open(disk: &SimDisk, fsync: Fsync) -> Result<Log> {
-        let dir = tempfile::tempdir().unwrap();
-        let waiter = Arc::new(Waiter::default());
-        let options = Options { fsync, segment_bytes: 64 << 10, ..Options::default() };
-        let wal = Wal::open_on(Arc::new(disk.clone()), dir.path(), options, waiter.clone(), &COMMON)?;
-        Ok(Log { wal, waiter, ops: 0, _dir: dir })
+        Ok(Log { log: TestLog::open(disk.clone(), fsync)?, ops: 0 })
     }
 
     /// Waits for the operation just submitted, and returns its result.
     fn settled(&mut self) -> Result<()> {
         self.ops += 1;
-        let ops = self.ops;
-        self.wal.kick();
-        self.waiter.wait_for(|| match self.wal.settled() {
-            Settled::Done(done) => (done >= ops).then_some(Ok(())),
-            Settled::Failed(_, error) => Some(Err(error)),
-        })
+        self.log.settled(self.ops)
     }
 
     fn append(&mut self, value: u64, len: usize) -> Result<u64> {
@@ -76,9 +69,9 @@ impl Log {
         let mut reader = self.wal.reader(first, u64::MAX)?;
         let mut records = BTreeMap::new();
         while let Some(block) = reader.next_block(1 << 20)? {
-            for (i, entry) in block.index.chunks(4).enumerate() {
-                let value = &block.bytes[entry[1] as usize..][..8];
-                records.insert(block.first_position + i as u64, u64::from_le_bytes(value.try_into().unwrap()));
+            for record in &block {
+                let value = &record.value.unwrap()[..8];
+                records.insert(record.position, u64::from_le_bytes(value.try_into().unwrap()));
             }
         }
         Ok(records)
@@ -270,7 +263,7 @@ fn live(seed: u64) {
 }
 
 #[test]
-fn a_cursor_never_says_more_than_was_done_and_never_less_than_was_durable() {
+fn a_cursor_is_never_past_what_was_committed_and_never_below_what_was_durable() {
     let one = std::env::var("FORELOG_SEED").ok().and_then(|seed| seed.parse().ok());
     for seed in one.map_or(0..60, |seed| seed..seed + 1) {
         live(seed);
@@ -314,7 +307,7 @@ fn a_poisoned_log_writes_no_cursor() {
 }
 
 #[test]
-fn closing_waits_for_the_commits_that_were_entered() {
+fn closing_waits_for_the_cursor_commits_that_were_accepted() {
     let (log, disk, cursor) = ten(Fsync::Os);
     let told = asked(|done| cursor.commit(10, done));
     log.wal.close().unwrap();
@@ -326,7 +319,7 @@ fn closing_waits_for_the_commits_that_were_entered() {
 }
 
 #[test]
-fn what_was_read_before_a_cut_is_not_committed_as_what_came_after_it() {
+fn a_record_read_before_a_truncate_after_cannot_be_committed_as_its_replacement() {
     let (mut log, _disk, cursor) = ten(Fsync::Always);
     asked(|done| cursor.commit(3, done)).recv().unwrap().unwrap();
     log.wal.truncate_after(5).unwrap();
@@ -343,7 +336,7 @@ fn what_was_read_before_a_cut_is_not_committed_as_what_came_after_it() {
 }
 
 #[test]
-fn damaged_cursors_are_told_and_the_log_works() {
+fn damaged_cursors_are_reported_and_the_log_still_works() {
     let (log, disk, cursor) = ten(Fsync::Always);
     asked(|done| cursor.commit(3, done)).recv().unwrap().unwrap();
     log.wal.close().unwrap();
@@ -363,7 +356,7 @@ fn damaged_cursors_are_told_and_the_log_works() {
     log.settled().unwrap();
     assert_eq!(log.read().unwrap().len(), 2);
     log.wal.close().unwrap();
-    assert_eq!(disk.bytes(CURSORS), bytes, "what is damaged is left for whoever can make something of it");
+    assert_eq!(disk.bytes(CURSORS), bytes, "damaged bytes are left unchanged");
 }
 
 #[test]

@@ -4,7 +4,6 @@ use super::*;
 use crate::format::file_names::LOCK;
 use crate::format::file_names::RESERVE;
 use crate::log::commit_loop::CommitThread;
-use crate::log::commit_threads::COMMON;
 use crate::log::open;
 use crate::observe::events::Event;
 use crate::options::Fsync;
@@ -13,6 +12,7 @@ use crate::segments::reader_positions::StartPosition;
 use crate::storage::dir_handle::DirHandle;
 use crate::storage::lock::Lock;
 use crate::storage::Storage;
+use crate::testing::log::{code, TestLog};
 use crate::testing::sim::{Faults, SimDisk};
 use crate::util::notify::Waiter;
 use crate::util::runtime::{Job, Runtime};
@@ -22,52 +22,13 @@ use std::time::Duration;
 
 const GONE: &str = "the directory /data was moved to /elsewhere";
 
-struct Log {
-    wal: Wal,
-    disk: SimDisk,
-    waiter: Arc<Waiter>,
-    dir: tempfile::TempDir,
-}
-
-impl Log {
-    fn open(fsync: Fsync) -> Result<Log> {
-        let disk = SimDisk::new(1, 4096);
-        let dir = tempfile::tempdir().map_err(|e| Error::new(Code::Io, e.to_string()))?;
-        let waiter = Arc::new(Waiter::default());
-        let options = Options { fsync, segment_bytes: 64 << 10, ..Options::default() };
-        let wal = Wal::open_on(Arc::new(disk.clone()), dir.path(), options, waiter.clone(), &COMMON)?;
-        Ok(Log { wal, disk, waiter, dir })
-    }
-
-    fn append(&self, value: &[u8]) -> Result<u64> {
-        self.wal.append(RecordRef { value: Some(value), ..RecordRef::default() }, false)
-    }
-
-    fn settled(&self, ops: u64) -> Result<()> {
-        self.wal.kick();
-        self.waiter.wait_for(|| match self.wal.settled() {
-            Settled::Done(done) => (done >= ops).then_some(Ok(())),
-            Settled::Failed(_, error) => Some(Err(error)),
-        })
-    }
-
-    fn last_readable(&self) -> Result<u64> {
-        let mut reader = self.wal.reader(1, u64::MAX)?;
-        let mut last = 0;
-        while let Some(block) = reader.next_block(1 << 16)? {
-            last = block.first_position + block.len() as u64 - 1;
-        }
-        Ok(last)
-    }
-}
-
-fn code<T>(result: Result<T>) -> Option<Code> {
-    result.err().map(|error| error.code)
+fn open_log(fsync: Fsync) -> Result<TestLog> {
+    TestLog::open(SimDisk::new(1, 4096), fsync)
 }
 
 #[test]
-fn nothing_is_acknowledged_or_written_any_more_and_all_that_was_acknowledged_is_read() -> Result<()> {
-    let log = Log::open(Fsync::Always)?;
+fn a_detached_log_writes_and_acknowledges_nothing_more_and_its_acknowledged_records_stay_readable() -> Result<()> {
+    let log = open_log(Fsync::Always)?;
     log.append(b"acknowledged")?;
     log.settled(1)?;
     // The first append has the reserve made in the background, which is no write of a record.
@@ -84,31 +45,31 @@ fn nothing_is_acknowledged_or_written_any_more_and_all_that_was_acknowledged_is_
     assert_eq!(code(log.append(b"later")), Some(Code::Detached));
     assert_eq!(code(log.wal.sync()), Some(Code::Detached));
     assert_eq!(code(log.wal.truncate_before(2)), Some(Code::Detached));
-    assert_eq!((log.last_readable()?, log.wal.positions().next), (1, 2), "positions that were rejected are taken back");
+    assert_eq!((log.last_readable()?, log.wal.positions().next), (1, 2), "rejected positions are free again");
     assert!(log.wal.stats().detached && !log.wal.stats().poisoned);
     assert_eq!(code(log.wal.close()), Some(Code::Detached));
-    assert_eq!(code(log.wal.close()), Some(Code::Detached), "closing again says the same");
+    assert_eq!(code(log.wal.close()), Some(Code::Detached), "closing again returns the same error");
     assert_eq!(log.disk.changes(), changes);
     Ok(())
 }
 
 #[test]
-fn what_was_acknowledged_without_an_fsync_is_read_as_well() -> Result<()> {
-    let log = Log::open(Fsync::Os)?;
+fn records_acknowledged_without_an_fsync_stay_readable_after_detaching() -> Result<()> {
+    let log = open_log(Fsync::Os)?;
     log.append(b"written")?;
     log.settled(1)?;
     log.disk.lose(GONE);
     log.append(&[1; 100 << 10])?;
-    assert_eq!(code(log.settled(2)), Some(Code::Detached), "a roll looks first");
+    assert_eq!(code(log.settled(2)), Some(Code::Detached), "a roll checks the path first");
     assert_eq!((log.wal.positions().durable, log.last_readable()?), (0, 1));
     Ok(())
 }
 
 #[test]
-fn a_missing_or_replaced_control_or_segment_ends_the_log_at_the_next_roll() -> Result<()> {
+fn a_missing_or_replaced_control_or_segment_detaches_the_log_at_the_next_roll() -> Result<()> {
     for replaced in [false, true] {
         for which in ["CONTROL", ".wal"] {
-            let log = Log::open(Fsync::Always)?;
+            let log = open_log(Fsync::Always)?;
             log.append(b"acknowledged")?;
             log.settled(1)?;
             let name = log.disk.names().into_iter().find(|name| name.ends_with(which)).unwrap_or_default();
@@ -123,10 +84,10 @@ fn a_missing_or_replaced_control_or_segment_ends_the_log_at_the_next_roll() -> R
 }
 
 #[test]
-fn a_truncation_that_is_rejected_takes_nothing_from_what_can_be_read() -> Result<()> {
+fn a_truncation_rejected_by_a_detached_log_leaves_its_records_readable() -> Result<()> {
     let commands: [fn(&Wal) -> Result<()>; 3] = [|wal| wal.truncate_before(3), |wal| wal.truncate_after(1), |wal| wal.reset(100)];
     for command in commands {
-        let log = Log::open(Fsync::Always)?;
+        let log = open_log(Fsync::Always)?;
         for _ in 0..3 {
             log.append(b"acknowledged")?;
         }
@@ -141,8 +102,8 @@ fn a_truncation_that_is_rejected_takes_nothing_from_what_can_be_read() -> Result
 }
 
 #[test]
-fn a_cursor_commit_is_not_acknowledged_and_the_log_learns_of_it() -> Result<()> {
-    let log = Log::open(Fsync::Always)?;
+fn a_cursor_commit_that_finds_the_directory_gone_is_rejected_and_detaches_the_log() -> Result<()> {
+    let log = open_log(Fsync::Always)?;
     log.append(b"acknowledged")?;
     log.settled(1)?;
     let (made, cursor) = channel();
@@ -158,8 +119,8 @@ fn a_cursor_commit_is_not_acknowledged_and_the_log_learns_of_it() -> Result<()> 
 }
 
 #[test]
-fn the_loss_is_an_event_once() -> Result<()> {
-    let log = Log::open(Fsync::Always)?;
+fn detaching_is_reported_as_one_event() -> Result<()> {
+    let log = open_log(Fsync::Always)?;
     log.wal.listen(Event::DETACHED | Event::POISONED);
     log.disk.lose(GONE);
     log.append(b"late")?;
@@ -173,7 +134,7 @@ fn the_loss_is_an_event_once() -> Result<()> {
 
 #[test]
 fn while_the_log_is_detached_its_directory_stays_locked_until_it_is_closed() -> Result<()> {
-    let log = Log::open(Fsync::Always)?;
+    let log = open_log(Fsync::Always)?;
     log.disk.lose(GONE);
     log.append(b"late")?;
     assert_eq!(code(log.settled(1)), Some(Code::Detached));
@@ -239,7 +200,7 @@ impl Stepped {
 }
 
 #[test]
-fn without_an_fsync_a_log_at_work_looks_once_a_second() -> Result<()> {
+fn a_log_that_writes_without_fsync_checks_its_path_once_a_second() -> Result<()> {
     let mut log = Stepped::open(Fsync::Os)?;
     log.append(0)?;
     log.disk.lose(GONE);
@@ -249,7 +210,7 @@ fn without_an_fsync_a_log_at_work_looks_once_a_second() -> Result<()> {
 }
 
 #[test]
-fn an_idle_log_looks_once_a_second_while_a_follower_waits_for_it() -> Result<()> {
+fn an_idle_log_checks_its_path_once_a_second_while_a_follower_waits() -> Result<()> {
     let mut log = Stepped::open(Fsync::Always)?;
     log.append(0)?;
     // By then the mark and the horizon page have been written.
@@ -268,7 +229,7 @@ fn an_idle_log_looks_once_a_second_while_a_follower_waits_for_it() -> Result<()>
 }
 
 #[test]
-fn a_failed_fsync_in_a_directory_that_is_gone_poisons_all_the_same() -> Result<()> {
+fn a_failed_fsync_poisons_the_log_even_if_its_directory_is_gone() -> Result<()> {
     let mut log = Stepped::open(Fsync::Every(Duration::from_millis(5)))?;
     log.append(0)?;
     log.disk.lose(GONE);

@@ -1,61 +1,16 @@
 //! The effects of a failing disk on waiting clients: the commit thread over the simulated disk.
 
 use super::*;
-use crate::log::commit_threads::COMMON;
 use crate::options::Fsync;
+use crate::testing::log::{code, TestLog as Log};
 use crate::testing::sim::{Faults, SimDisk};
-use crate::util::notify::Waiter;
-
-struct Log {
-    wal: Wal,
-    disk: SimDisk,
-    waiter: Arc<Waiter>,
-    /// The directory that holds the lock.
-    _dir: tempfile::TempDir,
-}
-
-impl Log {
-    fn open(disk: SimDisk, fsync: Fsync) -> Result<Log> {
-        let dir = tempfile::tempdir().map_err(|e| Error::new(Code::Io, e.to_string()))?;
-        let waiter = Arc::new(Waiter::default());
-        let options = Options { fsync, segment_bytes: 64 << 10, ..Options::default() };
-        let wal = Wal::open_on(Arc::new(disk.clone()), dir.path(), options, waiter.clone(), &COMMON)?;
-        Ok(Log { wal, disk, waiter, _dir: dir })
-    }
-
-    fn append(&self, value: &[u8]) -> Result<u64> {
-        self.wal.append(RecordRef { value: Some(value), ..RecordRef::default() }, false)
-    }
-
-    /// Waits until operation `ops` has settled. Returns the error of the first one that failed.
-    fn settled(&self, ops: u64) -> Result<()> {
-        self.wal.kick();
-        self.waiter.wait_for(|| match self.wal.settled() {
-            Settled::Done(done) => (done >= ops).then_some(Ok(())),
-            Settled::Failed(_, error) => Some(Err(error)),
-        })
-    }
-
-    fn last_readable(&self) -> Result<u64> {
-        let mut reader = self.wal.reader(1, u64::MAX)?;
-        let mut last = 0;
-        while let Some(block) = reader.next_block(1 << 16)? {
-            last = block.first_position + block.len() as u64 - 1;
-        }
-        Ok(last)
-    }
-}
-
-fn code<T>(result: Result<T>) -> Option<Code> {
-    result.err().map(|error| error.code)
-}
 
 fn failing_syncs() -> Faults {
     Faults { sync: 1.0, ..Faults::default() }
 }
 
 #[test]
-fn a_failed_fsync_rejects_whoever_waits_and_all_that_comes_and_closing_writes_nothing() -> Result<()> {
+fn a_failed_fsync_rejects_pending_and_later_operations_and_closing_writes_nothing() -> Result<()> {
     let log = Log::open(SimDisk::new(1, 4096), Fsync::Always)?;
     log.append(b"durable")?;
     log.settled(1)?;
@@ -73,15 +28,15 @@ fn a_failed_fsync_rejects_whoever_waits_and_all_that_comes_and_closing_writes_no
     let changes = log.disk.changes();
     assert_eq!(code(log.append(b"refused")), Some(Code::Poisoned));
     assert_eq!(code(log.wal.sync()), Some(Code::Poisoned));
-    assert_eq!(log.last_readable()?, 1, "reading goes on up to the durable position");
+    assert_eq!(log.last_readable()?, 1, "records up to the durable position can be read");
     assert_eq!(code(log.wal.close()), Some(Code::Poisoned));
-    assert_eq!(code(log.wal.close()), Some(Code::Poisoned), "closing again says the same");
+    assert_eq!(code(log.wal.close()), Some(Code::Poisoned), "closing again returns the same error");
     assert_eq!(log.disk.changes(), changes, "a poisoned log writes nothing");
     Ok(())
 }
 
 #[test]
-fn what_was_acknowledged_without_an_fsync_is_not_read_once_one_has_failed() -> Result<()> {
+fn records_acknowledged_without_an_fsync_are_not_read_after_an_fsync_has_failed() -> Result<()> {
     let log = Log::open(SimDisk::new(2, 4096), Fsync::Os)?;
     log.append(b"durable")?;
     log.wal.sync()?;
@@ -97,7 +52,7 @@ fn what_was_acknowledged_without_an_fsync_is_not_read_once_one_has_failed() -> R
 }
 
 #[test]
-fn a_write_that_may_have_been_done_in_part_ends_the_log_like_a_failed_fsync() -> Result<()> {
+fn a_write_of_unknown_outcome_poisons_the_log_like_a_failed_fsync() -> Result<()> {
     let log = Log::open(SimDisk::new(3, 4096), Fsync::Always)?;
     log.append(b"durable")?;
     log.settled(1)?;
@@ -142,16 +97,16 @@ fn on_a_full_disk_appends_are_rejected_until_there_is_space_and_nothing_is_lost(
     assert_eq!(code(log.settled(2)), Some(Code::NoSpace));
     assert_eq!(log.last_readable()?, 1);
     log.disk.set_faults(Faults::default());
-    assert_eq!(code(log.append(b"too early")), Some(Code::NoSpace), "there may be more news of rejections");
+    assert_eq!(code(log.append(b"too early")), Some(Code::NoSpace), "there may be more rejections to collect");
     assert!(matches!(log.wal.settled(), Settled::Done(2)));
-    assert_eq!(log.append(b"room again")?, rejected, "the position is given back");
+    assert_eq!(log.append(b"room again")?, rejected, "the position is free again");
     log.settled(3)?;
     assert_eq!(log.last_readable()?, rejected);
     log.wal.close()
 }
 
 #[test]
-fn on_a_full_disk_the_log_is_truncated_even_amid_appends_that_are_rejected() -> Result<()> {
+fn on_a_full_disk_the_log_is_truncated_even_while_appends_are_rejected() -> Result<()> {
     let log = Log::open(SimDisk::new(5, 4096), Fsync::Always)?;
     for _ in 0..3 {
         log.append(&[1; 40 << 10])?;

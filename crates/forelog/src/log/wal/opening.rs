@@ -33,8 +33,9 @@ impl Wal {
         Wal::open_on_with_progress(Arc::new(disk), dir, options, notify, job, &COMMON)
     }
 
+    /// Opens the log in `storage`, whose lock is in `dir`, for a test.
     #[cfg(test)]
-    pub(super) fn open_on(
+    pub fn open_on(
         storage: Arc<dyn Storage>,
         dir: &Path,
         options: Options,

@@ -11,9 +11,11 @@ use crate::storage::layer::{layered, Layer, Layered};
 use crate::storage::lock::Lock;
 use crate::storage::Storage;
 use crate::storage::{File, FileRef};
+use crate::testing::log::{code, TestLog};
 use crate::testing::sim::SimDisk;
 use crate::util::notify::Waiter;
 use crate::write::submission_queue::CommitThreadState;
+use std::ops::Deref;
 use std::result::Result as Outcome;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Condvar, OnceLock, PoisonError, Weak};
@@ -85,11 +87,17 @@ impl Layer for Gate {
 }
 
 struct Log {
-    wal: Arc<Wal>,
+    log: TestLog,
     gate: Gate,
     storage: Arc<Layered<Gate>>,
-    waiter: Arc<Waiter>,
-    dir: tempfile::TempDir,
+}
+
+impl Deref for Log {
+    type Target = TestLog;
+
+    fn deref(&self) -> &TestLog {
+        &self.log
+    }
 }
 
 fn threads(at_work: usize) -> &'static CommitThreads {
@@ -98,27 +106,15 @@ fn threads(at_work: usize) -> &'static CommitThreads {
 
 impl Log {
     fn open(threads: &'static CommitThreads, fsync: Fsync) -> Result<Log> {
-        let dir = tempfile::tempdir().map_err(|e| Error::new(Code::Io, e.to_string()))?;
-        let gate = Gate::default();
-        let storage = Arc::new(Layered::over(Arc::new(SimDisk::new(1, 4096)), gate.clone()));
-        let waiter = Arc::new(Waiter::default());
-        let options = Options { fsync, segment_bytes: 64 << 10, ..Options::default() };
-        let wal = Wal::open_on(storage.clone(), dir.path(), options, waiter.clone(), threads)?;
-        Ok(Log { wal: Arc::new(wal), gate, storage, waiter, dir })
+        let (disk, gate) = (SimDisk::new(1, 4096), Gate::default());
+        let storage = Arc::new(Layered::over(Arc::new(disk.clone()), gate.clone()));
+        Ok(Log { log: TestLog::over(storage.clone(), disk, fsync, threads)?, gate, storage })
     }
 
     fn append(&self) -> Result<u64> {
-        let position = self.wal.append(RecordRef { value: Some(b"value"), ..RecordRef::default() }, false);
+        let position = self.log.append(b"value");
         self.wal.kick();
         position
-    }
-
-    /// Waits until operation `ops` has settled. Returns the error of the first one that failed.
-    fn settled(&self, ops: u64) -> Result<()> {
-        self.waiter.wait_for(|| match self.wal.settled() {
-            Settled::Done(done) => (done >= ops).then_some(Ok(())),
-            Settled::Failed(_, error) => Some(Err(error)),
-        })
     }
 
     /// Appends a record, which keeps its thread for as long as the disk hangs.
@@ -145,10 +141,6 @@ fn is_held(dir: &Path) -> Result<bool> {
     Lock::is_held(&DirHandle::open(dir).map_err(|e| Fault::new("open", dir.to_string_lossy(), &e))?)
 }
 
-fn code<T>(result: Result<T>) -> Option<Code> {
-    result.err().map(|error| error.code)
-}
-
 #[test]
 fn a_log_whose_disk_hangs_does_not_stop_the_others() -> Result<()> {
     let few = threads(2);
@@ -166,7 +158,7 @@ fn a_log_whose_disk_hangs_does_not_stop_the_others() -> Result<()> {
 }
 
 #[test]
-fn logs_whose_disks_hang_do_not_stop_the_others_even_where_they_hold_every_thread() -> Result<()> {
+fn logs_whose_disks_hang_do_not_stop_the_others_even_if_they_occupy_every_thread() -> Result<()> {
     let few = threads(2);
     let slow = [Log::open(few, Fsync::Always)?, Log::open(few, Fsync::Always)?];
     let other = Log::open(few, Fsync::Always)?;
@@ -187,7 +179,7 @@ fn logs_whose_disks_hang_do_not_stop_the_others_even_where_they_hold_every_threa
 }
 
 #[test]
-fn an_idle_log_is_synced_in_time_with_no_thread_on_it() -> Result<()> {
+fn an_idle_log_is_synced_in_time_although_no_thread_is_assigned_to_it() -> Result<()> {
     let log = Log::open(threads(1), Fsync::Every(Duration::from_millis(400)))?;
     log.append()?;
     log.settled(1)?;
@@ -198,7 +190,7 @@ fn an_idle_log_is_synced_in_time_with_no_thread_on_it() -> Result<()> {
 }
 
 #[test]
-fn the_durable_mark_of_an_idle_log_follows_with_no_thread_on_it() -> Result<()> {
+fn the_durable_mark_of_an_idle_log_is_updated_although_no_thread_is_assigned_to_it() -> Result<()> {
     let log = Log::open(threads(1), Fsync::Always)?;
     log.append()?;
     log.settled(1)?;
@@ -215,7 +207,7 @@ fn the_durable_mark_of_an_idle_log_follows_with_no_thread_on_it() -> Result<()> 
 }
 
 #[test]
-fn a_log_whose_step_panics_is_poisoned_alone_and_locked_until_it_is_closed() -> Result<()> {
+fn a_panic_in_the_commit_of_one_log_poisons_only_that_log_and_keeps_it_locked_until_closed() -> Result<()> {
     let one = threads(1);
     let (failing, other) = (Log::open(one, Fsync::Always)?, Log::open(one, Fsync::Always)?);
     failing.gate.go(Way::Panic);
@@ -236,7 +228,7 @@ fn a_log_whose_step_panics_is_poisoned_alone_and_locked_until_it_is_closed() -> 
 }
 
 #[test]
-fn a_log_that_waits_for_a_thread_is_closed_with_all_it_has_accepted() -> Result<()> {
+fn closing_a_log_that_waits_for_a_thread_writes_everything_it_has_accepted() -> Result<()> {
     let one = threads(1);
     let (slow, queued) = (Log::open(one, Fsync::Always)?, Log::open(one, Fsync::Always)?);
     queued.await_parking();
@@ -267,7 +259,7 @@ fn start_while_any_is_left(threads: &'static CommitThreads, left: &AtomicUsize) 
 }
 
 #[test]
-fn a_log_for_which_no_thread_can_be_had_is_not_opened_and_leaves_its_directory_free() -> Result<()> {
+fn if_no_thread_can_be_started_opening_fails_and_releases_the_lock() -> Result<()> {
     let none = Box::leak(Box::new(CommitThreads::started_by(1, |_| Err(std::io::ErrorKind::WouldBlock.into()))));
     let dir = tempfile::tempdir().map_err(|e| Error::new(Code::Io, e.to_string()))?;
     let (disk, options) = (Arc::new(SimDisk::new(1, 4096)), Options::default());
@@ -278,7 +270,7 @@ fn a_log_for_which_no_thread_can_be_had_is_not_opened_and_leaves_its_directory_f
 }
 
 #[test]
-fn where_no_second_thread_can_be_had_a_busy_log_s_thread_keeps_the_deadlines_of_the_others() -> Result<()> {
+fn if_no_second_thread_can_be_started_a_busy_log_s_thread_keeps_the_deadlines_of_the_others() -> Result<()> {
     static LEFT: AtomicUsize = AtomicUsize::new(1);
     let one = Box::leak(Box::new(CommitThreads::started_by(8, |threads| start_while_any_is_left(threads, &LEFT))));
     let (busy, idle) = (Log::open(one, Fsync::Always)?, Log::open(one, Fsync::Every(Duration::from_millis(400)))?);

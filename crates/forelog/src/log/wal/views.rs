@@ -10,7 +10,8 @@ use crate::log::open::open;
 use crate::log::read_only;
 use crate::maintenance::verify::verify_storage;
 use crate::options::Mode;
-use crate::read::reader::{Block, Reader};
+use crate::read::block::Block;
+use crate::read::reader::Reader;
 use crate::segments::reader_positions::StartPosition;
 use crate::storage::layer::{Layer, Layered};
 use crate::storage::Storage;
@@ -202,7 +203,7 @@ fn code<T>(outcome: Result<T>) -> Option<Code> {
 }
 
 #[test]
-fn a_view_begins_where_the_log_does_although_the_page_does_not_tell_of_the_truncation_yet() {
+fn a_view_begins_at_the_log_s_low_mark_before_the_horizon_page_shows_the_truncation() {
     let Beside { mut writer, view, .. } = Beside::new(30);
     writer.execute(Command::TruncateBefore(22));
     assert_eq!(read(&mut view.reader(StartPosition::First, u64::MAX).unwrap()).unwrap(), (22..=30).collect::<Vec<_>>());
@@ -212,7 +213,7 @@ fn a_view_begins_where_the_log_does_although_the_page_does_not_tell_of_the_trunc
 }
 
 #[test]
-fn a_view_of_a_log_that_was_truncated_past_all_that_the_page_tells_shows_what_is_there_once_it_tells() {
+fn a_view_of_a_log_truncated_past_the_end_in_the_horizon_page_is_empty_until_the_page_is_published() {
     let Beside { mut writer, view: early, storage, .. } = Beside::new(10);
     writer.append(20);
     writer.execute(Command::TruncateBefore(21));
@@ -233,7 +234,7 @@ fn a_view_of_a_log_that_was_truncated_past_all_that_the_page_tells_shows_what_is
 }
 
 #[test]
-fn what_the_writer_has_told_is_in_the_positions_of_a_view_that_nobody_reads_once_it_has_looked() {
+fn the_positions_of_an_unread_view_follow_the_horizon_page_after_a_look() {
     let Beside { mut writer, view, .. } = Beside::new(10);
     writer.append(5);
     writer.execute(Command::TruncateBefore(8));
@@ -245,12 +246,12 @@ fn what_the_writer_has_told_is_in_the_positions_of_a_view_that_nobody_reads_once
 }
 
 #[test]
-fn a_reader_from_the_first_position_is_not_truncated_away_before_its_first_record_however_often_truncation_passes_it() {
+fn a_view_s_reader_from_start_never_fails_as_truncated_before_its_first_record() {
     for follows in [false, true] {
         let (view, race, _) = Beside::new(12).race(outrun(40));
         let mut reader = view.read(ReadOptions { follow: follows, ..ReadOptions::range(StartPosition::First, u64::MAX) }).unwrap();
         let first = positions(reader.next_block(BLOCK).unwrap());
-        let low = locked(&race.0).as_ref().map(|(writer, _)| writer.thread.writer.low).unwrap();
+        let low = locked(&race.0).as_ref().map(|(writer, _)| writer.thread.writer.low_mark()).unwrap();
         // Records that the page does not show yet are not returned.
         assert!(first.is_empty() || first[0] == low, "{first:?}, the log begins at {low}");
         locked(&race.0).as_mut().unwrap().0.tell();
@@ -266,7 +267,7 @@ fn a_reader_from_the_first_position_is_not_truncated_away_before_its_first_recor
 }
 
 #[test]
-fn a_reader_in_the_writer_s_process_from_the_first_position_is_not_truncated_away_before_its_first_record() {
+fn a_reader_from_start_in_the_writer_s_process_never_fails_as_truncated_before_its_first_record() {
     for deed in [
         |writer: &mut Writer| writer.execute(Command::TruncateBefore(9)),
         |writer: &mut Writer| {
@@ -284,7 +285,7 @@ fn a_reader_in_the_writer_s_process_from_the_first_position_is_not_truncated_awa
             );
             let mut numbered = wal.read(ReadOptions { follow: follows, ..ReadOptions::range(StartPosition::At(2), u64::MAX) }).unwrap();
             deed(&mut writer);
-            let low = writer.thread.writer.low;
+            let low = writer.thread.writer.low_mark();
             assert_eq!(positions(first.next_block(BLOCK).unwrap())[0], low);
             assert_eq!(code(numbered.next_block(BLOCK)), Some(Code::Truncated));
             // The call fixed where the reader at the end begins.
@@ -298,7 +299,7 @@ fn a_reader_in_the_writer_s_process_from_the_first_position_is_not_truncated_awa
 }
 
 #[test]
-fn a_reset_that_is_asked_for_and_not_done_yet_does_not_fail_who_begins_at_the_first_position() {
+fn a_pending_reset_does_not_fail_a_follower_that_begins_at_start() {
     for first in [2, 500] {
         let mut writer = Writer::new(Arc::new(SimDisk::new(1, 512)));
         writer.append(12);
@@ -318,7 +319,7 @@ fn a_reset_that_is_asked_for_and_not_done_yet_does_not_fail_who_begins_at_the_fi
 }
 
 #[test]
-fn a_reader_at_the_end_of_a_view_gives_nothing_of_what_is_there_and_a_follower_all_that_comes() {
+fn a_view_s_reader_from_end_returns_no_record_and_a_follower_from_end_returns_every_later_one() {
     let Beside { mut writer, view, .. } = Beside::new(10);
     let mut follower = view.read(ReadOptions::range(StartPosition::End, u64::MAX).follow()).unwrap();
     let mut truncated = view.read(ReadOptions::range(StartPosition::End, u64::MAX).follow()).unwrap();
@@ -341,7 +342,7 @@ fn a_reader_at_the_end_of_a_view_gives_nothing_of_what_is_there_and_a_follower_a
 }
 
 #[test]
-fn a_position_that_the_page_is_about_to_tell_of_is_not_out_of_range() {
+fn a_position_that_the_writer_is_about_to_publish_is_not_out_of_range() {
     let Beside { mut writer, view, .. } = Beside::new(3);
     writer.append(2);
     let mut reader = view.reader(5, u64::MAX).unwrap();
@@ -354,7 +355,7 @@ fn a_position_that_the_page_is_about_to_tell_of_is_not_out_of_range() {
 }
 
 #[test]
-fn a_follower_that_was_cut_twice_is_told_that_it_was_truncated_whenever_it_is_told() {
+fn a_follower_past_two_truncations_fails_as_truncated_whether_the_second_one_is_done_or_pending() {
     let cuts = [Command::TruncateAfter(20), Command::TruncateAfter(15), Command::Reset(3), Command::Reset(900)];
     for second in cuts {
         for executed in [false, true] {
@@ -388,7 +389,7 @@ fn a_follower_that_was_cut_twice_is_told_that_it_was_truncated_whenever_it_is_to
 }
 
 #[test]
-fn a_follower_elsewhere_that_was_cut_twice_between_two_looks_is_told_that_it_was_truncated() {
+fn a_view_s_follower_past_two_truncations_between_two_looks_fails_as_truncated() {
     for cuts in [
         [Command::TruncateAfter(20), Command::TruncateAfter(10)],
         [Command::Reset(5), Command::Reset(400)],
@@ -416,7 +417,7 @@ fn a_follower_elsewhere_that_was_cut_twice_between_two_looks_is_told_that_it_was
 }
 
 #[test]
-fn a_reset_of_a_writer_that_stands_still_before_the_page_tells_of_it_is_no_damage() {
+fn a_reset_that_the_writer_has_not_published_is_not_damage_to_a_view() {
     for first in [3, 800] {
         let Beside { mut writer, view, .. } = Beside::new(30);
         let mut follower = view.read(ReadOptions::range(StartPosition::First, u64::MAX).follow()).unwrap();
@@ -432,7 +433,7 @@ fn a_reset_of_a_writer_that_stands_still_before_the_page_tells_of_it_is_no_damag
 }
 
 #[test]
-fn what_a_salvaging_reader_is_truncated_away_from_is_no_hole() {
+fn records_truncated_from_under_a_salvaging_reader_are_not_a_hole() {
     for times in [1, 7] {
         let (view, race, _) = Beside::new(30).race(outrun(times));
         let mut reader = view.read(ReadOptions { salvage: true, ..ReadOptions::range(StartPosition::First, u64::MAX) }).unwrap();
@@ -461,7 +462,7 @@ fn problems(storage: Arc<dyn Storage>) -> Vec<verify::Problem> {
 }
 
 #[test]
-fn a_segment_that_a_cut_left_behind_is_not_read_while_the_page_does_not_tell_of_the_cut_after_it() {
+fn a_segment_that_truncate_after_left_dead_is_not_read_before_the_next_truncation_is_published() {
     // Segments of records 1 to 4 and 5 to 8. The second one is dead once the log goes on at 4.
     let Beside { mut writer, view, .. } = Beside::new(8);
     writer.execute(Command::TruncateAfter(3));
@@ -477,7 +478,7 @@ fn a_segment_that_a_cut_left_behind_is_not_read_while_the_page_does_not_tell_of_
 }
 
 #[test]
-fn a_backup_that_truncation_overtakes_is_whole_in_the_end_or_says_so() {
+fn a_backup_overtaken_by_truncation_is_whole_or_fails_as_truncated() {
     for (times, expected) in [(1, None), (12, None), (usize::MAX, Some(Code::Truncated))] {
         let mut outrun = outrun(times);
         let (view, ..) = Beside::new(30).race(move |writer| {
@@ -493,7 +494,7 @@ fn a_backup_that_truncation_overtakes_is_whole_in_the_end_or_says_so() {
 }
 
 #[test]
-fn a_backup_beside_a_writer_that_has_not_told_of_a_truncation_or_reset_calls_nothing_damaged() {
+fn a_backup_during_an_unpublished_truncation_or_reset_reports_no_damage() {
     for command in [Command::TruncateBefore(29), Command::Reset(4), Command::Reset(900)] {
         let Beside { mut writer, view, .. } = Beside::new(30);
         writer.append(9);
@@ -510,7 +511,7 @@ fn a_backup_beside_a_writer_that_has_not_told_of_a_truncation_or_reset_calls_not
 }
 
 #[test]
-fn a_backup_of_a_log_that_stands_still_says_which_segment_is_missing() {
+fn a_backup_of_an_idle_log_names_a_missing_segment() {
     let Beside { view, storage, writer, .. } = Beside::new(30);
     let second = writer.shared.catalog.names()[1].file.clone();
     storage.remove(&second).unwrap();
@@ -527,7 +528,7 @@ fn replace(writer: &mut Writer) {
 }
 
 #[test]
-fn verifying_beside_truncations_and_resets_finds_no_damage() {
+fn verifying_during_truncations_and_resets_finds_no_damage() {
     for which in 0..9 {
         let mut seen = 0;
         let (_view, _race, storage) = Beside::new(30).race(move |writer| {
@@ -547,7 +548,7 @@ fn verifying_beside_truncations_and_resets_finds_no_damage() {
 }
 
 #[test]
-fn scrubbing_a_view_beside_truncations_and_resets_finds_no_damage() {
+fn scrubbing_a_view_during_truncations_and_resets_finds_no_damage() {
     for deed in [replace as fn(&mut Writer), |writer| outrun(1)(writer)] {
         let Beside { mut writer, view, .. } = Beside::new(30);
         deed(&mut writer);
@@ -556,7 +557,7 @@ fn scrubbing_a_view_beside_truncations_and_resets_finds_no_damage() {
 }
 
 #[test]
-fn opening_to_read_beside_truncations_and_resets_finds_no_damage() {
+fn opening_read_only_during_truncations_and_resets_finds_no_damage() {
     for deed in [replace as fn(&mut Writer), |writer| outrun(1)(writer)] {
         for which in 0..6 {
             let mut seen = 0;
@@ -575,7 +576,7 @@ fn opening_to_read_beside_truncations_and_resets_finds_no_damage() {
 
 /// Performs one of all the operations of a writer, at random.
 fn anything(rng: &mut Rng, writer: &mut Writer) {
-    let (low, next) = (writer.thread.writer.low, writer.next());
+    let (low, next) = (writer.thread.writer.low_mark(), writer.next());
     match rng.below(10) {
         0..=3 => writer.append(1 + rng.below(9)),
         4 | 5 => writer.execute(Command::TruncateBefore(low + rng.below(next - low + 1))),
@@ -603,7 +604,7 @@ fn fair<T>(what: &str, seed: u64, outcome: Result<T>) -> Option<T> {
 const TELLING: [u64; 3] = [110, 161, 1893];
 
 #[test]
-fn whatever_a_writer_does_between_two_reads_of_those_beside_it_is_no_damage() {
+fn no_operation_of_the_writer_between_two_reads_of_a_view_is_reported_as_damage() {
     for seed in seeds(0..40).chain(TELLING) {
         beside_anything(seed);
     }

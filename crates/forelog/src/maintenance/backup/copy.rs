@@ -3,8 +3,8 @@
 use super::Backup;
 use crate::error::Fault;
 use crate::format::file_names::Name;
-use crate::segments::catalog::DurableEnd;
 use crate::segments::footer_writer::{self, FooterState};
+use crate::segments::log_ends::DurableEnd;
 use crate::segments::segment_file::SegmentFile;
 use crate::storage::{data_len, FileRef, Storage};
 

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::format::file_names::Name;
-use crate::segments::catalog::DurableEnd;
+use crate::segments::log_ends::DurableEnd;
 use crate::segments::reader_positions::ReaderPosition;
 use crate::storage::Storage;
 use std::sync::Arc;

@@ -72,7 +72,7 @@ impl Origin for Reset {
 }
 
 #[test]
-fn a_backup_that_a_reset_upwards_leaves_empty_says_so() {
+fn a_backup_left_empty_by_a_reset_to_a_higher_position_reports_no_records() {
     let storage = Arc::new(SimDisk::new(1, 512));
     let opened = open(storage.clone(), &Options::default(), || 0).unwrap();
     let (shared, _writer) = LogState::writable(storage, Options::default(), opened);
@@ -123,7 +123,7 @@ impl Origin for Untold {
 }
 
 #[test]
-fn a_backup_of_a_log_whose_writer_has_told_nothing_yet_waits_for_it_but_not_for_ever() {
+fn a_backup_waits_for_the_writer_to_publish_its_horizons_but_not_forever() {
     for (moments, ends) in [(BEHIND - 1, None), (usize::MAX, Some(Code::Locked))] {
         let storage = Arc::new(SimDisk::new(1, 512));
         let opened = open(storage.clone(), &Options::default(), || 0).unwrap();
@@ -142,7 +142,7 @@ fn a_backup_of_a_log_whose_writer_has_told_nothing_yet_waits_for_it_but_not_for_
 }
 
 #[test]
-fn a_backup_that_begins_in_the_middle_of_a_reset_is_of_the_log_after_it() {
+fn a_backup_that_begins_during_a_reset_copies_the_log_after_it() {
     for first in [30, 900] {
         let storage = Layered::over(Arc::new(SimDisk::new(1, 512)), Meanwhile::default());
         let (layer, storage) = (storage.layer.clone(), Arc::new(storage));
@@ -201,12 +201,12 @@ impl Layer for Overtaken {
 
 #[test]
 #[cfg(unix)]
-fn a_backup_never_keeps_a_file_that_lost_its_name_while_it_was_linked() {
+fn a_backup_never_keeps_a_file_that_was_removed_while_it_was_linked() {
     for late in [false, true] {
         let (log, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let storage: Arc<dyn Storage> = Arc::new(Disk::new(log.path(), false).unwrap());
         if !storage.recycles() {
-            println!("SKIP a_backup_never_keeps_a_file_that_lost_its_name_while_it_was_linked: needs ext4 or XFS");
+            println!("SKIP a_backup_never_keeps_a_file_that_was_removed_while_it_was_linked: needs ext4 or XFS");
             return;
         }
         let options = Options { segment_bytes: 64 << 10, ..Options::default() };
@@ -220,7 +220,7 @@ fn a_backup_never_keeps_a_file_that_lost_its_name_while_it_was_linked() {
             assert!(writer.commit(&mut group, true).failure.is_none());
         }
         writer.sealer.run().unwrap();
-        shared.catalog.set_durable_end(writer.cut());
+        shared.catalog.ends.change(|ends| ends.durable_end = writer.cut());
         let to = Layered::over(Arc::new(Disk::new(copy.path(), false).unwrap()), Overtaken { late, writer: Mutex::new(Some(writer)) });
         let oldest = Listing::read(&*storage).unwrap().segments.into_values().next().unwrap().file;
         let mut backup = Backup::new(shared, Arc::new(to));

@@ -12,6 +12,7 @@ pub struct Problem {
     /// - `damaged-cursors`: CURSORS cannot be used.
     /// - `unreadable`: the disk fails to read.
     pub kind: &'static str,
+    /// Where the problem is, and what it covers.
     pub damage: Damage,
 }
 

@@ -1,6 +1,7 @@
 //! Reading: returns blocks of verified records in position order, across segments, while the writer runs.
 
 use crate::error::Result;
+use crate::read::block::Block;
 use crate::read::follow::{FollowWait, FollowedLog};
 use crate::segments::catalog::Catalog;
 use crate::segments::reader_positions::{ReaderPosition, StartPosition};
@@ -16,7 +17,6 @@ mod salvage;
 mod segment_reader;
 
 use plain::PlainReader;
-pub use plain::{Block, EXTRAS_SHIFT};
 use salvage::DamageSkipper;
 pub use salvage::{header_of, Hole};
 
@@ -35,8 +35,7 @@ pub struct ReadPlan {
     pub max_records: u64,
     /// The reader goes on after damage. Bytes that the disk fails to read count as damaged.
     pub past_damage: bool,
-    /// The reader reports which records are one atomic batch, see [`Block::batches`], and every number of [`Block::extras`] with all of its
-    /// bits.
+    /// The reader reports which records are one atomic batch, see [`Block::batches`].
     pub detailed: bool,
     /// The reader's position, if it was entered before `to` was looked up.
     pub position: Option<Arc<ReaderPosition>>,
@@ -94,6 +93,11 @@ impl Reader {
         self.plain.next
     }
 
+    /// Returns the last position that the reader is to return, which truncation may lower.
+    pub fn last_position(&self) -> u64 {
+        self.plain.to
+    }
+
     /// Returns the reader's position, which outlives the reader because its blocks are still in use.
     pub fn position(&self) -> &Arc<ReaderPosition> {
         &self.plain.position
@@ -104,6 +108,7 @@ impl Reader {
         self.plain.is_done()
     }
 
+    /// Whether the reader goes on as the log grows.
     pub fn follows(&self) -> bool {
         self.plain.follows
     }

@@ -4,12 +4,13 @@ use super::beginning::Beginning;
 use super::segment_reader::SegmentReader;
 use super::{Hole, ReadPlan};
 use crate::error::{out_of_range, truncated, Code, Error, Result};
-use crate::format::compression::{raw_len, Unpacker, MAX_RAW};
+use crate::format::compression::{raw_len, Unpacker};
 use crate::format::frame::{self, Frame, Kind, HEADER, MERGED_BYTES};
 use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::Header;
 use crate::format::record::Parts;
 use crate::options::Compression;
+use crate::read::block::Block;
 use crate::read::follow::FollowedLog;
 use crate::segments::attachment::explained;
 use crate::segments::catalog::{Catalog, CatalogSegment};
@@ -19,22 +20,6 @@ use crate::util::bytes::mask;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Verified bytes, and where the records are in them.
-#[derive(Debug, Default)]
-pub struct Block {
-    /// Record i of the block has the position `first_position + i`.
-    pub first_position: u64,
-    pub bytes: Vec<u8>,
-    /// Four entries for each record: start of the key, start of the value (which is the end of the key), end of the value, meta.
-    pub index: Vec<u32>,
-    /// `expires_at`, then term and index, of the records whose meta entry says so. For a detailed reader each is the bits of a `u64`.
-    pub extras: Vec<f64>,
-    /// For a detailed reader, the records that are atomic batches: the index of the first one in this block, and their number.
-    pub batches: Vec<(u32, u32)>,
-    /// Positions left out before the first of these records: by a salvaging reader, or because they were lost before this log was made.
-    pub holes: Vec<Hole>,
-}
-
 /// A follower this close to the end reads no more than `FEW_BYTES` at once.
 const FEW: u64 = 64;
 const FEW_BYTES: usize = 16 << 10;
@@ -42,38 +27,6 @@ const FEW_BYTES: usize = 16 << 10;
 /// How often a new reader looks for its first position in a log that another process writes. That writer publishes within some milliseconds
 /// what it has acknowledged, so a look after the first one finds everything acknowledged before that.
 const START_CHECKS: u32 = 3;
-
-/// The lower bits of a record's meta entry are its flags. The bits from this one on say where its extras begin.
-pub const EXTRAS_SHIFT: u32 = 5;
-// A block is one frame, or a few MiB. No frame has room for more extras than three for every 27 bytes.
-const _: () = assert!(MAX_RAW as u64 / 9 + (8 << 20) < 1 << (32 - EXTRAS_SHIFT));
-
-impl Block {
-    /// Returns the number of records in the block.
-    pub fn len(&self) -> usize {
-        self.index.len() / 4
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.index.is_empty()
-    }
-
-    fn push(&mut self, base: usize, parts: &Parts, number: fn(u64) -> f64) {
-        let extras = (self.extras.len() as u32) << EXTRAS_SHIFT;
-        self.index.extend([
-            (base + parts.key) as u32,
-            (base + parts.value) as u32,
-            (base + parts.end) as u32,
-            u32::from(parts.flags) | extras,
-        ]);
-        if let Some(expiry) = parts.expires_at {
-            self.extras.push(number(expiry));
-        }
-        if let Some((term, index)) = parts.version {
-            self.extras.extend([term, index].map(number));
-        }
-    }
-}
 
 /// A reader that ends at damage. Its fields are what the other modules of the reader work on.
 pub struct PlainReader {
@@ -149,7 +102,7 @@ impl PlainReader {
         if block.is_none() && self.holes.is_empty() {
             return None;
         }
-        let mut block = block.unwrap_or_else(|| Block { first_position: self.next, ..Block::default() });
+        let mut block = block.unwrap_or_else(|| Block::at(self.next, self.detailed));
         block.holes = std::mem::take(&mut self.holes);
         Some(block)
     }
@@ -323,7 +276,7 @@ impl PlainReader {
         let mut stored = vec![0; want.max(HEADER)];
         let n = cursor.file.read_at(&mut stored, cursor.at.offset)?;
         stored.truncate(n);
-        let mut block = Block { first_position: self.next, ..Block::default() };
+        let mut block = Block::at(self.next, self.detailed);
         let start = cursor.at.offset;
         let mut used = 0;
         // Frames that are not acknowledged yet, or dead because the following segment starts before them, are not examined. The next
@@ -411,7 +364,6 @@ impl PlainReader {
         } else {
             return Err(broken(self));
         };
-        let number = if self.detailed { f64::from_bits } else { |n: u64| n as f64 };
         let (mut offset, mut position) = (0, frame.first);
         while position < frame.next_position() {
             let raw = if cursor.header.compressed { &block.bytes[base..] } else { &stored[body.clone()] };
@@ -419,7 +371,7 @@ impl PlainReader {
                 return Err(broken(self));
             };
             if position == self.next && position <= self.limit {
-                block.push(base, &parts, number);
+                block.push(base, &parts);
                 self.next += 1;
             }
             offset = parts.end;
@@ -430,7 +382,7 @@ impl PlainReader {
 
     pub fn broken(&self, segment: &CatalogSegment, offset: u64) -> Error {
         let text = format!(
-            "{} is damaged at offset {offset}: position {} and those after it in the same frame cannot be read",
+            "{} is damaged at offset {offset}: position {} and the later ones in the same frame cannot be read",
             segment.file, self.next
         );
         self.corrupt(segment, offset, text)
@@ -441,19 +393,5 @@ impl PlainReader {
         let last = self.catalog.segment_after(segment.id).map_or(self.limit, |s| s.first - 1);
         error.lost = Some((self.next, last.max(self.next)));
         error
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_record_finds_its_extras_behind_those_of_the_largest_batch() {
-        let before = 1 << 24;
-        let mut block = Block { extras: vec![0.0; before], ..Block::default() };
-        block.push(0, &Parts { flags: 31, key: 27, value: 27, end: 27, expires_at: Some(7), version: Some((8, 9)) }, |n| n as f64);
-        assert_eq!((block.index[3] & 31, (block.index[3] >> EXTRAS_SHIFT) as usize), (31, before));
-        assert_eq!(block.extras[before..], [7.0, 8.0, 9.0]);
     }
 }

@@ -1,11 +1,12 @@
 //! Reading past damage: returns every good record, before and after damage, and reports the holes.
 
 use super::gap::{self, Cause};
-use super::plain::{Block, PlainReader};
+use super::plain::PlainReader;
 use super::segment_reader::{open_file, SegmentReader};
 use crate::error::{Code, Error, Fault, Flipped, Result};
 use crate::format::frame::ALIGN;
 use crate::format::header::Header;
+use crate::read::block::Block;
 use crate::segments::catalog::{Catalog, CatalogSegment};
 use crate::segments::frame_scan;
 use crate::storage::window::Window;
@@ -15,10 +16,13 @@ use crate::util::limits::PAGE;
 /// Positions that can no longer be read from anywhere, and the bytes where they were.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hole {
+    /// First position of the hole.
     pub first: u64,
+    /// Last position of the hole.
     pub last: u64,
     /// Name of the file that held them.
     pub segment: String,
+    /// Offset in that file at which the damage begins.
     pub offset: u64,
     /// Number of bytes from `offset` to the next good frame, or to the end of the file.
     pub bytes: u64,

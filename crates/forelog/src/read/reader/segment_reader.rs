@@ -51,7 +51,7 @@ impl PlainReader {
         let Some(segment) = self.catalog.segment_containing(self.next) else {
             let first = self.catalog.low_mark();
             if self.next >= first {
-                let text = format!("the segment that held position {} is missing", self.next);
+                let text = format!("the segment that contained position {} is missing", self.next);
                 return Err(Error::new(Code::Corrupt, text).judged(Verdict::LateStart.label()).at_position(self.next).during("read"));
             }
             return Err(truncated(self.next, first).during("read"));

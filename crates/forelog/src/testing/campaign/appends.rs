@@ -72,7 +72,11 @@ impl History {
     pub fn commit(&mut self, opened: &mut Opened, parts: &[Part], durable: bool) -> Held<Option<Error>> {
         let writer = &mut opened.writer;
         if writer.next_position() != self.expected.end + 1 {
-            return broken(format!("the writer would use {}, the log ends at {}", writer.next_position(), self.expected.end));
+            return broken(format!(
+                "the next position of the writer is {}, but the log ends at {}",
+                writer.next_position(),
+                self.expected.end
+            ));
         }
         let mut group = Group::default();
         let mut next = writer.next_position();

@@ -61,7 +61,7 @@ impl History {
             }
             Err(_) if copying.to.crashed() => self.give_up(log),
             Err(error) if error.code == Code::NoSpace && log.thread.writer.unproven => self.give_up(log),
-            Err(error) => broken(format!("a backup failed without cause: {error:?}")),
+            Err(error) => broken(format!("a backup failed without a fault: {error:?}")),
         }
     }
 
@@ -79,8 +79,10 @@ impl History {
             (Ok(opened), _) if opened.recovery.verdict == "absent" && !done => Ok(()),
             (Ok(opened), Some((expected, progress))) => is_whole(&to, opened, &expected, progress, done),
             (Err(error), _) if !done && matches!(error.code, Code::Corrupt | Code::Format) => Ok(()),
-            (Ok(_), None) => broken("a backup that was never cut opens"),
-            (Err(error), _) => broken(format!("a backup that is {} does not open: {error:?}", if done { "done" } else { "under way" })),
+            (Ok(_), None) => broken("a backup without a cut opens"),
+            (Err(error), _) => {
+                broken(format!("a backup that is {} does not open: {error:?}", if done { "complete" } else { "unfinished" }))
+            }
         }
     }
 }
@@ -90,7 +92,7 @@ fn is_whole(to: &SimDisk, opened: Opened, expected: &Expected, cut: Progress, do
     // If all durable records were truncated, the log goes on empty at its low mark, in a segment of its own.
     let goes_on = opened.recovery.clean || opened.recovery.verdict == "clean" && cut.last_position < low;
     if low != cut.first_position || end != cut.last_position.max(low - 1) || done && !goes_on {
-        return broken(format!("a backup of {cut:?} opens to {low}..={end}, {}", opened.recovery.verdict));
+        return broken(format!("a backup with the cut {cut:?} opens with {low}..={end}, {}", opened.recovery.verdict));
     }
     match read(Arc::new(to.clone()), &opened.catalog, expected, low, end, 1 << 14) {
         Read::All => to.violation().map_or(Ok(()), broken),

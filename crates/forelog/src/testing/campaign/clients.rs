@@ -268,7 +268,11 @@ impl History {
                 let terms = Terms { durable, expect: Some(next + 1) };
                 let refused = submissions.append(inbox.client, &RecordRef::default(), 1, terms, &self.options);
                 let conflict = refused.is_err_and(|error| error.code == Code::Conflict && error.actual == Some(next));
-                return if conflict && submissions.next == next { Ok(()) } else { broken("an append at another position is taken") };
+                return if conflict && submissions.next == next {
+                    Ok(())
+                } else {
+                    broken("an append that expects another position is accepted")
+                };
             }
             let terms = Terms { durable, expect };
             let Part { tags, batch } = self.part(next);
@@ -323,7 +327,7 @@ impl History {
                 self.hear(told);
                 failed.extend(told.failed.map(|code| (code, told.command.is_some())));
             }
-            self.disk.say(|| format!("  told: {}", self.expected.bounds()));
+            self.disk.say(|| format!("  collected: {}", self.expected.bounds()));
             if let Some(rule) = locked(&log.news).violation.take() {
                 return broken(rule);
             }
@@ -343,7 +347,10 @@ impl History {
             };
             let settled = locked(&log.shared.submissions).clients[inbox.client].as_ref().map(|client| client.settled);
             if waiting > 0 || settled != Some(told) {
-                return broken(format!("client {} was told of {told} operations, {settled:?} settled, {waiting} wait", inbox.client));
+                return broken(format!(
+                    "client {} has collected {told} operations, {settled:?} are settled, {waiting} are pending",
+                    inbox.client
+                ));
             }
         }
         let cause = self.disk.injected() > injected;
@@ -355,7 +362,7 @@ impl History {
             Some((Code::Poisoned, _)) if cause && poisoned => {}
             Some((Code::Io | Code::ReadOnly, _)) if cause => {}
             None if !poisoned || cause => {}
-            failed => return broken(format!("clients are told {failed:?} without cause")),
+            failed => return broken(format!("clients collect {failed:?} without a fault")),
         }
         self.may_be_ahead();
         if poisoned {
@@ -382,7 +389,10 @@ impl History {
         let behind = at.durable < self.expected.durable && !log.thread.writer.unproven;
         let low = self.expected.low;
         if (at.first, at.next, at.acknowledged, at.written, pending) != (low, end + 1, end, end, 0) || behind || at.durable > end {
-            return broken(format!("the log ends at {end} and says {at:?}, {pending} bytes pending, told {}", self.expected.bounds()));
+            return broken(format!(
+                "the log ends at {end} and reports {at:?} with {pending} bytes pending, expected {}",
+                self.expected.bounds()
+            ));
         }
         self.expected.written = at.acknowledged;
         self.expected.durable = self.expected.durable.max(at.durable);
@@ -419,7 +429,7 @@ impl History {
         // A failure there is reported at the next step, before anything else is acknowledged.
         let end = self.step_since(log, Act::Background, injected)?;
         if self.disk.grave_failures() > grave && end != Some(End::Failed) && !self.disk.crashed() {
-            return broken("a failed fsync in the background does not end the log");
+            return broken("a failed fsync in the background does not poison the log");
         }
         Ok(end)
     }
@@ -433,7 +443,7 @@ impl History {
         log.shared.rouse(locked(&log.shared.submissions));
         let closed = log.thread.step();
         if !refused || !closed.is_some_and(|closed| closed.is_err_and(|error| error.code == Code::Poisoned)) {
-            return broken("a poisoned log goes on");
+            return broken("a poisoned log accepts operations");
         }
         self.retire(log, changes, "a poisoned log")
     }

@@ -60,7 +60,7 @@ fn long_log(sealed: usize) -> (Log, Vec<(String, u64, u64)>) {
 }
 
 #[test]
-fn b_every_good_record_on_both_sides_of_rot_is_salvaged_in_active_and_sealed_segments() {
+fn every_good_record_before_and_after_rot_is_salvaged_from_active_and_sealed_segments() {
     let (log, frames) = long_log(2);
     for (closed, name) in [false, true].into_iter().flat_map(|closed| segments(&log.disk).into_iter().map(move |name| (closed, name))) {
         let end = frames.iter().filter(|(file, ..)| *file == name.file).map(|(.., end)| *end).max().unwrap();
@@ -85,7 +85,7 @@ fn b_every_good_record_on_both_sides_of_rot_is_salvaged_in_active_and_sealed_seg
 }
 
 #[test]
-fn a_flipped_bit_is_named_and_costs_the_records_of_its_frame_alone() {
+fn a_flipped_bit_is_located_and_costs_only_the_records_of_its_frame() {
     let (log, frames) = long_log(1);
     let names = segments(&log.disk);
     for (i, (file, start, end)) in frames.iter().enumerate().filter(|(i, _)| i % 9 == 4) {
@@ -120,7 +120,7 @@ fn a_flipped_bit_is_named_and_costs_the_records_of_its_frame_alone() {
 }
 
 #[test]
-fn prefix_goes_on_in_front_of_damage_and_leaves_every_byte_behind_it_where_it_is() {
+fn prefix_continues_before_the_damage_and_changes_no_byte_after_it() {
     let (log, frames) = long_log(2);
     let names = segments(&log.disk);
     // Nothing proves the last frame.
@@ -158,7 +158,7 @@ fn prefix_goes_on_in_front_of_damage_and_leaves_every_byte_behind_it_where_it_is
 }
 
 #[test]
-fn prefix_removes_nothing_where_damage_leaves_nothing_at_or_above_the_low_mark() {
+fn prefix_removes_nothing_if_no_record_before_the_damage_is_at_or_above_the_low_mark() {
     // The header; the frames on both sides of the mark; the first frame above it.
     for (sealed, harmed) in [(2, 0), (2, 4), (2, 5), (0, 0), (0, 4), (0, 5)] {
         let (mut log, frames) = long_log(sealed);
@@ -175,7 +175,7 @@ fn prefix_removes_nothing_where_damage_leaves_nothing_at_or_above_the_low_mark()
 }
 
 #[test]
-fn prefix_that_is_cut_off_at_any_step_says_the_same_again() {
+fn an_opening_in_mode_prefix_interrupted_at_any_step_reports_the_same_when_repeated() {
     let (log, frames) = long_log(2);
     for i in [10, 70, frames.len() - 10] {
         let (file, start, _) = &frames[i];
@@ -199,7 +199,7 @@ fn prefix_that_is_cut_off_at_any_step_says_the_same_again() {
 type Case = (&'static str, Box<dyn Fn(&SimDisk, &[Name])>, &'static str, Option<u64>);
 
 #[test]
-fn every_case_of_damage_is_told_by_its_label_and_changes_nothing() {
+fn every_case_of_damage_is_reported_with_its_label_and_changes_nothing() {
     let (log, frames) = long_log(3);
     let firsts: Vec<u64> = segments(&log.disk).iter().map(|name| name.first).collect();
     let flip = |disk: &SimDisk, name: &str, at: u64| {
@@ -258,7 +258,7 @@ fn every_case_of_damage_is_told_by_its_label_and_changes_nothing() {
 }
 
 #[test]
-fn a_missing_segment_is_named_by_every_report_of_it_and_not_the_one_before() {
+fn every_report_of_a_missing_segment_names_that_segment_and_not_its_predecessor() {
     let (log, _) = long_log(2);
     let mut named = 0;
     // The second time, an opening has written the last record again, into a segment of its own. Only that segment said where the one before
@@ -291,7 +291,7 @@ fn a_missing_segment_is_named_by_every_report_of_it_and_not_the_one_before() {
             let first = name.first + u64::from(gone == 3);
             let file = if is_named { &*name.file } else { names.get(gone + 1).map_or(CONTROL, |next| &next.file) };
             named += usize::from(is_named);
-            let certain = if is_named { format!("{} is gone", name.file) } else { format!("-{:016x}.wal", name.id) };
+            let certain = if is_named { format!("the segment {} ", name.file) } else { format!("-{:016x}.wal", name.id) };
             for error in told.into_iter().flatten() {
                 assert_eq!((error.code, error.segment.as_deref(), error.offset), (Code::Corrupt, Some(file), Some(0)), "{error:?}");
                 assert!(error.message.contains(&certain), "{error}");
@@ -307,7 +307,7 @@ fn a_missing_segment_is_named_by_every_report_of_it_and_not_the_one_before() {
 }
 
 #[test]
-fn damage_before_a_missing_segment_stays_apart_from_it_where_a_footer_says_where_the_records_end() {
+fn damage_before_a_missing_segment_is_reported_separately_if_a_footer_shows_where_the_records_end() {
     let (log, frames) = long_log(2);
     let names = segments(&log.disk);
     let disk = log.disk.fork();
@@ -327,7 +327,7 @@ fn damage_before_a_missing_segment_stays_apart_from_it_where_a_footer_says_where
 }
 
 #[test]
-fn a_failure_to_read_is_told_as_such_wherever_it_befalls_and_changes_nothing() {
+fn a_read_failure_anywhere_is_reported_as_a_read_failure_and_changes_nothing() {
     let (log, frames) = long_log(2);
     for mode in [Mode::Strict, Mode::Prefix] {
         for trip in 0.. {
@@ -367,7 +367,7 @@ fn a_failure_to_read_is_told_as_such_wherever_it_befalls_and_changes_nothing() {
 }
 
 #[test]
-fn read_only_counts_bytes_that_cannot_be_read_as_bad_ones() {
+fn read_only_mode_counts_unreadable_bytes_as_damaged() {
     let (log, frames) = long_log(2);
     for name in segments(&log.disk) {
         let disk = log.disk.fork();
@@ -399,7 +399,7 @@ fn read_only_counts_bytes_that_cannot_be_read_as_bad_ones() {
 }
 
 #[test]
-fn a_header_lost_whole_costs_no_record_of_a_sealed_segment() {
+fn a_completely_lost_header_costs_no_record_of_a_sealed_segment() {
     let (log, frames) = long_log(2);
     let name = segments(&log.disk)[1].clone();
     let disk = log.disk.fork();
@@ -416,7 +416,7 @@ fn a_header_lost_whole_costs_no_record_of_a_sealed_segment() {
 }
 
 #[test]
-fn what_stands_above_the_low_mark_is_read_although_something_below_it_is_damaged() {
+fn records_above_the_low_mark_are_read_despite_damage_below_it() {
     let (mut log, frames) = long_log(2);
     log.opened.writer.truncate_before(20).unwrap();
     let last = log.expected.end;

@@ -80,7 +80,7 @@ const SCRIPTS: [(&str, &[Step]); 16] = [
     ("close, grow again and close", &[Durable(&[&[30]]), Reopen, Durable(&[&[20]]), Grow, Append(&[&[3000]]), Close]),
     ("grow, give all of it back and write there again", &[Grow, Durable(&[&[9000]]), Reopen, Append(&[&[20, 30], &[40]]), Mark]),
     (
-        "give back what is left of a recycled file, and write there again",
+        "release the unused part of a recycled file, and write there again",
         &[
             Durable(&[&[9000, 2000]]),
             TruncateBefore(3),
@@ -92,11 +92,11 @@ const SCRIPTS: [(&str, &[Step]); 16] = [
         ],
     ),
     (
-        "truncate before, the next segment is in the file of the one that goes",
+        "truncate before, and the next segment recycles the file of the removed one",
         &[Durable(&[&[6000, 5000]]), Durable(&[&[40]]), TruncateBefore(3), Durable(&[&[11_000]]), Append(&[&[2000], &[30]]), Mark],
     ),
     (
-        "a reset into a file that is recycled and prepared, and what is torn there",
+        "a reset into a recycled, prepared file, and torn frames there",
         &[Durable(&[&[9000, 2000]]), Durable(&[&[5000]]), TruncateBefore(3), Prepare, Reset(9), Mark, Append(&[&[3000], &[2000, 30]])],
     ),
 ];
@@ -225,16 +225,16 @@ fn explore(deaths: u64, fault: bool) {
 }
 
 #[test]
-fn every_death_of_a_tiny_script_and_every_outcome_of_it() {
+fn every_crash_of_a_tiny_history_and_every_outcome_of_it() {
     explore(1, false);
 }
 
 #[test]
-fn every_death_after_every_single_fault() {
+fn every_crash_after_every_single_fault() {
     explore(1, true);
 }
 
 #[test]
-fn every_death_of_a_recovery_and_every_outcome_of_it() {
+fn every_crash_during_recovery_and_every_outcome_of_it() {
     explore(2, false);
 }

@@ -39,12 +39,12 @@ impl History {
                 Err(error) => break Err(error),
             };
             if gone || block.first_position != *next {
-                return broken(format!("a follower of {next} is given {}, {kept} was kept", block.first_position));
+                return broken(format!("a follower at {next} returns {}, {kept} was kept", block.first_position));
             }
-            for i in 0..block.len() {
-                let right = self.expected.tags.get(*next as usize).is_some_and(|tag| Made::new(*next, *tag).is(&block, i));
+            for record in &block {
+                let right = self.expected.tags.get(*next as usize).is_some_and(|tag| Made::new(*next, *tag).is(record));
                 if !right || *next > self.expected.end {
-                    return broken(format!("a follower is given something else at {next}"));
+                    return broken(format!("a follower returns something else at {next}"));
                 }
                 *next += 1;
             }
@@ -56,7 +56,7 @@ impl History {
                 log.follower = None;
                 Ok(())
             }
-            ended => broken(format!("a follower of {next}, {kept} kept, ends with {ended:?}, {}", self.expected.bounds())),
+            ended => broken(format!("a follower at {next}, {kept} kept, ends with {ended:?}, {}", self.expected.bounds())),
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::log::open::Opened;
 use crate::log::read_only;
 use crate::log::state::LogState;
 use crate::options::Options;
-use crate::segments::active::Filling;
+use crate::segments::placement::Filling;
 use crate::storage::Storage;
 use crate::testing::sim::{Faults, SimDisk, Strike, Through};
 use crate::util::healing::On;
@@ -24,7 +24,6 @@ use crate::util::limits::PAGE;
 use crate::util::locks::locked;
 use crate::util::notify::Waiter;
 use crate::write::submission_queue::Client;
-use crate::write::writer::lock;
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -77,11 +76,11 @@ const CASES: [Case; 22] = [
     Case("a roll that makes its spare", &[Append(&[4000, 100])], Append(&[4000]), "fallocate spare-"),
     Case("a roll into a segment larger than the rest", &[Append(&[3000]), Background], Append(&[20_000]), "fallocate spare-"),
     Case("a roll into the reserve", &[Append(&[4000, 100]), Reserve, Full(true)], Append(&[4000]), "pwrite reserve"),
-    Case("a roll behind what is not durable", &[Append(&[4000]), Write(&[100]), Background], Write(&[4000]), "rename 0"),
+    Case("a roll after bytes that are not durable", &[Append(&[4000]), Write(&[100]), Background], Write(&[4000]), "rename 0"),
     Case("two rolls of one group", &[Append(&[4000, 100]), Background], Append(&[4000, 40, 9000]), "rename 0"),
     Case("a roll into a recycled file", &[Append(&[9000]), Append(&[9000, 100]), TruncateBefore(3)], Append(&[4000]), "open spare-"),
     Case(
-        "an append behind what a crash may have torn in a recycled file",
+        "an append after frames that a crash may have torn in a recycled file",
         &[Append(&[9000]), Append(&[9000, 100]), TruncateBefore(3), Append(&[4000]), Close, Reopen],
         Append(&[100]),
         "getrandom",
@@ -154,14 +153,14 @@ impl Life {
             }
             Close => {
                 history.close(log)?;
-                Ok(log.writer.poisoned().cloned())
+                Ok(log.writer.health.ended().cloned())
             }
             Background => {
                 let mut fault = log.writer.sealer.run().err();
                 log.writer.spares().prepare(true);
                 fault = fault.or(log.writer.mark().and_then(|job| job.run().err()).filter(|fault| !fault.heals(On::Named)));
                 fault = fault.or(fill(log).err());
-                Ok(fault.map(|fault| log.writer.poison(fault)))
+                Ok(fault.map(|fault| log.writer.health.poison(fault)))
             }
             Reopen => {
                 *opened = None;
@@ -189,7 +188,7 @@ impl Life {
     }
 
     fn is_poisoned(&self) -> bool {
-        self.opened.as_ref().is_some_and(|opened| opened.writer.poisoned().is_some())
+        self.opened.as_ref().is_some_and(|opened| opened.writer.health.ended().is_some())
     }
 
     /// Ends the process or cuts the power, and checks that what is left is allowed.
@@ -205,13 +204,13 @@ impl Life {
 }
 
 fn fill(log: &mut Opened) -> Result<(), Fault> {
-    if let Some(active) = log.writer.active.as_mut().filter(|active| matches!(active.filling, Filling::After(_))) {
-        active.filling = Filling::After(0);
+    if let Some(active) = log.writer.active.as_mut().filter(|active| matches!(active.placement.filling, Filling::After(_))) {
+        active.placement.filling = Filling::After(0);
     }
     if let Some(growth) = log.writer.due_growth() {
         growth.run();
     }
-    log.writer.due_filling().map_or(Ok(()), |ahead| ahead.fill())
+    log.writer.due_prefill().map_or(Ok(()), |ahead| ahead.fill())
 }
 
 fn reopens(mut branch: History, power: bool, what: &str) -> Held<()> {
@@ -309,7 +308,7 @@ fn walk(case: &Case, sector: u64) -> Held<Tally> {
             if poisoned == heals && !unknown && !refused {
                 return broken(format!(
                     "{label}: {} although {on:?} says that it {}",
-                    if poisoned { "poisoned" } else { "goes on" },
+                    if poisoned { "poisoned" } else { "not poisoned" },
                     if heals { "heals" } else { "poisons" }
                 ));
             }
@@ -385,7 +384,7 @@ fn lasting(life: &Life, calls: &'static [&'static str], file: &'static str, errn
 
 fn rejects(life: &mut Life, step: Step) -> Code {
     let error = life.take(step).unwrap_or_else(|broken| panic!("{}", broken.0)).expect("rejected");
-    assert!(error.heals() && error.message.ends_with("; the log goes on once the cause is gone"), "{error}");
+    assert!(error.heals() && error.message.ends_with("; the log continues once the cause is gone"), "{error}");
     error.code
 }
 
@@ -404,7 +403,7 @@ fn about_to_roll() -> Life {
 }
 
 #[test]
-fn without_a_descriptor_the_spare_and_the_reserve_serve_two_rolls_and_the_third_is_rejected() {
+fn without_a_free_descriptor_the_spare_and_the_reserve_serve_two_rolls_and_the_third_is_rejected() {
     const EMFILE: i32 = 24;
     let mut life = about_to_roll();
     lasting(&life, &["open", "fallocate"], "", EMFILE);
@@ -418,7 +417,7 @@ fn without_a_descriptor_the_spare_and_the_reserve_serve_two_rolls_and_the_third_
 }
 
 #[test]
-fn what_was_acknowledged_is_there_when_a_log_is_closed_while_it_cannot_go_on() {
+fn acknowledged_records_survive_closing_a_log_that_cannot_write() {
     for (calls, file, errno, code) in [
         (&["open", "fallocate", "rename"][..], "", 13, Code::Io),
         (&["rename"][..], "", 30, Code::ReadOnly),
@@ -440,7 +439,7 @@ fn what_was_acknowledged_is_there_when_a_log_is_closed_while_it_cannot_go_on() {
 }
 
 #[test]
-fn a_frame_of_which_nothing_was_written_needs_no_fence_and_one_that_was_cut_short_without_it_poisons() {
+fn an_unwritten_frame_needs_no_fence_and_a_partly_written_one_that_cannot_be_fenced_poisons() {
     // The write of the frame, and some of the two writes that fence it off; then which of them are done in part.
     for (numbers, partly, seeds) in [(0..2, 0..0, 1), (0..3, 0..0, 1), (0..2, 0..1, 1), (0..3, 0..3, 1), (0..2, 1..2, 40)] {
         for seed in 0..seeds {
@@ -462,7 +461,7 @@ fn a_frame_of_which_nothing_was_written_needs_no_fence_and_one_that_was_cut_shor
 }
 
 #[test]
-fn a_file_that_records_were_carried_into_for_a_roll_that_failed_becomes_no_other_segment() {
+fn a_file_into_which_a_failed_roll_carried_records_does_not_become_another_segment() {
     const EACCES: i32 = 13;
     let mut life = Life::new(512, false).unwrap();
     takes(&mut life, &[Append(&[100]), Batch(&[900, 800, 700])]);
@@ -470,15 +469,15 @@ fn a_file_that_records_were_carried_into_for_a_roll_that_failed_becomes_no_other
     assert_eq!(rejects(&mut life, TruncateAfter(3)), Code::Io);
     life.history.disk.set_strike(None);
     // The next segment contains less than was carried.
-    let rolls = life.opened.as_ref().unwrap().writer.counters.rolls;
+    let rolls = life.opened.as_ref().unwrap().writer.meter.counters.rolls;
     takes(&mut life, &[Append(&[5400]), Append(&[400])]);
-    assert_eq!(life.opened.as_ref().unwrap().writer.counters.rolls, rolls + 1);
+    assert_eq!(life.opened.as_ref().unwrap().writer.meter.counters.rolls, rolls + 1);
     takes(&mut life, &[Close]);
     reopens(life.history.branch(life.history.disk.fork()), false, "closed").unwrap();
 }
 
 #[test]
-fn the_roll_of_an_opening_on_a_full_disk_cuts_off_no_reader_of_a_log_that_was_reset() {
+fn the_delayed_roll_after_opening_a_reset_log_on_a_full_disk_ends_no_reader() {
     let mut life = Life::new(512, false).unwrap();
     takes(&mut life, &[Append(&[100, 100])]);
     // The process ends after the reset has begun the new segment and before CONTROL names it.
@@ -518,7 +517,7 @@ fn a_rejected_record_does_not_come_back_from_a_segment_whose_header_is_damaged()
 }
 
 #[test]
-fn a_mark_that_could_not_be_written_is_written_a_second_later_although_the_log_is_idle() {
+fn a_mark_that_could_not_be_written_is_retried_a_second_later_even_if_the_log_is_idle() {
     let mut life = Life::new(4096, false).unwrap();
     let (storage, options) = (Arc::new(life.history.disk.clone()), life.history.options.clone());
     let (shared, writer) = LogState::writable(storage, options.clone(), life.opened.take().unwrap());
@@ -530,7 +529,7 @@ fn a_mark_that_could_not_be_written_is_written_a_second_later_although_the_log_i
         thread.step();
         let jobs = std::mem::take(&mut *locked(&scheduler.jobs));
         jobs.into_iter().for_each(|job| job());
-        lock(&thread.writer.control).state().mark.map(|mark| mark.position)
+        locked(&thread.writer.control).state().mark.map(|mark| mark.position)
     };
     let client = locked(&shared.submissions).join(Client::new(Arc::new(Waiter::default())));
     let record = RecordRef { value: Some(b"v"), ..RecordRef::default() };

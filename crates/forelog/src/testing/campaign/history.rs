@@ -9,12 +9,13 @@ use crate::error::{Code, Error};
 use crate::log::open::{open, Opened};
 use crate::maintenance::verify::verify_storage;
 use crate::options::{Compression, Options};
-use crate::segments::active::Filling;
 use crate::segments::catalog::Catalog;
+use crate::segments::control_file::MarkJob;
+use crate::segments::placement::Filling;
 use crate::testing::sim::{Faults, Moment, Rng, SimDisk, Through};
 use crate::util::healing::On;
+use crate::util::locks::locked;
 use crate::write::group::Group;
-use crate::write::writer::{lock, MarkJob};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -332,13 +333,13 @@ impl History {
         self.disk.say(|| format!("-- opened, {}: {low}..={end}, durable {}", opened.recovery.verdict, opened.writer.durable_position()));
         self.recognise(&opened, low, end)?;
         if self.closed_clean && !opened.recovery.clean {
-            return broken(format!("closed in order, but opening says {}", opened.recovery.verdict));
+            return broken(format!("closed in order, but the verdict of opening is {}", opened.recovery.verdict));
         }
         self.check_verify(&before)?;
         self.check_views(&before, low, end)?;
         self.recoveries += 1;
         self.recycled += u64::from(before.is_recycled());
-        if opened.recovery.next_position != end + 1 || opened.writer.low != low {
+        if opened.recovery.next_position != end + 1 || opened.writer.low_mark() != low {
             return broken(format!("the report says {:?}", opened.recovery));
         }
         self.expected.cut(end);
@@ -397,7 +398,7 @@ impl History {
             match verify_storage(Arc::new(disk.clone()), &Arc::default()) {
                 Ok(report) => {
                     if let Some(problem) = report.problems.first() {
-                        return broken(format!("verifying {when} tells {problem:?}"));
+                        return broken(format!("verifying {when} reports {problem:?}"));
                     }
                 }
                 Err(error) if error.code == Code::NotFound && when == "before opening" => {}
@@ -441,7 +442,7 @@ impl History {
     fn operate(&mut self, opened: &mut Opened) -> Held<Option<End>> {
         self.change_space();
         let injected = self.disk.injected();
-        let unfilled = opened.writer.active.as_ref().is_some_and(|a| matches!(a.filling, Filling::After(_)));
+        let unfilled = opened.writer.active.as_ref().is_some_and(|a| matches!(a.placement.filling, Filling::After(_)));
         // Only blocks that were written before are written past the page cache.
         let operation = match () {
             () if self.fills && unfilled && self.rng.chance(0.4) => 84,
@@ -476,12 +477,12 @@ impl History {
                     self.disk.say(|| "mark".into());
                     self.watched(Act::Background, || job.and_then(|job| job.run().err()))
                         .filter(|fault| !fault.heals(On::Named))
-                        .map(|fault| opened.writer.poison(fault))
+                        .map(|fault| opened.writer.health.poison(fault))
                 }
             }
             76..80 => {
                 self.disk.say(|| "footers".into());
-                opened.writer.sealer.run().err().map(|fault| opened.writer.poison(fault))
+                opened.writer.sealer.run().err().map(|fault| opened.writer.health.poison(fault))
             }
             80..84 => {
                 self.grow(opened);
@@ -513,7 +514,7 @@ impl History {
             Code::NoSpace if faulty || self.disk.faults().full => Ok(None),
             _ if faulty && error.heals() => Ok(None),
             Code::Poisoned | Code::Io if faulty => Ok(Some(End::Failed)),
-            code => broken(format!("an operation failed without cause: {code:?}, {error}")),
+            code => broken(format!("an operation failed without a fault: {code:?}, {error}")),
         }
     }
 
@@ -527,28 +528,28 @@ impl History {
 
     /// Prefills the active segment.
     fn fill_ahead(&mut self, opened: &mut Opened) -> Option<Error> {
-        if let Some(active) = opened.writer.active.as_mut().filter(|a| matches!(a.filling, Filling::After(_))) {
-            active.filling = Filling::After(0);
+        if let Some(active) = opened.writer.active.as_mut().filter(|a| matches!(a.placement.filling, Filling::After(_))) {
+            active.placement.filling = Filling::After(0);
         }
         self.grow(opened);
-        let filled = self.watched(Act::Background, || opened.writer.due_filling().map_or(Ok(()), |ahead| ahead.fill()));
+        let filled = self.watched(Act::Background, || opened.writer.due_prefill().map_or(Ok(()), |ahead| ahead.fill()));
         self.disk.say(|| "zeroes ahead".into());
-        filled.err().map(|fault| opened.writer.poison(fault))
+        filled.err().map(|fault| opened.writer.health.poison(fault))
     }
 
     /// Publishes the horizons to other processes, and checks that these never go past what was accepted.
     fn tell(&mut self, opened: &mut Opened) -> Held<Option<Error>> {
         let faults = self.disk.faults();
         self.disk.set_faults(Faults { read: 0.0, ..faults.clone() });
-        let before = lock(&opened.writer.control).horizon();
+        let before = locked(&opened.writer.control).horizon();
         self.disk.set_faults(faults.clone());
-        opened.writer.tell(1, opened.writer.next_position() - 1);
+        opened.writer.publish_page(1, opened.writer.next_position() - 1);
         self.disk.set_faults(Faults { read: 0.0, ..faults.clone() });
         // A writer that cannot roll yet publishes nothing, and the page is what an earlier one left.
-        let told = lock(&opened.writer.control).horizon().filter(|told| before.as_ref() != Some(told));
+        let told = locked(&opened.writer.control).horizon().filter(|told| before.as_ref() != Some(told));
         self.disk.set_faults(faults);
         match told {
-            Some(told) if told.acknowledged.position > self.expected.end => broken(format!("readers are told {told:?}")),
+            Some(told) if told.acknowledged.position > self.expected.end => broken(format!("the horizon page says {told:?}")),
             _ => Ok(None),
         }
     }
@@ -567,14 +568,14 @@ impl History {
             Ok(()) if provable => self.closes(self.disk.injected() == injected),
             Ok(()) => {}
             Err(_) if self.disk.injected() > injected => return Ok(Some(End::Failed)),
-            Err(error) => return broken(format!("closing failed without cause: {error}")),
+            Err(error) => return broken(format!("closing failed without a fault: {error}")),
         }
         Ok(Some(End::Closed))
     }
 
     /// Checks that a failed log fails again and writes nothing.
     fn stays_failed(&mut self, opened: &mut Opened) -> Held<()> {
-        let poisoned = opened.writer.poisoned().is_some();
+        let poisoned = opened.writer.health.ended().is_some();
         let changes = self.disk.changes();
         if poisoned {
             let mut group = Group::default();
@@ -588,11 +589,11 @@ impl History {
                 || opened.writer.close().is_ok()
                 || opened.writer.mark().is_some()
             {
-                return broken("a poisoned log goes on");
+                return broken("a poisoned log accepts operations");
             }
         }
         if self.disk.changes() != changes {
-            return broken("a poisoned log writes");
+            return broken("a poisoned log writes to the disk");
         }
         Ok(())
     }

@@ -14,7 +14,8 @@ use crate::maintenance::salvage::{Salvage, Salvaged};
 use crate::maintenance::verify::verify_storage;
 use crate::options::{Compression, Mode, Options};
 use crate::read::reader::{Hole, ReadPlan, Reader};
-use crate::segments::catalog::{Catalog, DurableEnd};
+use crate::segments::catalog::Catalog;
+use crate::segments::log_ends::DurableEnd;
 use crate::segments::reader_positions::ReaderPosition;
 use crate::storage::Storage;
 use crate::testing::sim::SimDisk;
@@ -117,12 +118,12 @@ fn whole(disk: &SimDisk) {
 }
 
 #[test]
-fn a_log_with_holes_goes_on_behind_the_last_position_that_was_given() {
+fn a_log_with_holes_continues_after_its_last_used_position() {
     let holed = Holed::new();
     let (disk, mut opened) = holed.open();
-    let (next, rolls) = (holed.report.next_position, opened.writer.counters.rolls);
+    let (next, rolls) = (holed.report.next_position, opened.writer.meter.counters.rolls);
     append(&mut opened, 40);
-    assert!(opened.writer.counters.rolls > rolls + 2);
+    assert!(opened.writer.meter.counters.rolls > rolls + 2);
     opened.writer.close().unwrap();
     drop(opened);
     let opened = reopen(&disk);
@@ -136,7 +137,7 @@ fn a_log_with_holes_goes_on_behind_the_last_position_that_was_given() {
 }
 
 #[test]
-fn reading_from_a_position_in_a_hole_or_up_to_one_passes_as_much_of_it_as_was_asked_for() {
+fn reading_from_or_up_to_a_position_inside_a_hole_reports_only_the_requested_part_of_it() {
     let holed = Holed::new();
     let (disk, opened) = holed.open();
     let (first, last) = holed.hole(0);
@@ -156,7 +157,7 @@ fn reading_from_a_position_in_a_hole_or_up_to_one_passes_as_much_of_it_as_was_as
 }
 
 #[test]
-fn a_truncation_may_end_or_begin_the_log_inside_a_hole() {
+fn truncation_can_make_the_log_begin_or_end_inside_a_hole() {
     let holed = Holed::new();
     for i in 0..3 {
         let (first, last) = holed.hole(i);
@@ -205,7 +206,7 @@ fn a_truncation_may_end_or_begin_the_log_inside_a_hole() {
 }
 
 #[test]
-fn a_cut_inside_a_hole_and_opening_after_a_crash_at_any_step_leave_the_log_as_before_or_as_after() {
+fn a_truncate_after_inside_a_hole_that_crashes_at_any_step_takes_effect_completely_or_not_at_all() {
     let holed = Holed::new();
     let (first, last) = holed.hole(2);
     let mut cut = 0;
@@ -239,11 +240,11 @@ fn a_cut_inside_a_hole_and_opening_after_a_crash_at_any_step_leave_the_log_as_be
             break;
         }
     }
-    assert!(cut > 1, "the truncation was never cut off behind its commit point");
+    assert!(cut > 1, "no crash came after the commit point of the truncation");
 }
 
 #[test]
-fn a_segment_that_is_missing_before_a_hole_is_missing_all_the_same() {
+fn a_segment_missing_before_a_hole_is_reported_as_missing() {
     let holed = Holed::new();
     let names = segments(&holed.disk);
     let hole = |name: &Name| Header::decode(&holed.disk.bytes(&name.file)[..PAGE as usize]).unwrap().hole;
@@ -267,7 +268,7 @@ fn a_segment_that_is_missing_before_a_hole_is_missing_all_the_same() {
 }
 
 #[test]
-fn a_salvage_that_is_cut_off_at_any_step_leaves_no_log_or_the_whole_one() {
+fn a_salvage_interrupted_at_any_step_leaves_no_log_or_the_whole_one() {
     let (disk, _) = damaged();
     let whole = Holed::new();
     let mut states = Vec::new();
@@ -300,7 +301,7 @@ fn a_salvage_that_is_cut_off_at_any_step_leaves_no_log_or_the_whole_one() {
 }
 
 #[test]
-fn a_salvage_that_fails_or_is_given_up_leaves_nothing() {
+fn a_salvage_that_fails_or_is_aborted_leaves_no_files() {
     let (disk, _) = damaged();
     for trip in 0.. {
         let to = elsewhere(&disk);
@@ -324,7 +325,7 @@ fn a_salvage_that_fails_or_is_given_up_leaves_nothing() {
 }
 
 #[test]
-fn a_log_that_is_written_to_meanwhile_is_not_salvaged() {
+fn a_log_that_is_written_to_during_a_salvage_is_refused() {
     let mut log = Log::new(512, 64 << 10);
     log.commit(&[&[100; 20]], true);
     let to = elsewhere(&log.disk);
@@ -378,7 +379,7 @@ fn a_frame_that_reaches_into_a_segment_whose_header_is_lost_is_salvaged() {
 }
 
 #[test]
-fn a_salvage_returns_no_record_whose_frame_does_not_hold() {
+fn a_salvage_returns_no_record_of_an_invalid_frame() {
     let mut log = Log::new(512, 64 << 10);
     for _ in 0..6 {
         log.commit(&[&[300, 40, 200]], true);
@@ -398,8 +399,8 @@ fn a_salvage_returns_no_record_whose_frame_does_not_hold() {
         let mut reader = reader;
         while let Some(block) = reader.next_block(1 << 12).unwrap() {
             next = block.holes.last().map_or(next, |hole| hole.last + 1);
-            for i in 0..block.len() {
-                assert!(Made::new(next, log.expected.tags[next as usize]).is(&block, i), "{at}: position {next} is not what it was");
+            for record in &block {
+                assert!(Made::new(next, log.expected.tags[next as usize]).is(record), "{at}: position {next} is not what it was");
                 next += 1;
             }
         }
@@ -410,7 +411,7 @@ fn a_salvage_returns_no_record_whose_frame_does_not_hold() {
 }
 
 #[test]
-fn compressed_frames_and_batches_come_over_as_they_are() {
+fn a_salvage_keeps_compressed_frames_and_batches_as_they_are() {
     let options = Options { segment_bytes: 8 << 10, compression: Compression::Zstd, ..Options::default() };
     let mut log = Log::with(512, options);
     while segments(&log.disk).len() < 3 {

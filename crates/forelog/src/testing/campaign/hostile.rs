@@ -123,7 +123,7 @@ proptest! {
     }
 
     #[test]
-    fn no_log_however_sealed_makes_opening_or_reading_panic(
+    fn no_corrupt_log_with_valid_checksums_makes_opening_or_reading_panic(
         segments in vec((header(), vec(piece(), 0..6), vec(any::<u8>(), 0..20), any::<bool>()), 0..4),
         slots in proptest::option::of((state(), state())),
     ) {
@@ -237,17 +237,17 @@ proptest! {
 }
 
 #[test]
-fn zeroes_that_are_not_read_count_for_a_checksum_as_if_they_were() {
+fn a_checksum_includes_the_zeroes_of_holes_that_are_not_read() {
     for (running, len) in [(0, 0), (0, 1), (7, 4096), (u32::MAX, 100_001)] {
         assert_eq!(frame::body_crc_of_zeroes(running, len), frame::body_crc(running, &vec![0; len]));
     }
 }
 
 #[test]
-fn a_log_that_is_out_of_segment_ids_takes_nothing_more_and_loses_nothing() {
+fn a_log_that_is_out_of_segment_ids_accepts_nothing_more_and_loses_nothing() {
     let mut log = super::named::Log::new(512, 16 << 10);
     log.commit(&[&[10]], true);
-    log.opened.writer.highest_id = crate::format::file_names::MAX_ID;
+    log.opened.writer.names.last_mut().unwrap().id = crate::format::file_names::MAX_ID;
     let names = log.disk.names();
     assert!(log.opened.writer.reset(7).is_err());
     assert_eq!(log.disk.names(), names);

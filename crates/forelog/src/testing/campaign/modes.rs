@@ -200,7 +200,7 @@ impl Swept {
         // A mark vouches for a log that was closed, and its successor's header for a sealed segment.
         let vouched = damage.file != CONTROL && (self.closed || damage.file != self.active);
         if vouched && self.matters(damage) && told.contains(&false) {
-            return broken(format!("silence in a mode: told {told:?}"));
+            return broken(format!("silence in a mode: reported {told:?}"));
         }
         Ok(())
     }
@@ -231,13 +231,13 @@ impl Swept {
         let told = opened.recovery.damage.as_ref().map(|told| told.lost);
         match told {
             Some(lost) if lost.is_some_and(|(first, _)| first != end + 1) => {
-                return broken(format!("prefix goes on at {}, and tells of {lost:?}", end + 1))
+                return broken(format!("prefix continues at {}, and reports {lost:?}", end + 1))
             }
             None if end < least => return broken(format!("prefix: silence, the log ends at {end}, {least} is proven")),
             _ => {}
         }
         if end < self.intact(damage) || end > self.expected.end {
-            return broken(format!("prefix ends at {end}, {} is in front of the damage", self.intact(damage)));
+            return broken(format!("prefix ends at {end}, but records up to {} are before the damage", self.intact(damage)));
         }
         // What is left is a log like any other.
         let mut expected = self.expected.clone();
@@ -247,7 +247,7 @@ impl Swept {
         let mut group = Group::default();
         push(&mut group, end + 1, tag);
         if opened.writer.commit(&mut group, true).failure.is_some() || opened.writer.close().is_err() {
-            return broken("prefix: the log does not go on");
+            return broken("prefix: the log accepts no appends");
         }
         drop(opened);
         let reopened = match self.open(&disk, Mode::Strict) {
@@ -273,7 +273,7 @@ impl Swept {
         let last = view.positions.written;
         let intact = self.intact(damage).min(last);
         if !matches!(read(storage.clone(), &view.catalog, &self.expected, 1, intact, 1 << 12), Read::All) {
-            return broken(format!("readOnly: 1 to {intact}, in front of the damage, cannot be read"));
+            return broken(format!("readOnly: 1 to {intact}, which are before the damage, cannot be read"));
         }
         let told = match read(storage, &view.catalog, &self.expected, 1, last, 1 << 12) {
             Read::All => view.recovery.damage.is_some(),
@@ -295,7 +295,7 @@ impl Swept {
 }
 
 #[test]
-fn the_swept_log_has_what_it_is_to_have() {
+fn the_log_that_the_sweeps_damage_has_every_feature() {
     let swept = Swept::new(true);
     assert_eq!(swept.files().len(), 3);
     let codecs = |file: &str| {
@@ -313,7 +313,7 @@ fn the_swept_log_has_what_it_is_to_have() {
 }
 
 #[test]
-fn every_length_that_remains_of_any_file_is_told_or_harmless_in_every_mode() {
+fn any_file_shortened_to_any_length_is_detected_or_harmless_in_every_mode() {
     for closed in [false, true] {
         let (swept, mut cases) = (Swept::new(closed), Vec::new());
         for file in swept.files().into_iter().chain([CONTROL.to_owned()]) {
@@ -335,7 +335,7 @@ fn every_length_that_remains_of_any_file_is_told_or_harmless_in_every_mode() {
 }
 
 #[test]
-fn every_flipped_bit_of_any_file_is_told_or_harmless_in_every_mode() {
+fn every_flipped_bit_of_any_file_is_detected_or_harmless_in_every_mode() {
     for closed in [false, true] {
         let (swept, mut cases) = (Swept::new(closed), Vec::new());
         for file in swept.files().into_iter().chain([CONTROL.to_owned()]) {

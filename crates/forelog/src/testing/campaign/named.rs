@@ -8,7 +8,7 @@ use crate::format::file_names::CONTROL;
 use crate::format::header::Header;
 use crate::log::open::{open, Opened};
 use crate::options::{Options, Retention};
-use crate::segments::active::Filling;
+use crate::segments::placement::Filling;
 use crate::testing::sim::{Faults, SimDisk, Through};
 use crate::util::limits::PAGE;
 use crate::write::group::{Batch, Group};
@@ -50,10 +50,10 @@ impl Log {
     /// Prefills the active segment.
     pub fn fill(&mut self) {
         if let Some(active) = self.opened.writer.active.as_mut() {
-            active.filling = Filling::After(0);
+            active.placement.filling = Filling::After(0);
         }
         self.grow();
-        self.opened.writer.due_filling().unwrap().fill().unwrap();
+        self.opened.writer.due_prefill().unwrap().fill().unwrap();
     }
 
     /// Grows the file of the active segment as far as it can.
@@ -103,25 +103,25 @@ impl Log {
 }
 
 #[test]
-fn a_reset_counts_although_control_knows_neither_of_it_nor_of_the_roll_after_it() {
+fn a_reset_takes_effect_even_if_control_shows_neither_it_nor_the_next_roll() {
     let mut log = Log::new(512, 8192);
     log.commit(&[&[100; 12]], true);
     log.opened.writer.truncate_before(13).unwrap();
     let stale = log.disk.bytes(CONTROL);
     log.opened.writer.reset(1).unwrap();
     log.expected = Expected::new();
-    let rolls = log.opened.writer.counters.rolls;
-    while log.opened.writer.counters.rolls == rolls {
+    let rolls = log.opened.writer.meter.counters.rolls;
+    while log.opened.writer.meter.counters.rolls == rolls {
         log.commit(&[&[100; 4]], true);
     }
     // A power cut before the roll has written CONTROL, and rot in the slot that the reset has written.
     log.disk.damage(CONTROL, 0, &stale);
     let opened = open(Arc::new(log.disk.clone()), &log.options, || 0).unwrap();
-    assert_eq!((opened.writer.low, opened.writer.next_position()), (1, log.expected.end + 1));
+    assert_eq!((opened.writer.low_mark(), opened.writer.next_position()), (1, log.expected.end + 1));
 }
 
 #[test]
-fn a_an_unacknowledged_commit_that_lost_one_page_and_kept_the_others_opens() {
+fn a_log_opens_after_an_unacknowledged_commit_lost_any_one_page() {
     for sector in [512, 4096] {
         for (batches, whole) in [(&[&[30_000u32][..]][..], false), (&[&[3000], &[200, 3000], &[9000], &[5000], &[40]], true)] {
             let mut log = Log::new(sector, 64 << 10);
@@ -152,7 +152,7 @@ fn a_an_unacknowledged_commit_that_lost_one_page_and_kept_the_others_opens() {
 }
 
 #[test]
-fn b_rot_amid_acknowledged_records_is_corruption_and_changes_nothing() {
+fn rot_among_acknowledged_records_is_corruption_and_opening_changes_nothing() {
     let mut log = Log::new(4096, 128 << 10);
     for _ in 0..60 {
         log.commit(&[&[1000]], true);
@@ -167,7 +167,7 @@ fn b_rot_amid_acknowledged_records_is_corruption_and_changes_nothing() {
         let bytes = disk.bytes(&segment);
         for _ in 0..2 {
             let changes = disk.changes();
-            let error = open(Arc::new(disk.clone()), &log.options, || 0).err().expect("rot opens");
+            let error = open(Arc::new(disk.clone()), &log.options, || 0).err().expect("a log with rot opens");
             assert_eq!((error.code, error.segment.as_deref()), (Code::Corrupt, Some(segment.as_str())), "{error}");
             // The frame in which the damage begins: none is longer than this.
             assert!(error.offset.is_some_and(|at| at <= start && start < at + 1200), "{error}");
@@ -179,7 +179,7 @@ fn b_rot_amid_acknowledged_records_is_corruption_and_changes_nothing() {
 }
 
 #[test]
-fn b_rot_in_a_sealed_segment_is_told_when_it_is_read_and_only_there() {
+fn rot_in_a_sealed_segment_is_reported_when_it_is_read_and_only_there() {
     let mut log = Log::new(512, 64 << 10);
     let first = log.segment();
     while log.segment() == first {
@@ -201,7 +201,7 @@ fn b_rot_in_a_sealed_segment_is_told_when_it_is_read_and_only_there() {
 }
 
 #[test]
-fn c_frames_that_a_roll_left_in_the_reserve_when_it_was_cut_off_do_not_come_back() {
+fn frames_that_an_interrupted_roll_left_in_the_reserve_do_not_come_back() {
     let mut rolled = 0;
     for (budget, names_kept) in (0..24).flat_map(|budget| [(budget, false), (budget, true)]) {
         let mut log = Log::new(512, 16 << 10);
@@ -236,7 +236,7 @@ fn c_frames_that_a_roll_left_in_the_reserve_when_it_was_cut_off_do_not_come_back
 }
 
 #[test]
-fn d_rot_in_one_slot_of_control_does_not_lift_a_fence() {
+fn rot_in_one_slot_of_control_does_not_lift_a_fence() {
     for slot in 0..2 {
         let mut log = Log::new(512, 16 << 10);
         log.commit(&[&[100]], true);
@@ -256,7 +256,7 @@ fn d_rot_in_one_slot_of_control_does_not_lift_a_fence() {
 }
 
 #[test]
-fn e_a_damaged_body_below_the_proven_offset_is_corruption_although_all_headers_hold() {
+fn a_damaged_body_below_the_durable_mark_is_corruption_even_if_all_headers_are_valid() {
     let mut log = Log::new(512, 16 << 10);
     log.commit(&[&[100]], true);
     let body = log.end() + crate::format::frame::HEADER as u64 + 20;
@@ -272,7 +272,7 @@ fn e_a_damaged_body_below_the_proven_offset_is_corruption_although_all_headers_h
 }
 
 #[test]
-fn e_a_segment_goes_by_age_once_the_one_after_it_is_old_enough_and_no_reader_needs_it() {
+fn a_segment_is_removed_by_age_once_the_next_one_is_old_enough_and_no_reader_needs_it() {
     let mut log = Log::new(512, 16 << 10);
     for _ in 0..3 {
         log.commit(&[&[11_000]], true);
@@ -286,7 +286,7 @@ fn e_a_segment_goes_by_age_once_the_one_after_it_is_old_enough_and_no_reader_nee
 }
 
 #[test]
-fn e_no_age_and_no_time_of_creation_is_so_great_that_a_segment_seems_old() {
+fn a_huge_max_age_or_creation_time_never_makes_a_segment_seem_old() {
     let long = [Duration::from_millis(u64::MAX), Duration::from_millis(u64::MAX) + Duration::from_millis(2), Duration::MAX];
     for (age, created) in long.into_iter().map(|age| (age, 5)).chain([(Duration::from_millis(1), u64::MAX)]) {
         let mut log = Log::new(512, 16 << 10);
@@ -306,7 +306,7 @@ fn e_no_age_and_no_time_of_creation_is_so_great_that_a_segment_seems_old() {
 }
 
 #[test]
-fn f_a_header_alone_proves_the_frames_that_were_carried_with_it() {
+fn the_header_of_a_segment_proves_its_carried_frames_without_control() {
     let mut log = Log::new(512, 16 << 10);
     log.commit(&[&[100]], true);
     log.commit(&[&[200], &[300]], false);
@@ -326,7 +326,7 @@ fn f_a_header_alone_proves_the_frames_that_were_carried_with_it() {
 }
 
 #[test]
-fn g_a_segment_that_opening_removed_is_not_looked_for_when_the_log_is_cut_to_nothing() {
+fn truncating_a_log_to_nothing_does_not_look_for_a_segment_that_opening_removed() {
     let mut log = Log::new(512, 16 << 10);
     let first = log.segment();
     log.commit(&[&[10], &[10]], true);

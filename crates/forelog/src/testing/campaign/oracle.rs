@@ -2,7 +2,8 @@
 
 use crate::error::Error;
 use crate::format::record::RecordRef;
-use crate::read::reader::{Block, Reader, EXTRAS_SHIFT};
+use crate::read::block::Record;
+use crate::read::reader::Reader;
 use crate::segments::catalog::Catalog;
 use crate::storage::Storage;
 use crate::testing::sim::Rng;
@@ -57,20 +58,9 @@ impl Made {
         }
     }
 
-    /// Whether the block's record `i` is this one, in every byte and flag.
-    pub fn is(&self, block: &Block, i: usize) -> bool {
-        let entry = &block.index[i * 4..i * 4 + 4];
-        let [key, value, end, meta] = [entry[0], entry[1], entry[2], entry[3]].map(|e| e as usize);
-        let mut encoded = Vec::new();
-        self.record().encode(&mut encoded);
-        let extras = &block.extras[meta >> EXTRAS_SHIFT..];
-        let expiry = self.expires_at.map(|ms| ms as f64);
-        let version = self.version.map(|(term, index)| [term as f64, index as f64]);
-        let expected: Vec<f64> = expiry.into_iter().chain(version.into_iter().flatten()).collect();
-        meta & 31 == usize::from(encoded[0])
-            && block.bytes[key..value] == *self.key.as_deref().unwrap_or(&[])
-            && block.bytes[value..end] == *self.value.as_deref().unwrap_or(&[])
-            && extras.starts_with(&expected)
+    /// Whether `found` is this record, in every field.
+    pub fn is(&self, found: Record<'_>) -> bool {
+        self.record() == RecordRef::from(found)
     }
 }
 
@@ -119,10 +109,10 @@ impl Expected {
             return Some(format!("the log ends at {end}, but starts at {}", self.low));
         }
         if end < least {
-            return Some(format!("the log ends at {end}, but {least} has to be there"));
+            return Some(format!("the log ends at {end}, but {least} must be in the log"));
         }
         if end > self.end {
-            return Some(format!("the log ends at {end}, but nothing above {} is there to come back", self.end));
+            return Some(format!("the log ends at {end}, but nothing above {} may come back", self.end));
         }
         (end >= self.low && !self.whole[end as usize]).then(|| format!("the log ends at {end}, inside a batch"))
     }
@@ -150,10 +140,10 @@ pub fn read(storage: Arc<dyn Storage>, catalog: &Arc<Catalog>, expected: &Expect
         if block.first_position != next || block.is_empty() {
             return Read::Wrong(format!("a block of {} starts at {}, expected {next}", block.len(), block.first_position));
         }
-        for i in 0..block.len() {
-            let right = expected.tags.get(next as usize).is_some_and(|tag| Made::new(next, *tag).is(&block, i));
+        for record in &block {
+            let right = expected.tags.get(next as usize).is_some_and(|tag| Made::new(next, *tag).is(record));
             if !right || next > to {
-                return Read::Wrong(format!("position {next} holds something else than what was appended"));
+                return Read::Wrong(format!("position {next} has something else than was appended"));
             }
             next += 1;
         }

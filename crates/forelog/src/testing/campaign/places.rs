@@ -75,7 +75,10 @@ pub fn check(
     let last = view.positions.written;
     let least = left.last().map_or(0, |last| *last).max(proven.min(expected.durable));
     if last < least || last > expected.end.min(end) {
-        return broken(format!("salvage: the log ends at {last}, {least} is there, {} were appended, torn after {end}", expected.end));
+        return broken(format!(
+            "salvage: the log ends at {last}, at least {least} is intact, {} were appended, torn after {end}",
+            expected.end
+        ));
     }
     // From blocks smaller than a frame to blocks larger than the log.
     let block_bytes = 256 << (damage.bytes.start % 9);
@@ -89,11 +92,11 @@ pub fn check(
         // Frames lost from a file cut short have no bytes there.
         let gone = |place: &&&Place| place.bytes.start >= len;
         if hole.segment != damage.file || !lost.iter().all(|place| covers(place) || gone(place)) {
-            return broken(format!("{hole:?} does not tell where {lost:?} were"));
+            return broken(format!("{hole:?} does not say where {lost:?} were"));
         }
         let named = hole.flipped.map(|flipped| (flipped.offset, flipped.bit));
         if bit.is_some_and(|bit| named != Some((damage.bytes.start, bit))) {
-            return broken(format!("bit {bit:?} of {} is flipped, told as {named:?}", damage.bytes.start));
+            return broken(format!("bit {bit:?} of {} is flipped, reported as {named:?}", damage.bytes.start));
         }
     }
     Ok(())

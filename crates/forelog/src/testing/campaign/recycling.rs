@@ -46,7 +46,7 @@ fn spares(disk: &SimDisk) -> Vec<String> {
 }
 
 #[test]
-fn the_next_segment_is_in_the_file_of_a_truncated_one_and_says_so() {
+fn a_new_segment_recycles_a_truncated_segment_s_file_and_is_flagged_as_recycled() {
     let mut log = log(512);
     roll(&mut log);
     truncate(&mut log);
@@ -64,18 +64,18 @@ fn the_next_segment_is_in_the_file_of_a_truncated_one_and_says_so() {
     assert!(opened.recovery.clean, "{}", opened.recovery.verdict);
     let (low, end) = (log.expected.low, log.expected.end);
     assert!(matches!(read(Arc::new(log.disk.clone()), &opened.catalog, &log.expected, low, end, 1 << 12), Read::All));
-    assert_eq!(spares(&log.disk), [""; 0], "those of an earlier process go");
+    assert_eq!(spares(&log.disk), [""; 0], "spares of an earlier process are removed");
 }
 
 #[test]
-fn no_more_than_a_few_files_are_kept_however_many_segments_go() {
+fn only_a_few_files_are_kept_for_recycling_however_many_segments_are_removed() {
     let mut log = log(4096);
     for _ in 0..6 {
         roll(&mut log);
     }
     truncate(&mut log);
     let files = log.disk.names().into_iter().filter(|name| matches!(classify(name), FileKind::Segment(_))).count();
-    assert_eq!((files, spares(&log.disk).len(), log.opened.writer.counters.removed), (1, 2, 6));
+    assert_eq!((files, spares(&log.disk).len(), log.opened.writer.meter.counters.removed), (1, 2, 6));
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn a_file_that_a_backup_links_is_never_written_to_again() {
 }
 
 #[test]
-fn a_segment_that_gets_its_footer_just_now_or_is_left_by_the_next_roll_keeps_its_file_to_itself() {
+fn a_file_whose_footer_is_still_due_is_not_recycled() {
     let mut log = log(512);
     roll(&mut log);
     // The footer is due and not begun, and it never will be.
@@ -120,7 +120,7 @@ fn torn(sector: u64, lens: &[&[u32]], keep: &mut dyn FnMut(u64) -> bool) -> Log 
 }
 
 #[test]
-fn what_was_torn_in_a_recycled_file_never_continues_what_is_written_there_again() {
+fn torn_frames_in_a_recycled_file_never_continue_the_frames_written_there_later() {
     let mut clean = 0;
     for sector in [512, 4096] {
         // Two frames. Of the second one either the head or the tail is lost, and then the same records are written again before it.
@@ -166,7 +166,7 @@ fn unaware(log: &Log) -> Arc<Catalog> {
 }
 
 #[test]
-fn a_reader_of_a_file_that_is_another_segment_by_now_tells_that_it_is_gone_and_never_of_damage() {
+fn a_reader_of_a_file_that_became_another_segment_reports_truncation_and_never_damage() {
     for salvages in [false, true] {
         let mut log = log(512);
         roll(&mut log);
@@ -185,7 +185,7 @@ fn a_reader_of_a_file_that_is_another_segment_by_now_tells_that_it_is_gone_and_n
         let error = loop {
             match reader.next_block(1600) {
                 Ok(Some(block)) => assert!(block.holes.is_empty(), "{:?}", block.holes),
-                Ok(None) => panic!("it read what is gone"),
+                Ok(None) => panic!("the reader returned records of a removed segment"),
                 Err(error) => break error,
             }
         };
@@ -195,7 +195,7 @@ fn a_reader_of_a_file_that_is_another_segment_by_now_tells_that_it_is_gone_and_n
 }
 
 #[test]
-fn histories_recycle_and_open_what_crashes_leave_of_it() {
+fn histories_with_recycled_files_open_after_every_crash() {
     let (mut recycled, mut opened, mut violations) = (0, 0, 0);
     for seed in 0..300 {
         let mut history = History::new(seed);
@@ -208,7 +208,7 @@ fn histories_recycle_and_open_what_crashes_leave_of_it() {
 }
 
 #[test]
-fn verifying_and_looking_beside_a_log_that_recycles_meets_no_damage() {
+fn verifying_and_opening_a_log_that_recycles_files_reports_no_damage() {
     let mut log = log(4096);
     for _ in 0..12 {
         roll(&mut log);
@@ -235,7 +235,7 @@ impl Layer for Meanwhile {
 }
 
 #[test]
-fn segments_that_go_while_a_log_is_verified_are_no_gap_however_they_have_ended() {
+fn segments_removed_during_a_verification_are_not_reported_as_a_gap() {
     for (recycles, cuts, scrubs) in [0, 1, 2, 3, 4, 5, 6, 7].map(|n| (n & 1 > 0, n & 2 > 0, n & 4 > 0)) {
         let mut log = log(512);
         log.disk.set_recycles(recycles);

@@ -129,16 +129,16 @@ pub fn check(disk: &SimDisk, options: &Options, expected: &Expected, least: u64)
         Ok(report) => report.problems.is_empty(),
         Err(error) => !matches!(error.code, Code::NotFound | Code::Format),
     };
-    let told = |what: String| if unseen { broken(format!("verifying overlooks: {what}")) } else { Ok(true) };
+    let told = |what: String| if unseen { broken(format!("verifying does not detect: {what}")) } else { Ok(true) };
     let opened = match open(Arc::new(disk.clone()), options, || 0) {
         Ok(opened) => opened,
         Err(error) => {
-            disk.say(|| format!("-- told: {error}"));
+            disk.say(|| format!("-- reported: {error}"));
             let typed = matches!(error.code, Code::Corrupt | Code::Format) && error.segment.is_some() && error.offset.is_some();
             return match (typed, disk.changes() == changes) {
                 (true, true) => told(error.to_string()),
-                (false, _) => broken(format!("damage is told as {error:?}")),
-                (_, false) => broken(format!("damage is told, but the disk was changed: {error}")),
+                (false, _) => broken(format!("damage is reported as {error:?}")),
+                (_, false) => broken(format!("damage is reported, but the disk was changed: {error}")),
             };
         }
     };
@@ -148,12 +148,12 @@ pub fn check(disk: &SimDisk, options: &Options, expected: &Expected, least: u64)
         return broken(format!("silence: the log starts at {low}, but only positions below {} were truncated", expected.low));
     }
     if end > expected.end {
-        return broken(format!("damage opens to {end}, {} were appended", expected.end));
+        return broken(format!("the damaged log opens with the end {end}, but only {} were appended", expected.end));
     }
     match read(Arc::new(disk.clone()), &opened.catalog, expected, expected.low, end, 1 << 16) {
         Read::Wrong(text) => broken(format!("damage: {text}")),
         Read::Stopped(error) if error.code == Code::Corrupt && error.segment.is_some() && error.lost.is_some() => told(error.to_string()),
-        Read::Stopped(error) => broken(format!("damage is told as {error:?}")),
+        Read::Stopped(error) => broken(format!("damage is reported as {error:?}")),
         Read::All if end < least.min(expected.durable) => {
             broken(format!("silence: the log ends at {end}, {least} is proven, {} durable", expected.durable))
         }

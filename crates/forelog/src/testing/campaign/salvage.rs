@@ -24,7 +24,7 @@ pub fn salvage(disk: &SimDisk, catalog: &Arc<Catalog>, expected: &Expected, from
         };
         for hole in &block.holes {
             if hole.first != next || hole.last < hole.first || hole.last > to {
-                return broken(format!("a hole at {next} of {to} is told as {hole:?}"));
+                return broken(format!("a hole from {next} to {to} is reported as {hole:?}"));
             }
             next = hole.last + 1;
         }
@@ -32,10 +32,10 @@ pub fn salvage(disk: &SimDisk, catalog: &Arc<Catalog>, expected: &Expected, from
         if !block.is_empty() && block.first_position != next {
             return broken(format!("salvaged records start at {}, expected {next}", block.first_position));
         }
-        for i in 0..block.len() {
-            let right = expected.tags.get(next as usize).is_some_and(|tag| Made::new(next, *tag).is(&block, i));
+        for record in &block {
+            let right = expected.tags.get(next as usize).is_some_and(|tag| Made::new(next, *tag).is(record));
             if !right || next > to {
-                return broken(format!("position {next} is salvaged as something else than what was appended"));
+                return broken(format!("position {next} is salvaged with another record than was appended"));
             }
             given.push(next);
             next += 1;

@@ -6,35 +6,27 @@ use crate::log::read_only::{self, ReadOnlyLog};
 use crate::maintenance::salvage::{Salvage, Salvaged};
 use crate::maintenance::verify::verify_storage;
 use crate::options::Options;
-use crate::read::reader::{Block, Hole, ReadPlan, Reader, EXTRAS_SHIFT};
+use crate::read::block::Record;
+use crate::read::reader::{Hole, ReadPlan, Reader};
 use crate::segments::catalog::Catalog;
 use crate::storage::Storage;
 use crate::testing::sim::SimDisk;
 use std::sync::Arc;
 
-/// A record as a reader returns it: position, flags, key, value and extras.
+/// A record as a reader returns it.
 #[derive(Debug, PartialEq)]
 pub struct Given {
     pub position: u64,
-    flags: u32,
-    key: Vec<u8>,
-    value: Vec<u8>,
-    extras: Vec<f64>,
+    key: Option<Vec<u8>>,
+    value: Option<Vec<u8>>,
+    tombstone: bool,
+    expires_at: Option<u64>,
+    version: Option<(u64, u64)>,
 }
 
 impl Given {
-    fn of(block: &Block, i: usize) -> Given {
-        let entry = &block.index[i * 4..i * 4 + 4];
-        let [key, value, end] = [entry[0], entry[1], entry[2]].map(|e| e as usize);
-        let extras = usize::from(entry[3] & 8 != 0) + 2 * usize::from(entry[3] & 16 != 0);
-        let at = (entry[3] >> EXTRAS_SHIFT) as usize;
-        Given {
-            position: block.first_position + i as u64,
-            flags: entry[3] & 31,
-            key: block.bytes[key..value].to_vec(),
-            value: block.bytes[value..end].to_vec(),
-            extras: block.extras[at..at + extras].to_vec(),
-        }
+    fn of(Record { position, key, value, tombstone, expires_at, version }: Record<'_>) -> Given {
+        Given { position, key: key.map(<[u8]>::to_vec), value: value.map(<[u8]>::to_vec), tombstone, expires_at, version }
     }
 }
 
@@ -43,7 +35,7 @@ pub fn gather(mut reader: Reader, block_bytes: usize) -> crate::Result<(Vec<Give
     let (mut given, mut holes) = (Vec::new(), Vec::new());
     while let Some(block) = reader.next_block(block_bytes)? {
         holes.extend_from_slice(&block.holes);
-        given.extend((0..block.len()).map(|i| Given::of(&block, i)));
+        given.extend(block.iter().map(Given::of));
     }
     Ok((given, holes))
 }
@@ -84,7 +76,7 @@ pub fn check(disk: &SimDisk) -> Held<()> {
     let Ok(ReadOnlyLog { catalog, positions, .. }) = read_only::open(&storage, || 0) else {
         return match salvage_to(disk, &elsewhere(disk)) {
             Err(_) => Ok(()),
-            Ok(report) => broken(format!("salvaging makes {report:?} of what cannot be opened")),
+            Ok(report) => broken(format!("salvaging makes {report:?} of a log that cannot be opened")),
         };
     };
     let (to, changes) = (elsewhere(disk), disk.changes());
@@ -98,16 +90,16 @@ pub fn check(disk: &SimDisk) -> Held<()> {
     // The page for readers in other processes may know of later positions than CONTROL: reading goes as far as the new log.
     let end = report.next_position - 1;
     if end < positions.written {
-        return broken(format!("the salvaged log ends at {end}, {} was given", positions.written));
+        return broken(format!("the salvaged log ends at {end}, but {} was used", positions.written));
     }
     let read = gather(Reader::new(storage, catalog, ReadPlan { past_damage: true, ..(positions.first..=end).into() }), 1 << 13);
     let (given, holes) = match read {
         Ok(read) => read,
-        Err(error) => return broken(format!("salvaging reading: {error:?}")),
+        Err(error) => return broken(format!("the salvaging reader failed: {error:?}")),
     };
     let expected = ranges(&holes);
     if ranges(&report.holes) != expected {
-        return broken(format!("salvaging tells {:?}, reading {expected:?}", ranges(&report.holes)));
+        return broken(format!("the salvage reports {:?}, the reader {expected:?}", ranges(&report.holes)));
     }
     is_whole(&to, &report, &given)
 }
@@ -121,16 +113,16 @@ pub fn holds_up(disk: &SimDisk) -> Held<()> {
     }
     match salvaged {
         Err(_) if to.names().is_empty() => return Ok(()),
-        Err(error) => return broken(format!("salvaging leaves {:?} behind {error:?}", to.names())),
+        Err(error) => return broken(format!("the salvage left {:?} after {error:?}", to.names())),
         Ok(_) => {}
     }
     match verify_storage(Arc::new(to.clone()), &Arc::default()) {
         Ok(found) if found.problems.is_empty() => {}
-        other => return broken(format!("verifying the salvaged log tells {other:?}")),
+        other => return broken(format!("verifying the salvaged log reports {other:?}")),
     }
     match open(Arc::new(to.clone()), &Options::default(), || 0) {
         Ok(opened) if opened.recovery.clean => to.violation().map_or(Ok(()), broken),
-        Ok(opened) => broken(format!("the salvaged log opens to {:?}", opened.recovery)),
+        Ok(opened) => broken(format!("the salvaged log opens with {:?}", opened.recovery)),
         Err(error) => broken(format!("the salvaged log does not open: {error:?}")),
     }
 }
@@ -145,7 +137,7 @@ pub fn is_whole(to: &SimDisk, report: &Salvaged, given: &[Given]) -> Held<()> {
     }
     let holes: Vec<(u64, u64)> = ranges(&report.holes).into_iter().filter(|(from, _)| *from >= first).collect();
     match verify_storage(Arc::new(to.clone()), &Arc::default()) {
-        Ok(found) if !found.problems.is_empty() => return broken(format!("verifying the salvaged log tells {:?}", found.problems)),
+        Ok(found) if !found.problems.is_empty() => return broken(format!("verifying the salvaged log reports {:?}", found.problems)),
         Ok(found) if found.holes != holes || found.records != report.records || found.without_footer > 0 => {
             return broken(format!("verifying counts {found:?} of {report:?}"))
         }
@@ -158,13 +150,17 @@ pub fn is_whole(to: &SimDisk, report: &Salvaged, given: &[Given]) -> Held<()> {
     };
     let found = &opened.recovery;
     if (found.first_position, found.next_position, &found.holes) != (first, report.next_position, &holes) || !found.clean {
-        return broken(format!("the salvaged log opens to {found:?}, expected {report:?}"));
+        return broken(format!("the salvaged log opens with {found:?}, expected {report:?}"));
     }
     match plain(to, &opened.catalog, first, report.next_position - 1) {
         Ok((read, told)) if read == given && ranges(&told) == holes && told.iter().all(|hole| hole.recorded) => {}
         Ok((read, told)) => {
             let positions = |given: &[Given]| given.iter().map(|given| given.position).collect::<Vec<_>>();
-            return broken(format!("the salvaged log has {:?} and {told:?} of {:?}", positions(&read), positions(given)));
+            return broken(format!(
+                "the salvaged log has the records {:?} and the holes {told:?}, expected {:?}",
+                positions(&read),
+                positions(given)
+            ));
         }
         Err(error) => return broken(format!("reading the salvaged log: {error:?}")),
     }

@@ -81,7 +81,7 @@ fn every_sealed_segment_but_the_newest_has_a_footer_that_says_where_it_ends() {
     fill(&mut log, 5, 900);
     let names = segments(&log.disk);
     let sealed: Vec<bool> = names.iter().map(|name| footer(&log.disk, name).is_some()).collect();
-    assert_eq!(sealed, [true, true, true, false, false], "one segment behind");
+    assert_eq!(sealed, [true, true, true, false, false], "the newest sealed segment has none yet");
     log.opened.writer.sealer.run().unwrap();
     for pair in names.windows(2) {
         let (footer, next) = (footer(&log.disk, &pair[0]).unwrap(), header(&log.disk, &pair[1]));
@@ -138,7 +138,7 @@ fn a_reader_reads_at_most_64_kib_of_frames_before_the_position_it_starts_at() {
 }
 
 #[test]
-fn a_footer_that_is_damaged_or_missing_costs_one_scan_and_no_record() {
+fn a_damaged_or_missing_footer_costs_one_scan_and_no_record() {
     let mut log = Log::new(4096, 1 << 20);
     fill(&mut log, 2, 700);
     log.opened.writer.close().unwrap();
@@ -169,7 +169,7 @@ fn a_footer_that_is_damaged_or_missing_costs_one_scan_and_no_record() {
 }
 
 #[test]
-fn a_footer_goes_past_debris_and_dead_frames() {
+fn a_footer_is_written_after_debris_and_dead_frames() {
     let mut log = Log::new(512, 64 << 10);
     log.commit(&[&[500]], true);
     log.commit(&[&[600], &[700]], false);
@@ -207,7 +207,7 @@ fn a_failed_fsync_of_a_footer_poisons_the_log() {
 }
 
 #[test]
-fn a_full_disk_does_without_a_footer() {
+fn on_a_full_disk_a_segment_is_sealed_without_a_footer() {
     let mut log = Log::new(512, 64 << 10);
     log.commit(&[&[900]], true);
     // After a write that stopped early, the rest of the file may hold anything, so the footer has to be placed after its end.
@@ -224,7 +224,7 @@ fn a_full_disk_does_without_a_footer() {
 }
 
 #[test]
-fn opening_reads_no_more_the_more_sealed_segments_there_are() {
+fn opening_reads_the_same_number_of_bytes_however_many_sealed_segments_there_are() {
     let mut bytes = Vec::new();
     for count in [2, 9, 40] {
         let mut log = Log::new(4096, 64 << 10);

@@ -64,7 +64,7 @@ fn try_damage(log: &Log, frames: &[Place], damage: &Damage, bit: Option<u8>, inf
 }
 
 #[test]
-fn every_length_that_remains_of_a_segment_is_told_or_harmless() {
+fn an_active_segment_shortened_to_any_length_is_detected_or_harmless() {
     for (closed, through) in EVERY {
         let log = small_log(closed, through);
         let (file, end, frames) = (log.segment(), log.end(), places(&log.disk));
@@ -82,7 +82,7 @@ fn every_length_that_remains_of_a_segment_is_told_or_harmless() {
 }
 
 #[test]
-fn every_flipped_bit_is_told_or_harmless() {
+fn every_flipped_bit_is_detected_or_harmless() {
     for (closed, through) in EVERY {
         let log = small_log(closed, through);
         let (file, end, frames) = (log.segment(), log.end(), places(&log.disk));
@@ -102,7 +102,7 @@ fn every_flipped_bit_is_told_or_harmless() {
 }
 
 #[test]
-fn every_length_that_remains_of_a_sealed_segment_is_told_where_it_is_read() {
+fn a_sealed_segment_shortened_to_any_length_is_reported_when_it_is_read() {
     let mut log = Log::new(512, 16 << 10);
     let file = log.segment();
     log.commit(&[&[20], &[700, 30], &[300]], true);

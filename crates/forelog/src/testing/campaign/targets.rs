@@ -43,7 +43,7 @@ pub fn frame(data: &[u8]) {
         assert!(found.count > 0 || found.kind == Kind::Padding, "{found:?}");
         let mut again = [0; HEADER];
         let crc = frame::encode(&mut again, &found, seed, 8192);
-        assert!(crc == found.crc && again == bytes[..HEADER], "a header decodes to what encodes it");
+        assert!(crc == found.crc && again == bytes[..HEADER], "an encoded header differs from the decoded one");
         body(found.codec, &bytes[HEADER..]);
     }
 }
@@ -79,7 +79,7 @@ pub fn segment(data: &[u8]) {
     let _ = Header::decode(data);
     let page = sealed(data, &crate::format::header::MAGIC);
     let Ok(header) = Header::decode(&page) else { return };
-    assert_eq!(Header::decode(&header.encode()), Ok(header.clone()), "a header decodes to what encodes it");
+    assert_eq!(Header::decode(&header.encode()), Ok(header.clone()), "an encoded header differs from the decoded one");
     let rest = data.get(PAGE as usize..).unwrap_or(&[]);
     let _ = Footer::decode(rest, header.seed(), PAGE);
     let disk = SimDisk::new(1, 512);
@@ -255,7 +255,7 @@ pub fn open(data: &[u8]) {
                     false => {
                         assert!(end <= base.expected.end);
                         let outcome = read(storage, &opened.catalog, &base.expected, 1, end, 1 << 12);
-                        assert!(!matches!(outcome, Read::Wrong(_)), "{mode:?}: a record that nobody appended");
+                        assert!(!matches!(outcome, Read::Wrong(_)), "{mode:?}: a record that was never appended");
                     }
                 }
             }
@@ -276,12 +276,12 @@ pub fn open(data: &[u8]) {
     }
 }
 
-/// Reads on to the end or the first error. Each block must match its index.
+/// Reads on to the end or the first error. Each record must be within its block.
 fn drain(mut reader: Reader) {
     let mut read = 0;
     while let Ok(Some(block)) = reader.next_block(1 << 12) {
-        for entry in block.index.chunks_exact(4) {
-            assert!(entry[0] <= entry[1] && entry[1] <= entry[2] && entry[2] as usize <= block.bytes.len());
+        for fields in block.fields() {
+            assert!(fields.key <= fields.value && fields.value <= fields.end && fields.end as usize <= block.bytes().len());
         }
         read += block.len();
         assert!(read < 1 << 20, "more records than the files have bytes");
@@ -334,12 +334,12 @@ mod tests {
         }
 
         #[test]
-        fn a_hostile_control_gives_its_newest_slot_or_none(a in bytes(120), b in bytes(120)) {
+        fn a_hostile_control_file_yields_its_newest_slot_or_none(a in bytes(120), b in bytes(120)) {
             control(&[a, b].concat());
         }
 
         #[test]
-        fn hostile_cursors_give_their_newest_slot_or_none(
+        fn a_hostile_cursors_file_yields_its_newest_slot_or_none(
             sequence in 0u8..3, count in 0u8..4, length in 0u8..60, entries in bytes(80), rest in bytes(60),
         ) {
             let mut slot = vec![0; 72];
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_fuzzed_is_a_log_that_opens_when_it_is_left_alone() {
+    fn the_log_that_is_fuzzed_opens_if_it_is_not_changed() {
         let base = base();
         assert!(base.files.len() >= 3, "{:?}", base.files);
         assert!(sound_end(base).next == base.expected.end + 1);

@@ -61,12 +61,12 @@ fn campaign(what: &str, default: Range<u64>, life: Life) {
 }
 
 #[test]
-fn every_crash_and_fault_leaves_a_prefix_that_holds_what_was_durable() {
+fn every_crash_and_fault_leaves_a_prefix_with_everything_durable() {
     campaign("crashes and faults", 0..1500, |history, _| history.run(false));
 }
 
 #[test]
-fn damage_is_told_or_harmless() {
+fn damage_is_detected_or_harmless() {
     campaign("rot", 0..1500, |history, seed| {
         history.run(true)?;
         let Some((_, least)) = rot::inflict(&history.disk, &mut Rng::new(!seed)) else { return Ok(()) };

@@ -22,7 +22,7 @@ fn commit(log: &mut Log, len: u32, durable: bool) -> (bool, u64) {
 }
 
 #[test]
-fn only_a_large_durable_commit_behind_durable_bytes_goes_past_the_page_cache() {
+fn only_a_large_durable_commit_after_durable_bytes_goes_past_the_page_cache() {
     let disk = SimDisk::new(1, 512);
     disk.set_through(Through::Taken);
     let mut log = Log::on(disk, Options { segment_bytes: 4 << 20, ..Options::default() });
@@ -36,8 +36,8 @@ fn only_a_large_durable_commit_behind_durable_bytes_goes_past_the_page_cache() {
     assert_eq!(commit(&mut log, 9000, true), (true, pages(3)));
     assert_eq!(commit(&mut log, 100, true), (true, pages(1)));
     let (passed, written) = commit(&mut log, 100, false);
-    assert!(!passed && written < 200, "what need not be durable is not padded");
-    assert_eq!(commit(&mut log, 100, true), (false, pages(1) - written), "what is before it is not durable");
+    assert!(!passed && written < 200, "a commit that need not be durable is not padded");
+    assert_eq!(commit(&mut log, 100, true), (false, pages(1) - written), "the bytes before it are not durable");
     assert_eq!(commit(&mut log, 100, true), (true, pages(1)));
     // Also if it ends on a page.
     let whole = (3900..4096).find(|len| {
@@ -49,9 +49,9 @@ fn only_a_large_durable_commit_behind_durable_bytes_goes_past_the_page_cache() {
     commit(&mut log, 100, false);
     log.opened.writer.sync().unwrap();
     assert!(!commit(&mut log, 100, true).0, "it does not begin on a page");
-    log.opened.writer.followed = true;
-    assert_eq!(commit(&mut log, 100, true), (false, pages(1)), "somebody is about to read it");
-    log.opened.writer.followed = false;
+    log.opened.writer.placement.readers_wait = true;
+    assert_eq!(commit(&mut log, 100, true), (false, pages(1)), "a reader waits for it");
+    log.opened.writer.placement.readers_wait = false;
     // If less of a page is left than a frame's header needs, padding takes the next page as well.
     let rest = (log.end() + 4040..).zip(4000 - 40..).find(|(_, len)| {
         let body = 3 + u64::from(*len);
@@ -61,14 +61,14 @@ fn only_a_large_durable_commit_behind_durable_bytes_goes_past_the_page_cache() {
     if let Some((_, len)) = rest {
         assert_eq!(commit(&mut log, len, true).1 % PAGE, 0);
     }
-    let fsyncs = log.opened.writer.counters.fsyncs;
+    let fsyncs = log.opened.writer.meter.counters.fsyncs;
     assert!(commit(&mut log, 100, true).0);
-    assert_eq!(log.opened.writer.counters.fsyncs, fsyncs + 1, "it counts as an fsync");
+    assert_eq!(log.opened.writer.meter.counters.fsyncs, fsyncs + 1, "it counts as an fsync");
     assert!(matches!(read(Arc::new(log.disk.clone()), &log.opened.catalog, &log.expected, 1, log.expected.end, 1 << 12), Read::All));
 }
 
 #[test]
-fn blocks_are_written_ahead_where_small_commits_follow_each_other_and_nowhere_else() {
+fn blocks_are_prefilled_only_during_a_series_of_small_commits() {
     let disk = SimDisk::new(1, 512);
     disk.set_large_commit(1000);
     let mut log = Log::on(disk, Options { segment_bytes: 1 << 20, ..Options::default() });
@@ -77,31 +77,31 @@ fn blocks_are_written_ahead_where_small_commits_follow_each_other_and_nowhere_el
             commit(&mut log, 10, true);
         }
         commit(&mut log, 2000, true);
-        assert!(log.opened.writer.due_filling().is_none());
+        assert!(log.opened.writer.due_prefill().is_none());
     }
     for _ in 0..64 {
         commit(&mut log, 10, true);
     }
     log.grow();
-    assert!(log.opened.writer.due_filling().is_some());
+    assert!(log.opened.writer.due_prefill().is_some());
     // The next segment is prefilled if the last commits were small or not durable.
-    assert!(log.opened.writer.wants_prefill());
+    assert!(log.opened.writer.placement.wants_prefill());
     for _ in 0..8 {
         commit(&mut log, 2000, true);
     }
-    assert!(!log.opened.writer.wants_prefill());
+    assert!(!log.opened.writer.placement.wants_prefill());
     for _ in 0..8 {
         commit(&mut log, 2000, false);
     }
-    assert!(!log.opened.writer.wants_prefill());
+    assert!(!log.opened.writer.placement.wants_prefill());
     for _ in 0..8 {
         commit(&mut log, 10, true);
     }
-    assert!(log.opened.writer.wants_prefill());
+    assert!(log.opened.writer.placement.wants_prefill());
 }
 
 #[test]
-fn a_file_system_that_refuses_the_first_time_is_not_asked_again() {
+fn a_file_system_that_refuses_the_first_direct_write_is_not_tried_again() {
     let disk = SimDisk::new(1, 4096);
     disk.set_through(Through::Refused);
     let mut log = Log::on(disk, Options { segment_bytes: 128 << 10, ..Options::default() });
@@ -116,7 +116,7 @@ fn a_file_system_that_refuses_the_first_time_is_not_asked_again() {
 }
 
 #[test]
-fn a_a_commit_past_the_page_cache_that_lost_one_page_and_kept_the_others_opens() {
+fn a_log_opens_after_an_unacknowledged_direct_write_lost_any_one_page() {
     let (mut torn, mut first_lost) = (0, 0);
     for (sector, seed) in [512, 4096].into_iter().flat_map(|sector| (0..24).map(move |seed| (sector, seed))) {
         let mut log = Log::through(sector, 128 << 10);
@@ -176,7 +176,7 @@ fn a_commit_past_the_page_cache_that_fails_poisons_and_loses_nothing() {
 }
 
 #[test]
-fn a_log_of_padded_commits_is_read_cut_and_verified_from_every_position() {
+fn a_log_of_padded_commits_is_read_truncated_and_verified_at_every_position() {
     let mut log = Log::through(4096, 64 << 10);
     for len in 0..60 {
         commit(&mut log, (len * 397) % 5000, len % 7 != 3);
@@ -204,7 +204,7 @@ fn a_log_of_padded_commits_is_read_cut_and_verified_from_every_position() {
 }
 
 #[test]
-fn a_padding_frame_that_is_damaged_costs_no_record_behind_the_last_one_of_a_sealed_segment() {
+fn a_damaged_padding_frame_at_the_end_of_a_sealed_segment_costs_no_record() {
     let mut log = Log::through(512, 16 << 10);
     let first = log.segment();
     let mut end = 0;
@@ -226,7 +226,7 @@ fn a_padding_frame_that_is_damaged_costs_no_record_behind_the_last_one_of_a_seal
 }
 
 #[test]
-fn histories_write_both_ways() {
+fn histories_write_both_directly_and_through_the_page_cache() {
     let (mut passed, mut buffered) = (0, 0);
     for seed in 0..150 {
         let mut history = History::new(seed);

@@ -60,7 +60,7 @@ impl History {
             let names: Vec<Name> = self.disk.names().iter().filter_map(|name| segment(name)).collect();
             let ends_below = |n: &&Name| n.first < first && names.iter().any(|above| above.id > n.id && above.first <= first);
             if let Some(name) = names.iter().find(ends_below) {
-                return broken(format!("{} is below {first} and still there", name.file));
+                return broken(format!("{} is below {first} and was not removed", name.file));
             }
         }
         Ok(rejected)
@@ -75,7 +75,7 @@ impl History {
         call: impl FnOnce(&mut Writer) -> Result<(), Error>,
     ) -> Held<Option<Error>> {
         self.others.push(after);
-        let ends = |writer: &Writer| (writer.low, writer.next_position());
+        let ends = |writer: &Writer| (writer.low_mark(), writer.next_position());
         let before = ends(&opened.writer);
         let outcome = self.watched(Act::Truncate, || call(&mut opened.writer));
         if self.disk.crashed() {

@@ -69,7 +69,7 @@ fn a_good_log_has_no_problems_and_everything_in_it_is_counted() {
 }
 
 #[test]
-fn every_position_that_damage_takes_is_told_and_no_other() {
+fn every_position_lost_to_damage_is_reported_and_no_other() {
     let log = three();
     for name in segments(&log.disk) {
         for (start, len) in [(9000, 1), (20_000, 16 << 10), (30_000, 3000)] {
@@ -128,7 +128,7 @@ impl Layer for Cached {
 }
 
 #[test]
-fn what_the_page_cache_still_holds_does_not_hide_what_the_disk_lost_of_a_sealed_segment() {
+fn the_page_cache_does_not_hide_damage_on_disk_of_a_sealed_segment() {
     let log = three();
     let names = segments(&log.disk);
     for (name, at) in names.iter().flat_map(|name| [100, 20_000, 40_000, log.disk.bytes(name).len() as u64 - 30].map(|at| (name, at))) {
@@ -144,7 +144,7 @@ fn what_the_page_cache_still_holds_does_not_hide_what_the_disk_lost_of_a_sealed_
 }
 
 #[test]
-fn a_missing_segment_is_told_with_its_positions() {
+fn a_missing_segment_is_reported_with_its_positions() {
     let log = three();
     let names = segments(&log.disk);
     let first = |i: usize| header(&log.disk, &names[i]).first;
@@ -160,7 +160,7 @@ fn a_missing_segment_is_told_with_its_positions() {
 }
 
 #[test]
-fn segments_that_disagree_on_where_one_ends_are_told() {
+fn segments_whose_headers_contradict_each_other_are_reported() {
     let log = three();
     let names = segments(&log.disk);
     let disk = log.disk.fork();
@@ -179,7 +179,7 @@ fn segments_that_disagree_on_where_one_ends_are_told() {
 }
 
 #[test]
-fn a_footer_that_is_missing_or_does_not_hold_is_counted_and_a_wrong_one_is_told() {
+fn a_missing_or_damaged_footer_is_counted_and_a_wrong_one_is_reported() {
     let log = three();
     let name = segments(&log.disk)[0].clone();
     let len = log.disk.bytes(&name).len() as u64;
@@ -197,7 +197,7 @@ fn a_footer_that_is_missing_or_does_not_hold_is_counted_and_a_wrong_one_is_told(
 }
 
 #[test]
-fn a_stopped_verification_is_no_report() {
+fn a_stopped_verification_gives_no_report() {
     let log = three();
     let job = Arc::new(JobProgress::default());
     job.stop();

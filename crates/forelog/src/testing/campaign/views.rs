@@ -48,7 +48,7 @@ fn check_read_only(disk: &SimDisk, expected: &Expected, low: u64, end: u64) -> H
     }
     let (_, holes) = salvage(disk, &view.catalog, expected, low, end, 1 << 14)?;
     match (holes.first(), disk.changes() == changes) {
-        (Some(hole), _) => broken(format!("salvaging a good log tells {hole:?}")),
+        (Some(hole), _) => broken(format!("salvaging an undamaged log reports {hole:?}")),
         (None, false) => broken("readOnly changes the disk"),
         (None, true) => Ok(()),
     }
@@ -63,7 +63,7 @@ fn check_prefix(disk: &SimDisk, options: &Options, expected: &Expected, low: u64
     };
     let found = (opened.recovery.first_position, opened.writer.next_position() - 1);
     if found != (low, end) || opened.recovery.damage.is_some() {
-        return broken(format!("prefix opens {found:?} of {low}..={end}, {}", opened.recovery.verdict));
+        return broken(format!("prefix opens with {found:?}, expected {low}..={end}, {}", opened.recovery.verdict));
     }
     match read(Arc::new(disk.clone()), &opened.catalog, expected, low, end, 1 << 15) {
         Read::All => Ok(()),

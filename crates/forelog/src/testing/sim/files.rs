@@ -245,7 +245,7 @@ impl File for SimFile {
         };
         file.shrink(len, size);
         if lost {
-            disk.violation.get_or_insert(format!("{name} is cut to {len} bytes, which loses some that are not zero"));
+            disk.violation.get_or_insert(format!("{name} is shortened to {len} bytes, which loses bytes that are not zero"));
         }
         disk.say(|_| format!("shrink {name} to {len}"));
     }

@@ -79,13 +79,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn stamps_in_order_count_as_they_are(stamps in rising()) {
+        fn creation_times_in_ascending_order_are_used_unchanged(stamps in rising()) {
             let own: Vec<_> = stamps.iter().copied().map(Some).collect();
             prop_assert_eq!(counting(&stamps, NOW), own);
         }
 
         #[test]
-        fn a_stamp_from_the_future_counts_for_nothing(stamps in rising(), at in any::<prop::sample::Index>(), ahead in DRIFT + 1..100_000 * DAY) {
+        fn a_creation_time_in_the_future_is_ignored(stamps in rising(), at in any::<prop::sample::Index>(), ahead in DRIFT + 1..100_000 * DAY) {
             let (at, mut wrong) = (at.index(stamps.len()), stamps.clone());
             wrong[at] = NOW + ahead;
             for (i, counts) in counting(&wrong, NOW).into_iter().enumerate() {
@@ -95,7 +95,7 @@ mod tests {
         }
 
         #[test]
-        fn no_one_stamp_makes_records_older_than_the_segment_before_theirs(
+        fn no_single_wrong_creation_time_makes_records_older_than_the_preceding_segment(
             stamps in rising(), at in any::<prop::sample::Index>(), stamp in prop_oneof![Just(0), Just(EARLIEST), EARLIEST..NOW + DAY, any::<u64>()],
         ) {
             let (at, mut wrong) = (at.index(stamps.len()), stamps.clone());
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_of_segments_from_1970_is_as_young_as_what_follows_it() {
+    fn consecutive_segments_dated_1970_are_as_young_as_the_segment_after_them() {
         let stamps = [NOW - 9 * DAY, 5, 6, 7, NOW - DAY];
         assert_eq!(counting(&stamps, NOW)[1..], [Some(NOW - DAY); 4]);
         assert_eq!(counting(&stamps[1..], NOW), [Some(NOW - DAY); 4]);
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_jumps_ahead_makes_nothing_old_until_it_has_stayed_there() {
+    fn a_clock_that_jumps_ahead_makes_nothing_old_until_it_has_stayed_there_long_enough() {
         let mut wall = Wall::default();
         assert_eq!([wall.now(NOW, 7), wall.now(NOW + 5000, 5007), wall.now(NOW + 7000, 6007)], [NOW, NOW + 5000, NOW + 7000]);
         let ahead = NOW + 3650 * DAY;

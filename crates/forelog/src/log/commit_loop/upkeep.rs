@@ -1,0 +1,182 @@
+//! What a commit thread does for a log by the clock or in the background: it keeps the deadlines of the policy, removes segments that
+//! retention does not keep, and hands out jobs that prepare files.
+
+use super::{CommitThread, CHECK_EVERY};
+use crate::error::Result;
+use crate::options::Fsync;
+use crate::util::healing::On;
+use crate::util::locks::locked;
+use crate::write::retention::{Due, Floors};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Maximum age of the durable mark in CONTROL while the durable horizon moves.
+const MARK_EVERY: Duration = Duration::from_secs(1);
+
+/// Maximum age of the horizon page, which other processes follow, while the horizons move.
+const PUBLISH_EVERY: Duration = Duration::from_millis(4);
+
+/// Shortest time between two checks of retention.
+const RETRY: Duration = Duration::from_secs(1);
+/// Longest time until retention checks again by age.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+impl CommitThread {
+    /// Returns when the next timer (fsync, mark, horizon page, check of the path, retention) is due.
+    pub fn deadline(&self) -> Option<Duration> {
+        if self.writer.health.ended().is_some() || self.broken.is_some() {
+            return None;
+        }
+        let sync = match self.shared.options.fsync {
+            Fsync::Every(period) => self.behind_since.map(|since| since + period),
+            Fsync::Always | Fsync::Os => None,
+        };
+        let mark = self.needs_mark(self.writer.durable_position()).then(|| self.marked_at + MARK_EVERY);
+        let page = self.page_is_stale.then(|| self.published_at + PUBLISH_EVERY);
+        // A follower of an idle log waits for an append here. If the path leads elsewhere, appends are made elsewhere.
+        let check = self.shared.followers.has_waiting().then(|| self.checked_at + CHECK_EVERY);
+        // A log that could not roll at opening removes nothing until it has rolled.
+        let retain = self.retain_at.filter(|_| !self.writer.unproven);
+        [sync, mark, page, check, retain].into_iter().flatten().min()
+    }
+
+    /// Does what is due by the clock: an fsync by the policy, the check of the path, the horizon page and the mark in CONTROL.
+    pub(super) fn keep_deadlines(&mut self) {
+        if self.writer.health.ended().is_some() {
+            return;
+        }
+        let kept = self.sync_by_policy().and_then(|()| self.check_for_followers());
+        let kept = kept.and_then(|()| {
+            // After the acknowledgements, so that none of them waits for this.
+            self.publish_page();
+            self.leave_mark()
+        });
+        if let Err(error) = kept {
+            self.fail(&error);
+        }
+    }
+
+    /// Whether `period` has passed since `then`.
+    fn is_past(&self, then: Duration, period: Duration) -> bool {
+        self.runtime.now().saturating_sub(then) >= period
+    }
+
+    fn sync_by_policy(&mut self) -> Result<()> {
+        let (Fsync::Every(period), Some(since)) = (self.shared.options.fsync, self.behind_since) else { return Ok(()) };
+        if !self.is_past(since, period) {
+            return Ok(());
+        }
+        match self.writer.sync() {
+            Ok(()) => self.shared.publish(&self.writer, true),
+            // A log that could not roll at opening still cannot, and its next write tries again.
+            Err(error) if error.heals() => {}
+            Err(error) => return Err(error),
+        }
+        self.behind_since = None;
+        self.collect_counters(None);
+        self.notify();
+        Ok(())
+    }
+
+    fn check_for_followers(&mut self) -> Result<()> {
+        if self.shared.followers.has_waiting() && self.is_past(self.checked_at, CHECK_EVERY) {
+            self.check_all()?;
+        }
+        Ok(())
+    }
+
+    fn publish_page(&mut self) {
+        self.page_is_stale = self.shared.page_is_stale(&self.writer);
+        if self.page_is_stale && self.is_past(self.published_at, PUBLISH_EVERY) {
+            self.published_at = self.runtime.now();
+            self.shared.publish_page(&mut self.writer);
+            self.page_is_stale = self.shared.page_is_stale(&self.writer);
+        }
+    }
+
+    /// Hands out a job that writes the durable mark to CONTROL, if the durable horizon has moved since the last one.
+    fn leave_mark(&mut self) -> Result<()> {
+        let durable = self.writer.durable_position();
+        if !(self.needs_mark(durable) && self.is_past(self.marked_at, MARK_EVERY)) {
+            return Ok(());
+        }
+        self.marked = durable;
+        self.marked_at = self.runtime.now();
+        self.check_all()?;
+        self.shared.unmarked.store(false, Ordering::Release);
+        if let Some(job) = self.writer.mark() {
+            let shared = self.shared.clone();
+            self.runtime.spawn(Box::new(move || match job.run() {
+                Ok(()) => {}
+                Err(fault) if fault.heals(On::Named) => shared.mark_again(),
+                Err(fault) => shared.report(fault),
+            }));
+        }
+        Ok(())
+    }
+
+    fn needs_mark(&self, durable: u64) -> bool {
+        durable != self.marked || self.shared.unmarked.load(Ordering::Acquire)
+    }
+
+    /// Removes segments that retention does not keep. Checks after each roll and at set times.
+    pub(super) fn retain(&mut self) {
+        let retention = self.shared.options.retention;
+        let rolls = self.writer.meter.counters.rolls;
+        let due = self.retained != Some(rolls) || self.retain_at.is_some_and(|at| at <= self.runtime.now());
+        if retention.is_off() || !due || self.writer.health.ended().is_some() || self.writer.unproven {
+            return;
+        }
+        let floors = Floors { readers: self.shared.catalog.reader_positions.floor(), cursors: self.shared.cursors.floor() };
+        // A read error here is not fatal: retention tries again later.
+        let due = self.writer.due(&retention, floors).unwrap_or(Due { again: Some(RETRY), ..Due::default() });
+        self.record_future_segments(&due);
+        self.retained = Some(rolls);
+        self.retain_at = due.again.map(|again| self.runtime.now() + again.clamp(RETRY, LONGEST));
+        if due.renew {
+            self.renew();
+        }
+        let Some(first) = due.first.filter(|_| self.writer.health.ended().is_none()) else { return };
+        let (low_mark, removed) = (self.writer.low_mark(), self.writer.meter.counters.removed);
+        let truncated = self.writer.truncate_before(first);
+        self.record_truncation("retention", removed);
+        self.move_cursors(low_mark, false);
+        self.collect_counters(None);
+        if let (Err(_), Some(error)) = (truncated, self.writer.health.ended().cloned()) {
+            return self.fail(&error);
+        }
+        self.shared.publish(&self.writer, true);
+        locked(&self.shared.submissions).recompute_low_mark(self.writer.low_mark());
+        self.notify();
+        self.prepare_spare();
+    }
+
+    /// Counts segments whose creation time is in the future, and emits an event for them.
+    fn record_future_segments(&mut self, due: &Due) {
+        if due.ahead.is_empty() {
+            return;
+        }
+        locked(&self.shared.measures).ahead += due.ahead.len() as u64;
+        self.shared.events.record_from_future(&due.ahead);
+        self.shared.events.wake(&mut self.wake);
+        self.notify();
+    }
+
+    /// Begins a segment without waiting for a write. On a full disk a later write does it.
+    fn renew(&mut self) {
+        let renewed = self.writer.renew();
+        self.collect_counters(None);
+        match (renewed, self.writer.health.ended().cloned()) {
+            (Err(_), Some(error)) => self.fail(&error),
+            _ => self.shared.publish(&self.writer, true),
+        }
+    }
+
+    pub(super) fn prepare_spare(&mut self) {
+        if self.writer.health.ended().is_none() && self.writer.wants_spare() {
+            let spares = self.writer.spares();
+            let fill = self.writer.placement.wants_prefill();
+            self.runtime.spawn(Box::new(move || spares.prepare(fill)));
+        }
+    }
+}

@@ -1,0 +1,35 @@
+// `npm run check [-- NAME …]`: everything that a change must pass beside the tests, or the named checks. Prints a line for each check, and
+// the output of each that fails. `--list` prints the names, which `.ci/run` runs one by one.
+
+import { npm, run } from './lib.mjs'
+
+const checks = {
+  fmt: ['cargo', ['fmt', '--all', '--check']],
+  clippy: ['cargo', ['clippy', '--workspace', '--all-targets', '--', '-D', 'warnings']],
+  rustdoc: ['cargo', ['doc', '-p', 'forelog', '--no-deps'], { env: { ...process.env, RUSTDOCFLAGS: '-D warnings' } }],
+  types: npm('run', 'typecheck'),
+  eslint: npm('run', 'lint'),
+  prettier: npm('run', 'format:check'),
+  typedoc: npm('run', 'docs'),
+  package: npm('run', 'lint:package'),
+}
+
+const args = process.argv.slice(2)
+const unknown = args.find((name) => name !== '--list' && !(name in checks))
+
+if (args.includes('--list')) {
+  console.log(Object.keys(checks).join('\n'))
+} else if (unknown !== undefined) {
+  console.error(`There is no check ${unknown}; there are ${Object.keys(checks).join(', ')}.`)
+  process.exitCode = 2
+} else {
+  for (const name of args.length > 0 ? args : Object.keys(checks)) {
+    const started = performance.now()
+    const output = []
+    const code = await run(checks[name], (data) => output.push(data))
+    console.log(`${name}: ${code === 0 ? 'passed' : 'FAILED'} after ${((performance.now() - started) / 1000).toFixed(1)} s`)
+    if (code === 0) continue
+    process.stdout.write(Buffer.concat(output))
+    process.exitCode = 1
+  }
+}

@@ -1,0 +1,52 @@
+// Salvage makes a new log of every intact record of a damaged one, in a sequence of steps of the native side.
+
+import { resolve } from 'node:path'
+import { AbortError } from '../errors.js'
+import { currentEnvironment } from '../native/environment.js'
+import { publishDamage } from '../observe/publish.js'
+import { checkSalvage } from '../options/jobs.js'
+import type { SalvageOptions } from '../options/types.js'
+import { describeHoles } from '../reports/damage.js'
+import type { SalvageReport } from '../reports/salvage.js'
+
+/**
+ * Makes a new log in `dest` of every intact record of the damaged log in `dir`.
+ *
+ * Positions do not change and batches stay whole. Missing positions become holes: readers of the new log skip them, and `reader.holes`,
+ * `wal.recovery.holes` and `verify` report them. When the promise resolves the new log is durable.
+ *
+ * The damaged log is not changed, and must not be open for writing. `dest` is created if it does not exist, and must be empty otherwise.
+ * CONTROL of the new log is written last, and the log does not open without it. If the salvage fails or is aborted, what it has written is
+ * removed.
+ *
+ * Damage is not an error: it is in the report's `holes`. Rejects with:
+ *
+ * - `ERR_WAL_INVALID_ARG`: an argument is invalid, or `dest` is inside `dir` or on a network file system.
+ * - `ERR_WAL_NOT_FOUND`: there is no log in `dir`.
+ * - `ERR_WAL_FORMAT`: `dir` holds no log or one of a newer version, or `dest` is not empty.
+ * - `ERR_WAL_LOCKED`: a writer has the log open, or opened it meanwhile.
+ * - `ERR_WAL_DETACHED`: the files of the log were removed meanwhile, or `dest` was moved.
+ * - `ERR_WAL_NO_SPACE`, `ERR_WAL_READ_ONLY`, `ERR_WAL_IO` or an `AbortError`.
+ */
+export async function salvage(dir: string, dest: string, options?: SalvageOptions): Promise<SalvageReport> {
+  const { onProgress, signal, allowUnsafeFilesystem = false } = checkSalvage(dir, dest, options)
+  const environment = await currentEnvironment()
+  const absolute = resolve(dir)
+  const native = environment.native.salvage(absolute, resolve(dest), allowUnsafeFilesystem)
+  try {
+    for (;;) {
+      if (signal?.aborted) throw new AbortError(signal)
+      const { salvage } = await environment.request(native.step())
+      if (salvage === undefined) continue
+      const { done, doneBytes: bytes, totalBytes, ...report } = salvage
+      onProgress?.({ bytes, totalBytes, records: report.records })
+      if (!done) continue
+      const { holes } = report
+      publishDamage(absolute, 'salvage', describeHoles(holes))
+      return { ...report, holes }
+    }
+  } catch (error) {
+    await environment.request(native.abandon())
+    throw error
+  }
+}

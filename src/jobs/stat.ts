@@ -1,0 +1,21 @@
+// Reports the state of a log without a handle on it.
+
+import { resolve } from 'node:path'
+import { currentEnvironment } from '../native/environment.js'
+import { checkDir } from '../options/directory.js'
+import type { LogStat } from '../reports/log-stat.js'
+
+/**
+ * Reports the state of the log in a directory and its disk usage: positions, segments, cursors, bytes allocated and bytes in use.
+ *
+ * Needs no handle, takes no lock, writes nothing, and works beside a writer in any process.
+ *
+ * Rejects with `ERR_WAL_INVALID_ARG`, `ERR_WAL_NOT_FOUND`, `ERR_WAL_FORMAT` or `ERR_WAL_IO`.
+ */
+export async function stat(dir: string): Promise<LogStat> {
+  checkDir(dir, 'stat')
+  const environment = await currentEnvironment()
+  const { standing } = await environment.request(environment.native.stat(resolve(dir)))
+  if (standing === undefined) throw new TypeError('the native module returned no report')
+  return standing
+}

@@ -1,0 +1,595 @@
+// The public handle on a log.
+
+import { inspect, type InspectOptions } from 'node:util'
+import { AbortError, closed, invalid, mustBe, whileReading } from '../errors.js'
+import { runBackup } from '../jobs/backup.js'
+import { VerificationJob } from '../jobs/verify.js'
+import type { Environment } from '../native/environment.js'
+import {
+  POSITIONS_ACKNOWLEDGED,
+  POSITIONS_DURABLE,
+  POSITIONS_FIRST,
+  POSITIONS_NEXT,
+  POSITIONS_PENDING_BYTES,
+  POSITIONS_WRITTEN,
+} from '../native/wire.js'
+import { publishCorruption, publishDamage } from '../observe/publish.js'
+import { checkAppend, checkEnqueue, checkSync, checkWritable, DEFAULT_TERMS, type AppendTerms } from '../options/append.js'
+import { checkPosition } from '../options/check.js'
+import { absolute } from '../options/directory.js'
+import { checkBackup, checkScrub } from '../options/jobs.js'
+import { checkOpen } from '../options/open.js'
+import { checkCursor, checkRead } from '../options/read.js'
+import type {
+  AppendOptions,
+  BackupOptions,
+  CursorOptions,
+  EnqueueOptions,
+  ReadOptions,
+  ReadStart,
+  ScrubOptions,
+  SyncOptions,
+  WalCodecOptions,
+  WalOptions,
+  WritableOptions,
+} from '../options/types.js'
+import type { BatchPositions, LogQueue } from '../queue/log-queue.js'
+import type { Handle } from '../queue/open-reader.js'
+import type { Cursor } from '../read/cursor.js'
+import { WalReader, type ReadRange } from '../read/reader.js'
+import type { Appendable, AppendableBytes, Decoded, NoCodec, Values } from '../records/codec.js'
+import { Entry, sizeOf, toEntry, withOwnFields, withOwnValue } from '../records/record.js'
+import type { BackupReport } from '../reports/backup.js'
+import type { CursorPosition } from '../reports/log-stat.js'
+import type { RecoveryReport } from '../reports/recovery.js'
+import type { WalStats } from '../reports/stats.js'
+import type { Verification } from '../reports/verification.js'
+import { checkBytes, isBytes } from '../util/bytes.js'
+import { calledFrom, callSite, type CallOptions } from '../util/call-options.js'
+import { isAborted } from '../util/signals.js'
+import { CursorHandles } from './cursor-handles.js'
+import { openLog, unlessAborted, type Opened } from './opening.js'
+import { WalWritable } from './writable.js'
+
+// A handle that is garbage collected without `close()` must not hold the log, and its lock, forever.
+const collected = new FinalizationRegistry<LogQueue>((queue) => void queue.leave().catch(() => {}))
+
+type Callee = (...args: never[]) => unknown
+
+/** Throws if the signal of an operation is aborted before the operation was accepted. */
+function checkNotAborted({ call }: AppendTerms): void {
+  const signal = call?.signal
+  if (signal !== undefined && isAborted(signal)) throw new AbortError(signal)
+}
+
+/**
+ * An open write-ahead log: one directory, one writer.
+ *
+ * Records get the consecutive positions 1, 2, 3 … in the order of the calls, and promises resolve in that order. An idle log does not keep
+ * the process alive; a pending operation does.
+ *
+ * `T` is the type of the values of a log that is opened with a codec: such values are appended and read. Without a codec, strings and bytes
+ * are appended and buffers are read.
+ */
+export class Wal<T = NoCodec> {
+  /** Absolute path of the directory. */
+  readonly dir: string
+  /** Report of what opening found and did. */
+  readonly recovery: RecoveryReport
+  readonly #environment: Environment
+  readonly #queue: LogQueue
+  readonly #values: Values | undefined
+  readonly #captureStacks: boolean
+  /** Open, without a codec and without `captureStacks`: `append` tests this one field instead of three. */
+  #isPlain: boolean
+  readonly #handle: Handle = { owner: this, readers: new Set(), isClosed: false }
+  readonly #scrubs = new Set<VerificationJob>()
+  readonly #cursors: CursorHandles<Decoded<T>>
+  #closed: Promise<void> | undefined
+
+  /** Not public: use {@link Wal.open}. */
+  private constructor({ environment, queue, dir, recovery, values, captureStacks }: Opened) {
+    this.#environment = environment
+    this.#queue = queue
+    this.#values = values
+    this.#captureStacks = captureStacks
+    this.#isPlain = values === undefined && !captureStacks
+    this.dir = dir
+    this.recovery = recovery
+    this.#cursors = new CursorHandles(environment, queue.log, {
+      acknowledgedPosition: () => this.acknowledgedPosition,
+      read: (from, options, onKept) => this.#read(from, options, onKept),
+      checkOpen: (operation) => this.#checkOpen(operation),
+    })
+    collected.register(this, queue, this)
+  }
+
+  /**
+   * Opens the log in a directory. Creates both if they are missing, and recovers from a crash if there was one.
+   *
+   * If the log is already open in this process, worker threads included, this returns another handle on it. The options must then be equal,
+   * except `codec` and `captureStacks`, which belong to each handle. When the promise resolves, everything that the log held is durable,
+   * unless the disk is full.
+   *
+   * None of the errors changes what is in the log.
+   *
+   * Rejects with:
+   *
+   * - `ERR_WAL_INVALID_ARG`: an option is invalid, or differs from those with which the log is open.
+   * - `ERR_WAL_LOCKED`: another process has the log open.
+   * - `ERR_WAL_NOT_FOUND`: there is no log, and `create` is `false` or the mode is `'readOnly'`.
+   * - `ERR_WAL_CORRUPT`, `ERR_WAL_FORMAT`, `ERR_WAL_NO_SPACE`, `ERR_WAL_IO` or `ERR_WAL_NATIVE_NOT_FOUND`: see {@link WalErrorCode}.
+   * - `ERR_WAL_READ_ONLY`: the file system is read-only.
+   * - `ERR_WAL_TRUNCATED`: in mode `'readOnly'`, the writer truncated the log during every attempt to read it.
+   * - `AbortError`: `signal` was aborted.
+   */
+  static open(dir: string, options?: WalOptions): Promise<Wal>
+  static open<T = unknown>(dir: string, options: WalCodecOptions<T>): Promise<Wal<T>>
+  static async open<T>(dir: string, options?: WalOptions | WalCodecOptions<T>): Promise<Wal | Wal<T>> {
+    const { log, handle } = checkOpen(dir, options)
+    const { signal } = handle
+    if (signal !== undefined && isAborted(signal)) throw new AbortError(signal)
+    const site = callSite(Wal.open)
+    const opening = openLog(absolute(dir, 'open'), log, handle).then(
+      (opened) => new Wal<T>(opened),
+      (error: unknown) => {
+        throw calledFrom(error, site)
+      }
+    )
+    return signal === undefined ? opening : unlessAborted(opening, signal)
+  }
+
+  /**
+   * Appends one record.
+   *
+   * Without a codec, `input` is a string or bytes (a value without a key), a record made by `Record.put` or `Record.delete`, or a plain
+   * object with the fields of a record. With a codec, it is a record made by `Record.put` or `Record.delete`, and anything else is a value
+   * to encode. The input has been copied when the call returns.
+   *
+   * Resolves to the record's position once it is acknowledged. With `fsync: 'always'`, the default, or with `durable: true` the record is
+   * then on the disk. Otherwise it has been handed to the operating system.
+   *
+   * No record overtakes a rejected one. After an append of this environment has been rejected, everything that the environment appends to
+   * the log before the rejections have been delivered is rejected with the same error, after them.
+   *
+   * After a refusal with `ERR_WAL_BACKPRESSURE` later appends may succeed, because pending bytes are acknowledged all the time and a
+   * smaller record may still fit. If order matters, stop at the first refusal, wait for `drain()` and retry that record first; or use
+   * `writable()`.
+   *
+   * A refused record takes no position. The promise rejects at once with:
+   *
+   * - `ERR_WAL_INVALID_ARG`; if the codec threw, its error is the `cause`.
+   * - `ERR_WAL_TOO_LARGE`, `ERR_WAL_BACKPRESSURE`, `ERR_WAL_CLOSED` or `ERR_WAL_READ_ONLY`.
+   * - `ERR_WAL_CONFLICT`: the position in `expect` is not the next one.
+   * - `ERR_WAL_OUT_OF_RANGE`: positions end at 2^53 - 1.
+   * - `ERR_WAL_NO_SPACE`, `ERR_WAL_IO`, `ERR_WAL_POISONED` or `ERR_WAL_DETACHED`: an operation before this one failed.
+   * - `AbortError`: `signal` is already aborted.
+   *
+   * After the record was accepted, the promise may reject with the following errors. A `WalError` then has its `position`, if it had got
+   * one.
+   *
+   * - `ERR_WAL_NO_SPACE`, `ERR_WAL_READ_ONLY` or `ERR_WAL_IO`: the record is not in the log. Appends work again once the cause is gone.
+   * - `ERR_WAL_DETACHED`: the record is not in the log.
+   * - `ERR_WAL_POISONED`: it is unknown whether the record is in the log.
+   * - `AbortError`: the append goes on, and its record may still be committed.
+   */
+  append(this: Wal, input: AppendableBytes, options?: AppendOptions): Promise<number>
+  append(input: Appendable<T>, options?: AppendOptions): Promise<number>
+  append(input: AppendableBytes | Appendable<T>, options?: AppendOptions): Promise<number> {
+    try {
+      if (!this.#isPlain || options !== undefined) return this.#appendWith(input, options)
+      if (input instanceof Entry) return this.#queue.append(input, DEFAULT_TERMS, this.#handle)
+      if (isBytes(input)) return this.#queue.appendValue(input, DEFAULT_TERMS)
+      const entry = toEntry(input)
+      // A getter of the input may have called this handle.
+      return this.#openQueue('append').append(entry, DEFAULT_TERMS)
+    } catch (error) {
+      return this.#queue.refused(whileReading('record', 'append', error))
+    }
+  }
+
+  #appendWith(input: unknown, options: AppendOptions | undefined): Promise<number> {
+    const terms = this.#withCallSite(checkAppend(options, 'append'), this.append)
+    // The codec may call this handle.
+    const entry = this.#entry(input, 'append')
+    checkNotAborted(terms)
+    return this.#openQueue('append').append(entry, terms, this.#handle)
+  }
+
+  /**
+   * Appends records as one atomic unit: after a crash all of them are in the log, or none. Resolves to their first and last position.
+   *
+   * The iterable is consumed completely before the first record is copied, so bytes must not change during the iteration. Otherwise this
+   * behaves like {@link Wal.append}. A batch above `maxBatchBytes` rejects with `ERR_WAL_TOO_LARGE`, and one without records with
+   * `ERR_WAL_INVALID_ARG`. A later rejection has the `position` of the first record.
+   */
+  appendBatch(this: Wal, records: Iterable<AppendableBytes>, options?: AppendOptions): Promise<BatchPositions>
+  appendBatch(records: Iterable<Appendable<T>>, options?: AppendOptions): Promise<BatchPositions>
+  appendBatch(records: Iterable<unknown>, options?: AppendOptions): Promise<BatchPositions> {
+    try {
+      const terms = this.#withCallSite(checkAppend(options, 'appendBatch'), this.appendBatch)
+      this.#openQueue('appendBatch')
+      if (typeof records === 'string' || typeof records?.[Symbol.iterator] !== 'function') {
+        throw mustBe('records', 'an iterable of records', records, 'appendBatch')
+      }
+      // Collect all records before appending the first: an iterator, a getter or a codec may call this handle.
+      const entries: Entry[] = []
+      for (const record of records) {
+        // Records made by the caller may change until all are collected, and a codec may reuse its memory for the next record.
+        if (this.#values !== undefined) entries.push(withOwnValue(this.#values.entry(record, 'appendBatch')))
+        else if (record instanceof Entry) entries.push(withOwnFields(record, 'appendBatch'))
+        else entries.push(this.#entry(record, 'appendBatch'))
+      }
+      if (entries.length === 0) throw invalid('records must have at least one record', 'appendBatch')
+      checkNotAborted(terms)
+      return this.#openQueue('appendBatch').appendBatch(entries, terms)
+    } catch (error) {
+      return this.#queue.refused(whileReading('records', 'appendBatch', error))
+    }
+  }
+
+  #entry(input: unknown, operation: string): Entry {
+    if (this.#values !== undefined) return this.#values.entry(input, operation)
+    if (!isBytes(input)) return toEntry(input, operation)
+    return new Entry(undefined, checkBytes('value', input, operation), false, undefined, undefined)
+  }
+
+  /**
+   * Appends like {@link Wal.append} and returns the position at once, without a promise.
+   *
+   * The position is final once it is acknowledged: see `acknowledgedPosition`, or wait for `sync()`. If the record is rejected after this
+   * call has returned, the next `sync()` or `close()` rejects with its error, whichever comes first.
+   *
+   * Throws if the record is refused. If earlier operations have failed and their rejections have not been delivered yet, it throws their
+   * error.
+   */
+  enqueue(this: Wal, input: AppendableBytes, options?: EnqueueOptions): number
+  enqueue(input: Appendable<T>, options?: EnqueueOptions): number
+  enqueue(input: AppendableBytes | Appendable<T>, options?: EnqueueOptions): number {
+    try {
+      if (!this.#isPlain || options !== undefined) return this.#enqueueWith(input, options)
+      if (input instanceof Entry) return this.#queue.enqueue(input, DEFAULT_TERMS, this.#handle)
+      if (isBytes(input)) return this.#queue.enqueueValue(input, DEFAULT_TERMS)
+      const entry = toEntry(input)
+      // A getter of the input may have closed the log.
+      return this.#openQueue('append').enqueue(entry, DEFAULT_TERMS)
+    } catch (error) {
+      throw whileReading('record', 'append', error)
+    }
+  }
+
+  #enqueueWith(input: unknown, options: EnqueueOptions | undefined): number {
+    const terms = checkEnqueue(options)
+    const entry = this.#entry(input, 'append')
+    return this.#openQueue('append').enqueue(entry, terms, this.#handle)
+  }
+
+  /**
+   * Makes everything accepted so far, through any handle, durable under every policy. Resolves once it is.
+   *
+   * Rejects with `ERR_WAL_CLOSED`, `ERR_WAL_READ_ONLY`, `ERR_WAL_POISONED`, `ERR_WAL_DETACHED`, `ERR_WAL_NO_SPACE` or `ERR_WAL_IO`; with
+   * the error of an earlier record that was enqueued, or whose append was aborted by its signal; or with an `AbortError`, in which case the
+   * sync itself goes on.
+   */
+  sync(options?: SyncOptions): Promise<void> {
+    try {
+      const call = this.#callOptions(checkSync(options), this.sync)
+      return this.#openQueue('sync').sync(call)
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  /**
+   * Removes the records before `position`, once everything accepted before the call is acknowledged.
+   *
+   * When the promise resolves, the new low mark is exact and survives power loss. Files are removed only as whole segments below it.
+   * `nextPosition` empties the log, and a position at or below `firstPosition` changes nothing. This works on a full disk. Readers that are
+   * still below `position` end with `ERR_WAL_TRUNCATED`. Cursors below it move to `position - 1` and emit `'truncated'`.
+   *
+   * Rejects with `ERR_WAL_OUT_OF_RANGE` above `nextPosition`, `ERR_WAL_INVALID_ARG`, `ERR_WAL_CLOSED`, `ERR_WAL_READ_ONLY`,
+   * `ERR_WAL_POISONED`, `ERR_WAL_DETACHED`, `ERR_WAL_NO_SPACE` (only if the log was opened on a disk so full that it could not continue) or
+   * `ERR_WAL_IO`. If the low mark could not be written, the log is unchanged. If only a file could not be removed, the log starts at
+   * `position` nevertheless. `firstPosition` says which of the two happened.
+   */
+  truncateBefore(position: number): Promise<void> {
+    return this.#command('truncateBefore', position, 1, this.truncateBefore)
+  }
+
+  /**
+   * Removes the records after `position` for good.
+   *
+   * From this call on, the next record appended gets `position + 1`. `firstPosition - 1` empties the log. When the promise resolves, the
+   * remaining records are durable. If `position` is inside an atomic batch, the records that are kept are a smaller batch. Readers that are
+   * past `position` end with `ERR_WAL_TRUNCATED`, the others end at `position`. Cursors that are past it go back to it, durably, and emit
+   * `'truncated'`.
+   *
+   * Rejects with `ERR_WAL_OUT_OF_RANGE` at `nextPosition` or above, `ERR_WAL_TRUNCATED` below `firstPosition - 1`, `ERR_WAL_INVALID_ARG`,
+   * `ERR_WAL_CLOSED`, `ERR_WAL_READ_ONLY`, `ERR_WAL_DETACHED` or `ERR_WAL_POISONED`. If it rejects with `ERR_WAL_NO_SPACE`,
+   * `ERR_WAL_CORRUPT` or `ERR_WAL_IO`, or because the file system is read-only, nothing was removed, and the appends since the call are
+   * rejected with the same error.
+   */
+  truncateAfter(position: number): Promise<void> {
+    return this.#command('truncateAfter', position, 0, this.truncateAfter)
+  }
+
+  /**
+   * Empties the log and continues it at `position`, which may be below or above where it was: for installing a snapshot.
+   *
+   * `nextPosition` is `position` from this call on, and the reset is durable when the promise resolves. Readers end with
+   * `ERR_WAL_TRUNCATED`.
+   *
+   * Rejects like {@link Wal.truncateAfter}, except that every position from 1 on is in range.
+   */
+  reset(position: number): Promise<void> {
+    return this.#command('reset', position, 1, this.reset)
+  }
+
+  #command(name: 'truncateBefore' | 'truncateAfter' | 'reset', position: number, least: number, callee: Callee): Promise<void> {
+    try {
+      checkPosition(position, least, name)
+      return this.#openQueue(name)[name](position, this.#callOptions(undefined, callee))
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  /**
+   * Waits until no more than half of `maxPendingBytes`, and no more than 4 MiB, is pending.
+   *
+   * For use after `ERR_WAL_BACKPRESSURE`, and now and then between calls of `enqueue`. If order matters, first retry the refused record
+   * after `drain()`, then those after it. Resolves at once if little enough is pending already, with two exceptions: after a refusal it
+   * waits until something has been acknowledged; and if this turn of the event loop has accepted 1,024 records or left more than 1 MiB
+   * pending, it resolves in the next turn. Never rejects, and makes nothing durable.
+   */
+  drain(): Promise<void> {
+    return this.#queue.drain()
+  }
+
+  /**
+   * Creates a stream in object mode that appends its chunks in order. A chunk is anything that `append` takes.
+   *
+   * The stream waits where `append` would fail with `ERR_WAL_BACKPRESSURE`, and holds `write()` back while more than `maxPendingBytes` of
+   * its own records are not acknowledged. Its end makes a sync, so `'finish'` means that everything written is durable, under every policy.
+   * The log stays open.
+   *
+   * The first rejected record destroys the stream with its `WalError`. Records accepted before it go on. Records after it have not been
+   * appended or are rejected with the same error. Destroying the stream takes no record back.
+   *
+   * Throws `ERR_WAL_INVALID_ARG` for invalid options.
+   */
+  writable(options?: WritableOptions): WalWritable {
+    const { durable, maxPendingBytes, signal } = checkWritable(options)
+    const terms = this.#withCallSite({ durable, expect: undefined, call: undefined }, this.writable)
+    const append = (input: unknown) => {
+      try {
+        const entry = withOwnFields(this.#entry(input, 'append'), 'append')
+        const acknowledged = this.#openQueue('append').appendNow(entry, terms)
+        return { bytes: sizeOf(entry), acknowledged }
+      } catch (error) {
+        throw whileReading('record', 'append', error)
+      }
+    }
+    return new WalWritable({ append, drain: () => this.drain(), sync: () => this.sync() }, maxPendingBytes, signal)
+  }
+
+  /**
+   * Reads records in order from `start`: a position, the first record (`'start'`) or after the last one (`'end'`).
+   *
+   * The reader ends at the last record that was acknowledged at the call. With `follow` it waits there for more, as long as the log is
+   * open. Starting at `nextPosition` returns no records, or waits for the next. If truncation overtakes a reader from `'start'` before it
+   * has returned a record, the reader starts over at the new beginning of the log, as if it had been created then. In mode `'readOnly'` the
+   * end is the last record that the writer in another process has acknowledged at the first `next()`.
+   *
+   * Throws `ERR_WAL_INVALID_ARG` for invalid arguments. `next()` rejects with:
+   *
+   * - `ERR_WAL_INVALID_ARG`: `salvage` needs a log that is open in mode `'readOnly'`.
+   * - `ERR_WAL_TRUNCATED` or `ERR_WAL_OUT_OF_RANGE`: at the first `next()`, `start` is before the first record or after `nextPosition`.
+   * - `ERR_WAL_TRUNCATED`: later, truncation of either end of the log has passed the reader.
+   * - `ERR_WAL_CORRUPT`, `ERR_WAL_IO`, `ERR_WAL_CLOSED` or an `AbortError`: at any `next()`.
+   * - `ERR_WAL_POISONED` or `ERR_WAL_DETACHED`: with `follow`, no more records can come.
+   */
+  readFrom(start: ReadStart, options?: ReadOptions): WalReader<Decoded<T>> {
+    return this.#read(start, options)
+  }
+
+  /** @internal Creates a reader whose `blocks()` return everything that the log stores about its records. */
+  readDetailed(start: ReadStart, options?: ReadOptions): WalReader<Decoded<T>> {
+    return this.#read(start, options, undefined, true)
+  }
+
+  #read(start: ReadStart, options: ReadOptions | undefined, onKept?: ReadRange['onKept'], detailed = false): WalReader<Decoded<T>> {
+    const { to = Infinity, limit = Infinity, ...flags } = checkRead(start, options)
+    const { follow = false, salvage = false, copy = false, skipExpired = false, signal } = flags
+    const holed = this.recovery.holes.length > 0
+    const range = { from: start, to, limit, follow, salvage, holed, copy, skipExpired, detailed, signal, values: this.#values, onKept }
+    const reader = new WalReader<Decoded<T>>(this.#environment, this.#queue, range, this.#handle)
+    if (this.#closed !== undefined) reader.close()
+    return reader
+  }
+
+  /**
+   * Verifies the sealed segments in the background, at a limited rate, while appends and reads go on.
+   *
+   * Ends when the handle is closed. On Linux the segments are read from the disk itself, and their pages are dropped from the page cache.
+   * To check a whole log, the active segment included, use `verify`.
+   *
+   * Damage is not an error: it is in the report's `problems`. Rejects with `ERR_WAL_INVALID_ARG`, `ERR_WAL_CLOSED`, `ERR_WAL_IO` or an
+   * `AbortError`.
+   */
+  async scrub(options?: ScrubOptions): Promise<Verification> {
+    const checked = checkScrub(options)
+    this.#checkOpen('scrub')
+    const scrub = new VerificationJob(this.#environment, checked)
+    this.#scrubs.add(scrub)
+    try {
+      const found = await scrub.run((watcher) => this.#environment.native.scrub(this.#queue.log, watcher))
+      publishDamage(this.dir, 'scrub', found.problems)
+      return found
+    } finally {
+      this.#scrubs.delete(scrub)
+    }
+  }
+
+  /**
+   * Opens the named cursor, a durable consumer position. Creates it if there is none of that name.
+   *
+   * A name has from 1 to 255 bytes of UTF-8. A new cursor begins at `start`, and is durable when the promise resolves. The same handle
+   * returns the same object again until the cursor is deleted through any handle.
+   *
+   * Rejects with:
+   *
+   * - `ERR_WAL_INVALID_ARG`.
+   * - `ERR_WAL_TRUNCATED` or `ERR_WAL_OUT_OF_RANGE`: `start` is before the first position or after the next one.
+   * - `ERR_WAL_TOO_LARGE`: there are already 4096 cursors.
+   * - `ERR_WAL_CORRUPT`: the file CURSORS is damaged. The log itself works.
+   * - `ERR_WAL_FORMAT`, `ERR_WAL_READ_ONLY`, `ERR_WAL_NO_SPACE`, `ERR_WAL_IO`, `ERR_WAL_POISONED`, `ERR_WAL_DETACHED` or `ERR_WAL_CLOSED`.
+   */
+  async cursor(name: string, options?: CursorOptions): Promise<Cursor<Decoded<T>>> {
+    const from = checkCursor(name, options)
+    this.#checkOpen('cursor')
+    return this.#cursors.open(name, from)
+  }
+
+  /**
+   * Lists all cursors with their positions, in the byte order of their names.
+   *
+   * Throws `ERR_WAL_CORRUPT`, `ERR_WAL_FORMAT` or `ERR_WAL_IO` if the file CURSORS cannot be read, `ERR_WAL_READ_ONLY` or `ERR_WAL_CLOSED`.
+   */
+  cursors(): CursorPosition[] {
+    this.#checkOpen('cursors')
+    const cursors = this.#environment.native.cursors(this.#queue.log)
+    if (cursors === null) throw this.#environment.refusal()
+    return cursors
+  }
+
+  /**
+   * Position of the first record that can be read; `nextPosition` in an empty log. In mode `'readOnly'` this and the other positions follow
+   * the writer in another process within milliseconds, without a read.
+   */
+  get firstPosition(): number {
+    return this.#queue.positions()[POSITIONS_FIRST]
+  }
+
+  /** Position of the next record to be appended. */
+  get nextPosition(): number {
+    return this.#queue.positions()[POSITIONS_NEXT]
+  }
+
+  /** Last position handed to the operating system, 0 if there is none. The record survives a crash of the process. */
+  get writtenPosition(): number {
+    return this.#queue.positions()[POSITIONS_WRITTEN]
+  }
+
+  /** Last acknowledged position, 0 if there is none. Readers see the log up to here. */
+  get acknowledgedPosition(): number {
+    return this.#queue.positions()[POSITIONS_ACKNOWLEDGED]
+  }
+
+  /** Last position that survives power loss, 0 if there is none. */
+  get durablePosition(): number {
+    return this.#queue.positions()[POSITIONS_DURABLE]
+  }
+
+  /** Bytes accepted and not yet acknowledged, through all handles on the log. */
+  get pendingBytes(): number {
+    return this.#queue.positions()[POSITIONS_PENDING_BYTES]
+  }
+
+  /** Whether `close()` has been called on this handle. */
+  get closed(): boolean {
+    return this.#closed !== undefined
+  }
+
+  /**
+   * Returns counters and histograms since the log was opened in this process, and its current state; after closing, the last values. Does
+   * no I/O.
+   */
+  stats(): WalStats {
+    return this.#queue.stats()
+  }
+
+  /**
+   * Copies the log, up to its durable position now, into a directory while the log is appended to, rolled and truncated.
+   *
+   * The directory is created, and must be empty. Sealed segments become hard links, or clones, if the file system supports them; the rest
+   * is copied. The copy opens as a log of its own. It has the positions of the original, which end at `lastPosition`, and continues from
+   * there independently. It has the cursors of the original, none of them past its end.
+   *
+   * A read-only handle copies what the writer has made durable, or what a writer that is gone has left.
+   *
+   * If it rejects, at most an empty directory is left. After a crash during the backup, the directory does not open as a log. Rejects with:
+   *
+   * - `ERR_WAL_FORMAT`: the directory is not empty.
+   * - `ERR_WAL_INVALID_ARG`: the directory is inside the directory of the log.
+   * - `ERR_WAL_LOCKED`: another backup or a log is open in the directory.
+   * - `ERR_WAL_TRUNCATED`: truncation has overtaken the backup again and again.
+   * - `ERR_WAL_CORRUPT`, `ERR_WAL_NO_SPACE`, `ERR_WAL_IO`, `ERR_WAL_CLOSED` or an `AbortError`.
+   */
+  async backup(dir: string, options?: BackupOptions): Promise<BackupReport> {
+    const checked = checkBackup(dir, options)
+    this.#checkOpen('backup')
+    const native = this.#environment.native.backup(this.#queue.log, absolute(dir, 'backup'))
+    if (native === null) throw closed('backup')
+    try {
+      return await runBackup(this.#environment, native, checked, () => this.#checkOpen('backup'))
+    } catch (error) {
+      publishCorruption(this.dir, error)
+      throw error
+    }
+  }
+
+  /**
+   * Closes this handle. The last handle on a log releases the log.
+   *
+   * From this call on appends are refused and readers end with `ERR_WAL_CLOSED`. Everything that was accepted is settled and made durable
+   * under every policy. Idempotent: further calls return the same promise.
+   *
+   * Rejects with `ERR_WAL_POISONED` after a failed fsync, with `ERR_WAL_DETACHED` if the directory is no longer at its path, and with the
+   * error of an enqueued record that was rejected. The log is released nevertheless.
+   */
+  close(): Promise<void> {
+    this.#closed ??= this.#close()
+    return this.#closed
+  }
+
+  #close(): Promise<void> {
+    collected.unregister(this)
+    this.#isPlain = false
+    this.#handle.isClosed = true
+    for (const reader of this.#handle.readers) reader.deref()?.close()
+    for (const scrub of this.#scrubs) scrub.stop(closed('scrub'))
+    this.#cursors.release()
+    return this.#queue.leave()
+  }
+
+  /** Closes the handle, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  #checkOpen(operation: string): void {
+    if (this.#closed !== undefined) throw closed(operation)
+  }
+
+  /** Returns the queue; throws if the handle is closed. */
+  #openQueue(operation: string): LogQueue {
+    if (this.#closed !== undefined) throw closed(operation)
+    return this.#queue
+  }
+
+  #withCallSite(terms: AppendTerms, callee: Callee): AppendTerms {
+    return this.#captureStacks ? { ...terms, call: this.#callOptions(terms.call, callee) } : terms
+  }
+
+  /** Adds the call site to the options of a call, if `captureStacks` is set. */
+  #callOptions(call: CallOptions | undefined, callee: Callee): CallOptions | undefined {
+    return this.#captureStacks ? { signal: call?.signal, site: callSite(callee) } : call
+  }
+
+  [Symbol.for('nodejs.util.inspect.custom')](_depth: number, options: InspectOptions): string {
+    const { dir, firstPosition, nextPosition, acknowledgedPosition, durablePosition, closed } = this
+    const shown = { dir, firstPosition, nextPosition, acknowledgedPosition, durablePosition, closed }
+    return `Wal ${inspect(shown, options)}`
+  }
+}

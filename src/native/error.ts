@@ -1,0 +1,40 @@
+// Makes error objects from the data that the binding passes: `crates/node/src/error.rs`.
+
+import { constants } from 'node:os'
+import { getSystemErrorName } from 'node:util'
+import { WalError, type WalErrorCode } from '../errors.js'
+import type { ErrorData } from './calls.js'
+
+// Windows has its own error numbers; these are the ones that a log can meet.
+const windowsErrors: { [errno: number]: string } = {
+  2: 'ENOENT',
+  3: 'ENOENT',
+  5: 'EPERM',
+  32: 'EBUSY',
+  33: 'EBUSY',
+  80: 'EEXIST',
+  112: 'ENOSPC',
+  183: 'EEXIST',
+}
+
+// `getSystemErrorName` knows the errors of libuv, and EDQUOT is not one of them.
+function errorName(errno: number): string {
+  if (process.platform === 'win32') return windowsErrors[errno] ?? 'UNKNOWN'
+  return errno === constants.errno.EDQUOT ? 'EDQUOT' : getSystemErrorName(-errno)
+}
+
+function systemError({ errno, syscall, path, message }: NonNullable<ErrorData['cause']>): NodeJS.ErrnoException {
+  const error: NodeJS.ErrnoException = new Error(message)
+  if (errno !== undefined) {
+    error.code = errorName(errno)
+    error.errno = -errno
+  }
+  error.syscall = syscall
+  error.path = path
+  return error
+}
+
+/** Converts an error of the native side. */
+export function fromNative({ code, message, cause, ...details }: ErrorData): WalError {
+  return new WalError(code as WalErrorCode, message, { ...details, cause: cause && systemError(cause) })
+}

@@ -1,0 +1,60 @@
+// Checks of single options. Types and names are checked here, ranges in the engine.
+
+import { invalid, mustBe, whileReading } from '../errors.js'
+import { isSignal } from '../util/signals.js'
+
+export type Fields = { [name: string]: unknown }
+
+/**
+ * Copies the values of the options, whose names must all be known. Each property is read once, so no code of the caller runs after this.
+ */
+export function known(options: unknown, names: ReadonlySet<string>, operation: string): Fields {
+  if (options === undefined) return {}
+  if (typeof options !== 'object' || options === null) throw mustBe('options', 'an object', options, operation)
+  try {
+    for (const name of Object.keys(options)) {
+      if (!names.has(name)) throw invalid(`options.${name} is not an option; the options are ${[...names].join(', ')}`, operation)
+    }
+    const values: Fields = {}
+    for (const name of names) values[name] = (options as Fields)[name]
+    return values
+  } catch (error) {
+    throw whileReading('options', operation, error)
+  }
+}
+
+/** Copies the fields of an option that is an object with no other names than these; `undefined` if the option is anything else. */
+export function group(value: unknown, names: readonly string[], name: string): Fields | undefined {
+  if (typeof value !== 'object' || value === null) return undefined
+  try {
+    if (Object.keys(value).some((key) => !names.includes(key))) return undefined
+    return Object.fromEntries(names.map((key) => [key, (value as Fields)[key]]))
+  } catch (error) {
+    throw whileReading(`options.${name}`, 'open', error)
+  }
+}
+
+export const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0
+
+export function count(fields: Fields, name: string, operation: string): number | undefined {
+  const value = fields[name]
+  if (value === undefined || isCount(value)) return value
+  throw mustBe(`options.${name}`, 'an integer from 0 to 2^53 - 1', value, operation)
+}
+
+/** Checks a position; the last possible position is allowed. */
+export function checkPosition(value: unknown, least: number, operation: string): number {
+  if (isCount(value) && value >= least) return value
+  throw mustBe('position', `an integer from ${least} to 2^53 - 1`, value, operation)
+}
+
+export function flag(fields: Fields, name: string, operation: string): boolean | undefined {
+  const value = fields[name]
+  if (value === undefined || typeof value === 'boolean') return value
+  throw mustBe(`options.${name}`, 'a boolean', value, operation)
+}
+
+export function signalOf({ signal }: Fields, operation: string): AbortSignal | undefined {
+  if (signal === undefined || isSignal(signal)) return signal
+  throw mustBe('options.signal', 'an AbortSignal', signal, operation)
+}

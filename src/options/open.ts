@@ -1,0 +1,106 @@
+// Checks of the options of `Wal.open`.
+
+import { invalid, mustBe, whileReading } from '../errors.js'
+import type { OpenOptions } from '../native/calls.js'
+import type { Codec, NamedCodec } from '../records/codec.js'
+import { count, flag, group, isCount, known, signalOf, type Fields } from './check.js'
+import { checkDir } from './directory.js'
+import type { Mode, WalOptions } from './types.js'
+
+function fsync(value: unknown): Pick<OpenOptions, 'fsync' | 'everyMs'> {
+  if (value === undefined) return {}
+  if (value === 'always' || value === 'os') return { fsync: value }
+  const everyMs = group(value, ['everyMs'], 'fsync')?.everyMs
+  if (isCount(everyMs)) return { everyMs }
+  throw mustBe('options.fsync', "'always', 'os' or { everyMs: milliseconds }", value, 'open')
+}
+
+function compression(value: unknown): WalOptions['compression'] {
+  if (value === undefined || value === 'none' || value === 'lz4' || value === 'zstd') return value
+  throw mustBe('options.compression', "'none', 'lz4' or 'zstd'", value, 'open')
+}
+
+function mode(value: unknown): Mode | undefined {
+  if (value === undefined || value === 'strict' || value === 'prefix' || value === 'readOnly') return value
+  throw mustBe('options.mode', "'strict', 'prefix' or 'readOnly'", value, 'open')
+}
+
+function retention(value: unknown): Pick<OpenOptions, 'retentionBytes' | 'retentionAgeMs' | 'retentionOverridesCursors'> {
+  if (value === undefined) return {}
+  const given = group(value, ['maxBytes', 'maxAgeMs', 'overrideCursors'], 'retention')
+  if (given !== undefined) {
+    const { maxBytes, maxAgeMs, overrideCursors } = given
+    const isLimit = (limit: unknown): limit is number | undefined => limit === undefined || isCount(limit)
+    const isFlag = overrideCursors === undefined || typeof overrideCursors === 'boolean'
+    if (isLimit(maxBytes) && isLimit(maxAgeMs) && isFlag) {
+      if (overrideCursors && maxBytes === undefined)
+        throw invalid('options.retention.overrideCursors has an effect on maxBytes alone: give options.retention.maxBytes too', 'open')
+      return { retentionBytes: maxBytes, retentionAgeMs: maxAgeMs, retentionOverridesCursors: overrideCursors }
+    }
+  }
+  throw invalid(
+    'options.retention must be an object { maxBytes?: bytes, maxAgeMs?: milliseconds, overrideCursors?: boolean }, of integers from 0 to 2^53 - 1',
+    'open'
+  )
+}
+
+const openNames = new Set([
+  'fsync',
+  'mode',
+  'create',
+  'segmentBytes',
+  'maxRecordBytes',
+  'maxBatchBytes',
+  'maxPendingBytes',
+  'compression',
+  'retention',
+  'allowUnsafeFilesystem',
+  'captureStacks',
+  'signal',
+  'codec',
+] satisfies (keyof WalOptions)[])
+
+function codec(value: unknown): NamedCodec | undefined {
+  if (value === undefined) return undefined
+  if (value === 'json' || value === 'msgpack') return { codec: value, name: value }
+  if (typeof value === 'object' && value !== null) {
+    try {
+      const { encode, decode, name } = value as Fields
+      const isNamed = name === undefined || typeof name === 'string'
+      if (typeof encode === 'function' && typeof decode === 'function' && isNamed) return { codec: value as Codec<unknown>, name }
+    } catch (error) {
+      throw whileReading('options.codec', 'open', error)
+    }
+  }
+  throw mustBe('options.codec', "'json', 'msgpack' or an object { encode, decode, name?: string }", value, 'open')
+}
+
+/** Options that belong to one handle. All others must be equal for every handle on a log. */
+export interface HandleOptions {
+  codec: NamedCodec | undefined
+  captureStacks: boolean
+  signal: AbortSignal | undefined
+}
+
+export function checkOpen(dir: unknown, options: unknown): { handle: HandleOptions; log: OpenOptions } {
+  checkDir(dir, 'open')
+  const fields = known(options, openNames, 'open')
+  const captureStacks = flag(fields, 'captureStacks', 'open') === true
+  const handle = { codec: codec(fields.codec), captureStacks, signal: signalOf(fields, 'open') }
+  return { handle, log: logOptions(fields) }
+}
+
+function logOptions(fields: Fields): OpenOptions {
+  return {
+    ...fsync(fields.fsync),
+    mode: mode(fields.mode),
+    create: flag(fields, 'create', 'open'),
+    segmentBytes: count(fields, 'segmentBytes', 'open'),
+    maxRecordBytes: count(fields, 'maxRecordBytes', 'open'),
+    maxBatchBytes: count(fields, 'maxBatchBytes', 'open'),
+    maxPendingBytes: count(fields, 'maxPendingBytes', 'open'),
+    compression: compression(fields.compression),
+    ...retention(fields.retention),
+    allowUnsafeFilesystem: flag(fields, 'allowUnsafeFilesystem', 'open'),
+  }
+}

@@ -1,0 +1,46 @@
+// Checks of the options of readers and cursors.
+
+import { invalid, mustBe } from '../errors.js'
+import { START_END, START_FIRST } from '../native/wire.js'
+import { checkText } from '../util/bytes.js'
+import { count, flag, isCount, known, signalOf } from './check.js'
+import type { CursorOptions, ReadOptions } from './types.js'
+
+const readNames = new Set(['follow', 'to', 'limit', 'skipExpired', 'signal', 'salvage', 'copy'] satisfies (keyof ReadOptions)[])
+
+export function checkRead(start: unknown, options: unknown): ReadOptions {
+  if (start !== 'start' && start !== 'end' && !(isCount(start) && start > 0)) {
+    throw mustBe('start', "a position from 1, 'start' or 'end'", start, 'read')
+  }
+  const fields = known(options, readNames, 'read')
+  const follow = flag(fields, 'follow', 'read')
+  const salvage = flag(fields, 'salvage', 'read')
+  if (follow && salvage) throw invalid('options.follow and options.salvage cannot be used together', 'read')
+  return {
+    follow,
+    to: count(fields, 'to', 'read'),
+    limit: count(fields, 'limit', 'read'),
+    skipExpired: flag(fields, 'skipExpired', 'read'),
+    salvage,
+    copy: flag(fields, 'copy', 'read'),
+    signal: signalOf(fields, 'read'),
+  }
+}
+
+const cursorNames = new Set(['start'] satisfies (keyof CursorOptions)[])
+
+const MAX_NAME_BYTES = 255
+
+/** Checks the name and returns the start of a new cursor as the native side takes it. */
+export function checkCursor(name: unknown, options: unknown): number {
+  if (typeof name !== 'string') throw mustBe('name', 'a string', name, 'cursor')
+  checkText('name', name, 'cursor')
+  const bytes = Buffer.byteLength(name)
+  if (bytes < 1 || bytes > MAX_NAME_BYTES)
+    throw invalid(`name must have from 1 to ${MAX_NAME_BYTES} bytes in UTF-8, and has ${bytes}`, 'cursor')
+  const { start = 'start' } = known(options, cursorNames, 'cursor')
+  if (start === 'start') return START_FIRST
+  if (start === 'end') return START_END
+  if (isCount(start) && start > 0) return start
+  throw mustBe('options.start', "a position from 1, 'start' or 'end'", start, 'cursor')
+}

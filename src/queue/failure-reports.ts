@@ -1,0 +1,71 @@
+// In which order failures reach the caller.
+//
+// An example: operations 1 to 5 are appends, and the disk is full when 3 is written.
+//
+// - 1 and 2 resolve. The engine rejects 3, 4 and 5 together, so that no record overtakes a rejected one.
+// - Until the facade has collected that failure and asks for the next settlement, the engine refuses further appends with the same error.
+// - Such a refusal has no operation number. If its promise rejected at once, the caller would learn of it before 3, 4 and 5, and a caller
+//   that appends again in response would be refused in the same turn forever. So the refusal is deferred until 5 is rejected.
+// - Appends made by the callbacks of 1 and 2 are refused as well: `LogQueue.settle` rejects 3 to 5 in the next turn.
+//
+// An operation that fails without a waiting promise, such as one of `enqueue`, is reported by the next `sync()` or by closing.
+
+import { forOperation, WalError } from '../errors.js'
+import type { Failure } from '../native/environment.js'
+import type { PendingOperations } from './pending-operations.js'
+
+/** Error codes that refuse an append to a log open for writing only because an earlier operation failed. */
+const FAILED_BEFORE = new Set(['ERR_WAL_NO_SPACE', 'ERR_WAL_READ_ONLY', 'ERR_WAL_IO', 'ERR_WAL_CORRUPT', 'ERR_WAL_TRUNCATED'])
+
+/** Whether a call may have been refused with this error only because an operation before it failed. */
+export const mayFollowFailure = (error: unknown): boolean => error instanceof WalError && FAILED_BEFORE.has(error.code)
+
+export class FailureReports {
+  /** Refused calls, each to be rejected after the operations up to `after` and before later ones. */
+  #refusals: { after: number; reject: () => void }[] = []
+  #unreported: WalError | undefined
+
+  /** Failure of an operation without a waiting promise. The next `sync()` or the closing reports it. */
+  get unreported(): WalError | undefined {
+    return this.#unreported
+  }
+
+  /** Keeps the first failure of operations without a waiting promise. */
+  readonly keep = (error: WalError): void => {
+    this.#unreported ??= error
+  }
+
+  /** Forgets the unreported failure, when it is reported. */
+  reported(): void {
+    this.#unreported = undefined
+  }
+
+  /** Defers the rejection of a refused call until the operations up to `after` are settled. */
+  defer(after: number, reject: () => void): void {
+    this.#refusals.push({ after, reject })
+  }
+
+  /** Rejects the deferred calls that follow operations up to this one. */
+  rejectRefused(upTo: number): void {
+    let count = 0
+    while (count < this.#refusals.length && this.#refusals[count].after <= upTo) count++
+    if (count > 0) for (const { reject } of this.#refusals.splice(0, count)) reject()
+  }
+
+  /** Rejects the operations after `settled` up to `upTo`, and in between the calls that were refused because of them. */
+  reject(operations: PendingOperations, settled: number, { upTo, error }: Failure): void {
+    let rejected = settled
+    while (operations.has(upTo)) {
+      this.rejectRefused(operations.first - 1)
+      if (operations.first > rejected + 1) this.#keepEnqueued(error)
+      rejected = operations.first
+      operations.rejectFirst(forOperation(error, operations.context))
+    }
+    if (upTo > rejected) this.#keepEnqueued(error)
+  }
+
+  /** Operations without a waiter were enqueued. */
+  #keepEnqueued(error: WalError): void {
+    if (this.#unreported === undefined) this.keep(forOperation(error, { operation: 'append' }))
+  }
+}
