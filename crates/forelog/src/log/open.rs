@@ -154,10 +154,10 @@ struct Base {
 
 /// Returns the segment from which the log goes on; `None` if nothing good comes before the damage.
 fn base(found: &mut Survey, answer: Answer) -> Option<Base> {
-    let cut = found.cut.take();
+    let good_end = found.good_end.take();
     if answer == Answer::Cut && found.verdict != Verdict::DamagedActive {
         // A sealed segment was named long ago, and all of it was durable.
-        return cut.map(|GoodEnd { segment, len, end, index }| Base {
+        return good_end.map(|GoodEnd { segment, len, end, index }| Base {
             segment,
             len,
             end,

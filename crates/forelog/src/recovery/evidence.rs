@@ -37,7 +37,7 @@ pub fn inspect_directory(storage: &dyn Storage, write: bool) -> Result<Survey, F
         live: Vec::new(),
         holes: Vec::new(),
         active: None,
-        cut: None,
+        good_end: None,
         damages: Vec::new(),
     };
     survey.inspect_names();
@@ -298,7 +298,7 @@ impl Survey {
             let (WalkEnd::Whole(end) | WalkEnd::Broken(end)) = walk;
             let flipped =
                 if let WalkEnd::Broken(at) = walk { frame_scan::flipped_bit(&mut window, &segment.header, at.offset)? } else { None };
-            self.cut = Some(GoodEnd { segment, len, end, index });
+            self.good_end = Some(GoodEnd { segment, len, end, index });
             if let WalkEnd::Broken(at) = walk {
                 self.evidence.sealed_short = true;
                 let lost = (at.next, above.first - 1);

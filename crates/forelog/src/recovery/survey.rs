@@ -71,7 +71,7 @@ pub struct Survey {
     /// Absent if its header is bad.
     pub active: Option<SurveyedActive>,
     /// In `prefix` mode, the end of the good part before sealed damage or a bad header.
-    pub cut: Option<GoodEnd>,
+    pub good_end: Option<GoodEnd>,
     pub damages: Vec<(Verdict, Damage)>,
 }
 
@@ -100,9 +100,9 @@ impl Survey {
 
     /// Returns the number of bytes from damage to the end of its file.
     pub fn bytes_behind(&self, damage: &Damage) -> u64 {
-        let cut = self.cut.as_ref().map(|cut| (&cut.segment, cut.len));
+        let good = self.good_end.as_ref().map(|good| (&good.segment, good.len));
         let active = self.active.as_ref().map(|active| (&active.segment, active.len));
-        let len = [cut, active].into_iter().flatten().find(|(segment, _)| segment.name.file == damage.segment).map(|(_, len)| len);
+        let len = [good, active].into_iter().flatten().find(|(segment, _)| segment.name.file == damage.segment).map(|(_, len)| len);
         len.unwrap_or(damage.offset) - damage.offset
     }
 
