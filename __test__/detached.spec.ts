@@ -2,13 +2,13 @@
 
 import { once } from 'node:events'
 import { spawn, type ChildProcess } from 'node:child_process'
-import { cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readFileSync, renameSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import test, { type ExecutionContext } from 'ava'
 import { channels, verify, Wal, type DetachedEvent } from '../index.js'
 import { node, root } from './helpers/command.js'
-import { temporaryDirectory } from './helpers/directory.js'
+import { removeLog, temporaryDirectory } from './helpers/directory.js'
 import { SEGMENT_BYTES, collect, temporaryLog, values } from './helpers/log.js'
 
 const DETACHED = 'ERR_WAL_DETACHED'
@@ -76,7 +76,7 @@ class Other {
 
 /** What may happen to a directory, and to which path the log has gone by it. */
 const losses: Record<string, (dir: string) => string | undefined> = {
-  removed: (dir) => void rmSync(dir, { recursive: true }),
+  removed: (dir) => void removeLog(dir),
   moved: (dir) => (renameSync(dir, `${dir}.aside`), `${dir}.aside`),
   'moved with the directory it is in': (dir) => {
     const parent = path.dirname(dir)
@@ -162,7 +162,7 @@ test('two handles of one process on a path that was given another directory are 
   const dir = path.join(base, 'log')
   const old = await temporaryLog(t, {}, dir)
   await old.append('old')
-  rmSync(dir, { recursive: true })
+  removeLog(dir)
   const made = await temporaryLog(t, {}, dir)
   t.is(await made.append('new'), 1)
   await t.throwsAsync(old.append('late'), { code: DETACHED })
@@ -200,7 +200,7 @@ test('the loss of the directory is an event and a figure, and every later call i
   t.teardown(() => unsubscribe(channels.detached, note))
   const cursor = await wal.cursor('worker')
   t.is(await wal.append('acknowledged'), 1)
-  rmSync(wal.dir, { recursive: true })
+  removeLog(wal.dir)
   const error = await t.throwsAsync(cursor.commit(1), { code: DETACHED })
   t.true(error?.message.includes(wal.dir) && error.message.includes('was removed'), error?.message)
   for (const call of [

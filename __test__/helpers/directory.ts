@@ -13,6 +13,14 @@ export function temporaryDirectory(t: ExecutionContext): string {
   return dir
 }
 
+/**
+ * Removes the directory of a log that may be open. Its background jobs may make a file between the listing and the removal, so that the
+ * directory is not empty yet: then it is tried again.
+ */
+export const removeLog = (dir: string): void => {
+  rmSync(dir, { recursive: true, maxRetries: 20 })
+}
+
 /** The file names of a log's segments, oldest first. */
 export const segments = (dir: string): string[] =>
   readdirSync(dir)

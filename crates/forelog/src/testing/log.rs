@@ -1,6 +1,7 @@
 //! A log with its commit thread on a simulated disk, for unit tests.
 
 use crate::error::{Code, Error, Result};
+use crate::format::file_names::RESERVE;
 use crate::format::record::RecordRef;
 use crate::log::commit_threads::{CommitThreads, COMMON};
 use crate::log::wal::Wal;
@@ -54,6 +55,20 @@ impl TestLog {
             Settled::Done(done) => (done >= ops).then_some(Ok(())),
             Settled::Failed(_, error) => Some(Err(error)),
         })
+    }
+
+    /// Waits until the background jobs that the first commit starts are done: the reserve exists, and the active segment's file has its
+    /// full length. From then on only the test itself changes the disk.
+    pub fn await_background(&self) {
+        let len = |name: &String| self.disk.open(name, false).and_then(|file| file.len()).unwrap_or(0);
+        loop {
+            let names = self.disk.names();
+            let grown = names.iter().filter(|name| name.ends_with(".wal")).all(|name| len(name) >= 64 << 10);
+            if grown && names.iter().any(|name| name == RESERVE) {
+                return;
+            }
+            std::thread::yield_now();
+        }
     }
 
     pub fn last_readable(&self) -> Result<u64> {

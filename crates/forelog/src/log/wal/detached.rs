@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::format::file_names::LOCK;
-use crate::format::file_names::RESERVE;
 use crate::log::commit_loop::CommitThread;
 use crate::log::open;
 use crate::observe::events::Event;
@@ -31,10 +30,7 @@ fn a_detached_log_writes_and_acknowledges_nothing_more_and_its_acknowledged_reco
     let log = open_log(Fsync::Always)?;
     log.append(b"acknowledged")?;
     log.settled(1)?;
-    // The first append has the reserve made in the background, which is no write of a record.
-    while !log.disk.names().iter().any(|name| name == RESERVE) {
-        std::thread::yield_now();
-    }
+    log.await_background();
     log.disk.lose(GONE);
     for _ in 0..3 {
         log.append(b"late")?;

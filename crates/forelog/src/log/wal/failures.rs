@@ -14,10 +14,7 @@ fn a_failed_fsync_rejects_pending_and_later_operations_and_closing_writes_nothin
     let log = Log::open(SimDisk::new(1, 4096), Fsync::Always)?;
     log.append(b"durable")?;
     log.settled(1)?;
-    // The first append makes the reserve, in the background.
-    while !log.disk.names().iter().any(|name| name == crate::format::file_names::RESERVE) {
-        std::thread::yield_now();
-    }
+    log.await_background();
     log.disk.set_faults(failing_syncs());
     for _ in 0..3 {
         log.append(b"lost or not")?;
@@ -56,6 +53,7 @@ fn a_write_of_unknown_outcome_poisons_the_log_like_a_failed_fsync() -> Result<()
     let log = Log::open(SimDisk::new(3, 4096), Fsync::Always)?;
     log.append(b"durable")?;
     log.settled(1)?;
+    log.await_background();
     log.disk.set_faults(Faults { write: 1.0, ..Faults::default() });
     log.append(b"unknown")?;
     let error = log.settled(2).err().map(|e| (e.code, e.cause.as_ref().and_then(|f| f.errno)));
