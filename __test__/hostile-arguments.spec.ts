@@ -224,14 +224,15 @@ test('an iterable of records that throws rejects with a WalError that has its er
 test('a relative path in a removed working directory fails with a WalError that has the cause', async (t) => {
   if (!has(t, 'posix')) return
   const script = `
-    const { Wal, verify } = await import(process.argv[1])
+    const { Wal, salvage, stat, verify } = await import(process.argv[1])
     const { rmdirSync } = await import('node:fs')
     process.chdir(process.argv[2])
     rmdirSync(process.argv[2])
-    for (const call of [() => Wal.open('log'), () => verify('log')]) await call().catch(({ code, cause }) => console.log(code, cause.code))`
+    const calls = [() => Wal.open('log'), () => verify('log'), () => stat('log'), () => salvage('log', '/tmp/new'), () => salvage('/tmp/log', 'new')]
+    for (const call of calls) await call().catch(({ code, cause }) => console.log(code, cause.code))`
   const dir = mkdtempSync(path.join(os.tmpdir(), 'forelog-gone-'))
   const { stdout } = await node(['--input-type=module', '-e', script, path.join(root, 'index.js'), dir])
-  t.is(stdout.toString(), 'ERR_WAL_IO ENOENT\n'.repeat(2))
+  t.is(stdout.toString(), 'ERR_WAL_IO ENOENT\n'.repeat(5))
 })
 
 test('a chunk that is not a record destroys the stream with a WalError', async (t) => {

@@ -1,13 +1,14 @@
 // Salvage makes a new log of every intact record of a damaged one, in a sequence of steps of the native side.
 
-import { resolve } from 'node:path'
 import { AbortError } from '../errors.js'
 import { currentEnvironment } from '../native/environment.js'
 import { publishDamage } from '../observe/publish.js'
+import { absolute } from '../options/directory.js'
 import { checkSalvage } from '../options/jobs.js'
 import type { SalvageOptions } from '../options/types.js'
 import { describeHoles } from '../reports/damage.js'
 import type { SalvageReport } from '../reports/salvage.js'
+import { isAborted } from '../util/signals.js'
 
 /**
  * Makes a new log in `dest` of every intact record of the damaged log in `dir`.
@@ -30,19 +31,19 @@ import type { SalvageReport } from '../reports/salvage.js'
  */
 export async function salvage(dir: string, dest: string, options?: SalvageOptions): Promise<SalvageReport> {
   const { onProgress, signal, allowUnsafeFilesystem = false } = checkSalvage(dir, dest, options)
+  const [from, to] = [absolute(dir, 'salvage'), absolute(dest, 'salvage')]
   const environment = await currentEnvironment()
-  const absolute = resolve(dir)
-  const native = environment.native.salvage(absolute, resolve(dest), allowUnsafeFilesystem)
+  const native = environment.native.salvage(from, to, allowUnsafeFilesystem)
   try {
     for (;;) {
-      if (signal?.aborted) throw new AbortError(signal)
+      if (signal !== undefined && isAborted(signal)) throw new AbortError(signal)
       const { salvage } = await environment.request(native.step())
       if (salvage === undefined) continue
       const { done, doneBytes: bytes, totalBytes, ...report } = salvage
       onProgress?.({ bytes, totalBytes, records: report.records })
       if (!done) continue
       const { holes } = report
-      publishDamage(absolute, 'salvage', describeHoles(holes))
+      publishDamage(from, 'salvage', describeHoles(holes))
       return { ...report, holes }
     }
   } catch (error) {

@@ -1,8 +1,7 @@
 // Reports the state of a log without a handle on it.
 
-import { resolve } from 'node:path'
 import { currentEnvironment } from '../native/environment.js'
-import { checkDir } from '../options/directory.js'
+import { absolute, checkDir } from '../options/directory.js'
 import type { LogStat } from '../reports/log-stat.js'
 
 /**
@@ -14,8 +13,9 @@ import type { LogStat } from '../reports/log-stat.js'
  */
 export async function stat(dir: string): Promise<LogStat> {
   checkDir(dir, 'stat')
+  const from = absolute(dir, 'stat')
   const environment = await currentEnvironment()
-  const { standing } = await environment.request(environment.native.stat(resolve(dir)))
+  const { standing } = await environment.request(environment.native.stat(from))
   if (standing === undefined) throw new TypeError('the native module returned no report')
   return standing
 }

@@ -10,6 +10,7 @@ import type { LogQueue } from '../queue/log-queue.js'
 import { valuesOf, type Values } from '../records/codec.js'
 import { recoveryReport, type RecoveryReport } from '../reports/recovery.js'
 import { abortListeners } from '../util/abort-listeners.js'
+import { isAborted } from '../util/signals.js'
 
 /** An open log, as its handle needs it. */
 export interface Opened {
@@ -25,7 +26,7 @@ export interface Opened {
 export async function openLog(dir: string, options: OpenOptions, { codec, captureStacks, signal }: HandleOptions): Promise<Opened> {
   const [environment, values] = await Promise.all([currentEnvironment(), valuesOf(codec)])
   const { native } = environment
-  if (signal?.aborted) throw new AbortError(signal)
+  if (signal !== undefined && isAborted(signal)) throw new AbortError(signal)
   // The watcher lets the signal end a long scan. The scan does not keep the process alive.
   const watcher = signal && new environment.Watcher()
   const done = signal && abortListeners.add(signal, () => watcher?.stop())

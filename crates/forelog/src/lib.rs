@@ -96,7 +96,7 @@ pub use read::reader::Hole;
 pub use recovery::report::{Fenced, Recovery};
 pub use recovery::survey::Damage;
 pub use segments::reader_positions::StartPosition;
-pub use write::submission_queue::Terms;
+pub use write::submission_queue::AppendTerms;
 
 // Not for programs: the Node binding, which must not block, the tests and the campaign work at this level. Its callers have to collect
 // settlements and to wake the commit thread themselves, and it changes with the binding.

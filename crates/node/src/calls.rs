@@ -5,7 +5,7 @@ use crate::error::invalid;
 use crate::raw::{define, enter, ArgumentKind, Call, RawResult, Utf8Scratch};
 use crate::state::EnvironmentState;
 use crate::wire;
-use forelog::{Error, RecordRef, Settled, Terms, Wal};
+use forelog::{AppendTerms, Error, RecordRef, Settled, Wal};
 use napi::bindgen_prelude::Object;
 use napi::{sys, Env};
 use std::rc::Rc;
@@ -39,9 +39,9 @@ fn log<const N: usize>(call: &Call<'_, N>) -> Result<u32, Error> {
     call.unsigned(0, "log")
 }
 
-fn terms<const N: usize>(call: &Call<'_, N>, flags: u32, expect: usize) -> Result<Terms, Error> {
+fn terms<const N: usize>(call: &Call<'_, N>, flags: u32, expect: usize) -> Result<AppendTerms, Error> {
     let expect = if flags & wire::FLAG_EXPECT != 0 { Some(call.integer(expect, "expect")?) } else { None };
-    Ok(Terms { durable: flags & wire::FLAG_DURABLE != 0, expect })
+    Ok(AppendTerms { durable: flags & wire::FLAG_DURABLE != 0, expect })
 }
 
 /// `append(log, key, value, flags, expiresAt?, term?, index?, expect?)`: appends a record and returns its position.

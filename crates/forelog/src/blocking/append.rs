@@ -7,7 +7,7 @@ use crate::error::{Code, Error, Result};
 use crate::format::record::RecordRef;
 use crate::options::Options;
 use crate::write::group::Batch;
-use crate::write::submission_queue::{SubmissionQueue, Terms};
+use crate::write::submission_queue::{AppendTerms, SubmissionQueue};
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ impl Log {
     /// - [`Code::Poisoned`]: it is unknown whether the record is on the disk. The log has to be opened again.
     /// - [`Code::Detached`]: the directory is no longer at its path. The log has to be opened again.
     pub fn append<'r>(&self, record: impl Into<RecordRef<'r>>) -> Result<u64> {
-        self.append_with(record, Terms::default())
+        self.append_with(record, AppendTerms::default())
     }
 
     /// Appends a record like [`Log::append`] and waits until it is durable, under every policy.
@@ -54,18 +54,18 @@ impl Log {
     /// # Errors
     /// The errors of [`Log::append`].
     pub fn append_durable<'r>(&self, record: impl Into<RecordRef<'r>>) -> Result<u64> {
-        self.append_with(record, Terms::durable())
+        self.append_with(record, AppendTerms::durable())
     }
 
     /// Appends a record like [`Log::append`], under terms of its own.
     ///
     /// ```
-    /// use forelog::{Code, Log, Terms};
+    /// use forelog::{Code, Log, AppendTerms};
     ///
     /// # let dir = tempfile::tempdir()?;
     /// let log = Log::open(dir.path())?;
-    /// log.append_with("first", Terms::expecting(1))?;
-    /// let refused = log.append_with("again", Terms::expecting(1));
+    /// log.append_with("first", AppendTerms::expecting(1))?;
+    /// let refused = log.append_with("again", AppendTerms::expecting(1));
     /// assert!(refused.is_err_and(|error| error.code == Code::Conflict && error.actual == Some(2)));
     /// # log.close()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -73,7 +73,7 @@ impl Log {
     ///
     /// # Errors
     /// The errors of [`Log::append`], and [`Code::Conflict`] if the expected position is not the next one.
-    pub fn append_with<'r>(&self, record: impl Into<RecordRef<'r>>, terms: Terms) -> Result<u64> {
+    pub fn append_with<'r>(&self, record: impl Into<RecordRef<'r>>, terms: AppendTerms) -> Result<u64> {
         let waits = self.inner.when_full == WhenFull::Wait;
         self.submit_record(record.into(), terms, waits)?.wait()
     }
@@ -97,18 +97,18 @@ impl Log {
     /// Those errors of [`Log::append`] with which a record is refused. [`Code::Backpressure`] is one of them under [`WhenFull::Wait`] too,
     /// because this call never waits.
     pub fn submit<'r>(&self, record: impl Into<RecordRef<'r>>) -> Result<Pending> {
-        self.submit_with(record, Terms::default())
+        self.submit_with(record, AppendTerms::default())
     }
 
     /// Appends a record like [`Log::submit`], under terms of its own.
     ///
     /// # Errors
     /// The errors of [`Log::submit`], and [`Code::Conflict`] if the expected position is not the next one.
-    pub fn submit_with<'r>(&self, record: impl Into<RecordRef<'r>>, terms: Terms) -> Result<Pending> {
+    pub fn submit_with<'r>(&self, record: impl Into<RecordRef<'r>>, terms: AppendTerms) -> Result<Pending> {
         self.submit_record(record.into(), terms, false)
     }
 
-    fn submit_record(&self, record: RecordRef<'_>, terms: Terms, waits: bool) -> Result<Pending> {
+    fn submit_record(&self, record: RecordRef<'_>, terms: AppendTerms, waits: bool) -> Result<Pending> {
         let len = record.check(self.inner.wal.options().max_record_bytes).map_err(rust_names)?;
         self.append_by("append", waits, |queue, client, options| {
             let position = queue.append(client, &record, len, terms, options)?;
@@ -132,14 +132,14 @@ impl Log {
     /// The errors of [`Log::append`]. If records are rejected, the error's `position` is that of the first one, and the records before it
     /// are in the log. [`Code::InvalidArg`] if there is no record.
     pub fn append_all<'r, R: Into<RecordRef<'r>>>(&self, records: impl IntoIterator<Item = R>) -> Result<RangeInclusive<u64>> {
-        self.append_all_with(records, Terms::default())
+        self.append_all_with(records, AppendTerms::default())
     }
 
     /// Appends records like [`Log::append_all`], under terms of their own. The expected position is that of the first.
     ///
     /// # Errors
     /// The errors of [`Log::append_all`], and [`Code::Conflict`] if the expected position is not the next one.
-    pub fn append_all_with<'r, R>(&self, records: impl IntoIterator<Item = R>, terms: Terms) -> Result<RangeInclusive<u64>>
+    pub fn append_all_with<'r, R>(&self, records: impl IntoIterator<Item = R>, terms: AppendTerms) -> Result<RangeInclusive<u64>>
     where
         R: Into<RecordRef<'r>>,
     {
@@ -178,14 +178,14 @@ impl Log {
     /// The errors of [`Log::append`]. [`Code::InvalidArg`] if there is no record, [`Code::TooLarge`] if the batch is above
     /// [`LogOptions::max_batch_bytes`](crate::LogOptions::max_batch_bytes).
     pub fn append_batch<'r, R: Into<RecordRef<'r>>>(&self, records: impl IntoIterator<Item = R>) -> Result<RangeInclusive<u64>> {
-        self.append_batch_with(records, Terms::default())
+        self.append_batch_with(records, AppendTerms::default())
     }
 
     /// Appends a batch like [`Log::append_batch`], under terms of its own. The expected position is that of its first record.
     ///
     /// # Errors
     /// The errors of [`Log::append_batch`], and [`Code::Conflict`] if the expected position is not the next one.
-    pub fn append_batch_with<'r, R>(&self, records: impl IntoIterator<Item = R>, terms: Terms) -> Result<RangeInclusive<u64>>
+    pub fn append_batch_with<'r, R>(&self, records: impl IntoIterator<Item = R>, terms: AppendTerms) -> Result<RangeInclusive<u64>>
     where
         R: Into<RecordRef<'r>>,
     {

@@ -151,7 +151,7 @@ impl Lane {
                 state.refusal().map_or(Ok(()), Err)?;
             }
             let submitted = wal.submit(operation, |queue, options| {
-                let entered = |queue: &SubmissionQueue| queue.clients.get(self.client)?.as_ref().map(|client| client.entered);
+                let entered = |queue: &SubmissionQueue| queue.clients.get(self.client)?.as_ref().map(|client| client.submitted);
                 let before = entered(queue).unwrap_or(0);
                 let done = act(queue, self.client, options);
                 if waits && done.as_ref().is_err_and(|error| error.code == Code::Backpressure) {

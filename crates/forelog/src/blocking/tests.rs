@@ -11,7 +11,7 @@ use crate::storage::layer::{layered, Layer, Layered};
 use crate::storage::{File, FileRef, Storage};
 use crate::testing::sim::{Faults, SimDisk};
 use crate::util::notify::Notify;
-use crate::write::submission_queue::Terms;
+use crate::write::submission_queue::AppendTerms;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Condvar, Mutex, PoisonError};

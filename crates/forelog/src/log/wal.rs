@@ -19,7 +19,7 @@ use crate::recovery::report::Recovery;
 use crate::util::locks::locked;
 use crate::util::notify::Notify;
 use crate::write::group::Batch;
-use crate::write::submission_queue::{Command, Settled, SubmissionQueue, Terms};
+use crate::write::submission_queue::{AppendTerms, Command, Settled, SubmissionQueue};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -93,7 +93,7 @@ impl Wal {
     ///
     /// Once operations of this handle have failed, with `NoSpace`, `ReadOnly` or `Io` or as a truncation did, appends are refused with the
     /// same error until `settled` has returned that failure and is called again. So no record overtakes a rejected one.
-    pub fn append(&self, record: RecordRef<'_>, terms: impl Into<Terms>) -> Result<u64> {
+    pub fn append(&self, record: RecordRef<'_>, terms: impl Into<AppendTerms>) -> Result<u64> {
         let len = record.check(self.shared.options.max_record_bytes)?;
         let mut submissions = self.submissions("append")?;
         let position = submissions.append(self.client, &record, len, terms, &self.shared.options).map_err(|e| e.during("append"))?;
@@ -126,7 +126,7 @@ impl Wal {
     }
 
     /// Appends a batch like [`Wal::append`]. After a crash all of its records are in the log or none. Empties the batch in any case.
-    pub fn append_batch(&self, batch: &mut Batch, terms: impl Into<Terms>) -> Result<(u64, u64)> {
+    pub fn append_batch(&self, batch: &mut Batch, terms: impl Into<AppendTerms>) -> Result<(u64, u64)> {
         let appended = self.enter_batch(batch, terms.into()).map_err(|e| e.during("appendBatch"));
         batch.clear();
         appended
@@ -144,7 +144,7 @@ impl Wal {
         Ok(())
     }
 
-    fn enter_batch(&self, batch: &Batch, terms: Terms) -> Result<(u64, u64)> {
+    fn enter_batch(&self, batch: &Batch, terms: AppendTerms) -> Result<(u64, u64)> {
         self.check_batch(batch)?;
         let mut submissions = self.submissions("appendBatch")?;
         let range = submissions.append_batch(self.client, batch, terms, &self.shared.options)?;

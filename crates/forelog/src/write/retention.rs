@@ -2,11 +2,10 @@
 //! `override_cursors` is set every segment that a cursor has not consumed.
 
 use crate::error::Fault;
-use crate::format::header::Header;
 use crate::observe::events::SegmentFromFuture;
 use crate::options::{millis, Retention};
 use crate::segments::catalog::CatalogSegment;
-use crate::util::limits::PAGE;
+use crate::segments::segment_file::SegmentFile;
 use crate::write::writer::Writer;
 use age::{Stamps, Wall};
 use std::collections::{BTreeMap, BTreeSet};
@@ -160,9 +159,8 @@ impl Writer {
         if let Some(created) = self.known.created.get(&segment.id) {
             return Ok(*created);
         }
-        let mut page = vec![0; PAGE as usize];
-        let n = self.storage.open(&segment.file, false)?.read_at(&mut page, 0)?;
-        let created = Header::decode(&page[..n]).map_or(0, |header| header.created_ms);
+        let found = SegmentFile::open(&*self.storage, &segment.file, false)?;
+        let created = found.header.map_or(0, |header| header.created_ms);
         self.note_ahead(segment.id, &segment.file, created, look);
         self.known.created.insert(segment.id, (created, look.steady));
         Ok((created, look.steady))

@@ -10,63 +10,11 @@ use crate::write::group::{Batch, Group, OperationRun};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// A settlement. A client gets its settlements in the order of its operations.
-#[derive(Clone, Debug)]
-pub enum Settled {
-    /// Every operation up to and including this count has succeeded, except those already reported as failed.
-    Done(u64),
-    /// Every operation after the last count reported, up to and including this one, has failed.
-    Failed(u64, Error),
-}
+mod client;
+#[cfg(test)]
+mod tests;
 
-/// The operations of one handle, counted 1, 2, 3 … in the order of its calls.
-pub struct Client {
-    pub notify: Arc<dyn Notify>,
-    /// Number of operations accepted.
-    pub entered: u64,
-    /// Number of operations settled, successfully or not.
-    pub settled: u64,
-    /// Settlements that have not been collected. A failure is an entry of its own, apart from the successes around it.
-    news: VecDeque<Settled>,
-    /// The last operation that has failed or will fail, with its error. Until the client has collected that failure its appends are
-    /// refused, so that no record overtakes a rejected one.
-    failing: Option<(u64, Error)>,
-    /// Number of operations whose outcome has been collected.
-    given: u64,
-}
-
-impl Client {
-    pub fn new(notify: Arc<dyn Notify>) -> Client {
-        Client { notify, entered: 0, settled: 0, news: VecDeque::new(), failing: None, given: 0 }
-    }
-
-    fn succeed(&mut self, ops: u64) {
-        self.settled += ops;
-        match self.news.back_mut() {
-            Some(Settled::Done(upto)) => *upto = self.settled,
-            _ => self.news.push_back(Settled::Done(self.settled)),
-        }
-    }
-
-    /// Records that the next `ops` operations have failed.
-    fn fail(&mut self, ops: u64, error: &Error) {
-        if ops > 0 {
-            self.settled += ops;
-            self.news.push_back(Settled::Failed(self.settled, error.clone()));
-        }
-    }
-
-    /// Returns the oldest settlement that has not been collected, or `Done` with the current count if there is none. Calling it again
-    /// confirms that the previous settlement has been delivered to the caller's promises.
-    pub fn collect(&mut self) -> Settled {
-        let given = self.given;
-        self.failing.take_if(|(upto, _)| *upto <= given);
-        let news = self.news.pop_front().unwrap_or(Settled::Done(self.settled));
-        let (Settled::Done(upto) | Settled::Failed(upto, _)) = news;
-        self.given = upto;
-        news
-    }
-}
+pub use client::{Client, Settled};
 
 /// Whether the log accepts operations.
 pub enum LogPhase {
@@ -100,28 +48,28 @@ impl LogPhase {
 
 /// Per-append options.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Terms {
+pub struct AppendTerms {
     /// Acknowledge the append only once it is durable, whatever the log's policy.
     pub durable: bool,
     /// Refuse the append with `Conflict` unless this is the next position.
     pub expect: Option<u64>,
 }
 
-impl Terms {
+impl AppendTerms {
     /// Returns the terms of an append that is acknowledged only once it is durable.
-    pub fn durable() -> Terms {
-        Terms { durable: true, expect: None }
+    pub fn durable() -> AppendTerms {
+        AppendTerms { durable: true, expect: None }
     }
 
     /// Returns the terms of an append that is refused unless its record gets this position.
-    pub fn expecting(position: u64) -> Terms {
-        Terms { durable: false, expect: Some(position) }
+    pub fn expecting(position: u64) -> AppendTerms {
+        AppendTerms { durable: false, expect: Some(position) }
     }
 }
 
-impl From<bool> for Terms {
-    fn from(durable: bool) -> Terms {
-        Terms { durable, expect: None }
+impl From<bool> for AppendTerms {
+    fn from(durable: bool) -> AppendTerms {
+        AppendTerms { durable, expect: None }
     }
 }
 
@@ -254,7 +202,7 @@ impl SubmissionQueue {
 
     /// Checks `terms.expect` under the lock that assigns positions (optimistic concurrency). Passes while the client is failing, so that
     /// the append is refused with the error of the earlier rejection instead.
-    pub fn check_expected_position(&self, client: usize, terms: Terms) -> Result<()> {
+    pub fn check_expected_position(&self, client: usize, terms: AppendTerms) -> Result<()> {
         match (&self.phase, terms.expect) {
             (LogPhase::Open, Some(expected)) if expected != self.next && self.failing(client).is_none() => {
                 let text = format!("the next position is {}, not {expected}", self.next);
@@ -266,10 +214,17 @@ impl SubmissionQueue {
         }
     }
 
-    pub fn append(&mut self, client: usize, record: &RecordRef, len: usize, terms: impl Into<Terms>, options: &Options) -> Result<u64> {
+    pub fn append(
+        &mut self,
+        client: usize,
+        record: &RecordRef,
+        len: usize,
+        terms: impl Into<AppendTerms>,
+        options: &Options,
+    ) -> Result<u64> {
         let terms = terms.into();
         self.check_expected_position(client, terms)?;
-        self.check_capacity(client, 1, len as u64, options)?.entered += 1;
+        self.check_capacity(client, 1, len as u64, options)?.submitted += 1;
         let position = self.next;
         self.group.push(client, position, record, len);
         self.accept(1, len as u64, terms.durable);
@@ -286,7 +241,7 @@ impl SubmissionQueue {
         durable: bool,
         options: &Options,
     ) -> Result<u64> {
-        self.check_capacity(client, count, bytes, options)?.entered += count;
+        self.check_capacity(client, count, bytes, options)?.submitted += count;
         let first = self.next;
         for (position, record) in (first..).zip(records) {
             self.group.push(client, position, &record, record.encoded_len());
@@ -296,10 +251,10 @@ impl SubmissionQueue {
         Ok(first)
     }
 
-    pub fn append_batch(&mut self, client: usize, batch: &Batch, terms: impl Into<Terms>, options: &Options) -> Result<(u64, u64)> {
+    pub fn append_batch(&mut self, client: usize, batch: &Batch, terms: impl Into<AppendTerms>, options: &Options) -> Result<(u64, u64)> {
         let (count, terms) = (u64::from(batch.len()), terms.into());
         self.check_expected_position(client, terms)?;
-        self.check_capacity(client, count, batch.bytes(), options)?.entered += 1;
+        self.check_capacity(client, count, batch.bytes(), options)?.submitted += 1;
         let first = self.next;
         self.group.push_batch(client, first, batch);
         self.accept(count, batch.bytes(), terms.durable);
@@ -308,7 +263,7 @@ impl SubmissionQueue {
     }
 
     pub fn sync(&mut self, client: usize, options: &Options) -> Result<()> {
-        self.check_capacity(client, 0, 0, options)?.entered += 1;
+        self.check_capacity(client, 0, 0, options)?.submitted += 1;
         self.group.push_sync(client);
         Ok(())
     }
@@ -331,7 +286,7 @@ impl SubmissionQueue {
             }
             Command::Reset(first) => (first, first),
         };
-        self.check_capacity(client, 0, 0, options)?.entered += 1;
+        self.check_capacity(client, 0, 0, options)?.submitted += 1;
         let group = std::mem::take(&mut self.group);
         self.queue.push_back(QueuedCommand { group, command: Some((client, command)) });
         Ok(())
@@ -403,7 +358,7 @@ impl SubmissionQueue {
     pub fn fail(&mut self, error: &Error, next: u64, wake: &mut Vec<Arc<dyn Notify>>) {
         wake.append(&mut self.wants_room);
         for client in self.clients.iter_mut().flatten() {
-            client.fail(client.entered - client.settled, error);
+            client.fail(client.submitted - client.settled, error);
             wake.push(client.notify.clone());
         }
         self.queue.clear();
@@ -420,8 +375,8 @@ impl SubmissionQueue {
         (why.operation, why.position) = (None, None);
         let (queue, group) = (&self.queue, &self.group);
         for (number, client) in self.clients.iter_mut().enumerate() {
-            let Some(client) = client.as_mut().filter(|client| client.entered > client.settled) else { continue };
-            let upto = client.entered - spared(queue, group, number);
+            let Some(client) = client.as_mut().filter(|client| client.submitted > client.settled) else { continue };
+            let upto = client.submitted - spared(queue, group, number);
             if upto > client.settled {
                 client.failing = Some((upto, why.clone()));
             }
@@ -472,188 +427,4 @@ fn spared(queue: &VecDeque<QueuedCommand>, group: &Group, client: usize) -> u64 
         }
     }
     spared
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::util::notify::Waiter;
-
-    fn submissions() -> (SubmissionQueue, Options) {
-        let mut submissions = SubmissionQueue::new(1, 1);
-        for client in 0..2 {
-            assert_eq!((submissions.join(Client::new(Arc::new(Waiter::default()))), submissions.next), (client, 1));
-        }
-        (submissions, Options::default())
-    }
-
-    fn append_as(submissions: &mut SubmissionQueue, client: usize) -> Result<u64> {
-        let record = RecordRef { value: Some(b"v"), ..Default::default() };
-        submissions.append(client, &record, 4, false, &Options::default())
-    }
-
-    fn append(submissions: &mut SubmissionQueue) -> u64 {
-        append_as(submissions, 0).unwrap_or(0)
-    }
-
-    fn news(submissions: &mut SubmissionQueue) -> Vec<(bool, u64)> {
-        let client = submissions.clients[0].as_mut().map(|c| std::mem::take(&mut c.news)).unwrap_or_default();
-        client.into_iter().map(told).collect()
-    }
-
-    fn told(news: Settled) -> (bool, u64) {
-        match news {
-            Settled::Done(upto) => (true, upto),
-            Settled::Failed(upto, _) => (false, upto),
-        }
-    }
-
-    fn collect(submissions: &mut SubmissionQueue) -> Option<(bool, u64)> {
-        submissions.clients[0].as_mut().map(|client| told(client.collect()))
-    }
-
-    /// A queue in which the first append of client 0 has just been rejected.
-    fn rejecting(error: &Error) -> (SubmissionQueue, Options) {
-        let (mut submissions, options) = submissions();
-        let mut group = Group::default();
-        append(&mut submissions);
-        submissions.take(&mut group);
-        submissions.fail_records(&group.runs, error, 1, &mut Vec::new());
-        (submissions, options)
-    }
-
-    #[test]
-    fn until_a_client_has_collected_a_rejection_its_appends_are_refused_and_those_of_others_are_not() {
-        let (mut submissions, options) = rejecting(&Error::new(Code::NoSpace, "full"));
-        assert!(append_as(&mut submissions, 0).is_err_and(|error| error.code == Code::NoSpace));
-        let mut batch = Batch::new();
-        assert!(batch.push(RecordRef { key: Some(b"k"), ..Default::default() }, 100).is_ok());
-        assert!(submissions.append_batch(0, &batch, false, &options).is_err_and(|error| error.code == Code::NoSpace));
-        let one = [RecordRef { value: Some(b"v"), ..Default::default() }];
-        assert!(submissions.append_all(0, one.into_iter(), (1, 4), false, &options).is_err_and(|error| error.code == Code::NoSpace));
-        assert_eq!((submissions.next, submissions.pending_bytes), (1, 0));
-        assert_eq!(append_as(&mut submissions, 1).ok(), Some(1), "a client without pending operations may append");
-        assert_eq!(collect(&mut submissions), Some((false, 1)));
-        assert!(append_as(&mut submissions, 0).is_err(), "there may be more rejections to collect");
-        assert_eq!(collect(&mut submissions), Some((true, 1)));
-        assert_eq!(append(&mut submissions), 2);
-    }
-
-    fn full_behind(entered: impl FnOnce(&mut SubmissionQueue, &Options)) -> (SubmissionQueue, Options) {
-        let (mut submissions, options) = submissions();
-        let (mut group, mut wake) = (Group::default(), Vec::new());
-        append(&mut submissions);
-        entered(&mut submissions, &options);
-        let step = submissions.take(&mut group);
-        submissions.queue.push_front(QueuedCommand { group: Group::default(), command: step.and_then(|s| s.command) });
-        submissions.fail_records(&group.runs, &Error::new(Code::NoSpace, "full"), 1, &mut wake);
-        (submissions, options)
-    }
-
-    #[test]
-    fn a_client_that_has_collected_its_rejections_may_append_while_a_truncation_is_pending() {
-        let (mut submissions, _) =
-            full_behind(|submissions, options| assert!(submissions.command(0, Command::TruncateBefore(1), options).is_ok()));
-        assert_eq!((collect(&mut submissions), collect(&mut submissions)), (Some((false, 1)), Some((true, 1))));
-        assert_eq!(append_as(&mut submissions, 0).map_err(|e| e.code).ok(), Some(1));
-    }
-
-    #[test]
-    fn a_client_with_only_a_pending_truncation_may_append_after_another_client_s_rejection() {
-        let (mut submissions, _) =
-            full_behind(|submissions, options| assert!(submissions.command(1, Command::TruncateBefore(1), options).is_ok()));
-        assert_eq!(append_as(&mut submissions, 1).map_err(|e| e.code).ok(), Some(1));
-    }
-
-    #[test]
-    fn a_client_that_has_collected_its_rejection_may_append_although_other_operations_are_pending() {
-        let (mut submissions, options) = rejecting(&Error::new(Code::NoSpace, "full"));
-        let (mut group, mut wake) = (Group::default(), Vec::new());
-        assert!(submissions.sync(0, &options).is_ok());
-        submissions.take(&mut group);
-        submissions.succeed(&group.runs, &mut wake);
-        assert_eq!(collect(&mut submissions), Some((false, 1)));
-        assert_eq!(collect(&mut submissions), Some((true, 2)));
-        assert_eq!(append_as(&mut submissions, 0).map_err(|e| e.code).ok(), Some(1));
-    }
-
-    #[test]
-    fn an_append_that_expects_the_position_after_a_rejected_record_fails_with_the_rejection() {
-        let (mut submissions, options) = rejecting(&Error::new(Code::NoSpace, "full").during("reset").at_position(7));
-        let terms = Terms { durable: false, expect: Some(2) };
-        let record = RecordRef { value: Some(b"v"), ..Default::default() };
-        let refused = submissions.append(0, &record, 4, terms, &options).err().map(|e| (e.code, e.operation, e.position));
-        assert_eq!(refused, Some((Code::NoSpace, None, None)));
-    }
-
-    #[test]
-    fn a_client_with_rejections_around_a_truncation_may_append_once_it_has_collected_all_of_them() {
-        let (mut submissions, options) = submissions();
-        let (mut group, mut wake) = (Group::default(), Vec::new());
-        let full = Error::new(Code::NoSpace, "full");
-        append(&mut submissions);
-        assert!(submissions.command(0, Command::TruncateBefore(1), &options).is_ok());
-        append(&mut submissions);
-        let step = submissions.take(&mut group);
-        submissions.queue.push_front(QueuedCommand { group: Group::default(), command: step.and_then(|s| s.command) });
-        submissions.fail_records(&group.runs, &full, 1, &mut wake);
-        assert_eq!((collect(&mut submissions), collect(&mut submissions)), (Some((false, 1)), Some((true, 1))));
-        assert!(append_as(&mut submissions, 0).is_err());
-        submissions.take(&mut group);
-        submissions.succeed(&[OperationRun { client: 0, ops: 1 }], &mut wake);
-        submissions.take(&mut group);
-        submissions.reject(&group.runs, &full, &mut wake);
-        assert!(append_as(&mut submissions, 0).is_err());
-        let all = [collect(&mut submissions), collect(&mut submissions), collect(&mut submissions)];
-        assert_eq!(all, [Some((true, 2)), Some((false, 3)), Some((true, 3))]);
-        assert_eq!(append(&mut submissions), 1);
-    }
-
-    #[test]
-    fn a_rejection_restores_the_first_position_together_with_the_next_one() {
-        let (mut submissions, options) = submissions();
-        let (mut group, mut wake) = (Group::default(), Vec::new());
-        append(&mut submissions);
-        for command in [Command::TruncateBefore(2), Command::Reset(100), Command::TruncateBefore(101)] {
-            append(&mut submissions);
-            assert!(submissions.command(0, command, &options).is_ok());
-        }
-        assert_eq!((submissions.low_mark, submissions.next), (101, 101));
-        // The first group fails: its command returns to the front of the queue, and the reset is rejected with the records.
-        let step = submissions.take(&mut group);
-        submissions.queue.push_front(QueuedCommand { group: Group::default(), command: step.and_then(|s| s.command) });
-        submissions.fail_records(&group.runs, &Error::new(Code::NoSpace, "full"), 1, &mut wake);
-        submissions.recompute_low_mark(1);
-        assert_eq!((submissions.low_mark, submissions.next), (1, 1));
-        append(&mut submissions);
-        assert!(submissions.command(0, Command::TruncateAfter(0), &options).is_ok());
-    }
-
-    #[test]
-    fn a_truncate_before_survives_the_rejection_of_the_records_around_it_and_all_settle_in_order() {
-        let (mut submissions, options) = submissions();
-        let (mut group, mut wake) = (Group::default(), Vec::new());
-        let full = Error::new(Code::NoSpace, "full");
-        append(&mut submissions);
-        assert!(submissions.command(0, Command::TruncateBefore(1), &options).is_ok());
-        append(&mut submissions);
-        append(&mut submissions);
-        // The first group fails, and its command returns to the front of the queue.
-        let step = submissions.take(&mut group);
-        assert!(submissions.kicked && group.records == 1);
-        submissions.queue.push_front(QueuedCommand { group: Group::default(), command: step.and_then(|s| s.command) });
-        submissions.fail_records(&group.runs, &full, 1, &mut wake);
-        assert_eq!((submissions.next, submissions.pending_bytes, news(&mut submissions)), (1, 0, vec![(false, 1)]));
-        assert_eq!(append_as(&mut submissions, 1).ok(), Some(1), "positions are used again");
-        let step = submissions.take(&mut group);
-        assert!(group.is_empty() && step.and_then(|s| s.command) == Some((0, Command::TruncateBefore(1))));
-        submissions.succeed(&[OperationRun { client: 0, ops: 1 }], &mut wake);
-        assert!(submissions.take(&mut group).is_some_and(|s| s.command.is_none()) && group.frames.is_empty());
-        let rejected = group.rejected.take().map(|e| e.code);
-        assert_eq!(rejected, Some(Code::NoSpace));
-        submissions.reject(&group.runs, &full, &mut wake);
-        assert!(submissions.take(&mut group).is_none() && group.records == 1 && !submissions.kicked);
-        submissions.succeed(&group.runs, &mut wake);
-        assert_eq!(news(&mut submissions), [(true, 2), (false, 4)]);
-    }
 }

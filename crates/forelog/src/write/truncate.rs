@@ -6,12 +6,12 @@ use crate::format::compression::Unpacker;
 use crate::format::file_names::Name;
 use crate::format::frame::{self, HEADER};
 use crate::format::frame_boundary::FrameBoundary;
-use crate::format::header::{Header, Predecessor};
+use crate::format::header::Predecessor;
 use crate::format::record::Parts;
 use crate::segments::frame_scan::boundary_near;
+use crate::segments::segment_file::SegmentFile;
 use crate::storage::window::Window;
 use crate::util::healing::On;
-use crate::util::limits::PAGE;
 use crate::util::locks::locked;
 use crate::write::roll::{Carry, PartialFrame, RollPlan};
 use crate::write::writer::Writer;
@@ -113,11 +113,9 @@ impl Writer {
         let Some(segment) = holder else { return Err(Error::new(Code::Closed, "the log has no segment")) };
         let damaged =
             |offset: u64| Error::new(Code::Corrupt, format!("{} is damaged at offset {offset}", segment.file)).at(&segment.file, offset);
-        let file = self.storage.open(&segment.file, false)?;
-        let mut page = vec![0; PAGE as usize];
-        let n = file.read_at(&mut page, 0)?;
-        let header = Header::decode(&page[..n]).ok().filter(|h| h.id == segment.id && h.first == segment.first);
-        let header = header.ok_or_else(|| damaged(0))?;
+        let found = SegmentFile::open(&*self.storage, &segment.file, false)?;
+        let header = found.header_of(segment.id, segment.first).cloned().ok_or_else(|| damaged(0))?;
+        let file = found.file;
         if (header.first..header.start()).contains(&(last + 1)) {
             // The new end is within the hole that the segment begins with. A new segment replaces this one, with as much of the hole as is
             // kept.

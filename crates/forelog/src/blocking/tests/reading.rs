@@ -57,10 +57,10 @@ fn ranges_and_single_records_are_found_and_what_is_not_there_is_an_error_or_noth
     assert_eq!(positions(log.read_from(7)), (vec![], Some(Code::OutOfRange)));
     assert_eq!(log.get(4)?.as_ref().and_then(StoredRecord::value), Some(&b"four"[..]));
     assert_eq!((log.get(6)?, log.get(100)?, code(log.get(1))), (None, None, Some(Code::Truncated)));
-    assert_eq!(code(log.append_with("x", Terms::expecting(5))), Some(Code::Conflict));
-    assert_eq!(code(log.append_all_with(["x"], Terms::expecting(5))), Some(Code::Conflict));
-    assert_eq!(code(log.append_batch_with(["x"], Terms::expecting(5))), Some(Code::Conflict));
-    assert_eq!(log.append_all_with(["x", "y"], Terms::expecting(6))?, 6..=7);
+    assert_eq!(code(log.append_with("x", AppendTerms::expecting(5))), Some(Code::Conflict));
+    assert_eq!(code(log.append_all_with(["x"], AppendTerms::expecting(5))), Some(Code::Conflict));
+    assert_eq!(code(log.append_batch_with(["x"], AppendTerms::expecting(5))), Some(Code::Conflict));
+    assert_eq!(log.append_all_with(["x", "y"], AppendTerms::expecting(6))?, 6..=7);
     assert_eq!(code(log.append_all::<&str>([])), Some(Code::InvalidArg));
     assert_eq!(code(log.append_batch::<&str>([])), Some(Code::InvalidArg));
     assert_eq!(code(log.append(RecordRef::default())), Some(Code::InvalidArg));

@@ -26,7 +26,7 @@ impl LogState {
         let settled = latch.wait_for(|| {
             let mut submissions = locked(&self.submissions);
             let client = submissions.clients.get_mut(client).and_then(Option::as_mut)?;
-            (client.settled == client.entered).then(|| client.collect())
+            (client.settled == client.submitted).then(|| client.collect())
         });
         locked(&self.submissions).clients[client] = None;
         match settled {

@@ -17,7 +17,7 @@ use crate::util::locks::locked;
 use crate::util::notify::Notify;
 use crate::util::runtime::{Job, Runtime};
 use crate::write::group::Batch;
-use crate::write::submission_queue::{Client, LogPhase, Settled, Terms};
+use crate::write::submission_queue::{AppendTerms, Client, LogPhase, Settled};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -99,7 +99,7 @@ impl Inbox {
             }
             for _ in waiting.0..upto {
                 match (waiting.1.pop_front(), &error) {
-                    (None, _) => locked(&self.news).violation = Some("an operation settles that was never entered".into()),
+                    (None, _) => locked(&self.news).violation = Some("an operation settles that was never submitted".into()),
                     (Some(operation), error) if operation.command => {
                         let (failed, changes) = (error.as_ref().map(|error| error.code), told.changes);
                         // After a poisoning it is unknown whether the command was done.
@@ -258,14 +258,14 @@ impl History {
         let durable = self.policy == Policy::Mixed && self.rng.chance(0.3);
         let mut submissions = locked(&log.shared.submissions);
         let next = submissions.next;
-        let entered = if self.rng.chance(0.15) {
+        let submitted = if self.rng.chance(0.15) {
             self.disk.say(|| format!("client {}: sync", inbox.client));
             submissions.sync(inbox.client, &self.options).map(|()| Operation { last: next - 1, durable: true, command: false })
         } else {
             let expect = self.rng.chance(0.2).then_some(next);
             if expect.is_some() && self.rng.chance(0.5) {
                 // Fails because another client has taken the position.
-                let terms = Terms { durable, expect: Some(next + 1) };
+                let terms = AppendTerms { durable, expect: Some(next + 1) };
                 let refused = submissions.append(inbox.client, &RecordRef::default(), 1, terms, &self.options);
                 let conflict = refused.is_err_and(|error| error.code == Code::Conflict && error.actual == Some(next));
                 return if conflict && submissions.next == next {
@@ -274,7 +274,7 @@ impl History {
                     broken("an append that expects another position is accepted")
                 };
             }
-            let terms = Terms { durable, expect };
+            let terms = AppendTerms { durable, expect };
             let Part { tags, batch } = self.part(next);
             let made: Vec<Made> = tags.iter().enumerate().map(|(i, tag)| Made::new(next + i as u64, *tag)).collect();
             let accepted = self.accepted();
@@ -294,7 +294,7 @@ impl History {
             };
             last.map(|last| Operation { last, durable: durable || self.options.fsync == Fsync::Always, command: false })
         };
-        locked(&inbox.waiting).1.push_back(entered.unwrap());
+        locked(&inbox.waiting).1.push_back(submitted.unwrap());
         Ok(())
     }
 
