@@ -69,7 +69,7 @@ pub struct Cursors {
 }
 
 fn none_there(position: u64, acknowledged: u64) -> Error {
-    let text = format!("position {position} is above the last one acknowledged, {acknowledged}");
+    let text = format!("position {position} is above the last acknowledged position, {acknowledged}");
     Error::new(Code::OutOfRange, text).at_position(position)
 }
 
@@ -186,7 +186,7 @@ impl Cursors {
             // of the two.
             let kept = handle.reader_position.pending_truncation();
             if position > self.position(entry) && position > kept {
-                let text = format!("the log was cut after position {kept} since the cursor was read: read it again from there");
+                let text = format!("the log was truncated after position {kept} since the cursor's reader began: read again from there");
                 let mut error = Error::new(Code::Truncated, text).at_position(position);
                 error.first_position = Some(self.ends.low_mark());
                 return Err(error);

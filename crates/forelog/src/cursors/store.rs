@@ -160,7 +160,7 @@ impl Store {
             return self.replace(self.table.clone());
         }
         let bytes = self.encode(self.sequence, self.slot_bytes, &self.table);
-        file.write_at(&bytes, self.slot * self.slot_bytes).map_err(|cut| short(cut, On::Named))?;
+        file.write_at(&bytes, self.slot * self.slot_bytes).map_err(|error| short(error, On::Named))?;
         file.sync().map_err(broken)
     }
 
@@ -187,13 +187,13 @@ impl Store {
     fn write(&mut self, file: &FileRef, table: &Table) -> Result<(), Failure> {
         let bytes = self.encode(self.sequence + 1, self.slot_bytes, table);
         let at = (self.slot ^ 1) * self.slot_bytes;
-        if let Err(cut) = file.write_at(&bytes, at) {
-            if cut.written > 0 && cut.fault.heals(On::Named) {
+        if let Err(error) = file.write_at(&bytes, at) {
+            if error.written > 0 && error.fault.heals(On::Named) {
                 // The file may have all bytes of the slot that count. They must not come back once the change has been rejected.
                 file.write_at(&[0; MAGIC.len()], at).map_err(|again| broken(again.fault))?;
                 file.sync().map_err(broken)?;
             }
-            return Err(short(cut, On::Named));
+            return Err(short(error, On::Named));
         }
         file.sync().map_err(broken)?;
         self.slot ^= 1;
@@ -211,7 +211,7 @@ impl Store {
         let size = slot_bytes(&table).max(self.slot_bytes);
         let bytes = Slot { uuid: self.uuid, sequence: self.sequence + 1, slot_bytes: size, table: table.clone() }.twice();
         let made = self.storage.create(CREATING, 2 * size).map_err(|fault| Failure::of(fault, On::Spare));
-        let written = made.and_then(|file| file.write_at(&bytes, 0).map_err(|cut| short(cut, On::Spare)).map(|()| file));
+        let written = made.and_then(|file| file.write_at(&bytes, 0).map_err(|error| short(error, On::Spare)).map(|()| file));
         let file = written.inspect_err(|_| drop(self.storage.remove(CREATING)))?;
         file.sync().map_err(broken)?;
         // Not every system can rename over an open file.

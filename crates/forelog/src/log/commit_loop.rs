@@ -77,7 +77,7 @@ impl CommitThread {
     }
 
     /// Makes one step. A panic in it ends this log and nothing else.
-    pub fn attend(&mut self) -> Option<Result<()>> {
+    pub fn try_step(&mut self) -> Option<Result<()>> {
         if let Some(error) = self.broken.clone() {
             return self.await_stop(error);
         }
@@ -98,7 +98,7 @@ impl CommitThread {
         stop.then_some(Err(error))
     }
 
-    /// Releases everything once `attend` has returned the result of closing.
+    /// Releases everything once `try_step` has returned the result of closing.
     pub fn leave(mut self, closed: Result<()>, lock: Arc<Lock>) {
         let shared = self.shared.clone();
         let left = catch_unwind(AssertUnwindSafe(move || {
@@ -122,7 +122,7 @@ impl CommitThread {
         submissions.kicked || self.shared.stop.load(Ordering::Acquire) || due()
     }
 
-    /// Waits for work (at most `runtime.patience()`), does one step, and returns the result of closing once the log has been told to stop.
+    /// Waits for work (at most `runtime.idle_timeout()`), does one step, and returns the result of closing once the log has been told to stop.
     pub fn step(&mut self) -> Option<Result<()>> {
         if self.writer.sealer.is_due() {
             let (shared, sealer) = (self.shared.clone(), self.writer.sealer.clone());
@@ -168,20 +168,20 @@ impl CommitThread {
             if stop || submissions.kicked || wait == Some(Duration::ZERO) {
                 break;
             }
-            let patience = self.runtime.patience().map(|patience| {
+            let idle_timeout = self.runtime.idle_timeout().map(|idle_timeout| {
                 let now = self.runtime.now();
-                (*idle_since.get_or_insert(now) + patience).saturating_sub(now)
+                (*idle_since.get_or_insert(now) + idle_timeout).saturating_sub(now)
             });
-            self.idle = patience == Some(Duration::ZERO);
+            self.idle = idle_timeout == Some(Duration::ZERO);
             if self.idle {
                 return None;
             }
-            submissions.attendance = CommitThreadState::Asleep;
-            submissions = match [wait, patience].into_iter().flatten().min() {
+            submissions.thread_state = CommitThreadState::Asleep;
+            submissions = match [wait, idle_timeout].into_iter().flatten().min() {
                 Some(wait) => self.shared.work.wait_timeout(submissions, wait).unwrap_or_else(PoisonError::into_inner).0,
                 None => self.shared.work.wait(submissions).unwrap_or_else(PoisonError::into_inner),
             };
-            submissions.attendance = CommitThreadState::Awake;
+            submissions.thread_state = CommitThreadState::Awake;
         }
         let (fault, detached) = (submissions.fault.take(), submissions.detached.take());
         if fault.is_some() || detached.is_some() {
@@ -219,10 +219,10 @@ impl CommitThread {
         if let Some(growth) = self.writer.due_growth() {
             self.runtime.spawn(Box::new(move || growth.run()));
         }
-        if let Some(ahead) = self.writer.due_prefill() {
+        if let Some(prefill) = self.writer.due_prefill() {
             let shared = self.shared.clone();
             self.runtime.spawn(Box::new(move || {
-                if let Err(fault) = ahead.fill() {
+                if let Err(fault) = prefill.fill() {
                     shared.report(fault);
                 }
             }));

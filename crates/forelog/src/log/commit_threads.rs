@@ -45,9 +45,9 @@ pub struct CommitThreads {
     queue: Mutex<Queue>,
     work: Condvar,
     /// Logs wait and no thread is free for them, or no thread could be started to watch the queue.
-    pressed: AtomicBool,
+    logs_wait: AtomicBool,
     /// Few enough logs are at work for threads to stay with theirs.
-    roomy: AtomicBool,
+    may_linger: AtomicBool,
 }
 
 /// A log with everything that a thread needs to serve it.
@@ -66,17 +66,17 @@ struct Queue {
     /// Number of threads that sleep until there is a log.
     idle: usize,
     /// Number of threads that have a log.
-    away: usize,
+    busy: usize,
     /// Number of threads that have a log and are not assumed to hang.
     working: usize,
     /// Changes when the threads at work are assumed to hang.
-    era: u64,
+    hang_epoch: u64,
     /// When the next log came to the head of the queue.
     moved: Duration,
     /// No thread could be started to watch the queue.
-    unmanned: bool,
+    spawn_failed: bool,
     /// When an idle thread will check the deadlines and whether threads hang.
-    watched: Option<Duration>,
+    watched_until: Option<Duration>,
 }
 
 impl Queue {
@@ -97,12 +97,12 @@ impl Queue {
     }
 
     /// Queues the logs whose deadline is due, and gives up on threads that hang.
-    fn look(&mut self, now: Duration) {
+    fn check(&mut self, now: Duration) {
         while let Some((_, identity)) = self.deadlines.first().filter(|(due, _)| *due <= now).copied() {
             self.unpark(identity);
         }
         if !self.ready.is_empty() && now.saturating_sub(self.moved) >= STUCK {
-            self.era += 1;
+            self.hang_epoch += 1;
             self.working = 0;
             self.moved = now;
         }
@@ -113,12 +113,12 @@ impl Queue {
         let stuck = (!self.ready.is_empty()).then(|| self.moved + STUCK);
         let due = self.deadlines.first().map(|(due, _)| *due);
         let next = [stuck, due].into_iter().flatten().min();
-        next.filter(|next| self.watched.is_none_or(|watched| *next < watched))
+        next.filter(|next| self.watched_until.is_none_or(|watched_until| *next < watched_until))
     }
 
     /// Returns the number of threads without a log, including those that are about to start.
     fn free(&self) -> usize {
-        self.threads - self.away
+        self.threads - self.busy
     }
 }
 
@@ -136,15 +136,15 @@ impl CommitThreads {
             deadlines: BTreeSet::new(),
             threads: 0,
             idle: 0,
-            away: 0,
+            busy: 0,
             working: 0,
-            era: 0,
+            hang_epoch: 0,
             moved: Duration::ZERO,
-            unmanned: false,
-            watched: None,
+            spawn_failed: false,
+            watched_until: None,
         };
-        let (pressed, roomy) = (AtomicBool::new(false), AtomicBool::new(true));
-        CommitThreads { at_work, start, queue: Mutex::new(queue), work: Condvar::new(), pressed, roomy }
+        let (logs_wait, may_linger) = (AtomicBool::new(false), AtomicBool::new(true));
+        CommitThreads { at_work, start, queue: Mutex::new(queue), work: Condvar::new(), logs_wait, may_linger }
     }
 
     /// Returns the runtime of a log on these threads.
@@ -179,39 +179,39 @@ impl CommitThreads {
                 called = (self.start)(self);
                 queue.threads += usize::from(called.is_ok());
                 // Without an idle thread, the threads that have a log come back to check the queue.
-                queue.unmanned = called.is_err();
+                queue.spawn_failed = called.is_err();
             }
         }
-        self.tell(queue);
+        self.publish_pressure(queue);
         called
     }
 
     /// Publishes queue pressure to threads that must not take the queue's lock.
-    fn tell(&self, queue: &Queue) {
+    fn publish_pressure(&self, queue: &Queue) {
         let full = queue.working >= self.at_work || queue.free() == 0;
-        self.pressed.store(full && !queue.ready.is_empty() || queue.unmanned, Ordering::Release);
-        self.roomy.store(queue.working <= LINGERING, Ordering::Release);
+        self.logs_wait.store(full && !queue.ready.is_empty() || queue.spawn_failed, Ordering::Release);
+        self.may_linger.store(queue.working <= LINGERING, Ordering::Release);
     }
 
     pub fn serve(&'static self) {
         let mut queue = locked(&self.queue);
-        let mut tired = false;
+        let mut timed_out = false;
         loop {
-            queue.unmanned = false;
-            queue.look(SystemRuntime.now());
+            queue.spawn_failed = false;
+            queue.check(SystemRuntime.now());
             if queue.working < self.at_work {
                 if let Some(log) = queue.ready.pop_front() {
                     queue = self.leave_with(log, queue);
-                    tired = false;
+                    timed_out = false;
                     continue;
                 }
             }
             let watch = queue.unwatched();
-            if tired && watch.is_none() && queue.threads > KEPT {
+            if timed_out && watch.is_none() && queue.threads > KEPT {
                 queue.threads -= 1;
-                return self.tell(&queue);
+                return self.publish_pressure(&queue);
             }
-            (queue, tired) = self.sleep(queue, watch);
+            (queue, timed_out) = self.sleep(queue, watch);
         }
     }
 
@@ -220,25 +220,25 @@ impl CommitThreads {
         Self: 'q,
     {
         queue.moved = SystemRuntime.now();
-        queue.away += 1;
+        queue.busy += 1;
         queue.working += 1;
-        let era = queue.era;
+        let hang_epoch = queue.hang_epoch;
         let _ = self.call(&mut queue);
         drop(queue);
         // Steps catch their own panics, so a panic here is a bug elsewhere. The other logs are served all the same.
-        let _ = catch_unwind(AssertUnwindSafe(|| self.attend(log)));
+        let _ = catch_unwind(AssertUnwindSafe(|| self.step_until_idle(log)));
         let mut queue = locked(&self.queue);
-        queue.away -= 1;
-        if era == queue.era {
+        queue.busy -= 1;
+        if hang_epoch == queue.hang_epoch {
             queue.working -= 1;
         }
-        self.tell(&queue);
+        self.publish_pressure(&queue);
         queue
     }
 
     /// Sleeps until there may be a log to take, or until `watch`. Returns true if nothing has come for long.
     fn sleep<'q>(&self, mut queue: MutexGuard<'q, Queue>, watch: Option<Duration>) -> (MutexGuard<'q, Queue>, bool) {
-        queue.watched = watch.or(queue.watched);
+        queue.watched_until = watch.or(queue.watched_until);
         queue.idle += 1;
         let wait = match watch {
             Some(at) => Some(at.saturating_sub(SystemRuntime.now())),
@@ -252,17 +252,17 @@ impl CommitThreads {
             None => (self.work.wait(queue).unwrap_or_else(PoisonError::into_inner), false),
         };
         queue.idle -= 1;
-        if watch.is_some() && queue.watched == watch {
-            queue.watched = None;
+        if watch.is_some() && queue.watched_until == watch {
+            queue.watched_until = None;
         }
         (queue, timed_out && watch.is_none())
     }
 
-    fn attend(&'static self, mut log: Box<AttachedLog>) {
+    fn step_until_idle(&'static self, mut log: Box<AttachedLog>) {
         loop {
-            match log.thread.attend() {
+            match log.thread.try_step() {
                 Some(closed) => return log.thread.leave(closed, log.lock),
-                None if log.thread.is_idle() || self.pressed.load(Ordering::Acquire) => return self.release(log),
+                None if log.thread.is_idle() || self.logs_wait.load(Ordering::Acquire) => return self.release(log),
                 None => {}
             }
         }
@@ -280,10 +280,10 @@ impl CommitThreads {
             let due = log.thread.deadline();
             queue.deadlines.extend(due.map(|due| (due, shared.identity)));
             queue.parked.insert(shared.identity, (log, due));
-            submissions.attendance = CommitThreadState::Parked(self);
+            submissions.thread_state = CommitThreadState::Parked(self);
         }
         // This thread comes back to the queue to see what is next and when.
-        self.tell(&queue);
+        self.publish_pressure(&queue);
     }
 }
 
@@ -307,9 +307,9 @@ impl Runtime for Pooled {
         SystemRuntime.spawn(job);
     }
 
-    fn patience(&self) -> Option<Duration> {
+    fn idle_timeout(&self) -> Option<Duration> {
         let Pooled(threads) = self;
-        let lingers = threads.roomy.load(Ordering::Acquire) && !threads.pressed.load(Ordering::Acquire);
+        let lingers = threads.may_linger.load(Ordering::Acquire) && !threads.logs_wait.load(Ordering::Acquire);
         Some(if lingers { LINGER } else { Duration::ZERO })
     }
 }

@@ -106,7 +106,7 @@ fn create(storage: Arc<dyn Storage>, options: &Options, listing: &Listing, clock
     let control = Control::new(create_control(&*storage, &state)?, state, 0);
     drop_spares(&*storage, listing);
     let mut start = writer(storage.clone(), options, control, listing, 1, clock)?;
-    start.plan = Some(RollPlan { predecessor: None, first: 1, hole: 0, carry: Carry::Nothing, cut: None });
+    start.plan = Some(RollPlan { predecessor: None, first: 1, hole: 0, carry: Carry::Nothing, truncate_to: None });
     let catalog = start.catalog.clone();
     let mut writer = Writer::new(start);
     writer.finish_plan(0).and_then(|()| writer.finish_naming()).map_err(unopened)?;
@@ -266,7 +266,7 @@ fn bare(catalog: &Catalog, header: &Header) -> Option<UnindexedSegment> {
 /// and the log goes on empty there.
 fn plan(base: Option<&Base>, low_mark: Option<u64>) -> RollPlan {
     let (Some(Base { segment: SurveyedSegment { file, header, .. }, end, proven, named, .. }), None) = (base, low_mark) else {
-        return RollPlan { predecessor: None, first: low_mark.unwrap_or(1), hole: 0, carry: Carry::Nothing, cut: None };
+        return RollPlan { predecessor: None, first: low_mark.unwrap_or(1), hole: 0, carry: Carry::Nothing, truncate_to: None };
     };
     let from = if *named { *proven } else { FrameBoundary::start(header) };
     let (predecessor, first, hole) = if *named {
@@ -277,5 +277,5 @@ fn plan(base: Option<&Base>, low_mark: Option<u64>) -> RollPlan {
     };
     let frames = CarriedFrames { file: file.clone(), header: header.clone(), from, to: end.offset };
     let carry = if frames.to > from.offset { Carry::Frames(frames) } else { Carry::Nothing };
-    RollPlan { predecessor, first, hole, carry, cut: None }
+    RollPlan { predecessor, first, hole, carry, truncate_to: None }
 }

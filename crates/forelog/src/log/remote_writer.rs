@@ -359,7 +359,7 @@ fn watch_pages() {
         let mut moved = false;
         for log in logs {
             let is_followed = log.followers.has_waiting();
-            moved |= log.look() && is_followed;
+            moved |= log.check_page() && is_followed;
         }
         pause = if moved { SHORTEST } else { (pause * 2).min(LONGEST) };
     }

@@ -51,10 +51,10 @@ pub struct Standing {
 /// # Errors
 /// `NotFound` or `Format` if there is no log, `Io` if the directory cannot be read.
 pub fn stat(dir: &Path) -> Result<Standing> {
-    look(dir).map_err(|error| error.during("stat"))
+    inspect(dir).map_err(|error| error.during("stat"))
 }
 
-fn look(dir: &Path) -> Result<Standing> {
+fn inspect(dir: &Path) -> Result<Standing> {
     prepare_dir(dir, false)?;
     let disk = Disk::new(dir, true)?;
     let locked = Lock::is_held(&disk.handle())?;

@@ -180,7 +180,7 @@ impl LogState {
     pub fn publish(&self, writer: &Writer, acknowledged: bool) {
         let written = writer.next_position() - 1;
         self.catalog.ends.change(|ends| {
-            ends.durable_end = writer.cut();
+            ends.durable_end = writer.durable_end();
             ends.durable = writer.durable_position();
             ends.written = written;
             if acknowledged {
@@ -214,7 +214,7 @@ impl LogState {
     /// once and block on the lock.
     pub fn rouse(&self, mut submissions: MutexGuard<'_, SubmissionQueue>) {
         submissions.kicked = true;
-        match std::mem::replace(&mut submissions.attendance, CommitThreadState::Awake) {
+        match std::mem::replace(&mut submissions.thread_state, CommitThreadState::Awake) {
             CommitThreadState::Awake => {}
             CommitThreadState::Asleep => {
                 drop(submissions);
@@ -256,7 +256,7 @@ impl LogState {
     /// Resumes a parked log because a follower waits for it now: the log has to check regularly whether it is still at its path.
     fn look_after_followers(&self) {
         let submissions = locked(&self.submissions);
-        if matches!(submissions.attendance, CommitThreadState::Parked(_)) {
+        if matches!(submissions.thread_state, CommitThreadState::Parked(_)) {
             self.rouse(submissions);
         }
     }

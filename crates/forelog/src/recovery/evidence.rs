@@ -87,8 +87,8 @@ impl Survey {
             (verdict, _) => verdict.label().into(),
         };
         let mut error = Error::new(code, text).judged(self.verdict.label());
-        let place = self.damage().map(|damage| (damage.segment.clone(), damage.offset));
-        if let Some((segment, offset)) = place.or_else(|| self.control.is_some().then(|| (CONTROL.into(), 0))) {
+        let at = self.damage().map(|damage| (damage.segment.clone(), damage.offset));
+        if let Some((segment, offset)) = at.or_else(|| self.control.is_some().then(|| (CONTROL.into(), 0))) {
             error = error.at(segment, offset);
         }
         error.lost = self.damage().and_then(|damage| damage.lost);
@@ -260,8 +260,8 @@ impl Survey {
             let first = scan.end.next;
             let last = self.marked(header.id).unwrap_or(0).max(scan.stray.map_or(0, |(_, last)| last));
             // A mark that proves as much as anything else also gives the last position. Only padding can come after it.
-            let told = state.mark.is_some_and(|mark| mark.segment == header.id && mark.offset >= proven);
-            let last = if told { last } else { last.max(first) };
+            let is_marked = state.mark.is_some_and(|mark| mark.segment == header.id && mark.offset >= proven);
+            let last = if is_marked { last } else { last.max(first) };
             let at = scan.end.offset;
             let lost = if first <= last { format!("positions {first} to {last} are affected") } else { "no position is affected".into() };
             let text = format!("{file} is damaged at offset {at}: bytes up to offset {proven} were durable; {lost}");

@@ -31,63 +31,63 @@ fn positions(first: u64, last: u64) -> String {
 ///
 /// `end` is the known end of `below`, see [`sealed_end`]. The next segment begins there, so its name is certain.
 pub fn between(below: &Name, end: Option<u64>, lost: (u64, u64), last_id: Option<u64>, after: &str) -> Missing {
-    let told = positions(lost.0, lost.1);
+    let what = positions(lost.0, lost.1);
     let around = format!("between {} and {after}", below.file);
     match (last_id, end) {
         (Some(id), Some(end)) if id == below.id + 1 && end <= lost.0 => {
             let file = file_name(end, id);
-            Missing { text: format!("{told}: the segment {file} {around} is missing"), file }
+            Missing { text: format!("{what}: the segment {file} {around} is missing"), file }
         }
         (Some(id), _) if id == below.id + 1 => {
-            Missing { file: after.into(), text: format!("{told}: a segment {around} is missing, whose name ends with -{id:016x}.wal") }
+            Missing { file: after.into(), text: format!("{what}: a segment {around} is missing, whose name ends with -{id:016x}.wal") }
         }
         (Some(id), _) => {
             let text =
-                format!("{told}: one or more segments {around} are missing, the last of which has a name that ends with -{id:016x}.wal");
+                format!("{what}: one or more segments {around} are missing, the last of which has a name that ends with -{id:016x}.wal");
             Missing { file: after.into(), text }
         }
         (None, _) => {
-            Missing { file: after.into(), text: format!("{told}: no segment continues {}, and the next one is {after}", below.file) }
+            Missing { file: after.into(), text: format!("{what}: no segment continues {}, and the next one is {after}", below.file) }
         }
     }
 }
 
 /// Describes the missing segments before the oldest one that is left. `predecessor` is the id that the oldest one names as its predecessor.
 pub fn before(oldest: &Name, lost: (u64, u64), predecessor: Option<u64>) -> Missing {
-    let told = positions(lost.0, lost.1);
+    let what = positions(lost.0, lost.1);
     match predecessor {
         // Nothing precedes id 1, so that segment held position 1.
         Some(1) if lost.0 == 1 => {
             let file = file_name(1, 1);
-            Missing { text: format!("{told}: the segment {file} before {} is missing", oldest.file), file }
+            Missing { text: format!("{what}: the segment {file} before {} is missing", oldest.file), file }
         }
         Some(id) => {
-            let text = format!("{told}: the segments before {} are missing, the last of which has the id {id:016x}", oldest.file);
+            let text = format!("{what}: the segments before {} are missing, the last of which has the id {id:016x}", oldest.file);
             Missing { file: oldest.file.clone(), text }
         }
-        None => Missing { file: oldest.file.clone(), text: format!("{told}: the oldest segment left is {}", oldest.file) },
+        None => Missing { file: oldest.file.clone(), text: format!("{what}: the oldest segment left is {}", oldest.file) },
     }
 }
 
 /// Describes the missing active segment, which CONTROL names. `newest` is the last segment that is left, and `end` the known end of that
 /// one.
 pub fn last(newest: Option<&Name>, end: Option<u64>, first: u64, active: u64) -> Missing {
-    let told = format!("position {first} and all later ones are missing");
+    let what = format!("position {first} and all later ones are missing");
     match (newest, end) {
         (Some(newest), Some(end)) if newest.id + 1 == active && end <= first => {
             let file = file_name(end, active);
-            Missing { text: format!("{told}: the segment {file} after {} is missing", newest.file), file }
+            Missing { text: format!("{what}: the segment {file} after {} is missing", newest.file), file }
         }
         (Some(newest), _) => {
             let text = format!(
-                "{told}: CONTROL names a segment that is missing, whose name ends with -{active:016x}.wal; the last segment left is {}",
+                "{what}: CONTROL names a segment that is missing, whose name ends with -{active:016x}.wal; the last segment left is {}",
                 newest.file
             );
             Missing { file: CONTROL.into(), text }
         }
         (None, _) => Missing {
             file: CONTROL.into(),
-            text: format!("{told}: CONTROL names a segment whose name ends with -{active:016x}.wal, and no segment is left"),
+            text: format!("{what}: CONTROL names a segment whose name ends with -{active:016x}.wal, and no segment is left"),
         },
     }
 }

@@ -63,14 +63,14 @@ impl PendingFooter {
         // The footer begins on a page of its own, so that no sector that holds frames is written again.
         let start = self.used.next_multiple_of(PAGE);
         let bytes = footer.encode(self.seed, start);
-        match self.place(&bytes, start) {
+        match self.write_at_end(&bytes, start) {
             Err(fault) if fault.heals(On::Named) => Ok(()),
             Err(fault) => Err(fault),
             Ok(()) => self.file.sync(),
         }
     }
 
-    fn place(&self, bytes: &[u8], start: u64) -> Result<(), Fault> {
+    fn write_at_end(&self, bytes: &[u8], start: u64) -> Result<(), Fault> {
         let (len, end) = (self.file.len()?, start + bytes.len() as u64);
         if len > end {
             self.file.shrink(end);

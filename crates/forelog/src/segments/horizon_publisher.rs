@@ -38,7 +38,7 @@ impl Publisher {
 
     /// Starts a new generation because the positions above `last` were taken back. If the current generation has not been
     /// published yet, it covers this truncation too.
-    pub fn cut(&mut self, last: u64) {
+    pub fn truncate(&mut self, last: u64) {
         let is_published = self.last.as_ref().is_some_and(|last| last.generation == self.generation);
         self.kept = if is_published { last } else { self.kept.min(last) };
         self.generation += u64::from(is_published);

@@ -148,25 +148,25 @@ mod tests {
     #[test]
     fn only_blocks_whose_filling_has_finished_are_reported_as_filled() -> Result<(), Fault> {
         let disk = SimDisk::new(1, 4096);
-        let ahead = Prefill::new(disk.create("file", 9 << 20)?, 9 << 20, 5000);
-        assert!(!ahead.is_filled(8192));
-        ahead.fill()?;
-        let filled = ahead.state().filled;
+        let prefill = Prefill::new(disk.create("file", 9 << 20)?, 9 << 20, 5000);
+        assert!(!prefill.is_filled(8192));
+        prefill.fill()?;
+        let filled = prefill.state().filled;
         assert!((8 << 20..9 << 20).contains(&filled), "{filled}");
-        assert!(ahead.is_filled(8 << 20) && !ahead.is_filled((8 << 20) + 1));
-        ahead.reserve(3 << 20);
-        ahead.fill()?;
-        assert!(ahead.is_filled(9 << 20) && !ahead.is_filled((9 << 20) + 1));
+        assert!(prefill.is_filled(8 << 20) && !prefill.is_filled((8 << 20) + 1));
+        prefill.reserve(3 << 20);
+        prefill.fill()?;
+        assert!(prefill.is_filled(9 << 20) && !prefill.is_filled((9 << 20) + 1));
 
-        let ahead = Prefill::new(disk.create("other", 64 << 10)?, 64 << 10, 4096);
+        let prefill = Prefill::new(disk.create("other", 64 << 10)?, 64 << 10, 4096);
         // On the last page there is nothing to fill.
-        ahead.reserve((60 << 10) + 1);
-        assert!(!ahead.is_due());
-        let ahead = Prefill::new(disk.create("third", 64 << 10)?, 64 << 10, 4096);
+        prefill.reserve((60 << 10) + 1);
+        assert!(!prefill.is_due());
+        let prefill = Prefill::new(disk.create("third", 64 << 10)?, 64 << 10, 4096);
         // No space: what was not filled is not said to be.
         disk.set_trip(0);
-        ahead.fill()?;
-        assert!(!ahead.is_filled(8192));
+        prefill.fill()?;
+        assert!(!prefill.is_filled(8192));
         Ok(())
     }
 }

@@ -15,7 +15,7 @@ pub trait Runtime: Send + Sync {
     /// Runs a blocking job soon, in parallel with the caller.
     fn spawn(&self, job: Job);
     /// Returns how long a thread stays with a log that has nothing to do, or `None` if there is no limit.
-    fn patience(&self) -> Option<Duration> {
+    fn idle_timeout(&self) -> Option<Duration> {
         None
     }
 }

@@ -15,7 +15,7 @@ impl Writer {
 
     /// Returns the durable end of the log, up to which a backup may copy; `None` until at least the frames that the active segment began
     /// with are proven durable.
-    pub fn cut(&self) -> Option<DurableEnd> {
+    pub fn durable_end(&self) -> Option<DurableEnd> {
         let active = self.active.as_ref().filter(|a| a.synced.offset >= a.header.carried_end)?;
         let durable = LogEnd { offset: active.synced.offset, position: active.synced.next - 1 };
         Some(DurableEnd { segment: active.header.id, durable })

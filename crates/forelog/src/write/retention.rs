@@ -54,7 +54,7 @@ pub struct KnownSegments {
 
 /// The state of one check.
 #[derive(Default)]
-struct Look {
+struct Check {
     due: Due,
     /// The wall clock by which ages are computed, in ms: see [`Wall`].
     now: u64,
@@ -75,37 +75,37 @@ impl Writer {
             Some(_) => self.bytes(&segments)?,
             None => 0,
         };
-        let mut look = Look {
+        let mut check = Check {
             due: Due::default(),
             now: 0,
             wall: self.storage.wall_clock(),
             steady: (self.meter.clock)() / 1_000_000,
-            ..Look::default()
+            ..Check::default()
         };
-        look.now = self.known.wall.now(look.wall, look.steady);
+        check.now = self.known.wall.now(check.wall, check.steady);
         if retention.max_age.is_some() {
-            self.note_newest(&segments, &mut look);
+            self.note_newest(&segments, &mut check);
         }
         for (i, pair) in segments.windows(2).enumerate() {
             let [segment, following] = pair else { break };
             let large = retention.max_bytes.is_some_and(|most| bytes > most);
             let left = match retention.max_age {
-                Some(age) => millis(age).saturating_sub(self.age(&segments, i + 1, &mut look)?),
+                Some(age) => millis(age).saturating_sub(self.age(&segments, i + 1, &mut check)?),
                 None => u64::MAX,
             };
             if !large && left > 0 {
-                look.due.again = retention.max_age.map(|_| Duration::from_millis(left));
+                check.due.again = retention.max_age.map(|_| Duration::from_millis(left));
                 break;
             }
             let ignored = large && retention.override_cursors;
             if following.first > floors.readers || !ignored && following.first > floors.cursors {
-                look.due.again = Some(HELD);
+                check.due.again = Some(HELD);
                 break;
             }
-            look.due.first = Some(following.first);
+            check.due.first = Some(following.first);
             bytes -= self.known.lens.get(&segment.id).copied().unwrap_or(0).min(bytes);
         }
-        Ok(look.due)
+        Ok(check.due)
     }
 
     /// Begins a segment, so that its creation time shows how old all segments before it are at least.
@@ -119,51 +119,51 @@ impl Writer {
     }
 
     /// Records the segment being written as known since it began, or since the log was opened.
-    fn note_newest(&mut self, segments: &[Arc<CatalogSegment>], look: &mut Look) {
+    fn note_newest(&mut self, segments: &[Arc<CatalogSegment>], check: &mut Check) {
         let oldest = segments.first().map_or(0, |oldest| oldest.id);
         self.known.created = self.known.created.split_off(&oldest);
         let Some(active) = &self.active else { return };
         let (id, created_ms, segment) = (active.header.id, active.header.created_ms, active.entry.file.clone());
-        self.known.created.entry(id).or_insert((created_ms, look.steady));
-        let is_ahead = self.note_ahead(id, &segment, created_ms, look);
-        look.due.renew = is_ahead && !std::mem::replace(&mut self.known.renewed, true);
+        self.known.created.entry(id).or_insert((created_ms, check.steady));
+        let is_ahead = self.note_ahead(id, &segment, created_ms, check);
+        check.due.renew = is_ahead && !std::mem::replace(&mut self.known.renewed, true);
     }
 
     /// Whether a creation time is in the future. Each segment is reported once.
-    fn note_ahead(&mut self, id: u64, segment: &str, created_ms: u64, look: &mut Look) -> bool {
-        let is_ahead = created_ms > look.wall.saturating_add(age::DRIFT);
+    fn note_ahead(&mut self, id: u64, segment: &str, created_ms: u64, check: &mut Check) -> bool {
+        let is_ahead = created_ms > check.wall.saturating_add(age::DRIFT);
         if is_ahead && self.known.ahead.insert(id) {
-            look.due.ahead.push(SegmentFromFuture { segment: segment.to_owned(), created_ms, now_ms: look.wall });
+            check.due.ahead.push(SegmentFromFuture { segment: segment.to_owned(), created_ms, now_ms: check.wall });
         }
         is_ahead
     }
 
     /// Returns for how long the segment at `at` has existed at least, in ms.
-    fn age(&mut self, segments: &[Arc<CatalogSegment>], at: usize, look: &mut Look) -> Result<u64, Fault> {
-        let (_, seen) = self.created(&segments[at], look)?;
-        let known = look.steady.saturating_sub(seen);
+    fn age(&mut self, segments: &[Arc<CatalogSegment>], at: usize, check: &mut Check) -> Result<u64, Fault> {
+        let (_, seen) = self.created(&segments[at], check)?;
+        let known = check.steady.saturating_sub(seen);
         for at in at..segments.len() {
-            while look.believed.len() <= at {
-                let (stamp, _) = self.created(&segments[look.believed.len()], look)?;
-                look.believed.push(look.stamps.believes(stamp, look.now).then_some(stamp));
+            while check.believed.len() <= at {
+                let (stamp, _) = self.created(&segments[check.believed.len()], check)?;
+                check.believed.push(check.stamps.believes(stamp, check.now).then_some(stamp));
             }
-            if let Some(stamp) = look.believed[at] {
-                return Ok(known.max(look.now.saturating_sub(stamp)));
+            if let Some(stamp) = check.believed[at] {
+                return Ok(known.max(check.now.saturating_sub(stamp)));
             }
         }
         Ok(known)
     }
 
     /// Returns a segment's creation time, 0 if its header cannot be decoded, and the monotonic time since which it has been known.
-    fn created(&mut self, segment: &CatalogSegment, look: &mut Look) -> Result<(u64, u64), Fault> {
+    fn created(&mut self, segment: &CatalogSegment, check: &mut Check) -> Result<(u64, u64), Fault> {
         if let Some(created) = self.known.created.get(&segment.id) {
             return Ok(*created);
         }
         let found = SegmentFile::open(&*self.storage, &segment.file, false)?;
         let created = found.header.map_or(0, |header| header.created_ms);
-        self.note_ahead(segment.id, &segment.file, created, look);
-        self.known.created.insert(segment.id, (created, look.steady));
-        Ok((created, look.steady))
+        self.note_ahead(segment.id, &segment.file, created, check);
+        self.known.created.insert(segment.id, (created, check.steady));
+        Ok((created, check.steady))
     }
 
     /// Returns the size of all the log's segment files together.

@@ -66,7 +66,7 @@ pub struct RollPlan {
     pub hole: u64,
     pub carry: Carry,
     /// Last position that stays valid: everything after it is cut off. 0 for a reset, `None` if no position is taken back.
-    pub cut: Option<u64>,
+    pub truncate_to: Option<u64>,
 }
 
 /// The work that follows a roll once its segment is durable under its name.
@@ -84,7 +84,8 @@ impl Writer {
         if let (Some(active), None) = (&self.active, &self.plan) {
             let end = active.end;
             let predecessor = Predecessor { id: active.header.id, salt: active.header.salt, end: end.offset, crc: end.crc };
-            self.plan = Some(RollPlan { predecessor: Some(predecessor), first: end.next, hole: 0, carry: Carry::Nothing, cut: None });
+            self.plan =
+                Some(RollPlan { predecessor: Some(predecessor), first: end.next, hole: 0, carry: Carry::Nothing, truncate_to: None });
         }
     }
 
@@ -168,20 +169,20 @@ impl Writer {
         self.names.push(Name { first: header.first, id: header.id, file: name });
         let entry = Arc::new(CatalogSegment::of_header(&header));
         entry.set_index(index);
-        let place = DurableEnd { segment: header.id, durable: LogEnd { offset: end.offset, position: end.next - 1 } };
+        let durable_end = DurableEnd { segment: header.id, durable: LogEnd { offset: end.offset, position: end.next - 1 } };
         entry.set_len(spare.len);
         entry.lend_file(&spare.file);
-        match (header.predecessor, plan.cut) {
-            (None, cut) => {
-                let kept = cut.unwrap_or(header.first - 1);
-                self.publisher.cut(kept);
-                self.catalog.restart(entry.clone(), place, kept);
+        match (header.predecessor, plan.truncate_to) {
+            (None, truncate_to) => {
+                let kept = truncate_to.unwrap_or(header.first - 1);
+                self.publisher.truncate(kept);
+                self.catalog.restart(entry.clone(), durable_end, kept);
             }
             (_, Some(last)) => {
-                self.publisher.cut(last);
-                self.catalog.truncate_after(entry.clone(), place, last);
+                self.publisher.truncate(last);
+                self.catalog.truncate_after(entry.clone(), durable_end, last);
             }
-            (_, None) => self.catalog.add(entry.clone(), place),
+            (_, None) => self.catalog.add(entry.clone(), durable_end),
         }
         // (4) CONTROL names the segment. Only then may anything in it be acknowledged and anything below it be removed.
         let mark = Mark { segment: header.id, offset: end.offset, position: end.next - 1 };
@@ -223,8 +224,8 @@ impl Writer {
         match named {
             Ok(()) => {}
             // The slot that counts is unchanged, and either state of the other slot is true.
-            Err(cut) if cut.fault.heals(On::Named) => return Err(cut.fault.into()),
-            Err(cut) => return Err(self.health.poison(cut.fault)),
+            Err(short) if short.fault.heals(On::Named) => return Err(short.fault.into()),
+            Err(short) => return Err(self.health.poison(short.fault)),
         }
         match self.naming.take().and_then(|naming| naming.left) {
             Some((left, Some(end))) => self.sealer.push(left.into_sealed(end)),

@@ -120,7 +120,7 @@ pub struct SubmissionQueue {
     pub phase: LogPhase,
     /// Whether the commit thread should take the group.
     pub kicked: bool,
-    pub attendance: CommitThreadState,
+    pub thread_state: CommitThreadState,
     /// A background job that wrote a mark or a spare has failed its fsync.
     pub fault: Option<crate::error::Fault>,
     /// Another thread has found that the log is detached.
@@ -143,7 +143,7 @@ impl SubmissionQueue {
             pending_bytes: 0,
             phase: LogPhase::Open,
             kicked: false,
-            attendance: CommitThreadState::Awake,
+            thread_state: CommitThreadState::Awake,
             fault: None,
             detached: None,
             clients: Vec::new(),

@@ -48,8 +48,10 @@ impl Writer {
         });
         match marked {
             Ok(()) => {}
-            Err(cut) if cut.written == 0 && cut.fault.heals(On::Named) => return self.health.poison_unless_it_heals(Err(cut.fault.into())),
-            Err(cut) => return Err(self.health.poison(cut.fault)),
+            Err(short) if short.written == 0 && short.fault.heals(On::Named) => {
+                return self.health.poison_unless_it_heals(Err(short.fault.into()))
+            }
+            Err(short) => return Err(self.health.poison(short.fault)),
         }
         // Readers learn of the low mark before a file goes, so that none of them takes its absence for damage.
         self.catalog.raise_low_mark(first);
@@ -85,7 +87,7 @@ impl Writer {
     /// not be removed. `Poisoned` or `Detached` if writing has ended.
     pub fn reset(&mut self, first: u64) -> Result<()> {
         self.go_on()?;
-        self.roll_to(RollPlan { predecessor: None, first, hole: 0, carry: Carry::Nothing, cut: Some(0) })?;
+        self.roll_to(RollPlan { predecessor: None, first, hole: 0, carry: Carry::Nothing, truncate_to: Some(0) })?;
         self.remove_below()
     }
 
@@ -120,7 +122,13 @@ impl Writer {
             // The new end is within the hole that the segment begins with. A new segment replaces this one, with as much of the hole as is
             // kept.
             let hole = last + 1 - header.first;
-            return Ok(RollPlan { predecessor: header.predecessor, first: header.first, hole, carry: Carry::Nothing, cut: Some(last) });
+            return Ok(RollPlan {
+                predecessor: header.predecessor,
+                first: header.first,
+                hole,
+                carry: Carry::Nothing,
+                truncate_to: Some(last),
+            });
         }
         let near = segment.index_entry_before(last + 1, &*file, header.seed()).unwrap_or(FrameBoundary::start(&header));
         let mut window = Window::new(&*file, file.len()?);
@@ -143,7 +151,7 @@ impl Writer {
             carry = Carry::Part(PartialFrame { kind: frame.kind, count, body });
         }
         let predecessor = Predecessor { id: header.id, salt: header.salt, end: end.offset, crc: end.crc };
-        Ok(RollPlan { predecessor: Some(predecessor), first: end.next, hole: 0, carry, cut: Some(last) })
+        Ok(RollPlan { predecessor: Some(predecessor), first: end.next, hole: 0, carry, truncate_to: Some(last) })
     }
 
     /// Whether CONTROL vouches for the active segment's name.
@@ -166,11 +174,11 @@ impl Writer {
         }
         // Opening removes segments that are still in the catalog, because they were live until the roll that it made.
         self.catalog.raise_low_mark(low);
-        let (mut failure, mut aside) = (None, Vec::new());
+        let (mut failure, mut to_recycle) = (None, Vec::new());
         for name in &gone {
-            let spare = self.set_aside(name, aside.len());
+            let spare = self.rename_to_spare(name, to_recycle.len());
             let removed = if spare.is_some() { Ok(()) } else { self.storage.remove(&name.file) };
-            aside.extend(spare);
+            to_recycle.extend(spare);
             match removed {
                 Err(fault) if !fault.is_not_found() => {
                     // This file and those after it stay listed for the next attempt.
@@ -185,13 +193,13 @@ impl Writer {
         if let Err(fault) = self.storage.sync_dir() {
             return Err(self.health.poison(fault));
         }
-        self.spares.queue_for_recycling(aside);
+        self.spares.queue_for_recycling(to_recycle);
         failure.map_or(Ok(()), Err)
     }
 
     /// Renames a removed segment's file to a spare, if another one is needed beside the `before` files already renamed. Returns the new
     /// name.
-    fn set_aside(&self, name: &Name, before: usize) -> Option<String> {
+    fn rename_to_spare(&self, name: &Name, before: usize) -> Option<String> {
         // The segment that the next roll leaves may be removed before that roll. Its footer is written after the roll, so the file stays
         // its own.
         let is_left = self.active.as_ref().is_some_and(|active| active.header.id == name.id);

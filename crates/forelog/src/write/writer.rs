@@ -303,14 +303,14 @@ impl Writer {
             match updated {
                 Ok(()) => fenced = true,
                 // One durable slot has the fence, or there is nothing to fence off.
-                Err(cut) if (fenced || written == 0) && cut.fault.heals(On::Named) => {
-                    if !fenced && cut.written == 0 {
+                Err(short) if (fenced || written == 0) && short.fault.heals(On::Named) => {
+                    if !fenced && short.written == 0 {
                         // Neither file has changed, so the next write goes to the same place.
                         return fault.into();
                     }
                     break;
                 }
-                Err(cut) => return self.health.poison(cut.fault),
+                Err(short) => return self.health.poison(short.fault),
             }
         }
         active.debris_end = active.debris_end.max(active.placement.growth.len());

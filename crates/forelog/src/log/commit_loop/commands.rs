@@ -29,14 +29,14 @@ impl CommitThread {
         };
         self.behind_since = self.behind_since.filter(|_| self.writer.is_behind());
         let after = self.shared.catalog.ends.get();
-        let cut = before.truncations != after.truncations;
-        if before.low_mark != after.low_mark || cut {
+        let is_truncated = before.truncations != after.truncations;
+        if before.low_mark != after.low_mark || is_truncated {
             self.record_truncation(operation, removed);
         }
-        self.move_cursors(before.low_mark, cut);
+        self.move_cursors(before.low_mark, is_truncated);
         self.collect_counters(None);
         if let Some(error) = self.writer.health.ended().cloned() {
-            if error.code == Code::Detached && !cut {
+            if error.code == Code::Detached && !is_truncated {
                 // No position was taken back.
                 self.shared.catalog.ends.change(|ends| ends.acknowledged = before.acknowledged);
             }
@@ -58,12 +58,12 @@ impl CommitThread {
             }
         }
         submissions.recompute_low_mark(self.writer.low_mark());
-        if cut {
+        if is_truncated {
             // Their readers may hold records that are no longer in the log.
             self.wake.extend(submissions.clients.iter().flatten().map(|client| client.notify.clone()));
         }
         drop(submissions);
-        if cut {
+        if is_truncated {
             self.shared.followers.wake_all();
         }
         self.notify();
@@ -72,11 +72,11 @@ impl CommitThread {
     }
 
     /// Moves cursors along with the ends of the log, before the change is settled. The log began at `low_mark` before it.
-    pub(super) fn move_cursors(&mut self, low_mark: u64, cut: bool) {
+    pub(super) fn move_cursors(&mut self, low_mark: u64, is_truncated: bool) {
         if self.writer.health.ended().is_some() {
             return;
         }
-        if !cut {
+        if !is_truncated {
             return self.shared.cursors.raise_low_mark(low_mark);
         }
         if let Err(fault) = self.shared.cursors.truncate(low_mark, self.writer.next_position() - 1) {

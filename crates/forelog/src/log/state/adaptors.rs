@@ -63,8 +63,8 @@ impl FollowedLog for LogState {
 
     fn refresh_for(&self, next: u64) {
         // If the directory cannot be read, the caller reports its own error as it is.
-        if let Some(Ok(news)) = self.remote.as_ref().map(|remote| remote.refresh_for(self, next)) {
-            self.spread(news);
+        if let Some(Ok(change)) = self.remote.as_ref().map(|remote| remote.refresh_for(self, next)) {
+            self.wake_for(change);
         }
     }
 

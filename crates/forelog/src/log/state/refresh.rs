@@ -9,14 +9,14 @@ use crate::util::runtime::clock;
 impl LogState {
     /// Applies the page that the writer in another process has published, and wakes the clients and followers that the change concerns.
     pub fn refresh(&self, remote: &RemoteWriter) -> Result<PageChange> {
-        let news = remote.refresh(self)?;
-        self.spread(news);
-        Ok(news)
+        let change = remote.refresh(self)?;
+        self.wake_for(change);
+        Ok(change)
     }
 
     /// Wakes the clients and followers that a change of another process's log concerns.
-    pub(super) fn spread(&self, news: PageChange) {
-        match news {
+    pub(super) fn wake_for(&self, change: PageChange) {
+        match change {
             PageChange::None => {}
             PageChange::More => self.followers.wake_reached(self.catalog.ends.acknowledged()),
             PageChange::Truncated => {
@@ -30,14 +30,14 @@ impl LogState {
 
     /// Applies the writer's page on behalf of waiting followers, and returns whether it brought a change. After an error all followers are
     /// woken, and meet the error when they look themselves.
-    pub fn look(&self) -> bool {
+    pub fn check_page(&self) -> bool {
         let Some(remote) = &self.remote else { return false };
         if !remote.bond.holds(&*self.storage, clock()) {
             self.followers.wake_all();
             return false;
         }
         match self.refresh(remote) {
-            Ok(news) => news != PageChange::None,
+            Ok(change) => change != PageChange::None,
             Err(_) => {
                 self.followers.wake_all();
                 false

@@ -126,7 +126,7 @@ impl Log {
     }
 
     fn is_parked(&self) -> bool {
-        matches!(locked(&self.wal.shared.submissions).attendance, CommitThreadState::Parked(_))
+        matches!(locked(&self.wal.shared.submissions).thread_state, CommitThreadState::Parked(_))
     }
 
     /// Waits until the log holds no thread, because it has nothing to do.

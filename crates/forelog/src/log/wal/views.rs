@@ -241,10 +241,10 @@ fn the_positions_of_an_unread_view_follow_the_horizon_page_after_a_look() {
     writer.append(5);
     writer.execute(Command::TruncateBefore(8));
     writer.tell();
-    assert!(view.shared.look());
+    assert!(view.shared.check_page());
     let at = view.positions();
     assert_eq!((at.first, at.next, at.written, at.acknowledged, at.durable), (8, 16, 15, 15, 15));
-    assert!(!view.shared.look(), "there is nothing new");
+    assert!(!view.shared.check_page(), "there is nothing new");
 }
 
 #[test]

@@ -220,7 +220,7 @@ fn a_backup_never_keeps_a_file_that_was_removed_while_it_was_linked() {
             assert!(writer.commit(&mut group, true).failure.is_none());
         }
         writer.sealer.run().unwrap();
-        shared.catalog.ends.change(|ends| ends.durable_end = writer.cut());
+        shared.catalog.ends.change(|ends| ends.durable_end = writer.durable_end());
         let to = Layered::over(Arc::new(Disk::new(copy.path(), false).unwrap()), Overtaken { late, writer: Mutex::new(Some(writer)) });
         let oldest = Listing::read(&*storage).unwrap().segments.into_values().next().unwrap().file;
         let mut backup = Backup::new(shared, Arc::new(to));
