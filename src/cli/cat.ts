@@ -54,7 +54,7 @@ export async function cat(dir: string, options: CatOptions): Promise<number> {
   const wal = await Wal.open(dir, { mode: 'readOnly' })
   const interrupt = new Interrupt()
   const { signal } = interrupt
-  stdout.heed(signal)
+  stdout.stopOn(signal)
   const reader = wal.readFrom(from, { follow, salvage, signal })
   try {
     for await (const records of reader.batches()) {

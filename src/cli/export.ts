@@ -40,20 +40,20 @@ async function write({ records, batches }: DetailedBlock): Promise<void> {
 export async function exportLog(dir: string, { from, salvage = false, quiet }: ExportOptions): Promise<number> {
   const wal = await Wal.open(dir, { mode: 'readOnly' })
   const interrupt = new Interrupt()
-  stdout.heed(interrupt.signal)
+  stdout.stopOn(interrupt.signal)
   const first = from ?? wal.firstPosition
   const reader = wal.readDetailed(first, { salvage, signal: interrupt.signal })
   const isShown = !quiet && process.stderr.isTTY && !process.stdout.isTTY
   const progress = isShown ? progressOn(process.stderr, Math.max(wal.nextPosition - first, 1)) : silent
-  let [exported, lost, told, next] = [0, 0, 0, first]
+  let [exported, lost, reported, next] = [0, 0, 0, first]
   const writeHoles = async () => {
-    for (const hole of reader.holes.slice(told)) {
+    for (const hole of reader.holes.slice(reported)) {
       await stdout.write(holeLine(hole))
       if (!quiet) say(describeHole(dir, hole))
       lost += hole.last - hole.first + 1
       next = hole.last + 1
     }
-    told = reader.holes.length
+    reported = reader.holes.length
   }
   let hasBegun = false
   try {

@@ -7,7 +7,7 @@ import type { Hole } from '../index.js'
 /** `position 5`, or `positions 5 to 9`. */
 export const positions = (first: number, last: number): string => (first === last ? `position ${first}` : `positions ${first} to ${last}`)
 
-function place(dir: string, { segment, offset, bytes }: Hole): string {
+function where(dir: string, { segment, offset, bytes }: Hole): string {
   if (offset > 0 || bytes > 0) return `${segment} from offset ${offset}, ${bytes} bytes`
   if (!existsSync(join(dir, segment))) return `${segment} is missing`
   return segment === 'CONTROL' ? 'the segment that CONTROL names is missing' : `the segment before ${segment} is missing`
@@ -21,5 +21,5 @@ export function describeHole(dir: string, hole: Hole): string {
   const { first, last, flipped } = hole
   if (!isNew(hole)) return `forelog: lost earlier: ${positions(first, last)}, recorded by an earlier salvage\n`
   const bit = flipped ? `; bit ${flipped.bit} of the byte at offset ${flipped.offset} has flipped` : ''
-  return `forelog: lost: ${positions(first, last)}, ${place(dir, hole)}${bit}\n`
+  return `forelog: lost: ${positions(first, last)}, ${where(dir, hole)}${bit}\n`
 }

@@ -270,11 +270,11 @@ const MAX_BATCH_BYTES = 1 << 30
 
 function renumbered({ leftOut, moved }: Importer): string[] {
   const lines = leftOut.map(({ first, last }) => `forelog: left out: ${positions(first, last)}, lost in the export\n`)
-  const told = moved.map(
+  const moves = moved.map(
     ({ first, last, to }) =>
       `forelog: renumbered: ${positions(first, last)} became ${first === last ? to : `${to} to ${to + last - first}`}\n`
   )
-  return [...lines, ...told]
+  return [...lines, ...moves]
 }
 
 /** Describes how much of the input is durable in the log. */

@@ -12,10 +12,10 @@ export class Interrupt {
   name: (typeof NAMES)[number] | undefined
 
   constructor() {
-    for (const name of NAMES) process.on(name, this.#heed)
+    for (const name of NAMES) process.on(name, this.#onSignal)
   }
 
-  readonly #heed = (name: (typeof NAMES)[number]): void => {
+  readonly #onSignal = (name: (typeof NAMES)[number]): void => {
     this.name = name
     this.stop()
     this.#controller.abort()
@@ -32,6 +32,6 @@ export class Interrupt {
 
   /** Restores the default handling of the signals. */
   stop(): void {
-    for (const name of NAMES) process.removeListener(name, this.#heed)
+    for (const name of NAMES) process.removeListener(name, this.#onSignal)
   }
 }

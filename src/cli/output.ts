@@ -25,7 +25,7 @@ export class Output {
   }
 
   /** Makes writes no longer wait for the stream once `signal` is aborted. */
-  heed(signal: AbortSignal): void {
+  stopOn(signal: AbortSignal): void {
     const stop = () => {
       this.#stopped = true
       this.#wake?.()
