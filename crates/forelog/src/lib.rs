@@ -45,13 +45,13 @@
 //!
 //! # Errors
 //!
-//! [`Error`] is the only error type, and its [`Code`] the way to tell errors apart. Its other fields, such as `position`, say more. Names
-//! of operations in errors are those of the JavaScript package, for which this engine was made.
+//! [`Error`] is the only error type, and its [`Code`] tells errors apart. Its other fields, such as `position`, say more. Names of
+//! operations in errors are those of the JavaScript package, for which this engine was made.
 //!
 //! # Threads
 //!
-//! Some threads of the process do the writing for all of its logs. They are started when they are needed. No async runtime is needed
-//! either; in one, call [`Log`] where blocking is allowed.
+//! Some threads of the process do the writing for all of its logs. They are started when they are needed. No async runtime is needed. In an
+//! async program, call [`Log`] only where blocking is allowed.
 
 #![deny(missing_docs)]
 

@@ -33,8 +33,8 @@ impl Log {
     /// # Errors
     /// Refused, so that the record has no position:
     ///
-    /// - [`Code::InvalidArg`], [`Code::TooLarge`]: the record has no meaning, or is above
-    ///   [`LogOptions::max_record_bytes`](crate::LogOptions::max_record_bytes).
+    /// - [`Code::InvalidArg`], [`Code::TooLarge`]: the record has neither key, value nor tombstone, or has a tombstone and a value, or is
+    ///   above [`LogOptions::max_record_bytes`](crate::LogOptions::max_record_bytes).
     /// - [`Code::Backpressure`]: too many bytes wait for their commit, under [`WhenFull::Fail`].
     /// - [`Code::OutOfRange`]: positions end at 2^53 - 1.
     /// - [`Code::Closed`], [`Code::ReadOnly`]: the log accepts nothing.
@@ -116,9 +116,9 @@ impl Log {
         })
     }
 
-    /// Appends records as single ones, all of them or none, and waits until they are acknowledged. Returns their positions. No record of
-    /// another thread is between them. A crash may leave the first of them without the others; for all or nothing after a crash too, see
-    /// [`Log::append_batch`].
+    /// Accepts all of the records or none, appends them as single ones, and waits until they are acknowledged. Returns their positions. No
+    /// record of another thread is between them. A crash or a failure may leave the first of them without the others; if that must not
+    /// happen, use [`Log::append_batch`].
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -228,7 +228,7 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// Returns the position of the record. If the record is rejected, the position goes to another one.
+    /// Returns the position of the record. If the record is rejected, the position goes to another record.
     pub fn position(&self) -> u64 {
         self.position
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// A named position in a log: how far a consumer has processed it. The position is durable, and retention waits for it.
 ///
-/// Made by [`Log::cursor`](crate::Log::cursor). Values of one name share their position.
+/// Made by [`Log::cursor`](crate::Log::cursor). All `LogCursor`s of one name share their position.
 pub struct LogCursor {
     log: Arc<LogInner>,
     cursor: NamedCursor,
@@ -93,7 +93,8 @@ impl LogCursor {
         answer(|done| self.cursor.delete(done))
     }
 
-    /// Returns how truncation has moved the cursor since the last call, or since its last commit before this process opened it.
+    /// Returns how truncation has moved the cursor since the last call. The first call also reports a move since the last commit before
+    /// this process opened the cursor.
     pub fn moved(&self) -> Option<CursorMove> {
         self.cursor.moved()
     }

@@ -17,7 +17,7 @@ struct Call {
     first: u64,
     /// Number of the first of its operations that failed, and why.
     failed: Option<(u64, Error)>,
-    /// Its [`super::Pending`] was dropped: its failure goes to the thread's next call.
+    /// Its [`super::Pending`] was dropped: its failure goes to the thread's next append or sync.
     dropped: bool,
 }
 
@@ -43,7 +43,7 @@ struct Signal {
 }
 
 impl Signal {
-    /// Blocks until the lane is woken, or returns sooner. No wake since the last collection is lost: it is recorded under the same lock.
+    /// Blocks until the lane is woken; may return sooner. No wake since the last collection is lost: it is recorded under the same lock.
     /// The caller looks again in any case, because another thread may have collected what the wake was about.
     fn sleep<'a>(&'a self, state: MutexGuard<'a, LaneState>) -> MutexGuard<'a, LaneState> {
         if state.woken {
@@ -133,7 +133,7 @@ impl Lane {
     }
 
     /// Submits operations through `act`, which gets the queue and the number of the lane's client. Returns what `act` returned, and the
-    /// number of the last operation. If too much is pending, waits until there is room, or fails unless `waits`.
+    /// number of the last operation. If too much is pending, waits until there is room if `waits`, and fails otherwise.
     ///
     /// `appends` says that `act` appends records, which are refused until the thread has learned of the rejection of earlier ones.
     pub fn submit<T>(
@@ -194,7 +194,7 @@ impl Lane {
         state.settled >= last
     }
 
-    /// Gives up the outcome of a call. If it fails, the thread's next call does.
+    /// Gives up the outcome of a call. If that call fails, the thread's next append or sync returns its failure.
     pub fn forget(&self, last: u64) {
         let mut state = locked(&self.signal.state);
         let settled = state.settled;
@@ -223,7 +223,7 @@ impl Lane {
     }
 }
 
-/// A lane that another thread does not get meanwhile.
+/// A lane that no other thread is given while this value exists.
 pub struct HeldLane(pub Arc<Lane>);
 
 impl Drop for HeldLane {

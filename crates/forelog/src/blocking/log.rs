@@ -23,9 +23,9 @@ use std::sync::Arc;
 
 /// A log, open in this process.
 ///
-/// Threads share a log by reference. The records of one thread get their positions in the order of its calls, and no record of a thread is
-/// accepted after one of its records was rejected until the thread has been given that failure. Threads that append at the same time share
-/// one write and one fsync.
+/// Threads share a log by reference. The records of one thread get their positions in the order of its calls, and after one of them was
+/// rejected, no further record of the thread is accepted until the thread has been given that failure. Threads that append at the same time
+/// share one write and one fsync.
 ///
 /// Dropping the log closes it and ignores an error, so call [`Log::close`] instead.
 ///
@@ -105,9 +105,9 @@ impl Log {
     /// Waits until everything accepted before this call is durable, under every policy.
     ///
     /// # Errors
-    /// [`Code::Poisoned`] if an fsync failed, [`Code::Detached`], [`Code::NoSpace`], [`Code::ReadOnly`] or [`Code::Io`] if the commit
-    /// that the call waits for failed. If a [`Pending`](crate::Pending) of this thread was dropped and its record rejected, that
-    /// failure. [`Code::Closed`].
+    /// [`Code::Poisoned`] if an fsync failed, [`Code::Detached`], [`Code::NoSpace`], [`Code::ReadOnly`] or [`Code::Io`] if the commit that
+    /// the call waits for failed. If a [`Pending`](crate::Pending) of this thread was dropped and its record rejected, that failure, once.
+    /// [`Code::Closed`].
     pub fn sync(&self) -> Result<()> {
         self.perform("sync", |queue, client, options| queue.sync(client, options))
     }
@@ -117,16 +117,16 @@ impl Log {
     ///
     /// # Errors
     /// - [`Code::OutOfRange`]: `first` is above the next position.
-    /// - [`Code::NoSpace`], [`Code::ReadOnly`], [`Code::Io`]: CONTROL could not be written, and the log is unchanged. Also `Io` if the log
-    ///   starts at `first` now, and a file could not be removed.
+    /// - [`Code::NoSpace`], [`Code::ReadOnly`], [`Code::Io`]: CONTROL could not be written, and the log is unchanged. `Io` can also mean
+    ///   that the log starts at `first` now, but a file could not be removed.
     /// - [`Code::Closed`], [`Code::Poisoned`], [`Code::Detached`].
     pub fn truncate_before(&self, first: u64) -> Result<()> {
         self.command("truncateBefore", Command::TruncateBefore(first))
     }
 
-    /// Makes `last` the last position of the log, durably. Everything accepted after it is removed for good, and the next record gets the
-    /// position `last + 1`. `last` may be the position before the first one. If it is inside a batch, the kept part becomes a smaller
-    /// batch.
+    /// Makes `last` the last position of the log, durably. Every record after `last` is removed for good, also those that wait for their
+    /// commit, and the next record gets the position `last + 1`. `last` may be the position before the first one. If it is inside a batch,
+    /// the kept part becomes a smaller batch.
     ///
     /// Iterators that have not ended yet end with [`Code::Truncated`] if a record that they would have returned is removed. Those of
     /// [`Log::follow`] go on if they have not returned such a record.
@@ -183,7 +183,8 @@ impl Log {
         self.positions().next
     }
 
-    /// Returns the record at `position`, or `None` if nothing is acknowledged there, or the record was lost before this log was made.
+    /// Returns the record at `position`, or `None` if nothing is acknowledged there, or if the position is in a hole that a salvage has
+    /// recorded.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -218,7 +219,7 @@ impl Log {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// The iterator returns the errors of [`Records`], and no error before its first step.
+    /// The iterator returns the errors of [`Records`]. This call itself does not fail.
     pub fn iter(&self) -> Records {
         self.records(StartPosition::First, u64::MAX)
     }
@@ -230,7 +231,8 @@ impl Log {
         self.records(StartPosition::At(position), u64::MAX)
     }
 
-    /// Iterates over those records in a range of positions that are acknowledged now. A range without a start begins at the first record.
+    /// Iterates over the records in a range of positions, as far as they are acknowledged now. A range without a start begins at the first
+    /// record.
     ///
     /// The iterator returns the errors of [`Records`].
     pub fn range(&self, positions: impl RangeBounds<u64>) -> Records {
@@ -315,7 +317,7 @@ impl Log {
     ///
     /// # Errors
     /// - [`Code::Format`], [`Code::InvalidArg`], [`Code::Locked`]: `dir` is not empty, is inside the log's own directory, or is in use.
-    /// - [`Code::NoSpace`], [`Code::ReadOnly`], [`Code::Io`]: one of the two directories failed.
+    /// - [`Code::NoSpace`], [`Code::ReadOnly`], [`Code::Io`]: reading the log or writing the copy failed.
     /// - [`Code::Truncated`]: truncation has overtaken the backup again and again.
     /// - [`Code::Corrupt`]: a segment is missing.
     /// - [`Code::Closed`].
@@ -352,11 +354,11 @@ impl Log {
     /// Makes everything accepted durable, under every policy, and closes the log. Calls that wait in other threads return first, with their
     /// results. If the log is open in this process through another [`Log`], the directory stays locked until that one is closed as well.
     ///
-    /// Later calls return the same result.
+    /// Later calls return the same result, except for the failure of a dropped [`Pending`](crate::Pending), which is returned once.
     ///
     /// # Errors
     /// [`Code::Poisoned`] after a failed fsync or a write of unknown outcome, [`Code::Detached`] if the directory is no longer at its path.
-    /// If a [`Pending`](crate::Pending) was dropped and its record rejected, that failure, once.
+    /// If a [`Pending`](crate::Pending) was dropped and its record rejected, that failure.
     pub fn close(&self) -> Result<()> {
         let closed = self.inner.wal.close();
         let dropped = self.inner.lanes.dropped_failure(&self.inner.wal);

@@ -87,7 +87,7 @@ impl LogOptions {
         self
     }
 
-    /// Sets how many bytes may be accepted and not acknowledged, from 1 KiB to 1 TiB. Default: 64 MiB.
+    /// Sets how many bytes may be accepted and not yet acknowledged, from 1 KiB to 1 TiB. Default: 64 MiB.
     pub fn max_pending_bytes(mut self, bytes: u64) -> LogOptions {
         self.options.max_pending_bytes = bytes;
         self
@@ -130,13 +130,13 @@ impl LogOptions {
     /// - [`Code::Format`]: the directory holds other files, or the log was written by a newer version.
     /// - [`Code::NoSpace`], [`Code::ReadOnly`], [`Code::Io`]: the file system failed.
     ///
-    /// A failed opening changes nothing that a log consists of.
+    /// A failed opening changes nothing of what the log contains.
     pub fn open(self, dir: impl AsRef<Path>) -> Result<Log> {
         Log::open_with(dir.as_ref(), self.options, self.when_full).map_err(rust_names)
     }
 }
 
-/// The names in messages of the engine that are those of JavaScript, and what Rust calls the same.
+/// The JavaScript names that messages of the engine use, each with its name in Rust.
 const NAMES: [(&str, &str); 9] = [
     ("segmentBytes", "segment_bytes"),
     ("maxRecordBytes", "max_record_bytes"),

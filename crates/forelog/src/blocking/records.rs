@@ -17,12 +17,13 @@ const BLOCK_BYTES: usize = 256 << 10;
 
 /// A record that was read from a log.
 ///
-/// It shares the verified block that it was read with, of about 256 KiB, and keeps it in memory. So iterating copies nothing and allocates
-/// nothing per record, and still a record can be kept, collected or sent to another thread. Copy the fields of a record that is kept long.
+/// It shares the verified block of about 256 KiB that it was read with. So iterating neither copies nor allocates anything per record, and
+/// a record can still be kept, collected or sent to another thread. The block stays in memory as long as the record, so copy the fields of
+/// a record that is kept long.
 #[derive(Clone)]
 pub struct StoredRecord {
     block: Arc<Block>,
-    /// Its index in the block, which has it.
+    /// Its index in the block. The block has a record there.
     index: usize,
 }
 
@@ -133,7 +134,7 @@ impl AtHand {
 /// [`Code::Closed`]: crate::Code::Closed
 pub struct Records {
     log: Arc<LogInner>,
-    /// The reader, or the error that it could not be made for. `None` once the iterator has ended.
+    /// The reader, or the error with which making it failed. `None` once the iterator has ended.
     reader: Option<Result<Reader>>,
     /// Last position that the iterator is to return; `None` until its reader knows where it begins.
     last: Option<u64>,
