@@ -64,13 +64,13 @@ impl EnvironmentState {
     /// Appends all records of the record buffer and clears it, or appends none of them. Calls `then` with the log after they were appended.
     pub fn append_buffered(&self, then: impl FnOnce(&Wal)) -> Result<u64, Error> {
         let records = self.record_buffer.records();
-        let first = self.logs.with(self.record_buffer.log(), |wal| {
+        self.logs.with(self.record_buffer.log(), |wal| {
             let first = wal.append_all(records, self.record_buffer.durable())?;
+            // Before anything else can fail: a record that was accepted must not cross again.
+            self.record_buffer.clear();
             then(wal);
             Ok(first)
-        })?;
-        self.record_buffer.clear();
-        Ok(first)
+        })
     }
 
     /// Sets whether the wake keeps the event loop alive. Returns false once the environment has ended.

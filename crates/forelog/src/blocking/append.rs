@@ -245,7 +245,8 @@ impl Pending {
     pub fn wait(mut self) -> Result<u64> {
         let Some(call) = self.call.take() else { return Ok(self.position) };
         self.lane.wait(&self.inner.wal, call).map(|()| self.position).map_err(|(nth, mut error)| {
-            error.position.get_or_insert(self.first + nth);
+            // The failure of a truncation has a position of its own.
+            error.position = Some(self.first + nth);
             error
         })
     }

@@ -8,7 +8,7 @@ use crate::util::notify::Notify;
 use crate::write::submission_queue::{Settled, SubmissionQueue};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, ThreadId};
 
 /// One call whose operations have not settled, or whose failure nobody has been given yet.
@@ -232,10 +232,23 @@ impl Drop for HeldLane {
     }
 }
 
+thread_local! {
+    /// Ends with its thread.
+    static LIFE: Arc<()> = Arc::default();
+}
+
+/// The lane of a thread, and whether that thread still exists.
+struct Owned {
+    lane: Arc<Lane>,
+    life: Weak<()>,
+}
+
 /// The lanes of a log, by thread. A lane in which nothing is left may go to another thread.
 #[derive(Default)]
 pub struct Lanes {
-    table: Mutex<HashMap<ThreadId, Arc<Lane>>>,
+    table: Mutex<HashMap<ThreadId, Owned>>,
+    /// The first failure of a dropped call whose thread has ended, for closing.
+    orphaned: Mutex<Option<Error>>,
 }
 
 impl Lanes {
@@ -244,11 +257,13 @@ impl Lanes {
         let mut table = locked(&self.table);
         let thread = thread::current().id();
         let lane = match table.get(&thread) {
-            Some(lane) => lane.clone(),
+            Some(owned) => owned.lane.clone(),
             None => {
-                let free = table.iter().find(|(_, lane)| lane.is_free(wal)).map(|(thread, _)| *thread);
-                let lane = free.and_then(|thread| table.remove(&thread)).unwrap_or_else(|| Arc::new(Lane::new(wal)));
-                table.insert(thread, lane.clone());
+                let free = table.iter().find(|(_, owned)| self.is_free(wal, owned)).map(|(thread, _)| *thread);
+                let lane = free.and_then(|thread| table.remove(&thread)).map_or_else(|| Arc::new(Lane::new(wal)), |owned| owned.lane);
+                // A thread that is ending has no life any more.
+                let life = LIFE.try_with(Arc::downgrade).unwrap_or_default();
+                table.insert(thread, Owned { lane: lane.clone(), life });
                 lane
             }
         };
@@ -256,15 +271,31 @@ impl Lanes {
         HeldLane(lane)
     }
 
-    /// Takes the failure of a call whose outcome was given up, of any thread.
+    /// Whether the lane may go to another thread. If its thread has ended, failures that nobody can be given any more are kept for closing.
+    fn is_free(&self, wal: &Wal, owned: &Owned) -> bool {
+        if owned.life.strong_count() == 0 {
+            while let Some(error) = owned.lane.dropped_failure(wal) {
+                locked(&self.orphaned).get_or_insert(error);
+            }
+        }
+        owned.lane.is_free(wal)
+    }
+
+    /// Takes the failures of all calls whose outcomes were given up, of any thread, and returns the first.
     pub fn dropped_failure(&self, wal: &Wal) -> Option<Error> {
-        let lanes: Vec<_> = locked(&self.table).values().cloned().collect();
-        lanes.iter().find_map(|lane| lane.dropped_failure(wal))
+        let lanes: Vec<_> = locked(&self.table).values().map(|owned| owned.lane.clone()).collect();
+        let mut first = locked(&self.orphaned).take();
+        for lane in lanes {
+            while let Some(error) = lane.dropped_failure(wal) {
+                first.get_or_insert(error);
+            }
+        }
+        first
     }
 
     /// Returns the clients of all lanes.
     pub fn clients(&self) -> Vec<usize> {
-        locked(&self.table).values().map(|lane| lane.client).collect()
+        locked(&self.table).values().map(|owned| owned.lane.client).collect()
     }
 
     #[cfg(test)]

@@ -159,7 +159,9 @@ impl Log {
         let lane = self.inner.lanes.own(&self.inner.wal);
         let ((), call) = lane.0.submit(&self.inner.wal, operation, (false, false), act).map_err(rust_names)?;
         lane.0.wait(&self.inner.wal, call).map_err(|(_, error)| error)?;
-        lane.0.dropped_failure(&self.inner.wal).filter(|_| operation == "sync").map_or(Ok(()), Err)
+        // A truncation says nothing of records, so the failure waits for the next append or sync.
+        let dropped = if operation == "sync" { lane.0.dropped_failure(&self.inner.wal) } else { None };
+        dropped.map_or(Ok(()), Err)
     }
 
     /// Returns the positions of the log as they are now.
@@ -352,7 +354,8 @@ impl Log {
     }
 
     /// Makes everything accepted durable, under every policy, and closes the log. Calls that wait in other threads return first, with their
-    /// results. If the log is open in this process through another [`Log`], the directory stays locked until that one is closed as well.
+    /// results, and iterators of [`Log::follow`] end. If the log is open in this process through another [`Log`], the directory stays locked
+    /// until that one is closed as well.
     ///
     /// Later calls return the same result, except for the failure of a dropped [`Pending`](crate::Pending), which is returned once.
     ///

@@ -251,6 +251,7 @@ impl Wait {
 /// [`Code::Corrupt`]: crate::Code::Corrupt
 /// [`Code::Io`]: crate::Code::Io
 pub struct Follower {
+    log: Arc<LogInner>,
     reader: Option<Result<Reader>>,
     wait: Arc<Wait>,
     at_hand: AtHand,
@@ -258,11 +259,8 @@ pub struct Follower {
 
 impl Follower {
     pub(super) fn new(log: Arc<LogInner>, start: StartPosition) -> Follower {
-        Follower {
-            reader: Some(log.wal.read(ReadOptions::range(start, u64::MAX).follow())),
-            wait: Arc::default(),
-            at_hand: AtHand::default(),
-        }
+        let reader = Some(log.wal.read(ReadOptions::range(start, u64::MAX).follow()));
+        Follower { log, reader, wait: Arc::default(), at_hand: AtHand::default() }
     }
 
     /// Returns the means to end the follower from another thread.
@@ -272,14 +270,20 @@ impl Follower {
 
     fn read(&self, reader: &mut Reader) -> Result<Option<Block>> {
         while !self.wait.is_stopped() {
+            // Asked before the block is read, so that everything acknowledged before the log was closed is returned.
+            let open = self.log.check_open();
             match reader.next_block(BLOCK_BYTES)? {
                 Some(block) if block.is_empty() => {}
                 Some(block) => return Ok(Some(block)),
                 None => {
+                    open?;
                     let Some(end) = reader.follow_wait() else { return Ok(None) };
                     let wait = self.wait.clone();
                     let ticket = end.wait(Box::new(move || wait.change(|state| state.woken = true)));
-                    self.wait.wait();
+                    // Asked again once the wait is registered: closing wakes those that are.
+                    if self.log.check_open().is_ok() {
+                        self.wait.wait();
+                    }
                     // Takes a stopped follower off the list of those that wait.
                     ticket.wake();
                 }

@@ -13,7 +13,6 @@ mod tests;
 mod writing;
 
 use crate::error::{closed, truncated, Code, Error, Fault, Result};
-use crate::segments::log_ends::LogEnds;
 use crate::segments::reader_positions::{ReaderPosition, StartPosition};
 use crate::storage::Storage;
 use crate::util::locks::locked;
@@ -22,7 +21,7 @@ use codec::{Table, MAX_NAME};
 use handle::{merge, CursorEntry};
 pub use handle::{CursorHandle, CursorMove};
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 pub use store::{adopted, clamped, copy, list, verify};
 use store::{Failure, Store};
@@ -64,8 +63,9 @@ pub struct Cursors {
     inner: Mutex<Inner>,
     store: Mutex<Option<Store>>,
     idle: Condvar,
-    /// The ends of the log, of which the low mark counts here.
-    ends: Arc<LogEnds>,
+    /// Low mark of the log as far as cursors have been moved along with it. It changes together with the stored positions, so that no
+    /// cursor shows a position in between while the log is reset.
+    low_mark: AtomicU64,
 }
 
 fn none_there(position: u64, acknowledged: u64) -> Error {
@@ -74,12 +74,12 @@ fn none_there(position: u64, acknowledged: u64) -> Error {
 }
 
 impl Cursors {
-    /// Opens the cursors of a log that has just been opened, has these `ends` and goes up to `last`. Damage is reported when a cursor is
+    /// Opens the cursors of a log that has just been opened, goes from `low_mark` to `last`. Damage is reported when a cursor is
     /// asked for.
     ///
     /// # Errors
     /// A write or a sync failed, so nothing may be written. Or there is no file descriptor for CURSORS.
-    pub fn open(storage: Arc<dyn Storage>, uuid: [u8; 16], ends: Arc<LogEnds>, last: u64) -> Result<Cursors> {
+    pub fn open(storage: Arc<dyn Storage>, uuid: [u8; 16], low_mark: u64, last: u64) -> Result<Cursors> {
         let mut store = match Store::read(storage, uuid) {
             Ok(store) => store,
             // This passes: the next opening can read the file.
@@ -98,26 +98,26 @@ impl Cursors {
         let mut entries = BTreeMap::new();
         for (name, stored) in clamped {
             let entry = CursorEntry::new(name.clone(), stored);
-            let (from, to) = (read.get(&name).copied().unwrap_or(stored), stored.max(ends.low_mark() - 1));
+            let (from, to) = (read.get(&name).copied().unwrap_or(stored), stored.max(low_mark - 1));
             merge(&mut locked(&entry.unreported), CursorMove { from, to });
             entries.insert(name, entry);
         }
-        Ok(Cursors::new(Ok(entries), Some(store), ends))
+        Ok(Cursors::new(Ok(entries), Some(store), low_mark))
     }
 
     /// Creates cursors that are unknown, because of `why`.
     pub fn unknown(why: Error) -> Cursors {
-        Cursors::new(Err(why), None, Arc::default())
+        Cursors::new(Err(why), None, 1)
     }
 
-    fn new(entries: Result<BTreeMap<Arc<str>, Arc<CursorEntry>>>, store: Option<Store>, ends: Arc<LogEnds>) -> Cursors {
+    fn new(entries: Result<BTreeMap<Arc<str>, Arc<CursorEntry>>>, store: Option<Store>, low_mark: u64) -> Cursors {
         let inner = Inner { entries, waiting: Vec::new(), scheduled: false, running: false, closed: false, broken: None };
-        Cursors { inner: Mutex::new(inner), store: Mutex::new(store), idle: Condvar::new(), ends }
+        Cursors { inner: Mutex::new(inner), store: Mutex::new(store), idle: Condvar::new(), low_mark: AtomicU64::new(low_mark) }
     }
 
     /// Returns the last position done, 0 if there is none.
     pub fn position(&self, entry: &CursorEntry) -> u64 {
-        entry.stored().max(self.ends.low_mark() - 1)
+        entry.stored().max(self.low_mark.load(Ordering::Acquire) - 1)
     }
 
     /// Returns names and positions, ordered by name.
@@ -167,7 +167,7 @@ impl Cursors {
         if inner.entries()?.get(name).is_some_and(|entry| !entry.is_ending()) {
             return Ok(None);
         }
-        let (first, acknowledged) = (self.ends.low_mark(), log.acknowledged());
+        let (first, acknowledged) = (self.low_mark.load(Ordering::Acquire), log.acknowledged());
         match start {
             StartPosition::First => Ok(None),
             StartPosition::End => Ok(Some(acknowledged)),
@@ -188,7 +188,7 @@ impl Cursors {
             if position > self.position(entry) && position > kept {
                 let text = format!("the log was truncated after position {kept} since the cursor's reader began: read again from there");
                 let mut error = Error::new(Code::Truncated, text).at_position(position);
-                error.first_position = Some(self.ends.low_mark());
+                error.first_position = Some(self.low_mark.load(Ordering::Acquire));
                 return Err(error);
             }
             let acknowledged = log.acknowledged();
@@ -260,8 +260,8 @@ impl Cursors {
         entries.iter().for_each(|entry| entry.release());
     }
 
-    /// Applies a truncation or a reset that is done and not settled yet, after which the log goes up to `last`. It began at `low_mark`
-    /// before. Cursors past `last` are durably moved back, and waiting changes past it are rejected.
+    /// Applies a truncation or a reset that is done and not settled yet, after which the log goes from `low_mark` to `last`. Cursors past
+    /// `last` are durably moved back, and waiting changes past it are rejected.
     ///
     /// # Errors
     /// A write or a sync failed, so the log must not go on.
@@ -271,9 +271,9 @@ impl Cursors {
         if let Some(fault) = locked(&self.inner).broken.as_ref().and_then(|error| error.cause.clone()) {
             return Err(fault);
         }
-        self.reject(|change| change.required_durable() > last, &truncated(last + 1, self.ends.low_mark()));
+        self.reject(|change| change.required_durable() > last, &truncated(last + 1, low_mark));
         let clamped: Table = store.table().iter().map(|(name, position)| (name.clone(), (*position).min(last))).collect();
-        let before = self.positions_from(low_mark);
+        let before = self.all_positions();
         if clamped != *store.table() {
             match store.put(clamped, true) {
                 Ok(()) => {}
@@ -281,21 +281,24 @@ impl Cursors {
             }
             self.update_stored(&locked(&self.inner), store);
         }
+        self.low_mark.store(low_mark, Ordering::Release);
         self.report_moves(before);
         Ok(())
     }
 
-    /// Applies the low mark of the log, which was `low_mark` before.
+    /// Applies a new low mark of the log.
     pub fn raise_low_mark(&self, low_mark: u64) {
-        if self.ends.low_mark() > low_mark {
-            self.report_moves(self.positions_from(low_mark));
+        if self.low_mark.load(Ordering::Acquire) >= low_mark {
+            return;
         }
+        let before = self.all_positions();
+        self.low_mark.store(low_mark, Ordering::Release);
+        self.report_moves(before);
     }
 
-    /// Returns the position of each cursor in a log that begins at `low_mark`.
-    fn positions_from(&self, low_mark: u64) -> Vec<(Arc<CursorEntry>, u64)> {
+    fn all_positions(&self) -> Vec<(Arc<CursorEntry>, u64)> {
         let inner = locked(&self.inner);
-        inner.entries.iter().flat_map(BTreeMap::values).map(|entry| (entry.clone(), entry.stored().max(low_mark - 1))).collect()
+        inner.entries.iter().flat_map(BTreeMap::values).map(|entry| (entry.clone(), self.position(entry))).collect()
     }
 
     fn report_moves(&self, before: Vec<(Arc<CursorEntry>, u64)>) {

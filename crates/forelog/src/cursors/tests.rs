@@ -141,7 +141,7 @@ fn two_damaged_slots_or_the_cursors_file_of_another_log_are_an_error() {
     assert!(read(&disk).is_ok());
     disk.damage(CURSORS, disk.bytes(CURSORS).len() as u64 / 2 + 100, b"rot");
     assert_eq!(code(read(&disk)), Some((Code::Corrupt, Some(CURSORS.into()))));
-    let cursors = Cursors::open(Arc::new(disk.clone()), UUID, Arc::default(), 9).unwrap();
+    let cursors = Cursors::open(Arc::new(disk.clone()), UUID, 1, 9).unwrap();
     assert_eq!((cursors.list().err().map(|error| error.code), cursors.floor()), (Some(Code::Corrupt), 1));
     disk.truncate(CURSORS, 0);
     assert!(read(&disk).is_err(), "an empty file is not a missing file");
@@ -152,7 +152,7 @@ fn opening_moves_a_cursor_past_the_end_of_the_log_back_to_the_end() {
     let disk = SimDisk::new(1, 512);
     let named = |a: u64| -> Table { [("a".into(), a), ("b".into(), 3)].into() };
     assert!(read(&disk).unwrap().put(named(10), true).is_ok());
-    Cursors::open(Arc::new(disk.clone()), UUID, Arc::default(), 5).unwrap();
+    Cursors::open(Arc::new(disk.clone()), UUID, 1, 5).unwrap();
     disk.power_cut();
     disk.restart();
     assert_eq!(*read(&disk).unwrap().table(), named(5));
@@ -199,7 +199,7 @@ impl CursorLog for FakeLog {
 #[test]
 fn commits_that_wait_together_share_one_fsync_after_the_log_is_made_durable() {
     let disk = SimDisk::new(1, 512);
-    let cursors = Cursors::open(Arc::new(disk.clone()), UUID, Arc::default(), 1000).unwrap();
+    let cursors = Cursors::open(Arc::new(disk.clone()), UUID, 1, 1000).unwrap();
     let log = FakeLog { durable: AtomicU64::new(0), flushes: AtomicU64::new(0) };
     let places = crate::segments::reader_positions::ReaderPositions::default();
     let (send, made) = channel();
@@ -226,7 +226,7 @@ fn commits_that_wait_together_share_one_fsync_after_the_log_is_made_durable() {
 #[test]
 fn on_a_full_disk_a_new_cursor_is_refused_without_failing_the_commits_that_wait_with_it() {
     let disk = SimDisk::new(1, 512);
-    let cursors = Cursors::open(Arc::new(disk.clone()), UUID, Arc::default(), 1000).unwrap();
+    let cursors = Cursors::open(Arc::new(disk.clone()), UUID, 1, 1000).unwrap();
     let log = FakeLog { durable: AtomicU64::new(1000), flushes: AtomicU64::new(0) };
     let places = crate::segments::reader_positions::ReaderPositions::default();
     let (send, told) = channel();
@@ -254,9 +254,7 @@ fn changes_written_together_have_the_same_outcome_as_changes_written_one_by_one(
         for (together, told) in [(true, &mut all), (false, &mut each)] {
             let mut choices = Rng::new(seed);
             let disk = SimDisk::new(1, 512);
-            let ends = Arc::<LogEnds>::default();
-            ends.change(|ends| ends.low_mark = 4);
-            let cursors = Cursors::open(Arc::new(disk.clone()), UUID, ends, 1000).unwrap();
+            let cursors = Cursors::open(Arc::new(disk.clone()), UUID, 4, 1000).unwrap();
             let log = FakeLog { durable: AtomicU64::new(1000), flushes: AtomicU64::new(0) };
             let places = crate::segments::reader_positions::ReaderPositions::default();
             let (made, entries) = channel();

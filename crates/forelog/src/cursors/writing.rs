@@ -126,8 +126,12 @@ impl Cursors {
 
     /// Applies the changes one after the other and makes the result durable. Returns the outcome that each change has if that succeeds.
     fn put(&self, store: &mut Store, changes: &[Change]) -> (Vec<Result<()>>, std::result::Result<(), Failure>) {
-        let mut next =
-            NextTable { table: store.table().clone(), low_mark: self.ends.low_mark(), write_both_slots: false, deleted: Vec::new() };
+        let mut next = NextTable {
+            table: store.table().clone(),
+            low_mark: self.low_mark.load(Ordering::Acquire),
+            write_both_slots: false,
+            deleted: Vec::new(),
+        };
         let outcomes = changes.iter().map(|change| next.apply(change)).collect();
         let written = if next.table == *store.table() { Ok(()) } else { store.put(next.table, next.write_both_slots) };
         (outcomes, written)

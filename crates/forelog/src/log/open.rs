@@ -252,7 +252,7 @@ fn recover(storage: Arc<dyn Storage>, options: &Options, mut found: Survey, answ
 /// Opens the cursors, before anything is appended. A cursor that a truncation has left past the end goes back now; later it would skip new
 /// records.
 fn cursors(storage: Arc<dyn Storage>, writer: &Writer) -> Result<Cursors> {
-    Cursors::open(storage, writer.uuid, writer.catalog.ends.clone(), writer.next_position() - 1)
+    Cursors::open(storage, writer.uuid, writer.low_mark(), writer.next_position() - 1)
 }
 
 /// Returns the segment before this one, so that a background job checks whether it has its footer.

@@ -318,6 +318,10 @@ impl Wal {
             self.shared.cursors.finish(&*self.shared);
         }
         let result = if last { self.shared.shut_down() } else { self.shared.flush() };
+        if !last {
+            // Followers of this handle look whether it is closed.
+            self.shared.followers.wake_all();
+        }
         open_log.handles -= 1;
         if last {
             open_log.shared = None;

@@ -115,6 +115,11 @@ impl CatalogSegment {
     }
 }
 
+fn drop_below(segments: &mut Vec<Arc<CatalogSegment>>, position: u64) {
+    let below = segments.partition_point(|s| s.first <= position).saturating_sub(1);
+    segments.drain(..below);
+}
+
 /// The segments of the log in order, oldest first; never empty once the log is open.
 #[derive(Default)]
 pub struct Catalog {
@@ -132,13 +137,18 @@ impl Catalog {
         });
     }
 
-    /// Raises the low mark to `low_mark`, if that is higher. Segments that lie wholly below it leave the catalog.
+    /// Raises the low mark to `low_mark`. Segments that lie wholly below it leave the catalog.
     pub fn raise_low_mark(&self, low_mark: u64) {
         self.change(|segments, ends| {
-            ends.low_mark = ends.low_mark.max(low_mark);
-            let below = segments.partition_point(|s| s.first <= low_mark).saturating_sub(1);
-            segments.drain(..below);
+            ends.low_mark = low_mark;
+            drop_below(segments, low_mark);
         });
+    }
+
+    /// Makes segments that lie wholly below `position` leave the catalog, because their files are about to be removed. The low mark stays:
+    /// it may be lower, if a reset has lowered it and CONTROL does not show that yet.
+    pub fn drop_below(&self, position: u64) {
+        self.change(|segments, _| drop_below(segments, position));
     }
 
     /// Adds the new active segment, which is durable up to `end`. Segments that it supersedes are dead and leave the
@@ -163,8 +173,7 @@ impl Catalog {
         self.change(|segments, ends| {
             segments.retain(|s| s.first < segment.first);
             segments.push(segment);
-            ends.durable_end = Some(end);
-            ends.truncations += 1;
+            ends.cut_to(end);
             self.reader_positions.truncate(last);
         });
     }
@@ -173,8 +182,7 @@ impl Catalog {
     pub fn restart(&self, segment: Arc<CatalogSegment>, end: DurableEnd, kept: u64) {
         self.change(|segments, ends| {
             ends.low_mark = segment.first;
-            ends.durable_end = Some(end);
-            ends.truncations += 1;
+            ends.cut_to(end);
             *segments = vec![segment];
             self.reader_positions.truncate(kept);
         });

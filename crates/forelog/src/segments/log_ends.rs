@@ -30,10 +30,20 @@ pub struct Ends {
     pub truncations: u64,
 }
 
+impl Ends {
+    /// Makes the log end at `end`, where all of it is durable, after a truncation from the end or a reset.
+    pub fn cut_to(&mut self, end: DurableEnd) {
+        let last = end.durable.position;
+        (self.written, self.acknowledged, self.durable) = (last, last, last);
+        self.durable_end = Some(end);
+        self.truncations += 1;
+    }
+}
+
 /// The ends of an open log, shared by all that read them. In a log that this process writes, the commit thread alone changes them. In a
 /// log opened read-only they follow the writer's page.
 ///
-/// The lock is held for a copy of a few numbers, and no other lock is taken under it.
+/// The lock is held for a copy of a few numbers. Only the lock of the reader positions is taken under it.
 #[derive(Debug)]
 pub struct LogEnds(Mutex<Ends>);
 

@@ -173,7 +173,7 @@ impl Writer {
             return Ok(());
         }
         // Opening removes segments that are still in the catalog, because they were live until the roll that it made.
-        self.catalog.raise_low_mark(low);
+        self.catalog.drop_below(low);
         let (mut failure, mut to_recycle) = (None, Vec::new());
         for name in &gone {
             let spare = self.rename_to_spare(name, to_recycle.len());

@@ -164,3 +164,16 @@ fn a_log_that_is_open_for_reading_only_reads_beside_its_writer_and_refuses_write
     assert_eq!(positions(Log::open(&copy)?.iter()), (vec![1, 2, 3], None));
     std::fs::remove_dir_all(copy).map_err(|e| Error::new(Code::Io, e.to_string()))
 }
+
+#[test]
+fn position_0_is_before_the_first_record_of_a_read_only_log_too() -> Result<()> {
+    let dir = tempfile::tempdir().map_err(|e| Error::new(Code::Io, e.to_string()))?;
+    let writer = Log::open(dir.path())?;
+    writer.append("first")?;
+    let view = Log::options().read_only(true).open(dir.path())?;
+    assert_eq!(code(view.get(0)), Some(Code::Truncated));
+    assert_eq!(positions(view.read_from(0)), (vec![], Some(Code::Truncated)));
+    assert_eq!(positions(view.follow(0)), (vec![], Some(Code::Truncated)));
+    view.close()?;
+    writer.close()
+}

@@ -145,6 +145,7 @@ fn the_failure_of_a_dropped_record_is_returned_once_by_the_next_append_or_sync_o
     let fixture = Fixture::new()?;
     let log = &fixture.log;
     rejected(&fixture)?;
+    log.truncate_before(1)?;
     assert_eq!(code(log.sync()), Some(Code::NoSpace));
     log.sync()?;
     rejected(&fixture)?;
@@ -219,11 +220,11 @@ fn closing_lets_those_that_wait_return_with_their_results_and_refuses_the_rest()
                 (Some(Code::Closed), Some(Code::Closed), Some(Code::Closed))
             );
             assert_eq!(positions(log.iter()).1, Some(Code::Closed));
+            assert!(follower.join().is_ok_and(|(_, end)| end == Some(Code::Closed)));
             if let Some(other) = other {
                 assert_eq!(other.append("through the other handle").ok(), Some(5));
                 assert!(other.close().is_ok());
             }
-            assert!(follower.join().is_ok_and(|(_, end)| end == Some(Code::Closed)));
         });
     }
     Ok(())
@@ -323,6 +324,24 @@ fn a_pending_record_is_waited_for_in_another_thread_and_after_the_log_was_droppe
     drop(fixture.log);
     assert_eq!(three.wait()?, 3);
     Ok(())
+}
+
+#[test]
+fn threads_that_have_ended_leave_their_lanes_to_others_even_if_a_dropped_record_was_rejected() -> Result<()> {
+    let fixture = Fixture::new()?;
+    let log = &fixture.log;
+    fixture.fill_disk();
+    for _ in 0..50 {
+        let spawned = thread::scope(|scope| scope.spawn(|| log.submit(&[1; 100 << 10]).map(drop)).join());
+        assert!(spawned.is_ok());
+        while log.next_position() != 1 {
+            thread::yield_now();
+        }
+    }
+    assert!(log.inner().1.count() <= 3, "{}", log.inner().1.count());
+    fixture.mend_disk();
+    assert_eq!(code(log.close()), Some(Code::NoSpace), "closing returns what no thread could be given");
+    log.close()
 }
 
 #[test]

@@ -33,7 +33,7 @@ impl CommitThread {
         if before.low_mark != after.low_mark || is_truncated {
             self.record_truncation(operation, removed);
         }
-        self.move_cursors(before.low_mark, is_truncated);
+        self.move_cursors(is_truncated);
         self.collect_counters(None);
         if let Some(error) = self.writer.health.ended().cloned() {
             if error.code == Code::Detached && !is_truncated {
@@ -71,17 +71,18 @@ impl CommitThread {
         self.prepare_spare();
     }
 
-    /// Moves cursors along with the ends of the log, before the change is settled. The log began at `low_mark` before it.
-    pub(super) fn move_cursors(&mut self, low_mark: u64, is_truncated: bool) {
+    /// Moves cursors along with the ends of the log, before the change is settled.
+    pub(super) fn move_cursors(&mut self, is_truncated: bool) {
         if self.writer.health.ended().is_some() {
             return;
         }
-        if !is_truncated {
-            return self.shared.cursors.raise_low_mark(low_mark);
+        let low_mark = self.writer.low_mark();
+        if is_truncated {
+            if let Err(fault) = self.shared.cursors.truncate(low_mark, self.writer.next_position() - 1) {
+                self.writer.health.poison(fault);
+            }
         }
-        if let Err(fault) = self.shared.cursors.truncate(low_mark, self.writer.next_position() - 1) {
-            self.writer.health.poison(fault);
-        }
+        self.shared.cursors.raise_low_mark(low_mark);
     }
 
     /// Records the event of a truncation. `removed` is the number of segments that had been removed before it.

@@ -137,10 +137,10 @@ impl CommitThread {
             self.renew();
         }
         let Some(first) = due.first.filter(|_| self.writer.health.ended().is_none()) else { return };
-        let (low_mark, removed) = (self.writer.low_mark(), self.writer.meter.counters.removed);
+        let removed = self.writer.meter.counters.removed;
         let truncated = self.writer.truncate_before(first);
         self.record_truncation("retention", removed);
-        self.move_cursors(low_mark, false);
+        self.move_cursors(false);
         self.collect_counters(None);
         if let (Err(_), Some(error)) = (truncated, self.writer.health.ended().cloned()) {
             return self.fail(&error);

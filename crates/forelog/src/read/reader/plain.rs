@@ -65,7 +65,7 @@ pub struct PlainReader {
 impl PlainReader {
     pub fn new(storage: Arc<dyn Storage>, catalog: Arc<Catalog>, plan: ReadPlan) -> PlainReader {
         let ReadPlan { next, to, tail, beginning, max_records, past_damage, detailed, position } = plan;
-        let to = to.min((next - 1).saturating_add(max_records));
+        let to = to.min(next.saturating_sub(1).saturating_add(max_records));
         let position = position.unwrap_or_else(|| catalog.reader_positions.enter(next));
         let (follows, start_checks) =
             tail.as_ref().map_or((false, 0), |tail| (tail.follows, if tail.check_start { START_CHECKS } else { 0 }));
@@ -255,7 +255,7 @@ impl PlainReader {
             }
             self.truncations = truncations;
             let kept = self.position.acknowledge_truncations();
-            self.cut_off |= self.next - 1 > kept;
+            self.cut_off |= self.next.saturating_sub(1) > kept;
             // The reader's segment may be dead. The records that were kept are found in the one that replaced it.
             self.cursor = None;
             if !self.follows {

@@ -9,7 +9,7 @@ use crate::format::header::Header;
 use crate::log::open::{open, Opened};
 use crate::options::{Options, Retention};
 use crate::segments::placement::Filling;
-use crate::testing::sim::{Faults, SimDisk, Through};
+use crate::testing::sim::{Faults, SimDisk, Strike, Through};
 use crate::util::limits::PAGE;
 use crate::write::group::{Batch, Group};
 use crate::write::retention::{Due, Floors};
@@ -118,6 +118,26 @@ fn a_reset_takes_effect_even_if_control_shows_neither_it_nor_the_next_roll() {
     log.disk.damage(CONTROL, 0, &stale);
     let opened = open(Arc::new(log.disk.clone()), &log.options, || 0).unwrap();
     assert_eq!((opened.writer.low_mark(), opened.writer.next_position()), (1, log.expected.end + 1));
+}
+
+#[test]
+fn a_reset_to_a_lower_position_that_control_does_not_name_yet_keeps_its_low_mark_and_its_records() {
+    let mut log = Log::new(512, 8192);
+    log.commit(&[&[100; 12]], true);
+    // A segment wholly below the low mark, whose file is still there.
+    log.opened.writer.truncate_before(13).unwrap();
+    log.opened.writer.renew().unwrap();
+    let strike = Strike { numbers: 0..usize::MAX, calls: &["pwrite"], file: CONTROL, errno: 28, ..Strike::default() };
+    log.disk.set_strike(Some(strike));
+    log.opened.writer.reset(1).unwrap();
+    log.disk.set_strike(None);
+    log.expected = Expected::new();
+    assert_eq!(log.opened.writer.low_mark(), 1);
+    log.commit(&[&[100; 4]], true);
+    log.check(&log.disk.fork(), 4).unwrap();
+    log.disk.restart();
+    let opened = open(Arc::new(log.disk.clone()), &log.options, || 0).unwrap();
+    assert_eq!((opened.writer.low_mark(), opened.writer.next_position()), (1, 5));
 }
 
 #[test]
