@@ -41,6 +41,8 @@ function section(result: RowResult): string {
     aligned([HEAD, ...result.summaries.map((summary) => cells(summary, row))]),
   ]
   for (const { ours, against } of ratios(result)) {
+    // Run without a rival, there is nothing to compare with.
+    if (against.length === 0) continue
     lines.push('', `**${ours}**: ${against.map(({ name, ratio }) => `${ratio.toFixed(ratio < 10 ? 2 : 0)} × ${name}`).join(', ')}.`)
   }
   for (const reason of result.voids) lines.push('', `**Void**: ${reason}.`)
