@@ -31,8 +31,8 @@ const PROGRESS_EVERY_MS = 100
  */
 export async function verify(dir: string, options?: VerifyOptions): Promise<Verification> {
   const checked = checkVerify(dir, options)
-  const environment = await currentEnvironment()
   const from = absolute(dir, 'verify')
+  const environment = await currentEnvironment()
   const found = await new VerificationJob(environment, checked).run((watcher) => environment.native.verify(from, watcher))
   publishDamage(from, 'verify', found.problems)
   return found

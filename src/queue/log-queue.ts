@@ -51,6 +51,24 @@ const KICK_EVERY = 1024
 const MIN_SETTLED = 128
 const MAX_SETTLED = 1024
 
+/** Why a record was refused, and how its promise is told. */
+interface Refusal {
+  error: unknown
+  reject: Reject
+}
+
+/** Records whose promises are still to be rejected: refused ones, and those from one index on to another that were not passed on. */
+interface LeftOver {
+  error: unknown
+  refusals: Refusal[]
+  /** Number of refusals that have been delivered. */
+  rejected: number
+  rejects: Reject[]
+  from: number
+  to: number
+  next: LeftOver | undefined
+}
+
 /** Default of the parameter that says which handle an append belongs to. */
 const OPEN = { isClosed: false }
 
@@ -75,6 +93,8 @@ export class LogQueue implements OpenLog {
   #resolvable = 0
   /** The promises of the buffered records. They count as issued, and are passed to native code at the end of the turn at the latest. */
   #buffered: PendingRun | undefined
+  /** Records that could not be passed on one by one, because the stack overflowed. */
+  #leftOver: LeftOver | undefined
   /** Bytes that may be buffered before the pending bytes have to be queried again. */
   #room = 0
   /** Largest record in bytes that may be buffered. */
@@ -335,9 +355,9 @@ export class LogQueue implements OpenLog {
     this.#pending.link(run)
     // Once native code has accepted the records and cleared the buffer, nothing may be called: the stack might overflow.
     const first = this.#calls.appendBuffered()
+    if (first < 0) return this.#appendEach(run)
     this.#buffered = undefined
-    if (first >= 0) run.first = first
-    else this.#appendEach(run)
+    run.first = first
   }
 
   /** Passes the buffered records to native code and wakes a commit thread, in one call. */
@@ -347,8 +367,8 @@ export class LogQueue implements OpenLog {
     this.#pending.link(run)
     // As in `flush`.
     const first = this.#calls.appendBufferedAndKick()
-    this.#buffered = undefined
     if (first >= 0) {
+      this.#buffered = undefined
       run.first = first
       return
     }
@@ -361,23 +381,41 @@ export class LogQueue implements OpenLog {
     const { recordBuffer } = this.#environment
     const records = [...recordBuffer.records()]
     const terms = recordBuffer.durable ? FLAG_DURABLE : 0
-    // Clear first: if the environment ends now, these records must not be appended a second time.
-    recordBuffer.clear(undefined)
+    // Until the buffer is clear the records stay buffered if the stack overflows. After that they must not be appended a second time.
     this.#pending.removeNewest(run)
+    recordBuffer.clear(this.log)
+    this.#buffered = undefined
     this.#count.issued = run.operation - 1
     this.#largest = this.#room = 0
-    for (const [i, record] of records.entries()) {
-      const { key, value } = record
-      const position = this.#calls.append(this.log, key, value, recordFlags(key, value, record.tombstone, terms))
-      if (position < 0) {
-        this.#refuse(this.#refusal(), run.rejects[i])
-      } else {
-        this.#count.issued++
-        this.#pending.push(this.#count.issued, position, run.resolves[i], run.rejects[i])
+    const refusals: Refusal[] = []
+    let [from, rejected] = [0, 0]
+    try {
+      for (; from < records.length; from++) {
+        const { key, value, tombstone } = records[from]
+        const position = this.#calls.append(this.log, key, value, recordFlags(key, value, tombstone, terms))
+        if (position < 0) {
+          refusals.push({ error: this.#refusal(), reject: run.rejects[from] })
+        } else {
+          this.#count.issued++
+          this.#pending.push(this.#count.issued, position, run.resolves[from], run.rejects[from])
+        }
       }
+      for (; rejected < refusals.length; rejected++) this.#refuse(refusals[rejected].error, refusals[rejected].reject)
+      this.#count.checkIdle()
+    } catch (error) {
+      // The stack is nearly used up, so nothing may be called. The end of the turn rejects what is left.
+      this.#leftOver = { error, refusals, rejected, rejects: run.rejects, from, to: records.length, next: this.#leftOver }
     }
-    recordBuffer.clear(this.log)
-    this.#count.checkIdle()
+  }
+
+  /** Rejects the records of which the stack overflowed while they were passed on one by one. */
+  #rejectLeftOver(): void {
+    for (let left = this.#leftOver; left !== undefined; left = left.next) {
+      this.#leftOver = left.next
+      for (const { error, reject } of left.refusals.slice(left.rejected)) this.#refuse(error, reject)
+      for (let i = left.from; i < left.to; i++) left.rejects[i](left.error)
+      this.#count.checkIdle()
+    }
   }
 
   /** Returns the promise of an operation that has just been accepted. */
@@ -392,6 +430,7 @@ export class LogQueue implements OpenLog {
   /** Wakes a commit thread at the end of a turn. */
   kick(): void {
     this.#count.kicked()
+    this.#rejectLeftOver()
     this.#kickNow()
     this.#count.unrefIfIdle()
   }

@@ -1,5 +1,5 @@
-// Access to AbortSignals through the runtime's own getters. A signal's own properties, and Proxies, may run code of the caller. Such code
-// runs, if at all, before an operation is accepted, and an exception of it stops nothing later.
+// Access to AbortSignals through the runtime's own getters. A signal's own properties, and Proxies, may run code of the caller. Only
+// `addEventListener` does here, before an operation is accepted.
 
 import { types } from 'node:util'
 
@@ -24,11 +24,12 @@ export const reasonOf = (signal: AbortSignal): unknown => reasonIn.call(signal)
 
 export const onAbort = (signal: AbortSignal, listener: (event: Event) => void): void => signal.addEventListener('abort', listener)
 
-/** Removes a listener, while promises are settled: an exception of the caller's method must not keep the others from settling. */
-export function offAbort(signal: AbortSignal, listener: (event: Event) => void): void {
-  try {
-    signal.removeEventListener('abort', listener)
-  } catch {
-    // A listener that stays has no callbacks left to run.
-  }
+const remove: (this: AbortSignal, type: string, listener: (event: Event) => void) => void = Reflect.get(
+  EventTarget.prototype,
+  'removeEventListener'
+)
+
+/** Removes a listener, while promises are settled or records are passed on: code of the caller must not run then. */
+export const offAbort = (signal: AbortSignal, listener: (event: Event) => void): void => {
+  remove.call(signal, 'abort', listener)
 }
