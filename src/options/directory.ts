@@ -17,9 +17,10 @@ export function absolute(dir: string, operation: string): string {
   }
 }
 
-export function checkDir(dir: unknown, operation: string): void {
-  if (typeof dir !== 'string' || dir === '') throw mustBe('dir', 'the path of a directory', dir, operation)
-  if (dir.includes('\0')) throw invalid('dir must be the path of a directory, without NUL characters', operation)
+/** Checks that `dir`, the argument with this name, can be the path of a directory. */
+export function checkDir(dir: unknown, operation: string, name = 'dir'): void {
+  if (typeof dir !== 'string' || dir === '') throw mustBe(name, 'the path of a directory', dir, operation)
+  if (dir.includes('\0')) throw invalid(`${name} must be the path of a directory, without NUL characters`, operation)
   // The operating system would get a different name.
-  checkText('dir', dir, operation)
+  checkText(name, dir, operation)
 }

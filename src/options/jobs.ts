@@ -43,7 +43,7 @@ const salvageNames = new Set(['onProgress', 'signal', 'allowUnsafeFilesystem'] s
 
 export function checkSalvage(dir: unknown, dest: unknown, options: unknown): SalvageOptions {
   checkDir(dir, 'salvage')
-  checkDir(dest, 'salvage')
+  checkDir(dest, 'salvage', 'dest')
   const fields = known(options, salvageNames, 'salvage')
   const { onProgress } = fields
   if (onProgress !== undefined && typeof onProgress !== 'function') throw mustBe('options.onProgress', 'a function', onProgress, 'salvage')

@@ -164,9 +164,10 @@ function checkExpiry(expiresAt: unknown, operation: string): number {
 function expiry(ttlMs: unknown, expiresAt: unknown, operation: string): number | undefined {
   if (ttlMs === undefined) return expiresAt === undefined ? undefined : checkExpiry(expiresAt, operation)
   if (expiresAt !== undefined) throw invalid('ttlMs and expiresAt cannot be used together', operation)
-  const end = isCount(ttlMs) ? Date.now() + ttlMs : undefined
-  if (isCount(end)) return end
-  throw mustBe('ttlMs', COUNT, ttlMs, operation)
+  if (!isCount(ttlMs)) throw mustBe('ttlMs', COUNT, ttlMs, operation)
+  const end = Date.now() + ttlMs
+  if (!Number.isSafeInteger(end)) throw invalid(`ttlMs added to Date.now() must be an integer below 2^53, not ${end}`, operation)
+  return end
 }
 
 function checkVersion(given: unknown, operation: string): RecordVersion | undefined {
