@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, ThreadId};
 
-/// One call whose operations have not settled, or whose failure nobody has been given yet.
+/// One call whose operations have not settled, or whose failure no caller has been given yet.
 struct Call {
     /// Number of its first operation.
     first: u64,
@@ -31,7 +31,7 @@ struct LaneState {
     calls: BTreeMap<u64, Call>,
     /// How many of them have failed.
     failures: usize,
-    /// One of them has been dropped, so that nobody ends it.
+    /// One of them has been dropped, so that no caller ends it.
     dropped: bool,
 }
 
@@ -98,7 +98,7 @@ impl LaneState {
         })
     }
 
-    /// Takes the failure of a call whose outcome nobody can ask for any more.
+    /// Takes the failure of a call whose outcome no caller can ask for any more.
     fn dropped_failure(&mut self) -> Option<Error> {
         if self.failures == 0 {
             return None;
@@ -271,7 +271,7 @@ impl Lanes {
         HeldLane(lane)
     }
 
-    /// Whether the lane may go to another thread. If its thread has ended, failures that nobody can be given any more are kept for closing.
+    /// Whether the lane may go to another thread. If its thread has ended, the failures that it was not given are kept for closing.
     fn is_free(&self, wal: &Wal, owned: &Owned) -> bool {
         if owned.life.strong_count() == 0 {
             while let Some(error) = owned.lane.dropped_failure(wal) {

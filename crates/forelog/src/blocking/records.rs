@@ -90,22 +90,38 @@ impl<'a> From<&'a StoredRecord> for RecordRef<'a> {
     }
 }
 
-/// The block at hand, whose records are returned one by one.
-#[derive(Default)]
-struct AtHand {
+/// A reader, and the block at hand, whose records are returned one by one.
+struct Source {
+    /// The reader, or the error with which making it failed. `None` once the iterator has ended.
+    reader: Option<Result<Reader>>,
     block: Arc<Block>,
     index: usize,
 }
 
-impl AtHand {
-    fn next(&mut self) -> Option<StoredRecord> {
-        let record = StoredRecord::of(self.block.clone(), self.index)?;
-        self.index += 1;
-        Some(record)
+impl Source {
+    fn new(reader: Result<Reader>) -> Source {
+        Source { reader: Some(reader), block: Arc::default(), index: 0 }
     }
 
-    fn put(&mut self, block: Block) {
-        *self = AtHand { block: Arc::new(block), index: 0 };
+    /// Returns the next record. If the block at hand has none left, `read` gets the next block with a record, or `None` at the end.
+    fn next(&mut self, mut read: impl FnMut(&mut Reader) -> Result<Option<Block>>) -> Option<Result<StoredRecord>> {
+        loop {
+            if let Some(record) = StoredRecord::of(self.block.clone(), self.index) {
+                self.index += 1;
+                return Some(Ok(record));
+            }
+            let mut reader = match self.reader.take()? {
+                Ok(reader) => reader,
+                Err(error) => return Some(Err(error)),
+            };
+            match read(&mut reader) {
+                Ok(block) => {
+                    (self.block, self.index) = (Arc::new(block?), 0);
+                    self.reader = Some(Ok(reader));
+                }
+                Err(error) => return Some(Err(error)),
+            }
+        }
     }
 }
 
@@ -134,11 +150,9 @@ impl AtHand {
 /// [`Code::Closed`]: crate::Code::Closed
 pub struct Records {
     log: Arc<LogInner>,
-    /// The reader, or the error with which making it failed. `None` once the iterator has ended.
-    reader: Option<Result<Reader>>,
     /// Last position that the iterator is to return; `None` until its reader knows where it begins.
     last: Option<u64>,
-    at_hand: AtHand,
+    source: Source,
 }
 
 impl Records {
@@ -148,25 +162,25 @@ impl Records {
         // its end with its first block.
         let fixed = matches!(start, StartPosition::At(_)) && !log.wal.is_view();
         let last = reader.as_ref().ok().filter(|_| fixed).map(Reader::last_position);
-        Records { log, reader: Some(reader), last, at_hand: AtHand::default() }
+        Records { log, last, source: Source::new(reader) }
     }
 
-    /// Reads the next block with a record, or `None` at the end.
-    fn read(&mut self, reader: &mut Reader) -> Result<Option<Block>> {
+    /// Reads the next block with a record, or `None` after position `last`.
+    fn read(log: &LogInner, last: &mut Option<u64>, reader: &mut Reader) -> Result<Option<Block>> {
         loop {
-            if self.last.is_some_and(|last| reader.next_position() > last) {
+            if last.is_some_and(|last| reader.next_position() > last) {
                 return Ok(None);
             }
-            self.log.check_open()?;
+            log.check_open()?;
             let read = reader.next_block(BLOCK_BYTES)?;
-            let last = *self.last.get_or_insert(reader.last_position());
+            let last = *last.get_or_insert(reader.last_position());
             match read {
                 Some(block) if block.is_empty() => {}
                 Some(block) => return Ok(Some(block)),
                 None => {
                     // The end has come closer, because records before it were removed.
                     if let Some(kept) = reader.position().kept().filter(|kept| *kept < last) {
-                        return Err(truncated(kept + 1, self.log.wal.positions().first).during("read"));
+                        return Err(truncated(kept + 1, log.wal.positions().first).during("read"));
                     }
                     return Ok(None);
                 }
@@ -179,22 +193,8 @@ impl Iterator for Records {
     type Item = Result<StoredRecord>;
 
     fn next(&mut self) -> Option<Result<StoredRecord>> {
-        loop {
-            if let Some(record) = self.at_hand.next() {
-                return Some(Ok(record));
-            }
-            let mut reader = match self.reader.take()? {
-                Ok(reader) => reader,
-                Err(error) => return Some(Err(error)),
-            };
-            match self.read(&mut reader) {
-                Ok(block) => {
-                    self.at_hand.put(block?);
-                    self.reader = Some(Ok(reader));
-                }
-                Err(error) => return Some(Err(error)),
-            }
-        }
+        let Records { log, last, source } = self;
+        source.next(|reader| Records::read(log, last, reader))
     }
 }
 
@@ -252,15 +252,14 @@ impl Wait {
 /// [`Code::Io`]: crate::Code::Io
 pub struct Follower {
     log: Arc<LogInner>,
-    reader: Option<Result<Reader>>,
     wait: Arc<Wait>,
-    at_hand: AtHand,
+    source: Source,
 }
 
 impl Follower {
     pub(super) fn new(log: Arc<LogInner>, start: StartPosition) -> Follower {
-        let reader = Some(log.wal.read(ReadOptions::range(start, u64::MAX).follow()));
-        Follower { log, reader, wait: Arc::default(), at_hand: AtHand::default() }
+        let reader = log.wal.read(ReadOptions::range(start, u64::MAX).follow());
+        Follower { log, wait: Arc::default(), source: Source::new(reader) }
     }
 
     /// Returns the means to end the follower from another thread.
@@ -268,21 +267,22 @@ impl Follower {
         Stopper(self.wait.clone())
     }
 
-    fn read(&self, reader: &mut Reader) -> Result<Option<Block>> {
-        while !self.wait.is_stopped() {
+    /// Reads the next block with a record, waiting for it; `None` once the follower is stopped.
+    fn read(log: &LogInner, stop: &Arc<Wait>, reader: &mut Reader) -> Result<Option<Block>> {
+        while !stop.is_stopped() {
             // Asked before the block is read, so that everything acknowledged before the log was closed is returned.
-            let open = self.log.check_open();
+            let open = log.check_open();
             match reader.next_block(BLOCK_BYTES)? {
                 Some(block) if block.is_empty() => {}
                 Some(block) => return Ok(Some(block)),
                 None => {
                     open?;
                     let Some(end) = reader.follow_wait() else { return Ok(None) };
-                    let wait = self.wait.clone();
+                    let wait = stop.clone();
                     let ticket = end.wait(Box::new(move || wait.change(|state| state.woken = true)));
                     // Asked again once the wait is registered: closing wakes those that are.
-                    if self.log.check_open().is_ok() {
-                        self.wait.wait();
+                    if log.check_open().is_ok() {
+                        stop.wait();
                     }
                     // Takes a stopped follower off the list of those that wait.
                     ticket.wake();
@@ -297,25 +297,11 @@ impl Iterator for Follower {
     type Item = Result<StoredRecord>;
 
     fn next(&mut self) -> Option<Result<StoredRecord>> {
-        loop {
-            if self.wait.is_stopped() {
-                return None;
-            }
-            if let Some(record) = self.at_hand.next() {
-                return Some(Ok(record));
-            }
-            let mut reader = match self.reader.take()? {
-                Ok(reader) => reader,
-                Err(error) => return Some(Err(error)),
-            };
-            match self.read(&mut reader) {
-                Ok(block) => {
-                    self.at_hand.put(block?);
-                    self.reader = Some(Ok(reader));
-                }
-                Err(error) => return Some(Err(error)),
-            }
+        let Follower { log, wait, source } = self;
+        if wait.is_stopped() {
+            return None;
         }
+        source.next(|reader| Follower::read(log, wait, reader))
     }
 }
 
