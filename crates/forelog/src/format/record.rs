@@ -1,6 +1,7 @@
 //! The record codec: the bytes of one record in the body of a frame. Pure functions; no read goes past the body.
 
 use crate::error::{Code, Error, Result};
+use crate::util::page_buffer::PageBuffer;
 
 pub const HAS_KEY: u8 = 1;
 pub const HAS_VALUE: u8 = 2;
@@ -173,7 +174,7 @@ impl<'a> RecordRef<'a> {
 
     /// Appends the encoding of a record that `check` has accepted.
     #[inline]
-    pub fn encode(&self, out: &mut Vec<u8>) {
+    pub fn encode(&self, out: &mut impl Output) {
         let (key, value) = (self.key.unwrap_or(&[]), self.value.unwrap_or(&[]));
         let mut flags = 0;
         flags |= if self.key.is_some() { HAS_KEY } else { 0 };
@@ -192,9 +193,28 @@ impl<'a> RecordRef<'a> {
             head.put(term.to_le_bytes());
             head.put(index.to_le_bytes());
         }
-        out.extend_from_slice(&head.bytes[..head.len]);
-        out.extend_from_slice(key);
-        out.extend_from_slice(value);
+        out.append(&head.bytes[..head.len]);
+        out.append(key);
+        out.append(value);
+    }
+}
+
+/// Where encoded records go.
+pub trait Output {
+    fn append(&mut self, bytes: &[u8]);
+}
+
+impl Output for Vec<u8> {
+    #[inline]
+    fn append(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
+impl Output for PageBuffer {
+    #[inline]
+    fn append(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
     }
 }
 

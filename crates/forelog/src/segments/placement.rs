@@ -101,18 +101,18 @@ impl Placement {
         }
     }
 
-    /// Whether `bytes` can be written past the page cache at `offset`, the end of the frames, of which everything before `synced` is
-    /// durable.
-    ///
-    /// Everything before `offset` has to be durable, so that no sector that holds frames is written again. No prefill may be working near
-    /// these bytes.
-    pub fn takes_direct(&self, bytes: &[u8], offset: u64, synced: u64) -> bool {
-        let (from, to) = (offset, offset + bytes.len() as u64);
-        let on_pages = [from, to, bytes.as_ptr() as u64].iter().all(|at| at.is_multiple_of(PAGE));
-        let apart = !matches!(&self.filling, Filling::Running(prefill) if !prefill.is_filled(to));
+    /// Whether whole pages from `from` to `to` can be written past the page cache. A small write only goes into blocks that were written
+    /// before. No prefill may be working near these bytes.
+    pub fn takes_direct(&self, from: u64, to: u64, is_large: bool) -> bool {
+        let (was_written, is_clear) = match &self.filling {
+            Filling::Done => (true, true),
+            Filling::Running(prefill) => (prefill.is_filled(to), prefill.is_filled(to)),
+            Filling::Never | Filling::After(_) => (false, true),
+        };
         // Each step of a prefill syncs the file at its full length.
         let long_enough = to <= self.durable_len || matches!(&self.filling, Filling::Running(_));
-        on_pages && apart && synced == from && long_enough
+        let on_pages = from.is_multiple_of(PAGE) && to.is_multiple_of(PAGE);
+        self.direct.is_some() && on_pages && is_clear && (is_large || was_written) && long_enough && to <= self.growth.len()
     }
 
     /// Records an fsync of the file when it was `len` bytes long.
@@ -122,8 +122,8 @@ impl Placement {
     }
 
     /// Records a direct write.
-    pub fn note_direct(&mut self) {
-        self.filling.note_sync(true);
+    pub fn note_direct(&mut self, is_large: bool) {
+        self.filling.note_sync(is_large);
     }
 
     /// Starts writeback of the frames between `synced` and `end`, if enough have gathered. The fsync of the next roll then has little left
@@ -145,8 +145,8 @@ impl Placement {
     /// Returns the prefill of the file, which has this `name`, if it is time to run it. The frames end at `end`.
     pub fn due_prefill(&mut self, storage: &dyn Storage, name: &str, end: u64) -> Option<Arc<Prefill>> {
         if matches!(self.filling, Filling::After(0)) && self.growth.is_done() {
-            self.filling = match storage.open(name, true) {
-                Ok(file) => Filling::Running(Arc::new(Prefill::new(file, self.capacity, end))),
+            self.filling = match Prefill::new(storage, name, self.capacity, end) {
+                Ok(prefill) => Filling::Running(Arc::new(prefill)),
                 // The prefill only makes syncs faster: without it everything works the same.
                 Err(_) => Filling::Done,
             };

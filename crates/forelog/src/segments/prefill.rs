@@ -2,12 +2,13 @@
 //! blocks that were written before is a third faster than one that has to convert them.
 
 use crate::error::Fault;
-use crate::storage::FileRef;
+use crate::storage::{FileRef, Storage};
 use crate::util::healing::On;
 use crate::util::limits::PAGE;
+use crate::util::page_buffer::PageBuffer;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Bytes filled per step. Each step is synced separately, so that no commit has to flush more than this much of the
+/// Bytes filled per step. Each step is durable before the next one begins, so that no commit has to flush more than this much of the
 /// prefill.
 const STEP: u64 = 256 << 10;
 /// The page cache may handle pages in units of up to this size. A unit may be dirty as a whole, and a write past the cache
@@ -24,6 +25,8 @@ struct PrefillState {
     filled: u64,
     /// Start of the step that is running.
     claim: Option<u64>,
+    /// The file system has refused to write past the page cache.
+    refused: bool,
     /// A caller of `is_due` got `true` and its `fill` has not begun.
     claimed: bool,
     running: bool,
@@ -36,15 +39,23 @@ pub struct Prefill {
     /// A separate descriptor. A writeback error that a sync through the writer's descriptor should report must not be
     /// consumed here.
     file: FileRef,
+    /// A descriptor that writes past the page cache, if there is one.
+    direct: Option<FileRef>,
     len: u64,
     state: Mutex<PrefillState>,
     changed: Condvar,
 }
 
 impl Prefill {
-    pub fn new(file: FileRef, len: u64, head: u64) -> Prefill {
+    /// Fills `file`, up to `len`, past the bytes up to `head`. Opens it from `storage` by its `name`.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub fn new(storage: &dyn Storage, name: &str, len: u64, head: u64) -> Result<Prefill, Fault> {
+        let (file, direct) = (storage.open(name, true)?, storage.open_direct(name));
+        let len = if direct.is_some() { len - len % PAGE } else { len };
         let state = PrefillState { head, filled: head, ..PrefillState::default() };
-        Prefill { file, len, state: Mutex::new(state), changed: Condvar::new() }
+        Ok(Prefill { file, direct, len, state: Mutex::new(state), changed: Condvar::new() })
     }
 
     fn state(&self) -> MutexGuard<'_, PrefillState> {
@@ -64,11 +75,22 @@ impl Prefill {
         }
     }
 
-    /// Whether everything below `end` that is not the writer's was filled and synced, and shares no unit of the page cache
-    /// with the bytes that are being filled.
+    /// Like [`Prefill::reserve`], but does not wait: returns false if it would have to.
+    pub fn try_reserve(&self, end: u64) -> bool {
+        let mut state = self.state();
+        let is_clear = state.claim.is_none_or(|start| start >= end);
+        if is_clear {
+            state.head = state.head.max(end);
+        }
+        is_clear
+    }
+
+    /// Whether everything below `end` that is not the writer's was filled and is durable, and shares no unit of the page cache with the
+    /// bytes that are being filled.
     pub fn is_filled(&self, end: u64) -> bool {
-        let filled = self.state().filled;
-        end <= if filled < self.len { filled - filled % UNIT } else { filled }
+        let state = self.state();
+        let passes = self.direct.is_some() && !state.refused;
+        end <= if state.filled < self.len && !passes { state.filled - state.filled % UNIT } else { state.filled }
     }
 
     /// Whether [`Prefill::fill`] has enough to do to be called. The caller that gets `true` must call it.
@@ -93,20 +115,33 @@ impl Prefill {
             }
             state.running = true;
         }
-        let zeroes = vec![0; STEP as usize];
+        let mut zeroes = PageBuffer::default();
+        zeroes.resize(STEP as usize);
+        // The file may have grown since its last sync, and its length has to be durable before a direct write.
+        let mut has_length = self.direct.is_none();
         let result = loop {
             let Some((start, end)) = self.claim() else { break Ok(()) };
-            let filled = match self.file.write_at(&zeroes[..(end - start) as usize], start) {
-                Ok(()) => self.file.sync(),
-                Err(short) => Err(short.fault),
-            };
+            let lengthened = if has_length { Ok(()) } else { self.file.sync() };
+            has_length = true;
+            let passes = self.direct.as_ref().filter(|_| !self.state().refused);
+            let filled = lengthened.and_then(|()| {
+                let written = passes.unwrap_or(&self.file).write_at(&zeroes[..(end - start) as usize], start);
+                written.map_err(|short| short.fault)?;
+                if passes.is_some() {
+                    Ok(())
+                } else {
+                    self.file.sync()
+                }
+            });
             let mut state = self.state();
             state.claim = None;
             self.changed.notify_all();
             match filled {
                 Ok(()) => state.filled = end,
-                // At most some zeroes were written, so the segment goes on without the prefill.
-                Err(fault) if fault.heals(On::Named) => {
+                Err(fault) if passes.is_some() && fault.is_unsupported() => state.refused = true,
+                // At most some zeroes were written, so the segment goes on without the prefill. A direct write is a sync as well, and a
+                // failed sync does not heal.
+                Err(fault) if passes.is_none() && fault.heals(On::Named) => {
                     state.stopped = true;
                     break Ok(());
                 }
@@ -142,13 +177,13 @@ impl Prefill {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::Storage;
     use crate::testing::sim::SimDisk;
 
     #[test]
     fn only_blocks_whose_filling_has_finished_are_reported_as_filled() -> Result<(), Fault> {
         let disk = SimDisk::new(1, 4096);
-        let prefill = Prefill::new(disk.create("file", 9 << 20)?, 9 << 20, 5000);
+        disk.create("file", 9 << 20)?;
+        let prefill = Prefill::new(&disk, "file", 9 << 20, 5000)?;
         assert!(!prefill.is_filled(8192));
         prefill.fill()?;
         let filled = prefill.state().filled;
@@ -158,11 +193,13 @@ mod tests {
         prefill.fill()?;
         assert!(prefill.is_filled(9 << 20) && !prefill.is_filled((9 << 20) + 1));
 
-        let prefill = Prefill::new(disk.create("other", 64 << 10)?, 64 << 10, 4096);
+        disk.create("other", 64 << 10)?;
+        let prefill = Prefill::new(&disk, "other", 64 << 10, 4096)?;
         // On the last page there is nothing to fill.
         prefill.reserve((60 << 10) + 1);
         assert!(!prefill.is_due());
-        let prefill = Prefill::new(disk.create("third", 64 << 10)?, 64 << 10, 4096);
+        disk.create("third", 64 << 10)?;
+        let prefill = Prefill::new(&disk, "third", 64 << 10, 4096)?;
         // No space: what was not filled is not said to be.
         disk.set_trip(0);
         prefill.fill()?;

@@ -4,7 +4,6 @@
 //! `disk` is the real disk and the only module that makes anything durable. A simulated disk can replace it.
 
 pub mod dir_handle;
-mod direct_buffer;
 pub mod disk;
 pub mod layer;
 pub mod lock;

@@ -53,7 +53,7 @@ fn segment() -> (Vec<u8>, FrameBoundary) {
             Some(record) => group.push(0, end.next, record, record.check(1024).unwrap()),
             None => group.push_batch(0, end.next, &batch),
         }
-        group.pad_and_align();
+        group.pad();
         let gathered = &group.frames[0];
         let (head, body) = group.bytes[gathered.start..].split_at_mut(HEADER);
         let body_crc = mask(crc32c::crc32c(&body[..gathered.body_len]));

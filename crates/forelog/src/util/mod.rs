@@ -6,5 +6,6 @@ pub mod healing;
 pub mod limits;
 pub mod locks;
 pub mod notify;
+pub mod page_buffer;
 pub mod pool;
 pub mod runtime;

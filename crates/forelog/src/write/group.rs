@@ -4,9 +4,11 @@
 use crate::error::{Code, Error, Result};
 use crate::format::compression::Packer;
 use crate::format::frame::{span, Kind, ALIGN, HEADER, MERGED_BYTES};
+use crate::format::frame_boundary::FrameBoundary;
 use crate::format::record::RecordRef;
 use crate::options::Compression;
 use crate::util::limits::PAGE;
+use crate::util::page_buffer::PageBuffer;
 use crate::util::runtime::clock;
 
 /// A frame of a group: the place of its header in the arena, with the records after it.
@@ -38,10 +40,12 @@ pub struct OperationRun {
 /// Records that wait for their commit. The buffers are reused.
 #[derive(Default)]
 pub struct Group {
-    /// Frames with blank headers, each at a multiple of eight bytes after the first. Unused bytes before the first frame place it on a page
-    /// of memory, because a write past the page cache takes nothing else.
-    pub bytes: Vec<u8>,
+    /// Frames with blank headers, each at a multiple of eight bytes. The first is on the second page: a write past the page cache takes
+    /// whole pages only, and the first page is where the start of the block goes that the first frame shares with earlier ones.
+    pub bytes: PageBuffer,
     pub frames: Vec<PendingFrame>,
+    /// The boundaries after each frame that is sealed.
+    pub sealed: Vec<FrameBoundary>,
     pub runs: Vec<OperationRun>,
     pub records: u64,
     /// At least one operation in the group asked for durability.
@@ -52,13 +56,19 @@ pub struct Group {
     pub since: u64,
     /// If set, the group has no frames and its operations are rejected with this error.
     pub rejected: Option<Error>,
+    /// Number of small groups in a row that this arena has held.
+    small: u32,
 }
 
-/// Spare capacity after the frames: less than two pages to pad without moving them, and less than one page to move them to a page.
-const ROOM: usize = 3 * PAGE as usize;
+/// Offset of the first frame in the bytes of a group.
+pub const FRAMES: usize = PAGE as usize;
 
 /// An arena larger than this is freed once a small group follows, so that one burst does not hold memory for ever.
 const KEPT_BYTES: usize = 4 << 20;
+
+/// An arena is large if it has huge pages. It is freed after this many groups in a row that would fit into an eighth of it.
+const LARGE: usize = 2 << 20;
+const SMALL_GROUPS: u32 = 256;
 
 impl Group {
     pub fn is_empty(&self) -> bool {
@@ -66,10 +76,14 @@ impl Group {
     }
 
     pub fn clear(&mut self) {
-        if self.bytes.capacity() > KEPT_BYTES && self.bytes.len() <= KEPT_BYTES {
-            self.bytes = Vec::new();
+        let (len, capacity) = (self.bytes.len(), self.bytes.capacity());
+        self.small = if len <= LARGE / 8 { self.small + 1 } else { 0 };
+        if capacity > KEPT_BYTES && len <= KEPT_BYTES || capacity >= LARGE && self.small >= SMALL_GROUPS {
+            self.bytes = PageBuffer::default();
+            self.small = 0;
         }
-        self.bytes.truncate(self.frames.first().map_or(0, |first| first.start));
+        self.bytes.truncate(0);
+        self.sealed.clear();
         self.frames.clear();
         self.runs.clear();
         self.records = 0;
@@ -93,7 +107,6 @@ impl Group {
         if !self.frames.last().is_some_and(room) {
             self.open_frame(position, Kind::Singles);
         }
-        self.bytes.reserve(len);
         record.encode(&mut self.bytes);
         self.grow(client, len, 1);
     }
@@ -118,35 +131,19 @@ impl Group {
         &self.runs[start..at(to).max(start)]
     }
 
-    /// Pads the arena with zeroes to the alignment of frames, so that the bytes from the first frame on are exactly what is written. If the
-    /// arena has moved since its first frame was opened, moves the frames to a page again.
-    pub fn pad_and_align(&mut self) {
-        self.pad();
-        let Some(start) = self.frames.first().map(|first| first.start) else { return };
-        self.bytes.reserve(ROOM);
-        let (len, place) = (self.bytes.len(), self.unused());
-        if place != start {
-            self.bytes.resize(len.max(len - start + place), 0);
-            self.bytes.copy_within(start..len, place);
-            self.bytes.truncate(len - start + place);
-            self.frames.iter_mut().for_each(|frame| frame.start = frame.start - start + place);
-        }
+    /// Pads the arena with zeroes to the alignment of frames, so that the bytes from the first frame on are exactly what is written.
+    pub fn pad(&mut self) {
+        self.bytes.resize(self.bytes.len().next_multiple_of(ALIGN as usize));
     }
 
-    /// Pads the arena with zeroes to the alignment of frames.
-    fn pad(&mut self) {
-        self.bytes.resize(self.bytes.len().next_multiple_of(ALIGN as usize), 0);
-    }
-
-    /// Number of bytes in the arena before its first page, rounded up to the alignment of frames if the allocation itself is not aligned.
-    fn unused(&self) -> usize {
-        let before = (self.bytes.as_ptr() as usize).wrapping_neg() % PAGE as usize;
-        before.next_multiple_of(ALIGN as usize)
+    /// Returns how many bytes the frames take.
+    pub fn span(&self) -> u64 {
+        self.bytes.len().next_multiple_of(ALIGN as usize).saturating_sub(FRAMES) as u64
     }
 
     /// Compresses every body that takes less space that way, and closes the gaps. The sealed arena can only shrink.
     pub fn compress(&mut self, packer: &mut Packer) {
-        let mut to = self.frames.first().map_or(0, |first| first.start);
+        let mut to = FRAMES.min(self.bytes.len());
         for frame in &mut self.frames {
             let (body, place) = (frame.start + HEADER..frame.start + HEADER + frame.body_len, to + HEADER);
             // A shorter body that takes as much space on the disk would only cost time.
@@ -169,12 +166,12 @@ impl Group {
     fn open_frame(&mut self, first: u64, kind: Kind) {
         if self.frames.is_empty() {
             self.since = clock();
-            self.bytes.reserve(ROOM);
-            self.bytes.resize(self.unused(), 0);
+            self.bytes.truncate(0);
+            self.bytes.extend(FRAMES);
         }
         self.pad();
         let start = self.bytes.len();
-        self.bytes.resize(start + HEADER, 0);
+        self.bytes.extend(HEADER);
         self.frames.push(PendingFrame { start, body_len: 0, first, count: 0, kind, codec: Compression::None, first_run: self.runs.len() });
     }
 
@@ -279,27 +276,43 @@ mod tests {
     }
 
     #[test]
-    fn the_first_frame_is_on_a_page_of_memory_however_the_arena_has_grown() {
+    fn the_frames_of_a_group_follow_each_other_from_the_second_page_of_its_memory_on() {
         for records in [1, 40, 400, 9000] {
             let mut group = Group::default();
             for _ in 0..3 {
                 (1..=records).for_each(|position| push(&mut group, 0, position, &position.to_le_bytes().repeat(40)));
-                group.pad_and_align();
-                let (start, at) = (group.frames[0].start, group.bytes.as_ptr() as u64);
-                assert!((at + start as u64).is_multiple_of(PAGE) && start < PAGE as usize);
-                let mut next = start;
+                group.pad();
+                assert!((group.bytes.as_ptr() as u64).is_multiple_of(PAGE));
+                let mut next = FRAMES;
                 for frame in &group.frames {
                     assert_eq!(frame.start, next);
                     next += frame.span() as usize;
                     let first_value = frame.start + HEADER + 4;
                     assert_eq!(group.bytes[first_value..first_value + 8], frame.first.to_le_bytes());
                 }
-                assert_eq!(next, group.bytes.len());
-                group.bytes.resize(next + PAGE as usize + HEADER, 0);
-                assert_eq!(group.bytes.as_ptr() as u64, at, "padding moves nothing");
+                assert_eq!((next, group.span()), (group.bytes.len(), (next - FRAMES) as u64));
                 group.clear();
             }
         }
+    }
+
+    #[test]
+    fn a_group_gives_the_memory_of_a_burst_back_once_small_groups_follow() {
+        let mut group = Group::default();
+        push(&mut group, 0, 1, &vec![1; 5 << 20]);
+        group.clear();
+        assert!(group.bytes.capacity() > 5 << 20, "the next group may be as large");
+        push(&mut group, 0, 2, b"small");
+        group.clear();
+        assert_eq!(group.bytes.capacity(), 0);
+        push(&mut group, 0, 3, &vec![1; 1 << 20]);
+        group.clear();
+        for position in 4..4 + u64::from(SMALL_GROUPS) {
+            assert_eq!(group.bytes.capacity(), LARGE);
+            push(&mut group, 0, position, b"small");
+            group.clear();
+        }
+        assert_eq!(group.bytes.capacity(), 0);
     }
 
     #[test]

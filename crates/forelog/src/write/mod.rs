@@ -8,5 +8,6 @@ pub mod retention;
 pub mod roll;
 pub mod segment_writer;
 pub mod submission_queue;
+pub mod tail;
 pub mod truncate;
 pub mod writer;

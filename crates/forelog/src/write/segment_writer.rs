@@ -11,7 +11,8 @@ use crate::segments::placement::Placement;
 use crate::storage::{FileRef, ShortWrite};
 use crate::util::bytes::mask;
 use crate::util::limits::PAGE;
-use crate::write::group::{Group, PendingFrame};
+use crate::write::group::{Group, PendingFrame, FRAMES};
+use crate::write::tail::Tail;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -28,24 +29,48 @@ pub struct SegmentWriter {
     pub debris_end: u64,
     /// The bytes past `end` may be parts of frames that an earlier process wrote and a crash tore.
     pub may_be_torn: bool,
-    /// The boundaries after each frame that is sealed and not written. The buffer is reused.
-    sealed: Vec<FrameBoundary>,
+    tail: Tail,
+}
+
+/// What the writer knows about a commit when it chooses the way of its frames.
+#[derive(Clone, Copy)]
+pub struct CommitTerms {
+    /// The frames have to be durable.
+    pub durable: bool,
+    /// Readers wait for them, and find them in the page cache.
+    pub readers_wait: bool,
+    /// Size in bytes from which a commit is large.
+    pub large: u64,
+    /// Even a small commit ends on a page, so that the next one can be submitted while this one is under way.
+    pub on_pages: bool,
+}
+
+/// How the frames of a write are laid out in the memory of their group, and where they go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Layout {
+    /// As they are, to the page cache.
+    Cached,
+    /// Past the page cache, in whole pages. `lead` is a padding frame before them that ends on a page. With `trail`, one follows them;
+    /// otherwise zeroes do, and the next write begins with the same page.
+    Direct { lead: bool, trail: bool },
 }
 
 /// Frames of a group with their headers, ready to be written.
+#[derive(Debug)]
 pub struct SealedFrames {
-    /// Place of the frames in the group's bytes.
+    /// Place of the bytes to be written in the group's bytes.
     pub bytes: Range<usize>,
+    /// Offset in the segment where they go.
+    pub offset: u64,
     /// Number of frames of the group, without padding.
     pub frames: usize,
     /// The boundary after the last of them.
     pub end: FrameBoundary,
-    /// The frames are durable once they are written past the page cache, and are padded to a page so that they can be.
-    pub is_direct: bool,
+    pub way: Way,
 }
 
 /// How the bytes of a write reach the disk.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Way {
     /// To the page cache. They are durable after a sync.
     Cached,
@@ -59,6 +84,8 @@ pub struct PendingWrite {
     pub offset: u64,
     pub end: FrameBoundary,
     pub way: Way,
+    /// Length in bytes.
+    pub len: usize,
 }
 
 impl PendingWrite {
@@ -71,7 +98,8 @@ impl PendingWrite {
 impl SegmentWriter {
     /// Begins in a segment whose frames end at `end`.
     pub fn new(header: Header, entry: Arc<CatalogSegment>, placement: Placement, end: FrameBoundary, synced: FrameBoundary) -> Self {
-        SegmentWriter { header, entry, placement, end, synced, debris_end: 0, may_be_torn: false, sealed: Vec::new() }
+        let tail = Tail::at(end.offset);
+        SegmentWriter { header, entry, placement, end, synced, debris_end: 0, may_be_torn: false, tail }
     }
 
     /// Whether `frame` may be written at `offset` when frames have room up to `limit`. A segment begun without compression may be read by
@@ -80,15 +108,68 @@ impl SegmentWriter {
         offset + frame.span() <= limit && (self.header.compressed || frame.codec == Compression::None)
     }
 
-    /// Writes the headers of the frames of `group` from the one at `from` on, as many as have room up to `limit`. If they are the rest of
-    /// the group and take `large` bytes or more, they are padded to a page for a direct write; without `large` they are not.
-    pub fn seal(&mut self, group: &mut Group, from: usize, limit: u64, large: Option<u64>) -> SealedFrames {
-        self.sealed.clear();
-        let seed = self.header.seed();
-        let (mut end, synced, mut to) = (self.end, self.synced.offset, from);
-        while to < group.frames.len() && self.takes(&group.frames[to], end.offset, limit) {
-            let pending = &group.frames[to];
-            let (head, body) = group.bytes[pending.start..].split_at_mut(HEADER);
+    /// Chooses how the frames of `group` from the one at `from` on are written at `at`, with room up to `limit`. `at` is the end of the
+    /// frames, or of those whose write is under way.
+    ///
+    /// They go past the page cache if they are the rest of the group, so that no roll makes them durable anyway, and if that is the
+    /// quicker way: large commits always, small ones into blocks that were written before.
+    pub fn layout(&self, group: &Group, from: usize, at: FrameBoundary, limit: u64, terms: CommitTerms) -> Layout {
+        let rest = &group.frames[from..];
+        let span = rest.iter().map(PendingFrame::span).sum::<u64>();
+        // No sector that holds frames is written again before they are durable.
+        let is_proven = self.synced.offset == self.end.offset;
+        let raw = self.header.compressed || rest.iter().all(|frame| frame.codec == Compression::None);
+        // A write past the page cache takes whole pages of memory.
+        let is_aligned = rest.first().is_some_and(|frame| frame.start == FRAMES);
+        let may_pass = terms.durable && !terms.readers_wait && is_proven && raw && is_aligned;
+        let Some(before) = self.tail.before(at.offset).filter(|_| may_pass) else { return Layout::Cached };
+        let is_large = span >= terms.large;
+        let lead = is_large && !before.is_empty() && PAGE as usize - before.len() >= HEADER;
+        let trail = is_large || terms.on_pages;
+        let start = at.offset - before.len() as u64;
+        let frames_end = span + if lead { start + PAGE } else { at.offset };
+        let end = if trail { page_for_padding(frames_end) } else { frames_end.next_multiple_of(PAGE) };
+        let fits = end <= limit && self.placement.takes_direct(start, end, is_large);
+        if fits {
+            Layout::Direct { lead, trail }
+        } else {
+            Layout::Cached
+        }
+    }
+
+    /// Writes the headers of the frames of `group` from the one at `from` on, as many as have room up to `limit`. They follow `at`.
+    pub fn seal(&self, group: &mut Group, from: usize, at: FrameBoundary, limit: u64, layout: Layout) -> SealedFrames {
+        group.sealed.clear();
+        let Group { bytes, frames, sealed, .. } = group;
+        let (seed, synced) = (self.header.seed(), self.synced.offset);
+        let before = self.tail.before(at.offset).filter(|_| layout != Layout::Cached).unwrap_or(&[]);
+        let first = frames[from].start;
+        // The first byte to be written, in the memory of the group.
+        let mut start = first;
+        let mut end = at;
+        match layout {
+            Layout::Direct { lead: true, .. } => {
+                start = first - PAGE as usize;
+                let padding_frame = &mut bytes[start + before.len()..first];
+                padding_frame[HEADER..].fill(0);
+                end = padding(padding_frame, end, synced, seed);
+                sealed.push(end);
+            }
+            Layout::Direct { lead: false, .. } if !before.is_empty() => {
+                // Moving a few frames is cheaper than a padding frame would be on disk.
+                start = first - PAGE as usize;
+                let (place, len) = (start + before.len(), bytes.len());
+                bytes.copy_within(first..len, place);
+                bytes.truncate(len - (first - place));
+                frames[from..].iter_mut().for_each(|frame| frame.start -= first - place);
+            }
+            _ => {}
+        }
+        bytes[start..start + before.len()].copy_from_slice(before);
+        let mut to = from;
+        while to < frames.len() && self.takes(&frames[to], end.offset, limit) {
+            let pending = &frames[to];
+            let (head, body) = bytes[pending.start..].split_at_mut(HEADER);
             let frame = Frame {
                 body_len: pending.body_len as u32,
                 first: end.next,
@@ -103,40 +184,49 @@ impl SegmentWriter {
             debug_assert_eq!(pending.first, end.next, "positions are dense");
             let crc = frame::encode(head, &frame, seed, end.offset);
             end = FrameBoundary { offset: end.offset + frame.span(), next: frame.next_position(), crc };
-            self.sealed.push(end);
+            sealed.push(end);
             to += 1;
         }
-        // Frames that a roll makes durable need no padding, and for a small commit padding would be most of what is written.
-        let is_large = large.is_some_and(|large| end.offset - self.end.offset >= large);
-        let is_direct = is_large && to == group.frames.len() && self.placement.direct.is_some();
-        if is_direct {
-            let room = room_to_page(end.offset, limit);
-            if room > 0 {
-                end = pad(&mut group.bytes, room, end, synced, seed);
-                self.sealed.push(end);
+        let mut stop = frames.get(to).map_or(bytes.len(), |frame| frame.start);
+        match layout {
+            Layout::Direct { trail: true, .. } => {
+                let room = (page_for_padding(end.offset) - end.offset) as usize;
+                if room > 0 {
+                    bytes.resize(stop + room);
+                    end = padding(&mut bytes[stop..], end, synced, seed);
+                    sealed.push(end);
+                }
+                stop = bytes.len();
             }
+            Layout::Direct { trail: false, .. } => {
+                stop += (end.offset.next_multiple_of(PAGE) - end.offset) as usize;
+                bytes.resize(stop);
+            }
+            Layout::Cached => {}
         }
-        let stop = group.frames.get(to).map_or(group.bytes.len(), |frame| frame.start);
-        SealedFrames { bytes: group.frames[from].start..stop, frames: to - from, end, is_direct }
+        let way = if layout == Layout::Cached { Way::Cached } else { Way::Direct };
+        let offset = at.offset - before.len() as u64;
+        SealedFrames { bytes: start..stop, offset, frames: to - from, end, way }
     }
 
     /// Makes `bytes` a padding frame. The body, which is in place already, is everything after the header.
-    pub fn seal_padding(&mut self, bytes: &mut [u8]) -> SealedFrames {
+    pub fn seal_padding(&self, bytes: &mut [u8], sealed: &mut Vec<FrameBoundary>) -> SealedFrames {
         let end = padding(bytes, self.end, self.synced.offset, self.header.seed());
-        self.sealed.clear();
-        self.sealed.push(end);
-        SealedFrames { bytes: 0..bytes.len(), frames: 0, end, is_direct: false }
+        sealed.clear();
+        sealed.push(end);
+        SealedFrames { bytes: 0..bytes.len(), offset: self.end.offset, frames: 0, end, way: Way::Cached }
     }
 
-    /// Submits the write of sealed frames, whose bytes are `bytes`, and decides which way they go. With `readers_wait`, they go to the page
-    /// cache, where the readers find them.
-    pub fn submit(&self, frames: &SealedFrames, bytes: &[u8], readers_wait: bool) -> PendingWrite {
-        let (offset, end) = (self.end.offset, frames.end);
-        self.placement.wait_until_clear(end.offset);
-        let is_direct = frames.is_direct && !readers_wait && self.placement.takes_direct(bytes, offset, self.synced.offset);
+    /// Submits the write of sealed frames, whose bytes are `bytes`.
+    pub fn submit(&mut self, frames: &SealedFrames, bytes: &[u8]) -> PendingWrite {
+        let (offset, end) = (frames.offset, frames.end);
+        self.placement.wait_until_clear(offset + bytes.len() as u64);
+        self.tail.note(bytes, offset, end.offset);
         match &self.placement.direct {
-            Some(direct) if is_direct => PendingWrite { file: direct.clone(), offset, end, way: Way::Direct },
-            _ => PendingWrite { file: self.placement.file.clone(), offset, end, way: Way::Cached },
+            Some(direct) if frames.way == Way::Direct => {
+                PendingWrite { file: direct.clone(), offset, end, way: Way::Direct, len: bytes.len() }
+            }
+            _ => PendingWrite { file: self.placement.file.clone(), offset, end, way: Way::Cached, len: bytes.len() },
         }
     }
 
@@ -146,14 +236,14 @@ impl SegmentWriter {
         PendingWrite { file: self.placement.file.clone(), way: Way::Cached, ..refused }
     }
 
-    /// Completes a write that has succeeded: its frames are part of the log, and durable if it was direct.
-    pub fn complete(&mut self, write: &PendingWrite) {
+    /// Completes a write that has succeeded: its frames, which end at `sealed`, are part of the log, and durable if it was direct.
+    pub fn complete(&mut self, write: &PendingWrite, sealed: &[FrameBoundary], is_large: bool) {
         self.end = write.end;
         if write.way == Way::Direct {
             self.synced = write.end;
-            self.placement.note_direct();
+            self.placement.note_direct(is_large);
         }
-        self.entry.add_index_entries(&self.sealed);
+        self.entry.add_index_entries(sealed);
     }
 
     /// Whether frames wait for an fsync.
@@ -199,25 +289,14 @@ impl SegmentWriter {
     }
 }
 
-/// Returns how many bytes lie between `offset` and the next page boundary at which a padding frame can end.
-///
-/// Returns 0 if `offset` is on a boundary, or if that boundary is past `limit`. Any other result has room for a padding
-/// frame.
-fn room_to_page(offset: u64, limit: u64) -> usize {
+/// Returns the end of a padding frame that begins at `offset` and ends on a page: `offset` itself if that is on one.
+fn page_for_padding(offset: u64) -> u64 {
     let end = offset.next_multiple_of(PAGE);
-    let end = if end != offset && end - offset < HEADER as u64 { end + PAGE } else { end };
-    if end <= limit {
-        (end - offset) as usize
+    if end != offset && end - offset < HEADER as u64 {
+        end + PAGE
     } else {
-        0
+        end
     }
-}
-
-/// Appends a padding frame of `room` bytes to frames that end at `end`, and returns the boundary after it.
-fn pad(bytes: &mut Vec<u8>, room: usize, end: FrameBoundary, synced: u64, seed: Seed) -> FrameBoundary {
-    let start = bytes.len();
-    bytes.resize(start + room, 0);
-    padding(&mut bytes[start..], end, synced, seed)
 }
 
 /// Makes a padding frame of `bytes`, whose body is already in place, and returns the boundary after it.

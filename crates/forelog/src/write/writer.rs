@@ -9,6 +9,7 @@ use crate::format::compression::Packer;
 use crate::format::control::Fence;
 use crate::format::file_names::Name;
 use crate::format::frame::HEADER;
+use crate::format::frame_boundary::FrameBoundary;
 use crate::observe::events::Events;
 use crate::segments::attachment::Attachment;
 use crate::segments::catalog::Catalog;
@@ -28,7 +29,7 @@ use crate::write::health::Health;
 use crate::write::meter::Meter;
 use crate::write::retention::KnownSegments;
 use crate::write::roll::{Naming, RollPlan};
-use crate::write::segment_writer::{PendingWrite, SegmentWriter, Way};
+use crate::write::segment_writer::{CommitTerms, PendingWrite, SegmentWriter, Way};
 use std::sync::{Arc, Mutex};
 
 /// The result of a commit.
@@ -164,7 +165,7 @@ impl Writer {
 
     /// Writes a group's frames, rolling where they do not fit, and makes them durable if `durable`.
     pub fn commit(&mut self, group: &mut Group, durable: bool) -> CommitProgress {
-        group.pad_and_align();
+        group.pad();
         if let Some(packer) = &mut self.packer {
             group.compress(packer);
         }
@@ -195,15 +196,22 @@ impl Writer {
     /// `durable` and its last frame is among them, all of them may be durable already on return.
     fn write_some(&mut self, group: &mut Group, from: usize, durable: bool) -> Result<usize> {
         let limit = self.make_room(group, from)?;
-        let large = self.storage.large_commit();
+        let terms = self.terms(durable, false);
         let Some(active) = self.active.as_mut() else {
             return Err(Error::new(Code::Closed, "the log has no active segment"));
         };
-        let sealed = active.seal(group, from, limit, durable.then_some(large));
+        let at = active.end;
+        let layout = active.layout(group, from, at, limit, terms);
+        let sealed = active.seal(group, from, at, limit, layout);
         let bytes = &group.bytes[sealed.bytes.clone()];
-        let write = active.submit(&sealed, bytes, self.placement.readers_wait);
-        self.perform(write, bytes)?;
+        let write = active.submit(&sealed, bytes);
+        self.perform(write, bytes, &group.sealed)?;
         Ok(sealed.frames)
+    }
+
+    /// Returns the terms of a commit.
+    pub fn terms(&self, durable: bool, on_pages: bool) -> CommitTerms {
+        CommitTerms { durable, readers_wait: self.placement.readers_wait, large: self.storage.large_commit(), on_pages }
     }
 
     /// Does everything that the frame at `from` and those after it need before they can be sealed: the health of the log is checked, a roll
@@ -228,7 +236,8 @@ impl Writer {
     fn reserve(&self, group: &Group, from: usize) -> u64 {
         let Some(active) = self.active.as_ref().filter(|_| self.plan.is_none()) else { return 0 };
         let frames = group.frames[from..].iter().map(PendingFrame::span).sum::<u64>();
-        let padding = if active.placement.direct.is_some() && frames >= self.storage.large_commit() { 2 * PAGE } else { 0 };
+        // A page for the padding frames at either end, and another for each that does not fit into the rest of its page.
+        let padding = if active.placement.direct.is_some() && frames >= self.storage.large_commit() { 3 * PAGE } else { 0 };
         active.placement.reserve(active.end.offset + frames + padding)
     }
 
@@ -244,24 +253,24 @@ impl Writer {
             self.plan_roll();
             return Ok(());
         }
-        let sealed = active.seal_padding(&mut bytes);
-        let write = active.submit(&sealed, &bytes, false);
-        self.perform(write, &bytes)?;
+        let mut boundaries = Vec::new();
+        let sealed = active.seal_padding(&mut bytes, &mut boundaries);
+        let write = active.submit(&sealed, &bytes);
+        self.perform(write, &bytes, &boundaries)?;
         if let Some(active) = &mut self.active {
             active.may_be_torn = false;
         }
         Ok(())
     }
 
-    /// Runs a write that was submitted, and completes it.
-    fn perform(&mut self, write: PendingWrite, bytes: &[u8]) -> Result<()> {
+    /// Runs a write that was submitted, and completes it. Its frames end at `sealed`.
+    pub fn perform(&mut self, write: PendingWrite, bytes: &[u8], sealed: &[FrameBoundary]) -> Result<()> {
         let mut next = Some(write);
         while let Some(write) = next {
             let began = if write.way == Way::Direct { (self.meter.clock)() } else { 0 };
             let outcome = write.run(bytes);
-            next = self.complete(write, began, outcome)?;
+            next = self.complete(write, began, outcome, sealed)?;
         }
-        self.meter.counters.written_bytes += bytes.len() as u64;
         Ok(())
     }
 
@@ -270,11 +279,18 @@ impl Writer {
     ///
     /// # Errors
     /// None of the frames is part of the log. After an error that heals, they are fenced off.
-    fn complete(&mut self, write: PendingWrite, began: u64, outcome: std::result::Result<(), ShortWrite>) -> Result<Option<PendingWrite>> {
+    pub fn complete(
+        &mut self,
+        write: PendingWrite,
+        began: u64,
+        outcome: std::result::Result<(), ShortWrite>,
+        sealed: &[FrameBoundary],
+    ) -> Result<Option<PendingWrite>> {
         let Some(active) = &mut self.active else { return Ok(None) };
+        let is_large = write.len as u64 >= self.storage.large_commit();
         let refused = |short: &ShortWrite| short.written == 0 && short.fault.is_unsupported();
         match (write.way, outcome) {
-            (Way::Cached, Ok(())) => active.complete(&write),
+            (Way::Cached, Ok(())) => active.complete(&write, sealed, is_large),
             (Way::Cached, Err(short)) if short.fault.heals(On::Named) => return Err(self.fence(short)),
             (Way::Cached, Err(short)) => return Err(self.health.poison(short.fault)),
             (Way::Direct, Err(short)) if !self.placement.direct_works && refused(&short) => return Ok(Some(active.submit_cached(write))),
@@ -282,11 +298,12 @@ impl Writer {
                 self.meter.note_sync(began);
                 // This is a failed fsync, whatever the reason: what is on the disk is unknown.
                 outcome.map_err(|short| self.health.poison(short.fault))?;
-                active.complete(&write);
-                self.placement.note_sync(true);
+                active.complete(&write, sealed, is_large);
+                self.placement.note_sync(is_large);
                 self.placement.direct_works = true;
             }
         }
+        self.meter.counters.written_bytes += write.len as u64;
         Ok(None)
     }
 

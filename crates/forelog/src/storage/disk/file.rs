@@ -4,7 +4,7 @@
 use super::{BTRFS, EXT4, TMPFS, XFS};
 use crate::error::Fault;
 use crate::storage::dir_handle::Identity;
-use crate::storage::{direct_buffer, File, ShortWrite};
+use crate::storage::{File, ShortWrite};
 use crate::util::limits::PAGE;
 use std::fs;
 use std::io;
@@ -140,11 +140,7 @@ impl File for DiskFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> std::result::Result<(), ShortWrite> {
-        if self.direct {
-            direct_buffer::together(bytes, |bytes| self.write_all_at(bytes, offset))
-        } else {
-            self.write_all_at(bytes, offset)
-        }
+        self.write_all_at(bytes, offset)
     }
 
     fn sync(&self) -> std::result::Result<(), Fault> {

@@ -26,32 +26,43 @@ fn only_a_large_durable_commit_after_durable_bytes_goes_past_the_page_cache() {
     let disk = SimDisk::new(1, 512);
     disk.set_through(Through::Taken);
     let mut log = Log::on(disk, Options { segment_bytes: 4 << 20, ..Options::default() });
-    let pages = |n: u64| n * PAGE;
-    log.disk.set_large_commit(5000);
-    let (passed, written) = commit(&mut log, 100, true);
-    assert!(!passed && written < 200, "a small one is not padded");
-    assert_eq!(commit(&mut log, 5000, true), (false, pages(2) - written), "it does not begin on a page");
-    assert_eq!(commit(&mut log, 5000, true), (true, pages(2)));
+    log.disk.set_large_commit(3000);
+    // What a record takes depends on its position; one of 5000 bytes is always large, and one of 100 never.
+    let passes = |log: &mut Log, len, durable| {
+        let passed = commit(log, len, durable).0;
+        assert_eq!(passed, log.end().is_multiple_of(PAGE), "a commit past the page cache ends on a page, and no other does");
+        passed
+    };
+    let large = |log: &mut Log| loop {
+        let (passed, written) = commit(log, 5000, true);
+        if written > 5000 {
+            return passed;
+        }
+    };
+    assert!(!passes(&mut log, 100, true), "its blocks were never written");
+    assert!(large(&mut log), "padding precedes it, so that it begins on a page");
+    log.grow();
+    assert!(!passes(&mut log, 100, true), "the length of the file is durable from here on");
+    assert!(large(&mut log) && large(&mut log));
     log.disk.set_large_commit(0);
-    assert_eq!(commit(&mut log, 9000, true), (true, pages(3)));
-    assert_eq!(commit(&mut log, 100, true), (true, pages(1)));
-    let (passed, written) = commit(&mut log, 100, false);
-    assert!(!passed && written < 200, "a commit that need not be durable is not padded");
-    assert_eq!(commit(&mut log, 100, true), (false, pages(1) - written), "the bytes before it are not durable");
-    assert_eq!(commit(&mut log, 100, true), (true, pages(1)));
+    assert!(passes(&mut log, 9000, true) && passes(&mut log, 100, true));
+    assert!(!passes(&mut log, 100, false), "it need not be durable");
+    assert!(!passes(&mut log, 100, true), "the bytes before it are not durable");
+    assert!(passes(&mut log, 100, true));
     // Also if it ends on a page.
     let whole = (3900..4096).find(|len| {
         commit(&mut log, 100, true);
         commit(&mut log, *len, false) == (false, PAGE)
     });
     assert!(whole.is_some());
-    assert_eq!(commit(&mut log, 100, true), (false, PAGE), "a whole page before it is not durable");
+    assert!(!passes(&mut log, 100, true), "a whole page before it is not durable");
     commit(&mut log, 100, false);
     log.opened.writer.sync().unwrap();
-    assert!(!commit(&mut log, 100, true).0, "it does not begin on a page");
+    assert!(passes(&mut log, 100, true), "the start of its page is known");
     log.opened.writer.placement.readers_wait = true;
-    assert_eq!(commit(&mut log, 100, true), (false, pages(1)), "a reader waits for it");
+    assert!(!passes(&mut log, 100, true), "a reader waits for it");
     log.opened.writer.placement.readers_wait = false;
+    assert!(passes(&mut log, 100, true));
     // If less of a page is left than a frame's header needs, padding takes the next page as well.
     let rest = (log.end() + 4040..).zip(4000 - 40..).find(|(_, len)| {
         let body = 3 + u64::from(*len);
@@ -65,6 +76,31 @@ fn only_a_large_durable_commit_after_durable_bytes_goes_past_the_page_cache() {
     assert!(commit(&mut log, 100, true).0);
     assert_eq!(log.opened.writer.meter.counters.fsyncs, fsyncs + 1, "it counts as an fsync");
     assert!(matches!(read(Arc::new(log.disk.clone()), &log.opened.catalog, &log.expected, 1, log.expected.end, 1 << 12), Read::All));
+}
+
+#[test]
+fn a_small_durable_commit_writes_its_page_again_past_the_page_cache_once_the_blocks_were_written() {
+    let disk = SimDisk::new(1, 512);
+    disk.set_through(Through::Taken);
+    disk.set_large_commit(5000);
+    let mut log = Log::on(disk, Options { segment_bytes: 1 << 20, ..Options::default() });
+    for n in 0..64 {
+        assert!(!commit(&mut log, 100, true).0, "{n}");
+    }
+    log.grow();
+    log.opened.writer.due_prefill().unwrap().fill().unwrap();
+    for len in [100, 0, 900, 4000, 17, 3000, 4500, 1] {
+        let (passed, written) = commit(&mut log, len, true);
+        assert!(passed && written < u64::from(len) + 100, "a small one is not padded: {len}, {passed}, {written}");
+    }
+    assert!(!commit(&mut log, 100, false).0);
+    assert!(!commit(&mut log, 100, true).0, "the bytes before it are not durable");
+    assert!(commit(&mut log, 100, true).0);
+    log.disk.power_cut();
+    log.disk.restart();
+    let opened = open(Arc::new(log.disk.clone()), &log.options, || 0).unwrap();
+    assert_eq!(opened.writer.next_position(), log.expected.end + 1);
+    assert!(matches!(read(Arc::new(log.disk.clone()), &opened.catalog, &log.expected, 1, log.expected.end, 1 << 12), Read::All));
 }
 
 #[test]
@@ -106,7 +142,7 @@ fn a_file_system_that_refuses_the_first_direct_write_is_not_tried_again() {
     disk.set_through(Through::Refused);
     let mut log = Log::on(disk, Options { segment_bytes: 128 << 10, ..Options::default() });
     log.fill();
-    assert_eq!(commit(&mut log, 100, true), (false, PAGE));
+    assert_eq!(commit(&mut log, 100, true), (false, PAGE), "it is padded, and written to the page cache");
     assert_eq!(log.opened.writer.durable_position(), 1);
     log.disk.set_through(Through::Taken);
     assert!(!commit(&mut log, 100, true).0);
