@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+mod ahead;
 mod commands;
 mod measure;
 mod upkeep;
@@ -29,6 +30,12 @@ pub struct CommitThread {
     runtime: Arc<dyn Runtime>,
     pub writer: Writer,
     group: Group,
+    /// The group was taken to be submitted, which was not possible. It is committed before anything else.
+    is_taken: bool,
+    /// Groups whose memory is used again.
+    spare_groups: Vec<Group>,
+    /// When the oldest commit under way was submitted.
+    ahead_since: Option<Duration>,
     /// The command that follows the group, with its client.
     command: Option<(usize, Command)>,
     wake: Vec<Arc<dyn Notify>>,
@@ -61,6 +68,9 @@ impl CommitThread {
             runtime,
             writer,
             group: Group::default(),
+            is_taken: false,
+            spare_groups: Vec::new(),
+            ahead_since: None,
             command: None,
             wake: Vec::new(),
             behind_since: None,
@@ -111,6 +121,12 @@ impl CommitThread {
         shared.has_ended(left.map_err(|_| panicked()).and(closed));
     }
 
+    /// Whether a group was taken that is not committed.
+    #[cfg(any(test, feature = "sim"))]
+    pub fn is_taken(&self) -> bool {
+        self.is_taken
+    }
+
     /// Whether the last step had nothing to do.
     pub fn is_idle(&self) -> bool {
         self.idle
@@ -119,18 +135,26 @@ impl CommitThread {
     /// Whether a step would have something to do now.
     pub fn is_wanted(&self, submissions: &SubmissionQueue) -> bool {
         let due = || self.deadline().is_some_and(|due| due <= self.runtime.now());
-        submissions.kicked || self.shared.stop.load(Ordering::Acquire) || due()
+        self.is_taken || submissions.kicked || self.shared.stop.load(Ordering::Acquire) || due()
     }
 
     /// Waits for work (at most `runtime.idle_timeout()`), does one step, and returns the result of closing once the log has been told to stop.
     pub fn step(&mut self) -> Option<Result<()>> {
-        if self.writer.sealer.is_due() {
-            let (shared, sealer) = (self.shared.clone(), self.writer.sealer.clone());
-            self.runtime.spawn(Box::new(move || {
-                if let Err(fault) = sealer.run() {
-                    shared.report(fault);
-                }
-            }));
+        self.spawn_due_footer();
+        if self.goes_ahead() {
+            let needs_thread = self.go_ahead();
+            if !needs_thread && !self.is_overdue() && !self.is_retention_due() {
+                self.idle = true;
+                self.keep_deadlines();
+                return None;
+            }
+            if !self.finish_ahead() {
+                return None;
+            }
+        }
+        if std::mem::take(&mut self.is_taken) {
+            self.commit();
+            return None;
         }
         let stop = self.take()?;
         if let Some(error) = self.group.rejected.take() {
@@ -168,7 +192,7 @@ impl CommitThread {
             if stop || submissions.kicked || wait == Some(Duration::ZERO) {
                 break;
             }
-            let idle_timeout = self.runtime.idle_timeout().map(|idle_timeout| {
+            let idle_timeout = self.idle_timeout().map(|idle_timeout| {
                 let now = self.runtime.now();
                 (*idle_since.get_or_insert(now) + idle_timeout).saturating_sub(now)
             });
@@ -201,16 +225,33 @@ impl CommitThread {
     fn commit(&mut self) {
         self.writer.placement.readers_wait = self.shared.followers.has_waiting();
         let began = self.runtime.now();
-        let durable = self.group.durable || self.shared.options.fsync == Fsync::Always;
+        let durable = self.is_durable(&self.group);
         let progress = match self.check(durable) {
             Ok(()) => self.writer.commit(&mut self.group, durable),
             Err(error) => CommitProgress { frames: 0, failure: Some(error) },
         };
         let took = self.runtime.now().saturating_sub(began);
-        // Before anything is settled: a caller that has awaited an append finds its commit in `stats`.
-        self.collect_counters(Some((&progress, took)));
-        self.settle(progress);
+        let group = std::mem::take(&mut self.group);
+        self.settle_commit(&group, progress, took);
+        self.group = group;
         self.behind_since = self.writer.is_behind().then(|| self.behind_since.unwrap_or(began));
+        self.hand_out_jobs();
+    }
+
+    /// Whether a group has to be durable before it is acknowledged.
+    fn is_durable(&self, group: &Group) -> bool {
+        group.durable || self.shared.options.fsync == Fsync::Always
+    }
+
+    /// Settles the operations of a group by the result of its commit, which took this long.
+    fn settle_commit(&mut self, group: &Group, progress: CommitProgress, took: Duration) {
+        // Before anything is settled: a caller that has awaited an append finds its commit in `stats`.
+        self.collect_counters(Some((group, &progress, took)));
+        self.settle(group, progress);
+    }
+
+    /// Hands out the jobs that prepare files for the next commits.
+    fn hand_out_jobs(&mut self) {
         self.prepare_spare();
         let spares = self.writer.spares();
         if self.writer.health.ended().is_none() && spares.wants_reserve() {
@@ -245,8 +286,7 @@ impl CommitThread {
         self.writer.health.check_attached()
     }
 
-    /// Settles the operations of the group by the result of its commit.
-    fn settle(&mut self, progress: CommitProgress) {
+    fn settle(&mut self, group: &Group, progress: CommitProgress) {
         let CommitProgress { frames, failure } = progress;
         if let Some(error) = failure.as_ref().filter(|error| !error.heals()) {
             return self.fail(error);
@@ -256,15 +296,15 @@ impl CommitThread {
         let shared = self.shared.clone();
         let mut submissions = locked(&shared.submissions);
         if failure.is_none() || frames > 0 {
-            submissions.succeed(self.group.runs_of_frames(0, frames), &mut self.wake);
+            submissions.succeed(group.runs_of_frames(0, frames), &mut self.wake);
         }
         match failure {
-            None => submissions.pending_bytes -= self.group.record_bytes,
+            None => submissions.pending_bytes -= group.record_bytes,
             Some(error) => {
                 if let Some(command) = self.command.take() {
                     submissions.queue.push_front(QueuedCommand { group: Group::default(), command: Some(command) });
                 }
-                let runs = self.group.runs_of_frames(frames, self.group.frames.len());
+                let runs = group.runs_of_frames(frames, group.frames.len());
                 submissions.fail_records(runs, &error, self.writer.next_position(), &mut self.wake);
                 submissions.recompute_low_mark(self.writer.low_mark());
             }
@@ -295,6 +335,7 @@ impl CommitThread {
         }
         drop(submissions);
         self.group.clear();
+        self.is_taken = false;
         self.command = None;
         self.behind_since = None;
         self.shared.followers.wake_all();

@@ -88,12 +88,17 @@ impl Queue {
     }
 
     fn unpark(&mut self, identity: u64) {
-        if let Some((log, due)) = self.parked.remove(&identity) {
-            if let Some(due) = due {
-                self.deadlines.remove(&(due, identity));
-            }
+        if let Some(log) = self.take_parked(identity) {
             self.push(log);
         }
+    }
+
+    fn take_parked(&mut self, identity: u64) -> Option<Box<AttachedLog>> {
+        let (log, due) = self.parked.remove(&identity)?;
+        if let Some(due) = due {
+            self.deadlines.remove(&(due, identity));
+        }
+        Some(log)
     }
 
     /// Queues the logs whose deadline is due, and gives up on threads that hang.
@@ -270,11 +275,18 @@ impl CommitThreads {
 
     /// Parks a log that has no work, and queues any other at the end.
     fn release(&'static self, log: Box<AttachedLog>) {
+        // This thread comes back to the queue to see what is next and when.
+        let queue = self.put_down(log, false);
+        self.publish_pressure(&queue);
+    }
+
+    /// Parks a log, or queues it if there is something to do for a commit thread.
+    fn put_down(&'static self, log: Box<AttachedLog>, needs_thread: bool) -> MutexGuard<'static, Queue> {
         let shared = log.thread.shared.clone();
         // Held meanwhile, so that a thread that resumes the log finds it where it is.
         let mut submissions = locked(&shared.submissions);
         let mut queue = locked(&self.queue);
-        if log.thread.is_wanted(&submissions) {
+        if needs_thread || log.thread.is_wanted(&submissions) {
             queue.push(log);
         } else {
             let due = log.thread.deadline();
@@ -282,12 +294,20 @@ impl CommitThreads {
             queue.parked.insert(shared.identity, (log, due));
             submissions.thread_state = CommitThreadState::Parked(self);
         }
-        // This thread comes back to the queue to see what is next and when.
-        self.publish_pressure(&queue);
+        queue
     }
 }
 
 impl Resume for CommitThreads {
+    fn go_ahead(&'static self, identity: u64) {
+        // If a thread has taken the log meanwhile, it also finds what this call is about.
+        let Some(mut log) = locked(&self.queue).take_parked(identity) else { return };
+        let needs_thread = log.thread.try_ahead();
+        let mut queue = self.put_down(log, needs_thread);
+        // Wakes a thread if the log needs one, or has to be looked at sooner than any thread would.
+        let _ = self.call(&mut queue);
+    }
+
     fn resume(&'static self, identity: u64) {
         let mut queue = locked(&self.queue);
         queue.unpark(identity);

@@ -224,6 +224,20 @@ impl LogState {
         }
     }
 
+    /// Commits what is queued on the calling thread, as far as that does not block it. A commit thread goes on from there. If one has the
+    /// log already, it is made to take what is queued.
+    pub fn go_ahead(&self, mut submissions: MutexGuard<'_, SubmissionQueue>) {
+        match submissions.thread_state {
+            CommitThreadState::Parked(threads) if submissions.route().is_some() => {
+                submissions.kicked = true;
+                submissions.thread_state = CommitThreadState::Awake;
+                drop(submissions);
+                threads.go_ahead(self.identity);
+            }
+            _ => self.rouse(submissions),
+        }
+    }
+
     /// Reports a failed background write to CONTROL. The commit thread learns of it before it acknowledges anything more.
     pub fn report(&self, fault: Fault) {
         let mut submissions = locked(&self.submissions);

@@ -16,10 +16,11 @@ use crate::observe::stats::Stats;
 use crate::options::Options;
 use crate::read::follow::FollowedLog;
 use crate::recovery::report::Recovery;
+use crate::storage::write_queue::WriteQueue;
 use crate::util::locks::locked;
 use crate::util::notify::Notify;
 use crate::write::group::Batch;
-use crate::write::submission_queue::{AppendTerms, Command, Settled, SubmissionQueue};
+use crate::write::submission_queue::{AppendTerms, Command, Settled, SubmissionQueue, WriteRoute};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -98,7 +99,7 @@ impl Wal {
         let mut submissions = self.submissions("append")?;
         let position = submissions.append(self.client, &record, len, terms, &self.shared.options).map_err(|e| e.during("append"))?;
         if submissions.is_eager() {
-            self.shared.rouse(submissions);
+            self.shared.go_ahead(submissions);
         }
         Ok(position)
     }
@@ -120,7 +121,7 @@ impl Wal {
         let options = &self.shared.options;
         let first = submissions.append_all(self.client, records, (count, bytes), durable, options).map_err(|e| e.during("append"))?;
         if submissions.is_eager() {
-            self.shared.rouse(submissions);
+            self.shared.go_ahead(submissions);
         }
         Ok(first)
     }
@@ -149,7 +150,7 @@ impl Wal {
         let mut submissions = self.submissions("appendBatch")?;
         let range = submissions.append_batch(self.client, batch, terms, &self.shared.options)?;
         if submissions.is_eager() {
-            self.shared.rouse(submissions);
+            self.shared.go_ahead(submissions);
         }
         Ok(range)
     }
@@ -202,12 +203,29 @@ impl Wal {
         self.command(Command::Reset(first), "reset")
     }
 
-    /// Makes the commit thread take what has been accepted. Cheap if it has been kicked already.
+    /// Commits what has been accepted: on this thread as far as that does not block it, and otherwise on a commit thread. Cheap if a thread
+    /// is about to do so already.
     pub fn kick(&self) {
         let submissions = locked(&self.shared.submissions);
         if !(submissions.kicked || submissions.group.is_empty() && submissions.queue.is_empty()) {
-            self.shared.rouse(submissions);
+            self.shared.go_ahead(submissions);
         }
+    }
+
+    /// Makes this thread submit the writes of the log when it calls [`Wal::kick`], as long as this handle is the only client of the log. Their
+    /// completions arrive in `queue`: for each one call [`Wal::complete`]. `token` is what the queue hands out for a write of this handle.
+    ///
+    /// This takes effect where the log's file system and policy allow it: under [`Fsync::Always`](crate::Fsync::Always), on a file system
+    /// that takes direct writes. Anything else is written by commit threads as before.
+    pub fn route_writes(&self, queue: Arc<dyn WriteQueue>, token: u64) {
+        if let Some(client) = locked(&self.shared.submissions).clients.get_mut(self.client).and_then(Option::as_mut) {
+            client.route = Some(WriteRoute { queue, token });
+        }
+    }
+
+    /// Completes writes that the disk is done with, settles their operations, and submits what has gathered since. Never blocks.
+    pub fn complete(&self) {
+        self.shared.go_ahead(locked(&self.shared.submissions));
     }
 
     /// Returns the next settlement of this handle's operations, or `Done` with an unchanged count if there is none. Call it until then:

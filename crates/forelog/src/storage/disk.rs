@@ -9,6 +9,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+#[cfg(target_os = "linux")]
+mod aio;
+#[cfg(target_os = "linux")]
+mod completions;
 mod file;
 
 use file::{allocate, DiskFile};

@@ -9,12 +9,15 @@ pub mod layer;
 pub mod lock;
 pub mod uncached;
 pub mod window;
+pub mod write_queue;
 pub mod zero_on_read_error;
 
 use crate::error::Fault;
 use dir_handle::{DirHandle, Identity};
+use crate::util::page_buffer::PageBuffer;
 use std::ops::Range;
 use std::sync::Arc;
+use write_queue::{Refusal, SubmittedWrite, WriteQueue};
 
 /// A write that did not complete: how many of its bytes reached the file, and why it stopped.
 #[derive(Clone, Debug)]
@@ -29,6 +32,22 @@ pub trait File: Send + Sync {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, Fault>;
     /// Writes all of `bytes` at `offset`. The error says how many of them were written.
     fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), ShortWrite>;
+    /// Submits a write of the bytes of `range` at `offset`, which completes later and is durable then. Never blocks. Only a file of
+    /// [`Storage::open_direct`] supports it, with the same conditions as for its other writes. `token` tells the owner of `queue` whose
+    /// write has completed.
+    ///
+    /// # Errors
+    /// Nothing was submitted. The memory comes back.
+    fn submit(
+        &self,
+        _queue: &Arc<dyn WriteQueue>,
+        bytes: PageBuffer,
+        _range: Range<usize>,
+        _offset: u64,
+        _token: u64,
+    ) -> Result<Box<dyn SubmittedWrite>, (PageBuffer, Refusal)> {
+        Err((bytes, Refusal::Unsupported))
+    }
     /// Makes the file's data durable, with the metadata that is needed to read it back.
     fn sync(&self) -> Result<(), Fault>;
     fn len(&self) -> Result<u64, Fault>;

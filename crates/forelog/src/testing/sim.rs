@@ -184,6 +184,16 @@ struct SimState {
     recycled: u64,
     /// Number of writes past the page cache that succeeded.
     passed: u64,
+    /// Writes that are submitted and not complete, oldest first.
+    under_way: Vec<UnderWay>,
+    /// Writes that stopped early, and have to be written again.
+    unfinished: Vec<UnderWay>,
+    /// Outcomes of complete writes that nobody has asked for yet.
+    outcomes: BTreeMap<u64, Outcome>,
+    next_write: u64,
+    completed_later: u64,
+    /// Which write under way completes next, and how. `None` leaves it to chance.
+    script: Option<Vec<(usize, Ending)>>,
     budget: u64,
     /// Number of operations after which one more fault happens.
     trip: u64,
@@ -426,16 +436,9 @@ impl SimState {
         }
     }
 
-    /// Writes past the page cache. The pages have to be allocated, and no earlier bytes may still need a sync.
-    fn write_through(&mut self, inode: u64, bytes: &[u8], offset: u64) -> Result<(), ShortWrite> {
-        let failed = |fault| Err(ShortWrite { written: 0, fault });
-        if self.crashed {
-            return failed(dead());
-        }
+    /// Checks the rules of a write past the page cache: the pages have to be allocated, and no earlier bytes may still need a sync.
+    fn check_direct(&mut self, inode: u64, bytes: &[u8], offset: u64) {
         let (size, name, range) = (self.sector, self.name_of(inode), offset..offset + bytes.len() as u64);
-        if self.through == Through::Refused {
-            return failed(fault("pwrite", &name, EINVAL));
-        }
         let file = self.inode(inode);
         let on_pages = [range.start, range.end, bytes.as_ptr() as u64].iter().all(|at| at.is_multiple_of(PAGE));
         let unsynced = file.dirty.range(..range.end.div_ceil(size)).next().is_some();
@@ -449,6 +452,18 @@ impl SimState {
                 "over blocks that were never allocated"
             };
             self.violation.get_or_insert(format!("{name}@{offset} is written past the page cache {why}"));
+        }
+    }
+
+    /// Writes past the page cache.
+    fn write_through(&mut self, inode: u64, bytes: &[u8], offset: u64) -> Result<(), ShortWrite> {
+        let failed = |fault| Err(ShortWrite { written: 0, fault });
+        if self.crashed {
+            return failed(dead());
+        }
+        let (size, name, range) = (self.sector, self.name_of(inode), offset..offset + bytes.len() as u64);
+        if self.through == Through::Refused {
+            return failed(fault("pwrite", &name, EINVAL));
         }
         let (sync, write) = (self.faults.sync, self.faults.write);
         let struck = self.struck("direct", &name).map(|(fault, partly)| (Fault { syscall: "pwrite", ..fault }, partly));
@@ -513,6 +528,9 @@ impl SimState {
         if end > file.len {
             self.violation.get_or_insert(format!("#{inode} is written up to {end}, past its end at {}", file.len));
             return;
+        }
+        if self.under_way.iter().any(|write| write.overlaps(inode, offset, end)) {
+            self.violation.get_or_insert(format!("#{inode}@{offset} is written while another write of the same page is under way"));
         }
         let guarded = file.guarded.unwrap_or(0);
         if file.guarded.is_none() && self.durable.iter().any(|(name, at)| *at == inode && matches!(classify(name), FileKind::Segment(_))) {
@@ -640,6 +658,7 @@ impl SimState {
     }
 
     fn cut(&mut self, keep: Keep, settle: Settle) {
+        self.cut_writes();
         let inodes: Vec<u64> = self.inodes.keys().copied().collect();
         for inode in inodes {
             let name = self.name_of(inode);
@@ -702,7 +721,11 @@ impl SimState {
 
 mod files;
 mod harness;
+mod under_way;
 mod watch;
 
+use crate::storage::write_queue::Outcome;
+use under_way::UnderWay;
+pub use under_way::{Ending, SimQueue};
 pub use watch::Moment;
 use watch::{Rolling, Watch};

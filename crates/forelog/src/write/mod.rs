@@ -1,5 +1,6 @@
 //! The write path: queues and groups operations, and writes them with a state machine that has no threads or clocks of its own.
 
+pub mod ahead;
 pub mod group;
 pub mod health;
 pub mod horizons;

@@ -8,9 +8,11 @@ use crate::options::Compression;
 use crate::segments::catalog::CatalogSegment;
 use crate::segments::footer_writer::PendingFooter;
 use crate::segments::placement::Placement;
+use crate::storage::write_queue::{Refusal, SubmittedWrite, WriteQueue};
 use crate::storage::{FileRef, ShortWrite};
 use crate::util::bytes::mask;
 use crate::util::limits::PAGE;
+use crate::util::page_buffer::PageBuffer;
 use crate::write::group::{Group, PendingFrame, FRAMES};
 use crate::write::tail::Tail;
 use std::ops::Range;
@@ -92,6 +94,20 @@ impl PendingWrite {
     /// Performs the write; blocking. `bytes` are those that it was submitted with.
     pub fn run(&self, bytes: &[u8]) -> Result<(), ShortWrite> {
         self.file.write_at(bytes, self.offset)
+    }
+
+    /// Gives the write, which is direct, to `queue`. Its bytes are those of `range` in `memory`.
+    ///
+    /// # Errors
+    /// It was not submitted, and the memory comes back.
+    pub fn submit(
+        &self,
+        queue: &Arc<dyn WriteQueue>,
+        memory: PageBuffer,
+        range: Range<usize>,
+        token: u64,
+    ) -> Result<Box<dyn SubmittedWrite>, (PageBuffer, Refusal)> {
+        self.file.submit(queue, memory, range, self.offset, token)
     }
 }
 

@@ -14,7 +14,7 @@ mod client;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Client, Settled};
+pub use client::{Client, Settled, WriteRoute};
 
 /// Whether the log accepts operations.
 pub enum LogPhase {
@@ -92,6 +92,9 @@ pub struct QueuedCommand {
 pub trait Resume: Sync {
     /// Gives the log with this identity to a thread. Call it under the lock of the log's queue.
     fn resume(&'static self, identity: u64);
+    /// Takes the log with this identity a step further on the calling thread, without blocking, and gives it to a commit thread if that is
+    /// not enough. Call it without any lock, after the log's state was set to `Awake`.
+    fn go_ahead(&'static self, identity: u64);
 }
 
 /// Whether a commit thread serves the log.
@@ -165,6 +168,16 @@ impl SubmissionQueue {
                 self.clients.push(Some(client));
                 self.clients.len() - 1
             }
+        }
+    }
+
+    /// Returns where the completions of this log's writes arrive. `None` if commit threads write: a client asks for it, or there are several
+    /// clients, and none of them should depend on the thread of another.
+    pub fn route(&self) -> Option<WriteRoute> {
+        let mut clients = self.clients.iter().flatten();
+        match (clients.next(), clients.next()) {
+            (Some(only), None) => only.route.clone(),
+            _ => None,
         }
     }
 

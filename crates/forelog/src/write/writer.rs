@@ -24,6 +24,7 @@ use crate::storage::{FileRef, ShortWrite, Storage};
 use crate::util::healing::On;
 use crate::util::limits::PAGE;
 use crate::util::locks::locked;
+use crate::write::ahead::Ahead;
 use crate::write::group::{Group, PendingFrame};
 use crate::write::health::Health;
 use crate::write::meter::Meter;
@@ -65,6 +66,8 @@ pub struct Writer {
     pub known: KnownSegments,
     pub meter: Meter,
     pub events: Arc<Events>,
+    /// Commits that are under way.
+    pub ahead: Ahead,
 }
 
 /// A log that opening has found or made, as it is handed to the writer.
@@ -108,6 +111,7 @@ impl Writer {
             packer: start.packer,
             meter: Meter::new(start.clock),
             events: Arc::default(),
+            ahead: Ahead::default(),
         };
         writer.watch_active();
         writer

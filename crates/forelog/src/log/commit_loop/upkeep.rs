@@ -16,6 +16,9 @@ const MARK_EVERY: Duration = Duration::from_secs(1);
 /// Maximum age of the horizon page, which other processes follow, while the horizons move.
 const PUBLISH_EVERY: Duration = Duration::from_millis(4);
 
+/// How long a commit may be under way before a commit thread completes it, because the thread that submitted it is busy elsewhere.
+const OVERDUE: Duration = Duration::from_millis(20);
+
 /// Shortest time between two checks of retention.
 const RETRY: Duration = Duration::from_secs(1);
 /// Longest time until retention checks again by age.
@@ -37,7 +40,8 @@ impl CommitThread {
         let check = self.shared.followers.has_waiting().then(|| self.checked_at + CHECK_EVERY);
         // A log that could not roll at opening removes nothing until it has rolled.
         let retain = self.retain_at.filter(|_| !self.writer.unproven);
-        [sync, mark, page, check, retain].into_iter().flatten().min()
+        let overdue = self.ahead_since.map(|since| since + OVERDUE);
+        [sync, mark, page, check, retain, overdue].into_iter().flatten().min()
     }
 
     /// Does what is due by the clock: an fsync by the policy, the check of the path, the horizon page and the mark in CONTROL.
@@ -85,6 +89,11 @@ impl CommitThread {
         Ok(())
     }
 
+    /// Whether a commit has been under way for long.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.ahead_since.is_some_and(|since| self.is_past(since, OVERDUE))
+    }
+
     fn publish_page(&mut self) {
         self.page_is_stale = self.shared.page_is_stale(&self.writer);
         if self.page_is_stale && self.is_past(self.published_at, PUBLISH_EVERY) {
@@ -119,14 +128,22 @@ impl CommitThread {
         durable != self.marked || self.shared.unmarked.load(Ordering::Acquire)
     }
 
+    /// Whether [`CommitThread::retain`] has something to check.
+    pub(super) fn is_retention_due(&self) -> bool {
+        let due = || {
+            let rolled = self.retained != Some(self.writer.meter.counters.rolls);
+            rolled || self.retain_at.is_some_and(|at| at <= self.runtime.now())
+        };
+        !self.shared.options.retention.is_off() && self.writer.health.ended().is_none() && !self.writer.unproven && due()
+    }
+
     /// Removes segments that retention does not keep. Checks after each roll and at set times.
     pub(super) fn retain(&mut self) {
-        let retention = self.shared.options.retention;
-        let rolls = self.writer.meter.counters.rolls;
-        let due = self.retained != Some(rolls) || self.retain_at.is_some_and(|at| at <= self.runtime.now());
-        if retention.is_off() || !due || self.writer.health.ended().is_some() || self.writer.unproven {
+        if !self.is_retention_due() {
             return;
         }
+        let retention = self.shared.options.retention;
+        let rolls = self.writer.meter.counters.rolls;
         let floors = Floors { readers: self.shared.catalog.reader_positions.floor(), cursors: self.shared.cursors.floor() };
         // A read error here is not fatal: retention tries again later.
         let due = self.writer.due(&retention, floors).unwrap_or(Due { again: Some(RETRY), ..Due::default() });
@@ -169,6 +186,18 @@ impl CommitThread {
         match (renewed, self.writer.health.ended().cloned()) {
             (Err(_), Some(error)) => self.fail(&error),
             _ => self.shared.publish(&self.writer, true),
+        }
+    }
+
+    /// Hands out a footer that is due.
+    pub(super) fn spawn_due_footer(&mut self) {
+        if self.writer.sealer.is_due() {
+            let (shared, sealer) = (self.shared.clone(), self.writer.sealer.clone());
+            self.runtime.spawn(Box::new(move || {
+                if let Err(fault) = sealer.run() {
+                    shared.report(fault);
+                }
+            }));
         }
     }
 

@@ -4,12 +4,20 @@
 use super::{BTRFS, EXT4, TMPFS, XFS};
 use crate::error::Fault;
 use crate::storage::dir_handle::Identity;
+#[cfg(target_os = "linux")]
+use crate::storage::write_queue::{Completed, Outcome, RawWrite, Refusal, SubmittedWrite, WriteQueue};
 use crate::storage::{File, ShortWrite};
 use crate::util::limits::PAGE;
+#[cfg(target_os = "linux")]
+use crate::util::page_buffer::PageBuffer;
 use std::fs;
 use std::io;
 use std::ops::Range;
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
+#[cfg(target_os = "linux")]
+use std::sync::Arc;
 
 #[cfg(target_os = "linux")]
 pub fn allocate(file: &fs::File, from: u64, len: u64) -> io::Result<()> {
@@ -143,6 +151,30 @@ impl File for DiskFile {
         self.write_all_at(bytes, offset)
     }
 
+    #[cfg(target_os = "linux")]
+    fn submit(
+        &self,
+        queue: &Arc<dyn WriteQueue>,
+        bytes: PageBuffer,
+        range: Range<usize>,
+        offset: u64,
+        token: u64,
+    ) -> std::result::Result<Box<dyn SubmittedWrite>, (PageBuffer, Refusal)> {
+        if !self.direct {
+            return Err((bytes, Refusal::Unsupported));
+        }
+        let whole = &bytes[range];
+        let write = RawWrite { file: self.file.as_raw_fd(), start: whole.as_ptr(), len: whole.len(), offset };
+        // SAFETY: the memory belongs to the `DiskWrite` below, which keeps it until the write is complete. A `PageBuffer` that moves does
+        // not move its memory.
+        match unsafe { queue.submit(write, token) } {
+            Ok(number) => {
+                Ok(Box::new(DiskWrite { queue: queue.clone(), number, len: write.len, bytes: Some(bytes), path: self.path.clone() }))
+            }
+            Err(refusal) => Err((bytes, refusal)),
+        }
+    }
+
     fn sync(&self) -> std::result::Result<(), Fault> {
         // fdatasync on Linux, F_FULLFSYNC on macOS, FlushFileBuffers on Windows.
         self.file.sync_data().map_err(|e| self.fault("fdatasync", &e))
@@ -173,7 +205,6 @@ impl File for DiskFile {
 
     #[cfg(target_os = "linux")]
     fn write_back(&self, offset: u64, len: u64) {
-        use std::os::fd::AsRawFd;
         // SAFETY: the descriptor is open as long as `self`, and no memory is passed.
         unsafe { libc::sync_file_range(self.file.as_raw_fd(), offset as i64, len as i64, libc::SYNC_FILE_RANGE_WRITE) };
     }
@@ -198,5 +229,55 @@ impl File for DiskFile {
     fn link_count(&self) -> Option<u64> {
         use std::os::unix::fs::MetadataExt;
         self.file.metadata().ok().map(|meta| meta.nlink())
+    }
+}
+
+/// A write to a file of the real disk that is under way.
+#[cfg(target_os = "linux")]
+struct DiskWrite {
+    queue: Arc<dyn WriteQueue>,
+    number: u32,
+    len: usize,
+    /// The memory of the write. `None` once it has been given back.
+    bytes: Option<PageBuffer>,
+    /// The path, for messages only.
+    path: PathBuf,
+}
+
+#[cfg(target_os = "linux")]
+impl DiskWrite {
+    fn completed(&mut self, result: i64) -> Option<Completed> {
+        let outcome = match result {
+            result if result == self.len as i64 => Outcome::Written,
+            result if result >= 0 || result == -i64::from(libc::EAGAIN) => Outcome::Unfinished,
+            errno => {
+                let error = io::Error::from_raw_os_error(-errno as i32);
+                Outcome::Failed(Fault::new("pwrite", self.path.to_string_lossy(), &error))
+            }
+        };
+        Some(Completed { bytes: self.bytes.take()?, outcome })
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl SubmittedWrite for DiskWrite {
+    fn poll(&mut self) -> Option<Completed> {
+        self.bytes.as_ref()?;
+        let result = self.queue.poll(self.number)?;
+        self.completed(result)
+    }
+
+    fn wait(&mut self) -> Option<Completed> {
+        self.bytes.as_ref()?;
+        let result = self.queue.wait(self.number);
+        self.completed(result)
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for DiskWrite {
+    fn drop(&mut self) {
+        // The kernel reads the memory until the write is complete.
+        self.wait();
     }
 }

@@ -12,12 +12,12 @@ use crate::log::commit_loop::CommitThread;
 use crate::log::open::Opened;
 use crate::log::state::LogState;
 use crate::options::Fsync;
-use crate::testing::sim::SimDisk;
+use crate::testing::sim::{SimDisk, SimQueue};
 use crate::util::locks::locked;
 use crate::util::notify::Notify;
 use crate::util::runtime::{Job, Runtime};
 use crate::write::group::Batch;
-use crate::write::submission_queue::{AppendTerms, Client, LogPhase, Settled};
+use crate::write::submission_queue::{AppendTerms, Client, LogPhase, Settled, WriteRoute};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -147,6 +147,8 @@ pub struct Served {
     wakes: Vec<Arc<Wake>>,
     pub inboxes: Vec<Arc<Inbox>>,
     news: Arc<Mutex<News>>,
+    /// Number of faults before the oldest write under way was submitted.
+    injected: Option<u64>,
 }
 
 impl Drop for Served {
@@ -173,10 +175,14 @@ impl History {
         let thread = CommitThread::new(shared.clone(), writer, scheduler.clone());
         let (wakes, inboxes) = (Vec::new(), Vec::new());
         let (copying, follower) = (None, None);
-        let mut log = Served { shared, thread, copying, follower, scheduler, wakes, inboxes, news: Arc::default() };
-        for _ in 0..1 + self.rng.below(3) {
+        let mut log = Served { shared, thread, copying, follower, scheduler, wakes, inboxes, news: Arc::default(), injected: None };
+        // Only a client that is alone submits writes itself.
+        let clients = 1 + self.rng.below(3);
+        for _ in 0..if self.goes_ahead { 1 } else { clients } {
             let wake = Arc::new(Wake(Mutex::default()));
-            let client = locked(&log.shared.submissions).join(Client::new(wake.clone()));
+            let mut client = Client::new(wake.clone());
+            client.route = self.goes_ahead.then(|| WriteRoute { queue: Arc::new(SimQueue), token: 0 });
+            let client = locked(&log.shared.submissions).join(client);
             let (shared, disk, news) = (log.shared.clone(), self.disk.clone(), log.news.clone());
             let inbox = Arc::new(Inbox { shared, disk, client, waiting: Mutex::default(), news });
             *locked(&wake.0) = Some(inbox.clone());
@@ -196,6 +202,7 @@ impl History {
             }
             self.change_space();
             let end = match self.rng.below(100) {
+                0..52 if self.goes_ahead && self.rng.chance(0.8) => self.go_ahead(log)?,
                 0..52 => {
                     for _ in 0..1 + self.rng.below(4) {
                         self.enter(log)?;
@@ -245,7 +252,8 @@ impl History {
             if let Some(end) = end.filter(|_| !self.disk.crashed()) {
                 return Ok(end);
             }
-            if !self.disk.crashed() && self.rng.chance(0.4) {
+            // With operations that wait, the ends are not those that a follower is checked against.
+            if !self.disk.crashed() && log.injected.is_none() && self.rng.chance(0.4) {
                 self.follow(log)?;
             }
         }
@@ -306,37 +314,22 @@ impl History {
 
     /// Like `step`, if the cause of a failure may be a fault after the first `injected` ones.
     fn step_since(&mut self, log: &mut Served, act: Act, injected: u64) -> Held<Option<End>> {
+        let injected = log.injected.take().map_or(injected, |earlier| earlier.min(injected));
         let (mut failed, mut stopped) = (Vec::new(), None);
         loop {
-            locked(&log.news).told.clear();
             let commanded = {
                 log.shared.rouse(locked(&log.shared.submissions));
                 locked(&log.shared.submissions).queue.front().is_some_and(|step| step.command.is_some())
             };
-            let (thread, news) = (&mut log.thread, log.news.clone());
-            // Settlements delivered before a moment are promises from that moment on.
-            let told = |history: &mut History, changes: u64| {
-                for told in locked(&news).told.iter().filter(|told| told.changes <= changes) {
-                    history.hear(told);
-                }
-                history.may_be_ahead();
-            };
-            stopped = stopped.or(self.watched_with(if commanded { Act::Truncate } else { act }, || thread.step(), told));
-            let news = locked(&log.news).told.clone();
-            for told in &news {
-                self.hear(told);
-                failed.extend(told.failed.map(|code| (code, told.command.is_some())));
-            }
-            self.disk.say(|| format!("  collected: {}", self.expected.bounds()));
-            if let Some(rule) = locked(&log.news).violation.take() {
-                return broken(rule);
-            }
+            let act = if commanded { Act::Truncate } else { act };
+            stopped = stopped.or(self.listen(log, act, &mut failed, CommitThread::step)?);
             if self.disk.crashed() {
                 self.may_be_ahead();
                 return Ok(None);
             }
             let submissions = locked(&log.shared.submissions);
-            if matches!(submissions.phase, LogPhase::Poisoned(_)) || submissions.queue.is_empty() && submissions.group.is_empty() {
+            let is_done = submissions.queue.is_empty() && submissions.group.is_empty() && !log.thread.writer.is_ahead();
+            if matches!(submissions.phase, LogPhase::Poisoned(_)) || is_done && !log.thread.is_taken() {
                 break;
             }
         }
@@ -375,6 +368,65 @@ impl History {
             self.others.clear();
         }
         self.settled_all(log)
+    }
+
+    /// Runs a step, and hears what clients are told in it. Failures go to `failed`, each with whether it is that of a command.
+    fn listen<T>(
+        &mut self,
+        log: &mut Served,
+        act: Act,
+        failed: &mut Vec<(Code, bool)>,
+        step: impl FnOnce(&mut CommitThread) -> T,
+    ) -> Held<T> {
+        locked(&log.news).told.clear();
+        let (thread, news) = (&mut log.thread, log.news.clone());
+        // Settlements delivered before a moment are promises from that moment on.
+        let told = |history: &mut History, changes: u64| {
+            for told in locked(&news).told.iter().filter(|told| told.changes <= changes) {
+                history.hear(told);
+            }
+            history.may_be_ahead();
+        };
+        let result = self.watched_with(act, || step(thread), told);
+        let news = locked(&log.news).told.clone();
+        for told in &news {
+            self.hear(told);
+            failed.extend(told.failed.map(|code| (code, told.command.is_some())));
+        }
+        self.disk.say(|| format!("  collected: {}", self.expected.bounds()));
+        match locked(&log.news).violation.take() {
+            Some(rule) => broken(rule),
+            None => Ok(result),
+        }
+    }
+
+    /// Runs turns of the client's own thread, each of which submits what it has appended and completes what the disk is done with. Often
+    /// leaves writes under way.
+    fn go_ahead(&mut self, log: &mut Served) -> Held<Option<End>> {
+        let injected = self.disk.injected();
+        for _ in 0..1 + self.rng.below(6) {
+            for _ in 0..1 + self.rng.below(3) {
+                self.enter(log)?;
+            }
+            log.injected.get_or_insert(injected);
+            locked(&log.shared.submissions).kicked = true;
+            let mut failed = Vec::new();
+            let needs_thread = self.listen(log, Act::Commit, &mut failed, CommitThread::try_ahead)?;
+            if self.disk.crashed() {
+                self.may_be_ahead();
+                return Ok(None);
+            }
+            if let Some((code, _)) = failed.first() {
+                return broken(format!("a thread that never blocks rejects operations: {code:?}"));
+            }
+            if needs_thread {
+                return self.step(log, Act::Commit);
+            }
+        }
+        if self.rng.chance(0.4) {
+            return self.step(log, Act::Commit);
+        }
+        Ok(None)
     }
 
     /// Checks that the horizons agree, with nothing waiting and nothing failed.

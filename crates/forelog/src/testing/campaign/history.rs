@@ -106,6 +106,8 @@ pub struct History {
     pub fenced: bool,
     /// The history goes through the commit thread, with clients.
     served: bool,
+    /// The only client submits its writes itself, and completes them later.
+    pub goes_ahead: bool,
     job: Option<Arc<MarkJob>>,
     /// The list in which moments are kept, and the share of moments to keep.
     pub caught: Option<(Rc<RefCell<Vec<Caught>>>, f64)>,
@@ -143,7 +145,8 @@ impl History {
         let recycles = choice.below(4) > 0;
         disk.set_recycles(recycles);
         let faults = Faults { refuse: pick(&mut choice, [0.0, 0.0, 0.01, 0.05]), ..faults };
-        History {
+        let goes_ahead = through == Through::Taken && choice.chance(0.6);
+        let mut history = History {
             disk,
             expected: Expected::new(),
             others: Vec::new(),
@@ -166,10 +169,15 @@ impl History {
             closed_clean: false,
             fenced: false,
             served: rng.chance(0.4),
+            goes_ahead: false,
             job: None,
             caught: None,
             rng,
+        };
+        if history.served && goes_ahead {
+            (history.goes_ahead, history.policy) = (true, Policy::Always);
         }
+        history
     }
 
     /// Removes all faults, for scripts that bring their own.

@@ -1,6 +1,8 @@
 //! The simulated disk as the engine uses it.
 
 use super::*;
+use crate::storage::write_queue::{Refusal, SubmittedWrite, WriteQueue};
+use crate::util::page_buffer::PageBuffer;
 
 const ENOENT: i32 = 2;
 const EEXIST: i32 = 17;
@@ -198,8 +200,22 @@ impl File for SimFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), ShortWrite> {
         let mut disk = self.disk.lock();
         match self.through {
-            true => disk.write_through(self.inode, bytes, offset),
+            true => disk.write_direct(self.inode, bytes, offset),
             false => disk.write(self.inode, bytes, offset),
+        }
+    }
+
+    fn submit(
+        &self,
+        _queue: &Arc<dyn WriteQueue>,
+        bytes: PageBuffer,
+        range: Range<usize>,
+        offset: u64,
+        _token: u64,
+    ) -> Result<Box<dyn SubmittedWrite>, (PageBuffer, Refusal)> {
+        match self.through {
+            true => self.disk.submit(self.inode, bytes, range, offset),
+            false => Err((bytes, Refusal::Unsupported)),
         }
     }
 

@@ -20,6 +20,12 @@ impl SimDisk {
             recycles: false,
             recycled: 0,
             passed: 0,
+            under_way: Vec::new(),
+            unfinished: Vec::new(),
+            outcomes: BTreeMap::new(),
+            next_write: 0,
+            completed_later: 0,
+            script: None,
             budget: u64::MAX,
             trip: u64::MAX,
             tripped: false,
@@ -226,6 +232,9 @@ impl SimDisk {
         let mut disk = self.lock();
         disk.crashed = false;
         disk.budget = u64::MAX;
+        disk.complete_for_the_dead();
+        disk.outcomes.clear();
+        disk.unfinished.clear();
         disk.rolling = Rolling::No;
         disk.mix(&[8]);
         let stale: Vec<u64> = disk.inodes.iter().filter(|(_, f)| f.stale).map(|(inode, _)| *inode).collect();

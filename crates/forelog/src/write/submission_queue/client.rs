@@ -1,6 +1,7 @@
 //! A client of a log: one handle's operations, and how they settle.
 
 use crate::error::Error;
+use crate::storage::write_queue::WriteQueue;
 use crate::util::notify::Notify;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,6 +13,14 @@ pub enum Settled {
     Done(u64),
     /// Every operation after the last count reported, up to and including this one, has failed.
     Failed(u64, Error),
+}
+
+/// Where the completions of a client's writes arrive, if its thread submits them itself.
+#[derive(Clone)]
+pub struct WriteRoute {
+    pub queue: Arc<dyn WriteQueue>,
+    /// Is handed out by the queue when a write completes.
+    pub token: u64,
 }
 
 /// The operations of one handle, counted 1, 2, 3 … in the order of its calls.
@@ -28,11 +37,13 @@ pub struct Client {
     pub(super) failing: Option<(u64, Error)>,
     /// Number of operations whose outcome has been collected.
     delivered: u64,
+    /// `None` if commit threads write for the client.
+    pub route: Option<WriteRoute>,
 }
 
 impl Client {
     pub fn new(notify: Arc<dyn Notify>) -> Client {
-        Client { notify, submitted: 0, settled: 0, settlements: VecDeque::new(), failing: None, delivered: 0 }
+        Client { notify, submitted: 0, settled: 0, settlements: VecDeque::new(), failing: None, delivered: 0, route: None }
     }
 
     pub(super) fn succeed(&mut self, ops: u64) {

@@ -1,0 +1,125 @@
+//! Commits without a commit thread: whoever submits operations also submits the write of their group, and completes it when the disk is
+//! done. A commit thread takes over what may block.
+
+use super::CommitThread;
+use crate::error::{Code, Error};
+use crate::options::Fsync;
+use crate::util::locks::locked;
+use crate::write::ahead::{Done, Polled};
+use crate::write::group::Group;
+use crate::write::writer::CommitProgress;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Number of groups that are kept for their memory: two under way, and one that gathers.
+const KEPT_GROUPS: usize = 2;
+
+impl CommitThread {
+    /// Whether the log's commits may be submitted and completed later, now or in a while.
+    pub(super) fn goes_ahead(&self) -> bool {
+        let is_possible = self.broken.is_none() && self.shared.options.fsync == Fsync::Always && self.writer.supports_ahead();
+        self.writer.is_ahead() || is_possible && locked(&self.shared.submissions).route().is_some()
+    }
+
+    /// Returns how long a thread stays with the log when there is nothing to do. A log whose clients commit themselves needs no thread.
+    pub(super) fn idle_timeout(&self) -> Option<Duration> {
+        let stays = self.runtime.idle_timeout();
+        if stays.is_some() && self.goes_ahead() {
+            Some(Duration::ZERO)
+        } else {
+            stays
+        }
+    }
+
+    /// Makes a step that never blocks, for a thread that must not. A panic in it ends this log and nothing else. Returns whether a commit
+    /// thread has to go on.
+    pub fn try_ahead(&mut self) -> bool {
+        if self.broken.is_some() {
+            return true;
+        }
+        catch_unwind(AssertUnwindSafe(|| self.go_ahead())).unwrap_or_else(|_| {
+            let error = Error::new(Code::Poisoned, "the log is poisoned: a commit failed unexpectedly");
+            self.broken = Some(error.clone());
+            // The `Notify` callback itself may be what panicked.
+            let _ = catch_unwind(AssertUnwindSafe(|| self.fail(&error)));
+            true
+        })
+    }
+
+    /// Completes and settles the commits that the disk is done with, and submits what has gathered. Never blocks. Returns whether a thread
+    /// that may block has to go on.
+    pub(super) fn go_ahead(&mut self) -> bool {
+        loop {
+            let submissions = locked(&self.shared.submissions);
+            if self.shared.stop.load(Ordering::Acquire) || submissions.fault.is_some() || submissions.detached.is_some() || self.is_taken {
+                return true;
+            }
+            drop(submissions);
+            match self.writer.poll_ahead() {
+                Polled::Done(done) => self.settle_done(done),
+                Polled::Stuck => return true,
+                Polled::Nothing => break,
+            }
+        }
+        loop {
+            let shared = self.shared.clone();
+            let mut submissions = locked(&shared.submissions);
+            if !submissions.queue.is_empty() {
+                return true;
+            }
+            if submissions.group.is_empty() || self.writer.must_wait() {
+                // A group that waits is submitted when a commit that is under way is complete.
+                submissions.kicked = false;
+                return false;
+            }
+            let is_followed = self.shared.followers.has_waiting();
+            let can_submit = !is_followed && self.is_durable(&submissions.group) && self.writer.can_submit(&submissions.group);
+            let Some(route) = submissions.route().filter(|_| can_submit) else { return true };
+            self.group = self.spare_groups.pop().unwrap_or_default();
+            submissions.take(&mut self.group);
+            drop(submissions);
+            // One system call, for names that the open directory keeps in memory. A failure is found again by the thread.
+            let submitted = match self.writer.health.attachment.directory() {
+                None => self.writer.submit_ahead(std::mem::take(&mut self.group), &route.queue, route.token),
+                Some(_) => Err(std::mem::take(&mut self.group)),
+            };
+            if let Err(group) = submitted {
+                (self.group, self.is_taken) = (group, true);
+                return true;
+            }
+            self.ahead_since.get_or_insert_with(|| self.runtime.now());
+        }
+    }
+
+    /// Waits for all commits under way. Returns false if the log has ended.
+    pub(super) fn finish_ahead(&mut self) -> bool {
+        while let Some(finished) = self.writer.finish_ahead() {
+            match finished {
+                Ok(done) => self.settle_done(done),
+                Err(error) => {
+                    self.ahead_since = None;
+                    self.fail(&error);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn settle_done(&mut self, Done { mut group, took }: Done) {
+        let progress = CommitProgress { frames: group.frames.len(), failure: None };
+        self.settle_commit(&group, progress, Duration::from_nanos(took));
+        self.ahead_since = self.writer.is_ahead().then(|| self.runtime.now());
+        self.page_is_stale = self.shared.page_is_stale(&self.writer);
+        group.clear();
+        self.keep_group(group);
+        self.hand_out_jobs();
+    }
+
+    fn keep_group(&mut self, group: Group) {
+        if self.spare_groups.len() < KEPT_GROUPS {
+            self.spare_groups.push(group);
+        }
+    }
+}
