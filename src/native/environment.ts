@@ -7,6 +7,12 @@ import { fromNative } from './error.js'
 import { loadNative } from './load.js'
 import { RecordBuffer } from './record-buffer.js'
 
+/** Whether this is Node.js itself, and not a runtime that resembles it. */
+function isNode(): boolean {
+  const { versions } = process
+  return versions.uv !== undefined && versions.bun === undefined && versions.deno === undefined
+}
+
 interface Request {
   resolve(completion: Completion): void
   reject(reason: unknown): void
@@ -58,6 +64,8 @@ export class Environment {
   constructor(native: Native) {
     this.native = new native.Environment(() => this.#wake())
     this.calls = this.native.calls() as Calls
+    // The event loop of another runtime cannot wait for the disk.
+    if (isNode()) this.native.submitWrites(() => this.#turn())
     this.Watcher = native.Watcher
     this.recordBuffer = new RecordBuffer(this.native.recordBuffer(), () => this.native.sharesRecordBuffer())
     // On the main thread, `process.exit()` does not run the native side's own cleanup.

@@ -118,6 +118,10 @@ pub use read::follow::{FollowWait, WaitHandle, Wake};
 pub use read::reader::Reader;
 #[doc(hidden)]
 pub use segments::reader_positions::ReaderPosition;
+#[doc(hidden)]
+pub use storage::disk::write_queue;
+#[doc(hidden)]
+pub use storage::write_queue::{RawWrite, Refusal, WriteQueue};
 #[cfg(any(test, feature = "sim"))]
 #[doc(hidden)]
 pub use testing::campaign;

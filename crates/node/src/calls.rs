@@ -5,7 +5,7 @@ use crate::error::invalid;
 use crate::raw::{define, enter, ArgumentKind, Call, RawResult, Utf8Scratch};
 use crate::state::EnvironmentState;
 use crate::wire;
-use forelog::{AppendTerms, Error, RecordRef, Settled, Wal};
+use forelog::{AppendTerms, Error, RecordRef, Settled};
 use napi::bindgen_prelude::Object;
 use napi::{sys, Env};
 use std::rc::Rc;
@@ -61,7 +61,7 @@ fn append_buffered(call: &Call<'_, 0>) -> RawResult {
 
 /// `appendBufferedAndKick()`: appends like `appendBuffered`, and wakes a commit thread for the log. A refusal wakes none.
 fn append_buffered_and_kick(call: &Call<'_, 0>) -> RawResult {
-    Ok(call.state.append_buffered(Wal::kick)? as f64)
+    Ok(call.state.append_buffered(|wal| call.state.kick(wal))? as f64)
 }
 
 /// `pushBuffered(log)`: adds the records of the record buffer to the batch being built.
@@ -125,7 +125,7 @@ fn reset(call: &Call<'_, 2>) -> RawResult {
 /// `kick(log)`: wakes a commit thread for what has been submitted.
 fn kick(call: &Call<'_, 1>) -> RawResult {
     call.state.logs.with(log(call)?, |wal| {
-        wal.kick();
+        call.state.kick(wal);
         Ok(0.0)
     })
 }

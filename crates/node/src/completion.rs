@@ -62,6 +62,9 @@ pub fn completion(state: &EnvironmentState, request: f64, outcome: Outcome) -> C
         Outcome::Opened(log, Ok(wal)) => {
             completion.log = Some(log);
             completion.identity = Some(wal.identity() as f64);
+            if let Some(writes) = state.writes.get() {
+                wal.route_writes(writes.queue.clone(), u64::from(log));
+            }
             state.logs.opened(log, wal);
         }
         Outcome::Opened(log, Err(error)) => {

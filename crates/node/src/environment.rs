@@ -12,8 +12,9 @@ use crate::reports::{RecoveryData, StatsData};
 use crate::salvage::Salvage;
 use crate::state::EnvironmentState;
 use crate::verify::Watcher;
+use crate::writes::Writes;
 use forelog::{Code, Error, StartPosition, Wal};
-use napi::bindgen_prelude::{Function, Object, Uint8Array};
+use napi::bindgen_prelude::{Function, JsValue, Object, Uint8Array};
 use napi::Env;
 use napi_derive::napi;
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -44,6 +45,16 @@ impl Environment {
     #[napi(catch_unwind, ts_return_type = "object")]
     pub fn calls<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
         calls::calls(env, &self.state)
+    }
+
+    /// Makes this thread submit the writes of logs that are opened from now on, if the system allows it. `turn` is called without arguments when
+    /// the disk is done with some. Only for Node.js: its event loop waits for the disk. Returns the kernel's interface that is used.
+    #[napi(catch_unwind)]
+    pub fn submit_writes(&self, env: Env, turn: Function<'_, (), ()>) -> Option<String> {
+        let queue = forelog::write_queue()?;
+        let name = queue.name().to_owned();
+        let writes = Writes::new(env.raw(), turn.raw(), queue, &self.state)?;
+        self.state.writes.set(writes).is_ok().then_some(name)
     }
 
     /// Returns the memory of the record buffer.

@@ -9,6 +9,7 @@
 //!   `raw`. `record_buffer` is the memory that collects small records.
 //! - `reader` reads blocks of records, and `block` packs them. `cursor` is a handle on a named cursor.
 //! - `backup`, `salvage` and `verify` run long jobs.
+//! - `writes` submits the writes of logs on this thread, where the system allows it.
 //! - `events` passes on the events of a log while it has subscribers.
 //! - `options`, `reports` and `error` convert options, reports and errors.
 
@@ -31,3 +32,8 @@ mod state;
 mod verify;
 mod wake;
 pub mod wire;
+#[cfg(target_os = "linux")]
+mod writes;
+#[cfg(not(target_os = "linux"))]
+#[path = "no_writes.rs"]
+mod writes;

@@ -3,9 +3,10 @@
 use crate::logs::Logs;
 use crate::record_buffer::RecordBuffer;
 use crate::wake::{Wake, WakeState};
-use forelog::{Batch, Error, Wal};
+use crate::writes::Writes;
+use forelog::{Batch, Error, Wal, WriteQueue};
 use napi::sys;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -19,6 +20,8 @@ pub struct EnvironmentState {
     pub logs: Logs,
     pub batch: RefCell<Batch>,
     pub record_buffer: Rc<RecordBuffer>,
+    /// Set if this thread submits the writes of its logs itself.
+    pub writes: OnceCell<Writes>,
     refusal: RefCell<Option<Error>>,
     failure: RefCell<Option<(u64, Error)>>,
 }
@@ -32,6 +35,7 @@ impl EnvironmentState {
             logs: Logs::default(),
             batch: RefCell::new(Batch::new()),
             record_buffer: RecordBuffer::new(),
+            writes: OnceCell::new(),
             refusal: RefCell::new(None),
             failure: RefCell::new(None),
         }
@@ -61,6 +65,27 @@ impl EnvironmentState {
         self.failure.borrow_mut().take()
     }
 
+    /// Completes writes that the disk is done with. Returns whether JavaScript has something to settle.
+    pub fn complete_writes(&self, queue: &dyn WriteQueue) -> bool {
+        let mut tokens = Vec::new();
+        queue.take_tokens(&mut tokens);
+        self.shared.hold_wake(|| {
+            for token in tokens {
+                if let Some(wal) = self.logs.get(token as u32) {
+                    wal.complete();
+                }
+            }
+        })
+    }
+
+    /// Commits what a log has accepted, on this thread as far as that does not block it.
+    pub fn kick(&self, wal: &Wal) {
+        // A commit of this thread that is complete by now also settles. That need not wake the thread which it is on.
+        if self.shared.hold_wake(|| wal.kick()) {
+            self.shared.wake();
+        }
+    }
+
     /// Appends all records of the record buffer and clears it, or appends none of them. Calls `then` with the log after they were appended.
     pub fn append_buffered(&self, then: impl FnOnce(&Wal)) -> Result<u64, Error> {
         let records = self.record_buffer.records();
@@ -76,6 +101,9 @@ impl EnvironmentState {
     /// Sets whether the wake keeps the event loop alive. Returns false once the environment has ended.
     pub fn keep_alive(&self, alive: bool) -> bool {
         let Some(wake) = self.wake_handle.get() else { return false };
+        if let Some(writes) = self.writes.get() {
+            writes.keep_alive(alive);
+        }
         // SAFETY: this is the environment's own thread, as for every raw call. The function is released only by `end`, which first takes it
         // from here.
         let status = unsafe {

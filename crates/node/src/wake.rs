@@ -54,7 +54,20 @@ impl WakeState {
         lock(&self.ready_logs).pop()
     }
 
-    fn wake(&self) {
+    /// Calls `act`, which may settle operations of this environment on its own thread, without waking that thread. Returns whether there is
+    /// anything to settle or to complete; the caller sees to it then.
+    pub fn hold_wake(&self, act: impl FnOnce()) -> bool {
+        let is_woken = self.woken.swap(true, Ordering::SeqCst);
+        act();
+        // If it was woken before, a turn is to come.
+        if !is_woken {
+            self.woken.store(false, Ordering::SeqCst);
+        }
+        // What another thread has left meanwhile did not wake this one either.
+        !lock(&self.ready_logs).is_empty() || !lock(&self.completions).is_empty()
+    }
+
+    pub fn wake(&self) {
         if !self.woken.swap(true, Ordering::SeqCst) {
             if let Some(wake) = lock(&self.wake).as_ref() {
                 wake.call((), ThreadsafeFunctionCallMode::NonBlocking);

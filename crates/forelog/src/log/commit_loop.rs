@@ -184,6 +184,7 @@ impl CommitThread {
         let shared = self.shared.clone();
         let mut idle_since = None;
         self.idle = false;
+        let stays = self.idle_timeout();
         let mut submissions = locked(&shared.submissions);
         loop {
             let stop = shared.stop.load(Ordering::Acquire);
@@ -192,7 +193,7 @@ impl CommitThread {
             if stop || submissions.kicked || wait == Some(Duration::ZERO) {
                 break;
             }
-            let idle_timeout = self.idle_timeout().map(|idle_timeout| {
+            let idle_timeout = stays.map(|idle_timeout| {
                 let now = self.runtime.now();
                 (*idle_since.get_or_insert(now) + idle_timeout).saturating_sub(now)
             });

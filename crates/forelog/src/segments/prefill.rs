@@ -75,16 +75,6 @@ impl Prefill {
         }
     }
 
-    /// Like [`Prefill::reserve`], but does not wait: returns false if it would have to.
-    pub fn try_reserve(&self, end: u64) -> bool {
-        let mut state = self.state();
-        let is_clear = state.claim.is_none_or(|start| start >= end);
-        if is_clear {
-            state.head = state.head.max(end);
-        }
-        is_clear
-    }
-
     /// Whether everything below `end` that is not the writer's was filled and is durable, and shares no unit of the page cache with the
     /// bytes that are being filled.
     pub fn is_filled(&self, end: u64) -> bool {

@@ -2,6 +2,7 @@
 //! where the rename in `dir_handle.rs` is such a call.
 
 use super::dir_handle::{Access, DirHandle, Identity};
+use super::write_queue::WriteQueue;
 use super::{FileRef, Storage};
 use crate::error::{Code, Error, Fault, Result};
 use std::fs;
@@ -70,6 +71,22 @@ impl Disk {
     fn fault(&self, syscall: &'static str, name: &str, error: &io::Error) -> Fault {
         Fault::new(syscall, self.path(name).to_string_lossy(), error)
     }
+}
+
+/// Returns a new queue for writes that complete later, `None` if the system has none or the variable `FORELOG_ASYNC_WRITES` is `off`.
+#[cfg(target_os = "linux")]
+pub fn write_queue() -> Option<Arc<dyn WriteQueue>> {
+    let chosen = std::env::var("FORELOG_ASYNC_WRITES").unwrap_or_default();
+    match chosen.as_str() {
+        "off" => None,
+        _ => Some(Arc::new(aio::Aio::new().ok()?)),
+    }
+}
+
+/// Returns `None`: writes that complete later are not supported on this system.
+#[cfg(not(target_os = "linux"))]
+pub fn write_queue() -> Option<Arc<dyn WriteQueue>> {
+    None
 }
 
 /// Makes the name of a directory that this process did not create durable, by an fsync of its parent. If permission for

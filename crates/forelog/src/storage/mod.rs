@@ -13,8 +13,8 @@ pub mod write_queue;
 pub mod zero_on_read_error;
 
 use crate::error::Fault;
-use dir_handle::{DirHandle, Identity};
 use crate::util::page_buffer::PageBuffer;
+use dir_handle::{DirHandle, Identity};
 use std::ops::Range;
 use std::sync::Arc;
 use write_queue::{Refusal, SubmittedWrite, WriteQueue};

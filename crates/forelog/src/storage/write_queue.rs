@@ -45,8 +45,11 @@ pub enum Refusal {
 pub struct RawWrite {
     /// The descriptor of the file.
     pub file: i32,
+    /// The first byte of the memory.
     pub start: *const u8,
+    /// Number of bytes.
     pub len: usize,
+    /// Where they go in the file.
     pub offset: u64,
 }
 
