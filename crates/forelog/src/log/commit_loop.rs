@@ -112,7 +112,8 @@ impl CommitThread {
     pub fn leave(mut self, closed: Result<()>, lock: Arc<Lock>) {
         let shared = self.shared.clone();
         let left = catch_unwind(AssertUnwindSafe(move || {
-            // No background job may touch the directory once it is released.
+            // Neither a write nor a background job may touch the directory once it is released.
+            self.writer.abandon_ahead();
             self.writer.retire();
             self.writer.spares().close();
             drop(lock);
@@ -143,7 +144,7 @@ impl CommitThread {
         self.spawn_due_footer();
         if self.goes_ahead() {
             let needs_thread = self.go_ahead();
-            if !needs_thread && !self.is_overdue() && !self.is_retention_due() {
+            if !needs_thread && !self.is_overdue() && !self.is_check_due() && !self.is_retention_due() {
                 self.idle = true;
                 self.keep_deadlines();
                 return None;

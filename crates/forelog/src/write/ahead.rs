@@ -117,10 +117,24 @@ impl Writer {
             self.ahead.is_unsupported |= refusal == Refusal::Unsupported;
             Box::new(NotSubmitted(Some(memory)))
         });
-        self.ahead.submitted.push_back(Submitted { io, write, bytes: sealed.bytes, group, outcome: None, began });
+        let mut submitted = Submitted { io, write, bytes: sealed.bytes, group, outcome: None, began };
+        // One that was refused has its outcome already.
+        let completed = submitted.io.poll();
+        submitted.note(completed);
+        self.ahead.submitted.push_back(submitted);
         // The log is in use from now on, so the next segment is created at full size.
         self.spares.wake();
         Ok(())
+    }
+
+    /// Whether a commit under way needs a thread that may block, and no completion of the disk will say so: its submission was refused.
+    pub fn is_stuck(&self) -> bool {
+        self.ahead.submitted.iter().any(|submitted| matches!(submitted.outcome, Some(Outcome::Unfinished | Outcome::Failed(_))))
+    }
+
+    /// Waits for the writes under way of a log that has ended. None of their commits is completed.
+    pub fn abandon_ahead(&mut self) {
+        self.ahead.submitted.clear();
     }
 
     /// Completes the oldest commit under way if its write is complete. Never blocks.

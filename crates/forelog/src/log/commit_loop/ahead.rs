@@ -89,6 +89,9 @@ impl CommitThread {
                 return true;
             }
             self.ahead_since.get_or_insert_with(|| self.runtime.now());
+            if self.writer.is_stuck() {
+                return true;
+            }
         }
     }
 
