@@ -194,6 +194,9 @@ struct SimState {
     completed_later: u64,
     /// Which write under way completes next, and how. `None` leaves it to chance.
     script: Option<Vec<(usize, Ending)>>,
+    /// Why every submission is refused, if it is.
+    #[cfg(test)]
+    refusal: Option<Refusal>,
     budget: u64,
     /// Number of operations after which one more fault happens.
     trip: u64,
@@ -725,6 +728,8 @@ mod under_way;
 mod watch;
 
 use crate::storage::write_queue::Outcome;
+#[cfg(test)]
+use crate::storage::write_queue::Refusal;
 use under_way::UnderWay;
 pub use under_way::{Ending, SimQueue};
 pub use watch::Moment;

@@ -26,6 +26,8 @@ impl SimDisk {
             next_write: 0,
             completed_later: 0,
             script: None,
+            #[cfg(test)]
+            refusal: None,
             budget: u64::MAX,
             trip: u64::MAX,
             tripped: false,

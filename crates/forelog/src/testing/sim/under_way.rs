@@ -87,6 +87,12 @@ impl SimDisk {
         self.lock().script = Some(script.to_vec());
     }
 
+    /// Refuses every submission from here on for this reason, or none.
+    #[cfg(test)]
+    pub fn refuse_submissions(&self, refusal: Option<Refusal>) {
+        self.lock().refusal = refusal;
+    }
+
     /// Returns the number of submitted writes that have succeeded.
     pub fn completed_later(&self) -> u64 {
         self.lock().completed_later
@@ -105,6 +111,10 @@ impl SimState {
     fn submit(&mut self, inode: u64, bytes: &[u8], offset: u64) -> Result<u64, Refusal> {
         if self.through == Through::Refused {
             return Err(Refusal::Unsupported);
+        }
+        #[cfg(test)]
+        if let Some(refusal) = self.refusal {
+            return Err(refusal);
         }
         if self.crashed || self.script.is_none() && self.rng.chance(0.03) {
             return Err(Refusal::Busy);
