@@ -102,6 +102,7 @@ impl SimDisk {
 /// How a write that is under way ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
+    #[cfg(test)]
     Written,
     Unfinished,
     Failed,
