@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-/// In so many histories some commits are submitted and completed later. About one history in twelve has some.
-const SEEDS_WITH_LATER: u64 = 200;
+/// In so many histories some commits are submitted and completed out of order.
+const SEEDS_WITH_LATER: u64 = 1000;
 
 fn main() -> ExitCode {
     match args::parse() {
@@ -73,12 +73,12 @@ fn run(args: &Args) -> ExitCode {
         total.mix.opened() as f64 / seconds
     );
     println!("{} of them continue in a recycled file", total.recycled);
-    println!("{} commits of the histories were submitted and completed later", total.later);
+    println!("{} commits of the histories were submitted and completed later, {} of them out of order", total.later, total.overtook);
     println!("seeds {} to {}, trace {:016x}", args.seed, args.seed + total.seeds - 1, total.trace);
     match total.failure {
-        // That many histories without one would say nothing about such commits.
-        None if total.later == 0 && total.seeds >= SEEDS_WITH_LATER => {
-            println!("FAILED: no commit was submitted and completed later");
+        // Such a campaign would say nothing about commits that complete later.
+        None if total.overtook == 0 && total.seeds >= SEEDS_WITH_LATER => {
+            println!("FAILED: no commits were submitted and completed out of order");
             ExitCode::FAILURE
         }
         None => ExitCode::SUCCESS,
@@ -106,6 +106,8 @@ struct Total {
     recycled: u64,
     /// Commits that were submitted and completed later.
     later: u64,
+    /// Those of them whose write was complete before that of an earlier one.
+    overtook: u64,
     /// Sum over the seeds, so that their order does not matter.
     trace: u64,
     /// Of the lowest seed.
@@ -118,6 +120,7 @@ impl Total {
         self.seeds += 1;
         self.recycled += report.recycled;
         self.later += report.later;
+        self.overtook += report.overtook;
         self.trace = self.trace.wrapping_add(report.trace);
         if !report.failures.is_empty() && self.failure.as_ref().is_none_or(|(known, _)| seed < *known) {
             self.failure = Some((seed, report));

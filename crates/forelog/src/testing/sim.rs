@@ -192,6 +192,8 @@ struct SimState {
     outcomes: BTreeMap<u64, Outcome>,
     next_write: u64,
     completed_later: u64,
+    /// Number of those that were complete before an earlier one.
+    overtook: u64,
     /// Which write under way completes next, and how. `None` leaves it to chance.
     script: Option<Vec<(usize, Ending)>>,
     /// Why every submission is refused, if it is.

@@ -25,6 +25,7 @@ impl SimDisk {
             outcomes: BTreeMap::new(),
             next_write: 0,
             completed_later: 0,
+            overtook: 0,
             script: None,
             #[cfg(test)]
             refusal: None,

@@ -97,6 +97,11 @@ impl SimDisk {
     pub fn completed_later(&self) -> u64 {
         self.lock().completed_later
     }
+
+    /// Returns how many of those were complete before an earlier one.
+    pub fn overtook(&self) -> u64 {
+        self.lock().overtook
+    }
 }
 
 /// How a write that is under way ends.
@@ -158,6 +163,7 @@ impl SimState {
             match self.guarding(&write, |disk| disk.write_through(write.inode, &write.bytes, write.offset)) {
                 Ok(()) => {
                     self.completed_later += 1;
+                    self.overtook += u64::from(index > 0);
                     self.say(|_| format!("write {number} is complete"));
                     Outcome::Written
                 }
