@@ -115,7 +115,7 @@ export class WalError extends Error {
   /** Which kind of failure it is. */
   readonly code: WalErrorCode
   /**
-   * The operation that failed: `open`, `append`, `appendBatch`, `sync`, `read`, `truncateBefore`, `truncateAfter`, `reset`, `cursor`,
+   * The operation that failed: `open`, `append`, `appendBatch`, `acknowledged`, `sync`, `read`, `truncateBefore`, `truncateAfter`, `reset`, `cursor`,
    * `commit`, `rewind`, `delete`, `backup`, `salvage`, `scrub`, `verify`, `stats`, `close`.
    */
   declare readonly operation?: string
@@ -259,5 +259,15 @@ export const transferred = (position: number): WalError =>
 
 export const streamDestroyed = (): WalError =>
   new WalError('ERR_WAL_CLOSED', 'the stream was destroyed before the record was appended', { operation: 'append' })
+
+/** The error for a call that waits for a position that no record has. */
+export const outOfRange = (position: number, next: number): WalError =>
+  new WalError('ERR_WAL_OUT_OF_RANGE', `no record has position ${position}: the next position is ${next}`, {
+    operation: 'acknowledged',
+    position,
+  })
+
+export const readOnly = (operation: string): WalError =>
+  new WalError('ERR_WAL_READ_ONLY', "the log is open in mode 'readOnly'", { operation })
 
 export const closed = (operation: string): WalError => new WalError('ERR_WAL_CLOSED', 'the log is closed', { operation })
