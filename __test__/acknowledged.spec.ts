@@ -98,6 +98,40 @@ test('a thousand calls in one turn share a few promises, in whatever order they 
   }
 })
 
+test('a promise that is settled before the end of its turn is not shared with later records', async (t) => {
+  const log = new PlayedQueue()
+  const first = log.queue.acknowledged(log.enqueue())
+  await log.settle(1, 1)
+  await first
+  const second = new Outcome(log.queue.acknowledged(log.enqueue()))
+  await log.deliver()
+  t.is(second.state, 'pending')
+  await log.settle(2, 2)
+  t.is(second.state, 'resolved')
+})
+
+test('one turn tells about half of the calls in flight, and no call before the append of its record', async (t) => {
+  const log = new PlayedQueue()
+  const told: number[] = []
+  const tell = (promise: Promise<unknown>, position: number) => void promise.then(() => told.push(position))
+  for (let position = 1; position <= 2000; position++) tell(log.queue.acknowledged(log.enqueue()), position)
+  log.kick()
+  await log.settleOnce(2000, 2000)
+  t.true(told.length >= 1000 && told.length < 1300, `${told.length}`)
+  await log.deliver()
+  t.is(told.length, 2000)
+
+  const appends = Array.from({ length: 600 }, () => log.append())
+  log.queue.flush()
+  const last = new Outcome(log.queue.acknowledged(2600))
+  log.kick()
+  await log.settleOnce(2600, 2600)
+  t.is(last.state, 'pending')
+  await log.deliver()
+  t.is(last.state, 'resolved')
+  t.is(await appends[599], 2600)
+})
+
 test('of records accepted before the last kick each is told as soon as it is acknowledged itself', async (t) => {
   const log = new PlayedQueue()
   for (let n = 1; n <= 5; n++) log.enqueue()
@@ -253,6 +287,22 @@ test('a rejection has the position of the first record that was rejected, and th
   const synced = log.queue.sync()
   await log.settle(8, 4)
   await t.notThrowsAsync(synced, 'a failure that was told is not reported again')
+})
+
+test('a rejection of a batch has its first position, also if its positions were given to rejected records before', async (t) => {
+  const log = new PlayedQueue()
+  const records = [1, 2].map(() => new Outcome(log.queue.acknowledged(log.enqueue())))
+  log.kick()
+  log.fail(2, 1)
+  await log.deliver()
+  for (const { error } of records) t.is(error?.position, 1)
+  void log.appendBatch(3).catch(() => {})
+  const batch = [1, 2, 3].map((position) => new Outcome(log.queue.acknowledged(position)))
+  log.kick()
+  log.fail(3, 1)
+  await log.deliver()
+  for (const { error } of batch) t.like(error, { code: 'ERR_WAL_NO_SPACE', position: 1 })
+  t.deepEqual(log.others, [])
 })
 
 test('a failure of enqueued records that no call waits for is reported once, by the first call that concerns it', async (t) => {

@@ -11,6 +11,11 @@ import { Entry } from '../../src/records/record.js'
 
 const entry = (): Entry => new Entry(undefined, Buffer.from('x'), false, undefined, undefined)
 
+/** Lets the callbacks of settled promises run. */
+async function microtasks(): Promise<void> {
+  for (let turn = 0; turn < 5; turn++) await Promise.resolve()
+}
+
 export class PlayedQueue {
   readonly queue: LogQueue
   next = 1
@@ -109,9 +114,16 @@ export class PlayedQueue {
 
   /** The operations up to this one have succeeded, and the last of their records is at this position. */
   async settle(operation: number, position: number): Promise<void> {
+    await this.settleOnce(operation, position)
+    await this.deliver()
+  }
+
+  /** Like `settle`, for one turn of the event loop. */
+  async settleOnce(operation: number, position: number): Promise<void> {
     this.#settled = operation
     this.acknowledgedPosition = position
-    await this.#turn()
+    this.queue.settle()
+    await microtasks()
   }
 
   /** The operations up to this one have failed, and the positions from `next` on are given again. */
@@ -122,13 +134,9 @@ export class PlayedQueue {
   }
 
   /** The client collects what has settled. */
-  async #turn(): Promise<void> {
-    while (!this.queue.settle());
-    for (let turn = 0; turn < 5; turn++) await Promise.resolve()
-  }
-
   async deliver(): Promise<void> {
-    await this.#turn()
+    while (!this.queue.settle());
+    await microtasks()
   }
 
   /** The turn ends. */

@@ -499,7 +499,7 @@ export class LogQueue implements OpenLog {
     if (this.#failure !== undefined) this.#reject(this.#failure)
     for (;;) {
       limit -= this.#pending.resolve(this.#resolvable, limit)
-      limit -= this.#acknowledgements.resolve(this.#pending.before(this.#resolvable), limit)
+      limit -= this.#acknowledgements.resolve(this.#resolvable, limit)
       if (this.#pending.has(this.#resolvable) || this.#acknowledgements.has(this.#resolvable)) return false
       this.#count.settle(this.#resolvable)
       // Calling `settled()` confirms that earlier settlements were delivered, so pass on first what was buffered before that.

@@ -114,11 +114,6 @@ export class PendingOperations {
     return run.operation + run.settledCount
   }
 
-  /** Returns the last operation up to this one before which no waiter is left. */
-  before(upTo: number): number {
-    return this.has(upTo) ? this.first - 1 : upTo
-  }
-
   /** Name and position of the oldest waiter's operation. Only valid if there is one. */
   get context(): OperationContext {
     const { first = 0, settledCount, context } = this.#oldest as PendingRun
