@@ -17,7 +17,7 @@ import { reasonOf } from './util/signals.js'
  * - `ERR_WAL_TOO_LARGE`: a record is above `maxRecordBytes`, a batch is above `maxBatchBytes`, or the log has its maximum of cursors.
  * - `ERR_WAL_TRUNCATED`: the position is before the first that can be read (`firstPosition`), or was cut off while it was read; or
  *   truncation overtook every attempt of a backup, a verification or an opening in mode `'readOnly'`.
- * - `ERR_WAL_OUT_OF_RANGE`: the position is above `nextPosition`, or would be above 2^53 - 1.
+ * - `ERR_WAL_OUT_OF_RANGE`: the position is above `nextPosition`, or would be above 2^53 - 1; in `acknowledged`, no record has it.
  * - `ERR_WAL_CONFLICT`: the next position (`actual`) is not the expected one. Nothing was appended.
  * - `ERR_WAL_BACKPRESSURE`: more than `maxPendingBytes` are pending; see `Wal.drain`.
  * - `ERR_WAL_READ_ONLY`: the file system is mounted read-only, or the log is open in mode `'readOnly'`. What was rejected is not in the
