@@ -70,6 +70,19 @@ test('without a position it waits for everything this thread has appended, in ev
   await other.close()
 })
 
+test('without a position it waits for no record that is refused', async (t) => {
+  const log = new PlayedQueue()
+  const appends = [1, 2, 3, 4, 5].map(() => log.append())
+  // The first has been passed on by itself already, the others wait for the end of the turn.
+  log.room = 2
+  const all = new Outcome(log.queue.acknowledged(undefined))
+  log.kick()
+  await log.settle(3, 3)
+  t.is(all.state, 'resolved')
+  const refused = await Promise.allSettled(appends)
+  t.is(refused.filter(({ status }) => status === 'rejected').length, 2)
+})
+
 test('calls of one turn for records of that turn share a promise', async (t) => {
   const wal = await temporaryLog(t)
   const first = wal.enqueue('x')
@@ -470,6 +483,17 @@ test('a failure that only an aborted call waited for is reported by the next one
   await log.deliver()
   await t.throwsAsync(async () => log.queue.acknowledged(undefined), { code: 'ERR_WAL_NO_SPACE' })
   await log.queue.acknowledged(undefined)
+})
+
+test('with captureStacks a failure that is reported late has the call site of the call that reports it', async (t) => {
+  const log = new PlayedQueue()
+  log.enqueue()
+  log.kick()
+  log.fail(1, 1)
+  await log.deliver()
+  const site = { stack: 'Error\n    at someone' }
+  const error = await t.throwsAsync(async () => log.queue.acknowledged(undefined, { signal: undefined, site }))
+  t.regex(error.stack ?? '', /called from:\n {4}at someone/)
 })
 
 test('with captureStacks the error of each call has its own call site', async (t) => {

@@ -20,6 +20,8 @@ export class PlayedQueue {
   readonly queue: LogQueue
   next = 1
   acknowledgedPosition = 0
+  /** Records that are still accepted. */
+  room = Infinity
   /** Operations accepted. */
   accepted = 0
   /** Names of the operations other than appends that were passed on. */
@@ -32,7 +34,8 @@ export class PlayedQueue {
   constructor() {
     const recordBuffer = new RecordBuffer(new Uint8Array(64 << 10), () => true)
     const accept = (records: number, operations = records): number => {
-      if (this.#lastFailing > 0) return -1
+      if (this.#lastFailing > 0 || records > this.room) return -1
+      this.room -= records
       this.accepted += operations
       this.next += records
       return this.next - records
@@ -87,7 +90,7 @@ export class PlayedQueue {
       },
       claimBuffer: () => recordBuffer.clear(0),
       abortBatch: none,
-      refusal: () => new WalError('ERR_WAL_NO_SPACE', 'full'),
+      refusal: () => new WalError(this.#lastFailing > 0 ? 'ERR_WAL_NO_SPACE' : 'ERR_WAL_BACKPRESSURE', 'full'),
       failure: () => {
         const failure = this.#failures.shift()
         this.#settled = Math.max(this.#settled, failure?.upTo ?? 0)

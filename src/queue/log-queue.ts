@@ -21,7 +21,7 @@ import type { AppendTerms } from '../options/append.js'
 import type { Entry } from '../records/record.js'
 import { walStats, type WalStats } from '../reports/stats.js'
 import type { Bytes } from '../util/bytes.js'
-import type { CallOptions } from '../util/call-options.js'
+import { calledFrom, type CallOptions } from '../util/call-options.js'
 import { later } from '../util/timing.js'
 import { AcceptedPositions } from './accepted-positions.js'
 import { Acknowledgements } from './acknowledgements.js'
@@ -305,8 +305,8 @@ export class LogQueue implements OpenLog {
    */
   acknowledged(position: number | undefined, call?: CallOptions): Promise<void> {
     const failure = this.#failures.report(position)
-    if (failure !== undefined) throw failure
-    const operation = position === undefined ? this.#lastRecord : this.#operationOf(position)
+    if (failure !== undefined) throw call?.site === undefined ? failure : calledFrom(failure, call.site)
+    const operation = position === undefined ? this.#lastRecord() : this.#operationOf(position)
     if (operation > this.#count.settled) return this.#acknowledgements.wait(operation, call, this.#failures.keep)
     if (position === undefined || this.#foreign.isAcknowledged(position)) return Promise.resolve()
     return this.#foreign.wait(position, call)
@@ -322,10 +322,11 @@ export class LogQueue implements OpenLog {
     return this.#accepted.operationOf(position)
   }
 
-  /** Number of the last operation that appended a record. */
-  get #lastRecord(): number {
+  /** Number of the last operation that appended a record. Passes on the buffered ones, because some of them may be refused. */
+  #lastRecord(): number {
+    this.flush()
     this.#noteAccepted()
-    return this.#buffered?.size ? this.#count.issued : this.#accepted.lastRecord
+    return this.#accepted.lastRecord
   }
 
   /** Notes the positions of what has been passed to native code. */
