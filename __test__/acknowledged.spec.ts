@@ -1,6 +1,7 @@
 // `acknowledged`: one promise for many records, settled as the promises of their appends would have been.
 
 import { once } from 'node:events'
+import { truncateSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
@@ -11,6 +12,7 @@ import { temporaryDirectory } from './helpers/directory.js'
 import { logOnFilledDisk, logOnFullDisk } from './helpers/full-disk.js'
 import { random } from './helpers/kill/records.mjs'
 import { SEGMENT_BYTES, fill, temporaryLog, values } from './helpers/log.js'
+import { smallDisk } from './helpers/mount.js'
 import { has } from './helpers/needs.js'
 import { Outcome, PlayedQueue } from './helpers/played-queue.js'
 
@@ -455,6 +457,45 @@ test('a call that is made as soon as a rejection is received is not rejected aga
   })
   t.is(await again, next)
   await wal.acknowledged()
+})
+
+test('several threads on a disk that is full now and then: every record that a call resolved for is in the log', async (t) => {
+  if (!has(t, 'mount')) return
+  const disk = smallDisk(t, '32m')
+  const dir = path.join(disk, 'log')
+  const options = { segmentBytes: SEGMENT_BYTES }
+  const wal = await temporaryLog(t, options, dir)
+  const ballast = path.join(disk, 'ballast')
+  const script = new URL('./helpers/acknowledged-full.mjs', import.meta.url)
+  const workers = ['one', 'two'].map((name) => new Worker(script, { workerData: { dir, options, name }, execArgv: [] }))
+  /** What is in the log, by position, also what has been truncated since. */
+  const found = new Map<number, string>()
+  const check = async (to: number): Promise<void> => {
+    for await (const { position, value } of wal.readFrom('start', { to })) found.set(position, String(value))
+  }
+  const ends = workers.map((worker) => once(worker, 'message') as Promise<[{ told: [number, string][]; rejected: number }]>)
+  for (let round = 0; round < 6; round++) {
+    const next = wal.nextPosition
+    while (wal.acknowledgedPosition < next + 50) await setImmediate()
+    t.throws(() => writeFileSync(ballast, Buffer.alloc(40 << 20)), { code: 'ENOSPC' })
+    await t.throwsAsync(
+      async () => {
+        for (;;) await wal.append(block)
+      },
+      { code: 'ERR_WAL_NO_SPACE' }
+    )
+    truncateSync(ballast, 0)
+    // The log itself fills the disk, too.
+    const last = wal.acknowledgedPosition
+    await check(last)
+    await wal.truncateBefore(last)
+  }
+  for (const worker of workers) worker.postMessage(undefined)
+  const results = (await Promise.all(ends)).map(([result]) => result)
+  t.true(results.some(({ rejected }) => rejected > 0))
+  await check(wal.acknowledgedPosition)
+  const lost = results.flatMap(({ told }) => told).filter(([position, value]) => found.get(position) !== value)
+  t.deepEqual(lost, [])
 })
 
 test('an aborted signal ends the wait of one call alone', async (t) => {

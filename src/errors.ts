@@ -115,8 +115,8 @@ export class WalError extends Error {
   /** Which kind of failure it is. */
   readonly code: WalErrorCode
   /**
-   * The operation that failed: `open`, `append`, `appendBatch`, `acknowledged`, `sync`, `read`, `truncateBefore`, `truncateAfter`, `reset`, `cursor`,
-   * `commit`, `rewind`, `delete`, `backup`, `salvage`, `scrub`, `verify`, `stats`, `close`.
+   * The operation that failed: `open`, `append`, `appendBatch`, `acknowledged`, `sync`, `read`, `truncateBefore`, `truncateAfter`, `reset`,
+   * `cursor`, `commit`, `rewind`, `delete`, `backup`, `salvage`, `scrub`, `verify`, `stats`, `close`.
    */
   declare readonly operation?: string
   /** Position of the operation: for a rejected `append` its record's, for `appendBatch` that of the first record. */

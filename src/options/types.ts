@@ -174,8 +174,8 @@ export interface SyncOptions {
 /** Options of `acknowledged`. */
 export interface AcknowledgedOptions {
   /**
-   * Rejects with an `AbortError` (code `ABORT_ERR`) when aborted, also if it is aborted already at the call. The records are committed
-   * nevertheless. If one of them is rejected, the next `acknowledged()`, `sync()` or `close()` rejects with its error.
+   * Rejects with an `AbortError` (code `ABORT_ERR`) when aborted, also if it is aborted already at the call. Only the wait ends: the records
+   * may still be committed. If one of them is rejected, the next `acknowledged()`, `sync()` or `close()` rejects with its error.
    */
   signal?: AbortSignal
 }

@@ -8,7 +8,7 @@ interface Span {
   first: number
   /** The last position of each operation is its number plus this. */
   shift: number
-  /** The records after this position were cut off. */
+  /** The records after this position were cut off, and are no longer found. */
   end: number
 }
 
@@ -30,7 +30,7 @@ export class AcceptedPositions {
   #shift = NaN
   #spans: Span[] = []
 
-  /** Notes what was accepted since the last call: one operation, or a run of single records. `issued` is the number of the last operation. */
+  /** Notes what was accepted since the last call: one operation, or a run of single records. `issued` is the last operation's number. */
   note(issued: number, settled: number): void {
     if (issued === this.#noted) return
     if (this.first === 0 || this.last - issued !== this.#shift) this.#begin(issued, settled)

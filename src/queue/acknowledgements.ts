@@ -38,7 +38,10 @@ export class Acknowledgements {
     this.#open = undefined
   }
 
-  /** Returns a promise that settles with an operation in flight. If it is rejected after the signal was aborted, `onUnreported` gets the error. */
+  /**
+   * Returns a promise that settles with an operation in flight. If the operation fails after the signal was aborted, `onUnreported` gets the
+   * error.
+   */
   wait(operation: number, call: CallOptions | undefined, onUnreported: (error: WalError) => void): Promise<void> {
     if (call !== undefined) return this.#waitAlone(operation, call, onUnreported)
     const open = this.#open

@@ -20,7 +20,7 @@ export class ForeignRecords {
     this.#log = log
   }
 
-  /** Called before a commit thread is woken. Until then everything accepted is before the barrier in the order of commits, or joins it. */
+  /** Called before a commit thread is woken: what is accepted later may settle after the barrier. */
   kicked(): void {
     this.#barrier = undefined
   }
@@ -42,7 +42,8 @@ export class ForeignRecords {
   }
 
   async #wait(position: number): Promise<void> {
-    // Truncating before the first possible position neither syncs nor changes anything.
+    // Truncating before the first possible position neither syncs nor changes anything. A record that another client has appended since the
+    // barrier was accepted, or to which the position went, takes another round.
     do await (this.#barrier ??= this.#log.truncateBefore(1))
     while (!this.isAcknowledged(position))
   }

@@ -300,7 +300,7 @@ export class LogQueue implements OpenLog {
   }
 
   /**
-   * Resolves once the record at `position`, or with `undefined` every record that this environment has appended, is acknowledged. Throws the
+   * Resolves once the record at `position` is acknowledged, or with `undefined` every record that this environment has appended. Throws the
    * unreported failure of such a record.
    */
   acknowledged(position: number | undefined, call?: CallOptions): Promise<void> {
