@@ -19,8 +19,8 @@ async function loop() {
       const position = wal.enqueue(value)
       await wal.acknowledged(position)
       told.push([position, value])
-    } catch ({ code }) {
-      if (code !== 'ERR_WAL_NO_SPACE') throw new Error(code)
+    } catch (error) {
+      if (error.code !== 'ERR_WAL_NO_SPACE') throw error
       rejected += 1
       await setImmediate()
     }

@@ -297,9 +297,9 @@ export class Wal<T = NoCodec> {
    * Rejects with:
    *
    * - `ERR_WAL_NO_SPACE`, `ERR_WAL_READ_ONLY`, `ERR_WAL_IO`, `ERR_WAL_DETACHED` or `ERR_WAL_POISONED`: the record, or one that shares the
-   *   promise, was rejected. The error is that of an `append`, with the `position` of the first record that was rejected. Those before it are
-   *   acknowledged. A failure up to `position` that has not been reported yet, of an enqueued record or an aborted append, also rejects a
-   *   call, and counts as reported.
+   *   promise, was rejected. The error is that of an `append`, with the `position` of the first record that was rejected. Those before it
+   *   are acknowledged. A failure up to `position` that has not been reported yet, of an enqueued record or an aborted append, also rejects
+   *   a call, and counts as reported.
    * - `ERR_WAL_OUT_OF_RANGE`: no record has that position. For a record of another thread this may also mean that it was rejected.
    * - `ERR_WAL_INVALID_ARG`, `ERR_WAL_CLOSED`, an `AbortError`; or `ERR_WAL_READ_ONLY` in mode `'readOnly'`, where a reader with `follow`
    *   waits for records.
