@@ -39,6 +39,12 @@ const stages: Stage[] = [
   { name: 'with something enqueued', body: `for (let i = 0; i < 1000; i++) wal.enqueue('x')`, records: 1000 },
   { name: 'with a pending sync', body: `wal.enqueue('x'); wal.sync().then(() => console.log('synced'))`, records: 1, stdout: 'synced\n' },
   {
+    name: 'with a pending acknowledged',
+    body: `wal.enqueue('x'); wal.acknowledged(1).then(() => console.log('acknowledged'))`,
+    records: 1,
+    stdout: 'acknowledged\n',
+  },
+  {
     name: 'with a pending read',
     body: `await wal.append('x'); wal.readFrom('start').next().then(({ value }) => console.log(value.position))`,
     records: 1,
