@@ -1,5 +1,6 @@
 //! The part of an environment that only its own thread touches.
 
+use crate::loan::Loans;
 use crate::logs::Logs;
 use crate::record_buffer::RecordBuffer;
 use crate::wake::{Wake, WakeState};
@@ -17,6 +18,7 @@ pub struct EnvironmentState {
     wake_handle: Cell<Option<sys::napi_threadsafe_function>>,
     pub shared: Arc<WakeState>,
     pub logs: Logs,
+    pub loans: Loans,
     pub batch: RefCell<Batch>,
     pub record_buffer: Rc<RecordBuffer>,
     refusal: RefCell<Option<Error>>,
@@ -30,6 +32,7 @@ impl EnvironmentState {
             wake_handle: Cell::new(Some(wake.raw())),
             shared: Arc::new(WakeState::new(wake)),
             logs: Logs::default(),
+            loans: Loans::default(),
             batch: RefCell::new(Batch::new()),
             record_buffer: RecordBuffer::new(),
             refusal: RefCell::new(None),
@@ -92,6 +95,7 @@ impl EnvironmentState {
     pub fn end(&self) {
         self.wake_handle.set(None);
         self.shared.end();
+        self.loans.end();
         // Buffered records have been accepted as far as their callers know; only the end of the turn was not reached.
         let _ = self.append_buffered(|_| ());
         for wal in self.logs.take_all() {

@@ -145,6 +145,11 @@ impl Block {
         &self.numbers
     }
 
+    /// Frees the memory of the records. What remains are the first position, the batches and the holes.
+    pub fn forget_records(&mut self) {
+        (self.bytes, self.entries, self.numbers) = Default::default();
+    }
+
     fn record(&self, position: u64, entry: Entry) -> Record<'_> {
         let Fields { flags, key, value, end, numbers } = entry.fields();
         let mut numbers = self.numbers.get(numbers as usize..).unwrap_or_default().iter().copied();
