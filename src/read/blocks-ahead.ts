@@ -5,15 +5,17 @@ import { performance } from 'node:perf_hooks'
 import type { BlockData, NativeReader } from '../native/calls.js'
 import type { Environment } from '../native/environment.js'
 
-// Large enough that a block costs little compared with its records, and small enough that two of them are consumed within about a
-// millisecond: the event loop gets its turn only when all blocks that have arrived are consumed.
-const BLOCK_BYTES = 256 * 1024
-// For large records, of which `BLOCK_BYTES` would hold only a few, so that the round trips would dominate.
-const LARGE_BLOCK_BYTES = 1024 * 1024
-const FEW_RECORDS = 64
+const MIB = 1024 * 1024
 
-// A consumer that takes no longer than this for a block is quick: two blocks are requested ahead.
-const QUICK_MS = 2
+// Large enough that a block costs little compared with its records.
+const BLOCK_BYTES = 256 * 1024
+// A consumer that takes no longer than this is quick. It gets larger blocks, and two of them ahead. They are small enough that it consumes
+// both within about a millisecond: the event loop gets its turn only when all blocks that have arrived are consumed.
+const QUICK_MS_PER_MIB = 4
+const QUICK_BLOCK_BYTES = 512 * 1024
+// For large records, of which the other blocks would hold only a few, so that the round trips would dominate.
+const LARGE_BLOCK_BYTES = MIB
+const FEW_RECORDS = 64
 
 const PAGE = 4096
 
@@ -47,8 +49,9 @@ export class BlocksAhead {
   #lentBytes = 0
   /** Memory that was lent and has come back unused. */
   #unused: Buffer | undefined
-  /** When the last block was returned. */
-  #returnedAt = -Infinity
+  /** When the last block was returned, and the time in which a quick consumer is done with it. */
+  #returnedAt = 0
+  #quickMs = -Infinity
 
   constructor(environment: Environment, native: NativeReader) {
     this.#environment = environment
@@ -57,7 +60,7 @@ export class BlocksAhead {
 
   /** Returns the next block, or nothing at the end or after `release()`. One call at a time. While it waits, it keeps the process alive. */
   async next(): Promise<BlockData | undefined> {
-    const isQuick = now() - this.#returnedAt <= QUICK_MS
+    const isQuick = now() - this.#returnedAt <= this.#quickMs
     for (;;) {
       const request = this.#requested[0] ?? this.#request(true)
       const answer = await request.answer
@@ -65,8 +68,9 @@ export class BlocksAhead {
       this.#requested.shift()
       const { block, caughtUp } = answer
       if (block !== undefined) {
-        this.#adapt(block)
+        this.#adapt(block, isQuick)
         if (!caughtUp) this.#requestAhead(isQuick)
+        this.#quickMs = (block.bytes / MIB) * QUICK_MS_PER_MIB
         this.#returnedAt = now()
         return block
       }
@@ -121,10 +125,16 @@ export class BlocksAhead {
     return unused?.length === this.#lentBytes ? unused : Buffer.allocUnsafeSlow(this.#lentBytes)
   }
 
-  /** Adapts the size of blocks, and of the memory that is lent for them, to the last block. */
-  #adapt({ records, bytes }: BlockData): void {
-    this.#blockBytes = records < FEW_RECORDS ? LARGE_BLOCK_BYTES : BLOCK_BYTES
-    if (bytes < this.#blockBytes / 2) this.#lentBytes = 0
-    else if (bytes > this.#lentBytes || bytes < this.#lentBytes / 2) this.#lentBytes = Math.ceil((bytes * 9) / 8 / PAGE) * PAGE
+  /** Adapts the size of the next blocks, and of the memory that is lent for them, to the last block. */
+  #adapt({ records, index, bytes }: BlockData, isQuick: boolean): void {
+    this.#blockBytes = records < FEW_RECORDS ? LARGE_BLOCK_BYTES : isQuick ? QUICK_BLOCK_BYTES : BLOCK_BYTES
+    if (bytes < BLOCK_BYTES / 2) {
+      this.#lentBytes = 0
+      return
+    }
+    const room = Math.max(this.#blockBytes, index)
+    const indexRoom = (room / index) * (bytes - index)
+    const needed = room + indexRoom
+    if (needed > this.#lentBytes || needed * 1.5 < this.#lentBytes) this.#lentBytes = Math.ceil((needed + indexRoom / 4) / PAGE) * PAGE
   }
 }

@@ -1,6 +1,5 @@
 //! Blocks of records: packed here, and unpacked by `src/records/block.ts`.
 
-use crate::loan::Loan;
 use crate::reports::HoleData;
 use crate::wire;
 use forelog::{Block, Fields};
@@ -45,21 +44,23 @@ pub struct PackedBlock {
 }
 
 impl PackedBlock {
-    /// Packs a block into the memory that was lent for it, on the thread that has read it. A block that is too large for the memory is packed
-    /// apart, on the thread of JavaScript, and so is one that would leave more than half of the memory unused for as long as a record is in use.
-    pub fn new(mut block: Block, loan: Option<&Loan>) -> PackedBlock {
+    /// Packs a block that has no lent memory, later and on the thread of JavaScript.
+    pub fn apart(block: Block) -> PackedBlock {
+        PackedBlock { layout: Layout::of(&block), block, is_lent: false }
+    }
+
+    /// Packs a block into the memory that was lent for it. If the block is too large for the memory, it is packed apart. So is a block that would
+    /// leave more than half of the memory unused, because all of it is kept for as long as a record is in use.
+    pub fn into_lent(mut block: Block, memory: &mut [u8]) -> PackedBlock {
         let layout = Layout::of(&block);
-        let pack = |memory: &mut [u8]| {
-            let fits = (memory.len() / 2..=memory.len()).contains(&layout.len);
-            if fits {
-                // SAFETY: the memory has room for the whole layout.
-                unsafe { pack(&block, &layout, memory.as_mut_ptr()) };
-            }
-            fits
-        };
-        let is_lent = loan.is_some_and(|loan| loan.fill(pack) == Some(true));
+        let is_lent = (memory.len() / 2..=memory.len()).contains(&layout.len);
         if is_lent {
+            memory[..block.bytes().len()].copy_from_slice(block.bytes());
+            // SAFETY: the memory has room for the whole layout.
+            unsafe { pack_index(&block, &layout, memory.as_mut_ptr()) };
             block.forget_records();
+        } else {
+            block.copy_from(memory);
         }
         PackedBlock { block, layout, is_lent }
     }
@@ -94,7 +95,7 @@ struct Layout {
 impl Layout {
     fn of(block: &Block) -> Layout {
         let (records, extras) = (block.len(), block.numbers().len());
-        let index = block.bytes().len().next_multiple_of(EXTRA);
+        let index = (block.bytes().len() + block.lent()).next_multiple_of(EXTRA);
         Layout { index, records, extras, len: index + records * wire::INDEX_ENTRIES * ENTRY + extras * EXTRA }
     }
 }
@@ -131,17 +132,19 @@ impl ToNapiValue for Packed {
         let (mut data, mut buffer) = (ptr::null_mut(), ptr::null_mut());
         check_status!(sys::napi_create_buffer(env, layout.len, &mut data, &mut buffer))?;
         // SAFETY: the buffer has just been created with as many bytes as the layout has.
-        pack(&block, &layout, data.cast());
+        unsafe {
+            ptr::copy_nonoverlapping(block.bytes().as_ptr(), data.cast(), block.bytes().len());
+            pack_index(&block, &layout, data.cast());
+        }
         Ok(buffer)
     }
 }
 
-/// Writes the bytes, the index and the extras of a block.
+/// Writes the index and the extras of a block after its bytes.
 ///
 /// # Safety
 /// `to` is valid for writes of as many bytes as the layout, which is the block's, has. It may be unaligned.
-unsafe fn pack(block: &Block, layout: &Layout, to: *mut u8) {
-    ptr::copy_nonoverlapping(block.bytes().as_ptr(), to, block.bytes().len());
+unsafe fn pack_index(block: &Block, layout: &Layout, to: *mut u8) {
     let mut index = to.add(layout.index).cast::<[[u8; ENTRY]; wire::INDEX_ENTRIES]>();
     for fields in block.fields() {
         index.write(index_entries(fields).map(u32::to_ne_bytes));

@@ -102,11 +102,20 @@ impl Source {
         // The reader is taken out of the lock, because a wake may come at once, and on this thread.
         let Some(mut reader) = lock(&self.reader).take().filter(|_| !self.released.load(Ordering::SeqCst)) else { return Ok(Next::End) };
         // If reading fails or ends, `reader` is dropped here and not only when JavaScript collects the handle.
-        match reader.next_block(request.max_bytes)? {
+        let read = match &request.loan {
+            Some(loan) => loan.fill(|memory| {
+                let block = reader.next_block_in(request.max_bytes, Some(memory))?;
+                Ok(block.map(|block| PackedBlock::into_lent(block, memory)))
+            }),
+            None => Some(reader.next_block(request.max_bytes).map(|block| block.map(PackedBlock::apart))),
+        };
+        // Without its memory the environment has ended.
+        let Some(read) = read else { return Ok(Next::End) };
+        match read? {
             Some(block) => {
                 let caught_up = reader.follows() && reader.has_caught_up();
                 self.put_back(reader);
-                Ok(Next::Block(PackedBlock::new(block, request.loan.as_deref()), caught_up))
+                Ok(Next::Block(block, caught_up))
             }
             None => {
                 let Some(wait) = reader.follow_wait() else { return Ok(Next::End) };
