@@ -67,6 +67,7 @@ export class BlocksAhead {
       if (answer === undefined || request !== this.#requested[0]) return undefined
       this.#requested.shift()
       const { block, caughtUp } = answer
+      if (caughtUp) this.#unused = undefined
       if (block !== undefined) {
         this.#adapt(block, isQuick)
         if (!caughtUp) this.#requestAhead(isQuick)
@@ -102,7 +103,8 @@ export class BlocksAhead {
       // Store `resolve` itself and not a closure: V8 allocates closures that are assigned to a property in the old generation. What they
       // hold, in the end the block, would live until a full garbage collection.
       giveUp = resolve
-      const memory = this.#lend()
+      // Nobody knows how large the block will be that ends a wait, nor when.
+      const memory = waits ? undefined : this.#lend()
       const completion = this.#environment.request(this.native.next(this.#blockBytes, waits, memory))
       completion.then(({ block, caughtUp = false }) => {
         request.hasArrived = true
