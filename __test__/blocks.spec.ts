@@ -1,7 +1,9 @@
 // Blocks of records: the memory that they are in, and how many are read ahead.
 
+import path from 'node:path'
 import test from 'ava'
 import { Record, Wal, type Appendable, type WalRecord } from '../index.js'
+import { node, root } from './helpers/command.js'
 import { temporaryDirectory } from './helpers/directory.js'
 import { collect, plain } from './helpers/log.js'
 
@@ -55,4 +57,14 @@ test('a record keeps at most twice the memory of its block', async (t) => {
   for (const [{ byteLength }, used] of blocks) t.true(byteLength < 2 * used + 4096, `${byteLength} bytes for ${used}`)
   // A few records after a long replay.
   for await (const { value } of wal.readFrom(wal.nextPosition - 10)) t.true(value!.buffer.byteLength < BLOCK)
+})
+
+test('workers that are terminated while they read leave the process intact', async (t) => {
+  const dir = temporaryDirectory(t)
+  const wal = await Wal.open(dir, { fsync: 'os' })
+  const batch = new Array<Buffer>(16).fill(Buffer.alloc(65_536))
+  for (let i = 0; i < 32; i++) await wal.appendBatch(batch)
+  await wal.close()
+  const { code, signal, stderr } = await node([path.join(root, '__test__', 'helpers', 'reading.mjs'), dir, '50'])
+  t.deepEqual({ code, signal, stderr }, { code: 0, signal: null, stderr: '' })
 })
