@@ -30,6 +30,8 @@ pub struct Block {
     /// Position of the first record. The record with index `i` has the position `first_position + i`.
     pub first_position: u64,
     pub(super) bytes: Vec<u8>,
+    /// Number of bytes that are in memory of the caller instead.
+    pub(super) lent: usize,
     entries: Vec<Entry>,
     /// `expires_at`, then term and index, of the records that have them.
     numbers: Vec<u64>,
@@ -101,6 +103,26 @@ impl Block {
         Block { first_position, detailed, ..Block::default() }
     }
 
+    /// Prepares the block for so many records in so many bytes.
+    pub(super) fn reserve(&mut self, records: usize, bytes: usize) {
+        // A number that the bytes have no room for is not believed.
+        self.entries.reserve(records.min(bytes / record::SMALLEST));
+    }
+
+    /// Returns how many bytes of the memory that was lent for the block are its bytes. 0 if it has bytes of its own. Otherwise only its fields
+    /// can be looked up, and not its records.
+    pub fn lent(&self) -> usize {
+        self.lent
+    }
+
+    /// Copies the bytes from the memory that was lent for the block, if they are there.
+    pub fn copy_from(&mut self, memory: &[u8]) {
+        let lent = std::mem::take(&mut self.lent);
+        if lent > 0 {
+            self.bytes = memory[..lent].to_vec();
+        }
+    }
+
     /// Returns the number of records in the block.
     #[inline]
     pub fn len(&self) -> usize {
@@ -143,6 +165,11 @@ impl Block {
     #[inline]
     pub fn numbers(&self) -> &[u64] {
         &self.numbers
+    }
+
+    /// Frees the memory of the records. What remains are the first position, the batches and the holes.
+    pub fn forget_records(&mut self) {
+        (self.bytes, self.lent, self.entries, self.numbers) = Default::default();
     }
 
     fn record(&self, position: u64, entry: Entry) -> Record<'_> {
