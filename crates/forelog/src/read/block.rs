@@ -1,6 +1,7 @@
 //! A block: verified bytes of a log, and the records in them.
 
 use crate::format::compression::MAX_RAW;
+use crate::format::frame::Frame;
 use crate::format::record::{self, Parts, RecordRef};
 use crate::read::reader::Hole;
 use std::iter::FusedIterator;
@@ -103,10 +104,22 @@ impl Block {
         Block { first_position, detailed, ..Block::default() }
     }
 
-    /// Prepares the block for so many records in so many bytes.
-    pub(super) fn reserve(&mut self, records: usize, bytes: usize) {
+    /// Adds the records of a frame from position `next` on, up to `limit`, and moves `next` past them. They are in `bytes[body]`. Returns false
+    /// if not all of the frame is records.
+    pub(super) fn add(&mut self, frame: &Frame, bytes: &[u8], body: Range<usize>, next: &mut u64, limit: u64) -> bool {
+        let (base, raw) = (body.start, &bytes[body]);
         // A number that the bytes have no room for is not believed.
-        self.entries.reserve(records.min(bytes / record::SMALLEST));
+        self.entries.reserve((frame.count as usize).min(raw.len() / record::SMALLEST));
+        let mut offset = 0;
+        (frame.first..frame.next_position()).all(|position| {
+            let Some(parts) = Parts::parse(raw, offset) else { return false };
+            if position == *next && position <= limit {
+                self.push(base, &parts);
+                *next += 1;
+            }
+            offset = parts.end;
+            true
+        })
     }
 
     /// Returns how many bytes of the memory that was lent for the block are its bytes. 0 if it has bytes of its own. Otherwise only its fields
@@ -189,7 +202,7 @@ impl Block {
 
     /// Adds a record that was parsed from `bytes[base..]`.
     #[inline]
-    pub(super) fn push(&mut self, base: usize, parts: &Parts) {
+    fn push(&mut self, base: usize, parts: &Parts) {
         let numbers = (self.numbers.len() as u32) << NUMBERS_SHIFT;
         self.entries.push(Entry {
             key: (base + parts.key) as u32,

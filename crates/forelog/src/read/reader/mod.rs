@@ -15,6 +15,7 @@ pub mod gap;
 mod plain;
 mod salvage;
 mod segment_reader;
+mod stored;
 
 use plain::PlainReader;
 use salvage::DamageSkipper;

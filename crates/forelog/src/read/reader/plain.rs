@@ -2,13 +2,13 @@
 
 use super::beginning::Beginning;
 use super::segment_reader::SegmentReader;
+use super::stored::Stored;
 use super::{Hole, ReadPlan, Space};
 use crate::error::{out_of_range, truncated, Code, Error, Result};
 use crate::format::compression::{raw_len, Unpacker};
 use crate::format::frame::{self, Frame, Kind, HEADER, MERGED_BYTES};
 use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::Header;
-use crate::format::record::Parts;
 use crate::options::Compression;
 use crate::read::block::Block;
 use crate::read::follow::FollowedLog;
@@ -27,57 +27,6 @@ const FEW_BYTES: usize = 16 << 10;
 /// How often a new reader looks for its first position in a log that another process writes. That writer publishes within some milliseconds
 /// what it has acknowledged, so a look after the first one finds everything acknowledged before that.
 const START_CHECKS: u32 = 3;
-
-/// The bytes that a block is made from, as they are in the segment.
-enum Stored<'a> {
-    Own(Vec<u8>),
-    /// So many bytes of memory that was lent for the block.
-    Lent(&'a mut [u8], usize),
-}
-
-impl<'a> Stored<'a> {
-    /// Provides `len` bytes with any content: in `memory` if it has room for them.
-    fn new(len: usize, memory: Option<&'a mut [u8]>) -> Self {
-        match memory.filter(|memory| memory.len() >= len) {
-            Some(memory) => Stored::Lent(memory, len),
-            None => Stored::Own(vec![0; len]),
-        }
-    }
-
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Stored::Own(bytes) => bytes,
-            Stored::Lent(memory, len) => &memory[..*len],
-        }
-    }
-
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        match self {
-            Stored::Own(bytes) => bytes,
-            Stored::Lent(memory, len) => &mut memory[..*len],
-        }
-    }
-
-    fn truncate(&mut self, to: usize) {
-        match self {
-            Stored::Own(bytes) => bytes.truncate(to),
-            Stored::Lent(_, len) => *len = to.min(*len),
-        }
-    }
-
-    /// Adds bytes with any content, up to `to` of them in all.
-    fn grow(&mut self, to: usize) {
-        match self {
-            Stored::Own(bytes) => bytes.resize(to, 0),
-            Stored::Lent(memory, len) if to <= memory.len() => *len = to,
-            Stored::Lent(memory, len) => {
-                let mut bytes = vec![0; to];
-                bytes[..*len].copy_from_slice(&memory[..*len]);
-                *self = Stored::Own(bytes);
-            }
-        }
-    }
-}
 
 /// A reader that ends at damage. Its fields are what the other modules of the reader work on.
 pub struct PlainReader {
@@ -414,36 +363,17 @@ impl PlainReader {
             let base = block.bytes.len();
             self.unpacker.unpack(frame.codec, &stored[body], &mut block.bytes).ok_or_else(|| broken(self))?;
             let unpacked = std::mem::take(&mut block.bytes);
-            let whole = self.index(block, &unpacked, base..unpacked.len(), frame);
+            let whole = block.add(frame, &unpacked, base..unpacked.len(), &mut self.next, self.limit);
             block.bytes = unpacked;
             whole
         } else {
-            frame.codec == Compression::None && self.index(block, stored, body, frame)
+            frame.codec == Compression::None && block.add(frame, stored, body, &mut self.next, self.limit)
         };
         if whole {
             Ok(())
         } else {
             Err(broken(self))
         }
-    }
-
-    /// Adds the frame's records between the next position and the limit, which are in `bytes[body]`. Returns false if not all of the frame
-    /// is records.
-    fn index(&mut self, block: &mut Block, bytes: &[u8], body: Range<usize>, frame: &Frame) -> bool {
-        let (base, raw) = (body.start, &bytes[body]);
-        block.reserve(frame.count as usize, raw.len());
-        let (mut offset, mut next) = (0, self.next);
-        let whole = (frame.first..frame.next_position()).all(|position| {
-            let Some(parts) = Parts::parse(raw, offset) else { return false };
-            if position == next && position <= self.limit {
-                block.push(base, &parts);
-                next += 1;
-            }
-            offset = parts.end;
-            true
-        });
-        self.next = next;
-        whole
     }
 
     pub fn broken(&self, segment: &CatalogSegment, offset: u64) -> Error {
