@@ -17,7 +17,7 @@ import { Runner, type Sample } from './lib/runner.js'
 import { Settle } from './lib/settle.js'
 import { summarise, type RowResult } from './lib/statistics.js'
 import { heading, markdown, type Run } from './lib/table.js'
-import { overviewChart } from './overview.js'
+import { overview } from './overview.js'
 
 /** The content of `results/latest.json`. */
 interface Results extends Run {
@@ -136,15 +136,17 @@ async function main(): Promise<void> {
   }
 }
 
-/** Writes the tables of this run into the docs, and the README's chart if its rows are among them. */
+/** Writes the tables of this run into the docs, and the README's table and chart if their rows are among them. */
 function publish({ environment, results, verdicts, ...run }: Results): void {
   const tables = markdown(environment, run, results)
-  const made = verdicts.length > 0 ? `${tables}\n\n${budgetTable(verdicts)}` : tables
-  writeDocs(join(root, 'docs', 'benchmarks.md'), 'results', '--write-docs', made)
-  const chart = overviewChart(results)
-  if (chart === undefined) return
+  const all = verdicts.length > 0 ? `${tables}\n\n${budgetTable(verdicts)}` : tables
+  writeDocs(join(root, 'docs', 'benchmarks.md'), 'results', '--write-docs', all)
+  const readme = overview(results)
+  if (readme === undefined) return
+  const { table, chart } = readme
   fs.writeFileSync(join(root, 'docs', 'images', README_IMAGE), chart)
-  const link = `![Forelog beside its rivals: the rates of the table below as bars](docs/images/${README_IMAGE})`
+  const link = `![Forelog beside its rivals: the rates of the table as bars](docs/images/${README_IMAGE})`
+  writeDocs(join(root, 'README.md'), 'table', '--write-docs', `${table}\n\n${heading(environment, run)}`)
   writeDocs(join(root, 'README.md'), 'chart', '--write-docs', link)
 }
 
@@ -174,7 +176,7 @@ async function measure(row: Row, runner: Runner, progress: Progress): Promise<Ro
 
 /** Each of ours is followed by its twin of the other build, if there is one. The limit is always taken: without it no figure can be judged. */
 function contestants(row: Row): Entrant[] {
-  // Without `PREPARED`, which differ from others only in the state of their blocks, a quick run takes three minutes.
+  // `PREPARED` differ from others only in the state of their blocks, which is not worth the time of a first look.
   const asked = (id: string) => (options.only.length > 0 ? options.only.includes(id) : !options.quick || !PREPARED.includes(id))
   return row.contestants
     .filter((id) => asked(id) || id === row.limit)

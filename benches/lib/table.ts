@@ -75,7 +75,7 @@ function figure({ median, minimum, maximum }: Figure, unit: string): string {
   return `${text(median)} (${text(minimum)} – ${text(maximum)})`
 }
 
-function short(value: number): string {
+export function short(value: number): string {
   if (value >= 1e6) return `${(value / 1e6).toFixed(2)} M`
   return value >= 1e5 ? `${(value / 1e3).toFixed(0)} k` : `${(value / 1e3).toFixed(1)} k`
 }
