@@ -104,7 +104,7 @@ function publishGrowth(all: Curves): void {
     const { environment, measured, ...run } = all[curve.name]
     return `${section({ curve, measured })}\n\n${heading(environment, run)}`
   })
-  writeDocs(join(root, 'docs', 'benchmarks.md'), 'growth', '--growth --write-docs', sections.join('\n\n'))
+  writeDocs(join(root, 'docs', 'benchmarks.md'), 'growth', 'bench -- --growth --write-docs', sections.join('\n\n'))
 }
 
 async function main(): Promise<void> {
@@ -140,14 +140,14 @@ async function main(): Promise<void> {
 function publish({ environment, results, verdicts, ...run }: Results): void {
   const tables = markdown(environment, run, results)
   const all = verdicts.length > 0 ? `${tables}\n\n${budgetTable(verdicts)}` : tables
-  writeDocs(join(root, 'docs', 'benchmarks.md'), 'results', '--write-docs', all)
+  writeDocs(join(root, 'docs', 'benchmarks.md'), 'results', 'bench -- --write-docs', all)
   const readme = overview(results)
   if (readme === undefined) return
   const { table, chart } = readme
   fs.writeFileSync(join(root, 'docs', 'images', README_IMAGE), chart)
   const link = `![Forelog beside its rivals: the rates of the table as bars](docs/images/${README_IMAGE})`
-  writeDocs(join(root, 'README.md'), 'table', '--write-docs', `${table}\n\n${heading(environment, run)}`)
-  writeDocs(join(root, 'README.md'), 'chart', '--write-docs', link)
+  writeDocs(join(root, 'README.md'), 'table', 'bench -- --write-docs', `${table}\n\n${heading(environment, run)}`)
+  writeDocs(join(root, 'README.md'), 'chart', 'bench -- --write-docs', link)
 }
 
 /** Runs all contestants once per round, so that a disturbance of the machine affects them all. */

@@ -81,7 +81,7 @@ export function short(value: number): string {
 }
 
 const twoDigits = (value: number): string => `${value.toFixed(2)} µs`
-const micros = (value: number): string => (value >= 10_000 ? `${(value / 1000).toFixed(1)} ms` : `${value.toFixed(0)} µs`)
+export const micros = (value: number): string => (value >= 10_000 ? `${(value / 1000).toFixed(1)} ms` : `${value.toFixed(0)} µs`)
 const optional = (value: number | undefined, text: (value: number) => string): string => (value === undefined ? '' : text(value))
 
 /** A row may be shorter than the first. */
