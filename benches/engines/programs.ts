@@ -31,7 +31,7 @@ export function buildPrograms(wanted: ReadonlySet<Entry['program']>): Programs {
   }
   const go = join(target, 'forelog-bench-engines-go')
   return {
-    rust: built('rust', join(target, 'release', 'forelog-bench-engines'), 'cargo', ['build', '--release', '--locked', '--quiet'], here),
+    rust: built('rust', join(target, 'release', 'forelog-bench-engines'), 'cargo', ['build', '--release', '--quiet'], here),
     go: built('go', go, 'go', ['build', '-o', go, '.'], join(here, 'go')),
   }
 }
