@@ -31,7 +31,7 @@ export function parse(argv: readonly string[], defaultDir: string): Options {
   const command = new Command('npm run bench --')
     .description('Measures Forelog beside its rivals, at the same durability, in interleaved rounds of fresh processes.')
     .option('--rounds <n>', 'rounds (default 5, with --quick 3)', positive)
-    .option('--quick', 'short runs: about seven minutes in all, for a first look', false)
+    .option('--quick', 'short runs: about eight minutes in all, for a first look', false)
     .option('--rows <ids>', `rows to run, by id or its beginning: ${[...rows.map((row) => row.id), ...BUDGETS].join(', ')}`, selectRows)
     .option('--ingest <GiB>', 'how much D11 ingests (default 10, with --quick 1)', positive)
     .option('--only <ids>', `contestants to run: ${entrants.map((each) => each.id).join(', ')}`, selectEntrants)

@@ -33,8 +33,8 @@ async function open(job: Job, durable: boolean): Promise<Database> {
     noMemInit: true,
     // Three records of 1 KiB to a page of 4 KiB waste a quarter of it.
     ...(job.valueBytes >= 1024 ? { pageSize: 16384 } : {}),
-    // Batching by turn costs throughput where a thousand callers wait anyway, and latency where one does.
-    ...(durable ? { overlappingSync: false, eventTurnBatching: false } : { noSync: true }),
+    // Batching by turn costs throughput where a thousand callers wait anyway, and latency where few do. A service with many connections gains.
+    ...(durable ? { overlappingSync: false, eventTurnBatching: job.kind === 'service' && job.window > 64 } : { noSync: true }),
   })
 }
 
