@@ -148,7 +148,8 @@ function likes({ kind }: Row, all: readonly Rated[], ours: Rated): Rated[] {
 function cpuRatio(ours: Rated, other: Rated): number | undefined {
   const cpu = (of: Rated): number | undefined => of.cpuMicrosAboveNothing ?? of.cpuMicrosPerRecord
   const [a, b] = [cpu(ours), cpu(other)]
-  return a === undefined || b === undefined ? undefined : a / b
+  // On a machine that is too busy, nothing stored may seem to cost more than something.
+  return a === undefined || b === undefined || a <= 0 || b <= 0 ? undefined : a / b
 }
 
 /** The best JavaScript log of the kind that one of ours is compared with. */
