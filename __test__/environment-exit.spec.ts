@@ -27,6 +27,9 @@ interface Stage {
   stderr?: RegExp
 }
 
+// With segments that are larger than a block, so that blocks are full and are read ahead.
+const ownLog = `const own = await Wal.open(dir + '/own'); for (let i = 0; i < 200; i++) own.enqueue('x'.repeat(20_000)); await own.sync();`
+
 const stages: Stage[] = [
   { name: 'before the log is open', body: `Wal.open(dir + '/other').then(() => console.log('open'))`, records: 0, stdout: 'open\n' },
   { name: 'process.exit while opening', body: `Wal.open(dir + '/other'); process.exit()`, records: 0 },
@@ -39,6 +42,12 @@ const stages: Stage[] = [
   { name: 'with something enqueued', body: `for (let i = 0; i < 1000; i++) wal.enqueue('x')`, records: 1000 },
   { name: 'with a pending sync', body: `wal.enqueue('x'); wal.sync().then(() => console.log('synced'))`, records: 1, stdout: 'synced\n' },
   {
+    name: 'with a pending acknowledged',
+    body: `wal.enqueue('x'); wal.acknowledged(1).then(() => console.log('acknowledged'))`,
+    records: 1,
+    stdout: 'acknowledged\n',
+  },
+  {
     name: 'with a pending read',
     body: `await wal.append('x'); wal.readFrom('start').next().then(({ value }) => console.log(value.position))`,
     records: 1,
@@ -48,6 +57,22 @@ const stages: Stage[] = [
     name: 'with a reader left open',
     body: `await wal.append('x'); globalThis.reader = wal.readFrom('start'); await reader.next()`,
     records: 1,
+  },
+  {
+    name: 'with followers that have quickly read everything',
+    // Blocks are requested in pairs, so the last one is the first or the second of two.
+    body: `
+      ${ownLog}
+      const read = async (count) => {
+        const reader = own.readFrom('start', { follow: true })
+        for (let i = 0; i < count; i++) await reader.next()
+      }
+      await read(200)
+      await own.append('x')
+      await read(201)
+      console.log('read')`,
+    records: 0,
+    stdout: 'read\n',
   },
   { name: 'process.exit with pending appends', body: `for (let i = 0; i < 1000; i++) wal.append('x'); process.exit()`, records: 1000 },
   {
@@ -178,6 +203,11 @@ const wait = `parentPort.postMessage(0); for (;;);`
 
 /** What may be under way when an environment ends, however it ends; `records` are in the log afterwards. */
 const underWay: { name: string; body: string; records: number }[] = [
+  {
+    name: 'blocks being read ahead',
+    body: `${ownLog} const reader = own.readFrom('start'); for (let i = 0; i < 60; i++) await reader.next();`,
+    records: 0,
+  },
   { name: 'a follower waiting', body: `await wal.append('x'); wal.readFrom('end', { follow: true }).next();`, records: 1 },
   {
     name: 'a follower reading on',

@@ -26,3 +26,15 @@ test('examples/key-value.mjs', async (t) => {
   // The second run begins with what the first one left.
   t.regex(String((await node([script, dir])).stdout), /^14 changes in the log, 4 keys/)
 })
+
+test('examples/replication.mjs', async (t) => {
+  const dir = temporaryDirectory(t)
+  const script = path.join(root, 'examples', 'replication.mjs')
+  for (const last of [1000, 2000]) {
+    const { code, stdout, stderr } = await node([script, dir])
+    t.is(stderr, '')
+    const logs = ['leader', 'follower 1', 'follower 2'].map((name) => `${name}: ${last} entry 999`)
+    t.deepEqual(String(stdout).split('\n'), ['1000 entries committed, sent in 10 messages', ...logs, ''])
+    t.is(code, 0)
+  }
+})

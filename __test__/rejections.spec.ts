@@ -20,6 +20,7 @@ const refusals: { [name: string]: (t: ExecutionContext, wal: Wal) => unknown } =
   appendNothing: (_, wal) => wal.append({}),
   appendBatch: (_, wal) => wal.appendBatch(['x'], { expect: 7 }),
   enqueue: (_, wal) => wal.enqueue('x'.repeat(2000)),
+  acknowledged: (_, wal) => wal.acknowledged(7),
   sync: (_, wal) => wal.sync({ signal: 1 } as never),
   truncateBefore: (_, wal) => wal.truncateBefore(7),
   truncateAfter: (_, wal) => wal.truncateAfter(7),

@@ -4,6 +4,7 @@ import type { AppendableBytes, Forelog, Wal } from './lib/forelog.js'
 import { expect, inFlight, workload } from './lib/loops.js'
 import { KEY_MASK, type Meter } from './lib/meter.js'
 import { optional } from './lib/optional.js'
+import { service } from './lib/service.js'
 
 /** The log and what makes its records: everything as a user gets it, with no option but `fsync`. */
 interface Store {
@@ -26,7 +27,8 @@ async function load(entry: string): Promise<Forelog> {
   }
 }
 
-const durable = (job: Job): Promise<Store> => (job.variant === 'recycled' ? recycled(job) : open(job, 'always'))
+const isRecycled = ({ variant }: Job): boolean => variant.endsWith('recycled')
+const durable = (job: Job): Promise<Store> => (isRecycled(job) ? recycled(job) : open(job, 'always'))
 const unsynced = (job: Job): Promise<Store> => open(job, 'os')
 
 /**
@@ -49,7 +51,7 @@ async function recycled(job: Job): Promise<Store> {
 
 /** Truncates all but what was last appended, again and again, when `recycled` began it. */
 function truncated(job: Job, { wal }: Store): (position: number) => void {
-  if (job.variant !== 'recycled') return () => {}
+  if (!isRecycled(job)) return () => {}
   const every = Math.ceil((16 << 20) / job.valueBytes)
   let next = wal.nextPosition + every
   return (position) => {
@@ -92,6 +94,38 @@ async function many(job: Job, store: Store, meter: Meter): Promise<void> {
   })
   // Every position from the first on was given out once and acknowledged.
   expect(acknowledged === (meter.operations * (meter.operations - 1)) / 2, 'positions do not add up')
+}
+
+type Acknowledged = (position: number) => Promise<unknown>
+
+/** Builds before it have no `acknowledged`, and take no part. */
+function acknowledgedOf(wal: object): Acknowledged {
+  const { acknowledged } = wal as { acknowledged?: Acknowledged }
+  if (acknowledged === undefined) throw new Unavailable('this build has no acknowledged()')
+  return acknowledged.bind(wal)
+}
+
+/** As {@link many}, with one promise for all records of a commit. */
+async function manyEnqueued(job: Job, store: Store, meter: Meter): Promise<void> {
+  const { wal, put } = store
+  const acknowledged = acknowledgedOf(wal)
+  const first = wal.nextPosition
+  const truncate = truncated(job, store)
+  let sum = 0
+  await inFlight(job, async (loop) => {
+    let last = 0
+    for (let index = loop; meter.take(); index++) {
+      const begun = meter.begin()
+      const position = wal.enqueue(put(meter.keys[index & KEY_MASK], meter.value))
+      await acknowledged(position)
+      meter.end(begun)
+      expect(position > last, 'positions go backwards')
+      last = position
+      sum += position - first
+      truncate(position)
+    }
+  })
+  expect(sum === (meter.operations * (meter.operations - 1)) / 2, 'positions do not add up')
 }
 
 /** Every append is awaited, `job.window` later: the way to ingest when each record's fate matters. */
@@ -167,11 +201,17 @@ function finishReplay(job: Job, meter: Meter, records: number, bytes: number): v
 export default {
   workloads: {
     one: workload(durable, one),
-    inFlight: workload(durable, many),
+    inFlight: workload(durable, (job, store, meter) => (job.variant.startsWith('acknowledged') ? manyEnqueued : many)(job, store, meter)),
     written: workload(unsynced, (job, store, meter) => (job.variant === 'enqueue' ? writtenEnqueued : writtenAwaited)(job, store, meter)),
     batches: workload(durable, batches),
     replay: workload(unsynced, replay),
     replayArrays: workload(unsynced, replayArrays),
+    service: service(
+      durable,
+      () =>
+        ({ wal }, body) =>
+          wal.append(body)
+    ),
   },
   prepare: async (job) => {
     await workload(unsynced, batches)(job)

@@ -7,7 +7,7 @@ import { curves, type Curve } from './growth/curves.js'
 import { section } from './growth/page.js'
 import { grow, type Measured } from './growth/run.js'
 import { compile } from './lib/compile.js'
-import { entrant } from './lib/contestants.js'
+import { entrant, type Entrant } from './lib/contestants.js'
 import { writeDocs } from './lib/docs.js'
 import { describe, type Environment } from './lib/environment.js'
 import { parse, type Options } from './lib/options.js'
@@ -17,7 +17,7 @@ import { Runner, type Sample } from './lib/runner.js'
 import { Settle } from './lib/settle.js'
 import { summarise, type RowResult } from './lib/statistics.js'
 import { heading, markdown, type Run } from './lib/table.js'
-import { overviewChart } from './overview.js'
+import { overview } from './overview.js'
 
 /** The content of `results/latest.json`. */
 interface Results extends Run {
@@ -27,7 +27,7 @@ interface Results extends Run {
 }
 
 const README_IMAGE = 'bench-overview.svg'
-const PREPARED = ['forelog-recycled', 'js-growing']
+const PREPARED = ['forelog-recycled', 'forelog-acknowledged-recycled', 'js-growing', 'js-each-growing']
 
 const benches = fileURLToPath(new URL('.', import.meta.url))
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -104,7 +104,7 @@ function publishGrowth(all: Curves): void {
     const { environment, measured, ...run } = all[curve.name]
     return `${section({ curve, measured })}\n\n${heading(environment, run)}`
   })
-  writeDocs(join(root, 'docs', 'benchmarks.md'), 'growth', '--growth --write-docs', sections.join('\n\n'))
+  writeDocs(join(root, 'docs', 'benchmarks.md'), 'growth', 'bench -- --growth --write-docs', sections.join('\n\n'))
 }
 
 async function main(): Promise<void> {
@@ -136,47 +136,51 @@ async function main(): Promise<void> {
   }
 }
 
-/** Writes the tables of this run into the docs, and the README's chart if its rows are among them. */
+/** Writes the tables of this run into the docs, and the README's table and chart if their rows are among them. */
 function publish({ environment, results, verdicts, ...run }: Results): void {
   const tables = markdown(environment, run, results)
-  const made = verdicts.length > 0 ? `${tables}\n\n${budgetTable(verdicts)}` : tables
-  writeDocs(join(root, 'docs', 'benchmarks.md'), 'results', '--write-docs', made)
-  const chart = overviewChart(results)
-  if (chart === undefined) return
+  const all = verdicts.length > 0 ? `${tables}\n\n${budgetTable(verdicts)}` : tables
+  writeDocs(join(root, 'docs', 'benchmarks.md'), 'results', 'bench -- --write-docs', all)
+  const readme = overview(results)
+  if (readme === undefined) return
+  const { table, chart } = readme
   fs.writeFileSync(join(root, 'docs', 'images', README_IMAGE), chart)
-  const link = `![Forelog beside its rivals: the rates of the table below as bars](docs/images/${README_IMAGE})`
-  writeDocs(join(root, 'README.md'), 'chart', '--write-docs', link)
+  const link = `![Forelog beside its rivals: the rates of the table as bars](docs/images/${README_IMAGE})`
+  writeDocs(join(root, 'README.md'), 'table', 'bench -- --write-docs', `${table}\n\n${heading(environment, run)}`)
+  writeDocs(join(root, 'README.md'), 'chart', 'bench -- --write-docs', link)
 }
 
 /** Runs all contestants once per round, so that a disturbance of the machine affects them all. */
 async function measure(row: Row, runner: Runner, progress: Progress): Promise<RowResult> {
-  const results = new Map<string, { samples: Sample[]; reason?: string }>()
-  const ids = contestants(row)
-  for (const id of ids) {
-    progress.begin(`${row.id} prepare ${id}`)
-    results.set(id, { samples: [], reason: (await runner.prepare(row, entrant(id)))?.reason })
+  const results = new Map<Entrant, { samples: Sample[]; reason?: string }>()
+  const entrants = contestants(row)
+  for (const each of entrants) {
+    progress.begin(`${row.id} prepare ${each.id}`)
+    results.set(each, { samples: [], reason: (await runner.prepare(row, each))?.reason })
   }
   for (let round = 1; round <= options.rounds; round++) {
-    for (const id of ids) {
-      const result = results.get(id)!
-      progress.begin(`${row.id} round ${round} ${id}`)
+    for (const each of entrants) {
+      const result = results.get(each)!
+      progress.begin(`${row.id} round ${round} ${each.id}`)
       if (result.reason === undefined) {
-        const sample = await runner.run(row, entrant(id))
+        const sample = await runner.run(row, each)
         if ('reason' in sample) result.reason = sample.reason
         else result.samples.push(sample)
       }
       progress.end()
     }
   }
-  for (const id of ids) runner.finish(row, entrant(id))
+  for (const each of entrants) runner.finish(row, each)
   return summarise(row, results)
 }
 
-/** The limit of the row is always taken: without it no figure can be judged. */
-function contestants(row: Row): string[] {
-  // Without `PREPARED`, which differ from others only in the state of their blocks, a quick run takes three minutes.
+/** Each of ours is followed by its twin of the other build, if there is one. The limit is always taken: without it no figure can be judged. */
+function contestants(row: Row): Entrant[] {
+  // `PREPARED` differ from others only in the state of their blocks, which is not worth the time of a first look.
   const asked = (id: string) => (options.only.length > 0 ? options.only.includes(id) : !options.quick || !PREPARED.includes(id))
-  return row.contestants.filter((id) => asked(id) || id === row.limit)
+  return row.contestants
+    .filter((id) => asked(id) || id === row.limit)
+    .flatMap((id) => [entrant(id), ...[options.against?.get(id)].filter((twin) => twin !== undefined)])
 }
 
 function total({ rows, rounds, budgets }: Options): number {

@@ -1,8 +1,20 @@
-import type { RowResult, Summary } from './lib/statistics.js'
+import { entrant } from './lib/contestants.js'
+import { aligned, short as rateOf, times } from './lib/table.js'
+import { bestScript, type RowResult, type Summary } from './lib/statistics.js'
 import { WIDTH, path, picture, rect, round, short, text, whiskerAcross } from './lib/svg.js'
 
-/** The rows of the README's table. */
-const README_ROWS = ['D1', 'D2-100', 'D2-1K', 'D4', 'D5'] as const
+/** The lines of the README's table: a row, and which of ours it shows. */
+const LINES = [
+  { id: 'D1', ours: 'forelog' },
+  { id: 'D2-100', ours: 'forelog' },
+  { id: 'D2-100', ours: 'forelog-acknowledged', how: '`acknowledged()`' },
+  { id: 'D2-1K', ours: 'forelog' },
+  { id: 'D4', ours: 'forelog' },
+  { id: 'D5', ours: 'forelog' },
+  { id: 'S1-64', ours: 'forelog' },
+] as const
+
+const PACKAGES = ['lmdb', 'sqlite', 'level']
 
 const CELL = WIDTH / 2
 const NAMES = 132
@@ -17,25 +29,73 @@ const LEGEND = [
   'All of one chart promise the same durability.',
 ]
 
-/** Small charts side by side, one for each row, each to its own scale from zero; none unless all the rows were run. */
-export function overviewChart(results: readonly RowResult[]): string | undefined {
-  const cells = README_ROWS.flatMap((id) => results.filter(({ row }) => row.id === id)).map((result) => ({
-    row: result.row,
-    bars: contestants(result),
-  }))
-  if (cells.length < README_ROWS.length) return undefined
+/** One workload: ours and what it is compared with, as far as each has a rate. */
+interface Line {
+  readonly workload: string
+  readonly unit: string
+  readonly ours: Rated
+  /** Ours, truncated behind. */
+  readonly truncated?: Rated
+  /** The best JavaScript log of its kind. */
+  readonly script?: Rated
+  readonly packages: readonly Rated[]
+}
+
+type Rated = Summary & Required<Pick<Summary, 'rate'>>
+
+/** The table and the chart of the README; none unless all of its rows were run. */
+export function overview(results: readonly RowResult[]): { table: string; chart: string } | undefined {
+  if (LINES.some(({ id }) => !results.some(({ row }) => row.id === id))) return undefined
+  const lines = LINES.flatMap(({ id, ours, ...rest }) => {
+    const result = results.find(({ row }) => row.id === id)!
+    const of = (entrant: string): Rated | undefined => rated(result.summaries.find((each) => each.entrant.id === entrant))
+    const own = of(ours)
+    if (own === undefined) return []
+    const { title, unit } = result.row
+    const line: Line = {
+      workload: 'how' in rest ? `${title}, ${rest.how}` : title,
+      unit,
+      ours: own,
+      truncated: of(`${ours}-recycled`),
+      script: rated(bestScript(result, own)),
+      packages: PACKAGES.map(of).filter((each) => each !== undefined),
+    }
+    return [line]
+  })
+  return { table: table(lines), chart: chart(lines) }
+}
+
+const rated = (summary: Summary | undefined): Rated | undefined => (summary?.rate === undefined ? undefined : (summary as Rated))
+
+/** Rates of ours, and how many times the rate of each rival that is. */
+function table(lines: readonly Line[]): string {
+  const names = PACKAGES.map((id) => entrant(id).name)
+  const rows = lines.map(({ workload, unit, ours, truncated, script, packages }) => {
+    const over = (rival: Rated | undefined): string => (rival === undefined ? '' : `${times(ours.rate.median / rival.rate.median)} ×`)
+    return [
+      workload,
+      `${rateOf(ours.rate.median)} ${unit}`,
+      truncated === undefined ? '' : rateOf(truncated.rate.median),
+      over(script),
+      ...PACKAGES.map((id) => over(packages.find((each) => each.entrant.id === id))),
+    ]
+  })
+  return aligned([['workload', 'Forelog', 'truncated behind', 'best JavaScript', ...names], ...rows])
+}
+
+/** Small charts side by side, one for each line, each to its own scale from zero. */
+function chart(lines: readonly Line[]): string {
+  const cells = lines.map((line) => ({ title: `${line.workload.replaceAll('`', '')}, ${line.unit}`, bars: bars(line) }))
   const parts: string[] = []
   let y = 0
   for (let first = 0; first < cells.length; first += 2) {
     const pair = cells.slice(first, first + 2)
-    pair.forEach(({ row, bars }, column) => parts.push(...cell(column * CELL, y, `${row.title}, ${row.unit}`, bars)))
+    pair.forEach(({ title, bars }, column) => parts.push(...cell(column * CELL, y, title, bars)))
     y += HEAD + STEP * Math.max(...pair.map(({ bars }) => bars.length)) + 12
   }
   const free = cells.length % 2 === 1 ? { x: CELL + 8, y: y - 90 } : { x: 8, y: (y += 64) - 64 }
   LEGEND.forEach((line, index) => parts.push(text(free.x, free.y + 18 * index, line, { class: 'dim' })))
-  const words = cells.map(
-    ({ row, bars }) => `${row.title}, ${row.unit}: ${bars.map((each) => `${each.name} ${short(each.median)}`).join(', ')}`
-  )
+  const words = cells.map(({ title, bars }) => `${title}: ${bars.map((each) => `${each.name} ${short(each.median)}`).join(', ')}`)
   return picture(y, 'Forelog beside its rivals', `${words.join('. ')}.`, parts)
 }
 
@@ -47,19 +107,14 @@ interface Bar {
   readonly maximum: number
 }
 
-/** Ours, the best JavaScript, then the packages. */
-function contestants({ summaries }: RowResult): Bar[] {
-  const rated = summaries.filter((each) => each.rate !== undefined)
-  const all = (role: Summary['entrant']['role']): Summary[] => rated.filter((each) => each.entrant.role === role)
-  const best = (role: Summary['entrant']['role']): Summary[] =>
-    all(role)
-      .sort((a, b) => b.rate!.median - a.rate!.median)
-      .slice(0, 1)
-  return [...all('ours'), ...best('js'), ...all('package')].map(({ entrant, rate }) => ({
-    name: entrant.role === 'js' ? 'best JavaScript' : entrant.name,
-    look: entrant.role,
-    ...rate!,
-  }))
+function bars({ ours, truncated, script, packages }: Line): Bar[] {
+  const bar = (name: string, look: string, of: Rated | undefined): Bar[] => (of === undefined ? [] : [{ name, look, ...of.rate }])
+  return [
+    ...bar('Forelog', 'ours', ours),
+    ...bar('Forelog, truncated', 'ours', truncated),
+    ...bar('best JavaScript', 'js', script),
+    ...packages.flatMap((each) => bar(each.entrant.name, 'package', each)),
+  ]
 }
 
 function cell(left: number, top: number, title: string, bars: readonly Bar[]): string[] {

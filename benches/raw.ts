@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { KEY_BYTES, type Contestant, type Job, type Outcome } from './lib/contract.js'
 import { expect, inFlight, measured, workload } from './lib/loops.js'
 import { KEY_MASK, type Meter } from './lib/meter.js'
+import { service } from './lib/service.js'
 
 /**
  * The limits that no log can beat, measured in the same run: the bytes of a row, in the same groups,
@@ -104,6 +105,12 @@ function reads(job: Job): Promise<Outcome> {
 }
 
 const nothing = (): { close(): void } => ({ close: () => {} })
+
+/** A service that stores nothing. */
+function counting(): () => number {
+  let position = 0
+  return () => ++position
+}
 
 /** The loops of the in-flight rows. */
 function loops(job: Job, append: () => Promise<unknown>): Promise<Outcome> {
@@ -234,5 +241,6 @@ export default {
     batches: (job) => groups(job, job.batch),
     replay: (job) => (job.variant === 'disk' ? reads(job) : workload((job) => new Views(job), iterate)(job)),
     replayArrays: workload((job) => new Views(job), iterateArrays),
+    service: service(nothing, counting),
   },
 } satisfies Contestant

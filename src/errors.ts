@@ -17,7 +17,7 @@ import { reasonOf } from './util/signals.js'
  * - `ERR_WAL_TOO_LARGE`: a record is above `maxRecordBytes`, a batch is above `maxBatchBytes`, or the log has its maximum of cursors.
  * - `ERR_WAL_TRUNCATED`: the position is before the first that can be read (`firstPosition`), or was cut off while it was read; or
  *   truncation overtook every attempt of a backup, a verification or an opening in mode `'readOnly'`.
- * - `ERR_WAL_OUT_OF_RANGE`: the position is above `nextPosition`, or would be above 2^53 - 1.
+ * - `ERR_WAL_OUT_OF_RANGE`: the position is above `nextPosition`, or would be above 2^53 - 1; in `acknowledged`, no record has it.
  * - `ERR_WAL_CONFLICT`: the next position (`actual`) is not the expected one. Nothing was appended.
  * - `ERR_WAL_BACKPRESSURE`: more than `maxPendingBytes` are pending; see `Wal.drain`.
  * - `ERR_WAL_READ_ONLY`: the file system is mounted read-only, or the log is open in mode `'readOnly'`. What was rejected is not in the
@@ -115,8 +115,8 @@ export class WalError extends Error {
   /** Which kind of failure it is. */
   readonly code: WalErrorCode
   /**
-   * The operation that failed: `open`, `append`, `appendBatch`, `sync`, `read`, `truncateBefore`, `truncateAfter`, `reset`, `cursor`,
-   * `commit`, `rewind`, `delete`, `backup`, `salvage`, `scrub`, `verify`, `stats`, `close`.
+   * The operation that failed: `open`, `append`, `appendBatch`, `acknowledged`, `sync`, `read`, `truncateBefore`, `truncateAfter`, `reset`,
+   * `cursor`, `commit`, `rewind`, `delete`, `backup`, `salvage`, `scrub`, `verify`, `stats`, `close`.
    */
   declare readonly operation?: string
   /** Position of the operation: for a rejected `append` its record's, for `appendBatch` that of the first record. */
@@ -259,5 +259,15 @@ export const transferred = (position: number): WalError =>
 
 export const streamDestroyed = (): WalError =>
   new WalError('ERR_WAL_CLOSED', 'the stream was destroyed before the record was appended', { operation: 'append' })
+
+/** The error for a call that waits for a position that no record has. */
+export const outOfRange = (position: number, next: number): WalError =>
+  new WalError('ERR_WAL_OUT_OF_RANGE', `no record has position ${position}: the next position is ${next}`, {
+    operation: 'acknowledged',
+    position,
+  })
+
+export const readOnly = (operation: string): WalError =>
+  new WalError('ERR_WAL_READ_ONLY', "the log is open in mode 'readOnly'", { operation })
 
 export const closed = (operation: string): WalError => new WalError('ERR_WAL_CLOSED', 'the log is closed', { operation })

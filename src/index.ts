@@ -13,6 +13,7 @@ export type { SalvageProgress, SalvageReport } from './reports/salvage.js'
 export type { BatchPositions } from './queue/log-queue.js'
 export type { Appendable, AppendableBytes, Codec, CodecOption, Decoded, NoCodec } from './records/codec.js'
 export type {
+  AcknowledgedOptions,
   AppendOptions,
   BackupOptions,
   CursorOptions,

@@ -34,9 +34,14 @@ export async function options(wal: Wal): Promise<void> {
   same<number>()(await wal.append('x', { durable: true, expect: 7, signal }))
   same<BatchPositions>()(await wal.appendBatch(['x'], { durable: true, expect: 7, signal }))
   same<number>()(wal.enqueue('x', { durable: true, expect: 7 }))
+  same<void>()(await wal.acknowledged())
+  same<void>()(await wal.acknowledged(7, { signal }))
+  same<void>()(await wal.acknowledged(undefined, { signal }))
   same<void>()(await wal.sync({ signal }))
   // @ts-expect-error nothing waits
   wal.enqueue('x', { signal })
+  // @ts-expect-error it makes nothing durable
+  await wal.acknowledged(7, { durable: true })
   // @ts-expect-error a sync expects no position
   await wal.sync({ expect: 7 })
   // @ts-expect-error a controller is no signal

@@ -16,7 +16,7 @@ async function run(job: Job): Promise<Report> {
   if (workload === undefined) throw new Error(`${job.module} does not run ${job.kind}`)
   const outcome = await workload(job)
   const cpu = process.cpuUsage()
-  return { outcome, processCpuSeconds: (cpu.user + cpu.system) / 1e6 }
+  return { outcome, processCpuSeconds: (cpu.user + cpu.system) / 1e6 + (outcome.loadCpuSeconds ?? 0) }
 }
 
 const job = JSON.parse(process.argv[2]) as Job

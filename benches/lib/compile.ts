@@ -22,9 +22,10 @@ export function compile(benches: string): string {
 }
 
 function sources(directory: string): string[] {
+  // `engines` is run by a loader: it measures other programs.
   return fs.readdirSync(directory, { withFileTypes: true }).flatMap((entry) => {
     const path = join(directory, entry.name)
-    if (entry.isDirectory()) return entry.name.startsWith('.') || entry.name === 'node_modules' ? [] : sources(path)
+    if (entry.isDirectory()) return entry.name.startsWith('.') || ['node_modules', 'engines'].includes(entry.name) ? [] : sources(path)
     return entry.name.endsWith('.ts') ? [path] : []
   })
 }

@@ -4,7 +4,7 @@
  */
 
 /** The shapes of work. A row of the table is a kind plus sizes. */
-export type Kind = 'one' | 'inFlight' | 'written' | 'batches' | 'replay' | 'replayArrays'
+export type Kind = 'one' | 'inFlight' | 'written' | 'batches' | 'replay' | 'replayArrays' | 'service'
 
 /** One run: everything a workload may depend on, so that two contestants cannot run different work. */
 export interface Job {
@@ -24,7 +24,7 @@ export interface Job {
   readonly records: number
   /** … or after this long, whichever comes first. */
   readonly seconds: number
-  /** Appends awaited at the same time (1 for `one`). */
+  /** Appends awaited at the same time (1 for `one`), or connections. */
   readonly window: number
   /** Records in one atomic batch, or in one array of a replay. */
   readonly batch: number
@@ -45,6 +45,8 @@ export interface Outcome {
   readonly peakRssMiB: number
   readonly p50Micros?: number
   readonly p99Micros?: number
+  /** CPU time of the process that made the requests (`service`), which is not part of `cpuSeconds`. */
+  readonly loadCpuSeconds?: number
   /** Delay of timers of a millisecond during the run, and in the idle process before it. */
   readonly loopDelay?: { readonly p99Micros: number; readonly maxMicros: number; readonly idleP99Micros: number }
 }
@@ -57,7 +59,7 @@ export interface Contestant {
   readonly prepare?: (job: Job) => Promise<void>
 }
 
-/** CPU seconds of the whole process: the rest of the machine's load is foreign. */
+/** CPU seconds of all that belongs to the run: the rest of the machine's load is foreign. */
 export interface Measured {
   readonly outcome: Outcome
   readonly processCpuSeconds: number

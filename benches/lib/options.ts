@@ -1,7 +1,7 @@
 import { Command, InvalidArgumentError } from 'commander'
 import { BUDGETS, type Budget } from '../budgets/run.js'
 import { curves, type Curve } from '../growth/curves.js'
-import { entrants } from './contestants.js'
+import { entrants, twinsOf, type Entrant } from './contestants.js'
 import { rows, type Row } from './rows.js'
 
 export interface Options {
@@ -14,6 +14,8 @@ export interface Options {
   readonly ingest: number
   /** Contestants to run; all when empty. */
   readonly only: readonly string[]
+  /** The contestants of another build of Forelog, by the id of ours that each stands beside. */
+  readonly against?: ReadonlyMap<string, Entrant>
   readonly dir: string
   readonly markdown: boolean
   readonly writeDocs: boolean
@@ -29,13 +31,14 @@ export function parse(argv: readonly string[], defaultDir: string): Options {
   const command = new Command('npm run bench --')
     .description('Measures Forelog beside its rivals, at the same durability, in interleaved rounds of fresh processes.')
     .option('--rounds <n>', 'rounds (default 5, with --quick 3)', positive)
-    .option('--quick', 'short runs: under three minutes in all, for a first look', false)
+    .option('--quick', 'short runs: about eight minutes in all, for a first look', false)
     .option('--rows <ids>', `rows to run, by id or its beginning: ${[...rows.map((row) => row.id), ...BUDGETS].join(', ')}`, selectRows)
     .option('--ingest <GiB>', 'how much D11 ingests (default 10, with --quick 1)', positive)
     .option('--only <ids>', `contestants to run: ${entrants.map((each) => each.id).join(', ')}`, selectEntrants)
+    .option('--against <checkout>', 'another build of Forelog beside each of ours: a checkout in which npm run build was run', selectBuild)
     .option('--dir <path>', 'directory on the disk to measure (default: the one the sources are on)')
     .option('--markdown', 'print nothing but the tables, which are Markdown', false)
-    .option('--write-docs', 'write the tables into docs/benchmarks.md, and the chart of the README', false)
+    .option('--write-docs', 'write the tables into docs/benchmarks.md, and the table and the chart of the README', false)
     .option('--redraw', 'write the last results like --write-docs, without measuring', false)
     .option('--micro', 'the micro rows instead: what the boundary between JavaScript and Rust costs', false)
     .option('--growth [names]', `rate and memory as something grows instead: ${curves.map((each) => each.name).join(', ')}`, selectCurves)
@@ -56,6 +59,14 @@ export function parse(argv: readonly string[], defaultDir: string): Options {
     ...(given.rows ?? all),
     opening,
     growth,
+  }
+}
+
+function selectBuild(checkout: string): ReadonlyMap<string, Entrant> {
+  try {
+    return twinsOf(checkout)
+  } catch (error) {
+    throw new InvalidArgumentError(`${(error as Error).message}.`)
   }
 }
 

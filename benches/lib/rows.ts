@@ -5,10 +5,11 @@ export interface Row {
   readonly id: string
   readonly title: string
   readonly kind: Kind
-  readonly unit: 'records/s' | 'MB/s'
+  readonly unit: 'records/s' | 'requests/s' | 'MB/s'
   /** The durability that every contestant of this row provides. */
   readonly durability: 'durable' | 'written' | 'writtenThenSynced' | 'verified'
   readonly valueBytes: number
+  /** Appends awaited at the same time, or connections. */
   readonly window: number
   readonly batch: number
   readonly full: Size
@@ -28,8 +29,12 @@ interface Size {
   readonly seconds: number
 }
 
-const DURABLE_RIVALS = ['js', 'js-direct', 'js-fdatasync', 'js-growing', 'lmdb', 'sqlite', 'level']
-const OURS_DURABLE = ['forelog', 'forelog-recycled']
+const PACKAGES = ['lmdb', 'sqlite', 'level']
+const DURABLE_RIVALS = ['js', 'js-direct', 'js-fdatasync', 'js-growing', ...PACKAGES]
+/** Where appends in flight may share a promise, there is one of each kind. */
+const BOTH_PROMISES = ['js', 'js-direct', 'js-fdatasync', 'js-growing', 'js-each', 'js-each-direct', 'js-each-growing', ...PACKAGES]
+const OURS_DURABLE = ['forelog', 'forelog-recycled', 'forelog-thread']
+const OURS_IN_FLIGHT = ['forelog', 'forelog-recycled', 'forelog-acknowledged', 'forelog-acknowledged-recycled', 'forelog-thread']
 const OURS_WRITTEN = ['forelog-append', 'forelog-enqueue']
 
 export const rows: readonly Row[] = [
@@ -98,7 +103,27 @@ export const rows: readonly Row[] = [
     contestants: ['forelog', 'js', 'lmdb', 'sqlite', 'level', 'raw-disk'],
     limit: 'raw-disk',
   },
+  ...[8, 64, 256].map(serving),
 ]
+
+/** What users feel: a service that answers a `POST` once its body is durable. */
+function serving(connections: number): Row {
+  return {
+    id: `S1-${connections}`,
+    title: `a service, ${connections} connections, 256 B`,
+    kind: 'service',
+    unit: 'requests/s',
+    durability: 'durable',
+    valueBytes: 256,
+    window: connections,
+    batch: 1,
+    full: { records: 200_000, seconds: 3 },
+    quick: { records: 100_000, seconds: 1 },
+    contestants: ['forelog', 'js', 'js-direct', 'lmdb', 'sqlite', 'raw-nothing'],
+    limit: 'raw-nothing',
+    reference: { limit: 1, rivals: {} },
+  }
+}
 
 function inFlight(id: string, size: string, valueBytes: number, records: number, reference: Row['reference']): Row {
   return {
@@ -112,7 +137,7 @@ function inFlight(id: string, size: string, valueBytes: number, records: number,
     batch: 1,
     full: { records, seconds: 2 },
     quick: { records: records / 5, seconds: 0.4 },
-    contestants: [...OURS_DURABLE, ...DURABLE_RIVALS, 'raw-disk', 'raw-harness', 'raw-promise'],
+    contestants: [...OURS_IN_FLIGHT, ...BOTH_PROMISES, 'raw-disk', 'raw-harness', 'raw-promise'],
     limit: 'raw-disk',
     reference,
   }

@@ -41,7 +41,7 @@ export class Runner {
     const dir = replays ? this.#prepared.get(key(row, entrant)) : this.#directory(`${row.id}-${entrant.id}`)
     if (dir === undefined) return { reason: 'its log could not be prepared' }
     this.#settle.wait()
-    const result = await this.#child({ ...this.#job(row, entrant, dir, false), ...how })
+    const result = await this.#child({ ...this.#job(row, entrant, dir, false), ...how }, entrant)
     if (!replays) fs.rmSync(dir, { recursive: true, force: true })
     return result === 'prepared' ? { reason: 'it only prepared' } : result
   }
@@ -50,11 +50,8 @@ export class Runner {
   async prepare(row: Row, entrant: Entrant): Promise<{ reason: string } | undefined> {
     if (row.durability !== 'verified' || entrant.role === 'raw') return undefined
     const dir = this.#directory(`${row.id}-${entrant.id}`)
-    const result = await this.#child({
-      ...this.#job(row, entrant, dir, true),
-      kind: 'batches',
-      batch: Math.min(1000, Math.floor(MOST_BATCH_BYTES / row.valueBytes)),
-    })
+    const batch = Math.min(1000, Math.floor(MOST_BATCH_BYTES / row.valueBytes))
+    const result = await this.#child({ ...this.#job(row, entrant, dir, true), kind: 'batches', batch }, entrant)
     if (result !== 'prepared') return 'reason' in result ? result : { reason: 'its log could not be prepared' }
     this.#prepared.set(key(row, entrant), dir)
     return undefined
@@ -79,7 +76,7 @@ export class Runner {
       module: entrant.module,
       variant: entrant.variant,
       dir,
-      entry: this.#options.entry,
+      entry: entrant.entry ?? this.#options.entry,
       prepare,
       valueBytes: row.valueBytes,
       ...(this.#options.quick ? row.quick : row.full),
@@ -89,14 +86,14 @@ export class Runner {
     }
   }
 
-  #child(job: Job): Promise<Sample | 'prepared' | { reason: string }> {
+  #child(job: Job, { env }: Entrant): Promise<Sample | 'prepared' | { reason: string }> {
     const started = performance.now()
     const busy = busySeconds()
     const own = process.cpuUsage()
     // Neither the loader of this process nor its options: the child is plain Node.js.
     const child = fork(join(this.#options.build, 'lib', 'child.js'), [JSON.stringify(job)], {
       execArgv: [],
-      env: { ...process.env, NODE_OPTIONS: '' },
+      env: { ...process.env, NODE_OPTIONS: '', ...env },
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     })
     const timer = setTimeout(() => child.kill('SIGKILL'), (job.seconds * 5 + 60) * 1000)

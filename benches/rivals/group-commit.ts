@@ -2,28 +2,37 @@ import { join } from 'node:path'
 import type { Contestant, Job } from '../lib/contract.js'
 import { expect, inFlight, workload } from '../lib/loops.js'
 import { KEY_MASK, type Meter } from '../lib/meter.js'
+import { service } from '../lib/service.js'
 import { GroupCommitLog, type LogOptions } from './group-commit/log.js'
 import { GroupCommitReader } from './group-commit/reader.js'
 
 /**
  * The strongest rival: a group commit written for this bench, without a package, at the same durability. Variant
  * `direct` is the same code with direct I/O, `fdatasync` with a write and a sync, one group after the other, `growing` without a file
- * prepared beforehand. It has no segments, no recovery and no reader beside the writer.
+ * prepared beforehand. With `each` in front, every record has a promise of its own, as with our `append`, instead of one for its group.
+ * It has no segments, no recovery and no reader beside the writer.
  */
+/** A service commits so often that groups of direct I/O, which are padded to pages, take many times their bytes. */
+const SERVICE_BYTES = 256 << 20
+const NO_KEY = new Uint8Array(0)
 const RECORD_OVERHEAD = 64 // more than header, key and padding: the prepared file is never too small
 
 function open(job: Job, sync: LogOptions['sync']): GroupCommitLog {
   const bytes = Math.min(job.records * (job.valueBytes + RECORD_OVERHEAD), 1 << 30)
   const writeBack = job.finalSync
-  const prepared = job.window === 1 && job.batch === 1 ? job.records * 4096 : bytes
+  const prepared = job.kind === 'service' ? SERVICE_BYTES : job.window === 1 && job.batch === 1 ? job.records * 4096 : bytes
   return new GroupCommitLog(join(job.dir, 'log'), {
     sync,
     writeBack,
-    prepareBytes: job.variant === 'growing' ? 0 : prepared,
+    prepareBytes: job.variant.endsWith('growing') ? 0 : prepared,
   })
 }
 
-const durable = (job: Job): GroupCommitLog => open(job, job.variant === 'direct' || job.variant === 'fdatasync' ? job.variant : 'dsync')
+function durable(job: Job): GroupCommitLog {
+  const how = job.variant.replace(/^each-?/, '')
+  return open(job, how === 'direct' || how === 'fdatasync' ? how : 'dsync')
+}
+
 const unsynced = (job: Job): GroupCommitLog => open(job, 'none')
 
 async function one(log: GroupCommitLog, meter: Meter): Promise<void> {
@@ -32,6 +41,20 @@ async function one(log: GroupCommitLog, meter: Meter): Promise<void> {
     await log.append(meter.keys[index & KEY_MASK], meter.value)
     meter.end(begun)
   }
+}
+
+/** As {@link many}, with a promise for each record. */
+async function manyEach(job: Job, log: GroupCommitLog, meter: Meter): Promise<void> {
+  let acknowledged = 0
+  await inFlight(job, async (loop) => {
+    for (let index = loop; meter.take(); index++) {
+      const begun = meter.begin()
+      const position = await log.appendOne(meter.keys[index & KEY_MASK], meter.value)
+      acknowledged += position
+      meter.end(begun)
+    }
+  })
+  expectAll(acknowledged, meter)
 }
 
 async function many(job: Job, log: GroupCommitLog, meter: Meter): Promise<void> {
@@ -46,7 +69,11 @@ async function many(job: Job, log: GroupCommitLog, meter: Meter): Promise<void> 
       meter.end(begun)
     }
   })
-  // Every position from 1 on was given out once and acknowledged.
+  expectAll(acknowledged, meter)
+}
+
+/** Every position from 1 on was given out once and acknowledged. */
+function expectAll(acknowledged: number, meter: Meter): void {
   expect(acknowledged === (meter.operations * (meter.operations + 1)) / 2, 'positions do not add up')
 }
 
@@ -96,16 +123,25 @@ function finishReplay(job: Job, meter: Meter, last: number, bytes: number): void
   meter.operations = last
 }
 
+/** Body and promise as in `many`. */
+async function put(log: GroupCommitLog, body: Buffer): Promise<number> {
+  const promise = log.append(NO_KEY, body)
+  const { position } = log
+  await promise
+  return position
+}
+
 const openReader = (job: Job): GroupCommitReader => new GroupCommitReader(join(job.dir, 'log'))
 
 export default {
   workloads: {
     one: workload(durable, (_, log, meter) => one(log, meter)),
-    inFlight: workload(durable, many),
+    inFlight: workload(durable, (job, log, meter) => (job.variant.startsWith('each') ? manyEach : many)(job, log, meter)),
     written: workload(unsynced, written),
     batches: workload(durable, batches),
     replay: workload(openReader, replay),
     replayArrays: workload(openReader, replayArrays),
+    service: service(durable, () => put),
   },
   prepare: async (job) => {
     await workload(unsynced, batches)(job)

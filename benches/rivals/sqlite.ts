@@ -3,6 +3,7 @@ import { KEY_BYTES, type Contestant, type Job } from '../lib/contract.js'
 import { expect, inFlight, workload } from '../lib/loops.js'
 import type { Meter } from '../lib/meter.js'
 import { optionalDefault } from '../lib/optional.js'
+import { service } from '../lib/service.js'
 import { Grouping } from './grouping.js'
 
 /** The part of better-sqlite3 that the bench uses. */
@@ -150,6 +151,19 @@ function finishReplay(job: Job, meter: Meter, records: number, bytes: number): v
   meter.operations = records
 }
 
+/** One transaction for all requests of a turn. */
+function putting(_job: Job, log: SqliteLog): (log: SqliteLog, body: Buffer) => Promise<number> {
+  const insertAll = log.inTransaction((requests: { body: Buffer; position: number }[]) => {
+    for (const request of requests) request.position = log.insert(request.body)
+  })
+  const grouping = new Grouping<{ body: Buffer; position: number }>(async (requests) => insertAll(requests))
+  return async (_log, body) => {
+    const request = { body, position: 0 }
+    await grouping.add(request)
+    return request.position
+  }
+}
+
 export default {
   workloads: {
     one: workload(durable, (_, log, meter) => one(log, meter)),
@@ -158,6 +172,7 @@ export default {
     batches: workload(durable, batches),
     replay: workload(durable, replay),
     replayArrays: workload(durable, replayArrays),
+    service: service(durable, putting),
   },
   prepare: async (job) => {
     await workload(unsynced, batches)(job)

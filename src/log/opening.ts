@@ -20,6 +20,7 @@ export interface Opened {
   recovery: RecoveryReport
   values: Values | undefined
   captureStacks: boolean
+  isReadOnly: boolean
 }
 
 /** Opens the log in a directory, and joins the handles that this environment already has on it. */
@@ -40,7 +41,7 @@ export async function openLog(dir: string, options: OpenOptions, { codec, captur
   const queue = await joinLog(environment, log, identity, dir)
   // Only the handle that opened the log in this environment reports a recovery. Further handles recovered nothing.
   if (queue.log === log) publishRecovery(dir, recovery)
-  return { environment, queue, dir, recovery, values, captureStacks }
+  return { environment, queue, dir, recovery, values, captureStacks, isReadOnly: options.mode === 'readOnly' }
 }
 
 /** Settles like `opening`, unless the signal is aborted first: then it rejects, and the handle is closed as soon as it is open. */

@@ -1,7 +1,7 @@
 // The public handle on a log.
 
 import { inspect, type InspectOptions } from 'node:util'
-import { AbortError, closed, invalid, mustBe, whileReading } from '../errors.js'
+import { AbortError, closed, invalid, mustBe, readOnly, whileReading } from '../errors.js'
 import { runBackup } from '../jobs/backup.js'
 import { VerificationJob } from '../jobs/verify.js'
 import type { Environment } from '../native/environment.js'
@@ -14,13 +14,22 @@ import {
   POSITIONS_WRITTEN,
 } from '../native/wire.js'
 import { publishCorruption, publishDamage } from '../observe/publish.js'
-import { checkAppend, checkEnqueue, checkSync, checkWritable, DEFAULT_TERMS, type AppendTerms } from '../options/append.js'
+import {
+  checkAcknowledged,
+  checkAppend,
+  checkEnqueue,
+  checkSync,
+  checkWritable,
+  DEFAULT_TERMS,
+  type AppendTerms,
+} from '../options/append.js'
 import { checkPosition } from '../options/check.js'
 import { absolute } from '../options/directory.js'
 import { checkBackup, checkScrub } from '../options/jobs.js'
 import { checkOpen } from '../options/open.js'
 import { checkCursor, checkRead } from '../options/read.js'
 import type {
+  AcknowledgedOptions,
   AppendOptions,
   BackupOptions,
   CursorOptions,
@@ -80,6 +89,7 @@ export class Wal<T = NoCodec> {
   readonly #queue: LogQueue
   readonly #values: Values | undefined
   readonly #captureStacks: boolean
+  readonly #isReadOnly: boolean
   /** Open, without a codec and without `captureStacks`: `append` tests this one field instead of three. */
   #isPlain: boolean
   readonly #handle: Handle = { owner: this, readers: new Set(), isClosed: false }
@@ -88,11 +98,12 @@ export class Wal<T = NoCodec> {
   #closed: Promise<void> | undefined
 
   /** Not public: use {@link Wal.open}. */
-  private constructor({ environment, queue, dir, recovery, values, captureStacks }: Opened) {
+  private constructor({ environment, queue, dir, recovery, values, captureStacks, isReadOnly }: Opened) {
     this.#environment = environment
     this.#queue = queue
     this.#values = values
     this.#captureStacks = captureStacks
+    this.#isReadOnly = isReadOnly
     this.#isPlain = values === undefined && !captureStacks
     this.dir = dir
     this.recovery = recovery
@@ -237,8 +248,8 @@ export class Wal<T = NoCodec> {
   /**
    * Appends like {@link Wal.append} and returns the position at once, without a promise.
    *
-   * The position is final once it is acknowledged: see `acknowledgedPosition`, or wait for `sync()`. If the record is rejected after this
-   * call has returned, the next `sync()` or `close()` rejects with its error, whichever comes first.
+   * The position is final once it is acknowledged: wait for `acknowledged()` or `sync()`. If the record is rejected after this call has
+   * returned, the next `acknowledged()` that covers it, `sync()` or `close()` rejects with its error, whichever comes first.
    *
    * Throws if the record is refused. If earlier operations have failed and their rejections have not been delivered yet, it throws their
    * error.
@@ -262,6 +273,47 @@ export class Wal<T = NoCodec> {
     const terms = checkEnqueue(options)
     const entry = this.#entry(input, 'append')
     return this.#openQueue('append').enqueue(entry, terms, this.#handle)
+  }
+
+  /**
+   * Waits until the record at `position` and all before it are acknowledged. Without a position: everything that this thread has appended
+   * so far, through any handle.
+   *
+   * For records whose position is known before they are acknowledged, such as those of `enqueue`:
+   *
+   * ```js
+   * const position = wal.enqueue(entry)
+   * replicate(position, entry)
+   * await wal.acknowledged(position)
+   * ```
+   *
+   * Acknowledged means what the log's policy and `durable: true` say, as for `append`. Unlike `sync()` this makes nothing durable and adds
+   * no commit. Calls of one turn of the event loop for records of that turn share a promise, up to 256 records each, so a call a record
+   * costs little.
+   *
+   * Resolves at once if the record was acknowledged or truncated before. Call it before the first `await` after `enqueue`: the position of
+   * a rejected record is given to another record, and a later call waits for that one.
+   *
+   * Rejects with:
+   *
+   * - `ERR_WAL_NO_SPACE`, `ERR_WAL_READ_ONLY`, `ERR_WAL_IO`, `ERR_WAL_DETACHED` or `ERR_WAL_POISONED`: the record, or one that shares the
+   *   promise, was rejected. The error is that of an `append`, with the `position` of the first record that was rejected. Those before it
+   *   are acknowledged. A failure up to `position` that has not been reported yet, of an enqueued record or an aborted append, also rejects
+   *   a call, and counts as reported.
+   * - `ERR_WAL_OUT_OF_RANGE`: no record has that position. For a record of another thread this may also mean that it was rejected.
+   * - `ERR_WAL_INVALID_ARG`, `ERR_WAL_CLOSED`, an `AbortError`; or `ERR_WAL_READ_ONLY` in mode `'readOnly'`, where a reader with `follow`
+   *   waits for records.
+   */
+  acknowledged(position?: number, options?: AcknowledgedOptions): Promise<void> {
+    try {
+      if (position !== undefined) checkPosition(position, 0, 'acknowledged')
+      const call = this.#callOptions(checkAcknowledged(options), this.acknowledged)
+      const queue = this.#openQueue('acknowledged')
+      if (this.#isReadOnly) throw readOnly('acknowledged')
+      return queue.acknowledged(position, call)
+    } catch (error) {
+      return Promise.reject(error)
+    }
   }
 
   /**

@@ -1,10 +1,10 @@
-// Checks of the options of appends, `sync` and `writable`.
+// Checks of the options of appends, `acknowledged`, `sync` and `writable`.
 
 import { AbortError, mustBe } from '../errors.js'
 import type { CallOptions } from '../util/call-options.js'
 import { isAborted } from '../util/signals.js'
 import { count, flag, known, signalOf, type Fields } from './check.js'
-import type { AppendOptions, EnqueueOptions, SyncOptions, WritableOptions } from './types.js'
+import type { AcknowledgedOptions, AppendOptions, EnqueueOptions, SyncOptions, WritableOptions } from './types.js'
 
 const appendNames = new Set(['durable', 'expect', 'signal'] satisfies (keyof AppendOptions)[])
 const enqueueNames = new Set(['durable', 'expect'] satisfies (keyof EnqueueOptions)[])
@@ -44,6 +44,12 @@ const syncNames = new Set(['signal'] satisfies (keyof SyncOptions)[])
 
 export function checkSync(options: SyncOptions | undefined): CallOptions | undefined {
   return options === undefined ? undefined : callOptions(known(options, syncNames, 'sync'), 'sync')
+}
+
+const acknowledgedNames = new Set(['signal'] satisfies (keyof AcknowledgedOptions)[])
+
+export function checkAcknowledged(options: AcknowledgedOptions | undefined): CallOptions | undefined {
+  return options === undefined ? undefined : callOptions(known(options, acknowledgedNames, 'acknowledged'), 'acknowledged')
 }
 
 const WRITABLE_PENDING_BYTES = 1 << 20

@@ -171,6 +171,15 @@ export interface SyncOptions {
   signal?: AbortSignal
 }
 
+/** Options of `acknowledged`. */
+export interface AcknowledgedOptions {
+  /**
+   * Rejects with an `AbortError` (code `ABORT_ERR`) when aborted, also if it is aborted already at the call. Only the wait ends: the records
+   * may still be committed. If one of them is rejected, the next `acknowledged()`, `sync()` or `close()` rejects with its error.
+   */
+  signal?: AbortSignal
+}
+
 /** Options of `append` and `appendBatch`. */
 export interface AppendOptions extends EnqueueOptions, SyncOptions {}
 

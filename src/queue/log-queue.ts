@@ -21,12 +21,15 @@ import type { AppendTerms } from '../options/append.js'
 import type { Entry } from '../records/record.js'
 import { walStats, type WalStats } from '../reports/stats.js'
 import type { Bytes } from '../util/bytes.js'
-import type { CallOptions } from '../util/call-options.js'
+import { calledFrom, type CallOptions } from '../util/call-options.js'
 import { later } from '../util/timing.js'
+import { AcceptedPositions } from './accepted-positions.js'
+import { Acknowledgements } from './acknowledgements.js'
 import { submitBatch } from './batch.js'
 import { callPromise, lastReject, lastResolve, newPromise, stackOverflow, type CallPromise } from './call-promise.js'
 import { DrainWaiters, isFull, isLongTurn } from './drain-waiters.js'
 import { FailureReports, mayFollowFailure } from './failure-reports.js'
+import { ForeignRecords } from './foreign-records.js'
 import type { OpenReaders } from './open-reader.js'
 import { OperationCounter } from './operation-counter.js'
 import { PendingOperations, type PendingRun, type Reject } from './pending-operations.js'
@@ -75,8 +78,8 @@ const OPEN = { isClosed: false }
 /**
  * Submits the operations of one log and settles their promises.
  *
- * Four kinds of state change together here, in an order that the comments explain: the record buffer, the counts, the promises, and the
- * failures. Each has a class of its own; this class has the order.
+ * Five kinds of state change together here, in an order that the comments explain: the record buffer, the counts, the positions, the
+ * promises, and the failures. Each has a class of its own; this class has the order.
  */
 export class LogQueue implements OpenLog {
   readonly log: number
@@ -86,6 +89,9 @@ export class LogQueue implements OpenLog {
   readonly #calls: Calls
   readonly #count: OperationCounter
   readonly #pending = new PendingOperations()
+  readonly #accepted = new AcceptedPositions()
+  readonly #acknowledgements = new Acknowledgements()
+  readonly #foreign = new ForeignRecords(this)
   readonly #failures = new FailureReports()
   readonly #drain = new DrainWaiters()
   readonly #positions = new Float64Array(POSITIONS_LENGTH)
@@ -142,7 +148,7 @@ export class LogQueue implements OpenLog {
     if (position < 0) throw this.#refusal()
     this.#count.issued++
     this.#count.unkicked++
-    return position
+    return (this.#accepted.first = this.#accepted.last = position)
   }
 
   /** Accepts a value without a key and returns its position. */
@@ -157,7 +163,7 @@ export class LogQueue implements OpenLog {
     if (position < 0) throw this.#refusal()
     this.#count.issued++
     this.#count.unkicked++
-    return position
+    return (this.#accepted.first = this.#accepted.last = position)
   }
 
   append(entry: Entry, terms: AppendTerms, handle = OPEN): Promise<number> {
@@ -261,7 +267,10 @@ export class LogQueue implements OpenLog {
     }
     this.#count.issued++
     this.#count.unkicked++
-    return this.#wait({ first, last: first + entries.length - 1 }, called, { operation: 'appendBatch', position: first })
+    const last = first + entries.length - 1
+    this.#accepted.first = first
+    this.#accepted.last = last
+    return this.#wait({ first, last }, called, { operation: 'appendBatch', position: first })
   }
 
   /** Syncs the log. Rejects also with the unreported failure of an earlier operation that has no waiting promise. */
@@ -290,6 +299,41 @@ export class LogQueue implements OpenLog {
     return called.promise
   }
 
+  /**
+   * Resolves once the record at `position` is acknowledged, or with `undefined` every record that this environment has appended. Throws the
+   * unreported failure of such a record.
+   */
+  acknowledged(position: number | undefined, call?: CallOptions): Promise<void> {
+    const failure = this.#failures.report(position)
+    if (failure !== undefined) throw call?.site === undefined ? failure : calledFrom(failure, call.site)
+    const operation = position === undefined ? this.#lastRecord() : this.#operationOf(position)
+    if (operation > this.#count.settled) return this.#acknowledgements.wait(operation, call, this.#failures.keep)
+    if (position === undefined || this.#foreign.isAcknowledged(position)) return Promise.resolve()
+    return this.#foreign.wait(position, call)
+  }
+
+  /** Number of the operation that appended the record at this position. It is settled, or 0, if the record is another client's. */
+  #operationOf(position: number): number {
+    this.#noteAccepted()
+    const operation = this.#accepted.operationOf(position)
+    if (operation > this.#count.settled) return operation
+    this.flush()
+    this.#noteAccepted()
+    return this.#accepted.operationOf(position)
+  }
+
+  /** Number of the last operation that appended a record. Passes on the buffered ones, because some of them may be refused. */
+  #lastRecord(): number {
+    this.flush()
+    this.#noteAccepted()
+    return this.#accepted.lastRecord
+  }
+
+  /** Notes the positions of what has been passed to native code. */
+  #noteAccepted(): void {
+    this.#accepted.note(this.#buffered?.size ? this.#buffered.operation - 1 : this.#count.issued, this.#count.settled)
+  }
+
   truncateBefore(position: number, call?: CallOptions): Promise<void> {
     return this.#command('truncateBefore', position, call)
   }
@@ -313,6 +357,7 @@ export class LogQueue implements OpenLog {
     }
     this.#count.issued++
     this.#count.unkicked++
+    if (operation !== 'truncateBefore') this.#accepted.cut(operation === 'reset' ? 0 : position)
     return this.#wait<void>(undefined, called, { operation, position })
   }
 
@@ -345,6 +390,7 @@ export class LogQueue implements OpenLog {
   #prepare(): void {
     if (this.#count.unkicked > 0 && this.#count.unkicked % KICK_EVERY === 0) this.#kickNow()
     else this.flush()
+    this.#accepted.note(this.#count.issued, this.#count.settled)
     this.#count.prepare()
   }
 
@@ -352,24 +398,30 @@ export class LogQueue implements OpenLog {
   flush(): void {
     const run = this.#buffered
     if (run === undefined || run.size === 0) return
+    this.#accepted.note(run.operation - 1, this.#count.settled)
     this.#pending.link(run)
     // Once native code has accepted the records and cleared the buffer, nothing may be called: the stack might overflow.
     const first = this.#calls.appendBuffered()
     if (first < 0) return this.#appendEach(run)
     this.#buffered = undefined
-    run.first = first
+    run.first = this.#accepted.first = first
+    this.#accepted.last = first + run.size - 1
   }
 
   /** Passes the buffered records to native code and wakes a commit thread, in one call. */
   #kickNow(): void {
     const run = this.#buffered
+    this.#acknowledgements.kicked(this.#count.issued)
+    this.#foreign.kicked()
     if (run === undefined || run.size === 0) return void this.#calls.kick(this.log)
+    this.#accepted.note(run.operation - 1, this.#count.settled)
     this.#pending.link(run)
     // As in `flush`.
     const first = this.#calls.appendBufferedAndKick()
     if (first >= 0) {
       this.#buffered = undefined
-      run.first = first
+      run.first = this.#accepted.first = first
+      this.#accepted.last = first + run.size - 1
       return
     }
     this.#appendEach(run)
@@ -392,11 +444,13 @@ export class LogQueue implements OpenLog {
     try {
       for (; from < records.length; from++) {
         const { key, value, tombstone } = records[from]
+        this.#accepted.note(this.#count.issued, this.#count.settled)
         const position = this.#calls.append(this.log, key, value, recordFlags(key, value, tombstone, terms))
         if (position < 0) {
           refusals.push({ error: this.#refusal(), reject: run.rejects[from] })
         } else {
           this.#count.issued++
+          this.#accepted.first = this.#accepted.last = position
           this.#pending.push(this.#count.issued, position, run.resolves[from], run.rejects[from])
         }
       }
@@ -446,7 +500,8 @@ export class LogQueue implements OpenLog {
     if (this.#failure !== undefined) this.#reject(this.#failure)
     for (;;) {
       limit -= this.#pending.resolve(this.#resolvable, limit)
-      if (this.#pending.has(this.#resolvable)) return false
+      limit -= this.#acknowledgements.resolve(this.#resolvable, limit)
+      if (this.#pending.has(this.#resolvable) || this.#acknowledgements.has(this.#resolvable)) return false
       this.#count.settle(this.#resolvable)
       // Calling `settled()` confirms that earlier settlements were delivered, so pass on first what was buffered before that.
       this.flush()
@@ -478,7 +533,15 @@ export class LogQueue implements OpenLog {
   #reject(failure: Failure): void {
     this.#failure = undefined
     publishCorruption(this.events.dir, failure.error)
-    this.#failures.reject(this.#pending, this.#count.settled, failure)
+    const { upTo, error } = failure
+    const { settled } = this.#count
+    this.#noteAccepted()
+    const rejected = { operation: 'append', position: this.#accepted.firstAfter(settled, upTo) }
+    this.#failures.reject(this.#pending, settled, failure, this.#acknowledgements.lastUpTo(upTo), (after, to) =>
+      this.#accepted.firstAfter(after, to)
+    )
+    this.#acknowledgements.reject(upTo, error, rejected)
+    this.#accepted.rejected()
     this.#resolvable = failure.upTo
     this.#count.settle(failure.upTo)
     this.#failures.rejectRefused(failure.upTo)

@@ -1,7 +1,7 @@
-// Reading. Blocks of records come from the native side, one block ahead of the one being consumed.
+// Reading. Blocks of records come from the native side, some of them ahead of the one being consumed.
 
 import { AbortError, closed } from '../errors.js'
-import type { BlockData, NativeReader, ReaderOptions } from '../native/calls.js'
+import type { BlockData, ReaderOptions } from '../native/calls.js'
 import type { Environment } from '../native/environment.js'
 import { publishCorruption, publishDamage } from '../observe/publish.js'
 import type { ReadStart } from '../options/types.js'
@@ -13,14 +13,8 @@ import { ExactBlock, type DetailedBlock } from '../records/detailed-block.js'
 import { describeHoles, type Hole } from '../reports/damage.js'
 import { abortListeners } from '../util/abort-listeners.js'
 import { isAborted } from '../util/signals.js'
+import { BlocksAhead } from './blocks-ahead.js'
 import { openNativeReader, resumeNativeReader } from './native-reader.js'
-
-// Large enough that a block costs little compared with its records, and small enough that two of them are consumed within about a
-// millisecond: the event loop gets its turn only between blocks.
-const BLOCK_BYTES = 256 * 1024
-// For large records, of which `BLOCK_BYTES` would hold only a few, so that the round trips would dominate.
-const LARGE_BLOCK_BYTES = 1024 * 1024
-const FEW_RECORDS = 64
 
 const END = { done: true, value: undefined } as const
 
@@ -81,30 +75,28 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
   /** Set while the reader has resources to release. */
   #handle: Handle | undefined
   #unregister: (() => void) | undefined
-  #native: NativeReader | undefined
+  #blocks: BlocksAhead | undefined
   #block: Block | undefined
+  /** Number of records of the block that were returned or skipped. */
   #at = 0
   #count = 0
-  #blockBytes = BLOCK_BYTES
+  /** See `position`, at the begin of the block. */
   #position = 0
   #holes: Hole[] = []
-  /** Next position to read. Undefined if reading begins at an end of the log, which may move until the first record is returned. */
+  /**
+   * Next position to read, at the begin of the block. Undefined if reading begins at an end of the log, which may move until the first record
+   * is returned.
+   */
   #next: number | undefined
   /** Last position to read, unless `#left` ends the reader before. */
   #to: number
-  /** Number of records that may still be returned. */
+  /** Number of records that may still be returned. If the native side counts them, at the begin of the block. */
   #left: number
   /** Not every position is returned, so the limit has to be counted here and not by the native side. */
   readonly #isCounted: boolean
   readonly #follow: boolean
   readonly #salvage: boolean
   readonly #detailed: boolean
-  /** The next block, if it has been requested. */
-  #prefetched: Promise<BlockData | undefined> | undefined
-  /** The next block has to be waited for. Only `next()` may request it then, because the wait keeps the process alive. */
-  #caughtUp = false
-  /** Ends the wait for the next block, without one. */
-  #interrupt: ((nothing: undefined) => void) | undefined
   /** Chain of the calls of `next()` that have to wait, so that they resolve in order. */
   #calls: Promise<unknown> = Promise.resolve()
   #waiting = 0
@@ -133,7 +125,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
     this.#signal = signal
     this.#onKept = onKept
     try {
-      this.#native = openNativeReader(environment, queue, from, to, this.#nativeOptions())
+      this.#blocks = new BlocksAhead(environment, openNativeReader(environment, queue, from, to, this.#nativeOptions()))
       this.#handle = handle
       this.#unregister = register(new WeakRef(this), [handle.readers, queue.readers], signal)
       collected.register(this, this.#unregister)
@@ -148,7 +140,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
    * Position of the last record returned, or skipped by `skipExpired`; 0 before the first. Reading can be resumed at the position after it.
    */
   get position(): number {
-    return this.#position
+    return this.#at === 0 ? this.#position : (this.#block as Block).firstPosition + this.#at - 1
   }
 
   /**
@@ -192,10 +184,9 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
    */
   batches(): AsyncIterableIterator<WalRecord<V>[]> {
     const takeAll = () => {
-      const records: WalRecord<V>[] = []
       // The first one was available when this was called. Take it even if it has expired since.
-      do records.push(this.#take())
-      while (this.#hasRecord())
+      const records = [this.#take()]
+      while (this.#hasRecord()) records.push(this.#take())
       return records
     }
     return this.#iterate(takeAll)
@@ -208,7 +199,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
   blocks(): AsyncIterableIterator<DetailedBlock> {
     return this.#iterate(() => {
       const block = (this.#block as ExactBlock).detailed(this.#at)
-      while (this.#at < this.#count) this.#advance()
+      this.#at = this.#count
       return block
     })
   }
@@ -240,7 +231,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
   #hasRecord(): boolean {
     if (this.#isCounted) {
       if (this.#left === 0) return false
-      while (this.#skipExpired && this.#at < this.#count && this.#hasExpired()) this.#advance()
+      while (this.#skipExpired && this.#at < this.#count && this.#hasExpired()) this.#at++
     }
     return this.#at < this.#count
   }
@@ -250,17 +241,10 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
     return expiresAt !== undefined && expiresAt <= Date.now()
   }
 
-  #advance(): number {
-    const record = this.#at++
-    this.#position = (this.#block as Block).firstPosition + record
-    this.#next = this.#position + 1
-    return record
-  }
-
   #take(): WalRecord<V> {
     const block = this.#block as Block
-    const record = this.#advance()
-    this.#left--
+    const record = this.#at++
+    if (this.#isCounted) this.#left--
     if (this.#values !== undefined) return this.#decoded(block, record, this.#values)
     // Without a codec, V is Buffer.
     return (this.#copy ? new RecordCopy(block, record) : new RecordView(block, record)) as WalRecord<unknown> as WalRecord<V>
@@ -292,53 +276,44 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
   async #nextBlock(): Promise<boolean> {
     if (this.#isCounted && this.#left === 0 && this.#failure === undefined) this.#end()
     let data: BlockData | undefined
-    let native: NativeReader | undefined
+    let blocks: BlocksAhead | undefined
     do {
-      native = this.#native
+      blocks = this.#blocks
       try {
-        if (native !== undefined) data = await (this.#prefetched ?? this.#fetch(native))
+        data = await blocks?.next()
       } catch (error) {
         publishCorruption(this.#queue.events.dir, error)
-        if (native === this.#native) this.#fail(error)
+        if (blocks === this.#blocks) this.#fail(error)
       }
       // If the log was truncated meanwhile, `onTruncation()` has replaced the native reader: ask that one.
-    } while (native !== this.#native && this.#native !== undefined)
+    } while (blocks !== this.#blocks && this.#blocks !== undefined)
     if (this.#failure !== undefined) throw this.#failure
-    if (data === undefined || this.#ended || this.#native === undefined) {
+    if (data === undefined || this.#ended || this.#blocks === undefined) {
       this.#end()
       return false
     }
+    this.#leaveBlock()
     this.#block = this.#detailed ? new ExactBlock(data) : new Block(data)
-    this.#at = 0
     this.#count = this.#block.count
-    this.#blockBytes = this.#count < FEW_RECORDS ? LARGE_BLOCK_BYTES : BLOCK_BYTES
-    this.#prefetched = undefined
-    if (!this.#caughtUp) void this.#fetch(this.#native)
     // Last, because a subscriber may close this reader.
     if (data.holes !== undefined) this.#addHoles(data.holes)
     return true
   }
 
+  /** Leaves the block, and notes how far it was read. */
+  #leaveBlock(): void {
+    if (this.#at > 0) {
+      this.#position = this.position
+      this.#next = this.#position + 1
+      if (!this.#isCounted) this.#left -= this.#at
+    }
+    this.#block = undefined
+    this.#at = this.#count = 0
+  }
+
   #addHoles(holes: Hole[]): void {
     this.#holes.push(...holes)
     publishDamage(this.#queue.events.dir, 'read', describeHoles(holes))
-  }
-
-  /** Requests the next block. The caller need not wait for it. */
-  #fetch(native: NativeReader): Promise<BlockData | undefined> {
-    const next = new Promise<BlockData | undefined>((resolve, reject) => {
-      // Store `resolve` itself and not a closure: V8 allocates closures that are assigned to a property in the old generation. What they
-      // hold, in the end the block, would live until a full garbage collection.
-      this.#interrupt = resolve
-      this.#environment.request(native.next(this.#blockBytes)).then(({ block, caughtUp = false }) => {
-        this.#caughtUp = caughtUp
-        resolve(block)
-      }, reject)
-    })
-    // A failure is reported when a caller asks for a record of the block.
-    next.catch(() => {})
-    this.#prefetched = next
-    return next
   }
 
   /** @internal Fails the reader because its signal was aborted. */
@@ -351,28 +326,25 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
    * over after the last record returned, and ends where the log was truncated.
    */
   onTruncation(): void {
-    const native = this.#native
-    if (native === undefined || native.kept() === null) return
+    const replaced = this.#blocks
+    if (replaced === undefined || replaced.native.kept() === null) return
     // A salvaging reader handles the truncation itself: only its native side knows what it left out.
     if (this.#salvage) return
+    this.#leaveBlock()
     let kept
     try {
-      const resumed = resumeNativeReader(this.#environment, this.#queue, native, this.#next, this.#to, this.#nativeOptions())
+      const resumed = resumeNativeReader(this.#environment, this.#queue, replaced.native, this.#next, this.#to, this.#nativeOptions())
       kept = resumed.kept
       // All records returned so far were kept, so the reader ends at the last position kept.
       if (!this.#follow && this.#next !== undefined) this.#to = Math.min(this.#to, kept)
-      this.#native = resumed.reader
+      this.#blocks = new BlocksAhead(this.#environment, resumed.reader)
     } catch (error) {
       return this.#fail(error)
     }
-    native.release()
-    this.#block = undefined
-    this.#at = this.#count = 0
+    replaced.release()
     // Holes at or after the next position will be met again.
     const next = this.#next ?? 0
     this.#holes = this.#holes.filter(({ first }) => first < next)
-    this.#interrupt?.(undefined)
-    this.#prefetched = this.#interrupt = undefined
     this.#onKept?.(kept)
   }
 
@@ -396,11 +368,8 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
     if (this.#handle === undefined) return
     this.#unregister?.()
     this.#handle = this.#unregister = undefined
-    this.#block = undefined
-    this.#at = this.#count = 0
-    this.#interrupt?.(undefined)
-    this.#native?.release()
-    this.#native = undefined
-    this.#prefetched = this.#interrupt = undefined
+    this.#leaveBlock()
+    this.#blocks?.release()
+    this.#blocks = undefined
   }
 }

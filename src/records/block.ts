@@ -98,13 +98,15 @@ export class Block {
   readonly #memory: ArrayBufferLike
   readonly #offset: number
 
-  constructor({ firstPosition, records, extras, memory: { buffer, byteOffset } }: BlockData) {
+  constructor({ firstPosition, records, extras, index, memory }: BlockData) {
+    // Either the native side has made it, or it was lent.
+    const { buffer, byteOffset } = memory as Buffer
     this.firstPosition = firstPosition
     this.count = records
-    this.extras = new Float64Array(buffer, byteOffset, extras)
-    this.index = new Uint32Array(buffer, byteOffset + this.extras.byteLength, records * INDEX_ENTRIES)
+    this.index = new Uint32Array(buffer, byteOffset + index, records * INDEX_ENTRIES)
+    this.extras = new Float64Array(buffer, this.index.byteOffset + this.index.byteLength, extras)
     this.#memory = buffer
-    this.#offset = byteOffset + this.extras.byteLength + this.index.byteLength
+    this.#offset = byteOffset
     keep(buffer)
   }
 

@@ -31,8 +31,8 @@ export class ExactBlock extends Block {
 
   constructor(data: BlockData) {
     super(data)
-    const { buffer, byteOffset } = data.memory
-    this.#numbers = new BigUint64Array(buffer, byteOffset, data.extras)
+    const { buffer, byteOffset, length } = this.extras
+    this.#numbers = new BigUint64Array(buffer, byteOffset, length)
     this.#batches = data.batches ?? []
   }
 

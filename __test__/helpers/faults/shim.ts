@@ -41,6 +41,8 @@ export const shimEnvironment = (dir: string, record: string, rules: string): Nod
   FORELOG_FAULT_DIR: dir,
   FORELOG_FAULT_LOG: record,
   FORELOG_FAULT_RULES: rules,
+  // The shim sees calls of the C library, and submitted writes are none.
+  FORELOG_ASYNC_WRITES: 'off',
 })
 
 export class Shim {

@@ -3,7 +3,7 @@ import { FRAME_HEADER, RECORD_HEADER, align4, alignPage, checksum } from './fram
 
 /**
  * The strongest group commit we could write in JavaScript alone. Appends are copied into a preallocated buffer and
- * share one promise per group. While one group is being written and synced in libuv's pool, the next fills. Write
+ * share one promise per group, or get one each. While one group is being written and synced in libuv's pool, the next fills. Write
  * and sync are one system call (`O_DSYNC`, the same guarantee as `fdatasync` after the write) because each trip
  * through the pool costs up to half of what the disk does; platforms without the flag take the two trips.
  */
@@ -32,10 +32,14 @@ interface Group {
   readonly resolve: () => void
   readonly reject: (error: Error) => void
   readonly first: number
+  /** For those of {@link GroupCommitLog.appendOne}: each is called with the position of its record. */
+  readonly waiters: Settle[]
   count: number
   length: number
   finished: boolean
 }
+
+type Settle = (position: number | Promise<never>) => void
 
 const CAPACITY = 4 << 20
 /** Two writes at the same time: the second is on its way to the disk while JavaScript hears of the first. */
@@ -83,6 +87,18 @@ export class GroupCommitLog {
 
   /** The promise of the whole group; the caller's own position is `position` right after the call. */
   append(key: Uint8Array, value: Uint8Array): Promise<void> {
+    return this.#put(key, value).promise
+  }
+
+  /** A promise of its own for the record, which resolves to its position. A log uses either this or {@link append}. */
+  appendOne(key: Uint8Array, value: Uint8Array): Promise<number> {
+    const promise = new Promise<number>(capture)
+    const settle = captured
+    this.#put(key, value).waiters.push(settle)
+    return promise
+  }
+
+  #put(key: Uint8Array, value: Uint8Array): Group {
     let offset = this.#offset
     const end = align4(offset + RECORD_HEADER + key.length + value.length)
     const group = this.#current
@@ -103,7 +119,7 @@ export class GroupCommitLog {
     } else if (end >= this.#target && this.#inFlight.length < this.#depth) {
       this.#commit()
     }
-    return group.promise
+    return group
   }
 
   /** One frame of its own, so that the batch is atomic. */
@@ -162,7 +178,7 @@ export class GroupCommitLog {
       resolve = resolvePromise
       reject = rejectPromise
     })
-    this.#current = { memory, promise, resolve, reject, first: this.position + 1, count: 0, length: 0, finished: false }
+    this.#current = { memory, promise, resolve, reject, first: this.position + 1, waiters: [], count: 0, length: 0, finished: false }
     this.#bytes = memory.bytes
     this.#words = memory.words
     this.#offset = FRAME_HEADER
@@ -220,6 +236,8 @@ export class GroupCommitLog {
       const done = this.#inFlight.shift()!
       this.#free.push(done.memory)
       if (this.#current === undefined) this.#startGroup()
+      const { waiters, first } = done
+      for (let index = 0; index < waiters.length; index++) waiters[index](first + index)
       done.resolve()
     }
     if (!this.#scheduled && this.#offset > FRAME_HEADER) {
@@ -231,11 +249,24 @@ export class GroupCommitLog {
   /** A failed write is final: nothing after it can be acknowledged. */
   #fail(error: Error): void {
     this.#error ??= error
-    for (const group of this.#inFlight.splice(0)) group.reject(error)
-    this.#current?.reject(error)
+    for (const group of this.#inFlight.splice(0)) reject(group, error)
+    if (this.#current !== undefined) reject(this.#current, error)
     this.#current = undefined
     this.#offset = FRAME_HEADER
   }
+}
+
+/** Takes the resolver out of the promise being made. One function for all, since a closure for each record would be made anew. */
+let captured!: Settle
+const capture = (resolve: Settle): void => {
+  captured = resolve
+}
+
+function reject({ promise, reject: rejectAll, waiters }: Group, error: Error): void {
+  rejectAll(error)
+  // Nobody may be waiting for it: the waiters have promises of their own, which it rejects.
+  promise.catch(() => {})
+  for (const settle of waiters) settle(promise as Promise<never>)
 }
 
 function seal(group: Group): void {

@@ -1,14 +1,14 @@
 //! Outcomes of requests, and their conversion to data for JavaScript.
 
 use crate::backup::BackupData;
-use crate::block::BlockData;
+use crate::block::{BlockData, PackedBlock};
 use crate::cursor::Cursor;
 use crate::error::ErrorData;
 use crate::reports::StandingData;
 use crate::salvage::SalvageData;
 use crate::state::EnvironmentState;
 use crate::verify::VerificationData;
-use forelog::{Block, Standing, Verification, Wal};
+use forelog::{Standing, Verification, Wal};
 use napi_derive::napi;
 
 /// The result of an asynchronous request.
@@ -17,8 +17,8 @@ pub enum Outcome {
     Closed(forelog::Result<()>),
     Backup(forelog::Result<BackupData>),
     Salvaged(forelog::Result<SalvageData>),
-    /// The next block, and whether it takes a follower to the end of what is acknowledged.
-    Read(forelog::Result<Option<Block>>, bool),
+    /// The next block, and whether a follower has caught up with it, or without one.
+    Read(forelog::Result<Option<PackedBlock>>, bool),
     Verified(forelog::Result<Verification>),
     Stat(forelog::Result<Standing>),
     Cursor(forelog::Result<forelog::NamedCursor>),
@@ -36,7 +36,7 @@ pub struct Completion {
     pub block: Option<BlockData>,
     pub backup: Option<BackupData>,
     pub salvage: Option<SalvageData>,
-    /// Whether the block takes a follower to the end of what is acknowledged, so that the next one has to be waited for.
+    /// Whether a follower has returned everything that is acknowledged, so that the next block has to be waited for.
     pub caught_up: Option<bool>,
     pub verification: Option<VerificationData>,
     pub standing: Option<StandingData>,
@@ -58,6 +58,9 @@ pub fn completion(state: &EnvironmentState, request: f64, outcome: Outcome) -> C
         standing: None,
         cursor: None,
     };
+    if let Outcome::Read(..) = &outcome {
+        state.loans.take_back(request);
+    }
     match outcome {
         Outcome::Opened(log, Ok(wal)) => {
             completion.log = Some(log);

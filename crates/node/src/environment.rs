@@ -133,7 +133,7 @@ impl Environment {
     pub fn reader(&self, log: u32, from: f64, to: f64, options: ReaderOptions) -> Option<Reader> {
         let options = options.reading(start(from), last_position(to));
         let reader = self.state.logs.with(log, |wal| wal.read(options));
-        self.state.value_or_refuse(reader).map(|reader| Reader::new(self.state.shared.clone(), reader))
+        self.state.value_or_refuse(reader).map(|reader| Reader::new(self.state.clone(), reader))
     }
 
     /// Creates a reader that replaces `replaced` after a truncation. It begins at `next`, or if that is 0 where `replaced` began. Returns nothing
@@ -144,7 +144,7 @@ impl Environment {
         let options = options.reading(StartPosition::First, last_position(to));
         let resumed = self.state.logs.with(log, |wal| wal.resume(replaced.position(), next, options));
         let (kept, reader) = self.state.value_or_refuse(resumed)?;
-        Some(Resumed { kept: kept as f64, reader: Reader::new(self.state.shared.clone(), reader) })
+        Some(Resumed { kept: kept as f64, reader: Reader::new(self.state.clone(), reader) })
     }
 
     /// Creates a backup of a log into a directory. Returns nothing if the log is closed.

@@ -7,7 +7,7 @@
 //!   and `wake` is how other threads reach it. `completion` converts the outcomes of requests.
 //! - `calls` has the calls made per record or per turn. They bypass the conversions of napi-rs, which take about 370 ns per call, and use
 //!   `raw`. `record_buffer` is the memory that collects small records.
-//! - `reader` reads blocks of records, and `block` packs them. `cursor` is a handle on a named cursor.
+//! - `reader` reads blocks of records, `block` packs them, and `loan` is the memory that JavaScript lends for them. `cursor` is a handle on a named cursor.
 //! - `backup`, `salvage` and `verify` run long jobs.
 //! - `writes` submits the writes of logs on this thread, where the system allows it.
 //! - `events` passes on the events of a log while it has subscribers.
@@ -21,6 +21,7 @@ mod cursor;
 mod environment;
 mod error;
 mod events;
+mod loan;
 mod logs;
 mod options;
 mod raw;

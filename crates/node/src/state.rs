@@ -1,5 +1,6 @@
 //! The part of an environment that only its own thread touches.
 
+use crate::loan::Loans;
 use crate::logs::Logs;
 use crate::record_buffer::RecordBuffer;
 use crate::wake::{Wake, WakeState};
@@ -18,6 +19,7 @@ pub struct EnvironmentState {
     wake_handle: Cell<Option<sys::napi_threadsafe_function>>,
     pub shared: Arc<WakeState>,
     pub logs: Logs,
+    pub loans: Loans,
     pub batch: RefCell<Batch>,
     pub record_buffer: Rc<RecordBuffer>,
     /// Set if this thread submits the writes of its logs itself.
@@ -33,6 +35,7 @@ impl EnvironmentState {
             wake_handle: Cell::new(Some(wake.raw())),
             shared: Arc::new(WakeState::new(wake)),
             logs: Logs::default(),
+            loans: Loans::default(),
             batch: RefCell::new(Batch::new()),
             record_buffer: RecordBuffer::new(),
             writes: OnceCell::new(),
@@ -120,6 +123,7 @@ impl EnvironmentState {
     pub fn end(&self) {
         self.wake_handle.set(None);
         self.shared.end();
+        self.loans.end();
         // Buffered records have been accepted as far as their callers know; only the end of the turn was not reached.
         let _ = self.append_buffered(|_| ());
         for wal in self.logs.take_all() {

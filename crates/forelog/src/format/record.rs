@@ -35,6 +35,9 @@ fn varint_len(value: u32) -> usize {
     }
 }
 
+/// Length of the smallest record in bytes: the flags and two varints.
+pub const SMALLEST: usize = 3;
+
 /// Largest head: the flags, two varints and three numbers.
 const HEAD: usize = 1 + 2 * 5 + 3 * 8;
 
@@ -238,7 +241,22 @@ pub struct Parts {
 impl Parts {
     /// Parses the record that starts at `at`. Returns `None` if the bytes are not a record, or if it would reach past the
     /// body.
-    pub fn parse(body: &[u8], mut at: usize) -> Option<Parts> {
+    #[inline]
+    pub fn parse(body: &[u8], at: usize) -> Option<Parts> {
+        // Most records have a small key, a small value, and nothing else.
+        if let Some(&[flags, key_len, value_len]) = body.get(at..)?.first_chunk::<SMALLEST>() {
+            let present = |len: u8, flag: u8| len < 0x80 && (len == 0 || flags & flag != 0);
+            if flags & !(HAS_KEY | HAS_VALUE) == 0 && present(key_len, HAS_KEY) && present(value_len, HAS_VALUE) {
+                let key = at + SMALLEST;
+                let value = key + usize::from(key_len);
+                let end = value + usize::from(value_len);
+                return (end <= body.len()).then_some(Parts { flags, key, value, end, expires_at: None, version: None });
+            }
+        }
+        Parts::parse_any(body, at)
+    }
+
+    fn parse_any(body: &[u8], mut at: usize) -> Option<Parts> {
         let flags = *body.get(at)?;
         at += 1;
         if flags & !KNOWN != 0 {
@@ -314,6 +332,7 @@ mod tests {
 
         #[test]
         fn hostile_bytes_are_never_read_past_the_end_of_the_body(body in proptest::collection::vec(any::<u8>(), 0..64), at in 0usize..70) {
+            prop_assert_eq!(Parts::parse(&body, at), if at < body.len() { Parts::parse_any(&body, at) } else { None });
             if let Some(parts) = Parts::parse(&body, at) {
                 prop_assert!(parts.key <= parts.value && parts.value <= parts.end && parts.end <= body.len());
             }

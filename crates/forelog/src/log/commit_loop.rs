@@ -139,17 +139,25 @@ impl CommitThread {
         self.is_taken || submissions.kicked || self.shared.stop.load(Ordering::Acquire) || due()
     }
 
+    /// Whether there is something to do that no deadline has brought.
+    fn has_work(&self) -> bool {
+        let submissions = locked(&self.shared.submissions);
+        let has_failed = submissions.fault.is_some() || submissions.detached.is_some();
+        submissions.kicked || has_failed || self.shared.stop.load(Ordering::Acquire)
+    }
+
     /// Waits for work (at most `runtime.idle_timeout()`), does one step, and returns the result of closing once the log has been told to stop.
     pub fn step(&mut self) -> Option<Result<()>> {
         self.spawn_due_footer();
         if self.goes_ahead() {
-            let needs_thread = self.go_ahead();
-            if !needs_thread && !self.is_overdue() && !self.is_check_due() && !self.is_retention_due() {
+            if self.go_ahead() || self.is_overdue() || self.is_check_due() || self.is_retention_due() {
+                self.finish_ahead();
+                self.kick_what_waited();
+            }
+            if !self.is_taken && !self.has_work() {
                 self.idle = true;
                 self.keep_deadlines();
-                return None;
-            }
-            if !self.finish_ahead() {
+                self.retain();
                 return None;
             }
         }

@@ -1,6 +1,7 @@
 //! A block: verified bytes of a log, and the records in them.
 
 use crate::format::compression::MAX_RAW;
+use crate::format::frame::Frame;
 use crate::format::record::{self, Parts, RecordRef};
 use crate::read::reader::Hole;
 use std::iter::FusedIterator;
@@ -30,6 +31,8 @@ pub struct Block {
     /// Position of the first record. The record with index `i` has the position `first_position + i`.
     pub first_position: u64,
     pub(super) bytes: Vec<u8>,
+    /// Number of bytes that are in memory of the caller instead.
+    pub(super) lent: usize,
     entries: Vec<Entry>,
     /// `expires_at`, then term and index, of the records that have them.
     numbers: Vec<u64>,
@@ -101,6 +104,38 @@ impl Block {
         Block { first_position, detailed, ..Block::default() }
     }
 
+    /// Adds the records of a frame from position `next` on, up to `limit`, and moves `next` past them. They are in `bytes[body]`. Returns false
+    /// if not all of the frame is records.
+    pub(super) fn add(&mut self, frame: &Frame, bytes: &[u8], body: Range<usize>, next: &mut u64, limit: u64) -> bool {
+        let (base, raw) = (body.start, &bytes[body]);
+        // A number that the bytes have no room for is not believed.
+        self.entries.reserve((frame.count as usize).min(raw.len() / record::SMALLEST));
+        let mut offset = 0;
+        (frame.first..frame.next_position()).all(|position| {
+            let Some(parts) = Parts::parse(raw, offset) else { return false };
+            if position == *next && position <= limit {
+                self.push(base, &parts);
+                *next += 1;
+            }
+            offset = parts.end;
+            true
+        })
+    }
+
+    /// Returns how many bytes of the memory that was lent for the block are its bytes. 0 if it has bytes of its own. Otherwise only its fields
+    /// can be looked up, and not its records.
+    pub fn lent(&self) -> usize {
+        self.lent
+    }
+
+    /// Copies the bytes from the memory that was lent for the block, if they are there.
+    pub fn copy_from(&mut self, memory: &[u8]) {
+        let lent = std::mem::take(&mut self.lent);
+        if lent > 0 {
+            self.bytes = memory[..lent].to_vec();
+        }
+    }
+
     /// Returns the number of records in the block.
     #[inline]
     pub fn len(&self) -> usize {
@@ -145,6 +180,11 @@ impl Block {
         &self.numbers
     }
 
+    /// Frees the memory of the records. What remains are the first position, the batches and the holes.
+    pub fn forget_records(&mut self) {
+        (self.bytes, self.lent, self.entries, self.numbers) = Default::default();
+    }
+
     fn record(&self, position: u64, entry: Entry) -> Record<'_> {
         let Fields { flags, key, value, end, numbers } = entry.fields();
         let mut numbers = self.numbers.get(numbers as usize..).unwrap_or_default().iter().copied();
@@ -162,7 +202,7 @@ impl Block {
 
     /// Adds a record that was parsed from `bytes[base..]`.
     #[inline]
-    pub(super) fn push(&mut self, base: usize, parts: &Parts) {
+    fn push(&mut self, base: usize, parts: &Parts) {
         let numbers = (self.numbers.len() as u32) << NUMBERS_SHIFT;
         self.entries.push(Entry {
             key: (base + parts.key) as u32,

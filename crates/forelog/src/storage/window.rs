@@ -7,6 +7,9 @@ use std::ops::Range;
 /// Bytes read per step: enough that a scan of a whole file does not suffer from the number of reads.
 const BYTES: usize = 256 << 10;
 
+/// More than systems read ahead of a reader.
+const READ_AHEAD: u64 = 32 << 20;
+
 /// A buffered view of the first bytes of a file.
 pub struct Window<'a> {
     file: &'a dyn File,
@@ -38,7 +41,15 @@ impl<'a> Window<'a> {
     pub fn next_data(&mut self, offset: u64) -> u64 {
         let (asked, data) = &self.data;
         if !(*asked..data.end).contains(&offset) {
-            self.data = (offset, self.file.next_data(offset).unwrap_or(u64::MAX..u64::MAX));
+            let ended = !data.is_empty();
+            let mut found = self.file.next_data(offset);
+            // The system reads ahead, past the end of the data. It counts blocks without data as data once they are in the page cache, and then
+            // a scan would follow its own readahead to the end of the file.
+            if ended && found.as_ref().is_some_and(|data| data.start <= offset) {
+                self.file.drop_cache(offset, READ_AHEAD);
+                found = self.file.next_data(offset);
+            }
+            self.data = (offset, found.unwrap_or(u64::MAX..u64::MAX));
         }
         self.data.1.start.max(offset).min(self.len)
     }
@@ -67,5 +78,67 @@ impl<'a> Window<'a> {
         }
         let at = (offset - self.start) as usize;
         Ok(&self.buffer[at..self.filled.min(at + len)])
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::storage::layer::{layered, Layer};
+    use crate::storage::Storage;
+    use crate::testing::sim::SimDisk;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::Arc;
+
+    const AHEAD: u64 = 8 << 20;
+
+    /// A system that reads ahead and counts everything in the page cache as data, as Linux does with blocks that were never written.
+    #[derive(Default)]
+    struct ReadAhead {
+        data: u64,
+        cached: AtomicU64,
+        read: AtomicU64,
+    }
+
+    impl Layer for Arc<ReadAhead> {
+        fn read_at(&self, file: &dyn File, buffer: &mut [u8], offset: u64) -> Result<usize, Fault> {
+            if !buffer.is_empty() {
+                let end = offset + buffer.len() as u64;
+                self.cached.fetch_max(end + AHEAD, Ordering::Relaxed);
+                self.read.fetch_max(end, Ordering::Relaxed);
+            }
+            file.read_at(buffer, offset)
+        }
+
+        fn next_data(&self, _: &dyn File, offset: u64) -> Option<Range<u64>> {
+            let end = self.data.max(self.cached.load(Ordering::Relaxed));
+            (offset < end).then_some(offset..end)
+        }
+
+        fn drop_cache(&self, _: &dyn File, _: u64, _: u64) {
+            self.cached.store(0, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_scan_does_not_follow_its_own_readahead_to_the_end_of_the_file() {
+        let (data, len) = (10 << 20, 256 << 20);
+        let file = SimDisk::new(1, 512).create("segment", len).unwrap();
+        // Nothing was read before, or a reader has been near the end of the data.
+        for cached in [0, data + AHEAD] {
+            let system = Arc::new(ReadAhead { data, cached: cached.into(), ..Default::default() });
+            let file = layered(file.clone(), system.clone());
+            let mut window = Window::new(&*file, len);
+            let mut at = 0;
+            loop {
+                at = window.next_data(at);
+                match window.some(at, u64::MAX).unwrap().len() {
+                    0 => break,
+                    n => at += n as u64,
+                }
+            }
+            assert!(system.read.load(Ordering::Relaxed) <= data.max(cached));
+        }
     }
 }

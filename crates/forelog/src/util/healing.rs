@@ -13,7 +13,7 @@ pub enum On {
     Spare,
     /// A file under its final name, written through the page cache.
     Named,
-    /// The active segment, by write-through: such a write includes the fsync.
+    /// The active segment, by a write past the page cache, which includes the fsync.
     Direct,
     /// A name that the log is about to depend on.
     Name,
@@ -45,8 +45,8 @@ pub struct Rule {
     pub heals: Heals,
 }
 
-/// The system returns these errors before it accepts a byte. If an earlier piece of the same write succeeded, a fence
-/// excludes it.
+/// The system returns these errors before it accepts a byte. If an earlier piece of the same write succeeded, a fence excludes it. A write
+/// past the page cache is always fenced off, because it also syncs: everything before it is durable, so only its own bytes are in doubt.
 const WRITE: Heals = Heals::For(&[
     (ErrorKind::StorageFull, "ENOSPC"),
     (ErrorKind::QuotaExceeded, "EDQUOT"),
@@ -82,7 +82,7 @@ pub const RULES: [Rule; 9] = [
     Rule { calls: &["fallocate", "ftruncate"], on: &[], what: "anything", heals: Heals::Always },
     Rule { calls: &["pwrite"], on: &[On::Spare], what: "a spare, `reserve` or a new `CURSORS`", heals: Heals::Always },
     Rule { calls: &["pwrite"], on: &[On::Named], what: "a segment, `CONTROL` or `CURSORS`", heals: WRITE },
-    Rule { calls: &["pwrite"], on: &[On::Direct], what: "a segment, past the page cache", heals: Heals::Never },
+    Rule { calls: &["pwrite"], on: &[On::Direct], what: "a segment, past the page cache", heals: WRITE },
     Rule { calls: &["rename"], on: &[On::Name], what: "a new segment or `CURSORS`", heals: RENAME },
     Rule { calls: &["rename", "unlink"], on: &[], what: "`reserve`, or a file that the log no longer needs", heals: Heals::Always },
     Rule { calls: &["fdatasync"], on: &[On::Unused], what: "a spare that is still empty: it is discarded", heals: Heals::Always },
@@ -168,7 +168,7 @@ mod tests {
             let synced = if on == On::Unused { all.clone() } else { vec![] };
             assert_eq!((healing("fsync", on), healing("fdatasync", on)), (vec![], synced));
         }
-        assert_eq!((healing("pwrite", On::Spare), healing("pwrite", On::Direct)), (all.clone(), vec![]));
+        assert_eq!((healing("pwrite", On::Spare), healing("pwrite", On::Direct)), (all.clone(), write.to_vec()));
         assert_eq!((healing("unlink", On::Unused), healing("rename", On::Unused)), (all.clone(), all));
         assert!(!fault("a call that no rule names", EIO).heals(On::Named));
     }

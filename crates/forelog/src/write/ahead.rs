@@ -3,12 +3,12 @@
 //! Nothing here blocks but [`Writer::finish_ahead`]. A commit that needs more than a write past the page cache (a roll, CONTROL, a longer
 //! file) is left to [`Writer::commit`], for which every commit under way has to be finished first.
 
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error};
 use crate::format::frame_boundary::FrameBoundary;
 use crate::storage::write_queue::{Completed, NotSubmitted, Outcome, Refusal, SubmittedWrite, WriteQueue};
 use crate::storage::ShortWrite;
 use crate::util::limits::PAGE;
-use crate::write::group::Group;
+use crate::write::group::{Group, OperationRun};
 use crate::write::segment_writer::{Layout, PendingWrite};
 use crate::write::writer::Writer;
 use std::collections::VecDeque;
@@ -54,6 +54,13 @@ pub struct Done {
     pub group: Group,
     /// How long its write took, in nanoseconds.
     pub took: u64,
+}
+
+/// Commits that have failed, with all that were under way after them.
+pub struct Lost {
+    pub error: Error,
+    /// Their operations.
+    pub runs: Vec<OperationRun>,
 }
 
 /// What has become of the oldest commit under way.
@@ -158,8 +165,8 @@ impl Writer {
     /// written here.
     ///
     /// # Errors
-    /// The log has ended. None of the commits under way is part of it, and none of them is under way any more.
-    pub fn finish_ahead(&mut self) -> Option<Result<Done>> {
+    /// None of the commits under way is part of the log, and none of them is under way any more.
+    pub fn finish_ahead(&mut self) -> Option<std::result::Result<Done, Lost>> {
         let mut oldest = self.ahead.submitted.pop_front()?;
         if oldest.outcome.is_none() {
             let completed = oldest.io.wait();
@@ -172,12 +179,13 @@ impl Writer {
             Some(Outcome::Unfinished) => self.perform(write, &group.bytes[bytes], &group.sealed),
             None => Err(self.health.end(Error::new(Code::Poisoned, "a write was lost"))),
         };
-        match completed {
+        match self.health.poison_unless_it_heals(completed) {
             Ok(()) => Some(Ok(Done { group, took: (self.meter.clock)().saturating_sub(began) })),
             Err(error) => {
-                // Frames after these continue a chain that is broken now. Their memory is the kernel's until they are complete.
-                self.ahead.submitted.clear();
-                Some(Err(error))
+                // Frames after these continue a chain that is broken now. Dropping their writes waits for them.
+                let later = std::mem::take(&mut self.ahead.submitted);
+                let runs = std::iter::once(group).chain(later.into_iter().map(|later| later.group)).flat_map(|group| group.runs).collect();
+                Some(Err(Lost { error, runs }))
             }
         }
     }

@@ -31,6 +31,7 @@ use crate::write::meter::Meter;
 use crate::write::retention::KnownSegments;
 use crate::write::roll::{Naming, RollPlan};
 use crate::write::segment_writer::{CommitTerms, PendingWrite, SegmentWriter, Way};
+use std::io::ErrorKind;
 use std::sync::{Arc, Mutex};
 
 /// The result of a commit.
@@ -292,6 +293,7 @@ impl Writer {
     ) -> Result<Option<PendingWrite>> {
         let Some(active) = &mut self.active else { return Ok(None) };
         let is_large = write.len as u64 >= self.storage.large_commit();
+        let frames = write.end.offset - active.end.offset;
         let refused = |short: &ShortWrite| short.written == 0 && short.fault.is_unsupported();
         match (write.way, outcome) {
             (Way::Cached, Ok(())) => active.complete(&write, sealed, is_large),
@@ -300,14 +302,23 @@ impl Writer {
             (Way::Direct, Err(short)) if !self.placement.direct_works && refused(&short) => return Ok(Some(active.submit_cached(write))),
             (Way::Direct, outcome) => {
                 self.meter.note_sync(began);
-                // This is a failed fsync, whatever the reason: what is on the disk is unknown.
-                outcome.map_err(|short| self.health.poison(short.fault))?;
+                match outcome {
+                    Ok(()) => {}
+                    // How much of it is on the disk is unknown. Everything before it is durable, so only these bytes are in doubt.
+                    Err(short) if short.fault.heals(On::Direct) => {
+                        // The limit of a file's size is checked before anything is written.
+                        let is_untouched = short.written == 0 && short.fault.kind() == Some(ErrorKind::FileTooLarge);
+                        let written = if is_untouched { 0 } else { write.len };
+                        return Err(self.fence(ShortWrite { written, ..short }));
+                    }
+                    Err(short) => return Err(self.health.poison(short.fault)),
+                }
                 active.complete(&write, sealed, is_large);
                 self.placement.note_sync(is_large);
                 self.placement.direct_works = true;
             }
         }
-        self.meter.counters.written_bytes += write.len as u64;
+        self.meter.counters.written_bytes += frames;
         Ok(None)
     }
 

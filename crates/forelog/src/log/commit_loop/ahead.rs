@@ -5,7 +5,7 @@ use super::CommitThread;
 use crate::error::{Code, Error};
 use crate::options::Fsync;
 use crate::util::locks::locked;
-use crate::write::ahead::{Done, Polled};
+use crate::write::ahead::{Done, Lost, Polled};
 use crate::write::group::Group;
 use crate::write::writer::CommitProgress;
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -68,8 +68,9 @@ impl CommitThread {
             if !submissions.queue.is_empty() {
                 return true;
             }
-            if submissions.group.is_empty() || self.writer.must_wait() {
-                // A group that waits is submitted when a commit that is under way is complete.
+            // A group that waits is submitted when a commit that is under way is complete. That is told to the thread of a client that is
+            // alone; one of several does not depend on it.
+            if submissions.group.is_empty() || self.writer.must_wait() && submissions.route().is_some() {
                 submissions.kicked = false;
                 return false;
             }
@@ -95,19 +96,39 @@ impl CommitThread {
         }
     }
 
-    /// Waits for all commits under way. Returns false if the log has ended.
-    pub(super) fn finish_ahead(&mut self) -> bool {
+    /// Waits for all commits under way, and settles them.
+    pub(super) fn finish_ahead(&mut self) {
         while let Some(finished) = self.writer.finish_ahead() {
             match finished {
                 Ok(done) => self.settle_done(done),
-                Err(error) => {
-                    self.ahead_since = None;
-                    self.fail(&error);
-                    return false;
-                }
+                Err(lost) => self.settle_lost(&lost),
             }
         }
-        true
+    }
+
+    /// Kicks a group that waited for commits under way. Their completion may be told to a thread that is busy elsewhere for long.
+    pub(super) fn kick_what_waited(&self) {
+        let mut submissions = locked(&self.shared.submissions);
+        submissions.kicked |= !submissions.group.is_empty();
+    }
+
+    fn settle_lost(&mut self, Lost { error, runs }: &Lost) {
+        self.ahead_since = None;
+        self.collect_counters(None);
+        if !error.heals() {
+            return self.fail(error);
+        }
+        // A group that was taken to follow them.
+        let taken = if self.is_taken { &self.group.runs[..] } else { &[] };
+        let runs = [runs, taken].concat();
+        let shared = self.shared.clone();
+        let mut submissions = locked(&shared.submissions);
+        submissions.fail_records(&runs, error, self.writer.next_position(), &mut self.wake);
+        submissions.recompute_low_mark(self.writer.low_mark());
+        drop(submissions);
+        self.group.clear();
+        self.is_taken = false;
+        self.notify();
     }
 
     fn settle_done(&mut self, Done { mut group, took }: Done) {

@@ -15,6 +15,7 @@ pub mod gap;
 mod plain;
 mod salvage;
 mod segment_reader;
+mod stored;
 
 use plain::PlainReader;
 use salvage::DamageSkipper;
@@ -58,6 +59,12 @@ impl From<RangeInclusive<u64>> for ReadPlan {
     }
 }
 
+/// How large a block may be, and where its bytes may be put.
+struct Space<'a> {
+    max_bytes: usize,
+    memory: Option<&'a mut [u8]>,
+}
+
 /// Reads from one position to another; blocking.
 pub struct Reader {
     plain: PlainReader,
@@ -82,9 +89,19 @@ impl Reader {
     /// disk fails to read. A follower also ends with `Closed` or `Poisoned` after the last record that can be read. A salvaging reader
     /// reports neither damage nor a failure to read an existing file.
     pub fn next_block(&mut self, max_bytes: usize) -> Result<Option<Block>> {
+        self.next_block_in(max_bytes, None)
+    }
+
+    /// Like [`Reader::next_block`]. If `memory` has room for `max_bytes`, and frames are stored as they are, they are read into it: see
+    /// [`Block::lent`]. The content of the rest of the memory is then undefined.
+    ///
+    /// # Errors
+    /// As for [`Reader::next_block`].
+    pub fn next_block_in(&mut self, max_bytes: usize, memory: Option<&mut [u8]>) -> Result<Option<Block>> {
+        let space = &mut Space { max_bytes, memory };
         match &mut self.salvage {
-            Some(salvage) => salvage.next_block(&mut self.plain, max_bytes),
-            None => self.plain.next_block(max_bytes),
+            Some(salvage) => salvage.next_block(&mut self.plain, space),
+            None => self.plain.next_block(space),
         }
     }
 

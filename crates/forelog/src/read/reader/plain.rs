@@ -2,13 +2,13 @@
 
 use super::beginning::Beginning;
 use super::segment_reader::SegmentReader;
-use super::{Hole, ReadPlan};
+use super::stored::Stored;
+use super::{Hole, ReadPlan, Space};
 use crate::error::{out_of_range, truncated, Code, Error, Result};
 use crate::format::compression::{raw_len, Unpacker};
 use crate::format::frame::{self, Frame, Kind, HEADER, MERGED_BYTES};
 use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::Header;
-use crate::format::record::Parts;
 use crate::options::Compression;
 use crate::read::block::Block;
 use crate::read::follow::FollowedLog;
@@ -92,8 +92,8 @@ impl PlainReader {
     }
 
     /// Returns the next verified records, with the holes before them, see [`Reader::next_block`](super::Reader::next_block).
-    pub fn next_block(&mut self, max_bytes: usize) -> Result<Option<Block>> {
-        let read = self.next_verified(max_bytes).map_err(|error| self.judged(error))?;
+    pub fn next_block(&mut self, space: &mut Space<'_>) -> Result<Option<Block>> {
+        let read = self.next_verified(space).map_err(|error| self.judged(error))?;
         Ok(self.with_holes(read))
     }
 
@@ -123,9 +123,9 @@ impl PlainReader {
     /// # Errors
     /// `Truncated` if the next record was removed meanwhile, `Corrupt` if an acknowledged frame does not match its checksum, `Io` if the
     /// disk fails to read. A follower also ends with `Closed` or `Poisoned` after the last record that can be read.
-    pub fn next_verified(&mut self, max_bytes: usize) -> Result<Option<Block>> {
+    pub fn next_verified(&mut self, space: &mut Space<'_>) -> Result<Option<Block>> {
         loop {
-            match self.try_next(max_bytes) {
+            match self.try_next(space) {
                 Ok(read) => {
                     self.note_begun(read.as_ref().map_or(self.next, |block| block.first_position), read.is_some());
                     return Ok(read);
@@ -136,7 +136,7 @@ impl PlainReader {
     }
 
     /// Returns the next verified records from the reader's present position.
-    fn try_next(&mut self, max_bytes: usize) -> Result<Option<Block>> {
+    fn try_next(&mut self, space: &mut Space<'_>) -> Result<Option<Block>> {
         loop {
             self.acknowledge_truncations()?;
             if self.is_done() {
@@ -166,17 +166,17 @@ impl PlainReader {
                     self.limit = limit.min(self.to);
                     // Close to the end a block would mostly be bytes that may not be read yet.
                     if self.follows && self.limit < self.next + FEW {
-                        max_bytes.min(FEW_BYTES)
+                        space.max_bytes.min(FEW_BYTES)
                     } else {
-                        max_bytes
+                        space.max_bytes
                     }
                 }
-                None => max_bytes,
+                None => space.max_bytes,
             };
             if self.has_caught_up() {
                 return Ok(None);
             }
-            match self.try_block(max_bytes) {
+            match self.try_block(max_bytes, space.memory.as_deref_mut()) {
                 Ok(block) if block.is_empty() => {}
                 Ok(block) => {
                     self.position.advance(self.next);
@@ -213,7 +213,7 @@ impl PlainReader {
         }
     }
 
-    fn try_block(&mut self, max_bytes: usize) -> Result<Block> {
+    fn try_block(&mut self, max_bytes: usize, memory: Option<&mut [u8]>) -> Result<Block> {
         let mut cursor = match self.cursor.take() {
             // The next position is still in the hole that the segment begins with.
             Some(cursor) if self.next < cursor.at.next => cursor,
@@ -224,7 +224,7 @@ impl PlainReader {
             self.cursor = Some(cursor);
             return Ok(Block::default());
         }
-        let block = self.read(&mut cursor, max_bytes)?;
+        let block = self.read(&mut cursor, max_bytes, memory)?;
         self.cursor = Some(cursor);
         Ok(block)
     }
@@ -270,11 +270,12 @@ impl PlainReader {
         Ok(())
     }
 
-    fn read(&mut self, cursor: &mut SegmentReader, max_bytes: usize) -> Result<Block> {
+    fn read(&mut self, cursor: &mut SegmentReader, max_bytes: usize, memory: Option<&mut [u8]>) -> Result<Block> {
         let compressed = cursor.header.compressed;
         let want = if compressed { (max_bytes / self.growth).max(MERGED_BYTES).min(max_bytes) } else { max_bytes };
-        let mut stored = vec![0; want.max(HEADER)];
-        let n = cursor.file.read_at(&mut stored, cursor.at.offset)?;
+        // The bytes of a segment without compressed frames become the block as they are, so they are read to where they stay.
+        let mut stored = Stored::new(want.max(HEADER), memory.filter(|_| !compressed));
+        let n = cursor.file.read_at(stored.bytes_mut(), cursor.at.offset)?;
         stored.truncate(n);
         let mut block = Block::at(self.next, self.detailed);
         let start = cursor.at.offset;
@@ -283,7 +284,7 @@ impl PlainReader {
         // position decides that, never what the bytes seem to say.
         let last = self.catalog.segment_after(cursor.segment.id).map_or(self.limit, |s| self.limit.min(s.first - 1));
         while cursor.at.next <= last {
-            let frame = frame::decode(&stored[used..], cursor.header.seed(), cursor.at.offset);
+            let frame = frame::decode(&stored.bytes()[used..], cursor.header.seed(), cursor.at.offset);
             let Some(frame) = frame.filter(|f| f.first == cursor.at.next && f.prev == cursor.at.crc) else {
                 // Return the good frames first. If this really is damage, the next block starts with it and reports it.
                 if used > 0 {
@@ -292,7 +293,7 @@ impl PlainReader {
                 return Err(self.broken(&cursor.segment, cursor.at.offset));
             };
             let span = frame.span() as usize;
-            if used + span > stored.len() {
+            if used + span > stored.bytes().len() {
                 if used > 0 {
                     break;
                 }
@@ -301,11 +302,11 @@ impl PlainReader {
             let body = used + HEADER..used + HEADER + frame.body_len as usize;
             // Count unpacked bytes, because a block is bounded by the memory that it takes.
             let full = |raw: usize| !block.is_empty() && block.bytes.len() + raw > max_bytes;
-            if compressed && raw_len(frame.codec, &stored[body.clone()]).is_some_and(full) {
+            if compressed && raw_len(frame.codec, &stored.bytes()[body.clone()]).is_some_and(full) {
                 break;
             }
             let before = block.len();
-            let taken = self.take(cursor, &mut block, &stored, body, &frame);
+            let taken = self.take(cursor, &mut block, stored.bytes(), body, &frame);
             if self.detailed && frame.kind == Kind::Batch && block.len() > before {
                 block.batches.push((before as u32, (block.len() - before) as u32));
             }
@@ -325,20 +326,23 @@ impl PlainReader {
         } else {
             // Bytes that the reader may not see yet are not returned.
             stored.truncate(used);
-            block.bytes = stored;
+            match stored {
+                Stored::Own(bytes) => block.bytes = bytes,
+                Stored::Lent(_, len) => block.lent = len,
+            }
         }
         Ok(block)
     }
 
     /// Reads a frame that is larger than a block.
-    fn read_whole(&self, cursor: &SegmentReader, stored: &mut Vec<u8>, span: usize, start: u64) -> Result<()> {
-        let have = stored.len();
+    fn read_whole(&self, cursor: &SegmentReader, stored: &mut Stored<'_>, span: usize, start: u64) -> Result<()> {
+        let have = stored.bytes().len();
         // The header's checksum matched, but its length is believed no further than the file reaches.
         if span as u64 > cursor.file.len()?.saturating_sub(start) {
             return Err(self.broken(&cursor.segment, start));
         }
-        stored.resize(span, 0);
-        let n = cursor.file.read_at(&mut stored[have..], start + have as u64)?;
+        stored.grow(span);
+        let n = cursor.file.read_at(&mut stored.bytes_mut()[have..], start + have as u64)?;
         if have + n < span {
             return Err(self.broken(&cursor.segment, start));
         }
@@ -355,29 +359,21 @@ impl PlainReader {
             return Ok(());
         }
         // Bytes of a segment without compressed frames become the block as they are. Others are unpacked into it.
-        let base = if cursor.header.compressed {
+        let whole = if cursor.header.compressed {
             let base = block.bytes.len();
-            self.unpacker.unpack(frame.codec, &stored[body.clone()], &mut block.bytes).ok_or_else(|| broken(self))?;
-            base
-        } else if frame.codec == Compression::None {
-            body.start
+            self.unpacker.unpack(frame.codec, &stored[body], &mut block.bytes).ok_or_else(|| broken(self))?;
+            let unpacked = std::mem::take(&mut block.bytes);
+            let whole = block.add(frame, &unpacked, base..unpacked.len(), &mut self.next, self.limit);
+            block.bytes = unpacked;
+            whole
         } else {
-            return Err(broken(self));
+            frame.codec == Compression::None && block.add(frame, stored, body, &mut self.next, self.limit)
         };
-        let (mut offset, mut position) = (0, frame.first);
-        while position < frame.next_position() {
-            let raw = if cursor.header.compressed { &block.bytes[base..] } else { &stored[body.clone()] };
-            let Some(parts) = Parts::parse(raw, offset) else {
-                return Err(broken(self));
-            };
-            if position == self.next && position <= self.limit {
-                block.push(base, &parts);
-                self.next += 1;
-            }
-            offset = parts.end;
-            position += 1;
+        if whole {
+            Ok(())
+        } else {
+            Err(broken(self))
         }
-        Ok(())
     }
 
     pub fn broken(&self, segment: &CatalogSegment, offset: u64) -> Error {

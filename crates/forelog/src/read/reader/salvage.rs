@@ -3,6 +3,7 @@
 use super::gap::{self, Cause};
 use super::plain::PlainReader;
 use super::segment_reader::{open_file, SegmentReader};
+use super::Space;
 use crate::error::{Code, Error, Fault, Flipped, Result};
 use crate::format::frame::ALIGN;
 use crate::format::header::Header;
@@ -42,9 +43,9 @@ pub struct DamageSkipper {
 
 impl DamageSkipper {
     /// Returns the next good records of `plain`, with the holes before them, see [`Reader::next_block`](super::Reader::next_block).
-    pub fn next_block(&mut self, plain: &mut PlainReader, max_bytes: usize) -> Result<Option<Block>> {
+    pub fn next_block(&mut self, plain: &mut PlainReader, space: &mut Space<'_>) -> Result<Option<Block>> {
         loop {
-            match plain.next_verified(max_bytes) {
+            match plain.next_verified(space) {
                 Ok(read) => return Ok(plain.with_holes(read)),
                 Err(error) if error.code == Code::Corrupt => match self.skip(plain, &error) {
                     // The file vanished just now. The next attempt shows why.

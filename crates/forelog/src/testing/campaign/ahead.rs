@@ -11,7 +11,7 @@ use crate::log::state::LogState;
 use crate::maintenance::verify::verify_storage;
 use crate::options::Options;
 use crate::storage::write_queue::Refusal;
-use crate::testing::sim::Ending::{self, Failed, Unfinished, Written};
+use crate::testing::sim::Ending::{self, Failed, Full, Unfinished, Written};
 use crate::testing::sim::{Rng, SimDisk, SimQueue};
 use crate::util::limits::PAGE;
 use crate::util::locks::locked;
@@ -255,6 +255,33 @@ fn a_failed_write_rejects_nothing_that_was_acknowledged_before() {
 }
 
 #[test]
+fn a_write_that_fails_for_a_reason_that_passes_rejects_what_is_under_way_and_none_of_it_comes_back() {
+    let mut found = [false; 2];
+    for (seed, script) in (1..).zip([&[(0, Full)][..], &[(1, Written), (0, Full)], &[(0, Full), (0, Full)]].repeat(4)) {
+        let mut log = Turns::new(512);
+        log.disk.reseed(seed);
+        let first = log.submit(TWO_PAGES);
+        log.submit(100);
+        log.append(10);
+        assert!(log.complete(script));
+        log.thread();
+        assert_eq!((log.settled(log.client), log.acknowledged()), ((3, Some(Code::NoSpace)), first - 1));
+        log.expected.cut(first - 1);
+        // The same records again: what is left of them in the file would continue these.
+        for len in [TWO_PAGES, 200] {
+            log.append(len);
+            log.turn();
+            log.thread();
+        }
+        assert_eq!((log.settled(log.client).0, log.acknowledged()), (5, first + 1));
+        let (least, most) = log.ends(first + 1);
+        found[0] |= least == first + 1;
+        found[1] |= most == first + 1;
+    }
+    assert_eq!(found, [true; 2]);
+}
+
+#[test]
 fn a_write_that_stops_early_is_written_again_and_acknowledged_once() {
     for script in [&[(0, Unfinished)][..], &[(1, Written), (0, Unfinished)], &[(0, Unfinished), (0, Unfinished)]] {
         for seed in 0..20 {
@@ -420,6 +447,34 @@ fn a_client_that_joins_meanwhile_settles_after_the_writes_under_way_and_by_a_com
     assert_eq!(log.disk.under_way(), 1, "the client is alone again");
     assert!(!log.complete(&[(0, Written)]));
     assert_eq!(log.ends(last + 1), (last + 1, last + 1));
+}
+
+#[test]
+fn a_client_that_joins_does_not_wait_for_the_thread_of_another_one() {
+    for joins_late in [true, false] {
+        let mut log = Turns::new(512);
+        (log.submit(100), log.submit(100));
+        let join = |log: &Turns| locked(&log.shared.submissions).join(Client::new(Arc::new(Waiter::default())));
+        let early = (!joins_late).then(|| join(&log));
+        log.append(100);
+        assert_eq!(log.turn(), !joins_late, "the client is alone, and is told when a write is complete");
+        let other = early.unwrap_or_else(|| join(&log));
+        log.try_append(other, 100).unwrap();
+        assert!(log.turn(), "its thread may be busy");
+        log.thread();
+        assert_eq!((log.settled(log.client), log.settled(other)), ((3, None), (1, None)));
+    }
+}
+
+#[test]
+fn what_waits_for_overdue_writes_is_committed_by_the_thread_that_completes_them() {
+    let mut log = Turns::new(512);
+    (0..3).for_each(|_| assert!(log.submit(100) > 1));
+    *locked(&log.scheduler.now) += Duration::from_millis(25);
+    assert!(log.thread.is_wanted(&locked(&log.shared.submissions)));
+    // The client's thread is busy: only the clock asks for a step.
+    log.thread.step();
+    assert_eq!(log.settled(log.client), (3, None));
 }
 
 #[test]

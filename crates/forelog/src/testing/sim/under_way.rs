@@ -110,7 +110,12 @@ pub enum Ending {
     #[cfg(test)]
     Written,
     Unfinished,
+    /// With EIO.
+    #[cfg(test)]
     Failed,
+    /// With ENOSPC, which passes.
+    #[cfg(test)]
+    Full,
 }
 
 impl SimState {
@@ -157,9 +162,8 @@ impl SimState {
             self.unfinished.push(write);
             Outcome::Unfinished
         } else {
-            if ending == Some(Ending::Failed) {
-                self.trip = 0;
-            }
+            #[cfg(test)]
+            self.strike_ending(ending);
             match self.guarding(&write, |disk| disk.write_through(write.inode, &write.bytes, write.offset)) {
                 Ok(()) => {
                     self.completed_later += 1;
@@ -171,6 +175,16 @@ impl SimState {
             }
         };
         self.outcomes.insert(number, outcome);
+    }
+
+    #[cfg(test)]
+    fn strike_ending(&mut self, ending: Option<Ending>) {
+        let errno = match ending {
+            Some(Ending::Failed) => EIO,
+            Some(Ending::Full) => ENOSPC,
+            _ => return,
+        };
+        self.strike = Some(Strike { numbers: 0..1, calls: &["direct"], errno, ..Strike::default() });
     }
 
     /// Does a part of a write that was submitted, with the bytes guarded that were in use then. A later write may have been complete first.
