@@ -149,9 +149,11 @@ impl CommitThread {
     pub fn step(&mut self) -> Option<Result<()>> {
         self.spawn_due_footer();
         if self.goes_ahead() {
-            let must_finish = self.go_ahead() || self.is_overdue() || self.is_retention_due();
-            if must_finish {
+            if self.go_ahead() || self.is_overdue() || self.is_retention_due() {
                 self.finish_ahead();
+            } else if self.has_work() {
+                // It has come since. It goes ahead like the rest.
+                return None;
             }
             if !self.is_taken && !self.has_work() {
                 self.idle = true;
@@ -160,6 +162,8 @@ impl CommitThread {
                 return None;
             }
         }
+        // Whatever follows may change the segment that writes are under way to.
+        self.finish_ahead();
         if std::mem::take(&mut self.is_taken) {
             self.commit();
             return None;
