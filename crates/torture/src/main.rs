@@ -13,6 +13,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+/// In so many histories some commits are submitted and completed out of order.
+const SEEDS_WITH_LATER: u64 = 1000;
+
 fn main() -> ExitCode {
     match args::parse() {
         Ok(Some(args)) => run(&args),
@@ -70,8 +73,14 @@ fn run(args: &Args) -> ExitCode {
         total.mix.opened() as f64 / seconds
     );
     println!("{} of them continue in a recycled file", total.recycled);
+    println!("{} commits of the histories were submitted and completed later, {} of them out of order", total.later, total.overtook);
     println!("seeds {} to {}, trace {:016x}", args.seed, args.seed + total.seeds - 1, total.trace);
     match total.failure {
+        // Such a campaign would say nothing about commits that complete later.
+        None if total.overtook == 0 && total.seeds >= SEEDS_WITH_LATER => {
+            println!("FAILED: no commits were submitted and completed out of order");
+            ExitCode::FAILURE
+        }
         None => ExitCode::SUCCESS,
         Some((seed, report)) => tell(args, seed, report),
     }
@@ -95,6 +104,10 @@ struct Total {
     seeds: u64,
     /// Images whose active segment was in the file of a truncated one.
     recycled: u64,
+    /// Commits that were submitted and completed later.
+    later: u64,
+    /// Those of them whose write was complete before that of an earlier one.
+    overtook: u64,
     /// Sum over the seeds, so that their order does not matter.
     trace: u64,
     /// Of the lowest seed.
@@ -106,6 +119,8 @@ impl Total {
         report.images.iter().for_each(|image| self.mix.add(image));
         self.seeds += 1;
         self.recycled += report.recycled;
+        self.later += report.later;
+        self.overtook += report.overtook;
         self.trace = self.trace.wrapping_add(report.trace);
         if !report.failures.is_empty() && self.failure.as_ref().is_none_or(|(known, _)| seed < *known) {
             self.failure = Some((seed, report));

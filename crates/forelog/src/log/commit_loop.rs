@@ -112,7 +112,8 @@ impl CommitThread {
     pub fn leave(mut self, closed: Result<()>, lock: Arc<Lock>) {
         let shared = self.shared.clone();
         let left = catch_unwind(AssertUnwindSafe(move || {
-            // No background job may touch the directory once it is released.
+            // Neither a write nor a background job may touch the directory once it is released.
+            self.writer.abandon_ahead();
             self.writer.retire();
             self.writer.spares().close();
             drop(lock);
@@ -149,8 +150,9 @@ impl CommitThread {
     pub fn step(&mut self) -> Option<Result<()>> {
         self.spawn_due_footer();
         if self.goes_ahead() {
-            if self.go_ahead() || self.is_overdue() || self.is_retention_due() {
+            if self.go_ahead() || self.is_overdue() || self.is_check_due() || self.is_retention_due() {
                 self.finish_ahead();
+                self.kick_what_waited();
             } else if self.has_work() {
                 // It has come since. It goes ahead like the rest.
                 return None;

@@ -15,6 +15,8 @@ mod aio;
 #[cfg(target_os = "linux")]
 mod completions;
 mod file;
+#[cfg(all(test, target_os = "linux"))]
+mod tests;
 
 use file::{allocate, DiskFile};
 

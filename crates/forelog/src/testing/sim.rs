@@ -193,8 +193,13 @@ struct SimState {
     outcomes: BTreeMap<u64, Outcome>,
     next_write: u64,
     completed_later: u64,
+    /// Number of those that were complete before an earlier one.
+    overtook: u64,
     /// Which write under way completes next, and how. `None` leaves it to chance.
     script: Option<Vec<(usize, Ending)>>,
+    /// Why every submission is refused, if it is.
+    #[cfg(test)]
+    refusal: Option<Refusal>,
     budget: u64,
     /// Number of operations after which one more fault happens.
     trip: u64,
@@ -736,6 +741,8 @@ mod under_way;
 mod watch;
 
 use crate::storage::write_queue::Outcome;
+#[cfg(test)]
+use crate::storage::write_queue::Refusal;
 use under_way::UnderWay;
 pub use under_way::{Ending, SimQueue};
 pub use watch::Moment;

@@ -120,14 +120,29 @@ impl Writer {
         let sealed = active.seal(&mut group, 0, at, limit, layout);
         let write = active.submit(&sealed, &group.bytes[sealed.bytes.clone()]);
         let memory = std::mem::take(&mut group.bytes);
-        let io = write.submit(queue, memory, sealed.bytes.clone(), token).unwrap_or_else(|(memory, refusal)| {
-            self.ahead.is_unsupported |= refusal == Refusal::Unsupported;
-            Box::new(NotSubmitted(Some(memory)))
-        });
-        self.ahead.submitted.push_back(Submitted { io, write, bytes: sealed.bytes, group, outcome: None, began });
+        let submitted = write.submit(queue, memory, sealed.bytes.clone(), token);
+        let (io, outcome) = match submitted {
+            Ok(io) => (io, None),
+            Err((memory, refusal)) => {
+                self.ahead.is_unsupported |= refusal == Refusal::Unsupported;
+                group.bytes = memory;
+                (Box::new(NotSubmitted) as Box<dyn SubmittedWrite>, Some(Outcome::Unfinished))
+            }
+        };
+        self.ahead.submitted.push_back(Submitted { io, write, bytes: sealed.bytes, group, outcome, began });
         // The log is in use from now on, so the next segment is created at full size.
         self.spares.wake();
         Ok(())
+    }
+
+    /// Whether a commit under way needs a thread that may block, and no completion of the disk will say so: its submission was refused.
+    pub fn is_stuck(&self) -> bool {
+        self.ahead.submitted.iter().any(|submitted| matches!(submitted.outcome, Some(Outcome::Unfinished | Outcome::Failed(_))))
+    }
+
+    /// Waits for the writes under way of a log that has ended. None of their commits is completed.
+    pub fn abandon_ahead(&mut self) {
+        self.ahead.submitted.clear();
     }
 
     /// Completes the oldest commit under way if its write is complete. Never blocks.

@@ -68,8 +68,9 @@ impl CommitThread {
             if !submissions.queue.is_empty() {
                 return true;
             }
-            if submissions.group.is_empty() || self.writer.must_wait() {
-                // A group that waits is submitted when a commit that is under way is complete.
+            // A group that waits is submitted when a commit that is under way is complete. That is told to the thread of a client that is
+            // alone; one of several does not depend on it.
+            if submissions.group.is_empty() || self.writer.must_wait() && submissions.route().is_some() {
                 submissions.kicked = false;
                 return false;
             }
@@ -89,6 +90,9 @@ impl CommitThread {
                 return true;
             }
             self.ahead_since.get_or_insert_with(|| self.runtime.now());
+            if self.writer.is_stuck() {
+                return true;
+            }
         }
     }
 
@@ -100,6 +104,12 @@ impl CommitThread {
                 Err(lost) => self.settle_lost(&lost),
             }
         }
+    }
+
+    /// Kicks a group that waited for commits under way. Their completion may be told to a thread that is busy elsewhere for long.
+    pub(super) fn kick_what_waited(&self) {
+        let mut submissions = locked(&self.shared.submissions);
+        submissions.kicked |= !submissions.group.is_empty();
     }
 
     fn settle_lost(&mut self, Lost { error, runs }: &Lost) {

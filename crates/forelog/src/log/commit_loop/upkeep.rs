@@ -83,10 +83,24 @@ impl CommitThread {
     }
 
     fn check_for_followers(&mut self) -> Result<()> {
-        if self.shared.followers.has_waiting() && self.is_past(self.checked_at, CHECK_EVERY) {
+        if self.is_check_for_followers_due() {
             self.check_all()?;
         }
         Ok(())
+    }
+
+    fn is_check_for_followers_due(&self) -> bool {
+        self.shared.followers.has_waiting() && self.is_past(self.checked_at, CHECK_EVERY)
+    }
+
+    fn is_mark_due(&self) -> bool {
+        self.needs_mark(self.writer.durable_position()) && self.is_past(self.marked_at, MARK_EVERY)
+    }
+
+    /// Whether [`CommitThread::keep_deadlines`] is about to check that the log is still at its path. If it is not, the log ends. What is under
+    /// way then was submitted at its path, so it is completed before.
+    pub(super) fn is_check_due(&self) -> bool {
+        self.writer.health.ended().is_none() && (self.is_check_for_followers_due() || self.is_mark_due())
     }
 
     /// Whether a commit has been under way for long.
@@ -105,11 +119,10 @@ impl CommitThread {
 
     /// Hands out a job that writes the durable mark to CONTROL, if the durable horizon has moved since the last one.
     fn leave_mark(&mut self) -> Result<()> {
-        let durable = self.writer.durable_position();
-        if !(self.needs_mark(durable) && self.is_past(self.marked_at, MARK_EVERY)) {
+        if !self.is_mark_due() {
             return Ok(());
         }
-        self.marked = durable;
+        self.marked = self.writer.durable_position();
         self.marked_at = self.runtime.now();
         self.check_all()?;
         self.shared.unmarked.store(false, Ordering::Release);

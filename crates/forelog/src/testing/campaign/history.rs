@@ -174,8 +174,11 @@ impl History {
             caught: None,
             rng,
         };
-        if history.served && goes_ahead {
-            (history.goes_ahead, history.policy) = (true, Policy::Always);
+        if goes_ahead && (history.served || choice.chance(0.5)) {
+            (history.served, history.goes_ahead, history.policy) = (true, true, Policy::Always);
+            // Neither a compressed commit nor one that rolls is submitted.
+            history.compresses &= choice.chance(0.2);
+            history.options.segment_bytes = segment_bytes.max(32 << 10);
         }
         history
     }
@@ -270,7 +273,8 @@ impl History {
             false => self.space_varies && self.rng.chance(0.3),
         };
         self.disk.set_faults(faults);
-        let budget = if self.rng.chance(0.3) { self.rng.below(20) } else { self.rng.below(120) };
+        let longest = if self.goes_ahead { 240 } else { 120 };
+        let budget = if self.rng.chance(0.3) { self.rng.below(20) } else { self.rng.below(longest) };
         self.disk.set_budget(if last { u64::MAX } else { budget });
         let end = self.live(last);
         self.job = None;
@@ -279,7 +283,7 @@ impl History {
 
     fn live(&mut self, last: bool) -> Held<End> {
         let Some(mut opened) = self.open()? else { return Ok(End::Died) };
-        let operations = if last { 3 } else { self.rng.below(16) };
+        let operations = if last { 3 } else { self.rng.below(if self.goes_ahead { 32 } else { 16 }) };
         if self.served {
             if self.fills && self.rng.chance(0.7) {
                 let filled = self.fill_ahead(&mut opened);

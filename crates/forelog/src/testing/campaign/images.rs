@@ -54,6 +54,10 @@ pub struct Report {
     pub images: Vec<Image>,
     /// Number of images whose active segment was in a recycled file.
     pub recycled: u64,
+    /// Number of commits of the history that were submitted and completed later.
+    pub later: u64,
+    /// Number of those whose write was complete before that of an earlier one.
+    pub overtook: u64,
     /// Hash of every operation of every disk and of every verdict. It is the same for the same seed.
     pub trace: u64,
     pub failures: Vec<Failure>,
@@ -78,7 +82,7 @@ struct Explorer {
 ///
 /// `damage` is the share of images to which rot is added.
 pub fn torture(seed: u64, damage: f64, traced: bool) -> Report {
-    let report = Report { images: Vec::new(), recycled: 0, trace: seed, failures: Vec::new() };
+    let report = Report { images: Vec::new(), recycled: 0, later: 0, overtook: 0, trace: seed, failures: Vec::new() };
     let mut explorer = Explorer { report, seen: HashSet::new(), rng: Rng::new(!seed) };
     let mut trunk = History::new(seed);
     if traced {
@@ -88,6 +92,7 @@ pub fn torture(seed: u64, damage: f64, traced: bool) -> Report {
     trunk.caught = Some((caught.clone(), MOMENTS));
     let lived = held(|| trunk.run(false));
     explorer.note(&trunk, lived);
+    (explorer.report.later, explorer.report.overtook) = (trunk.disk.completed_later(), trunk.disk.overtook());
     trunk.caught = None;
     for caught in caught.take() {
         explorer.explore(&caught, 1, damage);

@@ -4,6 +4,8 @@
 //! A failing seed is printed with its trace. `FORELOG_SEEDS=from..to` makes the tests run other and longer ranges.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[cfg(test)]
+mod ahead;
 mod appends;
 mod backups;
 mod clients;

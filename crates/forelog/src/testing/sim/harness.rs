@@ -25,7 +25,10 @@ impl SimDisk {
             outcomes: BTreeMap::new(),
             next_write: 0,
             completed_later: 0,
+            overtook: 0,
             script: None,
+            #[cfg(test)]
+            refusal: None,
             budget: u64::MAX,
             trip: u64::MAX,
             tripped: false,

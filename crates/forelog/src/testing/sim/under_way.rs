@@ -87,24 +87,45 @@ impl SimDisk {
         self.lock().script = Some(script.to_vec());
     }
 
+    /// Refuses every submission from here on for this reason, or none.
+    #[cfg(test)]
+    pub fn refuse_submissions(&self, refusal: Option<Refusal>) {
+        self.lock().refusal = refusal;
+    }
+
     /// Returns the number of submitted writes that have succeeded.
     pub fn completed_later(&self) -> u64 {
         self.lock().completed_later
+    }
+
+    /// Returns how many of those were complete before an earlier one.
+    pub fn overtook(&self) -> u64 {
+        self.lock().overtook
     }
 }
 
 /// How a write that is under way ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
+    #[cfg(test)]
     Written,
     Unfinished,
+    /// With EIO.
+    #[cfg(test)]
     Failed,
+    /// With ENOSPC, which passes.
+    #[cfg(test)]
+    Full,
 }
 
 impl SimState {
     fn submit(&mut self, inode: u64, bytes: &[u8], offset: u64) -> Result<u64, Refusal> {
         if self.through == Through::Refused {
             return Err(Refusal::Unsupported);
+        }
+        #[cfg(test)]
+        if let Some(refusal) = self.refusal {
+            return Err(refusal);
         }
         if self.crashed || self.script.is_none() && self.rng.chance(0.03) {
             return Err(Refusal::Busy);
@@ -141,12 +162,12 @@ impl SimState {
             self.unfinished.push(write);
             Outcome::Unfinished
         } else {
-            if ending == Some(Ending::Failed) {
-                self.trip = 0;
-            }
+            #[cfg(test)]
+            self.strike_ending(ending);
             match self.guarding(&write, |disk| disk.write_through(write.inode, &write.bytes, write.offset)) {
                 Ok(()) => {
                     self.completed_later += 1;
+                    self.overtook += u64::from(index > 0);
                     self.say(|_| format!("write {number} is complete"));
                     Outcome::Written
                 }
@@ -154,6 +175,16 @@ impl SimState {
             }
         };
         self.outcomes.insert(number, outcome);
+    }
+
+    #[cfg(test)]
+    fn strike_ending(&mut self, ending: Option<Ending>) {
+        let errno = match ending {
+            Some(Ending::Failed) => EIO,
+            Some(Ending::Full) => ENOSPC,
+            _ => return,
+        };
+        self.strike = Some(Strike { numbers: 0..1, calls: &["direct"], errno, ..Strike::default() });
     }
 
     /// Does a part of a write that was submitted, with the bytes guarded that were in use then. A later write may have been complete first.
