@@ -153,6 +153,9 @@ impl CommitThread {
             if self.go_ahead() || self.is_overdue() || self.is_check_due() || self.is_retention_due() {
                 self.finish_ahead();
                 self.kick_what_waited();
+            } else if self.has_work() {
+                // It has come since. It goes ahead like the rest.
+                return None;
             }
             if !self.is_taken && !self.has_work() {
                 self.idle = true;
@@ -161,6 +164,8 @@ impl CommitThread {
                 return None;
             }
         }
+        // Whatever follows may change the segment that writes are under way to.
+        self.finish_ahead();
         if std::mem::take(&mut self.is_taken) {
             self.commit();
             return None;

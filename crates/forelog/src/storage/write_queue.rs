@@ -75,15 +75,15 @@ pub trait WriteQueue: Send + Sync {
     fn name(&self) -> &'static str;
 }
 
-/// A write that was not submitted. It is complete at once, and unfinished.
-pub struct NotSubmitted(pub Option<PageBuffer>);
+/// A write that was not submitted. Nothing is under way, and its memory stays where it is.
+pub struct NotSubmitted;
 
 impl SubmittedWrite for NotSubmitted {
     fn poll(&mut self) -> Option<Completed> {
-        self.0.take().map(|bytes| Completed { bytes, outcome: Outcome::Unfinished })
+        None
     }
 
     fn wait(&mut self) -> Option<Completed> {
-        self.poll()
+        None
     }
 }

@@ -122,15 +122,16 @@ impl Writer {
         let sealed = active.seal(&mut group, 0, at, limit, layout);
         let write = active.submit(&sealed, &group.bytes[sealed.bytes.clone()]);
         let memory = std::mem::take(&mut group.bytes);
-        let io = write.submit(queue, memory, sealed.bytes.clone(), token).unwrap_or_else(|(memory, refusal)| {
-            self.ahead.is_unsupported |= refusal == Refusal::Unsupported;
-            Box::new(NotSubmitted(Some(memory)))
-        });
-        let mut submitted = Submitted { io, write, bytes: sealed.bytes, group, outcome: None, began };
-        // One that was refused has its outcome already.
-        let completed = submitted.io.poll();
-        submitted.note(completed);
-        self.ahead.submitted.push_back(submitted);
+        let submitted = write.submit(queue, memory, sealed.bytes.clone(), token);
+        let (io, outcome) = match submitted {
+            Ok(io) => (io, None),
+            Err((memory, refusal)) => {
+                self.ahead.is_unsupported |= refusal == Refusal::Unsupported;
+                group.bytes = memory;
+                (Box::new(NotSubmitted) as Box<dyn SubmittedWrite>, Some(Outcome::Unfinished))
+            }
+        };
+        self.ahead.submitted.push_back(Submitted { io, write, bytes: sealed.bytes, group, outcome, began });
         // The log is in use from now on, so the next segment is created at full size.
         self.spares.wake();
         Ok(())

@@ -170,6 +170,7 @@ impl Writer {
 
     /// Writes a group's frames, rolling where they do not fit, and makes them durable if `durable`.
     pub fn commit(&mut self, group: &mut Group, durable: bool) -> CommitProgress {
+        debug_assert!(!self.is_ahead(), "commits under way come first");
         group.pad();
         if let Some(packer) = &mut self.packer {
             group.compress(packer);
