@@ -46,6 +46,42 @@ for (const [size, commits] of [
   })
 }
 
+/** The submissions of a record, each with its completion in whole, if there is one. */
+function submissions(calls: Call[], text: string): (Call | undefined)[] {
+  return calls
+    .filter((call) => call.name === 'io_submit' && call.args.includes(text))
+    .map((submitted) => {
+      const [, number] = /aio_data=(\w+)/.exec(submitted.args)!
+      const [, length] = /aio_nbytes=(\d+)/.exec(submitted.args)!
+      const ends = (call: Call) => call.name === 'io_getevents' && new RegExp(`\\{data=${number}, `).test(call.args)
+      const completed = after(calls, submitted.began, ends)
+      return completed?.args.match(new RegExp(`\\{data=${number}, obj=\\w+, res=${length}, `)) ? completed : undefined
+    })
+}
+
+test('a durable append whose write is submitted resolves only after its completion was taken, or it was written again', async (t) => {
+  if (!has(t, 'strace', 'direct')) return
+  const calls = await traceAppends(temporaryDirectory(t), 600, 100)
+  const synced = new Set(calls.filter((call) => call.name === 'openat' && call.args.includes('O_DSYNC')).map((call) => call.result))
+  let completed = 0
+  for (let n = 1; n <= 600; n++) {
+    const told = marker(calls, n)
+    const submitted = submissions(calls, `record<${n}>`)
+    const first = calls.find((call) => call.name === 'io_submit' && call.args.includes(`record<${n}>`))
+    // A page that is written again has earlier records, which a commit thread has made durable.
+    if (!first || writes(calls, `record<${n}>`).some((call) => call.began < first.began)) continue
+    const ended = submitted.find((call) => call !== undefined && call.ended < told!.began)
+    const again = writes(calls, `record<${n}>`).find((call) => call.direct && call.result > 0 && call.ended < told!.began)
+    t.truthy(ended ?? again, `record ${n}: nothing makes it durable before its promise`)
+    completed += ended ? 1 : 0
+  }
+  for (const call of calls.filter((call) => call.name === 'io_submit')) {
+    t.true(isSegment(call.file) && synced.has(Number(/aio_fildes=(\d+)/.exec(call.args)?.[1])), 'its file is opened with O_DSYNC')
+  }
+  t.log(`${completed} of 600 submitted and completed`)
+  t.true(completed > 0)
+})
+
 for (const made of ['by the log', 'before']) {
   test(`the name of a directory made ${made} is synced before the first acknowledgement`, async (t) => {
     if (!has(t, 'strace')) return

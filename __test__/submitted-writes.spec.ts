@@ -116,11 +116,9 @@ for (const waiting of [1, 2, 3]) {
     const last = Number(told.toString())
     t.is(last, 150 + waiting + 20)
     const view = await Wal.open(writes.dir, { mode: 'readOnly' })
-    let seen = 0
-    for await (const record of view.readFrom('start', { follow: true })) {
-      seen = record.position
-      if (String(record.value ?? '') !== valueAt(seen)) t.fail(`record ${seen}`)
-      if (seen === last) break
+    for await (const { position, value } of view.readFrom('start', { follow: true })) {
+      if (String(value ?? '') !== valueAt(position)) t.fail(`record ${position}`)
+      if (position === last) break
     }
     await view.close()
     child.stdin.end()

@@ -19,24 +19,30 @@ export interface Call {
   ended: number
 }
 
-const traced = 'openat,pwrite64,write,fdatasync,fsync,rename,renameat,renameat2'
-const script = path.join(root, '__test__', 'helpers', 'trace', 'appender.mjs')
+const traced =
+  'openat,pwrite64,write,fdatasync,fsync,rename,renameat,renameat2,io_submit,io_getevents,' +
+  'pread64,preadv,writev,pwritev,fallocate,ftruncate,unlink,unlinkat,sync_file_range,fadvise64,linkat,mkdirat'
+const script = (name: string) => path.join(root, '__test__', 'helpers', 'trace', `${name}.mjs`)
 
 /** Runs the appender under strace; gives its calls in the order in which they ended. */
-export async function traceAppends(dir: string, records: number, size: number): Promise<Call[]> {
+export const traceAppends = (dir: string, records: number, size: number): Promise<Call[]> =>
+  trace(dir, 'appender', String(records), String(size))
+
+/** Runs a program of this directory under strace, with the directory of a log and a marker file. */
+export async function trace(dir: string, name: string, ...args: string[]): Promise<Call[]> {
   const output = path.join(dir, 'trace')
-  const child = [process.execPath, script, path.join(dir, 'log'), path.join(dir, 'marker'), String(records), String(size)]
+  const child = [process.execPath, script(name), path.join(dir, 'log'), path.join(dir, 'marker'), ...args]
   // Strings long enough to show the key of a record behind the headers that stand before it.
-  const { code, stderr } = await command('strace', ['-f', '-y', '-s', '4096', '-e', `trace=${traced}`, '-o', output, ...child])
+  const { code, stderr } = await command('strace', ['-f', '-y', '-s', '16384', '-e', `trace=${traced}`, '-o', output, ...child])
   if (code !== 0) throw new Error(`the traced program failed: ${stderr}`)
   return parse(readFileSync(output, 'latin1'))
 }
 
-export function parse(trace: string): Call[] {
+export function parse(output: string): Call[] {
   const calls: Call[] = []
   const unfinished = new Map<string, { text: string; began: number }>()
   const directs = new Set<number>()
-  trace.split('\n').forEach((line, at) => {
+  output.split('\n').forEach((line, at) => {
     const [, thread, rest] = /^(\d+)\s+(.*)$/s.exec(line) ?? []
     if (thread === undefined) return
     if (rest.endsWith('<unfinished ...>')) {
@@ -52,7 +58,7 @@ export function parse(trace: string): Call[] {
     if (name === 'openat' && /O_DIRECT\b/.test(args) && args.includes('O_DSYNC')) directs.add(Number(result))
     else if (name === 'openat') directs.delete(Number(result))
     const direct = directs.has(parseInt(args))
-    const file = path.basename(/^\d+<(.*?[^\\])>/s.exec(args)?.[1] ?? '')
+    const file = path.basename((/^\d+<(.*?[^\\])>/s.exec(args) ?? /aio_fildes=\d+<(.*?[^\\])>/s.exec(args))?.[1] ?? '')
     calls.push({ thread, name, args, file, result: Number(result), direct, began: start?.began ?? at, ended: at })
   })
   return calls
