@@ -113,6 +113,8 @@ impl Writer {
     ///
     /// # Errors
     /// The group cannot be submitted now, and comes back as it was.
+    // Only one caller, on a path that is rarely taken, gets the group back.
+    #[allow(clippy::result_large_err)]
     pub fn submit_ahead(&mut self, mut group: Group, queue: &Arc<dyn WriteQueue>, token: u64) -> std::result::Result<(), Group> {
         group.pad();
         let (layout, began) = (self.layout_ahead(&group), (self.meter.clock)());
