@@ -1,6 +1,6 @@
 //! Appends that wait for their outcome, and those that leave the waiting to a [`Pending`].
 
-use crate::blocking::lane::Lane;
+use crate::blocking::lane::{Lane, SubmitTerms};
 use crate::blocking::log::{Log, LogInner};
 use crate::blocking::options::{rust_names, WhenFull};
 use crate::error::{Code, Error, Result};
@@ -74,8 +74,7 @@ impl Log {
     /// # Errors
     /// The errors of [`Log::append`], and [`Code::Conflict`] if the expected position is not the next one.
     pub fn append_with<'r>(&self, record: impl Into<RecordRef<'r>>, terms: AppendTerms) -> Result<u64> {
-        let waits = self.inner.when_full == WhenFull::Wait;
-        self.submit_record(record.into(), terms, waits)?.wait()
+        self.submit_record(record.into(), terms, true)?.wait()
     }
 
     /// Appends a record without waiting for it. The record has its position at once, and [`Pending::wait`] returns when it is acknowledged.
@@ -150,8 +149,7 @@ impl Log {
         let max = self.inner.wal.options().max_record_bytes;
         let bytes = records.iter().try_fold(0, |bytes, record| Ok(bytes + record.check(max)? as u64)).map_err(rust_names)?;
         let size = (records.len() as u64, bytes);
-        let waits = self.inner.when_full == WhenFull::Wait;
-        let pending = self.append_by("append", waits, |queue, client, options| {
+        let pending = self.append_by("append", true, |queue, client, options| {
             queue.check_expected_position(client, terms)?;
             let first = queue.append_all(client, records.iter().copied(), size, terms.durable, options)?;
             Ok((first, first + size.0 - 1))
@@ -193,13 +191,12 @@ impl Log {
         let mut batch = Batch::new();
         records.into_iter().try_for_each(|record| batch.push(record.into(), max)).map_err(rust_names)?;
         self.inner.wal.check_batch(&batch).map_err(rust_names)?;
-        let waits = self.inner.when_full == WhenFull::Wait;
-        let pending = self.append_by("appendBatch", waits, |queue, client, options| queue.append_batch(client, &batch, terms, options))?;
+        let pending = self.append_by("appendBatch", true, |queue, client, options| queue.append_batch(client, &batch, terms, options))?;
         let positions = pending.first..=pending.position;
         pending.wait().map(|_| positions)
     }
 
-    /// Submits records through `act`, which returns their first and last position.
+    /// Submits records through `act`, which returns their first and last position. With `waits` the caller is going to wait for them.
     fn append_by(
         &self,
         operation: &'static str,
@@ -207,7 +204,9 @@ impl Log {
         act: impl FnMut(&mut SubmissionQueue, usize, &Options) -> Result<(u64, u64)>,
     ) -> Result<Pending> {
         let lane = self.inner.lanes.own(&self.inner.wal);
-        let submitted = lane.0.submit(&self.inner.wal, operation, (true, waits), act);
+        let waits_for_room = waits && self.inner.when_full == WhenFull::Wait;
+        let terms = SubmitTerms { appends: true, waits_for_room, leads: waits };
+        let submitted = lane.0.submit(&self.inner.wal, operation, terms, act);
         let ((first, position), call) = submitted.map_err(rust_names)?;
         Ok(Pending { inner: self.inner.clone(), lane: lane.0.clone(), call: Some(call), first, position })
     }

@@ -33,6 +33,19 @@ struct LaneState {
     failures: usize,
     /// One of them has been dropped, so that no caller ends it.
     dropped: bool,
+    /// Number of threads that sleep until the lane is woken.
+    sleeping: usize,
+}
+
+/// How operations are submitted.
+#[derive(Clone, Copy, Default)]
+pub struct SubmitTerms {
+    /// They append records, which are refused until the thread has learned of the rejection of earlier ones.
+    pub appends: bool,
+    /// If too much is pending, the call waits until there is room. Otherwise it fails.
+    pub waits_for_room: bool,
+    /// The caller is going to wait for them, so it commits them itself if no thread has the log.
+    pub leads: bool,
 }
 
 /// The state of a lane, which the log's threads wake.
@@ -45,18 +58,26 @@ struct Signal {
 impl Signal {
     /// Blocks until the lane is woken; may return sooner. No wake since the last collection is lost: it is recorded under the same lock.
     /// The caller looks again in any case, because another thread may have collected what the wake was about.
-    fn sleep<'a>(&'a self, state: MutexGuard<'a, LaneState>) -> MutexGuard<'a, LaneState> {
+    fn sleep<'a>(&'a self, mut state: MutexGuard<'a, LaneState>) -> MutexGuard<'a, LaneState> {
         if state.woken {
             return state;
         }
-        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+        state.sleeping += 1;
+        let mut state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        state.sleeping -= 1;
+        state
     }
 }
 
 impl Notify for Signal {
     fn wake(&self) {
-        locked(&self.state).woken = true;
-        self.changed.notify_all();
+        let mut state = locked(&self.state);
+        state.woken = true;
+        let is_awaited = state.sleeping > 0;
+        drop(state);
+        if is_awaited {
+            self.changed.notify_all();
+        }
     }
 }
 
@@ -133,14 +154,12 @@ impl Lane {
     }
 
     /// Submits operations through `act`, which gets the queue and the number of the lane's client. Returns what `act` returned, and the
-    /// number of the last operation. If too much is pending, waits until there is room if `waits`, and fails otherwise.
-    ///
-    /// `appends` says that `act` appends records, which are refused until the thread has learned of the rejection of earlier ones.
+    /// number of the last operation. They may have settled by then.
     pub fn submit<T>(
         &self,
         wal: &Wal,
         operation: &'static str,
-        (appends, waits): (bool, bool),
+        SubmitTerms { appends, waits_for_room: waits, leads }: SubmitTerms,
         mut act: impl FnMut(&mut SubmissionQueue, usize, &Options) -> Result<T>,
     ) -> Result<(T, u64)> {
         let mut state = locked(&self.signal.state);
@@ -150,7 +169,7 @@ impl Lane {
             if appends {
                 state.refusal().map_or(Ok(()), Err)?;
             }
-            let submitted = wal.submit(operation, |queue, options| {
+            let submitted = wal.submit(operation, leads, |queue, options| {
                 let entered = |queue: &SubmissionQueue| queue.clients.get(self.client)?.as_ref().map(|client| client.submitted);
                 let before = entered(queue).unwrap_or(0);
                 let done = act(queue, self.client, options);
@@ -160,8 +179,11 @@ impl Lane {
                 Ok((done?, before + 1, entered(queue).unwrap_or(0)))
             });
             match submitted {
-                Ok((done, first, last)) => {
+                Ok(((done, first, last), turn)) => {
                     state.calls.insert(last, Call { first, failed: None, dropped: false });
+                    // Whoever settles an operation wakes the lane, which takes its lock.
+                    drop(state);
+                    turn.take();
                     return Ok((done, last));
                 }
                 Err(error) if waits && error.code == Code::Backpressure => state = self.signal.sleep(state),

@@ -1,7 +1,7 @@
 //! The handle on a log whose calls block until their operation is settled.
 
 use crate::blocking::cursor::LogCursor;
-use crate::blocking::lane::Lanes;
+use crate::blocking::lane::{Lanes, SubmitTerms};
 use crate::blocking::options::{rust_names, LogOptions, WhenFull};
 use crate::blocking::records::{Follower, Records, StoredRecord};
 use crate::error::{closed, Code, Result};
@@ -157,7 +157,10 @@ impl Log {
     /// Submits an operation without records, and waits for it.
     fn perform(&self, operation: &'static str, act: impl FnMut(&mut SubmissionQueue, usize, &Options) -> Result<()>) -> Result<()> {
         let lane = self.inner.lanes.own(&self.inner.wal);
-        let ((), call) = lane.0.submit(&self.inner.wal, operation, (false, false), act).map_err(rust_names)?;
+        let ((), call) = lane
+            .0
+            .submit(&self.inner.wal, operation, SubmitTerms { leads: operation == "sync", ..SubmitTerms::default() }, act)
+            .map_err(rust_names)?;
         lane.0.wait(&self.inner.wal, call).map_err(|(_, error)| error)?;
         // A truncation says nothing of records, so the failure waits for the next append or sync.
         let dropped = if operation == "sync" { lane.0.dropped_failure(&self.inner.wal) } else { None };

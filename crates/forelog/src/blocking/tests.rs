@@ -3,7 +3,7 @@
 use super::*;
 use crate::error::{Code, Error, Fault, Result};
 use crate::format::record::RecordRef;
-use crate::log::commit_threads::COMMON;
+use crate::log::commit_threads::{CommitThreads, COMMON};
 use crate::log::wal::Wal;
 use crate::options::{Fsync, Options};
 use crate::segments::reader_positions::StartPosition;
@@ -15,9 +15,10 @@ use crate::write::submission_queue::AppendTerms;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Condvar, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
+mod leading;
 mod reading;
 mod threads;
 
@@ -34,8 +35,14 @@ struct Gate(Arc<(Mutex<GateState>, Condvar)>);
 #[derive(Default)]
 struct GateState {
     closed: bool,
+    /// Number of syncs that may pass all the same.
+    passes: usize,
     /// Number of syncs that wait.
     waiting: usize,
+    /// A sync panics.
+    panics: bool,
+    /// The thread of the last sync that began.
+    thread: Option<ThreadId>,
 }
 
 impl Gate {
@@ -44,12 +51,23 @@ impl Gate {
         self.0 .1.notify_all();
     }
 
-    /// Waits until a sync is held up.
-    fn await_sync(&self) {
+    /// Waits until a sync is held up, and returns its thread.
+    fn await_sync(&self) -> Option<ThreadId> {
         let mut state = self.0 .0.lock().unwrap_or_else(PoisonError::into_inner);
         while state.waiting == 0 {
             state = self.0 .1.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        state.thread
+    }
+
+    fn change(&self, change: impl FnOnce(&mut GateState)) {
+        change(&mut self.0 .0.lock().unwrap_or_else(PoisonError::into_inner));
+        self.0 .1.notify_all();
+    }
+
+    /// Returns the thread of the last sync that began.
+    fn thread(&self) -> Option<ThreadId> {
+        self.0 .0.lock().unwrap_or_else(PoisonError::into_inner).thread
     }
 }
 
@@ -57,12 +75,16 @@ impl Layer for Gate {
     fn sync(&self, file: &dyn File) -> std::result::Result<(), Fault> {
         let mut state = self.0 .0.lock().unwrap_or_else(PoisonError::into_inner);
         state.waiting += 1;
+        state.thread = Some(thread::current().id());
         self.0 .1.notify_all();
-        while state.closed {
+        while state.closed && state.passes == 0 {
             state = self.0 .1.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.waiting -= 1;
+        state.passes = state.passes.saturating_sub(1);
+        let panics = state.panics;
         drop(state);
+        assert!(!panics, "a sync that was to panic");
         file.sync()
     }
 
@@ -86,10 +108,14 @@ fn small(fsync: Fsync) -> Options {
 
 impl Fixture {
     fn open(options: Options, when_full: WhenFull) -> Result<Fixture> {
+        Fixture::open_on(&COMMON, options, when_full)
+    }
+
+    fn open_on(threads: &'static CommitThreads, options: Options, when_full: WhenFull) -> Result<Fixture> {
         let dir = tempfile::tempdir().map_err(|e| Error::new(Code::Io, e.to_string()))?;
         let (disk, gate) = (SimDisk::new(7, 4096), Gate::default());
         let storage: Arc<dyn Storage> = Arc::new(Layered::over(Arc::new(disk.clone()), gate.clone()));
-        let wal = Wal::open_on(storage.clone(), dir.path(), options, Arc::new(Silent), &COMMON)?;
+        let wal = Wal::open_on(storage.clone(), dir.path(), options, Arc::new(Silent), threads)?;
         Ok(Fixture { log: Log::over(wal, when_full), disk, gate, storage, dir })
     }
 

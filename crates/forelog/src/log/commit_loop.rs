@@ -17,8 +17,12 @@ use std::time::Duration;
 
 mod ahead;
 mod commands;
+mod lead;
 mod measure;
 mod upkeep;
+
+use lead::Company;
+pub use lead::Led;
 
 /// How often a log at work checks that it is still at its path, under a policy that acknowledges without an fsync. A commit that waits for
 /// an fsync checks the directory each time, which takes a microsecond.
@@ -57,6 +61,9 @@ pub struct CommitThread {
     idle: bool,
     /// A step panicked, so no further step is made.
     broken: Option<Error>,
+    /// This step is made by a thread that waits for its own operation.
+    leads: bool,
+    company: Company,
 }
 
 impl CommitThread {
@@ -83,6 +90,8 @@ impl CommitThread {
             retain_at,
             idle: false,
             broken: None,
+            leads: false,
+            company: Company::default(),
         }
     }
 
@@ -180,7 +189,9 @@ impl CommitThread {
             self.execute(client, command);
         }
         self.keep_deadlines();
-        self.retain();
+        if !self.leads {
+            self.retain();
+        }
         stop.then(|| {
             let closed = self.writer.close();
             self.collect_counters(None);
@@ -247,6 +258,7 @@ impl CommitThread {
         };
         let took = self.runtime.now().saturating_sub(began);
         let group = std::mem::take(&mut self.group);
+        self.company.note(&group.runs);
         self.settle_commit(&group, progress, took);
         self.group = group;
         self.behind_since = self.writer.is_behind().then(|| self.behind_since.unwrap_or(began));

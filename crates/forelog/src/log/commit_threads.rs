@@ -3,9 +3,12 @@
 //! A thread takes a log from the queue and keeps it while there is work, sleeping on the log's own condition variable in between. A log
 //! that has had no work for a moment is parked and holds no thread. It is queued again when it is resumed or when one of its deadlines is
 //! due. While logs wait for a thread, each thread does one step of its log and then takes the next log.
+//!
+//! Other threads may take a parked log for one step: a JavaScript thread for what does not block, a thread of a Rust program for the commit
+//! that it waits for. None of them counts as one of these threads, so none of them holds up another log.
 
 use crate::error::{Error, Fault, Result};
-use crate::log::commit_loop::CommitThread;
+use crate::log::commit_loop::{CommitThread, Led};
 use crate::storage::lock::Lock;
 use crate::util::locks::locked;
 use crate::util::runtime::{Job, Runtime, SystemRuntime};
@@ -305,6 +308,17 @@ impl Resume for CommitThreads {
         let needs_thread = log.thread.try_ahead();
         let mut queue = self.put_down(log, needs_thread);
         // Wakes a thread if the log needs one, or has to be looked at sooner than any thread would.
+        let _ = self.call(&mut queue);
+    }
+
+    fn lead(&'static self, identity: u64) {
+        // If a thread has taken the log meanwhile, it also finds what this call is about.
+        let Some(mut log) = locked(&self.queue).take_parked(identity) else { return };
+        let Led { closed, needs_thread } = log.thread.try_lead();
+        if let Some(closed) = closed {
+            return log.thread.leave(closed, log.lock);
+        }
+        let mut queue = self.put_down(log, needs_thread);
         let _ = self.call(&mut queue);
     }
 

@@ -9,7 +9,7 @@ use crate::log::open::Opened;
 use crate::log::read_only::ReadOnlyLog;
 use crate::log::remote_writer::RemoteWriter;
 use crate::observe::events::Events;
-use crate::options::Options;
+use crate::options::{Fsync, Options};
 use crate::read::follow::Followers;
 use crate::recovery::report::Recovery;
 use crate::segments::attachment::{detached, lost};
@@ -20,7 +20,7 @@ use crate::storage::lock::Lock;
 use crate::storage::Storage;
 use crate::util::locks::locked;
 use crate::write::meter::Counters;
-use crate::write::submission_queue::{CommitThreadState, LogPhase, SubmissionQueue};
+use crate::write::submission_queue::{CommitThreadState, LogPhase, Resume, SubmissionQueue};
 use crate::write::writer::Writer;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -67,6 +67,8 @@ pub struct LogState {
     pub events: Arc<Events>,
     /// A measurement of the log's files is running.
     measuring: AtomicBool,
+    /// Threads that wait for their operations commit them themselves if they can.
+    pub is_led: AtomicBool,
     /// The last mark was not written, for a reason that will pass.
     pub unmarked: AtomicBool,
     /// Disk space in bytes that the files took when they were last measured, and the time of that measurement.
@@ -149,6 +151,7 @@ impl LogState {
             measures: Mutex::new(Measures::new(counters)),
             events: Arc::default(),
             measuring: AtomicBool::new(false),
+            is_led: AtomicBool::new(false),
             unmarked: AtomicBool::new(false),
             allocated: Mutex::default(),
             stop: AtomicBool::new(false),
@@ -235,6 +238,24 @@ impl LogState {
                 threads.go_ahead(self.identity);
             }
             _ => self.rouse(submissions),
+        }
+    }
+
+    /// Makes what is queued be taken: by the calling thread if the log is parked, and otherwise by the thread that has it. In the first case
+    /// the caller has to call [`Resume::lead`] on what is returned, without any lock. A log that syncs by the clock is left to its commit
+    /// thread.
+    pub fn claim(&self, mut submissions: MutexGuard<'_, SubmissionQueue>) -> Option<&'static dyn Resume> {
+        self.is_led.store(true, Ordering::Relaxed);
+        match submissions.thread_state {
+            CommitThreadState::Parked(threads) if !matches!(self.options.fsync, Fsync::Every(_)) => {
+                submissions.kicked = true;
+                submissions.thread_state = CommitThreadState::Awake;
+                Some(threads)
+            }
+            _ => {
+                self.rouse(submissions);
+                None
+            }
         }
     }
 

@@ -17,6 +17,10 @@ mod completions;
 mod file;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
+#[cfg(target_os = "linux")]
+mod uring;
+#[cfg(all(test, target_os = "linux"))]
+mod write_queue_tests;
 
 use file::{allocate, DiskFile};
 
@@ -75,13 +79,23 @@ impl Disk {
     }
 }
 
-/// Returns a new queue for writes that complete later, `None` if the system has none or the variable `FORELOG_ASYNC_WRITES` is `off`.
+/// Returns a new queue for writes that complete later, `None` if the system has none. The variable `FORELOG_ASYNC_WRITES` chooses one:
+/// `aio`, `uring` or `off`.
 #[cfg(target_os = "linux")]
 pub fn write_queue() -> Option<Arc<dyn WriteQueue>> {
-    let chosen = std::env::var("FORELOG_ASYNC_WRITES").unwrap_or_default();
-    match chosen.as_str() {
+    write_queue_by(&std::env::var("FORELOG_ASYNC_WRITES").unwrap_or_default())
+}
+
+#[cfg(target_os = "linux")]
+fn write_queue_by(choice: &str) -> Option<Arc<dyn WriteQueue>> {
+    let aio = || aio::Aio::new().ok().map(|aio| Arc::new(aio) as Arc<dyn WriteQueue>);
+    let uring = || uring::Uring::new().ok().map(|uring| Arc::new(uring) as Arc<dyn WriteQueue>);
+    match choice {
         "off" => None,
-        _ => Some(Arc::new(aio::Aio::new().ok()?)),
+        "aio" => aio(),
+        "uring" => uring(),
+        // With io_uring, Node.js counts the time that it waits for the disk as busy.
+        _ => aio().or_else(uring),
     }
 }
 

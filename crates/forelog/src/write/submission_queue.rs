@@ -95,6 +95,9 @@ pub trait Resume: Sync {
     /// Takes the log with this identity a step further on the calling thread, without blocking, and gives it to a commit thread if that is
     /// not enough. Call it without any lock, after the log's state was set to `Awake`.
     fn go_ahead(&'static self, identity: u64);
+    /// Takes the log with this identity a step further on the calling thread, which may block. If there is more to do then, a commit thread
+    /// does it. Call it as `go_ahead`.
+    fn lead(&'static self, identity: u64);
 }
 
 /// Whether a commit thread serves the log.

@@ -25,7 +25,7 @@ impl CommitThread {
     /// Returns how long a thread stays with the log when there is nothing to do. A log whose clients commit themselves needs no thread.
     pub(super) fn idle_timeout(&self) -> Option<Duration> {
         let stays = self.runtime.idle_timeout();
-        if stays.is_some() && self.goes_ahead() {
+        if self.leads || stays.is_some() && (self.goes_ahead() || self.is_led()) {
             Some(Duration::ZERO)
         } else {
             stays

@@ -5,9 +5,25 @@ use crate::error::Result;
 use crate::options::Options;
 use crate::util::locks::locked;
 use crate::util::notify::Notify;
-use crate::write::submission_queue::{Client, Settled, SubmissionQueue};
+use crate::write::submission_queue::{Client, Resume, Settled, SubmissionQueue};
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
+
+/// The duty of a thread that has submitted operations: if no thread had the log, it is this thread's turn to commit.
+#[must_use = "nobody else commits what was submitted"]
+pub(crate) struct Turn {
+    threads: Option<&'static dyn Resume>,
+    identity: u64,
+}
+
+impl Turn {
+    /// Commits what has gathered, if it is this thread's turn. Call it without any lock.
+    pub(crate) fn take(self) {
+        if let Some(threads) = self.threads {
+            threads.lead(self.identity);
+        }
+    }
+}
 
 impl Wal {
     /// Adds a client, whose operations settle apart from those of the others, and returns its number.
@@ -15,14 +31,25 @@ impl Wal {
         locked(&self.shared.submissions).join(Client::new(notify))
     }
 
-    /// Calls `act` under the lock of the queue, and makes the commit thread take what is queued.
-    pub(crate) fn submit<T>(&self, operation: &'static str, act: impl FnOnce(&mut SubmissionQueue, &Options) -> Result<T>) -> Result<T> {
+    /// Calls `act` under the lock of the queue, and makes a commit thread take what is queued. If the caller is going to wait for it, which
+    /// `leads` says, and no thread has the log, what is queued is left to the caller: see [`Turn`].
+    pub(crate) fn submit<T>(
+        &self,
+        operation: &'static str,
+        leads: bool,
+        act: impl FnOnce(&mut SubmissionQueue, &Options) -> Result<T>,
+    ) -> Result<(T, Turn)> {
         let mut submissions = self.submissions(operation)?;
         let done = act(&mut submissions, &self.shared.options);
+        let mut threads = None;
         if !(submissions.kicked || submissions.group.is_empty() && submissions.queue.is_empty()) {
-            self.shared.rouse(submissions);
+            if leads && done.is_ok() {
+                threads = self.shared.claim(submissions);
+            } else {
+                self.shared.rouse(submissions);
+            }
         }
-        done.map_err(|error| error.during(operation))
+        Ok((done.map_err(|error| error.during(operation))?, Turn { threads, identity: self.shared.identity }))
     }
 
     /// Passes every settlement of the client that has not been collected to `take`. Its appends are no longer refused because of those.

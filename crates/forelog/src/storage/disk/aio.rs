@@ -3,17 +3,12 @@
 //! Every write carries `RWF_NOWAIT`: if it had to block, it fails with EAGAIN, at the submission or in its completion. It is synced because
 //! its file was opened with `O_DSYNC`. The structures are those of include/uapi/linux/aio_abi.h of Linux.
 
-use super::completions::Completions;
+use super::completions::{clear, eventfd, Completions, DEPTH, RECHECK};
 use crate::storage::write_queue::{RawWrite, Refusal, WriteQueue};
 use crate::util::locks::locked;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Mutex;
-
-/// Number of writes that may be under way. A log has two, and if more logs are busy than fit, commit threads write.
-const DEPTH: usize = 64;
-/// How long a waiting thread sleeps before it checks whether another thread has taken its completion.
-const RECHECK_NANOS: i64 = 2_000_000;
 
 const IOCB_CMD_PWRITE: u16 = 1;
 const IOCB_FLAG_RESFD: u32 = 1;
@@ -52,24 +47,6 @@ pub struct Aio {
     context: libc::c_ulong,
     event: OwnedFd,
     completions: Mutex<Completions>,
-}
-
-/// Returns a new eventfd.
-pub fn eventfd() -> io::Result<OwnedFd> {
-    // SAFETY: the call takes no memory, and the descriptor that it returns belongs to the caller.
-    unsafe {
-        match libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) {
-            -1 => Err(io::Error::last_os_error()),
-            fd => Ok(OwnedFd::from_raw_fd(fd)),
-        }
-    }
-}
-
-/// Reads an eventfd, which makes it no longer readable.
-pub fn clear(event: &OwnedFd) {
-    let mut count = 0_u64;
-    // SAFETY: eight bytes are written to `count`. If there is nothing to read, the call fails and writes nothing.
-    unsafe { libc::read(event.as_raw_fd(), (&raw mut count).cast(), 8) };
 }
 
 impl Aio {
@@ -136,7 +113,7 @@ impl WriteQueue for Aio {
                 return result;
             }
             // Without the lock. Another thread may take the completion meanwhile, so the wait is short.
-            let events = self.events(RECHECK_NANOS);
+            let events = self.events(RECHECK.as_nanos() as i64);
             locked(&self.completions).complete_all(events.map(|event| (event.data as u32, event.res)));
         }
     }

@@ -1,4 +1,31 @@
-//! The writes of a queue that are under way or complete, by number.
+//! The writes of a queue that are under way or complete, by number, and what the drivers share besides.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+
+/// Number of writes that may be under way. A log has two, and if more logs are busy than fit, commit threads write.
+pub const DEPTH: usize = 64;
+/// How long a waiting thread sleeps before it checks whether another thread has taken its completion.
+pub const RECHECK: Duration = Duration::from_millis(2);
+
+/// Returns a new eventfd.
+pub fn eventfd() -> io::Result<OwnedFd> {
+    // SAFETY: the call takes no memory, and the descriptor that it returns belongs to the caller.
+    unsafe {
+        match libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) {
+            -1 => Err(io::Error::last_os_error()),
+            fd => Ok(OwnedFd::from_raw_fd(fd)),
+        }
+    }
+}
+
+/// Reads an eventfd, which makes it no longer readable.
+pub fn clear(event: &OwnedFd) {
+    let mut count = 0_u64;
+    // SAFETY: eight bytes are written to `count`. If there is nothing to read, the call fails and writes nothing.
+    unsafe { libc::read(event.as_raw_fd(), (&raw mut count).cast(), 8) };
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Slot {

@@ -501,15 +501,18 @@ impl History {
     }
 
     fn shut_down(&mut self, log: &mut Served) -> Held<End> {
-        let injected = self.disk.injected();
+        let injected = log.injected.take().unwrap_or(u64::MAX).min(self.disk.injected());
         let provable = log.thread.writer.mark().is_some();
-        let thread = &mut log.thread;
         locked(&log.shared.submissions).phase = LogPhase::Closing;
         log.shared.stop.store(true, Ordering::Release);
         log.shared.rouse(locked(&log.shared.submissions));
-        let closed = self.watched(Act::Close, || thread.step());
+        // Commits under way may fail now, and are rejected before the log is closed.
+        let mut failed = Vec::new();
+        let closed = self.listen(log, Act::Close, &mut failed, CommitThread::step)?;
+        self.fenced |= !failed.is_empty();
         self.disk.say(|| format!("close: {:?}", closed.as_ref().map(|closed| closed.as_ref().map_err(|e| e.code))));
         if self.disk.crashed() {
+            self.may_be_ahead();
             return Ok(End::Died);
         }
         match closed {
