@@ -9,7 +9,7 @@
 //                        changed       its memory was not the same at its completion: nothing may do that
 //                        blocked CALL  the main thread made a call that waits for the disk
 // FORELOG_WRITES_MODE    `played`: completions come after the delay; `bad`: they come in any order, and of three one has EAGAIN and one is
-//                        short; `no-setup`: there is no context to be had; `no-submit`: every submission is refused
+//                        short; `no-setup`: there is no context to be had, nor an io_uring; `no-submit`: every submission is refused
 // FORELOG_WRITES_DELAY   a file that holds the delay in milliseconds, from when it exists on, for completions and for every call that waits
 //                        for the disk
 
@@ -187,6 +187,7 @@ long syscall(long number, ...) {
   va_end(rest);
   int played = is_mode("played") || is_mode("bad");
   if (number == SYS_io_setup && is_mode("no-setup")) return errno = ENOSYS, -1;
+  if (number == SYS_io_uring_setup && is_mode("no-setup")) return errno = ENOSYS, -1;
   if (number == SYS_io_submit && is_mode("no-submit")) return tell("submitted", ""), errno = EINVAL, -1;
   if (number == SYS_io_setup && played) return *(aio_context_t *)a[1] = 1, 0;
   if (number == SYS_io_destroy && played) return 0;
