@@ -43,6 +43,8 @@ struct Uv {
 }
 
 impl Uv {
+    // The fields have the types.
+    #[allow(clippy::missing_transmute_annotations)]
     fn find() -> Option<Uv> {
         let find = |name: &CStr| {
             // SAFETY: the name is a C string, and the default handle searches the process.

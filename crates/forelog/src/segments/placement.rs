@@ -143,13 +143,9 @@ impl Placement {
     }
 
     /// Returns the prefill of the file, which has this `name`, if it is time to run it. The frames end at `end`.
-    pub fn due_prefill(&mut self, storage: &dyn Storage, name: &str, end: u64) -> Option<Arc<Prefill>> {
+    pub fn due_prefill(&mut self, storage: &Arc<dyn Storage>, name: &str, end: u64) -> Option<Arc<Prefill>> {
         if matches!(self.filling, Filling::After(0)) && self.growth.is_done() {
-            self.filling = match Prefill::new(storage, name, self.capacity, end) {
-                Ok(prefill) => Filling::Running(Arc::new(prefill)),
-                // The prefill only makes syncs faster: without it everything works the same.
-                Err(_) => Filling::Done,
-            };
+            self.filling = Filling::Running(Arc::new(Prefill::new(storage.clone(), name, self.capacity, end)));
         }
         match &self.filling {
             Filling::Running(prefill) if prefill.is_due() => Some(prefill.clone()),

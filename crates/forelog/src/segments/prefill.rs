@@ -6,7 +6,7 @@ use crate::storage::{FileRef, Storage};
 use crate::util::healing::On;
 use crate::util::limits::PAGE;
 use crate::util::page_buffer::PageBuffer;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Bytes filled per step. Each step is durable before the next one begins, so that no commit has to flush more than this much of the
 /// prefill.
@@ -25,37 +25,53 @@ struct PrefillState {
     filled: u64,
     /// Start of the step that is running.
     claim: Option<u64>,
-    /// The file system has refused to write past the page cache.
-    refused: bool,
+    /// The steps are written past the page cache.
+    passes: bool,
     /// A caller of `is_due` got `true` and its `fill` has not begun.
     claimed: bool,
     running: bool,
     stopped: bool,
 }
 
+/// The descriptors that a prefill writes through.
+#[derive(Clone)]
+struct Files {
+    /// A separate descriptor. A writeback error that a sync through the writer's descriptor should report must not be consumed here.
+    file: FileRef,
+    /// One that writes past the page cache, if there is one.
+    direct: Option<FileRef>,
+}
+
 /// The prefill of one segment. The writer and the prefill never touch the same bytes: the prefill claims a step only past
 /// the writer's head, and the writer waits for a claimed step that its next write would reach.
 pub struct Prefill {
-    /// A separate descriptor. A writeback error that a sync through the writer's descriptor should report must not be
-    /// consumed here.
-    file: FileRef,
-    /// A descriptor that writes past the page cache, if there is one.
-    direct: Option<FileRef>,
+    storage: Arc<dyn Storage>,
+    name: String,
+    /// Opened by the first fill, because the thread that makes the prefill may be one that must not wait.
+    files: Mutex<Option<Files>>,
     len: u64,
     state: Mutex<PrefillState>,
     changed: Condvar,
 }
 
 impl Prefill {
-    /// Fills `file`, up to `len`, past the bytes up to `head`. Opens it from `storage` by its `name`.
-    ///
-    /// # Errors
-    /// The file cannot be opened.
-    pub fn new(storage: &dyn Storage, name: &str, len: u64, head: u64) -> Result<Prefill, Fault> {
-        let (file, direct) = (storage.open(name, true)?, storage.open_direct(name));
-        let len = if direct.is_some() { len - len % PAGE } else { len };
+    /// Fills the file `name`, up to `len`, past the bytes up to `head`.
+    pub fn new(storage: Arc<dyn Storage>, name: &str, len: u64, head: u64) -> Prefill {
         let state = PrefillState { head, filled: head, ..PrefillState::default() };
-        Ok(Prefill { file, direct, len, state: Mutex::new(state), changed: Condvar::new() })
+        let len = len - len % PAGE;
+        Prefill { storage, name: name.to_owned(), files: Mutex::default(), len, state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    /// Returns the descriptors, `None` if the file cannot be opened.
+    fn files(&self) -> Option<Files> {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        if files.is_none() {
+            let file = self.storage.open(&self.name, true).ok()?;
+            let direct = self.storage.open_direct(&self.name);
+            self.state().passes = direct.is_some();
+            *files = Some(Files { file, direct });
+        }
+        files.clone()
     }
 
     fn state(&self) -> MutexGuard<'_, PrefillState> {
@@ -79,8 +95,7 @@ impl Prefill {
     /// bytes that are being filled.
     pub fn is_filled(&self, end: u64) -> bool {
         let state = self.state();
-        let passes = self.direct.is_some() && !state.refused;
-        end <= if state.filled < self.len && !passes { state.filled - state.filled % UNIT } else { state.filled }
+        end <= if state.filled < self.len && !state.passes { state.filled - state.filled % UNIT } else { state.filled }
     }
 
     /// Whether [`Prefill::fill`] has enough to do to be called. The caller that gets `true` must call it.
@@ -105,22 +120,29 @@ impl Prefill {
             }
             state.running = true;
         }
+        // The prefill only makes syncs faster. Without it everything works the same.
+        let Some(Files { file, direct }) = self.files() else {
+            let mut state = self.state();
+            (state.stopped, state.running) = (true, false);
+            self.changed.notify_all();
+            return Ok(());
+        };
         let mut zeroes = PageBuffer::default();
         zeroes.resize(STEP as usize);
         // The file may have grown since its last sync, and its length has to be durable before a direct write.
-        let mut has_length = self.direct.is_none();
+        let mut has_length = direct.is_none();
         let result = loop {
             let Some((start, end)) = self.claim() else { break Ok(()) };
-            let lengthened = if has_length { Ok(()) } else { self.file.sync() };
+            let lengthened = if has_length { Ok(()) } else { file.sync() };
             has_length = true;
-            let passes = self.direct.as_ref().filter(|_| !self.state().refused);
+            let passes = direct.as_ref().filter(|_| self.state().passes);
             let filled = lengthened.and_then(|()| {
-                let written = passes.unwrap_or(&self.file).write_at(&zeroes[..(end - start) as usize], start);
+                let written = passes.unwrap_or(&file).write_at(&zeroes[..(end - start) as usize], start);
                 written.map_err(|short| short.fault)?;
                 if passes.is_some() {
                     Ok(())
                 } else {
-                    self.file.sync()
+                    file.sync()
                 }
             });
             let mut state = self.state();
@@ -128,7 +150,7 @@ impl Prefill {
             self.changed.notify_all();
             match filled {
                 Ok(()) => state.filled = end,
-                Err(fault) if passes.is_some() && fault.is_unsupported() => state.refused = true,
+                Err(fault) if passes.is_some() && fault.is_unsupported() => state.passes = false,
                 // At most some zeroes were written, so the segment goes on without the prefill. A direct write is a sync as well, and a
                 // failed sync does not heal.
                 Err(fault) if passes.is_none() && fault.heals(On::Named) => {
@@ -173,7 +195,7 @@ mod tests {
     fn only_blocks_whose_filling_has_finished_are_reported_as_filled() -> Result<(), Fault> {
         let disk = SimDisk::new(1, 4096);
         disk.create("file", 9 << 20)?;
-        let prefill = Prefill::new(&disk, "file", 9 << 20, 5000)?;
+        let prefill = Prefill::new(Arc::new(disk.clone()), "file", 9 << 20, 5000);
         assert!(!prefill.is_filled(8192));
         prefill.fill()?;
         let filled = prefill.state().filled;
@@ -184,12 +206,12 @@ mod tests {
         assert!(prefill.is_filled(9 << 20) && !prefill.is_filled((9 << 20) + 1));
 
         disk.create("other", 64 << 10)?;
-        let prefill = Prefill::new(&disk, "other", 64 << 10, 4096)?;
+        let prefill = Prefill::new(Arc::new(disk.clone()), "other", 64 << 10, 4096);
         // On the last page there is nothing to fill.
         prefill.reserve((60 << 10) + 1);
         assert!(!prefill.is_due());
         disk.create("third", 64 << 10)?;
-        let prefill = Prefill::new(&disk, "third", 64 << 10, 4096)?;
+        let prefill = Prefill::new(Arc::new(disk.clone()), "third", 64 << 10, 4096);
         // No space: what was not filled is not said to be.
         disk.set_trip(0);
         prefill.fill()?;

@@ -49,6 +49,13 @@ pub struct Ahead {
     is_unsupported: bool,
 }
 
+impl Ahead {
+    /// Whether no commit is under way.
+    pub fn is_empty(&self) -> bool {
+        self.submitted.is_empty()
+    }
+}
+
 /// A commit that is complete: its frames are part of the log and durable.
 pub struct Done {
     pub group: Group,

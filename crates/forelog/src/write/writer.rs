@@ -307,8 +307,9 @@ impl Writer {
                     Ok(()) => {}
                     // How much of it is on the disk is unknown. Everything before it is durable, so only these bytes are in doubt.
                     Err(short) if short.fault.heals(On::Direct) => {
-                        // The limit of a file's size is checked before anything is written.
-                        let is_untouched = short.written == 0 && short.fault.kind() == Some(ErrorKind::FileTooLarge);
+                        // The limit of a file's size is checked before anything is written. A later write may be on the disk all the same.
+                        let is_first_unwritten = short.written == 0 && short.fault.kind() == Some(ErrorKind::FileTooLarge);
+                        let is_untouched = is_first_unwritten && self.ahead.is_empty();
                         let written = if is_untouched { 0 } else { write.len };
                         return Err(self.fence(ShortWrite { written, ..short }));
                     }
@@ -429,6 +430,6 @@ impl Writer {
     /// Returns the prefill of the active segment, if it is time to run it.
     pub fn due_prefill(&mut self) -> Option<Arc<Prefill>> {
         let active = self.active.as_mut().filter(|_| self.plan.is_none() && self.health.ended().is_none())?;
-        active.placement.due_prefill(&*self.storage, &active.entry.file, active.end.offset)
+        active.placement.due_prefill(&self.storage, &active.entry.file, active.end.offset)
     }
 }

@@ -41,7 +41,7 @@ impl CommitThread {
             // If a full disk cut the group short, count its frames as they were written.
             let written = || frames.iter().map(|frame| frame.body_len as u64).sum();
             let bytes = if frames.len() == all { group.record_bytes } else { written() };
-            let (first, waited) = (frames[0].first, Duration::from_nanos((self.writer.meter.clock)().saturating_sub(self.group.since)));
+            let (first, waited) = (frames[0].first, Duration::from_nanos((self.writer.meter.clock)().saturating_sub(group.since)));
             events.record(Event::APPEND, || Event::Append { first, last: first + records - 1, records, bytes, took, waited });
         }
         if fsyncs > 0 && self.writer.health.ended().is_none() {

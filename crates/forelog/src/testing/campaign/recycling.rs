@@ -205,7 +205,7 @@ fn histories_with_recycled_files_open_after_every_crash() {
         opened += history.recycled;
         violations += u64::from(history.disk.violation().is_some());
     }
-    assert!(recycled > 30 && opened > 30 && violations == 0, "{recycled} {opened} {violations}");
+    assert!(recycled > 30 && opened > 20 && violations == 0, "{recycled} {opened} {violations}");
 }
 
 #[test]
