@@ -310,3 +310,13 @@ test('a loop of calls that a commit settles together leaves turns to others', as
   t.true(turns >= 20, `${turns}`)
   t.is(wal.acknowledgedPosition, 20_000)
 })
+
+test('a command between two records keeps their calls apart, so that a rejection names the right record', async (t) => {
+  const wal = await temporaryLog(t)
+  const first = wal.acknowledged(wal.enqueue('one'))
+  const truncated = wal.truncateBefore(1)
+  const second = wal.acknowledged(wal.enqueue('two'))
+  t.not(first, second)
+  await Promise.all([first, truncated, second])
+  t.is(wal.acknowledgedPosition, 2)
+})

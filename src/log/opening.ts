@@ -31,6 +31,8 @@ export async function openLog(dir: string, options: OpenOptions, { codec, captur
   // The watcher lets the signal end a long scan. The scan does not keep the process alive.
   const watcher = signal && new environment.Watcher()
   const done = signal && abortListeners.add(signal, () => watcher?.stop())
+  const { fsync = 'always', everyMs, mode } = options
+  if (fsync === 'always' && everyMs === undefined && mode !== 'readOnly') environment.submitWrites()
   const opening = environment.request(native.open(dir, options, watcher)).finally(done)
   const { log, identity } = await opening.catch((error: unknown) => {
     publishCorruption(dir, error)

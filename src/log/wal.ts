@@ -287,8 +287,7 @@ export class Wal<T = NoCodec> {
    * await wal.acknowledged(position)
    * ```
    *
-   * Acknowledged means what the log's policy and `durable: true` say, as for `append`. Unlike `sync()` this makes nothing durable and adds
-   * no commit. Calls of one turn of the event loop for records of that turn share a promise, up to 256 records each, so a call a record
+   * Acknowledged means what the log's policy and `durable: true` say, as for `append`. Unlike `sync()` this makes nothing durable. Calls of one turn of the event loop for records of that turn share a promise, up to 256 records each, so a call a record
    * costs little.
    *
    * Resolves at once if the record was acknowledged or truncated before. Call it before the first `await` after `enqueue`: the position of

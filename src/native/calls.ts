@@ -25,7 +25,7 @@ export interface Calls {
   append(log: number, key: Bytes, value: Bytes, flags: number, expiresAt?: number, term?: number, index?: number, expect?: number): number
   /** Appends the records of the record buffer to its log and clears it, or refuses all of them. Returns the position of the first. */
   appendBuffered(): number
-  /** Appends like `appendBuffered`, and wakes a commit thread for the log. A refusal wakes none. */
+  /** Appends like `appendBuffered`, and has what the log has accepted committed. A refusal commits nothing. */
   appendBufferedAndKick(): number
   /** Adds a record to the batch being built. There is one batch per environment. */
   push(log: number, key: Bytes, value: Bytes, flags: number, expiresAt?: number, term?: number, index?: number): number

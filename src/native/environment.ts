@@ -30,7 +30,7 @@ export interface OpenLog {
   }
   /** Passes the buffered records to native code. */
   flush(): void
-  /** Passes the buffered records to native code, and wakes a commit thread. */
+  /** Passes the buffered records to native code, and has them committed. */
   kick(): void
   /** Settles promises; false if there are more to settle. */
   settle(): boolean
@@ -53,6 +53,7 @@ export class Environment {
   /** The log whose records are in the buffer. */
   #bufferOwner: OpenLog | undefined
   #isTurnScheduled = false
+  #submitsWrites = false
   #refs = 0
   #isKickScheduled = false
   #toKick: OpenLog[] = []
@@ -64,12 +65,19 @@ export class Environment {
   constructor(native: Native) {
     this.native = new native.Environment(() => this.#wake())
     this.calls = this.native.calls() as Calls
-    // The event loop of another runtime cannot wait for the disk.
-    if (isNode()) this.native.submitWrites(() => this.#turn())
     this.Watcher = native.Watcher
     this.recordBuffer = new RecordBuffer(this.native.recordBuffer(), () => this.native.sharesRecordBuffer())
     // On the main thread, `process.exit()` does not run the native side's own cleanup.
     process.once('exit', () => this.native.end())
+  }
+
+  /** Makes this thread submit the writes of logs that are opened from now on, where the system and the runtime allow it. */
+  submitWrites(): void {
+    if (this.#submitsWrites) return
+    this.#submitsWrites = true
+    // The event loop of another runtime cannot wait for the disk. Unlike a wake, which may be called many times in one iteration of the event
+    // loop, this is called once in each, so a turn may run at once. If one is scheduled, it collects the same logs.
+    if (isNode()) this.native.submitWrites(() => void (this.#isTurnScheduled || this.#turn()))
   }
 
   /** Makes the record buffer available to a log, after passing the previous owner's records to native code. */

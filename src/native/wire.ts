@@ -25,7 +25,9 @@ export const POSITIONS_TRUNCATIONS = 7
 export const POSITIONS_MAX_RECORD_BYTES = 8
 /** The last operation whose failure the client has not collected yet, 0 if there is none. */
 export const POSITIONS_LAST_FAILING = 9
-export const POSITIONS_LENGTH = 10
+/** 1 while a truncation of the end or a reset waits, so that a position may have been assigned again that still counts as acknowledged. */
+export const POSITIONS_HAS_CUT = 10
+export const POSITIONS_LENGTH = 11
 
 // The record buffer begins with words of 32 bits. These are their indexes.
 /** End of the bytes in use. */

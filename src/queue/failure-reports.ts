@@ -36,7 +36,9 @@ export class FailureReports {
 
   /** Keeps the first failure of operations without a waiting promise. */
   readonly keep = (error: WalError): void => {
-    this.#unreported ??= error
+    const first = this.#unreported
+    // Failures of one commit may arrive in any order.
+    if (first === undefined || (error.code === first.code && (error.position ?? Infinity) < (first.position ?? 0))) this.#unreported = error
   }
 
   /** Forgets the unreported failure, when it is reported. */

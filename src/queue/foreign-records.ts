@@ -1,7 +1,7 @@
 // How this environment waits for records that other clients have appended: it gets no settlement for them.
 
 import { outOfRange } from '../errors.js'
-import { POSITIONS_ACKNOWLEDGED, POSITIONS_FIRST, POSITIONS_NEXT } from '../native/wire.js'
+import { POSITIONS_ACKNOWLEDGED, POSITIONS_FIRST, POSITIONS_HAS_CUT, POSITIONS_NEXT } from '../native/wire.js'
 import type { CallOptions } from '../util/call-options.js'
 import { callPromise } from './call-promise.js'
 
@@ -28,6 +28,8 @@ export class ForeignRecords {
   /** Whether the record at this position is acknowledged or truncated. Throws if no record has the position. */
   isAcknowledged(position: number): boolean {
     const positions = this.#log.positions()
+    // The record may have got the position after a truncation that is still to be made.
+    if (positions[POSITIONS_HAS_CUT] !== 0 && position < positions[POSITIONS_NEXT]) return false
     if (position <= positions[POSITIONS_ACKNOWLEDGED] || position < positions[POSITIONS_FIRST]) return true
     if (position >= positions[POSITIONS_NEXT]) throw outOfRange(position, positions[POSITIONS_NEXT])
     return false

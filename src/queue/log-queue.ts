@@ -350,6 +350,8 @@ export class LogQueue implements OpenLog {
     const called = call && callPromise<void>(call, operation, this.#failures.keep)
     try {
       this.#prepare()
+      // A promise for records on both sides of a command could not say which of them failed.
+      this.#acknowledgements.kicked(this.#count.issued)
       if (this.#calls[operation](this.log, position) < 0) throw this.#refusal()
     } catch (error) {
       called?.cancel()
@@ -408,7 +410,7 @@ export class LogQueue implements OpenLog {
     this.#accepted.last = first + run.size - 1
   }
 
-  /** Passes the buffered records to native code and wakes a commit thread, in one call. */
+  /** Passes the buffered records to native code and has them committed, in one call. */
   #kickNow(): void {
     const run = this.#buffered
     this.#acknowledgements.kicked(this.#count.issued)

@@ -59,7 +59,7 @@ fn append_buffered(call: &Call<'_, 0>) -> RawResult {
     Ok(call.state.append_buffered(|_| ())? as f64)
 }
 
-/// `appendBufferedAndKick()`: appends like `appendBuffered`, and wakes a commit thread for the log. A refusal wakes none.
+/// `appendBufferedAndKick()`: appends like `appendBuffered`, and has what the log has accepted committed. A refusal commits nothing.
 fn append_buffered_and_kick(call: &Call<'_, 0>) -> RawResult {
     Ok(call.state.append_buffered(|wal| call.state.kick(wal))? as f64)
 }
@@ -122,7 +122,7 @@ fn reset(call: &Call<'_, 2>) -> RawResult {
     Ok(0.0)
 }
 
-/// `kick(log)`: wakes a commit thread for what has been submitted.
+/// `kick(log)`: has what was accepted committed: on this thread as far as that does not block it, and otherwise on a commit thread.
 fn kick(call: &Call<'_, 1>) -> RawResult {
     call.state.logs.with(log(call)?, |wal| {
         call.state.kick(wal);
@@ -146,6 +146,8 @@ fn settled(call: &Call<'_, 1>) -> RawResult {
 /// `positions(log, Float64Array)`: fills in the numbers that `wire` lists.
 fn positions(call: &Call<'_, 2>) -> RawResult {
     let numbers = call.state.logs.with(log(call)?, |wal| {
+        // Before the positions: what a cut accepted before this call has changed, they show.
+        let has_cut = wal.has_cut();
         let (at, options) = (wal.positions(), wal.options());
         let mut numbers = [0; wire::POSITIONS_LENGTH];
         numbers[wire::POSITIONS_FIRST] = at.first;
@@ -158,6 +160,7 @@ fn positions(call: &Call<'_, 2>) -> RawResult {
         numbers[wire::POSITIONS_TRUNCATIONS] = wal.truncation_count();
         numbers[wire::POSITIONS_MAX_RECORD_BYTES] = options.max_record_bytes;
         numbers[wire::POSITIONS_LAST_FAILING] = wal.failing();
+        numbers[wire::POSITIONS_HAS_CUT] = u64::from(has_cut);
         Ok(numbers.map(|n| n as f64))
     })?;
     call.write_float64s(1, &numbers)?;

@@ -101,6 +101,11 @@ impl EnvironmentState {
         })
     }
 
+    /// Whether the environment has ended, so that nothing is settled any more.
+    pub fn has_ended(&self) -> bool {
+        self.wake_handle.get().is_none()
+    }
+
     /// Sets whether the wake keeps the event loop alive. Returns false once the environment has ended.
     pub fn keep_alive(&self, alive: bool) -> bool {
         let Some(wake) = self.wake_handle.get() else { return false };
@@ -121,6 +126,9 @@ impl EnvironmentState {
 
     /// Ends the environment: commits everything accepted, on this thread, without settling any promise. May be called again.
     pub fn end(&self) {
+        if let Some(writes) = self.writes.get() {
+            writes.keep_alive(false);
+        }
         self.wake_handle.set(None);
         self.shared.end();
         self.loans.end();

@@ -58,10 +58,10 @@ impl WakeState {
     /// anything to settle or to complete; the caller sees to it then.
     pub fn hold_wake(&self, act: impl FnOnce()) -> bool {
         let is_woken = self.woken.swap(true, Ordering::SeqCst);
-        act();
-        // If it was woken before, a turn is to come.
-        if !is_woken {
-            self.woken.store(false, Ordering::SeqCst);
+        {
+            // Also if `act` panics. If it was woken before, a turn is to come.
+            let _release = Release { flag: &self.woken, stays: is_woken };
+            act();
         }
         // What another thread has left meanwhile did not wake this one either.
         !lock(&self.ready_logs).is_empty() || !lock(&self.completions).is_empty()
@@ -118,6 +118,20 @@ impl WakeState {
     pub fn rearm(&self) -> usize {
         self.woken.store(false, Ordering::SeqCst);
         lock(&self.completions).len()
+    }
+}
+
+/// Clears a flag at the end of a scope, unless it stays.
+struct Release<'a> {
+    flag: &'a AtomicBool,
+    stays: bool,
+}
+
+impl Drop for Release<'_> {
+    fn drop(&mut self) {
+        if !self.stays {
+            self.flag.store(false, Ordering::SeqCst);
+        }
     }
 }
 

@@ -43,7 +43,9 @@ wire! {
     POSITIONS_MAX_RECORD_BYTES: usize = 8;
     /// The last operation whose failure the client has not collected yet, 0 if there is none.
     POSITIONS_LAST_FAILING: usize = 9;
-    POSITIONS_LENGTH: usize = 10;
+    /// 1 while a truncation of the end or a reset waits, so that a position may have been assigned again that still counts as acknowledged.
+    POSITIONS_HAS_CUT: usize = 10;
+    POSITIONS_LENGTH: usize = 11;
 
     // The record buffer begins with words of 32 bits. These are their indexes.
     /// End of the bytes in use.

@@ -12,7 +12,7 @@ use std::mem::transmute;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::ptr;
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// `UV_POLL` and `UV_READABLE` of uv.h.
 const POLL: c_int = 8;
@@ -45,7 +45,7 @@ struct Uv {
 impl Uv {
     // The fields have the types.
     #[allow(clippy::missing_transmute_annotations)]
-    fn find() -> Option<Uv> {
+    fn look_up() -> Option<Uv> {
         let find = |name: &CStr| {
             // SAFETY: the name is a C string, and the default handle searches the process.
             let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
@@ -67,6 +67,14 @@ impl Uv {
                 remove_cleanup: transmute::<*mut c_void, _>(find(c"napi_remove_async_cleanup_hook")?),
             })
         }
+    }
+}
+
+impl Uv {
+    /// Returns the functions. They are looked up once, because the dynamic linker's lock may be held for long.
+    fn find() -> Option<Uv> {
+        static FOUND: OnceLock<Option<Uv>> = OnceLock::new();
+        *FOUND.get_or_init(Uv::look_up)
     }
 }
 
@@ -163,7 +171,7 @@ unsafe extern "C" fn readable(handle: *mut c_void, _status: c_int, _events: c_in
         // SAFETY: the data is the `Polled` of this handle until the handle is closed.
         let polled = unsafe { &*(uv.data)(handle).cast::<Polled>() };
         polled.queue.acknowledge();
-        let Some(state) = polled.state.upgrade() else { return };
+        let Some(state) = polled.state.upgrade().filter(|state| !state.has_ended()) else { return };
         if state.complete_writes(&*polled.queue) {
             // SAFETY: on the environment's thread, outside of any call from JavaScript.
             unsafe { run_turn(polled.env, polled.turn) };
@@ -217,6 +225,9 @@ unsafe extern "C" fn closed(handle: *mut c_void) {
     let Some(uv) = Uv::find() else { return };
     // SAFETY: the data is the `Polled` of this handle, and nothing refers to it any more.
     let polled = unsafe { Box::from_raw((uv.data)(handle).cast::<Polled>()) };
-    // SAFETY: the hook was added with this handle, and Node.js waits for its removal.
-    unsafe { (uv.remove_cleanup)(polled.cleanup) };
+    // SAFETY: the hook was added with this handle, and Node.js waits for its removal. Until then the environment exists.
+    unsafe {
+        sys::napi_delete_reference(polled.env, polled.turn);
+        (uv.remove_cleanup)(polled.cleanup);
+    }
 }

@@ -328,6 +328,7 @@ impl CommitThread {
         match failure {
             None => submissions.pending_bytes -= group.record_bytes,
             Some(error) => {
+                submissions.is_cutting = false;
                 if let Some(command) = self.command.take() {
                     submissions.queue.push_front(QueuedCommand { group: Group::default(), command: Some(command) });
                 }

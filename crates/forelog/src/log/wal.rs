@@ -248,6 +248,12 @@ impl Wal {
         self.shared.positions(locked(&self.shared.submissions).next)
     }
 
+    /// Whether a truncation of the end or a reset waits. Until it has settled, [`Wal::positions`] may count a position as acknowledged that was
+    /// assigned again since.
+    pub fn has_cut(&self) -> bool {
+        locked(&self.shared.submissions).has_cut()
+    }
+
     /// Returns how many times `truncate_after` and `reset` have cut the log since it was opened. Every client is woken when the number
     /// changes; the positions of its readers then show what was kept.
     pub fn truncation_count(&self) -> u64 {

@@ -95,9 +95,11 @@ impl Placement {
     }
 
     /// Announces that bytes up to `end` are about to be written, and waits for the step of a prefill that these bytes would reach.
-    pub fn wait_until_clear(&self, end: u64) {
-        if let Filling::Running(prefill) = &self.filling {
-            prefill.reserve(end);
+    pub fn wait_until_clear(&self, end: u64, is_direct: bool) {
+        match &self.filling {
+            Filling::Running(prefill) if is_direct => prefill.reserve(end),
+            Filling::Running(prefill) => prefill.reserve_cached(end),
+            _ => {}
         }
     }
 
@@ -118,6 +120,9 @@ impl Placement {
     /// Records an fsync of the file when it was `len` bytes long.
     pub fn note_sync(&mut self, len: u64, is_large: bool) {
         self.durable_len = self.durable_len.max(len);
+        if let Filling::Running(prefill) = &self.filling {
+            prefill.synced();
+        }
         self.filling.note_sync(is_large);
     }
 

@@ -27,6 +27,8 @@ struct PrefillState {
     claim: Option<u64>,
     /// The steps are written past the page cache.
     passes: bool,
+    /// The writer has written through the page cache, and not synced since.
+    is_dirty: bool,
     /// A caller of `is_due` got `true` and its `fill` has not begun.
     claimed: bool,
     running: bool,
@@ -82,6 +84,24 @@ impl Prefill {
         self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Announces that the writer is about to write up to `end` through the page cache, and waits for a running step that this would reach. No
+    /// step past the page cache runs until [`Prefill::synced`]: the cache may hold pages of the frames and of the step as one unit, and a
+    /// direct write over a unit that is dirty fails.
+    pub fn reserve_cached(&self, end: u64) {
+        let mut state = self.state();
+        state.head = end;
+        state.is_dirty = true;
+        while state.claim.is_some_and(|start| state.passes || start < end) {
+            state = self.wait(state);
+        }
+    }
+
+    /// Announces that everything written through the page cache is synced.
+    pub fn synced(&self) {
+        self.state().is_dirty = false;
+        self.changed.notify_all();
+    }
+
     /// Announces that the writer is about to write up to `end`, and waits for a running step that this would reach.
     pub fn reserve(&self, end: u64) {
         let mut state = self.state();
@@ -102,7 +122,8 @@ impl Prefill {
     pub fn is_due(&self) -> bool {
         let mut state = self.state();
         let start = state.filled.max(state.head.next_multiple_of(PAGE));
-        let due = !state.claimed && !state.running && !state.stopped && start < self.len.min(state.head + LEAD / 2);
+        let must_not = state.claimed || state.running || state.stopped || state.passes && state.is_dirty;
+        let due = !must_not && start < self.len.min(state.head + LEAD / 2);
         state.claimed |= due;
         due
     }
@@ -151,9 +172,8 @@ impl Prefill {
             match filled {
                 Ok(()) => state.filled = end,
                 Err(fault) if passes.is_some() && fault.is_unsupported() => state.passes = false,
-                // At most some zeroes were written, so the segment goes on without the prefill. A direct write is a sync as well, and a
-                // failed sync does not heal.
-                Err(fault) if passes.is_none() && fault.heals(On::Named) => {
+                // At most some zeroes were written, so the segment goes on without the prefill.
+                Err(fault) if fault.heals(if passes.is_some() { On::Direct } else { On::Named }) => {
                     state.stopped = true;
                     break Ok(());
                 }
@@ -167,6 +187,10 @@ impl Prefill {
 
     fn claim(&self) -> Option<(u64, u64)> {
         let mut state = self.state();
+        // The next fill goes on.
+        if state.passes && state.is_dirty {
+            return None;
+        }
         let start = state.filled.max(state.head.next_multiple_of(PAGE));
         let end = (start + STEP).min(self.len);
         if state.stopped || start >= end || start >= state.head + LEAD {
@@ -180,6 +204,7 @@ impl Prefill {
     pub fn stop(&self) {
         let mut state = self.state();
         state.stopped = true;
+        self.changed.notify_all();
         while state.running {
             state = self.wait(state);
         }
@@ -189,7 +214,7 @@ impl Prefill {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::sim::SimDisk;
+    use crate::testing::sim::{SimDisk, Through};
 
     #[test]
     fn only_blocks_whose_filling_has_finished_are_reported_as_filled() -> Result<(), Fault> {
@@ -210,6 +235,21 @@ mod tests {
         // On the last page there is nothing to fill.
         prefill.reserve((60 << 10) + 1);
         assert!(!prefill.is_due());
+        // Frames in the page cache and a direct step may share a unit of it.
+        disk.create("fourth", 64 << 10)?;
+        disk.set_through(Through::Taken);
+        let prefill = Prefill::new(Arc::new(disk.clone()), "fourth", 64 << 10, 4096);
+        assert!(prefill.files().is_some());
+        prefill.reserve_cached(5000);
+        assert!(!prefill.is_due());
+        prefill.fill()?;
+        assert!(!prefill.is_filled(16 << 10), "no step past the page cache while frames in it are not synced");
+        prefill.synced();
+        assert!(prefill.is_due());
+        prefill.fill()?;
+        assert!(prefill.is_filled(64 << 10));
+        disk.set_through(Through::None);
+
         disk.create("third", 64 << 10)?;
         let prefill = Prefill::new(Arc::new(disk.clone()), "third", 64 << 10, 4096);
         // No space: what was not filled is not said to be.

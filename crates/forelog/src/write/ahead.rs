@@ -18,6 +18,9 @@ use std::sync::Arc;
 /// Number of commits that may be under way. A third one gains nothing.
 const DEPTH: usize = 2;
 
+/// A larger group is committed by a commit thread, because sealing and submitting it would hold the client's thread up for long.
+const MOST_BYTES: usize = 1 << 20;
+
 /// A commit between its submission and its completion.
 struct Submitted {
     io: Box<dyn SubmittedWrite>,
@@ -103,7 +106,8 @@ impl Writer {
     fn layout_ahead(&self, group: &Group) -> Option<(FrameBoundary, u64, Layout)> {
         let is_ready = self.plan.is_none() && self.naming.is_none() && !self.unproven && self.health.ended().is_none();
         let active = self.active.as_ref().filter(|active| is_ready && !active.may_be_torn)?;
-        if !self.supports_ahead() || self.must_wait() || group.frames.is_empty() {
+        let is_small = group.bytes.len() <= MOST_BYTES;
+        if !self.supports_ahead() || self.must_wait() || group.frames.is_empty() || !is_small {
             return None;
         }
         let (at, limit) = (self.ahead.submitted.back().map_or(active.end, |last| last.write.end), active.placement.capacity);
@@ -186,7 +190,7 @@ impl Writer {
         let completed = match outcome {
             Some(Outcome::Written) => self.complete(write, began, Ok(()), &group.sealed).map(drop),
             Some(Outcome::Failed(fault)) => self.complete(write, began, Err(ShortWrite { written: 0, fault }), &group.sealed).map(drop),
-            Some(Outcome::Unfinished) => self.perform(write, &group.bytes[bytes], &group.sealed),
+            Some(Outcome::Unfinished) => self.perform(write.repeated(), &group.bytes[bytes], &group.sealed),
             None => Err(self.health.end(Error::new(Code::Poisoned, "a write was lost"))),
         };
         match self.health.poison_unless_it_heals(completed) {

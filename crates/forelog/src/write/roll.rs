@@ -109,6 +109,7 @@ impl Writer {
 
     /// Starts the next segment, in the order that makes every crash in between harmless.
     pub fn roll(&mut self, plan: &RollPlan, span: u64) -> Result<()> {
+        debug_assert!(!self.is_ahead(), "commits under way come first");
         // No part of a roll may go to a directory that is no longer at the log's path.
         self.health.check_attached()?;
         // Opening would not recognize a file with a higher id as a segment.

@@ -88,9 +88,16 @@ pub struct PendingWrite {
     pub way: Way,
     /// Length in bytes.
     pub len: usize,
+    /// It was submitted before, and a part of it may be on the disk.
+    pub is_repeated: bool,
 }
 
 impl PendingWrite {
+    /// Returns the write as one that was submitted before and is made once more.
+    pub fn repeated(self) -> PendingWrite {
+        PendingWrite { is_repeated: true, ..self }
+    }
+
     /// Performs the write; blocking. `bytes` are those that it was submitted with.
     pub fn run(&self, bytes: &[u8]) -> Result<(), ShortWrite> {
         self.file.write_at(bytes, self.offset)
@@ -236,13 +243,13 @@ impl SegmentWriter {
     /// Submits the write of sealed frames, whose bytes are `bytes`.
     pub fn submit(&mut self, frames: &SealedFrames, bytes: &[u8]) -> PendingWrite {
         let (offset, end) = (frames.offset, frames.end);
-        self.placement.wait_until_clear(offset + bytes.len() as u64);
+        self.placement.wait_until_clear(offset + bytes.len() as u64, frames.way == Way::Direct);
         self.tail.note(bytes, offset, end.offset);
         match &self.placement.direct {
             Some(direct) if frames.way == Way::Direct => {
-                PendingWrite { file: direct.clone(), offset, end, way: Way::Direct, len: bytes.len() }
+                PendingWrite { file: direct.clone(), offset, end, way: Way::Direct, len: bytes.len(), is_repeated: false }
             }
-            _ => PendingWrite { file: self.placement.file.clone(), offset, end, way: Way::Cached, len: bytes.len() },
+            _ => PendingWrite { file: self.placement.file.clone(), offset, end, way: Way::Cached, len: bytes.len(), is_repeated: false },
         }
     }
 

@@ -126,11 +126,15 @@ pub struct SubmissionQueue {
     pub phase: LogPhase,
     /// Whether the commit thread should take the group.
     pub kicked: bool,
+    /// The group was kicked, and waits until a commit under way is complete.
+    pub waits: bool,
     pub thread_state: CommitThreadState,
     /// A background job that wrote a mark or a spare has failed its fsync.
     pub fault: Option<crate::error::Fault>,
     /// Another thread has found that the log is detached.
     pub detached: Option<Error>,
+    /// A thread has taken a truncation of the end, or a reset, and has not settled it.
+    pub is_cutting: bool,
     pub clients: Vec<Option<Client>>,
     /// Callers that were refused because too much is pending, to be woken at the next settlement.
     pub wants_room: Vec<Arc<dyn Notify>>,
@@ -149,9 +153,11 @@ impl SubmissionQueue {
             pending_bytes: 0,
             phase: LogPhase::Open,
             kicked: false,
+            waits: false,
             thread_state: CommitThreadState::Awake,
             fault: None,
             detached: None,
+            is_cutting: false,
             clients: Vec::new(),
             wants_room: Vec::new(),
             appends: 0,
@@ -312,10 +318,12 @@ impl SubmissionQueue {
     /// gathering group.
     pub fn take(&mut self, group: &mut Group) -> Option<QueuedCommand> {
         self.kicked = !self.queue.is_empty();
+        self.waits = false;
         group.clear();
         match self.queue.pop_front() {
             Some(mut step) => {
                 std::mem::swap(group, &mut step.group);
+                self.is_cutting = is_cut(&step);
                 Some(step)
             }
             None => {
@@ -323,6 +331,12 @@ impl SubmissionQueue {
                 None
             }
         }
+    }
+
+    /// Whether a truncation of the end or a reset was accepted that has not settled. Until then positions may have been assigned again that
+    /// the ends of the log still count as acknowledged.
+    pub fn has_cut(&self) -> bool {
+        self.is_cutting || self.queue.iter().any(is_cut)
     }
 
     /// Recomputes the first position once everything queued is done, for a log that starts at `low` now. Commands that counted before may
@@ -345,7 +359,7 @@ impl SubmissionQueue {
 
     /// Whether the commit thread has to be woken now rather than at the end of the caller's turn.
     pub fn is_eager(&self) -> bool {
-        !self.kicked && self.group.bytes.len() >= EAGER_BYTES
+        !self.kicked && !self.waits && self.group.bytes.len() >= EAGER_BYTES
     }
 
     /// Settles `runs` as succeeded and adds the clients to notify to `wake`.
@@ -382,6 +396,7 @@ impl SubmissionQueue {
         self.pending_bytes = 0;
         self.next = next;
         self.kicked = false;
+        self.is_cutting = false;
     }
 
     /// Marks every client that has operations in flight as failing. Their rejections are delivered later, in order.
@@ -423,6 +438,11 @@ impl SubmissionQueue {
         self.next = next;
         self.kicked = true;
     }
+}
+
+/// Whether the command of a step takes positions back.
+fn is_cut(step: &QueuedCommand) -> bool {
+    matches!(step.command, Some((_, Command::TruncateAfter(_) | Command::Reset(_))))
 }
 
 /// Returns how many trailing `TruncateBefore` commands of `client` stay queued when its records are rejected.

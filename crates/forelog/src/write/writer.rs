@@ -308,7 +308,8 @@ impl Writer {
                     // How much of it is on the disk is unknown. Everything before it is durable, so only these bytes are in doubt.
                     Err(short) if short.fault.heals(On::Direct) => {
                         // The limit of a file's size is checked before anything is written. A later write may be on the disk all the same.
-                        let is_first_unwritten = short.written == 0 && short.fault.kind() == Some(ErrorKind::FileTooLarge);
+                        let is_first_unwritten =
+                            short.written == 0 && !write.is_repeated && short.fault.kind() == Some(ErrorKind::FileTooLarge);
                         let is_untouched = is_first_unwritten && self.ahead.is_empty();
                         let written = if is_untouched { 0 } else { write.len };
                         return Err(self.fence(ShortWrite { written, ..short }));

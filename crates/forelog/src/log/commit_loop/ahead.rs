@@ -72,7 +72,8 @@ impl CommitThread {
             // alone; one of several does not depend on it.
             if submissions.group.is_empty() || self.writer.must_wait() && submissions.route().is_some() {
                 submissions.kicked = false;
-                return false;
+                submissions.waits = !submissions.group.is_empty();
+                return self.writer.is_stuck();
             }
             let is_followed = self.shared.followers.has_waiting();
             let can_submit = !is_followed && self.is_durable(&submissions.group) && self.writer.can_submit(&submissions.group);

@@ -58,6 +58,7 @@ impl CommitThread {
             }
         }
         submissions.recompute_low_mark(self.writer.low_mark());
+        submissions.is_cutting = false;
         if is_truncated {
             // Their readers may hold records that are no longer in the log.
             self.wake.extend(submissions.clients.iter().flatten().map(|client| client.notify.clone()));

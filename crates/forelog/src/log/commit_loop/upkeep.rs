@@ -83,7 +83,8 @@ impl CommitThread {
     }
 
     fn check_for_followers(&mut self) -> Result<()> {
-        if self.is_check_for_followers_due() {
+        // If it has come due since `is_check_due`, the next step makes it. A check may end the log, and with it what is under way.
+        if self.is_check_for_followers_due() && !self.writer.is_ahead() {
             self.check_all()?;
         }
         Ok(())
@@ -119,7 +120,7 @@ impl CommitThread {
 
     /// Hands out a job that writes the durable mark to CONTROL, if the durable horizon has moved since the last one.
     fn leave_mark(&mut self) -> Result<()> {
-        if !self.is_mark_due() {
+        if !self.is_mark_due() || self.writer.is_ahead() {
             return Ok(());
         }
         self.marked = self.writer.durable_position();
@@ -152,7 +153,8 @@ impl CommitThread {
 
     /// Removes segments that retention does not keep. Checks after each roll and at set times.
     pub(super) fn retain(&mut self) {
-        if !self.is_retention_due() {
+        // A roll or a truncation changes what writes are under way to. If retention has come due in this step, the next one checks it.
+        if !self.is_retention_due() || self.writer.is_ahead() {
             return;
         }
         let retention = self.shared.options.retention;

@@ -3,7 +3,7 @@
 //! Every write carries `RWF_NOWAIT`: if it had to block, it fails with EAGAIN, at the submission or in its completion. It is synced because
 //! its file was opened with `O_DSYNC`. The structures are those of include/uapi/linux/aio_abi.h of Linux.
 
-use super::completions::{clear, eventfd, Completions, DEPTH, RECHECK};
+use super::completions::{clear, eventfd, signal, Completions, DEPTH, RECHECK};
 use crate::storage::write_queue::{RawWrite, Refusal, WriteQueue};
 use crate::util::locks::locked;
 use std::io;
@@ -113,8 +113,12 @@ impl WriteQueue for Aio {
                 return result;
             }
             // Without the lock. Another thread may take the completion meanwhile, so the wait is short.
-            let events = self.events(RECHECK.as_nanos() as i64);
-            locked(&self.completions).complete_all(events.map(|event| (event.data as u32, event.res)));
+            let events: Vec<IoEvent> = self.events(RECHECK.as_nanos() as i64).collect();
+            locked(&self.completions).complete_all(events.iter().map(|event| (event.data as u32, event.res)));
+            if events.iter().any(|event| event.data as u32 != number) {
+                // The event loop may have looked for them in between.
+                signal(&self.event);
+            }
         }
     }
 

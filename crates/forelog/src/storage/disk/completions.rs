@@ -20,6 +20,13 @@ pub fn eventfd() -> io::Result<OwnedFd> {
     }
 }
 
+/// Makes an eventfd readable.
+pub fn signal(event: &OwnedFd) {
+    let count = 1_u64;
+    // SAFETY: eight bytes are read from `count`.
+    unsafe { libc::write(event.as_raw_fd(), (&raw const count).cast(), 8) };
+}
+
 /// Reads an eventfd, which makes it no longer readable.
 pub fn clear(event: &OwnedFd) {
     let mut count = 0_u64;

@@ -21,7 +21,7 @@ pub struct Uring {
     ring: IoUring,
     event: OwnedFd,
     /// Guards the submission queue of the ring.
-    submitting: Mutex<()>,
+    submitting: Mutex<bool>,
     /// Guards the completion queue of the ring, too.
     completions: Mutex<Completions>,
 }
@@ -33,7 +33,7 @@ impl Uring {
         let event = eventfd()?;
         let ring = IoUring::new(DEPTH as u32)?;
         ring.submitter().register_eventfd(event.as_raw_fd())?;
-        Ok(Uring { ring, event, submitting: Mutex::new(()), completions: Mutex::new(Completions::new(DEPTH)) })
+        Ok(Uring { ring, event, submitting: Mutex::new(false), completions: Mutex::new(Completions::new(DEPTH)) })
     }
 
     /// Takes the completions that are in the ring.
@@ -48,18 +48,26 @@ impl Uring {
     /// # Safety
     /// The memory that the entry names stays in place until its completion.
     unsafe fn enter(&self, entry: &squeue::Entry) -> io::Result<()> {
-        let _submitting = locked(&self.submitting);
+        let mut is_broken = locked(&self.submitting);
+        if *is_broken {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         // SAFETY: the lock is held, and the caller keeps the memory.
         unsafe { self.ring.submission_shared().push(entry) }.map_err(|_| io::Error::from(io::ErrorKind::WouldBlock))?;
         loop {
             // SAFETY: no memory is passed.
             match unsafe { self.ring.submitter().enter::<libc::sigset_t>(1, 0, 0, None) } {
-                Ok(_) => return Ok(()),
+                Ok(1..) => return Ok(()),
+                Ok(0) => std::thread::yield_now(),
                 // The entry is in the queue and cannot be taken back, so the kernel has to take it.
                 Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY | libc::EINTR | libc::ENOMEM)) => {
                     std::thread::yield_now();
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    // The next call would have the kernel take the entry, whose memory the caller has back by then.
+                    *is_broken = true;
+                    return Err(error);
+                }
             }
         }
     }

@@ -180,3 +180,21 @@ fn a_truncate_before_survives_the_rejection_of_the_records_around_it_and_all_set
     submissions.succeed(&group.runs, &mut wake);
     assert_eq!(news(&mut submissions), [(true, 2), (false, 4)]);
 }
+
+#[test]
+fn a_truncation_of_the_end_counts_as_waiting_from_its_call_until_it_has_settled() {
+    for (cut, command) in [(true, Command::TruncateAfter(1)), (true, Command::Reset(7)), (false, Command::TruncateBefore(2))] {
+        let (mut submissions, options) = submissions();
+        append(&mut submissions);
+        append(&mut submissions);
+        assert!(!submissions.has_cut());
+        assert!(submissions.command(0, command, &options).is_ok());
+        assert_eq!(submissions.has_cut(), cut);
+        // A thread takes it, together with the group before it.
+        let mut group = Group::default();
+        assert!(submissions.take(&mut group).is_some());
+        assert_eq!(submissions.has_cut(), cut, "it is still to be made");
+        submissions.fail(&Error::new(Code::NoSpace, "full"), 1, &mut Vec::new());
+        assert!(!submissions.has_cut());
+    }
+}
