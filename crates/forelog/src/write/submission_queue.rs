@@ -396,6 +396,7 @@ impl SubmissionQueue {
         self.pending_bytes = 0;
         self.next = next;
         self.kicked = false;
+        self.waits = false;
         self.is_cutting = false;
     }
 
