@@ -73,6 +73,10 @@ impl Gate {
 
 impl Layer for Gate {
     fn sync(&self, file: &dyn File) -> std::result::Result<(), Fault> {
+        // Jobs in the background sync spares and the reserve at any time. The tests are about commits.
+        if thread::current().name() == Some("forelog-pool") {
+            return file.sync();
+        }
         let mut state = self.0 .0.lock().unwrap_or_else(PoisonError::into_inner);
         state.waiting += 1;
         state.thread = Some(thread::current().id());

@@ -78,6 +78,11 @@ struct Explorer {
     rng: Rng,
 }
 
+/// Whether the only client of the history of `seed` submits its commits itself, instead of a commit thread.
+pub fn submits_commits(seed: u64) -> bool {
+    History::new(seed).goes_ahead
+}
+
 /// Runs the history of `seed`, and cuts it at many of its moments in several ways each.
 ///
 /// `damage` is the share of images to which rot is added.

@@ -51,7 +51,7 @@ mod through;
 mod verify;
 
 pub use history::Policy;
-pub use images::{torture, Class, Cut, Failure, Image, Report};
+pub use images::{submits_commits, torture, Class, Cut, Failure, Image, Report};
 
 /// Returns the seeds that `FORELOG_SEEDS` asks for, or these.
 #[cfg(test)]
