@@ -180,9 +180,15 @@ impl Writer {
             let written = self.write_some(group, done, durable);
             match self.health.poison_unless_it_heals(written) {
                 Ok(more) => done += more,
-                // Frames before this one are in segments that a roll has made durable: each pass of this loop but the last ends at a roll,
-                // and a roll begins with an fsync of the segment it leaves.
-                Err(error) if error.heals() => return CommitProgress { frames: done, failure: Some(error) },
+                // Most frames before this one are in segments that a roll has made durable. If the file could not grow at once and could a
+                // moment later, some are in the active segment, and are made durable here.
+                Err(error) if error.heals() => {
+                    let synced = if durable && done > 0 { self.sync_active() } else { Ok(()) };
+                    return match self.health.poison_unless_it_heals(synced) {
+                        Ok(()) => CommitProgress { frames: done, failure: Some(error) },
+                        Err(error) => CommitProgress { frames: 0, failure: Some(error) },
+                    };
+                }
                 Err(error) => return CommitProgress { frames: 0, failure: Some(error) },
             }
         }

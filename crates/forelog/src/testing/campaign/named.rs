@@ -6,6 +6,7 @@ use super::rot;
 use crate::error::{Code, Error};
 use crate::format::file_names::CONTROL;
 use crate::format::header::Header;
+use crate::format::record::RecordRef;
 use crate::log::open::{open, Opened};
 use crate::options::{Options, Retention};
 use crate::segments::placement::Filling;
@@ -357,4 +358,29 @@ fn truncating_a_log_to_nothing_does_not_look_for_a_segment_that_opening_removed(
     assert!(opened.recovery.carried == 1 && !log.disk.names().contains(&first));
     opened.writer.truncate_after(2).unwrap();
     assert_eq!(opened.writer.next_position(), 3);
+}
+
+#[test]
+fn the_frames_before_a_write_that_fails_are_durable_before_they_are_acknowledged() {
+    let disk = SimDisk::new(1, 512);
+    let mut log = Log::on(disk, Options { segment_bytes: 1 << 20, ..Options::default() });
+    log.commit(&[&[10]], true);
+    // The file cannot grow at first, so that the first frame is written alone. Then it can, and the write of the second one fails.
+    log.disk.set_strike(Some(Strike { numbers: 0..1, calls: &["fallocate"], errno: 11, ..Strike::default() }));
+    log.disk.set_trip(4);
+    let mut group = Group::default();
+    for (position, len) in [(2, 1500), (3, 9000)] {
+        let mut batch = Batch::new();
+        let tag = Tag { attempt: 0, len };
+        batch.push(RecordRef { value: Some(&vec![7; len as usize]), ..Default::default() }, 1 << 30).unwrap();
+        log.expected.push(tag, true);
+        group.push_batch(0, position, &batch);
+    }
+    let progress = log.opened.writer.commit(&mut group, true);
+    assert_eq!((progress.frames, progress.failure.map(|error| error.code)), (1, Some(Code::NoSpace)));
+    assert_eq!(log.opened.writer.durable_position(), 2);
+    log.disk.set_strike(None);
+    log.disk.power_cut_keeping(&mut |_, _, _, _| 0, &mut |_| false);
+    log.disk.restart();
+    assert_eq!(open(Arc::new(log.disk.clone()), &log.options, || 0).unwrap().writer.next_position(), 3);
 }
