@@ -39,7 +39,7 @@ export interface Calls {
   truncateBefore(log: number, position: number): number
   truncateAfter(log: number, position: number): number
   reset(log: number, position: number): number
-  /** Wakes a commit thread for what has been accepted. */
+  /** Has what was accepted committed: on this thread as far as that does not block it, and otherwise on a commit thread. */
   kick(log: number): number
   /** Returns how many operations have succeeded; negative if a failure comes next: see `Environment.failure()`. */
   settled(log: number): number

@@ -164,8 +164,8 @@ export class Environment {
     this.native.forget(log.log)
   }
 
-  // Settling inside the wake would starve the event loop: the callbacks append again, the commit thread wakes again, and the callback never
-  // yields.
+  // Settling inside the wake would starve the event loop: the callbacks append again, a commit thread wakes again, and the callback never
+  // yields. A completed write is different: see `submitWrites`.
   #wake(): void {
     if (this.#isTurnScheduled) return
     this.#isTurnScheduled = true

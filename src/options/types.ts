@@ -15,7 +15,8 @@ export interface WalOptions {
   /**
    * When an append is acknowledged, and when it is durable (survives power loss).
    *
-   * - `'always'`: acknowledged once an fsync that covers it has succeeded. Appends that wait at the same time share one fsync.
+   * - `'always'`: acknowledged once an fsync that covers it has succeeded, or a direct write as durable as one. Appends that wait at the same
+   *   time share it.
    * - `{ everyMs: n }`: acknowledged once written, which survives a crash of the process. An fsync starts no later than `n` ms after the
    *   oldest write without one. From 1 to 3,600,000.
    * - `'os'`: acknowledged once written. The operating system decides when it becomes durable.

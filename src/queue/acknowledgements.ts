@@ -32,7 +32,7 @@ export class Acknowledgements {
   /** Number of the last operation that a kick has covered. */
   #kicked = 0
 
-  /** Called before a commit thread is woken for the operations up to this one. */
+  /** Called before a kick that covers the operations up to this one. */
   kicked(upTo: number): void {
     this.#kicked = upTo
     this.#open = undefined

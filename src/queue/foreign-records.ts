@@ -20,7 +20,7 @@ export class ForeignRecords {
     this.#log = log
   }
 
-  /** Called before a commit thread is woken: what is accepted later may settle after the barrier. */
+  /** Called before a kick: what is accepted later may settle after the barrier. */
   kicked(): void {
     this.#barrier = undefined
   }

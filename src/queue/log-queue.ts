@@ -48,7 +48,7 @@ const UNNUMBERED = 0
 
 // Maximum number of buffered records, which are passed to native code in one call.
 const MAX_BUFFERED = 512
-// A turn that accepts more operations than this kicks the commit thread before it ends, so that the disk need not wait.
+// A turn that accepts more operations than this kicks before it ends, so that the disk need not wait.
 const KICK_EVERY = 1024
 // Limits of the promises settled in one turn of the event loop: a fraction of a millisecond, with the callbacks that they run.
 const MIN_SETTLED = 128
@@ -483,7 +483,7 @@ export class LogQueue implements OpenLog {
     return promise
   }
 
-  /** Wakes a commit thread at the end of a turn. */
+  /** Has what was accepted committed, at the end of a turn. */
   kick(): void {
     this.#count.kicked()
     this.#rejectLeftOver()
