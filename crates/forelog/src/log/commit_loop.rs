@@ -1,4 +1,5 @@
-//! The work of a commit thread on one log: it steps the writer, settles operations by the results, and keeps the deadlines of the policy.
+//! The work of the thread that has a log: it steps the writer, settles operations by the results, and keeps the deadlines of the policy. That is
+//! a commit thread, or for one step a client's own thread (`ahead`, `lead`).
 
 use crate::error::{Code, Error, Result};
 use crate::log::state::LogState;

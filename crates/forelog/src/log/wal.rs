@@ -1,6 +1,6 @@
 //! The handle on a log that its users hold.
 //!
-//! An append goes from the handle to the submission queue (position, bytes), the commit thread, the writer and the disk. The result comes
+//! An append goes from the handle to the submission queue (position, bytes), the thread that has the log, the writer and the disk. The result comes
 //! back as horizons, settlements and one wake per client. No operation is settled before the writer has returned how far the log is written
 //! and durable.
 
@@ -81,7 +81,7 @@ impl Wal {
     /// Copies the record and returns its position. Never blocks on I/O. The record is acknowledged when `settled` counts this operation as
     /// done: written under `Every` and `Os`, durable under `Always` or with `durable`.
     ///
-    /// The commit thread takes the record after [`Wal::kick`], or at once if much is pending.
+    /// The record is committed after [`Wal::kick`], or at once if much is pending.
     ///
     /// # Errors
     /// A refused record takes no position and is no operation.

@@ -1,4 +1,4 @@
-//! The catalog: the list of segments that make up the log. The commit thread writes it, and all readers use it.
+//! The catalog: the list of segments that make up the log. The thread that has the log writes it, and all readers use it.
 
 use crate::format::file_names::{file_name, Name};
 use crate::format::footer::Index;

@@ -5,7 +5,7 @@ use crate::segments::control_file::Control;
 use crate::storage::Storage;
 use std::sync::{Mutex, TryLockError};
 
-/// Writes the horizon page of one open log. Only the commit thread uses it.
+/// Writes the horizon page of one open log. Only a commit thread uses it.
 #[derive(Default)]
 pub struct Publisher {
     last: Option<Horizon>,

@@ -40,7 +40,7 @@ impl Ends {
     }
 }
 
-/// The ends of an open log, shared by all that read them. In a log that this process writes, the commit thread alone changes them. In a
+/// The ends of an open log, shared by all that read them. In a log that this process writes, the thread that has the log alone changes them. In a
 /// log opened read-only they follow the writer's page.
 ///
 /// The lock is held for a copy of a few numbers. Only the lock of the reader positions is taken under it.

@@ -111,7 +111,7 @@ impl Writer {
             return None;
         }
         let (at, limit) = (self.ahead.submitted.back().map_or(active.end, |last| last.write.end), active.placement.capacity);
-        let layout = active.layout(group, 0, at, limit, self.terms(true, false));
+        let layout = active.layout(group, 0, at, limit, self.terms(true));
         matches!(layout, Layout::Direct { .. }).then_some((at, limit, layout))
     }
 

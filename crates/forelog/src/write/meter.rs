@@ -2,7 +2,7 @@
 
 use crate::error::Fault;
 
-/// Counters of a log for `stats()`. Only the commit thread writes them.
+/// Counters of a log for `stats()`. Only the thread that has the log writes them.
 #[derive(Clone, Copy, Default)]
 pub struct Counters {
     pub fsyncs: u64,

@@ -43,8 +43,6 @@ pub struct CommitTerms {
     pub readers_wait: bool,
     /// Size in bytes from which a commit is large.
     pub large: u64,
-    /// Even a small commit ends on a page, so that the next one can be submitted while this one is under way.
-    pub on_pages: bool,
 }
 
 /// How the frames of a write are laid out in the memory of their group, and where they go.
@@ -148,13 +146,12 @@ impl SegmentWriter {
         let Some(before) = self.tail.before(at.offset).filter(|_| may_pass) else { return Layout::Cached };
         let is_large = span >= terms.large;
         let lead = is_large && !before.is_empty() && PAGE as usize - before.len() >= HEADER;
-        let trail = is_large || terms.on_pages;
         let start = at.offset - before.len() as u64;
         let frames_end = span + if lead { start + PAGE } else { at.offset };
-        let end = if trail { page_for_padding(frames_end) } else { frames_end.next_multiple_of(PAGE) };
+        let end = if is_large { page_for_padding(frames_end) } else { frames_end.next_multiple_of(PAGE) };
         let fits = end <= limit && self.placement.takes_direct(start, end, is_large);
         if fits {
-            Layout::Direct { lead, trail }
+            Layout::Direct { lead, trail: is_large }
         } else {
             Layout::Cached
         }

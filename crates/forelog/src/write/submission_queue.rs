@@ -110,7 +110,7 @@ pub enum CommitThreadState {
     Parked(&'static dyn Resume),
 }
 
-/// Size in bytes at which the gathering group is handed to the commit thread without waiting for the end of the caller's turn.
+/// Size in bytes at which the gathering group is committed without waiting for the end of the caller's turn.
 const EAGER_BYTES: usize = 256 << 10;
 
 pub struct SubmissionQueue {
@@ -124,7 +124,7 @@ pub struct SubmissionQueue {
     /// Bytes accepted and not settled, including the group that is being committed.
     pub pending_bytes: u64,
     pub phase: LogPhase,
-    /// Whether the commit thread should take the group.
+    /// Whether the group is to be committed now.
     pub kicked: bool,
     /// The group was kicked, and waits until a commit under way is complete.
     pub waits: bool,
@@ -357,7 +357,7 @@ impl SubmissionQueue {
         self.group.durable |= durable;
     }
 
-    /// Whether the commit thread has to be woken now rather than at the end of the caller's turn.
+    /// Whether the group has to be committed now rather than at the end of the caller's turn.
     pub fn is_eager(&self) -> bool {
         !self.kicked && !self.waits && self.group.bytes.len() >= EAGER_BYTES
     }

@@ -1,4 +1,4 @@
-//! The commit logic: a state machine without threads, clock or sleeping. The commit thread steps it in production. A test can step the same
+//! The commit logic: a state machine without threads, clock or sleeping. The thread that has the log steps it in production. A test can step the same
 //! code over a simulated disk.
 //!
 //! The writer never acknowledges anything. Each method returns how far the log is written and durable; a comment at the return says why
@@ -208,7 +208,7 @@ impl Writer {
     /// `durable` and its last frame is among them, all of them may be durable already on return.
     fn write_some(&mut self, group: &mut Group, from: usize, durable: bool) -> Result<usize> {
         let limit = self.make_room(group, from)?;
-        let terms = self.terms(durable, false);
+        let terms = self.terms(durable);
         let Some(active) = self.active.as_mut() else {
             return Err(Error::new(Code::Closed, "the log has no active segment"));
         };
@@ -222,8 +222,8 @@ impl Writer {
     }
 
     /// Returns the terms of a commit.
-    pub fn terms(&self, durable: bool, on_pages: bool) -> CommitTerms {
-        CommitTerms { durable, readers_wait: self.placement.readers_wait, large: self.storage.large_commit(), on_pages }
+    pub fn terms(&self, durable: bool) -> CommitTerms {
+        CommitTerms { durable, readers_wait: self.placement.readers_wait, large: self.storage.large_commit() }
     }
 
     /// Does everything that the frame at `from` and those after it need before they can be sealed: the health of the log is checked, a roll
