@@ -30,7 +30,7 @@ pub use lead::Led;
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// Steps the writer of a log: takes the group that has gathered, commits it, settles it, and keeps the deadlines of the policy.
-pub struct CommitThread {
+pub struct CommitLoop {
     pub shared: Arc<LogState>,
     runtime: Arc<dyn Runtime>,
     pub writer: Writer,
@@ -67,11 +67,11 @@ pub struct CommitThread {
     company: Company,
 }
 
-impl CommitThread {
-    pub fn new(shared: Arc<LogState>, writer: Writer, runtime: Arc<dyn Runtime>) -> CommitThread {
+impl CommitLoop {
+    pub fn new(shared: Arc<LogState>, writer: Writer, runtime: Arc<dyn Runtime>) -> CommitLoop {
         let (marked, now) = (writer.durable_position(), runtime.now());
         let retain_at = (!shared.options.retention.is_off()).then_some(now);
-        CommitThread {
+        CommitLoop {
             shared,
             runtime,
             writer,

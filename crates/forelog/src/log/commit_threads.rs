@@ -8,7 +8,7 @@
 //! that it waits for. None of them counts as one of these threads, so none of them holds up another log.
 
 use crate::error::{Error, Fault, Result};
-use crate::log::commit_loop::{CommitThread, Led};
+use crate::log::commit_loop::{CommitLoop, Led};
 use crate::storage::lock::Lock;
 use crate::util::locks::locked;
 use crate::util::runtime::{Job, Runtime, SystemRuntime};
@@ -55,7 +55,7 @@ pub struct CommitThreads {
 
 /// A log with everything that a thread needs to serve it.
 pub struct AttachedLog {
-    pub thread: CommitThread,
+    pub commit_loop: CommitLoop,
     /// Released last, after every background job has stopped touching the directory.
     pub lock: Arc<Lock>,
 }
@@ -268,9 +268,9 @@ impl CommitThreads {
 
     fn step_until_idle(&'static self, mut log: Box<AttachedLog>) {
         loop {
-            match log.thread.try_step() {
-                Some(closed) => return log.thread.leave(closed, log.lock),
-                None if log.thread.is_idle() || self.logs_wait.load(Ordering::Acquire) => return self.release(log),
+            match log.commit_loop.try_step() {
+                Some(closed) => return log.commit_loop.leave(closed, log.lock),
+                None if log.commit_loop.is_idle() || self.logs_wait.load(Ordering::Acquire) => return self.release(log),
                 None => {}
             }
         }
@@ -285,14 +285,14 @@ impl CommitThreads {
 
     /// Parks a log, or queues it if there is something to do for a commit thread.
     fn put_down(&'static self, log: Box<AttachedLog>, needs_thread: bool) -> MutexGuard<'static, Queue> {
-        let shared = log.thread.shared.clone();
+        let shared = log.commit_loop.shared.clone();
         // Held meanwhile, so that a thread that resumes the log finds it where it is.
         let mut submissions = locked(&shared.submissions);
         let mut queue = locked(&self.queue);
-        if needs_thread || log.thread.is_wanted(&submissions) {
+        if needs_thread || log.commit_loop.is_wanted(&submissions) {
             queue.push(log);
         } else {
-            let due = log.thread.deadline();
+            let due = log.commit_loop.deadline();
             queue.deadlines.extend(due.map(|due| (due, shared.identity)));
             queue.parked.insert(shared.identity, (log, due));
             submissions.thread_state = CommitThreadState::Parked(self);
@@ -305,7 +305,7 @@ impl Resume for CommitThreads {
     fn go_ahead(&'static self, identity: u64) {
         // If a thread has taken the log meanwhile, it also finds what this call is about.
         let Some(mut log) = locked(&self.queue).take_parked(identity) else { return };
-        let needs_thread = log.thread.try_ahead();
+        let needs_thread = log.commit_loop.try_ahead();
         let mut queue = self.put_down(log, needs_thread);
         // Wakes a thread if the log needs one, or has to be looked at sooner than any thread would.
         let _ = self.call(&mut queue);
@@ -314,9 +314,9 @@ impl Resume for CommitThreads {
     fn lead(&'static self, identity: u64) {
         // If a thread has taken the log meanwhile, it also finds what this call is about.
         let Some(mut log) = locked(&self.queue).take_parked(identity) else { return };
-        let Led { closed, needs_thread } = log.thread.try_lead();
+        let Led { closed, needs_thread } = log.commit_loop.try_lead();
         if let Some(closed) = closed {
-            return log.thread.leave(closed, log.lock);
+            return log.commit_loop.leave(closed, log.lock);
         }
         let mut queue = self.put_down(log, needs_thread);
         let _ = self.call(&mut queue);

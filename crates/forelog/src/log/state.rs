@@ -3,7 +3,7 @@
 use crate::cursors::Cursors;
 use crate::error::{read_only, Error, Fault, Result};
 use crate::format::file_names::CONTROL;
-use crate::log::commit_loop::CommitThread;
+use crate::log::commit_loop::CommitLoop;
 use crate::log::commit_threads::{AttachedLog, CommitThreads};
 use crate::log::open::Opened;
 use crate::log::read_only::ReadOnlyLog;
@@ -107,7 +107,7 @@ impl LogState {
         let lock = Arc::new(lock);
         writer.health.attachment.lock = Some(lock.clone());
         *locked(&shared.left) = None;
-        threads.adopt(AttachedLog { thread: CommitThread::new(shared.clone(), writer, threads.host()), lock })?;
+        threads.adopt(AttachedLog { commit_loop: CommitLoop::new(shared.clone(), writer, threads.host()), lock })?;
         shared.measure();
         Ok(shared)
     }

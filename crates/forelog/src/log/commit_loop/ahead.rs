@@ -1,7 +1,7 @@
 //! Commits without a commit thread: whoever submits operations also submits the write of their group, and completes it when the disk is
 //! done. A commit thread takes over what may block.
 
-use super::CommitThread;
+use super::CommitLoop;
 use crate::error::{Code, Error};
 use crate::options::Fsync;
 use crate::util::locks::locked;
@@ -15,7 +15,7 @@ use std::time::Duration;
 /// Number of groups that are kept for their memory: two under way, and one that gathers.
 const KEPT_GROUPS: usize = 2;
 
-impl CommitThread {
+impl CommitLoop {
     /// Whether the log's commits may be submitted and completed later, now or in a while.
     pub(super) fn goes_ahead(&self) -> bool {
         let is_possible = self.broken.is_none() && self.shared.options.fsync == Fsync::Always && self.writer.supports_ahead();

@@ -1,13 +1,13 @@
 //! Commands of a log: the commit thread truncates or resets it between two groups, moves the cursors along, and publishes the new ends.
 
-use super::CommitThread;
+use super::CommitLoop;
 use crate::error::Code;
 use crate::observe::events::Event;
 use crate::util::locks::locked;
 use crate::write::group::OperationRun;
 use crate::write::submission_queue::Command;
 
-impl CommitThread {
+impl CommitLoop {
     /// Performs the command that follows a group, and settles it.
     pub(super) fn execute(&mut self, client: usize, command: Command) {
         if let Err(error) = self.writer.health.check_attached() {

@@ -4,7 +4,7 @@
 //! While several threads append at the same time, a commit thread stays with the log: it takes the next group at once, and a thread that
 //! were to take its place would have to be woken first. While one thread appends, a commit thread parks the log as soon as it can.
 
-use super::CommitThread;
+use super::CommitLoop;
 use crate::error::Result;
 use crate::write::group::OperationRun;
 use std::sync::atomic::Ordering;
@@ -39,7 +39,7 @@ impl Company {
     }
 }
 
-impl CommitThread {
+impl CommitLoop {
     /// Makes a step for a thread that waits for its own operation. It may block as that operation needs, and never sleeps for want of work.
     pub fn try_lead(&mut self) -> Led {
         if self.shared.stop.load(Ordering::Acquire) {

@@ -1,13 +1,13 @@
 //! What the steps of a commit thread add to the statistics and the events of its log.
 
-use super::CommitThread;
+use super::CommitLoop;
 use crate::observe::events::Event;
 use crate::util::locks::locked;
 use crate::write::group::Group;
 use crate::write::writer::CommitProgress;
 use std::time::Duration;
 
-impl CommitThread {
+impl CommitLoop {
     /// Publishes counters and durations. `commit` is a group, the result of its commit and the time it took.
     pub(super) fn collect_counters(&mut self, commit: Option<(&Group, &CommitProgress, Duration)>) {
         self.writer.note_len();

@@ -1,7 +1,7 @@
 //! What a commit thread does for a log by the clock or in the background: it keeps the deadlines of the policy, removes segments that
 //! retention does not keep, and hands out jobs that prepare files.
 
-use super::{CommitThread, CHECK_EVERY};
+use super::{CommitLoop, CHECK_EVERY};
 use crate::error::Result;
 use crate::options::Fsync;
 use crate::util::healing::On;
@@ -24,7 +24,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Longest time until retention checks again by age.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-impl CommitThread {
+impl CommitLoop {
     /// Returns when the next timer (fsync, mark, horizon page, check of the path, retention) is due.
     pub fn deadline(&self) -> Option<Duration> {
         if self.writer.health.ended().is_some() || self.broken.is_some() {
@@ -98,7 +98,7 @@ impl CommitThread {
         self.needs_mark(self.writer.durable_position()) && self.is_past(self.marked_at, MARK_EVERY)
     }
 
-    /// Whether [`CommitThread::keep_deadlines`] is about to check that the log is still at its path. If it is not, the log ends. What is under
+    /// Whether [`CommitLoop::keep_deadlines`] is about to check that the log is still at its path. If it is not, the log ends. What is under
     /// way then was submitted at its path, so it is completed before.
     pub(super) fn is_check_due(&self) -> bool {
         self.writer.health.ended().is_none() && (self.is_check_for_followers_due() || self.is_mark_due())
@@ -142,7 +142,7 @@ impl CommitThread {
         durable != self.marked || self.shared.unmarked.load(Ordering::Acquire)
     }
 
-    /// Whether [`CommitThread::retain`] has something to check.
+    /// Whether [`CommitLoop::retain`] has something to check.
     pub(super) fn is_retention_due(&self) -> bool {
         let due = || {
             let rolled = self.retained != Some(self.writer.meter.counters.rolls);

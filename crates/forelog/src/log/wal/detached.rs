@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::format::file_names::LOCK;
-use crate::log::commit_loop::CommitThread;
+use crate::log::commit_loop::CommitLoop;
 use crate::log::open;
 use crate::observe::events::Event;
 use crate::options::Fsync;
@@ -158,7 +158,7 @@ impl Runtime for Clock {
 struct Stepped {
     disk: SimDisk,
     shared: Arc<LogState>,
-    thread: CommitThread,
+    thread: CommitLoop,
     clock: Arc<Clock>,
     client: usize,
 }
@@ -171,7 +171,7 @@ impl Stepped {
         let (shared, writer) = LogState::writable(storage.clone(), options.clone(), open::open(storage, &options, || 0)?);
         let clock = Arc::new(Clock::default());
         let client = locked(&shared.submissions).join(Client::new(Arc::new(Waiter::default())));
-        let thread = CommitThread::new(shared.clone(), writer, clock.clone());
+        let thread = CommitLoop::new(shared.clone(), writer, clock.clone());
         Ok(Stepped { disk, shared, thread, clock, client })
     }
 

@@ -5,7 +5,7 @@
 use super::*;
 use crate::error::Fault;
 use crate::format::file_names::{classify, FileKind};
-use crate::log::commit_loop::CommitThread;
+use crate::log::commit_loop::CommitLoop;
 use crate::log::open::open;
 use crate::log::read_only;
 use crate::maintenance::verify::verify_storage;
@@ -49,7 +49,7 @@ impl Runtime for Clock {
 /// A log whose writer does only what a test says.
 struct Writer {
     shared: Arc<LogState>,
-    thread: CommitThread,
+    thread: CommitLoop,
     clock: Arc<Clock>,
     client: usize,
 }
@@ -61,7 +61,7 @@ impl Writer {
         let (shared, writer) = LogState::writable(storage, options, opened);
         let client = locked(&shared.submissions).join(Client::new(Arc::new(Waiter::default())));
         let clock = Arc::new(Clock::default());
-        let thread = CommitThread::new(shared.clone(), writer, clock.clone());
+        let thread = CommitLoop::new(shared.clone(), writer, clock.clone());
         Writer { shared, thread, clock, client }
     }
 

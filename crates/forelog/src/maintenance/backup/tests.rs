@@ -4,7 +4,7 @@
 use super::*;
 use crate::error::Fault;
 use crate::format::record::RecordRef;
-use crate::log::commit_loop::CommitThread;
+use crate::log::commit_loop::CommitLoop;
 use crate::log::open::open;
 use crate::log::state::LogState;
 use crate::options::Options;
@@ -150,7 +150,7 @@ fn a_backup_that_begins_during_a_reset_copies_the_log_after_it() {
         let opened = open(storage.clone(), &options, || 0).unwrap();
         let (shared, writer) = LogState::writable(storage, options.clone(), opened);
         let client = locked(&shared.submissions).join(Client::new(Arc::new(Waiter::default())));
-        let mut thread = CommitThread::new(shared.clone(), writer, Arc::new(SystemRuntime));
+        let mut thread = CommitLoop::new(shared.clone(), writer, Arc::new(SystemRuntime));
         for _ in 0..40 {
             let record = RecordRef { value: Some(&[7; 10_000]), ..RecordRef::default() };
             let mut submissions = locked(&shared.submissions);

@@ -5,7 +5,7 @@ use super::clients::Scheduler;
 use super::named::Log;
 use super::oracle::{read, Expected, Made, Read, Tag};
 use crate::error::{Code, Fault, Result};
-use crate::log::commit_loop::CommitThread;
+use crate::log::commit_loop::CommitLoop;
 use crate::log::open::open;
 use crate::log::state::LogState;
 use crate::maintenance::verify::verify_storage;
@@ -30,7 +30,7 @@ struct Turns {
     options: Options,
     expected: Expected,
     shared: Arc<LogState>,
-    thread: CommitThread,
+    thread: CommitLoop,
     scheduler: Arc<Scheduler>,
     client: usize,
     segment: String,
@@ -46,7 +46,7 @@ impl Turns {
         let Log { disk, options, expected, opened } = log;
         let (shared, writer) = LogState::writable(Arc::new(disk.clone()), options.clone(), opened);
         let scheduler = Arc::new(Scheduler::default());
-        let thread = CommitThread::new(shared.clone(), writer, scheduler.clone());
+        let thread = CommitLoop::new(shared.clone(), writer, scheduler.clone());
         let mut client = Client::new(Arc::new(Waiter::default()));
         client.route = Some(WriteRoute { queue: Arc::new(SimQueue), token: 0 });
         let client = locked(&shared.submissions).join(client);

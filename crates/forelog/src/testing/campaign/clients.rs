@@ -8,7 +8,7 @@ use super::history::{broken, Act, End, Held, History, Policy};
 use super::oracle::Made;
 use crate::error::Code;
 use crate::format::record::RecordRef;
-use crate::log::commit_loop::CommitThread;
+use crate::log::commit_loop::CommitLoop;
 use crate::log::open::Opened;
 use crate::log::state::LogState;
 use crate::options::Fsync;
@@ -140,7 +140,7 @@ impl Notify for Wake {
 /// A log with its commit thread and its clients.
 pub struct Served {
     pub shared: Arc<LogState>,
-    pub thread: CommitThread,
+    pub thread: CommitLoop,
     pub copying: Option<Copying>,
     pub follower: Option<Follower>,
     scheduler: Arc<Scheduler>,
@@ -172,7 +172,7 @@ impl History {
             return Ok(End::Died);
         }
         let scheduler = Arc::new(Scheduler::default());
-        let thread = CommitThread::new(shared.clone(), writer, scheduler.clone());
+        let thread = CommitLoop::new(shared.clone(), writer, scheduler.clone());
         let (wakes, inboxes) = (Vec::new(), Vec::new());
         let (copying, follower) = (None, None);
         let mut log = Served { shared, thread, copying, follower, scheduler, wakes, inboxes, news: Arc::default(), injected: None };
@@ -322,7 +322,7 @@ impl History {
                 locked(&log.shared.submissions).queue.front().is_some_and(|step| step.command.is_some())
             };
             let act = if commanded { Act::Truncate } else { act };
-            stopped = stopped.or(self.listen(log, act, &mut failed, CommitThread::step)?);
+            stopped = stopped.or(self.listen(log, act, &mut failed, CommitLoop::step)?);
             if self.disk.crashed() {
                 self.may_be_ahead();
                 return Ok(None);
@@ -376,7 +376,7 @@ impl History {
         log: &mut Served,
         act: Act,
         failed: &mut Vec<(Code, bool)>,
-        step: impl FnOnce(&mut CommitThread) -> T,
+        step: impl FnOnce(&mut CommitLoop) -> T,
     ) -> Held<T> {
         locked(&log.news).told.clear();
         let (thread, news) = (&mut log.thread, log.news.clone());
@@ -411,7 +411,7 @@ impl History {
             log.injected.get_or_insert(injected);
             locked(&log.shared.submissions).kicked = true;
             let mut failed = Vec::new();
-            let needs_thread = self.listen(log, Act::Commit, &mut failed, CommitThread::try_ahead)?;
+            let needs_thread = self.listen(log, Act::Commit, &mut failed, CommitLoop::try_ahead)?;
             if self.disk.crashed() {
                 self.may_be_ahead();
                 return Ok(None);
@@ -508,7 +508,7 @@ impl History {
         log.shared.rouse(locked(&log.shared.submissions));
         // Commits under way may fail now, and are rejected before the log is closed.
         let mut failed = Vec::new();
-        let closed = self.listen(log, Act::Close, &mut failed, CommitThread::step)?;
+        let closed = self.listen(log, Act::Close, &mut failed, CommitLoop::step)?;
         self.fenced |= !failed.is_empty();
         self.disk.say(|| format!("close: {:?}", closed.as_ref().map(|closed| closed.as_ref().map_err(|e| e.code))));
         if self.disk.crashed() {

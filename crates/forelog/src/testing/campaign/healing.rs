@@ -11,7 +11,7 @@ use crate::format::file_names::{classify, FileKind, CONTROL, RESERVE};
 use crate::format::frame;
 use crate::format::header::Header;
 use crate::format::record::RecordRef;
-use crate::log::commit_loop::CommitThread;
+use crate::log::commit_loop::CommitLoop;
 use crate::log::open::Opened;
 use crate::log::read_only;
 use crate::log::state::LogState;
@@ -522,7 +522,7 @@ fn a_mark_that_could_not_be_written_is_retried_a_second_later_even_if_the_log_is
     let (storage, options) = (Arc::new(life.history.disk.clone()), life.history.options.clone());
     let (shared, writer) = LogState::writable(storage, options.clone(), life.opened.take().unwrap());
     let scheduler = Arc::new(Scheduler::default());
-    let mut thread = CommitThread::new(shared.clone(), writer, scheduler.clone());
+    let mut thread = CommitLoop::new(shared.clone(), writer, scheduler.clone());
     let mut a_second_later = || {
         *locked(&scheduler.now) += Duration::from_secs(1);
         assert!(thread.is_wanted(&locked(&shared.submissions)));
