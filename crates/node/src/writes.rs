@@ -133,7 +133,10 @@ impl Writes {
             (uv.set_data)(handle, data.cast());
             // Node.js waits for the handle to be closed before it frees the loop.
             (uv.add_cleanup)(env, close, data.cast(), &mut (*data).cleanup);
-            (uv.poll_start)(handle, READABLE, readable);
+            if (uv.poll_start)(handle, READABLE, readable) != 0 {
+                // No completion would be noticed. The handle is closed with the environment.
+                return None;
+            }
             // Pending operations keep the process alive, not the handle.
             (uv.drop_ref)(handle);
             Some(Writes { queue, uv, handle: Cell::new(handle) })

@@ -67,7 +67,8 @@ pub trait WriteQueue: Send + Sync {
     fn wait(&self, number: u32) -> i64;
     /// Takes the tokens of the writes that have completed since the last call.
     fn take_tokens(&self, tokens: &mut Vec<u64>);
-    /// Returns the descriptor that becomes readable when a write completes. Read it before `take_tokens`.
+    /// Returns the descriptor that becomes readable when a write completes. Call [`WriteQueue::acknowledge`] before
+    /// [`WriteQueue::take_tokens`], so that no completion in between goes unnoticed.
     fn descriptor(&self) -> i32;
     /// Makes the descriptor no longer readable until the next completion.
     fn acknowledge(&self);

