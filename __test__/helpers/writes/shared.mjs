@@ -4,13 +4,14 @@
 import { writeFileSync } from 'node:fs'
 import { Worker, isMainThread, parentPort, workerData } from 'node:worker_threads'
 import { Wal } from '../../../index.js'
+import { untilSubmitted } from './until-submitted.mjs'
 import { valueAt } from './values.mjs'
 
 const options = { segmentBytes: 1 << 20 }
 
 async function block({ dir, delay, ms, gate, waiting }) {
   const wal = await Wal.open(dir, options)
-  for (let n = 0; n < 150; n++) await wal.append(valueAt(wal.nextPosition))
+  await untilSubmitted(() => wal.append(valueAt(wal.nextPosition)))
   writeFileSync(delay, ms)
   for (let n = 0; n < waiting; n++) {
     wal.append(valueAt(wal.nextPosition)).catch(() => {})

@@ -3,10 +3,11 @@
 
 import { appendFileSync, rmSync, writeFileSync } from 'node:fs'
 import { Wal } from '../../../index.js'
+import { untilSubmitted } from './until-submitted.mjs'
 
 const [dir, delay, ms, record] = process.argv.slice(2)
 const wal = await Wal.open(dir, { segmentBytes: 1 << 20 })
-for (let n = 0; n < 150; n++) await wal.append('x'.repeat(100))
+await untilSubmitted(() => wal.append('x'.repeat(100)))
 writeFileSync(delay, ms)
 appendFileSync(record, 'slow\n')
 let ticks = 0

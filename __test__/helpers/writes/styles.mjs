@@ -2,6 +2,7 @@
 // Argument: directory of the log. Prints the positions that must be in the log, as `FIRST NEXT`.
 
 import { Wal } from '../../../index.js'
+import { untilSubmitted } from './until-submitted.mjs'
 import { valueAt } from './values.mjs'
 
 const wal = await Wal.open(process.argv[2], { segmentBytes: 1 << 19 })
@@ -14,7 +15,7 @@ async function append() {
   told = given
 }
 
-for (let n = 0; n < 150; n++) await append()
+await untilSubmitted(append)
 for (let round = 0; round < 30; round++) {
   await Promise.all(Array.from({ length: 1 + ((round * 7) % 40) }, append))
   const batch = Array.from({ length: 20 }, (_, i) => valueAt(wal.nextPosition + i))
