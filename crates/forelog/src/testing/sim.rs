@@ -190,7 +190,7 @@ struct SimState {
     /// Writes that stopped early, and have to be written again.
     unfinished: Vec<UnderWay>,
     /// Outcomes of complete writes that nobody has asked for yet.
-    outcomes: BTreeMap<u64, Outcome>,
+    outcomes: BTreeMap<u64, (Outcome, Arc<[u8]>)>,
     next_write: u64,
     completed_later: u64,
     /// Number of those that were complete before an earlier one.
