@@ -385,6 +385,8 @@ mod detached;
 #[cfg(test)]
 mod failures;
 #[cfg(test)]
+mod submitted;
+#[cfg(test)]
 mod threads;
 #[cfg(test)]
 mod views;

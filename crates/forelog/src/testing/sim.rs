@@ -743,6 +743,8 @@ mod watch;
 use crate::storage::write_queue::Outcome;
 #[cfg(test)]
 use crate::storage::write_queue::Refusal;
+#[cfg(test)]
+pub use under_way::before_polls;
 use under_way::UnderWay;
 pub use under_way::{Ending, SimQueue};
 pub use watch::Moment;

@@ -23,6 +23,17 @@ impl UnderWay {
     }
 }
 
+#[cfg(test)]
+thread_local! {
+    static BEFORE_POLLS: std::cell::RefCell<Option<Box<dyn Fn()>>> = const { std::cell::RefCell::new(None) };
+}
+
+/// Calls this before each poll of a submitted write on this thread, without any lock of the disk.
+#[cfg(test)]
+pub fn before_polls(act: Option<Box<dyn Fn()>>) {
+    BEFORE_POLLS.with(|before| *before.borrow_mut() = act);
+}
+
 /// The memory of a submitted write, and the disk that it goes to.
 struct SimWrite {
     disk: SimDisk,
@@ -285,6 +296,8 @@ impl SimWrite {
 
 impl SubmittedWrite for SimWrite {
     fn poll(&mut self) -> Option<Completed> {
+        #[cfg(test)]
+        BEFORE_POLLS.with(|before| before.borrow().iter().for_each(|act| act()));
         let disk = self.disk.clone();
         let mut disk = disk.lock();
         self.poll_in(&mut disk, false)
