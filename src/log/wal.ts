@@ -24,7 +24,6 @@ import {
   type AppendTerms,
 } from '../options/append.js'
 import { checkPosition } from '../options/check.js'
-import { absolute } from '../options/directory.js'
 import { checkBackup, checkScrub } from '../options/jobs.js'
 import { checkOpen } from '../options/open.js'
 import { checkCursor, checkRead } from '../options/read.js'
@@ -55,6 +54,7 @@ import type { WalStats } from '../reports/stats.js'
 import type { Verification } from '../reports/verification.js'
 import { checkBytes, isBytes } from '../util/bytes.js'
 import { calledFrom, callSite, type CallOptions } from '../util/call-options.js'
+import { absoluteDir, type PathLike } from '../util/paths.js'
 import { isAborted } from '../util/signals.js'
 import { CursorHandles } from './cursor-handles.js'
 import { openLog, unlessAborted, type Opened } from './opening.js'
@@ -118,6 +118,8 @@ export class Wal<T = NoCodec> {
   /**
    * Opens the log in a directory. Creates both if they are missing, and recovers from a crash if there was one.
    *
+   * `dir` is a path, as everywhere in this package: a string, the UTF-8 of one, or a `file:` URL.
+   *
    * If the log is already open in this process, worker threads included, this returns another handle on it. The options must then be equal,
    * except `codec` and `captureStacks`, which belong to each handle. When the promise resolves, everything that the log held is durable,
    * unless the disk is full.
@@ -134,14 +136,14 @@ export class Wal<T = NoCodec> {
    * - `ERR_WAL_TRUNCATED`: in mode `'readOnly'`, the writer truncated the log during every attempt to read it.
    * - `AbortError`: `signal` was aborted.
    */
-  static open(dir: string, options?: WalOptions): Promise<Wal>
-  static open<T = unknown>(dir: string, options: WalCodecOptions<T>): Promise<Wal<T>>
-  static async open<T>(dir: string, options?: WalOptions | WalCodecOptions<T>): Promise<Wal | Wal<T>> {
-    const { log, handle } = checkOpen(dir, options)
+  static open(dir: PathLike, options?: WalOptions): Promise<Wal>
+  static open<T = unknown>(dir: PathLike, options: WalCodecOptions<T>): Promise<Wal<T>>
+  static async open<T>(dir: PathLike, options?: WalOptions | WalCodecOptions<T>): Promise<Wal | Wal<T>> {
+    const { dir: path, log, handle } = checkOpen(dir, options)
     const { signal } = handle
     if (signal !== undefined && isAborted(signal)) throw new AbortError(signal)
     const site = callSite(Wal.open)
-    const opening = openLog(absolute(dir, 'open'), log, handle).then(
+    const opening = openLog(path, log, handle).then(
       (opened) => new Wal<T>(opened),
       (error: unknown) => {
         throw calledFrom(error, site)
@@ -577,10 +579,11 @@ export class Wal<T = NoCodec> {
    * - `ERR_WAL_TRUNCATED`: truncation has overtaken the backup again and again.
    * - `ERR_WAL_CORRUPT`, `ERR_WAL_NO_SPACE`, `ERR_WAL_IO`, `ERR_WAL_CLOSED` or an `AbortError`.
    */
-  async backup(dir: string, options?: BackupOptions): Promise<BackupReport> {
-    const checked = checkBackup(dir, options)
+  async backup(dir: PathLike, options?: BackupOptions): Promise<BackupReport> {
+    const dest = absoluteDir(dir, 'backup')
+    const checked = checkBackup(options)
     this.#checkOpen('backup')
-    const native = this.#environment.native.backup(this.#queue.log, absolute(dir, 'backup'))
+    const native = this.#environment.native.backup(this.#queue.log, dest)
     if (native === null) throw closed('backup')
     try {
       return await runBackup(this.#environment, native, checked, () => this.#checkOpen('backup'))
