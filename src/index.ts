@@ -2,6 +2,7 @@ export { Wal } from './log/wal.js'
 export { WalReader } from './read/reader.js'
 export { Cursor, type CursorEvents, type CursorMove } from './read/cursor.js'
 export { Record } from './records/record.js'
+export type { WalReadable } from './read/readable.js'
 export type { WalWritable } from './log/writable.js'
 export { verify } from './jobs/verify.js'
 export { salvage } from './jobs/salvage.js'
@@ -19,6 +20,7 @@ export type {
   CursorOptions,
   EnqueueOptions,
   Mode,
+  PointReadOptions,
   ReadOptions,
   ReadStart,
   SalvageOptions,

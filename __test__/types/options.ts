@@ -47,6 +47,21 @@ export async function options(wal: Wal): Promise<void> {
   // @ts-expect-error a controller is no signal
   await wal.append('x', { signal: new AbortController() })
 
+  await Wal.open(new URL('file:///dir'), { mode: 'readOnly' })
+  await wal.backup(Buffer.from('dir'))
+  // @ts-expect-error a number is no path
+  await Wal.open(7)
+
+  same<WalRecord | undefined>()(await wal.get(1, { signal }))
+  same<WalRecord[]>()(await wal.last(1, { signal }))
+  // @ts-expect-error how many has to be said
+  await wal.last()
+  // @ts-expect-error a record is read where it is
+  await wal.get('start')
+  wal.readable().pipe(wal.writable())
+  // @ts-expect-error a misspelt option
+  wal.readable(1, { follw: true })
+
   wal.readFrom(1, { follow: true, to: 7, limit: 3, skipExpired: true, copy: true, salvage: true, signal })
   // @ts-expect-error no such place
   wal.readFrom('middle')

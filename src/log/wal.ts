@@ -26,13 +26,14 @@ import {
 import { checkPosition } from '../options/check.js'
 import { checkBackup, checkScrub } from '../options/jobs.js'
 import { checkOpen } from '../options/open.js'
-import { checkCursor, checkRead } from '../options/read.js'
+import { checkCursor, checkNewest, checkPointRead, checkRead } from '../options/read.js'
 import type {
   AcknowledgedOptions,
   AppendOptions,
   BackupOptions,
   CursorOptions,
   EnqueueOptions,
+  PointReadOptions,
   ReadOptions,
   ReadStart,
   ScrubOptions,
@@ -44,7 +45,10 @@ import type {
 import type { BatchPositions, LogQueue } from '../queue/log-queue.js'
 import type { Handle } from '../queue/open-reader.js'
 import type { Cursor } from '../read/cursor.js'
+import { newestRecords, recordAt } from '../read/point.js'
+import { WalReadable } from '../read/readable.js'
 import { WalReader, type ReadRange } from '../read/reader.js'
+import type { WalRecord } from '../records/block.js'
 import type { Appendable, AppendableBytes, Decoded, NoCodec, Values } from '../records/codec.js'
 import { Entry, sizeOf, toEntry, withOwnFields, withOwnValue } from '../records/record.js'
 import type { BackupReport } from '../reports/backup.js'
@@ -444,6 +448,62 @@ export class Wal<T = NoCodec> {
    */
   readFrom(start: ReadStart, options?: ReadOptions): WalReader<Decoded<T>> {
     return this.#read(start, options)
+  }
+
+  /**
+   * Reads the record at `position`. Resolves to `undefined` if no record can be read there: it is not acknowledged yet, `position` is
+   * `nextPosition`, or a salvaged log has a hole there.
+   *
+   * The record has bytes and properties of its own, as with `copy: true`. Reads one frame, found by the index of its segment, and no
+   * more. Calls may overlap. An expired record is returned like others.
+   *
+   * ```js
+   * const record = await wal.get(42)
+   * console.log(record?.value)
+   * ```
+   *
+   * Rejects with:
+   *
+   * - `ERR_WAL_TRUNCATED`: `position` is before the first record (`error.firstPosition`), or was truncated meanwhile.
+   * - `ERR_WAL_OUT_OF_RANGE`: `position` is after `nextPosition`.
+   * - `ERR_WAL_INVALID_ARG`, `ERR_WAL_CORRUPT`, `ERR_WAL_IO`, `ERR_WAL_CLOSED`, `ERR_WAL_DETACHED` or an `AbortError`.
+   */
+  async get(position: number, options?: PointReadOptions): Promise<WalRecord<Decoded<T>> | undefined> {
+    return recordAt(this, checkPosition(position, 1, 'read'), checkPointRead(options))
+  }
+
+  /**
+   * Reads the newest `n` acknowledged records, oldest first; fewer if the log has fewer, and none if `n` is 0.
+   *
+   * The records have bytes and properties of their own, as with `copy: true`, and all of them are in memory at once. Reads only the part of
+   * the log that has them. If a truncation removes some of them meanwhile, the newest of those that are left are read.
+   *
+   * ```js
+   * const [newest] = await wal.last(1)
+   * ```
+   *
+   * Rejects with `ERR_WAL_INVALID_ARG`, `ERR_WAL_CORRUPT`, `ERR_WAL_IO`, `ERR_WAL_CLOSED`, `ERR_WAL_DETACHED` or an `AbortError`; with
+   * `ERR_WAL_TRUNCATED` only if truncations overtook ten attempts.
+   */
+  async last(n: number, options?: PointReadOptions): Promise<WalRecord<Decoded<T>>[]> {
+    return newestRecords(this, n, checkNewest(n, options))
+  }
+
+  /**
+   * Creates a stream in object mode of the records from `start` on. Takes the options of {@link Wal.readFrom}.
+   *
+   * Records are read as they are consumed, some blocks ahead. The end of the stream is that of the reader: with `follow` it does not end.
+   * Destroying the stream closes its reader, even while it waits. If `signal` is aborted, the stream is destroyed with an `AbortError`.
+   *
+   * ```js
+   * await pipeline(wal.readable('start'), transform, other.writable())
+   * ```
+   *
+   * Throws `ERR_WAL_INVALID_ARG` for invalid arguments. Emits `'error'` with what `next()` of a reader rejects with.
+   */
+  readable(start: ReadStart = 'start', options?: ReadOptions): WalReadable<Decoded<T>> {
+    const checked = checkRead(start, options)
+    return new WalReadable(this.#read(start, { ...checked, signal: undefined }), checked.signal)
   }
 
   /** @internal Creates a reader whose `blocks()` return everything that the log stores about its records. */

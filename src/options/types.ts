@@ -247,6 +247,12 @@ export interface ReadOptions {
   copy?: boolean
 }
 
+/** Options of `Wal.get` and `Wal.last`. */
+export interface PointReadOptions {
+  /** Rejects with an `AbortError` (code `ABORT_ERR`) when aborted. */
+  signal?: AbortSignal
+}
+
 /** Options of `Wal.cursor`. */
 export interface CursorOptions {
   /**
