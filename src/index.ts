@@ -4,6 +4,9 @@ export { Cursor, type CursorEvents, type CursorMove } from './read/cursor.js'
 export { Record } from './records/record.js'
 export type { WalReadable } from './read/readable.js'
 export type { WalWritable } from './log/writable.js'
+export { checkpoint, type CheckpointReport } from './checkpoint/checkpoint.js'
+export { restore, type Restored, type SkippedSnapshot } from './checkpoint/restore.js'
+export type { Snapshot } from './checkpoint/snapshot.js'
 export { verify } from './jobs/verify.js'
 export { salvage } from './jobs/salvage.js'
 export { stat } from './jobs/stat.js'
@@ -17,14 +20,18 @@ export type {
   AcknowledgedOptions,
   AppendOptions,
   BackupOptions,
+  CheckpointInit,
+  CheckpointLog,
   CursorOptions,
   EnqueueOptions,
   Mode,
   PointReadOptions,
   ReadOptions,
   ReadStart,
+  RestoreOptions,
   SalvageOptions,
   ScrubOptions,
+  SnapshotState,
   SyncOptions,
   VerifyOptions,
   WalCodecOptions,
