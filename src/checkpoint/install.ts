@@ -11,5 +11,6 @@ import type { SnapshotDirectory } from './directory.js'
 export async function finishInstall(directory: SnapshotDirectory, position: number, log: CheckpointLog): Promise<void> {
   if (log.firstPosition <= position) await log.reset(position + 1)
   await rename(directory.pendingAt(position), directory.fileAt(position))
+  // A pending name that comes back is no loss: only restoring with the log takes it.
   await directory.sync()
 }
