@@ -2,7 +2,9 @@
 
 import {
   AbortError,
+  checkpoint,
   Record,
+  restore,
   Wal,
   WalError,
   type BatchPositions,
@@ -61,6 +63,17 @@ export async function options(wal: Wal): Promise<void> {
   wal.readable().pipe(wal.writable())
   // @ts-expect-error a misspelt option
   wal.readable(1, { follw: true })
+
+  const codec: Wal<{ n: number }> = await Wal.open<{ n: number }>('dir', { codec: 'json' })
+  await checkpoint(codec, 'file', { position: 1, state: [new Uint8Array(), 'text'], keep: 3, install: true, signal })
+  const { snapshot, from } = await restore(new URL('file:///file'), { wal: codec, signal })
+  same<number>()(from)
+  same<string | undefined>()(await snapshot?.text())
+  if (snapshot !== undefined) for await (const piece of snapshot) same<Buffer>()(piece)
+  // @ts-expect-error a state is bytes
+  await checkpoint(wal, 'file', { position: 1, state: { n: 1 } })
+  // @ts-expect-error which records the state has the effect of has to be said
+  await checkpoint(wal, 'file', { state: '' })
 
   wal.readFrom(1, { follow: true, to: 7, limit: 3, skipExpired: true, copy: true, salvage: true, signal })
   // @ts-expect-error no such place
