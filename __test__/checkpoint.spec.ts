@@ -166,13 +166,23 @@ test('files that are not snapshots of this path are left alone, and leftovers of
 
 test('checkpoints that are started together follow each other', async (t) => {
   const { wal, dir, file } = await place(t, 20)
-  const reports = await Promise.all([4, 8, 12, 16, 20].map((position) => checkpoint(wal, file, { position, state: `s${position}` })))
+  const positions = [4, 8, 12, 16, 20]
+  const order: string[] = []
+  const stateAt = async function* (position: number) {
+    order.push(`begin ${position}`)
+    yield* later(['s', 't', 'u'])
+    order.push(`end ${position}`)
+  }
+  const reports = await Promise.all(positions.map((position) => checkpoint(wal, file, { position, state: stateAt(position) })))
   t.deepEqual(
-    reports.map(({ position }) => position),
-    [4, 8, 12, 16, 20]
+    order,
+    positions.flatMap((position) => [`begin ${position}`, `end ${position}`])
+  )
+  t.deepEqual(
+    reports.map(({ firstPosition }) => firstPosition),
+    [1, 5, 9, 13, 17]
   )
   t.deepEqual(snapshotsIn(dir), [nameOf(16), nameOf(20)])
-  t.is(wal.firstPosition, 17)
 })
 
 test('one that fails does not hold up the next', async (t) => {
@@ -277,11 +287,30 @@ test('bytes that change or go while they are written never make a damaged snapsh
   }
   await writing
   t.is((await (await restore(file, { wal })).snapshot!.bytes()).length, state.length)
+})
+
+test('a chunk whose memory is transferred away while it is written is stored as a whole', async (t) => {
+  const { wal, file } = await place(t, 1)
+  const gone = new Uint8Array(1000).fill(7)
+  const state = (function* () {
+    // The chunk after it does not fit into the same write.
+    yield new Uint8Array(256 * 1024 - 10)
+    setImmediate(() => structuredClone(gone, { transfer: [gone.buffer] }))
+    yield gone
+  })()
+  await checkpoint(wal, file, { position: 1, state })
+  t.is(gone.length, 0)
+  const stored = await (await restore(file, { wal })).snapshot!.bytes()
+  t.deepEqual(stored.subarray(256 * 1024 - 10), Buffer.alloc(1000, 7))
+})
+
+test('bytes whose memory is transferred away while they are written are refused', async (t) => {
+  const { wal, dir, file } = await place(t, 1)
   const gone = new Uint8Array(2_000_000)
-  const failing = checkpoint(wal, file, { position: 3, state: gone })
+  const writing = checkpoint(wal, file, { position: 1, state: gone })
   structuredClone(gone, { transfer: [gone.buffer] })
-  await t.throwsAsync(failing, { code: 'ERR_WAL_INVALID_ARG' })
-  t.like(await restore(file, { wal }), { from: 3 })
+  await t.throwsAsync(writing, { code: 'ERR_WAL_INVALID_ARG' })
+  t.deepEqual(snapshotsIn(dir), [])
 })
 
 const badInits: [unknown, RegExp][] = [

@@ -16,7 +16,7 @@ import { createHash } from 'node:crypto'
 import path from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { checkpoint, restore, Wal, WalError } from '../index.js'
-import { command } from './helpers/command.js'
+import { command, node, root } from './helpers/command.js'
 import { temporaryDirectory } from './helpers/directory.js'
 import { fill, numbered, SEGMENT_BYTES, values } from './helpers/log.js'
 import { has } from './helpers/needs.js'
@@ -289,6 +289,27 @@ test('restoring beside checkpoints always finds a sound snapshot', async (t) => 
   }
   await writing
   t.true(restores > 0)
+})
+
+test('a snapshot that a checkpoint replaces while it is restored is not missed', async (t) => {
+  const script = `
+    const { checkpoint, restore, Wal } = await import(process.argv[1])
+    const { watch, unwatch } = await import(process.argv[2])
+    const dir = process.argv[3]
+    const wal = await Wal.open(dir + '/log')
+    for (let n = 0; n < 9; n += 1) await wal.append('value')
+    await checkpoint(wal, dir + '/state', { position: 4, state: 'four', keep: 1 })
+    watch(dir, async (name, args, call) => {
+      if (name !== 'open') return call()
+      unwatch()
+      await checkpoint(wal, dir + '/state', { position: 8, state: 'eight', keep: 1 })
+      return call()
+    })
+    const { snapshot, skipped } = await restore(dir + '/state', { wal })
+    console.log(await snapshot.text(), skipped.length)`
+  const files = ['index.js', '__test__/helpers/checkpoint/steps.mjs'].map((file) => path.join(root, file))
+  const { stdout, stderr } = await node(['--input-type=module', '-e', script, ...files, temporaryDirectory(t)])
+  t.is(String(stdout), 'eight 0\n', stderr)
 })
 
 test('an installation that was cut off is finished by restoring with the log, once', async (t) => {
