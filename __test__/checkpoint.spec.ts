@@ -6,6 +6,7 @@ import { Readable } from 'node:stream'
 import { pathToFileURL } from 'node:url'
 import test, { type ExecutionContext } from 'ava'
 import { checkpoint, restore, Wal, WalError, type CheckpointInit, type SnapshotState } from '../index.js'
+import { node, root } from './helpers/command.js'
 import { snapshot, temporaryDirectory } from './helpers/directory.js'
 import { fill, SEGMENT_BYTES, values } from './helpers/log.js'
 
@@ -122,6 +123,27 @@ test('the state before the first record and the state of an emptied log can be s
   await wal.truncateBefore(4)
   await checkpoint(wal, file, { position: 3, state: 'three', keep: 1 })
   t.like(await restore(file, { wal }), { from: 4 })
+})
+
+test('a state that is larger than memory is written and restored in little memory', async (t) => {
+  const script = `
+    const { checkpoint, restore, Wal } = await import(process.argv[1])
+    const dir = process.argv[2]
+    const wal = await Wal.open(dir + '/log')
+    await wal.append('value')
+    const chunk = Buffer.alloc(1 << 20, 'x')
+    async function* state() { for (let n = 0; n < 300; n += 1) yield chunk }
+    await checkpoint(wal, dir + '/small', { position: 1, state: chunk })
+    const before = process.resourceUsage().maxRSS
+    await checkpoint(wal, dir + '/state', { position: 1, state: state() })
+    const { snapshot } = await restore(dir + '/state', { wal })
+    let length = 0
+    for await (const piece of snapshot) length += piece.length
+    console.log(length >> 20, (process.resourceUsage().maxRSS - before) >> 10)`
+  const { stdout, stderr } = await node(['--input-type=module', '-e', script, path.join(root, 'index.js'), temporaryDirectory(t)])
+  const [read, more] = String(stdout).split(' ').map(Number)
+  t.is(read, 300, stderr)
+  t.true(more < 150, `${more} MiB more`)
 })
 
 test('the log is durable up to the position before there is a snapshot, under every policy', async (t) => {

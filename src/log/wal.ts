@@ -454,19 +454,19 @@ export class Wal<T = NoCodec> {
    * Reads the record at `position`. Resolves to `undefined` if no record can be read there: it is not acknowledged yet, `position` is
    * `nextPosition`, or a salvaged log has a hole there.
    *
-   * The record has bytes and properties of its own, as with `copy: true`. Reads one frame, found by the index of its segment, and no
-   * more. Calls may overlap. An expired record is returned like others.
+   * The record has bytes and properties of its own, as with `copy: true`. It is found by the index of its segment, without a scan. Calls may
+   * overlap. An expired record is returned like others.
+   *
+   * @example
    *
    * ```js
    * const record = await wal.get(42)
    * console.log(record?.value)
    * ```
    *
-   * Rejects with:
-   *
-   * - `ERR_WAL_TRUNCATED`: `position` is before the first record (`error.firstPosition`), or was truncated meanwhile.
-   * - `ERR_WAL_OUT_OF_RANGE`: `position` is after `nextPosition`.
-   * - `ERR_WAL_INVALID_ARG`, `ERR_WAL_CORRUPT`, `ERR_WAL_IO`, `ERR_WAL_CLOSED`, `ERR_WAL_DETACHED` or an `AbortError`.
+   * @throws `ERR_WAL_TRUNCATED`: `position` is before the first record (`error.firstPosition`), or was truncated meanwhile.
+   * @throws `ERR_WAL_OUT_OF_RANGE`: `position` is after `nextPosition`.
+   * @throws `ERR_WAL_INVALID_ARG`, `ERR_WAL_CORRUPT`, `ERR_WAL_IO`, `ERR_WAL_CLOSED`, `ERR_WAL_DETACHED` or an `AbortError`.
    */
   async get(position: number, options?: PointReadOptions): Promise<WalRecord<Decoded<T>> | undefined> {
     return recordAt(this, checkPosition(position, 1, 'read'), checkPointRead(options))
@@ -475,15 +475,17 @@ export class Wal<T = NoCodec> {
   /**
    * Reads the newest `n` acknowledged records, oldest first; fewer if the log has fewer, and none if `n` is 0.
    *
-   * The records have bytes and properties of their own, as with `copy: true`, and all of them are in memory at once. Reads only the part of
-   * the log that has them. If a truncation removes some of them meanwhile, the newest of those that are left are read.
+   * The records have bytes and properties of their own, as with `copy: true`, and all of them are in memory at once. Only the part of the log
+   * that has them is read. If a truncation removes some of them meanwhile, the newest of those that are left are read.
+   *
+   * @example
    *
    * ```js
    * const [newest] = await wal.last(1)
    * ```
    *
-   * Rejects with `ERR_WAL_INVALID_ARG`, `ERR_WAL_CORRUPT`, `ERR_WAL_IO`, `ERR_WAL_CLOSED`, `ERR_WAL_DETACHED` or an `AbortError`; with
-   * `ERR_WAL_TRUNCATED` only if truncations overtook ten attempts.
+   * @throws `ERR_WAL_TRUNCATED` or `ERR_WAL_OUT_OF_RANGE`: truncations overtook ten attempts.
+   * @throws `ERR_WAL_INVALID_ARG`, `ERR_WAL_CORRUPT`, `ERR_WAL_IO`, `ERR_WAL_CLOSED`, `ERR_WAL_DETACHED` or an `AbortError`.
    */
   async last(n: number, options?: PointReadOptions): Promise<WalRecord<Decoded<T>>[]> {
     return newestRecords(this, n, checkNewest(n, options))
@@ -493,13 +495,16 @@ export class Wal<T = NoCodec> {
    * Creates a stream in object mode of the records from `start` on. Takes the options of {@link Wal.readFrom}.
    *
    * Records are read as they are consumed, some blocks ahead. The end of the stream is that of the reader: with `follow` it does not end.
-   * Destroying the stream closes its reader, even while it waits. If `signal` is aborted, the stream is destroyed with an `AbortError`.
+   * Destroying the stream closes its reader, even while it waits. If `signal` is aborted, the stream is destroyed with an `AbortError`. The
+   * stream emits `'error'` with what `next()` of a reader rejects with.
+   *
+   * @example
    *
    * ```js
    * await pipeline(wal.readable('start'), transform, other.writable())
    * ```
    *
-   * Throws `ERR_WAL_INVALID_ARG` for invalid arguments. Emits `'error'` with what `next()` of a reader rejects with.
+   * @throws `ERR_WAL_INVALID_ARG`: an argument is invalid.
    */
   readable(start: ReadStart = 'start', options?: ReadOptions): WalReadable<Decoded<T>> {
     const checked = checkRead(start, options)
