@@ -5,7 +5,7 @@ import { mkdtempSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import test from 'ava'
-import { AbortError, Record, verify, Wal, WalError } from '../index.js'
+import { AbortError, checkpoint, Record, restore, verify, Wal, WalError } from '../index.js'
 import { instrument } from '../dist/otel.js'
 import { node, root } from './helpers/command.js'
 import { temporaryDirectory } from './helpers/directory.js'
@@ -104,11 +104,25 @@ const calls: { [name: string]: Call } = {
   'writable(options)': (log, thing) => log.writable(thing).destroy(),
   readFrom: (log, thing) => log.readFrom(thing).next(),
   'readFrom(1, options)': (log, thing) => log.readFrom(1, thing).return(),
+  get: (log, thing) => log.get(thing),
+  'get(1, options)': (log, thing) => log.get(1, thing),
+  last: (log, thing) => log.last(thing),
+  'last(1, options)': (log, thing) => log.last(1, thing),
+  readable: (log, thing) => log.readable(thing).destroy(),
+  'readable(1, options)': (log, thing) => log.readable(1, thing).destroy(),
   'cursor(name)': (log, thing) => log.cursor(thing),
   'cursor(name, options)': (log, thing) => log.cursor('name', thing),
   'backup(dir)': (log, thing, dir) => log.backup(within(dir, thing)),
   'backup(dir, options)': (log, thing, dir) => log.backup(path.join(dir, 'copy'), thing),
   'scrub(options)': (log, thing) => log.scrub(thing),
+  'checkpoint(wal)': (_, thing, dir) => checkpoint(thing, `${dir}-state`, { position: 1, state: 's' }),
+  'checkpoint(wal, file)': (log, thing, dir) => checkpoint(log, within(dir, thing), { position: 1, state: 's' }),
+  'checkpoint(wal, file, options)': (log, thing, dir) => checkpoint(log, `${dir}-state`, thing),
+  'checkpoint(wal, file, { state })': (log, thing, dir) => checkpoint(log, `${dir}-state`, { position: 1, state: thing }),
+  'checkpoint(wal, file, { state: [chunk] })': (log, thing, dir) => checkpoint(log, `${dir}-state`, { position: 1, state: [thing] }),
+  'restore(file)': (_, thing, dir) => restore(within(dir, thing)),
+  'restore(file, options)': (_, thing, dir) => restore(`${dir}-state`, thing),
+  'restore(file, { wal })': (_, thing, dir) => restore(`${dir}-state`, { wal: thing }),
   'Record.put(key)': (_, thing) => Record.put(thing, 'v'),
   'Record.put(key, value, options)': (_, thing) => Record.put('k', 'v', thing),
   'Record.delete(key)': (_, thing) => Record.delete(thing),

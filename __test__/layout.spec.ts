@@ -19,6 +19,7 @@ const ROOMS = [
   ['read'],
   ['jobs'],
   ['log'],
+  ['checkpoint'],
   ['index', 'otel'],
   ['cli'],
   ['demo'],

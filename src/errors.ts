@@ -6,7 +6,8 @@ import { reasonOf } from './util/signals.js'
  * Code of a {@link WalError}.
  *
  * - `ERR_WAL_LOCKED`: another process has the log open for writing (`pid`, if known).
- * - `ERR_WAL_NOT_FOUND`: there is no log, and `create` is `false` or the mode is `'readOnly'`; or the cursor was deleted.
+ * - `ERR_WAL_NOT_FOUND`: there is no log, and `create` is `false` or the mode is `'readOnly'`; or the cursor was deleted, the snapshot
+ *   removed, or there is no directory for one.
  * - `ERR_WAL_CORRUPT`: bytes that were durable are damaged (`segment`, `offset`, `firstLost`, `lastLost`). Nothing was changed.
  * - `ERR_WAL_CLOSED`: the handle is closed, or closing.
  * - `ERR_WAL_POISONED`: an fsync failed, or a write with an unknown outcome. Operations that were pending may or may not be in the log
@@ -18,7 +19,8 @@ import { reasonOf } from './util/signals.js'
  * - `ERR_WAL_TRUNCATED`: the position is before the first that can be read (`firstPosition`), or was cut off while it was read; or
  *   truncation overtook every attempt of a backup, a verification or an opening in mode `'readOnly'`.
  * - `ERR_WAL_OUT_OF_RANGE`: the position is above `nextPosition`, or would be above 2^53 - 1; in `acknowledged`, no record has it.
- * - `ERR_WAL_CONFLICT`: the next position (`actual`) is not the expected one. Nothing was appended.
+ * - `ERR_WAL_CONFLICT`: the next position (`actual`) is not the expected one, and nothing was appended; or a checkpoint found a snapshot of
+ *   a higher position or of another log.
  * - `ERR_WAL_BACKPRESSURE`: more than `maxPendingBytes` are pending; see `Wal.drain`.
  * - `ERR_WAL_READ_ONLY`: the file system is mounted read-only, or the log is open in mode `'readOnly'`. What was rejected is not in the
  *   log.
@@ -116,7 +118,7 @@ export class WalError extends Error {
   readonly code: WalErrorCode
   /**
    * The operation that failed: `open`, `append`, `appendBatch`, `acknowledged`, `sync`, `read`, `truncateBefore`, `truncateAfter`, `reset`,
-   * `cursor`, `commit`, `rewind`, `delete`, `backup`, `salvage`, `scrub`, `verify`, `stats`, `close`.
+   * `cursor`, `commit`, `rewind`, `delete`, `backup`, `salvage`, `scrub`, `verify`, `stats`, `close`, `checkpoint`, `restore`.
    */
   declare readonly operation?: string
   /** Position of the operation: for a rejected `append` its record's, for `appendBatch` that of the first record. */

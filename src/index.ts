@@ -2,7 +2,11 @@ export { Wal } from './log/wal.js'
 export { WalReader } from './read/reader.js'
 export { Cursor, type CursorEvents, type CursorMove } from './read/cursor.js'
 export { Record } from './records/record.js'
+export type { WalReadable } from './read/readable.js'
 export type { WalWritable } from './log/writable.js'
+export { checkpoint, type CheckpointReport } from './checkpoint/checkpoint.js'
+export { restore, type Restored, type SkippedSnapshot } from './checkpoint/restore.js'
+export type { Snapshot } from './checkpoint/snapshot.js'
 export { verify } from './jobs/verify.js'
 export { salvage } from './jobs/salvage.js'
 export { stat } from './jobs/stat.js'
@@ -16,13 +20,18 @@ export type {
   AcknowledgedOptions,
   AppendOptions,
   BackupOptions,
+  CheckpointInit,
+  CheckpointLog,
   CursorOptions,
   EnqueueOptions,
   Mode,
+  PointReadOptions,
   ReadOptions,
   ReadStart,
+  RestoreOptions,
   SalvageOptions,
   ScrubOptions,
+  SnapshotState,
   SyncOptions,
   VerifyOptions,
   WalCodecOptions,

@@ -24,16 +24,16 @@ import {
   type AppendTerms,
 } from '../options/append.js'
 import { checkPosition } from '../options/check.js'
-import { absolute } from '../options/directory.js'
 import { checkBackup, checkScrub } from '../options/jobs.js'
 import { checkOpen } from '../options/open.js'
-import { checkCursor, checkRead } from '../options/read.js'
+import { checkCursor, checkNewest, checkPointRead, checkRead } from '../options/read.js'
 import type {
   AcknowledgedOptions,
   AppendOptions,
   BackupOptions,
   CursorOptions,
   EnqueueOptions,
+  PointReadOptions,
   ReadOptions,
   ReadStart,
   ScrubOptions,
@@ -45,7 +45,10 @@ import type {
 import type { BatchPositions, LogQueue } from '../queue/log-queue.js'
 import type { Handle } from '../queue/open-reader.js'
 import type { Cursor } from '../read/cursor.js'
+import { newestRecords, recordAt } from '../read/point.js'
+import { WalReadable } from '../read/readable.js'
 import { WalReader, type ReadRange } from '../read/reader.js'
+import type { WalRecord } from '../records/block.js'
 import type { Appendable, AppendableBytes, Decoded, NoCodec, Values } from '../records/codec.js'
 import { Entry, sizeOf, toEntry, withOwnFields, withOwnValue } from '../records/record.js'
 import type { BackupReport } from '../reports/backup.js'
@@ -55,6 +58,7 @@ import type { WalStats } from '../reports/stats.js'
 import type { Verification } from '../reports/verification.js'
 import { checkBytes, isBytes } from '../util/bytes.js'
 import { calledFrom, callSite, type CallOptions } from '../util/call-options.js'
+import { absoluteDir, type PathLike } from '../util/paths.js'
 import { isAborted } from '../util/signals.js'
 import { CursorHandles } from './cursor-handles.js'
 import { openLog, unlessAborted, type Opened } from './opening.js'
@@ -118,6 +122,8 @@ export class Wal<T = NoCodec> {
   /**
    * Opens the log in a directory. Creates both if they are missing, and recovers from a crash if there was one.
    *
+   * `dir` is a path, as everywhere in this package: a string, the UTF-8 of one, or a `file:` URL.
+   *
    * If the log is already open in this process, worker threads included, this returns another handle on it. The options must then be equal,
    * except `codec` and `captureStacks`, which belong to each handle. When the promise resolves, everything that the log held is durable,
    * unless the disk is full.
@@ -134,14 +140,14 @@ export class Wal<T = NoCodec> {
    * - `ERR_WAL_TRUNCATED`: in mode `'readOnly'`, the writer truncated the log during every attempt to read it.
    * - `AbortError`: `signal` was aborted.
    */
-  static open(dir: string, options?: WalOptions): Promise<Wal>
-  static open<T = unknown>(dir: string, options: WalCodecOptions<T>): Promise<Wal<T>>
-  static async open<T>(dir: string, options?: WalOptions | WalCodecOptions<T>): Promise<Wal | Wal<T>> {
-    const { log, handle } = checkOpen(dir, options)
+  static open(dir: PathLike, options?: WalOptions): Promise<Wal>
+  static open<T = unknown>(dir: PathLike, options: WalCodecOptions<T>): Promise<Wal<T>>
+  static async open<T>(dir: PathLike, options?: WalOptions | WalCodecOptions<T>): Promise<Wal | Wal<T>> {
+    const { dir: path, log, handle } = checkOpen(dir, options)
     const { signal } = handle
     if (signal !== undefined && isAborted(signal)) throw new AbortError(signal)
     const site = callSite(Wal.open)
-    const opening = openLog(absolute(dir, 'open'), log, handle).then(
+    const opening = openLog(path, log, handle).then(
       (opened) => new Wal<T>(opened),
       (error: unknown) => {
         throw calledFrom(error, site)
@@ -444,6 +450,67 @@ export class Wal<T = NoCodec> {
     return this.#read(start, options)
   }
 
+  /**
+   * Reads the record at `position`. Resolves to `undefined` if no record can be read there: it is not acknowledged yet, `position` is
+   * `nextPosition`, or a salvaged log has a hole there.
+   *
+   * The record has bytes and properties of its own, as with `copy: true`. It is found by the index of its segment, without a scan. Calls may
+   * overlap. An expired record is returned like others.
+   *
+   * @example
+   *
+   * ```js
+   * const record = await wal.get(42)
+   * console.log(record?.value)
+   * ```
+   *
+   * @throws `ERR_WAL_TRUNCATED`: `position` is before the first record (`error.firstPosition`), or was truncated meanwhile.
+   * @throws `ERR_WAL_OUT_OF_RANGE`: `position` is after `nextPosition`.
+   * @throws `ERR_WAL_INVALID_ARG`, `ERR_WAL_CORRUPT`, `ERR_WAL_IO`, `ERR_WAL_CLOSED`, `ERR_WAL_DETACHED` or an `AbortError`.
+   */
+  async get(position: number, options?: PointReadOptions): Promise<WalRecord<Decoded<T>> | undefined> {
+    return recordAt(this, checkPosition(position, 1, 'read'), checkPointRead(options))
+  }
+
+  /**
+   * Reads the newest `n` acknowledged records, oldest first; fewer if the log has fewer, and none if `n` is 0.
+   *
+   * The records have bytes and properties of their own, as with `copy: true`, and all of them are in memory at once. Only the part of the log
+   * that has them is read. If a truncation removes some of them meanwhile, the newest of those that are left are read.
+   *
+   * @example
+   *
+   * ```js
+   * const [newest] = await wal.last(1)
+   * ```
+   *
+   * @throws `ERR_WAL_TRUNCATED` or `ERR_WAL_OUT_OF_RANGE`: truncations overtook ten attempts.
+   * @throws `ERR_WAL_INVALID_ARG`, `ERR_WAL_CORRUPT`, `ERR_WAL_IO`, `ERR_WAL_CLOSED`, `ERR_WAL_DETACHED` or an `AbortError`.
+   */
+  async last(n: number, options?: PointReadOptions): Promise<WalRecord<Decoded<T>>[]> {
+    return newestRecords(this, n, checkNewest(n, options))
+  }
+
+  /**
+   * Creates a stream in object mode of the records from `start` on. Takes the options of {@link Wal.readFrom}.
+   *
+   * Records are read as they are consumed, some blocks ahead. The end of the stream is that of the reader: with `follow` it does not end.
+   * Destroying the stream closes its reader, even while it waits. If `signal` is aborted, the stream is destroyed with an `AbortError`. The
+   * stream emits `'error'` with what `next()` of a reader rejects with.
+   *
+   * @example
+   *
+   * ```js
+   * await pipeline(wal.readable('start'), transform, other.writable())
+   * ```
+   *
+   * @throws `ERR_WAL_INVALID_ARG`: an argument is invalid.
+   */
+  readable(start: ReadStart = 'start', options?: ReadOptions): WalReadable<Decoded<T>> {
+    const checked = checkRead(start, options)
+    return new WalReadable(this.#read(start, { ...checked, signal: undefined }), checked.signal)
+  }
+
   /** @internal Creates a reader whose `blocks()` return everything that the log stores about its records. */
   readDetailed(start: ReadStart, options?: ReadOptions): WalReader<Decoded<T>> {
     return this.#read(start, options, undefined, true)
@@ -577,10 +644,11 @@ export class Wal<T = NoCodec> {
    * - `ERR_WAL_TRUNCATED`: truncation has overtaken the backup again and again.
    * - `ERR_WAL_CORRUPT`, `ERR_WAL_NO_SPACE`, `ERR_WAL_IO`, `ERR_WAL_CLOSED` or an `AbortError`.
    */
-  async backup(dir: string, options?: BackupOptions): Promise<BackupReport> {
-    const checked = checkBackup(dir, options)
+  async backup(dir: PathLike, options?: BackupOptions): Promise<BackupReport> {
+    const dest = absoluteDir(dir, 'backup')
+    const checked = checkBackup(options)
     this.#checkOpen('backup')
-    const native = this.#environment.native.backup(this.#queue.log, absolute(dir, 'backup'))
+    const native = this.#environment.native.backup(this.#queue.log, dest)
     if (native === null) throw closed('backup')
     try {
       return await runBackup(this.#environment, native, checked, () => this.#checkOpen('backup'))

@@ -125,7 +125,8 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
     this.#signal = signal
     this.#onKept = onKept
     try {
-      this.#blocks = new BlocksAhead(environment, openNativeReader(environment, queue, from, to, this.#nativeOptions()))
+      const native = openNativeReader(environment, queue, from, to, this.#nativeOptions())
+      this.#blocks = new BlocksAhead(environment, native, limit === 1)
       this.#handle = handle
       this.#unregister = register(new WeakRef(this), [handle.readers, queue.readers], signal)
       collected.register(this, this.#unregister)
@@ -337,7 +338,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
       kept = resumed.kept
       // All records returned so far were kept, so the reader ends at the last position kept.
       if (!this.#follow && this.#next !== undefined) this.#to = Math.min(this.#to, kept)
-      this.#blocks = new BlocksAhead(this.#environment, resumed.reader)
+      this.#blocks = new BlocksAhead(this.#environment, resumed.reader, this.#left === 1)
     } catch (error) {
       return this.#fail(error)
     }
