@@ -1,6 +1,7 @@
 export { Wal } from './log/wal.js'
 export { WalReader } from './read/reader.js'
 export { Cursor, type CursorEvents, type CursorMove } from './read/cursor.js'
+export type { Consumer, ConsumerStats } from './consume/consumer.js'
 export { Record } from './records/record.js'
 export type { WalWritable } from './log/writable.js'
 export { verify } from './jobs/verify.js'
@@ -29,6 +30,17 @@ export type {
   WalOptions,
   WritableOptions,
 } from './options/types.js'
+export type {
+  BackoffRange,
+  BatchHandler,
+  ConsumeOptions,
+  DeadLetter,
+  DeadLetterHandler,
+  DeadLetterLog,
+  Handler,
+  HandlerCall,
+  StopOptions,
+} from './options/consumer-types.js'
 export type { Damage, Hole, PositionRange } from './reports/damage.js'
 export type { CursorPosition, LogStat } from './reports/log-stat.js'
 export type { FencedBytes, RecoveryReport } from './reports/recovery.js'
