@@ -8,7 +8,7 @@ import { node, root } from './helpers/command.js'
 import { segments, temporaryDirectory } from './helpers/directory.js'
 import { filledLog, temporaryLog, until } from './helpers/log.js'
 
-const quick: ConsumeOptions & { batch?: undefined } = { backoff: { minMs: 0, maxMs: 0 } }
+const quick: ConsumeOptions = { backoff: { minMs: 0, maxMs: 0 } }
 const range = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 
 /** What a consumer from now to the end gets. */

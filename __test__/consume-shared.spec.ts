@@ -53,7 +53,7 @@ test('a second consumer is refused unless both share the cursor, with the same o
       ['commitEveryMs', { commitEveryMs: 7 }],
     ]
     for (const [name, options] of different) {
-      const differing = { ...shared, ...options, batch: undefined }
+      const differing = { ...shared, ...options }
       t.throws(() => cursor.consume(() => {}, differing), { code: 'ERR_WAL_INVALID_ARG', message: new RegExp(name) })
     }
     const second = cursor.consume(() => {}, shared)
@@ -145,4 +145,21 @@ test('a consumer notices when another thread has moved its cursor, and stops', a
   letGo()
   await t.throwsAsync(consumer.done, { code: 'ERR_WAL_BUSY', message: /position 20/ })
   t.is(cursor.position, 20)
+})
+
+test('a consumer that waits for records ends when another thread deletes its cursor', async (t) => {
+  const wal = await filledLog(t, 5)
+  const cursor = await wal.cursor('a')
+  const consumer = cursor.consume(() => {})
+  const failed = t.throwsAsync(consumer.done, { code: 'ERR_WAL_NOT_FOUND' })
+  await until(() => cursor.position === 5)
+  const script = new URL('./helpers/cursor/deleter.mjs', import.meta.url)
+  const worker = new Worker(script, { workerData: { dir: wal.dir, options: { segmentBytes: SEGMENT_BYTES } }, execArgv: [] })
+  for (const what of ['position', 'delete']) {
+    worker.postMessage(what)
+    await once(worker, 'message')
+  }
+  await failed
+  worker.postMessage('end')
+  await once(worker, 'exit')
 })

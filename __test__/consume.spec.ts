@@ -12,7 +12,7 @@ const toEnd: ConsumeOptions = { ...quick, follow: false }
 /** Consumes what the log has, and returns the positions as the handler gets them. */
 async function positions(cursor: Cursor, options: ConsumeOptions = {}): Promise<number[]> {
   const given: number[] = []
-  await cursor.consume(({ position }) => void given.push(position), { ...toEnd, ...options, batch: undefined }).done
+  await cursor.consume(({ position }) => void given.push(position), { ...toEnd, ...options }).done
   return given
 }
 
@@ -53,7 +53,7 @@ test('with concurrency records finish in any order, each is handled once, and as
     running--
     finished.push(position)
   }
-  const consumer = cursor.consume(handler, { ...toEnd, batch: undefined, concurrency: 8 })
+  const consumer = cursor.consume(handler, { ...toEnd, concurrency: 8 })
   await consumer.done
   t.is(most, 8)
   t.notDeepEqual(finished, range(1, 500))
@@ -132,7 +132,7 @@ test('a record that fails is tried again, and one that always fails goes to the 
     if (position === 7) throw new Error(`poison ${attempt}`)
   }
   const deadLetter = (record: WalRecord, letter: DeadLetter) => void dead.push([record.position, String(record.value), letter])
-  await cursor.consume(handler, { ...toEnd, batch: undefined, retries: 2, deadLetter }).done
+  await cursor.consume(handler, { ...toEnd, retries: 2, deadLetter }).done
   t.deepEqual(attempts.filter(([position]) => position === 4).length, 3)
   t.deepEqual(attempts.slice(-6), [
     [7, 1],

@@ -33,6 +33,7 @@ export type {
 export type {
   BackoffRange,
   BatchHandler,
+  ConsumeBatchOptions,
   ConsumeOptions,
   DeadLetter,
   DeadLetterHandler,

@@ -69,9 +69,19 @@ export class Feed implements MemberFeed {
     this.#members = this.#members.filter((other) => other !== member)
     this.pump()
     try {
-      await this.#committer.flush()
+      await this.#flush()
     } finally {
       if (this.#members.length === 0) this.#close()
+    }
+  }
+
+  async #flush(): Promise<void> {
+    const committer = this.#committer
+    try {
+      await committer.flush()
+    } catch (error) {
+      // If the feed has started over meanwhile, there is nothing to commit: the others get those records again.
+      if (committer === this.#committer) throw error
     }
   }
 

@@ -3,7 +3,7 @@
 import { mustBe } from '../errors.js'
 import { MAX_DELAY_MS } from '../util/timing.js'
 import { flag, isCount, known, signalOf, type Fields } from './check.js'
-import type { BackoffRange, ConsumeOptions, StopOptions } from './consumer-types.js'
+import type { BackoffRange, ConsumeBatchOptions, StopOptions } from './consumer-types.js'
 
 const consumeNames = new Set([
   'concurrency',
@@ -18,7 +18,7 @@ const consumeNames = new Set([
   'share',
   'window',
   'commitEveryMs',
-] satisfies (keyof ConsumeOptions)[])
+] satisfies (keyof ConsumeBatchOptions)[])
 
 const backoffNames = new Set(['minMs', 'maxMs', 'factor', 'jitter'] satisfies (keyof BackoffRange)[])
 

@@ -82,11 +82,9 @@ export interface ConsumeOptions<V = Buffer> {
    * @defaultValue 1
    */
   concurrency?: number
-  /** Gives the handler arrays of up to this many records, those that are available. From 1. Without it, the handler gets single records. */
-  batch?: number
   /**
    * Number of attempts for a record after the first, from 0; `Infinity` never gives up. When a batch has used them up, each of its records is
-   * given to the handler once more, alone.
+   * given to the handler once more, in an array of its own.
    *
    * @defaultValue 3
    */
@@ -141,6 +139,12 @@ export interface ConsumeOptions<V = Buffer> {
    * @defaultValue 100
    */
   commitEveryMs?: number
+}
+
+/** Options of `Cursor.consume` for a handler of arrays. */
+export interface ConsumeBatchOptions<V = Buffer> extends ConsumeOptions<V> {
+  /** Gives the handler arrays of up to this many records, those that are available. From 1. */
+  batch: number
 }
 
 /** Options of `Consumer.stop`. */

@@ -8,7 +8,7 @@ import { busy, deleted } from '../errors.js'
 import type { NativeCursor } from '../native/calls.js'
 import type { Environment } from '../native/environment.js'
 import { checkPosition } from '../options/check.js'
-import type { BatchHandler, ConsumeOptions, Handler } from '../options/consumer-types.js'
+import type { BatchHandler, ConsumeBatchOptions, ConsumeOptions, Handler } from '../options/consumer-types.js'
 import type { ReadOptions } from '../options/types.js'
 import type { WalRecord } from '../records/block.js'
 import { soon } from '../util/timing.js'
@@ -187,7 +187,7 @@ export class Cursor<V = Buffer> extends EventEmitter<CursorEvents> {
    *   {@link Consumer.done}.
    */
   consume(handler: Handler<V>, options?: ConsumeOptions<V> & { batch?: undefined }): Consumer
-  consume(handler: BatchHandler<V>, options: ConsumeOptions<V> & { batch: number }): Consumer
+  consume(handler: BatchHandler<V>, options: ConsumeBatchOptions<V>): Consumer
   consume(handler: Handler<V> | BatchHandler<V>, options?: ConsumeOptions<V>): Consumer {
     this.#log.checkOpen('consume')
     if (this.isDeleted()) throw deleted(this.name, 'consume')
