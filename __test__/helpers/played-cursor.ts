@@ -53,7 +53,10 @@ export class PlayedCursor {
 
   consume(handler: unknown, given: ConsumeOptions & { batch?: number } = {}): Consumer {
     const { feed, consumer } = checkConsume(given)
-    this.feed ??= new Feed(this.source, feed, this.clock, () => (this.isClosed = true))
+    if (this.feed === undefined || this.isClosed) {
+      this.isClosed = false
+      this.feed = new Feed(this.source, feed, this.clock, () => (this.isClosed = true))
+    }
     return consumerOf(this.feed, this.source, handler, consumer, deadLetterOf(given.deadLetter, this.source), this.clock)
   }
 
