@@ -1,11 +1,9 @@
-// A consumer whose handler, log or cursor does what it should not: it stops with a typed error or goes on, and loses nothing.
+// A consumer whose handler, dead letter or options do what it should not: it stops with a typed error or goes on, and loses nothing.
 
-import { readFileSync, writeFileSync } from 'node:fs'
-import path from 'node:path'
 import test from 'ava'
 import { WalError, type ConsumeOptions, type Cursor, type WalRecord } from '../index.js'
 import { node, root } from './helpers/command.js'
-import { segments, temporaryDirectory } from './helpers/directory.js'
+import { temporaryDirectory } from './helpers/directory.js'
 import { filledLog, temporaryLog, until } from './helpers/log.js'
 
 const quick: ConsumeOptions = { backoff: { minMs: 0, maxMs: 0 } }
@@ -19,18 +17,6 @@ async function rest(cursor: Cursor): Promise<string[]> {
 }
 
 const restPositions = async (cursor: Cursor) => (await rest(cursor)).map((value) => Number(value.replace('value-', '')))
-
-/** A handler that holds the record at a position until it is let go. */
-function holding(at: number) {
-  const held = { given: [] as number[], letGo: () => {}, isHolding: false }
-  const handler = async ({ position }: WalRecord) => {
-    held.given.push(position)
-    if (position !== at) return
-    held.isHolding = true
-    await new Promise<void>((resolve) => (held.letGo = resolve))
-  }
-  return { held, handler }
-}
 
 test('without deadLetter the consumer stops at a record that fails at every attempt, and the next one gets it again', async (t) => {
   const wal = await filledLog(t, 10)
@@ -168,153 +154,6 @@ test('a backoff function that throws, or returns no delay, stops the consumer', 
     await t.throwsAsync(consumer.done, { code: 'ERR_WAL_INVALID_ARG', message: /backoff/ })
     t.is(cursor.position, 0)
   }
-})
-
-test('a log that its handler closes ends the consumer, and what was not committed is delivered again', async (t) => {
-  let wal = await filledLog(t, 5)
-  const given: number[] = []
-  const consumer = (await wal.cursor('a')).consume(async ({ position }) => {
-    given.push(position)
-    if (position === 3) await wal.close()
-  })
-  await t.throwsAsync(consumer.done, { code: 'ERR_WAL_CLOSED' })
-  t.deepEqual(given, [1, 2, 3])
-  wal = await temporaryLog(t, {}, wal.dir)
-  const again = await restPositions(await wal.cursor('a'))
-  t.true(again[0] <= 4)
-  t.deepEqual(again, range(again[0], 5))
-})
-
-test('a consumer that waits for records ends when its log is closed', async (t) => {
-  const wal = await filledLog(t, 1)
-  const cursor = await wal.cursor('a')
-  const consumer = cursor.consume(() => {})
-  const failed = t.throwsAsync(consumer.done, { code: 'ERR_WAL_CLOSED' })
-  await until(() => cursor.position === 1)
-  await wal.close()
-  await failed
-})
-
-test('a cursor that is deleted ends its consumer, whoever deletes it', async (t) => {
-  const wal = await filledLog(t, 5)
-  const other = await temporaryLog(t, {}, wal.dir)
-  for (const who of ['handler', 'this handle', 'other handle']) {
-    const cursor = await wal.cursor('a')
-    const given: number[] = []
-    const consumer = cursor.consume(async ({ position }) => {
-      given.push(position)
-      if (who === 'handler' && position === 2) await cursor.delete()
-    })
-    const failed = t.throwsAsync(consumer.done, { code: 'ERR_WAL_NOT_FOUND', message: /"a"/ }, who)
-    if (who !== 'handler') {
-      await until(() => given.length === 5)
-      await (who === 'this handle' ? cursor : await other.cursor('a')).delete()
-    }
-    await failed
-    t.is(given.length, who === 'handler' ? 2 : 5)
-    t.throws(() => cursor.consume(() => {}), { code: 'ERR_WAL_NOT_FOUND' })
-    t.deepEqual(await restPositions(await wal.cursor('a')), range(1, 5), 'a new cursor of that name')
-    await (await wal.cursor('a')).delete()
-  }
-})
-
-test('records that truncateBefore removes before they are taken stop the consumer', async (t) => {
-  const wal = await temporaryLog(t)
-  // More than a reader reads ahead.
-  for (let n = 1; n <= 1000; n++) wal.enqueue('x'.repeat(10_000))
-  await wal.sync()
-  const { held, handler } = holding(3)
-  const cursor = await wal.cursor('a')
-  const consumer = cursor.consume(handler)
-  await until(() => held.isHolding)
-  await wal.truncateBefore(990)
-  held.letGo()
-  const error = await t.throwsAsync<WalError>(consumer.done, { code: 'ERR_WAL_TRUNCATED' })
-  t.is(error.firstPosition, 990)
-  t.is(cursor.position, 989)
-  t.deepEqual(held.given, range(1, held.given.length))
-  t.true(held.given.length < 989)
-  t.is((await rest(cursor)).length, 11)
-})
-
-test('truncateBefore behind the consumer leaves it alone', async (t) => {
-  const wal = await filledLog(t, 20)
-  const { held, handler } = holding(10)
-  const cursor = await wal.cursor('a')
-  const consumer = cursor.consume(handler, { follow: false })
-  await until(() => held.isHolding)
-  await wal.truncateBefore(10)
-  held.letGo()
-  await consumer.done
-  t.deepEqual([held.given, cursor.position], [range(1, 20), 20])
-})
-
-test('truncateAfter that removes what the consumer has in hand stops it, and the records that are there now are delivered', async (t) => {
-  const wal = await filledLog(t, 10)
-  const { held, handler } = holding(8)
-  const cursor = await wal.cursor('a')
-  const consumer = cursor.consume(handler)
-  await until(() => held.isHolding)
-  await wal.truncateAfter(5)
-  for (let n = 6; n <= 10; n++) await wal.append(`new ${n}`)
-  const failed = t.throwsAsync(consumer.done, { code: 'ERR_WAL_TRUNCATED' })
-  held.letGo()
-  await failed
-  t.true(cursor.position <= 5)
-  const again = await rest(cursor)
-  t.deepEqual(
-    again.slice(-5),
-    range(6, 10).map((n) => `new ${n}`)
-  )
-  t.is(again.length, 10 - (again[0].startsWith('value') ? Number(again[0].slice(6)) - 1 : 5))
-})
-
-test('truncateAfter that the consumer has not reached leaves it alone', async (t) => {
-  const wal = await filledLog(t, 10)
-  const { held, handler } = holding(3)
-  const cursor = await wal.cursor('a')
-  const texts: string[] = []
-  const consumer = cursor.consume(async (record) => {
-    texts.push(String(record.value))
-    await handler(record)
-  })
-  await until(() => held.isHolding)
-  await wal.truncateAfter(5)
-  for (let n = 6; n <= 10; n++) await wal.append(`new ${n}`)
-  held.letGo()
-  await until(() => cursor.position === 10)
-  t.deepEqual(texts, [...range(1, 5).map((n) => `value-${n}`), ...range(6, 10).map((n) => `new ${n}`)])
-  await consumer.stop()
-})
-
-test('a reset stops the consumer, forwards and back', async (t) => {
-  for (const to of [3, 100]) {
-    const wal = await filledLog(t, 10)
-    const cursor = await wal.cursor('a')
-    const consumer = cursor.consume(() => {})
-    await until(() => cursor.position === 10)
-    const failed = t.throwsAsync(consumer.done, { code: 'ERR_WAL_TRUNCATED' })
-    await wal.reset(to)
-    await failed
-    await wal.append('after')
-    t.deepEqual([cursor.position, await rest(cursor)], [to - 1, ['after']])
-  }
-})
-
-test('damage stops the consumer after the records before it, which are committed', async (t) => {
-  let wal = await temporaryLog(t)
-  for (let n = 1; n <= 50; n++) await wal.append(`${n} `.padEnd(5000, 'x'))
-  await wal.close()
-  const file = path.join(wal.dir, segments(wal.dir)[1])
-  const bytes = readFileSync(file)
-  bytes[bytes.indexOf('20 xxx')] ^= 1
-  writeFileSync(file, bytes)
-  wal = await temporaryLog(t, {}, wal.dir)
-  const cursor = await wal.cursor('a')
-  const given: number[] = []
-  const consumer = cursor.consume(({ position }) => void given.push(position))
-  await t.throwsAsync(consumer.done, { code: 'ERR_WAL_CORRUPT' })
-  t.deepEqual([given, cursor.position], [range(1, 19), 19])
 })
 
 test('while a cursor has a consumer, commit, rewind and read are refused through every handle', async (t) => {

@@ -5,7 +5,7 @@ import { consumerOf, type Consumer } from '../../src/consume/consumer.js'
 import { deadLetterOf } from '../../src/consume/dead-letter.js'
 import type { Source } from '../../src/consume/source.js'
 import { checkConsume } from '../../src/options/consume.js'
-import type { ConsumeOptions } from '../../src/options/consumer-types.js'
+import type { ConsumeOptions, HandlerCall } from '../../src/options/consumer-types.js'
 import type { WalRecord } from '../../src/records/block.js'
 import { ScriptedClock } from './scripted-clock.js'
 
@@ -86,4 +86,14 @@ export class PlayedCursor {
       else succeed()
     })
   }
+}
+
+/** A handler whose calls end when the test says so. */
+export function byHand() {
+  const calls: { position: number; attempt: number; signal: AbortSignal; done(): void; fail(error?: unknown): void }[] = []
+  const handler = ({ position }: { position: number }, { attempt, signal }: HandlerCall) =>
+    new Promise<void>((resolve, reject) => {
+      calls.push({ position, attempt, signal, done: resolve, fail: (error = new Error('no')) => reject(error) })
+    })
+  return { calls, handler }
 }
