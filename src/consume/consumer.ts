@@ -93,7 +93,7 @@ export class Consumer {
     return this.done
   }
 
-  /** Returns the current figures; after the end, the last ones. */
+  /** Returns the current figures. After the end only `lag` changes, as records are appended. */
   stats(): ConsumerStats {
     const { watermark, committed, expired } = this.#feed
     const lag = Math.max(0, this.#member.source.acknowledgedPosition() - watermark)

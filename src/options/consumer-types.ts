@@ -108,7 +108,8 @@ export interface ConsumeOptions<V = Buffer> {
   /** Stops the consumer like `stop()` when aborted. */
   signal?: AbortSignal
   /**
-   * Wait for new records at the end of the log. With `false` the consumer ends when everything acknowledged at the call has been handled.
+   * Wait for new records at the end of the log. With `false` the consumer ends when everything acknowledged at the call has been handled;
+   * consumers that share a cursor end where the first one does.
    *
    * @defaultValue `true`
    */
