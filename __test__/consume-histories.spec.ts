@@ -4,7 +4,7 @@ import test, { type ExecutionContext } from 'ava'
 import type { ConsumeOptions, HandlerCall } from '../index.js'
 import type { Consumer } from '../src/consume/consumer.js'
 import { WalError } from '../src/errors.js'
-import { PlayedCursor } from './helpers/played-cursor.js'
+import { PlayedCursor, type PlayedHandle } from './helpers/played-cursor.js'
 import { microtasks } from './helpers/scripted-clock.js'
 import { random } from './helpers/kill/records.mjs'
 
@@ -22,7 +22,9 @@ interface PlayedCall {
 
 class History {
   readonly cursor = new PlayedCursor()
-  readonly consumers: Consumer[] = []
+  consumers: Consumer[] = []
+  /** The handle of each consumer. */
+  readonly handles = new Map<Consumer, PlayedHandle>()
   /** Calls that run. */
   calls: PlayedCall[] = []
   /** Positions that a handler has handled, or that are dead letters. */
@@ -63,15 +65,28 @@ class History {
       })
     const deadLetter = ({ position }: { position: number }) => void this.settled.add(position)
     const backoff = { minMs: 10, maxMs: 100 }
-    const consumer = this.cursor.consume(handler, { backoff, deadLetter, window: WINDOW, commitEveryMs: 20, ...options })
+    const handle = this.next() < 0.5 ? this.cursor.open() : this.cursor.handle
+    const consumer = this.cursor.consume(handler, { backoff, deadLetter, window: WINDOW, commitEveryMs: 20, ...options }, handle)
     this.consumers.push(consumer)
+    this.handles.set(consumer, handle)
     return consumer
   }
 
-  async leave(consumer: Consumer, graceMs: number | undefined): Promise<void> {
+  leave(consumer: Consumer, graceMs: number | undefined): void {
     this.consumers.splice(this.consumers.indexOf(consumer), 1)
     // A last commit that fails passes: the records are delivered again.
-    consumer.stop({ graceMs }).catch((error: WalError) => this.#t.is(error.code, 'ERR_WAL_NO_SPACE'))
+    consumer.stop({ graceMs }).catch(this.#passes)
+  }
+
+  readonly #passes = ({ code }: WalError): void => void this.#t.true(code === 'ERR_WAL_NO_SPACE' || code === 'ERR_WAL_CLOSED', code)
+
+  /** Closes the handle of a consumer, unless it is the one that is always open. The consumers of the handle fail. */
+  close(consumer: Consumer): void {
+    const closing = this.handles.get(consumer)!
+    if (closing === this.cursor.handle) return
+    for (const other of this.consumers) if (this.handles.get(other) === closing) other.done.catch(this.#passes)
+    this.consumers = this.consumers.filter((other) => this.handles.get(other) !== closing)
+    closing.close()
   }
 
   endCommit(succeeds: boolean): void {
@@ -118,7 +133,8 @@ async function step(history: History, isShared: boolean): Promise<void> {
   else if (isShared && (consumers.length < 2 || what < 0.975)) {
     const batch = history.next() < 0.3 ? history.upTo(4) : undefined
     history.join({ share: true, concurrency: history.upTo(4), retries: history.upTo(3) - 1, timeoutMs: 300, batch })
-  } else if (isShared) await history.leave(history.pick(consumers)!, history.next() < 0.5 ? 0 : undefined)
+  } else if (isShared && what < 0.985) history.close(history.pick(consumers)!)
+  else if (isShared) history.leave(history.pick(consumers)!, history.next() < 0.5 ? 0 : undefined)
   await microtasks()
 }
 
@@ -132,7 +148,7 @@ test('no position is committed before everything up to it has been handled, and 
       await step(history, true)
       history.check(`seed ${seed + number}, step ${n}`)
     }
-    if (history.consumers.length === 0) history.join({ share: true })
+    history.join({ share: true })
     await history.finish()
     for (const consumer of history.consumers) t.like(consumer.stats(), { inFlight: 0, waiting: 0, lag: 0 })
     commits += history.cursor.commits.length

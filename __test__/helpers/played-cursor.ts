@@ -4,6 +4,7 @@ import { Feed } from '../../src/consume/feed.js'
 import { consumerOf, type Consumer } from '../../src/consume/consumer.js'
 import { deadLetterOf } from '../../src/consume/dead-letter.js'
 import type { Source } from '../../src/consume/source.js'
+import { closed } from '../../src/errors.js'
 import { checkConsume } from '../../src/options/consume.js'
 import type { ConsumeOptions, HandlerCall } from '../../src/options/consumer-types.js'
 import type { WalRecord } from '../../src/records/block.js'
@@ -16,6 +17,12 @@ export interface PlayedCommit {
   fail(error: unknown): void
 }
 
+/** A handle on the log of a played cursor. */
+export interface PlayedHandle {
+  readonly source: Source
+  close(): void
+}
+
 export class PlayedCursor {
   readonly clock = new ScriptedClock()
   /** Positions of the commits that have begun. */
@@ -26,53 +33,78 @@ export class PlayedCursor {
   stored = 0
   firstPosition = 1
   last = 0
-  isOpen = true
   isDeleted = false
   isClosed = false
   feed: Feed | undefined
-  #wake: (() => void) | undefined
+  #wakes: (() => void)[] = []
+  readonly handle = this.open()
 
-  readonly source: Source = {
-    name: 'played',
-    log: this,
-    position: () => this.stored,
-    firstPosition: () => this.firstPosition,
-    acknowledgedPosition: () => this.last,
-    isOpen: () => this.isOpen,
-    isDeleted: () => this.isDeleted,
-    readStored: (from, follow) => this.#reader(from, follow),
-    commitConsumed: (position) => this.#commit(position),
-    view: (record) => record,
+  /** Opens one more handle on the log. */
+  open(): PlayedHandle {
+    let isOpen = true
+    const whileOpen = <R>(what: () => R) => {
+      if (!isOpen) throw closed('played')
+      return what()
+    }
+    const source: Source = {
+      name: 'played',
+      log: this,
+      position: () => this.stored,
+      firstPosition: () => this.firstPosition,
+      acknowledgedPosition: () => this.last,
+      isOpen: () => isOpen,
+      isDeleted: () => this.isDeleted,
+      readStored: (from, follow) => this.#reader(from, follow, whileOpen),
+      commitConsumed: async (position) => whileOpen(() => this.#commit(position)),
+      view: (record) => record,
+    }
+    const close = () => {
+      isOpen = false
+      this.#wake()
+    }
+    return { source, close }
   }
 
   append(count: number): void {
     this.last += count
-    this.#wake?.()
-    this.#wake = undefined
+    this.#wake()
   }
 
-  consume(handler: unknown, given: ConsumeOptions & { batch?: number } = {}): Consumer {
+  #wake(): void {
+    const wakes = this.#wakes
+    this.#wakes = []
+    for (const wake of wakes) wake()
+  }
+
+  consume(handler: unknown, given: ConsumeOptions & { batch?: number } = {}, { source } = this.handle): Consumer {
     const { feed, consumer } = checkConsume(given)
     if (this.feed === undefined || this.isClosed) {
       this.isClosed = false
-      this.feed = new Feed(this.source, feed, this.clock, () => (this.isClosed = true))
+      this.feed = new Feed(source, feed, this.clock, () => (this.isClosed = true))
     }
-    return consumerOf(this.feed, this.source, handler, consumer, deadLetterOf(given.deadLetter, this.source), this.clock)
+    return consumerOf(this.feed, source, handler, consumer, deadLetterOf(given.deadLetter, source), this.clock)
   }
 
-  #reader(from: number, follow: boolean): ReturnType<Source['readStored']> {
+  #reader(from: number, follow: boolean, whileOpen: <R>(what: () => R) => R): ReturnType<Source['readStored']> {
     let next = from
     let ended = false
     const record = () => ({ position: next++, value: Buffer.from('x') }) as WalRecord
     const nextResult = async (): Promise<IteratorResult<WalRecord, undefined>> => {
-      while (!ended && next > this.last && follow) await new Promise<void>((resolve) => (this.#wake = resolve))
+      while (whileOpen(() => !ended) && next > this.last && follow) await new Promise<void>((resolve) => this.#wakes.push(resolve))
       return ended || next > this.last ? { done: true, value: undefined } : { done: false, value: record() }
+    }
+    const takeNow = (limit: number) => {
+      try {
+        return whileOpen(() => Array.from({ length: Math.min(limit, this.last - next + 1) }, record))
+      } catch {
+        return []
+      }
     }
     const end = async () => {
       ended = true
-      this.#wake?.()
+      this.#wake()
     }
-    return { next: nextResult, takeNow: (limit) => Array.from({ length: Math.min(limit, this.last - next + 1) }, record), return: end }
+    return { next: nextResult, takeNow, return: end }
   }
 
   #commit(position: number): Promise<void> {

@@ -33,6 +33,8 @@ export class Committer {
   readonly #events: CommitterEvents
   #goal: number
   #isUnderWay = false
+  /** The last commit that has begun. Never rejects. */
+  #lastCommit: Promise<void> | undefined
   /** No commit begins before this moment of the clock. */
   #notBefore = -Infinity
   #isRetry = false
@@ -67,18 +69,20 @@ export class Committer {
   flush(): Promise<void> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure.error)
     if (this.#goal <= this.committed) return Promise.resolve()
+    if (this.#isClosed) return Promise.reject(closed('commit'))
     const flushed = new Promise<void>((resolve, reject) => this.#flushes.push({ position: this.#goal, resolve, reject }))
     this.#notBefore = -Infinity
     this.#schedule()
     return flushed
   }
 
-  /** Begins no more commits, and reports nothing more. A commit that is under way still ends its flushes. */
-  close(): void {
+  /** Begins no more commits, and reports nothing more. Resolves when none is under way, which still ends its flushes. */
+  async close(): Promise<void> {
     this.#isClosed = true
     this.#cancelTimer?.()
     this.#cancelTimer = undefined
-    if (!this.#isUnderWay) this.#rejectFlushes(closed('commit'))
+    await this.#lastCommit
+    this.#rejectFlushes(closed('commit'))
   }
 
   #rejectFlushes(error: unknown): void {
@@ -100,7 +104,7 @@ export class Committer {
     }
     this.#cancelTimer?.()
     this.#cancelTimer = undefined
-    void this.#commit(this.#goal)
+    this.#lastCommit = this.#commit(this.#goal)
   }
 
   async #commit(position: number): Promise<void> {
@@ -119,7 +123,7 @@ export class Committer {
     this.#isUnderWay = false
     if (failure === undefined) this.#resolveFlushes(position)
     else this.#rejectFlushes(failure.error)
-    if (this.#isClosed) return this.#rejectFlushes(closed('commit'))
+    if (this.#isClosed) return
     if (failure === undefined) {
       this.#events.onCommitted()
       if (this.#flushes.length > 0) this.#notBefore = -Infinity

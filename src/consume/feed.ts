@@ -31,6 +31,8 @@ export class Feed implements MemberFeed {
   #hasEnded = false
   #isPumping = false
   #isClosed = false
+  /** Set while the feed waits to start over. Never rejects. */
+  #startingOver: Promise<void> | undefined
 
   constructor(source: Source, options: FeedOptions, clock: Clock, onClosed: () => void) {
     this.options = { ...options }
@@ -76,10 +78,12 @@ export class Feed implements MemberFeed {
   }
 
   async #flush(): Promise<void> {
+    await this.#startingOver
     const committer = this.#committer
     try {
       await committer.flush()
     } catch (error) {
+      await this.#startingOver
       // If the feed has started over meanwhile, there is nothing to commit: the others get those records again.
       if (committer === this.#committer) throw error
     }
@@ -107,7 +111,7 @@ export class Feed implements MemberFeed {
   }
 
   pump(): void {
-    if (this.#isPumping || this.#isClosed) return
+    if (this.#isPumping || this.#isClosed || this.#startingOver !== undefined) return
     this.#isPumping = true
     for (let member; (member = this.#memberWithRoom()) !== undefined && this.#fill(member.batch);) {
       member.start(this.#ready.splice(0, member.batch))
@@ -180,11 +184,23 @@ export class Feed implements MemberFeed {
 
   /** Starts over through the handle of another member if the own one was closed; otherwise fails. */
   #end(error: unknown): void {
-    const other = isClosed(error) ? this.#members.find(({ source }) => source.isOpen()) : undefined
-    if (other === undefined) return this.#fail(error)
-    this.#committer.close()
+    if (!isClosed(error) || this.#openSource() === undefined) return this.#fail(error)
+    this.#startingOver ??= this.#startOver()
+  }
+
+  #openSource(): Source | undefined {
+    return this.#members.find(({ source }) => source.isOpen())?.source
+  }
+
+  async #startOver(): Promise<void> {
     void this.#reader.return()
-    this.#start(other.source)
+    // A commit that is under way moves the cursor, and may do so although its handle is closed.
+    await this.#committer.close()
+    this.#startingOver = undefined
+    if (this.#isClosed) return
+    const source = this.#openSource()
+    if (source === undefined) return this.#fail(closed('consume'))
+    this.#start(source)
     this.pump()
   }
 
@@ -217,7 +233,7 @@ export class Feed implements MemberFeed {
   #close(): void {
     if (this.#isClosed) return
     this.#isClosed = true
-    this.#committer.close()
+    void this.#committer.close()
     void this.#reader.return()
     this.#onClosed()
   }
