@@ -163,3 +163,33 @@ test('a consumer that waits for records ends when another thread deletes its cur
   worker.postMessage('end')
   await once(worker, 'exit')
 })
+
+test('a consumer that shares the cursor with one that has failed waits until nothing is in its hands', async (t) => {
+  const wal = await filledLog(t, 5)
+  const closing = await Wal.open(wal.dir, { segmentBytes: SEGMENT_BYTES })
+  let letGo!: () => void
+  let isHolding = false
+  const first = (await closing.cursor('a')).consume(() => {
+    isHolding = true
+    return new Promise<void>((resolve) => (letGo = resolve))
+  }, shared)
+  await until(() => isHolding)
+  const failed = t.throwsAsync(first.done, { code: 'ERR_WAL_CLOSED' })
+  await closing.close()
+  // The reader of the closed handle fails in a later turn.
+  for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate)
+  const cursor = await wal.cursor('a')
+  t.throws(() => cursor.consume(() => {}), { code: 'ERR_WAL_BUSY' })
+  const left = cursor.consume(() => t.fail(), shared)
+  await left.stop()
+  t.throws(() => cursor.consume(() => {}), { code: 'ERR_WAL_BUSY' })
+  const given: number[] = []
+  const second = cursor.consume(({ position }) => void given.push(position), shared)
+  for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate)
+  t.deepEqual(given, [])
+  letGo()
+  await failed
+  await until(() => cursor.position === 5)
+  t.deepEqual(given, range(1, 5))
+  await second.stop()
+})

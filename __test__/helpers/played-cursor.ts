@@ -78,11 +78,13 @@ export class PlayedCursor {
 
   consume(handler: unknown, given: ConsumeOptions & { batch?: number } = {}, { source } = this.handle): Consumer {
     const { feed, consumer } = checkConsume(given)
-    if (this.feed === undefined || this.isClosed) {
+    const before = this.isClosed ? undefined : this.feed
+    if (before === undefined || before.failure !== undefined) {
       this.isClosed = false
-      this.feed = new Feed(source, feed, this.clock, () => (this.isClosed = true))
+      const opened = new Feed(source, feed, this.clock, () => (this.isClosed ||= opened === this.feed), before?.closed)
+      this.feed = opened
     }
-    return consumerOf(this.feed, source, handler, consumer, deadLetterOf(given.deadLetter, source), this.clock)
+    return consumerOf(this.feed as Feed, source, handler, consumer, deadLetterOf(given.deadLetter, source), this.clock)
   }
 
   #reader(from: number, follow: boolean, whileOpen: <R>(what: () => R) => R): ReturnType<Source['readStored']> {

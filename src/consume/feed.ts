@@ -19,27 +19,36 @@ export class Feed implements MemberFeed {
   failure: { error: unknown } | undefined
   readonly #clock: Clock
   readonly #onClosed: () => void
+  /** Resolves when no consumer is left and nothing is committed any more. */
+  readonly closed: Promise<void>
+  #resolveClosed!: () => void
   /** In the order in which they get the next records. */
   #members: Member[] = []
   #source: Source
   #watermark!: Watermark
   #committer!: Committer
-  #reader!: SourceReader
+  #reader: SourceReader | undefined
   /** Records taken from the log, or given back, that no member has. In order. */
   #ready: Taken[] = []
   #isReading = false
   #hasEnded = false
   #isPumping = false
+  /** Number of members that wait for their last commit. */
+  #leaving = 0
   #isClosed = false
-  /** Set while the feed waits to start over. Never rejects. */
-  #startingOver: Promise<void> | undefined
+  /** Set while the feed waits to start, or to start over. Never rejects. */
+  #starting: Promise<void> | undefined
 
-  constructor(source: Source, options: FeedOptions, clock: Clock, onClosed: () => void) {
+  /** Hands out nothing before `predecessor` has resolved: it is the end of another feed of the cursor. */
+  constructor(source: Source, options: FeedOptions, clock: Clock, onClosed: () => void, predecessor?: Promise<void>) {
     this.options = { ...options }
     this.#clock = clock
     this.#onClosed = onClosed
     this.#source = source
-    this.#start(source)
+    this.closed = new Promise((resolve) => (this.#resolveClosed = resolve))
+    this.#prepare(source)
+    if (predecessor === undefined) this.#start(source)
+    else this.#starting = this.#startAfter(predecessor)
   }
 
   /** Whether this feeds the consumers of a cursor that is no more. */
@@ -49,7 +58,7 @@ export class Feed implements MemberFeed {
 
   /** Whether all consumers share the cursor. */
   get isShared(): boolean {
-    return this.failure === undefined && this.#members.every(({ isShared }) => isShared)
+    return this.#members.every(({ isShared }) => isShared)
   }
 
   /** Everything up to here has been handled. */
@@ -70,20 +79,22 @@ export class Feed implements MemberFeed {
   async leave(member: Member): Promise<void> {
     this.#members = this.#members.filter((other) => other !== member)
     this.pump()
+    this.#leaving++
     try {
       await this.#flush()
     } finally {
-      if (this.#members.length === 0) this.#close()
+      // The last one to leave may not be the last one whose commit ends.
+      this.#leaving--
+      this.#closeIfEmpty()
     }
   }
 
   async #flush(): Promise<void> {
-    await this.#startingOver
     const committer = this.#committer
     try {
       await committer.flush()
     } catch (error) {
-      await this.#startingOver
+      await this.#starting
       // If the feed has started over meanwhile, there is nothing to commit: the others get those records again.
       if (committer === this.#committer) throw error
     }
@@ -111,7 +122,7 @@ export class Feed implements MemberFeed {
   }
 
   pump(): void {
-    if (this.#isPumping || this.#isClosed || this.#startingOver !== undefined) return
+    if (this.#isPumping || this.#isClosed || this.#starting !== undefined) return
     this.#isPumping = true
     for (let member; (member = this.#memberWithRoom()) !== undefined && this.#fill(member.batch);) {
       member.start(this.#ready.splice(0, member.batch))
@@ -145,10 +156,11 @@ export class Feed implements MemberFeed {
         this.#committer.hurry()
         break
       }
-      const records = this.#reader.takeNow(Math.min(count - this.#ready.length, room))
+      const reader = this.#reader as SourceReader
+      const records = reader.takeNow(Math.min(count - this.#ready.length, room))
       if (records.length > 0) this.#take(records)
       else if (this.#ready.length > 0) break
-      else void this.#read(this.#reader)
+      else void this.#read(reader)
     }
     return this.#ready.length > 0
   }
@@ -185,21 +197,23 @@ export class Feed implements MemberFeed {
   /** Starts over through the handle of another member if the own one was closed; otherwise fails. */
   #end(error: unknown): void {
     if (!isClosed(error) || this.#openSource() === undefined) return this.#fail(error)
-    this.#startingOver ??= this.#startOver()
+    if (this.#starting !== undefined) return
+    void this.#reader?.return()
+    // A commit that is under way moves the cursor, and may do so although its handle is closed.
+    this.#starting = this.#startAfter(this.#committer.close())
   }
 
   #openSource(): Source | undefined {
     return this.#members.find(({ source }) => source.isOpen())?.source
   }
 
-  async #startOver(): Promise<void> {
-    void this.#reader.return()
-    // A commit that is under way moves the cursor, and may do so although its handle is closed.
-    await this.#committer.close()
-    this.#startingOver = undefined
+  async #startAfter(end: Promise<void>): Promise<void> {
+    await end
+    this.#starting = undefined
     if (this.#isClosed) return
     const source = this.#openSource()
     if (source === undefined) return this.#fail(closed('consume'))
+    this.#prepare(source)
     this.#start(source)
     this.pump()
   }
@@ -208,20 +222,23 @@ export class Feed implements MemberFeed {
    * Reads on after the committed position. What was taken before and not committed is read again: nothing is known about truncations that
    * the reader of the closed handle would have noticed.
    */
-  #start(source: Source): void {
+  #prepare(source: Source): void {
     this.#source = source
     this.#watermark = new Watermark(source.position())
     this.#ready = []
     this.#isReading = this.#hasEnded = false
-    const committer = new Committer(source, this.#clock, this.options.commitEveryMs, {
+    this.#committer = new Committer(source, this.#clock, this.options.commitEveryMs, {
       onCommitted: () => {
         this.#hurryIfMuch()
         this.pump()
       },
       onFailure: (error) => this.#end(error),
     })
-    this.#committer = committer
-    this.#reader = source.readStored(this.#watermark.position + 1, this.options.follow)
+  }
+
+  /** Reading begins only when no other feed of the cursor commits: it acknowledges truncations. */
+  #start(source: Source): void {
+    this.#reader = source.readStored(this.watermark + 1, this.options.follow)
   }
 
   /** Stops all members, which finish what is in their hands. */
@@ -230,11 +247,18 @@ export class Feed implements MemberFeed {
     for (const member of this.#members) member.fail(error)
   }
 
+  #closeIfEmpty(): void {
+    if (this.#isClosed || this.#leaving > 0 || this.#members.length > 0) return
+    // The cursor is still in the hands of the feed that this one waits for.
+    if (this.#starting === undefined) this.#close()
+    else void this.#starting.then(() => this.#closeIfEmpty())
+  }
+
   #close(): void {
-    if (this.#isClosed) return
     this.#isClosed = true
     void this.#committer.close()
-    void this.#reader.return()
+    void this.#reader?.return()
     this.#onClosed()
+    this.#resolveClosed()
   }
 }

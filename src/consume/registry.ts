@@ -36,13 +36,15 @@ export function openFeed(source: Source, options: FeedOptions, share: boolean): 
       if (options[option] !== open.options[option])
         throw invalid(`options.${option} must be ${open.options[option]}, as for the consumers that share the cursor`, 'consume')
     }
-    return open
+    // A feed that has failed takes no more consumers. The new one waits until nothing is in its hands.
+    if (open.failure === undefined) return open
   }
   const named = feeds.get(log) ?? new Map<string, Feed>()
   feeds.set(log, named)
-  const feed = new Feed(source, options, clock, () => {
+  const onClosed = () => {
     if (named.get(name) === feed) named.delete(name)
-  })
+  }
+  const feed = new Feed(source, options, clock, onClosed, open?.closed)
   named.set(name, feed)
   return feed
 }
