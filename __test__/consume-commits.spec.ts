@@ -165,3 +165,27 @@ test('a dead letter is taken before the watermark passes its record', async (t) 
   await microtasks()
   t.like(consumer.stats(), { dead: 1, watermark: 2, committed: 2 })
 })
+
+test('consumers that share a cursor and stop together leave it only when the last commit has ended', async (t) => {
+  const cursor = new PlayedCursor()
+  cursor.isSlow = true
+  cursor.append(2)
+  const { calls, handler } = byHand()
+  const [one, two] = [cursor.consume(handler, { share: true }), cursor.consume(handler, { share: true })]
+  await microtasks()
+  t.deepEqual(
+    calls.map(({ position }) => position),
+    [1, 2]
+  )
+  const stops = [one.stop(), two.stop()]
+  calls[0].done()
+  await microtasks()
+  calls[1].done()
+  await microtasks()
+  cursor.pending.shift()!.succeed()
+  await stops[0]
+  t.deepEqual([cursor.stored, cursor.isClosed, cursor.pending.length], [1, false, 1])
+  cursor.pending.shift()!.succeed()
+  await stops[1]
+  t.deepEqual([cursor.stored, cursor.isClosed], [2, true])
+})
