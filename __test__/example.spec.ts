@@ -41,3 +41,19 @@ test('examples/replication.mjs', async (t) => {
     t.is(code, 0)
   }
 })
+
+test('examples/queue.mjs', async (t) => {
+  const dir = temporaryDirectory(t)
+  const script = path.join(root, 'examples', 'queue.mjs')
+  const failed = [50, 100, 150, 200].map((invoice) => `to look at: {"invoice":${invoice},"amount":-1}`)
+  for (const run of [1, 2]) {
+    const { code, stdout, stderr } = await node([script, dir])
+    t.is(stderr, '')
+    const letters = Array.from({ length: run }, () => failed).flat()
+    // Jobs are done in any order.
+    const [first, second, ...rest] = String(stdout).trimEnd().split('\n')
+    t.deepEqual([first, second], ['196 jobs done, 4 failed, 24 attempts more than needed', `total ${1960 * run}`])
+    t.deepEqual(rest.toSorted(), letters.toSorted())
+    t.is(code, 0)
+  }
+})

@@ -81,6 +81,17 @@ const nested = (name: string) => (thing: unknown) => ({ [name]: thing })
 /** A path as it was passed, in a place of the test's own. */
 const within = (dir: string, thing: never): never => (thing !== '' && typeof thing === 'string' ? path.join(dir, thing) : thing) as never
 
+/** Consumes the one record of a log, which is handled or not. */
+async function consume(log: Wal, handler: never, options?: object, stop?: never): Promise<void> {
+  const cursor = await log.cursor('consumed')
+  await cursor.rewind(0)
+  const consumer = cursor.consume(handler, { follow: false, retries: 1, ...options })
+  if (stop === undefined) return consumer.done
+  await consumer.stop(stop).finally(() => consumer.stop())
+}
+
+const failing = (() => Promise.reject(new Error('no'))) as never
+
 type Call = (log: Wal, thing: never, dir: string) => unknown
 
 const calls: { [name: string]: Call } = {
@@ -112,6 +123,12 @@ const calls: { [name: string]: Call } = {
   'readable(1, options)': (log, thing) => log.readable(1, thing).destroy(),
   'cursor(name)': (log, thing) => log.cursor(thing),
   'cursor(name, options)': (log, thing) => log.cursor('name', thing),
+  'consume(handler)': (log, thing) => consume(log, thing),
+  'consume(handler, options)': async (log, thing) => {
+    const consumer = (await log.cursor('consumed')).consume(() => {}, thing)
+    await consumer.stop()
+  },
+  'stop(options)': (log, thing) => consume(log, (() => {}) as never, {}, thing),
   'backup(dir)': (log, thing, dir) => log.backup(within(dir, thing)),
   'backup(dir, options)': (log, thing, dir) => log.backup(path.join(dir, 'copy'), thing),
   'scrub(options)': (log, thing) => log.scrub(thing),
@@ -139,6 +156,9 @@ for (const name of ['durable', 'expect', 'signal'])
   calls[`append(record, { ${name} })`] = (log, thing) => log.append('x', nested(name)(thing))
 for (const name of ['key', 'value', 'tombstone', 'ttlMs', 'expiresAt', 'version']) {
   calls[`append({ ${name} })`] = (log, thing) => log.append({ key: 'k', ...nested(name)(thing) } as never)
+}
+for (const name of ['deadLetter', 'backoff', 'signal', 'concurrency', 'timeoutMs']) {
+  calls[`consume(handler, { ${name} })`] = (log, thing) => consume(log, failing, { deadLetter: () => {}, ...nested(name)(thing) })
 }
 for (const name of ['onProgress', 'signal']) {
   calls[`verify(dir, { ${name} })`] = ({ dir }, thing) => verify(dir, nested(name)(thing))

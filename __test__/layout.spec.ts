@@ -16,6 +16,7 @@ const ROOMS = [
   ['observe'],
   ['options'],
   ['queue'],
+  ['consume'],
   ['read'],
   ['jobs'],
   ['log'],

@@ -1,6 +1,7 @@
 export { Wal } from './log/wal.js'
 export { WalReader } from './read/reader.js'
 export { Cursor, type CursorEvents, type CursorMove } from './read/cursor.js'
+export type { Consumer, ConsumerStats } from './consume/consumer.js'
 export { Record } from './records/record.js'
 export type { WalReadable } from './read/readable.js'
 export type { WalWritable } from './log/writable.js'
@@ -38,6 +39,18 @@ export type {
   WalOptions,
   WritableOptions,
 } from './options/types.js'
+export type {
+  BackoffRange,
+  BatchHandler,
+  ConsumeBatchOptions,
+  ConsumeOptions,
+  DeadLetter,
+  DeadLetterHandler,
+  DeadLetterLog,
+  Handler,
+  HandlerCall,
+  StopOptions,
+} from './options/consumer-types.js'
 export type { Damage, Hole, PositionRange } from './reports/damage.js'
 export type { CursorPosition, LogStat } from './reports/log-stat.js'
 export type { FencedBytes, RecoveryReport } from './reports/recovery.js'

@@ -118,6 +118,11 @@ export function handling(error: unknown): string {
     case 'ERR_WAL_CORRUPT':
       same<string | undefined>()(error.segment)
       return 'see docs/recovery.md'
+    case 'ERR_WAL_BUSY':
+    case 'ERR_WAL_TIMEOUT':
+    case 'ERR_WAL_HANDLER':
+    case 'ERR_WAL_DEAD_LETTER':
+      return 'see docs/consumers.md'
     case 'ERR_WAL_CLOSED':
     case 'ERR_WAL_FORMAT':
     case 'ERR_WAL_INVALID_ARG':

@@ -1,6 +1,7 @@
 // The public handle on a log.
 
 import { inspect, type InspectOptions } from 'node:util'
+import { letterBox, type LetterBox } from '../consume/source.js'
 import { AbortError, closed, invalid, mustBe, readOnly, whileReading } from '../errors.js'
 import { runBackup } from '../jobs/backup.js'
 import { VerificationJob } from '../jobs/verify.js'
@@ -48,7 +49,7 @@ import type { Cursor } from '../read/cursor.js'
 import { newestRecords, recordAt } from '../read/point.js'
 import { WalReadable } from '../read/readable.js'
 import { WalReader, type ReadRange } from '../read/reader.js'
-import type { WalRecord } from '../records/block.js'
+import { DecodedView, type WalRecord } from '../records/block.js'
 import type { Appendable, AppendableBytes, Decoded, NoCodec, Values } from '../records/codec.js'
 import { Entry, sizeOf, toEntry, withOwnFields, withOwnValue } from '../records/record.js'
 import type { BackupReport } from '../reports/backup.js'
@@ -112,8 +113,13 @@ export class Wal<T = NoCodec> {
     this.dir = dir
     this.recovery = recovery
     this.#cursors = new CursorHandles(environment, queue.log, {
+      queue,
+      firstPosition: () => this.firstPosition,
       acknowledgedPosition: () => this.acknowledgedPosition,
-      read: (from, options, onKept) => this.#read(from, options, onKept),
+      read: (from, options, onKept) => this.#read(from, options, { onKept }),
+      readStored: (from, options, onKept) => this.#read(from, options, { onKept, stored: true }) as WalReader<unknown> as WalReader,
+      view: (record) => (values === undefined ? record : new DecodedView(record, values)) as WalRecord<unknown> as WalRecord<Decoded<T>>,
+      isOpen: () => !this.closed,
       checkOpen: (operation) => this.#checkOpen(operation),
     })
     collected.register(this, queue, this)
@@ -513,14 +519,19 @@ export class Wal<T = NoCodec> {
 
   /** @internal Creates a reader whose `blocks()` return everything that the log stores about its records. */
   readDetailed(start: ReadStart, options?: ReadOptions): WalReader<Decoded<T>> {
-    return this.#read(start, options, undefined, true)
+    return this.#read(start, options, { detailed: true })
   }
 
-  #read(start: ReadStart, options: ReadOptions | undefined, onKept?: ReadRange['onKept'], detailed = false): WalReader<Decoded<T>> {
+  #read(
+    start: ReadStart,
+    options: ReadOptions | undefined,
+    { onKept, detailed = false, stored = false }: Pick<ReadRange, 'onKept' | 'detailed'> & { stored?: boolean } = {}
+  ): WalReader<Decoded<T>> {
     const { to = Infinity, limit = Infinity, ...flags } = checkRead(start, options)
     const { follow = false, salvage = false, copy = false, skipExpired = false, signal } = flags
     const holed = this.recovery.holes.length > 0
-    const range = { from: start, to, limit, follow, salvage, holed, copy, skipExpired, detailed, signal, values: this.#values, onKept }
+    const values = stored ? undefined : this.#values
+    const range = { from: start, to, limit, follow, salvage, holed, copy, skipExpired, detailed, signal, values, onKept }
     const reader = new WalReader<Decoded<T>>(this.#environment, this.#queue, range, this.#handle)
     if (this.#closed !== undefined) reader.close()
     return reader
@@ -567,6 +578,14 @@ export class Wal<T = NoCodec> {
     const from = checkCursor(name, options)
     this.#checkOpen('cursor')
     return this.#cursors.open(name, from)
+  }
+
+  /** @internal Takes dead letters: appends their keys and values as they are stored, past the codec of this handle. */
+  [letterBox](): LetterBox {
+    const terms = { ...DEFAULT_TERMS, durable: true }
+    const append = async ({ key, value, tombstone }: WalRecord) =>
+      this.#openQueue('append').append(new Entry(key, value, tombstone, undefined, undefined), terms)
+    return { log: this.#queue, append, drain: () => this.drain() }
   }
 
   /**

@@ -179,6 +179,19 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
     return this
   }
 
+  /** Ends the reader like `return()`, for `await using`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#end()
+  }
+
+  /** @internal Returns up to `limit` records that are available without waiting. None while a call of `next()` waits. */
+  takeNow(limit: number): WalRecord<V>[] {
+    const records: WalRecord<V>[] = []
+    if (this.#waiting > 0) return records
+    while (records.length < limit && this.#hasRecord()) records.push(this.#take())
+    return records
+  }
+
   /**
    * Iterates over the records in arrays, which costs far less per record. Each array has all records that are available without waiting, so
    * the arrays differ in length. The iterator shares the position of this reader.
@@ -254,7 +267,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
   #decoded(block: Block, record: number, values: Values): WalRecord<V> {
     return (this.#copy
       ? new DecodedCopy(block, record, values)
-      : new DecodedView(block, record, values)) as WalRecord<unknown> as WalRecord<V>
+      : new DecodedView(new RecordView(block, record), values)) as WalRecord<unknown> as WalRecord<V>
   }
 
   #wait<T>(take: () => T): Promise<IteratorResult<T, undefined>> {

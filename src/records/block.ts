@@ -258,13 +258,13 @@ const NOT_YET = Symbol()
 
 /** A record whose value is decoded by a codec on first access. */
 export class DecodedView extends ReadRecord<unknown> {
-  readonly #view: RecordView
+  readonly #view: WalRecord
   readonly #values: Values
   #value: unknown = NOT_YET
 
-  constructor(block: Block, record: number, values: Values) {
+  constructor(view: WalRecord, values: Values) {
     super()
-    this.#view = new RecordView(block, record)
+    this.#view = view
     this.#values = values
   }
 
