@@ -8,8 +8,10 @@ import test, { type ExecutionContext } from 'ava'
 import { channels, verify, Wal, type AppendEvent, type RecoverEvent, type WalError, type WalEvents } from '../index.js'
 import { LogQueue } from '../src/queue/log-queue.js'
 import type { Environment } from '../src/native/environment.js'
+import { RecordBuffer } from '../src/native/record-buffer.js'
 import { DEFAULT_TERMS } from '../src/options/append.js'
 import { toEntry } from '../src/records/record.js'
+import { bufferMemory } from './helpers/buffer-memory.js'
 import { node, root } from './helpers/command.js'
 import { segments, temporaryDirectory } from './helpers/directory.js'
 import { Shim, rule } from './helpers/faults/shim.js'
@@ -339,6 +341,7 @@ test.serial('a commit that completes while older events are being published is p
     calls: {
       positions: none,
       append: () => 1,
+      appendFromBuffer: () => 1,
       kick: none,
       // The commit thread is done just now.
       settled: () => {
@@ -347,6 +350,8 @@ test.serial('a commit that completes while older events are being published is p
         return 1
       },
     },
+    recordBuffer: new RecordBuffer(bufferMemory(), () => true),
+    claimBuffer: none,
     ref: none,
     unref: none,
     scheduleKick: none,

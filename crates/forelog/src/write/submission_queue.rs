@@ -112,7 +112,7 @@ pub enum CommitThreadState {
 }
 
 /// Size in bytes at which the gathering group is committed without waiting for the end of the caller's turn.
-const EAGER_BYTES: usize = 512 << 10;
+const EAGER_BYTES: usize = 256 << 10;
 
 pub struct SubmissionQueue {
     pub group: Group,
