@@ -1,5 +1,6 @@
 // The error classes of this package, and the errors that the facade itself throws.
 
+import { describe } from './util/describe.js'
 import { reasonOf } from './util/signals.js'
 
 /**
@@ -24,6 +25,8 @@ import { reasonOf } from './util/signals.js'
  *   log.
  * - `ERR_WAL_FORMAT`: the directory holds other files, or a log of a newer format version. Nothing was changed.
  * - `ERR_WAL_INVALID_ARG`: an argument has the wrong type or range; the message names it.
+ * - `ERR_WAL_CODEC`: a value cannot be encoded, decoded, or does not match the schema (`issues`, `cause`); the bytes of a record that was
+ *   read are intact.
  * - `ERR_WAL_IO`: the operating system reported another failure (`cause`). A record rejected with it is not in the log. Appends work again
  *   once the cause is gone.
  * - `ERR_WAL_NATIVE_NOT_FOUND`: the native module is missing or does not load. The message says what was tried and how to fix it.
@@ -44,6 +47,7 @@ export type WalErrorCode =
   | 'ERR_WAL_READ_ONLY'
   | 'ERR_WAL_FORMAT'
   | 'ERR_WAL_INVALID_ARG'
+  | 'ERR_WAL_CODEC'
   | 'ERR_WAL_IO'
   | 'ERR_WAL_NATIVE_NOT_FOUND'
 
@@ -53,6 +57,14 @@ export interface FlippedBit {
   offset: number
   /** Bit of that byte, from 0 (the lowest) to 7. */
   bit: number
+}
+
+/** One thing that a schema has found in a value. */
+export interface SchemaIssue {
+  /** The schema's message. */
+  readonly message: string
+  /** Keys that lead to the part of the value that does not match. */
+  readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[] | undefined
 }
 
 /** Fields of a {@link WalError} that are present only if they apply. They are described there. */
@@ -79,6 +91,8 @@ export interface WalErrorDetails {
   actual?: number
   /** See {@link WalError.pid}. */
   pid?: number
+  /** See {@link WalError.issues}. */
+  issues?: readonly SchemaIssue[]
   /** See {@link WalError.cause}. */
   cause?: unknown
 }
@@ -139,7 +153,12 @@ export class WalError extends Error {
   declare readonly actual?: number
   /** Process that holds the log, for `ERR_WAL_LOCKED`. */
   declare readonly pid?: number
-  /** For a failure of the operating system, an error as Node reports it: `code` (such as `'ENOSPC'`), `errno`, `syscall`, `path`. */
+  /** What a schema has found in a value, for `ERR_WAL_CODEC`. */
+  declare readonly issues?: readonly SchemaIssue[]
+  /**
+   * For a failure of the operating system, an error as Node reports it: `code` (such as `'ENOSPC'`), `errno`, `syscall`, `path`. For an
+   * exception of the caller's code, such as a codec, that exception.
+   */
   declare readonly cause?: unknown
 
   /** @internal */
@@ -185,37 +204,17 @@ export const abandoned = (signal: AbortSignal, operation: string): AbortError =>
 export const invalid = (message: string, operation: string): WalError => new WalError('ERR_WAL_INVALID_ARG', message, { operation })
 
 /** The error for an argument of the wrong type or range. */
-export const mustBe = (name: string, expected: string, given: unknown, operation: string): WalError =>
-  invalid(`${name} must be ${expected}, not ${describe(given)}`, operation)
+export const mustBe = (name: string, expected: string, given: unknown, operation: string, cause?: unknown): WalError =>
+  new WalError('ERR_WAL_INVALID_ARG', `${name} must be ${expected}, not ${describe(given)}`, { operation, cause })
 
-/** Longest string that an error message shows. */
-const SHOWN_CHARACTERS = 40
+export const unencodable = (codec: string, operation: string, text: string, details: WalErrorDetails): WalError =>
+  new WalError('ERR_WAL_CODEC', `the value cannot be encoded (${codec}): ${text}`, { operation, ...details })
 
-/** Describes an argument for an error message. Runs no code of the caller. */
-function describe(value: unknown): string {
-  switch (typeof value) {
-    case 'string':
-      return value.length <= SHOWN_CHARACTERS ? JSON.stringify(value) : 'a long string'
-    case 'bigint':
-      return 'a bigint'
-    case 'symbol':
-    case 'function':
-      return `a ${typeof value}`
-    case 'object':
-      return value === null ? 'null' : 'an object'
-    default:
-      return Object.is(value, -0) ? '-0' : String(value)
-  }
-}
-
-export const unencodable = (codec: string, operation: string, cause: unknown): WalError =>
-  new WalError('ERR_WAL_INVALID_ARG', `the value cannot be encoded (${codec}): ${textOf(cause)}`, { operation, cause })
-
-export const undecodable = (codec: string, position: number, cause: unknown): WalError =>
-  new WalError('ERR_WAL_INVALID_ARG', `the value of record ${position} cannot be decoded (${codec}): ${textOf(cause)}`, {
+export const undecodable = (codec: string, position: number, text: string, details: WalErrorDetails): WalError =>
+  new WalError('ERR_WAL_CODEC', `the value of record ${position} cannot be decoded (${codec}): ${text}`, {
     operation: 'read',
     position,
-    cause,
+    ...details,
   })
 
 /** The message of a thrown value. Never throws. */

@@ -11,12 +11,16 @@ export { channels } from './observe/events.js'
 export type { BackupProgress, BackupReport } from './reports/backup.js'
 export type { SalvageProgress, SalvageReport } from './reports/salvage.js'
 export type { BatchPositions } from './queue/log-queue.js'
-export type { Appendable, AppendableBytes, Codec, CodecOption, Decoded, NoCodec } from './records/codec.js'
+export type { Appendable, AppendableBytes, Codec, NoCodec } from './records/codec.js'
+export type { SchemaCodec, SchemaResult, StandardSchema } from './records/schema.js'
 export type {
   AcknowledgedOptions,
   AppendOptions,
   BackupOptions,
+  CodecOption,
   CursorOptions,
+  DecodeErrorAction,
+  DecodeErrorHandler,
   EnqueueOptions,
   Mode,
   ReadOptions,
@@ -48,5 +52,5 @@ export type {
   WalEvents,
 } from './observe/events.js'
 export type { MadeRecord, RecordInit, RecordOptions, RecordVersion } from './records/record.js'
-export type { RecordFields, WalRecord } from './records/block.js'
-export type { FlippedBit, WalErrorCode, WalErrorDetails } from './errors.js'
+export type { ReadFields, RecordFields, TombstoneRecord, ValueRecord, WalRecord } from './records/block.js'
+export type { FlippedBit, SchemaIssue, WalErrorCode, WalErrorDetails } from './errors.js'

@@ -45,9 +45,12 @@ import type {
 import type { BatchPositions, LogQueue } from '../queue/log-queue.js'
 import type { Handle } from '../queue/open-reader.js'
 import type { Cursor } from '../read/cursor.js'
-import { WalReader, type ReadRange } from '../read/reader.js'
-import type { Appendable, AppendableBytes, Decoded, NoCodec, Values } from '../records/codec.js'
+import { Decoder } from '../read/decoder.js'
+import type { ReadRange } from '../read/range.js'
+import { WalReader } from '../read/reader.js'
+import type { Appendable, AppendableBytes, NoCodec } from '../records/codec.js'
 import { Entry, sizeOf, toEntry, withOwnFields, withOwnValue } from '../records/record.js'
+import type { Values } from '../records/values.js'
 import type { BackupReport } from '../reports/backup.js'
 import type { CursorPosition } from '../reports/log-stat.js'
 import type { RecoveryReport } from '../reports/recovery.js'
@@ -65,6 +68,9 @@ const collected = new FinalizationRegistry<LogQueue>((queue) => void queue.leave
 
 type Callee = (...args: never[]) => unknown
 
+/** A handle that only one of type `Wal<any>` can be assigned to. */
+type WalOfAny = Wal<{ readonly isOfAny: never }>
+
 /** Throws if the signal of an operation is aborted before the operation was accepted. */
 function checkNotAborted({ call }: AppendTerms): void {
   const signal = call?.signal
@@ -77,10 +83,10 @@ function checkNotAborted({ call }: AppendTerms): void {
  * Records get the consecutive positions 1, 2, 3 … in the order of the calls, and promises resolve in that order. An idle log does not keep
  * the process alive; a pending operation does.
  *
- * `T` is the type of the values of a log that is opened with a codec: such values are appended and read. Without a codec, strings and bytes
- * are appended and buffers are read.
+ * `T` is the type of the values that are read from a log that is opened with a codec, and `In` of those that are appended. They are the
+ * same unless the codec says otherwise. Without a codec, strings and bytes are appended and buffers are read.
  */
-export class Wal<T = NoCodec> {
+export class Wal<T = NoCodec, In = T> {
   /** Absolute path of the directory. */
   readonly dir: string
   /** Report of what opening found and did. */
@@ -94,7 +100,7 @@ export class Wal<T = NoCodec> {
   #isPlain: boolean
   readonly #handle: Handle = { owner: this, readers: new Set(), isClosed: false }
   readonly #scrubs = new Set<VerificationJob>()
-  readonly #cursors: CursorHandles<Decoded<T>>
+  readonly #cursors: CursorHandles<T>
   #closed: Promise<void> | undefined
 
   /** Not public: use {@link Wal.open}. */
@@ -135,14 +141,15 @@ export class Wal<T = NoCodec> {
    * - `AbortError`: `signal` was aborted.
    */
   static open(dir: string, options?: WalOptions): Promise<Wal>
-  static open<T = unknown>(dir: string, options: WalCodecOptions<T>): Promise<Wal<T>>
-  static async open<T>(dir: string, options?: WalOptions | WalCodecOptions<T>): Promise<Wal | Wal<T>> {
+  static open<T = unknown, In = T>(dir: string, options: WalCodecOptions<T, In>): Promise<Wal<T, In>>
+  static open(dir: string, options?: WalOptions | WalCodecOptions<unknown>): Promise<Wal | Wal<unknown>>
+  static async open<T, In>(dir: string, options?: WalOptions | WalCodecOptions<T, In>): Promise<Wal | Wal<T, In>> {
     const { log, handle } = checkOpen(dir, options)
     const { signal } = handle
     if (signal !== undefined && isAborted(signal)) throw new AbortError(signal)
     const site = callSite(Wal.open)
     const opening = openLog(absolute(dir, 'open'), log, handle).then(
-      (opened) => new Wal<T>(opened),
+      (opened) => new Wal<T, In>(opened),
       (error: unknown) => {
         throw calledFrom(error, site)
       }
@@ -185,8 +192,8 @@ export class Wal<T = NoCodec> {
    * - `AbortError`: the append goes on, and its record may still be committed.
    */
   append(this: Wal, input: AppendableBytes, options?: AppendOptions): Promise<number>
-  append(input: Appendable<T>, options?: AppendOptions): Promise<number>
-  append(input: AppendableBytes | Appendable<T>, options?: AppendOptions): Promise<number> {
+  append(input: Appendable<In>, options?: AppendOptions): Promise<number>
+  append(input: AppendableBytes | Appendable<In>, options?: AppendOptions): Promise<number> {
     try {
       if (!this.#isPlain || options !== undefined) return this.#appendWith(input, options)
       if (input instanceof Entry) return this.#queue.append(input, DEFAULT_TERMS, this.#handle)
@@ -215,7 +222,7 @@ export class Wal<T = NoCodec> {
    * `ERR_WAL_INVALID_ARG`. A later rejection has the `position` of the first record.
    */
   appendBatch(this: Wal, records: Iterable<AppendableBytes>, options?: AppendOptions): Promise<BatchPositions>
-  appendBatch(records: Iterable<Appendable<T>>, options?: AppendOptions): Promise<BatchPositions>
+  appendBatch(records: Iterable<Appendable<In>>, options?: AppendOptions): Promise<BatchPositions>
   appendBatch(records: Iterable<unknown>, options?: AppendOptions): Promise<BatchPositions> {
     try {
       const terms = this.#withCallSite(checkAppend(options, 'appendBatch'), this.appendBatch)
@@ -255,8 +262,8 @@ export class Wal<T = NoCodec> {
    * error.
    */
   enqueue(this: Wal, input: AppendableBytes, options?: EnqueueOptions): number
-  enqueue(input: Appendable<T>, options?: EnqueueOptions): number
-  enqueue(input: AppendableBytes | Appendable<T>, options?: EnqueueOptions): number {
+  enqueue(input: Appendable<In>, options?: EnqueueOptions): number
+  enqueue(input: AppendableBytes | Appendable<In>, options?: EnqueueOptions): number {
     try {
       if (!this.#isPlain || options !== undefined) return this.#enqueueWith(input, options)
       if (input instanceof Entry) return this.#queue.enqueue(input, DEFAULT_TERMS, this.#handle)
@@ -440,21 +447,25 @@ export class Wal<T = NoCodec> {
    * - `ERR_WAL_CORRUPT`, `ERR_WAL_IO`, `ERR_WAL_CLOSED` or an `AbortError`: at any `next()`.
    * - `ERR_WAL_POISONED` or `ERR_WAL_DETACHED`: with `follow`, no more records can come.
    */
-  readFrom(start: ReadStart, options?: ReadOptions): WalReader<Decoded<T>> {
+  readFrom(this: WalOfAny, start: ReadStart, options?: ReadOptions<T>): WalReader<T>
+  readFrom(this: Wal, start: ReadStart, options?: ReadOptions): WalReader
+  readFrom(start: ReadStart, options?: ReadOptions<T>): WalReader<T>
+  readFrom(start: ReadStart, options?: ReadOptions<T>): WalReader | WalReader<T> {
     return this.#read(start, options)
   }
 
   /** @internal Creates a reader whose `blocks()` return everything that the log stores about its records. */
-  readDetailed(start: ReadStart, options?: ReadOptions): WalReader<Decoded<T>> {
+  readDetailed(start: ReadStart, options?: ReadOptions<T>): WalReader<T> {
     return this.#read(start, options, undefined, true)
   }
 
-  #read(start: ReadStart, options: ReadOptions | undefined, onKept?: ReadRange['onKept'], detailed = false): WalReader<Decoded<T>> {
+  #read(start: ReadStart, options: ReadOptions<T> | undefined, onKept?: ReadRange['onKept'], detailed = false): WalReader<T> {
     const { to = Infinity, limit = Infinity, ...flags } = checkRead(start, options)
-    const { follow = false, salvage = false, copy = false, skipExpired = false, signal } = flags
+    const { follow = false, salvage = false, copy = false, skipExpired = false, onDecodeError, signal } = flags
     const holed = this.recovery.holes.length > 0
-    const range = { from: start, to, limit, follow, salvage, holed, copy, skipExpired, detailed, signal, values: this.#values, onKept }
-    const reader = new WalReader<Decoded<T>>(this.#environment, this.#queue, range, this.#handle)
+    const decoder = this.#values && new Decoder(this.#values, copy, onDecodeError)
+    const range = { from: start, to, limit, follow, salvage, holed, copy, skipExpired, detailed, signal, decoder, onKept }
+    const reader = new WalReader<T>(this.#environment, this.#queue, range, this.#handle)
     if (this.#closed !== undefined) reader.close()
     return reader
   }
@@ -496,7 +507,10 @@ export class Wal<T = NoCodec> {
    * - `ERR_WAL_CORRUPT`: the file CURSORS is damaged. The log itself works.
    * - `ERR_WAL_FORMAT`, `ERR_WAL_READ_ONLY`, `ERR_WAL_NO_SPACE`, `ERR_WAL_IO`, `ERR_WAL_POISONED`, `ERR_WAL_DETACHED` or `ERR_WAL_CLOSED`.
    */
-  async cursor(name: string, options?: CursorOptions): Promise<Cursor<Decoded<T>>> {
+  cursor(this: WalOfAny, name: string, options?: CursorOptions): Promise<Cursor<T>>
+  cursor(this: Wal, name: string, options?: CursorOptions): Promise<Cursor>
+  cursor(name: string, options?: CursorOptions): Promise<Cursor<T>>
+  async cursor(name: string, options?: CursorOptions): Promise<Cursor | Cursor<T>> {
     const from = checkCursor(name, options)
     this.#checkOpen('cursor')
     return this.#cursors.open(name, from)

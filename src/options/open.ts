@@ -1,8 +1,9 @@
 // Checks of the options of `Wal.open`.
 
-import { invalid, mustBe, whileReading } from '../errors.js'
+import { invalid, mustBe } from '../errors.js'
 import type { OpenOptions } from '../native/calls.js'
-import type { Codec, NamedCodec } from '../records/codec.js'
+import type { NamedCodec } from '../records/values.js'
+import { checkCodec } from './codec.js'
 import { count, flag, group, isCount, known, signalOf, type Fields } from './check.js'
 import { checkDir } from './directory.js'
 import type { Mode, WalOptions } from './types.js'
@@ -60,21 +61,6 @@ const openNames = new Set([
   'codec',
 ] satisfies (keyof WalOptions)[])
 
-function codec(value: unknown): NamedCodec | undefined {
-  if (value === undefined) return undefined
-  if (value === 'json' || value === 'msgpack') return { codec: value, name: value }
-  if (typeof value === 'object' && value !== null) {
-    try {
-      const { encode, decode, name } = value as Fields
-      const isNamed = name === undefined || typeof name === 'string'
-      if (typeof encode === 'function' && typeof decode === 'function' && isNamed) return { codec: value as Codec<unknown>, name }
-    } catch (error) {
-      throw whileReading('options.codec', 'open', error)
-    }
-  }
-  throw mustBe('options.codec', "'json', 'msgpack' or an object { encode, decode, name?: string }", value, 'open')
-}
-
 /** Options that belong to one handle. All others must be equal for every handle on a log. */
 export interface HandleOptions {
   codec: NamedCodec | undefined
@@ -86,7 +72,7 @@ export function checkOpen(dir: unknown, options: unknown): { handle: HandleOptio
   checkDir(dir, 'open')
   const fields = known(options, openNames, 'open')
   const captureStacks = flag(fields, 'captureStacks', 'open') === true
-  const handle = { codec: codec(fields.codec), captureStacks, signal: signalOf(fields, 'open') }
+  const handle = { codec: checkCodec(fields.codec), captureStacks, signal: signalOf(fields, 'open') }
   return { handle, log: logOptions(fields) }
 }
 

@@ -6,7 +6,8 @@ import type { Environment } from '../native/environment.js'
 import { checkPosition } from '../options/check.js'
 import type { ReadOptions } from '../options/types.js'
 import { soon } from '../util/timing.js'
-import type { ReadRange, WalReader } from './reader.js'
+import type { ReadRange } from './range.js'
+import type { WalReader } from './reader.js'
 
 /** How truncation moved a cursor. Both positions are the last consumed one, inclusive. */
 export interface CursorMove {
@@ -19,7 +20,7 @@ export interface CursorMove {
 /** The part of a log handle that its cursors use. */
 export interface CursorLog<V> {
   acknowledgedPosition(): number
-  read(from: number, options: ReadOptions | undefined, onKept: ReadRange['onKept']): WalReader<V>
+  read(from: number, options: ReadOptions<V> | undefined, onKept: ReadRange['onKept']): WalReader<V>
   /** Throws if the handle is closed. */
   checkOpen(operation: string): void
 }
@@ -40,7 +41,7 @@ export interface CursorEvents {
  * Emits `'truncated'` with a {@link CursorMove} when `truncateBefore`, `truncateAfter`, `reset` or retention has moved the cursor. If that
  * happened while the cursor was not open, the event follows soon after `Wal.cursor`.
  */
-export class Cursor<V = Buffer> extends EventEmitter<CursorEvents> {
+export class Cursor<V = Buffer | undefined> extends EventEmitter<CursorEvents> {
   /** Name that the cursor was opened with. */
   readonly name: string
   readonly #log: CursorLog<V>
@@ -108,7 +109,7 @@ export class Cursor<V = Buffer> extends EventEmitter<CursorEvents> {
   }
 
   /** Reads the records that have not been consumed: `wal.readFrom(cursor.position + 1, options)`. The caller has to commit. */
-  read(options?: ReadOptions): WalReader<V> {
+  read(options?: ReadOptions<V>): WalReader<V> {
     this.#native.acknowledgeTruncations()
     const read = ++this.#reads
     // Only the reader of the last call acknowledges truncations for this cursor.
