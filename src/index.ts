@@ -51,6 +51,6 @@ export type {
   WalEvent,
   WalEvents,
 } from './observe/events.js'
-export type { MadeRecord, RecordInit, RecordOptions, RecordVersion } from './records/record.js'
+export type { MadeRecord, RecordFactory, RecordInit, RecordOptions, RecordVersion } from './records/record.js'
 export type { ReadFields, RecordFields, TombstoneRecord, ValueRecord, WalRecord } from './records/block.js'
 export type { FlippedBit, SchemaIssue, WalErrorCode, WalErrorDetails } from './errors.js'
