@@ -234,6 +234,13 @@ export const unreadable = (what: string, operation: string, cause: unknown): Wal
 export const whileReading = (what: string, operation: string, error: unknown): Error =>
   error instanceof WalError || error instanceof AbortError ? error : unreadable(what, operation, error)
 
+/** Returns an error whose message begins with the place of what it is about. Whatever is no error of this package is returned as it is. */
+export function atPlace(place: string, error: unknown): unknown {
+  if (!(error instanceof WalError)) return error
+  const { code, ...details } = error
+  return new WalError(code, `${place}: ${error.message}`, { ...details, cause: error.cause })
+}
+
 /** The operation that a promise belongs to, for the errors that reject it. */
 export interface OperationContext {
   operation: string

@@ -4,15 +4,16 @@ import { invalid, mustBe } from '../errors.js'
 import type { OpenOptions } from '../native/calls.js'
 import type { NamedCodec } from '../records/values.js'
 import { checkCodec } from './codec.js'
-import { count, flag, group, isCount, known, signalOf, type Fields } from './check.js'
+import { count, flag, group, known, signalOf, type Fields } from './check.js'
 import { checkDir } from './directory.js'
 import type { Mode, WalOptions } from './types.js'
 
 function fsync(value: unknown): Pick<OpenOptions, 'fsync' | 'everyMs'> {
   if (value === undefined) return {}
   if (value === 'always' || value === 'os') return { fsync: value }
-  const everyMs = group(value, ['everyMs'], 'fsync')?.everyMs
-  if (isCount(everyMs)) return { everyMs }
+  const given = group(value, ['everyMs'], 'fsync')
+  const everyMs = given && count(given, 'everyMs', 'open', 'options.fsync')
+  if (everyMs !== undefined) return { everyMs }
   throw mustBe('options.fsync', "'always', 'os' or { everyMs: milliseconds }", value, 'open')
 }
 
@@ -29,20 +30,16 @@ function mode(value: unknown): Mode | undefined {
 function retention(value: unknown): Pick<OpenOptions, 'retentionBytes' | 'retentionAgeMs' | 'retentionOverridesCursors'> {
   if (value === undefined) return {}
   const given = group(value, ['maxBytes', 'maxAgeMs', 'overrideCursors'], 'retention')
-  if (given !== undefined) {
-    const { maxBytes, maxAgeMs, overrideCursors } = given
-    const isLimit = (limit: unknown): limit is number | undefined => limit === undefined || isCount(limit)
-    const isFlag = overrideCursors === undefined || typeof overrideCursors === 'boolean'
-    if (isLimit(maxBytes) && isLimit(maxAgeMs) && isFlag) {
-      if (overrideCursors && maxBytes === undefined)
-        throw invalid('options.retention.overrideCursors has an effect on maxBytes alone: give options.retention.maxBytes too', 'open')
-      return { retentionBytes: maxBytes, retentionAgeMs: maxAgeMs, retentionOverridesCursors: overrideCursors }
-    }
+  if (given === undefined) {
+    const expected = 'an object { maxBytes?: bytes, maxAgeMs?: milliseconds, overrideCursors?: boolean }'
+    throw mustBe('options.retention', expected, value, 'open')
   }
-  throw invalid(
-    'options.retention must be an object { maxBytes?: bytes, maxAgeMs?: milliseconds, overrideCursors?: boolean }, of integers from 0 to 2^53 - 1',
-    'open'
-  )
+  const retentionBytes = count(given, 'maxBytes', 'open', 'options.retention')
+  const retentionAgeMs = count(given, 'maxAgeMs', 'open', 'options.retention')
+  const retentionOverridesCursors = flag(given, 'overrideCursors', 'open', 'options.retention')
+  if (retentionOverridesCursors && retentionBytes === undefined)
+    throw invalid('options.retention.overrideCursors has an effect on maxBytes alone: give options.retention.maxBytes too', 'open')
+  return { retentionBytes, retentionAgeMs, retentionOverridesCursors }
 }
 
 const openNames = new Set([

@@ -81,14 +81,19 @@ export class Cursor<V = Buffer | undefined> extends EventEmitter<CursorEvents> {
    * that wait at the same time, of any cursors, share one fsync. A position that the cursor has already passed changes nothing; to go back
    * use {@link Cursor.rewind}.
    *
-   * Rejects with:
-   *
-   * - `ERR_WAL_OUT_OF_RANGE`: `position` is above `acknowledgedPosition`.
-   * - `ERR_WAL_TRUNCATED`: since the last call of `read()`, `truncateAfter` or `reset` has removed records up to `position` that its reader
+   * @throws `ERR_WAL_OUT_OF_RANGE`: `position` is above `acknowledgedPosition`.
+   * @throws `ERR_WAL_TRUNCATED`: since the last call of `read()`, `truncateAfter` or `reset` has removed records up to `position` that its reader
    *   had already returned. Another record may be at `position` now.
-   * - `ERR_WAL_NOT_FOUND`: the cursor was deleted.
-   * - `ERR_WAL_NO_SPACE`: nothing has changed.
-   * - `ERR_WAL_INVALID_ARG`, `ERR_WAL_CLOSED`, `ERR_WAL_IO`, `ERR_WAL_DETACHED` or `ERR_WAL_POISONED`.
+   * @throws `ERR_WAL_NOT_FOUND`: the cursor was deleted.
+   * @throws `ERR_WAL_NO_SPACE`: nothing has changed.
+   * @throws `ERR_WAL_INVALID_ARG`, `ERR_WAL_CLOSED`, `ERR_WAL_IO`, `ERR_WAL_DETACHED` or `ERR_WAL_POISONED`.
+   * @example
+   * ```ts
+   * for await (const { position, value } of cursor.read()) {
+   *   await send(value)
+   *   await cursor.commit(position)
+   * }
+   * ```
    */
   async commit(position: number): Promise<void> {
     checkPosition(position, 0, 'commit')
@@ -99,8 +104,9 @@ export class Cursor<V = Buffer | undefined> extends EventEmitter<CursorEvents> {
   /**
    * Moves the cursor back, so that the records after `position` are read again. Durable when the promise resolves.
    *
-   * Rejects with `ERR_WAL_OUT_OF_RANGE` above the cursor's position, with `ERR_WAL_TRUNCATED` below `firstPosition - 1`, and otherwise like
-   * {@link Cursor.commit}.
+   * @throws `ERR_WAL_OUT_OF_RANGE`: `position` is above the cursor's position.
+   * @throws `ERR_WAL_TRUNCATED`: `position` is below `firstPosition - 1`.
+   * @throws otherwise the errors of {@link Cursor.commit}.
    */
   async rewind(position: number): Promise<void> {
     checkPosition(position, 0, 'rewind')
@@ -108,7 +114,11 @@ export class Cursor<V = Buffer | undefined> extends EventEmitter<CursorEvents> {
     await this.#environment.request(this.#native.rewind(position))
   }
 
-  /** Reads the records that have not been consumed: `wal.readFrom(cursor.position + 1, options)`. The caller has to commit. */
+  /**
+   * Reads the records that have not been consumed: `wal.readFrom(cursor.position + 1, options)`. The caller has to commit.
+   *
+   * @throws `ERR_WAL_INVALID_ARG`: an option is invalid. `next()` of the reader rejects as described at {@link Wal.readFrom}.
+   */
   read(options?: ReadOptions<V>): WalReader<V> {
     this.#native.acknowledgeTruncations()
     const read = ++this.#reads
@@ -123,7 +133,7 @@ export class Cursor<V = Buffer | undefined> extends EventEmitter<CursorEvents> {
    * cursor stay dead, even if there is a new cursor of the name: their commits reject with `ERR_WAL_NOT_FOUND`, they emit no more events,
    * and deleting them again changes nothing.
    *
-   * Rejects with `ERR_WAL_NO_SPACE`, `ERR_WAL_CLOSED`, `ERR_WAL_IO`, `ERR_WAL_DETACHED` or `ERR_WAL_POISONED`.
+   * @throws `ERR_WAL_NO_SPACE`, `ERR_WAL_CLOSED`, `ERR_WAL_IO`, `ERR_WAL_DETACHED` or `ERR_WAL_POISONED`.
    */
   async delete(): Promise<void> {
     this.#log.checkOpen('delete')

@@ -12,11 +12,10 @@ import { describeHoles, type Hole } from '../reports/damage.js'
 import { isAborted } from '../util/signals.js'
 import { BlocksAhead } from './blocks-ahead.js'
 import { Undecodable, type Decoder } from './decoder.js'
+import { END, iterator } from './iterator.js'
 import { openNativeReader, resumeNativeReader } from './native-reader.js'
 import type { ReadRange } from './range.js'
 import { register, unregisterWhenCollected } from './registration.js'
-
-const END = { done: true, value: undefined } as const
 
 /**
  * Reads records in order of position. Made by `Wal.readFrom`.
@@ -121,7 +120,7 @@ export class WalReader<V = Buffer | undefined> implements AsyncIterableIterator<
   /**
    * Returns the next record, or `done` at the end. While it waits, it keeps the process alive. Calls may overlap, and resolve in order.
    *
-   * Rejects as described at {@link Wal.readFrom}. After a rejection every further call rejects with the same error.
+   * @throws the errors of {@link Wal.readFrom}. After a rejection every further call rejects with the same error.
    */
   next(): Promise<IteratorResult<WalRecord<V>, undefined>> {
     const decoder = this.#decoder
@@ -150,6 +149,12 @@ export class WalReader<V = Buffer | undefined> implements AsyncIterableIterator<
   /**
    * Iterates over the records in arrays, which costs far less per record. Each array has all records that are available without waiting, so
    * the arrays differ in length. The iterator shares the position of this reader.
+   *
+   * @throws the errors of {@link Wal.readFrom}, from `next()` of the iterator. Records before the failure are returned first.
+   * @example
+   * ```ts
+   * for await (const records of wal.readFrom('start').batches()) index.add(records)
+   * ```
    */
   batches(): AsyncIterableIterator<WalRecord<V>[]> {
     const decoder = this.#decoder
@@ -177,20 +182,10 @@ export class WalReader<V = Buffer | undefined> implements AsyncIterableIterator<
   }
 
   #iterate<R>(next: () => Promise<IteratorResult<R, undefined>>): AsyncIterableIterator<R> {
-    return {
-      next: () => this.#wait(next),
-      return: async () => {
-        this.#end()
-        return END
-      },
-      throw: async (error) => {
-        this.#end()
-        throw error
-      },
-      [Symbol.asyncIterator]() {
-        return this
-      },
-    }
+    return iterator(
+      () => this.#wait(next),
+      () => this.#end()
+    )
   }
 
   /** Options of the native reader. */
@@ -288,12 +283,8 @@ export class WalReader<V = Buffer | undefined> implements AsyncIterableIterator<
 
   /** Has the decoder decide about a record that was taken; `undefined` if it is skipped. If the reader fails, it stands before the record. */
   async #settle(decoder: Decoder, undecodable: Undecodable): Promise<WalRecord<V> | undefined> {
-    let record: WalRecord<V> | undefined
-    try {
-      record = (await decoder.settle(undecodable)) as WalRecord<V> | undefined
-    } catch (error) {
-      this.#fail(error)
-    }
+    const settled = await decoder.settle(undecodable).catch((error: unknown) => this.#fail(error))
+    const record = settled as WalRecord<V> | undefined
     // The reader may also have been closed or aborted while a function decided.
     if (this.#failure !== undefined) {
       this.#position = undecodable.before

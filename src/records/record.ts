@@ -230,9 +230,12 @@ const initNames = new Set<string>(['key', 'value', 'tombstone', 'ttlMs', 'expire
 const NO_OPTIONS = { expiresAt: undefined, version: undefined }
 const optionNames = new Set<string>(['ttlMs', 'expiresAt', 'version'] satisfies (keyof RecordOptions)[])
 
-/** Rejects anything but an object, and unknown names. */
-function checkNames(given: unknown, names: ReadonlySet<string>, what: string, operation: string): void {
-  if (typeof given !== 'object' || given === null) throw mustBe(what, 'an object', given, operation)
+/** What a log without a codec takes. */
+const RECORD_INPUT = 'a string, a Uint8Array, a record made by Record or an object with the fields of a record'
+
+/** Rejects anything but an object that is no array, and unknown names. */
+function checkNames(given: unknown, names: ReadonlySet<string>, what: string, operation: string, expected = 'an object'): void {
+  if (typeof given !== 'object' || given === null || Array.isArray(given)) throw mustBe(what, expected, given, operation)
   for (const name of Object.keys(given)) {
     if (!names.has(name)) throw invalid(`${what}.${name} is not a field; the fields are ${[...names].join(', ')}`, operation)
   }
@@ -245,7 +248,7 @@ export function toEntry(input: unknown, operation = 'append'): Entry {
   if (made !== undefined) return withBytes(made, operation)
   if (isLikeBytes(input)) checkArray('value', input, operation)
   try {
-    checkNames(input, initNames, 'record', operation)
+    checkNames(input, initNames, 'record', operation, RECORD_INPUT)
     const { key, value, tombstone = false, ttlMs, expiresAt, version } = input as RecordInit
     if (key !== undefined) checkBytes('key', key, operation)
     if (value !== undefined) checkBytes('value', value, operation)
