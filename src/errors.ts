@@ -64,7 +64,15 @@ export interface SchemaIssue {
   /** The schema's message. */
   readonly message: string
   /** Keys that lead to the part of the value that does not match. */
-  readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[] | undefined
+  readonly path?:
+    | readonly (
+        | PropertyKey
+        | {
+            /** The key. */
+            readonly key: PropertyKey
+          }
+      )[]
+    | undefined
 }
 
 /** Fields of a {@link WalError} that are present only if they apply. They are described there. */

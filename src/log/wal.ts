@@ -68,9 +68,6 @@ const collected = new FinalizationRegistry<LogQueue>((queue) => void queue.leave
 
 type Callee = (...args: never[]) => unknown
 
-/** A handle that only one of type `Wal<any>` can be assigned to. */
-type WalOfAny = Wal<{ readonly isOfAny: never }>
-
 /** Throws if the signal of an operation is aborted before the operation was accepted. */
 function checkNotAborted({ call }: AppendTerms): void {
   const signal = call?.signal
@@ -497,7 +494,8 @@ export class Wal<T = NoCodec, In = T> {
    * }
    * ```
    */
-  readFrom(this: WalOfAny, start: ReadStart, options?: ReadOptions<T>): WalReader<T>
+  // For `Wal<any>`, which alone is a log of such values: its records are of type `any` too.
+  readFrom(this: Wal<typeof Wal>, start: ReadStart, options?: ReadOptions<T>): WalReader<T>
   readFrom(this: Wal, start: ReadStart, options?: ReadOptions): WalReader
   readFrom(start: ReadStart, options?: ReadOptions<T>): WalReader<T>
   readFrom(start: ReadStart, options?: ReadOptions<T>): WalReader | WalReader<T> {
@@ -569,7 +567,8 @@ export class Wal<T = NoCodec, In = T> {
    * }
    * ```
    */
-  cursor(this: WalOfAny, name: string, options?: CursorOptions): Promise<Cursor<T>>
+  // For `Wal<any>`: see `readFrom`.
+  cursor(this: Wal<typeof Wal>, name: string, options?: CursorOptions): Promise<Cursor<T>>
   cursor(this: Wal, name: string, options?: CursorOptions): Promise<Cursor>
   cursor(name: string, options?: CursorOptions): Promise<Cursor<T>>
   async cursor(name: string, options?: CursorOptions): Promise<Cursor | Cursor<T>> {

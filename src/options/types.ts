@@ -212,11 +212,17 @@ export interface WritableOptions {
 /**
  * Decision about a record whose value cannot be decoded: fail the reader, skip the record, or return the record with another value.
  */
-export type DecodeErrorAction<V = never> = 'throw' | 'skip' | { readonly value: V }
+export type DecodeErrorAction<V = never> =
+  | 'throw'
+  | 'skip'
+  | {
+      /** Value of the record. The schema does not check it. */
+      readonly value: V
+    }
 
 /**
  * Decides about a record whose value cannot be decoded. `error` has the code `ERR_WAL_CODEC`, and `record` has the stored bytes as its
- * value. The reader waits for a promise that it returns.
+ * value. The reader waits for a promise that it returns, so the function must not wait for the reader.
  */
 export type DecodeErrorHandler<V = never> = (error: WalError, record: WalRecord) => DecodeErrorAction<V> | Promise<DecodeErrorAction<V>>
 

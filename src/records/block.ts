@@ -32,7 +32,7 @@ export type WalRecord<V = Buffer | undefined> = ValueRecord<V> | TombstoneRecord
 
 /** A record with a value. */
 export interface ValueRecord<V = Buffer | undefined> extends ReadFields {
-  /** See {@link WalRecord}. */
+  /** The key has not been deleted. */
   readonly tombstone: false
   /**
    * Value of the record.
@@ -47,7 +47,7 @@ export interface ValueRecord<V = Buffer | undefined> extends ReadFields {
 
 /** A tombstone: the key has been deleted. */
 export interface TombstoneRecord extends ReadFields {
-  /** See {@link WalRecord}. */
+  /** The key has been deleted. */
   readonly tombstone: true
   /** A tombstone has no value. */
   readonly value: undefined
@@ -75,17 +75,17 @@ export interface ReadFields {
 
 /** The fields that a record has, as a plain object. */
 export interface RecordFields<V = Buffer | undefined> {
-  /** See {@link WalRecord.position}. */
+  /** See {@link ReadFields.position}. */
   position: number
-  /** See {@link WalRecord.key}. */
+  /** See {@link ReadFields.key}. */
   key?: Buffer
-  /** See {@link WalRecord.value}. */
+  /** See {@link ValueRecord.value}. */
   value?: V
-  /** See {@link WalRecord.tombstone}. */
+  /** See {@link TombstoneRecord.tombstone}. */
   tombstone?: true
-  /** See {@link WalRecord.expiresAt}. */
+  /** See {@link ReadFields.expiresAt}. */
   expiresAt?: number
-  /** See {@link WalRecord.version}. */
+  /** See {@link ReadFields.version}. */
   version?: RecordVersion
 }
 

@@ -7,7 +7,17 @@ import type { Codec } from './codec.js'
 import { pathOf } from './fidelity.js'
 
 /** What a schema makes of a value: the value that it stands for, or why it does not match. */
-export type SchemaResult<Out> = { readonly value: Out; readonly issues?: undefined } | { readonly issues: readonly SchemaIssue[] }
+export type SchemaResult<Out> =
+  | {
+      /** What the value stands for. */
+      readonly value: Out
+      /** Nothing was found. */
+      readonly issues?: undefined
+    }
+  | {
+      /** Why the value does not match. */
+      readonly issues: readonly SchemaIssue[]
+    }
 
 /**
  * A schema that follows the interface Standard Schema, version 1, as those of Zod, Valibot and ArkType do. `In` is the type of the values
@@ -23,7 +33,14 @@ export interface StandardSchema<In = unknown, Out = In> {
     /** Checks a value. A codec needs the result at once, so a promise is refused. */
     readonly validate: (value: unknown) => SchemaResult<Out> | Promise<SchemaResult<Out>>
     /** Exists only in the type. */
-    readonly types?: { readonly input: In; readonly output: Out } | undefined
+    readonly types?:
+      | {
+          /** Type of the values that the schema takes. */
+          readonly input: In
+          /** Type of the values that it returns. */
+          readonly output: Out
+        }
+      | undefined
   }
 }
 
