@@ -21,6 +21,7 @@ export default {
   // What is inherited from Node's stream links to what is not.
   externalSymbolLinkMappings: {
     '@types/node': {
+      'Stream.Readable._read': `${streams}#readable_readsize`,
       'Stream.Writable.write': `${streams}#writablewritechunk-encoding-callback`,
       'Stream.Writable.end': `${streams}#writableendchunk-encoding-callback`,
       'EventEmitter.defaultMaxListeners': `${events}#eventsdefaultmaxlisteners`,

@@ -5,9 +5,11 @@ import test from 'ava'
 import type { Wal } from '../index.js'
 import { LogQueue } from '../src/queue/log-queue.js'
 import type { Environment } from '../src/native/environment.js'
+import { RecordBuffer } from '../src/native/record-buffer.js'
 import { WalError } from '../src/errors.js'
 import { DEFAULT_TERMS } from '../src/options/append.js'
 import { toEntry } from '../src/records/record.js'
+import { bufferMemory } from './helpers/buffer-memory.js'
 import { temporaryLog, values } from './helpers/log.js'
 
 const full = { code: 'ERR_WAL_BACKPRESSURE' }
@@ -119,9 +121,12 @@ function played() {
       positions: (_log: number, into: Float64Array) => into.set([1, 1, 0, 0, 0, log.pending, 1000]),
       settled: () => (log.failure === undefined ? log.settled : -1),
       append: accept,
+      appendFromBuffer: accept,
       sync: accept,
       kick: none,
     },
+    recordBuffer: new RecordBuffer(bufferMemory(), () => true),
+    claimBuffer: none,
     refusal: () => new WalError('ERR_WAL_BACKPRESSURE', 'full'),
     failure: () => {
       const error = log.failure

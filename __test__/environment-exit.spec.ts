@@ -286,10 +286,13 @@ for (const { name, body, records } of underWay) {
   )
 }
 
-/** A copy is a log, with all that it is to hold, or does not open. */
+/**
+ * A copy is a log, with all that it is to hold, or does not open. It is opened for writing: mode `readOnly` also shows what there is of an
+ * unfinished copy, as a log without CONTROL.
+ */
 async function copyIsWhole(copy: string): Promise<boolean> {
   try {
-    const wal = await Wal.open(copy, { mode: 'readOnly' })
+    const wal = await Wal.open(copy, { create: false })
     const read = await values(wal.readFrom('start'))
     await wal.close()
     return read.length === 100

@@ -3,7 +3,7 @@
 import { cpSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { Wal, WalError, type WalErrorCode } from '../index.js'
+import { Wal, WalError, type DeadLetter, type WalErrorCode } from '../index.js'
 import { holder, node, root } from './helpers/command.js'
 import { segments, temporaryDirectory } from './helpers/directory.js'
 import { Shim, rule } from './helpers/faults/shim.js'
@@ -155,6 +155,41 @@ const situations: Situation[] = [
       const file = path.join(temporaryDirectory(t), 'file')
       writeFileSync(file, '')
       return codeOf(() => Wal.open(path.join(file, 'log')))
+    },
+  },
+  {
+    code: 'ERR_WAL_BUSY',
+    how: async (t) => {
+      const cursor = await (await temporaryLog(t)).cursor('a')
+      const consumer = cursor.consume(() => {})
+      const code = await codeOf(() => cursor.consume(() => {}))
+      await consumer.stop()
+      return code
+    },
+  },
+  {
+    code: 'ERR_WAL_TIMEOUT',
+    how: async (t) => {
+      const cursor = await (await filledLog(t, 1)).cursor('a')
+      let error: unknown
+      const deadLetter = (_: unknown, dead: DeadLetter) => (error = dead.error)
+      await cursor.consume(() => new Promise(() => {}), { timeoutMs: 1, retries: 0, deadLetter, follow: false }).done
+      return codeOf(() => Promise.reject(error))
+    },
+  },
+  {
+    code: 'ERR_WAL_HANDLER',
+    how: async (t) => {
+      const cursor = await (await filledLog(t, 1)).cursor('a')
+      return codeOf(() => cursor.consume(() => Promise.reject(new Error('no')), { retries: 0 }).done)
+    },
+  },
+  {
+    code: 'ERR_WAL_DEAD_LETTER',
+    how: async (t) => {
+      const cursor = await (await filledLog(t, 1)).cursor('a')
+      const failing = () => Promise.reject(new Error('no'))
+      return codeOf(() => cursor.consume(failing, { retries: 0, deadLetter: failing }).done)
     },
   },
   {

@@ -2,6 +2,7 @@
 
 import path from 'node:path'
 import test from 'ava'
+import { stat } from '../index.js'
 import { node, root } from './helpers/command.js'
 import { temporaryDirectory } from './helpers/directory.js'
 
@@ -9,7 +10,7 @@ test('examples/key-value.mjs', async (t) => {
   const dir = path.join(temporaryDirectory(t), 'store')
   const script = path.join(root, 'examples', 'key-value.mjs')
   const expected = [
-    '7 changes in the log, 4 keys after replay',
+    '2 changes replayed, 4 keys',
     'barbara: abstract data types',
     'frances: optimizing compilers',
     'grace: first linker, too',
@@ -23,8 +24,10 @@ test('examples/key-value.mjs', async (t) => {
   t.is(String(stdout), expected)
   t.is(code, 0)
 
-  // The second run begins with what the first one left.
-  t.regex(String((await node([script, dir])).stdout), /^14 changes in the log, 4 keys/)
+  // The second run begins with what the first one left: two snapshots, of positions 5 and 12, and the changes after the older one.
+  t.is(String((await node([script, dir])).stdout), expected)
+  const { firstPosition, nextPosition } = await stat(path.join(dir, 'log'))
+  t.deepEqual([firstPosition, nextPosition], [6, 15])
 })
 
 test('examples/replication.mjs', async (t) => {
@@ -35,6 +38,22 @@ test('examples/replication.mjs', async (t) => {
     t.is(stderr, '')
     const logs = ['leader', 'follower 1', 'follower 2'].map((name) => `${name}: ${last} entry 999`)
     t.deepEqual(String(stdout).split('\n'), ['1000 entries committed, sent in 10 messages', ...logs, ''])
+    t.is(code, 0)
+  }
+})
+
+test('examples/queue.mjs', async (t) => {
+  const dir = temporaryDirectory(t)
+  const script = path.join(root, 'examples', 'queue.mjs')
+  const failed = [50, 100, 150, 200].map((invoice) => `to look at: {"invoice":${invoice},"amount":-1}`)
+  for (const run of [1, 2]) {
+    const { code, stdout, stderr } = await node([script, dir])
+    t.is(stderr, '')
+    const letters = Array.from({ length: run }, () => failed).flat()
+    // Jobs are done in any order.
+    const [first, second, ...rest] = String(stdout).trimEnd().split('\n')
+    t.deepEqual([first, second], ['196 jobs done, 4 failed, 24 attempts more than needed', `total ${1960 * run}`])
+    t.deepEqual(rest.toSorted(), letters.toSorted())
     t.is(code, 0)
   }
 })

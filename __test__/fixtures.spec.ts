@@ -1,24 +1,13 @@
 // Logs of every format version, frozen: each opens for ever, with the records that its writer was told are there.
 
 import test from 'ava'
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
-import { gunzipSync } from 'node:zlib'
 import { Wal } from '../index.js'
 import { snapshot, temporaryDirectory } from './helpers/directory.js'
 import { collect, plain } from './helpers/log.js'
-import { root } from './helpers/command.js'
 import type { Expected, Fixture } from './helpers/fixtures.js'
-
-const fixtures = path.join(root, '__test__', 'fixtures')
-
-/** The files of a log as they were packed. */
-function unpack(dir: string, to: string): void {
-  mkdirSync(to)
-  for (const name of readdirSync(dir).filter((name) => name.endsWith('.gz'))) {
-    writeFileSync(path.join(to, name.slice(0, -'.gz'.length)), gunzipSync(readFileSync(path.join(dir, name))))
-  }
-}
+import { fixtures, unpack } from './helpers/unpack.js'
 
 const text = (bytes: Expected['value']): string | undefined => (typeof bytes === 'object' ? bytes.repeat.repeat(bytes.times) : bytes)
 

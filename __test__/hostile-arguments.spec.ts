@@ -5,7 +5,7 @@ import { mkdtempSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import test from 'ava'
-import { AbortError, Record, verify, Wal, WalError } from '../index.js'
+import { AbortError, checkpoint, Record, restore, verify, Wal, WalError } from '../index.js'
 import { instrument } from '../dist/otel.js'
 import { node, root } from './helpers/command.js'
 import { temporaryDirectory } from './helpers/directory.js'
@@ -81,6 +81,17 @@ const nested = (name: string) => (thing: unknown) => ({ [name]: thing })
 /** A path as it was passed, in a place of the test's own. */
 const within = (dir: string, thing: never): never => (thing !== '' && typeof thing === 'string' ? path.join(dir, thing) : thing) as never
 
+/** Consumes the one record of a log, which is handled or not. */
+async function consume(log: Wal, handler: never, options?: object, stop?: never): Promise<void> {
+  const cursor = await log.cursor('consumed')
+  await cursor.rewind(0)
+  const consumer = cursor.consume(handler, { follow: false, retries: 1, ...options })
+  if (stop === undefined) return consumer.done
+  await consumer.stop(stop).finally(() => consumer.stop())
+}
+
+const failing = (() => Promise.reject(new Error('no'))) as never
+
 type Call = (log: Wal, thing: never, dir: string) => unknown
 
 const calls: { [name: string]: Call } = {
@@ -104,11 +115,31 @@ const calls: { [name: string]: Call } = {
   'writable(options)': (log, thing) => log.writable(thing).destroy(),
   readFrom: (log, thing) => log.readFrom(thing).next(),
   'readFrom(1, options)': (log, thing) => log.readFrom(1, thing).return(),
+  get: (log, thing) => log.get(thing),
+  'get(1, options)': (log, thing) => log.get(1, thing),
+  last: (log, thing) => log.last(thing),
+  'last(1, options)': (log, thing) => log.last(1, thing),
+  readable: (log, thing) => log.readable(thing).destroy(),
+  'readable(1, options)': (log, thing) => log.readable(1, thing).destroy(),
   'cursor(name)': (log, thing) => log.cursor(thing),
   'cursor(name, options)': (log, thing) => log.cursor('name', thing),
+  'consume(handler)': (log, thing) => consume(log, thing),
+  'consume(handler, options)': async (log, thing) => {
+    const consumer = (await log.cursor('consumed')).consume(() => {}, thing)
+    await consumer.stop()
+  },
+  'stop(options)': (log, thing) => consume(log, (() => {}) as never, {}, thing),
   'backup(dir)': (log, thing, dir) => log.backup(within(dir, thing)),
   'backup(dir, options)': (log, thing, dir) => log.backup(path.join(dir, 'copy'), thing),
   'scrub(options)': (log, thing) => log.scrub(thing),
+  'checkpoint(wal)': (_, thing, dir) => checkpoint(thing, `${dir}-state`, { position: 1, state: 's' }),
+  'checkpoint(wal, file)': (log, thing, dir) => checkpoint(log, within(dir, thing), { position: 1, state: 's' }),
+  'checkpoint(wal, file, options)': (log, thing, dir) => checkpoint(log, `${dir}-state`, thing),
+  'checkpoint(wal, file, { state })': (log, thing, dir) => checkpoint(log, `${dir}-state`, { position: 1, state: thing }),
+  'checkpoint(wal, file, { state: [chunk] })': (log, thing, dir) => checkpoint(log, `${dir}-state`, { position: 1, state: [thing] }),
+  'restore(file)': (_, thing, dir) => restore(within(dir, thing)),
+  'restore(file, options)': (_, thing, dir) => restore(`${dir}-state`, thing),
+  'restore(file, { wal })': (_, thing, dir) => restore(`${dir}-state`, { wal: thing }),
   'Record.put(key)': (_, thing) => Record.put(thing, 'v'),
   'Record.put(key, value, options)': (_, thing) => Record.put('k', 'v', thing),
   'Record.delete(key)': (_, thing) => Record.delete(thing),
@@ -125,6 +156,9 @@ for (const name of ['durable', 'expect', 'signal'])
   calls[`append(record, { ${name} })`] = (log, thing) => log.append('x', nested(name)(thing))
 for (const name of ['key', 'value', 'tombstone', 'ttlMs', 'expiresAt', 'version']) {
   calls[`append({ ${name} })`] = (log, thing) => log.append({ key: 'k', ...nested(name)(thing) } as never)
+}
+for (const name of ['deadLetter', 'backoff', 'signal', 'concurrency', 'timeoutMs']) {
+  calls[`consume(handler, { ${name} })`] = (log, thing) => consume(log, failing, { deadLetter: () => {}, ...nested(name)(thing) })
 }
 for (const name of ['onProgress', 'signal']) {
   calls[`verify(dir, { ${name} })`] = ({ dir }, thing) => verify(dir, nested(name)(thing))

@@ -50,6 +50,8 @@ const use = `
     stop.abort()
     await reader.next().catch(({ name }) => console.log(name))
     const cursor = await wal.cursor('cursor')
+    await cursor.consume(() => {}, { batch: 1000, follow: false }).done
+    await cursor.rewind(0)
     const moved = new Promise((resolve) => cursor.on('truncated', resolve))
     await wal.truncateBefore(100)
     console.log((await moved).to)

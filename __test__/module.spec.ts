@@ -19,6 +19,8 @@ test('the exports are the documented ones', (t) => {
     'WalError',
     'WalReader',
     'channels',
+    'checkpoint',
+    'restore',
     'salvage',
     'stat',
     'verify',

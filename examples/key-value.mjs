@@ -1,21 +1,30 @@
 // A small key-value store: a Map for reading, a log for surviving. Every change is appended before
-// it is applied; opening replays the log into the Map.
+// it is applied. A checkpoint stores the Map and shortens the log; opening restores the Map and
+// replays the changes since.
 //
 //     node examples/key-value.mjs [DIRECTORY]
 
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
-import { Record, Wal } from '../index.js' // in your project: from 'forelog'
+import { checkpoint, Record, restore, Wal } from '../index.js' // in your project: from 'forelog'
 
 class Store {
   #wal
-  #entries = new Map()
+  #snapshots
+  #entries
+  // Changes that opening replayed.
+  replayed
 
   static async open(dir) {
     const store = new Store()
-    store.#wal = await Wal.open(dir)
-    for await (const record of store.#wal.readFrom('start')) store.#apply(record)
+    await mkdir(dir, { recursive: true })
+    store.#wal = await Wal.open(path.join(dir, 'log'))
+    store.#snapshots = path.join(dir, 'snapshot')
+    const { snapshot, from } = await restore(store.#snapshots, { wal: store.#wal })
+    store.#entries = new Map(snapshot === undefined ? [] : JSON.parse(await snapshot.text()))
+    for await (const record of store.#wal.readFrom(from)) store.#apply(record)
+    store.replayed = store.#wal.nextPosition - from
     return store
   }
 
@@ -46,8 +55,11 @@ class Store {
     for (const [key, value] of entries) this.#entries.set(key, value)
   }
 
-  get changes() {
-    return this.#wal.nextPosition - this.#wal.firstPosition
+  // Once it resolves, the next opening replays the changes since. No change may be under way: the
+  // Map would not have all of those up to the position.
+  checkpoint() {
+    const position = this.#wal.acknowledgedPosition
+    return checkpoint(this.#wal, this.#snapshots, { position, state: JSON.stringify([...this.#entries]) })
   }
 
   close() {
@@ -72,6 +84,7 @@ await Promise.all([
 ])
 await store.set('grace', 'first linker, too')
 await store.delete('ada')
+await store.checkpoint()
 await store.setAll([
   ['barbara', 'abstract data types'],
   ['frances', 'optimizing compilers'],
@@ -79,7 +92,7 @@ await store.setAll([
 await store.close()
 
 store = await Store.open(dir)
-console.log(`${store.changes} changes in the log, ${store.keys().length} keys after replay`)
+console.log(`${store.replayed} changes replayed, ${store.keys().length} keys`)
 for (const key of store.keys()) console.log(`${key}: ${store.get(key)}`)
 console.log(`ada: ${store.get('ada')}`)
 await store.close()

@@ -7,7 +7,8 @@ import { reasonOf } from './util/signals.js'
  * Code of a {@link WalError}.
  *
  * - `ERR_WAL_LOCKED`: another process has the log open for writing (`pid`, if known).
- * - `ERR_WAL_NOT_FOUND`: there is no log, and `create` is `false` or the mode is `'readOnly'`; or the cursor was deleted.
+ * - `ERR_WAL_NOT_FOUND`: there is no log, and `create` is `false` or the mode is `'readOnly'`; or the cursor was deleted, the snapshot
+ *   removed, or there is no directory for one.
  * - `ERR_WAL_CORRUPT`: bytes that were durable are damaged (`segment`, `offset`, `firstLost`, `lastLost`). Nothing was changed.
  * - `ERR_WAL_CLOSED`: the handle is closed, or closing.
  * - `ERR_WAL_POISONED`: an fsync failed, or a write with an unknown outcome. Operations that were pending may or may not be in the log
@@ -19,7 +20,8 @@ import { reasonOf } from './util/signals.js'
  * - `ERR_WAL_TRUNCATED`: the position is before the first that can be read (`firstPosition`), or was cut off while it was read; or
  *   truncation overtook every attempt of a backup, a verification or an opening in mode `'readOnly'`.
  * - `ERR_WAL_OUT_OF_RANGE`: the position is above `nextPosition`, or would be above 2^53 - 1; in `acknowledged`, no record has it.
- * - `ERR_WAL_CONFLICT`: the next position (`actual`) is not the expected one. Nothing was appended.
+ * - `ERR_WAL_CONFLICT`: the next position (`actual`) is not the expected one, and nothing was appended; or a checkpoint found a snapshot of
+ *   a higher position or of another log.
  * - `ERR_WAL_BACKPRESSURE`: more than `maxPendingBytes` are pending; see `Wal.drain`.
  * - `ERR_WAL_READ_ONLY`: the file system is mounted read-only, or the log is open in mode `'readOnly'`. What was rejected is not in the
  *   log.
@@ -29,6 +31,11 @@ import { reasonOf } from './util/signals.js'
  *   read are intact.
  * - `ERR_WAL_IO`: the operating system reported another failure (`cause`). A record rejected with it is not in the log. Appends work again
  *   once the cause is gone.
+ * - `ERR_WAL_BUSY`: the cursor has a consumer already, or something else moves the cursor of this consumer.
+ * - `ERR_WAL_TIMEOUT`: a consumer's handler took longer than `timeoutMs`. It is the failure of that attempt, and the reason of its signal.
+ * - `ERR_WAL_HANDLER`: a consumer stopped, because its handler failed for a record (`position`) after all retries, or the codec cannot decode
+ *   the record (`cause`), and there is no `deadLetter`.
+ * - `ERR_WAL_DEAD_LETTER`: a consumer stopped, because its `deadLetter` did not take a record (`position`, `cause`).
  * - `ERR_WAL_NATIVE_NOT_FOUND`: the native module is missing or does not load. The message says what was tried and how to fix it.
  */
 export type WalErrorCode =
@@ -49,6 +56,10 @@ export type WalErrorCode =
   | 'ERR_WAL_INVALID_ARG'
   | 'ERR_WAL_CODEC'
   | 'ERR_WAL_IO'
+  | 'ERR_WAL_BUSY'
+  | 'ERR_WAL_TIMEOUT'
+  | 'ERR_WAL_HANDLER'
+  | 'ERR_WAL_DEAD_LETTER'
   | 'ERR_WAL_NATIVE_NOT_FOUND'
 
 /** One flipped bit of a file. */
@@ -138,7 +149,7 @@ export class WalError extends Error {
   readonly code: WalErrorCode
   /**
    * The operation that failed: `open`, `append`, `appendBatch`, `acknowledged`, `sync`, `read`, `truncateBefore`, `truncateAfter`, `reset`,
-   * `cursor`, `commit`, `rewind`, `delete`, `backup`, `salvage`, `scrub`, `verify`, `stats`, `close`.
+   * `cursor`, `commit`, `rewind`, `delete`, `consume`, `backup`, `salvage`, `scrub`, `verify`, `stats`, `close`, `checkpoint`, `restore`.
    */
   declare readonly operation?: string
   /** Position of the operation: for a rejected `append` its record's, for `appendBatch` that of the first record. */
@@ -285,3 +296,50 @@ export const readOnly = (operation: string): WalError =>
   new WalError('ERR_WAL_READ_ONLY', "the log is open in mode 'readOnly'", { operation })
 
 export const closed = (operation: string): WalError => new WalError('ERR_WAL_CLOSED', 'the log is closed', { operation })
+
+export const deleted = (name: string, operation: string): WalError =>
+  new WalError('ERR_WAL_NOT_FOUND', `the cursor ${JSON.stringify(name)} was deleted`, { operation })
+
+/** The error for a call that would interfere with the consumers of a cursor. */
+export const busy = (name: string, operation: string): WalError =>
+  new WalError('ERR_WAL_BUSY', `the cursor ${JSON.stringify(name)} has a consumer: stop it first, or share the cursor`, { operation })
+
+/** The error for a cursor that a consumer has not moved itself. */
+export const movedByOther = (name: string, position: number): WalError =>
+  new WalError(
+    'ERR_WAL_BUSY',
+    `something else has committed position ${position} of the cursor ${JSON.stringify(name)}: another thread consumes it, or moves it`,
+    { operation: 'consume', position }
+  )
+
+export const timedOut = (position: number, milliseconds: number): WalError =>
+  new WalError('ERR_WAL_TIMEOUT', `the handler of record ${position} took longer than ${milliseconds} ms`, {
+    operation: 'consume',
+    position,
+  })
+
+export const handlerFailed = (position: number, attempts: number, cause: unknown): WalError =>
+  new WalError('ERR_WAL_HANDLER', `the handler of record ${position} failed at attempt ${attempts}, the last one: ${textOf(cause)}`, {
+    operation: 'consume',
+    position,
+    cause,
+  })
+
+/** The error for a record that cannot be given to the handler. */
+export const unhandled = (position: number, cause: unknown): WalError =>
+  new WalError('ERR_WAL_HANDLER', `record ${position} cannot be given to the handler: ${textOf(cause)}`, {
+    operation: 'consume',
+    position,
+    cause,
+  })
+
+export const deadLetterFailed = (position: number, cause: unknown): WalError =>
+  new WalError('ERR_WAL_DEAD_LETTER', `deadLetter did not take record ${position}: ${textOf(cause)}`, {
+    operation: 'consume',
+    position,
+    cause,
+  })
+
+/** The error for a `backoff` function that throws or returns no delay. */
+export const backoffFailed = (reason: string, cause?: unknown): WalError =>
+  new WalError('ERR_WAL_INVALID_ARG', `options.backoff ${reason}`, { operation: 'consume', cause })

@@ -1,8 +1,13 @@
 export { Wal } from './log/wal.js'
 export { WalReader } from './read/reader.js'
 export { Cursor, type CursorEvents, type CursorMove } from './read/cursor.js'
+export type { Consumer, ConsumerStats } from './consume/consumer.js'
 export { Record } from './records/record.js'
+export type { WalReadable } from './read/readable.js'
 export type { WalWritable } from './log/writable.js'
+export { checkpoint, type CheckpointReport } from './checkpoint/checkpoint.js'
+export { restore, type Restored, type SkippedSnapshot } from './checkpoint/restore.js'
+export type { Snapshot } from './checkpoint/snapshot.js'
 export { verify } from './jobs/verify.js'
 export { salvage } from './jobs/salvage.js'
 export { stat } from './jobs/stat.js'
@@ -17,22 +22,39 @@ export type {
   AcknowledgedOptions,
   AppendOptions,
   BackupOptions,
+  CheckpointInit,
+  CheckpointLog,
   CodecOption,
   CursorOptions,
   DecodeErrorAction,
   DecodeErrorHandler,
   EnqueueOptions,
   Mode,
+  PointReadOptions,
   ReadOptions,
   ReadStart,
+  RestoreOptions,
   SalvageOptions,
   ScrubOptions,
+  SnapshotState,
   SyncOptions,
   VerifyOptions,
   WalCodecOptions,
   WalOptions,
   WritableOptions,
 } from './options/types.js'
+export type {
+  BackoffRange,
+  BatchHandler,
+  ConsumeBatchOptions,
+  ConsumeOptions,
+  DeadLetter,
+  DeadLetterHandler,
+  DeadLetterLog,
+  Handler,
+  HandlerCall,
+  StopOptions,
+} from './options/consumer-types.js'
 export type { Damage, Hole, PositionRange } from './reports/damage.js'
 export type { CursorPosition, LogStat } from './reports/log-stat.js'
 export type { FencedBytes, RecoveryReport } from './reports/recovery.js'

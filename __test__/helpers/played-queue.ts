@@ -8,6 +8,7 @@ import { POSITIONS_MAX_PENDING_BYTES, POSITIONS_MAX_RECORD_BYTES } from '../../s
 import { DEFAULT_TERMS } from '../../src/options/append.js'
 import { LogQueue } from '../../src/queue/log-queue.js'
 import { Entry } from '../../src/records/record.js'
+import { bufferMemory } from './buffer-memory.js'
 
 const entry = (): Entry => new Entry(undefined, Buffer.from('x'), false, undefined, undefined)
 
@@ -32,7 +33,7 @@ export class PlayedQueue {
   #batch = 0
 
   constructor() {
-    const recordBuffer = new RecordBuffer(new Uint8Array(64 << 10), () => true)
+    const recordBuffer = new RecordBuffer(bufferMemory(), () => true)
     const accept = (records: number, operations = records): number => {
       if (this.#lastFailing > 0 || records > this.room) return -1
       this.room -= records
@@ -57,13 +58,14 @@ export class PlayedQueue {
       calls: {
         append: () => accept(1),
         appendBuffered,
+        appendFromBuffer: appendBuffered,
         appendBufferedAndKick: appendBuffered,
         push: () => push(1),
         pushBuffered: () => {
           push([...recordBuffer.records()].length)
           return 0
         },
-        commit: () => accept(this.#batch, 1),
+        commit: () => accept(this.#batch + [...recordBuffer.records()].length, 1),
         abort: none,
         sync: () => command('sync'),
         truncateBefore: () => command('truncateBefore'),

@@ -1,12 +1,17 @@
 // Code that is generic in the values of a log is written without casts.
 
 import {
+  checkpoint,
   Record,
+  restore,
   Wal,
   type Cursor,
+  type DeadLetter,
   type DecodeErrorAction,
+  type Handler,
   type ReadOptions,
   type WalOptions,
+  type WalReadable,
   type WalReader,
   type WalRecord,
 } from '../../index.js'
@@ -37,6 +42,25 @@ class Store<T> {
     return this.wal.readFrom(1)
   }
 
+  async newest(): Promise<WalRecord<T> | undefined> {
+    const [newest] = await this.wal.last(1)
+    return newest ?? (await this.wal.get(1))
+  }
+
+  stream(options?: ReadOptions<T>): WalReadable<T> {
+    return this.wal.readable('start', options)
+  }
+
+  async consume(handler: Handler<T>, dead: Wal<T>): Promise<void> {
+    await this.cursor.consume(handler, { deadLetter: dead }).done
+    await this.cursor.consume(async (records) => void this.valueOf(records[0]), { batch: 2 }).done
+  }
+
+  async store(state: string): Promise<void> {
+    await checkpoint(this.wal, 'file', { position: this.wal.nextPosition - 1, state })
+    await restore('file', { wal: this.wal })
+  }
+
   *valueOf(record: WalRecord<T>): Generator<T> {
     if (record.tombstone) same<undefined>()(record.value)
     else yield record.value
@@ -53,6 +77,8 @@ export async function logs(plain: Wal, typed: Wal<Event>, unlike: Wal<Date, stri
     anyLog(wal)
     positions(wal)
   }
+  for (const wal of [plain, typed, unlike]) await checkpoint(wal, 'file', { position: 1, state: '' })
+  await restore('file', { wal: unlike })
   same<Wal>()(logOf(plain))
   same<Wal<Event>>()(logOf(typed))
   same<Wal<Date, string>>()(logOfTwo(unlike))
@@ -76,6 +102,38 @@ export async function logs(plain: Wal, typed: Wal<Event>, unlike: Wal<Date, stri
 export async function anything(wal: Wal<any>): Promise<void> {
   for await (const { value } of wal.readFrom('start')) same<unknown>()(value.whatever as unknown)
   for await (const { value } of (await wal.cursor('c')).read()) same<unknown>()(value.whatever as unknown)
+  for (const { value } of await wal.last(1)) same<unknown>()(value.whatever as unknown)
+  same<unknown>()((await wal.get(1))?.value.whatever as unknown)
+  const consumer = (await wal.cursor('c')).consume(({ value }) => void value.whatever)
+  await consumer.stop()
+  await checkpoint(wal, 'file', { position: 1, state: '' })
+}
+
+/** Single records and streams have the type of the log. */
+export async function points(plain: Wal, typed: Wal<Event>, unlike: Wal<Date, string>): Promise<void> {
+  same<WalRecord | undefined>()(await plain.get(1))
+  same<WalRecord[]>()(await plain.last(1))
+  same<WalReadable>()(plain.readable())
+  same<WalRecord<Event> | undefined>()(await typed.get(1))
+  same<WalRecord<Event>[]>()(await typed.last(1))
+  same<WalReadable<Event>>()(typed.readable('start', { onDecodeError: () => ({ value: { type: 'a' } }) }))
+  same<WalRecord<Date>[]>()(await unlike.last(1))
+  // @ts-expect-error a single record that cannot be decoded rejects
+  await typed.get(1, { onDecodeError: 'skip' })
+  // @ts-expect-error no such value
+  typed.readable('start', { onDecodeError: () => ({ value: { type: 'c' } }) })
+}
+
+/** A dead letter may be what is stored. */
+export async function letters(typed: Wal<Event>, cursor: Cursor<Event>): Promise<void> {
+  await cursor.consume(() => {}, { deadLetter: typed }).done
+  cursor.consume(() => {}, {
+    deadLetter(record, dead) {
+      same<DeadLetter>()(dead)
+      same<boolean>()(dead.undecodable)
+      same<Event | Buffer | undefined>()(record.value)
+    },
+  })
 }
 
 export async function narrowing(typed: WalRecord<Event>, plain: WalRecord): Promise<void> {

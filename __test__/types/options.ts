@@ -2,7 +2,9 @@
 
 import {
   AbortError,
+  checkpoint,
   Record,
+  restore,
   Wal,
   WalError,
   type BatchPositions,
@@ -47,6 +49,32 @@ export async function options(wal: Wal): Promise<void> {
   // @ts-expect-error a controller is no signal
   await wal.append('x', { signal: new AbortController() })
 
+  await Wal.open(new URL('file:///dir'), { mode: 'readOnly' })
+  await wal.backup(Buffer.from('dir'))
+  // @ts-expect-error a number is no path
+  await Wal.open(7)
+
+  same<WalRecord | undefined>()(await wal.get(1, { signal }))
+  same<WalRecord[]>()(await wal.last(1, { signal }))
+  // @ts-expect-error how many has to be said
+  await wal.last()
+  // @ts-expect-error a record is read where it is
+  await wal.get('start')
+  wal.readable().pipe(wal.writable())
+  // @ts-expect-error a misspelt option
+  wal.readable(1, { follw: true })
+
+  const codec: Wal<{ n: number }> = await Wal.open<{ n: number }>('dir', { codec: 'json' })
+  await checkpoint(codec, 'file', { position: 1, state: [new Uint8Array(), 'text'], keep: 3, install: true, signal })
+  const { snapshot, from } = await restore(new URL('file:///file'), { wal: codec, signal })
+  same<number>()(from)
+  same<string | undefined>()(await snapshot?.text())
+  if (snapshot !== undefined) for await (const piece of snapshot) same<Buffer>()(piece)
+  // @ts-expect-error a state is bytes
+  await checkpoint(wal, 'file', { position: 1, state: { n: 1 } })
+  // @ts-expect-error which records the state has the effect of has to be said
+  await checkpoint(wal, 'file', { state: '' })
+
   wal.readFrom(1, { follow: true, to: 7, limit: 3, skipExpired: true, copy: true, salvage: true, signal })
   // @ts-expect-error no such place
   wal.readFrom('middle')
@@ -90,6 +118,11 @@ export function handling(error: unknown): string {
     case 'ERR_WAL_CORRUPT':
       same<string | undefined>()(error.segment)
       return 'see docs/recovery.md'
+    case 'ERR_WAL_BUSY':
+    case 'ERR_WAL_TIMEOUT':
+    case 'ERR_WAL_HANDLER':
+    case 'ERR_WAL_DEAD_LETTER':
+      return 'see docs/consumers.md'
     case 'ERR_WAL_CLOSED':
     case 'ERR_WAL_FORMAT':
     case 'ERR_WAL_INVALID_ARG':

@@ -50,6 +50,10 @@ const codes: { readonly [code in WalErrorCode]: ExitCode } = {
   ERR_WAL_INVALID_ARG: EXIT.usage,
   ERR_WAL_CODEC: EXIT.bug,
   ERR_WAL_IO: EXIT.system,
+  ERR_WAL_BUSY: EXIT.bug,
+  ERR_WAL_TIMEOUT: EXIT.bug,
+  ERR_WAL_HANDLER: EXIT.bug,
+  ERR_WAL_DEAD_LETTER: EXIT.bug,
   ERR_WAL_NATIVE_NOT_FOUND: EXIT.system,
 }
 

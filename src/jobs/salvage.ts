@@ -3,11 +3,11 @@
 import { AbortError } from '../errors.js'
 import { currentEnvironment } from '../native/environment.js'
 import { publishDamage } from '../observe/publish.js'
-import { absolute } from '../options/directory.js'
 import { checkSalvage } from '../options/jobs.js'
 import type { SalvageOptions } from '../options/types.js'
 import { describeHoles } from '../reports/damage.js'
 import type { SalvageReport } from '../reports/salvage.js'
+import { absoluteDir, type PathLike } from '../util/paths.js'
 import { isAborted } from '../util/signals.js'
 
 /**
@@ -33,9 +33,9 @@ import { isAborted } from '../util/signals.js'
  * const { holes } = await salvage('./data/damaged', './data/salvaged')
  * ```
  */
-export async function salvage(dir: string, dest: string, options?: SalvageOptions): Promise<SalvageReport> {
-  const { onProgress, signal, allowUnsafeFilesystem = false } = checkSalvage(dir, dest, options)
-  const [from, to] = [absolute(dir, 'salvage'), absolute(dest, 'salvage')]
+export async function salvage(dir: PathLike, dest: PathLike, options?: SalvageOptions): Promise<SalvageReport> {
+  const [from, to] = [absoluteDir(dir, 'salvage'), absoluteDir(dest, 'salvage', 'dest')]
+  const { onProgress, signal, allowUnsafeFilesystem = false } = checkSalvage(options)
   const environment = await currentEnvironment()
   const native = environment.native.salvage(from, to, allowUnsafeFilesystem)
   try {

@@ -1,8 +1,8 @@
 // Reports the state of a log without a handle on it.
 
 import { currentEnvironment } from '../native/environment.js'
-import { absolute, checkDir } from '../options/directory.js'
 import type { LogStat } from '../reports/log-stat.js'
+import { absoluteDir, type PathLike } from '../util/paths.js'
 
 /**
  * Reports the state of the log in a directory and its disk usage: positions, segments, cursors, bytes allocated and bytes in use.
@@ -15,9 +15,8 @@ import type { LogStat } from '../reports/log-stat.js'
  * const { nextPosition, allocatedBytes } = await stat('./data/wal')
  * ```
  */
-export async function stat(dir: string): Promise<LogStat> {
-  checkDir(dir, 'stat')
-  const from = absolute(dir, 'stat')
+export async function stat(dir: PathLike): Promise<LogStat> {
+  const from = absoluteDir(dir, 'stat')
   const environment = await currentEnvironment()
   const { standing } = await environment.request(environment.native.stat(from))
   if (standing === undefined) throw new TypeError('the native module returned no report')

@@ -5,11 +5,11 @@ import type { Completion, NativeWatcher } from '../native/calls.js'
 import { currentEnvironment, type Environment } from '../native/environment.js'
 import { PROGRESS_DONE, PROGRESS_TOTAL } from '../native/wire.js'
 import { publishDamage } from '../observe/publish.js'
-import { absolute } from '../options/directory.js'
 import { checkScrub, checkVerify } from '../options/jobs.js'
 import type { VerifyOptions } from '../options/types.js'
 import type { Verification } from '../reports/verification.js'
 import { abortListeners } from '../util/abort-listeners.js'
+import { absoluteDir, type PathLike } from '../util/paths.js'
 import { isAborted } from '../util/signals.js'
 import { every } from '../util/timing.js'
 
@@ -33,9 +33,9 @@ const PROGRESS_EVERY_MS = 100
  * const { problems } = await verify('./data/wal')
  * ```
  */
-export async function verify(dir: string, options?: VerifyOptions): Promise<Verification> {
-  const checked = checkVerify(dir, options)
-  const from = absolute(dir, 'verify')
+export async function verify(dir: PathLike, options?: VerifyOptions): Promise<Verification> {
+  const from = absoluteDir(dir, 'verify')
+  const checked = checkVerify(options)
   const environment = await currentEnvironment()
   const found = await new VerificationJob(environment, checked).run((watcher) => environment.native.verify(from, watcher))
   publishDamage(from, 'verify', found.problems)

@@ -1,6 +1,7 @@
 // The public handle on a log.
 
 import { inspect, type InspectOptions } from 'node:util'
+import { letterBox, type LetterBox } from '../consume/source.js'
 import { AbortError, atPlace, closed, invalid, mustBe, readOnly, whileReading } from '../errors.js'
 import { runBackup } from '../jobs/backup.js'
 import { VerificationJob } from '../jobs/verify.js'
@@ -24,16 +25,16 @@ import {
   type AppendTerms,
 } from '../options/append.js'
 import { checkPosition } from '../options/check.js'
-import { absolute } from '../options/directory.js'
 import { checkBackup, checkScrub } from '../options/jobs.js'
 import { checkOpen } from '../options/open.js'
-import { checkCursor, checkRead } from '../options/read.js'
+import { checkCursor, checkNewest, checkPointRead, checkRead } from '../options/read.js'
 import type {
   AcknowledgedOptions,
   AppendOptions,
   BackupOptions,
   CursorOptions,
   EnqueueOptions,
+  PointReadOptions,
   ReadOptions,
   ReadStart,
   ScrubOptions,
@@ -45,9 +46,12 @@ import type {
 import type { BatchPositions, LogQueue } from '../queue/log-queue.js'
 import type { Handle } from '../queue/open-reader.js'
 import type { Cursor } from '../read/cursor.js'
-import { Decoder } from '../read/decoder.js'
+import { decodedView, Decoder } from '../read/decoder.js'
+import { newestRecords, recordAt } from '../read/point.js'
 import type { ReadRange } from '../read/range.js'
+import { WalReadable } from '../read/readable.js'
 import { WalReader } from '../read/reader.js'
+import type { WalRecord } from '../records/block.js'
 import type { Appendable, AppendableBytes, NoCodec } from '../records/codec.js'
 import { Entry, sizeOf, toEntry, withOwnFields, withOwnValue } from '../records/record.js'
 import type { Values } from '../records/values.js'
@@ -58,6 +62,7 @@ import type { WalStats } from '../reports/stats.js'
 import type { Verification } from '../reports/verification.js'
 import { checkBytes, isBytes } from '../util/bytes.js'
 import { calledFrom, callSite, type CallOptions } from '../util/call-options.js'
+import { absoluteDir, type PathLike } from '../util/paths.js'
 import { isAborted } from '../util/signals.js'
 import { CursorHandles } from './cursor-handles.js'
 import { openLog, unlessAborted, type Opened } from './opening.js'
@@ -111,8 +116,13 @@ export class Wal<T = NoCodec, In = T> {
     this.dir = dir
     this.recovery = recovery
     this.#cursors = new CursorHandles(environment, queue.log, {
+      queue,
+      firstPosition: () => this.firstPosition,
       acknowledgedPosition: () => this.acknowledgedPosition,
-      read: (from, options, onKept) => this.#read(from, options, onKept),
+      read: (from, options, onKept) => this.#read(from, options, { onKept }),
+      readStored: (from, options, onKept) => this.#read(from, options, { onKept, stored: true }) as WalReader<unknown> as WalReader,
+      view: (record) => (values === undefined ? record : decodedView(record, values)) as WalRecord<T>,
+      isOpen: () => !this.closed,
       checkOpen: (operation) => this.#checkOpen(operation),
     })
     collected.register(this, queue, this)
@@ -120,6 +130,8 @@ export class Wal<T = NoCodec, In = T> {
 
   /**
    * Opens the log in a directory. Creates both if they are missing, and recovers from a crash if there was one.
+   *
+   * `dir` is a path, as everywhere in this package: a string, the UTF-8 of one, or a `file:` URL.
    *
    * If the log is already open in this process, worker threads included, this returns another handle on it. The options must then be equal,
    * except `codec` and `captureStacks`, which belong to each handle. When the promise resolves, everything that the log held is durable,
@@ -141,15 +153,15 @@ export class Wal<T = NoCodec, In = T> {
    * const users = await Wal.open('./data/users', { codec: { schema: User } }) // a schema of Zod, Valibot or ArkType
    * ```
    */
-  static open(dir: string, options?: WalOptions): Promise<Wal>
-  static open<T = unknown, In = T>(dir: string, options: WalCodecOptions<T, In>): Promise<Wal<T, In>>
-  static open(dir: string, options?: WalOptions | WalCodecOptions<unknown>): Promise<Wal | Wal<unknown>>
-  static async open<T, In>(dir: string, options?: WalOptions | WalCodecOptions<T, In>): Promise<Wal | Wal<T, In>> {
-    const { log, handle } = checkOpen(dir, options)
+  static open(dir: PathLike, options?: WalOptions): Promise<Wal>
+  static open<T = unknown, In = T>(dir: PathLike, options: WalCodecOptions<T, In>): Promise<Wal<T, In>>
+  static open(dir: PathLike, options?: WalOptions | WalCodecOptions<unknown>): Promise<Wal | Wal<unknown>>
+  static async open<T, In>(dir: PathLike, options?: WalOptions | WalCodecOptions<T, In>): Promise<Wal | Wal<T, In>> {
+    const { dir: path, log, handle } = checkOpen(dir, options)
     const { signal } = handle
     if (signal !== undefined && isAborted(signal)) throw new AbortError(signal)
     const site = callSite(Wal.open)
-    const opening = openLog(absolute(dir, 'open'), log, handle).then(
+    const opening = openLog(path, log, handle).then(
       (opened) => new Wal<T, In>(opened),
       (error: unknown) => {
         throw calledFrom(error, site)
@@ -502,16 +514,89 @@ export class Wal<T = NoCodec, In = T> {
     return this.#read(start, options)
   }
 
-  /** @internal Creates a reader whose `blocks()` return everything that the log stores about its records. */
-  readDetailed(start: ReadStart, options?: ReadOptions<T>): WalReader<T> {
-    return this.#read(start, options, undefined, true)
+  /**
+   * Reads the record at `position`. Resolves to `undefined` if no record can be read there: it is not acknowledged yet, `position` is
+   * `nextPosition`, or a salvaged log has a hole there.
+   *
+   * The record has bytes and properties of its own, as with `copy: true`. It is found by the index of its segment, without a scan. Calls may
+   * overlap. An expired record is returned like others.
+   *
+   * @throws `ERR_WAL_TRUNCATED`: `position` is before the first record (`error.firstPosition`), or was truncated meanwhile.
+   * @throws `ERR_WAL_OUT_OF_RANGE`: `position` is after `nextPosition`.
+   * @throws `ERR_WAL_CODEC`: the codec cannot decode the value.
+   * @throws `ERR_WAL_INVALID_ARG`, `ERR_WAL_CORRUPT`, `ERR_WAL_IO`, `ERR_WAL_CLOSED`, `ERR_WAL_DETACHED` or an `AbortError`.
+   * @example
+   * ```ts
+   * const record = await wal.get(42)
+   * console.log(record?.value)
+   * ```
+   */
+  // For `Wal<any>`: see `readFrom`.
+  get(this: Wal<typeof Wal>, position: number, options?: PointReadOptions): Promise<WalRecord<T> | undefined>
+  get(this: Wal, position: number, options?: PointReadOptions): Promise<WalRecord | undefined>
+  get(position: number, options?: PointReadOptions): Promise<WalRecord<T> | undefined>
+  async get(position: number, options?: PointReadOptions): Promise<WalRecord | WalRecord<T> | undefined> {
+    return recordAt(this, checkPosition(position, 1, 'read'), checkPointRead(options))
   }
 
-  #read(start: ReadStart, options: ReadOptions<T> | undefined, onKept?: ReadRange['onKept'], detailed = false): WalReader<T> {
+  /**
+   * Reads the newest `n` acknowledged records, oldest first; fewer if the log has fewer, and none if `n` is 0.
+   *
+   * The records have bytes and properties of their own, as with `copy: true`, and all of them are in memory at once. Only the part of the log
+   * that has them is read. If a truncation removes some of them meanwhile, the newest of those that are left are read.
+   *
+   * @throws `ERR_WAL_TRUNCATED` or `ERR_WAL_OUT_OF_RANGE`: truncations overtook ten attempts.
+   * @throws `ERR_WAL_CODEC`: the codec cannot decode the value of one of the records (`position`).
+   * @throws `ERR_WAL_INVALID_ARG`, `ERR_WAL_CORRUPT`, `ERR_WAL_IO`, `ERR_WAL_CLOSED`, `ERR_WAL_DETACHED` or an `AbortError`.
+   * @example
+   * ```ts
+   * const [newest] = await wal.last(1)
+   * ```
+   */
+  // For `Wal<any>`: see `readFrom`.
+  last(this: Wal<typeof Wal>, n: number, options?: PointReadOptions): Promise<WalRecord<T>[]>
+  last(this: Wal, n: number, options?: PointReadOptions): Promise<WalRecord[]>
+  last(n: number, options?: PointReadOptions): Promise<WalRecord<T>[]>
+  async last(n: number, options?: PointReadOptions): Promise<WalRecord[] | WalRecord<T>[]> {
+    return newestRecords(this, n, checkNewest(n, options))
+  }
+
+  /**
+   * Creates a stream in object mode of the records from `start` on. Takes the options of {@link Wal.readFrom}.
+   *
+   * Records are read as they are consumed, some blocks ahead. The end of the stream is that of the reader: with `follow` it does not end.
+   * Destroying the stream closes its reader, even while it waits. If `signal` is aborted, the stream is destroyed with an `AbortError`. The
+   * stream emits `'error'` with what `next()` of a reader rejects with.
+   *
+   * @throws `ERR_WAL_INVALID_ARG`: an argument is invalid.
+   * @example
+   * ```ts
+   * await pipeline(wal.readable('start'), transform, other.writable())
+   * ```
+   */
+  // For `Wal<any>`: see `readFrom`.
+  readable(this: Wal<typeof Wal>, start?: ReadStart, options?: ReadOptions<T>): WalReadable<T>
+  readable(this: Wal, start?: ReadStart, options?: ReadOptions): WalReadable
+  readable(start?: ReadStart, options?: ReadOptions<T>): WalReadable<T>
+  readable(start: ReadStart = 'start', options?: ReadOptions<T>): WalReadable | WalReadable<T> {
+    const { signal, ...checked } = checkRead(start, options)
+    return new WalReadable<T>(this.#read(start, checked as ReadOptions<T>), signal)
+  }
+
+  /** @internal Creates a reader whose `blocks()` return everything that the log stores about its records. */
+  readDetailed(start: ReadStart, options?: ReadOptions<T>): WalReader<T> {
+    return this.#read(start, options, { detailed: true })
+  }
+
+  #read(
+    start: ReadStart,
+    options: ReadOptions<T> | undefined,
+    { onKept, detailed = false, stored = false }: Pick<ReadRange, 'onKept' | 'detailed'> & { stored?: boolean } = {}
+  ): WalReader<T> {
     const { to = Infinity, limit = Infinity, ...flags } = checkRead(start, options)
     const { follow = false, salvage = false, copy = false, skipExpired = false, onDecodeError, signal } = flags
     const holed = this.recovery.holes.length > 0
-    const decoder = this.#values && new Decoder(this.#values, copy, onDecodeError)
+    const decoder = this.#values && !stored ? new Decoder(this.#values, copy, onDecodeError) : undefined
     const range = { from: start, to, limit, follow, salvage, holed, copy, skipExpired, detailed, signal, decoder, onKept }
     const reader = new WalReader<T>(this.#environment, this.#queue, range, this.#handle)
     if (this.#closed !== undefined) reader.close()
@@ -575,6 +660,14 @@ export class Wal<T = NoCodec, In = T> {
     const from = checkCursor(name, options)
     this.#checkOpen('cursor')
     return this.#cursors.open(name, from)
+  }
+
+  /** @internal Takes dead letters: appends their keys and values as they are stored, past the codec of this handle. */
+  [letterBox](): LetterBox {
+    const terms = { ...DEFAULT_TERMS, durable: true }
+    const append = async ({ key, value, tombstone }: WalRecord) =>
+      this.#openQueue('append').append(new Entry(key, value, tombstone, undefined, undefined), terms)
+    return { log: this.#queue, append, drain: () => this.drain() }
   }
 
   /**
@@ -657,10 +750,11 @@ export class Wal<T = NoCodec, In = T> {
    * const { lastPosition } = await wal.backup('./backups/today')
    * ```
    */
-  async backup(dir: string, options?: BackupOptions): Promise<BackupReport> {
-    const checked = checkBackup(dir, options)
+  async backup(dir: PathLike, options?: BackupOptions): Promise<BackupReport> {
+    const dest = absoluteDir(dir, 'backup')
+    const checked = checkBackup(options)
     this.#checkOpen('backup')
-    const native = this.#environment.native.backup(this.#queue.log, absolute(dir, 'backup'))
+    const native = this.#environment.native.backup(this.#queue.log, dest)
     if (native === null) throw closed('backup')
     try {
       return await runBackup(this.#environment, native, checked, () => this.#checkOpen('backup'))

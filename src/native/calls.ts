@@ -25,13 +25,15 @@ export interface Calls {
   append(log: number, key: Bytes, value: Bytes, flags: number, expiresAt?: number, term?: number, index?: number, expect?: number): number
   /** Appends the records of the record buffer to its log and clears it, or refuses all of them. Returns the position of the first. */
   appendBuffered(): number
+  /** Appends the records of the record buffer, which are no log's yet, to this one, or refuses all of them. Returns the first position. */
+  appendFromBuffer(log: number): number
   /** Appends like `appendBuffered`, and has what the log has accepted committed. A refusal commits nothing. */
   appendBufferedAndKick(): number
   /** Adds a record to the batch being built. There is one batch per environment. */
   push(log: number, key: Bytes, value: Bytes, flags: number, expiresAt?: number, term?: number, index?: number): number
   /** Adds the records of the record buffer to the batch. */
   pushBuffered(log: number): number
-  /** Appends the batch and returns the position of its first record. */
+  /** Adds the records of the record buffer to the batch, appends it, and returns the position of its first record. */
   commit(log: number, flags: number, expect?: number): number
   /** Discards the batch. */
   abort(): number

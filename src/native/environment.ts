@@ -80,20 +80,18 @@ export class Environment {
     if (isNode()) this.native.submitWrites(() => void (this.#isTurnScheduled || this.#turn()))
   }
 
-  /** Makes the record buffer available to a log, after passing the previous owner's records to native code. */
-  claimBuffer(owner: OpenLog): void {
-    if (this.#bufferOwner === owner) return
+  /** Makes the record buffer available to a log, or with `undefined` to a single call, after passing the previous owner's records on. */
+  claimBuffer(owner: OpenLog | undefined): void {
+    if (owner !== undefined && this.#bufferOwner === owner) return
     this.#bufferOwner?.flush()
     this.#bufferOwner = undefined
-    this.recordBuffer.clear(owner.log)
+    this.recordBuffer.clear(owner?.log)
     this.#bufferOwner = owner
   }
 
   /** Makes the record buffer available to a new batch, after passing the records of a log in it to native code. */
   beginBatch(): void {
-    this.#bufferOwner?.flush()
-    this.#bufferOwner = undefined
-    this.recordBuffer.clear(undefined)
+    this.claimBuffer(undefined)
     // A batch that an exception interrupted.
     if (this.isBatchLeft) this.calls.abort()
     this.isBatchLeft = true

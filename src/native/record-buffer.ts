@@ -1,37 +1,51 @@
 // Shared memory that collects the small records of one turn, so that they are passed to native code in one call. A call costs more than
 // copying such a record.
 //
-// byte 0     4     8         12      16
-//      end | log | durable | probe | record | record | … up to `end`
+// The records are written in their final form, as docs/format.md has it, to an arena that goes to the disk as it is:
 //
-// A record begins at a multiple of four, and numbers are native-endian:
+//      room for a page and a frame's header | record | record | … up to the end of the body | alignment, room for a header | record | …
 //
-//      tag (8 bits), key length (24 bits) | value length (32 bits) | key | value
-//
+// Native code takes the arena with the records, and the buffer goes on in another one. Words beside the arenas say where the records are.
 // `wire.ts` names the words and bits. The other half is `crates/node/src/record_buffer.rs`.
 
 import { checkText, isUint8Array, lengthOf, type Bytes } from '../util/bytes.js'
 import {
+  BODY_ALIGN,
+  BODY_HEADER,
+  BODY_MOST,
+  BUFFER_ARENA,
+  BUFFER_BODIES,
+  BUFFER_BODY,
   BUFFER_DURABLE,
   BUFFER_END,
   BUFFER_LOG,
   BUFFER_NO_LOG,
   BUFFER_PROBE,
+  BUFFER_RANGES,
   BUFFER_START,
-  TAG_HEADER_BYTES,
-  TAG_KEY,
-  TAG_KEY_LENGTH_SHIFT,
-  TAG_TOMBSTONE,
-  TAG_VALUE,
+  RECORD_KEY,
+  RECORD_TOMBSTONE,
+  RECORD_VALUE,
 } from './wire.js'
 
-/** A record that may take more bytes is passed by itself, because copying it twice would cost more than the call. */
-const MAX_BYTES = 4 << 10
+/** A record that may take more bytes is passed by itself. Its lengths may need more than two bytes each. */
+const MAX_BYTES = 16 << 10
+/** Flags and two lengths. */
+const MAX_HEAD = 5
+/** Single records are passed on when they are this many bytes, so that the disk need not wait for the end of the turn. */
+const FULL_BYTES = 512 << 10
+/** The end of an arena is kept free for what follows the records on the disk: the rest of their last page. */
+const AFTER_BYTES = 8 << 10
 /** Strings up to this length are copied character by character while they are ASCII, which is faster than a call. */
 const SHORT_STRING = 64
+/** So are arrays up to this length. */
+const SHORT_ARRAY = 24
 
 /** Upper bound of the bytes of a key or value: three per character of a string. 0 if it is neither a string nor a Uint8Array. */
 const atMost = (bytes: Bytes): number => (typeof bytes === 'string' ? bytes.length * 3 : isUint8Array(bytes) ? lengthOf(bytes) : 0)
+
+/** How many bytes a length takes that is at most `MAX_BYTES`. */
+const lengthBytes = (length: number): number => (length < 128 ? 1 : 2)
 
 /** A record in the buffer. Its bytes are views that are valid until the buffer is cleared. */
 export interface BufferedRecord {
@@ -42,24 +56,26 @@ export interface BufferedRecord {
 
 /** The native side shares the memory: records in the buffer when the environment ends are still appended. */
 export class RecordBuffer {
-  readonly #bytes: Uint8Array
   readonly #words: Uint32Array
-  readonly #buffer: Buffer
+  readonly #arenas: Buffer[]
   /** Largest record that fits. 0 if the native side does not see this memory, as in a runtime that copies external memory. */
   readonly largest: number
+  /** Bytes at which the arena is full, and the largest body: those of single records, or those of a batch. */
+  #fullAt = 0
+  #bodyMost = 0
 
-  constructor(bytes: Uint8Array, isShared: () => boolean) {
-    this.#bytes = bytes
-    this.#words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length >>> 2)
-    this.#buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
+  constructor([words, ...arenas]: Uint8Array[], isShared: () => boolean) {
+    this.#words = new Uint32Array(words.buffer, words.byteOffset, words.length >>> 2)
+    this.#arenas = arenas.map((arena) => Buffer.from(arena.buffer, arena.byteOffset, arena.length))
     this.clear(undefined)
     this.#words[BUFFER_PROBE] = 1
+    for (const arena of this.#arenas) arena[0] = 1
     this.largest = isShared() ? MAX_BYTES : 0
   }
 
-  /** Whether the next record might not fit. */
+  /** Whether the next record might not fit, or enough have gathered. */
   get full(): boolean {
-    return this.#words[BUFFER_END] > this.#bytes.length - MAX_BYTES
+    return this.#words[BUFFER_END] > this.#fullAt
   }
 
   /** Whether any record is to be durable. */
@@ -73,9 +89,13 @@ export class RecordBuffer {
 
   /** Empties the buffer for records of this log, or with `undefined` for those of a batch. */
   clear(log: number | undefined): void {
-    this.#words[BUFFER_END] = BUFFER_START
-    this.#words[BUFFER_DURABLE] = 0
-    this.#words[BUFFER_LOG] = log ?? BUFFER_NO_LOG
+    const words = this.#words
+    words[BUFFER_END] = words[BUFFER_BODY] = BUFFER_START
+    words[BUFFER_BODIES] = words[BUFFER_DURABLE] = 0
+    words[BUFFER_LOG] = log ?? BUFFER_NO_LOG
+    // A batch is one body, whatever its size.
+    this.#fullAt = log === undefined ? this.#arenas[0].length - MAX_BYTES - AFTER_BYTES : FULL_BYTES
+    this.#bodyMost = log === undefined ? Infinity : BODY_MOST
   }
 
   /**
@@ -90,65 +110,89 @@ export class RecordBuffer {
     const valueAtMost = value === undefined ? 0 : atMost(value)
     // A value without bytes may be an array without its memory, or of a type that a record cannot hold.
     if ((keyAtMost === 0 && key !== undefined) || (valueAtMost === 0 && value !== undefined)) return 0
-    if (TAG_HEADER_BYTES + keyAtMost + valueAtMost > limit) return 0
+    const most = MAX_HEAD + keyAtMost + valueAtMost
+    if (most > limit) return 0
     const words = this.#words
-    const start = words[BUFFER_END]
-    let at = start + TAG_HEADER_BYTES
-    let tag = tombstone ? TAG_TOMBSTONE : 0
-    let keyLength = 0
-    let valueLength = 0
-    if (key !== undefined) {
-      keyLength = this.#copy('key', key, keyAtMost, at)
-      at += keyLength
-      tag |= TAG_KEY
+    const bytes = this.#arenas[words[BUFFER_ARENA]]
+    let start = words[BUFFER_END]
+    if (start + most - words[BUFFER_BODY] > this.#bodyMost) start = this.#beginBody(start)
+    // The lengths stand before the bytes, and those of text are known only once it is written. Most text has a byte per character.
+    const keyRoom = lengthBytes(typeof key === 'string' ? key.length : keyAtMost)
+    const valueRoom = lengthBytes(typeof value === 'string' ? value.length : valueAtMost)
+    const head = 1 + keyRoom + valueRoom
+    let at = start + head
+    const keyLength = key === undefined ? 0 : this.#copy(bytes, 'key', key, keyAtMost, at)
+    at += keyLength
+    const valueLength = value === undefined ? 0 : this.#copy(bytes, 'value', value, valueAtMost, at)
+    at += valueLength
+    const missing = lengthBytes(keyLength) - keyRoom + lengthBytes(valueLength) - valueRoom
+    if (missing > 0) {
+      bytes.copyWithin(start + head + missing, start + head, at)
+      at += missing
     }
-    if (value !== undefined) {
-      valueLength = this.#copy('value', value, valueAtMost, at)
-      at += valueLength
-      tag |= TAG_VALUE
-    }
-    words[start >>> 2] = tag | (keyLength << TAG_KEY_LENGTH_SHIFT)
-    words[(start >>> 2) + 1] = valueLength
-    const end = (at + 3) & ~3
-    words[BUFFER_END] = end
-    return end - start
+    bytes[start] = (tombstone ? RECORD_TOMBSTONE : 0) | (key === undefined ? 0 : RECORD_KEY) | (value === undefined ? 0 : RECORD_VALUE)
+    let next = start + 1
+    if (keyLength >= 128) bytes[next++] = (keyLength & 127) | 128
+    bytes[next++] = keyLength >= 128 ? keyLength >>> 7 : keyLength
+    if (valueLength >= 128) bytes[next++] = (valueLength & 127) | 128
+    bytes[next] = valueLength >= 128 ? valueLength >>> 7 : valueLength
+    words[BUFFER_END] = at
+    return at - start
+  }
+
+  /** Ends the body at `end`, begins another one, and returns its start. */
+  #beginBody(end: number): number {
+    const words = this.#words
+    const range = BUFFER_RANGES + 2 * words[BUFFER_BODIES]
+    words[range] = words[BUFFER_BODY]
+    words[range + 1] = end
+    words[BUFFER_BODIES]++
+    return (words[BUFFER_END] = words[BUFFER_BODY] = ((end + BODY_ALIGN - 1) & -BODY_ALIGN) + BODY_HEADER)
   }
 
   /** Copies a key or value and returns its length in bytes. For an array that is `atMost`. */
-  #copy(name: string, from: Bytes, atMost: number, at: number): number {
+  #copy(bytes: Buffer, name: string, from: Bytes, atMost: number, at: number): number {
     if (typeof from !== 'string') {
-      this.#bytes.set(from, at)
+      if (atMost > SHORT_ARRAY) bytes.set(from, at)
+      else for (let i = 0; i < atMost; i++) bytes[at + i] = from[i]
       return atMost
     }
     const { length } = from
-    if (length > SHORT_STRING) return this.#write(name, from, at)
-    const bytes = this.#bytes
+    if (length > SHORT_STRING) return this.#write(bytes, name, from, at)
     for (let i = 0; i < length; i++) {
       const code = from.charCodeAt(i)
-      if (code > 127) return this.#write(name, from, at)
+      if (code > 127) return this.#write(bytes, name, from, at)
       bytes[at + i] = code
     }
     return length
   }
 
-  #write(name: string, text: string, at: number): number {
+  #write(bytes: Buffer, name: string, text: string, at: number): number {
     checkText(name, text, 'append')
-    return this.#buffer.write(text, at)
+    return bytes.write(text, at)
   }
 
   /** Iterates over the records, oldest first. */
   *records(): Iterable<BufferedRecord> {
-    for (let at = BUFFER_START; at < this.#words[BUFFER_END];) {
-      const tag = this.#words[at >>> 2]
-      const key = at + TAG_HEADER_BYTES
-      const value = key + (this.#words[at >>> 2] >>> TAG_KEY_LENGTH_SHIFT)
-      const end = value + this.#words[(at >>> 2) + 1]
-      yield {
-        key: tag & TAG_KEY ? this.#bytes.subarray(key, value) : undefined,
-        value: tag & TAG_VALUE ? this.#bytes.subarray(value, end) : undefined,
-        tombstone: (tag & TAG_TOMBSTONE) !== 0,
+    const words = this.#words
+    const bytes = this.#arenas[words[BUFFER_ARENA]]
+    const bodies = [[words[BUFFER_BODY], words[BUFFER_END]]]
+    for (let body = words[BUFFER_BODIES]; body-- > 0;)
+      bodies.unshift([words[BUFFER_RANGES + 2 * body], words[BUFFER_RANGES + 2 * body + 1]])
+    for (const [start, end] of bodies) {
+      let at = start
+      const length = (): number => (bytes[at++] < 128 ? bytes[at - 1] : (bytes[at - 1] & 127) | (bytes[at++] << 7))
+      while (at < end) {
+        const flags = bytes[at++]
+        const [keyLength, valueLength] = [length(), length()]
+        const value = at + keyLength
+        yield {
+          key: flags & RECORD_KEY ? bytes.subarray(at, value) : undefined,
+          value: flags & RECORD_VALUE ? bytes.subarray(value, value + valueLength) : undefined,
+          tombstone: (flags & RECORD_TOMBSTONE) !== 0,
+        }
+        at = value + valueLength
       }
-      at = (end + 3) & ~3
     }
   }
 }

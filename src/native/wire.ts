@@ -29,8 +29,8 @@ export const POSITIONS_LAST_FAILING = 9
 export const POSITIONS_HAS_CUT = 10
 export const POSITIONS_LENGTH = 11
 
-// The record buffer begins with words of 32 bits. These are their indexes.
-/** End of the bytes in use. */
+// The words of the record buffer, of 32 bits each. These are their indexes.
+/** End of the records in the arena. */
 export const BUFFER_END = 0
 /** Number of the log that the records are for. */
 export const BUFFER_LOG = 1
@@ -38,18 +38,32 @@ export const BUFFER_LOG = 1
 export const BUFFER_DURABLE = 2
 /** 1 once JavaScript has written to the memory. */
 export const BUFFER_PROBE = 3
-/** Byte at which the first record begins. Each record begins at a multiple of four. */
-export const BUFFER_START = 16
+/** Index of the arena that the records are in. */
+export const BUFFER_ARENA = 4
+/** Start of the body that is being filled. It ends at the end of the records. */
+export const BUFFER_BODY = 5
+/** Number of bodies before it. */
+export const BUFFER_BODIES = 6
+/** Start and end of the first of these, followed by those of the others. */
+export const BUFFER_RANGES = 8
+export const BUFFER_WORDS = 40
 /** Number of the log while the records belong to a batch. */
 export const BUFFER_NO_LOG = 0xffffffff
 
-// A record in the buffer: a word with its tag and the length of its key, a word with the length of its value, the key, the value.
-export const TAG_KEY = 1
-export const TAG_VALUE = 2
-export const TAG_TOMBSTONE = 4
-/** The bits of the first word from this one on are the length of the key. */
-export const TAG_KEY_LENGTH_SHIFT = 8
-export const TAG_HEADER_BYTES = 8
+// An arena, laid out as it goes to the disk.
+/** Byte at which the first body begins. */
+export const BUFFER_START = 4136
+/** Room for a frame's header before each body. */
+export const BODY_HEADER = 40
+/** Each header begins at a multiple of this. */
+export const BODY_ALIGN = 8
+/** Size of the largest body of several single records. */
+export const BODY_MOST = 65496
+
+// The flags of a record in its final form.
+export const RECORD_KEY = 1
+export const RECORD_VALUE = 2
+export const RECORD_TOMBSTONE = 4
 
 // The index of a block has this many numbers for each record, in this order.
 export const INDEX_ENTRIES = 4

@@ -2,7 +2,6 @@
 
 import { mustBe } from '../errors.js'
 import { count, flag, known, signalOf, type Fields } from './check.js'
-import { checkDir } from './directory.js'
 import type { BackupOptions, SalvageOptions, ScrubOptions, VerifyOptions } from './types.js'
 
 function progressOptions(fields: Fields, operation: string): VerifyOptions {
@@ -13,8 +12,7 @@ function progressOptions(fields: Fields, operation: string): VerifyOptions {
 
 const verifyNames = new Set(['onProgress', 'signal'] satisfies (keyof VerifyOptions)[])
 
-export function checkVerify(dir: unknown, options: unknown): ScrubOptions {
-  checkDir(dir, 'verify')
+export function checkVerify(options: unknown): ScrubOptions {
   return progressOptions(known(options, verifyNames, 'verify'), 'verify')
 }
 
@@ -31,8 +29,7 @@ export function checkScrub(options: unknown): ScrubOptions {
 
 const backupNames = new Set(['onProgress', 'signal'] satisfies (keyof BackupOptions)[])
 
-export function checkBackup(dir: unknown, options: unknown): BackupOptions {
-  checkDir(dir, 'backup')
+export function checkBackup(options: unknown): BackupOptions {
   const fields = known(options, backupNames, 'backup')
   const { onProgress } = fields
   if (onProgress !== undefined && typeof onProgress !== 'function') throw mustBe('options.onProgress', 'a function', onProgress, 'backup')
@@ -41,9 +38,7 @@ export function checkBackup(dir: unknown, options: unknown): BackupOptions {
 
 const salvageNames = new Set(['onProgress', 'signal', 'allowUnsafeFilesystem'] satisfies (keyof SalvageOptions)[])
 
-export function checkSalvage(dir: unknown, dest: unknown, options: unknown): SalvageOptions {
-  checkDir(dir, 'salvage')
-  checkDir(dest, 'salvage', 'dest')
+export function checkSalvage(options: unknown): SalvageOptions {
   const fields = known(options, salvageNames, 'salvage')
   const { onProgress } = fields
   if (onProgress !== undefined && typeof onProgress !== 'function') throw mustBe('options.onProgress', 'a function', onProgress, 'salvage')

@@ -3,9 +3,9 @@
 import { invalid, mustBe } from '../errors.js'
 import type { OpenOptions } from '../native/calls.js'
 import type { NamedCodec } from '../records/values.js'
+import { absoluteDir } from '../util/paths.js'
 import { checkCodec } from './codec.js'
 import { count, flag, group, known, signalOf, type Fields } from './check.js'
-import { checkDir } from './directory.js'
 import type { Mode, WalOptions } from './types.js'
 
 function fsync(value: unknown): Pick<OpenOptions, 'fsync' | 'everyMs'> {
@@ -65,12 +65,12 @@ export interface HandleOptions {
   signal: AbortSignal | undefined
 }
 
-export function checkOpen(dir: unknown, options: unknown): { handle: HandleOptions; log: OpenOptions } {
-  checkDir(dir, 'open')
+export function checkOpen(dir: unknown, options: unknown): { dir: string; handle: HandleOptions; log: OpenOptions } {
+  const path = absoluteDir(dir, 'open')
   const fields = known(options, openNames, 'open')
   const captureStacks = flag(fields, 'captureStacks', 'open') === true
   const handle = { codec: checkCodec(fields.codec), captureStacks, signal: signalOf(fields, 'open') }
-  return { handle, log: logOptions(fields) }
+  return { dir: path, handle, log: logOptions(fields) }
 }
 
 function logOptions(fields: Fields): OpenOptions {

@@ -4,7 +4,7 @@ import { invalid, mustBe } from '../errors.js'
 import { START_END, START_FIRST } from '../native/wire.js'
 import { checkText } from '../util/bytes.js'
 import { count, flag, isCount, known, signalOf } from './check.js'
-import type { CursorOptions, DecodeErrorHandler, ReadOptions } from './types.js'
+import type { CursorOptions, DecodeErrorHandler, PointReadOptions, ReadOptions } from './types.js'
 
 const readNames = new Set([
   'follow',
@@ -41,6 +41,15 @@ export function checkRead(start: unknown, options: unknown): ReadOptions<unknown
     copy: flag(fields, 'copy', 'read'),
     signal: signalOf(fields, 'read'),
   }
+}
+
+const pointNames = new Set(['signal'] satisfies (keyof PointReadOptions)[])
+
+export const checkPointRead = (options: unknown): PointReadOptions => ({ signal: signalOf(known(options, pointNames, 'read'), 'read') })
+
+export function checkNewest(n: unknown, options: unknown): PointReadOptions {
+  if (!isCount(n)) throw mustBe('n', 'an integer from 0 to 2^53 - 1', n, 'read')
+  return checkPointRead(options)
 }
 
 const cursorNames = new Set(['start'] satisfies (keyof CursorOptions)[])

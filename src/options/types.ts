@@ -282,6 +282,12 @@ export interface ReadOptions<V = never> {
   copy?: boolean
 }
 
+/** Options of `Wal.get` and `Wal.last`. */
+export interface PointReadOptions {
+  /** Rejects with an `AbortError` (code `ABORT_ERR`) when aborted. */
+  signal?: AbortSignal
+}
+
 /** Options of `Wal.cursor`. */
 export interface CursorOptions {
   /**
@@ -340,4 +346,62 @@ export interface SalvageOptions {
    * @defaultValue `false`
    */
   allowUnsafeFilesystem?: boolean
+}
+
+/** A state: bytes, a string (its UTF-8 is stored), or chunks of both in order, for a state that is larger than memory. */
+export type SnapshotState = string | Uint8Array | Iterable<string | Uint8Array> | AsyncIterable<string | Uint8Array>
+
+/** What `checkpoint` stores, and how. */
+export interface CheckpointInit {
+  /**
+   * The state has the effect of all records up to this position, inclusive, and of none after it. 0 is the state before the first record.
+   *
+   * From `firstPosition - 1` to `nextPosition - 1`; with `install`, any position.
+   */
+  position: number
+  /**
+   * The state. An iterable is consumed while it is written, in pieces of 256 KiB. Bytes must not change until the promise resolves.
+   */
+  state: SnapshotState
+  /**
+   * How many snapshots to keep, from 1. The log keeps the records after the oldest of them, so each of them can be continued from. As long
+   * as there are fewer, the log is not truncated.
+   *
+   * @defaultValue 2: if the newest file is damaged, `restore` takes the one before, and replays more records
+   */
+  keep?: number
+  /**
+   * The state did not come from this log, but from elsewhere, such as a Raft leader. The log is reset to `position + 1` instead of truncated.
+   *
+   * @defaultValue `false`
+   */
+  install?: boolean
+  /** Rejects with an `AbortError` when aborted, and leaves everything as it was. Ignored from the moment when the snapshot counts. */
+  signal?: AbortSignal
+}
+
+/** Options of `restore`. */
+export interface RestoreOptions {
+  /** Checks the snapshot against this log, and finishes an interrupted `install`. */
+  wal?: CheckpointLog
+  /** Rejects with an `AbortError` when aborted. */
+  signal?: AbortSignal
+}
+
+/** The part of a `Wal` that checkpoints use, whatever its values are. Only a `Wal` is accepted. */
+export interface CheckpointLog {
+  /** See `Wal.dir`. */
+  readonly dir: string
+  /** See `Wal.firstPosition`. */
+  readonly firstPosition: number
+  /** See `Wal.nextPosition`. */
+  readonly nextPosition: number
+  /** See `Wal.durablePosition`. */
+  readonly durablePosition: number
+  /** See `Wal.sync`. */
+  sync(): Promise<void>
+  /** See `Wal.truncateBefore`. */
+  truncateBefore(position: number): Promise<void>
+  /** See `Wal.reset`. */
+  reset(position: number): Promise<void>
 }

@@ -27,7 +27,6 @@ export function submitBatch(environment: Environment, log: number, entries: Entr
     if (version !== undefined) flags |= FLAG_VERSION
     checkPushed(environment, calls.push(log, key, value, flags, expiresAt, version?.term, version?.index))
   }
-  checkPushed(environment, calls.pushBuffered(log))
   const first = calls.commit(log, termFlags(terms), terms.expect)
   environment.isBatchLeft = false
   return first

@@ -17,6 +17,9 @@ const QUICK_BLOCK_BYTES = 512 * 1024
 const LARGE_BLOCK_BYTES = MIB
 const FEW_RECORDS = 64
 
+// For a reader that returns one record. A larger frame is read as a whole.
+const SINGLE_BLOCK_BYTES = 8 * 1024
+
 const PAGE = 4096
 
 // Captured when the module loads, because test runners replace it by a fake.
@@ -42,9 +45,11 @@ interface RequestedBlock {
 export class BlocksAhead {
   readonly native: NativeReader
   readonly #environment: Environment
+  /** The reader returns one record, so nothing is read ahead. */
+  readonly #isSingle: boolean
   /** Requested blocks in order, two at most. */
   #requested: RequestedBlock[] = []
-  #blockBytes = BLOCK_BYTES
+  #blockBytes: number
   /** Size of the memory to lend for a block. None is lent for the first one, and none if blocks are small: a record keeps all of it. */
   #lentBytes = 0
   /** Memory that was lent and has come back unused. */
@@ -53,9 +58,11 @@ export class BlocksAhead {
   #returnedAt = 0
   #quickMs = -Infinity
 
-  constructor(environment: Environment, native: NativeReader) {
+  constructor(environment: Environment, native: NativeReader, isSingle: boolean) {
     this.#environment = environment
     this.native = native
+    this.#isSingle = isSingle
+    this.#blockBytes = isSingle ? SINGLE_BLOCK_BYTES : BLOCK_BYTES
   }
 
   /** Returns the next block, or nothing at the end or after `release()`. One call at a time. While it waits, it keeps the process alive. */
@@ -70,7 +77,7 @@ export class BlocksAhead {
       if (caughtUp) this.#unused = undefined
       if (block !== undefined) {
         this.#adapt(block, isQuick)
-        if (!caughtUp) this.#requestAhead(isQuick)
+        if (!caughtUp && !this.#isSingle) this.#requestAhead(isQuick)
         this.#quickMs = (block.bytes / MIB) * QUICK_MS_PER_MIB
         this.#returnedAt = now()
         return block

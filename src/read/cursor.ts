@@ -1,10 +1,16 @@
 // Named cursors: durable consumer positions, stored with the log.
 
 import { EventEmitter } from 'node:events'
+import { consume, type Consumer } from '../consume/consumer.js'
+import { isConsumed, noticeDeletion } from '../consume/registry.js'
+import type { Source } from '../consume/source.js'
+import { busy, deleted } from '../errors.js'
 import type { NativeCursor } from '../native/calls.js'
 import type { Environment } from '../native/environment.js'
 import { checkPosition } from '../options/check.js'
+import type { BatchHandler, ConsumeBatchOptions, ConsumeOptions, Handler } from '../options/consumer-types.js'
 import type { ReadOptions } from '../options/types.js'
+import type { WalRecord } from '../records/block.js'
 import { soon } from '../util/timing.js'
 import type { ReadRange } from './range.js'
 import type { WalReader } from './reader.js'
@@ -19,8 +25,16 @@ export interface CursorMove {
 
 /** The part of a log handle that its cursors use. */
 export interface CursorLog<V> {
+  /** Operation queue of the log, which all handles of the environment share. */
+  readonly queue: object
+  firstPosition(): number
   acknowledgedPosition(): number
   read(from: number, options: ReadOptions<V> | undefined, onKept: ReadRange['onKept']): WalReader<V>
+  /** Reads like `read`, with the values as stored. */
+  readStored(from: number, options: ReadOptions, onKept: ReadRange['onKept']): WalReader
+  /** Returns a record that `readStored` has read with its decoded value. Throws if the value cannot be decoded. */
+  view(record: WalRecord): WalRecord<V>
+  isOpen(): boolean
   /** Throws if the handle is closed. */
   checkOpen(operation: string): void
 }
@@ -48,8 +62,10 @@ export class Cursor<V = Buffer | undefined> extends EventEmitter<CursorEvents> {
   readonly #environment: Environment
   readonly #native: NativeCursor
   #released = false
-  /** Number of calls of `read()`. */
+  /** Number of readers that were made. */
   #reads = 0
+  readonly #source: Source<V>
+  readonly #consumers = new Set<Consumer>()
 
   /** @internal */
   constructor(name: string, log: CursorLog<V>, environment: Environment, native: NativeCursor) {
@@ -58,6 +74,21 @@ export class Cursor<V = Buffer | undefined> extends EventEmitter<CursorEvents> {
     this.#log = log
     this.#environment = environment
     this.#native = native
+    this.#source = {
+      name,
+      log: log.queue,
+      position: () => this.position,
+      firstPosition: () => log.firstPosition(),
+      acknowledgedPosition: () => log.acknowledgedPosition(),
+      isOpen: () => log.isOpen(),
+      isDeleted: () => this.isDeleted(),
+      readStored: (from, follow) => log.readStored(from, { follow }, this.#beginReading()),
+      commitConsumed: async (position) => {
+        log.checkOpen('commit')
+        await environment.request(native.commit(position))
+      },
+      view: (record) => log.view(record),
+    }
     void Cursor.#watch(new WeakRef<Cursor<V>>(this), environment, native)
   }
 
@@ -85,6 +116,7 @@ export class Cursor<V = Buffer | undefined> extends EventEmitter<CursorEvents> {
    * @throws `ERR_WAL_TRUNCATED`: since the last call of `read()`, `truncateAfter` or `reset` has removed records up to `position` that its reader
    *   had already returned. Another record may be at `position` now.
    * @throws `ERR_WAL_NOT_FOUND`: the cursor was deleted.
+   * @throws `ERR_WAL_BUSY`: the cursor has a consumer, which commits by itself.
    * @throws `ERR_WAL_NO_SPACE`: nothing has changed.
    * @throws `ERR_WAL_INVALID_ARG`, `ERR_WAL_CLOSED`, `ERR_WAL_IO`, `ERR_WAL_DETACHED` or `ERR_WAL_POISONED`.
    * @example
@@ -98,6 +130,7 @@ export class Cursor<V = Buffer | undefined> extends EventEmitter<CursorEvents> {
   async commit(position: number): Promise<void> {
     checkPosition(position, 0, 'commit')
     this.#log.checkOpen('commit')
+    this.#checkNotConsumed('commit')
     await this.#environment.request(this.#native.commit(position))
   }
 
@@ -111,19 +144,68 @@ export class Cursor<V = Buffer | undefined> extends EventEmitter<CursorEvents> {
   async rewind(position: number): Promise<void> {
     checkPosition(position, 0, 'rewind')
     this.#log.checkOpen('rewind')
+    this.#checkNotConsumed('rewind')
     await this.#environment.request(this.#native.rewind(position))
   }
 
   /**
    * Reads the records that have not been consumed: `wal.readFrom(cursor.position + 1, options)`. The caller has to commit.
    *
+   * @throws `ERR_WAL_BUSY`: the cursor has a consumer.
    * @throws `ERR_WAL_INVALID_ARG`: an option is invalid. `next()` of the reader rejects as described at {@link Wal.readFrom}.
    */
   read(options?: ReadOptions<V>): WalReader<V> {
+    this.#checkNotConsumed('read')
+    return this.#log.read(this.position + 1, options, this.#beginReading())
+  }
+
+  /** Acknowledges all truncations so far, and returns the function with which the new reader acknowledges later ones. */
+  #beginReading(): (kept: number) => void {
     this.#native.acknowledgeTruncations()
     const read = ++this.#reads
     // Only the reader of the last call acknowledges truncations for this cursor.
-    return this.#log.read(this.position + 1, options, (kept) => read === this.#reads && this.#native.acknowledgeTruncationsIf(kept))
+    return (kept) => read === this.#reads && this.#native.acknowledgeTruncationsIf(kept)
+  }
+
+  /**
+   * Gives the records that have not been consumed to a handler, at least once each, and commits how far they have been handled.
+   *
+   * A record has been handled when the handler returns, or when its promise resolves. If it throws or rejects, the record is tried again
+   * after a delay. When all attempts have failed, the record goes to `deadLetter`, which then counts as handled. A record whose value the
+   * codec cannot decode goes there at once. Everything up to a position has to be handled before that position is committed, so a crash
+   * skips nothing. It redelivers what was taken from the log after the last commit, at most `window` records.
+   *
+   * With `concurrency: 1`, the default, records are handled in the order of their positions. A consumer waits at the end of the log for new
+   * records, unless `follow` is `false`.
+   *
+   * While a cursor has a consumer, `commit`, `rewind`, `read` and a second `consume` fail with `ERR_WAL_BUSY`, through every handle of this
+   * thread. With `share` in all of them, several consumers share the records. A consumer in another thread is noticed when it commits: one of
+   * the two then fails with `ERR_WAL_BUSY`.
+   *
+   * @throws `ERR_WAL_INVALID_ARG`: an argument is invalid.
+   * @throws `ERR_WAL_BUSY`: the cursor has a consumer, and one of the two does not share it.
+   * @throws `ERR_WAL_CLOSED`; `ERR_WAL_NOT_FOUND` if the cursor was deleted. Later failures reject {@link Consumer.done}.
+   * @example
+   * ```ts
+   * const cursor = await wal.cursor('mail')
+   * const consumer = cursor.consume(async ({ value }, { signal }) => send(value, signal), { concurrency: 8, timeoutMs: 5000, deadLetter: dead })
+   * // …
+   * await consumer.stop()
+   * ```
+   */
+  consume(handler: Handler<V>, options?: ConsumeOptions<V> & { batch?: undefined }): Consumer
+  consume(handler: BatchHandler<V>, options: ConsumeBatchOptions<V>): Consumer
+  consume(handler: Handler<V> | BatchHandler<V>, options?: ConsumeOptions<V>): Consumer {
+    this.#log.checkOpen('consume')
+    if (this.isDeleted()) throw deleted(this.name, 'consume')
+    const consumer = consume(this.#source, handler, options, () => this.#consumers.delete(consumer))
+    this.#consumers.add(consumer)
+    return consumer
+  }
+
+  /** Stops the consumers that were started through this object, for `await using`. The cursor stays. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([...this.#consumers].map((consumer) => consumer.stop()))
   }
 
   /**
@@ -131,14 +213,21 @@ export class Cursor<V = Buffer | undefined> extends EventEmitter<CursorEvents> {
    *
    * From the call on, `Wal.cursor` on any handle in any thread creates a new cursor of that name. Other handles' objects for the deleted
    * cursor stay dead, even if there is a new cursor of the name: their commits reject with `ERR_WAL_NOT_FOUND`, they emit no more events,
-   * and deleting them again changes nothing.
+   * and deleting them again changes nothing. Its consumers fail with `ERR_WAL_NOT_FOUND`.
    *
    * @throws `ERR_WAL_NO_SPACE`, `ERR_WAL_CLOSED`, `ERR_WAL_IO`, `ERR_WAL_DETACHED` or `ERR_WAL_POISONED`.
    */
   async delete(): Promise<void> {
     this.#log.checkOpen('delete')
-    await this.#environment.request(this.#native.remove())
+    const removed = this.#environment.request(this.#native.remove())
+    noticeDeletion(this.#log.queue, this.name)
+    await removed
     this.release()
+  }
+
+  /** Throws if the cursor has a consumer, which reads and commits by itself. */
+  #checkNotConsumed(operation: string): void {
+    if (!this.isDeleted() && isConsumed(this.#log.queue, this.name)) throw busy(this.name, operation)
   }
 
   /** @internal Whether any handle has deleted the cursor, or has started to. */
@@ -161,7 +250,7 @@ export class Cursor<V = Buffer | undefined> extends EventEmitter<CursorEvents> {
       const move = native.moved()
       // In a turn of its own: an exception of a listener is the program's uncaught exception, as with every emitter.
       if (move !== null) soon(() => cursor.emit('truncated', move))
-      else if (native.isDeleted()) return
+      else if (native.isDeleted()) return noticeDeletion(cursor.#log.queue, cursor.name)
     }
   }
 }

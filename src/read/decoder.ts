@@ -21,6 +21,14 @@ export class Undecodable {
   }
 }
 
+/**
+ * Returns a record that was read as stored with its decoded value.
+ *
+ * @throws like `Values.decode`
+ */
+export const decodedView = (stored: WalRecord, values: Values): WalRecord<unknown> =>
+  new DecodedView(stored, stored.tombstone ? undefined : values.decode(stored.value, stored.position)) as WalRecord<unknown>
+
 /** Makes the records of a reader of a log with a codec. */
 export class Decoder {
   readonly #values: Values

@@ -85,7 +85,8 @@ export class WalReader<V = Buffer | undefined> implements AsyncIterableIterator<
     this.#signal = signal
     this.#onKept = onKept
     try {
-      this.#blocks = new BlocksAhead(environment, openNativeReader(environment, queue, from, to, this.#nativeOptions()))
+      const native = openNativeReader(environment, queue, from, to, this.#nativeOptions())
+      this.#blocks = new BlocksAhead(environment, native, limit === 1)
       this.#handle = handle
       this.#unregister = register(new WeakRef(this), [handle.readers, queue.readers], signal)
       unregisterWhenCollected(this, this.#unregister)
@@ -144,6 +145,22 @@ export class WalReader<V = Buffer | undefined> implements AsyncIterableIterator<
   /** Returns this reader. */
   [Symbol.asyncIterator](): this {
     return this
+  }
+
+  /** Ends the reader like `return()`, for `await using`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#end()
+  }
+
+  /**
+   * @internal Returns up to `limit` records that are available without waiting. None while a call of `next()` waits. Needs a reader without a
+   * decoder.
+   */
+  takeNow(limit: number): WalRecord<V>[] {
+    const records: WalRecord<V>[] = []
+    if (this.#waiting > 0) return records
+    while (records.length < limit && this.#hasRecord()) records.push(this.#take())
+    return records
   }
 
   /**
@@ -361,7 +378,7 @@ export class WalReader<V = Buffer | undefined> implements AsyncIterableIterator<
       kept = resumed.kept
       // All records returned so far were kept, so the reader ends at the last position kept.
       if (!this.#follow && this.#next !== undefined) this.#to = Math.min(this.#to, kept)
-      this.#blocks = new BlocksAhead(this.#environment, resumed.reader)
+      this.#blocks = new BlocksAhead(this.#environment, resumed.reader, this.#left === 1)
     } catch (error) {
       return this.#fail(error)
     }

@@ -273,12 +273,17 @@ export class RecordCopy extends ReadRecord<Buffer | undefined> {
   }
 }
 
+/** A record as stored, apart from its value. */
+type StoredRecord = ReadFields & {
+  readonly tombstone: boolean
+}
+
 /** A record with a decoded value, which looks up its other fields on access. */
 export class DecodedView extends ReadRecord<unknown> {
-  readonly #view: RecordView
+  readonly #view: StoredRecord
   readonly #value: unknown
 
-  constructor(view: RecordView, value: unknown) {
+  constructor(view: StoredRecord, value: unknown) {
     super()
     this.#view = view
     this.#value = value

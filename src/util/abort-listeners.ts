@@ -1,6 +1,7 @@
 // Abort callbacks of pending calls and open readers.
 
-import { offAbort, onAbort } from './signals.js'
+import { AbortError } from '../errors.js'
+import { isAborted, offAbort, onAbort } from './signals.js'
 
 class AbortListeners {
   // Weak, so that this keeps no signal alive that only an unreferenced reader refers to.
@@ -36,3 +37,13 @@ class AbortListeners {
 
 /** Abort callbacks, multiplexed onto one listener per signal, for any number of callbacks and logs. */
 export const abortListeners = new AbortListeners()
+
+/** Settles like `promise`, unless the signal is aborted first: then it rejects with an `AbortError`, and what `promise` does goes on. */
+export function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return promise
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(new AbortError(signal))
+    const done = isAborted(signal) ? abort() : abortListeners.add(signal, abort)
+    promise.then(resolve, reject).finally(() => done?.())
+  })
+}

@@ -19,6 +19,8 @@ const getter = (name: string | symbol) => Object.getOwnPropertyDescriptor(typedA
 // Taken from the prototypes: an array's own properties may be getters that call the log again, and a Proxy passes `instanceof`.
 const tagOf = getter(Symbol.toStringTag)
 const lengthIn = getter('length') as (this: Uint8Array) => number
+const bufferIn = getter('buffer') as (this: Uint8Array) => ArrayBufferLike
+const offsetIn = getter('byteOffset') as (this: Uint8Array) => number
 const { at } = prototype
 
 /** Whether the value is a Uint8Array of any realm, and not a Proxy or an object that only inherits from one. Runs no code of the caller. */
@@ -26,6 +28,10 @@ export const isUint8Array = (value: unknown): value is Uint8Array => tagOf.call(
 
 /** The length of a genuine Uint8Array, even if it has a `length` property of its own. */
 export const lengthOf = (bytes: Uint8Array): number => lengthIn.call(bytes)
+
+/** A view of the bytes from `from` to `to` of a genuine Uint8Array. Throws if they have no memory any more. */
+export const viewOf = (bytes: Uint8Array, from: number, to: number): Uint8Array =>
+  new Uint8Array(bufferIn.call(bytes), offsetIn.call(bytes) + from, to - from)
 
 /** Whether the value is a string or a genuine Uint8Array. */
 export const isBytes = (value: unknown): value is Bytes => typeof value === 'string' || isUint8Array(value)

@@ -1,13 +1,14 @@
 // The timing functions that logs use, captured once when the module loads. Test runners replace those of the process by fakes
 // (`mock.timers` of node:test, the fake timers of Vitest and Jest), and a log that waited for a fake would never continue.
 
+import { performance } from 'node:perf_hooks'
 import process from 'node:process'
 import timers from 'node:timers'
 import { MessageChannel } from 'node:worker_threads'
 
 type Task = () => void
 
-const { setImmediate, clearImmediate, setInterval, clearInterval } = timers
+const { setImmediate, clearImmediate, setInterval, clearInterval, setTimeout, clearTimeout } = timers
 const { nextTick } = process
 
 /** Whether `setImmediate` is the runtime's own: a fake returns an object of another class. */
@@ -47,4 +48,24 @@ export const soon: (task: Task) => void = isFakeTick ? (task) => void Promise.re
 export function every(milliseconds: number, task: Task): Task {
   const timer = setInterval(task, milliseconds)
   return () => clearInterval(timer)
+}
+
+/** What waits for time to pass. Tests have clocks of their own. */
+export interface Clock {
+  /** Milliseconds that never go back. */
+  now(): number
+  /** Calls `task` once after `milliseconds`, until the returned function is called. Keeps the process alive meanwhile. */
+  after(milliseconds: number, task: Task): Task
+}
+
+/** The longest delay that a timer takes, in milliseconds. */
+export const MAX_DELAY_MS = 2 ** 31 - 1
+
+/** The clock of the runtime. If timers were fake at loading, the fake clock decides when. */
+export const clock: Clock = {
+  now: performance.now.bind(performance),
+  after(milliseconds, task) {
+    const timer = setTimeout(task, milliseconds)
+    return () => clearTimeout(timer)
+  },
 }

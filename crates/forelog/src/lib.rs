@@ -126,11 +126,17 @@ pub use storage::write_queue::{RawWrite, Refusal, WriteQueue};
 #[doc(hidden)]
 pub use testing::campaign;
 #[doc(hidden)]
+pub use util::arena::Arena;
+#[doc(hidden)]
 pub use util::healing::{Heals, On, Rule, RULES};
 #[doc(hidden)]
 pub use util::notify::{Notify, Waiter};
 #[doc(hidden)]
+pub use util::page_buffer::PageBuffer;
+#[doc(hidden)]
 pub use util::pool;
+#[doc(hidden)]
+pub use write::encoded_records::{BodyLayout, EncodedRecords};
 #[doc(hidden)]
 pub use write::group::Batch;
 #[doc(hidden)]

@@ -59,6 +59,12 @@ fn append_buffered(call: &Call<'_, 0>) -> RawResult {
     Ok(call.state.append_buffered(|_| ())? as f64)
 }
 
+/// `appendFromBuffer(log)`: appends the records of the record buffer, which are no log's yet, to this one, or refuses all of them. Returns the
+/// position of the first.
+fn append_from_buffer(call: &Call<'_, 1>) -> RawResult {
+    Ok(call.state.append_from_buffer(log(call)?, |_| ())? as f64)
+}
+
 /// `appendBufferedAndKick()`: appends like `appendBuffered`, and has what the log has accepted committed. A refusal commits nothing.
 fn append_buffered_and_kick(call: &Call<'_, 0>) -> RawResult {
     Ok(call.state.append_buffered(|wal| call.state.kick(wal))? as f64)
@@ -66,11 +72,10 @@ fn append_buffered_and_kick(call: &Call<'_, 0>) -> RawResult {
 
 /// `pushBuffered(log)`: adds the records of the record buffer to the batch being built.
 fn push_buffered(call: &Call<'_, 1>) -> RawResult {
-    let mut records = call.state.record_buffer.records();
     let mut batch = call.state.batch.borrow_mut();
     call.state.logs.with(log(call)?, |wal| {
-        let max = wal.options().max_record_bytes;
-        records.try_for_each(|record| batch.push(record?, max))
+        // More will follow, for which the memory of the buffer is too short.
+        call.state.record_buffer.pass(false, wal.options().max_record_bytes, |records| batch.push_encoded(records))
     })?;
     Ok(f64::from(batch.len()))
 }
@@ -84,11 +89,17 @@ fn push(call: &Call<'_, 7>) -> RawResult {
     })
 }
 
-/// `commit(log, flags, expect?)`: appends the batch and returns the position of its first record.
+/// `commit(log, flags, expect?)`: adds the records of the record buffer to the batch, appends it, and returns the position of its first record.
 fn commit(call: &Call<'_, 3>) -> RawResult {
     let terms = terms(call, call.unsigned(1, "flags")?, 2)?;
     let mut batch = call.state.batch.borrow_mut();
-    let (first, _) = call.state.logs.with(log(call)?, |wal| wal.append_batch(&mut batch, terms))?;
+    let (first, _) = call.state.logs.with(log(call)?, |wal| {
+        let buffer = &call.state.record_buffer;
+        if !buffer.is_empty() {
+            buffer.pass(true, wal.options().max_record_bytes, |records| batch.push_encoded(records))?;
+        }
+        wal.append_batch(&mut batch, terms)
+    })?;
     Ok(first as f64)
 }
 
@@ -215,6 +226,7 @@ pub fn calls<'env>(env: &'env Env, state: &Rc<EnvironmentState>) -> napi::Result
     functions!(env, &object, state,
         append "append"
         append_buffered "appendBuffered"
+        append_from_buffer "appendFromBuffer"
         append_buffered_and_kick "appendBufferedAndKick"
         push "push"
         push_buffered "pushBuffered"

@@ -57,9 +57,9 @@ impl Environment {
         self.state.writes.set(writes).is_ok().then_some(name)
     }
 
-    /// Returns the memory of the record buffer.
+    /// Returns the memory of the record buffer: its words, and then its arenas.
     #[napi(catch_unwind)]
-    pub fn record_buffer(&self) -> Uint8Array {
+    pub fn record_buffer(&self) -> Vec<Uint8Array> {
         self.state.record_buffer.to_js()
     }
 

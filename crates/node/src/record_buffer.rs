@@ -1,49 +1,67 @@
-//! The record buffer: small records that are passed on together. JavaScript writes them to memory that both sides share:
-//! `src/native/record-buffer.ts` draws it, and `wire` names its numbers, which are native-endian.
-//!
-//! `end u32 · log u32 · durable u32 · probe u32`, then at multiples of four, up to `end`:
-//! `tag u8, key length u24 · value length u32 · key · value`
+//! The record buffer: small records that are passed on together. JavaScript writes them in their final form to memory that both sides share,
+//! and the log takes that memory as it is: `src/native/record-buffer.ts` draws it, and `wire` names its numbers, which are native-endian.
 
 use crate::error::invalid;
 use crate::wire;
-use forelog::{Error, RecordRef};
+use forelog::{Arena, EncodedRecords, Error, PageBuffer};
 use napi::bindgen_prelude::Uint8Array;
 use std::cell::UnsafeCell;
+use std::ops::Range;
 use std::rc::Rc;
+use std::sync::Arc;
 
-const CAPACITY: usize = 128 << 10;
+/// One is being filled, one gathers, two are under way, and one is with a commit thread.
+const ARENAS: usize = 5;
+/// All of them fit into one huge page.
+const ARENA_BYTES: usize = 640 << 10;
+const WORDS_BYTES: usize = wire::BUFFER_WORDS * 4;
 
-/// The memory of one environment's record buffer, which only that environment's thread touches.
-pub struct RecordBuffer(UnsafeCell<Vec<u8>>);
+/// The memory of one environment's record buffer, which only that environment's thread fills.
+pub struct RecordBuffer {
+    words: UnsafeCell<Vec<u8>>,
+    arenas: Vec<Arc<Arena>>,
+}
 
 impl RecordBuffer {
     pub fn new() -> Rc<RecordBuffer> {
-        let buffer = RecordBuffer(UnsafeCell::new(vec![0; CAPACITY]));
+        let buffer = RecordBuffer { words: UnsafeCell::new(vec![0; WORDS_BYTES]), arenas: Arena::region(ARENAS, ARENA_BYTES) };
         buffer.clear();
         Rc::new(buffer)
     }
 
     /// Whether this is the memory that JavaScript writes to. A runtime that does not accept external memory works on a copy.
     pub fn is_shared(&self) -> bool {
-        self.word(wire::BUFFER_PROBE) != 0
+        // SAFETY: on the environment's thread, while JavaScript does not run, and before anything is lent.
+        let is_probed = |arena: &Arc<Arena>| unsafe { arena.start().read() } != 0;
+        self.word(wire::BUFFER_PROBE) != 0 && self.arenas.iter().all(is_probed)
     }
 
-    /// Returns the memory as an array for JavaScript, which keeps it alive.
-    pub fn to_js(self: &Rc<Self>) -> Uint8Array {
+    /// Returns the words and the arenas as arrays for JavaScript, which keeps them alive.
+    pub fn to_js(self: &Rc<Self>) -> Vec<Uint8Array> {
         let kept = self.clone();
         // SAFETY: the vector never changes its length, so its memory stays in place until the last reference is gone, and JavaScript drops
         // its own when the array is collected. Rust accesses it only inside a call, while JavaScript waits.
-        unsafe { Uint8Array::with_external_data((*self.0.get()).as_mut_ptr(), CAPACITY, move |_, _| drop(kept)) }
-    }
-
-    /// Returns the current content, which must not be kept beyond the current call.
-    fn bytes(&self) -> &[u8] {
-        // SAFETY: on the environment's thread, while JavaScript does not run.
-        unsafe { &*self.0.get() }
+        let words = unsafe { Uint8Array::with_external_data((*self.words.get()).as_mut_ptr(), WORDS_BYTES, move |_, _| drop(kept)) };
+        let arena = |arena: &Arc<Arena>| {
+            let (start, kept) = (arena.start(), arena.clone());
+            // SAFETY: as above. JavaScript writes only to the arena that `BUFFER_ARENA` names, which is not lent.
+            unsafe { Uint8Array::with_external_data(start.as_ptr(), kept.capacity(), move |_, _| drop(kept)) }
+        };
+        std::iter::once(words).chain(self.arenas.iter().map(arena)).collect()
     }
 
     fn word(&self, index: usize) -> u32 {
-        self.bytes()[index * 4..].first_chunk().map_or(0, |word| u32::from_ne_bytes(*word))
+        // SAFETY: on the environment's thread, while JavaScript does not run.
+        let bytes = unsafe { &*self.words.get() };
+        bytes.get(index * 4..).and_then(|bytes| bytes.first_chunk()).map_or(0, |word| u32::from_ne_bytes(*word))
+    }
+
+    fn set_word(&self, index: usize, value: u32) {
+        // SAFETY: as in `word`, and no reference to the memory is alive.
+        let bytes = unsafe { &mut *self.words.get() };
+        if let Some(word) = bytes.get_mut(index * 4..index * 4 + 4) {
+            word.copy_from_slice(&value.to_ne_bytes());
+        }
     }
 
     pub fn log(&self) -> u32 {
@@ -54,59 +72,44 @@ impl RecordBuffer {
         self.word(wire::BUFFER_DURABLE) != 0
     }
 
-    /// Iterates over the records. If the memory is malformed, the last item is an error.
-    pub fn records(&self) -> Buffered<'_> {
-        Buffered { bytes: self.bytes().get(wire::BUFFER_START..self.word(wire::BUFFER_END) as usize).unwrap_or(MALFORMED) }
+    /// Whether it has no record.
+    pub fn is_empty(&self) -> bool {
+        self.word(wire::BUFFER_END) <= wire::BUFFER_START
+    }
+
+    /// Calls `take` with the records and clears the buffer, which goes on in other memory if `take` has kept this. If `take` fails, the
+    /// records stay. With `may_keep` it may keep the memory until the records are on the disk.
+    pub fn pass<T>(&self, may_keep: bool, max: u64, take: impl FnOnce(&mut EncodedRecords<'_>) -> Result<T, Error>) -> Result<T, Error> {
+        let malformed = || invalid("internal error: the record buffer is malformed");
+        let arena = self.arenas.get(self.word(wire::BUFFER_ARENA) as usize).ok_or_else(malformed)?;
+        // SAFETY: JavaScript, which fills the memory, waits for this call, and goes on in another arena if the buffer outlives the call.
+        let mut memory: PageBuffer = unsafe { arena.lend(self.word(wire::BUFFER_END) as usize) }.ok_or_else(malformed)?;
+        let next = self.arenas.iter().position(|arena| !arena.is_lent());
+        let taken = take(&mut EncodedRecords::check(&mut memory, self.bodies(), may_keep && next.is_some(), max)?)?;
+        self.clear();
+        if let Some(next) = next.filter(|_| !memory.is_lent()) {
+            self.set_word(wire::BUFFER_ARENA, next as u32);
+        }
+        Ok(taken)
+    }
+
+    /// Returns the places of the bodies.
+    fn bodies(&self) -> impl Iterator<Item = Range<usize>> + '_ {
+        let word = |index| self.word(index) as usize;
+        let full = (0..word(wire::BUFFER_BODIES)).map(move |body| wire::BUFFER_RANGES + body * 2);
+        let full = full.map(move |at| word(at)..word(at + 1));
+        full.chain(std::iter::once(word(wire::BUFFER_BODY)..word(wire::BUFFER_END)))
     }
 
     /// Removes all records. The number of their log stays.
     pub fn clear(&self) {
-        // SAFETY: as in `bytes`, and no slice of the memory is alive: only the caller of this function gets anything that borrows it.
-        let bytes = unsafe { &mut *self.0.get() };
-        for (word, value) in [(wire::BUFFER_END, wire::BUFFER_START as u32), (wire::BUFFER_DURABLE, 0)] {
-            bytes[word * 4..][..4].copy_from_slice(&value.to_ne_bytes());
+        for (word, value) in [
+            (wire::BUFFER_END, wire::BUFFER_START),
+            (wire::BUFFER_BODY, wire::BUFFER_START),
+            (wire::BUFFER_BODIES, 0),
+            (wire::BUFFER_DURABLE, 0),
+        ] {
+            self.set_word(word, value);
         }
-    }
-}
-
-/// A malformed buffer: too short for a record header, so the iterator yields an error.
-const MALFORMED: &[u8] = &[0];
-
-#[derive(Clone, Copy)]
-pub struct Buffered<'a> {
-    bytes: &'a [u8],
-}
-
-impl<'a> Iterator for Buffered<'a> {
-    type Item = Result<RecordRef<'a>, Error>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.bytes.is_empty() {
-            return None;
-        }
-        let record = self.record();
-        if record.is_none() {
-            self.bytes = &[];
-        }
-        Some(record.ok_or_else(|| invalid("internal error: the record buffer is malformed")))
-    }
-}
-
-impl<'a> Buffered<'a> {
-    #[inline]
-    fn record(&mut self) -> Option<RecordRef<'a>> {
-        let word = |at: usize| Some(u32::from_ne_bytes(*self.bytes.get(at..)?.first_chunk()?));
-        let (tagged, value_len) = (word(0)?, word(4)? as usize);
-        let key_end = wire::TAG_HEADER_BYTES + (tagged >> wire::TAG_KEY_LENGTH_SHIFT) as usize;
-        let end = key_end.checked_add(value_len)?;
-        let record = RecordRef {
-            key: if tagged & wire::TAG_KEY != 0 { Some(self.bytes.get(wire::TAG_HEADER_BYTES..key_end)?) } else { None },
-            value: if tagged & wire::TAG_VALUE != 0 { Some(self.bytes.get(key_end..end)?) } else { None },
-            tombstone: tagged & wire::TAG_TOMBSTONE != 0,
-            ..RecordRef::default()
-        };
-        self.bytes = self.bytes.get(end.next_multiple_of(4)..)?;
-        Some(record)
     }
 }

@@ -1,7 +1,7 @@
 //! The numbers that this crate and the facade must agree on: bits of flags, indexes of arrays, and the layout of shared memory. Their
 //! other half is `src/native/wire.ts`. `__test__/wire.spec.ts` compares both through [`wire_layout`].
 
-use forelog::{Event, Fields};
+use forelog::{BodyLayout, Event, Fields};
 use napi_derive::napi;
 use std::collections::HashMap;
 
@@ -47,8 +47,8 @@ wire! {
     POSITIONS_HAS_CUT: usize = 10;
     POSITIONS_LENGTH: usize = 11;
 
-    // The record buffer begins with words of 32 bits. These are their indexes.
-    /// End of the bytes in use.
+    // The words of the record buffer, of 32 bits each. These are their indexes.
+    /// End of the records in the arena.
     BUFFER_END: usize = 0;
     /// Number of the log that the records are for.
     BUFFER_LOG: usize = 1;
@@ -56,18 +56,32 @@ wire! {
     BUFFER_DURABLE: usize = 2;
     /// 1 once JavaScript has written to the memory.
     BUFFER_PROBE: usize = 3;
-    /// Byte at which the first record begins. Each record begins at a multiple of four.
-    BUFFER_START: usize = 16;
+    /// Index of the arena that the records are in.
+    BUFFER_ARENA: usize = 4;
+    /// Start of the body that is being filled. It ends at the end of the records.
+    BUFFER_BODY: usize = 5;
+    /// Number of bodies before it.
+    BUFFER_BODIES: usize = 6;
+    /// Start and end of the first of these, followed by those of the others.
+    BUFFER_RANGES: usize = 8;
+    BUFFER_WORDS: usize = 8 + 2 * BodyLayout::MOST_BODIES;
     /// Number of the log while the records belong to a batch.
     BUFFER_NO_LOG: u32 = u32::MAX;
 
-    // A record in the buffer: a word with its tag and the length of its key, a word with the length of its value, the key, the value.
-    TAG_KEY: u32 = 1;
-    TAG_VALUE: u32 = 2;
-    TAG_TOMBSTONE: u32 = 4;
-    /// The bits of the first word from this one on are the length of the key.
-    TAG_KEY_LENGTH_SHIFT: u32 = 8;
-    TAG_HEADER_BYTES: usize = 8;
+    // An arena, laid out as it goes to the disk.
+    /// Byte at which the first body begins.
+    BUFFER_START: u32 = BodyLayout::FIRST as u32;
+    /// Room for a frame's header before each body.
+    BODY_HEADER: usize = BodyLayout::HEADER;
+    /// Each header begins at a multiple of this.
+    BODY_ALIGN: usize = BodyLayout::ALIGN;
+    /// Size of the largest body of several single records.
+    BODY_MOST: usize = BodyLayout::MOST_BYTES;
+
+    // The flags of a record in its final form.
+    RECORD_KEY: u32 = Fields::HAS_KEY as u32;
+    RECORD_VALUE: u32 = Fields::HAS_VALUE as u32;
+    RECORD_TOMBSTONE: u32 = Fields::TOMBSTONE as u32;
 
     // The index of a block has this many numbers for each record, in this order.
     INDEX_ENTRIES: usize = 4;

@@ -191,7 +191,8 @@ impl Log {
         let mut batch = Batch::new();
         records.into_iter().try_for_each(|record| batch.push(record.into(), max)).map_err(rust_names)?;
         self.inner.wal.check_batch(&batch).map_err(rust_names)?;
-        let pending = self.append_by("appendBatch", true, |queue, client, options| queue.append_batch(client, &batch, terms, options))?;
+        let pending =
+            self.append_by("appendBatch", true, |queue, client, options| queue.append_batch(client, &mut batch, terms, options))?;
         let positions = pending.first..=pending.position;
         pending.wait().map(|_| positions)
     }

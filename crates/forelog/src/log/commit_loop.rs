@@ -258,9 +258,11 @@ impl CommitLoop {
             Err(error) => CommitProgress { frames: 0, failure: Some(error) },
         };
         let took = self.runtime.now().saturating_sub(began);
-        let group = std::mem::take(&mut self.group);
+        let mut group = std::mem::take(&mut self.group);
         self.company.note(&group.runs);
         self.settle_commit(&group, progress, took);
+        // Memory that was lent goes back to its client.
+        group.clear();
         self.group = group;
         self.behind_since = self.writer.is_behind().then(|| self.behind_since.unwrap_or(began));
         self.hand_out_jobs();

@@ -51,12 +51,15 @@ pub fn open_beside_writer(
     }
     let last = found.last().max(found.low_mark - 1);
     let durable = found.active.as_ref().map_or(0, |active| active.proven.next - 1).min(last);
-    // The page was read before the survey, so everything that it calls acknowledged is there, unless it is older than a power loss.
+    // The page was read before the survey, so everything that it calls acknowledged is there, unless it is older than a power loss, or a
+    // truncation from the end has overtaken it. Other records may be at those positions then.
     let last_sequence = page.as_ref().map_or(0, |page| page.sequence);
-    let left = page.filter(|page| page.uuid == found.state.uuid && page.acknowledged.position <= last);
+    let is_overtaken = |page: &Horizon| found.live.iter().any(|name| name.id > page.active && name.first <= page.acknowledged.position);
+    let is_good = |page: &Horizon| page.uuid == found.state.uuid && page.acknowledged.position <= last;
+    let left = page.filter(|page| is_good(page) && !(live && is_overtaken(page)));
     let shown = match &left {
         Some(page) if live => page.acknowledged.position.max(found.low_mark - 1),
-        // A writer that has not published anything yet is still opening the log, and keeps what is proven durable.
+        // The writer is still opening the log, or its page could not be used. It keeps what is proven durable.
         None if live => durable,
         _ => last,
     };

@@ -99,7 +99,8 @@ impl RemoteWriter {
         let mut last = locked(&self.last_page);
         for left in (0..LISTINGS).rev() {
             let pages = ControlPages::read(&*self.control)?;
-            let Some(page) = pages.page.as_ref().filter(|page| page.sequence > last.sequence) else { break };
+            let is_new = |page: &&Horizon| page.sequence > last.sequence && !is_behind_opening(shared, &last, page);
+            let Some(page) = pages.page.as_ref().filter(is_new) else { break };
             // If more than one generation passed, this page cannot say what the earlier ones kept: assume nothing.
             let kept = match last.generation {
                 Some(before) if before == page.generation => None,
@@ -207,6 +208,14 @@ impl RemoteWriter {
             _ => Ok(PageChange::None),
         }
     }
+}
+
+/// Whether a page is older than what opening has found, as far as the sequence cannot show it: opening read no page, or one that a truncation
+/// has overtaken. A truncation from the end or a reset begins a segment after all that opening has found, so a page that shows less of those
+/// takes nothing back.
+fn is_behind_opening(shared: &LogState, last: &LastPage, page: &Horizon) -> bool {
+    let newest = shared.catalog.newest_id().unwrap_or(0);
+    last.generation.is_none() && (page.active, page.acknowledged.position) < (newest, shared.catalog.ends.acknowledged())
 }
 
 /// Goes on to the segments `live` before the page reports them. The log appears empty at `low_mark` until then.

@@ -19,6 +19,7 @@ use crate::recovery::report::Recovery;
 use crate::storage::write_queue::WriteQueue;
 use crate::util::locks::locked;
 use crate::util::notify::Notify;
+use crate::write::encoded_records::EncodedRecords;
 use crate::write::group::Batch;
 use crate::write::submission_queue::{AppendTerms, Command, Settled, SubmissionQueue, WriteRoute};
 use std::path::Path;
@@ -104,22 +105,14 @@ impl Wal {
         Ok(position)
     }
 
-    /// Appends records as single ones, all of them or none, and returns the position of the first. The others follow it. Each record is an
-    /// operation of its own.
+    /// Appends records in their final form as single ones, all of them or none, and returns the position of the first. The others follow it.
+    /// Each record is an operation of its own. The log may take their memory until they are on the disk, if the records allow it.
     ///
     /// # Errors
-    /// The errors of [`Wal::append`]. No record has been accepted then.
-    pub fn append_all<'r>(&self, records: impl Iterator<Item = Result<RecordRef<'r>>> + Clone, durable: bool) -> Result<u64> {
-        let max = self.shared.options.max_record_bytes;
-        let (mut count, mut bytes) = (0, 0);
-        for record in records.clone() {
-            count += 1;
-            bytes += record?.check(max)? as u64;
-        }
-        let records = records.filter_map(Result::ok);
+    /// The errors of [`Wal::append`]. No record has been accepted then, and the memory was not taken.
+    pub fn append_encoded(&self, records: &mut EncodedRecords<'_>, durable: bool) -> Result<u64> {
         let mut submissions = self.submissions("append")?;
-        let options = &self.shared.options;
-        let first = submissions.append_all(self.client, records, (count, bytes), durable, options).map_err(|e| e.during("append"))?;
+        let first = submissions.append_encoded(self.client, records, durable, &self.shared.options).map_err(|e| e.during("append"))?;
         if submissions.is_eager() {
             self.shared.go_ahead(submissions);
         }
@@ -145,7 +138,7 @@ impl Wal {
         Ok(())
     }
 
-    fn enter_batch(&self, batch: &Batch, terms: AppendTerms) -> Result<(u64, u64)> {
+    fn enter_batch(&self, batch: &mut Batch, terms: AppendTerms) -> Result<(u64, u64)> {
         self.check_batch(batch)?;
         let mut submissions = self.submissions("appendBatch")?;
         let range = submissions.append_batch(self.client, batch, terms, &self.shared.options)?;
@@ -391,6 +384,8 @@ mod cursor_histories;
 mod detached;
 #[cfg(test)]
 mod failures;
+#[cfg(test)]
+mod submitted;
 #[cfg(test)]
 mod threads;
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! A backup: a copy of a log that is being written. Sealed segments are shared if the file system can do that, the active one is copied up
-//! to its durable end, and CONTROL comes last. Without CONTROL the directory does not open; with it, the directory is a log.
+//! to its durable end, and CONTROL comes last. Without CONTROL no writer opens the directory; with it, the directory is a log.
 //!
 //! The copy has the original's uuid, ids and salts, because its frames are bound to them: it is the same log up to the cut, and a log of
 //! its own after it. New segments have new salts, so the two are never taken for each other after the cut.

@@ -51,7 +51,7 @@ fn segment() -> (Vec<u8>, FrameBoundary) {
         let mut group = Group::default();
         match [put, expiring, delete].get(commit) {
             Some(record) => group.push(0, end.next, record, record.check(1024).unwrap()),
-            None => group.push_batch(0, end.next, &batch),
+            None => group.push_batch(0, end.next, &mut batch),
         }
         group.pad();
         let gathered = &group.frames[0];

@@ -190,7 +190,7 @@ struct SimState {
     /// Writes that stopped early, and have to be written again.
     unfinished: Vec<UnderWay>,
     /// Outcomes of complete writes that nobody has asked for yet.
-    outcomes: BTreeMap<u64, Outcome>,
+    outcomes: BTreeMap<u64, (Outcome, Arc<[u8]>)>,
     next_write: u64,
     completed_later: u64,
     /// Number of those that were complete before an earlier one.
@@ -743,6 +743,8 @@ mod watch;
 use crate::storage::write_queue::Outcome;
 #[cfg(test)]
 use crate::storage::write_queue::Refusal;
+#[cfg(test)]
+pub use under_way::before_polls;
 use under_way::UnderWay;
 pub use under_way::{Ending, SimQueue};
 pub use watch::Moment;

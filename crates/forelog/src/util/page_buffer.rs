@@ -1,9 +1,11 @@
 //! Growable bytes that begin on a page of memory, as a write past the page cache needs them.
 
+use crate::util::arena::Arena;
 use crate::util::limits::PAGE;
-use std::alloc::{alloc_zeroed, dealloc, handle_alloc_error, Layout};
+use std::alloc::{alloc, dealloc, handle_alloc_error, Layout};
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 /// Size of a huge page.
 const HUGE: usize = 2 << 20;
@@ -16,6 +18,8 @@ pub struct PageBuffer {
     start: NonNull<u8>,
     len: usize,
     capacity: usize,
+    /// Whose memory this is, if it was lent.
+    arena: Option<Arc<Arena>>,
 }
 
 // SAFETY: the memory belongs to this buffer alone, as that of a `Vec<u8>` does.
@@ -31,11 +35,22 @@ fn layout(capacity: usize) -> Layout {
 
 impl Default for PageBuffer {
     fn default() -> Self {
-        PageBuffer { start: NonNull::dangling(), len: 0, capacity: 0 }
+        PageBuffer { start: NonNull::dangling(), len: 0, capacity: 0, arena: None }
     }
 }
 
 impl PageBuffer {
+    /// Creates the buffer of memory that `arena` lends.
+    pub(super) fn lent(arena: Arc<Arena>, len: usize) -> PageBuffer {
+        PageBuffer { start: arena.start(), len, capacity: arena.capacity(), arena: Some(arena) }
+    }
+
+    /// Whether the memory is an arena's, which gets it back when the buffer is dropped.
+    pub fn is_lent(&self) -> bool {
+        self.arena.is_some()
+    }
+
+    /// Returns how many bytes it can have without other memory.
     pub fn capacity(&self) -> usize {
         self.capacity
     }
@@ -57,13 +72,16 @@ impl PageBuffer {
             panic!("capacity overflow")
         }));
         // SAFETY: the layout is not empty.
-        let start = unsafe { alloc_zeroed(layout) };
+        let start = unsafe { alloc(layout) };
         let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
+        // Before the memory is touched: the kernel gives it pages then.
         prefer_huge_pages(start, layout.size());
+        // SAFETY: the memory was just allocated with this size.
+        unsafe { start.write_bytes(0, layout.size()) };
         // SAFETY: both are valid for `len` bytes and are different allocations.
         unsafe { std::ptr::copy_nonoverlapping(self.start.as_ptr(), start.as_ptr(), self.len) };
         let len = self.len;
-        *self = PageBuffer { start, len, capacity: layout.size() };
+        *self = PageBuffer { start, len, capacity: layout.size(), arena: None };
     }
 
     /// Adds `more` bytes at the end, and returns them. They have any value.
@@ -74,6 +92,7 @@ impl PageBuffer {
         &mut self[from..]
     }
 
+    /// Adds a copy of `bytes` at the end.
     #[inline]
     pub fn extend_from_slice(&mut self, bytes: &[u8]) {
         self.extend(bytes.len()).copy_from_slice(bytes);
@@ -87,6 +106,7 @@ impl PageBuffer {
         self.len = len;
     }
 
+    /// Shortens the buffer to `len` bytes, if it is longer.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
     }
@@ -105,7 +125,9 @@ fn prefer_huge_pages(_start: NonNull<u8>, _size: usize) {}
 
 impl Drop for PageBuffer {
     fn drop(&mut self) {
-        if self.capacity > 0 {
+        if let Some(arena) = self.arena.take() {
+            arena.give_back();
+        } else if self.capacity > 0 {
             // SAFETY: the memory was allocated with this layout.
             unsafe { dealloc(self.start.as_ptr(), layout(self.capacity)) };
         }

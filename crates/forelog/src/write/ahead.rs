@@ -20,7 +20,7 @@ use std::sync::Arc;
 const DEPTH: usize = 2;
 
 /// A larger group is committed by a commit thread, because sealing and submitting it would hold the client's thread up for long.
-const MOST_BYTES: usize = 1 << 20;
+const MOST_BYTES: usize = 64 << 10;
 
 /// A commit between its submission and its completion.
 struct Submitted {
@@ -39,7 +39,7 @@ struct Submitted {
 impl Submitted {
     fn note(&mut self, completed: Option<Completed>) {
         if let Some(Completed { bytes, outcome }) = completed {
-            self.group.bytes = bytes;
+            *self.group.bytes = bytes;
             self.outcome = Some(outcome);
         }
     }
@@ -133,13 +133,13 @@ impl Writer {
         let (Some((at, limit, layout)), Some(active)) = (layout, &mut self.active) else { return Err(group) };
         let sealed = active.seal(&mut group, 0, at, limit, layout);
         let write = active.submit(&sealed, &group.bytes[sealed.bytes.clone()]);
-        let memory = std::mem::take(&mut group.bytes);
+        let memory = std::mem::take(&mut *group.bytes);
         let submitted = write.submit(queue, memory, sealed.bytes.clone(), token);
         let (io, outcome) = match submitted {
             Ok(io) => (io, None),
             Err((memory, refusal)) => {
                 self.ahead.is_unsupported |= refusal == Refusal::Unsupported;
-                group.bytes = memory;
+                *group.bytes = memory;
                 (Box::new(NotSubmitted) as Box<dyn SubmittedWrite>, Some(Outcome::Unfinished))
             }
         };

@@ -1,6 +1,8 @@
 //! The write path: queues and groups operations, and writes them with a state machine that has no threads or clocks of its own.
 
 pub mod ahead;
+pub mod encoded_records;
+pub mod frame_bytes;
 pub mod group;
 pub mod health;
 pub mod horizons;

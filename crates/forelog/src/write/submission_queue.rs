@@ -6,6 +6,7 @@ use crate::format::record::RecordRef;
 use crate::options::Options;
 use crate::util::limits::MAX_POSITION;
 use crate::util::notify::Notify;
+use crate::write::encoded_records::EncodedRecords;
 use crate::write::group::{Batch, Group, OperationRun};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -111,7 +112,7 @@ pub enum CommitThreadState {
 }
 
 /// Size in bytes at which the gathering group is committed without waiting for the end of the caller's turn.
-const EAGER_BYTES: usize = 256 << 10;
+const EAGER_BYTES: usize = 512 << 10;
 
 pub struct SubmissionQueue {
     pub group: Group,
@@ -273,13 +274,32 @@ impl SubmissionQueue {
         Ok(first)
     }
 
-    pub fn append_batch(&mut self, client: usize, batch: &Batch, terms: impl Into<AppendTerms>, options: &Options) -> Result<(u64, u64)> {
+    /// Appends all of `records` or none of them, and takes their memory if it can.
+    pub fn append_encoded(&mut self, client: usize, records: &mut EncodedRecords<'_>, durable: bool, options: &Options) -> Result<u64> {
+        let (count, bytes) = (records.count(), records.bytes());
+        self.check_capacity(client, count, bytes, options)?.submitted += count;
+        let first = self.next;
+        self.group.push_encoded(client, first, records);
+        self.accept(count, bytes, durable);
+        self.appends += count;
+        Ok(first)
+    }
+
+    /// Appends a batch, and takes its memory if it can.
+    pub fn append_batch(
+        &mut self,
+        client: usize,
+        batch: &mut Batch,
+        terms: impl Into<AppendTerms>,
+        options: &Options,
+    ) -> Result<(u64, u64)> {
         let (count, terms) = (u64::from(batch.len()), terms.into());
         self.check_expected_position(client, terms)?;
-        self.check_capacity(client, count, batch.bytes(), options)?.submitted += 1;
+        let bytes = batch.bytes();
+        self.check_capacity(client, count, bytes, options)?.submitted += 1;
         let first = self.next;
         self.group.push_batch(client, first, batch);
-        self.accept(count, batch.bytes(), terms.durable);
+        self.accept(count, bytes, terms.durable);
         self.batches += 1;
         Ok((first, first + count - 1))
     }

@@ -78,7 +78,10 @@ impl CommitLoop {
             let is_followed = self.shared.followers.has_waiting();
             let can_submit = !is_followed && self.is_durable(&submissions.group) && self.writer.can_submit(&submissions.group);
             let Some(route) = submissions.route().filter(|_| can_submit) else { return true };
-            self.group = self.spare_groups.pop().unwrap_or_default();
+            // The last one is under way, or its memory serves again.
+            if self.group.bytes.capacity() == 0 {
+                self.group = self.spare_groups.pop().unwrap_or_default();
+            }
             submissions.take(&mut self.group);
             drop(submissions);
             // One system call, for names that the open directory keeps in memory. A failure is found again by the thread.

@@ -26,6 +26,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 mod jobs;
+mod opening;
 
 const SEGMENT: u64 = 64 << 10;
 /// Four of these fill a segment.

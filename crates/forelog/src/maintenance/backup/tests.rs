@@ -216,7 +216,7 @@ fn a_backup_never_keeps_a_file_that_was_removed_while_it_was_linked() {
             let mut group = crate::write::group::Group::default();
             let mut batch = crate::write::group::Batch::new();
             batch.push(RecordRef { value: Some(&[7; 60_000]), ..RecordRef::default() }, 1 << 20).unwrap();
-            group.push_batch(0, position, &batch);
+            group.push_batch(0, position, &mut batch);
             assert!(writer.commit(&mut group, true).failure.is_none());
         }
         writer.sealer.run().unwrap();

@@ -16,10 +16,13 @@ use crate::testing::sim::{Rng, SimDisk, SimQueue};
 use crate::util::limits::PAGE;
 use crate::util::locks::locked;
 use crate::util::notify::Waiter;
+use crate::util::runtime::Runtime;
 use crate::write::submission_queue::{Client, Command, LogPhase, Settled, WriteRoute};
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
+
+mod moments;
 
 /// Bytes of a value with which a commit takes two pages.
 const TWO_PAGES: u32 = 5000;
@@ -42,11 +45,16 @@ impl Turns {
         let mut log = Log::through(sector, 256 << 10);
         // The first direct write tells that the file system takes them.
         log.commit(&[&[100]], true);
+        let scheduler = Arc::new(Scheduler::default());
+        Turns::over(log, scheduler.clone(), scheduler)
+    }
+
+    /// A log that is open already. `runtime` has the clock of `scheduler`.
+    fn over(log: Log, scheduler: Arc<Scheduler>, runtime: Arc<dyn Runtime>) -> Turns {
         let segment = log.segment();
         let Log { disk, options, expected, opened } = log;
         let (shared, writer) = LogState::writable(Arc::new(disk.clone()), options.clone(), opened);
-        let scheduler = Arc::new(Scheduler::default());
-        let thread = CommitLoop::new(shared.clone(), writer, scheduler.clone());
+        let thread = CommitLoop::new(shared.clone(), writer, runtime);
         let mut client = Client::new(Arc::new(Waiter::default()));
         client.route = Some(WriteRoute { queue: Arc::new(SimQueue), token: 0 });
         let client = locked(&shared.submissions).join(client);

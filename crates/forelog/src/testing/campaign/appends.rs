@@ -93,7 +93,7 @@ impl History {
                 next += 1;
             }
             if *batch {
-                group.push_batch(0, first, &gathered);
+                group.push_batch(0, first, &mut gathered);
             }
         }
         self.disk.say(|| {

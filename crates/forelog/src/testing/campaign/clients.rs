@@ -13,9 +13,12 @@ use crate::log::open::Opened;
 use crate::log::state::LogState;
 use crate::options::Fsync;
 use crate::testing::sim::{SimDisk, SimQueue};
+use crate::util::arena::Arena;
 use crate::util::locks::locked;
 use crate::util::notify::Notify;
+use crate::util::page_buffer::PageBuffer;
 use crate::util::runtime::{Job, Runtime};
+use crate::write::encoded_records::{BodyLayout, EncodedRecords};
 use crate::write::group::Batch;
 use crate::write::submission_queue::{AppendTerms, Client, LogPhase, Settled, WriteRoute};
 use std::collections::VecDeque;
@@ -147,8 +150,20 @@ pub struct Served {
     wakes: Vec<Arc<Wake>>,
     pub inboxes: Vec<Arc<Inbox>>,
     news: Arc<Mutex<News>>,
+    /// Memory that the clients fill with records in their final form.
+    arenas: Vec<Arc<Arena>>,
     /// Number of faults before the oldest write under way was submitted.
     injected: Option<u64>,
+}
+
+impl Served {
+    /// Returns memory that no log has, whose bytes are no record's. `None` if there is none, or not as much.
+    fn memory(&self, len: usize) -> Option<PageBuffer> {
+        // SAFETY: nothing else accesses the memory of an arena.
+        let mut memory = self.arenas.iter().find_map(|arena| unsafe { arena.lend(len) })?;
+        memory.fill(0xee);
+        Some(memory)
+    }
 }
 
 impl Drop for Served {
@@ -175,7 +190,18 @@ impl History {
         let thread = CommitLoop::new(shared.clone(), writer, scheduler.clone());
         let (wakes, inboxes) = (Vec::new(), Vec::new());
         let (copying, follower) = (None, None);
-        let mut log = Served { shared, thread, copying, follower, scheduler, wakes, inboxes, news: Arc::default(), injected: None };
+        let mut log = Served {
+            shared,
+            thread,
+            copying,
+            follower,
+            scheduler,
+            wakes,
+            inboxes,
+            news: Arc::default(),
+            arenas: Arena::region(4, 128 << 10),
+            injected: None,
+        };
         // Only a client that is alone submits writes itself.
         let clients = 1 + self.rng.below(3);
         for _ in 0..if self.goes_ahead { 1 } else { clients } {
@@ -294,11 +320,21 @@ impl History {
             let last = if batch {
                 let mut gathered = Batch::new();
                 made.iter().for_each(|made| gathered.push(made.record(), 1 << 30).unwrap());
-                submissions.append_batch(inbox.client, &gathered, terms, &self.options).map(|(_, last)| last)
+                submissions.append_batch(inbox.client, &mut gathered, terms, &self.options).map(|(_, last)| last)
             } else {
                 let record = made[0].record();
                 let len = record.check(1 << 30).unwrap();
-                submissions.append(inbox.client, &record, len, terms, &self.options)
+                let memory = log.memory(BodyLayout::FIRST + len).filter(|_| expect.is_none() && self.rng.chance(0.5));
+                match memory {
+                    Some(mut memory) => {
+                        memory.truncate(BodyLayout::FIRST);
+                        record.encode(&mut memory);
+                        let body = std::iter::once(BodyLayout::FIRST..memory.len());
+                        let mut records = EncodedRecords::check(&mut memory, body, self.rng.chance(0.8), 1 << 30).unwrap();
+                        submissions.append_encoded(inbox.client, &mut records, durable, &self.options)
+                    }
+                    None => submissions.append(inbox.client, &record, len, terms, &self.options),
+                }
             };
             last.map(|last| Operation { last, durable: durable || self.options.fsync == Fsync::Always, command: false })
         };

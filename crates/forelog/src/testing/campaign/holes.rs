@@ -106,7 +106,7 @@ fn append(opened: &mut Opened, records: u64) {
         let position = opened.writer.next_position();
         let made = Made::new(position, Tag { attempt: 0, len: 1000 });
         batch.push(made.record(), 1 << 20).unwrap();
-        group.push_batch(0, position, &batch);
+        group.push_batch(0, position, &mut batch);
         assert!(opened.writer.commit(&mut group, true).failure.is_none());
     }
 }

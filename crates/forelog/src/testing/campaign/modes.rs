@@ -89,7 +89,7 @@ impl Building {
             log.expected.push(tag, !batch || i + 1 == lens.len());
         }
         if batch {
-            group.push_batch(0, first, &gathered);
+            group.push_batch(0, first, &mut gathered);
         }
         assert!(log.opened.writer.commit(&mut group, durable).failure.is_none());
         log.expected.written = log.expected.end;

@@ -84,7 +84,7 @@ impl Log {
                 batch.push(made.record(), 1 << 30).unwrap();
                 self.expected.push(tag, i + 1 == lens.len());
             }
-            group.push_batch(0, first, &batch);
+            group.push_batch(0, first, &mut batch);
         }
         self.opened.writer.commit(&mut group, durable).failure
     }
@@ -374,7 +374,7 @@ fn the_frames_before_a_write_that_fails_are_durable_before_they_are_acknowledged
         let tag = Tag { attempt: 0, len };
         batch.push(RecordRef { value: Some(&vec![7; len as usize]), ..Default::default() }, 1 << 30).unwrap();
         log.expected.push(tag, true);
-        group.push_batch(0, position, &batch);
+        group.push_batch(0, position, &mut batch);
     }
     let progress = log.opened.writer.commit(&mut group, true);
     assert_eq!((progress.frames, progress.failure.map(|error| error.code)), (1, Some(Code::NoSpace)));

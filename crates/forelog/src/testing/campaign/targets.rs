@@ -152,7 +152,7 @@ fn base() -> &'static Base {
                 }
             }
             if !batch.is_empty() {
-                group.push_batch(0, first, &batch);
+                group.push_batch(0, first, &mut batch);
             }
             let codec = if round % 4 == 0 { Compression::Lz4 } else { Compression::None };
             opened.writer.packer = Packer::new(codec).unwrap();

@@ -23,6 +23,17 @@ impl UnderWay {
     }
 }
 
+#[cfg(test)]
+thread_local! {
+    static BEFORE_POLLS: std::cell::RefCell<Option<Box<dyn Fn()>>> = const { std::cell::RefCell::new(None) };
+}
+
+/// Calls this before each poll of a submitted write on this thread, without any lock of the disk.
+#[cfg(test)]
+pub fn before_polls(act: Option<Box<dyn Fn()>>) {
+    BEFORE_POLLS.with(|before| *before.borrow_mut() = act);
+}
+
 /// The memory of a submitted write, and the disk that it goes to.
 struct SimWrite {
     disk: SimDisk,
@@ -149,7 +160,7 @@ impl SimState {
     /// Completes the write at this place among those under way.
     fn complete(&mut self, index: usize, ending: Option<Ending>) {
         let write = self.under_way.remove(index);
-        let number = write.number;
+        let (number, bytes) = (write.number, write.bytes.clone());
         let unfinished = match ending {
             Some(ending) => ending == Ending::Unfinished,
             None => self.rng.chance(0.1),
@@ -174,7 +185,7 @@ impl SimState {
                 Err(short) => Outcome::Failed(short.fault),
             }
         };
-        self.outcomes.insert(number, outcome);
+        self.outcomes.insert(number, (outcome, bytes));
     }
 
     #[cfg(test)]
@@ -245,10 +256,18 @@ impl SimState {
 }
 
 impl SimWrite {
+    /// A disk reads the memory at any time until the write is complete.
+    fn check_memory(&self, disk: &mut SimState, submitted: &[u8]) {
+        if self.bytes.as_ref().is_some_and(|bytes| bytes[self.place.clone()] != *submitted) {
+            disk.violation.get_or_insert("the memory of a write was used again while it was under way".into());
+        }
+    }
+
     fn poll_in(&mut self, disk: &mut SimState, must: bool) -> Option<Completed> {
         self.bytes.as_ref()?;
         loop {
-            if let Some(outcome) = disk.outcomes.remove(&self.number) {
+            if let Some((outcome, submitted)) = disk.outcomes.remove(&self.number) {
+                self.check_memory(disk, &submitted);
                 return Some(Completed { bytes: self.bytes.take()?, outcome });
             }
             if disk.crashed {
@@ -277,6 +296,8 @@ impl SimWrite {
 
 impl SubmittedWrite for SimWrite {
     fn poll(&mut self) -> Option<Completed> {
+        #[cfg(test)]
+        BEFORE_POLLS.with(|before| before.borrow().iter().for_each(|act| act()));
         let disk = self.disk.clone();
         let mut disk = disk.lock();
         self.poll_in(&mut disk, false)
@@ -291,13 +312,12 @@ impl SubmittedWrite for SimWrite {
 
 impl Drop for SimWrite {
     fn drop(&mut self) {
-        if let Some(bytes) = &self.bytes {
-            let same = |under: &UnderWay| under.number != self.number || under.bytes[..] == bytes[self.place.clone()];
-            let mut disk = self.disk.lock();
-            if !disk.under_way.iter().all(same) {
-                disk.violation.get_or_insert("the memory of a write was used again while it was under way".into());
-            }
+        let mut disk = self.disk.lock();
+        let own = disk.under_way.iter().find(|under| under.number == self.number).map(|under| under.bytes.clone());
+        if let Some(submitted) = own {
+            self.check_memory(&mut disk, &submitted);
         }
+        drop(disk);
         // A process that has died waits for nothing: what it has submitted stays under way.
         if !self.disk.crashed() {
             self.wait();

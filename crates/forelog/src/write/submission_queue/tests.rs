@@ -52,7 +52,7 @@ fn until_a_client_has_collected_a_rejection_its_appends_are_refused_and_those_of
     assert!(append_as(&mut submissions, 0).is_err_and(|error| error.code == Code::NoSpace));
     let mut batch = Batch::new();
     assert!(batch.push(RecordRef { key: Some(b"k"), ..Default::default() }, 100).is_ok());
-    assert!(submissions.append_batch(0, &batch, false, &options).is_err_and(|error| error.code == Code::NoSpace));
+    assert!(submissions.append_batch(0, &mut batch, false, &options).is_err_and(|error| error.code == Code::NoSpace));
     let one = [RecordRef { value: Some(b"v"), ..Default::default() }];
     assert!(submissions.append_all(0, one.into_iter(), (1, 4), false, &options).is_err_and(|error| error.code == Code::NoSpace));
     assert_eq!((submissions.next, submissions.pending_bytes), (1, 0));

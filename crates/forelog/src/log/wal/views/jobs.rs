@@ -50,6 +50,39 @@ fn a_backup_overtaken_by_truncation_is_whole_or_fails_as_truncated() {
 }
 
 #[test]
+fn a_backup_whose_process_died_opens_for_no_writer_and_is_damaged_for_a_view() {
+    let mut shorter = 0;
+    for operations in 0.. {
+        let Beside { view, .. } = Beside::new(30);
+        let to = Arc::new(SimDisk::new(2, 512));
+        to.set_budget(operations);
+        let mut backup = Backup::new(view.shared.clone(), to.clone());
+        while !backup.is_done() && backup.step().is_ok() {}
+        let is_done = backup.is_done();
+        // A dead process removes nothing.
+        to.set_budget(0);
+        drop(backup);
+        to.restart();
+        match read_only::open(&(to.clone() as Arc<dyn Storage>), || 0) {
+            Err(error) => assert_eq!(error.code, Code::NotFound, "after {operations} operations"),
+            Ok(seen) if seen.recovery.damage.is_none() => {
+                let opened = open(to, &Options::default(), || 0).unwrap();
+                assert_eq!((seen.positions.next, opened.writer.next_position()), (31, 31), "after {operations} operations");
+            }
+            Ok(seen) => {
+                let refused = open(to, &Options::default(), || 0).err().unwrap();
+                assert_eq!((refused.code, refused.verdict, seen.recovery.verdict), (Code::Corrupt, Some("no-control"), "no-control"));
+                shorter += u64::from(seen.positions.next < 31);
+            }
+        }
+        if is_done {
+            break;
+        }
+    }
+    assert!(shorter > 0, "a view shows what was copied");
+}
+
+#[test]
 fn a_backup_during_an_unpublished_truncation_or_reset_reports_no_damage() {
     for command in [Command::TruncateBefore(29), Command::Reset(4), Command::Reset(900)] {
         let Beside { mut writer, view, .. } = Beside::new(30);
