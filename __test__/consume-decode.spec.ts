@@ -2,7 +2,7 @@
 
 import test, { type ExecutionContext } from 'ava'
 import { Wal, type Codec, type DeadLetter, type WalError, type WalRecord } from '../index.js'
-import { SEGMENT_BYTES, temporaryLog, values } from './helpers/log.js'
+import { SEGMENT_BYTES, temporaryLog, until, values } from './helpers/log.js'
 
 interface Row {
   n: number
@@ -127,27 +127,46 @@ test('an ERR_WAL_CODEC of the handler itself is a failed attempt like any other'
 })
 
 test('a codec that decodes a value at the first attempt only makes it a dead letter after that attempt', async (t) => {
-  let decoded = 0
-  const codec: Codec<Row> = {
-    encode: ({ n }) => `${n}`,
-    decode(bytes) {
-      if (++decoded === 2) throw new Error('not again')
-      return { n: Number(bytes) }
-    },
+  for (const batch of [undefined, 2]) {
+    let decoded = 0
+    const codec: Codec<Row> = {
+      encode: ({ n }) => `${n}`,
+      decode(bytes) {
+        // The first value for the second time.
+        if (++decoded === (batch ?? 1) + 1) throw new Error('not again')
+        return { n: Number(bytes) }
+      },
+    }
+    const { wal } = await logOf(t, ['1', '2'], codec)
+    const letters: unknown[] = []
+    const options = {
+      batch: batch as number,
+      follow: false,
+      // A batch is divided into single records at the last attempt.
+      retries: batch === undefined ? 3 : 0,
+      backoff: { minMs: 0 },
+      deadLetter: (record: WalRecord<Row> | WalRecord, { attempts, undecodable }: DeadLetter) =>
+        void letters.push([String(record.value), attempts, undecodable]),
+    }
+    const handler = (records: WalRecord<Row> | WalRecord<Row>[]) => {
+      if ([records].flat()[0].position === 1) throw new Error('poison')
+    }
+    await (await wal.cursor('a')).consume(handler, options).done
+    t.deepEqual(letters, [['1', 1, true]])
   }
-  const { wal } = await logOf(t, ['1', '2'], codec)
-  const letters: unknown[] = []
-  const options = {
-    follow: false,
-    backoff: { minMs: 0 },
-    deadLetter: (record: WalRecord<Row> | WalRecord, { attempts, undecodable }: DeadLetter) =>
-      void letters.push([String(record.value), attempts, undecodable]),
+})
+
+test('only the records of a divided batch that are tried again are counted as waiting', async (t) => {
+  const { wal } = await logOf(t, five)
+  const dead = await temporaryLog(t)
+  const handler = () => {
+    throw new Error('poison')
   }
-  const handler = ({ value }: WalRecord<Row>) => {
-    if (value!.n === 1) throw new Error('poison')
-  }
-  await (await wal.cursor('a')).consume(handler, options).done
-  t.deepEqual(letters, [['1', 1, true]])
+  const options = { batch: 100, backoff: { minMs: 2 ** 31 - 1, jitter: 0 }, deadLetter: dead }
+  const consumer = (await wal.cursor('a')).consume(handler, options)
+  await until(() => consumer.stats().waiting > 0)
+  t.like(consumer.stats(), { waiting: 1, inFlight: 0, dead: 0 })
+  await consumer.stop()
 })
 
 test('a codec that cannot decode any value stops the consumer, and makes no dead letters', async (t) => {
@@ -158,7 +177,7 @@ test('a codec that cannot decode any value stops the consumer, and makes no dead
   t.teardown(() => wal.close())
   const dead = await temporaryLog(t)
   const cursor = await wal.cursor('a')
-  const consumer = cursor.consume(() => t.fail(), { deadLetter: dead })
+  const consumer = cursor.consume(() => t.fail(), { follow: false, deadLetter: dead })
   await t.throwsAsync(consumer.done, { code: 'ERR_WAL_INVALID_ARG', message: /schema/ })
   t.deepEqual([cursor.position, dead.nextPosition], [0, 1])
 })
