@@ -180,19 +180,6 @@ test('a dead letter is in the other log with its key and its value as stored, du
   )
 })
 
-test('a value that the codec cannot decode is a failure of its record alone, and is a dead letter as it was stored', async (t) => {
-  const raw = await filledLog(t, 3)
-  const wal = await Wal.open(raw.dir, { codec: 'json', segmentBytes: 64 * 1024 })
-  t.teardown(() => wal.close())
-  await wal.append({ n: 4 })
-  const dead = await temporaryLog(t)
-  const given: unknown[] = []
-  const consumer = (await wal.cursor('a')).consume(({ value }) => void given.push(value), { follow: false, retries: 0, deadLetter: dead })
-  await consumer.done
-  t.deepEqual(given, [{ n: 4 }])
-  t.deepEqual(await values(dead.readFrom('start')), numbered(1, 3))
-})
-
 test('a full queue of the log for dead letters is waited for', async (t) => {
   const wal = await temporaryLog(t)
   const long = numbered(1, 50).map((value) => value.padEnd(200))

@@ -142,6 +142,14 @@ const situations: Situation[] = [
     },
   },
   {
+    code: 'ERR_WAL_CODEC',
+    how: async (t) => {
+      const wal = await Wal.open(temporaryDirectory(t), { codec: 'json' })
+      t.teardown(() => wal.close())
+      return codeOf(() => wal.append(() => 1))
+    },
+  },
+  {
     code: 'ERR_WAL_IO',
     how: (t) => {
       const file = path.join(temporaryDirectory(t), 'file')
@@ -213,7 +221,7 @@ const codesIn = (file: string, pattern: RegExp): string[] =>
 
 test('every code of the type has one test, one line in its description and one row in docs/errors.md', (t) => {
   const codes = codesIn('src/errors.ts', /^ {2}\| '(ERR_WAL_\w+)'$/gm)
-  t.true(codes.length >= 16)
+  t.true(codes.length >= 18)
   t.deepEqual(situations.map(({ code }) => code).sort(), codes)
   t.deepEqual(codesIn('src/errors.ts', /^ \* - `(ERR_WAL_\w+)`:/gm), codes)
   t.deepEqual(codesIn('docs/errors.md', /^\| `(ERR_WAL_\w+)` +\|/gm), codes)

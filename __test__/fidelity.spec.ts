@@ -104,7 +104,7 @@ for (const codec of CODECS) {
   for (const [name, [make, message]] of Object.entries({ ...refused, ...refusedByOne[codec] })) {
     test(`${codec} refuses a value and names its path: ${name}`, async (t) => {
       const wal = await logOf(t, codec)
-      const expected = { code: 'ERR_WAL_INVALID_ARG', message: new RegExp(`: ${message.replace(/[[\].*+?^$()\\]/g, '\\$&')}`) }
+      const expected = { code: 'ERR_WAL_CODEC', message: new RegExp(`: ${message.replace(/[[\].*+?^$()\\]/g, '\\$&')}`) }
       const error = await t.throwsAsync<WalError>(wal.append(make()), expected)
       t.true(error.cause instanceof TypeError)
       t.throws(() => wal.enqueue(make()), expected)
@@ -207,7 +207,7 @@ for (const codec of CODECS) {
         taken.push(value)
       } catch (error) {
         refusals++
-        t.is((error as WalError).code, 'ERR_WAL_INVALID_ARG')
+        t.is((error as WalError).code, 'ERR_WAL_CODEC')
       }
       if (i % 500 === 0) await wal.drain()
     }

@@ -337,7 +337,7 @@ test('a codec that throws, calls the log again or runs out of memory leaves noth
       const texts = method === 'appendBatch' ? ['one', LARGE] : ['one']
       await log.call(method, texts).then(
         (positions) => log.note(t, method === 'writable' ? [log.expected.length + 1] : positions, ...texts),
-        (error) => t.is(error.code, 'ERR_WAL_INVALID_ARG')
+        (error) => t.is(error.code, 'ERR_WAL_CODEC')
       )
       for (const each of [log, other]) await each.check(t, `act ${i} of ${method}`)
     }

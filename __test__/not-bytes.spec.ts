@@ -114,7 +114,7 @@ for (const [name, make] of Object.entries(noBytes)) {
         const error = await t.throwsAsync<WalError>(attempt, { instanceOf: WalError, code: 'ERR_WAL_INVALID_ARG' }, `${place}, ${way}`)
         // An object that is no bytes may be a record with wrong fields, and nothing is one as well.
         if (place !== 'the value alone' || typeof make() === 'string')
-          t.regex(error.message, new RegExp(`^${field}\\b`), `${place}, ${way}`)
+          t.regex(error.message, new RegExp(`^(records\\[\\d\\]: )?${field}\\b`), `${place}, ${way}`)
         if (way === 'enqueue' || way === 'appendBatch') {
           t.is(await wal.append('next'), ++expected)
           t.deepEqual(await wal.appendBatch(['next']), { first: ++expected, last: expected })

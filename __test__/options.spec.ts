@@ -80,7 +80,7 @@ const badRecords: [RegExp, unknown][] = [
   [/record/, 42],
   [/neither/, {}],
   [/neither/, { tombstone: false }],
-  [/neither/, []],
+  [/^(records\[0\]: )?record must be a string, .*, not an array$/, []],
   [/valeu/, { valeu: 'x' }],
   [/key/, { key: 1 }],
   [/key/, { key: null, value: 'x' }],

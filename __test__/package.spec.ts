@@ -188,6 +188,29 @@ test('the declarations compile in a strict program, which needs only the types o
   t.is(ts.formatDiagnostics(ts.getPreEmitDiagnostics(ts.createProgram([file], options)), host), '')
 })
 
+test('with the oldest compiler that the README names, the declarations are valid and generic code needs no casts', async (t) => {
+  const { version } = JSON.parse(readFileSync(path.join(root, 'node_modules', 'typescript-oldest', 'package.json'), 'utf8')) as {
+    version: string
+  }
+  t.true(readFileSync(path.join(root, 'README.md'), 'utf8').includes(`TypeScript ≥ ${version.replace(/\.\d+$/, '')}`))
+  const { dir } = await project(t, false)
+  for (const name of ['@types/node', 'undici-types', '@opentelemetry/api']) {
+    mkdirSync(path.dirname(path.join(dir, 'node_modules', name)), { recursive: true })
+    symlinkSync(path.join(root, 'node_modules', name), path.join(dir, 'node_modules', name), 'junction')
+  }
+  writeFileSync(path.join(dir, 'package.json'), '{ "type": "module" }')
+  for (const name of ['same.ts', 'generic.ts']) {
+    const source = readFileSync(path.join(root, '__test__', 'types', name), 'utf8')
+    writeFileSync(path.join(dir, name), source.replace("'../../index.js'", "'forelog'"))
+  }
+  writeFileSync(path.join(dir, 'otel.ts'), "export { instrument } from 'forelog/otel'")
+  const tsc = path.join(root, 'node_modules', 'typescript-oldest', 'bin', 'tsc')
+  const flags = '--noEmit --strict --skipLibCheck false --module nodenext --moduleResolution nodenext --target es2022 --types node'
+  const { code, stdout } = await node([tsc, ...flags.split(' '), 'generic.ts', 'otel.ts'], { cwd: dir })
+  t.is(String(stdout), '')
+  t.is(code, 0)
+})
+
 test('without its binary the package can be imported, and opening a log reports what is missing', async (t) => {
   const { dir } = await project(t, false)
   const script = `import('forelog').then(({ Wal }) => Wal.open('log')).catch(({ code }) => console.log(code))`

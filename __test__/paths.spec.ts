@@ -49,14 +49,14 @@ const bad: { [name: string]: [unknown, RegExp] } = {
   'a URL that is no file': [new URL('https://example.org/log'), /dir, a URL, cannot be read: .*file/],
   'a URL with an encoded slash': [new URL('file:///tmp/a%2Fb'), /dir, a URL, cannot be read/],
   'a URL with a NUL': [new URL('file:///tmp/a%00b'), /dir/],
-  'a Proxy of a URL': [new Proxy(new URL('file:///tmp/log'), {}), /dir must be the path of a directory, not an object/],
+  'a Proxy of a URL': [new Proxy(new URL('file:///tmp/log'), {}), /dir must be the path of a directory, not a Proxy/],
   'an object that inherits from a URL': [Object.create(new URL('file:///tmp/log')), /dir must be the path of a directory, not an object/],
   'an object that only looks like a URL': [{ href: 'file:///tmp/log', protocol: 'file:' }, /dir must be the path of a directory/],
   'bytes that are not UTF-8': [Buffer.from([0x2f, 0xff]), /dir must be UTF-8/],
   'bytes with a NUL': [Buffer.from('a\0b'), /without NUL/],
   'no bytes': [Buffer.alloc(0), /dir must be the path of a directory/],
   'bytes whose memory was transferred away': [detached(), /dir must still have its bytes/],
-  'bytes of another kind': [new Uint16Array(4), /dir must be the path of a directory, not an object/],
+  'bytes of another kind': [new Uint16Array(4), /dir must be the path of a directory, not a Uint16Array/],
 }
 
 for (const [name, [dir, message]] of Object.entries(bad)) {

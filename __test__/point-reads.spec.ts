@@ -175,6 +175,21 @@ test('single records of a log with a codec are decoded', async (t) => {
   await wal.close()
 })
 
+test('get and last reject with ERR_WAL_CODEC if the codec cannot decode a record that they return', async (t) => {
+  const plain = await temporaryLog(t)
+  await plain.appendBatch(['no JSON', '{"n":2}', 'none either', '{"n":4}'])
+  const wal = await Wal.open<{ n: number }>(plain.dir, { codec: 'json', segmentBytes: SEGMENT_BYTES })
+  t.teardown(() => wal.close())
+  t.deepEqual((await wal.get(2))?.value, { n: 2 })
+  t.is((await t.throwsAsync<WalError>(wal.get(1), { code: 'ERR_WAL_CODEC' })).position, 1)
+  t.deepEqual(
+    (await wal.last(1)).map(({ value }) => value),
+    [{ n: 4 }]
+  )
+  t.is((await t.throwsAsync<WalError>(wal.last(3), { code: 'ERR_WAL_CODEC' })).position, 3)
+  await t.throwsAsync(wal.get(1, { onDecodeError: 'skip' } as never), { code: 'ERR_WAL_INVALID_ARG', message: /onDecodeError/ })
+})
+
 test('get and last refuse bad arguments, a closed log and an aborted signal', async (t) => {
   const wal = await filledLog(t, 3)
   for (const bad of [undefined, null, -1, 0.5, '1', 1n, 2 ** 53, NaN, {}]) {

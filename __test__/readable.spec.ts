@@ -4,9 +4,9 @@ import { once } from 'node:events'
 import { Readable, Writable } from 'node:stream'
 import { finished, pipeline } from 'node:stream/promises'
 import test from 'ava'
-import { Record, Wal, type ReadOptions, type ReadStart, type WalRecord } from '../index.js'
+import { Record, Wal, type ReadOptions, type ReadStart, type WalError, type WalRecord } from '../index.js'
 import { temporaryDirectory } from './helpers/directory.js'
-import { fill, filledLog, numbered, temporaryLog, until, values } from './helpers/log.js'
+import { fill, filledLog, numbered, SEGMENT_BYTES, temporaryLog, until, values } from './helpers/log.js'
 
 const text = (record: unknown) => String((record as WalRecord).value)
 
@@ -44,6 +44,38 @@ test('a pipeline copies a log, and transforms it on the way', async (t) => {
     to.writable()
   )
   t.deepEqual(await values(to.readFrom('start')), ['1!', '2!', 'undefined!'])
+})
+
+test('onDecodeError decides about what the codec cannot decode; by default the stream fails there, after the records before', async (t) => {
+  const plain = await temporaryLog(t)
+  await plain.appendBatch(['{"n":1}', 'no JSON', '{"n":3}'])
+  const wal = await Wal.open<{ n: number }>(plain.dir, { codec: 'json', segmentBytes: SEGMENT_BYTES })
+  t.teardown(() => wal.close())
+  const numbers = async (stream: Readable, found: number[] = []) => {
+    for await (const record of stream) found.push((record as { value: { n: number } }).value.n)
+    return found
+  }
+  const found: number[] = []
+  const error = await t.throwsAsync<WalError>(numbers(wal.readable(), found), { code: 'ERR_WAL_CODEC' })
+  t.deepEqual([error.position, found], [2, [1]])
+  const skipping = wal.readable('start', { onDecodeError: 'skip' })
+  t.deepEqual(await numbers(skipping), [1, 3])
+  t.is(skipping.undecodable, 1)
+  t.deepEqual(await numbers(wal.readable('start', { onDecodeError: () => ({ value: { n: 2 } }) })), [1, 2, 3])
+  // Destroying the stream while a function decides ends its reader.
+  let decide!: () => void
+  let isAsked = false
+  const onDecodeError = () => {
+    isAsked = true
+    return new Promise<'skip'>((resolve) => (decide = () => resolve('skip')))
+  }
+  const deciding = wal.readable(2, { onDecodeError })
+  deciding.resume()
+  await until(() => isAsked)
+  deciding.destroy()
+  decide()
+  await once(deciding, 'close')
+  t.is(wal.stats().readers, 0)
 })
 
 test('a slow consumer holds the stream back: a few records wait in it, and the log is not read to its end', async (t) => {

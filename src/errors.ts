@@ -1,5 +1,6 @@
 // The error classes of this package, and the errors that the facade itself throws.
 
+import { describe } from './util/describe.js'
 import { reasonOf } from './util/signals.js'
 
 /**
@@ -26,12 +27,14 @@ import { reasonOf } from './util/signals.js'
  *   log.
  * - `ERR_WAL_FORMAT`: the directory holds other files, or a log of a newer format version. Nothing was changed.
  * - `ERR_WAL_INVALID_ARG`: an argument has the wrong type or range; the message names it.
+ * - `ERR_WAL_CODEC`: a value cannot be encoded, decoded, or does not match the schema (`issues`, `cause`); the bytes of a record that was
+ *   read are intact.
  * - `ERR_WAL_IO`: the operating system reported another failure (`cause`). A record rejected with it is not in the log. Appends work again
  *   once the cause is gone.
  * - `ERR_WAL_BUSY`: the cursor has a consumer already, or something else moves the cursor of this consumer.
  * - `ERR_WAL_TIMEOUT`: a consumer's handler took longer than `timeoutMs`. It is the failure of that attempt, and the reason of its signal.
- * - `ERR_WAL_HANDLER`: a consumer stopped, because its handler failed for a record (`position`) after all retries (`cause`), and there is no
- *   `deadLetter`.
+ * - `ERR_WAL_HANDLER`: a consumer stopped, because its handler failed for a record (`position`) after all retries, or the codec cannot decode
+ *   the record (`cause`), and there is no `deadLetter`.
  * - `ERR_WAL_DEAD_LETTER`: a consumer stopped, because its `deadLetter` did not take a record (`position`, `cause`).
  * - `ERR_WAL_NATIVE_NOT_FOUND`: the native module is missing or does not load. The message says what was tried and how to fix it.
  */
@@ -51,6 +54,7 @@ export type WalErrorCode =
   | 'ERR_WAL_READ_ONLY'
   | 'ERR_WAL_FORMAT'
   | 'ERR_WAL_INVALID_ARG'
+  | 'ERR_WAL_CODEC'
   | 'ERR_WAL_IO'
   | 'ERR_WAL_BUSY'
   | 'ERR_WAL_TIMEOUT'
@@ -64,6 +68,22 @@ export interface FlippedBit {
   offset: number
   /** Bit of that byte, from 0 (the lowest) to 7. */
   bit: number
+}
+
+/** One thing that a schema has found in a value. */
+export interface SchemaIssue {
+  /** The schema's message. */
+  readonly message: string
+  /** Keys that lead to the part of the value that does not match. */
+  readonly path?:
+    | readonly (
+        | PropertyKey
+        | {
+            /** The key. */
+            readonly key: PropertyKey
+          }
+      )[]
+    | undefined
 }
 
 /** Fields of a {@link WalError} that are present only if they apply. They are described there. */
@@ -90,6 +110,8 @@ export interface WalErrorDetails {
   actual?: number
   /** See {@link WalError.pid}. */
   pid?: number
+  /** See {@link WalError.issues}. */
+  issues?: readonly SchemaIssue[]
   /** See {@link WalError.cause}. */
   cause?: unknown
 }
@@ -150,7 +172,12 @@ export class WalError extends Error {
   declare readonly actual?: number
   /** Process that holds the log, for `ERR_WAL_LOCKED`. */
   declare readonly pid?: number
-  /** For a failure of the operating system, an error as Node reports it: `code` (such as `'ENOSPC'`), `errno`, `syscall`, `path`. */
+  /** What a schema has found in a value, for `ERR_WAL_CODEC`. */
+  declare readonly issues?: readonly SchemaIssue[]
+  /**
+   * For a failure of the operating system, an error as Node reports it: `code` (such as `'ENOSPC'`), `errno`, `syscall`, `path`. For an
+   * exception of the caller's code, such as a codec, that exception.
+   */
   declare readonly cause?: unknown
 
   /** @internal */
@@ -196,37 +223,17 @@ export const abandoned = (signal: AbortSignal, operation: string): AbortError =>
 export const invalid = (message: string, operation: string): WalError => new WalError('ERR_WAL_INVALID_ARG', message, { operation })
 
 /** The error for an argument of the wrong type or range. */
-export const mustBe = (name: string, expected: string, given: unknown, operation: string): WalError =>
-  invalid(`${name} must be ${expected}, not ${describe(given)}`, operation)
+export const mustBe = (name: string, expected: string, given: unknown, operation: string, cause?: unknown): WalError =>
+  new WalError('ERR_WAL_INVALID_ARG', `${name} must be ${expected}, not ${describe(given)}`, { operation, cause })
 
-/** Longest string that an error message shows. */
-const SHOWN_CHARACTERS = 40
+export const unencodable = (codec: string, operation: string, text: string, details: WalErrorDetails): WalError =>
+  new WalError('ERR_WAL_CODEC', `the value cannot be encoded (${codec}): ${text}`, { operation, ...details })
 
-/** Describes an argument for an error message. Runs no code of the caller. */
-function describe(value: unknown): string {
-  switch (typeof value) {
-    case 'string':
-      return value.length <= SHOWN_CHARACTERS ? JSON.stringify(value) : 'a long string'
-    case 'bigint':
-      return 'a bigint'
-    case 'symbol':
-    case 'function':
-      return `a ${typeof value}`
-    case 'object':
-      return value === null ? 'null' : 'an object'
-    default:
-      return Object.is(value, -0) ? '-0' : String(value)
-  }
-}
-
-export const unencodable = (codec: string, operation: string, cause: unknown): WalError =>
-  new WalError('ERR_WAL_INVALID_ARG', `the value cannot be encoded (${codec}): ${textOf(cause)}`, { operation, cause })
-
-export const undecodable = (codec: string, position: number, cause: unknown): WalError =>
-  new WalError('ERR_WAL_INVALID_ARG', `the value of record ${position} cannot be decoded (${codec}): ${textOf(cause)}`, {
+export const undecodable = (codec: string, position: number, text: string, details: WalErrorDetails): WalError =>
+  new WalError('ERR_WAL_CODEC', `the value of record ${position} cannot be decoded (${codec}): ${text}`, {
     operation: 'read',
     position,
-    cause,
+    ...details,
   })
 
 /** The message of a thrown value. Never throws. */
@@ -245,6 +252,13 @@ export const unreadable = (what: string, operation: string, cause: unknown): Wal
 /** Returns errors of this package as they are, and wraps an exception of the caller's code while `what` was read. */
 export const whileReading = (what: string, operation: string, error: unknown): Error =>
   error instanceof WalError || error instanceof AbortError ? error : unreadable(what, operation, error)
+
+/** Returns an error whose message begins with the place of what it is about. Whatever is no error of this package is returned as it is. */
+export function atPlace(place: string, error: unknown): unknown {
+  if (!(error instanceof WalError)) return error
+  const { code, ...details } = error
+  return new WalError(code, `${place}: ${error.message}`, { ...details, cause: error.cause })
+}
 
 /** The operation that a promise belongs to, for the errors that reject it. */
 export interface OperationContext {
@@ -306,6 +320,14 @@ export const timedOut = (position: number, milliseconds: number): WalError =>
 
 export const handlerFailed = (position: number, attempts: number, cause: unknown): WalError =>
   new WalError('ERR_WAL_HANDLER', `the handler of record ${position} failed at attempt ${attempts}, the last one: ${textOf(cause)}`, {
+    operation: 'consume',
+    position,
+    cause,
+  })
+
+/** The error for a record that cannot be given to the handler. */
+export const unhandled = (position: number, cause: unknown): WalError =>
+  new WalError('ERR_WAL_HANDLER', `record ${position} cannot be given to the handler: ${textOf(cause)}`, {
     operation: 'consume',
     position,
     cause,

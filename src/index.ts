@@ -16,14 +16,18 @@ export { channels } from './observe/events.js'
 export type { BackupProgress, BackupReport } from './reports/backup.js'
 export type { SalvageProgress, SalvageReport } from './reports/salvage.js'
 export type { BatchPositions } from './queue/log-queue.js'
-export type { Appendable, AppendableBytes, Codec, CodecOption, Decoded, NoCodec } from './records/codec.js'
+export type { Appendable, AppendableBytes, Codec, NoCodec } from './records/codec.js'
+export type { SchemaCodec, SchemaResult, StandardSchema } from './records/schema.js'
 export type {
   AcknowledgedOptions,
   AppendOptions,
   BackupOptions,
   CheckpointInit,
   CheckpointLog,
+  CodecOption,
   CursorOptions,
+  DecodeErrorAction,
+  DecodeErrorHandler,
   EnqueueOptions,
   Mode,
   PointReadOptions,
@@ -69,6 +73,6 @@ export type {
   WalEvent,
   WalEvents,
 } from './observe/events.js'
-export type { MadeRecord, RecordInit, RecordOptions, RecordVersion } from './records/record.js'
-export type { RecordFields, WalRecord } from './records/block.js'
-export type { FlippedBit, WalErrorCode, WalErrorDetails } from './errors.js'
+export type { MadeRecord, RecordFactory, RecordInit, RecordOptions, RecordVersion } from './records/record.js'
+export type { ReadFields, RecordFields, TombstoneRecord, ValueRecord, WalRecord } from './records/block.js'
+export type { FlippedBit, SchemaIssue, WalErrorCode, WalErrorDetails } from './errors.js'

@@ -98,7 +98,11 @@ const RECORDS = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000]
  *
  * Returns a function that unregisters at once.
  *
- * @throws `ERR_WAL_INVALID_ARG`
+ * @throws `ERR_WAL_INVALID_ARG`: an argument is invalid.
+ * @example
+ * ```ts
+ * const unregister = instrument(wal, { meter: metrics.getMeter('my-service') })
+ * ```
  */
 export function instrument(wals: Wal | Iterable<Wal>, options: InstrumentOptions): () => void {
   const { meter, attributes, histograms } = checkInstrument(options) as Required<InstrumentOptions>

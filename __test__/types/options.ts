@@ -126,6 +126,7 @@ export function handling(error: unknown): string {
     case 'ERR_WAL_CLOSED':
     case 'ERR_WAL_FORMAT':
     case 'ERR_WAL_INVALID_ARG':
+    case 'ERR_WAL_CODEC':
     case 'ERR_WAL_IO':
     case 'ERR_WAL_NATIVE_NOT_FOUND':
     case 'ERR_WAL_NOT_FOUND':

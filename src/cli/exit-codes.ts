@@ -48,6 +48,7 @@ const codes: { readonly [code in WalErrorCode]: ExitCode } = {
   ERR_WAL_READ_ONLY: EXIT.system,
   ERR_WAL_FORMAT: EXIT.noLog,
   ERR_WAL_INVALID_ARG: EXIT.usage,
+  ERR_WAL_CODEC: EXIT.bug,
   ERR_WAL_IO: EXIT.system,
   ERR_WAL_BUSY: EXIT.bug,
   ERR_WAL_TIMEOUT: EXIT.bug,

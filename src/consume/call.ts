@@ -3,7 +3,13 @@
 import type { Clock } from '../util/timing.js'
 
 /** How a call ended. `'abandoned'`: it was given up, and nothing is known about it. */
-export type Outcome = 'done' | 'abandoned' | { error: unknown }
+export type Outcome = 'done' | 'abandoned' | Failure
+
+export interface Failure {
+  error: unknown
+  /** Index of the record whose value could not be decoded, so that the handler was not called. */
+  undecodable?: number
+}
 
 export class Call {
   readonly outcome: Promise<Outcome>

@@ -46,13 +46,14 @@ export class Consumer {
    * possible. Records that were not handled are delivered again by the next consumer. A rejection that nothing handles ends the process,
    * like every other.
    *
-   * - `ERR_WAL_HANDLER`: the handler has failed for a record at every attempt, and there is no `deadLetter`.
+   * - `ERR_WAL_HANDLER`: the handler has failed for a record at every attempt, or the codec cannot decode the record (`cause`), and there is
+   *   no `deadLetter`.
    * - `ERR_WAL_DEAD_LETTER`: `deadLetter` did not take a record.
    * - `ERR_WAL_TRUNCATED`: truncation, a reset or retention has removed records that were not handled, or that were in hand.
    * - `ERR_WAL_NOT_FOUND`: the cursor was deleted.
    * - `ERR_WAL_CLOSED`: the log was closed.
    * - `ERR_WAL_BUSY`: another thread consumes the cursor, or moves it.
-   * - `ERR_WAL_INVALID_ARG`: `backoff` threw, or returned no delay.
+   * - `ERR_WAL_INVALID_ARG`: `backoff` threw, or returned no delay; or the codec cannot decode any value.
    * - `ERR_WAL_NO_SPACE`, `ERR_WAL_IO` or `ERR_WAL_READ_ONLY`: the last commit failed. Before the consumer is stopped, such a commit is tried
    *   again every second.
    * - `ERR_WAL_CORRUPT`, `ERR_WAL_POISONED` or `ERR_WAL_DETACHED`: see `Wal.readFrom` and `Cursor.commit`.

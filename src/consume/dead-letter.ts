@@ -15,7 +15,8 @@ export type TakeDeadLetter = (record: WalRecord, dead: DeadLetter) => unknown
  */
 export function deadLetterOf<V>(given: unknown, source: Source<V>): TakeDeadLetter | undefined {
   if (given === undefined) return undefined
-  if (typeof given === 'function') return (record, dead) => (given as DeadLetterHandler<V>)(source.view(record), dead)
+  if (typeof given === 'function')
+    return (record, dead) => (given as DeadLetterHandler<V>)(dead.undecodable ? record : source.view(record), dead)
   const box = boxOf(given)
   if (box.log === source.log) throw invalid('options.deadLetter must be another log than the one that is consumed', 'consume')
   return (record) => append(box, record)

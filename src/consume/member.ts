@@ -1,12 +1,12 @@
 // One consumer's share of a cursor's records: its handler calls, their attempts and what becomes of them.
 
-import { AbortError, deadLetterFailed, handlerFailed, timedOut } from '../errors.js'
+import { AbortError, deadLetterFailed, handlerFailed, timedOut, unhandled, WalError } from '../errors.js'
 import type { ConsumerOptions } from '../options/consume.js'
 import type { HandlerCall } from '../options/consumer-types.js'
 import type { WalRecord } from '../records/block.js'
 import type { Clock } from '../util/timing.js'
 import { delayAfter } from './backoff.js'
-import { Call, type Outcome } from './call.js'
+import { Call, type Failure, type Outcome } from './call.js'
 import type { TakeDeadLetter } from './dead-letter.js'
 import type { Source } from './source.js'
 import type { Taken } from './watermark.js'
@@ -131,7 +131,7 @@ export class Member {
 
   async #handle(unit: Unit): Promise<void> {
     try {
-      await this.#attempts(unit)
+      await this.#attempts(unit, unit.taken)
     } catch (error) {
       this.fail(error)
     }
@@ -142,20 +142,35 @@ export class Member {
     if (this.#isStopping && this.isIdle) this.#becomeIdle()
   }
 
-  /** Returns when the records have been handled, are dead, or are to be given back. Throws what stops the consumer. */
-  async #attempts(unit: Unit): Promise<void> {
-    const { taken } = unit
+  /** Returns when these records of a unit have been handled, are dead, or are to be given back. Throws what stops the consumer. */
+  async #attempts(unit: Unit, taken: Taken[]): Promise<void> {
     const { retries, backoff } = this.#options
     for (let attempt = 1; ; attempt++) {
       const outcome = await this.#call(taken, attempt)
       if (outcome === 'abandoned') return
       if (outcome === 'done') return this.#finish(taken)
-      if (attempt > retries) return taken.length === 1 ? this.#bury(taken[0], attempt, outcome.error) : this.#oneByOne(taken, attempt + 1)
+      const { undecodable } = outcome
+      if (undecodable !== undefined) return this.#around(unit, taken, undecodable, attempt - 1, outcome)
+      if (attempt > retries) return taken.length === 1 ? this.#bury(taken[0], attempt, outcome) : this.#oneByOne(taken, attempt + 1)
       if (this.#isStopping) return
-      await this.#pause(unit, delayAfter(backoff, attempt, outcome.error, Math.random))
+      await this.#pause(unit, taken.length, delayAfter(backoff, attempt, outcome.error, Math.random))
       if (this.#isStopping || !this.#feed.isCurrent(taken[0])) return
       this.counts.retries++
     }
+  }
+
+  /**
+   * Puts a record aside whose value cannot be decoded, without a call of the handler. The records of its batch before it are handled first,
+   * and those after it next.
+   */
+  async #around(unit: Unit, taken: Taken[], at: number, attempts: number, failure: Failure): Promise<void> {
+    const [before, after] = [taken.slice(0, at), taken.slice(at + 1)]
+    if (before.length > 0) {
+      await this.#attempts(unit, before)
+      if (this.#isStopping || before.some(({ record }) => record !== undefined)) return
+    }
+    await this.#bury(taken[at], attempts, failure)
+    if (after.length > 0 && !this.#isStopping && this.#feed.isCurrent(after[0])) await this.#attempts(unit, after)
   }
 
   /** The last attempt for the records of a batch. */
@@ -166,7 +181,7 @@ export class Member {
       const outcome = await this.#call([one], attempt)
       if (outcome === 'abandoned') return
       if (outcome === 'done') this.#finish([one])
-      else await this.#bury(one, attempt, outcome.error)
+      else await this.#bury(one, outcome.undecodable === undefined ? attempt : attempt - 1, outcome)
     }
   }
 
@@ -176,14 +191,19 @@ export class Member {
   }
 
   /** Puts a record aside. It counts as handled only once it has been taken. */
-  async #bury(taken: Taken, attempts: number, error: unknown): Promise<void> {
+  async #bury(taken: Taken, attempts: number, failure: Failure): Promise<void> {
     const { position } = taken
+    const { error } = failure
+    const undecodable = failure.undecodable !== undefined
+    // A codec that cannot decode any value would make every record a dead letter.
+    if (undecodable && !(error instanceof WalError && error.code === 'ERR_WAL_CODEC')) throw error
     const take = this.#deadLetter
-    if (take === undefined) throw handlerFailed(position, attempts, error)
+    if (take === undefined) throw undecodable ? unhandled(position, error) : handlerFailed(position, attempts, error)
     const call: Call = new Call(() =>
       take(taken.record as WalRecord, {
         error,
         attempts,
+        undecodable,
         get signal() {
           return call.signal
         },
@@ -196,12 +216,21 @@ export class Member {
     this.#feed.finish(taken)
   }
 
-  #call(taken: Taken[], attempt: number): Promise<Outcome> {
+  async #call(taken: Taken[], attempt: number): Promise<Outcome> {
     const { position } = taken[0]
     const { batch, timeoutMs } = this.#options
+    let undecodable = -1
     // Made anew for each attempt: a handler may have changed the decoded values.
+    const view = ({ record }: Taken, at: number) => {
+      try {
+        return this.source.view(record as WalRecord)
+      } catch (error) {
+        undecodable = at
+        throw error
+      }
+    }
     const call: Call = new Call(() => {
-      const records = taken.map(({ record }) => this.source.view(record as WalRecord))
+      const records = taken.map(view)
       return this.#handler(batch === undefined ? records[0] : records, {
         attempt,
         position,
@@ -211,7 +240,8 @@ export class Member {
       })
     })
     if (timeoutMs !== undefined) call.limit(this.#clock, timeoutMs, () => timedOut(position, timeoutMs))
-    return this.#outcomeOf(call, taken.length)
+    const outcome = await this.#outcomeOf(call, taken.length)
+    return typeof outcome === 'object' && undecodable >= 0 ? { ...outcome, undecodable } : outcome
   }
 
   async #outcomeOf(call: Call, records: number): Promise<Outcome> {
@@ -225,9 +255,9 @@ export class Member {
   }
 
   /** Waits before the next attempt. With `concurrency` above 1, others use the slot meanwhile. Ends early when the member stops. */
-  async #pause(unit: Unit, milliseconds: number): Promise<void> {
+  async #pause(unit: Unit, records: number, milliseconds: number): Promise<void> {
     const keepsSlot = this.#options.concurrency === 1
-    this.counts.waiting += unit.taken.length
+    this.counts.waiting += records
     const paused = new Promise<void>((resolve) => {
       const cancel = this.#clock.after(milliseconds, () => end())
       const end = () => {
@@ -244,7 +274,7 @@ export class Member {
     }
     await paused
     if (!keepsSlot && !this.#isStopping) await this.#takeSlot(unit)
-    this.counts.waiting -= unit.taken.length
+    this.counts.waiting -= records
   }
 
   async #takeSlot(unit: Unit): Promise<void> {

@@ -25,7 +25,7 @@ export interface Source<V = unknown> {
   readStored(from: number, follow: boolean): SourceReader
   /** Makes the position of the cursor durable. */
   commitConsumed(position: number): Promise<void>
-  /** Returns the record as the handle's readers do: decoded, if it has a codec. */
+  /** Returns the record as the handle's readers do: decoded, if it has a codec. Throws if the value cannot be decoded. */
   view(record: WalRecord): WalRecord<V>
 }
 

@@ -20,14 +20,18 @@ import { isAborted } from '../util/signals.js'
  * CONTROL of the new log is written last, and the log does not open without it. If the salvage fails or is aborted, what it has written is
  * removed.
  *
- * Damage is not an error: it is in the report's `holes`. Rejects with:
+ * Damage is not an error: it is in the report's `holes`.
  *
- * - `ERR_WAL_INVALID_ARG`: an argument is invalid, or `dest` is inside `dir` or on a network file system.
- * - `ERR_WAL_NOT_FOUND`: there is no log in `dir`.
- * - `ERR_WAL_FORMAT`: `dir` holds no log or one of a newer version, or `dest` is not empty.
- * - `ERR_WAL_LOCKED`: a writer has the log open, or opened it meanwhile.
- * - `ERR_WAL_DETACHED`: the files of the log were removed meanwhile, or `dest` was moved.
- * - `ERR_WAL_NO_SPACE`, `ERR_WAL_READ_ONLY`, `ERR_WAL_IO` or an `AbortError`.
+ * @throws `ERR_WAL_INVALID_ARG`: an argument is invalid, or `dest` is inside `dir` or on a network file system.
+ * @throws `ERR_WAL_NOT_FOUND`: there is no log in `dir`.
+ * @throws `ERR_WAL_FORMAT`: `dir` holds no log or one of a newer version, or `dest` is not empty.
+ * @throws `ERR_WAL_LOCKED`: a writer has the log open, or opened it meanwhile.
+ * @throws `ERR_WAL_DETACHED`: the files of the log were removed meanwhile, or `dest` was moved.
+ * @throws `ERR_WAL_NO_SPACE`, `ERR_WAL_READ_ONLY`, `ERR_WAL_IO` or an `AbortError`.
+ * @example
+ * ```ts
+ * const { holes } = await salvage('./data/damaged', './data/salvaged')
+ * ```
  */
 export async function salvage(dir: PathLike, dest: PathLike, options?: SalvageOptions): Promise<SalvageReport> {
   const [from, to] = [absoluteDir(dir, 'salvage'), absoluteDir(dest, 'salvage', 'dest')]

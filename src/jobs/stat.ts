@@ -9,7 +9,11 @@ import { absoluteDir, type PathLike } from '../util/paths.js'
  *
  * Needs no handle, takes no lock, writes nothing, and works beside a writer in any process.
  *
- * Rejects with `ERR_WAL_INVALID_ARG`, `ERR_WAL_NOT_FOUND`, `ERR_WAL_FORMAT` or `ERR_WAL_IO`.
+ * @throws `ERR_WAL_INVALID_ARG`, `ERR_WAL_NOT_FOUND`, `ERR_WAL_FORMAT` or `ERR_WAL_IO`.
+ * @example
+ * ```ts
+ * const { nextPosition, allocatedBytes } = await stat('./data/wal')
+ * ```
  */
 export async function stat(dir: PathLike): Promise<LogStat> {
   const from = absoluteDir(dir, 'stat')

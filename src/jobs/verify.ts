@@ -22,12 +22,16 @@ const PROGRESS_EVERY_MS = 100
  * Needs no handle on the log and takes no lock. A concurrent writer, in this process or another, is never mistaken for damage. Nothing is
  * changed. On Linux sealed segments are read from the disk itself, and their pages are dropped from the page cache.
  *
- * Damage is not an error: it is in the report's `problems`. Rejects with:
+ * Damage is not an error: it is in the report's `problems`.
  *
- * - `ERR_WAL_INVALID_ARG`, `ERR_WAL_NOT_FOUND` or `ERR_WAL_FORMAT`.
- * - `ERR_WAL_IO`: the directory cannot be listed.
- * - `ERR_WAL_TRUNCATED`: a writer truncated the log during every attempt.
- * - `AbortError`: `signal` was aborted.
+ * @throws `ERR_WAL_INVALID_ARG`, `ERR_WAL_NOT_FOUND` or `ERR_WAL_FORMAT`.
+ * @throws `ERR_WAL_IO`: the directory cannot be listed.
+ * @throws `ERR_WAL_TRUNCATED`: a writer truncated the log during every attempt.
+ * @throws `AbortError`: `signal` was aborted.
+ * @example
+ * ```ts
+ * const { problems } = await verify('./data/wal')
+ * ```
  */
 export async function verify(dir: PathLike, options?: VerifyOptions): Promise<Verification> {
   const from = absoluteDir(dir, 'verify')

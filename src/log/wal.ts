@@ -2,7 +2,7 @@
 
 import { inspect, type InspectOptions } from 'node:util'
 import { letterBox, type LetterBox } from '../consume/source.js'
-import { AbortError, closed, invalid, mustBe, readOnly, whileReading } from '../errors.js'
+import { AbortError, atPlace, closed, invalid, mustBe, readOnly, whileReading } from '../errors.js'
 import { runBackup } from '../jobs/backup.js'
 import { VerificationJob } from '../jobs/verify.js'
 import type { Environment } from '../native/environment.js'
@@ -46,12 +46,15 @@ import type {
 import type { BatchPositions, LogQueue } from '../queue/log-queue.js'
 import type { Handle } from '../queue/open-reader.js'
 import type { Cursor } from '../read/cursor.js'
+import { decodedView, Decoder } from '../read/decoder.js'
 import { newestRecords, recordAt } from '../read/point.js'
+import type { ReadRange } from '../read/range.js'
 import { WalReadable } from '../read/readable.js'
-import { WalReader, type ReadRange } from '../read/reader.js'
-import { DecodedView, type WalRecord } from '../records/block.js'
-import type { Appendable, AppendableBytes, Decoded, NoCodec, Values } from '../records/codec.js'
+import { WalReader } from '../read/reader.js'
+import type { WalRecord } from '../records/block.js'
+import type { Appendable, AppendableBytes, NoCodec } from '../records/codec.js'
 import { Entry, sizeOf, toEntry, withOwnFields, withOwnValue } from '../records/record.js'
+import type { Values } from '../records/values.js'
 import type { BackupReport } from '../reports/backup.js'
 import type { CursorPosition } from '../reports/log-stat.js'
 import type { RecoveryReport } from '../reports/recovery.js'
@@ -82,10 +85,10 @@ function checkNotAborted({ call }: AppendTerms): void {
  * Records get the consecutive positions 1, 2, 3 … in the order of the calls, and promises resolve in that order. An idle log does not keep
  * the process alive; a pending operation does.
  *
- * `T` is the type of the values of a log that is opened with a codec: such values are appended and read. Without a codec, strings and bytes
- * are appended and buffers are read.
+ * `T` is the type of the values that are read from a log that is opened with a codec, and `In` of those that are appended. They are the
+ * same unless the codec says otherwise. Without a codec, strings and bytes are appended and buffers are read.
  */
-export class Wal<T = NoCodec> {
+export class Wal<T = NoCodec, In = T> {
   /** Absolute path of the directory. */
   readonly dir: string
   /** Report of what opening found and did. */
@@ -99,7 +102,7 @@ export class Wal<T = NoCodec> {
   #isPlain: boolean
   readonly #handle: Handle = { owner: this, readers: new Set(), isClosed: false }
   readonly #scrubs = new Set<VerificationJob>()
-  readonly #cursors: CursorHandles<Decoded<T>>
+  readonly #cursors: CursorHandles<T>
   #closed: Promise<void> | undefined
 
   /** Not public: use {@link Wal.open}. */
@@ -118,7 +121,7 @@ export class Wal<T = NoCodec> {
       acknowledgedPosition: () => this.acknowledgedPosition,
       read: (from, options, onKept) => this.#read(from, options, { onKept }),
       readStored: (from, options, onKept) => this.#read(from, options, { onKept, stored: true }) as WalReader<unknown> as WalReader,
-      view: (record) => (values === undefined ? record : new DecodedView(record, values)) as WalRecord<unknown> as WalRecord<Decoded<T>>,
+      view: (record) => (values === undefined ? record : decodedView(record, values)) as WalRecord<T>,
       isOpen: () => !this.closed,
       checkOpen: (operation) => this.#checkOpen(operation),
     })
@@ -136,25 +139,30 @@ export class Wal<T = NoCodec> {
    *
    * None of the errors changes what is in the log.
    *
-   * Rejects with:
-   *
-   * - `ERR_WAL_INVALID_ARG`: an option is invalid, or differs from those with which the log is open.
-   * - `ERR_WAL_LOCKED`: another process has the log open.
-   * - `ERR_WAL_NOT_FOUND`: there is no log, and `create` is `false` or the mode is `'readOnly'`.
-   * - `ERR_WAL_CORRUPT`, `ERR_WAL_FORMAT`, `ERR_WAL_NO_SPACE`, `ERR_WAL_IO` or `ERR_WAL_NATIVE_NOT_FOUND`: see {@link WalErrorCode}.
-   * - `ERR_WAL_READ_ONLY`: the file system is read-only.
-   * - `ERR_WAL_TRUNCATED`: in mode `'readOnly'`, the writer truncated the log during every attempt to read it.
-   * - `AbortError`: `signal` was aborted.
+   * @throws `ERR_WAL_INVALID_ARG`: an option is invalid, or differs from those with which the log is open; the message names it.
+   * @throws `ERR_WAL_LOCKED`: another process has the log open.
+   * @throws `ERR_WAL_NOT_FOUND`: there is no log, and `create` is `false` or the mode is `'readOnly'`.
+   * @throws `ERR_WAL_CORRUPT`, `ERR_WAL_FORMAT`, `ERR_WAL_NO_SPACE`, `ERR_WAL_IO` or `ERR_WAL_NATIVE_NOT_FOUND`: see {@link WalErrorCode}.
+   * @throws `ERR_WAL_READ_ONLY`: the file system is read-only.
+   * @throws `ERR_WAL_TRUNCATED`: in mode `'readOnly'`, the writer truncated the log during every attempt to read it.
+   * @throws `AbortError`: `signal` was aborted.
+   * @example
+   * ```ts
+   * const bytes = await Wal.open('./data/bytes')
+   * const events = await Wal.open<Event>('./data/events', { codec: 'json', fsync: { everyMs: 10 } })
+   * const users = await Wal.open('./data/users', { codec: { schema: User } }) // a schema of Zod, Valibot or ArkType
+   * ```
    */
   static open(dir: PathLike, options?: WalOptions): Promise<Wal>
-  static open<T = unknown>(dir: PathLike, options: WalCodecOptions<T>): Promise<Wal<T>>
-  static async open<T>(dir: PathLike, options?: WalOptions | WalCodecOptions<T>): Promise<Wal | Wal<T>> {
+  static open<T = unknown, In = T>(dir: PathLike, options: WalCodecOptions<T, In>): Promise<Wal<T, In>>
+  static open(dir: PathLike, options?: WalOptions | WalCodecOptions<unknown>): Promise<Wal | Wal<unknown>>
+  static async open<T, In>(dir: PathLike, options?: WalOptions | WalCodecOptions<T, In>): Promise<Wal | Wal<T, In>> {
     const { dir: path, log, handle } = checkOpen(dir, options)
     const { signal } = handle
     if (signal !== undefined && isAborted(signal)) throw new AbortError(signal)
     const site = callSite(Wal.open)
     const opening = openLog(path, log, handle).then(
-      (opened) => new Wal<T>(opened),
+      (opened) => new Wal<T, In>(opened),
       (error: unknown) => {
         throw calledFrom(error, site)
       }
@@ -179,26 +187,27 @@ export class Wal<T = NoCodec> {
    * smaller record may still fit. If order matters, stop at the first refusal, wait for `drain()` and retry that record first; or use
    * `writable()`.
    *
-   * A refused record takes no position. The promise rejects at once with:
+   * A record that is refused takes no position, and the promise rejects at once. After the record was accepted, a `WalError` has its `position`,
+   * if it had got one. After an `AbortError` the append goes on, and its record may still be committed.
    *
-   * - `ERR_WAL_INVALID_ARG`; if the codec threw, its error is the `cause`.
-   * - `ERR_WAL_TOO_LARGE`, `ERR_WAL_BACKPRESSURE`, `ERR_WAL_CLOSED` or `ERR_WAL_READ_ONLY`.
-   * - `ERR_WAL_CONFLICT`: the position in `expect` is not the next one.
-   * - `ERR_WAL_OUT_OF_RANGE`: positions end at 2^53 - 1.
-   * - `ERR_WAL_NO_SPACE`, `ERR_WAL_IO`, `ERR_WAL_POISONED` or `ERR_WAL_DETACHED`: an operation before this one failed.
-   * - `AbortError`: `signal` is already aborted.
-   *
-   * After the record was accepted, the promise may reject with the following errors. A `WalError` then has its `position`, if it had got
-   * one.
-   *
-   * - `ERR_WAL_NO_SPACE`, `ERR_WAL_READ_ONLY` or `ERR_WAL_IO`: the record is not in the log. Appends work again once the cause is gone.
-   * - `ERR_WAL_DETACHED`: the record is not in the log.
-   * - `ERR_WAL_POISONED`: it is unknown whether the record is in the log.
-   * - `AbortError`: the append goes on, and its record may still be committed.
+   * @throws `ERR_WAL_INVALID_ARG`: refused, because the input or an option is invalid.
+   * @throws `ERR_WAL_CODEC`: refused, because the codec cannot encode the value, or the value does not match the schema.
+   * @throws `ERR_WAL_TOO_LARGE`, `ERR_WAL_BACKPRESSURE`, `ERR_WAL_CLOSED` or `ERR_WAL_READ_ONLY`: refused.
+   * @throws `ERR_WAL_CONFLICT`: refused, because the position in `expect` is not the next one.
+   * @throws `ERR_WAL_OUT_OF_RANGE`: refused, because positions end at 2^53 - 1.
+   * @throws `ERR_WAL_NO_SPACE`, `ERR_WAL_READ_ONLY` or `ERR_WAL_IO`: rejected, or refused because an operation before this one failed. The record
+   *   is not in the log. Appends work again once the cause is gone.
+   * @throws `ERR_WAL_DETACHED`: refused or rejected. The record is not in the log.
+   * @throws `ERR_WAL_POISONED`: refused; or rejected, and then it is unknown whether the record is in the log.
+   * @throws `AbortError`: `signal` was aborted. If it was aborted at the call, the record was refused.
+   * @example
+   * ```ts
+   * const position = await wal.append(Record.put('user:1', 'Ada'), { durable: true })
+   * ```
    */
   append(this: Wal, input: AppendableBytes, options?: AppendOptions): Promise<number>
-  append(input: Appendable<T>, options?: AppendOptions): Promise<number>
-  append(input: AppendableBytes | Appendable<T>, options?: AppendOptions): Promise<number> {
+  append(input: Appendable<In>, options?: AppendOptions): Promise<number>
+  append(input: AppendableBytes | Appendable<In>, options?: AppendOptions): Promise<number> {
     try {
       if (!this.#isPlain || options !== undefined) return this.#appendWith(input, options)
       if (input instanceof Entry) return this.#queue.append(input, DEFAULT_TERMS, this.#handle)
@@ -223,11 +232,19 @@ export class Wal<T = NoCodec> {
    * Appends records as one atomic unit: after a crash all of them are in the log, or none. Resolves to their first and last position.
    *
    * The iterable is consumed completely before the first record is copied, so bytes must not change during the iteration. Otherwise this
-   * behaves like {@link Wal.append}. A batch above `maxBatchBytes` rejects with `ERR_WAL_TOO_LARGE`, and one without records with
-   * `ERR_WAL_INVALID_ARG`. A later rejection has the `position` of the first record.
+   * behaves like {@link Wal.append}.
+   *
+   * @throws `ERR_WAL_TOO_LARGE`: the batch is above `maxBatchBytes`, or a record above `maxRecordBytes`.
+   * @throws `ERR_WAL_INVALID_ARG`: there is no record, or one is invalid; the message has its index.
+   * @throws `ERR_WAL_CODEC`: a value cannot be encoded; the message has the index of its record.
+   * @throws every other error of {@link Wal.append}. A later rejection has the `position` of the first record.
+   * @example
+   * ```ts
+   * const { first, last } = await wal.appendBatch([Record.put('from', '90'), Record.put('to', '110')])
+   * ```
    */
   appendBatch(this: Wal, records: Iterable<AppendableBytes>, options?: AppendOptions): Promise<BatchPositions>
-  appendBatch(records: Iterable<Appendable<T>>, options?: AppendOptions): Promise<BatchPositions>
+  appendBatch(records: Iterable<Appendable<In>>, options?: AppendOptions): Promise<BatchPositions>
   appendBatch(records: Iterable<unknown>, options?: AppendOptions): Promise<BatchPositions> {
     try {
       const terms = this.#withCallSite(checkAppend(options, 'appendBatch'), this.appendBatch)
@@ -238,10 +255,14 @@ export class Wal<T = NoCodec> {
       // Collect all records before appending the first: an iterator, a getter or a codec may call this handle.
       const entries: Entry[] = []
       for (const record of records) {
-        // Records made by the caller may change until all are collected, and a codec may reuse its memory for the next record.
-        if (this.#values !== undefined) entries.push(withOwnValue(this.#values.entry(record, 'appendBatch')))
-        else if (record instanceof Entry) entries.push(withOwnFields(record, 'appendBatch'))
-        else entries.push(this.#entry(record, 'appendBatch'))
+        try {
+          // Records made by the caller may change until all are collected, and a codec may reuse its memory for the next record.
+          if (this.#values !== undefined) entries.push(withOwnValue(this.#values.entry(record, 'appendBatch')))
+          else if (record instanceof Entry) entries.push(withOwnFields(record, 'appendBatch'))
+          else entries.push(this.#entry(record, 'appendBatch'))
+        } catch (error) {
+          throw atPlace(`records[${entries.length}]`, error)
+        }
       }
       if (entries.length === 0) throw invalid('records must have at least one record', 'appendBatch')
       checkNotAborted(terms)
@@ -263,12 +284,17 @@ export class Wal<T = NoCodec> {
    * The position is final once it is acknowledged: wait for `acknowledged()` or `sync()`. If the record is rejected after this call has
    * returned, the next `acknowledged()` that covers it, `sync()` or `close()` rejects with its error, whichever comes first.
    *
-   * Throws if the record is refused. If earlier operations have failed and their rejections have not been delivered yet, it throws their
-   * error.
+   * @throws a refusal of {@link Wal.append}, for example `ERR_WAL_INVALID_ARG`, `ERR_WAL_CODEC` or `ERR_WAL_BACKPRESSURE`. If earlier operations
+   *   have failed and their rejections have not been delivered yet, it throws their error.
+   * @example
+   * ```ts
+   * for (const line of lines) wal.enqueue(line)
+   * await wal.acknowledged()
+   * ```
    */
   enqueue(this: Wal, input: AppendableBytes, options?: EnqueueOptions): number
-  enqueue(input: Appendable<T>, options?: EnqueueOptions): number
-  enqueue(input: AppendableBytes | Appendable<T>, options?: EnqueueOptions): number {
+  enqueue(input: Appendable<In>, options?: EnqueueOptions): number
+  enqueue(input: AppendableBytes | Appendable<In>, options?: EnqueueOptions): number {
     try {
       if (!this.#isPlain || options !== undefined) return this.#enqueueWith(input, options)
       if (input instanceof Entry) return this.#queue.enqueue(input, DEFAULT_TERMS, this.#handle)
@@ -291,13 +317,7 @@ export class Wal<T = NoCodec> {
    * Waits until the record at `position` and all before it are acknowledged. Without a position: everything that this thread has appended
    * so far, through any handle.
    *
-   * For records whose position is known before they are acknowledged, such as those of `enqueue`:
-   *
-   * ```js
-   * const position = wal.enqueue(entry)
-   * replicate(position, entry)
-   * await wal.acknowledged(position)
-   * ```
+   * Meant for records whose position is known before they are acknowledged, such as those of `enqueue`.
    *
    * Acknowledged means what the log's policy and `durable: true` say, as for `append`. Unlike `sync()` this makes nothing durable. Calls of one turn of the event loop for records of that turn share a promise, up to 256 records each, so a call a record
    * costs little.
@@ -305,15 +325,19 @@ export class Wal<T = NoCodec> {
    * Resolves at once if the record was acknowledged or truncated before. Call it before the first `await` after `enqueue`: the position of
    * a rejected record is given to another record, and a later call waits for that one.
    *
-   * Rejects with:
-   *
-   * - `ERR_WAL_NO_SPACE`, `ERR_WAL_READ_ONLY`, `ERR_WAL_IO`, `ERR_WAL_DETACHED` or `ERR_WAL_POISONED`: the record, or one that shares the
-   *   promise, was rejected. The error is that of an `append`, with the `position` of the first record that was rejected. Those before it
-   *   are acknowledged. A failure up to `position` that has not been reported yet, of an enqueued record or an aborted append, also rejects
-   *   a call, and counts as reported.
-   * - `ERR_WAL_OUT_OF_RANGE`: no record has that position. For a record of another thread this may also mean that it was rejected.
-   * - `ERR_WAL_INVALID_ARG`, `ERR_WAL_CLOSED`, an `AbortError`; or `ERR_WAL_READ_ONLY` in mode `'readOnly'`, where a reader with `follow`
-   *   waits for records.
+   * @throws `ERR_WAL_NO_SPACE`, `ERR_WAL_READ_ONLY`, `ERR_WAL_IO`, `ERR_WAL_DETACHED` or `ERR_WAL_POISONED`: the record, or one that shares the
+   *   promise, was rejected. The error is that of an `append`, with the `position` of the first record that was rejected. Those before it are
+   *   acknowledged. A failure up to `position` that has not been reported yet, of an enqueued record or an aborted append, also rejects a call,
+   *   and counts as reported.
+   * @throws `ERR_WAL_OUT_OF_RANGE`: no record has that position. For a record of another thread this may also mean that it was rejected.
+   * @throws `ERR_WAL_READ_ONLY`: in mode `'readOnly'`, where a reader with `follow` waits for records.
+   * @throws `ERR_WAL_INVALID_ARG`, `ERR_WAL_CLOSED` or an `AbortError`.
+   * @example
+   * ```ts
+   * const position = wal.enqueue(entry)
+   * replicate(position, entry)
+   * await wal.acknowledged(position)
+   * ```
    */
   acknowledged(position?: number, options?: AcknowledgedOptions): Promise<void> {
     try {
@@ -330,9 +354,14 @@ export class Wal<T = NoCodec> {
   /**
    * Makes everything accepted so far, through any handle, durable under every policy. Resolves once it is.
    *
-   * Rejects with `ERR_WAL_CLOSED`, `ERR_WAL_READ_ONLY`, `ERR_WAL_POISONED`, `ERR_WAL_DETACHED`, `ERR_WAL_NO_SPACE` or `ERR_WAL_IO`; with
-   * the error of an earlier record that was enqueued, or whose append was aborted by its signal; or with an `AbortError`, in which case the
-   * sync itself goes on.
+   * @throws `ERR_WAL_CLOSED`, `ERR_WAL_READ_ONLY`, `ERR_WAL_POISONED`, `ERR_WAL_DETACHED`, `ERR_WAL_NO_SPACE` or `ERR_WAL_IO`.
+   * @throws the error of an earlier record that was enqueued, or whose append was aborted by its signal.
+   * @throws `ERR_WAL_INVALID_ARG`, or an `AbortError`, in which case the sync itself goes on.
+   * @example
+   * ```ts
+   * wal.enqueue('a')
+   * await wal.sync() // 'a' survives power loss
+   * ```
    */
   sync(options?: SyncOptions): Promise<void> {
     try {
@@ -350,10 +379,16 @@ export class Wal<T = NoCodec> {
    * `nextPosition` empties the log, and a position at or below `firstPosition` changes nothing. This works on a full disk. Readers that are
    * still below `position` end with `ERR_WAL_TRUNCATED`. Cursors below it move to `position - 1` and emit `'truncated'`.
    *
-   * Rejects with `ERR_WAL_OUT_OF_RANGE` above `nextPosition`, `ERR_WAL_INVALID_ARG`, `ERR_WAL_CLOSED`, `ERR_WAL_READ_ONLY`,
-   * `ERR_WAL_POISONED`, `ERR_WAL_DETACHED`, `ERR_WAL_NO_SPACE` (only if the log was opened on a disk so full that it could not continue) or
-   * `ERR_WAL_IO`. If the low mark could not be written, the log is unchanged. If only a file could not be removed, the log starts at
-   * `position` nevertheless. `firstPosition` says which of the two happened.
+   * If the low mark could not be written, the log is unchanged. If only a file could not be removed, the log starts at `position` nevertheless.
+   * `firstPosition` says which of the two happened.
+   *
+   * @throws `ERR_WAL_OUT_OF_RANGE`: `position` is above `nextPosition`.
+   * @throws `ERR_WAL_NO_SPACE`: only if the log was opened on a disk so full that it could not continue.
+   * @throws `ERR_WAL_INVALID_ARG`, `ERR_WAL_CLOSED`, `ERR_WAL_READ_ONLY`, `ERR_WAL_POISONED`, `ERR_WAL_DETACHED` or `ERR_WAL_IO`.
+   * @example
+   * ```ts
+   * await wal.truncateBefore(snapshot.position + 1)
+   * ```
    */
   truncateBefore(position: number): Promise<void> {
     return this.#command('truncateBefore', position, 1, this.truncateBefore)
@@ -367,10 +402,15 @@ export class Wal<T = NoCodec> {
    * past `position` end with `ERR_WAL_TRUNCATED`, the others end at `position`. Cursors that are past it go back to it, durably, and emit
    * `'truncated'`.
    *
-   * Rejects with `ERR_WAL_OUT_OF_RANGE` at `nextPosition` or above, `ERR_WAL_TRUNCATED` below `firstPosition - 1`, `ERR_WAL_INVALID_ARG`,
-   * `ERR_WAL_CLOSED`, `ERR_WAL_READ_ONLY`, `ERR_WAL_DETACHED` or `ERR_WAL_POISONED`. If it rejects with `ERR_WAL_NO_SPACE`,
-   * `ERR_WAL_CORRUPT` or `ERR_WAL_IO`, or because the file system is read-only, nothing was removed, and the appends since the call are
-   * rejected with the same error.
+   * @throws `ERR_WAL_OUT_OF_RANGE`: `position` is `nextPosition` or above.
+   * @throws `ERR_WAL_TRUNCATED`: `position` is below `firstPosition - 1`.
+   * @throws `ERR_WAL_NO_SPACE`, `ERR_WAL_CORRUPT`, `ERR_WAL_IO`, or `ERR_WAL_READ_ONLY` if the file system is read-only: nothing was removed, and
+   *   the appends since the call are rejected with the same error.
+   * @throws `ERR_WAL_INVALID_ARG`, `ERR_WAL_CLOSED`, `ERR_WAL_READ_ONLY`, `ERR_WAL_DETACHED` or `ERR_WAL_POISONED`.
+   * @example
+   * ```ts
+   * await wal.truncateAfter(leader.lastCommonPosition)
+   * ```
    */
   truncateAfter(position: number): Promise<void> {
     return this.#command('truncateAfter', position, 0, this.truncateAfter)
@@ -382,7 +422,11 @@ export class Wal<T = NoCodec> {
    * `nextPosition` is `position` from this call on, and the reset is durable when the promise resolves. Readers end with
    * `ERR_WAL_TRUNCATED`.
    *
-   * Rejects like {@link Wal.truncateAfter}, except that every position from 1 on is in range.
+   * @throws the errors of {@link Wal.truncateAfter}, except that every position from 1 on is in range.
+   * @example
+   * ```ts
+   * await wal.reset(snapshot.position + 1)
+   * ```
    */
   reset(position: number): Promise<void> {
     return this.#command('reset', position, 1, this.reset)
@@ -419,7 +463,11 @@ export class Wal<T = NoCodec> {
    * The first rejected record destroys the stream with its `WalError`. Records accepted before it go on. Records after it have not been
    * appended or are rejected with the same error. Destroying the stream takes no record back.
    *
-   * Throws `ERR_WAL_INVALID_ARG` for invalid options.
+   * @throws `ERR_WAL_INVALID_ARG`: an option is invalid.
+   * @example
+   * ```ts
+   * await pipeline(source, wal.writable())
+   * ```
    */
   writable(options?: WritableOptions): WalWritable {
     const { durable, maxPendingBytes, signal } = checkWritable(options)
@@ -444,15 +492,25 @@ export class Wal<T = NoCodec> {
    * has returned a record, the reader starts over at the new beginning of the log, as if it had been created then. In mode `'readOnly'` the
    * end is the last record that the writer in another process has acknowledged at the first `next()`.
    *
-   * Throws `ERR_WAL_INVALID_ARG` for invalid arguments. `next()` rejects with:
-   *
-   * - `ERR_WAL_INVALID_ARG`: `salvage` needs a log that is open in mode `'readOnly'`.
-   * - `ERR_WAL_TRUNCATED` or `ERR_WAL_OUT_OF_RANGE`: at the first `next()`, `start` is before the first record or after `nextPosition`.
-   * - `ERR_WAL_TRUNCATED`: later, truncation of either end of the log has passed the reader.
-   * - `ERR_WAL_CORRUPT`, `ERR_WAL_IO`, `ERR_WAL_CLOSED` or an `AbortError`: at any `next()`.
-   * - `ERR_WAL_POISONED` or `ERR_WAL_DETACHED`: with `follow`, no more records can come.
+   * @throws `ERR_WAL_INVALID_ARG`: an argument is invalid. The errors below are rejections of `next()`.
+   * @throws `ERR_WAL_INVALID_ARG`: `salvage` needs a log that is open in mode `'readOnly'`; or the codec cannot decode any value.
+   * @throws `ERR_WAL_CODEC`: the codec cannot decode the value of the next record, and `onDecodeError` does not skip it.
+   * @throws `ERR_WAL_TRUNCATED` or `ERR_WAL_OUT_OF_RANGE`: at the first `next()`, `start` is before the first record or after `nextPosition`.
+   * @throws `ERR_WAL_TRUNCATED`: later, truncation of either end of the log has passed the reader.
+   * @throws `ERR_WAL_CORRUPT`, `ERR_WAL_IO`, `ERR_WAL_CLOSED` or an `AbortError`: at any `next()`.
+   * @throws `ERR_WAL_POISONED` or `ERR_WAL_DETACHED`: with `follow`, no more records can come.
+   * @example
+   * ```ts
+   * for await (const record of wal.readFrom('start', { onDecodeError: 'skip' })) {
+   *   if (!record.tombstone) apply(record.position, record.value)
+   * }
+   * ```
    */
-  readFrom(start: ReadStart, options?: ReadOptions): WalReader<Decoded<T>> {
+  // For `Wal<any>`, which alone is a log of such values: its records are of type `any` too.
+  readFrom(this: Wal<typeof Wal>, start: ReadStart, options?: ReadOptions<T>): WalReader<T>
+  readFrom(this: Wal, start: ReadStart, options?: ReadOptions): WalReader
+  readFrom(start: ReadStart, options?: ReadOptions<T>): WalReader<T>
+  readFrom(start: ReadStart, options?: ReadOptions<T>): WalReader | WalReader<T> {
     return this.#read(start, options)
   }
 
@@ -463,18 +521,21 @@ export class Wal<T = NoCodec> {
    * The record has bytes and properties of its own, as with `copy: true`. It is found by the index of its segment, without a scan. Calls may
    * overlap. An expired record is returned like others.
    *
+   * @throws `ERR_WAL_TRUNCATED`: `position` is before the first record (`error.firstPosition`), or was truncated meanwhile.
+   * @throws `ERR_WAL_OUT_OF_RANGE`: `position` is after `nextPosition`.
+   * @throws `ERR_WAL_CODEC`: the codec cannot decode the value.
+   * @throws `ERR_WAL_INVALID_ARG`, `ERR_WAL_CORRUPT`, `ERR_WAL_IO`, `ERR_WAL_CLOSED`, `ERR_WAL_DETACHED` or an `AbortError`.
    * @example
-   *
-   * ```js
+   * ```ts
    * const record = await wal.get(42)
    * console.log(record?.value)
    * ```
-   *
-   * @throws `ERR_WAL_TRUNCATED`: `position` is before the first record (`error.firstPosition`), or was truncated meanwhile.
-   * @throws `ERR_WAL_OUT_OF_RANGE`: `position` is after `nextPosition`.
-   * @throws `ERR_WAL_INVALID_ARG`, `ERR_WAL_CORRUPT`, `ERR_WAL_IO`, `ERR_WAL_CLOSED`, `ERR_WAL_DETACHED` or an `AbortError`.
    */
-  async get(position: number, options?: PointReadOptions): Promise<WalRecord<Decoded<T>> | undefined> {
+  // For `Wal<any>`: see `readFrom`.
+  get(this: Wal<typeof Wal>, position: number, options?: PointReadOptions): Promise<WalRecord<T> | undefined>
+  get(this: Wal, position: number, options?: PointReadOptions): Promise<WalRecord | undefined>
+  get(position: number, options?: PointReadOptions): Promise<WalRecord<T> | undefined>
+  async get(position: number, options?: PointReadOptions): Promise<WalRecord | WalRecord<T> | undefined> {
     return recordAt(this, checkPosition(position, 1, 'read'), checkPointRead(options))
   }
 
@@ -484,16 +545,19 @@ export class Wal<T = NoCodec> {
    * The records have bytes and properties of their own, as with `copy: true`, and all of them are in memory at once. Only the part of the log
    * that has them is read. If a truncation removes some of them meanwhile, the newest of those that are left are read.
    *
+   * @throws `ERR_WAL_TRUNCATED` or `ERR_WAL_OUT_OF_RANGE`: truncations overtook ten attempts.
+   * @throws `ERR_WAL_CODEC`: the codec cannot decode the value of one of the records (`position`).
+   * @throws `ERR_WAL_INVALID_ARG`, `ERR_WAL_CORRUPT`, `ERR_WAL_IO`, `ERR_WAL_CLOSED`, `ERR_WAL_DETACHED` or an `AbortError`.
    * @example
-   *
-   * ```js
+   * ```ts
    * const [newest] = await wal.last(1)
    * ```
-   *
-   * @throws `ERR_WAL_TRUNCATED` or `ERR_WAL_OUT_OF_RANGE`: truncations overtook ten attempts.
-   * @throws `ERR_WAL_INVALID_ARG`, `ERR_WAL_CORRUPT`, `ERR_WAL_IO`, `ERR_WAL_CLOSED`, `ERR_WAL_DETACHED` or an `AbortError`.
    */
-  async last(n: number, options?: PointReadOptions): Promise<WalRecord<Decoded<T>>[]> {
+  // For `Wal<any>`: see `readFrom`.
+  last(this: Wal<typeof Wal>, n: number, options?: PointReadOptions): Promise<WalRecord<T>[]>
+  last(this: Wal, n: number, options?: PointReadOptions): Promise<WalRecord[]>
+  last(n: number, options?: PointReadOptions): Promise<WalRecord<T>[]>
+  async last(n: number, options?: PointReadOptions): Promise<WalRecord[] | WalRecord<T>[]> {
     return newestRecords(this, n, checkNewest(n, options))
   }
 
@@ -504,35 +568,37 @@ export class Wal<T = NoCodec> {
    * Destroying the stream closes its reader, even while it waits. If `signal` is aborted, the stream is destroyed with an `AbortError`. The
    * stream emits `'error'` with what `next()` of a reader rejects with.
    *
+   * @throws `ERR_WAL_INVALID_ARG`: an argument is invalid.
    * @example
-   *
-   * ```js
+   * ```ts
    * await pipeline(wal.readable('start'), transform, other.writable())
    * ```
-   *
-   * @throws `ERR_WAL_INVALID_ARG`: an argument is invalid.
    */
-  readable(start: ReadStart = 'start', options?: ReadOptions): WalReadable<Decoded<T>> {
-    const checked = checkRead(start, options)
-    return new WalReadable(this.#read(start, { ...checked, signal: undefined }), checked.signal)
+  // For `Wal<any>`: see `readFrom`.
+  readable(this: Wal<typeof Wal>, start?: ReadStart, options?: ReadOptions<T>): WalReadable<T>
+  readable(this: Wal, start?: ReadStart, options?: ReadOptions): WalReadable
+  readable(start?: ReadStart, options?: ReadOptions<T>): WalReadable<T>
+  readable(start: ReadStart = 'start', options?: ReadOptions<T>): WalReadable | WalReadable<T> {
+    const { signal, ...checked } = checkRead(start, options)
+    return new WalReadable<T>(this.#read(start, checked as ReadOptions<T>), signal)
   }
 
   /** @internal Creates a reader whose `blocks()` return everything that the log stores about its records. */
-  readDetailed(start: ReadStart, options?: ReadOptions): WalReader<Decoded<T>> {
+  readDetailed(start: ReadStart, options?: ReadOptions<T>): WalReader<T> {
     return this.#read(start, options, { detailed: true })
   }
 
   #read(
     start: ReadStart,
-    options: ReadOptions | undefined,
+    options: ReadOptions<T> | undefined,
     { onKept, detailed = false, stored = false }: Pick<ReadRange, 'onKept' | 'detailed'> & { stored?: boolean } = {}
-  ): WalReader<Decoded<T>> {
+  ): WalReader<T> {
     const { to = Infinity, limit = Infinity, ...flags } = checkRead(start, options)
-    const { follow = false, salvage = false, copy = false, skipExpired = false, signal } = flags
+    const { follow = false, salvage = false, copy = false, skipExpired = false, onDecodeError, signal } = flags
     const holed = this.recovery.holes.length > 0
-    const values = stored ? undefined : this.#values
-    const range = { from: start, to, limit, follow, salvage, holed, copy, skipExpired, detailed, signal, values, onKept }
-    const reader = new WalReader<Decoded<T>>(this.#environment, this.#queue, range, this.#handle)
+    const decoder = this.#values && !stored ? new Decoder(this.#values, copy, onDecodeError) : undefined
+    const range = { from: start, to, limit, follow, salvage, holed, copy, skipExpired, detailed, signal, decoder, onKept }
+    const reader = new WalReader<T>(this.#environment, this.#queue, range, this.#handle)
     if (this.#closed !== undefined) reader.close()
     return reader
   }
@@ -543,8 +609,13 @@ export class Wal<T = NoCodec> {
    * Ends when the handle is closed. On Linux the segments are read from the disk itself, and their pages are dropped from the page cache.
    * To check a whole log, the active segment included, use `verify`.
    *
-   * Damage is not an error: it is in the report's `problems`. Rejects with `ERR_WAL_INVALID_ARG`, `ERR_WAL_CLOSED`, `ERR_WAL_IO` or an
-   * `AbortError`.
+   * Damage is not an error: it is in the report's `problems`.
+   *
+   * @throws `ERR_WAL_INVALID_ARG`, `ERR_WAL_CLOSED`, `ERR_WAL_IO` or an `AbortError`.
+   * @example
+   * ```ts
+   * const { problems } = await wal.scrub({ bytesPerSecond: 8 << 20 })
+   * ```
    */
   async scrub(options?: ScrubOptions): Promise<Verification> {
     const checked = checkScrub(options)
@@ -566,15 +637,26 @@ export class Wal<T = NoCodec> {
    * A name has from 1 to 255 bytes of UTF-8. A new cursor begins at `start`, and is durable when the promise resolves. The same handle
    * returns the same object again until the cursor is deleted through any handle.
    *
-   * Rejects with:
-   *
-   * - `ERR_WAL_INVALID_ARG`.
-   * - `ERR_WAL_TRUNCATED` or `ERR_WAL_OUT_OF_RANGE`: `start` is before the first position or after the next one.
-   * - `ERR_WAL_TOO_LARGE`: there are already 4096 cursors.
-   * - `ERR_WAL_CORRUPT`: the file CURSORS is damaged. The log itself works.
-   * - `ERR_WAL_FORMAT`, `ERR_WAL_READ_ONLY`, `ERR_WAL_NO_SPACE`, `ERR_WAL_IO`, `ERR_WAL_POISONED`, `ERR_WAL_DETACHED` or `ERR_WAL_CLOSED`.
+   * @throws `ERR_WAL_INVALID_ARG`: the name or an option is invalid.
+   * @throws `ERR_WAL_TRUNCATED` or `ERR_WAL_OUT_OF_RANGE`: `start` is before the first position or after the next one.
+   * @throws `ERR_WAL_TOO_LARGE`: there are already 4096 cursors.
+   * @throws `ERR_WAL_CORRUPT`: the file CURSORS is damaged. The log itself works.
+   * @throws `ERR_WAL_FORMAT`, `ERR_WAL_READ_ONLY`, `ERR_WAL_NO_SPACE`, `ERR_WAL_IO`, `ERR_WAL_POISONED`, `ERR_WAL_DETACHED` or
+   *   `ERR_WAL_CLOSED`.
+   * @example
+   * ```ts
+   * const cursor = await wal.cursor('billing')
+   * for await (const { position, value } of cursor.read()) {
+   *   await send(value)
+   *   await cursor.commit(position)
+   * }
+   * ```
    */
-  async cursor(name: string, options?: CursorOptions): Promise<Cursor<Decoded<T>>> {
+  // For `Wal<any>`: see `readFrom`.
+  cursor(this: Wal<typeof Wal>, name: string, options?: CursorOptions): Promise<Cursor<T>>
+  cursor(this: Wal, name: string, options?: CursorOptions): Promise<Cursor>
+  cursor(name: string, options?: CursorOptions): Promise<Cursor<T>>
+  async cursor(name: string, options?: CursorOptions): Promise<Cursor | Cursor<T>> {
     const from = checkCursor(name, options)
     this.#checkOpen('cursor')
     return this.#cursors.open(name, from)
@@ -591,7 +673,8 @@ export class Wal<T = NoCodec> {
   /**
    * Lists all cursors with their positions, in the byte order of their names.
    *
-   * Throws `ERR_WAL_CORRUPT`, `ERR_WAL_FORMAT` or `ERR_WAL_IO` if the file CURSORS cannot be read, `ERR_WAL_READ_ONLY` or `ERR_WAL_CLOSED`.
+   * @throws `ERR_WAL_CORRUPT`, `ERR_WAL_FORMAT` or `ERR_WAL_IO`: the file CURSORS cannot be read.
+   * @throws `ERR_WAL_READ_ONLY` or `ERR_WAL_CLOSED`.
    */
   cursors(): CursorPosition[] {
     this.#checkOpen('cursors')
@@ -655,13 +738,17 @@ export class Wal<T = NoCodec> {
    *
    * A read-only handle copies what the writer has made durable, or what a writer that is gone has left.
    *
-   * If it rejects, at most an empty directory is left. After a crash during the backup, the directory does not open as a log. Rejects with:
+   * If it rejects, at most an empty directory is left. After a crash during the backup, the directory does not open as a log.
    *
-   * - `ERR_WAL_FORMAT`: the directory is not empty.
-   * - `ERR_WAL_INVALID_ARG`: the directory is inside the directory of the log.
-   * - `ERR_WAL_LOCKED`: another backup or a log is open in the directory.
-   * - `ERR_WAL_TRUNCATED`: truncation has overtaken the backup again and again.
-   * - `ERR_WAL_CORRUPT`, `ERR_WAL_NO_SPACE`, `ERR_WAL_IO`, `ERR_WAL_CLOSED` or an `AbortError`.
+   * @throws `ERR_WAL_FORMAT`: the directory is not empty.
+   * @throws `ERR_WAL_INVALID_ARG`: an argument is invalid, or the directory is inside the directory of the log.
+   * @throws `ERR_WAL_LOCKED`: another backup or a log is open in the directory.
+   * @throws `ERR_WAL_TRUNCATED`: truncation has overtaken the backup again and again.
+   * @throws `ERR_WAL_CORRUPT`, `ERR_WAL_NO_SPACE`, `ERR_WAL_IO`, `ERR_WAL_CLOSED` or an `AbortError`.
+   * @example
+   * ```ts
+   * const { lastPosition } = await wal.backup('./backups/today')
+   * ```
    */
   async backup(dir: PathLike, options?: BackupOptions): Promise<BackupReport> {
     const dest = absoluteDir(dir, 'backup')
@@ -683,8 +770,11 @@ export class Wal<T = NoCodec> {
    * From this call on appends are refused and readers end with `ERR_WAL_CLOSED`. Everything that was accepted is settled and made durable
    * under every policy. Idempotent: further calls return the same promise.
    *
-   * Rejects with `ERR_WAL_POISONED` after a failed fsync, with `ERR_WAL_DETACHED` if the directory is no longer at its path, and with the
-   * error of an enqueued record that was rejected. The log is released nevertheless.
+   * The log is released even if the promise rejects.
+   *
+   * @throws `ERR_WAL_POISONED`: an fsync has failed.
+   * @throws `ERR_WAL_DETACHED`: the directory is no longer at its path.
+   * @throws the error of an enqueued record that was rejected.
    */
   close(): Promise<void> {
     this.#closed ??= this.#close()

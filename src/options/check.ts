@@ -36,10 +36,10 @@ export function group(value: unknown, names: readonly string[], name: string): F
 
 export const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0
 
-export function count(fields: Fields, name: string, operation: string): number | undefined {
+export function count(fields: Fields, name: string, operation: string, parent = 'options'): number | undefined {
   const value = fields[name]
   if (value === undefined || isCount(value)) return value
-  throw mustBe(`options.${name}`, 'an integer from 0 to 2^53 - 1', value, operation)
+  throw mustBe(`${parent}.${name}`, 'an integer from 0 to 2^53 - 1', value, operation)
 }
 
 /** Checks a position; the last possible position is allowed. */
@@ -48,10 +48,10 @@ export function checkPosition(value: unknown, least: number, operation: string):
   throw mustBe('position', `an integer from ${least} to 2^53 - 1`, value, operation)
 }
 
-export function flag(fields: Fields, name: string, operation: string): boolean | undefined {
+export function flag(fields: Fields, name: string, operation: string, parent = 'options'): boolean | undefined {
   const value = fields[name]
   if (value === undefined || typeof value === 'boolean') return value
-  throw mustBe(`options.${name}`, 'a boolean', value, operation)
+  throw mustBe(`${parent}.${name}`, 'a boolean', value, operation)
 }
 
 export function signalOf({ signal }: Fields, operation: string): AbortSignal | undefined {

@@ -16,23 +16,28 @@ export interface HandlerCall {
 }
 
 /** Handles one record. It has been handled when the function returns, or when the promise that it returns resolves. */
-export type Handler<V = Buffer> = (record: WalRecord<V>, call: HandlerCall) => unknown
+export type Handler<V = Buffer | undefined> = (record: WalRecord<V>, call: HandlerCall) => unknown
 
 /** Handles several records at once: all of them, or none. */
-export type BatchHandler<V = Buffer> = (records: WalRecord<V>[], call: HandlerCall) => unknown
+export type BatchHandler<V = Buffer | undefined> = (records: WalRecord<V>[], call: HandlerCall) => unknown
 
 /** Why a record goes to `deadLetter`. */
 export interface DeadLetter {
-  /** Exception or rejection of the last attempt. */
+  /** Exception or rejection of the last attempt; `ERR_WAL_CODEC` if the value cannot be decoded. */
   readonly error: unknown
-  /** Number of attempts. */
+  /** Number of calls of the handler; 0 if the value cannot be decoded. */
   readonly attempts: number
+  /** Whether the codec cannot decode the value. Then the handler was not called, and the record is passed as it is stored. */
+  readonly undecodable: boolean
   /** Aborted when the consumer gives this call up at the end of `graceMs`. */
   readonly signal: AbortSignal
 }
 
-/** Takes a record that cannot be handled. It has been taken when the function returns, or when the promise that it returns resolves. */
-export type DeadLetterHandler<V = Buffer> = (record: WalRecord<V>, dead: DeadLetter) => unknown
+/**
+ * Takes a record that cannot be handled. It has been taken when the function returns, or when the promise that it returns resolves. If
+ * `dead.undecodable` is set, the value of the record is the stored bytes.
+ */
+export type DeadLetterHandler<V = Buffer | undefined> = (record: WalRecord<V> | WalRecord, dead: DeadLetter) => unknown
 
 /** A log for dead letters: a `Wal`, with or without a codec. */
 export interface DeadLetterLog {
@@ -73,7 +78,7 @@ export interface BackoffRange {
 }
 
 /** Options of `Cursor.consume`. */
-export interface ConsumeOptions<V = Buffer> {
+export interface ConsumeOptions<V = Buffer | undefined> {
   /**
    * Number of handler calls that run at the same time, from 1. With 1, records are handled in the order of their positions: the next one has
    * to wait for all attempts of the one before. With more, records finish in any order, and one that waits for its next attempt holds up no
@@ -101,8 +106,8 @@ export interface ConsumeOptions<V = Buffer> {
    */
   timeoutMs?: number
   /**
-   * Where a record goes that has failed at every attempt: a function, or another log, to which its key and its value as stored are appended
-   * durably. Without it, the consumer stops with `ERR_WAL_HANDLER`.
+   * Where a record goes that has failed at every attempt, or whose value the codec cannot decode: a function, or another log, to which its
+   * key and its value as stored are appended durably. Without it, the consumer stops with `ERR_WAL_HANDLER`.
    */
   deadLetter?: DeadLetterHandler<V> | DeadLetterLog
   /** Stops the consumer like `stop()` when aborted. */
@@ -143,7 +148,7 @@ export interface ConsumeOptions<V = Buffer> {
 }
 
 /** Options of `Cursor.consume` for a handler of arrays. */
-export interface ConsumeBatchOptions<V = Buffer> extends ConsumeOptions<V> {
+export interface ConsumeBatchOptions<V = Buffer | undefined> extends ConsumeOptions<V> {
   /** Gives the handler arrays of up to this many records, those that are available. From 1. */
   batch: number
 }

@@ -1,17 +1,19 @@
 // Checks of the options of `Wal.open`.
 
-import { invalid, mustBe, whileReading } from '../errors.js'
+import { invalid, mustBe } from '../errors.js'
 import type { OpenOptions } from '../native/calls.js'
-import type { Codec, NamedCodec } from '../records/codec.js'
+import type { NamedCodec } from '../records/values.js'
 import { absoluteDir } from '../util/paths.js'
-import { count, flag, group, isCount, known, signalOf, type Fields } from './check.js'
+import { checkCodec } from './codec.js'
+import { count, flag, group, known, signalOf, type Fields } from './check.js'
 import type { Mode, WalOptions } from './types.js'
 
 function fsync(value: unknown): Pick<OpenOptions, 'fsync' | 'everyMs'> {
   if (value === undefined) return {}
   if (value === 'always' || value === 'os') return { fsync: value }
-  const everyMs = group(value, ['everyMs'], 'fsync')?.everyMs
-  if (isCount(everyMs)) return { everyMs }
+  const given = group(value, ['everyMs'], 'fsync')
+  const everyMs = given && count(given, 'everyMs', 'open', 'options.fsync')
+  if (everyMs !== undefined) return { everyMs }
   throw mustBe('options.fsync', "'always', 'os' or { everyMs: milliseconds }", value, 'open')
 }
 
@@ -28,20 +30,16 @@ function mode(value: unknown): Mode | undefined {
 function retention(value: unknown): Pick<OpenOptions, 'retentionBytes' | 'retentionAgeMs' | 'retentionOverridesCursors'> {
   if (value === undefined) return {}
   const given = group(value, ['maxBytes', 'maxAgeMs', 'overrideCursors'], 'retention')
-  if (given !== undefined) {
-    const { maxBytes, maxAgeMs, overrideCursors } = given
-    const isLimit = (limit: unknown): limit is number | undefined => limit === undefined || isCount(limit)
-    const isFlag = overrideCursors === undefined || typeof overrideCursors === 'boolean'
-    if (isLimit(maxBytes) && isLimit(maxAgeMs) && isFlag) {
-      if (overrideCursors && maxBytes === undefined)
-        throw invalid('options.retention.overrideCursors has an effect on maxBytes alone: give options.retention.maxBytes too', 'open')
-      return { retentionBytes: maxBytes, retentionAgeMs: maxAgeMs, retentionOverridesCursors: overrideCursors }
-    }
+  if (given === undefined) {
+    const expected = 'an object { maxBytes?: bytes, maxAgeMs?: milliseconds, overrideCursors?: boolean }'
+    throw mustBe('options.retention', expected, value, 'open')
   }
-  throw invalid(
-    'options.retention must be an object { maxBytes?: bytes, maxAgeMs?: milliseconds, overrideCursors?: boolean }, of integers from 0 to 2^53 - 1',
-    'open'
-  )
+  const retentionBytes = count(given, 'maxBytes', 'open', 'options.retention')
+  const retentionAgeMs = count(given, 'maxAgeMs', 'open', 'options.retention')
+  const retentionOverridesCursors = flag(given, 'overrideCursors', 'open', 'options.retention')
+  if (retentionOverridesCursors && retentionBytes === undefined)
+    throw invalid('options.retention.overrideCursors has an effect on maxBytes alone: give options.retention.maxBytes too', 'open')
+  return { retentionBytes, retentionAgeMs, retentionOverridesCursors }
 }
 
 const openNames = new Set([
@@ -60,21 +58,6 @@ const openNames = new Set([
   'codec',
 ] satisfies (keyof WalOptions)[])
 
-function codec(value: unknown): NamedCodec | undefined {
-  if (value === undefined) return undefined
-  if (value === 'json' || value === 'msgpack') return { codec: value, name: value }
-  if (typeof value === 'object' && value !== null) {
-    try {
-      const { encode, decode, name } = value as Fields
-      const isNamed = name === undefined || typeof name === 'string'
-      if (typeof encode === 'function' && typeof decode === 'function' && isNamed) return { codec: value as Codec<unknown>, name }
-    } catch (error) {
-      throw whileReading('options.codec', 'open', error)
-    }
-  }
-  throw mustBe('options.codec', "'json', 'msgpack' or an object { encode, decode, name?: string }", value, 'open')
-}
-
 /** Options that belong to one handle. All others must be equal for every handle on a log. */
 export interface HandleOptions {
   codec: NamedCodec | undefined
@@ -86,7 +69,7 @@ export function checkOpen(dir: unknown, options: unknown): { dir: string; handle
   const path = absoluteDir(dir, 'open')
   const fields = known(options, openNames, 'open')
   const captureStacks = flag(fields, 'captureStacks', 'open') === true
-  const handle = { codec: codec(fields.codec), captureStacks, signal: signalOf(fields, 'open') }
+  const handle = { codec: checkCodec(fields.codec), captureStacks, signal: signalOf(fields, 'open') }
   return { dir: path, handle, log: logOptions(fields) }
 }
 

@@ -4,11 +4,26 @@ import { invalid, mustBe } from '../errors.js'
 import { START_END, START_FIRST } from '../native/wire.js'
 import { checkText } from '../util/bytes.js'
 import { count, flag, isCount, known, signalOf } from './check.js'
-import type { CursorOptions, PointReadOptions, ReadOptions } from './types.js'
+import type { CursorOptions, DecodeErrorHandler, PointReadOptions, ReadOptions } from './types.js'
 
-const readNames = new Set(['follow', 'to', 'limit', 'skipExpired', 'signal', 'salvage', 'copy'] satisfies (keyof ReadOptions)[])
+const readNames = new Set([
+  'follow',
+  'to',
+  'limit',
+  'skipExpired',
+  'signal',
+  'salvage',
+  'onDecodeError',
+  'copy',
+] satisfies (keyof ReadOptions)[])
 
-export function checkRead(start: unknown, options: unknown): ReadOptions {
+function decodeErrors(value: unknown): ReadOptions<unknown>['onDecodeError'] {
+  if (value === undefined || value === 'throw' || value === 'skip') return value
+  if (typeof value === 'function') return value as DecodeErrorHandler<unknown>
+  throw mustBe('options.onDecodeError', "'throw', 'skip' or a function", value, 'read')
+}
+
+export function checkRead(start: unknown, options: unknown): ReadOptions<unknown> {
   if (start !== 'start' && start !== 'end' && !(isCount(start) && start > 0)) {
     throw mustBe('start', "a position from 1, 'start' or 'end'", start, 'read')
   }
@@ -22,6 +37,7 @@ export function checkRead(start: unknown, options: unknown): ReadOptions {
     limit: count(fields, 'limit', 'read'),
     skipExpired: flag(fields, 'skipExpired', 'read'),
     salvage,
+    onDecodeError: decodeErrors(fields.onDecodeError),
     copy: flag(fields, 'copy', 'read'),
     signal: signalOf(fields, 'read'),
   }

@@ -1,6 +1,9 @@
 // Types of the options.
 
-import type { CodecOption } from '../records/codec.js'
+import type { WalError } from '../errors.js'
+import type { WalRecord } from '../records/block.js'
+import type { Codec } from '../records/codec.js'
+import type { SchemaCodec } from '../records/schema.js'
 import type { BackupProgress } from '../reports/backup.js'
 import type { SalvageProgress } from '../reports/salvage.js'
 
@@ -133,18 +136,22 @@ export interface WalOptions {
   codec?: undefined
 }
 
+/** Type of `WalCodecOptions.codec`, for a log that takes values of type `In` and returns values of type `T`. */
+export type CodecOption<T, In = T> = 'json' | 'msgpack' | Codec<T, In> | SchemaCodec<T, In>
+
 /** Options of `Wal.open` for a log with a codec. */
-export interface WalCodecOptions<T> extends Omit<WalOptions, 'codec'> {
+export interface WalCodecOptions<T, In = T> extends Omit<WalOptions, 'codec'> {
   /**
-   * How this handle turns values into bytes and back: `'json'`, `'msgpack'`, or your own functions.
+   * How this handle turns values into bytes and back: `'json'`, `'msgpack'`, a {@link SchemaCodec} with a schema that checks the values, or
+   * your own functions.
    *
    * With a codec, everything appended is a value to encode, except a record made by `Record.put` or `Record.delete`, whose value is
-   * encoded. The value of a record that is read is decoded on the first access to `value`. The codec is not stored in the log: open the log
+   * encoded. A reader decodes the value of a record right before it returns the record. The codec is not stored in the log: open the log
    * with the same codec, or without one to see the bytes.
    *
    * @defaultValue no codec: bytes are appended and read
    */
-  codec: CodecOption<T>
+  codec: CodecOption<T, In>
 }
 
 /** Options of `enqueue`. */
@@ -202,8 +209,25 @@ export interface WritableOptions {
   signal?: AbortSignal
 }
 
-/** Options of `readFrom`. */
-export interface ReadOptions {
+/**
+ * Decision about a record whose value cannot be decoded: fail the reader, skip the record, or return the record with another value.
+ */
+export type DecodeErrorAction<V = never> =
+  | 'throw'
+  | 'skip'
+  | {
+      /** Value of the record. The schema does not check it. */
+      readonly value: V
+    }
+
+/**
+ * Decides about a record whose value cannot be decoded. `error` has the code `ERR_WAL_CODEC`, and `record` has the stored bytes as its
+ * value. The reader waits for a promise that it returns, so the function must not wait for the reader.
+ */
+export type DecodeErrorHandler<V = never> = (error: WalError, record: WalRecord) => DecodeErrorAction<V> | Promise<DecodeErrorAction<V>>
+
+/** Options of `readFrom` and of `cursor.read`. `V` is the type of the values that `onDecodeError` may return. */
+export interface ReadOptions<V = never> {
   /**
    * At the end of the log, wait for the next record instead of ending. A `next()` that waits keeps the process alive and costs nothing
    * else.
@@ -238,6 +262,17 @@ export interface ReadOptions {
    * @defaultValue `false`: damage rejects
    */
   salvage?: boolean
+  /**
+   * What the reader does with a record whose value the codec cannot decode. A log without a codec has none.
+   *
+   * - `'throw'`: `next()` rejects with `ERR_WAL_CODEC`, which has the record's `position`, and the reader ends. Records before it have been
+   *   returned, and `reader.position` stays below it.
+   * - `'skip'`: the record is not returned. `reader.position` advances over it, `limit` does not count it, `reader.undecodable` does.
+   * - a function: decides for each such record. If it throws, `next()` rejects with what it has thrown, as after `'throw'`.
+   *
+   * @defaultValue `'throw'`
+   */
+  onDecodeError?: 'throw' | 'skip' | DecodeErrorHandler<V>
   /**
    * Give every record its own bytes instead of views of a shared block. Useful to post a record to a worker, or to keep a few records of
    * many.

@@ -12,7 +12,8 @@ import type { BatchHandler, ConsumeBatchOptions, ConsumeOptions, Handler } from 
 import type { ReadOptions } from '../options/types.js'
 import type { WalRecord } from '../records/block.js'
 import { soon } from '../util/timing.js'
-import type { ReadRange, WalReader } from './reader.js'
+import type { ReadRange } from './range.js'
+import type { WalReader } from './reader.js'
 
 /** How truncation moved a cursor. Both positions are the last consumed one, inclusive. */
 export interface CursorMove {
@@ -28,10 +29,10 @@ export interface CursorLog<V> {
   readonly queue: object
   firstPosition(): number
   acknowledgedPosition(): number
-  read(from: number, options: ReadOptions | undefined, onKept: ReadRange['onKept']): WalReader<V>
+  read(from: number, options: ReadOptions<V> | undefined, onKept: ReadRange['onKept']): WalReader<V>
   /** Reads like `read`, with the values as stored. */
   readStored(from: number, options: ReadOptions, onKept: ReadRange['onKept']): WalReader
-  /** Returns a record that `readStored` has read as `read` would. */
+  /** Returns a record that `readStored` has read with its decoded value. Throws if the value cannot be decoded. */
   view(record: WalRecord): WalRecord<V>
   isOpen(): boolean
   /** Throws if the handle is closed. */
@@ -54,7 +55,7 @@ export interface CursorEvents {
  * Emits `'truncated'` with a {@link CursorMove} when `truncateBefore`, `truncateAfter`, `reset` or retention has moved the cursor. If that
  * happened while the cursor was not open, the event follows soon after `Wal.cursor`.
  */
-export class Cursor<V = Buffer> extends EventEmitter<CursorEvents> {
+export class Cursor<V = Buffer | undefined> extends EventEmitter<CursorEvents> {
   /** Name that the cursor was opened with. */
   readonly name: string
   readonly #log: CursorLog<V>
@@ -111,15 +112,20 @@ export class Cursor<V = Buffer> extends EventEmitter<CursorEvents> {
    * that wait at the same time, of any cursors, share one fsync. A position that the cursor has already passed changes nothing; to go back
    * use {@link Cursor.rewind}.
    *
-   * Rejects with:
-   *
-   * - `ERR_WAL_OUT_OF_RANGE`: `position` is above `acknowledgedPosition`.
-   * - `ERR_WAL_TRUNCATED`: since the last call of `read()`, `truncateAfter` or `reset` has removed records up to `position` that its reader
+   * @throws `ERR_WAL_OUT_OF_RANGE`: `position` is above `acknowledgedPosition`.
+   * @throws `ERR_WAL_TRUNCATED`: since the last call of `read()`, `truncateAfter` or `reset` has removed records up to `position` that its reader
    *   had already returned. Another record may be at `position` now.
-   * - `ERR_WAL_NOT_FOUND`: the cursor was deleted.
-   * - `ERR_WAL_BUSY`: the cursor has a consumer, which commits by itself.
-   * - `ERR_WAL_NO_SPACE`: nothing has changed.
-   * - `ERR_WAL_INVALID_ARG`, `ERR_WAL_CLOSED`, `ERR_WAL_IO`, `ERR_WAL_DETACHED` or `ERR_WAL_POISONED`.
+   * @throws `ERR_WAL_NOT_FOUND`: the cursor was deleted.
+   * @throws `ERR_WAL_BUSY`: the cursor has a consumer, which commits by itself.
+   * @throws `ERR_WAL_NO_SPACE`: nothing has changed.
+   * @throws `ERR_WAL_INVALID_ARG`, `ERR_WAL_CLOSED`, `ERR_WAL_IO`, `ERR_WAL_DETACHED` or `ERR_WAL_POISONED`.
+   * @example
+   * ```ts
+   * for await (const { position, value } of cursor.read()) {
+   *   await send(value)
+   *   await cursor.commit(position)
+   * }
+   * ```
    */
   async commit(position: number): Promise<void> {
     checkPosition(position, 0, 'commit')
@@ -131,8 +137,9 @@ export class Cursor<V = Buffer> extends EventEmitter<CursorEvents> {
   /**
    * Moves the cursor back, so that the records after `position` are read again. Durable when the promise resolves.
    *
-   * Rejects with `ERR_WAL_OUT_OF_RANGE` above the cursor's position, with `ERR_WAL_TRUNCATED` below `firstPosition - 1`, and otherwise like
-   * {@link Cursor.commit}.
+   * @throws `ERR_WAL_OUT_OF_RANGE`: `position` is above the cursor's position.
+   * @throws `ERR_WAL_TRUNCATED`: `position` is below `firstPosition - 1`.
+   * @throws otherwise the errors of {@link Cursor.commit}.
    */
   async rewind(position: number): Promise<void> {
     checkPosition(position, 0, 'rewind')
@@ -144,9 +151,10 @@ export class Cursor<V = Buffer> extends EventEmitter<CursorEvents> {
   /**
    * Reads the records that have not been consumed: `wal.readFrom(cursor.position + 1, options)`. The caller has to commit.
    *
-   * @throws `ERR_WAL_BUSY` if the cursor has a consumer; `ERR_WAL_INVALID_ARG` for invalid options.
+   * @throws `ERR_WAL_BUSY`: the cursor has a consumer.
+   * @throws `ERR_WAL_INVALID_ARG`: an option is invalid. `next()` of the reader rejects as described at {@link Wal.readFrom}.
    */
-  read(options?: ReadOptions): WalReader<V> {
+  read(options?: ReadOptions<V>): WalReader<V> {
     this.#checkNotConsumed('read')
     return this.#log.read(this.position + 1, options, this.#beginReading())
   }
@@ -163,9 +171,9 @@ export class Cursor<V = Buffer> extends EventEmitter<CursorEvents> {
    * Gives the records that have not been consumed to a handler, at least once each, and commits how far they have been handled.
    *
    * A record has been handled when the handler returns, or when its promise resolves. If it throws or rejects, the record is tried again
-   * after a delay. When all attempts have failed, the record goes to `deadLetter`, which then counts as handled. Everything up to a position
-   * has to be handled before that position is committed, so a crash skips nothing. It redelivers what was taken from the log after the
-   * last commit, at most `window` records.
+   * after a delay. When all attempts have failed, the record goes to `deadLetter`, which then counts as handled. A record whose value the
+   * codec cannot decode goes there at once. Everything up to a position has to be handled before that position is committed, so a crash
+   * skips nothing. It redelivers what was taken from the log after the last commit, at most `window` records.
    *
    * With `concurrency: 1`, the default, records are handled in the order of their positions. A consumer waits at the end of the log for new
    * records, unless `follow` is `false`.
@@ -174,17 +182,16 @@ export class Cursor<V = Buffer> extends EventEmitter<CursorEvents> {
    * thread. With `share` in all of them, several consumers share the records. A consumer in another thread is noticed when it commits: one of
    * the two then fails with `ERR_WAL_BUSY`.
    *
+   * @throws `ERR_WAL_INVALID_ARG`: an argument is invalid.
+   * @throws `ERR_WAL_BUSY`: the cursor has a consumer, and one of the two does not share it.
+   * @throws `ERR_WAL_CLOSED`; `ERR_WAL_NOT_FOUND` if the cursor was deleted. Later failures reject {@link Consumer.done}.
    * @example
-   *
-   * ```js
+   * ```ts
    * const cursor = await wal.cursor('mail')
    * const consumer = cursor.consume(async ({ value }, { signal }) => send(value, signal), { concurrency: 8, timeoutMs: 5000, deadLetter: dead })
    * // …
    * await consumer.stop()
    * ```
-   *
-   * @throws `ERR_WAL_INVALID_ARG`, `ERR_WAL_BUSY`, `ERR_WAL_CLOSED`; `ERR_WAL_NOT_FOUND` if the cursor was deleted. Later failures reject
-   *   {@link Consumer.done}.
    */
   consume(handler: Handler<V>, options?: ConsumeOptions<V> & { batch?: undefined }): Consumer
   consume(handler: BatchHandler<V>, options: ConsumeBatchOptions<V>): Consumer
@@ -208,7 +215,7 @@ export class Cursor<V = Buffer> extends EventEmitter<CursorEvents> {
    * cursor stay dead, even if there is a new cursor of the name: their commits reject with `ERR_WAL_NOT_FOUND`, they emit no more events,
    * and deleting them again changes nothing. Its consumers fail with `ERR_WAL_NOT_FOUND`.
    *
-   * Rejects with `ERR_WAL_NO_SPACE`, `ERR_WAL_CLOSED`, `ERR_WAL_IO`, `ERR_WAL_DETACHED` or `ERR_WAL_POISONED`.
+   * @throws `ERR_WAL_NO_SPACE`, `ERR_WAL_CLOSED`, `ERR_WAL_IO`, `ERR_WAL_DETACHED` or `ERR_WAL_POISONED`.
    */
   async delete(): Promise<void> {
     this.#log.checkOpen('delete')

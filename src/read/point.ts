@@ -11,7 +11,7 @@ export interface PointLog<V> {
   readonly firstPosition: number
   readonly acknowledgedPosition: number
   readonly recovery: { readonly holes: readonly PositionRange[] }
-  readFrom(start: number, options: ReadOptions): WalReader<V>
+  readFrom(start: number, options: ReadOptions<V>): WalReader<V>
 }
 
 /** Reads the record at a position; `undefined` if there is none. */

@@ -9,7 +9,7 @@ import { isAborted } from '../util/signals.js'
 import type { WalReader } from './reader.js'
 
 /** Readable stream of records in object mode. Made by `Wal.readable`. */
-export class WalReadable<V = Buffer> extends Readable {
+export class WalReadable<V = Buffer | undefined> extends Readable {
   readonly #reader: WalReader<V>
   readonly #batches: AsyncIterator<WalRecord<V>[], undefined>
   /** Records that were read and not passed on yet, from index `#at` on. */
@@ -31,6 +31,11 @@ export class WalReadable<V = Buffer> extends Readable {
   /** Positions skipped so far because no record holds them: see {@link WalReader.holes}. */
   get holes(): readonly Hole[] {
     return this.#reader.holes
+  }
+
+  /** Number of records skipped so far by `onDecodeError`: see {@link WalReader.undecodable}. */
+  get undecodable(): number {
+    return this.#reader.undecodable
   }
 
   /** @internal */

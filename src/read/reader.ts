@@ -4,59 +4,18 @@ import { AbortError, closed } from '../errors.js'
 import type { BlockData, ReaderOptions } from '../native/calls.js'
 import type { Environment } from '../native/environment.js'
 import { publishCorruption, publishDamage } from '../observe/publish.js'
-import type { ReadStart } from '../options/types.js'
 import type { LogQueue } from '../queue/log-queue.js'
-import type { Handle, OpenReaders } from '../queue/open-reader.js'
-import { Block, DecodedCopy, DecodedView, RecordCopy, RecordView, type WalRecord } from '../records/block.js'
-import type { Values } from '../records/codec.js'
+import type { Handle } from '../queue/open-reader.js'
+import { Block, RecordCopy, RecordView, type WalRecord } from '../records/block.js'
 import { ExactBlock, type DetailedBlock } from '../records/detailed-block.js'
 import { describeHoles, type Hole } from '../reports/damage.js'
-import { abortListeners } from '../util/abort-listeners.js'
 import { isAborted } from '../util/signals.js'
 import { BlocksAhead } from './blocks-ahead.js'
+import { Undecodable, type Decoder } from './decoder.js'
+import { END, iterator } from './iterator.js'
 import { openNativeReader, resumeNativeReader } from './native-reader.js'
-
-const END = { done: true, value: undefined } as const
-
-/** Constructor options of a reader. */
-export interface ReadRange {
-  from: ReadStart
-  /** Last position to read, inclusive. `Infinity` is the last one acknowledged at the call, or no limit with `follow`. */
-  to: number
-  /** Maximum number of records to return. */
-  limit: number
-  /** Continue after damage. */
-  salvage: boolean
-  /** The log records holes, so not every position is returned. */
-  holed: boolean
-  /** Wait for new records at the end. */
-  follow: boolean
-  copy: boolean
-  /** Skip expired records. */
-  skipExpired: boolean
-  /** Also fetch what only `blocks()` needs. */
-  detailed?: boolean
-  signal: AbortSignal | undefined
-  /** Decoder of the values. */
-  values: Values | undefined
-  /** Called with the last position kept when a truncation kept every record returned so far and the reader goes on. */
-  onKept?: ((kept: number) => void) | undefined
-}
-
-/**
- * Adds a reader to these sets and to the signal's listeners. Returns a function that removes it again and holds the reader only weakly too.
- */
-function register(self: WeakRef<WalReader<unknown>>, sets: OpenReaders[], signal: AbortSignal | undefined): () => void {
-  for (const readers of sets) readers.add(self)
-  const unlisten = signal === undefined ? undefined : abortListeners.add(signal, () => self.deref()?.abort())
-  return () => {
-    for (const readers of sets) readers.delete(self)
-    unlisten?.()
-  }
-}
-
-// Cleans up after readers that were garbage collected without having been released.
-const collected = new FinalizationRegistry<() => void>((unregister) => unregister())
+import type { ReadRange } from './range.js'
+import { register, unregisterWhenCollected } from './registration.js'
 
 /**
  * Reads records in order of position. Made by `Wal.readFrom`.
@@ -64,11 +23,11 @@ const collected = new FinalizationRegistry<() => void>((unregister) => unregiste
  * A reader is its own iterator: `for await` continues where the reader is, and leaving the loop releases it. After a failure, every later
  * `next()` rejects with the same error.
  */
-export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>> {
+export class WalReader<V = Buffer | undefined> implements AsyncIterableIterator<WalRecord<V>> {
   readonly #environment: Environment
   readonly #queue: LogQueue
   readonly #copy: boolean
-  readonly #values: Values | undefined
+  readonly #decoder: Decoder | undefined
   readonly #skipExpired: boolean
   readonly #signal: AbortSignal | undefined
   readonly #onKept: ((kept: number) => void) | undefined
@@ -100,6 +59,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
   /** Chain of the calls of `next()` that have to wait, so that they resolve in order. */
   #calls: Promise<unknown> = Promise.resolve()
   #waiting = 0
+  #undecodable = 0
   #failure: unknown
   #ended = false
 
@@ -107,17 +67,17 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
   constructor(
     environment: Environment,
     queue: LogQueue,
-    { from, to, limit, follow, salvage, holed, copy, skipExpired, detailed = false, signal, values, onKept }: ReadRange,
+    { from, to, limit, follow, salvage, holed, copy, skipExpired, detailed = false, signal, decoder, onKept }: ReadRange,
     handle: Handle
   ) {
     this.#environment = environment
     this.#queue = queue
     this.#next = typeof from === 'number' ? from : undefined
     this.#skipExpired = skipExpired
-    this.#isCounted = skipExpired || salvage || holed
+    this.#isCounted = skipExpired || salvage || holed || decoder?.maySkip === true
     this.#to = to
     this.#left = limit
-    this.#values = values
+    this.#decoder = decoder
     this.#follow = follow
     this.#salvage = salvage
     this.#detailed = detailed
@@ -129,7 +89,7 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
       this.#blocks = new BlocksAhead(environment, native, limit === 1)
       this.#handle = handle
       this.#unregister = register(new WeakRef(this), [handle.readers, queue.readers], signal)
-      collected.register(this, this.#unregister)
+      unregisterWhenCollected(this, this.#unregister)
     } catch (error) {
       this.#failure = error
       publishCorruption(queue.events.dir, error)
@@ -138,7 +98,8 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
   }
 
   /**
-   * Position of the last record returned, or skipped by `skipExpired`; 0 before the first. Reading can be resumed at the position after it.
+   * Position of the last record returned, or skipped by `skipExpired` or `onDecodeError`; 0 before the first. Reading can be resumed at the
+   * position after it.
    */
   get position(): number {
     return this.#at === 0 ? this.#position : (this.#block as Block).firstPosition + this.#at - 1
@@ -152,14 +113,21 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
     return this.#holes
   }
 
+  /** Number of records skipped so far by `onDecodeError`, because their values could not be decoded. */
+  get undecodable(): number {
+    return this.#undecodable
+  }
+
   /**
    * Returns the next record, or `done` at the end. While it waits, it keeps the process alive. Calls may overlap, and resolve in order.
    *
-   * Rejects as described at {@link Wal.readFrom}. After a rejection every further call rejects with the same error.
+   * @throws the errors of {@link Wal.readFrom}. After a rejection every further call rejects with the same error.
    */
   next(): Promise<IteratorResult<WalRecord<V>, undefined>> {
+    const decoder = this.#decoder
+    if (decoder !== undefined) return this.#nextDecoded(decoder)
     if (this.#waiting === 0 && this.#hasRecord()) return Promise.resolve({ done: false, value: this.#take() })
-    return this.#wait(() => this.#take())
+    return this.#wait(() => this.#nextResult(() => this.#take()))
   }
 
   /** Ends the reader and releases its resources. */
@@ -184,7 +152,10 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
     this.#end()
   }
 
-  /** @internal Returns up to `limit` records that are available without waiting. None while a call of `next()` waits. */
+  /**
+   * @internal Returns up to `limit` records that are available without waiting. None while a call of `next()` waits. Needs a reader without a
+   * decoder.
+   */
   takeNow(limit: number): WalRecord<V>[] {
     const records: WalRecord<V>[] = []
     if (this.#waiting > 0) return records
@@ -195,15 +166,23 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
   /**
    * Iterates over the records in arrays, which costs far less per record. Each array has all records that are available without waiting, so
    * the arrays differ in length. The iterator shares the position of this reader.
+   *
+   * @throws the errors of {@link Wal.readFrom}, from `next()` of the iterator. Records before the failure are returned first.
+   * @example
+   * ```ts
+   * for await (const records of wal.readFrom('start').batches()) index.add(records)
+   * ```
    */
   batches(): AsyncIterableIterator<WalRecord<V>[]> {
+    const decoder = this.#decoder
+    if (decoder !== undefined) return this.#iterate(() => this.#allDecoded(decoder))
     const takeAll = () => {
       // The first one was available when this was called. Take it even if it has expired since.
       const records = [this.#take()]
       while (this.#hasRecord()) records.push(this.#take())
       return records
     }
-    return this.#iterate(takeAll)
+    return this.#iterate(() => this.#nextResult(takeAll))
   }
 
   /**
@@ -211,28 +190,19 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
    * ignored.
    */
   blocks(): AsyncIterableIterator<DetailedBlock> {
-    return this.#iterate(() => {
+    const takeBlock = () => {
       const block = (this.#block as ExactBlock).detailed(this.#at)
       this.#at = this.#count
       return block
-    })
+    }
+    return this.#iterate(() => this.#nextResult(takeBlock))
   }
 
-  #iterate<R>(take: () => R): AsyncIterableIterator<R> {
-    return {
-      next: () => this.#wait(take),
-      return: async () => {
-        this.#end()
-        return END
-      },
-      throw: async (error) => {
-        this.#end()
-        throw error
-      },
-      [Symbol.asyncIterator]() {
-        return this
-      },
-    }
+  #iterate<R>(next: () => Promise<IteratorResult<R, undefined>>): AsyncIterableIterator<R> {
+    return iterator(
+      () => this.#wait(next),
+      () => this.#end()
+    )
   }
 
   /** Options of the native reader. */
@@ -259,31 +229,88 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
     const block = this.#block as Block
     const record = this.#at++
     if (this.#isCounted) this.#left--
-    if (this.#values !== undefined) return this.#decoded(block, record, this.#values)
-    // Without a codec, V is Buffer.
-    return (this.#copy ? new RecordCopy(block, record) : new RecordView(block, record)) as WalRecord<unknown> as WalRecord<V>
-  }
-
-  #decoded(block: Block, record: number, values: Values): WalRecord<V> {
+    // Without a codec, V is the type of bytes.
     return (this.#copy
-      ? new DecodedCopy(block, record, values)
-      : new DecodedView(new RecordView(block, record), values)) as WalRecord<unknown> as WalRecord<V>
+      ? new RecordCopy(new RecordView(block, record))
+      : new RecordView(block, record)) as WalRecord<unknown> as WalRecord<V>
   }
 
-  #wait<T>(take: () => T): Promise<IteratorResult<T, undefined>> {
+  /** Calls `next` once all calls before are settled. */
+  #wait<T>(next: () => Promise<T>): Promise<T> {
     this.#waiting++
-    const result = this.#calls.then(() => this.#nextResult(take))
-    this.#calls = result.catch(() => {})
+    const result = this.#calls.then(next)
+    const settled = () => void this.#waiting--
+    // This runs before whatever follows the result, as it is the first to be added.
+    this.#calls = result.then(settled, settled)
     return result
   }
 
   async #nextResult<T>(take: () => T): Promise<IteratorResult<T, undefined>> {
-    try {
-      while (!this.#hasRecord()) if (!(await this.#nextBlock())) return END
-      return { done: false, value: take() }
-    } finally {
-      this.#waiting--
+    while (!this.#hasRecord()) if (!(await this.#nextBlock())) return END
+    return { done: false, value: take() }
+  }
+
+  #nextDecoded(decoder: Decoder): Promise<IteratorResult<WalRecord<V>, undefined>> {
+    if (this.#waiting > 0 || !this.#hasRecord()) return this.#wait(() => this.#decodedResult(decoder))
+    const decoded = this.#decode(decoder)
+    if (!(decoded instanceof Undecodable)) return Promise.resolve({ done: false, value: decoded })
+    return this.#wait(() => this.#decodedResult(decoder, decoded))
+  }
+
+  /** Returns the next record that is not skipped. The value of the first one may have been found to be undecodable already. */
+  async #decodedResult(decoder: Decoder, first?: Undecodable): Promise<IteratorResult<WalRecord<V>, undefined>> {
+    for (let known = first; ; known = undefined) {
+      if (known === undefined) while (!this.#hasRecord()) if (!(await this.#nextBlock())) return END
+      const decoded = known ?? this.#decode(decoder)
+      const value = decoded instanceof Undecodable ? await this.#settle(decoder, decoded) : decoded
+      if (value !== undefined) return { done: false, value }
     }
+  }
+
+  /** Returns all records that are available, up to the first one that fails the reader. */
+  async #allDecoded(decoder: Decoder): Promise<IteratorResult<WalRecord<V>[], undefined>> {
+    const first = await this.#decodedResult(decoder)
+    if (first.done) return END
+    const records = [first.value]
+    while (this.#hasRecord()) {
+      const decoded = this.#decode(decoder)
+      try {
+        const record = decoded instanceof Undecodable ? await this.#settle(decoder, decoded) : decoded
+        if (record !== undefined) records.push(record)
+      } catch {
+        // The reader has failed: the next call rejects.
+        break
+      }
+    }
+    return { done: false, value: records }
+  }
+
+  /** Takes a record and decodes its value. The record is taken first, because the codec may call this reader. */
+  #decode(decoder: Decoder): WalRecord<V> | Undecodable {
+    const block = this.#block as Block
+    const record = this.#at++
+    try {
+      const decoded = decoder.decode(block, record) as WalRecord<V>
+      if (this.#isCounted) this.#left--
+      return decoded
+    } catch (error) {
+      return new Undecodable(block, record, error, record === 0 ? this.#position : block.firstPosition + record - 1)
+    }
+  }
+
+  /** Has the decoder decide about a record that was taken; `undefined` if it is skipped. If the reader fails, it stands before the record. */
+  async #settle(decoder: Decoder, undecodable: Undecodable): Promise<WalRecord<V> | undefined> {
+    const settled = await decoder.settle(undecodable).catch((error: unknown) => this.#fail(error))
+    const record = settled as WalRecord<V> | undefined
+    // The reader may also have been closed or aborted while a function decided.
+    if (this.#failure !== undefined) {
+      this.#position = undecodable.before
+      throw this.#failure
+    }
+    if (this.#ended) return undefined
+    if (record === undefined) this.#undecodable++
+    else if (this.#isCounted) this.#left--
+    return record
   }
 
   /** Waits for the next block; false at the end. */

@@ -17,16 +17,46 @@ import {
   META_VALUE,
   META_VERSION,
 } from '../native/wire.js'
-import type { Values } from './codec.js'
 import type { RecordVersion } from './record.js'
 
 /**
- * A record read from a log.
+ * A record read from a log: one with a value, or a tombstone. After a check of `tombstone` the compiler knows which.
+ *
+ * `V` is the type of the values. In a log without a codec it is `Buffer | undefined`, because such a log may hold records that have only a
+ * key.
  *
  * Its fields are getters on the prototype, so `{ ...record }` has none of them: spread `record.toJSON()` instead. With `copy: true` they
  * are properties of the record itself.
  */
-export interface WalRecord<V = Buffer> {
+export type WalRecord<V = Buffer | undefined> = ValueRecord<V> | TombstoneRecord
+
+/** A record with a value. */
+export interface ValueRecord<V = Buffer | undefined> extends ReadFields {
+  /** The key has not been deleted. */
+  readonly tombstone: false
+  /**
+   * Value of the record.
+   *
+   * Without a codec, a buffer like `key`, or `undefined` if the record has only a key. With a codec, the decoded value: the reader decodes
+   * it right before it returns the record, so an access never throws. See `onDecodeError` in {@link ReadOptions}.
+   */
+  readonly value: V
+  /** Returns the fields that the record has as a plain object. */
+  toJSON(): RecordFields<V>
+}
+
+/** A tombstone: the key has been deleted. */
+export interface TombstoneRecord extends ReadFields {
+  /** The key has been deleted. */
+  readonly tombstone: true
+  /** A tombstone has no value. */
+  readonly value: undefined
+  /** Returns the fields that the record has as a plain object. */
+  toJSON(): RecordFields<never>
+}
+
+/** Fields that every record read from a log has. */
+export interface ReadFields {
   /** Position in the log. */
   readonly position: number
   /**
@@ -37,37 +67,25 @@ export interface WalRecord<V = Buffer> {
    * memory cannot be transferred to another thread; a copy can.
    */
   readonly key: Buffer | undefined
-  /**
-   * Value of the record.
-   *
-   * Without a codec, a buffer like `key`. With a codec, the value is decoded at the first access, and later accesses return the same value.
-   * If the codec throws, the access throws `ERR_WAL_INVALID_ARG` with the codec's error as `cause`. The record's other fields and later
-   * records are not affected.
-   */
-  readonly value: V | undefined
-  /** True for a tombstone: the key has been deleted. */
-  readonly tombstone: boolean
   /** When the record expires, in milliseconds since 1970. */
   readonly expiresAt: number | undefined
   /** Position of the record in a replicated log, if given. */
   readonly version: RecordVersion | undefined
-  /** Returns the fields that the record has as a plain object. */
-  toJSON(): RecordFields<V>
 }
 
 /** The fields that a record has, as a plain object. */
-export interface RecordFields<V = Buffer> {
-  /** See {@link WalRecord.position}. */
+export interface RecordFields<V = Buffer | undefined> {
+  /** See {@link ReadFields.position}. */
   position: number
-  /** See {@link WalRecord.key}. */
+  /** See {@link ReadFields.key}. */
   key?: Buffer
-  /** See {@link WalRecord.value}. */
+  /** See {@link ValueRecord.value}. */
   value?: V
-  /** See {@link WalRecord.tombstone}. */
+  /** See {@link TombstoneRecord.tombstone}. */
   tombstone?: true
-  /** See {@link WalRecord.expiresAt}. */
+  /** See {@link ReadFields.expiresAt}. */
   expiresAt?: number
-  /** See {@link WalRecord.version}. */
+  /** See {@link ReadFields.version}. */
   version?: RecordVersion
 }
 
@@ -143,10 +161,11 @@ export class Block {
 
 const inspected = Symbol.for('nodejs.util.inspect.custom')
 
-abstract class ReadRecord<V> implements WalRecord<V> {
+/** What all records have in common. The compiler cannot relate its `tombstone` and `value`, so readers cast records to {@link WalRecord}. */
+abstract class ReadRecord<V> implements ReadFields {
   abstract readonly position: number
   abstract readonly key: Buffer | undefined
-  abstract readonly value: V | undefined
+  abstract readonly value: V
   abstract readonly tombstone: boolean
   abstract readonly expiresAt: number | undefined
   abstract readonly version: RecordVersion | undefined
@@ -157,7 +176,7 @@ abstract class ReadRecord<V> implements WalRecord<V> {
       position,
       ...(key && { key }),
       ...(value !== undefined && { value }),
-      ...(tombstone && { tombstone }),
+      ...(tombstone && { tombstone: true }),
       ...(expiresAt !== undefined && { expiresAt }),
       ...(version && { version }),
     }
@@ -174,7 +193,7 @@ abstract class ReadRecord<V> implements WalRecord<V> {
 }
 
 /** A record of a block that looks up its fields on access. */
-export class RecordView extends ReadRecord<Buffer> {
+export class RecordView extends ReadRecord<Buffer | undefined> {
   readonly #block: Block
   readonly #record: number
 
@@ -225,7 +244,8 @@ export class RecordView extends ReadRecord<Buffer> {
   }
 }
 
-function own(bytes: Buffer | undefined): Buffer | undefined {
+/** Copies a field to memory of its own. */
+export function own(bytes: Buffer | undefined): Buffer | undefined {
   if (bytes === undefined) return undefined
   // Not from Node's pool, because the memory must belong to this record alone.
   const copy = Buffer.allocUnsafeSlow(bytes.length)
@@ -234,7 +254,7 @@ function own(bytes: Buffer | undefined): Buffer | undefined {
 }
 
 /** A record with bytes of its own, which does not keep its block in memory. */
-export class RecordCopy extends ReadRecord<Buffer> {
+export class RecordCopy extends ReadRecord<Buffer | undefined> {
   readonly position: number
   readonly key: Buffer | undefined
   readonly value: Buffer | undefined
@@ -242,9 +262,8 @@ export class RecordCopy extends ReadRecord<Buffer> {
   readonly expiresAt: number | undefined
   readonly version: RecordVersion | undefined
 
-  constructor(block: Block, record: number) {
+  constructor(view: RecordView) {
     super()
-    const view = new RecordView(block, record)
     this.position = view.position
     this.key = own(view.key)
     this.value = own(view.value)
@@ -254,18 +273,20 @@ export class RecordCopy extends ReadRecord<Buffer> {
   }
 }
 
-const NOT_YET = Symbol()
+/** A record as stored, apart from its value. */
+type StoredRecord = ReadFields & {
+  readonly tombstone: boolean
+}
 
-/** A record whose value is decoded by a codec on first access. */
+/** A record with a decoded value, which looks up its other fields on access. */
 export class DecodedView extends ReadRecord<unknown> {
-  readonly #view: WalRecord
-  readonly #values: Values
-  #value: unknown = NOT_YET
+  readonly #view: StoredRecord
+  readonly #value: unknown
 
-  constructor(view: WalRecord, values: Values) {
+  constructor(view: StoredRecord, value: unknown) {
     super()
     this.#view = view
-    this.#values = values
+    this.#value = value
   }
 
   get position(): number {
@@ -277,7 +298,6 @@ export class DecodedView extends ReadRecord<unknown> {
   }
 
   get value(): unknown {
-    if (this.#value === NOT_YET) this.#value = decode(this.#view, this.#view.value, this.#values)
     return this.#value
   }
 
@@ -294,39 +314,22 @@ export class DecodedView extends ReadRecord<unknown> {
   }
 }
 
-const decode = ({ position }: WalRecord, bytes: Buffer | undefined, values: Values): unknown =>
-  bytes === undefined ? undefined : values.decode(bytes, position)
-
-/** A decoded record with bytes of its own, which can be posted to a worker as a whole. */
+/** A record with a decoded value and bytes of its own, which can be posted to a worker as a whole. */
 export class DecodedCopy extends ReadRecord<unknown> {
   readonly position: number
   readonly key: Buffer | undefined
-  declare readonly value: unknown
+  readonly value: unknown
   readonly tombstone: boolean
   readonly expiresAt: number | undefined
   readonly version: RecordVersion | undefined
 
-  constructor(block: Block, record: number, values: Values) {
+  constructor(view: RecordView, value: unknown) {
     super()
-    const view = new RecordView(block, record)
     this.position = view.position
     this.key = own(view.key)
-    Object.defineProperty(this, 'value', { enumerable: true, ...valueOf(view, values) })
+    this.value = value
     this.tombstone = view.tombstone
     this.expiresAt = view.expiresAt
     this.version = view.version
-  }
-}
-
-/** Property with the decoded value, or with a getter that throws the codec's error. */
-function valueOf(view: RecordView, values: Values): PropertyDescriptor {
-  try {
-    return { value: decode(view, own(view.value), values) }
-  } catch (error) {
-    return {
-      get() {
-        throw error
-      },
-    }
   }
 }

@@ -183,7 +183,8 @@ function cycleIn(value: unknown, path: Key[]): number | undefined {
   return undefined
 }
 
-const pathOf = (path: Key[]): string =>
+/** Writes the path to a part of a value as code would. */
+export const pathOf = (path: Key[]): string =>
   path.reduce<string>((text, key) => {
     if (typeof key === 'number') return `${text}[${key}]`
     if (/^[\p{ID_Start}$_][\p{ID_Continue}$]*$/u.test(key) && key.length <= SHOWN_CHARACTERS) return `${text}.${key}`

@@ -230,9 +230,12 @@ const initNames = new Set<string>(['key', 'value', 'tombstone', 'ttlMs', 'expire
 const NO_OPTIONS = { expiresAt: undefined, version: undefined }
 const optionNames = new Set<string>(['ttlMs', 'expiresAt', 'version'] satisfies (keyof RecordOptions)[])
 
-/** Rejects anything but an object, and unknown names. */
-function checkNames(given: unknown, names: ReadonlySet<string>, what: string, operation: string): void {
-  if (typeof given !== 'object' || given === null) throw mustBe(what, 'an object', given, operation)
+/** What a log without a codec takes. */
+const RECORD_INPUT = 'a string, a Uint8Array, a record made by Record or an object with the fields of a record'
+
+/** Rejects anything but an object that is no array, and unknown names. */
+function checkNames(given: unknown, names: ReadonlySet<string>, what: string, operation: string, expected = 'an object'): void {
+  if (typeof given !== 'object' || given === null || Array.isArray(given)) throw mustBe(what, expected, given, operation)
   for (const name of Object.keys(given)) {
     if (!names.has(name)) throw invalid(`${what}.${name} is not a field; the fields are ${[...names].join(', ')}`, operation)
   }
@@ -245,7 +248,7 @@ export function toEntry(input: unknown, operation = 'append'): Entry {
   if (made !== undefined) return withBytes(made, operation)
   if (isLikeBytes(input)) checkArray('value', input, operation)
   try {
-    checkNames(input, initNames, 'record', operation)
+    checkNames(input, initNames, 'record', operation, RECORD_INPUT)
     const { key, value, tombstone = false, ttlMs, expiresAt, version } = input as RecordInit
     if (key !== undefined) checkBytes('key', key, operation)
     if (value !== undefined) checkBytes('value', value, operation)
@@ -290,17 +293,38 @@ function checkKey(key: unknown): void {
   if (!claimsBytes(key)) throw mustBe('key', 'a string or a Uint8Array', key, 'append')
 }
 
-/**
- * Makes records whose fields are checked once, here, so that appending them is cheaper. The bytes of key and value are checked when the
- * record is appended.
- *
- * @throws `ERR_WAL_INVALID_ARG` from both functions.
- */
-export const Record = Object.freeze({
+/** Functions that make records: the type of {@link Record}. */
+// Written out, because the compiler would infer types that older compilers do not know, such as `Uint8Array<ArrayBufferLike>`.
+export interface RecordFactory {
   /**
    * Makes a record with a key and its new value. A `ttlMs` starts now. The value must suit the log that the record is appended to: a string
    * or bytes or, in a log with a codec, anything that the codec encodes. Otherwise the append refuses it.
+   *
+   * @throws `ERR_WAL_INVALID_ARG`: an argument is invalid, or the value is `undefined`.
+   * @example
+   * ```ts
+   * await wal.append(Record.put('session:1', 'data', { ttlMs: 3_600_000 }))
+   * ```
    */
+  put<V = string | Uint8Array>(key: string | Uint8Array, value: V, options?: RecordOptions): MadeRecord<V>
+
+  /**
+   * Makes a tombstone, which marks the key as deleted.
+   *
+   * @throws `ERR_WAL_INVALID_ARG`: an argument is invalid.
+   * @example
+   * ```ts
+   * await wal.append(Record.delete('session:1'))
+   * ```
+   */
+  delete(key: string | Uint8Array, options?: RecordOptions): MadeRecord<never>
+}
+
+/**
+ * Makes records whose fields are checked once, here, so that appending them is cheaper. The bytes of key and value are checked when the
+ * record is appended.
+ */
+export const Record: Readonly<RecordFactory> = Object.freeze({
   put<V = string | Uint8Array>(key: string | Uint8Array, value: V, options?: RecordOptions): MadeRecord<V> {
     checkKey(key)
     if (value === undefined) throw invalid('value must not be undefined: to mark a key as deleted, use Record.delete', 'append')
@@ -309,7 +333,6 @@ export const Record = Object.freeze({
     return made as MadeRecord<unknown> as MadeRecord<V>
   },
 
-  /** Makes a tombstone, which marks the key as deleted. */
   delete(key: string | Uint8Array, options: RecordOptions = {}): MadeRecord<never> {
     const { expiresAt, version } = readOptions(options)
     checkKey(key)

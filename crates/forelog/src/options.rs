@@ -136,6 +136,47 @@ impl Options {
         }
         Ok(())
     }
+
+    /// Names the options in which `other` differs, as TypeScript spells them, with both values.
+    pub(crate) fn differences(&self, other: &Options) -> String {
+        let (mine, theirs) = (self.named_values(), other.named_values());
+        let differing = mine.iter().zip(&theirs).filter(|(mine, theirs)| mine != theirs);
+        differing.map(|((name, mine), (_, theirs))| format!("{name} is {mine}, not {theirs}")).collect::<Vec<_>>().join("; ")
+    }
+
+    /// Returns every option by the name and with the value that TypeScript has for it.
+    fn named_values(&self) -> [(&'static str, String); 12] {
+        let fsync = match self.fsync {
+            Fsync::Always => "'always'".to_string(),
+            Fsync::Every(period) => format!("{{ everyMs: {} }}", millis(period)),
+            Fsync::Os => "'os'".to_string(),
+        };
+        let mode = match self.mode {
+            Mode::Strict => "'strict'",
+            Mode::Prefix => "'prefix'",
+            Mode::ReadOnly => "'readOnly'",
+        };
+        let compression = match self.compression {
+            Compression::None => "'none'",
+            Compression::Lz4 => "'lz4'",
+            Compression::Zstd => "'zstd'",
+        };
+        let limit = |limit: Option<u64>| limit.map_or("no limit".to_string(), |limit| limit.to_string());
+        [
+            ("fsync", fsync),
+            ("mode", mode.to_string()),
+            ("create", self.create.to_string()),
+            ("segmentBytes", self.segment_bytes.to_string()),
+            ("maxRecordBytes", self.max_record_bytes.to_string()),
+            ("maxBatchBytes", self.max_batch_bytes.to_string()),
+            ("maxPendingBytes", self.max_pending_bytes.to_string()),
+            ("compression", compression.to_string()),
+            ("retention.maxBytes", limit(self.retention.max_bytes)),
+            ("retention.maxAgeMs", limit(self.retention.max_age.map(millis))),
+            ("retention.overrideCursors", self.retention.override_cursors.to_string()),
+            ("allowUnsafeFilesystem", self.allow_unsafe_filesystem.to_string()),
+        ]
+    }
 }
 
 /// Returns the milliseconds in `time`, saturating at `u64::MAX`.

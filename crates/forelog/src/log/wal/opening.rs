@@ -64,7 +64,7 @@ impl Wal {
         let mut open_log = slot.open_log();
         let shared = match &open_log.shared {
             Some(shared) if shared.options != options => {
-                let text = "the log is open in this process with other options";
+                let text = format!("the log is open in this process with other options: {}", shared.options.differences(&options));
                 return Err(Error::new(Code::InvalidArg, text));
             }
             Some(shared) => match shared.detachment() {
