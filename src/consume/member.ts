@@ -20,6 +20,8 @@ export interface MemberFeed {
   giveBack(taken: Taken[]): void
   /** Hands out records to members that have room. */
   pump(): void
+  /** Stops members whose records can no longer be committed, although they take no more of them. */
+  notice(): void
 }
 
 /** Counters of a member. */
@@ -153,6 +155,7 @@ export class Member {
       if (attempt > retries) return taken.length === 1 ? this.#bury(taken[0], attempt, outcome.error) : this.#oneByOne(taken, attempt + 1)
       if (this.#isStopping) return
       await this.#pause(unit, delayAfter(backoff, attempt, outcome.error, Math.random))
+      this.#feed.notice()
       if (this.#isStopping || !this.#feed.isCurrent(taken[0])) return
       this.counts.retries++
     }
@@ -226,6 +229,8 @@ export class Member {
 
   /** Waits before the next attempt. With `concurrency` above 1, others use the slot meanwhile. Ends early when the member stops. */
   async #pause(unit: Unit, milliseconds: number): Promise<void> {
+    // `backoff` may have stopped the consumer.
+    if (this.#isStopping) return
     const keepsSlot = this.#options.concurrency === 1
     this.counts.waiting += unit.taken.length
     const paused = new Promise<void>((resolve) => {

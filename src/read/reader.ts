@@ -184,6 +184,11 @@ export class WalReader<V = Buffer> implements AsyncIterableIterator<WalRecord<V>
     this.#end()
   }
 
+  /** @internal Why `next()` rejects from now on; undefined as long as it does not. */
+  get failure(): unknown {
+    return this.#failure
+  }
+
   /** @internal Returns up to `limit` records that are available without waiting. None while a call of `next()` waits. */
   takeNow(limit: number): WalRecord<V>[] {
     const records: WalRecord<V>[] = []
