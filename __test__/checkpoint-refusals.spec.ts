@@ -1,6 +1,7 @@
 // What a checkpoint refuses, and that it then leaves everything as it was.
 
 import path from 'node:path'
+import { Readable } from 'node:stream'
 import { pathToFileURL } from 'node:url'
 import test from 'ava'
 import { checkpoint, restore, Wal, WalError, type CheckpointInit } from '../index.js'
@@ -89,6 +90,22 @@ for (const [name, state] of Object.entries(badStates)) {
     t.is(wal.firstPosition, 1)
   })
 }
+
+test('a stream that fails before it is read rejects with its error as the cause, and does not end the process', async (t) => {
+  const { wal, dir, file } = await place(t, 5)
+  const cause = new Error('of the stream')
+  const held = (async function* () {
+    await until(() => stream.closed)
+    yield 'held'
+  })()
+  const stream = new Readable({ read() {} })
+  const first = checkpoint(wal, file, { position: 1, state: held })
+  const failed = t.throwsAsync<WalError>(checkpoint(wal, file, { position: 2, state: stream }), { code: 'ERR_WAL_INVALID_ARG' })
+  stream.destroy(cause)
+  await first
+  t.is((await failed)?.cause, cause)
+  t.deepEqual(snapshotsIn(dir), [nameOf(1)])
+})
 
 test('bytes that change or go while they are written never make a damaged snapshot', async (t) => {
   const { wal, file } = await place(t, 3)

@@ -12,6 +12,7 @@ import { remove, SnapshotDirectory, systemFailure, type Named } from './director
 import type { Header } from './header.js'
 import { finishInstall } from './install.js'
 import { checkLog, uuidOf } from './log.js'
+import { letFail } from './pieces.js'
 import { readHeader } from './snapshot.js'
 import { writeSnapshot } from './write.js'
 
@@ -75,6 +76,7 @@ export async function checkpoint(wal: CheckpointLog, file: PathLike, init: Check
   const path = snapshotPath(file, 'checkpoint')
   const checked = checkCheckpoint(init)
   checkOutside(path, log.dir)
+  letFail(checked.state)
   const before = running.get(path) ?? Promise.resolve()
   const run = orAborted(before, checked.signal).then(() => new Checkpoint(log, path, checked).run())
   // One that is aborted while it waits does not let the next one overtake those before it.
