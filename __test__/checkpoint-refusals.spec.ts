@@ -1,12 +1,13 @@
 // What a checkpoint refuses, and that it then leaves everything as it was.
 
 import path from 'node:path'
+import { Readable } from 'node:stream'
 import { pathToFileURL } from 'node:url'
 import test from 'ava'
 import { checkpoint, restore, Wal, WalError, type CheckpointInit } from '../index.js'
 import { bytes, nameOf, place, snapshotsIn } from './helpers/checkpoint/place.js'
 import { snapshot, temporaryDirectory } from './helpers/directory.js'
-import { fill } from './helpers/log.js'
+import { fill, until } from './helpers/log.js'
 
 test('a state that fails rejects with its error as the cause, is ended, and changes nothing', async (t) => {
   const { wal, dir, file } = await place(t, 5)
@@ -89,6 +90,22 @@ for (const [name, state] of Object.entries(badStates)) {
     t.is(wal.firstPosition, 1)
   })
 }
+
+test('a stream that fails before it is read rejects with its error as the cause, and does not end the process', async (t) => {
+  const { wal, dir, file } = await place(t, 5)
+  const cause = new Error('of the stream')
+  const held = (async function* () {
+    await until(() => stream.closed)
+    yield 'held'
+  })()
+  const stream = new Readable({ read() {} })
+  const first = checkpoint(wal, file, { position: 1, state: held })
+  const failed = t.throwsAsync<WalError>(checkpoint(wal, file, { position: 2, state: stream }), { code: 'ERR_WAL_INVALID_ARG' })
+  stream.destroy(cause)
+  await first
+  t.is((await failed)?.cause, cause)
+  t.deepEqual(snapshotsIn(dir), [nameOf(1)])
+})
 
 test('bytes that change or go while they are written never make a damaged snapshot', async (t) => {
   const { wal, file } = await place(t, 3)
@@ -229,6 +246,38 @@ test('closed and read-only handles are refused', async (t) => {
   await wal.close()
   await t.throwsAsync(checkpoint(wal, file, { position: 3, state: 's' }), { code: 'ERR_WAL_CLOSED' })
   t.deepEqual(snapshotsIn(dir), [nameOf(2)])
+})
+
+test('a state to install that fails leaves a log that begins after it as it was', async (t) => {
+  const { wal, dir, file } = await place(t, 10)
+  await wal.truncateBefore(6)
+  const failing = (async function* () {
+    yield bytes
+    throw new Error('of the program')
+  })()
+  await t.throwsAsync(checkpoint(wal, file, { position: 3, state: failing, install: true }), { code: 'ERR_WAL_INVALID_ARG' })
+  t.deepEqual([wal.firstPosition, wal.nextPosition, snapshotsIn(dir)], [6, 11, []])
+})
+
+test('a checkpoint that waits for another one can be aborted, and the next one still waits', async (t) => {
+  const { wal, file } = await place(t, 5)
+  let letGo: (() => void) | undefined
+  const held = (async function* () {
+    yield 'held'
+    await new Promise<void>((resolve) => (letGo = resolve))
+  })()
+  const order: string[] = []
+  const first = checkpoint(wal, file, { position: 2, state: held }).then(() => order.push('first'))
+  const waiting = new AbortController()
+  const second = checkpoint(wal, file, { position: 3, state: 's', signal: waiting.signal })
+  const third = checkpoint(wal, file, { position: 4, state: 's' }).then(() => order.push('third'))
+  waiting.abort()
+  await t.throwsAsync(second, { name: 'AbortError' })
+  const fourth = checkpoint(wal, file, { position: 5, state: 's' }).then(() => order.push('fourth'))
+  await until(() => letGo !== undefined)
+  letGo?.()
+  await Promise.all([first, third, fourth])
+  t.deepEqual(order, ['first', 'third', 'fourth'])
 })
 
 test('an aborted checkpoint leaves everything as it was, before, while a chunk is awaited, and between chunks', async (t) => {

@@ -128,6 +128,18 @@ test('a commit that fails for good stops the consumer after what it has in hand'
   t.deepEqual(cursor.commits, [1])
 })
 
+test('a commit past the end of the log fails as one of records that a truncation has removed', async (t) => {
+  const cursor = new PlayedCursor()
+  cursor.isSlow = true
+  cursor.append(1)
+  const consumer = cursor.consume(() => {})
+  const failed = t.throwsAsync<WalError>(consumer.done, { code: 'ERR_WAL_TRUNCATED' })
+  await microtasks()
+  const cause = new WalError('ERR_WAL_OUT_OF_RANGE', 'above the last acknowledged position', { operation: 'commit' })
+  cursor.pending[0].fail(cause)
+  t.like(await failed, { position: 1, cause })
+})
+
 test('a consumer fails when something else moves its cursor, but not when truncation does', async (t) => {
   const cursor = new PlayedCursor()
   cursor.append(10)

@@ -238,6 +238,16 @@ test('handler and options are checked before anything is done', async (t) => {
   t.throws(() => cursor.consume(() => {}), { code: 'ERR_WAL_CLOSED' })
 })
 
+test('a signal that refuses its listener leaves the cursor without a consumer', async (t) => {
+  const wal = await filledLog(t, 3)
+  const cursor = await wal.cursor('a')
+  const { signal } = new AbortController()
+  signal.addEventListener = thrower
+  t.throws(() => cursor.consume(() => {}, { signal }), { message: 'getter' })
+  await cursor.commit(1)
+  t.deepEqual(await restPositions(cursor), [2, 3])
+})
+
 test('a failure that nothing handles ends the process', async (t) => {
   const script = `
     const { Wal } = await import(process.argv[1] + '/index.js')

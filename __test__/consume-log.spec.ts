@@ -3,7 +3,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { WalError, type Cursor, type WalRecord } from '../index.js'
+import { WalError, type Cursor, type Wal, type WalRecord } from '../index.js'
 import { node, root } from './helpers/command.js'
 import { segments } from './helpers/directory.js'
 import { Shim, rule } from './helpers/faults/shim.js'
@@ -161,6 +161,35 @@ test('a reset stops the consumer, forwards and back', async (t) => {
     await failed
     await wal.append('after')
     t.deepEqual([cursor.position, await rest(cursor)], [to - 1, ['after']])
+  }
+})
+
+test('a record that is tried again for ever is left when its log is closed, its cursor is deleted or it is truncated', async (t) => {
+  const ends: { [code: string]: (wal: Wal, cursor: Cursor) => unknown } = {
+    ERR_WAL_CLOSED: (wal) => wal.close(),
+    ERR_WAL_NOT_FOUND: (_, cursor) => cursor.delete(),
+    ERR_WAL_TRUNCATED: (wal) => wal.reset(100),
+  }
+  for (const [code, end] of Object.entries(ends)) {
+    const wal = await filledLog(t, 5)
+    const cursor = await wal.cursor('a')
+    const consumer = cursor.consume(() => Promise.reject(new Error('no')), { retries: Infinity, backoff: { minMs: 1, maxMs: 1 } })
+    const failed = t.throwsAsync(consumer.done, { code })
+    await until(() => consumer.stats().retries > 0)
+    await end(wal, cursor)
+    await failed
+  }
+})
+
+test('closing the log, or deleting the cursor, ends the wait for the next attempt', async (t) => {
+  for (const end of ['close', 'delete']) {
+    const wal = await filledLog(t, 5)
+    const cursor = await wal.cursor('a')
+    const consumer = cursor.consume(() => Promise.reject(new Error('no')), { backoff: () => Infinity })
+    const failed = t.throwsAsync(consumer.done, { code: end === 'close' ? 'ERR_WAL_CLOSED' : 'ERR_WAL_NOT_FOUND' })
+    await until(() => consumer.stats().waiting === 1)
+    await (end === 'close' ? wal.close() : cursor.delete())
+    await failed
   }
 })
 

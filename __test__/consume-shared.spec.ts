@@ -86,6 +86,30 @@ test('what a consumer leaves when it stops or fails goes to the others', async (
   await good.stop()
 })
 
+test('disposing of a cursor waits for all its consumers, even if one of them fails', async (t) => {
+  const wal = await filledLog(t, 2)
+  const cursor = await wal.cursor('a')
+  let letGo = () => {}
+  const held = cursor.consume(() => new Promise<void>((resolve) => (letGo = resolve)), { share: true })
+  let fail = () => {}
+  const failing = cursor.consume(() => new Promise<void>((_, reject) => (fail = () => reject(new Error('no')))), {
+    share: true,
+    retries: 0,
+  })
+  failing.done.catch(() => {})
+  await until(() => held.stats().inFlight === 1 && failing.stats().inFlight === 1)
+  let disposed = false
+  const disposing = cursor[Symbol.asyncDispose]().finally(() => (disposed = true))
+  const rejected = t.throwsAsync(disposing, { code: 'ERR_WAL_HANDLER' })
+  fail()
+  await until(() => failing.stats().inFlight === 0)
+  await t.throwsAsync(failing.done)
+  t.false(disposed)
+  letGo()
+  await rejected
+  await held.done
+})
+
 test('if one handle is closed, the consumers of other handles go on, and no record is lost', async (t) => {
   const wal = await filledLog(t, 20)
   const other = await temporaryLog(t, {}, wal.dir)

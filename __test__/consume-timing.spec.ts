@@ -189,6 +189,22 @@ test('stop lets running calls end, makes no more attempts, and commits before it
   t.deepEqual(cursor.clock.waits, [])
 })
 
+test('a backoff function may stop the consumer, which then waits for no delay', async (t) => {
+  for (const concurrency of [1, 2]) {
+    const cursor = new PlayedCursor()
+    cursor.append(1)
+    const backoff = () => {
+      void consumer.stop()
+      return 1_000_000
+    }
+    const consumer = cursor.consume(() => Promise.reject(new Error('no')), { concurrency, backoff })
+    let stopped = false
+    void consumer.done.then(() => (stopped = true))
+    await cursor.clock.pass(0)
+    t.deepEqual([stopped, cursor.clock.waits], [true, []])
+  }
+})
+
 test('after graceMs stop aborts the calls that still run, and their records are not committed', async (t) => {
   const cursor = new PlayedCursor()
   cursor.append(3)

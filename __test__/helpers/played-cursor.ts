@@ -106,7 +106,7 @@ export class PlayedCursor {
       ended = true
       this.#wake()
     }
-    return { next: nextResult, takeNow, return: end }
+    return { next: nextResult, takeNow, failure: undefined, return: end }
   }
 
   #commit(position: number): Promise<void> {

@@ -5,12 +5,14 @@ import { rename } from 'node:fs/promises'
 import { AbortError, WalError } from '../errors.js'
 import { checkCheckpoint, checkOutside, snapshotPath, type CheckedCheckpoint } from '../options/checkpoint.js'
 import type { CheckpointInit, CheckpointLog } from '../options/types.js'
+import { orAborted } from '../util/abort-listeners.js'
 import type { PathLike } from '../util/paths.js'
 import { isAborted } from '../util/signals.js'
 import { remove, SnapshotDirectory, systemFailure, type Named } from './directory.js'
 import type { Header } from './header.js'
 import { finishInstall } from './install.js'
 import { checkLog, uuidOf } from './log.js'
+import { letFail } from './pieces.js'
 import { readHeader } from './snapshot.js'
 import { writeSnapshot } from './write.js'
 
@@ -74,18 +76,15 @@ export async function checkpoint(wal: CheckpointLog, file: PathLike, init: Check
   const path = snapshotPath(file, 'checkpoint')
   const checked = checkCheckpoint(init)
   checkOutside(path, log.dir)
+  letFail(checked.state)
   const before = running.get(path) ?? Promise.resolve()
-  const run = before.then(() => new Checkpoint(log, path, checked).run())
-  const settled = run.then(
-    () => {},
-    () => {}
-  )
-  running.set(path, settled)
-  try {
-    return await run
-  } finally {
+  const run = orAborted(before, checked.signal).then(() => new Checkpoint(log, path, checked).run())
+  // One that is aborted while it waits does not let the next one overtake those before it.
+  const settled = Promise.allSettled([before, run]).then(() => {
     if (running.get(path) === settled) running.delete(path)
-  }
+  })
+  running.set(path, settled)
+  return run
 }
 
 const outOfRange = (position: number, next: number): WalError =>
@@ -115,10 +114,7 @@ class Checkpoint {
     this.#checkPosition()
     const uuid = await uuidOf(this.#log)
     await this.#prepare(uuid)
-    // A log that begins after the state cannot be told from one that was reset, so it is reset before there is a snapshot.
-    if (install && this.#log.firstPosition > position) await this.#log.reset(position + 1)
-    const isPending = install && this.#log.firstPosition <= position
-    const bytes = await this.#publish(uuid, isPending ? this.#directory.pendingAt(position) : this.#file)
+    const { bytes, isPending } = await this.#publish(uuid)
     // All names that are listed are durable before anything is removed for their sake.
     const others = await this.#soundOthers(uuid)
     await this.#onDirectory(() => this.#directory.sync())
@@ -159,20 +155,23 @@ class Checkpoint {
     }
   }
 
-  /** Writes the snapshot and gives it a name. Returns the length of the state. */
-  async #publish(uuid: string, file: string): Promise<number> {
-    const { position, state, signal } = this.#init
+  /** Writes the snapshot and gives it a name. Returns the length of the state, and whether the log has yet to be reset for it. */
+  async #publish(uuid: string): Promise<{ bytes: number; isPending: boolean }> {
+    const { position, state, install, signal } = this.#init
     const temporary = this.#directory.temporary(position, randomBytes(8).toString('hex'))
     const bytes = await writeSnapshot(temporary, state, { uuid, position }, signal)
     try {
       if (signal !== undefined && isAborted(signal)) throw new AbortError(signal)
       this.#checkPosition()
-      await this.#onDirectory(() => rename(temporary, file))
+      // A log that begins after the state cannot be told from one that was reset, so it is reset before there is a snapshot.
+      if (install && this.#log.firstPosition > position) await this.#log.reset(position + 1)
+      const isPending = install && this.#log.firstPosition <= position
+      await this.#onDirectory(() => rename(temporary, isPending ? this.#directory.pendingAt(position) : this.#file))
+      return { bytes, isPending }
     } catch (error) {
       await remove(temporary).catch(() => {})
       throw error
     }
-    return bytes
   }
 
   /** The other snapshots of this log, newest first, as far as their headers are sound. */

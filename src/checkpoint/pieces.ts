@@ -1,5 +1,6 @@
 // A state as pieces of bounded size, whatever it was given as.
 
+import { Readable } from 'node:stream'
 import { mustBe, whileReading } from '../errors.js'
 import { orAborted } from '../util/abort-listeners.js'
 import { checkArray, checkText, isBytes, lengthOf, viewOf } from '../util/bytes.js'
@@ -32,6 +33,17 @@ function* piecesOfChunk(chunk: unknown): Iterable<Uint8Array> {
   checkArray('state', chunk, 'checkpoint')
   const length = lengthOf(chunk)
   for (let from = 0; from < length; from += PIECE_BYTES) yield viewOf(chunk, from, Math.min(from + PIECE_BYTES, length))
+}
+
+/** Lets a stream fail before it is read. Reading it reports the failure, but an event without a listener would end the process before. */
+export function letFail(state: unknown): void {
+  let isStream = false
+  try {
+    isStream = state instanceof Readable
+  } catch {
+    // A Proxy.
+  }
+  if (isStream) (state as Readable).on('error', () => {})
 }
 
 /** Begins to iterate over the chunks of a state. */

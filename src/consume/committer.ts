@@ -10,6 +10,16 @@ const RETRY_MS = 1000
 
 const isPassing = (error: unknown): boolean => error instanceof WalError && PASSING.has(error.code)
 
+/** Only acknowledged records are handled: the end of the log is before one that is committed if a truncation has removed it. */
+function asTruncation(error: unknown, position: number): unknown {
+  if (!(error instanceof WalError) || error.code !== 'ERR_WAL_OUT_OF_RANGE') return error
+  return new WalError('ERR_WAL_TRUNCATED', `position ${position} was removed by a truncation`, {
+    operation: 'commit',
+    position,
+    cause: error,
+  })
+}
+
 type CommitSource = Pick<Source, 'name' | 'position' | 'firstPosition' | 'commitConsumed'>
 
 interface Flush {
@@ -118,7 +128,7 @@ export class Committer {
       this.#checkUnmoved(position)
       this.committed = position
     } catch (error) {
-      failure = { error }
+      failure = { error: asTruncation(error, position) }
     }
     this.#isUnderWay = false
     if (failure === undefined) this.#resolveFlushes(position)

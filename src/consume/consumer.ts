@@ -127,7 +127,13 @@ export function consume<V>(source: Source<V>, handler: unknown, given: unknown, 
   const { feed: feedOptions, consumer: options } = checkConsume(given)
   const deadLetter = deadLetterOf(options.deadLetter, source)
   const feed = openFeed(source, feedOptions, options.share)
-  return consumerOf(feed, source, handler, options, deadLetter, clock, onEnd)
+  try {
+    return consumerOf(feed, source, handler, options, deadLetter, clock, onEnd)
+  } catch (error) {
+    // Listening to the signal runs code of the caller if it has an `addEventListener` of its own.
+    feed.closeIfEmpty()
+    throw error
+  }
 }
 
 /** Adds a consumer to a feed. */

@@ -85,7 +85,7 @@ export class Feed implements MemberFeed {
     } finally {
       // The last one to leave may not be the last one whose commit ends.
       this.#leaving--
-      this.#closeIfEmpty()
+      this.closeIfEmpty()
     }
   }
 
@@ -135,17 +135,25 @@ export class Feed implements MemberFeed {
 
   /** Returns the member whose turn it is, if one has room. */
   #memberWithRoom(): Member | undefined {
+    this.#noticeEnd()
     if (this.failure !== undefined) return undefined
-    for (const member of this.#members) if (!member.source.isOpen()) member.fail(closed('consume'))
     const at = this.#members.findIndex(({ hasRoom }) => hasRoom)
     if (at < 0) return undefined
-    if (this.isDeleted) {
-      this.#fail(deleted(this.#source.name, 'consume'))
-      return undefined
-    }
     const [member] = this.#members.splice(at, 1)
     this.#members.push(member)
     return member
+  }
+
+  /** Fails the members whose handle is closed, and all of them if the cursor was deleted. */
+  #noticeEnd(): void {
+    for (const member of this.#members) if (!member.source.isOpen()) member.fail(closed('consume'))
+    if (this.failure === undefined && this.isDeleted) this.#fail(deleted(this.#source.name, 'consume'))
+  }
+
+  notice(): void {
+    this.#noticeEnd()
+    const failure = this.#reader?.failure
+    if (failure !== undefined && this.failure === undefined) this.#end(failure)
   }
 
   /** Makes up to `count` records ready that are available. False if there are none: then they are waited for. */
@@ -247,11 +255,12 @@ export class Feed implements MemberFeed {
     for (const member of this.#members) member.fail(error)
   }
 
-  #closeIfEmpty(): void {
+  /** Closes the feed if it has no consumer, and nothing of one is committed any more. */
+  closeIfEmpty(): void {
     if (this.#isClosed || this.#leaving > 0 || this.#members.length > 0) return
     // The cursor is still in the hands of the feed that this one waits for.
     if (this.#starting === undefined) this.#close()
-    else void this.#starting.then(() => this.#closeIfEmpty())
+    else void this.#starting.then(() => this.closeIfEmpty())
   }
 
   #close(): void {

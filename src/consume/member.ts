@@ -20,6 +20,8 @@ export interface MemberFeed {
   giveBack(taken: Taken[]): void
   /** Hands out records to members that have room. */
   pump(): void
+  /** Stops members whose records can no longer be committed, although they take no more of them. */
+  notice(): void
 }
 
 /** Counters of a member. */
@@ -154,6 +156,7 @@ export class Member {
       if (attempt > retries) return taken.length === 1 ? this.#bury(taken[0], attempt, outcome) : this.#oneByOne(taken, attempt + 1)
       if (this.#isStopping) return
       await this.#pause(unit, taken.length, delayAfter(backoff, attempt, outcome.error, Math.random))
+      this.#feed.notice()
       if (this.#isStopping || !this.#feed.isCurrent(taken[0])) return
       this.counts.retries++
     }
@@ -256,6 +259,8 @@ export class Member {
 
   /** Waits before the next attempt. With `concurrency` above 1, others use the slot meanwhile. Ends early when the member stops. */
   async #pause(unit: Unit, records: number, milliseconds: number): Promise<void> {
+    // `backoff` may have stopped the consumer.
+    if (this.#isStopping) return
     const keepsSlot = this.#options.concurrency === 1
     this.counts.waiting += records
     const paused = new Promise<void>((resolve) => {

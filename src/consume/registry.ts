@@ -17,8 +17,8 @@ function feedOf(log: object, name: string): Feed | undefined {
 /** Whether the cursor has a consumer in this environment, through any handle. */
 export const isConsumed = (log: object, name: string): boolean => feedOf(log, name) !== undefined
 
-/** Lets the consumers of a cursor notice that it was deleted. */
-export function noticeDeletion(log: object, name: string): void {
+/** Lets the consumers of a cursor notice that it was deleted, or that a handle was closed. */
+export function noticeEnd(log: object, name: string): void {
   feeds.get(log)?.get(name)?.pump()
 }
 

@@ -6,6 +6,8 @@ import type { WalRecord } from '../records/block.js'
 export interface SourceReader {
   next(): Promise<IteratorResult<WalRecord, undefined>>
   takeNow(limit: number): WalRecord[]
+  /** Why `next()` rejects from now on, if that is known already: a truncation of records that it has returned, or the closed handle. */
+  readonly failure: unknown
   return(): Promise<unknown>
 }
 

@@ -2,7 +2,7 @@
 
 import { EventEmitter } from 'node:events'
 import { consume, type Consumer } from '../consume/consumer.js'
-import { isConsumed, noticeDeletion } from '../consume/registry.js'
+import { isConsumed, noticeEnd } from '../consume/registry.js'
 import type { Source } from '../consume/source.js'
 import { busy, deleted } from '../errors.js'
 import type { NativeCursor } from '../native/calls.js'
@@ -203,9 +203,13 @@ export class Cursor<V = Buffer | undefined> extends EventEmitter<CursorEvents> {
     return consumer
   }
 
-  /** Stops the consumers that were started through this object, for `await using`. The cursor stays. */
+  /**
+   * Stops the consumers that were started through this object, for `await using`. The cursor stays. Rejects, when all of them have ended,
+   * if one has failed.
+   */
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all([...this.#consumers].map((consumer) => consumer.stop()))
+    const ends = await Promise.allSettled([...this.#consumers].map((consumer) => consumer.stop()))
+    for (const end of ends) if (end.status === 'rejected') throw end.reason
   }
 
   /**
@@ -220,7 +224,7 @@ export class Cursor<V = Buffer | undefined> extends EventEmitter<CursorEvents> {
   async delete(): Promise<void> {
     this.#log.checkOpen('delete')
     const removed = this.#environment.request(this.#native.remove())
-    noticeDeletion(this.#log.queue, this.name)
+    noticeEnd(this.#log.queue, this.name)
     await removed
     this.release()
   }
@@ -239,6 +243,7 @@ export class Cursor<V = Buffer | undefined> extends EventEmitter<CursorEvents> {
   release(): void {
     this.#released = true
     this.#native.release()
+    noticeEnd(this.#log.queue, this.name)
   }
 
   // Weak, so that the pending wait does not keep the cursor, and with it its log, from being collected.
@@ -250,7 +255,7 @@ export class Cursor<V = Buffer | undefined> extends EventEmitter<CursorEvents> {
       const move = native.moved()
       // In a turn of its own: an exception of a listener is the program's uncaught exception, as with every emitter.
       if (move !== null) soon(() => cursor.emit('truncated', move))
-      else if (native.isDeleted()) return noticeDeletion(cursor.#log.queue, cursor.name)
+      else if (native.isDeleted()) return noticeEnd(cursor.#log.queue, cursor.name)
     }
   }
 }

@@ -152,6 +152,11 @@ export class WalReader<V = Buffer | undefined> implements AsyncIterableIterator<
     this.#end()
   }
 
+  /** @internal Why `next()` rejects from now on; undefined as long as it does not. */
+  get failure(): unknown {
+    return this.#failure
+  }
+
   /**
    * @internal Returns up to `limit` records that are available without waiting. None while a call of `next()` waits. Needs a reader without a
    * decoder.
