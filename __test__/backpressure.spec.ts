@@ -125,7 +125,7 @@ function played() {
       sync: accept,
       kick: none,
     },
-    recordBuffer: new RecordBuffer(bufferMemory(), () => true),
+    recordBuffer: new RecordBuffer(bufferMemory, () => true),
     claimBuffer: none,
     refusal: () => new WalError('ERR_WAL_BACKPRESSURE', 'full'),
     failure: () => {

@@ -350,7 +350,7 @@ test.serial('a commit that completes while older events are being published is p
         return 1
       },
     },
-    recordBuffer: new RecordBuffer(bufferMemory(), () => true),
+    recordBuffer: new RecordBuffer(bufferMemory, () => true),
     claimBuffer: none,
     ref: none,
     unref: none,

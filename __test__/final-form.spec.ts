@@ -82,3 +82,22 @@ test('records are not changed by those that are written while they are on their 
   }
   t.is(read, TOTAL)
 })
+
+const replaced: { [what: string]: object } = {
+  'has neither key nor value': { key: undefined, value: undefined },
+  'is a tombstone with a value': { tombstone: true },
+  'has no boolean in tombstone': { value: undefined, tombstone: 'false' },
+}
+
+for (const [what, fields] of Object.entries(replaced)) {
+  test(`a record that ${what} since it was made is refused at once, and those beside it are not`, async (t) => {
+    const wal = await temporaryLog(t, { fsync: 'os' })
+    const bad = Object.assign(Record.put('k', 'v'), fields)
+    const refused = { code: 'ERR_WAL_INVALID_ARG' }
+    const [first, , last] = await Promise.all([wal.append('a'), t.throwsAsync(wal.append(bad), refused), wal.append('b')])
+    t.deepEqual([first, last], [1, 2])
+    t.throws(() => wal.enqueue(bad), refused)
+    await t.throwsAsync(wal.appendBatch(['c', bad, 'd']), refused)
+    t.is(await wal.append('e'), 3)
+  })
+}

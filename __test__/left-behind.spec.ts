@@ -8,7 +8,7 @@ import { temporaryDirectory } from './helpers/directory.js'
 import { SEGMENT_BYTES } from './helpers/log.js'
 
 // Above what crosses with others.
-const LARGE = 'large '.repeat(1000)
+const LARGE = 'large '.repeat(4000)
 const METHODS = ['append', 'appendBatch', 'enqueue', 'writable'] as const
 type Method = (typeof METHODS)[number]
 

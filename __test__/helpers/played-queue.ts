@@ -33,7 +33,7 @@ export class PlayedQueue {
   #batch = 0
 
   constructor() {
-    const recordBuffer = new RecordBuffer(bufferMemory(), () => true)
+    const recordBuffer = new RecordBuffer(bufferMemory, () => true)
     const accept = (records: number, operations = records): number => {
       if (this.#lastFailing > 0 || records > this.room) return -1
       this.room -= records

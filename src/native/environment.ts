@@ -66,7 +66,10 @@ export class Environment {
     this.native = new native.Environment(() => this.#wake())
     this.calls = this.native.calls() as Calls
     this.Watcher = native.Watcher
-    this.recordBuffer = new RecordBuffer(this.native.recordBuffer(), () => this.native.sharesRecordBuffer())
+    this.recordBuffer = new RecordBuffer(
+      () => this.native.recordBuffer(),
+      () => this.native.sharesRecordBuffer()
+    )
     // On the main thread, `process.exit()` does not run the native side's own cleanup.
     process.once('exit', () => this.native.end())
   }

@@ -56,21 +56,29 @@ export interface BufferedRecord {
 
 /** The native side shares the memory: records in the buffer when the environment ends are still appended. */
 export class RecordBuffer {
-  readonly #words: Uint32Array
-  readonly #arenas: Buffer[]
-  /** Largest record that fits. 0 if the native side does not see this memory, as in a runtime that copies external memory. */
-  readonly largest: number
+  readonly #memory: () => Uint8Array[]
+  readonly #isShared: () => boolean
+  #words: Uint32Array = new Uint32Array(0)
+  #arenas: Buffer[] = []
+  /** Largest record that fits. 0 before `clear`, and if the native side does not see the memory, as in a runtime that copies it. */
+  largest = 0
   /** Bytes at which the arena is full, and the largest body: those of single records, or those of a batch. */
   #fullAt = 0
   #bodyMost = 0
 
-  constructor([words, ...arenas]: Uint8Array[], isShared: () => boolean) {
+  /** `memory` returns the words and the arenas, and is called when the buffer is used first. */
+  constructor(memory: () => Uint8Array[], isShared: () => boolean) {
+    this.#memory = memory
+    this.#isShared = isShared
+  }
+
+  #prepare(): void {
+    const [words, ...arenas] = this.#memory()
     this.#words = new Uint32Array(words.buffer, words.byteOffset, words.length >>> 2)
-    this.#arenas = arenas.map((arena) => Buffer.from(arena.buffer, arena.byteOffset, arena.length))
-    this.clear(undefined)
     this.#words[BUFFER_PROBE] = 1
+    this.#arenas = arenas.map((arena) => Buffer.from(arena.buffer, arena.byteOffset, arena.length))
     for (const arena of this.#arenas) arena[0] = 1
-    this.largest = isShared() ? MAX_BYTES : 0
+    this.largest = this.#isShared() ? MAX_BYTES : 0
   }
 
   /** Whether the next record might not fit, or enough have gathered. */
@@ -89,6 +97,7 @@ export class RecordBuffer {
 
   /** Empties the buffer for records of this log, or with `undefined` for those of a batch. */
   clear(log: number | undefined): void {
+    if (this.#arenas.length === 0) this.#prepare()
     const words = this.#words
     words[BUFFER_END] = words[BUFFER_BODY] = BUFFER_START
     words[BUFFER_BODIES] = words[BUFFER_DURABLE] = 0
@@ -110,6 +119,8 @@ export class RecordBuffer {
     const valueAtMost = value === undefined ? 0 : atMost(value)
     // A value without bytes may be an array without its memory, or of a type that a record cannot hold.
     if ((keyAtMost === 0 && key !== undefined) || (valueAtMost === 0 && value !== undefined)) return 0
+    // The fields of a record may have been replaced since it was made.
+    if (typeof tombstone !== 'boolean' || (tombstone ? value !== undefined : key === undefined && value === undefined)) return 0
     const most = MAX_HEAD + keyAtMost + valueAtMost
     if (most > limit) return 0
     const words = this.#words

@@ -507,6 +507,8 @@ export class LogQueue implements OpenLog {
     this.#count.kicked()
     this.#rejectLeftOver()
     this.#kickNow()
+    // Of what has just been passed on.
+    this.#rejectLeftOver()
     this.#count.unrefIfIdle()
   }
 

@@ -5,26 +5,26 @@ use crate::error::invalid;
 use crate::wire;
 use forelog::{Arena, EncodedRecords, Error, PageBuffer};
 use napi::bindgen_prelude::Uint8Array;
-use std::cell::UnsafeCell;
+use std::cell::{OnceCell, UnsafeCell};
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
 /// One is being filled, one gathers, two are under way, and one is with a commit thread.
 const ARENAS: usize = 5;
-/// All of them fit into one huge page.
 const ARENA_BYTES: usize = 640 << 10;
 const WORDS_BYTES: usize = wire::BUFFER_WORDS * 4;
 
 /// The memory of one environment's record buffer, which only that environment's thread fills.
 pub struct RecordBuffer {
     words: UnsafeCell<Vec<u8>>,
-    arenas: Vec<Arc<Arena>>,
+    /// Made when JavaScript asks for the memory.
+    arenas: OnceCell<Vec<Arc<Arena>>>,
 }
 
 impl RecordBuffer {
     pub fn new() -> Rc<RecordBuffer> {
-        let buffer = RecordBuffer { words: UnsafeCell::new(vec![0; WORDS_BYTES]), arenas: Arena::region(ARENAS, ARENA_BYTES) };
+        let buffer = RecordBuffer { words: UnsafeCell::new(vec![0; WORDS_BYTES]), arenas: OnceCell::new() };
         buffer.clear();
         Rc::new(buffer)
     }
@@ -33,7 +33,7 @@ impl RecordBuffer {
     pub fn is_shared(&self) -> bool {
         // SAFETY: on the environment's thread, while JavaScript does not run, and before anything is lent.
         let is_probed = |arena: &Arc<Arena>| unsafe { arena.start().read() } != 0;
-        self.word(wire::BUFFER_PROBE) != 0 && self.arenas.iter().all(is_probed)
+        self.word(wire::BUFFER_PROBE) != 0 && self.arenas().iter().all(is_probed)
     }
 
     /// Returns the words and the arenas as arrays for JavaScript, which keeps them alive.
@@ -47,7 +47,12 @@ impl RecordBuffer {
             // SAFETY: as above. JavaScript writes only to the arena that `BUFFER_ARENA` names, which is not lent.
             unsafe { Uint8Array::with_external_data(start.as_ptr(), kept.capacity(), move |_, _| drop(kept)) }
         };
-        std::iter::once(words).chain(self.arenas.iter().map(arena)).collect()
+        let arenas = self.arenas.get_or_init(|| Arena::region(ARENAS, ARENA_BYTES));
+        std::iter::once(words).chain(arenas.iter().map(arena)).collect()
+    }
+
+    fn arenas(&self) -> &[Arc<Arena>] {
+        self.arenas.get().map_or(&[], Vec::as_slice)
     }
 
     fn word(&self, index: usize) -> u32 {
@@ -81,16 +86,21 @@ impl RecordBuffer {
     /// records stay. With `may_keep` it may keep the memory until the records are on the disk.
     pub fn pass<T>(&self, may_keep: bool, max: u64, take: impl FnOnce(&mut EncodedRecords<'_>) -> Result<T, Error>) -> Result<T, Error> {
         let malformed = || invalid("internal error: the record buffer is malformed");
-        let arena = self.arenas.get(self.word(wire::BUFFER_ARENA) as usize).ok_or_else(malformed)?;
+        let arena = self.arenas().get(self.word(wire::BUFFER_ARENA) as usize).ok_or_else(malformed)?;
         // SAFETY: JavaScript, which fills the memory, waits for this call, and goes on in another arena if the buffer outlives the call.
         let mut memory: PageBuffer = unsafe { arena.lend(self.word(wire::BUFFER_END) as usize) }.ok_or_else(malformed)?;
-        let next = self.arenas.iter().position(|arena| !arena.is_lent());
-        let taken = take(&mut EncodedRecords::check(&mut memory, self.bodies(), may_keep && next.is_some(), max)?)?;
-        self.clear();
-        if let Some(next) = next.filter(|_| !memory.is_lent()) {
+        let next = self.arenas().iter().position(|arena| !arena.is_lent());
+        let checked = EncodedRecords::check(&mut memory, self.bodies(), may_keep && next.is_some(), max);
+        let taken = checked.and_then(|mut records| take(&mut records));
+        drop(memory);
+        // Whatever has become of the call: memory that is lent is not JavaScript's.
+        if let Some(next) = next.filter(|_| arena.is_lent()) {
+            self.clear();
             self.set_word(wire::BUFFER_ARENA, next as u32);
+        } else if taken.is_ok() {
+            self.clear();
         }
-        Ok(taken)
+        taken
     }
 
     /// Returns the places of the bodies.

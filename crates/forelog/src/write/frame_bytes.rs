@@ -31,6 +31,12 @@ impl FrameBytes {
         }
     }
 
+    /// Returns the size of the memory of their own.
+    pub fn own_capacity(&self) -> usize {
+        let current = if self.bytes.is_lent() { 0 } else { self.bytes.capacity() };
+        current.max(self.own.capacity())
+    }
+
     /// Removes all bytes, and gives memory back that was lent.
     pub fn clear(&mut self) {
         if self.bytes.is_lent() {

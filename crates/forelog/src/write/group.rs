@@ -80,9 +80,11 @@ impl Group {
     }
 
     pub fn clear(&mut self) {
-        let (len, capacity) = (self.bytes.len(), self.bytes.capacity());
+        let (len, capacity) = (self.bytes.len(), self.bytes.own_capacity());
         self.small = if len > LARGE / 8 { 0 } else { self.small + u32::from(len > 0) };
-        if capacity > KEPT_BYTES && len <= KEPT_BYTES || capacity >= LARGE && self.small >= SMALL_GROUPS {
+        let is_spare = capacity > KEPT_BYTES && len <= KEPT_BYTES || capacity >= LARGE && self.small >= SMALL_GROUPS;
+        // A group that is clear says nothing of the next one.
+        if len > 0 && is_spare {
             self.bytes = FrameBytes::default();
             self.small = 0;
         }
@@ -307,7 +309,7 @@ impl Batch {
 
     /// Removes all records.
     pub fn clear(&mut self) {
-        if self.bytes.capacity() > KEPT_BYTES {
+        if self.bytes.own_capacity() > KEPT_BYTES {
             self.bytes = FrameBytes::default();
         }
         self.bytes.clear();
@@ -446,6 +448,8 @@ mod tests {
         let mut group = Group::default();
         push(&mut group, 0, 1, &vec![1; 5 << 20]);
         group.clear();
+        // After its commit, and when it is taken again.
+        group.clear();
         assert!(group.bytes.capacity() > 5 << 20, "the next group may be as large");
         push(&mut group, 0, 2, b"small");
         group.clear();
@@ -458,6 +462,25 @@ mod tests {
             group.clear();
         }
         assert_eq!(group.bytes.capacity(), 0);
+    }
+
+    #[test]
+    fn memory_of_a_burst_is_given_back_although_only_groups_with_lent_memory_follow() -> Result<()> {
+        let arenas = Arena::region(1, 640 << 10);
+        let mut group = Group::default();
+        push(&mut group, 0, 1, &vec![1; 3 << 20]);
+        group.clear();
+        for position in 2..1 + u64::from(SMALL_GROUPS) {
+            assert!(group.bytes.own_capacity() > 3 << 20);
+            let (mut memory, bodies) = encoded(&arenas[0], &[vec![1; 10]]);
+            let mut records = EncodedRecords::check(&mut memory, bodies.into_iter(), true, 1 << 20)?;
+            group.push_encoded(1, position, &mut records);
+            group.clear();
+        }
+        push(&mut group, 0, 1000, b"small");
+        group.clear();
+        assert_eq!(group.bytes.own_capacity(), 0);
+        Ok(())
     }
 
     #[test]
