@@ -28,6 +28,24 @@ test('every record is handled in order, and the cursor is committed when the con
   t.deepEqual(await positions(cursor), [])
 })
 
+test('handlers that wait for nothing leave the event loop to other tasks now and then', async (t) => {
+  const wal = await filledLog(t, 400)
+  let [turns, isRunning] = [0, true]
+  const count = () => {
+    turns++
+    if (isRunning) setImmediate(count)
+  }
+  setImmediate(count)
+  const seen = new Set<number>()
+  const work = () => {
+    seen.add(turns)
+    for (const end = performance.now() + 1; performance.now() < end;);
+  }
+  await (await wal.cursor('a')).consume(work, toEnd).done
+  isRunning = false
+  t.true(seen.size >= 20, `${seen.size} turns in 400 ms`)
+})
+
 test('the next process continues after what was committed', async (t) => {
   let wal = await filledLog(t, 100)
   let handled = 0

@@ -7,6 +7,7 @@ import type { Clock } from '../util/timing.js'
 import { Committer } from './committer.js'
 import type { Member, MemberFeed } from './member.js'
 import type { Source, SourceReader } from './source.js'
+import { Turn } from './turn.js'
 import { Watermark, type Taken } from './watermark.js'
 
 const isClosed = (error: unknown): boolean => error instanceof WalError && error.code === 'ERR_WAL_CLOSED'
@@ -18,6 +19,7 @@ export class Feed implements MemberFeed {
   /** Why nothing more is handed out. */
   failure: { error: unknown } | undefined
   readonly #clock: Clock
+  readonly #turn: Turn
   readonly #onClosed: () => void
   /** Resolves when no consumer is left and nothing is committed any more. */
   readonly closed: Promise<void>
@@ -43,6 +45,7 @@ export class Feed implements MemberFeed {
   constructor(source: Source, options: FeedOptions, clock: Clock, onClosed: () => void, predecessor?: Promise<void>) {
     this.options = { ...options }
     this.#clock = clock
+    this.#turn = new Turn(() => this.pump())
     this.#onClosed = onClosed
     this.#source = source
     this.closed = new Promise((resolve) => (this.#resolveClosed = resolve))
@@ -124,7 +127,7 @@ export class Feed implements MemberFeed {
   pump(): void {
     if (this.#isPumping || this.#isClosed || this.#starting !== undefined) return
     this.#isPumping = true
-    for (let member; (member = this.#memberWithRoom()) !== undefined && this.#fill(member.batch);) {
+    for (let member; !this.#turn.isLong() && (member = this.#memberWithRoom()) !== undefined && this.#fill(member.batch);) {
       member.start(this.#ready.splice(0, member.batch))
     }
     this.#isPumping = false
