@@ -19,7 +19,8 @@ export class Feed implements MemberFeed {
   /** Why nothing more is handed out. */
   failure: { error: unknown } | undefined
   readonly #clock: Clock
-  readonly #turn: Turn
+  readonly #turn: Pick<Turn, 'isLong'>
+  readonly #pumpLater = (): void => this.pump()
   readonly #onClosed: () => void
   /** Resolves when no consumer is left and nothing is committed any more. */
   readonly closed: Promise<void>
@@ -42,10 +43,17 @@ export class Feed implements MemberFeed {
   #starting: Promise<void> | undefined
 
   /** Hands out nothing before `predecessor` has resolved: it is the end of another feed of the cursor. */
-  constructor(source: Source, options: FeedOptions, clock: Clock, onClosed: () => void, predecessor?: Promise<void>) {
+  constructor(
+    source: Source,
+    options: FeedOptions,
+    clock: Clock,
+    onClosed: () => void,
+    predecessor?: Promise<void>,
+    turn: Pick<Turn, 'isLong'> = new Turn()
+  ) {
     this.options = { ...options }
     this.#clock = clock
-    this.#turn = new Turn(() => this.pump())
+    this.#turn = turn
     this.#onClosed = onClosed
     this.#source = source
     this.closed = new Promise((resolve) => (this.#resolveClosed = resolve))
@@ -127,7 +135,7 @@ export class Feed implements MemberFeed {
   pump(): void {
     if (this.#isPumping || this.#isClosed || this.#starting !== undefined) return
     this.#isPumping = true
-    for (let member; !this.#turn.isLong() && (member = this.#memberWithRoom()) !== undefined && this.#fill(member.batch);) {
+    for (let member; !this.#turn.isLong(this.#pumpLater) && (member = this.#memberWithRoom()) !== undefined && this.#fill(member.batch);) {
       member.start(this.#ready.splice(0, member.batch))
     }
     this.#isPumping = false

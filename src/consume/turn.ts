@@ -7,27 +7,24 @@ const LONG_MS = 10
 
 /** Handlers that do not wait for anything would otherwise handle all that has been read before a timer or a signal gets its turn. */
 export class Turn {
-  readonly #resume: () => void
   #began: number | undefined
-  #isPaused = false
+  #resume: (() => void) | undefined
 
-  /** `resume` is called in the next turn, after `isLong` was true. */
-  constructor(resume: () => void) {
-    this.#resume = resume
-  }
-
-  /** Whether this turn has lasted long. */
-  isLong(): boolean {
+  /** Whether this turn has lasted long. Then `resume` is called in the next one. */
+  isLong(resume: () => void): boolean {
     const now = clock.now()
     if (this.#began === undefined) {
       this.#began = now
       later(this.#next)
     }
-    return (this.#isPaused = now - this.#began >= LONG_MS)
+    const isLong = now - this.#began >= LONG_MS
+    if (isLong) this.#resume = resume
+    return isLong
   }
 
   readonly #next = (): void => {
-    this.#began = undefined
-    if (this.#isPaused) this.#resume()
+    const resume = this.#resume
+    this.#began = this.#resume = undefined
+    resume?.()
   }
 }
