@@ -38,8 +38,6 @@ const FULL_BYTES = 512 << 10
 const AFTER_BYTES = 8 << 10
 /** Strings up to this length are copied character by character while they are ASCII, which is faster than a call. */
 const SHORT_STRING = 64
-/** So are arrays up to this length. */
-const SHORT_ARRAY = 24
 
 /** Upper bound of the bytes of a key or value: three per character of a string. 0 if it is neither a string nor a Uint8Array. */
 const atMost = (bytes: Bytes): number => (typeof bytes === 'string' ? bytes.length * 3 : isUint8Array(bytes) ? lengthOf(bytes) : 0)
@@ -164,8 +162,7 @@ export class RecordBuffer {
   /** Copies a key or value and returns its length in bytes. For an array that is `atMost`. */
   #copy(bytes: Buffer, name: string, from: Bytes, atMost: number, at: number): number {
     if (typeof from !== 'string') {
-      if (atMost > SHORT_ARRAY) bytes.set(from, at)
-      else for (let i = 0; i < atMost; i++) bytes[at + i] = from[i]
+      bytes.set(from, at)
       return atMost
     }
     const { length } = from
