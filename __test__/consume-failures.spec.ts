@@ -1,22 +1,13 @@
 // A consumer whose handler, dead letter or options do what it should not: it stops with a typed error or goes on, and loses nothing.
 
 import test from 'ava'
-import { WalError, type ConsumeOptions, type Cursor, type WalRecord } from '../index.js'
+import { WalError, type ConsumeOptions, type WalRecord } from '../index.js'
+import { range, restPositions } from './helpers/consumed.js'
 import { node, root } from './helpers/command.js'
 import { temporaryDirectory } from './helpers/directory.js'
 import { filledLog, temporaryLog, until } from './helpers/log.js'
 
 const quick: ConsumeOptions = { backoff: { minMs: 0, maxMs: 0 } }
-const range = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i)
-
-/** What a consumer from now to the end gets. */
-async function rest(cursor: Cursor): Promise<string[]> {
-  const given: string[] = []
-  await cursor.consume(({ value }) => void given.push(String(value)), { follow: false }).done
-  return given
-}
-
-const restPositions = async (cursor: Cursor) => (await rest(cursor)).map((value) => Number(value.replace('value-', '')))
 
 test('without deadLetter the consumer stops at a record that fails at every attempt, and the next one gets it again', async (t) => {
   const wal = await filledLog(t, 10)

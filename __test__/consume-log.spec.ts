@@ -4,22 +4,12 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { WalError, type Cursor, type Wal, type WalRecord } from '../index.js'
+import { range, rest, restPositions } from './helpers/consumed.js'
 import { node, root } from './helpers/command.js'
 import { segments } from './helpers/directory.js'
 import { Shim, rule } from './helpers/faults/shim.js'
 import { filledLog, temporaryLog, until } from './helpers/log.js'
 import { has } from './helpers/needs.js'
-
-const range = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i)
-
-/** What a consumer from now to the end gets. */
-async function rest(cursor: Cursor): Promise<string[]> {
-  const given: string[] = []
-  await cursor.consume(({ value }) => void given.push(String(value)), { follow: false }).done
-  return given
-}
-
-const restPositions = async (cursor: Cursor) => (await rest(cursor)).map((value) => Number(value.replace('value-', '')))
 
 /** A handler that holds the record at a position until it is let go. */
 function holding(at: number) {

@@ -4,10 +4,10 @@ import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import test from 'ava'
 import { Wal, type ConsumeOptions, type WalRecord } from '../index.js'
+import { range } from './helpers/consumed.js'
 import { fill, filledLog, SEGMENT_BYTES, temporaryLog, until } from './helpers/log.js'
 
 const shared = { share: true } as const
-const range = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 const sorted = (positions: number[]): number[] => positions.toSorted((a, b) => a - b)
 
 test('each record goes to one of the consumers that share a cursor, through any handle', async (t) => {

@@ -2,6 +2,7 @@
 
 import test from 'ava'
 import { Record, Wal, type ConsumeOptions, type Cursor, type DeadLetter, type HandlerCall, type WalRecord } from '../index.js'
+import { range } from './helpers/consumed.js'
 import { node, root } from './helpers/command.js'
 import { temporaryDirectory } from './helpers/directory.js'
 import { collect, fill, filledLog, numbered, temporaryLog, until, values } from './helpers/log.js'
@@ -15,8 +16,6 @@ async function positions(cursor: Cursor, options: ConsumeOptions = {}): Promise<
   await cursor.consume(({ position }) => void given.push(position), { ...toEnd, ...options }).done
   return given
 }
-
-const range = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 
 test('every record is handled in order, and the cursor is committed when the consumer has ended', async (t) => {
   const wal = await filledLog(t, 3000)

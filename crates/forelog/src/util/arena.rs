@@ -21,7 +21,7 @@ unsafe impl Send for Arena {}
 unsafe impl Sync for Arena {}
 
 impl Arena {
-    /// Returns `count` arenas of `capacity` bytes, a multiple of the page size. No memory is used before it is filled.
+    /// Returns `count` arenas of `capacity` bytes, a multiple of the page size. All of their memory is zeroed, and therefore in use, at once.
     pub fn region(count: usize, capacity: usize) -> Vec<Arc<Arena>> {
         let mut region = PageBuffer::default();
         let start = region.extend(count * capacity).as_mut_ptr();
