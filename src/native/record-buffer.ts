@@ -118,7 +118,8 @@ export class RecordBuffer {
       const keyLength = key === undefined ? 0 : lengthOf(key)
       const valueLength = lengthOf(value)
       const most = MAX_HEAD + keyLength + valueLength
-      if (valueLength > 0 && (keyLength > 0 || key === undefined) && most <= limit) return this.#putArrays(key, keyLength, value, valueLength)
+      if (valueLength > 0 && (keyLength > 0 || key === undefined) && most <= limit)
+        return this.#putArrays(key, keyLength, value, valueLength)
     }
     return this.#putAny(key, value, tombstone, limit)
   }

@@ -97,7 +97,7 @@ export class LogQueue implements OpenLog {
   readonly #positions = new Float64Array(POSITIONS_LENGTH)
   /** Operations after the settled ones up to this one have succeeded, and their promises are still to be resolved. */
   #resolvable = 0
-  /** The promises of the buffered records. They count as issued, and are passed to native code at the end of the turn at the latest. */
+  /** The promises of the buffered records. They count as issued, and are passed to native code when the log is kicked at the latest. */
   #buffered: PendingRun | undefined
   /** Records that could not be passed on one by one, because the stack overflowed. */
   #leftOver: LeftOver | undefined
@@ -502,7 +502,7 @@ export class LogQueue implements OpenLog {
     return promise
   }
 
-  /** Has what was accepted committed, at the end of a turn. */
+  /** Has what was accepted committed. */
   kick(): void {
     this.#count.kicked()
     this.#rejectLeftOver()

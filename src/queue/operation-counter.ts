@@ -14,11 +14,11 @@ export class OperationCounter {
   issued = 0
   /** Operations settled. */
   settled = 0
-  /** Operations accepted since the kick at the end of the last turn. */
+  /** Operations accepted since the last scheduled kick. */
   unkicked = 0
   readonly #environment: Environment
   readonly #log: OpenLog
-  /** A kick is scheduled for the end of this turn. */
+  /** A kick is scheduled. */
   #isKickDue = false
   /** The event loop is kept alive, for operations that have been accepted or are about to be. */
   #isRef = false
@@ -33,14 +33,14 @@ export class OperationCounter {
     return this.issued === this.settled
   }
 
-  /** Called before an operation is accepted: keeps the event loop alive, and schedules a kick for the end of the turn. */
+  /** Called before an operation is accepted: keeps the event loop alive, and schedules a kick. */
   prepare(): void {
     if (!this.#isRef) {
       this.#environment.ref()
       this.#isRef = true
     }
     if (!this.#isKickDue) {
-      this.#environment.scheduleKick(this.#log)
+      this.#environment.scheduleKick(this.#log, !this.isIdle)
       this.#isKickDue = true
     }
   }
