@@ -113,8 +113,8 @@ export class RecordBuffer {
    * @throws `ERR_WAL_INVALID_ARG` for text that UTF-8 cannot hold.
    */
   put(key: Bytes | undefined, value: Bytes | undefined, tombstone: boolean, limit: number): number {
-    // Nearly all records. In this order nothing is done twice for them: 0.8 × the time of the general way.
-    if (tombstone === false && isUint8Array(value) && (key === undefined || isUint8Array(key))) {
+    // Nearly all records: 0.8 × the time of the general way. The fields of a record may have been replaced since it was made.
+    if ((tombstone as unknown) === false && isUint8Array(value) && (key === undefined || isUint8Array(key))) {
       const keyLength = key === undefined ? 0 : lengthOf(key)
       const valueLength = lengthOf(value)
       const most = MAX_HEAD + keyLength + valueLength
