@@ -44,6 +44,33 @@ test('a promise that is settled before the end of its turn is not shared with la
   t.is(second.state, 'resolved')
 })
 
+test('a promise that the commits of other clients have split is rejected with the first rejected record, which is reported once', async (t) => {
+  const log = new PlayedQueue()
+  const positions = Array.from({ length: 6 }, () => log.enqueue())
+  const calls = positions.map((position) => new Outcome(log.queue.acknowledged(position)))
+  // Other clients have kicked the first three records, then two, then one, and the second of these commits has failed.
+  await log.settle(3, 3)
+  log.fail(5, 4)
+  log.fail(6, 4)
+  await log.deliver()
+  t.deepEqual(new Set(calls.map(({ state }) => state)), new Set(['rejected']))
+  t.deepEqual(new Set(calls.map(({ error }) => error?.position)), new Set([4]))
+  // Nothing is left to report.
+  const synced = new Outcome(log.queue.sync())
+  await log.settle(7, 3)
+  t.is(synced.state, 'resolved')
+})
+
+test('records of later turns do not share a promise with those that a completed commit has let through', async (t) => {
+  const log = new PlayedQueue()
+  const first = new Outcome(log.queue.acknowledged(log.enqueue()))
+  // The end of this iteration of the event loop kicks, but a commit is complete before.
+  await log.settle(0, 0)
+  const second = new Outcome(log.queue.acknowledged(log.enqueue()))
+  await log.settle(1, 1)
+  t.deepEqual([first.state, second.state], ['resolved', 'pending'])
+})
+
 test('one turn tells about half of the calls in flight, and no call before the append of its record', async (t) => {
   const log = new PlayedQueue()
   const told: number[] = []

@@ -319,8 +319,8 @@ export class Wal<T = NoCodec, In = T> {
    *
    * Meant for records whose position is known before they are acknowledged, such as those of `enqueue`.
    *
-   * Acknowledged means what the log's policy and `durable: true` say, as for `append`. Unlike `sync()` this makes nothing durable. Calls of one turn of the event loop for records of that turn share a promise, up to 256 records each, so a call a record
-   * costs little.
+   * Acknowledged means what the log's policy and `durable: true` say, as for `append`. Unlike `sync()` this makes nothing durable. Calls in one
+   * iteration of the event loop, for records of that iteration, share promises of up to 256 records each, so a call a record costs little.
    *
    * Resolves at once if the record was acknowledged or truncated before. Call it before the first `await` after `enqueue`: the position of
    * a rejected record is given to another record, and a later call waits for that one.

@@ -25,7 +25,7 @@ export interface Calls {
   append(log: number, key: Bytes, value: Bytes, flags: number, expiresAt?: number, term?: number, index?: number, expect?: number): number
   /** Appends the records of the record buffer to its log and clears it, or refuses all of them. Returns the position of the first. */
   appendBuffered(): number
-  /** Appends the records of the record buffer, which are no log's yet, to this one, or refuses all of them. Returns the first position. */
+  /** Appends the only record of the record buffer, which is no log's yet, to this one. Returns its position. */
   appendFromBuffer(log: number): number
   /** Appends like `appendBuffered`, and has what the log has accepted committed. A refusal commits nothing. */
   appendBufferedAndKick(): number

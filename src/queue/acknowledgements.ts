@@ -31,6 +31,8 @@ export class Acknowledgements {
   #open: Acknowledgement | undefined
   /** Number of the last operation that a kick has covered. */
   #kicked = 0
+  /** Number of the last operation whose calls were rejected. Failures up to it are reported. */
+  #rejected = 0
 
   /** Called before a kick that covers the operations up to this one. */
   kicked(upTo: number): void {
@@ -92,10 +94,16 @@ export class Acknowledgements {
     return this.#waiting.length > 0 && this.#waiting[0].last <= upTo
   }
 
-  /** Returns the last operation up to this one that a call waits for, 0 if there is none. */
-  lastUpTo(upTo: number): number {
+  /** Returns the last operation up to this one whose failure calls report, 0 if there is none. */
+  lastReported(upTo: number): number {
     const at = this.#indexOf(upTo + 1)
-    return at === 0 ? 0 : this.#waiting[at - 1].last
+    if (this.#isSplit(at, upTo)) return upTo
+    return Math.max(at === 0 ? 0 : this.#waiting[at - 1].last, Math.min(upTo, this.#rejected))
+  }
+
+  /** Whether a promise is for operations up to this one and for later ones, which another commit has taken. */
+  #isSplit(at: number, upTo: number): boolean {
+    return at < this.#waiting.length && this.#waiting[at].first <= upTo
   }
 
   /** Resolves promises of operations up to this one, until as many calls as `limit` have been told. Returns how many that were. */
@@ -106,10 +114,16 @@ export class Acknowledgements {
     return calls
   }
 
-  /** Rejects the promises of operations up to this one. */
+  /**
+   * Rejects the promises of operations up to this one. If a promise is also for later ones, they were accepted before the failure was known, so
+   * they fail as well.
+   */
   reject(upTo: number, failure: WalError, context: OperationContext): void {
+    const at = this.#indexOf(upTo + 1)
+    const taken = this.#take(this.#isSplit(at, upTo) ? at + 1 : at)
+    this.#rejected = taken.at(-1)?.last ?? this.#rejected
     // The call site is added to the error of a promise that is one call's own.
-    for (const { reject } of this.#take(this.#indexOf(upTo + 1))) reject(forOperation(failure, context))
+    for (const { reject } of taken) reject(forOperation(failure, context))
   }
 
   #take(count: number): Acknowledgement[] {

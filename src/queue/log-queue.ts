@@ -519,6 +519,8 @@ export class LogQueue implements OpenLog {
   settle(): boolean {
     const most = Math.min(Math.max((this.#count.issued - this.#count.settled) >> 1, MIN_SETTLED), MAX_SETTLED)
     let limit = most
+    // A completed commit has made room for what has gathered, which is on its way now.
+    this.#acknowledgements.kicked(this.#count.issued)
     this.#informReaders()
     if (this.#failure !== undefined) this.#reject(this.#failure)
     for (;;) {
@@ -560,7 +562,7 @@ export class LogQueue implements OpenLog {
     const { settled } = this.#count
     this.#noteAccepted()
     const rejected = { operation: 'append', position: this.#accepted.firstAfter(settled, upTo) }
-    this.#failures.reject(this.#pending, settled, failure, this.#acknowledgements.lastUpTo(upTo), (after, to) =>
+    this.#failures.reject(this.#pending, settled, failure, this.#acknowledgements.lastReported(upTo), (after, to) =>
       this.#accepted.firstAfter(after, to)
     )
     this.#acknowledgements.reject(upTo, error, rejected)

@@ -59,10 +59,11 @@ fn append_buffered(call: &Call<'_, 0>) -> RawResult {
     Ok(call.state.append_buffered(|_| ())? as f64)
 }
 
-/// `appendFromBuffer(log)`: appends the records of the record buffer, which are no log's yet, to this one, or refuses all of them. Returns the
-/// position of the first.
+/// `appendFromBuffer(log)`: appends the only record of the record buffer, which is no log's yet, to this one. Returns its position.
 fn append_from_buffer(call: &Call<'_, 1>) -> RawResult {
-    Ok(call.state.append_from_buffer(log(call)?, |_| ())? as f64)
+    let buffer = &call.state.record_buffer;
+    let position = call.state.logs.with(log(call)?, |wal| buffer.pass_one(|record| wal.append(record, buffer.durable())))?;
+    Ok(position as f64)
 }
 
 /// `appendBufferedAndKick()`: appends like `appendBuffered`, and has what the log has accepted committed. A refusal commits nothing.

@@ -3,7 +3,7 @@
 
 use crate::error::invalid;
 use crate::wire;
-use forelog::{Arena, EncodedRecords, Error, PageBuffer};
+use forelog::{Arena, EncodedRecords, Error, PageBuffer, Parts, RecordRef};
 use napi::bindgen_prelude::Uint8Array;
 use std::cell::{OnceCell, UnsafeCell};
 use std::ops::Range;
@@ -101,6 +101,21 @@ impl RecordBuffer {
             self.clear();
         }
         taken
+    }
+
+    /// Calls `take` with the only record and clears the buffer. If `take` fails, the record stays. Copying one record costs half of what lending
+    /// its memory does.
+    pub fn pass_one<T>(&self, take: impl FnOnce(RecordRef<'_>) -> Result<T, Error>) -> Result<T, Error> {
+        let malformed = || invalid("internal error: the record buffer is malformed");
+        let end = self.word(wire::BUFFER_END) as usize;
+        let arena = self.arenas().get(self.word(wire::BUFFER_ARENA) as usize).filter(|arena| end <= arena.capacity() && !arena.is_lent());
+        let start = arena.ok_or_else(malformed)?.start();
+        // SAFETY: the bytes lie in the arena, which is not lent, and JavaScript, which fills it, waits for this call.
+        let bytes = unsafe { std::slice::from_raw_parts(start.as_ptr(), end) };
+        let parts = Parts::parse(bytes, wire::BUFFER_START as usize).filter(|parts| parts.end == end).ok_or_else(malformed)?;
+        let taken = take(parts.record(bytes))?;
+        self.clear();
+        Ok(taken)
     }
 
     /// Returns the places of the bodies.

@@ -92,13 +92,8 @@ impl EnvironmentState {
     /// Appends all records of the record buffer to its log and clears it, or appends none of them. Calls `then` with the log after they were
     /// appended.
     pub fn append_buffered(&self, then: impl FnOnce(&Wal)) -> Result<u64, Error> {
-        self.append_from_buffer(self.record_buffer.log(), then)
-    }
-
-    /// Appends all records of the record buffer to `log`, like [`EnvironmentState::append_buffered`].
-    pub fn append_from_buffer(&self, log: u32, then: impl FnOnce(&Wal)) -> Result<u64, Error> {
         let buffer = &self.record_buffer;
-        self.logs.with(log, |wal| {
+        self.logs.with(buffer.log(), |wal| {
             // It is clear before anything else can fail: a record that was accepted must not cross again.
             let first = buffer.pass(true, wal.options().max_record_bytes, |records| wal.append_encoded(records, buffer.durable()))?;
             then(wal);
