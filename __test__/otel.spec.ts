@@ -113,6 +113,49 @@ test('counters, gauges, positions and quantiles are those of stats(), log by log
   t.true([...metrics.values()].every(({ points }) => points.every(({ attributes }) => attributes['service'] === 'orders')))
 })
 
+test('figures of consumers are added up for each cursor, and those that have ended still count', async (t) => {
+  const wal = await temporaryLog(t)
+  const { meter, collect } = setUp()
+  instrument(wal, { meter })
+  const [mails, letters] = [await wal.cursor('mails'), await wal.cursor('letters')]
+  await wal.appendBatch(['1', '2', '3', '4'])
+  const figures = async (cursor: string) => {
+    const found: Record<string, unknown> = {}
+    for (const [name, { points }] of await collect()) {
+      const point = points.find(({ attributes }) => attributes['forelog.cursor'] === cursor)
+      if (point !== undefined) found[name.replace('forelog.consumer', '')] = point.value
+    }
+    return found
+  }
+  t.deepEqual(await figures('mails'), {})
+
+  const dead: number[] = []
+  const options = {
+    follow: false,
+    retries: 1,
+    backoff: () => 0,
+    deadLetter: ({ position }: { position: number }) => void dead.push(position),
+  }
+  await mails.consume(({ position }) => {
+    if (position === 2) throw new Error('poisoned')
+  }, options).done
+  t.deepEqual(dead, [2])
+  const ended = { s: 0, '.handled': 3, '.retries': 1, '.dead': 1, '.lag': 0, '.in_flight': 0, '.waiting': 0 }
+  t.deepEqual(await figures('mails'), ended)
+
+  // Two more share the other cursor, and hold a record each.
+  let finish = (): void => {}
+  const finished = new Promise<void>((resolve) => (finish = resolve))
+  const sharers = [1, 2].map(() => letters.consume(() => finished, { share: true }))
+  while (wal.consumption().find(({ cursor }) => cursor === 'letters')?.inFlight !== 2) await new Promise(setImmediate)
+  t.deepEqual(await figures('letters'), { ...ended, s: 2, '.handled': 0, '.retries': 0, '.dead': 0, '.lag': 4, '.in_flight': 2 })
+  t.deepEqual(await figures('mails'), ended)
+  finish()
+  await Promise.all(sharers.map((consumer) => consumer.stop()))
+  const { handled, consumers } = wal.consumption()[1]
+  t.deepEqual([handled, consumers], [(await figures('letters'))['.handled'], 0])
+})
+
 test('a closed log is no longer observed, and after the last one nothing is', async (t) => {
   const logs = [await temporaryLog(t), await temporaryLog(t)]
   // Of what is cumulative the SDK would repeat the last value.

@@ -2,6 +2,7 @@
 
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import type { Attributes, BatchObservableResult, Meter, MetricOptions, Observable } from '@opentelemetry/api'
+import type { ConsumptionStats } from './consume/consumption.js'
 import { invalid, whileReading } from './errors.js'
 import { Wal } from './log/wal.js'
 import { channels, type AppendEvent, type SyncEvent, type WalEvent } from './observe/events.js'
@@ -65,6 +66,21 @@ const gauges: Instrument[] = [
   ['forelog.recovery.duration', 's', 'Duration of opening', ({ recovery }) => recovery.durationMs / 1e3],
 ]
 
+type ConsumerInstrument = [name: string, unit: string, description: string, read: (stats: ConsumptionStats) => number]
+
+const consumerCounters: ConsumerInstrument[] = [
+  ['forelog.consumer.handled', '{record}', 'Records that handlers have handled', (stats) => stats.handled],
+  ['forelog.consumer.retries', '{attempt}', 'Attempts after the first', (stats) => stats.retries],
+  ['forelog.consumer.dead', '{record}', 'Records that went to the dead letters', (stats) => stats.dead],
+]
+
+const consumerSums: ConsumerInstrument[] = [
+  ['forelog.consumers', '{consumer}', 'Consumers that are running', (stats) => stats.consumers],
+  ['forelog.consumer.lag', '{record}', 'Acknowledged records that have not been handled', (stats) => stats.lag],
+  ['forelog.consumer.in_flight', '{record}', 'Records in handlers that are running', (stats) => stats.inFlight],
+  ['forelog.consumer.waiting', '{record}', 'Records that wait for their next attempt', (stats) => stats.waiting],
+]
+
 const POSITION = 'forelog.position'
 const horizons: [string, (wal: Wal) => number][] = [
   ['first', (wal) => wal.firstPosition],
@@ -91,7 +107,7 @@ const SECONDS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.0
 const RECORDS = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000]
 
 /**
- * Registers the statistics of one or more logs (`wal.stats()` and positions) with a meter.
+ * Registers the statistics of one or more logs (`wal.stats()`, positions and `wal.consumption()`) with a meter.
  *
  * They are read in one callback when the meter's reader collects, and cost nothing otherwise. A closed log is dropped at the next
  * collection. When no open log is left, everything is unregistered.
@@ -116,6 +132,11 @@ export function instrument(wals: Wal | Iterable<Wal>, options: InstrumentOptions
   register(counters, (name, options) => meter.createObservableCounter(name, options))
   register(sums, (name, options) => meter.createObservableUpDownCounter(name, options))
   register(gauges, (name, options) => meter.createObservableGauge(name, options))
+  const ofConsumers: [Observable, ConsumerInstrument[3]][] = []
+  for (const [name, unit, description, read] of consumerCounters)
+    ofConsumers.push([meter.createObservableCounter(name, { unit, description }), read])
+  for (const [name, unit, description, read] of consumerSums)
+    ofConsumers.push([meter.createObservableUpDownCounter(name, { unit, description }), read])
   const position = meter.createObservableGauge(POSITION, { description: 'Positions of the log' })
   const spread = histograms ? [] : distributions.map((distribution) => ({ ...quantileGauge(meter, distribution) }))
 
@@ -131,6 +152,10 @@ export function instrument(wals: Wal | Iterable<Wal>, options: InstrumentOptions
         const value = read(stats, wal)
         if (value !== undefined) result.observe(observable, value, attributes)
       }
+      for (const consumed of wal.consumption()) {
+        const ofCursor = { ...attributes, 'forelog.cursor': consumed.cursor }
+        for (const [observable, read] of ofConsumers) result.observe(observable, read(consumed), ofCursor)
+      }
       for (const [horizon, read] of horizons) result.observe(position, read(wal), { ...attributes, 'forelog.horizon': horizon })
       for (const { gauge, values } of spread) {
         for (const [quantile, value] of values(stats)) result.observe(gauge, value, { ...attributes, quantile })
@@ -138,7 +163,7 @@ export function instrument(wals: Wal | Iterable<Wal>, options: InstrumentOptions
     }
     if (open.size === 0) unregister()
   }
-  const observables = [...made.map(([observable]) => observable), position, ...spread.map(({ gauge }) => gauge)]
+  const observables = [...[...made, ...ofConsumers].map(([observable]) => observable), position, ...spread.map(({ gauge }) => gauge)]
   meter.addBatchObservableCallback(observe, observables)
   const ends = histograms ? recordHistograms(meter, open, attributesOf) : []
 

@@ -1,6 +1,7 @@
 // The public handle on a log.
 
 import { inspect, type InspectOptions } from 'node:util'
+import { consumption, type ConsumptionStats } from '../consume/consumption.js'
 import { letterBox, type LetterBox } from '../consume/source.js'
 import { AbortError, atPlace, closed, invalid, mustBe, readOnly, whileReading } from '../errors.js'
 import { runBackup } from '../jobs/backup.js'
@@ -681,6 +682,19 @@ export class Wal<T = NoCodec, In = T> {
     const cursors = this.#environment.native.cursors(this.#queue.log)
     if (cursors === null) throw this.#environment.refusal()
     return cursors
+  }
+
+  /**
+   * Figures of the cursors that are or were consumed in this thread, through any handle. Those of several consumers are added up, and consumers
+   * that have ended still count in `handled`, `retries` and `dead`.
+   *
+   * @example
+   * ```ts
+   * for (const { cursor, lag, dead } of wal.consumption()) console.log(`${cursor}: ${lag} behind, ${dead} dead`)
+   * ```
+   */
+  consumption(): ConsumptionStats[] {
+    return consumption(this.#queue)
   }
 
   /**

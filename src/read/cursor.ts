@@ -2,6 +2,7 @@
 
 import { EventEmitter } from 'node:events'
 import { consume, type Consumer } from '../consume/consumer.js'
+import { addConsumer } from '../consume/consumption.js'
 import { isConsumed, noticeEnd } from '../consume/registry.js'
 import type { Source } from '../consume/source.js'
 import { busy, deleted } from '../errors.js'
@@ -198,8 +199,13 @@ export class Cursor<V = Buffer | undefined> extends EventEmitter<CursorEvents> {
   consume(handler: Handler<V> | BatchHandler<V>, options?: ConsumeOptions<V>): Consumer {
     this.#log.checkOpen('consume')
     if (this.isDeleted()) throw deleted(this.name, 'consume')
-    const consumer = consume(this.#source, handler, options, () => this.#consumers.delete(consumer))
+    let hasEnded = (): void => {}
+    const consumer = consume(this.#source, handler, options, () => {
+      this.#consumers.delete(consumer)
+      hasEnded()
+    })
     this.#consumers.add(consumer)
+    hasEnded = addConsumer(this.#source.log, this.name, consumer)
     return consumer
   }
 
