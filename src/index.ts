@@ -32,6 +32,7 @@ export type {
   Mode,
   PointReadOptions,
   ReadOptions,
+  ReadSince,
   ReadStart,
   RestoreOptions,
   SalvageOptions,
