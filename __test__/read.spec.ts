@@ -288,6 +288,9 @@ test('inspecting a record shows its fields', async (t) => {
       committedAt: put.committedAt as number,
     })
     t.deepEqual(deleted.toJSON(), { position: 2, key: Buffer.from('k'), tombstone: true, expiresAt: 5, committedAt })
-    t.is(inspect(deleted), `WalRecord { position: 2, key: <Buffer 6b>, tombstone: true, expiresAt: 5, committedAt: ${committedAt} }`)
+    t.is(
+      inspect(deleted, { breakLength: Infinity }),
+      `WalRecord { position: 2, key: <Buffer 6b>, tombstone: true, expiresAt: 5, committedAt: ${committedAt} }`
+    )
   }
 })

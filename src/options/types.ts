@@ -99,7 +99,7 @@ export interface WalOptions {
    * it or a cursor has not consumed it.
    *
    * - `maxBytes`: removes segments while all segment files together, the active one included, take more bytes than this.
-   * - `maxAgeMs`: removes a segment once the one after it was started that long ago by the wall clock, so no record is removed before it
+   * - `maxAgeMs`: removes a segment once its last record was committed that long ago by the wall clock, so no record is removed before it
    *   has that age.
    * - `overrideCursors`: lets `maxBytes` remove segments that a cursor has not consumed yet. The cursor is moved and emits `'truncated'`.
    *   Without it, a cursor that is never committed lets the log grow.
