@@ -84,7 +84,7 @@ export interface ReadFields {
   readonly committedAt: number | undefined
 }
 
-/** The fields that a record has, as a plain object. */
+/** The fields that a record was appended with, and its position, as a plain object. Without the position, they can be appended again. */
 export interface RecordFields<V = Buffer | undefined> {
   /** See {@link ReadFields.position}. */
   position: number
@@ -98,8 +98,6 @@ export interface RecordFields<V = Buffer | undefined> {
   expiresAt?: number
   /** See {@link ReadFields.version}. */
   version?: RecordVersion
-  /** See {@link ReadFields.committedAt}. */
-  committedAt?: number
 }
 
 type BufferView = new (memory: ArrayBufferLike, offset: number, length: number) => Buffer
@@ -200,7 +198,7 @@ abstract class ReadRecord<V> implements ReadFields {
   abstract readonly committedAt: number | undefined
 
   toJSON(): RecordFields<V> {
-    const { position, key, value, tombstone, expiresAt, version, committedAt } = this
+    const { position, key, value, tombstone, expiresAt, version } = this
     return {
       position,
       ...(key && { key }),
@@ -208,7 +206,6 @@ abstract class ReadRecord<V> implements ReadFields {
       ...(tombstone && { tombstone: true }),
       ...(expiresAt !== undefined && { expiresAt }),
       ...(version && { version }),
-      ...(committedAt !== undefined && { committedAt }),
     }
   }
 
