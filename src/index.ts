@@ -33,6 +33,7 @@ export type {
   Mode,
   PointReadOptions,
   ReadOptions,
+  ReadSince,
   ReadStart,
   RestoreOptions,
   SalvageOptions,

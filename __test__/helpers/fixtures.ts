@@ -1,4 +1,5 @@
-// Makes the fixtures of `__test__/fixtures` that a format version lacks: `npx tsx __test__/helpers/fixtures.ts v2`.
+// Makes the fixtures of `__test__/fixtures` that a format version lacks: `npx tsx __test__/helpers/fixtures.ts v2`. `v1` are logs whose
+// frames do not carry the time of their commit, `v1-times` logs whose frames do.
 // What is there is never made again: fixtures are frozen.
 
 import { spawnSync } from 'node:child_process'
@@ -25,6 +26,8 @@ export interface Fixture {
   verdict: string
   /** Positions 1, 2, 3 … but for those in `holes`. */
   records: Expected[]
+  /** When the records were committed; absent if they do not say so. */
+  times?: number[]
   /** Positions that a salvage left out. */
   holes?: { first: number; last: number }[]
 }
@@ -166,9 +169,13 @@ async function make(to: string, around: string): Promise<void> {
     const lost = (position: number) => holes?.some(({ first, last }) => first <= position && position <= last) ?? false
     const records = steps.filter((step): step is Expected | Expected[] => typeof step === 'object' && !('refused' in step)).flat()
     const kept = records.filter((_, i) => !lost(i + 1))
+    const view = await Wal.open(dir, { mode: 'readOnly' })
+    const times: number[] = []
+    for await (const { committedAt } of view.readFrom('start')) times.push(committedAt as number)
+    await view.close()
     writeFileSync(
       path.join(fixture, 'expected.json'),
-      `${JSON.stringify({ verdict, records: kept, ...(holes && { holes }) } satisfies Fixture)}\n`
+      `${JSON.stringify({ verdict, records: kept, times, ...(holes && { holes }) } satisfies Fixture)}\n`
     )
     for (const file of readdirSync(dir)) {
       // What nothing reads after a crash or a closing need not be kept.
@@ -181,7 +188,7 @@ async function make(to: string, around: string): Promise<void> {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const version = process.argv[2] ?? ''
-  if (!/^v\d+$/.test(version)) throw new Error('which version?')
+  if (!/^v\d+(-[a-z]+)?$/.test(version)) throw new Error('which version?')
   const around = process.env['FORELOG_FAULT_DIR']
   if (around === undefined) {
     // Once more, with a shim between it and the disk.

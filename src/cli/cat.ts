@@ -9,6 +9,7 @@ import { say, stdout } from './output.js'
 
 export interface CatOptions {
   from?: number
+  since?: number
   follow?: boolean
   json?: boolean
   chomp?: boolean
@@ -26,7 +27,7 @@ function text(bytes: Buffer | undefined): string | { base64: string } | null {
 }
 
 function asJson(record: WalRecord, chomp: boolean): string {
-  const { position, key, value, tombstone, expiresAt, version } = record
+  const { position, key, value, tombstone, expiresAt, version, committedAt } = record
   const shown = chomp && value ? chomped(value) : value
   return `${JSON.stringify({
     position,
@@ -34,6 +35,7 @@ function asJson(record: WalRecord, chomp: boolean): string {
     value: text(shown),
     tombstone,
     expiresAt: expiresAt ?? null,
+    committedAt: committedAt ?? null,
     ...(version && { version }),
   })}\n`
 }
@@ -50,12 +52,12 @@ function render(records: WalRecord[], { json = false, chomp = false }: CatOption
 
 /** Prints the records, and resolves to the exit code. */
 export async function cat(dir: string, options: CatOptions): Promise<number> {
-  const { from = 'start', follow = false, salvage = false } = options
+  const { from = 'start', since, follow = false, salvage = false } = options
   const wal = await Wal.open(dir, { mode: 'readOnly' })
   const interrupt = new Interrupt()
   const { signal } = interrupt
   stdout.stopOn(signal)
-  const reader = wal.readFrom(from, { follow, salvage, signal })
+  const reader = wal.readFrom(since === undefined ? from : { since }, { follow, salvage, signal })
   try {
     for await (const records of reader.batches()) {
       await stdout.write(render(records, options))

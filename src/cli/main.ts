@@ -23,6 +23,17 @@ function positiveInteger(text: string): number {
   return value
 }
 
+/** A date and perhaps a time of day, as in ISO 8601. Other texts that `Date` takes mean different things in different engines. */
+const ISO = /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}([.,]\d+)?)?(Z|[+-]\d{2}:\d{2})?)?$/
+
+function time(text: string): number {
+  const value = /^\d+$/.test(text) ? Number(text) : ISO.test(text) ? Date.parse(text.replace(',', '.')) : NaN
+  if (!(value >= 0 && value <= 8.64e15)) {
+    throw new InvalidArgumentError('It must be a time in ISO 8601 from 1970 on, or milliseconds since 1970.')
+  }
+  return value
+}
+
 function fsyncPolicy(text: string): AppendOptions['fsync'] {
   if (text === 'always' || text === 'os') return text
   if (!/^\d+$/.test(text) || Number(text) === 0) {
@@ -92,6 +103,11 @@ function program(run: Run): Command {
     .description('print the values of the records')
     .argument('<dir>', 'directory of the log')
     .option('--from <position>', 'first record to print', positiveInteger)
+    .addOption(
+      new Option('--since <time>', 'first record to print: the first one committed at this time or later; ISO 8601 or ms since 1970')
+        .argParser(time)
+        .conflicts(['from', 'salvage'])
+    )
     .option('--follow', 'wait for new records, until interrupted')
     .option('--json', 'print one JSON object per record; bytes that are not UTF-8 become {"base64": …}')
     .option('--salvage', 'continue after damage; lost positions are reported on standard error, and the exit code is 1')
@@ -100,7 +116,7 @@ function program(run: Run): Command {
       'after',
       help(
         'cat writes nothing and locks nothing. It works on a log that another process writes to, on a read-only file\nsystem, and on a damaged log up to the damage. For records with keys see `forelog export`.',
-        ['forelog cat LOG --from 1000 | head', 'forelog cat LOG --follow --json']
+        ['forelog cat LOG --from 1000 | head', 'forelog cat LOG --since 2026-03-01T08:00Z', 'forelog cat LOG --follow --json']
       )
     )
     .action(run.action((dir, options: CatOptions) => cat(dir, options)))

@@ -3,6 +3,7 @@
 import { checkConsume, checkHandler, checkStop, type ConsumerOptions } from '../options/consume.js'
 import type { StopOptions } from '../options/consumer-types.js'
 import { abortListeners } from '../util/abort-listeners.js'
+import { ageOf } from '../util/age.js'
 import { isAborted } from '../util/signals.js'
 import { clock, type Clock } from '../util/timing.js'
 import { deadLetterOf } from './dead-letter.js'
@@ -19,6 +20,11 @@ export interface ConsumerStats {
   committed: number
   /** Acknowledged records after the watermark. */
   lag: number
+  /**
+   * How long ago the first of these was committed, in milliseconds; 0 if there is none. `undefined` if that is not known: the record has no
+   * time, or the consumer has not read it yet. Compares the clocks of the writer and of this process.
+   */
+  lagMs: number | undefined
   /** Records that were passed over because they had expired, with `skipExpired`. */
   expired: number
   /** Records in calls of this consumer's handler, or of `deadLetter`, that are running. */
@@ -94,11 +100,12 @@ export class Consumer {
     return this.done
   }
 
-  /** Returns the current figures. After the end only `lag` changes, as records are appended. */
+  /** Returns the current figures. After the end only `lag` and `lagMs` change, as records are appended. */
   stats(): ConsumerStats {
-    const { watermark, committed, expired } = this.#feed
+    const { watermark, committed, expired, oldest } = this.#feed
     const lag = Math.max(0, this.#member.source.acknowledgedPosition() - watermark)
-    return { watermark, committed, lag, expired, ...this.#member.counts }
+    const lagMs = lag === 0 ? 0 : ageOf(oldest?.committedAt)
+    return { watermark, committed, lag, lagMs, expired, ...this.#member.counts }
   }
 
   /** Stops the consumer, for `await using`. */

@@ -77,6 +77,11 @@ export class Feed implements MemberFeed {
     return this.#watermark.position
   }
 
+  /** The first record that was taken and has not been handled. */
+  get oldest(): WalRecord | undefined {
+    return this.#watermark.oldest
+  }
+
   get committed(): number {
     return this.#committer.committed
   }

@@ -30,6 +30,11 @@ export class Watermark {
     this.position = this.head = position
   }
 
+  /** The first record after the watermark that was taken, which has not been handled. */
+  get oldest(): WalRecord | undefined {
+    return this.#oldest?.record
+  }
+
   /** Adds a record after all records taken before. */
   take(record: WalRecord): Taken {
     const taken = new Taken(record, this)

@@ -25,10 +25,10 @@ import {
   DEFAULT_TERMS,
   type AppendTerms,
 } from '../options/append.js'
-import { checkPosition } from '../options/check.js'
+import { checkPosition, checkTime } from '../options/check.js'
 import { checkBackup, checkScrub } from '../options/jobs.js'
 import { checkOpen } from '../options/open.js'
-import { checkCursor, checkNewest, checkPointRead, checkRead } from '../options/read.js'
+import { checkCursor, checkNewest, checkPointRead, checkRead, checkStart } from '../options/read.js'
 import type {
   AcknowledgedOptions,
   AppendOptions,
@@ -486,12 +486,16 @@ export class Wal<T = NoCodec, In = T> {
   }
 
   /**
-   * Reads records in order from `start`: a position, the first record (`'start'`) or after the last one (`'end'`).
+   * Reads records in order from `start`: a position, the first record (`'start'`), after the last one (`'end'`), or the first one that was
+   * committed at a time or later (`{ since }`).
    *
    * The reader ends at the last record that was acknowledged at the call. With `follow` it waits there for more, as long as the log is
    * open. Starting at `nextPosition` returns no records, or waits for the next. If truncation overtakes a reader from `'start'` before it
    * has returned a record, the reader starts over at the new beginning of the log, as if it had been created then. In mode `'readOnly'` the
    * end is the last record that the writer in another process has acknowledged at the first `next()`.
+   *
+   * A reader from `{ since }` begins where `positionAt` says when its first record is read. After that it leaves nothing out, so that records
+   * that were committed while the clock was set back are among those that it returns.
    *
    * @throws `ERR_WAL_INVALID_ARG`: an argument is invalid. The errors below are rejections of `next()`.
    * @throws `ERR_WAL_INVALID_ARG`: `salvage` needs a log that is open in mode `'readOnly'`; or the codec cannot decode any value.
@@ -513,6 +517,28 @@ export class Wal<T = NoCodec, In = T> {
   readFrom(start: ReadStart, options?: ReadOptions<T>): WalReader<T>
   readFrom(start: ReadStart, options?: ReadOptions<T>): WalReader | WalReader<T> {
     return this.#read(start, options)
+  }
+
+  /**
+   * Finds the first record that was committed at `time` or later, and resolves to its position. That is exact also if the writer's clock was
+   * set back meanwhile. If there is none, resolves to the position after the last acknowledged record.
+   *
+   * `time` is a `Date`, or milliseconds since 1970. Records without a time, which older versions of Forelog have written, are before every
+   * time. Reads the headers of a few segments and, within one segment, those of the frames.
+   *
+   * @throws `ERR_WAL_INVALID_ARG`: `time` is no valid time: an invalid `Date`, `NaN`, negative, or more than 8.64e15.
+   * @throws `ERR_WAL_CORRUPT`, `ERR_WAL_IO`, `ERR_WAL_CLOSED` or `ERR_WAL_DETACHED`.
+   * @example
+   * ```ts
+   * const position = await wal.positionAt(Date.now() - 3_600_000)
+   * ```
+   */
+  async positionAt(time: Date | number): Promise<number> {
+    const ms = checkTime('time', time, 'read')
+    this.#checkOpen('read')
+    const { position } = await this.#environment.request(this.#environment.native.positionAt(this.#queue.log, ms))
+    if (position === undefined) throw new TypeError('the native module returned no position')
+    return position
   }
 
   /**
@@ -598,7 +624,9 @@ export class Wal<T = NoCodec, In = T> {
     const { follow = false, salvage = false, copy = false, skipExpired = false, onDecodeError, signal } = flags
     const holed = this.recovery.holes.length > 0
     const decoder = this.#values && !stored ? new Decoder(this.#values, copy, onDecodeError) : undefined
-    const range = { from: start, to, limit, follow, salvage, holed, copy, skipExpired, detailed, signal, decoder, onKept }
+    const begin = checkStart(start)
+    const { from, since } = typeof begin === 'object' ? { from: 'start' as const, since: begin.since } : { from: begin, since: undefined }
+    const range = { from, since, to, limit, follow, salvage, holed, copy, skipExpired, detailed, signal, decoder, onKept }
     const reader = new WalReader<T>(this.#environment, this.#queue, range, this.#handle)
     if (this.#closed !== undefined) reader.close()
     return reader

@@ -52,13 +52,13 @@ export const BUFFER_NO_LOG = 0xffffffff
 
 // An arena, laid out as it goes to the disk.
 /** Byte at which the first body begins. */
-export const BUFFER_START = 4136
+export const BUFFER_START = 4144
 /** Room for a frame's header before each body. */
-export const BODY_HEADER = 40
+export const BODY_HEADER = 48
 /** Each header begins at a multiple of this. */
 export const BODY_ALIGN = 8
 /** Size of the largest body of several single records. */
-export const BODY_MOST = 65496
+export const BODY_MOST = 65488
 
 // The flags of a record in its final form.
 export const RECORD_KEY = 1
@@ -87,6 +87,12 @@ export const META_EXTRA_SHIFT = 5
 export const BATCH_ENTRIES = 2
 export const BATCH_FIRST = 0
 export const BATCH_RECORDS = 1
+
+// The times of a block have this many numbers each, in this order: the index of the first record that was committed then, and when that was
+// in ms since 1970, 0 if it is not known.
+export const TIME_ENTRIES = 2
+export const TIME_FIRST = 0
+export const TIME_MS = 1
 
 // Where a reader or a new cursor starts, if not at a position.
 export const START_FIRST = 0

@@ -1,5 +1,6 @@
 // Checks of single options. Types and names are checked here, ranges in the engine.
 
+import { isDate } from 'node:util/types'
 import { invalid, mustBe, whileReading } from '../errors.js'
 import { isSignal } from '../util/signals.js'
 
@@ -46,6 +47,16 @@ export function count(fields: Fields, name: string, operation: string, parent = 
 export function checkPosition(value: unknown, least: number, operation: string): number {
   if (isCount(value) && value >= least) return value
   throw mustBe('position', `an integer from ${least} to 2^53 - 1`, value, operation)
+}
+
+/** The last time that a `Date` can hold, in ms since 1970. */
+const LAST_TIME = 8.64e15
+
+/** Checks a time, and returns it in whole milliseconds since 1970. No record is committed between two of them. */
+export function checkTime(name: string, value: unknown, operation: string): number {
+  const ms: unknown = isDate(value) ? Date.prototype.getTime.call(value) : value
+  if (typeof ms === 'number' && ms >= 0 && ms <= LAST_TIME) return Math.ceil(ms)
+  throw mustBe(name, 'a valid Date or milliseconds since 1970, from 0 to 8.64e15', value, operation)
 }
 
 export function flag(fields: Fields, name: string, operation: string, parent = 'options'): boolean | undefined {

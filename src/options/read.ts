@@ -1,10 +1,11 @@
 // Checks of the options of readers and cursors.
 
-import { invalid, mustBe } from '../errors.js'
+import { isDate } from 'node:util/types'
+import { invalid, mustBe, whileReading } from '../errors.js'
 import { START_END, START_FIRST } from '../native/wire.js'
 import { checkText } from '../util/bytes.js'
-import { count, flag, isCount, known, signalOf } from './check.js'
-import type { CursorOptions, DecodeErrorHandler, PointReadOptions, ReadOptions } from './types.js'
+import { checkTime, count, flag, isCount, known, signalOf } from './check.js'
+import type { CursorOptions, DecodeErrorHandler, PointReadOptions, ReadOptions, ReadStart } from './types.js'
 
 const readNames = new Set([
   'follow',
@@ -23,14 +24,31 @@ function decodeErrors(value: unknown): ReadOptions<unknown>['onDecodeError'] {
   throw mustBe('options.onDecodeError', "'throw', 'skip' or a function", value, 'read')
 }
 
-export function checkRead(start: unknown, options: unknown): ReadOptions<unknown> {
-  if (start !== 'start' && start !== 'end' && !(isCount(start) && start > 0)) {
-    throw mustBe('start', "a position from 1, 'start' or 'end'", start, 'read')
+const sinceNames: ReadonlySet<string> = new Set(['since'])
+
+/** Checks where reading begins. The time of `{ since }` becomes a number. */
+export function checkStart(start: unknown): Exclude<ReadStart, object> | { since: number } {
+  if (start === 'start' || start === 'end' || (isCount(start) && start > 0)) return start
+  if (typeof start !== 'object' || start === null || isDate(start)) {
+    throw mustBe('start', "a position from 1, 'start', 'end' or { since }", start, 'read')
   }
+  try {
+    for (const name of Object.keys(start)) {
+      if (!sinceNames.has(name)) throw invalid(`start.${name} is not a field; the field is since`, 'read')
+    }
+    return { since: checkTime('start.since', (start as { since?: unknown }).since, 'read') }
+  } catch (error) {
+    throw whileReading('start', 'read', error)
+  }
+}
+
+export function checkRead(start: unknown, options: unknown): ReadOptions<unknown> {
+  const from = checkStart(start)
   const fields = known(options, readNames, 'read')
   const follow = flag(fields, 'follow', 'read')
   const salvage = flag(fields, 'salvage', 'read')
   if (follow && salvage) throw invalid('options.follow and options.salvage cannot be used together', 'read')
+  if (salvage && typeof from === 'object') throw invalid('options.salvage and start.since cannot be used together', 'read')
   return {
     follow,
     to: count(fields, 'to', 'read'),

@@ -7,8 +7,17 @@ import type { SchemaCodec } from '../records/schema.js'
 import type { BackupProgress } from '../reports/backup.js'
 import type { SalvageProgress } from '../reports/salvage.js'
 
-/** Where reading begins: at a position, at the first record, or after the last acknowledged one. */
-export type ReadStart = number | 'start' | 'end'
+/**
+ * A place in time: reading begins at the first record that was committed at `since` or later, also if the writer's clock was set back
+ * meanwhile. If there is none, it begins after the last acknowledged record.
+ */
+export interface ReadSince {
+  /** A `Date`, or milliseconds since 1970, from 0 to 8.64e15. */
+  since: Date | number
+}
+
+/** Where reading begins: at a position, at the first record, after the last acknowledged one, or at a time. */
+export type ReadStart = number | 'start' | 'end' | ReadSince
 
 /** How opening treats damage, and whether the handle may write: see {@link WalOptions.mode}. */
 export type Mode = 'strict' | 'prefix' | 'readOnly'
@@ -90,7 +99,7 @@ export interface WalOptions {
    * it or a cursor has not consumed it.
    *
    * - `maxBytes`: removes segments while all segment files together, the active one included, take more bytes than this.
-   * - `maxAgeMs`: removes a segment once the one after it was started that long ago by the wall clock, so no record is removed before it
+   * - `maxAgeMs`: removes a segment once its last record was committed that long ago by the wall clock, so no record is removed before it
    *   has that age.
    * - `overrideCursors`: lets `maxBytes` remove segments that a cursor has not consumed yet. The cursor is moved and emits `'truncated'`.
    *   Without it, a cursor that is never committed lets the log grow.

@@ -12,6 +12,7 @@ import { checkPosition } from '../options/check.js'
 import type { BatchHandler, ConsumeBatchOptions, ConsumeOptions, Handler } from '../options/consumer-types.js'
 import type { ReadOptions } from '../options/types.js'
 import type { WalRecord } from '../records/block.js'
+import { ageOf } from '../util/age.js'
 import { soon } from '../util/timing.js'
 import type { ReadRange } from './range.js'
 import type { WalReader } from './reader.js'
@@ -104,6 +105,31 @@ export class Cursor<V = Buffer | undefined> extends EventEmitter<CursorEvents> {
   /** Number of acknowledged records that have not been consumed. */
   get lag(): number {
     return Math.max(0, this.#log.acknowledgedPosition() - this.position)
+  }
+
+  /**
+   * Resolves to how long ago the first record that has not been consumed was committed, in milliseconds: how old a consumer is behind. 0 if
+   * all acknowledged records have been consumed, and `undefined` if the record has no time. Reads that record.
+   *
+   * It compares the clock of the writer, which stamped the record, with the clock of this process. A record from the future counts as 0.
+   *
+   * @throws `ERR_WAL_TRUNCATED`, `ERR_WAL_CORRUPT`, `ERR_WAL_IO`, `ERR_WAL_CLOSED` or `ERR_WAL_DETACHED`: see {@link Wal.readFrom}.
+   * @example
+   * ```ts
+   * if (((await cursor.lagMs()) ?? 0) > 60_000) alert()
+   * ```
+   */
+  async lagMs(): Promise<number | undefined> {
+    this.#log.checkOpen('read')
+    const to = this.#log.acknowledgedPosition()
+    if (to <= this.position) return 0
+    const reader = this.#log.readStored(this.position + 1, { to, limit: 1 }, () => {})
+    try {
+      const { value } = await reader.next()
+      return value === undefined ? 0 : ageOf(value.committedAt)
+    } finally {
+      void reader.return()
+    }
   }
 
   /**

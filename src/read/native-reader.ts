@@ -3,14 +3,14 @@
 import type { NativeReader, ReaderOptions, Resumed } from '../native/calls.js'
 import type { Environment } from '../native/environment.js'
 import { START_END, START_FIRST } from '../native/wire.js'
-import type { ReadStart } from '../options/types.js'
 import type { LogQueue } from '../queue/log-queue.js'
+import type { ReadRange } from './range.js'
 
 /** Creates a reader from a position, or from an end of the log. */
 export function openNativeReader(
   environment: Environment,
   queue: LogQueue,
-  from: ReadStart,
+  from: ReadRange['from'],
   to: number,
   options: ReaderOptions
 ): NativeReader {

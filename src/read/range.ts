@@ -1,11 +1,12 @@
 // What a reader reads, and how.
 
-import type { ReadStart } from '../options/types.js'
 import type { Decoder } from './decoder.js'
 
 /** Constructor options of a reader. */
 export interface ReadRange {
-  from: ReadStart
+  from: number | 'start' | 'end'
+  /** Leave out everything before the first record that was committed at this time or later. Needs `from` to be `'start'`. */
+  since: number | undefined
   /** Last position to read, inclusive. `Infinity` is the last one acknowledged at the call, or no limit with `follow`. */
   to: number
   /** Maximum number of records to return. */

@@ -3,12 +3,14 @@
 import { AbortError, closed } from '../errors.js'
 import type { BlockData, ReaderOptions } from '../native/calls.js'
 import type { Environment } from '../native/environment.js'
+import { POSITIONS_ACKNOWLEDGED } from '../native/wire.js'
 import { publishCorruption, publishDamage } from '../observe/publish.js'
 import type { LogQueue } from '../queue/log-queue.js'
 import type { Handle } from '../queue/open-reader.js'
 import { Block, RecordCopy, RecordView, type WalRecord } from '../records/block.js'
 import { ExactBlock, type DetailedBlock } from '../records/detailed-block.js'
 import { describeHoles, type Hole } from '../reports/damage.js'
+import { ageOf } from '../util/age.js'
 import { isAborted } from '../util/signals.js'
 import { BlocksAhead } from './blocks-ahead.js'
 import { Undecodable, type Decoder } from './decoder.js'
@@ -47,6 +49,7 @@ export class WalReader<V = Buffer | undefined> implements AsyncIterableIterator<
    * is returned.
    */
   #next: number | undefined
+  readonly #since: number | undefined
   /** Last position to read, unless `#left` ends the reader before. */
   #to: number
   /** Number of records that may still be returned. If the native side counts them, at the begin of the block. */
@@ -67,7 +70,7 @@ export class WalReader<V = Buffer | undefined> implements AsyncIterableIterator<
   constructor(
     environment: Environment,
     queue: LogQueue,
-    { from, to, limit, follow, salvage, holed, copy, skipExpired, detailed = false, signal, decoder, onKept }: ReadRange,
+    { from, since, to, limit, follow, salvage, holed, copy, skipExpired, detailed = false, signal, decoder, onKept }: ReadRange,
     handle: Handle
   ) {
     this.#environment = environment
@@ -75,6 +78,7 @@ export class WalReader<V = Buffer | undefined> implements AsyncIterableIterator<
     this.#next = typeof from === 'number' ? from : undefined
     this.#skipExpired = skipExpired
     this.#isCounted = skipExpired || salvage || holed || decoder?.maySkip === true
+    this.#since = since
     this.#to = to
     this.#left = limit
     this.#decoder = decoder
@@ -103,6 +107,18 @@ export class WalReader<V = Buffer | undefined> implements AsyncIterableIterator<
    */
   get position(): number {
     return this.#at === 0 ? this.#position : (this.#block as Block).firstPosition + this.#at - 1
+  }
+
+  /**
+   * How long ago the next record was committed, in milliseconds: how old a follower is behind. 0 if every acknowledged record has been
+   * returned. `undefined` if that is not known: the record has no time, or it has not been read from the disk yet.
+   *
+   * It compares the clock of the writer, which stamped the record, with the clock of this process. A record from the future counts as 0.
+   */
+  get lagMs(): number | undefined {
+    if (this.#at < this.#count) return ageOf((this.#block as Block).committedAt(this.#at))
+    const acknowledged = this.#queue.positions()[POSITIONS_ACKNOWLEDGED]
+    return this.position >= acknowledged || (this.#next ?? 0) > acknowledged ? 0 : undefined
   }
 
   /**
@@ -213,7 +229,7 @@ export class WalReader<V = Buffer | undefined> implements AsyncIterableIterator<
   /** Options of the native reader. */
   #nativeOptions(): ReaderOptions {
     const maxRecords = this.#isCounted ? Infinity : this.#left
-    return { maxRecords, follow: this.#follow, salvage: this.#salvage, detailed: this.#detailed }
+    return { since: this.#since, maxRecords, follow: this.#follow, salvage: this.#salvage, detailed: this.#detailed }
   }
 
   /** Whether a record is available without waiting. Skips expired records if asked to. */

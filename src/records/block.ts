@@ -16,6 +16,9 @@ import {
   META_TOMBSTONE,
   META_VALUE,
   META_VERSION,
+  TIME_ENTRIES,
+  TIME_FIRST,
+  TIME_MS,
 } from '../native/wire.js'
 import type { RecordVersion } from './record.js'
 
@@ -71,9 +74,17 @@ export interface ReadFields {
   readonly expiresAt: number | undefined
   /** Position of the record in a replicated log, if given. */
   readonly version: RecordVersion | undefined
+  /**
+   * When the record was committed, in milliseconds since 1970, by the wall clock of the writer; `undefined` if it was written by a version
+   * of Forelog that did not record this.
+   *
+   * All records of one commit have the same time. Clocks are set back now and then, so times need not rise from record to record: their
+   * order is that of `position`. The records of a time are found with {@link Wal.positionAt} and {@link Wal.readFrom}.
+   */
+  readonly committedAt: number | undefined
 }
 
-/** The fields that a record has, as a plain object. */
+/** The fields that a record was appended with, and its position, as a plain object. Without the position, they can be appended again. */
 export interface RecordFields<V = Buffer | undefined> {
   /** See {@link ReadFields.position}. */
   position: number
@@ -115,8 +126,9 @@ export class Block {
   readonly extras: Float64Array
   readonly #memory: ArrayBufferLike
   readonly #offset: number
+  readonly #times: number[] | undefined
 
-  constructor({ firstPosition, records, extras, index, memory }: BlockData) {
+  constructor({ firstPosition, records, extras, index, memory, times }: BlockData) {
     // Either the native side has made it, or it was lent.
     const { buffer, byteOffset } = memory as Buffer
     this.firstPosition = firstPosition
@@ -125,6 +137,7 @@ export class Block {
     this.extras = new Float64Array(buffer, this.index.byteOffset + this.index.byteLength, extras)
     this.#memory = buffer
     this.#offset = byteOffset
+    this.#times = times
     keep(buffer)
   }
 
@@ -154,6 +167,19 @@ export class Block {
     return (meta & META_EXPIRES) === 0 ? undefined : this.extras[meta >>> META_EXTRA_SHIFT]
   }
 
+  committedAt(record: number): number | undefined {
+    const times = this.#times ?? []
+    // The last time that begins at or before the record.
+    let [low, high] = [0, times.length / TIME_ENTRIES]
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if (times[middle * TIME_ENTRIES + TIME_FIRST] <= record) low = middle + 1
+      else high = middle
+    }
+    const ms = low === 0 ? 0 : times[(low - 1) * TIME_ENTRIES + TIME_MS]
+    return ms === 0 ? undefined : ms
+  }
+
   view(start: number, end: number): Buffer {
     return new View(this.#memory, this.#offset + start, end - start)
   }
@@ -169,6 +195,7 @@ abstract class ReadRecord<V> implements ReadFields {
   abstract readonly tombstone: boolean
   abstract readonly expiresAt: number | undefined
   abstract readonly version: RecordVersion | undefined
+  abstract readonly committedAt: number | undefined
 
   toJSON(): RecordFields<V> {
     const { position, key, value, tombstone, expiresAt, version } = this
@@ -239,6 +266,10 @@ export class RecordView extends ReadRecord<Buffer | undefined> {
     return { term: extras[at], index: extras[at + 1] }
   }
 
+  get committedAt(): number | undefined {
+    return this.#block.committedAt(this.#record)
+  }
+
   get #meta(): number {
     return this.#block.meta(this.#record)
   }
@@ -261,6 +292,7 @@ export class RecordCopy extends ReadRecord<Buffer | undefined> {
   readonly tombstone: boolean
   readonly expiresAt: number | undefined
   readonly version: RecordVersion | undefined
+  readonly committedAt: number | undefined
 
   constructor(view: RecordView) {
     super()
@@ -270,6 +302,7 @@ export class RecordCopy extends ReadRecord<Buffer | undefined> {
     this.tombstone = view.tombstone
     this.expiresAt = view.expiresAt
     this.version = view.version
+    this.committedAt = view.committedAt
   }
 }
 
@@ -312,6 +345,10 @@ export class DecodedView extends ReadRecord<unknown> {
   get version(): RecordVersion | undefined {
     return this.#view.version
   }
+
+  get committedAt(): number | undefined {
+    return this.#view.committedAt
+  }
 }
 
 /** A record with a decoded value and bytes of its own, which can be posted to a worker as a whole. */
@@ -322,6 +359,7 @@ export class DecodedCopy extends ReadRecord<unknown> {
   readonly tombstone: boolean
   readonly expiresAt: number | undefined
   readonly version: RecordVersion | undefined
+  readonly committedAt: number | undefined
 
   constructor(view: RecordView, value: unknown) {
     super()
@@ -331,5 +369,6 @@ export class DecodedCopy extends ReadRecord<unknown> {
     this.tombstone = view.tombstone
     this.expiresAt = view.expiresAt
     this.version = view.version
+    this.committedAt = view.committedAt
   }
 }

@@ -31,6 +31,8 @@ pub struct BlockData {
     pub memory: Option<Packed>,
     /// Positions missing before the first record: those that a salvaging reader skipped, and those that were lost before this log was made.
     pub holes: Option<Vec<HoleData>>,
+    /// When the records were committed: see `wire`. Records before the first time have none.
+    pub times: Option<Vec<f64>>,
     /// Atomic batches, only of a detailed reader: for each the index of its first record in this block, and the number of its records.
     pub batches: Option<Vec<u32>>,
 }
@@ -70,7 +72,9 @@ impl From<PackedBlock> for BlockData {
     fn from(PackedBlock { mut block, layout, is_lent }: PackedBlock) -> Self {
         let holes = std::mem::take(&mut block.holes);
         let batches = std::mem::take(&mut block.batches);
+        let times = block.times();
         BlockData {
+            times: (!times.is_empty()).then(|| times.iter().flat_map(time_entries).collect()),
             batches: (!batches.is_empty()).then(|| batches.into_iter().flat_map(batch_entries).collect()),
             holes: (!holes.is_empty()).then(|| holes.into_iter().map(Into::into).collect()),
             first_position: block.first_position as f64,
@@ -105,6 +109,14 @@ fn batch_entries((first, records): (u32, u32)) -> [u32; wire::BATCH_ENTRIES] {
     let mut entries = [0; wire::BATCH_ENTRIES];
     entries[wire::BATCH_FIRST] = first;
     entries[wire::BATCH_RECORDS] = records;
+    entries
+}
+
+/// Returns the numbers of one time.
+fn time_entries((first, ms): &(u32, u64)) -> [f64; wire::TIME_ENTRIES] {
+    let mut entries = [0.0; wire::TIME_ENTRIES];
+    entries[wire::TIME_FIRST] = f64::from(*first);
+    entries[wire::TIME_MS] = *ms as f64;
     entries
 }
 

@@ -22,6 +22,8 @@ pub enum Outcome {
     Verified(forelog::Result<Verification>),
     Stat(forelog::Result<Standing>),
     Cursor(forelog::Result<forelog::NamedCursor>),
+    /// Where the records from a time on begin.
+    Position(forelog::Result<u64>),
 }
 
 /// The outcome of a request: `error`, or the field that was requested.
@@ -41,6 +43,8 @@ pub struct Completion {
     pub verification: Option<VerificationData>,
     pub standing: Option<StandingData>,
     pub cursor: Option<Cursor>,
+    /// Position at which the records from a time on begin.
+    pub position: Option<f64>,
 }
 
 /// Converts the outcome of a request. A log that was opened is stored in the environment.
@@ -57,6 +61,7 @@ pub fn completion(state: &EnvironmentState, request: f64, outcome: Outcome) -> C
         verification: None,
         standing: None,
         cursor: None,
+        position: None,
     };
     if let Outcome::Read(..) = &outcome {
         state.loans.take_back(request);
@@ -83,6 +88,7 @@ pub fn completion(state: &EnvironmentState, request: f64, outcome: Outcome) -> C
         Outcome::Backup(Ok(backup)) => completion.backup = Some(backup),
         Outcome::Salvaged(Ok(salvage)) => completion.salvage = Some(salvage),
         Outcome::Cursor(Ok(cursor)) => completion.cursor = Some(Cursor::new(state.shared.clone(), cursor)),
+        Outcome::Position(Ok(position)) => completion.position = Some(position as f64),
         Outcome::Closed(Ok(())) => {}
         Outcome::Closed(Err(error))
         | Outcome::Backup(Err(error))
@@ -90,6 +96,7 @@ pub fn completion(state: &EnvironmentState, request: f64, outcome: Outcome) -> C
         | Outcome::Read(Err(error), _)
         | Outcome::Verified(Err(error))
         | Outcome::Stat(Err(error))
+        | Outcome::Position(Err(error))
         | Outcome::Cursor(Err(error)) => completion.error = Some(error.into()),
     }
     completion

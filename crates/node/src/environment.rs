@@ -121,6 +121,18 @@ impl Environment {
         })
     }
 
+    /// Finds the first record that was committed at a time, in ms since 1970, or later, and returns the number of the request.
+    #[napi(catch_unwind)]
+    pub fn position_at(&self, log: u32, time: f64) -> f64 {
+        let wal = self.state.logs.get(log);
+        self.state.shared.request(move || {
+            let closed = || Err(Error::new(Code::Closed, "the log is closed"));
+            let found = catch_unwind(AssertUnwindSafe(|| wal.map_or_else(closed, |wal| wal.position_at(time as u64))));
+            let found = found.unwrap_or_else(|panic| Err(panicked(panic)));
+            Outcome::Position(found.map_err(|error| error.during("read")))
+        })
+    }
+
     /// Frees the number of a closed log.
     #[napi(catch_unwind)]
     pub fn forget(&self, log: u32) {

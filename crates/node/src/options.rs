@@ -63,6 +63,8 @@ pub fn open_options(given: &OpenOptions) -> Result<Options, Error> {
 /// Options of a reader.
 #[napi(object, object_to_js = false)]
 pub struct ReaderOptions {
+    /// Begin at the first record that was committed at this time, in ms since 1970, or later.
+    pub since: Option<f64>,
     /// Maximum number of records to return; may be infinite.
     pub max_records: f64,
     /// Wait for new records at the end.
@@ -76,8 +78,9 @@ pub struct ReaderOptions {
 impl ReaderOptions {
     /// Returns the options of the engine for a reader from `from` to `to`.
     pub fn reading(&self, from: StartPosition, to: u64) -> ReadOptions {
-        let ReaderOptions { max_records, follow, salvage, detailed } = *self;
-        ReadOptions { from, to, max_records: last_position(max_records), follow, salvage, detailed }
+        let ReaderOptions { since, max_records, follow, salvage, detailed } = *self;
+        let since = since.map(|ms| ms as u64);
+        ReadOptions { from, since, to, max_records: last_position(max_records), follow, salvage, detailed }
     }
 }
 

@@ -106,6 +106,12 @@ wire! {
     BATCH_FIRST: usize = 0;
     BATCH_RECORDS: usize = 1;
 
+    // The times of a block have this many numbers each, in this order: the index of the first record that was committed then, and when that was
+    // in ms since 1970, 0 if it is not known.
+    TIME_ENTRIES: usize = 2;
+    TIME_FIRST: usize = 0;
+    TIME_MS: usize = 1;
+
     // Where a reader or a new cursor starts, if not at a position.
     START_FIRST: i64 = 0;
     START_END: i64 = -1;

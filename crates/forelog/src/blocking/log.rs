@@ -236,6 +236,27 @@ impl Log {
         self.records(StartPosition::At(position), u64::MAX)
     }
 
+    /// Returns the lowest position whose record was committed at `time_ms`, in milliseconds since 1970, or later. That is exact also if the
+    /// clock was set back meanwhile. If there is none, returns the position after the last acknowledged record. Records whose time is not
+    /// known are before every time.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let log = forelog::Log::open(dir.path())?;
+    /// let position = log.append("first")?;
+    /// let committed_at = log.get(position)?.and_then(|record| record.committed_at()).unwrap_or_default();
+    /// assert_eq!(log.position_at(committed_at)?, 1);
+    /// assert_eq!(log.position_at(u64::MAX)?, 2);
+    /// # log.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Code::Corrupt`] if bytes that show it are damaged, [`Code::Io`], [`Code::Closed`].
+    pub fn position_at(&self, time_ms: u64) -> Result<u64> {
+        self.inner.wal.position_at(time_ms)
+    }
+
     /// Iterates over the records in a range of positions, as far as they are acknowledged now. A range without a start begins at the first
     /// record.
     ///

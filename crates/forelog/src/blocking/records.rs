@@ -63,6 +63,12 @@ impl StoredRecord {
         self.record().expires_at
     }
 
+    /// Returns when the record was committed, by the writer's wall clock, in milliseconds since 1970. `None` if the record is older than the
+    /// first version that recorded it. Clocks are set back now and then, so times need not rise from record to record.
+    pub fn committed_at(&self) -> Option<u64> {
+        self.block.committed_at(self.index)
+    }
+
     /// Returns the Raft term and index of the record.
     pub fn version(&self) -> Option<(u64, u64)> {
         self.record().version

@@ -5,7 +5,7 @@
 //! bytes.
 
 use crate::error::Flipped;
-use crate::format::frame::{self, Frame, Seed, HEADER};
+use crate::format::frame::{self, Frame, Seed};
 use crate::format::header::Header;
 use crate::util::bytes::{get_u32, mask, unmask};
 use crate::util::limits::PAGE;
@@ -44,7 +44,7 @@ pub fn in_page(page: &[u8]) -> Option<Bit> {
 /// Finds the flipped bit of a frame's header, which begins with its checksum.
 fn in_header(head: &[u8], seed: Seed, offset: u64) -> Option<Bit> {
     let (crc, stored) = (seed.crc(offset, head), get_u32(head, 0));
-    in_stored(stored, crc).or_else(|| search(unmask(crc) ^ unmask(stored), HEADER - 4).map(|(byte, bit)| (byte + 4, bit)))
+    in_stored(stored, crc).or_else(|| search(unmask(crc) ^ unmask(stored), seed.head() - 4).map(|(byte, bit)| (byte + 4, bit)))
 }
 
 /// Finds the flipped bit of a frame's header that does not decode at `offset`.
@@ -73,7 +73,7 @@ pub fn mended(page: &[u8]) -> Option<(Header, Flipped)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::frame::Kind;
+    use crate::format::frame::{Kind, HEADER};
     use crate::options::Compression;
 
     #[test]
@@ -87,8 +87,10 @@ mod tests {
             carried_end: 4096,
             recycled: false,
             compressed: false,
+            stamped: true,
             created_ms: 1,
             hole: 0,
+            greatest_before: 0,
         };
         let page = header.encode();
         for bit in (0..page.len() * 8).step_by(7).chain(PAGE as usize * 8 - 32..PAGE as usize * 8) {
@@ -103,11 +105,12 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_of_a_frame_is_located() {
-        let seed = Seed::new(&[1; 16], 2, 3);
+        let seed = Seed::new(&[1; 16], 2, 3, true);
         let body: Vec<u8> = (0..1000u32).map(|n| (n * 7) as u8).collect();
         let mut head = [0; HEADER];
         let (kind, codec, body_crc) = (Kind::Singles, Compression::None, mask(crc32c::crc32c(&body)));
-        let frame = Frame { body_len: 1000, first: 42, count: 2, kind, codec, synced: 4096, body_crc, prev: 6, crc: 0 };
+        let frame =
+            Frame { body_len: 1000, first: 42, count: 2, kind, codec, synced: 4096, body_crc, prev: 6, crc: 0, committed_ms: Some(7) };
         frame::encode(&mut head, &frame, seed, 8192);
         for bit in 0..HEADER * 8 {
             let mut damaged = head;

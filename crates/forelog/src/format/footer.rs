@@ -1,9 +1,10 @@
-//! The footer of a sealed segment: a sparse index from positions to offsets, and the end of the frames. Pure functions of
-//! bytes.
+//! The footer of a sealed segment: a sparse index from positions to offsets, the times of the records, and the end of the frames. Pure
+//! functions of bytes.
 //!
 //! The footer only saves work. Without one, or with a damaged one, the same facts follow from the frame headers.
 
-use crate::format::frame::{Seed, ALIGN};
+use crate::format::commit_times::CommitTimes;
+use crate::format::frame::{Frame, Seed, ALIGN};
 use crate::format::frame_boundary::FrameBoundary;
 use crate::util::bytes::*;
 use crate::util::limits::PAGE;
@@ -29,43 +30,60 @@ const START: usize = 16; // u64: offset of the first entry, a multiple of 4096
 const END: usize = 24; // u64: end of the frames
 const END_NEXT: usize = 32; // u64: position after the last record
 const END_CRC: usize = 40; // u32: CRC field of the last frame
+const LEAST: usize = 44; // u64, ms since the epoch: least time of a record, 0 if none has one
+const GREATEST: usize = 52; // u64: greatest time
 const FOOTER_CRC: usize = 60; // u32, masked: over the seed, the offset of the first entry, and all that stands before
-const _: () = assert!(FOOTER_CRC + 4 == TRAILER && CRC + 8 == ENTRY);
+const _: () = assert!(GREATEST + 8 == FOOTER_CRC && FOOTER_CRC + 4 == TRAILER && CRC + 8 == ENTRY);
 
 /// No segment needs more entries than this. A trailer that claims more is rejected before anything is allocated.
 const MAX_ENTRIES: u32 = 1 << 17;
 
-/// Frame boundaries in ascending order, about one per 64 KiB from the start of a segment.
+/// Frame boundaries in ascending order, about one per 64 KiB from the start of a segment, and the times of the records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Index(Vec<FrameBoundary>);
+pub struct Index {
+    entries: Vec<FrameBoundary>,
+    /// When the records were committed. Records that a truncation from the end has cut off may count as well.
+    pub times: CommitTimes,
+}
 
 impl Index {
-    /// Adds the boundary if it is far enough from the last entry.
+    /// Adds the boundary after a frame if it is far enough from the last entry.
     pub fn note(&mut self, boundary: FrameBoundary) {
-        if self.0.last().map_or(0, |last| last.offset) + EVERY <= boundary.offset {
-            self.0.push(boundary);
+        if self.entries.last().map_or(0, |last| last.offset) + EVERY <= boundary.offset {
+            self.entries.push(boundary);
         }
+    }
+
+    /// Adds `frame`, which ends at `end`.
+    pub fn note_frame(&mut self, frame: &Frame, end: FrameBoundary) {
+        self.note(end);
+        self.times.note(frame.committed_ms.unwrap_or(0));
     }
 
     /// Returns the last boundary at or before `position`.
     pub fn near(&self, position: u64) -> Option<FrameBoundary> {
-        let after = self.0.partition_point(|boundary| boundary.next <= position);
-        after.checked_sub(1).map(|i| self.0[i])
+        let after = self.entries.partition_point(|boundary| boundary.next <= position);
+        after.checked_sub(1).map(|i| self.entries[i])
     }
 
     /// Returns the last boundary at or before `offset`.
     pub fn before(&self, offset: u64) -> Option<FrameBoundary> {
-        let after = self.0.partition_point(|boundary| boundary.offset <= offset);
-        after.checked_sub(1).map(|i| self.0[i])
+        let after = self.entries.partition_point(|boundary| boundary.offset <= offset);
+        after.checked_sub(1).map(|i| self.entries[i])
     }
 
     /// Returns the entries at which frames below the offset `end` begin.
     pub fn below(&self, end: u64) -> Index {
-        Index(self.0.iter().filter(|boundary| boundary.offset < end).copied().collect())
+        Index { entries: self.entries.iter().filter(|boundary| boundary.offset < end).copied().collect(), times: self.times }
     }
 
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.entries.len()
+    }
+
+    /// Whether this is the index of a segment whose frames up to the offset `end` have the index `found`.
+    pub fn agrees_with(&self, found: &Index, end: u64) -> bool {
+        self.below(end).entries == found.below(end).entries && self.times.covers(found.times)
     }
 }
 
@@ -81,7 +99,7 @@ impl Footer {
     /// Encodes the footer for the offset `start` of the file.
     pub fn encode(&self, seed: Seed, start: u64) -> Vec<u8> {
         let mut bytes = vec![0; self.index.len() * ENTRY + TRAILER];
-        for (entry, boundary) in bytes.chunks_exact_mut(ENTRY).zip(&self.index.0) {
+        for (entry, boundary) in bytes.chunks_exact_mut(ENTRY).zip(&self.index.entries) {
             put_u64(entry, OFFSET, boundary.offset);
             put_u64(entry, NEXT, boundary.next);
             put_u32(entry, CRC, boundary.crc);
@@ -95,6 +113,8 @@ impl Footer {
         put_u64(trailer, END, self.end.offset);
         put_u64(trailer, END_NEXT, self.end.next);
         put_u32(trailer, END_CRC, self.end.crc);
+        put_u64(trailer, LEAST, self.index.times.least);
+        put_u64(trailer, GREATEST, self.index.times.greatest);
         let crc = seed.over(start, &bytes[..at + FOOTER_CRC]);
         put_u32(&mut bytes, at + FOOTER_CRC, crc);
         bytes
@@ -112,13 +132,14 @@ impl Footer {
         }
         let boundary =
             |entry: &[u8]| FrameBoundary { offset: get_u64(entry, OFFSET), next: get_u64(entry, NEXT), crc: get_u32(entry, CRC) };
-        let index = Index(bytes[..at].chunks_exact(ENTRY).map(boundary).collect());
+        let times = CommitTimes { least: get_u64(trailer, LEAST), greatest: get_u64(trailer, GREATEST) };
+        let index = Index { entries: bytes[..at].chunks_exact(ENTRY).map(boundary).collect(), times };
         let end = FrameBoundary { offset: get_u64(trailer, END), next: get_u64(trailer, END_NEXT), crc: get_u32(trailer, END_CRC) };
-        let ascending = index.0.windows(2).all(|pair| pair[0].offset < pair[1].offset && pair[0].next <= pair[1].next);
-        let aligned = index.0.iter().all(|boundary| boundary.offset.is_multiple_of(ALIGN));
-        let inside = index.0.first().is_none_or(|boundary| boundary.offset >= PAGE)
-            && index.0.last().is_none_or(|boundary| boundary.offset < end.offset && boundary.next <= end.next);
-        (ascending && aligned && inside && end.offset <= start).then_some(Footer { index, end })
+        let ascending = index.entries.windows(2).all(|pair| pair[0].offset < pair[1].offset && pair[0].next <= pair[1].next);
+        let aligned = index.entries.iter().all(|boundary| boundary.offset.is_multiple_of(ALIGN));
+        let inside = index.entries.first().is_none_or(|boundary| boundary.offset >= PAGE)
+            && index.entries.last().is_none_or(|boundary| boundary.offset < end.offset && boundary.next <= end.next);
+        (ascending && aligned && inside && times.is_sound() && end.offset <= start).then_some(Footer { index, end })
     }
 }
 
@@ -143,11 +164,12 @@ mod tests {
     const START_AT: u64 = 6 * EVERY;
 
     fn seed(salt: u64) -> Seed {
-        Seed::new(&[4; 16], 9, salt)
+        Seed::new(&[4; 16], 9, salt, true)
     }
 
     fn sample() -> Footer {
-        let mut index = Index::default();
+        let times = CommitTimes { least: 1_700_000_000_000, greatest: 1_700_000_000_500 };
+        let mut index = Index { times, ..Index::default() };
         for n in 1..50 {
             index.note(FrameBoundary { offset: PAGE + n * 6000, next: n * 10, crc: n as u32 });
         }

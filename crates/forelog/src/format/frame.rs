@@ -1,4 +1,6 @@
-//! The frame codec: a header of 40 bytes, and a body of records. Pure functions of bytes that allocate nothing.
+//! The frame codec: a header of 48 bytes, and a body of records. Pure functions of bytes that allocate nothing.
+//!
+//! Segments of versions that did not record times have headers of 40 bytes, without the time.
 //!
 //! The constants below are what the writer, the reader and recovery must agree on. The checksum of a header is verified
 //! before any of its fields is used, the body length above all.
@@ -9,12 +11,15 @@ use crate::util::limits::MAX_POSITION;
 
 /// A frame starts on a multiple of this, and is zero-padded to one.
 pub const ALIGN: u64 = 8;
-pub const HEADER: usize = 40;
+/// Length of the headers that are written.
+pub const HEADER: usize = 48;
+/// Length of the headers in a segment whose frames do not carry the time of their commit.
+pub const UNSTAMPED_HEADER: usize = 40;
 /// Group commit merges single appends into frames of at most this many bytes, so that one flipped bit costs little.
 pub const MERGED_BYTES: usize = 64 << 10;
 
 // Offsets of the header's fields.
-const CRC: usize = 0; // u32, masked: over the seed (log uuid, segment id, salt), the frame's offset, and bytes 4..40
+const CRC: usize = 0; // u32, masked: over the seed (log uuid, segment id, salt), the frame's offset, and the other bytes
 const BODY_LEN: usize = 4; // u32
 const FIRST: usize = 8; // u64: position of the first record; of the next record in a padding frame
 const COUNT: usize = 16; // u32: records in the body
@@ -24,7 +29,8 @@ const FLAGS: usize = 22; // u16, zero in version 1
 const SYNCED: usize = 24; // u64: how much of this segment was durable when the frame was built
 const BODY_CRC: usize = 32; // u32, masked
 const PREV: usize = 36; // u32: CRC field of the previous frame; of the header's predecessor in the first one
-const _: () = assert!(PREV + 4 == HEADER && (HEADER as u64).is_multiple_of(ALIGN));
+const COMMITTED: usize = 40; // u64: ms since the epoch, 0 if not known; only in a stamped segment, and no decision rests on it
+const _: () = assert!(PREV + 4 == UNSTAMPED_HEADER && COMMITTED + 8 == HEADER && (HEADER as u64).is_multiple_of(ALIGN));
 
 /// The kind of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,12 +59,28 @@ pub struct Frame {
     pub prev: u32,
     /// The header's own CRC, which the next frame names as its previous one.
     pub crc: u32,
+    /// When its records were committed, in ms since 1970; 0 if that is not known. `None` in a segment that is not stamped.
+    pub committed_ms: Option<u64>,
 }
 
 impl Frame {
+    /// Returns the length of the header.
+    pub fn head(&self) -> usize {
+        if self.committed_ms.is_some() {
+            HEADER
+        } else {
+            UNSTAMPED_HEADER
+        }
+    }
+
     /// Returns how many bytes the frame takes in its segment, including the zeroes that align it.
     pub fn span(&self) -> u64 {
-        span(self.body_len as usize)
+        (self.head() as u64 + u64::from(self.body_len)).next_multiple_of(ALIGN)
+    }
+
+    /// Returns the frame as it is in a stamped segment. If it is from one that is not, the time of its commit is not known.
+    pub fn stamped(self) -> Frame {
+        Frame { committed_ms: Some(self.committed_ms.unwrap_or(0)), ..self }
     }
 
     /// Returns the position after the frame's last record.
@@ -67,31 +89,44 @@ impl Frame {
     }
 }
 
-/// Returns how many bytes a frame takes in its segment if its body has `body_len` bytes.
+/// Returns how many bytes a frame takes in a stamped segment if its body has `body_len` bytes.
 pub fn span(body_len: usize) -> u64 {
     (HEADER as u64 + body_len as u64).next_multiple_of(ALIGN)
 }
 
 /// Binds the checksum of a frame to its place: a frame is valid only at its own offset of the segment that it was written
-/// for.
+/// for. It also says how long the headers in that segment are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seed(u32);
+pub struct Seed {
+    crc: u32,
+    is_stamped: bool,
+}
 
 impl Seed {
-    pub fn new(uuid: &[u8; 16], segment: u64, salt: u64) -> Seed {
+    /// Returns the seed of a segment. `is_stamped`: its frames carry the time of their commit.
+    pub fn new(uuid: &[u8; 16], segment: u64, salt: u64, is_stamped: bool) -> Seed {
         let crc = crc32c::crc32c(uuid);
         let crc = crc32c::crc32c_append(crc, &segment.to_le_bytes());
-        Seed(crc32c::crc32c_append(crc, &salt.to_le_bytes()))
+        Seed { crc: crc32c::crc32c_append(crc, &salt.to_le_bytes()), is_stamped }
+    }
+
+    /// Returns the length of the headers of frames.
+    pub fn head(self) -> usize {
+        if self.is_stamped {
+            HEADER
+        } else {
+            UNSTAMPED_HEADER
+        }
     }
 
     /// Returns the checksum of a frame header at `offset`, as it is stored.
     pub fn crc(self, offset: u64, header: &[u8]) -> u32 {
-        self.over(offset, &header[CRC + 4..HEADER])
+        self.over(offset, &header[CRC + 4..self.head()])
     }
 
     /// Returns the masked checksum of bytes at `offset`. It matches only at that offset of this segment.
     pub fn over(self, offset: u64, bytes: &[u8]) -> u32 {
-        let crc = crc32c::crc32c_append(self.0, &offset.to_le_bytes());
+        let crc = crc32c::crc32c_append(self.crc, &offset.to_le_bytes());
         mask(crc32c::crc32c_append(crc, bytes))
     }
 }
@@ -112,7 +147,8 @@ pub fn stored(running: u32) -> u32 {
     mask(running)
 }
 
-/// Writes the header of `frame` into `out` for the offset `offset`, and returns its CRC. `frame.crc` is not used.
+/// Writes the header of `frame` into `out` for the offset `offset`, and returns its CRC. `frame.crc` is not used. Frame and seed agree on
+/// whether there is a time.
 pub fn encode(out: &mut [u8], frame: &Frame, seed: Seed, offset: u64) -> u32 {
     put_u32(out, BODY_LEN, frame.body_len);
     put_u64(out, FIRST, frame.first);
@@ -123,6 +159,10 @@ pub fn encode(out: &mut [u8], frame: &Frame, seed: Seed, offset: u64) -> u32 {
     put_u64(out, SYNCED, frame.synced);
     put_u32(out, BODY_CRC, frame.body_crc);
     put_u32(out, PREV, frame.prev);
+    debug_assert_eq!(frame.head(), seed.head(), "a segment has headers of one length");
+    if let Some(ms) = frame.committed_ms {
+        put_u64(out, COMMITTED, ms);
+    }
     let crc = seed.crc(offset, out);
     put_u32(out, CRC, crc);
     crc
@@ -134,7 +174,7 @@ pub fn encode(out: &mut [u8], frame: &Frame, seed: Seed, offset: u64) -> u32 {
 /// padding, a synced offset that is not past the frame itself, and positions within range. The caller checks that the body
 /// fits into the file and matches its CRC.
 pub fn decode(bytes: &[u8], seed: Seed, offset: u64) -> Option<Frame> {
-    if bytes.len() < HEADER {
+    if bytes.len() < seed.head() {
         return None;
     }
     let kind = match bytes[KIND] {
@@ -163,6 +203,7 @@ pub fn decode(bytes: &[u8], seed: Seed, offset: u64) -> Option<Frame> {
         body_crc: get_u32(bytes, BODY_CRC),
         prev: get_u32(bytes, PREV),
         crc,
+        committed_ms: seed.is_stamped.then(|| get_u64(bytes, COMMITTED)),
     };
     let plausible = frame.synced <= offset
         && (frame.count == 0) == (kind == Kind::Padding)
@@ -192,8 +233,8 @@ pub fn find(bytes: &[u8], starts: usize, least: u64, offset: u64) -> Option<usiz
 /// Corrects both checksums of the frame in `bytes`, so that a test gets past them. The body ends where `bytes` end.
 #[cfg(any(test, feature = "sim"))]
 pub fn reseal(bytes: &mut [u8], seed: Seed, offset: u64) {
-    let end = (HEADER + get_u32(bytes, BODY_LEN) as usize).min(bytes.len());
-    let body = mask(crc32c::crc32c(&bytes[HEADER..end]));
+    let end = (seed.head() + get_u32(bytes, BODY_LEN) as usize).min(bytes.len());
+    let body = mask(crc32c::crc32c(&bytes[seed.head()..end]));
     put_u32(bytes, BODY_CRC, body);
     let crc = seed.crc(offset, bytes);
     put_u32(bytes, CRC, crc);
@@ -205,20 +246,33 @@ mod tests {
 
     #[test]
     fn a_scan_finds_every_offset_that_decodes_and_skips_the_others() {
-        let seed = Seed::new(&UUID, 3, 77);
-        let frame = |first, kind: Kind, synced| {
-            let count = u32::from(kind != Kind::Padding);
-            Frame { body_len: 0, first, count, kind, codec: Compression::None, synced, body_crc: 5, prev: 6, crc: 0 }
-        };
-        for stale in [0, 0x7f, 0xff] {
-            for (first, kind, synced) in [(42, Kind::Singles, 0), (MAX_POSITION + 1, Kind::Padding, 8192), (43, Kind::Batch, 4096)] {
-                for at in [0, 8, 64, 160] {
-                    let mut bytes = [stale; 200];
-                    encode(&mut bytes[at..], &frame(first, kind, synced), seed, 8192 + at as u64);
-                    assert!(decode(&bytes[at..], seed, 8192 + at as u64).is_some());
-                    assert_eq!(find(&bytes, 21, 42, 8192), Some(at));
-                    assert_eq!(find(&bytes, 21, first + 1, 8192), None);
-                    assert_eq!(find(&bytes, at / 8, 42, 8192), None);
+        for is_stamped in [true, false] {
+            let seed = Seed::new(&UUID, 3, 77, is_stamped);
+            let frame = |first, kind: Kind, synced| {
+                let count = u32::from(kind != Kind::Padding);
+                Frame {
+                    body_len: 0,
+                    first,
+                    count,
+                    kind,
+                    codec: Compression::None,
+                    synced,
+                    body_crc: 5,
+                    prev: 6,
+                    crc: 0,
+                    committed_ms: is_stamped.then_some(8),
+                }
+            };
+            for stale in [0, 0x7f, 0xff] {
+                for (first, kind, synced) in [(42, Kind::Singles, 0), (MAX_POSITION + 1, Kind::Padding, 8192), (43, Kind::Batch, 4096)] {
+                    for at in [0, 8, 64, 160] {
+                        let mut bytes = [stale; 208];
+                        encode(&mut bytes[at..], &frame(first, kind, synced), seed, 8192 + at as u64);
+                        assert!(decode(&bytes[at..], seed, 8192 + at as u64).is_some());
+                        assert_eq!(find(&bytes, 21, 42, 8192), Some(at));
+                        assert_eq!(find(&bytes, 21, first + 1, 8192), None);
+                        assert_eq!(find(&bytes, at / 8, 42, 8192), None);
+                    }
                 }
             }
         }
@@ -227,9 +281,12 @@ mod tests {
     const UUID: [u8; 16] = [9; 16];
 
     fn sample() -> (Seed, [u8; HEADER], Frame) {
-        let seed = Seed::new(&UUID, 3, 77);
+        sample_in(Seed::new(&UUID, 3, 77, true), Some(1_700_000_000_000))
+    }
+
+    fn sample_in(seed: Seed, committed_ms: Option<u64>) -> (Seed, [u8; HEADER], Frame) {
         let (kind, codec) = (Kind::Batch, Compression::Zstd);
-        let mut frame = Frame { body_len: 11, first: 42, count: 2, kind, codec, synced: 4096, body_crc: 5, prev: 6, crc: 0 };
+        let mut frame = Frame { body_len: 11, first: 42, count: 2, kind, codec, synced: 4096, body_crc: 5, prev: 6, crc: 0, committed_ms };
         let mut bytes = [0; HEADER];
         frame.crc = encode(&mut bytes, &frame, seed, 8192);
         (seed, bytes, frame)
@@ -239,8 +296,19 @@ mod tests {
     fn a_header_decodes_to_what_was_encoded() {
         let (seed, bytes, frame) = sample();
         assert_eq!(decode(&bytes, seed, 8192), Some(frame));
-        assert_eq!(frame.span(), 56);
+        assert_eq!(frame.span(), 64);
         assert_eq!(frame.next_position(), 44);
+    }
+
+    #[test]
+    fn a_header_without_a_time_is_shorter_and_decodes_only_in_a_segment_that_is_not_stamped() {
+        let (seed, bytes, frame) = sample_in(Seed::new(&UUID, 3, 77, false), None);
+        assert_eq!(decode(&bytes[..UNSTAMPED_HEADER], seed, 8192), Some(frame));
+        assert_eq!((frame.span(), frame.stamped().span(), frame.stamped().committed_ms), (56, 64, Some(0)));
+        assert_eq!(decode(&bytes, Seed::new(&UUID, 3, 77, true), 8192), None);
+        let (stamped, bytes, _) = sample();
+        assert_eq!(decode(&bytes[..UNSTAMPED_HEADER], stamped, 8192), None);
+        assert_eq!(decode(&bytes, seed, 8192), None);
     }
 
     #[test]
@@ -255,9 +323,9 @@ mod tests {
     fn a_frame_is_valid_only_at_its_offset_of_its_segment_of_its_log() {
         let (seed, bytes, _) = sample();
         assert_eq!(decode(&bytes, seed, 8200), None);
-        assert_eq!(decode(&bytes, Seed::new(&UUID, 4, 77), 8192), None);
-        assert_eq!(decode(&bytes, Seed::new(&UUID, 3, 78), 8192), None);
-        assert_eq!(decode(&bytes, Seed::new(&[8; 16], 3, 77), 8192), None);
+        assert_eq!(decode(&bytes, Seed::new(&UUID, 4, 77, true), 8192), None);
+        assert_eq!(decode(&bytes, Seed::new(&UUID, 3, 78, true), 8192), None);
+        assert_eq!(decode(&bytes, Seed::new(&[8; 16], 3, 77, true), 8192), None);
     }
 
     #[test]

@@ -19,6 +19,7 @@ const CARRIED_END: usize = 96; // u64: end of the frames written before the segm
 const PREDECESSOR_CRC: usize = 104; // u32: CRC field of its last frame
 const CREATED: usize = 112; // u64, ms since the epoch; no decision rests on it
 const HOLE: usize = 120; // u64: positions from the first one on that hold nothing, 0 unless the feature says so
+const GREATEST_BEFORE: usize = 128; // u64, ms since the epoch; only a search by time uses it
 
 /// Segment flag: the file is recycled. Bytes after its frames may be stale and prove nothing.
 const RECYCLED: u32 = 1;
@@ -27,8 +28,10 @@ const RECYCLED: u32 = 1;
 const COMPRESSED: u64 = 1;
 /// Incompatible feature: the segment begins with a hole, which are positions that were lost before this log was made.
 const BEGINS_WITH_HOLE: u64 = 2;
+/// Incompatible feature: frames carry the time of their commit, so their headers are longer.
+const STAMPED: u64 = 4;
 /// The incompatible features that this version knows.
-const KNOWN: u64 = COMPRESSED | BEGINS_WITH_HOLE;
+const KNOWN: u64 = COMPRESSED | BEGINS_WITH_HOLE | STAMPED;
 
 /// The predecessor of a segment, and where it ends according to that segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,15 +55,19 @@ pub struct Header {
     pub recycled: bool,
     /// Frames may be compressed. A version that cannot decompress them must refuse the segment.
     pub compressed: bool,
+    /// Frames carry the time of their commit. Every segment that this version begins is stamped.
+    pub stamped: bool,
     pub created_ms: u64,
     /// Number of positions from `first` on that were lost before this log was made. No frame holds them, and the first
     /// frame comes after them.
     pub hole: u64,
+    /// No frame before this segment was committed later, in ms since 1970; 0 if none has a time. It never falls from a segment to the next.
+    pub greatest_before: u64,
 }
 
 impl Header {
     pub fn seed(&self) -> Seed {
-        Seed::new(&self.uuid, self.id, self.salt)
+        Seed::new(&self.uuid, self.id, self.salt, self.stamped)
     }
 
     /// Returns the checksum that the first frame of the segment names as its previous one.
@@ -81,7 +88,8 @@ impl Header {
     pub fn encode(&self) -> Vec<u8> {
         let mut page = begin_page(&MAGIC, &self.uuid);
         put_u32(&mut page, SEGMENT_FLAGS, if self.recycled { RECYCLED } else { 0 });
-        let features = if self.compressed { COMPRESSED } else { 0 } | if self.hole > 0 { BEGINS_WITH_HOLE } else { 0 };
+        let feature = |has: bool, bit: u64| if has { bit } else { 0 };
+        let features = feature(self.compressed, COMPRESSED) | feature(self.hole > 0, BEGINS_WITH_HOLE) | feature(self.stamped, STAMPED);
         put_u64(&mut page, INCOMPATIBLE, features);
         put_u64(&mut page, COMPATIBLE, 0);
         put_u64(&mut page, ID, self.id);
@@ -96,6 +104,7 @@ impl Header {
         put_u64(&mut page, CARRIED_END, self.carried_end);
         put_u64(&mut page, CREATED, self.created_ms);
         put_u64(&mut page, HOLE, self.hole);
+        put_u64(&mut page, GREATEST_BEFORE, self.greatest_before);
         seal_page(&mut page);
         page
     }
@@ -132,8 +141,10 @@ impl Header {
             carried_end: get_u64(page, CARRIED_END),
             recycled: get_u32(page, SEGMENT_FLAGS) & RECYCLED != 0,
             compressed: features & COMPRESSED != 0,
+            stamped: features & STAMPED != 0,
             created_ms: get_u64(page, CREATED),
             hole: get_u64(page, HOLE),
+            greatest_before: get_u64(page, GREATEST_BEFORE),
         };
         let sound = header.id >= 1
             && predecessor_id < header.id
@@ -164,8 +175,10 @@ mod tests {
             carried_end: 4096,
             recycled: true,
             compressed: true,
+            stamped: false,
             created_ms: 1_700_000_000_000,
             hole: 0,
+            greatest_before: 0,
         }
     }
 
@@ -179,6 +192,14 @@ mod tests {
         let first = Header { predecessor: None, recycled: false, compressed: false, ..sample() };
         assert_eq!(Header::decode(&first.encode()), Ok(first));
         assert_eq!(Header::decode(&with_hole().encode()), Ok(with_hole()));
+        let stamped = Header { stamped: true, greatest_before: 1_700_000_000_001, ..sample() };
+        assert_eq!(Header::decode(&stamped.encode()), Ok(stamped));
+    }
+
+    #[test]
+    fn a_version_without_support_for_times_refuses_a_stamped_segment() {
+        let page = Header { stamped: true, ..sample() }.encode();
+        assert_eq!(identify(&page, &MAGIC, COMPRESSED | BEGINS_WITH_HOLE), Err(BadPage::Newer(VERSION)));
     }
 
     #[test]
@@ -213,7 +234,7 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_of_a_header_page_is_detected() {
-        for header in [sample(), with_hole()] {
+        for header in [sample(), with_hole(), Header { stamped: true, greatest_before: 9, ..sample() }] {
             for (bit, damaged) in flips(&header.encode()) {
                 assert!(Header::decode(&damaged).is_err(), "bit {bit}");
             }

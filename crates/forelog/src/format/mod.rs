@@ -2,6 +2,7 @@
 //! back. docs/format.md describes the same bytes.
 
 pub mod bit_flip;
+pub mod commit_times;
 pub mod compression;
 pub mod control;
 pub mod file_names;

@@ -106,7 +106,7 @@ fn create(storage: Arc<dyn Storage>, options: &Options, listing: &Listing, clock
     let control = Control::new(create_control(&*storage, &state)?, state, 0);
     drop_spares(&*storage, listing);
     let mut start = writer(storage.clone(), options, control, listing, 1, clock)?;
-    start.plan = Some(RollPlan { predecessor: None, first: 1, hole: 0, carry: Carry::Nothing, truncate_to: None });
+    start.plan = Some(RollPlan { predecessor: None, first: 1, hole: 0, greatest_before: 0, carry: Carry::Nothing, truncate_to: None });
     let catalog = start.catalog.clone();
     let mut writer = Writer::new(start);
     writer.finish_plan(0).and_then(|()| writer.finish_naming()).map_err(unopened)?;
@@ -265,8 +265,9 @@ fn bare(catalog: &Catalog, header: &Header) -> Option<UnindexedSegment> {
 /// Plans how the log goes on if it does not go on in place. If everything that was found is below the low mark, `low_mark` is that mark,
 /// and the log goes on empty there.
 fn plan(base: Option<&Base>, low_mark: Option<u64>) -> RollPlan {
-    let (Some(Base { segment: SurveyedSegment { file, header, .. }, end, proven, named, .. }), None) = (base, low_mark) else {
-        return RollPlan { predecessor: None, first: low_mark.unwrap_or(1), hole: 0, carry: Carry::Nothing, truncate_to: None };
+    let (Some(Base { segment: SurveyedSegment { file, header, .. }, end, proven, named, index, .. }), None) = (base, low_mark) else {
+        let first = low_mark.unwrap_or(1);
+        return RollPlan { predecessor: None, first, hole: 0, greatest_before: 0, carry: Carry::Nothing, truncate_to: None };
     };
     let from = if *named { *proven } else { FrameBoundary::start(header) };
     let (predecessor, first, hole) = if *named {
@@ -275,7 +276,8 @@ fn plan(base: Option<&Base>, low_mark: Option<u64>) -> RollPlan {
         // Nothing vouches for this segment's name. The next segment replaces it, with the hole that it may begin with.
         (header.predecessor, header.first, header.hole)
     };
+    let greatest_before = if *named { header.greatest_before.max(index.times.greatest) } else { header.greatest_before };
     let frames = CarriedFrames { file: file.clone(), header: header.clone(), from, to: end.offset };
     let carry = if frames.to > from.offset { Carry::Frames(frames) } else { Carry::Nothing };
-    RollPlan { predecessor, first, hole, carry, truncate_to: None }
+    RollPlan { predecessor, first, hole, greatest_before, carry, truncate_to: None }
 }

@@ -283,7 +283,7 @@ impl<'a> Verifier<'a> {
             (FooterState::Footer(footer), End::At(end)) if whole => {
                 // A later truncation may have moved the end to a lower offset, never to a higher one.
                 let agrees = footer.end == end || footer.end.offset > end.offset;
-                if !agrees || footer.index.below(end.offset) != index.below(end.offset) {
+                if !agrees || !footer.index.agrees_with(&index, end.offset) {
                     let text = format!("the footer of {} contradicts its frames", name.file);
                     self.problem("wrong-footer", text, (&name.file, at), None);
                 }
@@ -338,7 +338,7 @@ impl<'a> Verifier<'a> {
                 self.report.records += u64::from(frame.count);
                 self.report.bytes += frame.span();
                 boundary = boundary.after(&frame);
-                index.note(boundary);
+                index.note_frame(&frame, boundary);
                 continue;
             }
             whole = false;

@@ -37,6 +37,9 @@ pub struct Block {
     /// `expires_at`, then term and index, of the records that have them.
     numbers: Vec<u64>,
     detailed: bool,
+    /// The times of commit in runs: the index of the first record that was committed then, and the time in ms since 1970, 0 if it is not
+    /// known. No run begins before the first time that is known.
+    times: Vec<(u32, u64)>,
     /// The atomic batches among the records: the index of the first record in this block, and their number. Empty unless a detailed reader
     /// made the block.
     pub batches: Vec<(u32, u32)>,
@@ -107,11 +110,11 @@ impl Block {
     /// Adds the records of a frame from position `next` on, up to `limit`, and moves `next` past them. They are in `bytes[body]`. Returns false
     /// if not all of the frame is records.
     pub(super) fn add(&mut self, frame: &Frame, bytes: &[u8], body: Range<usize>, next: &mut u64, limit: u64) -> bool {
-        let (base, raw) = (body.start, &bytes[body]);
+        let (base, raw, before) = (body.start, &bytes[body], self.entries.len());
         // A number that the bytes have no room for is not believed.
         self.entries.reserve((frame.count as usize).min(raw.len() / record::SMALLEST));
         let mut offset = 0;
-        (frame.first..frame.next_position()).all(|position| {
+        let whole = (frame.first..frame.next_position()).all(|position| {
             let Some(parts) = Parts::parse(raw, offset) else { return false };
             if position == *next && position <= limit {
                 self.push(base, &parts);
@@ -119,7 +122,28 @@ impl Block {
             }
             offset = parts.end;
             true
-        })
+        });
+        let committed_ms = frame.committed_ms.unwrap_or(0);
+        if self.entries.len() > before && committed_ms != self.times.last().map_or(0, |(_, ms)| *ms) {
+            self.times.push((before as u32, committed_ms));
+        }
+        whole
+    }
+
+    /// Returns when the record with index `i` was committed, by the writer's wall clock, in milliseconds since 1970. `None` if that is not
+    /// known: its segment was written by a version that did not record it.
+    ///
+    /// It is looked up here and not a field of [`Record`], so that it costs nothing when it is not asked for.
+    pub fn committed_at(&self, i: usize) -> Option<u64> {
+        let after = self.times.partition_point(|(first, _)| *first as usize <= i);
+        let (_, ms) = self.times.get(after.checked_sub(1)?)?;
+        (*ms > 0).then_some(*ms)
+    }
+
+    /// Returns the times of commit in runs: the index of the first record that was committed then, and the time in milliseconds since 1970,
+    /// 0 if it is not known. A record before the first run has no time.
+    pub fn times(&self) -> &[(u32, u64)] {
+        &self.times
     }
 
     /// Returns how many bytes of the memory that was lent for the block are its bytes. 0 if it has bytes of its own. Otherwise only its fields
@@ -180,7 +204,7 @@ impl Block {
         &self.numbers
     }
 
-    /// Frees the memory of the records. What remains are the first position, the batches and the holes.
+    /// Frees the memory of the records. What remains are the first position, the times, the batches and the holes.
     pub fn forget_records(&mut self) {
         (self.bytes, self.lent, self.entries, self.numbers) = Default::default();
     }
@@ -274,6 +298,32 @@ mod tests {
         block.push(0, &Parts { flags: 31, key: 0, value: 0, end: 0, expires_at: Some(7), version: Some((8, 9)) });
         assert_eq!(block.fields().next().map(|fields| (fields.flags, fields.numbers)), Some((31, before as u32)));
         assert_eq!(block.get(0).map(|record| (record.expires_at, record.version)), Some((Some(7), Some((8, 9)))));
+    }
+
+    #[test]
+    fn every_record_of_a_block_has_the_time_of_its_frame() {
+        let mut block = Block::at(1, false);
+        let (mut next, mut expected) = (1, Vec::new());
+        for (count, committed_ms) in [(2, None), (1, Some(0)), (3, Some(50)), (1, Some(50)), (2, Some(40)), (1, Some(0)), (2, Some(70))] {
+            let body: Vec<u8> = (0..count).flat_map(|_| [2, 0, 1, b'x']).collect();
+            let frame = crate::format::frame::Frame {
+                body_len: body.len() as u32,
+                first: next,
+                count,
+                kind: crate::format::frame::Kind::Singles,
+                codec: crate::Compression::None,
+                synced: 0,
+                body_crc: 0,
+                prev: 0,
+                crc: 0,
+                committed_ms,
+            };
+            assert!(block.add(&frame, &body, 0..body.len(), &mut next, u64::MAX));
+            expected.resize(expected.len() + count as usize, committed_ms.filter(|ms| *ms > 0));
+        }
+        let times: Vec<_> = (0..block.len()).map(|i| block.committed_at(i)).collect();
+        assert_eq!(times, expected);
+        assert_eq!(block.times(), [(3, 50), (7, 40), (9, 0), (10, 70)]);
     }
 
     #[test]

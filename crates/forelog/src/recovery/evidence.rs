@@ -5,6 +5,7 @@ use crate::error::{Code, Error, Fault, Flipped};
 use crate::format::control::{self, ControlState};
 use crate::format::file_names::{Name, CONTROL};
 use crate::format::footer::Index;
+use crate::format::frame::Frame;
 use crate::format::frame_boundary::FrameBoundary;
 use crate::format::page::BadPage;
 use crate::options::Mode;
@@ -286,7 +287,7 @@ impl Survey {
             let len = segment.file.len()?;
             let mut window = Window::new(&*segment.file, len);
             let mut index = Index::default();
-            let mut note = |boundary| index.note(boundary);
+            let mut note = |frame: &Frame, boundary| index.note_frame(frame, boundary);
             let mut walk =
                 frame_scan::check_frames(&mut window, &segment.header, FrameBoundary::start(&segment.header), above.first, &mut note)?;
             while let WalkEnd::Broken(at) = walk {

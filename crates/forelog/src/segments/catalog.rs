@@ -1,5 +1,6 @@
 //! The catalog: the list of segments that make up the log. The thread that has the log writes it, and all readers use it.
 
+use crate::format::commit_times::CommitTimes;
 use crate::format::file_names::{file_name, Name};
 use crate::format::footer::Index;
 use crate::format::frame::Seed;
@@ -31,6 +32,8 @@ struct KnownIndex {
     index: Index,
     /// The footer has been read, or there is none to read.
     asked: bool,
+    /// The times of the index are those of all records.
+    has_times: bool,
 }
 
 impl CatalogSegment {
@@ -46,7 +49,7 @@ impl CatalogSegment {
     }
 
     pub fn of_header(header: &Header) -> CatalogSegment {
-        let known = Mutex::new(KnownIndex { asked: true, ..KnownIndex::default() });
+        let known = Mutex::new(KnownIndex { asked: true, has_times: true, ..KnownIndex::default() });
         CatalogSegment {
             id: header.id,
             first: header.first,
@@ -92,9 +95,16 @@ impl CatalogSegment {
         }
     }
 
+    /// Adds the frames of one write, which end at `boundaries`. They were committed at `committed_ms`, 0 if they are padding.
+    pub fn add_frames(&self, boundaries: &[FrameBoundary], committed_ms: u64) {
+        let mut known = self.known();
+        boundaries.iter().for_each(|boundary| known.index.note(*boundary));
+        known.index.times.note(committed_ms);
+    }
+
     /// Replaces the index by one of the whole segment.
     pub fn set_index(&self, index: Index) {
-        *self.known() = KnownIndex { index, asked: true };
+        *self.known() = KnownIndex { index, asked: true, has_times: true };
     }
 
     pub fn index(&self) -> Index {
@@ -106,12 +116,29 @@ impl CatalogSegment {
     /// The first call reads the footer. If there is none, or it does not decode, the caller reads frame headers from the
     /// last known boundary on and adds the boundaries that it passes.
     pub fn index_entry_before(&self, position: u64, file: &dyn File, seed: Seed) -> Option<FrameBoundary> {
+        self.ask(file, seed);
+        self.known().index.near(position)
+    }
+
+    /// Returns when the records were committed, `None` if neither the writer nor a footer says so. The first call reads the footer.
+    pub fn times(&self, file: &dyn File, seed: Seed) -> Option<CommitTimes> {
+        self.ask(file, seed);
+        let known = self.known();
+        known.has_times.then_some(known.index.times)
+    }
+
+    /// Returns the greatest time of the records, as far as it is known without reading anything.
+    pub fn greatest_known(&self) -> u64 {
+        self.known().index.times.greatest
+    }
+
+    /// Reads the footer, unless that was done before.
+    fn ask(&self, file: &dyn File, seed: Seed) {
         if !std::mem::replace(&mut self.known().asked, true) {
             if let Ok(FooterState::Footer(footer)) = find_footer(file, seed) {
                 self.set_index(footer.index);
             }
         }
-        self.known().index.near(position)
     }
 }
 

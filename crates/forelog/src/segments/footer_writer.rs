@@ -5,7 +5,7 @@ use crate::error::Fault;
 use crate::format::footer::{self, Footer, Index, TRAILER};
 use crate::format::frame::Seed;
 use crate::format::frame_boundary::FrameBoundary;
-use crate::format::header::Predecessor;
+use crate::format::header::{Header, Predecessor};
 use crate::segments::catalog::CatalogSegment;
 use crate::segments::frame_scan::boundary_at;
 use crate::segments::segment_file::SegmentFile;
@@ -99,18 +99,18 @@ impl UnindexedSegment {
     /// damage is reported by the readers that meet it.
     fn examine(&self, storage: &dyn Storage, stopped: &AtomicBool) -> Result<Option<PendingFooter>, Fault> {
         let Predecessor { id, salt, end, crc } = self.sealed;
-        let seed = Seed::new(&self.uuid, id, salt);
-        let file = storage.open(&self.entry.file, true)?;
+        let SegmentFile { file, header, .. } = SegmentFile::open(storage, &self.entry.file, true)?;
+        let is_ours = |header: &Header| (header.uuid, header.id, header.salt) == (self.uuid, id, salt);
+        let Some(header) = header.ok().filter(is_ours) else { return Ok(None) };
+        let seed = header.seed();
         if let FooterState::Footer(footer) = find_footer(&*file, seed)? {
             self.entry.set_index(footer.index);
             return Ok(None);
         }
-        let SegmentFile { file, header, .. } = SegmentFile::of(file)?;
-        let Some(header) = header.ok().filter(|header| header.seed() == seed) else { return Ok(None) };
         let mut window = Window::new(&*file, file.len()?);
         let mut index = Index::default();
-        let reached = boundary_at(&mut window, &header, end, |boundary| {
-            index.note(boundary);
+        let reached = boundary_at(&mut window, &header, end, |frame, boundary| {
+            index.note_frame(frame, boundary);
             !stopped.load(Ordering::Acquire)
         })?;
         let end = FrameBoundary { offset: end, next: self.next, crc };

@@ -5,7 +5,7 @@
 use crate::error::{Fault, Flipped};
 use crate::format::bit_flip;
 use crate::format::footer::Index;
-use crate::format::frame::{self, Frame, Kind, ALIGN, HEADER, MERGED_BYTES};
+use crate::format::frame::{self, Frame, Kind, ALIGN, MERGED_BYTES};
 use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::Header;
 use crate::options::Compression;
@@ -33,14 +33,26 @@ pub struct Scan {
     pub garbage: Option<(u64, u64)>,
 }
 
+/// Returns the frame at `offset` if its header is valid.
+pub fn frame_header(bytes: &mut Window, header: &Header, offset: u64) -> Result<Option<Frame>, Fault> {
+    let seed = header.seed();
+    Ok(frame::decode(bytes.get(offset, seed.head())?, seed, offset))
+}
+
+/// Returns the frame at `boundary` if its header is valid and continues the log there. Its body is not read.
+pub fn next_header(bytes: &mut Window, header: &Header, boundary: FrameBoundary) -> Result<Option<Frame>, Fault> {
+    Ok(frame_header(bytes, header, boundary.offset)?.filter(|frame| continues(frame, &boundary)))
+}
+
 /// Returns the frame at `offset` if it is valid, its body included.
 fn valid(bytes: &mut Window, header: &Header, offset: u64) -> Result<Option<Frame>, Fault> {
-    let Some(frame) = frame::decode(bytes.get(offset, HEADER)?, header.seed(), offset) else { return Ok(None) };
+    let Some(frame) = frame_header(bytes, header, offset)? else { return Ok(None) };
     let readable = header.compressed || frame.codec == Compression::None;
     if !readable || frame.first < header.start() || frame.span() > bytes.len() - offset {
         return Ok(None);
     }
-    let (mut at, end) = (offset + HEADER as u64, offset + HEADER as u64 + u64::from(frame.body_len));
+    let body = offset + frame.head() as u64;
+    let (mut at, end) = (body, body + u64::from(frame.body_len));
     let mut crc = 0;
     while at < end {
         let data = bytes.next_data(at).min(end);
@@ -89,14 +101,14 @@ fn non_zero(bytes: &mut Window, mut at: u64) -> Result<Option<u64>, Fault> {
 ///
 /// A recycled file is full of stale frames, so this test must be cheap.
 fn may_start(bytes: &mut Window, header: &Header, mut at: u64) -> Result<(Option<u64>, Option<u64>), Fault> {
-    let mut last = None;
+    let (mut last, head) = (None, header.seed().head());
     loop {
         // The header of a frame may begin within the zeroes at the end of a hole.
         let data = bytes.next_data(at);
-        at = at.max(data.saturating_sub(HEADER as u64) / ALIGN * ALIGN);
-        let ends = bytes.get(at, HEADER)?.len() < HEADER;
+        at = at.max(data.saturating_sub(head as u64) / ALIGN * ALIGN);
+        let ends = bytes.get(at, head)?.len() < head;
         let piece = bytes.some(at, u64::MAX)?;
-        let starts = if ends { 0 } else { (piece.len() - HEADER) / ALIGN as usize + 1 };
+        let starts = if ends { 0 } else { (piece.len() - head) / ALIGN as usize + 1 };
         let found = frame::find(piece, starts, header.start(), at);
         let passed = match (found, ends) {
             (Some(found), _) => found,
@@ -121,7 +133,7 @@ pub fn scan(bytes: &mut Window, header: &Header) -> Result<Scan, Fault> {
         scan.claimed = scan.claimed.max(frame.synced);
         scan.records += u64::from(frame.count);
         scan.end = scan.end.after(&frame);
-        scan.index.note(scan.end);
+        scan.index.note_frame(&frame, scan.end);
     }
     let mut at = scan.end.offset;
     while let Some(dirty) = non_zero(bytes, at)? {
@@ -153,8 +165,7 @@ pub fn scan(bytes: &mut Window, header: &Header) -> Result<Scan, Fault> {
 /// Returns the last boundary at or before `offset`. It is reached from `boundary` by the frame headers alone.
 pub fn boundary_before(bytes: &mut Window, header: &Header, mut boundary: FrameBoundary, offset: u64) -> Result<FrameBoundary, Fault> {
     loop {
-        let frame = frame::decode(bytes.get(boundary.offset, HEADER)?, header.seed(), boundary.offset);
-        match frame.filter(|f| continues(f, &boundary) && boundary.offset + f.span() <= offset) {
+        match next_header(bytes, header, boundary)?.filter(|f| boundary.offset + f.span() <= offset) {
             Some(frame) => boundary = boundary.after(&frame),
             None => return Ok(boundary),
         }
@@ -163,21 +174,18 @@ pub fn boundary_before(bytes: &mut Window, header: &Header, mut boundary: FrameB
 
 /// Returns the boundary at `offset`, or `None` if the frame headers from the start of the segment do not lead to it.
 ///
-/// Calls `pass` with every boundary on the way, and stops with `None` if it returns false.
+/// Calls `pass` with every frame on the way and the boundary after it, and stops with `None` if it returns false.
 pub fn boundary_at(
     bytes: &mut Window,
     header: &Header,
     offset: u64,
-    mut pass: impl FnMut(FrameBoundary) -> bool,
+    mut pass: impl FnMut(&Frame, FrameBoundary) -> bool,
 ) -> Result<Option<FrameBoundary>, Fault> {
     let mut boundary = FrameBoundary::start(header);
     while boundary.offset < offset {
-        let frame = frame::decode(bytes.get(boundary.offset, HEADER)?, header.seed(), boundary.offset);
-        match frame.filter(|f| continues(f, &boundary)) {
-            Some(frame) => boundary = boundary.after(&frame),
-            None => return Ok(None),
-        }
-        if !pass(boundary) {
+        let Some(frame) = next_header(bytes, header, boundary)? else { return Ok(None) };
+        boundary = boundary.after(&frame);
+        if !pass(&frame, boundary) {
             return Ok(None);
         }
     }
@@ -194,8 +202,7 @@ pub fn boundary_near(
     mut pass: impl FnMut(FrameBoundary),
 ) -> Result<Result<FrameBoundary, FrameBoundary>, Fault> {
     while boundary.next < position {
-        let frame = frame::decode(bytes.get(boundary.offset, HEADER)?, header.seed(), boundary.offset);
-        match frame.filter(|f| continues(f, &boundary)) {
+        match next_header(bytes, header, boundary)? {
             Some(frame) if frame.next_position() > position => break,
             Some(frame) => boundary = boundary.after(&frame),
             None => return Ok(Err(boundary)),
@@ -208,8 +215,7 @@ pub fn boundary_near(
 /// Returns the boundary after the padding frames that may follow `boundary`, looking no further than `end`.
 pub fn past_padding(bytes: &mut Window, header: &Header, mut boundary: FrameBoundary, end: u64) -> Result<FrameBoundary, Fault> {
     while boundary.offset < end {
-        let frame = frame::decode(bytes.get(boundary.offset, HEADER)?, header.seed(), boundary.offset);
-        match frame.filter(|f| continues(f, &boundary) && f.kind == Kind::Padding) {
+        match next_header(bytes, header, boundary)?.filter(|f| f.kind == Kind::Padding) {
             Some(frame) => boundary = boundary.after(&frame),
             None => break,
         }
@@ -227,20 +233,22 @@ pub enum WalkEnd {
 }
 
 /// Reads and checks the frames from `boundary` up to the one that holds `position`, including their bodies. Calls `pass` with
-/// every boundary on the way.
+/// every frame on the way and the boundary after it.
 pub fn check_frames(
     bytes: &mut Window,
     header: &Header,
     mut boundary: FrameBoundary,
     position: u64,
-    mut pass: impl FnMut(FrameBoundary),
+    mut pass: impl FnMut(&Frame, FrameBoundary),
 ) -> Result<WalkEnd, Fault> {
     while boundary.next < position {
         match valid(bytes, header, boundary.offset)?.filter(|f| continues(f, &boundary)) {
-            Some(frame) => boundary = boundary.after(&frame),
+            Some(frame) => {
+                boundary = boundary.after(&frame);
+                pass(&frame, boundary);
+            }
             None => return Ok(WalkEnd::Broken(boundary)),
         }
-        pass(boundary);
     }
     Ok(WalkEnd::Whole(boundary))
 }
@@ -264,15 +272,16 @@ pub fn resync(bytes: &mut Window, header: &Header, from: u64, positions: Range<u
 
 /// Returns the flipped bit that makes the frame at `offset` invalid. Its header is searched, and its body if that has at most 64 KiB.
 pub fn flipped_bit(bytes: &mut Window, header: &Header, offset: u64) -> Result<Option<Flipped>, Fault> {
-    let head = bytes.get(offset, HEADER)?;
-    if head.len() < HEADER {
+    let len = header.seed().head();
+    let head = bytes.get(offset, len)?;
+    if head.len() < len {
         return Ok(None);
     }
     let found = match frame::decode(head, header.seed(), offset) {
         None => bit_flip::in_frame_header(head, header.seed(), offset),
         Some(frame) if frame.body_len as usize <= MERGED_BYTES => {
-            let body = bytes.get(offset + HEADER as u64, frame.body_len as usize)?;
-            bit_flip::in_body(body, &frame).map(|(byte, bit)| (HEADER + byte, bit))
+            let body = bytes.get(offset + len as u64, frame.body_len as usize)?;
+            bit_flip::in_body(body, &frame).map(|(byte, bit)| (len + byte, bit))
         }
         Some(_) => None,
     };

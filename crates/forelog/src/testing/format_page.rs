@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use crate::cursors::codec::Slot;
+use crate::format::commit_times::CommitTimes;
 use crate::format::control::{ControlState, Mark, FILE_BYTES};
 use crate::format::file_names::file_name;
 use crate::format::footer::{Footer, Index};
@@ -18,6 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 const UUID: [u8; 16] = *b"an example's log";
+const CREATED: u64 = 1_767_225_600_000;
 
 fn header() -> Header {
     Header {
@@ -29,8 +31,10 @@ fn header() -> Header {
         carried_end: 4096,
         recycled: false,
         compressed: false,
-        created_ms: 1_767_225_600_000,
+        stamped: true,
+        created_ms: CREATED,
         hole: 0,
+        greatest_before: 0,
     }
 }
 
@@ -68,10 +72,11 @@ fn segment() -> (Vec<u8>, FrameBoundary) {
             body_crc,
             prev: end.crc,
             crc: 0,
+            committed_ms: Some(CREATED + 1000 * (commit as u64 + 1)),
         };
         let crc = frame::encode(head, &frame, header.seed(), end.offset);
         bytes.extend_from_slice(&group.bytes[gathered.start..]);
-        end = FrameBoundary { offset: end.offset + frame.span(), next: frame.next_position(), crc };
+        end = end.after(&Frame { crc, ..frame });
         synced = end.offset;
     }
     (bytes, end)
@@ -102,7 +107,9 @@ fn the_hex_dump_in_the_format_page_is_what_the_codecs_write() {
     let mut text = String::from("```text\n");
     dump(&file_name(1, 1), &bytes, &mut text);
     text.push('\n');
-    let footer = Footer { index: Index::default(), end };
+    let mut index = Index::default();
+    index.times = CommitTimes { least: CREATED + 1000, greatest: CREATED + 4000 };
+    let footer = Footer { index, end };
     dump("Its footer, at 002000", &footer.encode(header().seed(), 0x2000), &mut text);
     text.push('\n');
     dump("CONTROL, slot 0", &control(end).encode(), &mut text);

@@ -106,7 +106,7 @@ impl Writer {
     /// without blocking.
     fn layout_ahead(&self, group: &Group) -> Option<(FrameBoundary, u64, Layout)> {
         let is_ready = self.plan.is_none() && self.naming.is_none() && !self.unproven && self.health.ended().is_none();
-        let active = self.active.as_ref().filter(|active| is_ready && !active.may_be_torn)?;
+        let active = self.active.as_ref().filter(|active| is_ready && !active.may_be_torn && active.header.stamped)?;
         let is_small = group.bytes.len() <= MOST_BYTES;
         if !self.supports_ahead() || self.must_wait() || group.frames.is_empty() || !is_small {
             return None;
@@ -131,7 +131,7 @@ impl Writer {
         group.pad();
         let (layout, began) = (self.layout_ahead(&group), (self.meter.clock)());
         let (Some((at, limit, layout)), Some(active)) = (layout, &mut self.active) else { return Err(group) };
-        let sealed = active.seal(&mut group, 0, at, limit, layout);
+        let sealed = active.seal(&mut group, 0, at, limit, layout, self.storage.wall_clock());
         let write = active.submit(&sealed, &group.bytes[sealed.bytes.clone()]);
         let memory = std::mem::take(&mut *group.bytes);
         let submitted = write.submit(queue, memory, sealed.bytes.clone(), token);

@@ -423,10 +423,10 @@ mod tests {
                 let (len, bytes) = (round % 2 * 30_000, group.bytes.len());
                 assert_eq!(
                     group.frames.iter().map(at).collect::<Vec<_>>(),
-                    [(4096, 60_013, 1, 2, 1), (4096 + 60_056, 60_017, 3, 2, 2), (4096 + 60_056 + 60_064, 30_010, 5, 1, 3),]
+                    [(4096, 60_013, 1, 2, 1), (4096 + 60_064, 60_017, 3, 2, 2), (4096 + 60_064 + 60_072, 30_010, 5, 1, 3),]
                 );
                 assert_eq!(group.runs.iter().map(|run| (run.client, run.ops)).collect::<Vec<_>>(), [(7, 1), (1, 2), (1, 2), (1, 1)]);
-                assert_eq!((group.records, group.record_bytes, bytes), (5, 150_040, 4096 + 60_056 + 60_064 + 30_056));
+                assert_eq!((group.records, group.record_bytes, bytes), (5, 150_040, 4096 + 60_064 + 60_072 + 30_064));
                 // More than the memory has room for moves all of it.
                 (0..len).for_each(|n| push(group, 1, 6 + n as u64, &[9; 40]));
                 assert_eq!(group.bytes.is_lent(), may_keep && len == 0);

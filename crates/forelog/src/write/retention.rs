@@ -2,6 +2,7 @@
 //! `override_cursors` is set every segment that a cursor has not consumed.
 
 use crate::error::Fault;
+use crate::format::commit_times::CommitTimes;
 use crate::observe::events::SegmentFromFuture;
 use crate::options::{millis, Retention};
 use crate::segments::catalog::CatalogSegment;
@@ -45,6 +46,8 @@ pub struct KnownSegments {
     /// By id, the creation times of segments that were asked for, and the monotonic time at which each was first seen, in ms. A segment is
     /// at least as old as it has been known.
     created: BTreeMap<u64, (u64, u64)>,
+    /// By id, when the last record of a sealed segment was committed, in ms; 0 if nothing shows that.
+    latest: BTreeMap<u64, u64>,
     /// Ids of segments whose creation time is in the future.
     ahead: BTreeSet<u64>,
     /// A segment was begun because the newest one had such a creation time.
@@ -63,7 +66,7 @@ struct Check {
     /// The monotonic clock, in ms.
     steady: u64,
     stamps: Stamps,
-    /// The creation times of the oldest segments; `None` for those that are not believed.
+    /// For each of the oldest segments, a time up to which all records before it were committed; `None` if no such time is believed.
     believed: Vec<Option<u64>>,
 }
 
@@ -122,6 +125,7 @@ impl Writer {
     fn note_newest(&mut self, segments: &[Arc<CatalogSegment>], check: &mut Check) {
         let oldest = segments.first().map_or(0, |oldest| oldest.id);
         self.known.created = self.known.created.split_off(&oldest);
+        self.known.latest = self.known.latest.split_off(&oldest);
         let Some(active) = &self.active else { return };
         let (id, created_ms, segment) = (active.header.id, active.header.created_ms, active.entry.file.clone());
         self.known.created.entry(id).or_insert((created_ms, check.steady));
@@ -138,14 +142,16 @@ impl Writer {
         is_ahead
     }
 
-    /// Returns for how long the segment at `at` has existed at least, in ms.
+    /// Returns how old the records before the segment at `at` are at least, in ms.
     fn age(&mut self, segments: &[Arc<CatalogSegment>], at: usize, check: &mut Check) -> Result<u64, Fault> {
         let (_, seen) = self.created(&segments[at], check)?;
         let known = check.steady.saturating_sub(seen);
         for at in at..segments.len() {
             while check.believed.len() <= at {
-                let (stamp, _) = self.created(&segments[check.believed.len()], check)?;
-                check.believed.push(check.stamps.believes(stamp, check.now).then_some(stamp));
+                let i = check.believed.len();
+                let (created, _) = self.created(&segments[i], check)?;
+                let latest = if i > 0 { self.latest(&segments[i - 1], created)? } else { 0 };
+                check.believed.push([latest, created].into_iter().find(|stamp| check.stamps.believes(*stamp, check.now)));
             }
             if let Some(stamp) = check.believed[at] {
                 return Ok(known.max(check.now.saturating_sub(stamp)));
@@ -164,6 +170,22 @@ impl Writer {
         self.note_ahead(segment.id, &segment.file, created, check);
         self.known.created.insert(segment.id, (created, check.steady));
         Ok((created, check.steady))
+    }
+
+    /// Returns when the last record of a sealed segment was committed, whose successor was created at `sealed`. Returns 0 if its footer does
+    /// not say so, or if the clock was set while it was written: a record may then be younger than it says.
+    fn latest(&mut self, segment: &CatalogSegment, sealed: u64) -> Result<u64, Fault> {
+        if let Some(latest) = self.known.latest.get(&segment.id) {
+            return Ok(*latest);
+        }
+        let SegmentFile { file, header, .. } = SegmentFile::open(&*self.storage, &segment.file, false)?;
+        let times = header.ok().and_then(|header| Some((header.created_ms, segment.times(&*file, header.seed())?)));
+        let is_ordered = |created: u64, times: CommitTimes| {
+            created <= times.least.saturating_add(age::DRIFT) && times.greatest <= sealed.saturating_add(age::DRIFT)
+        };
+        let latest = times.filter(|(created, times)| is_ordered(*created, *times)).map_or(0, |(_, times)| times.greatest);
+        self.known.latest.insert(segment.id, latest);
+        Ok(latest)
     }
 
     /// Returns the size of all the log's segment files together.
@@ -191,7 +213,7 @@ mod tests {
     use super::*;
     use crate::options::Options;
     use crate::testing::campaign::named::Log;
-    use crate::testing::sim::SimDisk;
+    use crate::testing::sim::{Rng, SimDisk};
     use std::cell::Cell;
 
     const NOW: u64 = 1_700_000_000_000;
@@ -230,6 +252,49 @@ mod tests {
     fn due(log: &mut Log, hours: u64) -> Due {
         let retention = Retention { max_age: Some(Duration::from_secs(hours * 3600)), ..Retention::default() };
         log.opened.writer.due(&retention, Floors { readers: u64::MAX, cursors: u64::MAX }).unwrap()
+    }
+
+    #[test]
+    fn a_segment_is_removed_as_soon_as_its_last_record_is_old_enough_and_no_earlier() {
+        let mut rng = Rng::new(7);
+        for round in 0..60 {
+            let mut log = log(&[NOW]);
+            // When each record was committed, and the segment that it is in.
+            let (mut now, mut records) = (NOW, vec![(NOW, log.segment())]);
+            for _ in 0..12 {
+                now += [0, 1, HOUR / 3, 5 * HOUR][rng.below(4) as usize];
+                log.disk.set_wall_clock(now);
+                log.commit(&[&[rng.below(9000) as u32]], true);
+                records.push((now, log.segment()));
+                log.opened.writer.sealer.run().unwrap();
+            }
+            let mut log = if round % 2 == 0 { reopen(log) } else { log };
+            let hours = 1 + rng.below(12);
+            log.disk.set_wall_clock(now + HOUR);
+            let is_old = |segment: &String| records.iter().all(|(time, other)| other != segment || now + HOUR - time >= hours * HOUR);
+            let kept = records.iter().position(|(_, segment)| *segment == log.segment() || !is_old(segment)).unwrap();
+            let expected = Some(kept as u64 + 1).filter(|first| *first > 1);
+            assert_eq!(due(&mut log, hours).first, expected, "{records:?}, {hours} hours, at {}", now + HOUR);
+        }
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_within_a_segment_makes_no_record_older_than_the_next_segment() {
+        for back in [5 * HOUR, 2 * HOUR] {
+            let disk = SimDisk::new(1, 512);
+            disk.set_wall_clock(NOW - 9 * HOUR);
+            let mut log = Log::on(disk, Options { segment_bytes: 16 << 10, ..Options::default() });
+            for clock in [NOW - 8 * HOUR, NOW - 8 * HOUR - back, NOW - HOUR] {
+                log.disk.set_wall_clock(clock);
+                log.commit(&[&[3000]], true);
+            }
+            log.commit(&[&[11_000]], true);
+            log.opened.writer.sealer.run().unwrap();
+            assert_eq!(log.opened.catalog.all().len(), 2);
+            log.disk.set_wall_clock(NOW);
+            assert_eq!(due(&mut log, 2).first, None, "{back}");
+            assert_eq!(due(&mut log, 1).first, Some(4), "{back}");
+        }
     }
 
     #[test]

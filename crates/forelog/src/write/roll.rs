@@ -11,6 +11,7 @@ use crate::format::horizon::LogEnd;
 use crate::observe::events::Event;
 use crate::options::Compression;
 use crate::segments::catalog::CatalogSegment;
+use crate::segments::frame_scan::next_header;
 use crate::segments::log_ends::DurableEnd;
 use crate::segments::placement::{Filling, Placement};
 use crate::segments::spare_files::{least_len, Spare};
@@ -38,6 +39,8 @@ pub struct PartialFrame {
     pub kind: Kind,
     pub count: u32,
     pub body: Vec<u8>,
+    /// When the records were committed, 0 if that is not known.
+    pub committed_ms: u64,
 }
 
 /// The frames that the next segment starts with.
@@ -48,11 +51,14 @@ pub enum Carry {
 }
 
 impl Carry {
-    /// Number of bytes that they take.
+    /// Number of bytes that they take at most. Headers that carry no time become longer.
     fn span(&self) -> u64 {
         match self {
             Carry::Nothing => 0,
-            Carry::Frames(frames) => frames.to - frames.from.offset,
+            Carry::Frames(frames) => {
+                let (bytes, head) = (frames.to - frames.from.offset, frames.header.seed().head());
+                bytes + bytes / head as u64 * (HEADER - head) as u64
+            }
             Carry::Part(part) => span(part.body.len()),
         }
     }
@@ -64,6 +70,8 @@ pub struct RollPlan {
     pub first: u64,
     /// Number of positions from `first` on that were lost before this log was made: see [`Header::hole`].
     pub hole: u64,
+    /// See [`Header::greatest_before`].
+    pub greatest_before: u64,
     pub carry: Carry,
     /// Last position that stays valid: everything after it is cut off. 0 for a reset, `None` if no position is taken back.
     pub truncate_to: Option<u64>,
@@ -84,8 +92,14 @@ impl Writer {
         if let (Some(active), None) = (&self.active, &self.plan) {
             let end = active.end;
             let predecessor = Predecessor { id: active.header.id, salt: active.header.salt, end: end.offset, crc: end.crc };
-            self.plan =
-                Some(RollPlan { predecessor: Some(predecessor), first: end.next, hole: 0, carry: Carry::Nothing, truncate_to: None });
+            self.plan = Some(RollPlan {
+                predecessor: Some(predecessor),
+                first: end.next,
+                hole: 0,
+                greatest_before: active.header.greatest_before.max(active.entry.greatest_known()),
+                carry: Carry::Nothing,
+                truncate_to: None,
+            });
         }
     }
 
@@ -129,20 +143,22 @@ impl Writer {
         let mut salt = [0; 8];
         self.storage.random(&mut salt)?;
         let spare = self.spares.take(least_len(carried + span))?;
-        let header = Header {
+        let mut header = Header {
             uuid: self.uuid,
             id: self.highest_id() + 1,
             first: plan.first,
             salt: u64::from_le_bytes(salt),
             predecessor: plan.predecessor,
-            carried_end: PAGE + carried,
+            carried_end: PAGE,
             recycled: spare.recycled,
             // Carried frames are copied as they are stored.
             compressed: self.packer.is_some() || matches!(&plan.carry, Carry::Frames(frames) if frames.header.compressed),
+            stamped: true,
             created_ms: self.storage.wall_clock(),
             hole: plan.hole,
+            greatest_before: plan.greatest_before,
         };
-        let (end, index) = match fill(&spare, &header, plan) {
+        let (end, index) = match fill(&spare, &mut header, plan) {
             Ok(filled) => filled,
             Err(error) => {
                 self.spares.take_back(spare, false);
@@ -246,11 +262,18 @@ impl Writer {
     }
 }
 
-/// Writes a new segment's header and the frames carried into it, and returns their end and an index of them. The file has no final name
-/// yet, so a failure costs nothing but the roll.
-fn fill(spare: &Spare, header: &Header, plan: &RollPlan) -> Result<(FrameBoundary, Index)> {
+/// Writes a new segment's header and the frames carried into it, and returns their end and an index of them. The header gets their end as
+/// well. The file has no final name yet, so a failure costs nothing but the roll.
+fn fill(spare: &Spare, header: &mut Header, plan: &RollPlan) -> Result<(FrameBoundary, Index)> {
+    let (end, index) = carry(spare, header, plan)?;
+    header.carried_end = end.offset;
+    spare.file.write_at(&header.encode(), 0).map_err(|short| Error::from(short.fault))?;
+    Ok((end, index))
+}
+
+/// Writes the frames that are carried into a new segment, and returns their end and an index of them.
+fn carry(spare: &Spare, header: &Header, plan: &RollPlan) -> Result<(FrameBoundary, Index)> {
     let write = |bytes: &[u8], offset: u64| spare.file.write_at(bytes, offset).map_err(|short| Error::from(short.fault));
-    write(&header.encode(), 0)?;
     let (mut end, mut index) = (FrameBoundary::start(header), Index::default());
     let carry = match &plan.carry {
         Carry::Nothing => return Ok((end, index)),
@@ -265,45 +288,47 @@ fn fill(spare: &Spare, header: &Header, plan: &RollPlan) -> Result<(FrameBoundar
                 body_crc: mask(crc32c::crc32c(&part.body)),
                 prev: end.crc,
                 crc: 0,
+                committed_ms: Some(part.committed_ms),
             };
             let mut bytes = vec![0; HEADER];
             let crc = frame::encode(&mut bytes, &frame, header.seed(), end.offset);
             bytes.extend_from_slice(&part.body);
             write(&bytes, end.offset)?;
-            end = FrameBoundary { offset: end.offset + frame.span(), next: frame.next_position(), crc };
-            index.note(end);
+            end = end.after(&Frame { crc, ..frame });
+            index.note_frame(&frame, end);
             return Ok((end, index));
         }
         Carry::Frames(frames) => frames,
     };
     let mut window = Window::new(&*carry.file, carry.to);
-    let (old, new) = (carry.header.seed(), header.seed());
+    let new = header.seed();
     let mut from = carry.from;
     while from.offset < carry.to {
-        let found = frame::decode(window.get(from.offset, HEADER)?, old, from.offset);
         let changed = || {
             Error::new(Code::Corrupt, "a frame changed between two reads of it")
                 .at(file_name(carry.header.first, carry.header.id), from.offset)
         };
-        let frame = found.filter(|f| f.first == from.next && f.prev == from.crc).ok_or_else(changed)?;
-        let moved = Frame { synced: PAGE, prev: end.crc, ..frame };
+        let frame = next_header(&mut window, &carry.header, from)?.ok_or_else(changed)?;
+        let moved = Frame { synced: PAGE, prev: end.crc, ..frame.stamped() };
         let mut head = [0; HEADER];
         let crc = frame::encode(&mut head, &moved, new, end.offset);
         write(&head, end.offset)?;
-        copy_body(&mut window, &frame, from.offset, |bytes, at| write(bytes, end.offset + at))?.then_some(()).ok_or_else(changed)?;
-        from = FrameBoundary { offset: from.offset + frame.span(), next: frame.next_position(), crc: frame.crc };
-        end = FrameBoundary { offset: end.offset + frame.span(), next: frame.next_position(), crc };
-        index.note(end);
+        copy_body(&mut window, &frame, from.offset, |bytes, at| write(bytes, end.offset + HEADER as u64 + at))?
+            .then_some(())
+            .ok_or_else(changed)?;
+        from = from.after(&frame);
+        end = end.after(&Frame { crc, ..moved });
+        index.note_frame(&moved, end);
     }
     Ok((end, index))
 }
 
-/// Passes a frame's body to `put` in pieces, with their offsets in the frame. Returns false if the body does not match its CRC.
+/// Passes a frame's body to `put` in pieces, with their offsets in the body. Returns false if the body does not match its CRC.
 fn copy_body(window: &mut Window, frame: &Frame, offset: u64, mut put: impl FnMut(&[u8], u64) -> Result<()>) -> Result<bool> {
-    let (mut at, end) = (HEADER as u64, HEADER as u64 + u64::from(frame.body_len));
-    let mut crc = 0;
-    while at < end {
-        let piece = window.some(offset + at, end - at)?;
+    let (body, len) = (offset + frame.head() as u64, u64::from(frame.body_len));
+    let (mut at, mut crc) = (0, 0);
+    while at < len {
+        let piece = window.some(body + at, len - at)?;
         if piece.is_empty() {
             return Ok(false);
         }

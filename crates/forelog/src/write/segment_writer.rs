@@ -67,6 +67,8 @@ pub struct SealedFrames {
     /// The boundary after the last of them.
     pub end: FrameBoundary,
     pub way: Way,
+    /// When they were committed, in ms since 1970; 0 if they are padding.
+    pub committed_ms: u64,
 }
 
 /// How the bytes of a write reach the disk.
@@ -88,6 +90,8 @@ pub struct PendingWrite {
     pub len: usize,
     /// It was submitted before, and a part of it may be on the disk.
     pub is_repeated: bool,
+    /// When its frames were committed, as they say.
+    pub committed_ms: u64,
 }
 
 impl PendingWrite {
@@ -124,9 +128,9 @@ impl SegmentWriter {
     }
 
     /// Whether `frame` may be written at `offset` when frames have room up to `limit`. A segment begun without compression may be read by
-    /// a version that does not know it, so it takes only raw frames.
+    /// a version that does not know it, so it takes only raw frames. One of a version that did not record times takes none.
     pub fn takes(&self, frame: &PendingFrame, offset: u64, limit: u64) -> bool {
-        offset + frame.span() <= limit && (self.header.compressed || frame.codec == Compression::None)
+        self.header.stamped && offset + frame.span() <= limit && (self.header.compressed || frame.codec == Compression::None)
     }
 
     /// Chooses how the frames of `group` from the one at `from` on are written at `at`, with room up to `limit`. `at` is the end of the
@@ -157,8 +161,9 @@ impl SegmentWriter {
         }
     }
 
-    /// Writes the headers of the frames of `group` from the one at `from` on, as many as have room up to `limit`. They follow `at`.
-    pub fn seal(&self, group: &mut Group, from: usize, at: FrameBoundary, limit: u64, layout: Layout) -> SealedFrames {
+    /// Writes the headers of the frames of `group` from the one at `from` on, as many as have room up to `limit`. They follow `at`, and say
+    /// that they were committed at `now`, in ms since 1970.
+    pub fn seal(&self, group: &mut Group, from: usize, at: FrameBoundary, limit: u64, layout: Layout, now: u64) -> SealedFrames {
         group.sealed.clear();
         let Group { bytes, frames, sealed, .. } = group;
         let (seed, synced) = (self.header.seed(), self.synced.offset);
@@ -200,10 +205,11 @@ impl SegmentWriter {
                 body_crc: mask(crc32c::crc32c(&body[..pending.body_len])),
                 prev: end.crc,
                 crc: 0,
+                committed_ms: Some(now),
             };
             debug_assert_eq!(pending.first, end.next, "positions are dense");
             let crc = frame::encode(head, &frame, seed, end.offset);
-            end = FrameBoundary { offset: end.offset + frame.span(), next: frame.next_position(), crc };
+            end = end.after(&Frame { crc, ..frame });
             sealed.push(end);
             to += 1;
         }
@@ -226,7 +232,7 @@ impl SegmentWriter {
         }
         let way = if layout == Layout::Cached { Way::Cached } else { Way::Direct };
         let offset = at.offset - before.len() as u64;
-        SealedFrames { bytes: start..stop, offset, frames: to - from, end, way }
+        SealedFrames { bytes: start..stop, offset, frames: to - from, end, way, committed_ms: now }
     }
 
     /// Makes `bytes` a padding frame. The body, which is in place already, is everything after the header.
@@ -234,20 +240,19 @@ impl SegmentWriter {
         let end = padding(bytes, self.end, self.synced.offset, self.header.seed());
         sealed.clear();
         sealed.push(end);
-        SealedFrames { bytes: 0..bytes.len(), offset: self.end.offset, frames: 0, end, way: Way::Cached }
+        SealedFrames { bytes: 0..bytes.len(), offset: self.end.offset, frames: 0, end, way: Way::Cached, committed_ms: 0 }
     }
 
     /// Submits the write of sealed frames, whose bytes are `bytes`.
     pub fn submit(&mut self, frames: &SealedFrames, bytes: &[u8]) -> PendingWrite {
-        let (offset, end) = (frames.offset, frames.end);
+        let SealedFrames { offset, end, committed_ms, .. } = *frames;
         self.placement.wait_until_clear(offset + bytes.len() as u64, frames.way == Way::Direct);
         self.tail.note(bytes, offset, end.offset);
-        match &self.placement.direct {
-            Some(direct) if frames.way == Way::Direct => {
-                PendingWrite { file: direct.clone(), offset, end, way: Way::Direct, len: bytes.len(), is_repeated: false }
-            }
-            _ => PendingWrite { file: self.placement.file.clone(), offset, end, way: Way::Cached, len: bytes.len(), is_repeated: false },
-        }
+        let (file, way) = match &self.placement.direct {
+            Some(direct) if frames.way == Way::Direct => (direct.clone(), Way::Direct),
+            _ => (self.placement.file.clone(), Way::Cached),
+        };
+        PendingWrite { file, offset, end, way, len: bytes.len(), is_repeated: false, committed_ms }
     }
 
     /// Submits a direct write that was refused once more, to the page cache. No further write is direct.
@@ -263,7 +268,7 @@ impl SegmentWriter {
             self.synced = write.end;
             self.placement.note_direct(is_large);
         }
-        self.entry.add_index_entries(sealed);
+        self.entry.add_frames(sealed, write.committed_ms);
     }
 
     /// Whether frames wait for an fsync.
@@ -332,6 +337,8 @@ fn padding(bytes: &mut [u8], end: FrameBoundary, synced: u64, seed: Seed) -> Fra
         body_crc: mask(crc32c::crc32c(body)),
         prev: end.crc,
         crc: 0,
+        // It holds no record.
+        committed_ms: Some(0),
     };
     let crc = frame::encode(head, &frame, seed, end.offset);
     FrameBoundary { offset: end.offset + frame.span(), next: end.next, crc }

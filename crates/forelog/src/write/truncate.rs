@@ -4,11 +4,11 @@
 use crate::error::{out_of_range, truncated, Code, Error, Result};
 use crate::format::compression::Unpacker;
 use crate::format::file_names::Name;
-use crate::format::frame::{self, HEADER};
+use crate::format::frame;
 use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::Predecessor;
 use crate::format::record::Parts;
-use crate::segments::frame_scan::boundary_near;
+use crate::segments::frame_scan::{boundary_near, frame_header};
 use crate::segments::segment_file::SegmentFile;
 use crate::storage::window::Window;
 use crate::util::healing::On;
@@ -87,7 +87,7 @@ impl Writer {
     /// not be removed. `Poisoned` or `Detached` if writing has ended.
     pub fn reset(&mut self, first: u64) -> Result<()> {
         self.go_on()?;
-        self.roll_to(RollPlan { predecessor: None, first, hole: 0, carry: Carry::Nothing, truncate_to: Some(0) })?;
+        self.roll_to(RollPlan { predecessor: None, first, hole: 0, greatest_before: 0, carry: Carry::Nothing, truncate_to: Some(0) })?;
         self.remove_below()
     }
 
@@ -126,6 +126,7 @@ impl Writer {
                 predecessor: header.predecessor,
                 first: header.first,
                 hole,
+                greatest_before: header.greatest_before,
                 carry: Carry::Nothing,
                 truncate_to: Some(last),
             });
@@ -135,11 +136,11 @@ impl Writer {
         let end = boundary_near(&mut window, &header, near, last + 1, |_| {})?.map_err(|at| damaged(at.offset))?;
         let mut carry = Carry::Nothing;
         if end.next <= last {
-            let found = frame::decode(window.get(end.offset, HEADER)?, header.seed(), end.offset);
+            let found = frame_header(&mut window, &header, end.offset)?;
             let room = file.len()?.saturating_sub(end.offset);
             let frame = found.filter(|f| f.span() <= room).ok_or_else(|| damaged(end.offset))?;
             let mut stored = vec![0; frame.body_len as usize];
-            let n = file.read_at(&mut stored, end.offset + HEADER as u64)?;
+            let n = file.read_at(&mut stored, end.offset + frame.head() as u64)?;
             if n < stored.len() || frame::stored(frame::body_crc(0, &stored)) != frame.body_crc {
                 return Err(damaged(end.offset));
             }
@@ -148,10 +149,14 @@ impl Writer {
             let count = (last + 1 - frame.first) as u32;
             let kept = (0..count).try_fold(0, |at, _| Some(Parts::parse(&body, at)?.end));
             body.truncate(kept.ok_or_else(|| damaged(end.offset))?);
-            carry = Carry::Part(PartialFrame { kind: frame.kind, count, body });
+            carry = Carry::Part(PartialFrame { kind: frame.kind, count, body, committed_ms: frame.committed_ms.unwrap_or(0) });
         }
         let predecessor = Predecessor { id: header.id, salt: header.salt, end: end.offset, crc: end.crc };
-        Ok(RollPlan { predecessor: Some(predecessor), first: end.next, hole: 0, carry, truncate_to: Some(last) })
+        // Without a footer the records of the segment may have been committed as late as any record of the log.
+        let latest = || self.active.as_ref().map_or(0, |active| active.header.greatest_before.max(active.entry.greatest_known()));
+        let greatest = segment.times(&*file, header.seed()).map_or_else(latest, |times| times.greatest);
+        let greatest_before = header.greatest_before.max(greatest);
+        Ok(RollPlan { predecessor: Some(predecessor), first: end.next, hole: 0, greatest_before, carry, truncate_to: Some(last) })
     }
 
     /// Whether CONTROL vouches for the active segment's name.

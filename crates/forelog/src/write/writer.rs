@@ -214,7 +214,7 @@ impl Writer {
         };
         let at = active.end;
         let layout = active.layout(group, from, at, limit, terms);
-        let sealed = active.seal(group, from, at, limit, layout);
+        let sealed = active.seal(group, from, at, limit, layout, self.storage.wall_clock());
         let bytes = &group.bytes[sealed.bytes.clone()];
         let write = active.submit(&sealed, bytes);
         self.perform(write, bytes, &group.sealed)?;
@@ -257,7 +257,8 @@ impl Writer {
     /// Otherwise, if the same records were appended again, leftover frames after them would have matching CRCs and would be taken for part
     /// of the log.
     fn write_random_padding(&mut self) -> Result<()> {
-        let Some(active) = self.active.as_mut().filter(|active| active.may_be_torn) else { return Ok(()) };
+        // Nothing is written to a segment that is not stamped.
+        let Some(active) = self.active.as_mut().filter(|active| active.may_be_torn && active.header.stamped) else { return Ok(()) };
         let mut bytes = [0; HEADER + 8];
         self.storage.random(&mut bytes[HEADER..])?;
         let end = active.end.offset + bytes.len() as u64;

@@ -16,6 +16,9 @@ use std::sync::Arc;
 pub struct ReadOptions {
     /// Where the reader begins.
     pub from: StartPosition,
+    /// The reader leaves out everything before the first record that was committed at this time or later, in ms since 1970. If there is none,
+    /// it begins after the last record. Excludes `salvage`.
+    pub since: Option<u64>,
     /// Last position to be returned.
     pub to: u64,
     /// Maximum number of records.
@@ -33,7 +36,13 @@ pub struct ReadOptions {
 impl ReadOptions {
     /// Returns the options of a reader from `from` to `to`, inclusive, that ends at damage and does not follow.
     pub fn range(from: impl Into<StartPosition>, to: u64) -> ReadOptions {
-        ReadOptions { from: from.into(), to, max_records: u64::MAX, follow: false, salvage: false, detailed: false }
+        ReadOptions { from: from.into(), since: None, to, max_records: u64::MAX, follow: false, salvage: false, detailed: false }
+    }
+
+    /// Makes the reader begin at a time, see [`ReadOptions::since`].
+    #[must_use]
+    pub fn since(self, time_ms: u64) -> ReadOptions {
+        ReadOptions { since: Some(time_ms), ..self }
     }
 
     /// Makes the reader a follower.
@@ -60,8 +69,11 @@ impl Wal {
     ///
     /// # Errors
     /// `Truncated` if `from` is below the first position, `OutOfRange` if it is above the next one, `Closed`. In mode `readOnly` the first
-    /// block returns the first two. `InvalidArg` for `salvage` in another mode than `readOnly`.
+    /// block returns the first two. `InvalidArg` for `salvage` in another mode than `readOnly`, or with `since`.
     pub fn read(&self, options: ReadOptions) -> Result<Reader> {
+        if options.salvage && options.since.is_some() {
+            return Err(Error::new(Code::InvalidArg, "salvage and since cannot be used together").during("read"));
+        }
         let salvages = options.salvage && !options.follow;
         if salvages && self.shared.options.mode != Mode::ReadOnly {
             return Err(Error::new(Code::InvalidArg, "salvage needs mode 'readOnly'").during("read"));
@@ -69,6 +81,18 @@ impl Wal {
         let reader = self.placed(self.enter(options.from)?, options)?;
         let lost = if salvages { None } else { self.lost_start(reader.next_position()) };
         lost.map_or(Ok(reader), Err)
+    }
+
+    /// Returns the lowest position whose record was committed at `time_ms`, in milliseconds since 1970, or later; blocking. That is exact also
+    /// if the writer's clock went back. If there is none, returns the position after the last acknowledged record. Records whose time is not
+    /// known are before every time.
+    ///
+    /// Reads the headers of some segments and, within one segment, those of the frames.
+    ///
+    /// # Errors
+    /// `Corrupt` or `Io` if they cannot be read, `Closed`.
+    pub fn position_at(&self, time_ms: u64) -> Result<u64> {
+        self.read(ReadOptions::range(StartPosition::First, u64::MAX).since(time_ms))?.locate()
     }
 
     /// Replaces a reader under which `truncate_after` or `reset` has cut the log. Returns the last position that those have kept, and the
@@ -79,7 +103,9 @@ impl Wal {
     /// `Truncated` if records before `next` were removed, `Closed`.
     pub fn resume(&self, left: &ReaderPosition, next: Option<u64>, options: ReadOptions) -> Result<(u64, Reader)> {
         let from = next.map_or(left.start(), StartPosition::At);
-        let options = ReadOptions { from, salvage: false, ..options };
+        // A reader that has returned a record is past the time at which it began.
+        let since = options.since.filter(|_| next.is_none());
+        let options = ReadOptions { from, since, salvage: false, ..options };
         let position = self.enter(from)?;
         // Asked after the new position is entered, so each truncation is recorded at one of the two.
         let kept = left.kept().unwrap_or(u64::MAX);
@@ -137,8 +163,8 @@ impl Wal {
     }
 
     fn reader_of(&self, position: Arc<ReaderPosition>, options: ReadOptions, plan: ReadPlan) -> Reader {
-        let ReadOptions { max_records, detailed, salvage, follow, .. } = options;
-        let plan = ReadPlan { max_records, detailed, past_damage: salvage && !follow, position: Some(position), ..plan };
+        let ReadOptions { since, max_records, detailed, salvage, follow, .. } = options;
+        let plan = ReadPlan { since, max_records, detailed, past_damage: salvage && !follow, position: Some(position), ..plan };
         Reader::new(self.shared.storage.clone(), self.shared.catalog.clone(), plan)
     }
 

@@ -4,7 +4,7 @@ use crate::error::{Fault, Result};
 use crate::format::compression::Unpacker;
 use crate::format::control::Fence;
 use crate::format::file_names::CONTROL;
-use crate::format::frame::{self, Frame, ALIGN, HEADER};
+use crate::format::frame::{self, Frame, ALIGN};
 use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::Header;
 use crate::format::record::Parts;
@@ -17,7 +17,7 @@ use crate::recovery::verdict::{self, Answer};
 use crate::segments::catalog::{Catalog, CatalogSegment};
 use crate::segments::control_file::read_horizon;
 use crate::segments::footer_writer::{find_footer, FooterState};
-use crate::segments::frame_scan::{flipped_bit, resync};
+use crate::segments::frame_scan::{flipped_bit, frame_header, resync};
 use crate::storage::window::Window;
 use crate::storage::zero_on_read_error::ZeroOnReadError;
 use crate::storage::{FileRef, Storage};
@@ -299,7 +299,7 @@ impl Source {
     ///
     /// The body is checked in the memory that is returned, because a failing disk may return other bytes the next time.
     fn good(&mut self, window: &mut Window, header: &Header, offset: u64, end: u64) -> Result<Option<(Frame, Vec<u8>)>> {
-        let Some(frame) = frame::decode(window.get(offset, HEADER)?, header.seed(), offset) else { return Ok(None) };
+        let Some(frame) = frame_header(window, header, offset)? else { return Ok(None) };
         let readable = header.compressed || frame.codec == Compression::None;
         // Only the very first frame may begin below the next position, so no record is returned twice.
         let is_new = frame.first >= self.next || !self.begun || frame.next_position() <= self.next;
@@ -328,7 +328,8 @@ impl Source {
 
 /// Reads the stored body of the frame at `offset`. It is shorter if the file ends.
 fn body(window: &mut Window, frame: &Frame, offset: u64) -> std::result::Result<Vec<u8>, Fault> {
-    let (mut at, end) = (offset + HEADER as u64, offset + HEADER as u64 + u64::from(frame.body_len));
+    let start = offset + frame.head() as u64;
+    let (mut at, end) = (start, start + u64::from(frame.body_len));
     // The length is believed no further than bytes are found.
     let mut body = Vec::with_capacity((frame.body_len as usize).min(LARGE));
     while at < end {

@@ -84,15 +84,15 @@ impl Target {
         let Some(last) = &mut self.last else { return Ok(()) };
         last.header.compressed |= frame.codec != Compression::None;
         // All of the segment is durable before it counts, so its frames have nothing more to claim.
-        let moved = Frame { synced: PAGE, prev: last.end.crc, ..*frame };
+        let moved = Frame { synced: PAGE, prev: last.end.crc, ..frame.stamped() };
         let mut head = [0; HEADER];
         let crc = frame::encode(&mut head, &moved, last.header.seed(), last.end.offset);
-        let padded = last.gathered.len() + frame.span() as usize;
+        let padded = last.gathered.len() + moved.span() as usize;
         last.gathered.extend_from_slice(&head);
         last.gathered.extend_from_slice(body);
         last.gathered.resize(padded, 0);
-        last.end = FrameBoundary { offset: last.end.offset + frame.span(), next: frame.next_position(), crc };
-        last.index.note(last.end);
+        last.end = last.end.after(&Frame { crc, ..moved });
+        last.index.note_frame(&moved, last.end);
         if last.gathered.len() >= GATHERED {
             last.write()?;
         }
@@ -126,9 +126,10 @@ impl Target {
         let uuid = self.uuid()?;
         let mut salt = [0; 8];
         self.to.random(&mut salt)?;
-        let (mut id, mut first, mut predecessor) = (1, start, None);
+        let (mut id, mut first, mut predecessor, mut greatest_before) = (1, start, None, 0);
         if let Some(last) = self.last.take() {
             (first, predecessor) = (last.end.next, Some(last.as_predecessor()));
+            greatest_before = last.header.greatest_before.max(last.index.times.greatest);
             // Opening reads a header where an id is skipped, and finds the hole there.
             id = last.header.id + if first < start { 2 } else { 1 };
             last.seal()?;
@@ -142,8 +143,10 @@ impl Target {
             carried_end: PAGE,
             recycled: false,
             compressed: false,
+            stamped: true,
             created_ms,
             hole: start - first,
+            greatest_before,
         };
         let name = file_name(first, id);
         let len = PAGE + ROOM;

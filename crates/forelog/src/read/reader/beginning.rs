@@ -60,7 +60,13 @@ impl PlainReader {
             _ => self.next.min(kept.saturating_add(1)).max(first),
         };
         let to = if self.follows { beginning.to } else { beginning.to.min(last) };
-        self.to = to.min((self.next - 1).saturating_add(beginning.max_records));
+        self.to = match &mut self.since {
+            Some(since) => {
+                since.is_located = false;
+                to
+            }
+            None => to.min((self.next - 1).saturating_add(beginning.max_records)),
+        };
         self.limit = if self.tail.is_some() { 0 } else { self.to };
         (self.truncations, self.cut_off, self.cursor) = (0, false, None);
         self.holes.clear();

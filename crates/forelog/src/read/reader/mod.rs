@@ -16,6 +16,7 @@ mod plain;
 mod salvage;
 mod segment_reader;
 mod stored;
+mod time;
 
 use plain::PlainReader;
 use salvage::DamageSkipper;
@@ -32,6 +33,8 @@ pub struct ReadPlan {
     /// The end of a log at which the reader begins, and the last position that was asked for. Until it returns a record, the reader moves
     /// along with that end.
     pub beginning: Option<(StartPosition, Arc<dyn FollowedLog>, u64)>,
+    /// The time at which the reader begins, in ms since 1970: it leaves out everything before the first record that was committed then or later.
+    pub since: Option<u64>,
     /// Maximum number of records, wherever the reader begins.
     pub max_records: u64,
     /// The reader goes on after damage. Bytes that the disk fails to read count as damaged.
@@ -55,7 +58,17 @@ impl From<RangeInclusive<u64>> for ReadPlan {
     /// Returns the plan of a reader of these positions that ends at damage.
     fn from(positions: RangeInclusive<u64>) -> ReadPlan {
         let (next, to) = positions.into_inner();
-        ReadPlan { next, to, tail: None, beginning: None, max_records: u64::MAX, past_damage: false, detailed: false, position: None }
+        ReadPlan {
+            next,
+            to,
+            tail: None,
+            beginning: None,
+            since: None,
+            max_records: u64::MAX,
+            past_damage: false,
+            detailed: false,
+            position: None,
+        }
     }
 }
 
@@ -63,6 +76,8 @@ impl From<RangeInclusive<u64>> for ReadPlan {
 struct Space<'a> {
     max_bytes: usize,
     memory: Option<&'a mut [u8]>,
+    /// Nothing is read but what shows where the reader begins.
+    only_locates: bool,
 }
 
 /// Reads from one position to another; blocking.
@@ -98,7 +113,7 @@ impl Reader {
     /// # Errors
     /// As for [`Reader::next_block`].
     pub fn next_block_in(&mut self, max_bytes: usize, memory: Option<&mut [u8]>) -> Result<Option<Block>> {
-        let space = &mut Space { max_bytes, memory };
+        let space = &mut Space { max_bytes, memory, only_locates: false };
         match &mut self.salvage {
             Some(salvage) => salvage.next_block(&mut self.plain, space),
             None => self.plain.next_block(space),
@@ -118,6 +133,19 @@ impl Reader {
     /// Returns the reader's position, which outlives the reader because its blocks are still in use.
     pub fn position(&self) -> &Arc<ReaderPosition> {
         &self.plain.position
+    }
+
+    /// Moves to the time at which the reader begins, and returns the position of the next record. That is the one after the last record if all
+    /// of them were committed before that time.
+    ///
+    /// # Errors
+    /// As for [`Reader::next_block`].
+    pub fn locate(&mut self) -> Result<u64> {
+        if self.plain.has_to_locate() {
+            let read = self.plain.next_verified(&mut Space { max_bytes: 0, memory: None, only_locates: true });
+            read.map_err(|error| self.plain.judged(error))?;
+        }
+        Ok(self.plain.next)
     }
 
     /// Whether everything that was asked for has been returned.

@@ -3,6 +3,7 @@
 use super::beginning::Beginning;
 use super::segment_reader::SegmentReader;
 use super::stored::Stored;
+use super::time::Since;
 use super::{Hole, ReadPlan, Space};
 use crate::error::{out_of_range, truncated, Code, Error, Result};
 use crate::format::compression::{raw_len, Unpacker};
@@ -53,6 +54,8 @@ pub struct PlainReader {
     /// Holes passed since the last block was returned.
     pub holes: Vec<Hole>,
     detailed: bool,
+    /// Set for a reader that begins at a time.
+    pub since: Option<Since>,
     /// Set while a reader that begins at an end of the log may still move.
     pub beginning: Option<Beginning>,
     pub position: Arc<ReaderPosition>,
@@ -64,8 +67,9 @@ pub struct PlainReader {
 
 impl PlainReader {
     pub fn new(storage: Arc<dyn Storage>, catalog: Arc<Catalog>, plan: ReadPlan) -> PlainReader {
-        let ReadPlan { next, to, tail, beginning, max_records, past_damage, detailed, position } = plan;
-        let to = to.min(next.saturating_sub(1).saturating_add(max_records));
+        let ReadPlan { next, to, tail, beginning, since, max_records, past_damage, detailed, position } = plan;
+        // Where a reader that begins at a time begins is not known yet.
+        let to = if since.is_some() { to } else { to.min(next.saturating_sub(1).saturating_add(max_records)) };
         let position = position.unwrap_or_else(|| catalog.reader_positions.enter(next));
         let (follows, start_checks) =
             tail.as_ref().map_or((false, 0), |tail| (tail.follows, if tail.check_start { START_CHECKS } else { 0 }));
@@ -84,6 +88,7 @@ impl PlainReader {
             past_damage,
             holes: Vec::new(),
             detailed,
+            since: since.map(|time| Since { time, max_records, is_located: false }),
             beginning: beginning.map(|(start, log, to)| Beginning::new(start, log, to, max_records)),
             position,
             truncations: 0,
@@ -173,10 +178,16 @@ impl PlainReader {
                 }
                 None => space.max_bytes,
             };
-            if self.has_caught_up() {
+            if self.has_caught_up() && !self.has_to_locate() {
                 return Ok(None);
             }
-            match self.try_block(max_bytes, space.memory.as_deref_mut()) {
+            let read = if self.has_to_locate() {
+                self.locate().map(|()| Block::default())
+            } else {
+                self.try_block(max_bytes, space.memory.as_deref_mut())
+            };
+            match read {
+                Ok(_) if space.only_locates && !self.has_to_locate() => return Ok(None),
                 Ok(block) if block.is_empty() => {}
                 Ok(block) => {
                     self.position.advance(self.next);
@@ -299,7 +310,7 @@ impl PlainReader {
                 }
                 self.read_whole(cursor, &mut stored, span, start)?;
             }
-            let body = used + HEADER..used + HEADER + frame.body_len as usize;
+            let body = used + frame.head()..used + frame.head() + frame.body_len as usize;
             // Count unpacked bytes, because a block is bounded by the memory that it takes.
             let full = |raw: usize| !block.is_empty() && block.bytes.len() + raw > max_bytes;
             if compressed && raw_len(frame.codec, &stored.bytes()[body.clone()]).is_some_and(full) {

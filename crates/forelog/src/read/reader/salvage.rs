@@ -6,6 +6,7 @@ use super::segment_reader::{open_file, SegmentReader};
 use super::Space;
 use crate::error::{Code, Error, Fault, Flipped, Result};
 use crate::format::frame::ALIGN;
+use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::Header;
 use crate::read::block::Block;
 use crate::segments::catalog::{Catalog, CatalogSegment};
@@ -137,7 +138,7 @@ fn header_by_successor(storage: &dyn Storage, catalog: &Catalog, segment: &Catal
     let Some(next) = found.header_of(following.id, following.first) else { return Ok(None) };
     let predecessor = next.predecessor.filter(|p| p.id == segment.id);
     // Each frame says itself whether it is compressed.
-    Ok(predecessor.map(|p| Header {
+    let header = predecessor.map(|p| Header {
         id: segment.id,
         first: segment.first,
         salt: p.salt,
@@ -148,5 +149,21 @@ fn header_by_successor(storage: &dyn Storage, catalog: &Catalog, segment: &Catal
         // Unknown: where a hole was, reading finds no frame before the first one.
         hole: 0,
         ..next.clone()
-    }))
+    });
+    match header {
+        // A log that is older than the times in it changes from one kind of frames to the other once.
+        Some(header) if header.stamped => {
+            let unstamped = Header { stamped: false, ..header.clone() };
+            let is_unstamped = first_frame(storage, segment, &header)?.is_none() && first_frame(storage, segment, &unstamped)?.is_some();
+            Ok(Some(if is_unstamped { unstamped } else { header }))
+        }
+        header => Ok(header),
+    }
+}
+
+/// Returns the first frame of a segment that is valid if `header` is the segment's.
+fn first_frame(storage: &dyn Storage, segment: &CatalogSegment, header: &Header) -> Result<Option<FrameBoundary>> {
+    let file = open_file(storage, segment)?.file;
+    let mut window = Window::new(&*file, file.len()?);
+    Ok(frame_scan::resync(&mut window, header, PAGE, header.first..u64::MAX)?)
 }

@@ -100,7 +100,7 @@ impl Survey {
             Some(segment) => {
                 let mut window = Window::new(&*segment.file, segment.file.len()?);
                 let (WalkEnd::Whole(end) | WalkEnd::Broken(end)) =
-                    frame_scan::check_frames(&mut window, &segment.header, FrameBoundary::start(&segment.header), above.first, |_| {})?;
+                    frame_scan::check_frames(&mut window, &segment.header, FrameBoundary::start(&segment.header), above.first, |_, _| {})?;
                 end
             }
             None => FrameBoundary { offset: 0, next: below.first, crc: 0 },

@@ -3,7 +3,7 @@
 
 use super::appends::push;
 use super::commands::Ahead;
-use super::oracle::{read, Expected, Read, Tag};
+use super::oracle::{misplaced, read, Expected, Read, Tag};
 use super::rot;
 use crate::error::{Code, Error};
 use crate::log::open::{open, Opened};
@@ -12,6 +12,7 @@ use crate::options::{Compression, Options};
 use crate::segments::catalog::Catalog;
 use crate::segments::control_file::MarkJob;
 use crate::segments::placement::Filling;
+use crate::storage::Storage;
 use crate::testing::sim::{Faults, Moment, Rng, SimDisk, Through};
 use crate::util::healing::On;
 use crate::util::locks::locked;
@@ -109,6 +110,8 @@ pub struct History {
     /// The only client submits its writes itself, and completes them later.
     pub goes_ahead: bool,
     job: Option<Arc<MarkJob>>,
+    /// Drawn from separately, like what moves with it: the wall clock.
+    clock_rng: Rng,
     /// The list in which moments are kept, and the share of moments to keep.
     pub caught: Option<(Rc<RefCell<Vec<Caught>>>, f64)>,
 }
@@ -171,6 +174,7 @@ impl History {
             served: rng.chance(0.4),
             goes_ahead: false,
             job: None,
+            clock_rng: Rng::new(seed ^ 0xc10c),
             caught: None,
             rng,
         };
@@ -281,7 +285,30 @@ impl History {
         end
     }
 
+    /// Sets the wall clock back or forward. Times that repeat are as likely as times that do not.
+    fn move_clock(&mut self) {
+        let now = 1_700_000_000_000 + 1000 * self.clock_rng.below(12);
+        self.disk.set_wall_clock(now);
+        self.expected.clock = now;
+        self.others.iter_mut().for_each(|other| other.clock = now);
+    }
+
+    /// Checks that times are found where they are.
+    fn check_times(&mut self, catalog: &Arc<Catalog>) -> Held<()> {
+        let times: Vec<u64> = (0..3).map(|_| 1_700_000_000_000 + 500 * self.clock_rng.below(26)).collect();
+        let faults = self.disk.faults();
+        self.disk.set_faults(Faults { read: 0.0, ..faults.clone() });
+        let storage: Arc<dyn Storage> = Arc::new(self.disk.clone());
+        let wrong = misplaced(&storage, catalog, &self.expected, &times);
+        self.disk.set_faults(faults);
+        match wrong {
+            Some(text) if !self.disk.crashed() => broken(text),
+            _ => Ok(()),
+        }
+    }
+
     fn live(&mut self, last: bool) -> Held<End> {
+        self.move_clock();
         let Some(mut opened) = self.open()? else { return Ok(End::Died) };
         let operations = if last { 3 } else { self.rng.below(if self.goes_ahead { 32 } else { 16 }) };
         if self.served {
@@ -360,6 +387,7 @@ impl History {
         self.expected.durable = self.expected.durable.max(opened.writer.durable_position());
         (self.lossy, self.closed_clean, self.fenced, self.opened_once) = (false, false, false, true);
         self.disk.forget_faults();
+        self.check_times(&opened.catalog)?;
         Ok(Some(opened))
     }
 
@@ -453,6 +481,9 @@ impl History {
     /// Performs one operation. Returns how the epoch ends, if it does.
     fn operate(&mut self, opened: &mut Opened) -> Held<Option<End>> {
         self.change_space();
+        if self.clock_rng.chance(0.3) {
+            self.move_clock();
+        }
         let injected = self.disk.injected();
         let unfilled = opened.writer.active.as_ref().is_some_and(|a| matches!(a.placement.filling, Filling::After(_)));
         // Only blocks that were written before are written past the page cache.
@@ -508,6 +539,7 @@ impl History {
                 let (low, end, block) = (self.expected.low, self.expected.end, 1 << self.rng.below(18));
                 let from = low + self.rng.below(end + 2 - low);
                 self.check_read(&opened.catalog, from, end, block)?;
+                self.check_times(&opened.catalog)?;
                 None
             }
             _ => return self.close(opened),

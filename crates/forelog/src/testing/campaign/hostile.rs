@@ -4,7 +4,7 @@ use crate::format::bit_flip;
 use crate::format::control::{choose, ControlState, Fence, Mark, FILE_BYTES};
 use crate::format::file_names::{file_name, CONTROL};
 use crate::format::footer::Footer;
-use crate::format::frame::{self, Frame, Kind, Seed, HEADER};
+use crate::format::frame::{self, Frame, Kind, Seed};
 use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::{Header, Predecessor};
 use crate::log::open::open;
@@ -31,8 +31,8 @@ fn number() -> impl Strategy<Value = u64> {
 
 fn header() -> impl Strategy<Value = Header> {
     let hole = prop_oneof![3 => Just(0), 1 => number()];
-    (1u64..5, number(), proptest::option::of((number(), number(), number())), number(), any::<(bool, bool)>(), hole).prop_map(
-        |(id, first, predecessor, carried_end, (recycled, compressed), hole)| Header {
+    (1u64..5, number(), proptest::option::of((number(), number(), number())), number(), any::<(bool, bool, bool)>(), hole).prop_map(
+        |(id, first, predecessor, carried_end, (recycled, compressed, stamped), hole)| Header {
             uuid: UUID,
             id,
             first,
@@ -41,8 +41,10 @@ fn header() -> impl Strategy<Value = Header> {
             carried_end,
             recycled,
             compressed,
+            stamped,
             created_ms: 0,
             hole,
+            greatest_before: carried_end,
         },
     )
 }
@@ -70,7 +72,18 @@ fn piece() -> impl Strategy<Value = (Frame, Vec<u8>, bool)> {
         |((len, first, count, kind, codec, synced, chained), body)| {
             let body_len = len.map_or(body.len() as u32, |len| len as u32);
             let body_crc = frame::stored(frame::body_crc(0, &body));
-            let frame = Frame { body_len, first: first.unwrap_or(u64::MAX), count, kind, codec, synced, body_crc, prev: 0, crc: 0 };
+            let frame = Frame {
+                body_len,
+                first: first.unwrap_or(u64::MAX),
+                count,
+                kind,
+                codec,
+                synced,
+                body_crc,
+                prev: 0,
+                crc: 0,
+                committed_ms: Some(synced),
+            };
             (frame, body, chained)
         },
     )
@@ -83,8 +96,9 @@ fn segment_bytes(header: &Header, pieces: &[(Frame, Vec<u8>, bool)], stray: &[u8
     for (frame, body, chained) in pieces {
         let offset = bytes.len() as u64;
         let first = if frame.first == u64::MAX { next } else { frame.first };
-        let frame = Frame { first, prev: if *chained { prev } else { 1 }, synced: frame.synced.min(offset), ..*frame };
-        let mut head = [0; HEADER];
+        let committed_ms = frame.committed_ms.filter(|_| header.stamped);
+        let frame = Frame { first, prev: if *chained { prev } else { 1 }, synced: frame.synced.min(offset), committed_ms, ..*frame };
+        let mut head = vec![0; frame.head()];
         prev = frame::encode(&mut head, &frame, header.seed(), offset);
         next = first.saturating_add(u64::from(frame.count));
         bytes.extend_from_slice(&head);
@@ -106,7 +120,7 @@ proptest! {
 
     #[test]
     fn no_bytes_make_a_decoder_panic(bytes in vec(any::<u8>(), 0..300), offset in number(), position in number()) {
-        let seed = Seed::new(&UUID, 1, 1);
+        let seed = Seed::new(&UUID, 1, 1, position % 2 == 0);
         let mut page = bytes.clone();
         page.resize(PAGE as usize, 0);
         let _ = (frame::decode(&bytes, seed, offset), Header::decode(&bytes), Header::decode(&page), bit_flip::in_page(&page));
@@ -114,12 +128,12 @@ proptest! {
         let disk = SimDisk::new(1, 512);
         put(&disk, "spare-x", &bytes);
         let file = disk.open("spare-x", false).unwrap();
-        let header = Header { uuid: UUID, id: 1, first: 1, salt: 1, predecessor: None, carried_end: PAGE, recycled: false, compressed: false, created_ms: 0, hole: 0 };
+        let header = Header { uuid: UUID, id: 1, first: 1, salt: 1, predecessor: None, carried_end: PAGE, recycled: false, compressed: false, stamped: true, created_ms: 0, hole: 0, greatest_before: 0 };
         let mut window = Window::new(&*file, bytes.len() as u64);
         let _ = frame_scan::flipped_bit(&mut window, &header, offset.min(1 << 60));
         let _ = frame_scan::resync(&mut window, &header, offset.min(1 << 60), 1..position);
         let _ = frame_scan::scan(&mut window, &header);
-        let _ = frame_scan::check_frames(&mut window, &header, FrameBoundary { offset: 0, next: 1, crc: 0 }, position, |_| ());
+        let _ = frame_scan::check_frames(&mut window, &header, FrameBoundary { offset: 0, next: 1, crc: 0 }, position, |_, _| ());
     }
 
     #[test]
@@ -201,7 +215,7 @@ proptest! {
         disk.create("spare-x", 80_000).unwrap();
         // A frame of zeroes, most of which were never written.
         let zeroes = frame::stored(frame::body_crc(0, &vec![0; long as usize]));
-        let frame = Frame { body_len: long, first: header.first, count: 1, kind: Kind::Singles, codec: Compression::None, synced: 0, body_crc: zeroes, prev: header.first_prev(), crc: 0 };
+        let frame = Frame { body_len: long, first: header.first, count: 1, kind: Kind::Singles, codec: Compression::None, synced: 0, body_crc: zeroes, prev: header.first_prev(), crc: 0, committed_ms: Some(0) };
         let mut pieces = pieces;
         pieces.insert(0, (frame, vec![0; 8 * (long as usize % 20)], true));
         let mut bytes = segment_bytes(&header, &pieces, &[]);
@@ -211,11 +225,13 @@ proptest! {
             // Frames of an island are valid at their place.
             let mut offset = PAGE + at / 8 * 8;
             for (frame, body, _) in pieces {
-                let mut head = [0; HEADER];
-                frame::encode(&mut head, &Frame { synced: frame.synced.min(offset), ..*frame }, header.seed(), offset);
+                let committed_ms = frame.committed_ms.filter(|_| header.stamped);
+                let frame = Frame { synced: frame.synced.min(offset), committed_ms, ..*frame };
+                let mut head = vec![0; frame.head()];
+                frame::encode(&mut head, &frame, header.seed(), offset);
                 disk.damage("spare-x", offset, &head);
-                disk.damage("spare-x", offset + HEADER as u64, body);
-                offset = (offset + (HEADER + body.len()) as u64).next_multiple_of(8);
+                disk.damage("spare-x", offset + head.len() as u64, body);
+                offset = (offset + (head.len() + body.len()) as u64).next_multiple_of(8);
             }
             disk.damage("spare-x", offset, stray);
         }
@@ -225,7 +241,7 @@ proptest! {
         for len in [80_000, from + PAGE] {
             let look = |file: &dyn File, step: usize| {
                 let window = || Window::of(file, len.min(80_000), step);
-                let walked = frame_scan::check_frames(&mut window(), &header, FrameBoundary::start(&header), u64::MAX, |_| ());
+                let walked = frame_scan::check_frames(&mut window(), &header, FrameBoundary::start(&header), u64::MAX, |_, _| ());
                 let resynced = frame_scan::resync(&mut window(), &header, from, 1..u64::MAX);
                 (frame_scan::scan(&mut window(), &header).unwrap(), walked.unwrap(), resynced.unwrap())
             };

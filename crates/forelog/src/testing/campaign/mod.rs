@@ -48,6 +48,8 @@ mod tests;
 #[cfg(test)]
 mod through;
 #[cfg(test)]
+mod times;
+#[cfg(test)]
 mod verify;
 
 pub use history::Policy;

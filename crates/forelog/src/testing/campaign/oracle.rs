@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::format::record::RecordRef;
 use crate::read::block::Record;
-use crate::read::reader::Reader;
+use crate::read::reader::{ReadPlan, Reader};
 use crate::segments::catalog::Catalog;
 use crate::storage::Storage;
 use crate::testing::sim::Rng;
@@ -71,6 +71,10 @@ pub struct Expected {
     pub tags: Vec<Tag>,
     /// Whether the log may end after that position: not within a batch.
     pub whole: Vec<bool>,
+    /// The wall clock when the records were committed, by position, in ms; 0 if that is not compared.
+    pub times: Vec<u64>,
+    /// The wall clock now, 0 if times are not compared.
+    pub clock: u64,
     /// First position of the log.
     pub low: u64,
     /// Last position: nothing after it was appended, or it was rejected.
@@ -89,6 +93,8 @@ impl Expected {
     pub fn push(&mut self, tag: Tag, whole: bool) {
         self.tags.push(tag);
         self.whole.push(whole);
+        self.times.resize(self.end as usize + 1, 0);
+        self.times.push(self.clock);
         self.end += 1;
     }
 
@@ -96,6 +102,7 @@ impl Expected {
     pub fn cut(&mut self, end: u64) {
         self.tags.resize(end as usize + 1, Tag { attempt: 0, len: 0 });
         self.whole.resize(end as usize + 1, true);
+        self.times.resize(end as usize + 1, 0);
         self.end = end;
     }
 
@@ -116,6 +123,21 @@ impl Expected {
         }
         (end >= self.low && !self.whole[end as usize]).then(|| format!("the log ends at {end}, inside a batch"))
     }
+}
+
+/// Returns the time that `position_at` gets wrong, if there is one among `times`. `None` also if it fails to read.
+pub fn misplaced(storage: &Arc<dyn Storage>, catalog: &Arc<Catalog>, expected: &Expected, times: &[u64]) -> Option<String> {
+    let (first, last) = (expected.low, expected.end);
+    let known = expected.times.get(first as usize..=last as usize)?;
+    if known.contains(&0) {
+        return None;
+    }
+    times.iter().find_map(|time| {
+        let naive = known.iter().position(|known| known >= time).map_or(last + 1, |i| first + i as u64);
+        let plan = ReadPlan { since: Some(*time), ..(first..=last).into() };
+        let found = Reader::new(storage.clone(), catalog.clone(), plan).locate().ok()?;
+        (found != naive).then(|| format!("the first record of {time} or later is at {naive}, not at {found}; times are {known:?}"))
+    })
 }
 
 /// The result of reading.
@@ -140,7 +162,11 @@ pub fn read(storage: Arc<dyn Storage>, catalog: &Arc<Catalog>, expected: &Expect
         if block.first_position != next || block.is_empty() {
             return Read::Wrong(format!("a block of {} starts at {}, expected {next}", block.len(), block.first_position));
         }
-        for record in &block {
+        for (i, record) in block.iter().enumerate() {
+            let time = expected.times.get(next as usize).copied().unwrap_or(0);
+            if time > 0 && block.committed_at(i) != Some(time) {
+                return Read::Wrong(format!("position {next} was committed at {time}, but says {:?}", block.committed_at(i)));
+            }
             let right = expected.tags.get(next as usize).is_some_and(|tag| Made::new(next, *tag).is(record));
             if !right || next > to {
                 return Read::Wrong(format!("position {next} has something else than was appended"));

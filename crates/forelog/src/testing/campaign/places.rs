@@ -5,7 +5,7 @@ use super::oracle::Expected;
 use super::rot::{newest, proven_without, Damage};
 use super::salvage::salvage;
 use crate::format::file_names::{classify, FileKind};
-use crate::format::frame::{self, HEADER};
+use crate::format::frame;
 use crate::format::header::Header;
 use crate::log::read_only::ReadOnlyLog;
 use crate::testing::sim::SimDisk;
@@ -38,7 +38,7 @@ pub fn places(disk: &SimDisk) -> Vec<Place> {
         let header = Header::decode(&bytes[..PAGE as usize]).unwrap();
         let mut at = PAGE;
         while let Some(frame) = bytes.get(at as usize..).and_then(|rest| frame::decode(rest, header.seed(), at)) {
-            let end = at + HEADER as u64 + u64::from(frame.body_len);
+            let end = at + frame.head() as u64 + u64::from(frame.body_len);
             let (first, last) = (frame.first, frame.next_position() - 1);
             // Padding holds nothing to be salvaged.
             if first <= last {

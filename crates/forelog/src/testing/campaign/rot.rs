@@ -58,7 +58,7 @@ pub fn proven_without(disk: &SimDisk, damage: &Damage) -> u64 {
     let (mut at, mut next, mut ends) = (PAGE, header.first, Vec::new());
     while at < fence && at < bytes.len() as u64 {
         let whole = |f: &frame::Frame| {
-            let body = bytes.get(at as usize + frame::HEADER..at as usize + frame::HEADER + f.body_len as usize);
+            let body = bytes.get(at as usize + f.head()..at as usize + f.head() + f.body_len as usize);
             f.first == next && body.is_some_and(|body| frame::stored(frame::body_crc(0, body)) == f.body_crc)
         };
         let Some(frame) = frame::decode(&bytes[at as usize..], header.seed(), at).filter(whole) else { break };

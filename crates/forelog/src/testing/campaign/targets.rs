@@ -14,7 +14,7 @@ use crate::format::compression::{Packer, Unpacker, MAX_RAW};
 use crate::format::control::{choose, ControlState};
 use crate::format::file_names::CONTROL;
 use crate::format::footer::Footer;
-use crate::format::frame::{self, Kind, HEADER};
+use crate::format::frame::{self, Kind, ALIGN};
 use crate::format::header::Header;
 use crate::format::record::Parts;
 use crate::log::open::open as open_log;
@@ -32,19 +32,19 @@ use std::sync::{Arc, OnceLock};
 
 /// Decodes a frame header as it comes and with its checksum corrected, with the rest as its body.
 pub fn frame(data: &[u8]) {
-    let seed = frame::Seed::new(&[7; 16], 1, 2);
-    let mut bytes = data.to_vec();
-    for resealed in [false, true] {
-        if resealed && bytes.len() >= HEADER {
+    for (resealed, is_stamped) in [(false, false), (false, true), (true, false), (true, true)] {
+        let seed = frame::Seed::new(&[7; 16], 1, 2, is_stamped);
+        let mut bytes = data.to_vec();
+        if resealed && bytes.len() >= seed.head() {
             frame::reseal(&mut bytes, seed, 8192);
         }
         let Some(found) = frame::decode(&bytes, seed, 8192) else { continue };
         assert!(found.synced <= 8192 && found.first >= 1 && found.next_position() <= MAX_POSITION + 1, "{found:?}");
         assert!(found.count > 0 || found.kind == Kind::Padding, "{found:?}");
-        let mut again = [0; HEADER];
+        let mut again = vec![0; seed.head()];
         let crc = frame::encode(&mut again, &found, seed, 8192);
-        assert!(crc == found.crc && again == bytes[..HEADER], "an encoded header differs from the decoded one");
-        body(found.codec, &bytes[HEADER..]);
+        assert!(crc == found.crc && again == bytes[..seed.head()], "an encoded header differs from the decoded one");
+        body(found.codec, &bytes[seed.head()..]);
     }
 }
 
@@ -85,7 +85,7 @@ pub fn segment(data: &[u8]) {
     let disk = SimDisk::new(1, 512);
     let Ok(file) = disk.create("spare-fuzz", PAGE + rest.len() as u64) else { return };
     let mut bytes = [&page, rest].concat();
-    if bytes.len() >= PAGE as usize + HEADER {
+    if bytes.len() >= PAGE as usize + header.seed().head() {
         frame::reseal(&mut bytes[PAGE as usize..], header.seed(), PAGE);
     }
     assert!(file.write_at(&bytes, 0).is_ok());
@@ -216,8 +216,9 @@ fn patch(base: &Base, disk: &SimDisk, how: &[u8], bytes: &[u8]) -> bool {
 fn reseal_near(bytes: &mut [u8], at: usize) -> bool {
     let Ok(header) = Header::decode(bytes) else { return false };
     let mut start = PAGE as usize;
-    while start + HEADER <= bytes.len() {
-        let span = frame::span(get_u32(bytes, start + 4) as usize) as usize;
+    let head = header.seed().head();
+    while start + head <= bytes.len() {
+        let span = (head + get_u32(bytes, start + 4) as usize).next_multiple_of(ALIGN as usize);
         if at < start + span {
             frame::reseal(&mut bytes[start..], header.seed(), start as u64);
             return true;
@@ -300,7 +301,7 @@ fn sound_end(base: &Base) -> crate::format::frame_boundary::FrameBoundary {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::frame::Frame;
+    use crate::format::frame::{Frame, HEADER};
     use proptest::prelude::*;
 
     proptest! {
@@ -316,10 +317,10 @@ mod tests {
             let body = [&[flags, key, value], rest.as_slice()].concat();
             let sound = Frame {
                 body_len: body.len() as u32, first: 1, count: 1, kind: Kind::Singles, codec: Compression::None, synced: 4096,
-                body_crc: 0, prev: 0, crc: 0,
+                body_crc: 0, prev: 0, crc: 0, committed_ms: Some(1),
             };
             let mut head = [0; HEADER];
-            frame::encode(&mut head, &sound, frame::Seed::new(&[7; 16], 1, 2), 8192);
+            frame::encode(&mut head, &sound, frame::Seed::new(&[7; 16], 1, 2, true), 8192);
             frame(&[&head, body.as_slice()].concat());
         }
 

@@ -5,6 +5,7 @@ use super::history::History;
 use super::named::Log;
 use super::oracle::{read, Read};
 use crate::error::Code;
+use crate::format::frame::HEADER;
 use crate::log::open::open;
 use crate::maintenance::verify::verify_storage;
 use crate::options::Options;
@@ -64,10 +65,10 @@ fn only_a_large_durable_commit_after_durable_bytes_goes_past_the_page_cache() {
     log.opened.writer.placement.readers_wait = false;
     assert!(passes(&mut log, 100, true));
     // If less of a page is left than a frame's header needs, padding takes the next page as well.
-    let rest = (log.end() + 4040..).zip(4000 - 40..).find(|(_, len)| {
+    let rest = (log.end() + 4040..).zip(4000 - HEADER as u32..).find(|(_, len)| {
         let body = 3 + u64::from(*len);
         let span = crate::format::frame::span(body as usize);
-        span < PAGE && PAGE - span < 40
+        span < PAGE && PAGE - span < HEADER as u64
     });
     if let Some((_, len)) = rest {
         assert_eq!(commit(&mut log, len, true).1 % PAGE, 0);

@@ -77,7 +77,6 @@ impl SimDisk {
         self.lock().large_commit = bytes;
     }
 
-    #[cfg(test)]
     pub fn set_wall_clock(&self, ms: u64) {
         self.lock().wall_clock = ms;
     }
