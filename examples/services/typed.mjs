@@ -21,16 +21,14 @@ const V3 = z.object({ v: z.literal(3), first: z.string(), last: z.string(), role
 /** @typedef {z.output<typeof V3>} User */
 
 /**
- * One step for each older version; a value takes all that it needs.
+ * One step from each older version to the next. The schema of the newest one checks the result.
  *
- * @type {Map<unknown, (stored: unknown) => { v: number }>}
+ * @type {Map<unknown, (stored: any) => unknown>}
  */
-const steps = new Map()
-steps.set(1, (stored) => {
-  const [first = '', last = ''] = V1.parse(stored).name.split(' ')
-  return { v: 2, first, last }
-})
-steps.set(2, (stored) => ({ ...V2.parse(stored), v: 3 }))
+const steps = new Map([
+  [1, ({ name }) => ({ v: 2, first: name.split(' ')[0], last: name.split(' ')[1] ?? '' })],
+  [2, (stored) => ({ ...stored, v: 3 })],
+])
 
 /** @param {any} stored */
 function upcast(stored) {
@@ -93,4 +91,7 @@ async function main(given, users = '20', version = '3') {
   if (given === undefined) await rm(dir, { recursive: true })
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) await main(...process.argv.slice(2))
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const [dir, users, version] = process.argv.slice(2)
+  await main(dir, users, version)
+}
