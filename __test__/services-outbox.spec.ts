@@ -14,9 +14,9 @@ import { has } from './helpers/needs.js'
 import { call } from './helpers/service.js'
 import { Life, seed } from './helpers/services.js'
 
-const KILLS = 5
-const CLIENTS = 8
-const PADDING = '.'.repeat(2000)
+const KILLS = 4
+const CLIENTS = 16
+const PADDING = '.'.repeat(4000)
 
 /** A service that takes each position once. It fails now and then, before it has taken an event or after. Emits each position it takes. */
 class Downstream extends EventEmitter {
@@ -96,7 +96,7 @@ test('what was answered is delivered once for each position and in order, howeve
   for (let round = 0; round < KILLS; round += 1) {
     const { life, port } = await start(t, dir, downstream.url)
     // By what clients were told, or in the middle of a delivery.
-    const at = 20 + Math.floor(next() * 120)
+    const at = 40 + Math.floor(next() * 100)
     const isByAnswers = next() < 0.5
     const until = isByAnswers ? answered.size + at : downstream.taken.size + at
     const check = () => {

@@ -10,7 +10,7 @@ import { has } from './helpers/needs.js'
 import { live, seed } from './helpers/services.js'
 
 const JOBS = 300
-const KILLS = 10
+const KILLS = 7
 const WORKERS = ['billing', 'mail']
 const isPoison = (position: number): boolean => position % 50 === 0
 const jobs = Array.from({ length: JOBS }, (_, i) => i + 1)

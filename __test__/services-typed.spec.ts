@@ -8,7 +8,7 @@ import { random } from './helpers/kill/records.mjs'
 import { has } from './helpers/needs.js'
 import { live, seed } from './helpers/services.js'
 
-const KILLS = 8
+const KILLS = 6
 const FIRST_NAMES: { [version: number]: string } = { 1: 'Ada', 2: 'Grace', 3: 'Barbara' }
 
 /** What no version allows, and what is said about it. */
