@@ -149,7 +149,10 @@ const badInits: [unknown, RegExp][] = [
   ['state', /options/],
   [{ state: 's' }, /position/],
   ...[-1, 0.5, '1', 1n, NaN, 2 ** 53, Number.MAX_SAFE_INTEGER].map((position): [unknown, RegExp] => [{ position, state: 's' }, /position/]),
-  ...[0, -1, 1.5, '2', null].map((keep): [unknown, RegExp] => [{ position: 1, state: 's', keep }, /keep/]),
+  ...[0, -1, 1.5, '2', null, Infinity].map((keep): [unknown, RegExp] => [
+    { position: 1, state: 's', keep },
+    /keep must be an integer from 1 to/,
+  ]),
   [{ position: 1, state: 's', install: 1 }, /install/],
   [{ position: 1, state: 's', signal: {} }, /signal/],
   [{ position: 1, state: 's', nope: 1 }, /nope/],

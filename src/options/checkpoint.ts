@@ -4,7 +4,7 @@ import path from 'node:path'
 import { AbortError, invalid, mustBe } from '../errors.js'
 import { absolutePath } from '../util/paths.js'
 import { isAborted } from '../util/signals.js'
-import { checkPosition, count, flag, known, signalOf } from './check.js'
+import { checkPosition, flag, isCount, known, signalOf } from './check.js'
 import type { CheckpointInit, RestoreOptions } from './types.js'
 
 const checkpointNames = new Set(['position', 'state', 'keep', 'install', 'signal'] satisfies (keyof CheckpointInit)[])
@@ -34,9 +34,8 @@ export function checkCheckpoint(init: unknown): CheckedCheckpoint {
   if (init === undefined) throw mustBe('options', 'an object with position and state', init, 'checkpoint')
   const fields = known(init, checkpointNames, 'checkpoint')
   const position = checkPosition(fields.position, 0, 'checkpoint')
-  const { state } = fields
-  const keep = count(fields, 'keep', 'checkpoint') ?? KEEP
-  if (keep === 0) throw mustBe('options.keep', 'at least 1', keep, 'checkpoint')
+  const { state, keep = KEEP } = fields
+  if (!isCount(keep) || keep === 0) throw mustBe('options.keep', 'an integer from 1 to 2^53 - 1', keep, 'checkpoint')
   const install = flag(fields, 'install', 'checkpoint') === true
   // The record after the state needs a position too.
   if (position === Number.MAX_SAFE_INTEGER) throw mustBe('position', 'at most 2^53 - 2', position, 'checkpoint')
