@@ -48,7 +48,12 @@ test('missing: the message names the places and packages that were tried, and ho
   for (const message of await told(t, dir)) {
     t.true(message.includes(path.join(dir, binary)), message)
     t.regex(message, /Cannot find module 'forelog-/)
+    t.regex(
+      message,
+      /^the native module of forelog did not load on \S+ (with \S+ \S+ )?and Node\.js \d+\.\d+\.\d+: the package forelog-\S+, an optional/
+    )
     t.regex(message, /npm install --include=optional/)
+    t.notRegex(message, /bug/)
   }
 })
 
@@ -81,7 +86,7 @@ const broken: { [name: string]: [make: (good: Buffer) => Buffer, message: RegExp
       other.writeUInt16LE(243, 18)
       return other
     },
-    /cannot open shared object file|wrong|machine|ELF/i,
+    /is for another processor \(ELF machine 243\), and this Node\.js is for (x64|arm64)/,
   ],
   'needs a newer C library': [
     (good) => {
@@ -90,7 +95,7 @@ const broken: { [name: string]: [make: (good: Buffer) => Buffer, message: RegExp
       newer.write('GLIBC_9.', at)
       return newer
     },
-    /GLIBC_9|version/,
+    /the binary needs glibc 9\.[\d.]+, and this system has 2\.[\d.]+: use a newer system/,
   ],
 }
 
@@ -115,4 +120,16 @@ test('a native module of another package: the message says that it is not part o
   if (files.length === 0) return t.pass('no other binary is installed')
   cpSync(path.join(other, files[0]), path.join(dir, binary))
   for (const message of await told(t, dir)) t.regex(message, /not of this package/)
+})
+
+test('a bundler has moved the code into a file of CommonJS: the message says so, and that forelog must be external', async (t) => {
+  const dir = temporaryDirectory(t)
+  const outfile = path.join(dir, 'bundle.cjs')
+  const { build } = await import('esbuild')
+  const contents = `import { Wal } from ${JSON.stringify(path.join(root, 'index.js'))}
+    Wal.open('log').catch((error) => console.log(error.name, error.code, error.message))`
+  await build({ stdin: { contents, resolveDir: root }, outfile, bundle: true, platform: 'node', format: 'cjs', logLevel: 'error' })
+  const { stdout, stderr, code } = await node([outfile], { cwd: dir })
+  t.regex(String(stdout), /^WalError ERR_WAL_NATIVE_NOT_FOUND .*: a bundler has moved the code .* mark forelog as external/, stderr)
+  t.is(code, 0)
 })

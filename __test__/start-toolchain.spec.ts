@@ -13,10 +13,12 @@ const fine = { node: '20.19.0', cargo: '1.89.0', rustc: '1.95.1', linker: '12.2.
 
 test('a missing or old toolchain is reported with what is needed', (t) => {
   t.deepEqual(complaints(fine), [])
-  t.deepEqual(complaints({ ...fine, node: '24.0.0', cargo: '2.0.0' }), [])
+  for (const node of ['20.20.0', '22.12.0', '24.0.0']) t.deepEqual(complaints({ ...fine, node, cargo: '2.0.0' }), [])
   for (const bad of [
     { node: '20.18.9' },
     { node: '18.20.0' },
+    { node: '21.7.3' },
+    { node: '22.11.0' },
     { cargo: '1.88.9' },
     { rustc: '1.63.0' },
     { cargo: undefined },

@@ -5,7 +5,9 @@ import { existsSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 
+// From these on, what is an ES module can be loaded with require().
 const NODE = '20.19.0'
+const NODE_22 = '22.12.0'
 const RUST = '1.89.0'
 
 const numbers = (version) => version.split('.').map((part) => Number.parseInt(part, 10) || 0)
@@ -23,8 +25,8 @@ function older(version, minimum) {
  */
 export function complaints({ node, cargo, rustc, linker }) {
   const lines = []
-  if (older(node, NODE)) {
-    lines.push(`Node.js ${NODE} or newer is needed, this is ${node}: see https://nodejs.org`)
+  if (older(node, NODE) || (!older(node, '21.0.0') && older(node, NODE_22))) {
+    lines.push(`Node.js ${NODE}, or ${NODE_22} or newer, is needed, this is ${node}: see https://nodejs.org`)
   }
   if (cargo === undefined || rustc === undefined) {
     const missing = cargo === undefined ? 'cargo' : 'rustc'

@@ -5,16 +5,26 @@ import { getSystemErrorName } from 'node:util'
 import { WalError, type WalErrorCode } from '../errors.js'
 import type { ErrorData } from './calls.js'
 
-// Windows has its own error numbers; these are the ones that a log can meet.
+// Windows has its own error numbers. These are the ones that a log can meet, with the names that libuv gives them (`uv_translate_sys_error` in
+// src/win/error.c), and the quota, which libuv does not know.
 const windowsErrors: { [errno: number]: string } = {
   2: 'ENOENT',
   3: 'ENOENT',
+  4: 'EMFILE',
   5: 'EPERM',
+  8: 'ENOMEM',
+  14: 'ENOMEM',
+  19: 'EROFS',
+  23: 'EIO',
   32: 'EBUSY',
   33: 'EBUSY',
+  39: 'ENOSPC',
   80: 'EEXIST',
   112: 'ENOSPC',
   183: 'EEXIST',
+  206: 'ENAMETOOLONG',
+  1117: 'EIO',
+  1295: 'EDQUOT',
 }
 
 // `getSystemErrorName` knows the errors of libuv, and EDQUOT is not one of them.

@@ -195,6 +195,7 @@ fn a_target_directory_that_cannot_be_used_is_refused_unchanged() {
 }
 
 #[test]
+#[cfg(unix)]
 fn a_damaged_backup_that_is_written_to_does_not_change_the_files_it_shares_with_the_original() {
     use std::os::unix::fs::{FileExt, MetadataExt};
     let dir = tempfile::tempdir().unwrap();

@@ -3,9 +3,8 @@
 
 mod common;
 
-use common::{expected, fill, killed_copy, newest, open, options, read_all, snapshot};
+use common::{expected, fill, killed_copy, newest, open, options, read_all, snapshot, write_at};
 use forelog::{Code, Fsync, Mode, Options, RecordRef};
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 fn read_only() -> Options {
@@ -86,7 +85,7 @@ fn in_read_only_mode_a_torn_tail_is_not_read_and_nothing_is_changed() {
     let copy = killed_copy(dir.path());
     let torn = newest(copy.path());
     let end = std::fs::read(&torn).unwrap().iter().rposition(|b| *b != 0).unwrap() as u64;
-    std::fs::OpenOptions::new().write(true).open(&torn).unwrap().write_all_at(&[0xab; 100], end + 32).unwrap();
+    write_at(&std::fs::OpenOptions::new().write(true).open(&torn).unwrap(), &[0xab; 100], end + 32);
     let before = snapshot(copy.path());
     let view = look(copy.path());
     assert_eq!((view.recovery().verdict, view.positions().next), ("torn", 21));
@@ -102,7 +101,7 @@ fn in_read_only_mode_a_damaged_log_opens_and_reading_stops_at_the_damage() {
     let (wal, waiter) = open(dir.path(), Options { segment_bytes: 1 << 20, ..options(Fsync::Always) }).unwrap();
     fill(&wal, &waiter, 1, 40);
     let copy = killed_copy(dir.path());
-    std::fs::OpenOptions::new().write(true).open(newest(copy.path())).unwrap().write_all_at(&[0xff; 100], 5000).unwrap();
+    write_at(&std::fs::OpenOptions::new().write(true).open(newest(copy.path())).unwrap(), &[0xff; 100], 5000);
     let before = snapshot(copy.path());
     let refused = open(copy.path(), options(Fsync::Always)).err().unwrap();
     assert_eq!((refused.code, refused.verdict), (Code::Corrupt, Some("damaged-active")));

@@ -3,9 +3,8 @@
 
 mod common;
 
-use common::{expected, fill, killed_copy, newest, open, options, read_all, settle, snapshot};
+use common::{expected, fill, killed_copy, newest, open, options, read_all, read_at, settle, snapshot, write_at};
 use forelog::{Code, Fsync, Mode, Options};
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// Offset of the first zero page after the frames of a segment: where the next frame would go, rounded up.
@@ -50,7 +49,7 @@ fn a_torn_tail_is_fenced_and_reported_and_its_bytes_stay_on_disk() {
     let copy = killed_copy(dir.path());
     let torn = newest(copy.path());
     let end = end_of_frames(&torn).next_multiple_of(8);
-    std::fs::OpenOptions::new().write(true).open(&torn).unwrap().write_all_at(&[0xab; 100], end + 16).unwrap();
+    write_at(&std::fs::OpenOptions::new().write(true).open(&torn).unwrap(), &[0xab; 100], end + 16);
     let before = std::fs::read(&torn).unwrap();
     let (wal, _) = open(copy.path(), options(Fsync::Os)).unwrap();
     let report = wal.recovery();
@@ -158,8 +157,8 @@ fn damage_below_the_durable_mark_is_corruption_and_opening_changes_nothing() {
     let middle = half + std::fs::read(&damaged).unwrap()[half as usize..].iter().position(|b| *b != 0).unwrap() as u64;
     let file = std::fs::OpenOptions::new().read(true).write(true).open(&damaged).unwrap();
     let mut byte = [0];
-    file.read_exact_at(&mut byte, middle).unwrap();
-    file.write_all_at(&[byte[0] ^ 0x10], middle).unwrap();
+    read_at(&file, &mut byte, middle);
+    write_at(&file, &[byte[0] ^ 0x10], middle);
     let before = snapshot(copy.path());
     let error = open(copy.path(), options(Fsync::Always)).err().unwrap();
     assert_eq!(error.code, Code::Corrupt);
@@ -201,7 +200,7 @@ fn damage_in_a_sealed_segment_is_an_error_and_the_records_before_it_are_read() {
         std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "wal")).collect();
     names.sort();
     let file = std::fs::OpenOptions::new().write(true).open(&names[1]).unwrap();
-    file.write_all_at(&[0xff; 1000], 30_000).unwrap();
+    write_at(&file, &[0xff; 1000], 30_000);
     let (wal, _) = open(dir.path(), options(Fsync::Os)).unwrap();
     let mut reader = wal.reader(1, u64::MAX).unwrap();
     let mut read = 0;

@@ -5,7 +5,6 @@ mod common;
 
 use common::*;
 use forelog::{verify, Code, JobProgress, Options, RecordRef, Waiter, Wal};
-use std::os::unix::fs::FileExt;
 use std::sync::mpsc::channel;
 use std::sync::Arc;
 
@@ -91,7 +90,7 @@ fn a_scrub_finds_rot_in_sealed_segments_during_appends() {
     assert!(report.segments >= 4 && report.problems.is_empty());
     let files = snapshot(dir.path()).into_iter().filter_map(|(path, _)| path.file_name()?.to_str().map(str::to_owned));
     let oldest = files.filter(|name| name.ends_with(".wal")).min().unwrap();
-    std::fs::OpenOptions::new().write(true).open(dir.path().join(&oldest)).unwrap().write_all_at(&[0xee], 10_000).unwrap();
+    write_at(&std::fs::OpenOptions::new().write(true).open(dir.path().join(&oldest)).unwrap(), &[0xee], 10_000);
     append(&wal, &waiter, 10);
     let report = wal.scrub(&Arc::default()).unwrap();
     assert_eq!(report.problems.len(), 1);
@@ -114,8 +113,8 @@ fn a_single_flipped_bit_that_explains_damage_is_located_in_every_structure() {
         for (offset, bit) in [(50, 3), (4096, 0), (4096 + 13, 7), (4096 + 2000, 5), (4096 + 5000, 1)] {
             let flip = || {
                 let mut byte = [0];
-                file.read_exact_at(&mut byte, offset).unwrap();
-                file.write_all_at(&[byte[0] ^ 1 << bit], offset).unwrap();
+                read_at(&file, &mut byte, offset);
+                write_at(&file, &[byte[0] ^ 1 << bit], offset);
             };
             flip();
             let report = verify(dir.path(), &Arc::default()).unwrap();
@@ -130,10 +129,10 @@ fn a_single_flipped_bit_that_explains_damage_is_located_in_every_structure() {
         }
         // What more than one bit did is explained by none.
         let mut whole = [0; 20];
-        file.read_exact_at(&mut whole, 4096 + 2000).unwrap();
-        file.write_all_at(&[0x5a; 20], 4096 + 2000).unwrap();
+        read_at(&file, &mut whole, 4096 + 2000);
+        write_at(&file, &[0x5a; 20], 4096 + 2000);
         let report = verify(dir.path(), &Arc::default()).unwrap();
-        file.write_all_at(&whole, 4096 + 2000).unwrap();
+        write_at(&file, &whole, 4096 + 2000);
         assert!(report.problems.len() == 1 && report.problems[0].damage.flipped.is_none(), "{report:?}");
     }
 }

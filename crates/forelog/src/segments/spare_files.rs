@@ -284,16 +284,20 @@ pub fn least_len(carried: u64) -> u64 {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    #[cfg(unix)]
     use crate::storage::disk::Disk;
     use crate::storage::layer::{Layer, Layered};
     use crate::storage::File;
     use crate::testing::sim::{Faults, SimDisk};
+    #[cfg(unix)]
     use std::sync::atomic::{AtomicBool, Ordering};
 
     /// Runs out of space while it allocates a file, and records whether a reserve existed at that moment.
+    #[cfg(unix)]
     #[derive(Default)]
     struct Full(AtomicBool);
 
+    #[cfg(unix)]
     impl Layer for Full {
         fn create(&self, below: &dyn Storage, name: &str, len: u64) -> Result<FileRef, Fault> {
             below.create(name, len)?;

@@ -29,14 +29,15 @@ pub enum Access {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {
     device: u64,
-    index: u64,
+    /// ReFS numbers its files with 128 bits.
+    index: u128,
 }
 
 impl Identity {
     /// Returns the identity of a file on a simulated disk.
     #[cfg(any(test, feature = "sim"))]
     pub fn simulated(index: u64) -> Identity {
-        Identity { device: 0, index }
+        Identity { device: 0, index: u128::from(index) }
     }
 
     /// Returns the identity of an open file or directory.
@@ -146,11 +147,11 @@ mod system {
     }
 
     pub fn identity_of(file: &fs::File) -> io::Result<Identity> {
-        file.metadata().map(|meta| Identity { device: meta.dev(), index: meta.ino() })
+        file.metadata().map(|meta| Identity { device: meta.dev(), index: u128::from(meta.ino()) })
     }
 
     pub fn identity_at(path: &Path) -> io::Result<Identity> {
-        fs::metadata(path).map(|meta| Identity { device: meta.dev(), index: meta.ino() })
+        fs::metadata(path).map(|meta| Identity { device: meta.dev(), index: u128::from(meta.ino()) })
     }
 
     pub fn is_removed(directory: &fs::File) -> bool {
@@ -204,7 +205,7 @@ mod system {
         #[allow(clippy::unnecessary_cast)]
         pub(super) fn identity_of(&self, name: &str) -> io::Result<Identity> {
             let stat = rustix::fs::statat(&self.file, name, AtFlags::empty())?;
-            Ok(Identity { device: stat.st_dev as u64, index: stat.st_ino as u64 })
+            Ok(Identity { device: stat.st_dev as u64, index: stat.st_ino as u128 })
         }
     }
 }
@@ -233,9 +234,26 @@ mod system {
         Ok(found)
     }
 
+    /// Fills in what the system knows about an open file as `class`, whose structure is `T`.
+    ///
+    /// # Safety
+    /// `T` must be the structure that the class is documented with, and valid for every value of its bytes.
+    unsafe fn ask<T: Default>(file: &fs::File, class: FILE_INFO_BY_HANDLE_CLASS) -> Option<T> {
+        let mut found = T::default();
+        // SAFETY: the handle is open as long as `file`, and the structure, which has the size that is passed, lives until the call returns.
+        let known = unsafe { GetFileInformationByHandleEx(file.as_raw_handle(), class, (&raw mut found).cast(), size_of::<T>() as u32) };
+        (known != 0).then_some(found)
+    }
+
+    /// The 64 bits of `BY_HANDLE_FILE_INFORMATION` are not unique on ReFS (learn.microsoft.com has a page of that name). They are used on
+    /// the file systems that do not know the longer number, such as FAT.
     pub fn identity_of(file: &fs::File) -> io::Result<Identity> {
+        // SAFETY: the structure belongs to the class and consists of numbers.
+        if let Some(found) = unsafe { ask::<FILE_ID_INFO>(file, FileIdInfo) } {
+            return Ok(Identity { device: found.VolumeSerialNumber, index: u128::from_le_bytes(found.FileId.Identifier) });
+        }
         let found = information(file)?;
-        let index = u64::from(found.nFileIndexHigh) << 32 | u64::from(found.nFileIndexLow);
+        let index = u128::from(found.nFileIndexHigh) << 32 | u128::from(found.nFileIndexLow);
         Ok(Identity { device: u64::from(found.dwVolumeSerialNumber), index })
     }
 
@@ -269,14 +287,44 @@ mod system {
                 // The file is not shared for deletion. As long as it is open, neither it nor the directory can be removed.
                 options.create(true).share_mode(FILE_SHARE_READ | FILE_SHARE_WRITE);
             }
+            // Otherwise std shares for deletion too, so that a file that is open can be renamed and removed (learn.microsoft.com, "CreateFileW").
             options.open(self.at(name)?)
+        }
+
+        /// Whether the directory is on another machine. The system knows a protocol only for such files (learn.microsoft.com,
+        /// "FILE_REMOTE_PROTOCOL_INFO").
+        pub fn is_remote(&self) -> bool {
+            // SAFETY: the structure belongs to the class and consists of numbers.
+            unsafe { ask::<FILE_REMOTE_PROTOCOL_INFO>(&self.file, FileRemoteProtocolInfo) }.is_some()
+        }
+
+        /// Returns the name of the file system, such as `NTFS`, if the system reports it.
+        pub fn file_system(&self) -> Option<String> {
+            let mut name = [0u16; 64];
+            let len = name.len() as u32;
+            // SAFETY: the handle is open as long as `self`, `name` has room for `len` units, and no other answer is requested.
+            let known = unsafe {
+                GetVolumeInformationByHandleW(
+                    self.file.as_raw_handle(),
+                    std::ptr::null_mut(),
+                    0,
+                    std::ptr::null_mut(),
+                    std::ptr::null_mut(),
+                    std::ptr::null_mut(),
+                    name.as_mut_ptr(),
+                    len,
+                )
+            };
+            let end = name.iter().position(|unit| *unit == 0)?;
+            (known != 0).then(|| String::from_utf16_lossy(&name[..end]))
         }
 
         pub fn names(&self) -> io::Result<Vec<OsString>> {
             fs::read_dir(self.at(".")?)?.map(|entry| Ok(entry?.file_name())).collect()
         }
 
-        /// Renames a file with write-through, because Windows cannot flush a directory.
+        /// Renames a file with write-through, because Windows cannot flush a directory: the call returns once the name is on the disk
+        /// (learn.microsoft.com, "MoveFileExW").
         pub fn rename(&self, from: &str, to: &str) -> io::Result<()> {
             let wide = |path: PathBuf| path.as_os_str().encode_wide().chain([0]).collect::<Vec<u16>>();
             let (from, to) = (wide(self.at(from)?), wide(self.path.join(to)));
@@ -288,6 +336,8 @@ mod system {
             Ok(())
         }
 
+        /// Removes a file. Where a reader has it open, NTFS frees the name at once from Windows 10 1809 on, and older versions do when the
+        /// reader closes it.
         pub fn remove(&self, name: &str) -> io::Result<()> {
             fs::remove_file(self.at(name)?)
         }

@@ -152,7 +152,8 @@ fn sync_open_directory(directory: &fs::File) -> io::Result<()> {
     directory.sync_all()
 }
 
-/// Windows cannot flush a directory. Renames are written through instead.
+/// Windows cannot flush a directory: FlushFileBuffers needs write access, which a directory handle does not give. A new name is in the
+/// journal of NTFS before the flush of its file, which forces the journal out, and renames are written through.
 #[cfg(not(unix))]
 fn sync_directory(_dir: &Path) -> io::Result<()> {
     Ok(())
@@ -204,7 +205,16 @@ fn kind_of(home: &DirHandle) -> FileSystem {
     }
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+#[cfg(windows)]
+fn kind_of(home: &DirHandle) -> FileSystem {
+    match home.file_system().as_deref() {
+        _ if home.is_remote() => FileSystem::Network,
+        Some("ReFS") => FileSystem::CopyOnWrite,
+        _ => FileSystem::Local,
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
 fn kind_of(_home: &DirHandle) -> FileSystem {
     FileSystem::Local
 }

@@ -2,6 +2,8 @@
 #![allow(dead_code)]
 
 use forelog::{Error, Fsync, Options, Reader, RecordRef, Settled, Waiter, Wal};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::sync::Arc;
@@ -107,4 +109,16 @@ pub fn snapshot(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut files: Vec<_> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_file()).collect();
     files.sort();
     files.into_iter().map(|p| (p.clone(), std::fs::read(&p).unwrap())).collect()
+}
+
+/// Overwrites a part of a file.
+pub fn write_at(mut file: &File, bytes: &[u8], offset: u64) {
+    file.seek(SeekFrom::Start(offset)).unwrap();
+    file.write_all(bytes).unwrap();
+}
+
+/// Reads a part of a file.
+pub fn read_at(mut file: &File, bytes: &mut [u8], offset: u64) {
+    file.seek(SeekFrom::Start(offset)).unwrap();
+    file.read_exact(bytes).unwrap();
 }

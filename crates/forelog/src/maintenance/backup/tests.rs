@@ -176,11 +176,13 @@ fn a_backup_that_begins_during_a_reset_copies_the_log_after_it() {
 
 /// Truncates the log just when a backup is about to link its oldest segment: either before the link exists or, as if the system had looked
 /// the name up already, only after the file was found to have no other link.
+#[cfg(unix)]
 struct Overtaken {
     late: bool,
     writer: Mutex<Option<crate::write::writer::Writer>>,
 }
 
+#[cfg(unix)]
 impl Layer for Overtaken {
     fn link(&self, below: &dyn Storage, from: &dyn Storage, name: &str) -> std::result::Result<bool, Fault> {
         let Some(mut writer) = locked(&self.writer).take() else { return below.link(from, name) };

@@ -7,11 +7,13 @@ use crate::storage::dir_handle::Identity;
 #[cfg(target_os = "linux")]
 use crate::storage::write_queue::{Completed, Outcome, RawWrite, Refusal, SubmittedWrite, WriteQueue};
 use crate::storage::{File, ShortWrite};
+#[cfg(any(target_os = "linux", target_os = "macos"))]
 use crate::util::limits::PAGE;
 #[cfg(target_os = "linux")]
 use crate::util::page_buffer::PageBuffer;
 use std::fs;
 use std::io;
+#[cfg(any(target_os = "linux", target_os = "macos"))]
 use std::ops::Range;
 #[cfg(target_os = "linux")]
 use std::os::fd::AsRawFd;
@@ -29,6 +31,8 @@ pub fn allocate(file: &fs::File, from: u64, len: u64) -> io::Result<()> {
     }
 }
 
+/// NTFS allocates the clusters of a file that is not sparse when its end is set (learn.microsoft.com, "SetEndOfFile"). APFS writes every
+/// block to a new place, so nothing could be reserved for a later write: there a full disk is noticed at the write.
 #[cfg(not(target_os = "linux"))]
 pub fn allocate(file: &fs::File, _from: u64, len: u64) -> io::Result<()> {
     extend(file, len)
@@ -87,7 +91,8 @@ pub struct DiskFile {
     pub file: fs::File,
     /// The path, for messages only.
     pub path: PathBuf,
-    /// Writes bypass the page cache.
+    /// Writes bypass the page cache. Only Linux opens such files.
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code))]
     pub direct: bool,
 }
 
@@ -176,7 +181,9 @@ impl File for DiskFile {
     }
 
     fn sync(&self) -> std::result::Result<(), Fault> {
-        // fdatasync on Linux, F_FULLFSYNC on macOS, FlushFileBuffers on Windows.
+        // `sync_data` is fdatasync on Linux. On macOS it is F_FULLFSYNC, because fsync there leaves the bytes in the drive's cache (man 2
+        // fsync), and a file system without F_FULLFSYNC refuses it instead of doing less. On Windows it is FlushFileBuffers, which flushes
+        // the drive's cache and needs a handle with write access (learn.microsoft.com, "FlushFileBuffers").
         self.file.sync_data().map_err(|e| self.fault("fdatasync", &e))
     }
 
