@@ -183,7 +183,9 @@ impl Writer {
         let is_ordered = |created: u64, times: CommitTimes| {
             created <= times.least.saturating_add(age::DRIFT) && times.greatest <= sealed.saturating_add(age::DRIFT)
         };
-        let latest = times.filter(|(created, times)| is_ordered(*created, *times)).map_or(0, |(_, times)| times.greatest);
+        // The footer of a segment that a crash has left without one may be written while the log is open.
+        let Some((created, times)) = times else { return Ok(0) };
+        let latest = if is_ordered(created, times) { times.greatest } else { 0 };
         self.known.latest.insert(segment.id, latest);
         Ok(latest)
     }
@@ -276,6 +278,18 @@ mod tests {
             let expected = Some(kept as u64 + 1).filter(|first| *first > 1);
             assert_eq!(due(&mut log, hours).first, expected, "{records:?}, {hours} hours, at {}", now + HOUR);
         }
+    }
+
+    #[test]
+    fn a_segment_whose_footer_is_written_after_the_first_check_is_removed_by_its_last_record() {
+        let mut log = log(&[NOW, NOW + 5 * HOUR]);
+        // A crash before the footer of the first segment was written.
+        log.disk.restart();
+        log.disk.set_wall_clock(NOW + 6 * HOUR);
+        log.opened = crate::log::open::open(Arc::new(log.disk.clone()), &log.options, steady).unwrap();
+        assert_eq!(due(&mut log, 3).first, None);
+        log.opened.writer.sealer.run().unwrap();
+        assert_eq!(due(&mut log, 3).first, Some(2));
     }
 
     #[test]
