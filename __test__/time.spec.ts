@@ -215,9 +215,27 @@ test('forelog cat --since begins at a time in ISO 8601 or in milliseconds', asyn
       ]
     )
   }
-  t.is((await printed('--since', '1970-01-01')).length, 5)
+  t.is((await printed('--since', '1970-01-02')).length, 5)
   for (const wrong of ['yesterday', '-5', '2026-13-01', '8640000000000001', '']) {
     t.is((await forelog(['cat', wal.dir, '--since', wrong])).code, 2, wrong)
   }
   for (const other of [['--from', '2'], ['--salvage']]) t.is((await forelog(['cat', wal.dir, '--since', '0', ...other])).code, 2)
+})
+
+test('forelog cat --since takes a time without a zone for local time, also a day alone', async (t) => {
+  const wal = await temporaryLog(t)
+  await wal.append('a')
+  const committed = time(await wal.get(1))
+  // This day has begun in the east, and not in the west. It depends on the time of day whether it has in UTC.
+  const day = new Date(committed + 12 * 3_600_000).toISOString().slice(0, 10)
+  for (const [zone, printed] of [
+    ['Etc/GMT-12', 'a'],
+    ['Etc/GMT+12', ''],
+  ]) {
+    for (const since of [day, `${day}T00:00`]) {
+      const { stdout, code } = await forelog(['cat', wal.dir, '--since', since], { env: { ...process.env, TZ: zone } })
+      t.is(code, 0)
+      t.is(stdout.toString().trim(), printed, `${since} in ${zone}`)
+    }
+  }
 })

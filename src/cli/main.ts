@@ -26,8 +26,12 @@ function positiveInteger(text: string): number {
 /** A date and perhaps a time of day, as in ISO 8601. Other texts that `Date` takes mean different things in different engines. */
 const ISO = /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}([.,]\d+)?)?(Z|[+-]\d{2}:\d{2})?)?$/
 
+/** `Date` takes a day without a time of day for one in UTC, and everything else without a zone for local time. */
+const DAY = /^\d{4}-\d{2}-\d{2}$/
+
 function time(text: string): number {
-  const value = /^\d+$/.test(text) ? Number(text) : ISO.test(text) ? Date.parse(text.replace(',', '.')) : NaN
+  const iso = DAY.test(text) ? `${text}T00:00` : text.replace(',', '.')
+  const value = /^\d+$/.test(text) ? Number(text) : ISO.test(text) ? Date.parse(iso) : NaN
   if (!(value >= 0 && value <= 8.64e15)) {
     throw new InvalidArgumentError('It must be a time in ISO 8601 from 1970 on, or milliseconds since 1970.')
   }
