@@ -75,10 +75,12 @@ impl PlainReader {
     /// Adds to a report of damage its verdict and the flipped bit that explains it.
     pub fn judged(&self, error: Error) -> Error {
         let (Code::Corrupt, Some(file), Some(offset)) = (error.code, error.segment.clone(), error.offset) else { return error };
-        let Some(segment) = self.catalog.segment_containing(self.next).filter(|segment| segment.file == file) else { return error };
+        // A reader that begins at a time may meet damage far after its next position.
+        let next = error.lost.map_or(self.next, |(first, _)| first);
+        let Some(segment) = self.catalog.segment_containing(next).filter(|segment| segment.file == file) else { return error };
         if offset > 0 {
-            if let Cause::Missing(missing, verdict) = cause(&*self.storage, &self.catalog, &segment, self.next) {
-                return self.missing(&segment, missing, verdict);
+            if let Cause::Missing(missing, verdict) = cause(&*self.storage, &self.catalog, &segment, next) {
+                return self.missing(&segment, next, missing, verdict);
             }
         }
         let sealed = self.catalog.segment_after(segment.id).is_some();
@@ -103,11 +105,11 @@ impl PlainReader {
         frame_scan::flipped_bit(&mut window, &cursor.header, offset).ok()?
     }
 
-    /// Returns the error for segments that are missing from the next position on.
-    fn missing(&self, segment: &CatalogSegment, missing: Missing, verdict: Verdict) -> Error {
+    /// Returns the error for segments that are missing from the position `next` on.
+    fn missing(&self, segment: &CatalogSegment, next: u64, missing: Missing, verdict: Verdict) -> Error {
         let last = self.catalog.segment_after(segment.id).map_or(self.limit, |following| following.first - 1);
         let mut error = Error::new(Code::Corrupt, missing.text).at(missing.file, 0).judged(verdict.label()).during("read");
-        error.lost = Some((self.next, last.max(self.next)));
+        error.lost = Some((next, last.max(next)));
         error
     }
 }

@@ -6,7 +6,8 @@
 
 use super::plain::PlainReader;
 use super::segment_reader::{open_file, SegmentReader};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::recovery::missing::sealed_end;
 use crate::segments::catalog::CatalogSegment;
 use crate::segments::frame_scan::next_header;
 use crate::storage::window::Window;
@@ -53,14 +54,20 @@ impl PlainReader {
         let oldest = segments.partition_point(|segment| segment.first <= self.next).saturating_sub(1);
         let from = self.first_candidate(&segments, oldest, time)?;
         for i in from..segments.len() {
-            let segment = &segments[i];
-            let end = segments.get(i + 1).map_or(self.limit, |following| self.limit.min(following.first - 1));
+            let (segment, following) = (&segments[i], segments.get(i + 1));
+            let end = following.map_or(self.limit, |following| self.limit.min(following.first - 1));
             if end < self.next {
                 continue;
             }
-            let mut cursor = if segment.first <= self.next { self.seek()? } else { self.open(segment.clone())? };
+            // Without a segment for the next position, seeking says what is missing.
+            let mut cursor = if i == oldest || segment.first <= self.next {
+                self.seek()?
+            } else {
+                self.open(segment.clone()).map_err(|error| lost_from(error, segment.first))?
+            };
             let times = cursor.segment.times(&*cursor.file, cursor.header.seed());
-            if !cursor.header.stamped || times.is_some_and(|times| times.greatest < time) {
+            let is_older = !cursor.header.stamped || times.is_some_and(|times| times.greatest < time);
+            if is_older && self.reaches(segment, following, end) {
                 continue;
             }
             if let Some(found) = self.scan_for_time(&mut cursor, end, time)? {
@@ -88,6 +95,13 @@ impl PlainReader {
         Ok(low)
     }
 
+    /// Whether no segment is missing between `segment` and `following`, so that the records of `segment` reach up to the position `end`.
+    fn reaches(&self, segment: &CatalogSegment, following: Option<&Arc<CatalogSegment>>, end: u64) -> bool {
+        let is_next = following.is_some_and(|following| following.id == segment.id + 1);
+        // Only the active segment and one that was just left have no footer.
+        is_next || sealed_end(&*self.storage, &segment.file).map_or(following.is_none(), |next| next > end)
+    }
+
     /// Looks through the frame headers from where `cursor` stands up to the position `end`.
     fn scan_for_time(&self, cursor: &mut SegmentReader, end: u64, time: u64) -> Result<Option<u64>> {
         let len = cursor.file.len()?;
@@ -100,7 +114,7 @@ impl PlainReader {
                     "{} is damaged at offset {}: when the records from position {} on were committed cannot be read",
                     cursor.segment.file, cursor.at.offset, cursor.at.next
                 );
-                return Err(self.corrupt(&cursor.segment, cursor.at.offset, text));
+                return Err(lost_from(self.corrupt(&cursor.segment, cursor.at.offset, text), cursor.at.next));
             };
             if frame.count > 0 && frame.committed_ms.is_some_and(|ms| ms >= time) {
                 return Ok(Some(frame.first.max(self.next)));
@@ -108,5 +122,86 @@ impl PlainReader {
             cursor.at = cursor.at.after(&frame);
         }
         Ok(None)
+    }
+}
+
+/// Returns a report of damage as one that covers no position before `first`.
+fn lost_from(mut error: Error, first: u64) -> Error {
+    if let Some((lost, _)) = &mut error.lost {
+        *lost = first.max(*lost);
+    }
+    error
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use crate::error::{Code, Result};
+    use crate::options::Options;
+    use crate::read::reader::{ReadPlan, Reader};
+    use crate::segments::catalog::{Catalog, CatalogSegment};
+    use crate::storage::Storage;
+    use crate::testing::campaign::named::Log;
+    use crate::testing::sim::SimDisk;
+    use std::sync::Arc;
+
+    const NOW: u64 = 1_700_000_000_000;
+
+    /// A log with a segment for nearly each record. They were committed at the given times.
+    fn log(times: &[u64]) -> Log {
+        let mut log = Log::on(SimDisk::new(1, 512), Options { segment_bytes: 16 << 10, ..Options::default() });
+        for time in times {
+            log.disk.set_wall_clock(*time);
+            log.commit(&[&[11_000]], true);
+        }
+        log.opened.writer.sealer.run().unwrap();
+        log
+    }
+
+    /// Returns where the records of `time` or later begin in the segments that are there, in a log from `first` on.
+    fn position_at(log: &Log, first: u64, time: u64) -> Result<u64> {
+        let names = log.opened.catalog.names().into_iter().filter(|name| log.disk.names().contains(&name.file));
+        let catalog = Arc::new(Catalog::default());
+        catalog.replace(names.map(|name| Arc::new(CatalogSegment::of_name(&name))).collect(), first);
+        let plan = ReadPlan { since: Some(time), ..(first..=log.expected.end).into() };
+        Reader::new(Arc::new(log.disk.clone()), catalog, plan).locate()
+    }
+
+    #[test]
+    fn a_search_for_a_time_never_passes_over_a_missing_segment_that_may_hold_it() {
+        // In the second log the clock was far ahead for a record before the first one, so that no header shows where the others begin.
+        for (ahead, first) in [(0, 1), (1 << 40, 2)] {
+            let times: Vec<u64> = (1..=8).map(|n| NOW + n * 1000 + if n < first { ahead } else { 0 }).collect();
+            for i in 2..5 {
+                let log = log(&times);
+                let names = log.opened.catalog.names();
+                let missing = names[i].first..names[i + 1].first;
+                log.disk.remove(&names[i].file).unwrap();
+                for (position, time) in (1..).zip(&times).skip(first as usize - 1) {
+                    let may_be_missing = missing.contains(&position) || ahead > 0 && position >= missing.end;
+                    match position_at(&log, first, *time) {
+                        Ok(found) => assert_eq!((found, may_be_missing), (position, false), "{missing:?}"),
+                        Err(error) => {
+                            assert_eq!((error.code, error.verdict), (Code::Corrupt, Some("gap")), "{error}");
+                            assert_eq!((error.lost, may_be_missing), (Some((missing.start, missing.end - 1)), true), "{position}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn damage_that_a_search_for_a_time_meets_is_reported_where_it_is() {
+        let times: Vec<u64> = (1..=8).map(|n| NOW + n * 1000).collect();
+        let log = log(&times);
+        let names = log.opened.catalog.names();
+        let (first, last) = (names[3].first, names[4].first - 1);
+        for (offset, verdict) in [(4096, "damaged-sealed"), (0, "bad-header")] {
+            log.disk.damage(&names[3].file, offset, &[0xa5; 40]);
+            let error = position_at(&log, 1, times[first as usize - 1]).unwrap_err();
+            assert_eq!((error.code, error.lost, error.verdict), (Code::Corrupt, Some((first, last)), Some(verdict)), "{error}");
+            assert_eq!([1, 2, 8].map(|n| position_at(&log, 1, times[n - 1]).ok()), [1, 2, 8].map(|n| Some(n as u64)));
+        }
     }
 }
