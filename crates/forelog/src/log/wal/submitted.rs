@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::thread::{self, ThreadId};
 
 /// A commit of this size goes past the page cache into any blocks that are allocated.
-const VALUE: usize = 40_000;
+const VALUE: usize = 33 << 10;
 const ROUNDS: u64 = 12;
 
 /// A queue that notes which thread submits a write, and whether the same one takes its completion.
