@@ -83,6 +83,7 @@ test('with concurrency records finish in any order, each is handled once, and as
     watermark: 500,
     committed: 500,
     lag: 0,
+    lagMs: 0,
     expired: 0,
     inFlight: 0,
     waiting: 0,

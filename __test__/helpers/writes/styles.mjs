@@ -33,6 +33,7 @@ for (let round = 0; round < 30; round++) {
     await wal.truncateBefore(wal.firstPosition + 50)
   }
 }
-for (let n = 0; n < 50; n++) await append()
+// Each is a commit of its own, however slow the machine is.
+for (let n = 0; n < 300; n++) await append()
 console.log(wal.firstPosition, wal.nextPosition)
 await wal.close()
