@@ -2,7 +2,7 @@
 // Argument: directory of the log. Prints the positions that must be in the log, as `FIRST NEXT`.
 
 import { Wal } from '../../../index.js'
-import { untilSubmitted } from './until-submitted.mjs'
+import { isInOrder, untilSubmitted } from './until-submitted.mjs'
 import { valueAt } from './values.mjs'
 
 const wal = await Wal.open(process.argv[2], { segmentBytes: 1 << 19 })
@@ -35,5 +35,16 @@ for (let round = 0; round < 30; round++) {
 }
 // Each is a commit of its own, however slow the machine is.
 for (let n = 0; n < 300; n++) await append()
+// Groups that end on a block of their own, one in each iteration of the event loop, so that two are under way.
+for (let round = 0; round < 3 || (round < 100 && isInOrder()); round++) {
+  const pending = []
+  for (let n = 0; n < 20; n++) {
+    const batch = []
+    for (let bytes = 0; bytes < 34_000; bytes += batch.at(-1).length) batch.push(valueAt(wal.nextPosition + batch.length))
+    pending.push(wal.appendBatch(batch))
+    await new Promise(setImmediate)
+  }
+  await Promise.all(pending)
+}
 console.log(wal.firstPosition, wal.nextPosition)
 await wal.close()

@@ -5,8 +5,11 @@ import { env } from 'node:process'
 
 const { FORELOG_WRITES_RECORD: record = '', FORELOG_WRITES_MODE: mode, FORELOG_ASYNC_WRITES: choice } = env
 const canSubmit = (mode === 'played' || mode === 'bad') && choice !== 'off'
-const hasSubmitted = () => existsSync(record) && readFileSync(record, 'utf8').includes('submitted')
+const has = (what) => existsSync(record) && readFileSync(record, 'utf8').includes(what)
 
 export async function untilSubmitted(append) {
-  for (let n = 0; n < 150 || (canSubmit && n < 20_000 && !hasSubmitted()); n++) await append()
+  for (let n = 0; n < 150 || (canSubmit && n < 20_000 && !has('submitted')); n++) await append()
 }
+
+/** Whether the kernel that is played should report writes out of order, and has not done so yet. */
+export const isInOrder = () => mode === 'bad' && !has('overtook')

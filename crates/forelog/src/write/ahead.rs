@@ -20,7 +20,7 @@ use std::sync::Arc;
 const DEPTH: usize = 2;
 
 /// A larger group is committed by a commit thread, because sealing and submitting it would hold the client's thread up for long.
-const MOST_BYTES: usize = 40 << 10;
+const MOST_BYTES: usize = 48 << 10;
 
 /// A commit between its submission and its completion.
 struct Submitted {
