@@ -149,26 +149,41 @@ test('each consumer gets values as its own handle decodes them', async (t) => {
   t.deepEqual(sorted([...numbers, ...texts.map((text) => (JSON.parse(text) as { n: number }).n)]), range(1, 200))
 })
 
-test('a consumer notices when another thread has moved its cursor, and stops', async (t) => {
+test('while a thread consumes a cursor, other threads can neither consume it nor move it, and afterwards they can', async (t) => {
   const wal = await filledLog(t, 20)
   const cursor = await wal.cursor('a')
-  let isHolding = false
-  let letGo!: () => void
-  const consumer = cursor.consume(
-    async ({ position }) => {
-      if (position !== 5) return
-      isHolding = true
-      await new Promise<void>((resolve) => (letGo = resolve))
-    },
-    { commitEveryMs: 0 }
-  )
-  await until(() => isHolding && cursor.position === 4)
-  const script = new URL('./helpers/consume/worker.mjs', import.meta.url)
+  const handled: number[] = []
+  const consumer = cursor.consume(({ position }) => void handled.push(position), { commitEveryMs: 0 })
+  await until(() => cursor.position === 20)
+  const script = new URL('./helpers/consume/contender.mjs', import.meta.url)
   const worker = new Worker(script, { workerData: { dir: wal.dir, options: { segmentBytes: SEGMENT_BYTES } }, execArgv: [] })
-  t.deepEqual(await once(worker, 'message'), [{ handled: range(5, 20), code: 'ended' }])
-  letGo()
-  await t.throwsAsync(consumer.done, { code: 'ERR_WAL_BUSY', message: /position 20/ })
+  const attempt = async (): Promise<unknown> => {
+    worker.postMessage('try')
+    const [outcome] = (await once(worker, 'message')) as unknown[]
+    return outcome
+  }
+  const refused = 'ERR_WAL_BUSY'
+  t.deepEqual(await attempt(), { commit: refused, rewind: refused, read: refused, consume: refused })
   t.is(cursor.position, 20)
+  await consumer.stop()
+  t.deepEqual(handled, range(1, 20))
+
+  t.deepEqual(await attempt(), { commit: 'done', rewind: 'done', read: 'done', consume: range(6, 20) })
+  t.is(cursor.position, 20)
+  // The consumer of that thread has ended, and one that its thread ends with leaves the cursor free as well.
+  await cursor.consume(() => {}, { follow: false }).done
+  worker.postMessage('hold')
+  await once(worker, 'message')
+  t.throws(() => cursor.consume(() => {}), { code: refused, message: /another thread/ })
+  await worker.terminate()
+  await until(() => {
+    try {
+      void cursor.consume(() => {}).stop()
+      return true
+    } catch {
+      return false
+    }
+  })
 })
 
 test('a consumer that waits for records ends when another thread deletes its cursor', async (t) => {

@@ -304,11 +304,19 @@ export const deleted = (name: string, operation: string): WalError =>
 export const busy = (name: string, operation: string): WalError =>
   new WalError('ERR_WAL_BUSY', `the cursor ${JSON.stringify(name)} has a consumer: stop it first, or share the cursor`, { operation })
 
+/** The error for a cursor that another thread consumes. */
+export const consumedElsewhere = (name: string, operation: string): WalError =>
+  new WalError(
+    'ERR_WAL_BUSY',
+    `the cursor ${JSON.stringify(name)} has a consumer in another thread: stop it first`,
+    { operation }
+  )
+
 /** The error for a cursor that a consumer has not moved itself. */
 export const movedByOther = (name: string, position: number): WalError =>
   new WalError(
     'ERR_WAL_BUSY',
-    `something else has committed position ${position} of the cursor ${JSON.stringify(name)}: another thread consumes it, or moves it`,
+    `something else has committed position ${position} of the cursor ${JSON.stringify(name)}: another thread has moved it`,
     { operation: 'consume', position }
   )
 

@@ -54,6 +54,8 @@ export class PlayedCursor {
       acknowledgedPosition: () => this.last,
       isOpen: () => isOpen,
       isDeleted: () => this.isDeleted,
+      claim: () => true,
+      unclaim: () => {},
       readStored: (from, follow) => this.#reader(from, follow, whileOpen),
       commitConsumed: async (position) => whileOpen(() => this.#commit(position)),
       view: (record) => record,

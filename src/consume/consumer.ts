@@ -58,7 +58,7 @@ export class Consumer {
    * - `ERR_WAL_TRUNCATED`: truncation, a reset or retention has removed records that were not handled, or that were in hand.
    * - `ERR_WAL_NOT_FOUND`: the cursor was deleted.
    * - `ERR_WAL_CLOSED`: the log was closed.
-   * - `ERR_WAL_BUSY`: another thread consumes the cursor, or moves it.
+   * - `ERR_WAL_BUSY`: a commit that was under way when the consumer began has moved the cursor.
    * - `ERR_WAL_INVALID_ARG`: `backoff` threw, or returned no delay; or the codec cannot decode any value.
    * - `ERR_WAL_NO_SPACE`, `ERR_WAL_IO` or `ERR_WAL_READ_ONLY`: the last commit failed. Before the consumer is stopped, such a commit is tried
    *   again every second.

@@ -1,6 +1,6 @@
 // Which cursors are consumed in this environment. The consumers of a cursor share one feed.
 
-import { busy, invalid } from '../errors.js'
+import { busy, consumedElsewhere, invalid } from '../errors.js'
 import type { FeedOptions } from '../options/consume.js'
 import { clock } from '../util/timing.js'
 import { Feed } from './feed.js'
@@ -25,7 +25,7 @@ export function noticeEnd(log: object, name: string): void {
 /**
  * Returns the feed for one more consumer of a cursor.
  *
- * @throws `ERR_WAL_BUSY` if the cursor has a consumer, unless all share the cursor.
+ * @throws `ERR_WAL_BUSY` if the cursor has a consumer, unless all share the cursor in this thread.
  */
 export function openFeed(source: Source, options: FeedOptions, share: boolean): Feed {
   const { log, name } = source
@@ -39,10 +39,14 @@ export function openFeed(source: Source, options: FeedOptions, share: boolean): 
     // A feed that has failed takes no more consumers. The new one waits until nothing is in its hands.
     if (open.failure === undefined) return open
   }
+  if (!source.claim()) throw consumedElsewhere(name, 'consume')
   const named = feeds.get(log) ?? new Map<string, Feed>()
   feeds.set(log, named)
   const onClosed = () => {
-    if (named.get(name) === feed) named.delete(name)
+    // If another feed has followed, the claim is that one's.
+    if (named.get(name) !== feed) return
+    named.delete(name)
+    source.unclaim()
   }
   const feed = new Feed(source, options, clock, onClosed, open?.closed)
   named.set(name, feed)

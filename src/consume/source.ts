@@ -23,6 +23,10 @@ export interface Source<V = unknown> {
   /** Whether the handle is open. */
   isOpen(): boolean
   isDeleted(): boolean
+  /** Claims the cursor for this environment's consumers. Returns false if those of another one have it. */
+  claim(): boolean
+  /** Ends the claim. */
+  unclaim(): void
   /** Reads from `from` on. Commits may then not go past what a truncation of the end has removed. */
   readStored(from: number, follow: boolean): SourceReader
   /** Makes the position of the cursor durable. */

@@ -5,7 +5,7 @@ import { consume, type Consumer } from '../consume/consumer.js'
 import { addConsumer } from '../consume/consumption.js'
 import { isConsumed, noticeEnd } from '../consume/registry.js'
 import type { Source } from '../consume/source.js'
-import { busy, deleted } from '../errors.js'
+import { busy, consumedElsewhere, deleted } from '../errors.js'
 import type { NativeCursor } from '../native/calls.js'
 import type { Environment } from '../native/environment.js'
 import { checkPosition } from '../options/check.js'
@@ -84,6 +84,8 @@ export class Cursor<V = Buffer | undefined> extends EventEmitter<CursorEvents> {
       acknowledgedPosition: () => log.acknowledgedPosition(),
       isOpen: () => log.isOpen(),
       isDeleted: () => this.isDeleted(),
+      claim: () => native.claim(),
+      unclaim: () => native.unclaim(),
       readStored: (from, follow) => log.readStored(from, { follow }, this.#beginReading()),
       commitConsumed: async (position) => {
         log.checkOpen('commit')
@@ -206,11 +208,10 @@ export class Cursor<V = Buffer | undefined> extends EventEmitter<CursorEvents> {
    * records, unless `follow` is `false`.
    *
    * While a cursor has a consumer, `commit`, `rewind`, `read` and a second `consume` fail with `ERR_WAL_BUSY`, through every handle of this
-   * thread. With `share` in all of them, several consumers share the records. A consumer in another thread is noticed when it commits: one of
-   * the two then fails with `ERR_WAL_BUSY`.
+   * process. With `share` in all of them, several consumers of one thread share the records.
    *
    * @throws `ERR_WAL_INVALID_ARG`: an argument is invalid.
-   * @throws `ERR_WAL_BUSY`: the cursor has a consumer, and one of the two does not share it.
+   * @throws `ERR_WAL_BUSY`: the cursor has a consumer, in another thread or one of the two does not share it.
    * @throws `ERR_WAL_CLOSED`; `ERR_WAL_NOT_FOUND` if the cursor was deleted. Later failures reject {@link Consumer.done}.
    * @example
    * ```ts
@@ -263,7 +264,9 @@ export class Cursor<V = Buffer | undefined> extends EventEmitter<CursorEvents> {
 
   /** Throws if the cursor has a consumer, which reads and commits by itself. */
   #checkNotConsumed(operation: string): void {
-    if (!this.isDeleted() && isConsumed(this.#log.queue, this.name)) throw busy(this.name, operation)
+    if (this.isDeleted()) return
+    if (isConsumed(this.#log.queue, this.name)) throw busy(this.name, operation)
+    if (this.#native.isClaimedBeside()) throw consumedElsewhere(this.name, operation)
   }
 
   /** @internal Whether any handle has deleted the cursor, or has started to. */

@@ -87,6 +87,24 @@ impl Cursor {
         id
     }
 
+    /// Claims the cursor for the consumers of this environment. Returns false if those of another one have it.
+    #[napi(catch_unwind)]
+    pub fn claim(&self) -> bool {
+        self.cursor.claim()
+    }
+
+    /// Ends the claim.
+    #[napi(catch_unwind)]
+    pub fn unclaim(&self) {
+        self.cursor.unclaim();
+    }
+
+    /// Whether the consumers of another environment have the cursor.
+    #[napi(catch_unwind)]
+    pub fn is_claimed_beside(&self) -> bool {
+        self.cursor.is_claimed_beside()
+    }
+
     /// Acknowledges all truncations so far: reading starts over.
     #[napi(catch_unwind)]
     pub fn acknowledge_truncations(&self) {

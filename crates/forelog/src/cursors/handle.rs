@@ -16,6 +16,10 @@ pub struct CursorMove {
     pub to: u64,
 }
 
+/// The consumers of one client of the log. What they have claimed is free once the client is gone.
+#[derive(Default)]
+pub struct Claimant;
+
 /// A cursor, shared by all its handles.
 pub struct CursorEntry {
     pub name: Arc<str>,
@@ -27,6 +31,8 @@ pub struct CursorEntry {
     /// The move that happened before there was a handle to report it.
     pub unreported: Mutex<Option<CursorMove>>,
     pub handles: Mutex<Vec<Weak<CursorHandle>>>,
+    /// Whose consumers have the cursor.
+    claimed_by: Mutex<Weak<Claimant>>,
 }
 
 impl CursorEntry {
@@ -39,6 +45,7 @@ impl CursorEntry {
             deletions,
             unreported: Mutex::default(),
             handles: Mutex::default(),
+            claimed_by: Mutex::default(),
         })
     }
 
@@ -53,6 +60,30 @@ impl CursorEntry {
             return Err(self.gone());
         }
         Ok(())
+    }
+
+    /// Claims the cursor for the consumers of `claimant`. Returns false if those of another client have it.
+    pub fn claim(&self, claimant: &Weak<Claimant>) -> bool {
+        let mut claimed_by = locked(&self.claimed_by);
+        let is_free = claimed_by.strong_count() == 0 || claimed_by.ptr_eq(claimant);
+        if is_free {
+            *claimed_by = claimant.clone();
+        }
+        is_free
+    }
+
+    /// Ends the claim of `claimant`.
+    pub fn unclaim(&self, claimant: &Weak<Claimant>) {
+        let mut claimed_by = locked(&self.claimed_by);
+        if claimed_by.ptr_eq(claimant) {
+            *claimed_by = Weak::new();
+        }
+    }
+
+    /// Whether the consumers of another client than `claimant` have the cursor.
+    pub fn is_claimed_beside(&self, claimant: &Weak<Claimant>) -> bool {
+        let claimed_by = locked(&self.claimed_by);
+        claimed_by.strong_count() > 0 && !claimed_by.ptr_eq(claimant)
     }
 
     /// Ends all watching.

@@ -19,7 +19,7 @@ use crate::util::locks::locked;
 use change::{Change, Done};
 use codec::{Table, MAX_NAME};
 use handle::{merge, CursorEntry};
-pub use handle::{CursorHandle, CursorMove};
+pub use handle::{Claimant, CursorHandle, CursorMove};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};

@@ -4,6 +4,7 @@
 //! back as horizons, settlements and one wake per client. No operation is settled before the writer has returned how far the log is written
 //! and durable.
 
+use crate::cursors::Claimant;
 use crate::error::{closed, Code, Error, Result};
 use crate::format::record::RecordRef;
 use crate::log::registry::DirectorySlot;
@@ -35,6 +36,7 @@ pub struct Wal {
     outcome: Mutex<Option<Result<()>>>,
     /// Scrubs that are running, which closing ends.
     scrubs: Mutex<Vec<Arc<JobProgress>>>,
+    claimant: Arc<Claimant>,
 }
 
 impl Wal {

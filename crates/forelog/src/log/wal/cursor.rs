@@ -1,19 +1,20 @@
 //! Named cursors as their users hold them. No call blocks: when a change is durable, a callback reports its result.
 
 use super::Wal;
-use crate::cursors::{CursorHandle, CursorMove};
+use crate::cursors::{Claimant, CursorHandle, CursorMove};
 use crate::error::{closed, Result};
 use crate::log::state::LogState;
 use crate::segments::reader_positions::StartPosition;
 use crate::util::pool;
 use std::sync::atomic::Ordering;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// A position in the log that outlives the process: how far a consumer has processed it. Clones, and handles of one name, share it.
 #[derive(Clone)]
 pub struct NamedCursor {
     shared: Arc<LogState>,
     handle: Arc<CursorHandle>,
+    claimant: Weak<Claimant>,
 }
 
 impl Wal {
@@ -29,11 +30,12 @@ impl Wal {
             return done(Err(closed().during("cursor")));
         }
         let shared = self.shared.clone();
+        let claimant = Arc::downgrade(&self.claimant);
         let made = Box::new(move |made: Result<_>| {
             let cursor = made.map(|entry| {
                 let position = shared.catalog.reader_positions.enter(u64::MAX);
                 let handle = shared.cursors.handle(entry, position);
-                NamedCursor { shared, handle }
+                NamedCursor { shared, handle, claimant }
             });
             done(cursor.map_err(|error| error.during("cursor")));
         });
@@ -68,6 +70,22 @@ impl NamedCursor {
     /// Whether the cursor has been deleted through any handle, or will be before any later call. [`Wal::cursor`] then opens another one.
     pub fn is_deleted(&self) -> bool {
         self.handle.entry.is_ending()
+    }
+
+    /// Claims the cursor for the consumers of the client that opened this handle. Returns false if those of another client of the process have
+    /// it. The claim ends with [`NamedCursor::unclaim`], and with the client.
+    pub fn claim(&self) -> bool {
+        self.handle.entry.claim(&self.claimant)
+    }
+
+    /// Ends the claim.
+    pub fn unclaim(&self) {
+        self.handle.entry.unclaim(&self.claimant);
+    }
+
+    /// Whether the consumers of another client of the process have the cursor.
+    pub fn is_claimed_beside(&self) -> bool {
+        self.handle.entry.is_claimed_beside(&self.claimant)
     }
 
     /// Returns the last position done, 0 if there is none. If truncation has passed it, that is the position before the first of the log.

@@ -108,6 +108,14 @@ impl Wal {
 
     pub(super) fn handle(shared: Arc<LogState>, slot: Arc<DirectorySlot>, notify: Arc<dyn Notify>) -> Wal {
         let client = locked(&shared.submissions).join(Client::new(notify));
-        Wal { shared, slot, client, closed: AtomicBool::new(false), outcome: Mutex::new(None), scrubs: Mutex::default() }
+        Wal {
+            shared,
+            slot,
+            client,
+            closed: AtomicBool::new(false),
+            outcome: Mutex::new(None),
+            scrubs: Mutex::default(),
+            claimant: Arc::default(),
+        }
     }
 }
