@@ -124,7 +124,7 @@ test('cat --json prints an object per record and loses no byte', async (t) => {
       .map((line) => {
         const { committedAt, ...fields } = JSON.parse(line) as { committedAt: number }
         t.true(Number.isInteger(committedAt))
-        return fields as unknown
+        return fields
       })
   }
   const plain = { key: null, tombstone: false, expiresAt: null }

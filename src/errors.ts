@@ -306,11 +306,7 @@ export const busy = (name: string, operation: string): WalError =>
 
 /** The error for a cursor that another thread consumes. */
 export const consumedElsewhere = (name: string, operation: string): WalError =>
-  new WalError(
-    'ERR_WAL_BUSY',
-    `the cursor ${JSON.stringify(name)} has a consumer in another thread: stop it first`,
-    { operation }
-  )
+  new WalError('ERR_WAL_BUSY', `the cursor ${JSON.stringify(name)} has a consumer in another thread: stop it first`, { operation })
 
 /** The error for a cursor that a consumer has not moved itself. */
 export const movedByOther = (name: string, position: number): WalError =>
