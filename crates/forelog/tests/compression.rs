@@ -224,7 +224,7 @@ fn a_log_written_with_one_setting_opens_with_every_other() {
 #[test]
 fn only_a_segment_that_may_hold_compressed_frames_is_refused_by_versions_that_cannot_read_them() {
     let dir = tempfile::tempdir().unwrap();
-    let incompatible = |path: &Path| std::fs::read(path).unwrap()[16..24].to_vec();
+    let is_compressed = |path: &Path| std::fs::read(path).unwrap()[16] & 1 == 1;
     let mut log = Log::open(dir.path(), options(Compression::None));
     fill(&mut log, 1, 50);
     log.wal.close().unwrap();
@@ -237,12 +237,12 @@ fn only_a_segment_that_may_hold_compressed_frames_is_refused_by_versions_that_ca
     log.append(&(None, Some(vec![1; 2000]), None, None));
     log.wait();
     let segments = files(dir.path());
-    assert_eq!(segments.iter().map(|path| incompatible(path)).collect::<Vec<_>>(), [[0; 8], [1, 0, 0, 0, 0, 0, 0, 0]]);
+    assert_eq!(segments.iter().map(|path| is_compressed(path)).collect::<Vec<_>>(), [false, true]);
     // Carried as they are stored, frames need a reader that unpacks, whatever the setting.
     let crashed = killed_copy(dir.path());
     let log = Log::open(crashed.path(), options(Compression::None));
     assert!(log.wal.recovery().carried > 0);
-    assert_eq!(incompatible(files(crashed.path()).last().unwrap())[0], 1);
+    assert!(files(crashed.path()).last().is_some_and(|path| is_compressed(path)));
     assert_eq!(log.read(52), [(None, Some(vec![1; 2000]), None, None)]);
 }
 
