@@ -84,7 +84,7 @@ impl Source {
         let outcome = match read.unwrap_or_else(|panic| Err(panicked(panic).during("read"))) {
             Ok(Next::Later) => return false,
             Ok(Next::Nothing) => Outcome::Read(Ok(None), true),
-            Ok(Next::Block(block, caught_up)) => Outcome::Read(Ok(Some(block)), caught_up),
+            Ok(Next::Block(block, caught_up)) => Outcome::Read(Ok(Some(*block)), caught_up),
             Ok(Next::End) => {
                 self.position.advance(u64::MAX);
                 Outcome::Read(Ok(None), false)
@@ -115,7 +115,7 @@ impl Source {
             Some(block) => {
                 let caught_up = reader.follows() && reader.has_caught_up();
                 self.put_back(reader);
-                Ok(Next::Block(block, caught_up))
+                Ok(Next::Block(Box::new(block), caught_up))
             }
             None => {
                 let Some(wait) = reader.follow_wait() else { return Ok(Next::End) };
@@ -162,7 +162,7 @@ impl Source {
 
 enum Next {
     /// The block, and whether it takes a follower to the end of what is acknowledged.
-    Block(PackedBlock, bool),
+    Block(Box<PackedBlock>, bool),
     /// A follower has caught up, and the request does not wait.
     Nothing,
     Later,
