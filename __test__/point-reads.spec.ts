@@ -9,19 +9,15 @@ import { node, root } from './helpers/command.js'
 import { segments, temporaryDirectory } from './helpers/directory.js'
 import { Shim } from './helpers/faults/shim.js'
 import type { Fixture } from './helpers/fixtures.js'
-import { collect, fill, filledLog, isToldUpTo, numbered, plain, SEGMENT_BYTES, temporaryLog } from './helpers/log.js'
+import { collect, fill, filledLog, fixtureLog, isToldUpTo, numbered, plain, SEGMENT_BYTES, temporaryLog } from './helpers/log.js'
 import { has } from './helpers/needs.js'
-import { fixtures, unpack } from './helpers/unpack.js'
+import { fixtures } from './helpers/unpack.js'
 
 const text = (record: WalRecord | undefined): string | undefined => record?.value?.toString()
 const positions = (records: WalRecord[]): number[] => records.map(({ position }) => position)
 
 /** A salvaged log with holes in the middle and one at the end. */
-async function salvaged(t: ExecutionContext): Promise<Wal> {
-  const dir = path.join(temporaryDirectory(t), 'log')
-  unpack(path.join(fixtures, 'v1', 'salvaged'), dir)
-  return temporaryLog(t, {}, dir)
-}
+const salvaged = (t: ExecutionContext): Promise<Wal> => fixtureLog(t, 'v1/salvaged')
 
 test('get returns the record at every position, in any order, of every kind', async (t) => {
   const wal = await temporaryLog(t)

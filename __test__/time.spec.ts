@@ -5,8 +5,7 @@ import test, { type ExecutionContext } from 'ava'
 import { Wal, type WalRecord } from '../index.js'
 import { forelog } from './helpers/command.js'
 import { temporaryDirectory } from './helpers/directory.js'
-import { collect, temporaryLog, until } from './helpers/log.js'
-import { fixtures, unpack } from './helpers/unpack.js'
+import { collect, fixtureLog, temporaryLog, until } from './helpers/log.js'
 
 const time = (record: WalRecord | undefined): number => record?.committedAt ?? NaN
 const positions = (records: WalRecord[]): number[] => records.map(({ position }) => position)
@@ -24,11 +23,7 @@ async function spreadLog(t: ExecutionContext, count: number): Promise<{ wal: Wal
 }
 
 /** An open log of a version that did not record times. */
-async function oldLog(t: ExecutionContext): Promise<Wal> {
-  const dir = path.join(temporaryDirectory(t), 'log')
-  unpack(path.join(fixtures, 'v1', 'several-segments'), dir)
-  return temporaryLog(t, {}, dir)
-}
+const oldLog = (t: ExecutionContext): Promise<Wal> => fixtureLog(t, 'v1/several-segments')
 
 test('a record says when it was committed, the same by every way of reading it, and after reopening', async (t) => {
   const wal = await temporaryLog(t)

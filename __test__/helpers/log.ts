@@ -1,8 +1,10 @@
 // Logs for tests to play with.
 
+import path from 'node:path'
 import type { ExecutionContext } from 'ava'
 import { Wal, type Cursor, type CursorMove, type WalOptions, type WalReader, type WalRecord } from '../../index.js'
 import { temporaryDirectory } from './directory.js'
+import { fixtures, unpack } from './unpack.js'
 
 /** Small enough that a test sees several segments. */
 export const SEGMENT_BYTES = 64 * 1024
@@ -12,6 +14,13 @@ export async function temporaryLog(t: ExecutionContext, options: WalOptions = {}
   const wal = await Wal.open(dir, { segmentBytes: SEGMENT_BYTES, ...options })
   t.teardown(() => wal.close().catch(() => {}))
   return wal
+}
+
+/** A copy of one of the frozen logs, such as `v1/salvaged`, open for writing. */
+export async function fixtureLog(t: ExecutionContext, name: string): Promise<Wal> {
+  const dir = path.join(temporaryDirectory(t), 'log')
+  unpack(path.join(fixtures, name), dir)
+  return temporaryLog(t, {}, dir)
 }
 
 export async function collect(reader: WalReader): Promise<WalRecord[]> {

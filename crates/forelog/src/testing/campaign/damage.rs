@@ -2,10 +2,11 @@
 
 use super::named::Log;
 use super::oracle::{read, Read};
+use super::places::segments;
 use super::salvage::{self, Salvaged};
 use crate::error::{Code, Error};
 use crate::format::bit_flip;
-use crate::format::file_names::{classify, FileKind, Name, CONTROL};
+use crate::format::file_names::{Name, CONTROL};
 use crate::log::open::{open, Opened};
 use crate::log::read_only::{self, ReadOnlyLog};
 use crate::options::{Mode, Options};
@@ -29,16 +30,6 @@ fn open_as(disk: &SimDisk, log: &Log, mode: Mode) -> Result<Opened, Error> {
 
 fn view(disk: &SimDisk) -> Result<ReadOnlyLog, Error> {
     read_only::open(&storage(disk), || 0)
-}
-
-fn segments(disk: &SimDisk) -> Vec<Name> {
-    let named = disk.names().into_iter().filter_map(|name| match classify(&name) {
-        FileKind::Segment(name) => Some(name),
-        _ => None,
-    });
-    let mut names: Vec<_> = named.collect();
-    names.sort_by_key(|name| name.id);
-    names
 }
 
 /// Returns everything that a salvaging reader returns, and the holes.

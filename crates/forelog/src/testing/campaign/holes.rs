@@ -2,9 +2,10 @@
 
 use super::named::Log;
 use super::oracle::{Expected, Made, Tag};
+use super::places::segments;
 use super::salvaged::{self, elsewhere, gather, is_whole, salvage_to, Given};
 use crate::error::{Code, Result};
-use crate::format::file_names::{classify, FileKind, Name, CONTROL};
+use crate::format::file_names::{Name, CONTROL};
 use crate::format::header::Header;
 use crate::format::horizon::LogEnd;
 use crate::log::open::{open, Opened};
@@ -22,16 +23,6 @@ use crate::testing::sim::SimDisk;
 use crate::util::limits::PAGE;
 use crate::write::group::{Batch, Group};
 use std::sync::Arc;
-
-fn segments(disk: &SimDisk) -> Vec<Name> {
-    let named = disk.names().into_iter().filter_map(|name| match classify(&name) {
-        FileKind::Segment(name) => Some(name),
-        _ => None,
-    });
-    let mut names: Vec<_> = named.collect();
-    names.sort_by_key(|name| name.id);
-    names
-}
 
 /// Returns a closed log of three segments with frames of one record each, of about a kilobyte. It is damaged in the middle of the first and
 /// of the second, and at the end of the third.

@@ -1,16 +1,37 @@
-//! The places of the frames in an undamaged log, and which of them can still be salvaged.
+//! The segments of a log, the places of the frames in an undamaged one, and which of them can still be salvaged.
 
 use super::history::{broken, Held};
 use super::oracle::Expected;
 use super::rot::{newest, proven_without, Damage};
 use super::salvage::salvage;
-use crate::format::file_names::{classify, FileKind};
+use crate::format::file_names::{classify, FileKind, Name};
 use crate::format::frame;
 use crate::format::header::Header;
 use crate::log::read_only::ReadOnlyLog;
 use crate::testing::sim::SimDisk;
 use crate::util::limits::PAGE;
 use std::ops::Range;
+
+/// Returns the names of the segments, oldest first.
+pub fn segments(disk: &SimDisk) -> Vec<Name> {
+    let named = disk.names().into_iter().filter_map(|name| match classify(&name) {
+        FileKind::Segment(name) => Some(name),
+        _ => None,
+    });
+    let mut names: Vec<_> = named.collect();
+    names.sort_by_key(|name| name.id);
+    names
+}
+
+/// Returns the file names of the segments, oldest first.
+pub fn segment_files(disk: &SimDisk) -> Vec<String> {
+    segments(disk).into_iter().map(|name| name.file).collect()
+}
+
+/// Returns the header of a segment.
+pub fn header(disk: &SimDisk, file: &str) -> Header {
+    Header::decode(&disk.bytes(file)[..PAGE as usize]).unwrap()
+}
 
 /// A frame with header and body at `bytes`. The zeroes that pad it are between them and `end`.
 #[derive(Debug, PartialEq)]
@@ -31,11 +52,9 @@ impl Place {
 
 /// Returns the frames of a log in which no segment's end was cut off, by their headers alone.
 pub fn places(disk: &SimDisk) -> Vec<Place> {
-    let files = disk.names().into_iter().filter(|name| matches!(classify(name), FileKind::Segment(_)));
     let mut places = Vec::new();
-    for file in files {
-        let bytes = disk.bytes(&file);
-        let header = Header::decode(&bytes[..PAGE as usize]).unwrap();
+    for file in segment_files(disk) {
+        let (bytes, header) = (disk.bytes(&file), header(disk, &file));
         let mut at = PAGE;
         while let Some(frame) = bytes.get(at as usize..).and_then(|rest| frame::decode(rest, header.seed(), at)) {
             let end = at + frame.head() as u64 + u64::from(frame.body_len);

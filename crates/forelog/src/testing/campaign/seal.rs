@@ -2,11 +2,10 @@
 
 use super::named::Log;
 use super::oracle::{read, Read};
+use super::places::{header, segment_files};
 use crate::error::{Code, Fault};
-use crate::format::file_names::{classify, FileKind};
 use crate::format::footer::{Footer, EVERY};
 use crate::format::frame::HEADER;
-use crate::format::header::Header;
 use crate::log::open::{open, Opened};
 use crate::read::reader::Reader;
 use crate::segments::catalog::Catalog;
@@ -39,17 +38,6 @@ fn take(counting: &Layered<Counting>) -> u64 {
     counting.layer.0.swap(0, Ordering::Relaxed)
 }
 
-/// Returns the segment files, oldest first.
-fn segments(disk: &SimDisk) -> Vec<String> {
-    let mut names: Vec<_> = disk.names().into_iter().filter(|name| matches!(classify(name), FileKind::Segment(_))).collect();
-    names.sort();
-    names
-}
-
-fn header(disk: &SimDisk, name: &str) -> Header {
-    Header::decode(&disk.bytes(name)[..PAGE as usize]).unwrap()
-}
-
 fn footer(disk: &SimDisk, name: &str) -> Option<Footer> {
     match find_footer(&*disk.open(name, false).unwrap(), header(disk, name).seed()).unwrap() {
         FooterState::Footer(footer) => Some(footer),
@@ -59,7 +47,7 @@ fn footer(disk: &SimDisk, name: &str) -> Option<Footer> {
 
 /// Appends records of `len` bytes, one frame each, until there are `count` segments and one record in the last.
 fn fill(log: &mut Log, count: usize, len: u32) {
-    while segments(&log.disk).len() < count {
+    while segment_files(&log.disk).len() < count {
         log.commit(&[&[len]], false);
     }
     log.commit(&[&[len]], true);
@@ -79,7 +67,7 @@ fn reads_all(log: &Log, disk: &SimDisk, catalog: &Arc<Catalog>, from: u64) {
 fn every_sealed_segment_but_the_newest_has_a_footer_that_says_where_it_ends() {
     let mut log = Log::new(4096, 64 << 10);
     fill(&mut log, 5, 900);
-    let names = segments(&log.disk);
+    let names = segment_files(&log.disk);
     let sealed: Vec<bool> = names.iter().map(|name| footer(&log.disk, name).is_some()).collect();
     assert_eq!(sealed, [true, true, true, false, false], "the newest sealed segment has none yet");
     log.opened.writer.sealer.run().unwrap();
@@ -95,7 +83,7 @@ fn opening_gives_the_newest_sealed_segment_its_footer_in_the_background() {
     for closed in [true, false] {
         let mut log = Log::new(512, 256 << 10);
         fill(&mut log, 3, 900);
-        let names = segments(&log.disk);
+        let names = segment_files(&log.disk);
         if closed {
             log.opened.writer.sealer.halt();
             log.opened.writer.close().unwrap();
@@ -116,7 +104,7 @@ fn closing_leaves_no_sealed_segment_without_a_footer() {
     let mut log = Log::new(512, 64 << 10);
     fill(&mut log, 3, 900);
     log.opened.writer.close().unwrap();
-    assert!(segments(&log.disk)[..2].iter().all(|name| footer(&log.disk, name).is_some()));
+    assert!(segment_files(&log.disk)[..2].iter().all(|name| footer(&log.disk, name).is_some()));
 }
 
 #[test]
@@ -142,7 +130,7 @@ fn a_damaged_or_missing_footer_costs_one_scan_and_no_record() {
     let mut log = Log::new(4096, 1 << 20);
     fill(&mut log, 2, 700);
     log.opened.writer.close().unwrap();
-    let name = segments(&log.disk)[0].clone();
+    let name = segment_files(&log.disk)[0].clone();
     let len = log.disk.bytes(&name).len() as u64;
     let good = footer(&log.disk, &name).unwrap();
     let start = good.end.offset.next_multiple_of(PAGE);
@@ -199,7 +187,7 @@ fn a_failed_fsync_of_a_footer_poisons_the_log() {
     log.opened.writer.spares.prepare(true);
     log.disk.set_faults(Faults { sync: 1.0, ..Faults::default() });
     let error = std::iter::repeat_with(|| log.try_commit(&[&[900]], false)).find_map(|error| error).unwrap();
-    assert_eq!((error.code, segments(&log.disk).len()), (Code::Poisoned, 2));
+    assert_eq!((error.code, segment_files(&log.disk).len()), (Code::Poisoned, 2));
     let changes = log.disk.changes();
     log.disk.set_faults(Faults::default());
     log.opened.writer.sealer.run().unwrap();
@@ -215,7 +203,7 @@ fn on_a_full_disk_a_segment_is_sealed_without_a_footer() {
     assert_eq!(log.try_commit(&[&[900]], false).map(|error| error.code), Some(Code::NoSpace));
     log.expected.cut(1);
     log.commit(&[&[900]], true);
-    let name = segments(&log.disk)[0].clone();
+    let name = segment_files(&log.disk)[0].clone();
     log.disk.set_faults(Faults { full: true, ..Faults::default() });
     log.opened.writer.sealer.run().unwrap();
     assert_eq!(footer(&log.disk, &name), None);

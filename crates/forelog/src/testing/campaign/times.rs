@@ -2,10 +2,11 @@
 
 use super::named::Log;
 use super::oracle::{misplaced, read, Expected, Read};
+use super::places::{header, segment_files};
 use super::salvage::salvage;
 use crate::error::Fault;
 use crate::format::control::choose;
-use crate::format::file_names::{classify, FileKind, CONTROL};
+use crate::format::file_names::CONTROL;
 use crate::format::frame::{self, Frame};
 use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::Header;
@@ -23,19 +24,9 @@ use std::sync::Arc;
 
 const NOW: u64 = 1_700_000_000_000;
 
-fn segments(disk: &SimDisk) -> Vec<String> {
-    let mut names: Vec<_> = disk.names().into_iter().filter(|name| matches!(classify(name), FileKind::Segment(_))).collect();
-    names.sort();
-    names
-}
-
-fn header(disk: &SimDisk, name: &str) -> Header {
-    Header::decode(&disk.bytes(name)[..PAGE as usize]).unwrap()
-}
-
 /// Rewrites the only segment of a closed log as a version without times has written it, and CONTROL's mark up to `marked` of its frames.
 fn unstamp(disk: &SimDisk, marked: usize) {
-    let name = segments(disk).remove(0);
+    let name = segment_files(disk).remove(0);
     let old = disk.bytes(&name);
     let before = header(disk, &name);
     let header = Header { stamped: false, ..before.clone() };
@@ -93,13 +84,13 @@ fn a_log_without_times_opens_in_place_and_its_first_append_begins_a_stamped_segm
     for durable in [true, false] {
         let mut log = old_log(10);
         log.opened = reopen(&log);
-        let names = segments(&log.disk);
+        let names = segment_files(&log.disk);
         assert!(log.opened.recovery.clean && names.len() == 1);
         let before = log.disk.bytes(&names[0]);
         log.disk.set_wall_clock(NOW);
         log.expected.clock = NOW;
         log.commit(&[&[50], &[60]], durable);
-        let after = segments(&log.disk);
+        let after = segment_files(&log.disk);
         assert!(after.len() == 2 && header(&log.disk, &after[1]).stamped);
         assert_eq!(header(&log.disk, &after[1]).greatest_before, 0);
         assert_eq!(log.disk.bytes(&names[0]).get(..before.len()), Some(&before[..]));
@@ -123,7 +114,7 @@ fn frames_without_times_are_carried_to_a_stamped_segment_and_their_end_is_record
         let mut log = old_log(marked);
         log.opened = reopen(&log);
         assert_eq!(log.opened.recovery.carried, 20 - 2 * marked as u64);
-        let newest = header(&log.disk, segments(&log.disk).last().unwrap());
+        let newest = header(&log.disk, segment_files(&log.disk).last().unwrap());
         assert!(newest.stamped && newest.carried_end == log.end());
         assert_eq!(times(&log.disk, &log.opened, 20), vec![None; 20]);
         log.commit(&[&[50]], true);
@@ -145,7 +136,7 @@ fn frames_of_either_kind_are_found_when_the_header_of_their_segment_is_lost() {
     log.commit(&[&[70]], true);
     log.opened.writer.close().unwrap();
     log.disk.restart();
-    let names = segments(&log.disk);
+    let names = segment_files(&log.disk);
     for name in &names[..names.len() - 1] {
         let disk = log.disk.fork();
         disk.damage(name, 0, &[0xab; PAGE as usize]);
@@ -188,7 +179,7 @@ fn second(n: u64) -> u64 {
 #[test]
 fn a_search_by_time_reads_as_many_headers_as_it_takes_to_halve_the_segments() {
     let log = long_log(second);
-    let count = segments(&log.disk).len();
+    let count = segment_files(&log.disk).len();
     assert!(count > 120, "{count}");
     let counting = Arc::new(Layered::over(Arc::new(log.disk.clone()), Counting::default()));
     for n in (0..600).step_by(7) {
@@ -237,7 +228,7 @@ fn searches_of(around: &[u64], clock: impl Fn(u64) -> u64) {
 #[test]
 fn a_search_by_time_without_footers_is_exact_as_well() {
     let log = long_log(|n| second(if n > 300 { n - 200 } else { n }));
-    for name in segments(&log.disk) {
+    for name in segment_files(&log.disk) {
         let len = log.disk.bytes(&name).len() as u64;
         log.disk.damage(&name, len - 1, &[0x55]);
     }

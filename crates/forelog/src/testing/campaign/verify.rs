@@ -2,8 +2,8 @@
 
 use super::named::Log;
 use super::oracle::{read, Read};
+use super::places::{header, segment_files};
 use crate::error::Fault;
-use crate::format::file_names::{classify, FileKind};
 use crate::format::footer::{Footer, Index};
 use crate::format::frame_boundary::FrameBoundary;
 use crate::format::header::Header;
@@ -23,16 +23,10 @@ fn verify(disk: &SimDisk) -> Verification {
     report
 }
 
-fn segments(disk: &SimDisk) -> Vec<String> {
-    let mut names: Vec<_> = disk.names().into_iter().filter(|name| matches!(classify(name), FileKind::Segment(_))).collect();
-    names.sort();
-    names
-}
-
 /// Returns a log of three segments with frames of one record each, closed in order.
 fn three() -> Log {
     let mut log = Log::new(512, 64 << 10);
-    while segments(&log.disk).len() < 3 {
+    while segment_files(&log.disk).len() < 3 {
         log.commit(&[&[1000]], false);
     }
     for _ in 0..30 {
@@ -45,10 +39,6 @@ fn three() -> Log {
 
 fn kinds(report: &Verification) -> Vec<&'static str> {
     report.problems.iter().map(|problem| problem.kind).collect()
-}
-
-fn header(disk: &SimDisk, name: &str) -> Header {
-    Header::decode(&disk.bytes(name)[..PAGE as usize]).unwrap()
 }
 
 /// Writes a changed header with a good checksum.
@@ -71,7 +61,7 @@ fn a_good_log_has_no_problems_and_everything_in_it_is_counted() {
 #[test]
 fn every_position_lost_to_damage_is_reported_and_no_other() {
     let log = three();
-    for name in segments(&log.disk) {
+    for name in segment_files(&log.disk) {
         for (start, len) in [(9000, 1), (20_000, 16 << 10), (30_000, 3000)] {
             let disk = log.disk.fork();
             disk.damage(&name, start, &vec![0xa5; len]);
@@ -130,7 +120,7 @@ impl Layer for Cached {
 #[test]
 fn the_page_cache_does_not_hide_damage_on_disk_of_a_sealed_segment() {
     let log = three();
-    let names = segments(&log.disk);
+    let names = segment_files(&log.disk);
     for (name, at) in names.iter().flat_map(|name| [100, 20_000, 40_000, log.disk.bytes(name).len() as u64 - 30].map(|at| (name, at))) {
         let (disk, forgotten) = (log.disk.fork(), Arc::<Mutex<BTreeSet<_>>>::default());
         disk.damage(name, at, &[0xa5; 8]);
@@ -146,7 +136,7 @@ fn the_page_cache_does_not_hide_damage_on_disk_of_a_sealed_segment() {
 #[test]
 fn a_missing_segment_is_reported_with_its_positions() {
     let log = three();
-    let names = segments(&log.disk);
+    let names = segment_files(&log.disk);
     let first = |i: usize| header(&log.disk, &names[i]).first;
     for (missing, lost, kind) in
         [(0, (1, first(1) - 1), "late-start"), (1, (first(1), first(2) - 1), "gap"), (2, (first(2), log.expected.end), "lost-active")]
@@ -162,7 +152,7 @@ fn a_missing_segment_is_reported_with_its_positions() {
 #[test]
 fn segments_whose_headers_contradict_each_other_are_reported() {
     let log = three();
-    let names = segments(&log.disk);
+    let names = segment_files(&log.disk);
     let disk = log.disk.fork();
     change(&disk, &names[1], |header| header.predecessor.as_mut().unwrap().crc ^= 1);
     assert!(kinds(&verify(&disk)).contains(&"broken-chain"));
@@ -181,7 +171,7 @@ fn segments_whose_headers_contradict_each_other_are_reported() {
 #[test]
 fn a_missing_or_damaged_footer_is_counted_and_a_wrong_one_is_reported() {
     let log = three();
-    let name = segments(&log.disk)[0].clone();
+    let name = segment_files(&log.disk)[0].clone();
     let len = log.disk.bytes(&name).len() as u64;
     log.disk.damage(&name, len - 30, &[0xff]);
     let report = verify(&log.disk);
