@@ -4,8 +4,12 @@ import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import test from 'ava'
 import { Wal, type ConsumeOptions, type WalRecord } from '../index.js'
+import { isConsumed, openFeed } from '../src/consume/registry.js'
+import type { Source } from '../src/consume/source.js'
+import { checkConsume } from '../src/options/consume.js'
 import { range } from './helpers/consumed.js'
 import { fill, filledLog, SEGMENT_BYTES, temporaryLog, until } from './helpers/log.js'
+import { PlayedCursor } from './helpers/played-cursor.js'
 
 const shared = { share: true } as const
 const sorted = (positions: number[]): number[] => positions.toSorted((a, b) => a - b)
@@ -184,6 +188,23 @@ test('while a thread consumes a cursor, other threads can neither consume it nor
       return false
     }
   })
+})
+
+test('a consumer that cannot begin leaves the cursor free for other threads', (t) => {
+  const { source } = new PlayedCursor().handle
+  const calls: string[] = []
+  const refusing: Source = {
+    ...source,
+    claim: () => calls.push('claim') > 0,
+    unclaim: () => void calls.push('unclaim'),
+    readStored: () => {
+      throw new Error('no reader')
+    },
+  }
+  const { feed } = checkConsume(undefined)
+  t.throws(() => openFeed(refusing, feed, false), { message: 'no reader' })
+  t.deepEqual(calls, ['claim', 'unclaim'])
+  t.false(isConsumed(refusing.log, refusing.name))
 })
 
 test('a consumer that waits for records ends when another thread deletes its cursor', async (t) => {

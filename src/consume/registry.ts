@@ -48,7 +48,14 @@ export function openFeed(source: Source, options: FeedOptions, share: boolean): 
     named.delete(name)
     source.unclaim()
   }
-  const feed = new Feed(source, options, clock, onClosed, open?.closed)
+  let feed: Feed
+  try {
+    feed = new Feed(source, options, clock, onClosed, open?.closed)
+  } catch (error) {
+    // A feed that is ending needs the claim until it has closed.
+    if (open === undefined) source.unclaim()
+    throw error
+  }
   named.set(name, feed)
   return feed
 }
