@@ -142,14 +142,15 @@ test('figures of consumers are added up for each cursor, and those that have end
   t.deepEqual(dead, [2])
   const ended = { s: 0, '.handled': 3, '.retries': 1, '.dead': 1, '.lag': 0, '.in_flight': 0, '.waiting': 0 }
   t.deepEqual(await figures('mails'), ended)
+  await wal.append('5')
+  t.deepEqual(await figures('mails'), { ...ended, '.lag': 1 }, 'the lag grows while nothing consumes the cursor')
 
   // Two more share the other cursor, and hold a record each.
   let finish = (): void => {}
   const finished = new Promise<void>((resolve) => (finish = resolve))
   const sharers = [1, 2].map(() => letters.consume(() => finished, { share: true }))
   while (wal.consumption().find(({ cursor }) => cursor === 'letters')?.inFlight !== 2) await new Promise(setImmediate)
-  t.deepEqual(await figures('letters'), { ...ended, s: 2, '.handled': 0, '.retries': 0, '.dead': 0, '.lag': 4, '.in_flight': 2 })
-  t.deepEqual(await figures('mails'), ended)
+  t.deepEqual(await figures('letters'), { ...ended, s: 2, '.handled': 0, '.retries': 0, '.dead': 0, '.lag': 5, '.in_flight': 2 })
   finish()
   await Promise.all(sharers.map((consumer) => consumer.stop()))
   const { handled, consumers } = wal.consumption()[1]

@@ -34,12 +34,18 @@ export function addConsumer(log: object, cursor: string, consumer: Consumer): ()
   }
 }
 
-/** Figures of every cursor of the log that has or had a consumer in this environment, in the order of their first consumers. */
-export function consumption(log: object): ConsumptionStats[] {
+/**
+ * Figures of every cursor of the log that has or had a consumer in this environment, in the order of their first consumers. The log is
+ * acknowledged up to a position.
+ */
+export function consumption(log: object, acknowledged: number): ConsumptionStats[] {
   return [...(consumedOf.get(log) ?? [])].map(([cursor, { running, ended }]) => {
-    let stats = ended
+    let stats = ended as ConsumerStats
     for (const consumer of running) stats = sum(consumer.stats(), stats)
-    return { ...(stats as ConsumerStats), cursor, consumers: running.size }
+    // The next consumer begins after what was committed. Meanwhile the lag grows, and nobody has the record that it begins with.
+    const lag = running.size > 0 ? stats.lag : Math.max(0, acknowledged - stats.committed)
+    const lagMs = running.size > 0 ? stats.lagMs : lag === 0 ? 0 : undefined
+    return { ...stats, lag, lagMs, cursor, consumers: running.size }
   })
 }
 

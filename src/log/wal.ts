@@ -537,7 +537,7 @@ export class Wal<T = NoCodec, In = T> {
     const ms = checkTime('time', time, 'read')
     this.#checkOpen('read')
     const { position } = await this.#environment.request(this.#environment.native.positionAt(this.#queue.log, ms))
-    if (position === undefined) throw new TypeError('the native module returned no position')
+    if (position === undefined) throw closed('read')
     return position
   }
 
@@ -714,7 +714,8 @@ export class Wal<T = NoCodec, In = T> {
 
   /**
    * Figures of the cursors that are or were consumed in this thread, through any handle. Those of several consumers are added up, and consumers
-   * that have ended still count in `handled`, `retries` and `dead`.
+   * that have ended still count in `handled`, `retries` and `dead`. While a cursor has no consumer here, `lag` counts from where its last one
+   * has left it.
    *
    * @example
    * ```ts
@@ -722,7 +723,7 @@ export class Wal<T = NoCodec, In = T> {
    * ```
    */
   consumption(): ConsumptionStats[] {
-    return consumption(this.#queue)
+    return consumption(this.#queue, this.acknowledgedPosition)
   }
 
   /**
