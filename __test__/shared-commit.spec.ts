@@ -23,19 +23,19 @@ function played() {
   return { environment, log }
 }
 
-test('a log with operations in flight is kicked once, after all turns of the iteration of the event loop', async (t) => {
+test('a log with operations in flight is kicked after all turns of the iteration of the event loop', async (t) => {
   const { environment, log } = played()
   await endOfIteration()
+  environment.scheduleKick(log, true)
   for (let turn = 0; turn < 10; turn++) {
-    if (log.kicks === 0 && turn < 2) environment.scheduleKick(log, true)
     await nextTurn()
     t.is(log.kicks, 0)
   }
   await endOfIteration()
-  t.is(log.kicks, 2, 'as often as it was scheduled')
+  t.is(log.kicks, 1)
 })
 
-test('a log with nothing in flight is kicked at the end of the turn, and whatever else waits with it', async (t) => {
+test('a log with nothing in flight is kicked at the end of the turn, together with every other log that waits for a kick', async (t) => {
   const { environment, log: idle } = played()
   const { log: busy } = played()
   await endOfIteration()

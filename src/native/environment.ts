@@ -55,8 +55,9 @@ export class Environment {
   #isTurnScheduled = false
   #submitsWrites = false
   #refs = 0
-  /** Whether a kick is scheduled for the end of this turn, or only for the end of this iteration of the event loop. */
+  /** A kick is scheduled for the end of this turn. */
   #isKickSoon = false
+  /** A kick is scheduled for the end of this iteration of the event loop. */
   #isKickLater = false
   #toKick: OpenLog[] = []
   readonly #logs = new Map<number, OpenLog>()

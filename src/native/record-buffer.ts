@@ -124,7 +124,7 @@ export class RecordBuffer {
     return this.#putAny(key, value, tombstone, limit)
   }
 
-  /** Adds a record whose lengths are known. An array keeps its length, so what has been looked up once stays true. */
+  /** Adds a record whose lengths are known. An array that another thread grows meanwhile is stored as long as it was. */
   #putArrays(key: Uint8Array | undefined, keyLength: number, value: Uint8Array, valueLength: number): number {
     const words = this.#words
     const bytes = this.#arenas[words[BUFFER_ARENA]]

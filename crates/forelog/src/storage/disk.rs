@@ -152,8 +152,8 @@ fn sync_open_directory(directory: &fs::File) -> io::Result<()> {
     directory.sync_all()
 }
 
-/// Windows cannot flush a directory: FlushFileBuffers needs write access, which a directory handle does not give. A new name is in the
-/// journal of NTFS before the flush of its file, which forces the journal out, and renames are written through.
+/// Windows cannot flush a directory: FlushFileBuffers needs write access (learn.microsoft.com, "FlushFileBuffers"), which the handle of a
+/// directory does not have. Renames are written through instead.
 #[cfg(not(unix))]
 fn sync_directory(_dir: &Path) -> io::Result<()> {
     Ok(())
